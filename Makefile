@@ -1,0 +1,173 @@
+# Weft: one Makefile. `make help` lists the targets; each variant builds in its own folder build/VARIANT.
+
+# ---- settings (override on the command line) --------------------------------------------------------------------
+VARIANT ?= release#      release, debug, asan, ubsan, tsan, fuzz
+CC      ?= cc
+CXX     ?= c++
+ARCH    ?= native#       -march for the cpu back end's files (x86-64-v3 for binaries that travel)
+PREFIX  ?= /usr/local
+BLAS    ?= openblas#     any pkg-config name that gives CBLAS
+WERROR  ?= #             set to 1: warnings are errors (checks do)
+JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
+
+# Debian and Ubuntu packages a build needs; pkg-config names in the same order prove them elsewhere.
+DEPS = g++ pkg-config libavformat-dev libavcodec-dev libavutil-dev libswscale-dev liblmdb-dev libjansson-dev libyaml-dev \
+       libopenblas-dev libsentencepiece-dev libutf8proc-dev libpcre2-dev libxxhash-dev libssl-dev libcmocka-dev
+DEPS_FUZZ = clang libomp-dev
+PKGS = libavformat libavcodec libavutil libswscale lmdb jansson yaml-0.1 $(BLAS) sentencepiece libutf8proc libpcre2-8 libxxhash libcrypto
+
+# ---- what to build ----------------------------------------------------------------------------------------------
+B        := build/$(VARIANT)
+PROGRAMS := weft-prep weft-cache weft-train weft-infer
+ROOMS    := prep cache train infer
+COMMON_C := $(wildcard common/*/*.c)
+COMMON_X := $(wildcard common/*/*.cc)
+ROOM_C   := $(filter-out %/main.c,$(foreach r,$(ROOMS),$(wildcard $(r)/*.c $(r)/*/*.c)))
+EMBED    := $(sort $(wildcard schemas/*.json common/presets/*.json))
+TEST_C   := $(wildcard tests/unit/*.c tests/ops/test_*.c tests/golden/*.c tests/oom/*.c)
+FUZZ_C   := $(wildcard tests/fuzz/fuzz_*.c)
+BENCH_C  := $(wildcard tests/bench/bench_*.c)
+TOOL_C   := $(wildcard tests/demo/*.c tests/tools/*.c)
+
+LIB      := $(B)/libweft.a
+LIB_O    := $(patsubst %.c,$(B)/%.o,$(COMMON_C) $(ROOM_C)) $(patsubst %.cc,$(B)/%.o,$(COMMON_X)) $(B)/embed.o $(B)/embed_table.o
+BINS     := $(patsubst %,$(B)/%,$(foreach p,$(PROGRAMS),$(if $(wildcard $(p:weft-%=%)/main.c),$(p))))
+TESTS    := $(patsubst %.c,$(B)/%,$(TEST_C))
+FUZZERS  := $(patsubst %.c,$(B)/%,$(FUZZ_C))
+BENCHES  := $(patsubst %.c,$(B)/%,$(BENCH_C))
+TOOLS    := $(patsubst %.c,$(B)/%,$(TOOL_C))
+
+# ---- flags ------------------------------------------------------------------------------------------------------
+WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes $(if $(WERROR),-Werror)
+WARNXX   := -Wall -Wextra -Wshadow $(if $(WERROR),-Werror)
+PKG_INC  := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIB  := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+OPT      := -O2 -g
+SAN      :=
+OPENMP   := -fopenmp
+ifeq ($(VARIANT),debug)
+OPT      := -O0 -g
+else ifeq ($(VARIANT),asan)
+SAN      := -fsanitize=address -fno-omit-frame-pointer -DWEFT_ARENA_SPLIT
+else ifeq ($(VARIANT),ubsan)
+SAN      := -fsanitize=undefined -fno-sanitize-recover=undefined -DWEFT_ARENA_SPLIT
+else ifeq ($(VARIANT),tsan)
+SAN      := -fsanitize=thread
+OPENMP   := -Wno-unknown-pragmas#  OpenMP's runtime is not instrumented: loops run serially, our own threads are checked
+else ifeq ($(VARIANT),fuzz)
+CC       := clang
+CXX      := clang++
+SAN      := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined -DWEFT_ARENA_SPLIT
+FUZZ_LD  := -fsanitize=fuzzer
+endif
+BASEFLAGS := -I. -Itests -I$(B) $(OPT) $(SAN) $(OPENMP) -D_GNU_SOURCE -ffp-contract=off $(PKG_INC)
+CFLAGS_W  = -std=c11 $(WARN) $(BASEFLAGS) $(CFLAGS)
+CXXFLAGS_W = -std=c++17 $(WARNXX) $(BASEFLAGS) $(CXXFLAGS)
+LDLIBS   := $(PKG_LIB) -lm -lpthread -lstdc++
+LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
+
+.PHONY: all help deps deps-if-missing demo demo-now check check-now check-asan check-ubsan check-tsan fuzz fuzz-now bench install clean found lib tests programs
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+all: found programs ## build the four programs into build/release
+
+programs: $(BINS)
+lib: $(LIB)
+tests: $(TESTS) $(FUZZERS) $(TOOLS) $(BINS)
+
+found:
+	@for p in $(PKGS); do pkg-config --exists $$p || { echo "make: $$p not found by pkg-config; run 'make deps'" >&2; exit 1; }; done
+	@echo "variant $(VARIANT) · $(shell $(CC) -dumpfullversion -dumpversion 2>/dev/null | head -1) $(CC) · BLAS $(BLAS) $(shell pkg-config --modversion $(BLAS) 2>/dev/null)" \
+	      "· FFmpeg libavcodec $(shell pkg-config --modversion libavcodec 2>/dev/null) · OpenMP $(if $(filter -fopenmp,$(OPENMP)),yes,no)" \
+	      "· CUDA compiler $(if $(shell command -v nvcc 2>/dev/null),$(shell nvcc --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'),none)"
+
+# ---- rules ------------------------------------------------------------------------------------------------------
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_W) -MMD -MP -c $< -o $@
+
+# The cpu back end: this machine's vector instructions; contraction allowed, -ffast-math not.
+$(B)/common/ops/cpu%.o: common/ops/cpu%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_W) -O3 -march=$(ARCH) -ffp-contract=fast -fno-math-errno -fno-trapping-math -MMD -MP -c $< -o $@
+
+$(B)/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS_W) -MMD -MP -c $< -o $@
+
+# Schemas and presets, compiled in as they are.
+$(B)/embed.S: $(EMBED) Makefile
+	@mkdir -p $(@D)
+	@{ echo '.section .rodata'; i=0; for f in $(EMBED); do printf '.global weft_embed_%d\nweft_embed_%d:\n.incbin "%s"\n.byte 0\n' $$i $$i $$f; i=$$((i+1)); done; \
+	   echo '.section .note.GNU-stack,"",@progbits'; } > $@
+$(B)/embed_table.c: $(EMBED) Makefile
+	@mkdir -p $(@D)
+	@{ i=0; for f in $(EMBED); do echo "extern const char weft_embed_$$i[];"; i=$$((i+1)); done; \
+	   echo 'extern const struct { const char *path, *text; } weft_embedded[];'; \
+	   echo 'const struct { const char *path, *text; } weft_embedded[] = {'; i=0; \
+	   for f in $(EMBED); do echo "    {\"$$f\", weft_embed_$$i},"; i=$$((i+1)); done; echo '    {0, 0}};'; } > $@
+$(B)/embed.o: $(B)/embed.S
+	$(CC) -c $< -o $@
+$(B)/embed_table.o: $(B)/embed_table.c
+	$(CC) -c $< -o $@
+
+$(LIB): $(LIB_O)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BINS): $(B)/weft-%: $(B)/%/main.o $(LIB)
+	$(CC) $(LDFLAGS_W) $^ -o $@ $(LDLIBS)
+
+$(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/check.o $(LIB)
+	$(CC) $(LDFLAGS_W) $^ -o $@ $(LDLIBS) -lcmocka
+
+# A fuzz target links libFuzzer in the fuzz variant; elsewhere a main that runs it over its corpus, as an ordinary test.
+$(FUZZERS): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(FUZZ_LD),,$(B)/tests/fuzz/corpus_main.o) $(LIB)
+	$(CC) $(LDFLAGS_W) $(FUZZ_LD) $^ -o $@ $(LDLIBS)
+
+$(BENCHES) $(TOOLS): $(B)/%: $(B)/%.o $(LIB)
+	$(CC) $(LDFLAGS_W) $^ -o $@ $(LDLIBS)
+
+.SECONDARY:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+# ---- dependencies -----------------------------------------------------------------------------------------------
+deps: ## install what a build needs (Debian, Ubuntu), or print it
+	@sh tests/deps.sh install $(DEPS)
+deps-if-missing:
+	@sh tests/deps.sh missing $(DEPS)
+
+# ---- checks -----------------------------------------------------------------------------------------------------
+check: deps-if-missing ## build and run every test; ends with "N passed, N failed, N skipped"
+	@$(MAKE) --no-print-directory -j$(JOBS) check-now
+check-now: found tests
+	@sh tests/run.sh $(B) $(TESTS) $(FUZZERS) $(wildcard tests/cli/test_*.sh)
+check-asan: deps-if-missing ## the same under AddressSanitizer
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=asan check-now
+check-ubsan: deps-if-missing ## the same under UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=ubsan check-now
+check-tsan: deps-if-missing ## the same under ThreadSanitizer (loops serial, our own threads checked)
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=tsan check-now
+fuzz: deps-if-missing ## each fuzz target for SECONDS (60) under libFuzzer with sanitizers; needs clang
+	@sh tests/deps.sh missing $(DEPS_FUZZ)
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=fuzz fuzz-now
+fuzz-now: $(FUZZERS)
+	@sh tests/fuzz/run.sh $(B) $(or $(SECONDS),60) $(FUZZERS)
+bench: deps-if-missing ## time the cpu back end against BLAS in one run
+	@$(MAKE) --no-print-directory -j$(JOBS) bench-now
+bench-now: found $(BENCHES)
+	@for b in $(BENCHES); do $$b || exit 1; done
+
+demo: deps-if-missing ## clips -> cache -> training -> new videos, on this machine, in minutes
+	@$(MAKE) --no-print-directory -j$(JOBS) demo-now
+demo-now: found programs $(TOOLS)
+	@sh tests/demo/demo.sh $(B)
+
+install: programs ## copy the programs to PREFIX/bin (default /usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BINS) $(DESTDIR)$(PREFIX)/bin
+
+clean: ## remove build/ and demo/
+	rm -rf build demo

@@ -1,0 +1,23 @@
+/* xxh3-64 for checksums and keys inside our own files; SHA-256 where a user would compare it, and wherever two
+ * different things must never meet under one name (content keys). */
+#ifndef WEFT_COMMON_BASE_HASH_H
+#define WEFT_COMMON_BASE_HASH_H
+#include <stdint.h>
+#include "common/base/err.h"
+
+uint64_t hash_xxh3(const void *bytes, int64_t size);
+
+typedef struct Sha256 { void *impl; } Sha256; /* zero-initialise */
+typedef struct Digest { uint8_t byte[32]; } Digest;
+
+int sha256_init(Sha256 *s, Err *err);
+void sha256_update(Sha256 *s, const void *bytes, int64_t size);
+/* Finishes and frees; s may be initialised again. */
+void sha256_final(Sha256 *s, Digest *out);
+void sha256_fini(Sha256 *s);
+int sha256_bytes(const void *bytes, int64_t size, Digest *out, Err *err);
+int sha256_file(const char *path, Digest *out, Err *err);
+void digest_hex(const Digest *d, char out[65]);
+/* 64 hex digits; ERR_FORMAT otherwise. */
+int digest_parse(const char *hex, Digest *out, Err *err);
+#endif

@@ -1,0 +1,18 @@
+/* The progress line: "cache: 12/480 clips, 3.1/s, ETA 2:31" redrawn on a terminal, a plain line every ten seconds elsewhere,
+ * nothing when quiet; and wall-clock time. Safe to call from several threads. */
+#ifndef WEFT_COMMON_BASE_PROGRESS_H
+#define WEFT_COMMON_BASE_PROGRESS_H
+#include <stdint.h>
+
+typedef struct Progress Progress;
+/* total < 0: unknown.  NULL (no memory, or quiet) is accepted by all functions below. */
+Progress *progress_start(const char *what, const char *unit, int64_t total, int quiet);
+/* extra: a short text after the rate ("loss 0.123"), or NULL. */
+void progress_step(Progress *p, int64_t done, const char *extra);
+void progress_end(Progress **p);
+
+/* Seconds on a monotonic clock. */
+double time_now_s(void);
+/* "2026-11-23T16:46:00Z" for now. */
+void time_iso(char out[32]);
+#endif

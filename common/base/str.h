@@ -1,0 +1,25 @@
+/* A growing string, and the few string helpers the standard library lacks. */
+#ifndef WEFT_COMMON_BASE_STR_H
+#define WEFT_COMMON_BASE_STR_H
+#include <stdint.h>
+#include "common/base/err.h"
+
+/* Zero-initialise to start.  data is NUL-terminated whenever it is not NULL. */
+typedef struct Str {
+    char *data;
+    int64_t len, cap;
+} Str;
+
+int str_append(Str *s, const char *text, Err *err);
+int str_append_n(Str *s, const void *bytes, int64_t n, Err *err);
+int str_printf(Str *s, Err *err, const char *fmt, ...) WEFT_PRINTF(3, 4);
+void str_fini(Str *s);
+
+/* 1 when the bytes are well-formed UTF-8 (no surrogates, no overlong forms). */
+int str_is_utf8(const char *s, int64_t n);
+/* Number of characters inserted, removed or replaced (case ignored) between two names. */
+int str_distance(const char *a, const char *b);
+/* The nearest of `names` (NULL-terminated list) within distance max(2, len/3), or NULL. */
+const char *str_nearest(const char *name, const char *const *names);
+int str_ends_with(const char *s, const char *suffix);
+#endif

@@ -1,0 +1,94 @@
+/* Video in and out: the only user of libav* and libswscale.  Compiles against FFmpeg 5.1 to 8.
+ *
+ *   VideoReader *r; VideoFrame f;
+ *   video_open(&r, path, &limits, err);  while ((rc = video_next(r, &f, err)) == 1) use(f);  video_close(&r);
+ */
+#ifndef WEFT_COMMON_MEDIA_VIDEO_H
+#define WEFT_COMMON_MEDIA_VIDEO_H
+#include <stdint.h>
+#include "common/base/err.h"
+
+typedef struct Rational { int64_t num, den; } Rational;
+
+typedef struct VideoLimits { /* zero: the default in brackets */
+    int64_t max_pixels;      /* a frame [4096*4096] */
+    int64_t max_frames;      /* decoded [100000] */
+    double max_seconds;      /* wall clock [120] */
+    int threads;             /* decoder threads [1] */
+} VideoLimits;
+
+/* Facts of a source, for the manifest.  Strings are constants of the libraries or "" when unknown. */
+typedef struct VideoInfo {
+    char container[64], codec[64], pixel_format[32];
+    int64_t width, height;           /* stored */
+    int64_t display_width, display_height; /* after sample aspect ratio and rotation */
+    Rational sar, avg_rate, r_rate, time_base;
+    int64_t frames_hint;             /* container's count, 0 unknown */
+    double duration_s;               /* container's, 0 unknown */
+    int rotation;                    /* clockwise degrees to display: 0, 90, 180, 270 */
+    int flip;                        /* mirror left-right after rotation */
+    int interlaced;                  /* 0 no, 1 top first, 2 bottom first */
+    char matrix[32], range[16], transfer[32], primaries[32]; /* as tagged; "" when not */
+    char matrix_used[32], range_used[16]; int guessed;       /* what conversion will use and whether it was guessed */
+    int vfr;                         /* r_rate and avg_rate differ */
+} VideoInfo;
+
+typedef struct VideoReader VideoReader;
+int video_open(VideoReader **out, const char *path, const VideoLimits *limits, Err *err);
+void video_close(VideoReader **r);
+const VideoInfo *video_info(const VideoReader *r);
+
+/* One decoded frame, borrowed until the next video_next or video_close. */
+typedef struct VideoFrame {
+    int64_t index;          /* in output order, from 0 */
+    int64_t pts;            /* in info.time_base */
+    Rational time;          /* seconds since the first frame, exact */
+    int pts_assumed;        /* no timestamp in the file: declared rate used */
+    int damaged;            /* decode error flags, corrupt packet, or after damage before the next key frame */
+    void *av;               /* the library's frame, for video_to_rgb */
+} VideoFrame;
+/* 1 a frame, 0 clean end, negative error. */
+int video_next(VideoReader *r, VideoFrame *out, Err *err);
+/* Counts after the last frame. */
+typedef struct VideoCounts { int64_t packets, frames, refused_packets, damaged_frames, dropped_unordered; } VideoCounts;
+VideoCounts video_counts(const VideoReader *r);
+
+/* Geometry from a source frame to the output (dataset.md 7). */
+typedef enum FitMode { FIT_COVER, FIT_PAD, FIT_STRETCH } FitMode;
+typedef struct FitPlan {
+    FitMode mode;
+    int64_t width, height;        /* output */
+    int64_t scaled_width, scaled_height; /* upright, before crop or pad */
+    int64_t crop_x, crop_y;       /* offset of the output in the scaled picture (negative: bars) */
+    double lost;                  /* share of the cropped axis that is cut away */
+} FitPlan;
+FitPlan fit_plan(const VideoInfo *info, int64_t width, int64_t height, FitMode mode, double bias_x, double bias_y);
+
+/* rgb [height,width,3] <- frame: right matrix and range, full-range BT.709 RGB, accurate bicubic swscale, rotation, flip, crop.
+ * A change of size mid-stream re-plans the scaler. */
+int video_to_rgb(VideoReader *r, const VideoFrame *f, const FitPlan *plan, uint8_t *rgb, Err *err);
+
+/* All frames of a clip Weft wrote (or any video whose size is width x height) as RGB, no scaling: [n,height,width,3].
+ * expect_* 0: any.  *rgb mem_free. */
+int video_read_rgb(const char *path, int64_t expect_frames, int64_t expect_width, int64_t expect_height, uint8_t **rgb, int64_t *n,
+                   int64_t *width, int64_t *height, Err *err);
+
+/* Writing.  Atomic: the file appears under its name on video_finish. */
+typedef enum VideoCodec { VIDEO_FFV1 /* lossless RGB in Matroska, slice CRCs */, VIDEO_H264 /* yuv420p, bt709 tagged, MP4 */ } VideoCodec;
+typedef struct VideoWriterParams {
+    VideoCodec codec; int64_t width, height; Rational rate;
+    int64_t crf;                      /* H.264 quality, default 17 when 0 */
+    const char *const *metadata;      /* NULL-terminated key, value, key, value... */
+} VideoWriterParams;
+typedef struct VideoWriter VideoWriter;
+int video_create(VideoWriter **out, const char *path, const VideoWriterParams *p, Err *err);
+int video_write(VideoWriter *w, const uint8_t *rgb /* [h,w,3] */, Err *err);
+int video_finish(VideoWriter **w, Err *err);
+void video_abort(VideoWriter **w);
+/* Value of a container metadata key; mem_free; NULL when absent. */
+char *video_metadata(const char *path, const char *key, Err *err);
+
+/* Pictures: 8-bit RGB PNG. */
+int picture_write_png(const char *path, const uint8_t *rgb, int64_t width, int64_t height, Err *err);
+int picture_read(const char *path, uint8_t **rgb, int64_t *width, int64_t *height, Err *err);
+#endif

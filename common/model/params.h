@@ -1,0 +1,52 @@
+/* The named parameters of a model: its table of (name, shape), bound to a safetensors file or to arenas.
+ *
+ * A model builds its ParamSet from its config alone; loading then compares the file with that table and reports *all* missing,
+ * misshapen and unexpected names in one message.  Order is bytewise by name: it is the order of flat arenas, of the filler of
+ * cogvideox.md section 9, and of checkpoints. */
+#ifndef WEFT_COMMON_MODEL_PARAMS_H
+#define WEFT_COMMON_MODEL_PARAMS_H
+#include "common/ops/backend.h"
+#include "common/store/safetensors.h"
+
+typedef struct Param {
+    char *name;
+    int rank;
+    int64_t dim[5];  /* as in the file: convolutions [Co,Ci,kt,kh,kw] */
+    int conv;        /* kernel stored channels-last on the back end: value is [Co,kt,kh,kw,Ci] (2-D: kt = 1) */
+    Tensor value;    /* on the back end; data NULL until loaded */
+    Tensor grad;     /* F32, or data NULL */
+} Param;
+
+typedef struct ParamSet {
+    Param *param; int64_t n;   /* sorted by name after params_finish */
+    Backend *be;
+    void *owned[4];            /* back-end blocks: values, grads, spare */
+    SafeTensors *file;         /* kept open when values point into the mapping */
+} ParamSet;
+
+int params_add(ParamSet *ps, int conv, const char *name, int rank, const int64_t *dim, Err *err);
+int params_finish(ParamSet *ps, Err *err);           /* sorts; duplicate name: ERR_USAGE */
+Param *params_find(const ParamSet *ps, const char *name); /* NULL when absent */
+int64_t params_count(const ParamSet *ps);            /* elements in all */
+int64_t params_bytes(const ParamSet *ps, DType dtype);
+
+/* Values point into the mapped file where the back end's memory is host memory, the data are aligned and no repacking is needed;
+ * else they are copied (dtype kept).  Takes over *file on success. */
+int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char *what, Err *err);
+/* Values in one flat F32 arena (training).  The file stays the caller's. */
+int params_load_f32(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err);
+/* Values in one flat F32 arena, filled by the deterministic filler (cogvideox.md 9): tests and the demo's model. */
+int params_fill(ParamSet *ps, Backend *be, Err *err);
+/* One flat F32 arena of zeros for gradients, in the same order as the values' arena. */
+int params_alloc_grads(ParamSet *ps, Err *err);
+/* The flat arenas as 1-D tensors (values of params_load_f32 / params_fill; grads). */
+Tensor params_flat_values(const ParamSet *ps);
+Tensor params_flat_grads(const ParamSet *ps);
+/* Writes all values as `dtype` under their file names and shapes; atomic. metadata {"format":"pt"}. */
+int params_save(const ParamSet *ps, const char *path, DType dtype, Err *err);
+void params_fini(ParamSet *ps);
+
+/* The filler itself: u(S,i) and an array of inputs u*sqrt(12). */
+double filler_u(uint32_t S, uint32_t i);
+void filler_input(uint32_t S, float *out, int64_t n);
+#endif

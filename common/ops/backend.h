@@ -1,0 +1,48 @@
+/* A back end: memory plus a table of operations.  Model code calls the op_* functions of ops.h and never asks which back end
+ * it is on.
+ *
+ *   ref   plain C, the formula as written, sums in double: for people and for tests
+ *   cpu   OpenMP + BLAS
+ *   cuda  shared object opened at run time        (not in this build: ERR_UNSUPPORTED says so)
+ *   sim   the CUDA sources executed on the CPU    (likewise)
+ *   plan  computes nothing: every op returns 0 and memory is only counted.  Running a model on it gives the exact
+ *         memory the model needs (see arena.h)
+ *
+ * Thread rule: one thread calls a back end; it uses its own threads inside.  Same inputs, same back end: same bits, whatever
+ * the number of threads. */
+#ifndef WEFT_COMMON_OPS_BACKEND_H
+#define WEFT_COMMON_OPS_BACKEND_H
+#include <stdint.h>
+#include "common/base/err.h"
+#include "common/base/log.h"
+#include "common/ops/tensor.h"
+
+typedef struct Backend Backend;
+struct OpsTable;
+
+struct Backend {
+    const char *name;
+    const struct OpsTable *ops;
+    DType act;            /* element type of activations: F32 on ref, cpu, plan(default) */
+    int host;             /* its memory is host memory: tensors may point into mapped files */
+    int plan;             /* nothing is computed */
+    int64_t threads;
+    const Log *log;
+    void *impl;
+    int (*alloc)(Backend *be, int64_t bytes, void **out, Err *err); /* 64-byte aligned, contents undefined */
+    void (*release)(Backend *be, void *p);                          /* NULL accepted */
+    int (*upload)(Backend *be, void *dst, const void *host, int64_t bytes, Err *err);
+    int (*download)(Backend *be, void *host, const void *src, int64_t bytes, Err *err);
+    int (*sync)(Backend *be, Err *err);
+    void (*close)(Backend *be);
+};
+
+/* name: "auto", "ref", "cpu", "cuda", "sim", "plan".  threads 0: all cores.  auto takes cuda where it opens, else cpu, and
+ * logs which.  log may be NULL and must outlive the back end. */
+int backend_open(Backend **out, const char *name, int64_t threads, const Log *log, Err *err);
+void backend_close(Backend **be);
+
+/* Convenience over upload/download: host float32 array <-> tensor of any float dtype on the back end (converted). */
+int backend_put_f32(Backend *be, const Tensor *dst, const float *host, Err *err);
+int backend_get_f32(Backend *be, float *host, const Tensor *src, Err *err);
+#endif
