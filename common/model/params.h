@@ -10,6 +10,7 @@
 
 typedef struct Param {
     char *name;
+    const char *alias; /* borrowed: another name a file may use for it, or NULL; set it after params_add */
     int rank;
     int64_t dim[5];  /* as in the file: convolutions [Co,Ci,kt,kh,kw] */
     int conv;        /* kernel stored channels-last on the back end: value is [Co,kt,kh,kw,Ci] (2-D: kt = 1) */
@@ -21,10 +22,16 @@ typedef struct ParamSet {
     Param *param; int64_t n;   /* sorted by name after params_finish */
     Backend *be;
     void *owned[4];            /* back-end blocks: values, grads, spare */
+    int64_t flat;              /* elements of a flat arena: every tensor starts on a multiple of 16, gaps hold zeros */
+    int is_flat;               /* values lie in one flat F32 arena */
     SafeTensors *file;         /* kept open when values point into the mapping */
+    int (*ignore)(const char *name); /* tensors of a file that are none of the model's and no error; NULL: there are none */
 } ParamSet;
 
+/* Zero-initialise a ParamSet to start.  rank 0..5, extents >= 1; conv: rank 4 or 5. */
 int params_add(ParamSet *ps, int conv, const char *name, int rank, const int64_t *dim, Err *err);
+/* params_add with a formatted name and the extents as arguments. */
+int params_addf(ParamSet *ps, int conv, int rank, const int64_t *dim, Err *err, const char *fmt, ...) WEFT_PRINTF(6, 7);
 int params_finish(ParamSet *ps, Err *err);           /* sorts; duplicate name: ERR_USAGE */
 Param *params_find(const ParamSet *ps, const char *name); /* NULL when absent */
 int64_t params_count(const ParamSet *ps);            /* elements in all */
@@ -37,11 +44,17 @@ int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char
 int params_load_f32(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err);
 /* Values in one flat F32 arena, filled by the deterministic filler (cogvideox.md 9): tests and the demo's model. */
 int params_fill(ParamSet *ps, Backend *be, Err *err);
+/* Values of that type without contents: what loading would allocate, for the plan back end. */
+int params_plan(ParamSet *ps, Backend *be, DType dtype, Err *err);
 /* One flat F32 arena of zeros for gradients, in the same order as the values' arena. */
 int params_alloc_grads(ParamSet *ps, Err *err);
-/* The flat arenas as 1-D tensors (values of params_load_f32 / params_fill; grads). */
+/* The flat arenas as 1-D tensors of ps->flat elements (values of params_load_f32 / params_fill; grads); data NULL when there is
+ * none.  The gaps between tensors are zeros and stay zeros under op_adamw. */
 Tensor params_flat_values(const ParamSet *ps);
 Tensor params_flat_grads(const ParamSet *ps);
+/* Host float32 copies of one parameter in its file's order (convolutions unpacked), and back. */
+int params_get(const ParamSet *ps, const Param *p, float *host, Err *err);
+int params_put(ParamSet *ps, const Param *p, const float *host, Err *err);
 /* Writes all values as `dtype` under their file names and shapes; atomic. metadata {"format":"pt"}. */
 int params_save(const ParamSet *ps, const char *path, DType dtype, Err *err);
 void params_fini(ParamSet *ps);
