@@ -50,7 +50,7 @@ int dir_sweep_temporaries(const char *path, Err *err);
 
 /* An advisory lock on a directory ("DIR/.lock", flock): one writer.  ERR_LIMIT with a sentence when taken.  The
  * operating system drops it when the process dies. */
-typedef struct DirLock { int fd; } DirLock;
+typedef struct DirLock { int fd; } DirLock; /* zero-initialise; 0: not held */
 int dir_lock(DirLock *lock, const char *dir, Err *err);
 void dir_unlock(DirLock *lock);
 #endif

@@ -1,0 +1,104 @@
+#include "common/base/hash.h"
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+#include "common/base/mem.h"
+
+uint64_t hash_xxh3(const void *bytes, int64_t size)
+{
+    return XXH3_64bits(bytes, (size_t)size);
+}
+
+int sha256_init(Sha256 *s, Err *err)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    s->impl = NULL;
+    if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1) {
+        EVP_MD_CTX_free(ctx);
+        return err_set(err, ERR_NOMEM, "SHA-256: no context");
+    }
+    s->impl = ctx;
+    return 0;
+}
+
+void sha256_update(Sha256 *s, const void *bytes, int64_t size)
+{
+    EVP_DigestUpdate(s->impl, bytes, (size_t)size); /* fails only after final, which is our own bug */
+}
+
+void sha256_final(Sha256 *s, Digest *out)
+{
+    EVP_DigestFinal_ex(s->impl, out->byte, NULL);
+    sha256_fini(s);
+}
+
+void sha256_fini(Sha256 *s)
+{
+    EVP_MD_CTX_free(s->impl);
+    s->impl = NULL;
+}
+
+int sha256_bytes(const void *bytes, int64_t size, Digest *out, Err *err)
+{
+    Sha256 s = {0};
+    int rc = sha256_init(&s, err);
+    if (rc < 0) return rc;
+    sha256_update(&s, bytes, size);
+    sha256_final(&s, out);
+    return 0;
+}
+
+#define FILE_BLOCK (1 << 20)
+
+int sha256_file(const char *path, Digest *out, Err *err)
+{
+    int rc = 0;
+    Sha256 s = {0};
+    char *block = NULL;
+    FILE *f = fopen(path, "rbe");
+    if (!f) return err_errno(err, errno, "opening '%s'", path);
+    rc = sha256_init(&s, err);
+    if (rc < 0) goto done;
+    block = mem_calloc(FILE_BLOCK, 1, err);
+    if (!block) {
+        rc = ERR_NOMEM;
+        goto done;
+    }
+    for (size_t n; (n = fread(block, 1, FILE_BLOCK, f)) > 0;) sha256_update(&s, block, (int64_t)n);
+    if (ferror(f)) rc = err_errno(err, errno, "reading '%s'", path);
+    else sha256_final(&s, out);
+done:
+    sha256_fini(&s);
+    mem_free(block);
+    fclose(f);
+    return rc;
+}
+
+void digest_hex(const Digest *d, char out[65])
+{
+    for (int i = 0; i < 32; i++) {
+        out[2 * i] = "0123456789abcdef"[d->byte[i] >> 4];
+        out[2 * i + 1] = "0123456789abcdef"[d->byte[i] & 15];
+    }
+    out[64] = 0;
+}
+
+static int hex_value(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+int digest_parse(const char *hex, Digest *out, Err *err)
+{
+    Digest d;
+    if (strnlen(hex, 65) != 64) return err_set(err, ERR_FORMAT, "a SHA-256 is 64 hex digits, found '%.80s'", hex);
+    for (int i = 0; i < 32; i++) {
+        int high = hex_value(hex[2 * i]), low = hex_value(hex[2 * i + 1]);
+        if (high < 0 || low < 0) return err_set(err, ERR_FORMAT, "a SHA-256 is 64 hex digits, found '%s'", hex);
+        d.byte[i] = (uint8_t)(high << 4 | low);
+    }
+    *out = d;
+    return 0;
+}

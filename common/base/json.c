@@ -1,0 +1,250 @@
+#include "common/base/json.h"
+#include <stdlib.h>
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+
+#define JSON_FILE_MAX ((int64_t)1 << 30)
+
+static int err_json(Err *err, const json_error_t *e, const char *name)
+{
+    int code = json_error_code(e) == json_error_out_of_memory ? ERR_NOMEM : ERR_FORMAT;
+    return err_set(err, code, "%s:%d:%d: %s", name, e->line, e->column, e->text);
+}
+
+int json_parse(json_t **out, const char *text, int64_t size, const char *name, Err *err)
+{
+    json_error_t e;
+    *out = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    return *out ? 0 : err_json(err, &e, name);
+}
+
+int json_read_file(json_t **out, const char *path, Err *err)
+{
+    char *text = NULL;
+    int64_t size = 0;
+    *out = NULL;
+    int rc = file_read(path, JSON_FILE_MAX, &text, &size, err);
+    if (rc == 0) rc = json_parse(out, text, size, path, err);
+    mem_free(text);
+    return rc;
+}
+
+/* ---- writing: our own walk, since jansson's form of reals (17 digits always) is unkind to people ---- */
+
+typedef struct Style {
+    int indent; /* 0: one line */
+    int canonical;
+} Style;
+
+static int write_value(Str *s, const json_t *v, const Style *style, int depth, Err *err);
+
+/* The fewest digits that read back as the same double (canonical: always 17), and always as a real. */
+static int write_real(Str *s, double x, const Style *style, Err *err)
+{
+    char text[64];
+    for (int digits = style->canonical ? 17 : 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+        if (strtod(text, NULL) == x) break;
+    }
+    int rc = str_append(s, text, err);
+    return rc == 0 && !strpbrk(text, ".e") ? str_append(s, ".0", err) : rc;
+}
+
+static int write_string(Str *s, const char *text, size_t n, Err *err)
+{
+    int rc = str_append(s, "\"", err);
+    size_t start = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        unsigned char c = (unsigned char)text[i];
+        const char *plain = "\"\\\b\f\n\r\t", *escaped = "\"\\bfnrt", *at = c ? strchr(plain, c) : NULL;
+        if (c >= 0x20 && !at) continue;
+        rc = str_append_n(s, text + start, (int64_t)(i - start), err);
+        if (rc == 0) rc = at ? str_printf(s, err, "\\%c", escaped[at - plain]) : str_printf(s, err, "\\u%04x", c);
+        start = i + 1;
+    }
+    if (rc == 0) rc = str_append_n(s, text + start, (int64_t)(n - start), err);
+    return rc < 0 ? rc : str_append(s, "\"", err);
+}
+
+static int write_break(Str *s, const Style *style, int depth, Err *err)
+{
+    return style->indent ? str_printf(s, err, "\n%*s", depth * style->indent, "") : 0;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static int write_object(Str *s, const json_t *v, const Style *style, int depth, Err *err)
+{
+    int64_t n = (int64_t)json_object_size(v), i = 0;
+    if (n == 0) return str_append(s, "{}", err);
+    const char **keys = mem_calloc(n, sizeof *keys, err);
+    if (!keys) return ERR_NOMEM;
+    const char *key;
+    json_t *member;
+    json_object_foreach((json_t *)v, key, member) keys[i++] = key;
+    if (style->canonical) qsort(keys, (size_t)n, sizeof *keys, compare_keys);
+    int rc = str_append(s, "{", err);
+    for (i = 0; i < n && rc == 0; i++) {
+        if (i) rc = str_append(s, ",", err);
+        if (rc == 0) rc = write_break(s, style, depth + 1, err);
+        if (rc == 0) rc = write_string(s, keys[i], strlen(keys[i]), err);
+        if (rc == 0) rc = str_append(s, style->indent ? ": " : ":", err);
+        if (rc == 0) rc = write_value(s, json_object_get(v, keys[i]), style, depth + 1, err);
+    }
+    mem_free(keys);
+    if (rc == 0) rc = write_break(s, style, depth, err);
+    return rc < 0 ? rc : str_append(s, "}", err);
+}
+
+static int write_array(Str *s, const json_t *v, const Style *style, int depth, Err *err)
+{
+    size_t n = json_array_size(v);
+    int nested = 0; /* arrays of scalars stay on one line */
+    for (size_t i = 0; i < n; i++) nested |= json_is_object(json_array_get(v, i)) || json_is_array(json_array_get(v, i));
+    int rc = str_append(s, "[", err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (i) rc = str_append(s, style->indent && !nested ? ", " : ",", err);
+        if (rc == 0 && nested) rc = write_break(s, style, depth + 1, err);
+        if (rc == 0) rc = write_value(s, json_array_get(v, i), style, depth + 1, err);
+    }
+    if (rc == 0 && nested) rc = write_break(s, style, depth, err);
+    return rc < 0 ? rc : str_append(s, "]", err);
+}
+
+static int write_value(Str *s, const json_t *v, const Style *style, int depth, Err *err)
+{
+    switch (json_typeof(v)) {
+    case JSON_OBJECT: return write_object(s, v, style, depth, err);
+    case JSON_ARRAY: return write_array(s, v, style, depth, err);
+    case JSON_STRING: return write_string(s, json_string_value(v), json_string_length(v), err);
+    case JSON_INTEGER: return str_printf(s, err, "%lld", (long long)json_integer_value(v));
+    case JSON_REAL: return write_real(s, json_real_value(v), style, err);
+    case JSON_TRUE: return str_append(s, "true", err);
+    case JSON_FALSE: return str_append(s, "false", err);
+    default: return str_append(s, "null", err);
+    }
+}
+
+static char *text_of(const json_t *v, Style style, Err *err)
+{
+    Str s = {0};
+    if (write_value(&s, v, &style, 0, err) < 0) str_fini(&s);
+    return s.data;
+}
+
+char *json_text(const json_t *v, int indent, Err *err)
+{
+    return text_of(v, (Style){.indent = indent}, err);
+}
+
+char *json_canonical(const json_t *v, Err *err)
+{
+    return text_of(v, (Style){.canonical = 1}, err);
+}
+
+int json_write_file(const json_t *v, const char *path, Err *err)
+{
+    Str s = {0};
+    Style style = {.indent = 2};
+    int rc = write_value(&s, v, &style, 0, err);
+    if (rc == 0) rc = str_append(&s, "\n", err);
+    if (rc == 0) rc = file_write_atomic(path, s.data, s.len, err);
+    str_fini(&s);
+    return rc < 0 ? err_wrap(err, rc, "writing '%s'", path) : 0;
+}
+
+int json_write_line(const json_t *v, FILE *f, Err *err)
+{
+    Str s = {0};
+    int rc = write_value(&s, v, &(Style){0}, 0, err);
+    if (rc == 0) rc = str_append(&s, "\n", err);
+    if (rc == 0 && fwrite(s.data, 1, (size_t)s.len, f) != (size_t)s.len) rc = err_set(err, ERR_IO, "writing a JSON line failed");
+    str_fini(&s);
+    return rc;
+}
+
+/* ---- typed members ---- */
+
+static const char *type_name(const json_t *v)
+{
+    if (!v) return "nothing";
+    switch (json_typeof(v)) {
+    case JSON_OBJECT: return "an object";
+    case JSON_ARRAY: return "an array";
+    case JSON_STRING: return "a string";
+    case JSON_INTEGER: return "an integer";
+    case JSON_REAL: return "a real number";
+    case JSON_TRUE:
+    case JSON_FALSE: return "a boolean";
+    default: return "null";
+    }
+}
+
+static int wrong(Err *err, const char *where, const char *key, const char *expected, const json_t *found)
+{
+    return err_set(err, ERR_FORMAT, "%s: '%s': expected %s, found %s", where, key, expected, type_name(found));
+}
+
+/* The member, or NULL when it is absent or null. */
+static const json_t *member_of(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_null(v) ? NULL : v;
+}
+
+int json_get_int(const json_t *o, const char *key, const char *where, int64_t *out, Err *err)
+{
+    const json_t *v = json_object_get(o, key);
+    if (!json_is_integer(v)) return wrong(err, where, key, "an integer", v);
+    *out = json_integer_value(v);
+    return 0;
+}
+
+int json_get_int_or(const json_t *o, const char *key, const char *where, int64_t dflt, int64_t *out, Err *err)
+{
+    *out = dflt;
+    return member_of(o, key) ? json_get_int(o, key, where, out, err) : 0;
+}
+
+int json_get_num(const json_t *o, const char *key, const char *where, double *out, Err *err)
+{
+    const json_t *v = json_object_get(o, key);
+    if (!json_is_number(v)) return wrong(err, where, key, "a number", v);
+    *out = json_number_value(v);
+    return 0;
+}
+
+int json_get_num_or(const json_t *o, const char *key, const char *where, double dflt, double *out, Err *err)
+{
+    *out = dflt;
+    return member_of(o, key) ? json_get_num(o, key, where, out, err) : 0;
+}
+
+int json_get_bool_or(const json_t *o, const char *key, const char *where, int dflt, int *out, Err *err)
+{
+    const json_t *v = member_of(o, key);
+    *out = dflt;
+    if (!v) return 0;
+    if (!json_is_boolean(v)) return wrong(err, where, key, "true or false", v);
+    *out = json_is_true(v);
+    return 0;
+}
+
+int json_get_str(const json_t *o, const char *key, const char *where, const char **out, Err *err)
+{
+    const json_t *v = json_object_get(o, key);
+    if (!json_is_string(v)) return wrong(err, where, key, "a string", v);
+    *out = json_string_value(v);
+    return 0;
+}
+
+int json_get_str_or(const json_t *o, const char *key, const char *where, const char *dflt, const char **out, Err *err)
+{
+    *out = dflt;
+    return member_of(o, key) ? json_get_str(o, key, where, out, err) : 0;
+}

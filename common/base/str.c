@@ -1,0 +1,133 @@
+#include "common/base/str.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include "common/base/mem.h"
+
+/* Room for n more bytes and the NUL. */
+static int str_reserve(Str *s, int64_t n, Err *err)
+{
+    int64_t need;
+    if (mem_add(s->len, n, &need) < 0 || mem_add(need, 1, &need) < 0) {
+        return err_set(err, ERR_NOMEM, "string of %lld + %lld bytes", (long long)s->len, (long long)n);
+    }
+    if (need <= s->cap) return 0;
+    int64_t cap = s->cap < INT64_MAX / 2 && s->cap * 2 > need ? s->cap * 2 : need < 64 ? 64 : need;
+    char *data = mem_realloc(s->data, cap, 1, err);
+    if (!data) return ERR_NOMEM;
+    s->data = data;
+    s->cap = cap;
+    s->data[s->len] = 0;
+    return 0;
+}
+
+int str_append_n(Str *s, const void *bytes, int64_t n, Err *err)
+{
+    int rc = str_reserve(s, n, err);
+    if (rc < 0) return rc;
+    if (n) memcpy(s->data + s->len, bytes, (size_t)n);
+    s->len += n;
+    s->data[s->len] = 0;
+    return 0;
+}
+
+int str_append(Str *s, const char *text, Err *err)
+{
+    return str_append_n(s, text, (int64_t)strlen(text), err);
+}
+
+int str_printf(Str *s, Err *err, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    int rc = n < 0 ? err_set(err, ERR_NOMEM, "formatting '%s'", fmt) : str_reserve(s, n, err);
+    if (rc == 0) {
+        vsnprintf(s->data + s->len, (size_t)n + 1, fmt, again);
+        s->len += n;
+    }
+    va_end(again);
+    va_end(ap);
+    return rc;
+}
+
+void str_fini(Str *s)
+{
+    mem_free(s->data);
+    *s = (Str){0};
+}
+
+/* Bytes of the well-formed sequence at p, 0 when there is none. Table 3-7 of the Unicode standard. */
+static int utf8_sequence(const unsigned char *p, int64_t n)
+{
+    if (p[0] < 0x80) return 1;
+    int len = p[0] >= 0xC2 && p[0] <= 0xDF ? 2 : (p[0] & 0xF0) == 0xE0 ? 3 : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4 : 0;
+    if (!len || len > n) return 0;
+    unsigned char low = p[0] == 0xE0 ? 0xA0 : p[0] == 0xF0 ? 0x90 : 0x80;
+    unsigned char high = p[0] == 0xED ? 0x9F : p[0] == 0xF4 ? 0x8F : 0xBF;
+    if (p[1] < low || p[1] > high) return 0;
+    for (int i = 2; i < len; i++) {
+        if ((p[i] & 0xC0) != 0x80) return 0;
+    }
+    return len;
+}
+
+int str_is_utf8(const char *s, int64_t n)
+{
+    const unsigned char *p = (const unsigned char *)s;
+    for (int64_t i = 0; i < n;) {
+        int len = utf8_sequence(p + i, n - i);
+        if (!len) return 0;
+        i += len;
+    }
+    return 1;
+}
+
+#define DISTANCE_MAX_LEN 127 /* names longer than this are compared by their first characters */
+
+static int lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : (unsigned char)c;
+}
+
+int str_distance(const char *a, const char *b)
+{
+    int row[DISTANCE_MAX_LEN + 1];
+    int na = (int)strnlen(a, DISTANCE_MAX_LEN), nb = (int)strnlen(b, DISTANCE_MAX_LEN);
+    for (int j = 0; j <= nb; j++) row[j] = j;
+    for (int i = 1; i <= na; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= nb; j++) {
+            int best = diagonal + (lower(a[i - 1]) != lower(b[j - 1]));
+            diagonal = row[j];
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[nb];
+}
+
+const char *str_nearest(const char *name, const char *const *names)
+{
+    int len = (int)strnlen(name, DISTANCE_MAX_LEN);
+    int best = (len / 3 > 2 ? len / 3 : 2) + 1;
+    const char *found = NULL;
+    for (; *names; names++) {
+        int d = str_distance(name, *names);
+        if (d < best) {
+            best = d;
+            found = *names;
+        }
+    }
+    return found;
+}
+
+int str_ends_with(const char *s, const char *suffix)
+{
+    size_t n = strlen(s), m = strlen(suffix);
+    return n >= m && memcmp(s + n - m, suffix, m) == 0;
+}

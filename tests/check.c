@@ -1,0 +1,189 @@
+#include "tests/check.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "common/base/file.h"
+
+#define PATH_SIZE 1024
+
+void check_ok(int rc, const Err *err, const char *expr, const char *file, int line)
+{
+    if (rc >= 0) return;
+    print_error("%s: %d (%s): %s\n", expr, rc, err_name(rc), err && err->msg[0] ? err->msg : "no message");
+    _fail(file, line);
+}
+
+void check_fails(int rc, int code, const char *part, Err *err, const char *expr, const char *file, int line)
+{
+    if (rc != code || !err->msg[0] || !strstr(err->msg, part)) {
+        print_error("%s: %d (%s), expected %d (%s)\n  message: %s\n  must contain: %s\n", expr, rc, err_name(rc), code, err_name(code),
+                    err->msg, part);
+        _fail(file, line);
+    }
+    err_clear(err);
+}
+
+/* ---- numbers ---- */
+
+void check_near(const char *what, const float *got, const double *want, int64_t n, double atol, double rtol)
+{
+    int64_t worst = -1;
+    double worst_ratio = 1;
+    for (int64_t i = 0; i < n; i++) {
+        double ratio = fabs(got[i] - want[i]) / (atol + rtol * fabs(want[i]) + 1e-300);
+        if (!(ratio <= worst_ratio)) { /* NaN counts as far off */
+            worst = i;
+            worst_ratio = isnan(ratio) ? INFINITY : ratio;
+        }
+    }
+    if (worst < 0) return;
+    fail_msg("%s[%lld]: got %.9g, want %.9g, off by %.3g: %.3g times the bound (atol %g, rtol %g)", what, (long long)worst, got[worst],
+             want[worst], fabs(got[worst] - want[worst]), worst_ratio, atol, rtol);
+}
+
+double check_rel_l2(const char *what, const float *got, const double *want, int64_t n, double bound)
+{
+    double diff = 0, norm = 0;
+    for (int64_t i = 0; i < n; i++) {
+        diff += (got[i] - want[i]) * (got[i] - want[i]);
+        norm += want[i] * want[i];
+    }
+    double rel = norm > 0 ? sqrt(diff / norm) : sqrt(diff);
+    if (!(rel <= bound)) fail_msg("%s: relative L2 %.3g over %lld values, bound %g", what, rel, (long long)n, bound);
+    return rel;
+}
+
+void check_value(const char *what, double got, double want, double atol, double rtol)
+{
+    if (!(fabs(got - want) <= atol + rtol * fabs(want))) {
+        fail_msg("%s: got %.12g, want %.12g, off by %.3g (atol %g, rtol %g)", what, got, want, fabs(got - want), atol, rtol);
+    }
+}
+
+uint64_t check_seed(void)
+{
+    static int printed;
+    const char *text = getenv("SEED");
+    uint64_t seed = text ? strtoull(text, NULL, 0) : 1;
+    if (!printed++) printf("# SEED=%llu\n", (unsigned long long)seed);
+    return seed;
+}
+
+/* ---- places ---- */
+
+static char tmp_dir[PATH_SIZE];
+static pid_t tmp_owner;
+
+static void remove_tmp(void)
+{
+    if (getpid() != tmp_owner) return; /* a child that was forked by a test */
+    if (getenv("KEEP")) printf("# kept %s\n", tmp_dir);
+    else dir_remove(tmp_dir, NULL);
+}
+
+const char *check_tmp(void)
+{
+    if (tmp_dir[0]) return tmp_dir;
+    const char *base = getenv("TMPDIR");
+    snprintf(tmp_dir, sizeof tmp_dir, "%s/weft-test-XXXXXX", base && *base ? base : "/tmp");
+    if (!mkdtemp(tmp_dir)) fail_msg("no temporary folder '%s'", tmp_dir);
+    tmp_owner = getpid();
+    atexit(remove_tmp);
+    return tmp_dir;
+}
+
+static char *join(const char *a, const char *b)
+{
+    char *path = path_join(a, b, NULL);
+    if (!path) fail_msg("out of memory");
+    return path;
+}
+
+char *check_tmp_path(const char *name)
+{
+    return join(check_tmp(), name);
+}
+
+/* The folder above this program, or above where it was started, that has the sources. */
+static const char *repo_root(void)
+{
+    static char root[PATH_SIZE];
+    if (root[0]) return root;
+    char start[2][PATH_SIZE] = {{0}};
+    if (readlink("/proc/self/exe", start[0], PATH_SIZE - 1) < 0) start[0][0] = 0;
+    if (!getcwd(start[1], PATH_SIZE)) start[1][0] = 0;
+    for (int i = 0; i < 2; i++) {
+        for (char *slash; (slash = strrchr(start[i], '/')) != NULL; *slash = 0) {
+            char probe[PATH_SIZE + 32];
+            snprintf(probe, sizeof probe, "%s/tests/check.h", start[i]);
+            if (!file_exists(probe)) continue;
+            memcpy(root, start[i], PATH_SIZE);
+            return root;
+        }
+    }
+    fail_msg("the repository was not found above this program or the current folder");
+    return root;
+}
+
+char *check_repo_path(const char *relative)
+{
+    return join(repo_root(), relative);
+}
+
+const char *check_shared(void)
+{
+    static char *shared;
+    if (shared) return shared;
+    const char *given = getenv("WEFT_SHARED");
+    char *path = given && *given ? join(given, "") : join(repo_root(), "../shared");
+    if (file_is_dir(path)) return shared = path;
+    free(path);
+    return NULL;
+}
+
+char *check_need_shared(const char *relative)
+{
+    char *path = check_shared() ? join(check_shared(), relative) : NULL;
+    if (!path || !file_exists(path)) check_skip("the shared reference data is not here");
+    return path;
+}
+
+void check_skip(const char *why)
+{
+    print_message("# skipped: %s\n", why);
+    skip();
+}
+
+/* ---- guard bytes: [size, left zone][n bytes][right zone] ---- */
+
+#define GUARD 64
+#define GUARD_BYTE 0xA5
+
+void *check_guarded(int64_t n)
+{
+    unsigned char *p = malloc((size_t)n + 2 * GUARD);
+    if (!p) fail_msg("out of memory: %lld guarded bytes", (long long)n);
+    memset(p, GUARD_BYTE, (size_t)n + 2 * GUARD);
+    memcpy(p, &n, sizeof n);
+    return p + GUARD;
+}
+
+void check_guards(const void *data)
+{
+    const unsigned char *p = (const unsigned char *)data - GUARD;
+    int64_t n;
+    memcpy(&n, p, sizeof n);
+    for (int64_t i = (int64_t)sizeof n; i < GUARD; i++) {
+        if (p[i] != GUARD_BYTE) fail_msg("write %lld bytes before a block of %lld", (long long)(GUARD - i), (long long)n);
+    }
+    for (int64_t i = 0; i < GUARD; i++) {
+        if (p[GUARD + n + i] != GUARD_BYTE) fail_msg("write %lld bytes after a block of %lld", (long long)(i + 1), (long long)n);
+    }
+}
+
+void check_guarded_free(void *p)
+{
+    if (p) free((unsigned char *)p - GUARD);
+}
