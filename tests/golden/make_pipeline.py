@@ -56,7 +56,7 @@ def build():
                                  feed_forward_proj="gated-gelu", tie_word_embeddings=False, dropout_rate=0.0))
     vae = AutoencoderKLCogVideoX(block_out_channels=(8, 8, 16, 16), latent_channels=4, layers_per_block=1, norm_num_groups=4,
                                  down_block_types=("CogVideoXDownBlock3D",) * 4, up_block_types=("CogVideoXUpBlock3D",) * 4,
-                                 sample_height=32, sample_width=48, scaling_factor=1.15258426)
+                                 sample_height=96, sample_width=80, scaling_factor=1.15258426)
     transformer = CogVideoXTransformer3DModel(num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=4,
                                               time_embed_dim=8, text_embed_dim=32, num_layers=2, sample_width=6, sample_height=4,
                                               sample_frames=9, max_text_seq_length=226, spatial_interpolation_scale=1.875,
@@ -86,11 +86,11 @@ def sample(pipe):
 
 
 def encode(pipe):
-    pixels = filler(700001, (1, 3, 17, HEIGHT, WIDTH)).clamp(-1, 1)
+    pixels = filler(700001, (1, 3, 17, 96, 64)).clamp(-1, 1)
     out = {"moments_17": pipe.vae.encode(pixels).latent_dist.parameters}
     pipe.vae.enable_tiling()
     out["moments_17_tiled"] = pipe.vae.encode(pixels).latent_dist.parameters
-    z = filler(700002, (1, 4, 3, 6, 8))
+    z = filler(700002, (1, 4, 3, 8, 8))
     out["pixels_3_tiled"] = pipe.vae.decode(z).sample
     pipe.vae.disable_tiling()
     out["pixels_3"] = pipe.vae.decode(z).sample
