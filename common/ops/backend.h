@@ -23,7 +23,8 @@ struct OpsTable;
 struct Backend {
     const char *name;
     const struct OpsTable *ops;
-    DType act;            /* element type of activations: F32 on ref, cpu, plan(default) */
+    DType act;            /* element type of activations: F32 on ref, cpu, plan. A test may set F64 on ref: then every
+                             activation, weight, gradient and statistic may be F64 (for central differences) */
     int host;             /* its memory is host memory: tensors may point into mapped files */
     int plan;             /* nothing is computed */
     int64_t threads;

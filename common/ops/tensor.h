@@ -46,8 +46,10 @@ float half_to_float(uint16_t h);
 uint16_t float_to_half(float f);
 float bfloat_to_float(uint16_t b);
 uint16_t float_to_bfloat(float f);
-/* Element i of a float tensor in host memory, as double. */
+/* Element i of a float tensor in host memory, as double; and set, rounded to the tensor's type (through float for the
+ * 16-bit types). */
 double tensor_get(const Tensor *t, int64_t i);
+void tensor_set(const Tensor *t, int64_t i, double value);
 
 #ifdef __cplusplus
 }
