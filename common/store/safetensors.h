@@ -4,6 +4,7 @@
 #define WEFT_COMMON_STORE_SAFETENSORS_H
 #include <jansson.h>
 #include <stdint.h>
+#include "common/base/log.h"
 #include "common/ops/tensor.h"
 
 typedef struct SafeTensors SafeTensors;

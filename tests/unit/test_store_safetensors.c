@@ -1,0 +1,368 @@
+/* safetensors: every row of text-encoders.md 5.5, the extra checks of 5.3, the sharded index of 5.4, and the writer. */
+#include "check.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "common/store/safetensors.h"
+
+/* A file image: length field n (-1: the header's own), header text, `data` bytes 0,1,2...; freed by the caller. */
+static uint8_t *image(int64_t n, const char *header, int64_t data, int64_t *size)
+{
+    int64_t h = (int64_t)strlen(header);
+    uint64_t field = n < 0 ? (uint64_t)h : (uint64_t)n;
+    uint8_t *b = malloc((size_t)(8 + h + data));
+    assert_non_null(b);
+    memcpy(b, &field, 8);
+    memcpy(b + 8, header, (size_t)h);
+    for (int64_t i = 0; i < data; i++) b[8 + h + i] = (uint8_t)i;
+    *size = 8 + h + data;
+    return b;
+}
+
+static int check_image(int64_t n, const char *header, int64_t data, Err *err)
+{
+    int64_t size;
+    uint8_t *b = image(n, header, data, &size);
+    int rc = safetensors_check(b, size, err);
+    free(b);
+    return rc;
+}
+
+typedef struct Case { int64_t n; const char *header; int64_t data; const char *fails; /* NULL: accepted */ } Case;
+
+#define I32_2x2 "{\"a\":{\"dtype\":\"I32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}"
+#define ENTRY(dtype, shape, offsets) "{\"a\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
+#define EMPTY_U8 "{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}"
+#define PAIR(o1, o2) "{\"a\":{\"dtype\":\"U8\",\"shape\":" o1 "},\"b\":{\"dtype\":\"U8\",\"shape\":" o2 "}}"
+
+static const Case cases[] = { /* the numbers are rows of the table */
+    /* 1 */ {2, "{}", 0, NULL},
+    /* 2 */ {6, "{}    ", 0, NULL},
+    /* 3 */ {-1, I32_2x2, 16, NULL},
+    /* 4 */ {-1, I32_2x2, 15, "tensors cover 16 bytes, the file holds 15"},
+    {-1, I32_2x2, 17, "tensors cover 16 bytes, the file holds 17"},
+    /* 5 */ {-1, ENTRY("I32", "[]", "[0,4]"), 4, NULL},
+    /* 6 */ {-1, ENTRY("F16", "[2,0]", "[0,0]"), 0, NULL},
+    /* 7 */ {-1, ENTRY("I32", "[2,2]", "[0,4]"), 4, "data_offsets [0, 4] for 16 bytes"},
+    /* 8 */ {-1, ENTRY("I32", "[2,18446744073709551614]", "[0,16]"), 16, "too big integer"},
+    {-1, ENTRY("I32", "[2,9223372036854775807]", "[0,16]"), 16, "overflows"},
+    {-1, ENTRY("I32", "[2,2305843009213693952]", "[0,16]"), 16, "overflows"},
+    /* 9 */ {-1, PAIR("[4],\"data_offsets\":[0,4]", "[4],\"data_offsets\":[8,12]"), 12, "hole"},
+    /* 10 */ {-1, PAIR("[8],\"data_offsets\":[0,8]", "[8],\"data_offsets\":[4,12]"), 12, "overlap"},
+    /* 11 */ {(int64_t)1 << 40, "{}", 0, "header too large"},
+    {100000001, "{}", 0, "header too large"},
+    {-2, "{}", 0, NULL}, /* replaced by 2^64-1 below */
+    /* 12 */ {100, "{}", 0, "header of 100 bytes in a file of 10"},
+    /* 14 */ {1, "\xFF", 0, "header"},
+    {-1, "{\"\xC3(\":1}", 0, "unable to decode byte 0xc3"},
+    /* 15 */ {-1, ENTRY("U8", "[4]", "[4,0]"), 4, "data_offsets [4, 0]"},
+    /* 16 */ {-1, ENTRY("F32", "[-1,4]", "[0,16]"), 16, "negative"},
+    {-1, ENTRY("F32", "[2.0,2]", "[0,16]"), 16, "shape[0]"},
+    {-1, ENTRY("F32", "[2e0,2]", "[0,16]"), 16, "shape[0]"},
+    {-1, ENTRY("F32", "[-0,4]", "[0,0]"), 0, "negative"},
+    {-1, ENTRY("F32", "[02,2]", "[0,16]"), 16, "header"},
+    {-1, ENTRY("F32", "[+2,2]", "[0,16]"), 16, "header"},
+    {-1, ENTRY("F32", "[2,2]", "[0,16.0]"), 16, "data_offsets[1]"},
+    {-1, ENTRY("F32", "[2,2]", "[0,16,16]"), 16, "expected {dtype"},
+    {-1, ENTRY("F32", "\"2\"", "[0,16]"), 16, "expected {dtype"},
+    {-1, ENTRY("F31", "[2,2]", "[0,16]"), 16, "unknown dtype \"F31\""},
+    {-1, "{\"a\":{\"shape\":[2,2],\"data_offsets\":[0,16]}}", 16, "expected {dtype"},
+    {-1, "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,16]}}", 16, "expected {dtype"},
+    {-1, "{\"a\":{\"dtype\":\"F32\",\"shape\":[2,2]}}", 16, "expected {dtype"},
+    {-1, "{\"a\":7}", 0, "expected {dtype"},
+    {-1, "[]", 0, "not an object"},
+    {-1, "{} x", 0, "header"},
+    {-1, "{", 0, "header"},
+    {-1, "", 0, "header"},
+    /* unknown extra fields inside an entry are ignored */
+    {-1, "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"note\":\"-}]{[\\\"\"}}", 1, NULL},
+    /* 17 */ {-1, "{\"__metadata__\":{\"a\":1}}", 0, "__metadata__ \"a\""},
+    {-1, "{\"__metadata__\":[]}", 0, "__metadata__"},
+    {-1, "{\"__metadata__\":{\"a\":\"1\"}}", 0, NULL},
+    /* 18 */ {-1, "{\"a\":" EMPTY_U8 ",\"a\":" EMPTY_U8 "}", 0, "duplicate"},
+    {-1, "{\"__metadata__\":{},\"__metadata__\":{}}", 0, "duplicate"},
+    /* 19 */ {-1, ENTRY("F4", "[3]", "[0,2]"), 2, "no whole bytes"},
+    /* well-formed, but not a type Weft has */
+    {-1, ENTRY("F8_E4M3", "[4]", "[0,4]"), 4, "not supported"},
+    /* 5.3: names, depth, rank */
+    {-1, "{\"\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, "empty name"},
+    {-1, "{\"a\\u0000b\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, "header"},
+    {-1, "{\"\\ud800\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, "header"},
+    {-1, "{\"a\":{\"dtype\":\"U8\",\"shape\":[[1]],\"data_offsets\":[0,1]}}", 1, "deeper than 3"},
+    {-1, ENTRY("U8", "[1,1,1,1,1,1,1,1]", "[0,1]"), 1, NULL},
+    {-1, ENTRY("U8", "[1,1,1,1,1,1,1,1,1]", "[0,1]"), 1, "more than 8 numbers"},
+};
+
+static void header_table(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const Case *c = &cases[i];
+        Err err = {0};
+        if (c->n == -2) { /* a length field of all ones */
+            uint8_t b[10];
+            memset(b, 0xFF, sizeof b);
+            CHECK_FAILS(safetensors_check(b, sizeof b, &err), ERR_FORMAT, "header too large", &err);
+            continue;
+        }
+        int rc = check_image(c->n, c->header, c->data, &err);
+        if (c->fails ? rc >= 0 || !strstr(err.msg, c->fails) : rc != 0)
+            fail_msg("%.120s with %lld bytes: expected %s, got %d \"%s\"", c->header, (long long)c->data,
+                     c->fails ? c->fails : "success", rc, err.msg);
+    }
+}
+
+static void short_files(void **state) /* row 13 */
+{
+    (void)state;
+    for (int64_t n = 0; n < 8; n++) {
+        Err err = {0};
+        const uint8_t zeros[8] = {0};
+        CHECK_FAILS(safetensors_check(zeros, n, &err), ERR_FORMAT, "too short", &err);
+    }
+}
+
+static void long_names_and_many_tensors(void **state)
+{
+    (void)state;
+    Err err = {0};
+    char *name = malloc(4098), *header = malloc(4300);
+    memset(name, 'n', 4097);
+    name[4097] = '\0';
+    snprintf(header, 4300, "{\"%s\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", name);
+    CHECK_FAILS(check_image(-1, header, 0, &err), ERR_FORMAT, "at most 4096", &err);
+    name[4096] = '\0';
+    snprintf(header, 4300, "{\"%s\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", name);
+    CHECK_OK(check_image(-1, header, 0, &err), &err);
+    free(name);
+    free(header);
+    /* a million and a few objects: refused before the JSON is built */
+    int64_t n = 1000010;
+    char *many = malloc((size_t)n * 7 + 16), *p = many;
+    *p++ = '{';
+    for (int64_t i = 0; i < n; i++) p += sprintf(p, "%s\"\":{}", i ? "," : "");
+    strcpy(p, "}");
+    CHECK_FAILS(check_image(-1, many, 0, &err), ERR_LIMIT, "more than 1000000 tensors", &err);
+    free(many);
+}
+
+static char *write_image(const char *name, const char *header, int64_t data)
+{
+    int64_t size;
+    Err err = {0};
+    uint8_t *b = image(-1, header, data, &size);
+    char *path = check_tmp_path(name);
+    CHECK_OK(file_write_atomic(path, b, size, &err), &err);
+    free(b);
+    return path;
+}
+
+static void unaligned_data(void **state) /* row 20 */
+{
+    (void)state;
+    Err err = {0};
+    SafeTensors *s = NULL;
+    const char *header = ENTRY("F32", "[1]", "[0,4]") " ";
+    if (strlen(header) % 2 == 0) header = ENTRY("F32", "[1]", "[0,4]");
+    assert_int_equal(strlen(header) % 2, 1);
+    CHECK_OK(safetensors_open(&s, write_image("odd.safetensors", header, 4), &err), &err);
+    const SafeEntry *e = safetensors_find(s, "a");
+    assert_non_null(e);
+    assert_int_equal((uintptr_t)e->tensor.data % 2, 1);
+    const uint8_t want[4] = {0, 1, 2, 3};
+    assert_memory_equal(e->tensor.data, want, 4);
+    assert_null(safetensors_find(s, "b"));
+    safetensors_close(&s);
+    assert_null(s);
+    safetensors_close(&s);
+}
+
+static void refuses_non_files(void **state)
+{
+    (void)state;
+    Err err = {0};
+    SafeTensors *s = NULL;
+    CHECK_FAILS(safetensors_open(&s, check_tmp_path("absent"), &err), ERR_NOTFOUND, "absent", &err);
+    CHECK_FAILS(safetensors_open(&s, check_tmp(), &err), ERR_FORMAT, "not a regular file", &err);
+    char *empty = check_tmp_path("empty.safetensors");
+    CHECK_OK(file_write_atomic(empty, "", 0, &err), &err);
+    CHECK_FAILS(safetensors_open(&s, empty, &err), ERR_FORMAT, "too short", &err);
+    CHECK_FAILS(safetensors_open(&s, write_image("bad.safetensors", "{", 0), &err), ERR_FORMAT, "bad.safetensors", &err);
+    assert_null(s);
+}
+
+static void writes_and_reads_back(void **state)
+{
+    (void)state;
+    Err err = {0};
+    float f[6] = {1, 2, 3, 4, 5, NAN};
+    uint16_t h[2] = {0x3C00, 0xC000};
+    int64_t big = -5;
+    const SafeSource src[] = {
+        {"z.half", tensor_of(h, DT_BF16, 1, 2)}, {"a.byte", tensor_of("\x07", DT_U8, 0, 0)},
+        {"m", tensor_of(f, DT_F32, 2, 2, 3)}, {"b.long", tensor_of(&big, DT_I64, 1, 1)},
+        {"empty", tensor_of(NULL, DT_F16, 2, 0, 3)}, {"caf\xC3\xA9 \"q\"", tensor_of(f, DT_F32, 1, 1)},
+    };
+    json_t *meta = json_pack("{s:s}", "format", "pt");
+    char *path = check_tmp_path("w.safetensors");
+    CHECK_OK(safetensors_write(path, src, 6, meta, &err), &err);
+    json_decref(meta);
+    char *bytes = NULL;
+    int64_t size = 0;
+    CHECK_OK(file_read(path, 1 << 20, &bytes, &size, &err), &err);
+    uint64_t n;
+    memcpy(&n, bytes, 8);
+    assert_int_equal(n % 8, 0);
+    assert_int_equal(bytes[8], '{');
+    assert_ptr_equal(strstr(bytes + 8, "__metadata__"), bytes + 10);
+    mem_free(bytes);
+
+    SafeTensors *s = NULL;
+    CHECK_OK(safetensors_open(&s, path, &err), &err);
+    assert_int_equal(safetensors_count(s), 6);
+    assert_string_equal(safetensors_meta(s, "format"), "pt");
+    assert_null(safetensors_meta(s, "other"));
+    for (int64_t i = 1; i < 6; i++) assert_true(strcmp(safetensors_at(s, i - 1)->name, safetensors_at(s, i)->name) < 0);
+    for (int i = 0; i < 6; i++) {
+        const SafeEntry *e = safetensors_find(s, src[i].name);
+        assert_non_null(e);
+        assert_int_equal(e->tensor.dtype, src[i].tensor.dtype);
+        assert_true(tensor_same_shape(&e->tensor, &src[i].tensor));
+        if (tensor_bytes(&e->tensor)) assert_memory_equal(e->tensor.data, src[i].tensor.data, (size_t)tensor_bytes(&e->tensor));
+        assert_int_equal((uintptr_t)e->tensor.data % (uintptr_t)dtype_size(e->tensor.dtype), 0); /* widest first: aligned */
+    }
+    safetensors_close(&s);
+
+    /* the same content again gives the same file; nothing is left behind by a refusal */
+    CHECK_FAILS(safetensors_write(path, (SafeSource[]){src[0], src[0]}, 2, NULL, &err), ERR_USAGE, "given twice", &err);
+    SafeSource bad = {"__metadata__", src[0].tensor};
+    CHECK_FAILS(safetensors_write(path, &bad, 1, NULL, &err), ERR_USAGE, "no name for a tensor", &err);
+    CHECK_OK(safetensors_open(&s, path, &err), &err);
+    assert_int_equal(safetensors_count(s), 6);
+    safetensors_close(&s);
+    CHECK_OK(safetensors_write(path, NULL, 0, NULL, &err), &err);
+    CHECK_OK(safetensors_open(&s, path, &err), &err);
+    assert_int_equal(safetensors_count(s), 0);
+    safetensors_close(&s);
+}
+
+/* ---- sharded folders ---- */
+
+#define U8_ONE(name, at, end) "\"" name "\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[" at "," end "]}"
+
+static int n_warnings;
+static void count_warning(void *user, LogLevel level, const char *line)
+{
+    (void)user, (void)line;
+    if (level == LOG_WARN) n_warnings++;
+}
+static const Log counting = {count_warning, NULL, LOG_WARN};
+
+static char *fresh_folder(const char *name, const char *index)
+{
+    Err err = {0};
+    char *dir = check_tmp_path(name), path[1024];
+    CHECK_OK(dir_make(dir, &err), &err);
+    snprintf(path, sizeof path, "%s/model-1.safetensors", name);
+    write_image(path, "{" U8_ONE("b", "0", "1") "," U8_ONE("d", "1", "2") "}", 2);
+    snprintf(path, sizeof path, "%s/model-2.safetensors", name);
+    write_image(path, "{\"__metadata__\":{\"k\":\"v\"}," U8_ONE("a", "0", "1") "," U8_ONE("c", "1", "2") "}", 2);
+    if (index) {
+        snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir);
+        CHECK_OK(file_write_atomic(path, index, (int64_t)strlen(index), &err), &err);
+    }
+    return dir;
+}
+
+#define MAP(total, ...) "{\"metadata\":{\"total_size\":" total "},\"weight_map\":{" __VA_ARGS__ "}}"
+#define ABCD "\"a\":\"model-2.safetensors\",\"b\":\"model-1.safetensors\",\"c\":\"model-2.safetensors\",\"d\":\"model-1.safetensors\""
+
+static void sharded_folder(void **state)
+{
+    (void)state;
+    Err err = {0};
+    SafeTensors *s = NULL, *one = NULL;
+    n_warnings = 0;
+    CHECK_OK(safetensors_open_folder(&s, fresh_folder("shards", MAP("4", ABCD)), "model", &counting, &err), &err);
+    assert_int_equal(n_warnings, 0);
+    assert_int_equal(safetensors_count(s), 4);
+    assert_string_equal(safetensors_at(s, 0)->name, "a");
+    assert_int_equal(*(uint8_t *)safetensors_find(s, "d")->tensor.data, 1);
+    assert_string_equal(safetensors_meta(s, "k"), "v");
+
+    /* the digest sees names, types, shapes and bytes, not the layout in files */
+    char split[65], whole[65];
+    CHECK_OK(safetensors_digest(s, split, &err), &err);
+    SafeSource src[4];
+    for (int i = 0; i < 4; i++) src[i] = (SafeSource){safetensors_at(s, i)->name, safetensors_at(s, i)->tensor};
+    char *path = check_tmp_path("one/model.safetensors");
+    CHECK_OK(dir_make(check_tmp_path("one"), &err), &err);
+    CHECK_OK(safetensors_write(path, src, 4, NULL, &err), &err);
+    CHECK_OK(safetensors_open_folder(&one, check_tmp_path("one"), "model", NULL, &err), &err);
+    CHECK_OK(safetensors_digest(one, whole, &err), &err);
+    assert_string_equal(split, whole);
+    safetensors_close(&one);
+    src[0].tensor.dtype = DT_I8;
+    CHECK_OK(safetensors_write(path, src, 4, NULL, &err), &err);
+    CHECK_OK(safetensors_open(&one, path, &err), &err);
+    CHECK_OK(safetensors_digest(one, whole, &err), &err);
+    assert_string_not_equal(split, whole);
+    safetensors_close(&one);
+    safetensors_close(&s);
+
+    CHECK_OK(safetensors_open_folder(&s, fresh_folder("total", MAP("5.0", ABCD)), "model", &counting, &err), &err);
+    assert_int_equal(n_warnings, 1);
+    safetensors_close(&s);
+    char *dir = fresh_folder("unlisted", "{\"weight_map\":{\"a\":\"model-2.safetensors\"}}");
+    CHECK_OK(safetensors_open_folder(&s, dir, "model", &counting, &err), &err);
+    assert_int_equal(n_warnings, 2);
+    assert_int_equal(safetensors_count(s), 1);
+    safetensors_close(&s);
+}
+
+static void bad_index(void **state)
+{
+    (void)state;
+    static const struct { const char *index; int code; const char *part; } bad[] = {
+        {MAP("4", "\"a\":\"../model-2.safetensors\""), ERR_FORMAT, "plain file name"},
+        {MAP("4", "\"a\":\"/etc/passwd\""), ERR_FORMAT, "plain file name"},
+        {MAP("4", "\"a\":\"..\""), ERR_FORMAT, "plain file name"},
+        {MAP("4", "\"a\":\"x\\\\y\""), ERR_FORMAT, "plain file name"},
+        {MAP("4", "\"a\":\"\""), ERR_FORMAT, "plain file name"},
+        {MAP("4", "\"a\":3"), ERR_FORMAT, "plain file name"},
+        {MAP("4", "\"a\":\"model-9.safetensors\""), ERR_NOTFOUND, "model-9.safetensors"},
+        {MAP("4", "\"a\":\"model-1.safetensors\",\"c\":\"model-2.safetensors\""), ERR_FORMAT, "'a'"},
+        {MAP("4", ABCD ",\"x\":\"model-1.safetensors\",\"y\":\"model-2.safetensors\""), ERR_FORMAT,
+         "2 tensors of the index are missing: 'x'"},
+        {"{\"metadata\":{}}", ERR_FORMAT, "weight_map"},
+        {"[]", ERR_FORMAT, "weight_map"},
+        {"{", ERR_FORMAT, "index.json"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        Err err = {0};
+        SafeTensors *s = NULL;
+        char name[32];
+        snprintf(name, sizeof name, "bad%zu", i);
+        char *dir = fresh_folder(name, bad[i].index);
+        CHECK_FAILS(safetensors_open_folder(&s, dir, "model", NULL, &err), bad[i].code, bad[i].part, &err);
+        assert_null(s);
+    }
+    Err err = {0};
+    SafeTensors *s = NULL;
+    char *dir = fresh_folder("none", NULL);
+    CHECK_FAILS(safetensors_open_folder(&s, dir, "model", NULL, &err), ERR_NOTFOUND, "neither model.safetensors", &err);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(header_table), cmocka_unit_test(short_files), cmocka_unit_test(long_names_and_many_tensors),
+        cmocka_unit_test(unaligned_data), cmocka_unit_test(refuses_non_files), cmocka_unit_test(writes_and_reads_back),
+        cmocka_unit_test(sharded_folder), cmocka_unit_test(bad_index),
+    };
+    return check_run("store_safetensors", tests);
+}
