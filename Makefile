@@ -105,8 +105,8 @@ $(B)/embed.S: $(EMBED) Makefile
 $(B)/embed_table.c: $(EMBED) Makefile
 	@mkdir -p $(@D)
 	@{ i=0; for f in $(EMBED); do echo "extern const char weft_embed_$$i[];"; i=$$((i+1)); done; \
-	   echo 'extern const struct { const char *path, *text; } weft_embedded[];'; \
-	   echo 'const struct { const char *path, *text; } weft_embedded[] = {'; i=0; \
+	   echo 'struct Embedded { const char *path, *text; };'; echo 'extern const struct Embedded weft_embedded[];'; \
+	   echo 'const struct Embedded weft_embedded[] = {'; i=0; \
 	   for f in $(EMBED); do echo "    {\"$$f\", weft_embed_$$i},"; i=$$((i+1)); done; echo '    {0, 0}};'; } > $@
 $(B)/embed.o: $(B)/embed.S
 	$(CC) -c $< -o $@
