@@ -116,9 +116,10 @@ static const char *repo_root(void)
     if (!getcwd(start[1], PATH_SIZE)) start[1][0] = 0;
     for (int i = 0; i < 2; i++) {
         for (char *slash; (slash = strrchr(start[i], '/')) != NULL; *slash = 0) {
-            char probe[PATH_SIZE + 32];
-            snprintf(probe, sizeof probe, "%s/tests/check.h", start[i]);
-            if (!file_exists(probe)) continue;
+            char *probe = join(start[i], "tests/check.h");
+            int found = file_exists(probe);
+            free(probe);
+            if (!found) continue;
             memcpy(root, start[i], PATH_SIZE);
             return root;
         }
