@@ -1,0 +1,91 @@
+/* Posterior, diffusion, loss, optimiser. */
+#include <math.h>
+#include "common/ops/ops_ref.h"
+
+/* cogvideox.md 2.6: z = (mean + exp(clamp(logvar, -30, 20)/2) eps) scale */
+static int posterior_ref(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err)
+{
+    (void)be, (void)err;
+    int64_t C = z->dim[z->rank - 1], M = tensor_count(z) / C;
+    for (int64_t m = 0; m < M; m++)
+        for (int64_t c = 0; c < C; c++) {
+            double value = ref_get(moments, m * 2 * C + c);
+            if (eps) {
+                double logvar = ref_get(moments, m * 2 * C + C + c);
+                logvar = logvar < -30 ? -30 : logvar > 20 ? 20 : logvar; /* NaN stays */
+                value += exp(logvar / 2) * ref_get(eps, m * C + c);
+            }
+            ref_set(z, m * C + c, value * scale);
+        }
+    return 0;
+}
+
+/* cogvideox.md 6.1: xt = a x0 + s eps, v = a eps - s x0, a = sqrt(alpha bar), s = sqrt(1 - alpha bar), one pair a sample */
+static int diffuse_ref(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a,
+                       const double *s, Err *err)
+{
+    (void)be, (void)err;
+    int64_t B = xt->dim[0], n = tensor_count(xt) / B;
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t i = b * n; i < (b + 1) * n; i++) {
+            ref_set(xt, i, a[b] * ref_get(x0, i) + s[b] * ref_get(eps, i));
+            ref_set(v, i, a[b] * ref_get(eps, i) - s[b] * ref_get(x0, i));
+        }
+    return 0;
+}
+
+/* loss = mean (u - v)^2; gu = weight 2 (u - v)/count */
+static int mse_ref(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight, Err *err)
+{
+    (void)be, (void)err;
+    int64_t n = tensor_count(u);
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double miss = ref_get(u, i) - ref_get(v, i);
+        sum += miss * miss;
+        if (gu)
+            ref_set(gu, i, weight * 2 * miss / (double)n);
+    }
+    *loss = sum / (double)n;
+    return 0;
+}
+
+static int sum_squares_ref(Backend *be, double *sum, const Tensor *g, Err *err)
+{
+    (void)be, (void)err;
+    int64_t n = tensor_count(g);
+    double total = 0;
+    for (int64_t i = 0; i < n; i++)
+        total += ref_get(g, i) * ref_get(g, i);
+    *sum = total;
+    return 0;
+}
+
+/* cogvideox.md 6.3 (Loshchilov and Hutter 2019), k = step:
+ *   p <- p (1 - lr wd);  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;
+ *   p <- p - lr (m/(1 - b1^k)) / (sqrt(v/(1 - b2^k)) + eps) */
+static int adamw_ref(Backend *be, const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a, Err *err)
+{
+    (void)be, (void)err;
+    int64_t n = tensor_count(p);
+    double correct_m = 1 - pow(a->beta1, (double)a->step), correct_v = 1 - pow(a->beta2, (double)a->step);
+    for (int64_t i = 0; i < n; i++) {
+        double grad = a->grad_scale * ref_get(g, i);
+        double first = a->beta1 * ref_get(m, i) + (1 - a->beta1) * grad;
+        double second = a->beta2 * ref_get(v, i) + (1 - a->beta2) * grad * grad;
+        double decayed = ref_get(p, i) * (1 - a->lr * a->weight_decay);
+        ref_set(m, i, first);
+        ref_set(v, i, second);
+        ref_set(p, i, decayed - a->lr * (first / correct_m) / (sqrt(second / correct_v) + a->eps));
+    }
+    return 0;
+}
+
+void ops_ref_train(OpsTable *out)
+{
+    out->posterior = posterior_ref;
+    out->diffuse = diffuse_ref;
+    out->mse = mse_ref;
+    out->sum_squares = sum_squares_ref;
+    out->adamw = adamw_ref;
+}
