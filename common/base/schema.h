@@ -1,17 +1,21 @@
 /* JSON Schema validation against the very files in schemas/, which are compiled into the programs.
  *
- * The subset our schemas use (and schema_check_self refuses anything else): type (also as an array), properties, required,
- * additionalProperties, items, enum, const, minimum, maximum, exclusiveMinimum, minItems, maxItems, minLength, maxLength,
- * pattern (PCRE2), oneOf, anyOf, $ref into #/$defs, title, description, default, examples, $schema, $id. */
+ * The subset our schemas use (schema_open refuses anything else): type (also as an array), properties, required,
+ * additionalProperties (boolean or schema), items, enum, const, minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf,
+ * minItems, maxItems, minLength, maxLength, pattern (PCRE2), oneOf, anyOf, $ref into #/$defs, title, description, default,
+ * examples, $schema, $id.  Stricter than the standard in one point: 1.0 is no "integer". */
 #ifndef WEFT_COMMON_BASE_SCHEMA_H
 #define WEFT_COMMON_BASE_SCHEMA_H
 #include <jansson.h>
+#include <stdint.h>
 #include "common/base/err.h"
 
 typedef struct Schema Schema;
 
 /* `name` is a file of schemas/ without ".schema.json": "recipe", "manifest", "dataset", ... ERR_NOTFOUND otherwise. */
 int schema_open(Schema **out, const char *name, Err *err);
+/* From schema text; `name` stands in messages. */
+int schema_open_text(Schema **out, const char *text, const char *name, Err *err);
 void schema_close(Schema **s);
 /* 0, or ERR_FORMAT naming where ("clip.num_frames"), what was expected and what was found.  An unknown key names the
  * nearest known one.  `what` stands in front of the message. */
@@ -20,9 +24,9 @@ int schema_validate(const Schema *s, const json_t *value, const char *what, Err 
 int schema_check(const char *name, const json_t *value, const char *what, Err *err);
 /* The schema as JSON, borrowed. */
 const json_t *schema_json(const Schema *s);
-/* The names compiled in, NULL-terminated. */
-const char *const *schema_names(void);
 /* An embedded text file by its path relative to the repository ("schemas/x.schema.json", "common/presets/demo.json"),
  * or NULL. */
 const char *embedded_file(const char *path);
+/* The path of the i-th embedded file (0, 1, ...), NULL after the last. */
+const char *embedded_path(int64_t i);
 #endif

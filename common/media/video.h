@@ -54,17 +54,19 @@ typedef struct VideoCounts { int64_t packets, frames, refused_packets, damaged_f
 VideoCounts video_counts(const VideoReader *r);
 
 /* Geometry from a source frame to the output (dataset.md 7). */
-typedef enum FitMode { FIT_COVER, FIT_PAD, FIT_STRETCH } FitMode;
+typedef enum FitMode { FIT_COVER, FIT_PAD /* bars repeat the edge */, FIT_STRETCH } FitMode;
 typedef struct FitPlan {
     FitMode mode;
     int64_t width, height;        /* output */
     int64_t scaled_width, scaled_height; /* upright, before crop or pad */
     int64_t crop_x, crop_y;       /* offset of the output in the scaled picture (negative: bars) */
     double lost;                  /* share of the cropped axis that is cut away */
+    double bias_x, bias_y;        /* as asked for: 0 keeps left or top, 0.5 the centre, 1 right or bottom */
 } FitPlan;
 FitPlan fit_plan(const VideoInfo *info, int64_t width, int64_t height, FitMode mode, double bias_x, double bias_y);
 
-/* rgb [height,width,3] <- frame: right matrix and range, full-range BT.709 RGB, accurate bicubic swscale, rotation, flip, crop.
+/* HDR (PQ, HLG) and BT.2020 primaries: ERR_UNSUPPORTED (video_info tells beforehand).
+ * rgb [height,width,3] <- frame: right matrix and range, full-range BT.709 RGB, accurate bicubic swscale, rotation, flip, crop.
  * A change of size mid-stream re-plans the scaler. */
 int video_to_rgb(VideoReader *r, const VideoFrame *f, const FitPlan *plan, uint8_t *rgb, Err *err);
 

@@ -44,6 +44,12 @@ static void host_close(Backend *be)
     mem_free(be); /* be is the first member of its HostBackend */
 }
 
+static void cpu_close(Backend *be)
+{
+    ops_cpu_close(be);
+    host_close(be);
+}
+
 /* ---- memory: plan's, which is none ------------------------------------------------------------------------------ */
 
 static int plan_alloc(Backend *be, int64_t bytes, void **out, Err *err)
@@ -106,6 +112,14 @@ int backend_open(Backend **out, const char *name, int64_t threads, const Log *lo
         .upload = plan ? plan_upload : host_copy, .download = plan ? plan_download : host_copy, .sync = host_sync,
         .close = host_close,
     };
+    if (strcmp(name, "cpu") == 0) {
+        int rc = ops_cpu_open(&h->be, err);
+        if (rc < 0) {
+            mem_free(h);
+            return rc;
+        }
+        h->be.close = cpu_close;
+    }
     *out = &h->be;
     return 0;
 }

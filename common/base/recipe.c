@@ -1,0 +1,269 @@
+#include "common/base/recipe.h"
+#include <assert.h>
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/schema.h"
+#include "common/base/str.h"
+
+#define PRESET_DIR "common/presets/"
+#define PRESET_DEFAULT "fashion-2b"
+#define CONFIG_MAX ((int64_t)1 << 24)
+
+struct Recipe {
+    json_t *json;
+};
+
+/* ---- the three layers ---- */
+
+static int no_memory(Err *err)
+{
+    return err_set(err, ERR_NOMEM, "out of memory: reading the recipe");
+}
+
+static int load_preset(json_t **out, const char *name, Err *err)
+{
+    char *path = mem_printf(err, PRESET_DIR "%s.json", name);
+    if (!path) return ERR_NOMEM;
+    const char *text = embedded_file(path);
+    int rc = text ? json_parse(out, text, (int64_t)strlen(text), path, err) : ERR_USAGE;
+    mem_free(path);
+    if (text) return rc;
+    Str known = {0};
+    const char *file;
+    for (int64_t i = 0; (file = embedded_path(i)) != NULL && rc != ERR_NOMEM; i++) {
+        if (strncmp(file, PRESET_DIR, strlen(PRESET_DIR)) != 0) continue;
+        file += strlen(PRESET_DIR);
+        rc = str_printf(&known, err, "%s%.*s", known.len ? ", " : "", (int)strcspn(file, "."), file);
+    }
+    if (rc != ERR_NOMEM) rc = err_set(err, ERR_USAGE, "no preset named '%s'; there are: %s", name, known.data ? known.data : "none");
+    str_fini(&known);
+    return rc;
+}
+
+static int is_yaml(const char *path)
+{
+    return str_ends_with(path, ".yaml") || str_ends_with(path, ".yml");
+}
+
+static int merge_config(json_t *recipe, const char *path, Err *err)
+{
+    char *text = NULL;
+    int64_t size = 0;
+    json_t *v = NULL;
+    int rc = file_read(path, CONFIG_MAX, &text, &size, err);
+    if (rc == 0) rc = is_yaml(path) ? yaml_parse(&v, text, size, path, err) : json_parse(&v, text, size, path, err);
+    mem_free(text);
+    if (rc < 0) return rc;
+    if (json_is_null(v) && is_yaml(path)) rc = 0; /* only comments: nothing to change */
+    else if (!json_is_object(v)) rc = err_set(err, ERR_FORMAT, "%s: a recipe is an object of sections", path);
+    else if (json_object_update_recursive(recipe, v) < 0) rc = no_memory(err);
+    json_decref(v);
+    return rc;
+}
+
+/* The value of a --set: JSON where it is JSON, else the text itself. */
+static json_t *set_value(const char *text, Err *err)
+{
+    json_t *v = NULL;
+    if (json_parse(&v, text, (int64_t)strlen(text), "", NULL) < 0) v = json_string(text);
+    if (!v && !str_is_utf8(text, (int64_t)strlen(text))) err_set(err, ERR_USAGE, "--set: the value is not UTF-8");
+    else if (!v) no_memory(err);
+    return v;
+}
+
+/* "section.key=value".  A name that the schema does not know is put in as it is, for the validation to refuse it. */
+static int apply_set(json_t *recipe, const char *assignment, Err *err)
+{
+    const char *equals = strchr(assignment, '=');
+    if (!equals || equals == assignment) return err_set(err, ERR_USAGE, "--set: expected SECTION.KEY=VALUE, found '%s'", assignment);
+    char *path = mem_strndup(assignment, equals - assignment, err);
+    if (!path) return ERR_NOMEM;
+    int rc = 0;
+    json_t *at = recipe, *value = set_value(equals + 1, err);
+    if (!value) rc = err && err->code ? err->code : ERR_NOMEM;
+    char *key = path;
+    for (char *dot; rc == 0 && (dot = strchr(key, '.')) != NULL; key = dot + 1) {
+        *dot = 0;
+        json_t *next = json_object_get(at, key);
+        if (next && !json_is_object(next)) rc = err_set(err, ERR_USAGE, "--set: '%s' holds a value, not a section: '%s'", key, assignment);
+        if (!next && json_object_set_new(at, key, next = json_object()) < 0) {
+            rc = str_is_utf8(key, (int64_t)strlen(key)) ? no_memory(err) : err_set(err, ERR_USAGE, "--set: a name is not UTF-8");
+        }
+        at = next;
+    }
+    if (rc == 0 && json_object_set(at, key, value) < 0) {
+        rc = str_is_utf8(key, (int64_t)strlen(key)) ? no_memory(err) : err_set(err, ERR_USAGE, "--set: a name is not UTF-8");
+    }
+    json_decref(value);
+    mem_free(path);
+    return rc;
+}
+
+/* ---- the whole ---- */
+
+/* Whole numbers become reals where the schema says "number": one meaning, one form, one hash. */
+static int reals_as_reals(const json_t *schema, json_t *recipe, Err *err)
+{
+    const char *key;
+    json_t *rule;
+    json_object_foreach(json_object_get(schema, "properties"), key, rule) {
+        json_t *v = json_object_get(recipe, key);
+        const char *type = json_string_value(json_object_get(rule, "type"));
+        int rc = 0;
+        if (json_is_object(v)) rc = reals_as_reals(rule, v, err);
+        else if (json_is_integer(v) && type && strcmp(type, "number") == 0) {
+            if (json_object_set_new(recipe, key, json_real((double)json_integer_value(v))) < 0) rc = no_memory(err);
+        }
+        if (rc < 0) return rc;
+    }
+    return 0;
+}
+
+static int check_frames(const json_t *recipe, Err *err)
+{
+    const json_t *clip = json_object_get(recipe, "clip");
+    int64_t num = json_integer_value(json_object_get(clip, "num_frames")), model = json_integer_value(json_object_get(clip, "model_frames")), latents;
+    int rc = model_frames_check(model, &latents, err);
+    if (rc < 0) return err_wrap(err, rc, "'clip.model_frames'");
+    if (num == model || num == model - 1) return 0;
+    return err_set(err, ERR_USAGE, "'clip.num_frames' is %lld; with 'clip.model_frames' %lld expected %lld or %lld", (long long)num,
+                   (long long)model, (long long)model - 1, (long long)model);
+}
+
+/* Validates and takes over `json` (on success); `what` stands in messages. */
+static int finish(Recipe **out, json_t *json, const char *what, Err *err)
+{
+    Schema *schema;
+    int rc = schema_open(&schema, "recipe", err);
+    if (rc < 0) return rc;
+    rc = schema_validate(schema, json, what, err);
+    if (rc == 0) rc = reals_as_reals(schema_json(schema), json, err);
+    if (rc == 0) rc = check_frames(json, err);
+    schema_close(&schema);
+    if (rc < 0) return rc;
+    Recipe *r = mem_calloc(1, sizeof *r, err);
+    if (!r) return ERR_NOMEM;
+    r->json = json;
+    *out = r;
+    return 0;
+}
+
+int recipe_open(Recipe **out, const CommonOptions *common, Err *err)
+{
+    json_t *json = NULL;
+    *out = NULL;
+    int rc = load_preset(&json, common->preset ? common->preset : PRESET_DEFAULT, err);
+    if (rc == 0 && common->config) rc = merge_config(json, common->config, err);
+    for (int64_t i = 0; i < common->set.n && rc == 0; i++) rc = apply_set(json, common->set.item[i], err);
+    if (rc == 0 && common->seed >= 0 && json_object_set_new(json, "seed", json_integer(common->seed)) < 0) rc = no_memory(err);
+    if (rc == 0) rc = finish(out, json, "recipe", err);
+    if (rc == 0) return 0;
+    json_decref(json);
+    if (rc == ERR_FORMAT) rc = ERR_USAGE; /* bad data, but it is what was asked for */
+    if (err) err->code = rc;
+    return rc;
+}
+
+int recipe_from_json(Recipe **out, const json_t *v, Err *err)
+{
+    *out = NULL;
+    json_t *copy = json_deep_copy(v);
+    if (!copy) return no_memory(err);
+    int rc = finish(out, copy, "stored recipe", err);
+    if (rc == 0) return 0;
+    json_decref(copy);
+    if (rc == ERR_USAGE) rc = ERR_FORMAT;
+    if (err) err->code = rc;
+    return rc;
+}
+
+void recipe_close(Recipe **r)
+{
+    if (!*r) return;
+    json_decref((*r)->json);
+    mem_free(*r);
+    *r = NULL;
+}
+
+const json_t *recipe_json(const Recipe *r)
+{
+    return r->json;
+}
+
+/* ---- values ---- */
+
+const json_t *recipe_get(const Recipe *r, const char *path)
+{
+    const json_t *at = r->json;
+    while (at && *path) {
+        size_t n = strcspn(path, ".");
+        char key[64];
+        assert(n < sizeof key);
+        memcpy(key, path, n);
+        key[n] = 0;
+        at = json_object_get(at, key);
+        path += n + (path[n] == '.');
+    }
+    assert(at && "the schema lacks a key that the code asks for");
+    return at;
+}
+
+int64_t recipe_int(const Recipe *r, const char *path)
+{
+    const json_t *v = recipe_get(r, path);
+    assert(json_is_integer(v) || json_is_null(v));
+    return json_is_null(v) ? -1 : json_integer_value(v);
+}
+
+double recipe_num(const Recipe *r, const char *path)
+{
+    const json_t *v = recipe_get(r, path);
+    assert(json_is_number(v));
+    return json_number_value(v);
+}
+
+int recipe_bool(const Recipe *r, const char *path)
+{
+    const json_t *v = recipe_get(r, path);
+    assert(json_is_boolean(v));
+    return json_is_true(v);
+}
+
+const char *recipe_str(const Recipe *r, const char *path)
+{
+    const json_t *v = recipe_get(r, path);
+    assert(json_is_string(v) || json_is_null(v));
+    return json_string_value(v);
+}
+
+void recipe_print(const Recipe *r, FILE *out)
+{
+    const char *section, *key;
+    json_t *members, *v;
+    json_object_foreach(r->json, section, members) {
+        if (!json_is_object(members)) {
+            char *text = json_text(members, 0, NULL);
+            fprintf(out, "%s = %s\n", section, text ? text : "?");
+            mem_free(text);
+        }
+        json_object_foreach(members, key, v) {
+            char *text = json_text(v, 0, NULL);
+            fprintf(out, "%s.%s = %s\n", section, key, text ? text : "?");
+            mem_free(text);
+        }
+    }
+}
+
+int model_frames_check(int64_t model_frames, int64_t *latent_frames, Err *err)
+{
+    if (model_frames >= 1 && model_frames % 8 <= 1) {
+        *latent_frames = model_frames / 8 * 2 + model_frames % 8;
+        return 0;
+    }
+    if (model_frames < 1) return err_set(err, ERR_USAGE, "%lld frames: the model works on 8N+1 or 8N frames, at least 1", (long long)model_frames);
+    int64_t below = model_frames / 8 * 8 + 1;
+    return err_set(err, ERR_USAGE, "%lld frames: the model works on 8N+1 or 8N frames; the nearest are %lld and %lld", (long long)model_frames,
+                   (long long)below, (long long)below + 7);
+}

@@ -1,0 +1,89 @@
+/* What the files of common/media share.  Nothing outside this folder includes it but its own tests. */
+#ifndef WEFT_COMMON_MEDIA_MEDIA_INTERNAL_H
+#define WEFT_COMMON_MEDIA_MEDIA_INTERNAL_H
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+#include <libswscale/swscale.h>
+#include <time.h>
+#include "common/media/video.h"
+
+/* ---- errors of the libraries (av_error.c) ---- */
+/* Routes the libraries' log away from stderr (once a process); each thread remembers its last error line for err_av.
+ * Called before anything whose failure err_av will report: it forgets the older line. */
+void av_quiet(void);
+/* err_set with ": reason" of the library's code; `code` unless the library's says better (memory, not found, time). */
+int err_av(Err *err, int code, int av, const char *fmt, ...) WEFT_PRINTF(4, 5);
+
+/* ---- colour (video_facts.c) ---- */
+/* How samples become RGB. */
+typedef struct ColourRule {
+    int space;            /* SWS_CS_*; 0: none is needed (RGB, grey) */
+    int full;             /* full range */
+    int guessed;          /* not all of it was tagged */
+    int unsupported;      /* a tagged matrix that no linear rule covers */
+    const char *name;     /* of the matrix, for VideoInfo.matrix_used */
+} ColourRule;
+ColourRule colour_rule(enum AVPixelFormat fmt, enum AVCodecID codec, int64_t width, int64_t height, enum AVColorSpace space,
+                       enum AVColorRange range);
+/* The plain twin of a deprecated full-range (yuvj) format; others unchanged. */
+enum AVPixelFormat plain_format(enum AVPixelFormat fmt);
+/* Rotation (clockwise, 0..270) and flip of a 3x3 display matrix; ERR_UNSUPPORTED for other angles. */
+int display_matrix_read(const int32_t m[9], int *rotation, int *flip, Err *err);
+/* Upright size of a stored picture: sample aspect, then rotation. */
+void display_size(int64_t width, int64_t height, Rational sar, int rotation, int64_t *display_width, int64_t *display_height);
+/* Fills `info` from an opened stream and (when there is one) its first frame. */
+int facts_read(VideoInfo *info, AVFormatContext *fmt, AVStream *st, const AVCodecContext *dec, AVFrame *first, Err *err);
+
+/* ---- scaling (video_convert.c) ---- */
+/* One swscale context, remade when anything about the job changes. */
+typedef struct ScaleJob {
+    int src_width, src_height, src_format, dst_width, dst_height, dst_format;
+    int space, src_full, dst_full; /* space 0: no matrix */
+} ScaleJob;
+typedef struct Scaler {
+    struct SwsContext *sws;
+    ScaleJob job;
+    uint8_t *rgb; /* a picture with padded rows: the scaler may read and write past the last pixel */
+    int rgb_stride;
+    int64_t rgb_bytes;
+} Scaler;
+int scaler_prepare(Scaler *s, const ScaleJob *job, Err *err);
+/* Makes s->rgb hold width x height RGB pixels in rows of s->rgb_stride bytes. */
+int scaler_room(Scaler *s, int64_t width, int64_t height, Err *err);
+void scaler_fini(Scaler *s);
+
+/* ---- the reader (video_reader.c) ---- */
+typedef struct MemorySource { const uint8_t *data; int64_t size, at; } MemorySource;
+struct VideoReader {
+    AVFormatContext *fmt;
+    AVCodecContext *dec;
+    AVStream *stream; /* borrowed from fmt */
+    AVIOContext *memory_io;
+    MemorySource memory;
+    AVPacket *packet;
+    AVFrame *frame;
+    char *path;
+    VideoLimits limits;
+    VideoInfo info;
+    VideoCounts counts;
+    /* time spent inside our calls, against limits.max_seconds */
+    struct timespec entered;
+    double spent_s;
+    /* decoding */
+    int first_rc;       /* result of decoding the first frame, which video_open does to know the facts */
+    int first_waiting;
+    Err first_err;
+    int draining, read_rc;
+    int drain_errors;
+    int damaged;        /* until a clean key frame later than damaged_pts */
+    int64_t damaged_pts;
+    int frame_damaged;
+    /* times */
+    int have_first;
+    int64_t index, first_pts, last_pts, anchor_pts, since_anchor;
+    Rational assumed_rate;
+    Scaler scaler;
+};
+/* As video_open over bytes in memory, which must outlive the reader. */
+int video_open_memory(VideoReader **out, const uint8_t *data, int64_t size, const VideoLimits *limits, Err *err);
+#endif

@@ -1,0 +1,166 @@
+/* Causal convolution as implicit GEMM: for PIXELS output pixels of a frame at a time, the inputs under a few taps (time, row) are
+ * gathered into a panel in thread scratch, which one sgemm multiplies with the kernel's matching columns and adds to the output.
+ * The panel is sized to stay in a core's second-level cache.  A 1x1x1 kernel is a product straight from x. */
+#include "common/ops/cpu_internal.h"
+
+enum { PIXELS = 256, PANEL_WIDTH = 1152 }; /* the panel holds whole runs of kw * Ci, at least one */
+
+typedef struct Conv {
+    int64_t T, H, W, ci, ho, wo, co, kt, kh, kw;
+    int64_t run, taps, step, depth; /* kw * Ci; kt * kh; taps a panel; kt * kh * kw * Ci */
+    const float *x, *prefix;
+    float *y;
+    const Tensor *w, *b;
+    const ConvParams *p;
+} Conv;
+
+/* Frame t of prefix ++ x, t counted from x's first. */
+static const float *frame_at(const Conv *c, int64_t t)
+{
+    int64_t size = c->H * c->W * c->ci;
+    if (t >= 0)
+        return c->x + t * size;
+    return c->prefix ? c->prefix + (t + c->kt - 1) * size : c->x;
+}
+
+/* The kw input pixels of one output pixel in one input row; those outside are zero. */
+static void gather_run(const Conv *c, float *to, const float *row, int64_t left)
+{
+    if (left >= 0 && left + c->kw <= c->W) {
+        memcpy(to, row + left * c->ci, (size_t)c->run * sizeof *to);
+        return;
+    }
+    for (int64_t d = 0; d < c->kw; d++, to += c->ci) {
+        if (left + d >= 0 && left + d < c->W)
+            memcpy(to, row + (left + d) * c->ci, (size_t)c->ci * sizeof *to);
+        else
+            memset(to, 0, (size_t)c->ci * sizeof *to);
+    }
+}
+
+/* panel[n, taps * run]: inputs of output pixels [first, first+n) of frame t under taps [tap0, tap0+taps). */
+static void gather(const Conv *c, float *panel, int64_t t, int64_t first, int64_t n, int64_t tap0, int64_t taps)
+{
+    int64_t width = taps * c->run;
+    for (int64_t k = 0; k < taps; k++) {
+        int64_t dt = (tap0 + k) / c->kh, dh = (tap0 + k) % c->kh;
+        const float *frame = frame_at(c, t + dt - (c->kt - 1));
+        int64_t i = first / c->wo, j = first % c->wo;
+        for (int64_t q = 0; q < n; q++) {
+            int64_t row = i * c->p->stride + dh - c->p->top;
+            float *to = panel + q * width + k * c->run;
+            if (row >= 0 && row < c->H)
+                gather_run(c, to, frame + row * c->W * c->ci, j * c->p->stride - c->p->left);
+            else
+                memset(to, 0, (size_t)c->run * sizeof *to);
+            if (++j == c->wo) {
+                j = 0;
+                i++;
+            }
+        }
+    }
+}
+
+static void init_rows(const Conv *c, float *y, int64_t n, float *room)
+{
+    const float *restrict bias = cpu_weight(c->b, 0, c->co, room);
+    for (int64_t q = 0; q < n; q++) {
+        float *restrict row = y + q * c->co;
+        if (c->p->add)
+            for (int64_t o = 0; o < c->co; o++)
+                row[o] += bias[o];
+        else
+            memcpy(row, bias, (size_t)c->co * sizeof *row);
+    }
+}
+
+static void conv_block(const Conv *c, int64_t t, int64_t first, float *room)
+{
+    int64_t n = cpu_min(PIXELS, c->ho * c->wo - first);
+    float *y = c->y + (t * c->ho * c->wo + first) * c->co, *panel = room, *kernel = panel + PIXELS * c->step * c->run;
+    init_rows(c, y, n, kernel);
+    for (int64_t tap = 0; tap < c->taps; tap += c->step) {
+        int64_t taps = cpu_min(c->step, c->taps - tap), width = taps * c->run, ldw = c->depth;
+        gather(c, panel, t, first, n, tap, taps);
+        const float *w = (const float *)c->w->data + tap * c->run;
+        if (c->w->dtype != DT_F32) {
+            for (int64_t o = 0; o < c->co; o++)
+                cpu_weight(c->w, o * c->depth + tap * c->run, width, kernel + o * width);
+            w = kernel;
+            ldw = width;
+        }
+        cpu_sgemm(0, 1, n, c->co, width, 1.0f, panel, width, w, ldw, 1.0f, y, c->co);
+    }
+}
+
+static int conv_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix, const Tensor *w, const Tensor *b,
+                    const ConvParams *p, Err *err)
+{
+    const int64_t *xd = x->dim, *yd = y->dim, *wd = w->dim;
+    Conv c = {.T = xd[0], .H = xd[1], .W = xd[2], .ci = xd[3], .ho = yd[1], .wo = yd[2], .co = yd[3], .kt = wd[1], .kh = wd[2],
+              .kw = wd[3], .x = x->data, .prefix = prefix ? prefix->data : NULL, .y = y->data, .w = w, .b = b, .p = p};
+    c.run = c.kw * c.ci;
+    c.taps = c.kt * c.kh;
+    c.depth = c.taps * c.run;
+    c.step = cpu_max(1, cpu_min(c.taps, PANEL_WIDTH / c.run));
+    if (c.taps == 1 && c.kw == 1 && p->stride == 1 && p->top + p->bottom + p->left + p->right == 0) {
+        CpuProduct whole = {.m = c.T * c.H * c.W, .n = c.co, .k = c.ci, .a = c.x, .lda = c.ci, .b = w->data, .b_type = w->dtype,
+                            .ldb = c.ci, .tb = 1, .c = c.y, .ldc = c.co, .bias = b, .keep = p->add};
+        return cpu_product(be, &whole, err);
+    }
+    int64_t kernel = w->dtype == DT_F32 ? c.co : c.co * c.step * c.run;
+    CpuScratch s;
+    int rc = cpu_scratch(be, 0, (PIXELS * c.step * c.run + kernel) * (int64_t)sizeof(float), &s, err);
+    if (rc < 0)
+        return rc;
+    int64_t across = cpu_ceil(c.ho * c.wo, PIXELS);
+#pragma omp parallel for num_threads(cpu_threads(be, tensor_count(y) * c.depth / 32)) schedule(dynamic, 1)
+    for (int64_t i = 0; i < c.T * across; i++)
+        conv_block(&c, i / across, i % across * PIXELS, cpu_own(&s));
+    return 0;
+}
+
+/* ---- resampling --------------------------------------------------------------------------------------------------- */
+
+static int upsample_cpu(Backend *be, const Tensor *y, const Tensor *x, int double_time, Err *err)
+{
+    (void)err;
+    int64_t T = x->dim[0], H = x->dim[1], W = x->dim[2], C = x->dim[3], rows = y->dim[0] * 2 * H;
+    int doubled = double_time && T > 1;
+#pragma omp parallel for num_threads(cpu_threads(be, tensor_count(y))) schedule(static)
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t t = r / (2 * H), i = r % (2 * H) / 2;
+        int64_t from_t = !doubled ? t : T % 2 == 0 ? t / 2 : (t + 1) / 2;
+        const float *from = (const float *)x->data + (from_t * H + i) * W * C;
+        float *to = (float *)y->data + r * 2 * W * C;
+        for (int64_t j = 0; j < W; j++, from += C, to += 2 * C) {
+            memcpy(to, from, (size_t)C * sizeof *to);
+            memcpy(to + C, from, (size_t)C * sizeof *to);
+        }
+    }
+    return 0;
+}
+
+static int pool_time_cpu(Backend *be, const Tensor *y, const Tensor *x, Err *err)
+{
+    (void)err;
+    int64_t row = x->dim[2] * x->dim[3], frame = x->dim[1] * row, rows = y->dim[0] * x->dim[1];
+    int odd = x->dim[0] % 2 != 0;
+#pragma omp parallel for num_threads(cpu_threads(be, tensor_count(x))) schedule(static)
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t t = r / x->dim[1], i = r % x->dim[1], from_t = odd ? cpu_max(0, 2 * t - 1) : 2 * t;
+        const float *restrict a = (const float *)x->data + from_t * frame + i * row;
+        const float *restrict b = odd && t == 0 ? a : a + frame;
+        float *restrict to = (float *)y->data + r * row;
+        for (int64_t c = 0; c < row; c++)
+            to[c] = 0.5f * (a[c] + b[c]);
+    }
+    return 0;
+}
+
+void cpu_table_conv(OpsTable *t)
+{
+    t->conv = conv_cpu;
+    t->upsample = upsample_cpu;
+    t->pool_time = pool_time_cpu;
+}

@@ -1,0 +1,123 @@
+/* What the files of the cpu back end share: scratch memory, thread choice, vectorisable exp, weights as floats.
+ *
+ * Determinism: work is cut into pieces by shape alone, each piece is computed by one thread, and partial results are combined in
+ * the order of the pieces.  So the number of threads never changes a bit, and BLAS is only called single-threaded from within
+ * the pieces.
+ *
+ * Scratch: one block a back end, grown when an operation needs more than any before it, freed at close.  It holds a part all
+ * threads see (partial sums: at most 16 MiB) and a part a thread (converted weights, im2col panels, attention tiles: at most
+ * 16 MiB each). */
+#ifndef WEFT_COMMON_OPS_CPU_INTERNAL_H
+#define WEFT_COMMON_OPS_CPU_INTERNAL_H
+#include <cblas.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#include "common/ops/ops_table.h"
+
+enum {
+    CPU_BLOCK = 8192,      /* elements a piece of an elementwise loop */
+    CPU_PARTIALS = 64,     /* most row blocks of a column sum */
+    CPU_ALONE = 32768      /* less work than this (elements touched): not worth waking other threads */
+};
+
+typedef struct CpuScratch {
+    void *shared;
+    char *threads;
+    int64_t stride; /* bytes a thread */
+} CpuScratch;
+
+/* Room for `shared` bytes and `each` bytes a thread, contents undefined, valid until the next call. */
+int cpu_scratch(Backend *be, int64_t shared, int64_t each, CpuScratch *out, Err *err);
+
+static inline void *cpu_own(const CpuScratch *s)
+{
+#ifdef _OPENMP
+    return s->threads + s->stride * omp_get_thread_num();
+#else
+    return s->threads;
+#endif
+}
+
+/* Threads for a loop touching `work` elements. */
+static inline int cpu_threads(const Backend *be, int64_t work)
+{
+    return work < CPU_ALONE ? 1 : (int)be->threads;
+}
+
+static inline int64_t cpu_min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t cpu_max(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t cpu_ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Rows [first, first+n) are piece i of a column sum over `rows` rows. */
+static inline int64_t cpu_row_block(int64_t rows) { return cpu_max(32, cpu_ceil(rows, CPU_PARTIALS)); }
+
+/* exp(x) within 2 ulp, free of branches so that loops over it vectorise; 0 below -87.3, infinity above 88.3. */
+static inline float cpu_exp(float x)
+{
+    const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves the integer in the low bits */
+    float c = x < -87.33f ? -87.33f : x;
+    c = c > 88.37f ? 88.37f : c;
+    float z = c * 1.44269504f + round;
+    float n = z - round;
+    float r = c - n * 0.693145752f;
+    r = r - n * 1.42860677e-6f;
+    float p = 1.98412698e-4f; /* Taylor to degree 7 on |r| <= ln2/2: 5e-9 */
+    p = p * r + 1.38888889e-3f;
+    p = p * r + 8.33333333e-3f;
+    p = p * r + 4.16666667e-2f;
+    p = p * r + 1.66666667e-1f;
+    p = p * r + 0.5f;
+    p = p * (r * r) + r;
+    p = p + 1.0f;
+    union { float f; uint32_t u; } bits = {.f = z}, scale;
+    scale.u = (bits.u << 23) + 0x3f800000u;
+    p = p * scale.f;
+    p = x < -87.33f ? 0.0f : p;
+    return x > 88.37f ? INFINITY : p;
+}
+
+static inline float cpu_sigmoid(float x) { return 1.0f / (1.0f + cpu_exp(-x)); }
+
+/* dst[i] = src[i] of type F32, F16 or BF16. */
+void cpu_to_f32(float *dst, const void *src, DType dtype, int64_t n);
+/* Elements [first, first+n) of a weight as floats: in place when they are, else converted into room. */
+static inline const float *cpu_weight(const Tensor *w, int64_t first, int64_t n, float *room)
+{
+    if (w->dtype == DT_F32)
+        return (const float *)w->data + first;
+    cpu_to_f32(room, (const char *)w->data + first * 2, w->dtype, n);
+    return room;
+}
+
+/* C[M,N] = (0 or, with keep, C) + bias + op(A)[M,K] op(B)[K,N], row-major, cut into tiles by shape.
+ * A is [K,M] when ta, B is [N,K] when tb; B may be half precision. */
+typedef struct CpuProduct {
+    int64_t m, n, k;
+    const float *a; int64_t lda; int ta;
+    const void *b; DType b_type; int64_t ldb; int tb;
+    float *c; int64_t ldc;
+    const Tensor *bias;
+    int keep;
+} CpuProduct;
+int cpu_product(Backend *be, const CpuProduct *p, Err *err);
+/* One single-threaded sgemm of sizes that fit BLAS's int. */
+static inline void cpu_sgemm(int ta, int tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                             int64_t ldb, float beta, float *c, int64_t ldc)
+{
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a,
+                (int)lda, b, (int)ldb, beta, c, (int)ldc);
+}
+
+/* The entries, by file. */
+void cpu_table_elementwise(OpsTable *t);
+void cpu_table_linear(OpsTable *t);
+void cpu_table_attention(OpsTable *t);
+void cpu_table_norm(OpsTable *t);
+void cpu_table_groupnorm(OpsTable *t);
+void cpu_table_conv(OpsTable *t);
+void cpu_table_train(OpsTable *t);
+#endif

@@ -1,0 +1,137 @@
+/* Diffusion, loss and optimiser: elementwise loops, and sums by pieces of CPU_BLOCK elements whose partial sums are added in
+ * order. */
+#include "common/ops/cpu_internal.h"
+
+static int posterior_cpu(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err)
+{
+    (void)err;
+    int64_t c_n = z->dim[z->rank - 1], rows = tensor_count(z) / c_n;
+    float by = (float)scale;
+#pragma omp parallel for num_threads(cpu_threads(be, rows * c_n)) schedule(static)
+    for (int64_t r = 0; r < rows; r++) {
+        const float *mean = (const float *)moments->data + r * 2 * c_n, *logvar = mean + c_n;
+        const float *e = eps ? (const float *)eps->data + r * c_n : NULL;
+        float *to = (float *)z->data + r * c_n;
+        for (int64_t c = 0; c < c_n; c++) {
+            float l = logvar[c] < -30.0f ? -30.0f : logvar[c] > 20.0f ? 20.0f : logvar[c];
+            to[c] = (e ? mean[c] + expf(0.5f * l) * e[c] : mean[c]) * by;
+        }
+    }
+    return 0;
+}
+
+static int diffuse_cpu(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a,
+                       const double *s, Err *err)
+{
+    (void)err;
+    int64_t each = tensor_count(xt) / xt->dim[0], blocks = cpu_ceil(each, CPU_BLOCK);
+#pragma omp parallel for num_threads(cpu_threads(be, tensor_count(xt))) schedule(static)
+    for (int64_t i = 0; i < xt->dim[0] * blocks; i++) {
+        int64_t b = i / blocks, first = b * each + i % blocks * CPU_BLOCK, n = cpu_min(CPU_BLOCK, (b + 1) * each - first);
+        float ka = (float)a[b], ks = (float)s[b];
+        float *restrict to_x = (float *)xt->data + first, *restrict to_v = (float *)v->data + first;
+        const float *restrict x = (const float *)x0->data + first, *restrict e = (const float *)eps->data + first;
+        for (int64_t k = 0; k < n; k++) {
+            to_x[k] = ka * x[k] + ks * e[k];
+            to_v[k] = ka * e[k] - ks * x[k];
+        }
+    }
+    return 0;
+}
+
+/* Adds up one number a piece. */
+static double in_order(const double *partial, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += partial[i];
+    return sum;
+}
+
+static int mse_cpu(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight, Err *err)
+{
+    int64_t n = tensor_count(u), blocks = cpu_ceil(n, CPU_BLOCK);
+    CpuScratch s;
+    int rc = cpu_scratch(be, blocks * (int64_t)sizeof(double), 0, &s, err);
+    if (rc < 0)
+        return rc;
+    double *partial = s.shared;
+    float by = (float)(weight * 2.0 / (double)n);
+#pragma omp parallel for num_threads(cpu_threads(be, n)) schedule(static)
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t first = i * CPU_BLOCK, len = cpu_min(CPU_BLOCK, n - first);
+        const float *p = (const float *)u->data + first, *q = (const float *)v->data + first;
+        float *g = gu ? (float *)gu->data + first : NULL;
+        double sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t k = 0; k < len; k++) {
+            double d = (double)p[k] - (double)q[k];
+            sum += d * d;
+        }
+        partial[i] = sum;
+        for (int64_t k = 0; g && k < len; k++)
+            g[k] = by * (p[k] - q[k]);
+    }
+    *loss = in_order(partial, blocks) / (double)n;
+    return 0;
+}
+
+static int sum_squares_cpu(Backend *be, double *sum, const Tensor *g, Err *err)
+{
+    int64_t n = tensor_count(g), blocks = cpu_ceil(n, CPU_BLOCK);
+    CpuScratch s;
+    int rc = cpu_scratch(be, blocks * (int64_t)sizeof(double), 0, &s, err);
+    if (rc < 0)
+        return rc;
+    double *partial = s.shared;
+#pragma omp parallel for num_threads(cpu_threads(be, n)) schedule(static)
+    for (int64_t i = 0; i < blocks; i++) {
+        const float *p = (const float *)g->data + i * CPU_BLOCK;
+        int64_t len = cpu_min(CPU_BLOCK, n - i * CPU_BLOCK);
+        double part = 0;
+#pragma omp simd reduction(+ : part)
+        for (int64_t k = 0; k < len; k++)
+            part += (double)p[k] * (double)p[k];
+        partial[i] = part;
+    }
+    *sum = in_order(partial, blocks);
+    return 0;
+}
+
+typedef struct AdamFactors { float decay, beta1, beta2, rest1, rest2, rate, root, eps, grad_scale; } AdamFactors;
+
+static void adam_block(float *restrict p, const float *restrict g, float *restrict m, float *restrict v, int64_t n, const AdamFactors *f)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float grad = g[i] * f->grad_scale;
+        m[i] = f->beta1 * m[i] + f->rest1 * grad;
+        v[i] = f->beta2 * v[i] + f->rest2 * (grad * grad);
+        p[i] = p[i] * f->decay - f->rate * (m[i] / (sqrtf(v[i]) * f->root + f->eps));
+    }
+}
+
+static int adamw_cpu(Backend *be, const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a, Err *err)
+{
+    (void)err;
+    double step = (double)a->step;
+    AdamFactors f = {.decay = (float)(1.0 - a->lr * a->weight_decay), .beta1 = (float)a->beta1, .beta2 = (float)a->beta2,
+                     .rest1 = (float)(1.0 - a->beta1), .rest2 = (float)(1.0 - a->beta2),
+                     .rate = (float)(a->lr / (1.0 - pow(a->beta1, step))), .root = (float)(1.0 / sqrt(1.0 - pow(a->beta2, step))),
+                     .eps = (float)a->eps, .grad_scale = (float)a->grad_scale};
+    int64_t n = tensor_count(p);
+#pragma omp parallel for num_threads(cpu_threads(be, n)) schedule(static)
+    for (int64_t i = 0; i < n; i += CPU_BLOCK)
+        adam_block((float *)p->data + i, (const float *)g->data + i, (float *)m->data + i, (float *)v->data + i, cpu_min(CPU_BLOCK, n - i),
+                   &f);
+    return 0;
+}
+
+void cpu_table_train(OpsTable *t)
+{
+    t->posterior = posterior_cpu;
+    t->diffuse = diffuse_cpu;
+    t->mse = mse_cpu;
+    t->sum_squares = sum_squares_cpu;
+    t->adamw = adamw_cpu;
+}

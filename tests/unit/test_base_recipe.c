@@ -1,0 +1,215 @@
+/* The recipe: presets, precedence, types, and what is refused. */
+#include "tests/check.h"
+#include <stdlib.h>
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/recipe.h"
+#include "common/base/schema.h"
+
+static Err err;
+
+/* Opens with up to four --set and an optional config file holding `config` under `name`. */
+static int open_with(Recipe **r, const char *preset, const char *name, const char *config, const char *const *sets)
+{
+    CommonOptions o = {.preset = preset, .seed = -1};
+    const char *items[4];
+    char *path = name ? check_tmp_path(name) : NULL;
+    if (path) CHECK_OK(file_write_atomic(path, config, (int64_t)strlen(config), &err), &err);
+    for (; sets && sets[o.set.n]; o.set.n++) items[o.set.n] = sets[o.set.n];
+    o.set.item = items;
+    o.config = path;
+    int rc = recipe_open(r, &o, &err);
+    mem_free(path);
+    return rc;
+}
+
+#define SETS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void presets_are_complete(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"fashion-2b", "demo", NULL};
+    for (const char *const *name = names; *name; name++) {
+        Recipe *r;
+        CHECK_OK(open_with(&r, *name, NULL, NULL, NULL), &err);
+        assert_string_equal(recipe_str(r, "training.optimizer"), "adamw");
+        assert_int_equal(recipe_int(r, "clip.num_frames"), 48);
+        assert_int_equal(recipe_int(r, "clip.model_frames"), 49);
+        recipe_close(&r);
+        assert_null(r);
+    }
+    Recipe *r;
+    CHECK_OK(open_with(&r, NULL, NULL, NULL, NULL), &err);
+    assert_int_equal(recipe_int(r, "clip.width"), 480);
+    assert_int_equal(recipe_int(r, "clip.height"), 720);
+    assert_true(recipe_num(r, "training.learning_rate") == 2e-5);
+    assert_true(recipe_bool(r, "training.gradient_checkpointing"));
+    assert_null(recipe_str(r, "model.base_model"));
+    assert_int_equal(recipe_int(r, "training.max_steps"), -1);
+    assert_true(json_is_object(recipe_get(r, "evaluation")));
+    recipe_close(&r);
+    recipe_close(&r);
+    CHECK_FAILS(open_with(&r, "fashon-2b", NULL, NULL, NULL), ERR_USAGE, "no preset named 'fashon-2b'; there are: demo, fashion-2b", &err);
+}
+
+/* Each key of the schema has a description and is required, so that a resolved recipe is complete. */
+static void schema_describes_every_key(void **state)
+{
+    (void)state;
+    Schema *s;
+    CHECK_OK(schema_open(&s, "recipe", &err), &err);
+    const char *section, *key;
+    json_t *part, *rule;
+    json_object_foreach(json_object_get(schema_json(s), "properties"), section, part) {
+        json_t *properties = json_object_get(part, "properties");
+        assert_true(json_is_string(json_object_get(part, "description")));
+        assert_int_equal(json_object_size(properties), json_array_size(json_object_get(part, "required")));
+        json_object_foreach(properties, key, rule) assert_true(json_is_string(json_object_get(rule, "description")));
+    }
+    schema_close(&s);
+}
+
+static void precedence(void **state)
+{
+    (void)state;
+    Recipe *r;
+    CHECK_OK(open_with(&r, "demo", "a.json", "{\"training\": {\"learning_rate\": 0.5, \"warmup_steps\": 7}, \"seed\": 3}", NULL), &err);
+    assert_true(recipe_num(r, "training.learning_rate") == 0.5);
+    assert_int_equal(recipe_int(r, "training.warmup_steps"), 7);
+    assert_int_equal(recipe_int(r, "seed"), 3);
+    assert_int_equal(recipe_int(r, "clip.width"), 96); /* untouched neighbours stay */
+    recipe_close(&r);
+    CHECK_OK(open_with(&r, "demo", "a.json", "{\"training\": {\"learning_rate\": 0.5, \"warmup_steps\": 7}}",
+                       SETS("training.learning_rate=1e-4", "model.base_model=/models/CogVideoX-2b", "sampling.negative_prompt=blurry = bad")), &err);
+    assert_true(recipe_num(r, "training.learning_rate") == 1e-4);
+    assert_int_equal(recipe_int(r, "training.warmup_steps"), 7);
+    assert_string_equal(recipe_str(r, "model.base_model"), "/models/CogVideoX-2b");
+    assert_string_equal(recipe_str(r, "sampling.negative_prompt"), "blurry = bad");
+    recipe_close(&r);
+    CommonOptions o = {.preset = "demo", .seed = 12};
+    CHECK_OK(recipe_open(&r, &o, &err), &err);
+    assert_int_equal(recipe_int(r, "seed"), 12);
+    recipe_close(&r);
+}
+
+static void yaml_config_equals_json_config(void **state)
+{
+    (void)state;
+    Recipe *a, *b;
+    CHECK_OK(open_with(&a, NULL, "a.yaml", "# lower\ntraining:\n  learning_rate: 1e-5\n  max_steps: ~\nclip: {fit: pad, allow_hdr: true}\n", NULL), &err);
+    CHECK_OK(open_with(&b, NULL, "b.json",
+                       "{\"training\": {\"learning_rate\": 1e-5, \"max_steps\": null}, \"clip\": {\"fit\": \"pad\", \"allow_hdr\": true}}", NULL), &err);
+    assert_true(json_equal(recipe_json(a), recipe_json(b)));
+    recipe_close(&a);
+    recipe_close(&b);
+    CHECK_OK(open_with(&a, NULL, "c.yml", "# nothing but a comment\n", NULL), &err);
+    recipe_close(&a);
+    CHECK_FAILS(open_with(&a, NULL, "d.yaml", "- 1\n", NULL), ERR_USAGE, "object of sections", &err);
+    CHECK_FAILS(open_with(&a, NULL, "e.yaml", "training:\n  learning_rate: [\n", NULL), ERR_USAGE, "e.yaml:", &err);
+}
+
+static void refuses(void **state)
+{
+    (void)state;
+    Recipe *r;
+    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": {\"learning_rat\": 1}}", NULL), ERR_USAGE,
+                "unknown key 'training.learning_rat'; did you mean 'learning_rate'?", &err);
+    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"trainin\": {}}", NULL), ERR_USAGE, "unknown key 'trainin'; did you mean 'training'?", &err);
+    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": {\"zzzzzzzzzz\": 1}}", NULL), ERR_USAGE, "unknown key 'training.zzzzzzzzzz'", &err);
+    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": 3}", NULL), ERR_USAGE, "'training': expected object, found 3", &err);
+    CHECK_FAILS(open_with(&r, NULL, "x.json", "[]", NULL), ERR_USAGE, "object of sections", &err);
+    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"seed\": 1, \"seed\": 2}", NULL), ERR_USAGE, "duplicate", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.batch_size=two")), ERR_USAGE,
+                "'training.batch_size': expected integer, found \"two\"", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.batch_size=0")), ERR_USAGE, "expected at least 1, found 0", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.batch_size=1.0")), ERR_USAGE, "expected integer, found 1.0", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.width=100")), ERR_USAGE, "expected a multiple of 16, found 100", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.optimizer=sgd")), ERR_USAGE, "expected \"adamw\", found \"sgd\"", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.adam_beta1=1")), ERR_USAGE, "less than 1", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.model_frames=50")), ERR_USAGE, "49 and 56", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.num_frames=40")), ERR_USAGE, "expected 48 or 49", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training")), ERR_USAGE, "SECTION.KEY=VALUE", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("seed.x=1")), ERR_USAGE, "holds a value, not a section", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("a.b.c=1")), ERR_USAGE, "unknown key 'a'", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("model.base_model=\xff")), ERR_USAGE, "not UTF-8", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("model.\xff=1")), ERR_USAGE, "not UTF-8", &err);
+    CommonOptions o = {.config = "/nonexistent/recipe.json", .seed = -1};
+    CHECK_FAILS(recipe_open(&r, &o, &err), ERR_NOTFOUND, "/nonexistent/recipe.json", &err);
+    assert_null(r);
+}
+
+/* 8 and 8.0 mean the same, so they print and hash the same. */
+static void numbers_have_one_form(void **state)
+{
+    (void)state;
+    Recipe *a, *b;
+    CHECK_OK(open_with(&a, NULL, NULL, NULL, SETS("sampling.guidance_scale=6", "clip.min_fps=10")), &err);
+    CHECK_OK(open_with(&b, NULL, NULL, NULL, SETS("sampling.guidance_scale=6.0", "clip.min_fps=1e1")), &err);
+    char *x = json_canonical(recipe_json(a), &err), *y = json_canonical(recipe_json(b), &err);
+    assert_string_equal(x, y);
+    mem_free(x);
+    mem_free(y);
+    recipe_close(&b);
+    CHECK_OK(recipe_from_json(&b, recipe_json(a), &err), &err);
+    assert_true(json_equal(recipe_json(a), recipe_json(b)));
+    recipe_close(&a);
+    recipe_close(&b);
+    json_t *v = json_pack("{s:i}", "seed", 1);
+    CHECK_FAILS(recipe_from_json(&a, v, &err), ERR_FORMAT, "stored recipe: key 'clip' is missing", &err);
+    json_decref(v);
+}
+
+/* What is printed can be given back through --set. */
+static void printed_lines_can_be_set_again(void **state)
+{
+    (void)state;
+    Recipe *r, *again;
+    char *text = NULL;
+    size_t size = 0;
+    CHECK_OK(open_with(&r, "demo", NULL, NULL, SETS("sampling.negative_prompt=a \"b\"\n", "training.learning_rate=0.1")), &err);
+    FILE *f = open_memstream(&text, &size);
+    recipe_print(r, f);
+    fclose(f);
+    assert_non_null(strstr(text, "\ntraining.learning_rate = 0.1\n"));
+    const char *items[128];
+    CommonOptions o = {.seed = -1, .set = {.item = items}};
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        char *equals = strstr(line, " = ");
+        assert_non_null(equals);
+        memmove(equals, "=", 1);
+        memmove(equals + 1, equals + 3, strlen(equals + 3) + 1);
+        items[o.set.n++] = line;
+    }
+    CHECK_OK(recipe_open(&again, &o, &err), &err);
+    assert_true(json_equal(recipe_json(r), recipe_json(again)));
+    free(text);
+    recipe_close(&r);
+    recipe_close(&again);
+}
+
+static void frames(void **state)
+{
+    (void)state;
+    int64_t latents = 0;
+    static const int legal[][2] = {{1, 1}, {8, 2}, {9, 3}, {16, 4}, {17, 5}, {48, 12}, {49, 13}};
+    for (size_t i = 0; i < sizeof legal / sizeof *legal; i++) {
+        CHECK_OK(model_frames_check(legal[i][0], &latents, &err), &err);
+        assert_int_equal(latents, legal[i][1]);
+    }
+    CHECK_FAILS(model_frames_check(12, &latents, &err), ERR_USAGE, "nearest are 9 and 16", &err);
+    CHECK_FAILS(model_frames_check(47, &latents, &err), ERR_USAGE, "nearest are 41 and 48", &err);
+    CHECK_FAILS(model_frames_check(0, &latents, &err), ERR_USAGE, "at least 1", &err);
+    CHECK_FAILS(model_frames_check(-8, &latents, &err), ERR_USAGE, "at least 1", &err);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(presets_are_complete), cmocka_unit_test(schema_describes_every_key), cmocka_unit_test(precedence),
+        cmocka_unit_test(yaml_config_equals_json_config), cmocka_unit_test(refuses), cmocka_unit_test(numbers_have_one_form),
+        cmocka_unit_test(printed_lines_can_be_set_again), cmocka_unit_test(frames),
+    };
+    return check_run("base_recipe", tests);
+}
