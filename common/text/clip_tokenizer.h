@@ -7,6 +7,8 @@
 enum { CLIP_BOS = 49406, CLIP_EOS = 49407, CLIP_LENGTH = 77 };
 typedef struct ClipTokenizer ClipTokenizer;
 int clip_tokenizer_open(ClipTokenizer **out, const char *path /* merges.txt or a folder */, Err *err);
+/* From the bytes of a merges.txt. */
+int clip_tokenizer_open_bytes(ClipTokenizer **out, const char *text, int64_t size, Err *err);
 void clip_tokenizer_close(ClipTokenizer **t);
 /* bos, ids, eos; not cut. *ids mem_free.  Text must be UTF-8 (ERR_FORMAT otherwise). */
 int clip_tokenizer_encode(const ClipTokenizer *t, const char *text, int64_t size, int32_t **ids, int64_t *n, Err *err);
