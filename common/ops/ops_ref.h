@@ -8,7 +8,7 @@
 
 static inline double ref_get(const Tensor *t, int64_t i)
 {
-    return t->dtype == DT_F32 ? ((const float *)t->data)[i] : tensor_get(t, i);
+    return t->dtype == DT_F32 ? ((const float *)t->data)[i] : t->dtype == DT_F64 ? ((const double *)t->data)[i] : tensor_get(t, i);
 }
 
 static inline void ref_set(const Tensor *t, int64_t i, double value)

@@ -20,9 +20,7 @@ static int open_with(Recipe **r, const char *preset, const char *name, const cha
     for (; sets && sets[o.set.n]; o.set.n++) items[o.set.n] = sets[o.set.n];
     o.set.item = items;
     o.config = path;
-    int rc = recipe_open(r, &o, &err);
-    mem_free(path);
-    return rc;
+    return recipe_open(r, &o, &err);
 }
 
 #define SETS(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -98,9 +96,9 @@ static void yaml_config_equals_json_config(void **state)
 {
     (void)state;
     Recipe *a, *b;
-    CHECK_OK(open_with(&a, NULL, "a.yaml", "# lower\ntraining:\n  learning_rate: 1e-5\n  max_steps: ~\nclip: {fit: pad, allow_hdr: true}\n", NULL), &err);
+    CHECK_OK(open_with(&a, NULL, "a.yaml", "# lower\ntraining:\n  learning_rate: 1e-5\n  max_steps: ~\nclip: {fit: pad, allow_empty_caption: true}\n", NULL), &err);
     CHECK_OK(open_with(&b, NULL, "b.json",
-                       "{\"training\": {\"learning_rate\": 1e-5, \"max_steps\": null}, \"clip\": {\"fit\": \"pad\", \"allow_hdr\": true}}", NULL), &err);
+                       "{\"training\": {\"learning_rate\": 1e-5, \"max_steps\": null}, \"clip\": {\"fit\": \"pad\", \"allow_empty_caption\": true}}", NULL), &err);
     assert_true(json_equal(recipe_json(a), recipe_json(b)));
     recipe_close(&a);
     recipe_close(&b);

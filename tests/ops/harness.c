@@ -1,0 +1,360 @@
+#include "tests/ops/harness.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/base/rng.h"
+
+enum { GUARD = 64, GUARD_BYTE = 0xff };
+
+static const char *const mood_name[MOODS] = {"uniform", "tiny", "huge", "all equal", "outlier"};
+
+/* ---- cases ------------------------------------------------------------------------------------------------------ */
+
+int case_add(Case *c, const char *name, Role role, DType dtype, int rank, const int64_t *dim)
+{
+    assert_true(c->n < CASE_ARGS);
+    Operand *a = &c->arg[c->n];
+    *a = (Operand){.name = name, .role = role, .dtype = dtype, .rank = rank, .count = 1, .low = -1, .high = 1};
+    for (int i = 0; i < rank; i++) {
+        a->dim[i] = dim[i];
+        a->count *= dim[i];
+    }
+    return c->n++;
+}
+
+void case_range(Case *c, int operand, double low, double high)
+{
+    c->arg[operand].low = low;
+    c->arg[operand].high = high;
+}
+
+void case_in_place(Case *c, int output, int input)
+{
+    c->pair[c->pairs][0] = output;
+    c->pair[c->pairs++][1] = input;
+}
+
+static int is_input(const Operand *a)
+{
+    return a->role != OUT;
+}
+
+static int is_output(const Operand *a)
+{
+    return a->role == OUT || a->role == INOUT;
+}
+
+/* ---- values ----------------------------------------------------------------------------------------------------- */
+
+static void *grab(int64_t count, size_t size)
+{
+    void *p = calloc((size_t)(count > 0 ? count : 1), size);
+    assert_non_null(p);
+    return p;
+}
+
+void ops_draw(double *out, int64_t n, double low, double high, uint64_t stream)
+{
+    Philox p = philox_stream(check_seed(), RNG_TEST, 0, stream);
+    for (int64_t i = 0; i < n; i++)
+        out[i] = low + (high - low) * philox_uniform(&p, (uint64_t)i);
+}
+
+static double rounded(DType dtype, double value)
+{
+    double room;
+    if (!dtype_is_float(dtype))
+        return floor(value);
+    Tensor one = tensor_of(&room, dtype, 1, 1);
+    tensor_set(&one, 0, value);
+    return tensor_get(&one, 0);
+}
+
+static void draw_operand(double *out, const Operand *a, Mood mood, double huge, uint64_t stream)
+{
+    ops_draw(out, a->count, a->low, a->high, stream);
+    int moody = a->role == IN && dtype_is_float(a->dtype);
+    for (int64_t i = 0; i < a->count; i++) {
+        if (moody && mood == TINY)
+            out[i] *= 1e-18;
+        else if (moody && mood == HUGE_VALUES)
+            out[i] *= huge;
+        else if (moody && mood == ALL_EQUAL)
+            out[i] = out[0];
+        else if (moody && mood == OUTLIER && i == a->count / 3)
+            out[i] = out[i] < 0 ? -1e4 : 1e4;
+        out[i] = rounded(a->dtype, out[i]);
+    }
+}
+
+static int64_t room_for(const Operand *a) /* operands as tensors of ref in double */
+{
+    return dtype_is_float(a->dtype) ? a->count * (int64_t)sizeof(double) : a->count * dtype_size(a->dtype);
+}
+
+static void put(const Tensor *t, const double *value)
+{
+    for (int64_t i = 0, n = tensor_count(t); i < n; i++) {
+        if (t->dtype == DT_I32)
+            ((int32_t *)t->data)[i] = (int32_t)value[i];
+        else
+            tensor_set(t, i, value[i]);
+    }
+}
+
+/* ---- the double reference --------------------------------------------------------------------------------------- */
+
+static Backend *open_backend(const char *name, int64_t threads)
+{
+    Backend *be = NULL;
+    Err err = {0};
+    CHECK_OK(backend_open(&be, name, threads, NULL, &err), &err);
+    return be;
+}
+
+Backend *ops_double(void)
+{
+    static Backend *be;
+    if (!be) {
+        be = open_backend("ref", 1);
+        be->act = DT_F64;
+    }
+    return be;
+}
+
+void ops_run_double(const Case *c, double *const *value)
+{
+    Tensor t[CASE_ARGS];
+    Err err = {0};
+    for (int k = 0; k < c->n; k++) {
+        const Operand *a = &c->arg[k];
+        t[k] = tensor_view(grab(room_for(a), 1), dtype_is_float(a->dtype) ? DT_F64 : a->dtype, a->rank, a->dim);
+        if (is_input(a))
+            put(&t[k], value[k]);
+        else
+            memset(t[k].data, GUARD_BYTE, (size_t)tensor_bytes(&t[k]));
+    }
+    CHECK_OK(c->call(ops_double(), t, c, &err), &err);
+    for (int k = 0; k < c->n; k++) {
+        for (int64_t i = 0; is_output(&c->arg[k]) && i < c->arg[k].count; i++)
+            value[k][i] = tensor_get(&t[k], i);
+        free(t[k].data);
+    }
+}
+
+/* L = sum of r y over the chosen outputs, from inputs `value` (which stay). */
+static double weighed(const Case *c, double *const *value, unsigned out, double *const *r)
+{
+    double *copy[CASE_ARGS], sum = 0;
+    for (int k = 0; k < c->n; k++) {
+        copy[k] = grab(c->arg[k].count, sizeof(double));
+        if (is_input(&c->arg[k]))
+            memcpy(copy[k], value[k], (size_t)c->arg[k].count * sizeof(double));
+    }
+    ops_run_double(c, copy);
+    for (int k = 0; k < c->n; k++) {
+        for (int64_t i = 0; (out >> k & 1) && i < c->arg[k].count; i++)
+            sum += r[k][i] * copy[k][i];
+        free(copy[k]);
+    }
+    return sum;
+}
+
+void ops_differences(const Case *c, double *const *value, unsigned out, double *const *r, double **grad)
+{
+    const double h = 1e-5; /* inputs are of size 1: truncation h^2, cancellation 1e-16/h, both about 1e-10 */
+    for (int k = 0; k < c->n; k++)
+        for (int64_t i = 0; grad[k] && i < c->arg[k].count; i++) {
+            double keep = value[k][i];
+            value[k][i] = keep + h;
+            double above = weighed(c, value, out, r);
+            value[k][i] = keep - h;
+            double below = weighed(c, value, out, r);
+            value[k][i] = keep;
+            grad[k][i] = (above - below) / (2 * h);
+        }
+}
+
+/* ---- one call on one back end, between guards ------------------------------------------------------------------- */
+
+typedef struct Block { char *dev, *host; int64_t bytes, at; int shared; } Block; /* tensor bytes lie at `at` */
+
+static Block block_new(Backend *be, const Operand *a, const double *value, Tensor *t)
+{
+    Err err = {0};
+    Block b = {.at = GUARD + (a->role == WEIGHT ? dtype_size(a->dtype) : 0)};
+    int64_t size = a->count * dtype_size(a->dtype);
+    b.bytes = b.at + size + GUARD;
+    b.host = grab(b.bytes, 1);
+    memset(b.host, GUARD_BYTE, (size_t)b.bytes);
+    if (is_input(a)) { /* filled through a copy at an aligned address */
+        Tensor fill = tensor_view(grab(size, 1), a->dtype, a->rank, a->dim);
+        put(&fill, value);
+        memcpy(b.host + b.at, fill.data, (size_t)size);
+        free(fill.data);
+    }
+    void *p = NULL;
+    CHECK_OK(be->alloc(be, b.bytes, &p, &err), &err);
+    b.dev = p;
+    CHECK_OK(be->upload(be, b.dev, b.host, b.bytes, &err), &err);
+    *t = tensor_view(b.dev + b.at, a->dtype, a->rank, a->dim);
+    return b;
+}
+
+/* Downloads; guards must be whole, and an input the same. */
+static void block_check(Backend *be, const char *what, Block *b, const Operand *a, int written)
+{
+    Err err = {0};
+    char *back = grab(b->bytes, 1);
+    CHECK_OK(be->download(be, back, b->dev, b->bytes, &err), &err);
+    int64_t end = b->bytes - GUARD;
+    for (int64_t i = 0; i < b->bytes; i++)
+        if ((i < b->at || i >= end || !written) && back[i] != b->host[i])
+            fail_msg("%s: %s: byte %lld of %lld changed (the tensor lies at %lld..%lld)", what, a->name, (long long)i, (long long)b->bytes,
+                     (long long)b->at, (long long)end);
+    memcpy(b->host, back, (size_t)b->bytes);
+    free(back);
+}
+
+static void block_free(Backend *be, Block *b)
+{
+    if (!b->shared) {
+        be->release(be, b->dev);
+        free(b->host);
+    }
+}
+
+static void compare(const char *what, const Operand *a, const char *bytes, const double *want, const double *bound)
+{
+    int64_t size = a->count * dtype_size(a->dtype);
+    Tensor got = tensor_view(grab(size, 1), a->dtype, a->rank, a->dim);
+    memcpy(got.data, bytes, (size_t)size);
+    int64_t worst = -1;
+    double most = 1;
+    for (int64_t i = 0; i < a->count; i++) {
+        double value = tensor_get(&got, i), nearest = rounded(a->dtype, want[i]);
+        if (value == nearest)
+            continue;
+        double off = fabs(value - want[i]) / (bound[i] + (bound[i] > 0 ? fabs(nearest - want[i]) : 0) + 1e-300);
+        if (!(off <= most)) {
+            worst = i;
+            most = isnan(off) ? INFINITY : off;
+        }
+    }
+    if (worst >= 0)
+        fail_msg("%s: %s[%lld] is %.9g, wanted %.9g: off by %.3g, the bound is %.3g", what, a->name, (long long)worst,
+                 tensor_get(&got, worst), want[worst], fabs(tensor_get(&got, worst) - want[worst]), bound[worst]);
+    free(got.data);
+}
+
+/* One call.  pair: {output, input} to share memory, or NULL.  bits: a copy of every output's bytes, made or compared. */
+static void run_on(Backend *be, const char *label, const Case *c, Mood mood, const int *pair, double *const *value, double *const *want,
+                   double *const *bound, char **bits)
+{
+    Block block[CASE_ARGS];
+    Tensor t[CASE_ARGS];
+    Err err = {0};
+    char what[256];
+    snprintf(what, sizeof what, "%s, %s, %s%s", c->name, label, mood_name[mood], pair ? ", in place" : "");
+    for (int k = 0; k < c->n; k++)
+        block[k] = block_new(be, &c->arg[k], value[k], &t[k]);
+    if (pair) {
+        block_free(be, &block[pair[0]]);
+        block[pair[0]] = block[pair[1]];
+        block[pair[0]].shared = 1;
+        t[pair[0]].data = t[pair[1]].data;
+    }
+    int rc = c->call(be, t, c, &err);
+    if (rc < 0)
+        fail_msg("%s: %s", what, err.msg);
+    for (int k = 0; k < c->n; k++)
+        if (!block[k].shared)
+            block_check(be, what, &block[k], &c->arg[k], is_output(&c->arg[k]) || (pair && k == pair[1]));
+    for (int k = 0; k < c->n; k++) {
+        const Operand *a = &c->arg[k];
+        int64_t size = a->count * dtype_size(a->dtype);
+        if (!is_output(a))
+            continue;
+        char *bytes = block[k].shared ? block[pair[1]].host + block[pair[1]].at : block[k].host + block[k].at;
+        compare(what, a, bytes, want[k], bound[k]);
+        if (bits && !bits[k])
+            memcpy(bits[k] = grab(size, 1), bytes, (size_t)size);
+        else if (bits && memcmp(bits[k], bytes, (size_t)size) != 0)
+            fail_msg("%s: %s: the bits depend on the number of threads", what, a->name);
+    }
+    for (int k = 0; k < c->n; k++)
+        block_free(be, &block[k]);
+}
+
+/* ---- bounds ----------------------------------------------------------------------------------------------------- */
+
+/* factor roundings of the output's magnitude: the same call on absolute values; FLT_MIN for what underflows. */
+static void bound_by_magnitude(const Case *c, double *const *value, double **bound)
+{
+    double *absolute[CASE_ARGS];
+    for (int k = 0; k < c->n; k++) {
+        absolute[k] = grab(c->arg[k].count, sizeof(double));
+        for (int64_t i = 0; is_input(&c->arg[k]) && i < c->arg[k].count; i++)
+            absolute[k][i] = fabs(value[k][i]);
+    }
+    if (c->factor > 0)
+        ops_run_double(c, absolute);
+    for (int k = 0; k < c->n; k++) {
+        for (int64_t i = 0; c->factor > 0 && is_output(&c->arg[k]) && i < c->arg[k].count; i++)
+            bound[k][i] = c->factor * (ROUNDOFF * absolute[k][i] + FLT_MIN);
+        free(absolute[k]);
+    }
+}
+
+/* ---- the whole case --------------------------------------------------------------------------------------------- */
+
+static void check_mood(const Case *c, Mood mood)
+{
+    double *value[CASE_ARGS], *want[CASE_ARGS], *bound[CASE_ARGS];
+    char *bits[CASE_ARGS] = {0};
+    for (int k = 0; k < c->n; k++) {
+        value[k] = grab(c->arg[k].count, sizeof(double));
+        want[k] = grab(c->arg[k].count, sizeof(double));
+        bound[k] = grab(c->arg[k].count, sizeof(double));
+        if (is_input(&c->arg[k]))
+            draw_operand(value[k], &c->arg[k], mood, c->huge > 0 ? c->huge : 1e15, (uint64_t)(mood * CASE_ARGS + k));
+        memcpy(want[k], value[k], (size_t)c->arg[k].count * sizeof(double));
+    }
+    ops_run_double(c, want);
+    if (c->bound)
+        c->bound(c, value, want, bound);
+    else
+        bound_by_magnitude(c, value, bound);
+    static Backend *ref, *cpu1, *cpu2; /* open until exit */
+    if (!ref) {
+        ref = open_backend("ref", 1);
+        cpu1 = open_backend("cpu", 1);
+        cpu2 = open_backend("cpu", 2);
+    }
+    for (int v = -1; v < c->pairs; v++) {
+        const int *pair = v < 0 ? NULL : c->pair[v];
+        run_on(ref, "ref", c, mood, pair, value, want, bound, NULL);
+        run_on(cpu1, "cpu on 1 thread", c, mood, pair, value, want, bound, bits);
+        run_on(cpu2, "cpu on 2 threads", c, mood, pair, value, want, bound, bits);
+        for (int k = 0; k < c->n; k++) {
+            free(bits[k]);
+            bits[k] = NULL;
+        }
+    }
+    for (int k = 0; k < c->n; k++) {
+        free(value[k]);
+        free(want[k]);
+        free(bound[k]);
+    }
+}
+
+void ops_check(const Case *c)
+{
+    unsigned moods = c->moods ? c->moods : (1u << MOODS) - 1;
+    for (Mood mood = 0; mood < MOODS; mood++)
+        if (moods >> mood & 1)
+            check_mood(c, mood);
+}

@@ -1,0 +1,65 @@
+/* One list of cases an op, run on every back end present.
+ *
+ * A Case names the operands of one call (type, shape, role) and how to make the call.  ops_check() then, for each mood of input:
+ *   1. draws the inputs, rounded to their types;
+ *   2. computes the wanted outputs on ref in double throughout (be->act = F64);
+ *   3. works out a bound for every output element (c->bound, or c->factor roundings of the sum of the terms' magnitudes,
+ *      found by making the same call on absolute values);
+ *   4. calls ref, cpu on one thread and cpu on two: outputs within the bound, bits equal on one thread and two, guard zones
+ *      around every tensor and all inputs unchanged.  Outputs start as NaN and guards read as NaN: what is not written or is read
+ *      from outside shows.  Weights lie at addresses aligned to their element only, as in a mapped file;
+ *   5. does the same once more for each in-place pairing. */
+#ifndef WEFT_TESTS_OPS_HARNESS_H
+#define WEFT_TESTS_OPS_HARNESS_H
+#include "common/ops/ops.h"
+#include "tests/check.h"
+
+#define ROUNDOFF 0x1p-24 /* half the spacing of floats at 1: one rounding's relative error */
+#define CASE_ARGS 12
+
+typedef enum Role { IN, OUT, INOUT, WEIGHT } Role; /* WEIGHT: an input that no mood touches */
+typedef enum Mood { UNIFORM, TINY, HUGE_VALUES, ALL_EQUAL, OUTLIER, MOODS } Mood;
+
+typedef struct Operand {
+    const char *name;
+    Role role;
+    DType dtype;
+    int rank;
+    int64_t dim[TENSOR_RANK_MAX], count;
+    double low, high; /* the range inputs are drawn from; ids: low <= id < high */
+} Operand;
+
+typedef struct Case {
+    const char *name;
+    int n;
+    Operand arg[CASE_ARGS];
+    const void *param;
+    /* Makes the call on be with tensors t in the order of the operands. */
+    int (*call)(Backend *be, const Tensor *t, const struct Case *c, Err *err);
+    /* Fills bound[k][i] for every output k: absolute.  value: all inputs, want: all outputs, in double.  0: exactly `want` rounded to
+     * the output's type. */
+    void (*bound)(const struct Case *c, double *const *value, double *const *want, double **bound);
+    double factor;         /* used when bound is NULL; 0: exact */
+    double huge;           /* scale of the huge mood, 1e15 unless set */
+    unsigned moods;        /* bits; all unless set */
+    int pairs, pair[4][2]; /* in-place variants: {output, input} operands sharing memory */
+} Case;
+
+/* Adds an operand and returns its number. */
+int case_add(Case *c, const char *name, Role role, DType dtype, int rank, const int64_t *dim);
+#define CASE_ADD(c, name, role, dtype, rank, ...) case_add((c), (name), (role), (dtype), (rank), (const int64_t[]){__VA_ARGS__})
+void case_range(Case *c, int operand, double low, double high);
+void case_in_place(Case *c, int output, int input);
+void ops_check(const Case *c);
+
+/* ref in double throughout, open until exit. */
+Backend *ops_double(void);
+/* Uniform numbers in [low, high), the same for the same stream. */
+void ops_draw(double *out, int64_t n, double low, double high, uint64_t stream);
+
+/* Gradients by central differences on ref in double.  The call takes every operand of the case; outputs `out` (a bit set of operand
+ * numbers) are weighed with random r and summed to L.  grad[k] (n values, NULL: not wanted) receives dL/d(operand k). */
+void ops_differences(const Case *c, double *const *value, unsigned out, double *const *r, double **grad);
+/* Runs the case's call on ref in double; value[k] is read for inputs, written for outputs. */
+void ops_run_double(const Case *c, double *const *value);
+#endif
