@@ -121,7 +121,8 @@ $(BINS): $(B)/weft-%: $(B)/%/main.o $(LIB)
 	$(CC) $(LDFLAGS_W) $^ -o $@ $(LDLIBS)
 
 $(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/check.o $(LIB)
-	$(CC) $(LDFLAGS_W) $^ -o $@ $(LDLIBS) -lcmocka
+	$(CC) $(LDFLAGS_W) $(filter %.o,$^) $(LIB) -o $@ $(LDLIBS) -lcmocka
+$(filter $(B)/tests/ops/%,$(TESTS)): $(B)/tests/ops/harness.o
 
 # A fuzz target links libFuzzer in the fuzz variant; elsewhere a main that runs it over its corpus, as an ordinary test.
 $(FUZZERS): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(FUZZ_LD),,$(B)/tests/fuzz/corpus_main.o) $(LIB)
