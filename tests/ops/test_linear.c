@@ -1,0 +1,148 @@
+/* The linear layer and its gradients. */
+#include <float.h>
+#include <math.h>
+#include "tests/ops/harness.h"
+
+static const int64_t shapes[][3] = { /* M, N, K */
+    {1, 1, 1}, {2, 3, 5}, {1, 65, 64}, {64, 1, 63}, {63, 64, 65}, {65, 67, 1}, {13, 97, 129}, {7, 1920, 1920}, /* the last: attention's projections */
+};
+enum { N_SHAPES = sizeof shapes / sizeof shapes[0], LAYER = N_SHAPES - 1 };
+static const DType types[] = {DT_F32, DT_F16, DT_BF16};
+
+/* Rounding errors of a sum of n terms wander: sqrt(n) roundings of the sum of magnitudes, and a few for product, bias, store. */
+static double roundings(int64_t n)
+{
+    return 4 + sqrt((double)n);
+}
+
+static int call_linear(Backend *be, const Tensor *t, const Case *c, Err *err)
+{
+    return op_linear(be, &t[0], &t[1], &t[2], c->n > 3 ? &t[3] : NULL, err);
+}
+
+static void linear(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_SHAPES; i++)
+        for (int k = 0; k < 6; k++) {
+            const int64_t *s = shapes[i];
+            if (i == LAYER && k != 4)
+                continue;
+            Case c = {.name = "linear", .call = call_linear, .factor = roundings(s[2]), .moods = i == LAYER ? 1 : 0};
+            CASE_ADD(&c, "y", OUT, DT_F32, 2, s[0], s[1]);
+            CASE_ADD(&c, "x", IN, DT_F32, 2, s[0], s[2]);
+            CASE_ADD(&c, "w", WEIGHT, types[k % 3], 2, s[1], s[2]);
+            if (k >= 3)
+                CASE_ADD(&c, "b", WEIGHT, types[k % 3], 1, s[1]);
+            ops_check(&c);
+        }
+}
+
+static void leading_axes_are_folded(void **state)
+{
+    (void)state;
+    Case c = {.name = "linear of [2,3,5,7]", .call = call_linear, .factor = roundings(7)};
+    CASE_ADD(&c, "y", OUT, DT_F32, 3, 2, 15, 4);
+    CASE_ADD(&c, "x", IN, DT_F32, 4, 2, 3, 5, 7);
+    CASE_ADD(&c, "w", WEIGHT, DT_F32, 2, 4, 7);
+    CASE_ADD(&c, "b", WEIGHT, DT_F16, 1, 4);
+    ops_check(&c);
+}
+
+static void feed_forward_layer(void **state)
+{
+    (void)state;
+    Case c = {.name = "linear, 1920 to 7680", .call = call_linear, .factor = roundings(1920), .moods = 1};
+    CASE_ADD(&c, "y", OUT, DT_F32, 2, 3, 7680);
+    CASE_ADD(&c, "x", IN, DT_F32, 2, 3, 1920);
+    CASE_ADD(&c, "w", WEIGHT, DT_BF16, 2, 7680, 1920);
+    CASE_ADD(&c, "b", WEIGHT, DT_BF16, 1, 7680);
+    ops_check(&c);
+}
+
+static int call_backward_x(Backend *be, const Tensor *t, const Case *c, Err *err)
+{
+    return op_linear_backward_x(be, &t[0], &t[1], &t[2], *(const int *)c->param, err);
+}
+
+static void linear_backward_x(void **state)
+{
+    (void)state;
+    static const int add[] = {0, 1};
+    for (int i = 0; i < N_SHAPES; i++)
+        for (int k = 0; k < 6; k++) {
+            const int64_t *s = shapes[i];
+            if (i == LAYER && k != 4)
+                continue;
+            Case c = {.name = "linear_backward_x", .call = call_backward_x, .factor = roundings(s[1]), .param = &add[k / 3],
+                      .moods = i == LAYER ? 1 : 0};
+            CASE_ADD(&c, "gx", k < 3 ? OUT : INOUT, DT_F32, 2, s[0], s[2]);
+            CASE_ADD(&c, "gy", IN, DT_F32, 2, s[0], s[1]);
+            CASE_ADD(&c, "w", WEIGHT, types[k % 3], 2, s[1], s[2]);
+            ops_check(&c);
+        }
+}
+
+typedef struct Which { int gw, gb; } Which; /* operand numbers, 0: NULL */
+
+static int call_backward_w(Backend *be, const Tensor *t, const Case *c, Err *err)
+{
+    const Which *which = c->param;
+    return op_linear_backward_w(be, which->gw ? &t[which->gw] : NULL, which->gb ? &t[which->gb] : NULL, &t[0], &t[1], err);
+}
+
+static void linear_backward_w(void **state)
+{
+    (void)state;
+    static const Which variants[] = {{2, 3}, {2, 0}, {0, 2}};
+    for (int i = 0; i < N_SHAPES; i++)
+        for (int k = 0; k < 3; k++) {
+            const int64_t *s = shapes[i];
+            if (i == LAYER && k != 0)
+                continue;
+            Case c = {.name = "linear_backward_w", .call = call_backward_w, .factor = roundings(s[0]), .param = &variants[k],
+                      .moods = i == LAYER ? 1 : 0};
+            CASE_ADD(&c, "gy", IN, DT_F32, 2, s[0], s[1]);
+            CASE_ADD(&c, "x", IN, DT_F32, 2, s[0], s[2]);
+            if (variants[k].gw)
+                CASE_ADD(&c, "gw", INOUT, DT_F32, 2, s[1], s[2]);
+            if (variants[k].gb)
+                CASE_ADD(&c, "gb", INOUT, DT_F32, 1, s[1]);
+            ops_check(&c);
+        }
+}
+
+static void column_sums_of_many_rows(void **state)
+{
+    (void)state;
+    static const Which variants[] = {{2, 3}};
+    Case c = {.name = "linear_backward_w, 5000 rows", .call = call_backward_w, .factor = roundings(5000), .param = variants};
+    CASE_ADD(&c, "gy", IN, DT_F32, 2, 5000, 3);
+    CASE_ADD(&c, "x", IN, DT_F32, 2, 5000, 5);
+    CASE_ADD(&c, "gw", INOUT, DT_F32, 2, 3, 5);
+    CASE_ADD(&c, "gb", INOUT, DT_F32, 1, 3);
+    ops_check(&c);
+}
+
+static void linear_by_hand(void **state)
+{
+    (void)state;
+    double x[6] = {1, 2, 3, 4, 5, 6}, w[6] = {1, 0, -1, 2, 1, 0.5}, b[2] = {10, 20}, y[4];
+    const double want[4] = {10 - 2, 20 + 5.5, 10 - 2, 20 + 16};
+    Err err = {0};
+    Tensor ty = tensor_of(y, DT_F64, 2, 2, 2), tx = tensor_of(x, DT_F64, 2, 2, 3), tw = tensor_of(w, DT_F64, 2, 2, 3),
+           tb = tensor_of(b, DT_F64, 1, 2);
+    CHECK_OK(op_linear(ops_double(), &ty, &tx, &tw, &tb, &err), &err);
+    for (int i = 0; i < 4; i++)
+        check_value("y", y[i], want[i], 1e-15, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(linear), cmocka_unit_test(leading_axes_are_folded), cmocka_unit_test(feed_forward_layer),
+        cmocka_unit_test(linear_backward_x),
+        cmocka_unit_test(linear_backward_w), cmocka_unit_test(column_sums_of_many_rows), cmocka_unit_test(linear_by_hand),
+    };
+    return check_run("ops: linear", tests);
+}
