@@ -1,0 +1,34 @@
+#!/bin/sh
+# demo.sh BUILD [OUT]   clips -> prepared dataset -> cache -> fine-tuned model -> new videos, with the demo preset.
+# Everything lands in OUT (default demo/); run again, what is done is reused.
+set -eu
+B=$1; OUT=${2:-demo}; DEVICE=${DEVICE:-auto}
+start=$(date +%s)
+say() { printf '\n== %s\n' "$*"; }
+run() { printf '$ %s\n' "$*"; rc=0; "$@" || rc=$?; [ $rc -eq 0 ] || [ $rc -eq 3 ] || { echo "demo: '$*' failed with status $rc" >&2; exit 1; }; }
+mkdir -p "$OUT"
+
+say "1. Clips: drawn figures, real H.264 files with captions (Fashion-Text2Video layout)"
+[ -f "$OUT/clips/captions_app.json" ] || run "$B/tests/demo/draw_clips" "$OUT/clips"
+say "2. A model: a tiny CogVideoX in diffusers layout, random weights"
+[ -f "$OUT/model/model_index.json" ] || run "$B/tests/demo/make_model" "$OUT/model" "$OUT/clips/captions_app.json"
+say "3. weft-prep: 96x144, 8 FPS, 49 frames each; captions to tokens"
+run "$B/weft-prep" ingest "$OUT/clips" --preset demo --out "$OUT/prepared"
+run "$B/weft-prep" tokenize "$OUT/prepared" --preset demo --tokenizer "$OUT/model/tokenizer"
+say "4. weft-cache: VAE latents and T5 embeddings into LMDB"
+run "$B/weft-cache" build "$OUT/prepared" --preset demo --device "$DEVICE" --model "$OUT/model" --out "$OUT/cache"
+run "$B/weft-cache" ls "$OUT/cache"
+say "5. weft-train: fine-tunes the whole transformer from the cache alone"
+run "$B/weft-train" run --preset demo --device "$DEVICE" --cache "$OUT/cache" --model "$OUT/model" --out "$OUT/run"
+say "6. weft-infer: new videos from the fine-tuned model"
+run "$B/weft-infer" sample --preset demo --device "$DEVICE" --model "$OUT/run/final" --out "$OUT/samples" --seed 42 \
+    --prompt "A woman in a red dress turns to the right." --prompt "The person wears a blue striped top and walks to the center."
+
+say "What was made, in $(( $(date +%s) - start )) s"
+for what in "clips/videos:the source clips" "prepared/clips:normalised clips, lossless" "prepared/manifest.jsonl:one line a clip: facts, frame ledger, decision" \
+            "cache:latents and embeddings (LMDB)" "run/log.jsonl:loss, learning rate, gradient norm, seconds" "run/final:the fine-tuned pipeline, opens in diffusers" \
+            "samples:new videos"; do
+    p="$OUT/${what%%:*}"
+    [ -e "$p" ] && printf '  %-28s %8s  %s\n' "$p" "$(du -sh "$p" | cut -f1)" "${what#*:}"
+done
+find "$OUT/samples" -name '*.mp4' | sort | sed 's/^/  video: /'
