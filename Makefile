@@ -22,6 +22,8 @@ PROGRAMS := weft-prep weft-cache weft-train weft-infer
 ROOMS    := prep cache train infer
 COMMON_C := $(wildcard common/*/*.c)
 COMMON_X := $(wildcard common/*/*.cc)
+SIM_CU   := $(wildcard common/ops/cuda/*.cu)
+SIM_X    := $(wildcard common/ops/cuda/sim/*.cc)
 ROOM_C   := $(filter-out %/main.c,$(foreach r,$(ROOMS),$(wildcard $(r)/*.c $(r)/*/*.c)))
 EMBED    := $(sort $(wildcard schemas/*.json common/presets/*.json))
 TEST_C   := $(wildcard tests/unit/*.c tests/ops/test_*.c tests/golden/*.c tests/oom/*.c)
@@ -30,7 +32,8 @@ BENCH_C  := $(wildcard tests/bench/bench_*.c)
 TOOL_C   := $(wildcard tests/demo/*.c tests/tools/*.c)
 
 LIB      := $(B)/libweft.a
-LIB_O    := $(patsubst %.c,$(B)/%.o,$(COMMON_C) $(ROOM_C)) $(patsubst %.cc,$(B)/%.o,$(COMMON_X)) $(B)/embed.o $(B)/embed_table.o
+LIB_O    := $(patsubst %.c,$(B)/%.o,$(COMMON_C) $(ROOM_C)) $(patsubst %.cc,$(B)/%.o,$(COMMON_X)) $(B)/embed.o $(B)/embed_table.o \
+            $(patsubst %.cu,$(B)/%.o,$(SIM_CU)) $(patsubst %.cc,$(B)/%.o,$(SIM_X))
 BINS     := $(patsubst %,$(B)/%,$(foreach p,$(PROGRAMS),$(if $(wildcard $(p:weft-%=%)/main.c),$(p))))
 TESTS    := $(patsubst %.c,$(B)/%,$(TEST_C))
 FUZZERS  := $(patsubst %.c,$(B)/%,$(FUZZ_C))
@@ -96,6 +99,15 @@ $(B)/common/ops/cpu%.o: common/ops/cpu%.c
 $(B)/%.o: %.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS_W) -MMD -MP -c $< -o $@
+
+# The CUDA sources for `--device sim`: the host compiler, executed thread by thread (common/ops/cuda/port.h).
+$(B)/common/ops/cuda/%.o: common/ops/cuda/%.cu
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS_W) -Wno-unknown-pragmas -DWEFT_SIM -x c++ -MMD -MP -c $< -o $@
+# The simulator itself is never instrumented by the thread sanitizer: it tells it about fibers.
+$(B)/common/ops/cuda/sim/%.o: common/ops/cuda/sim/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(filter-out -fsanitize=thread,$(CXXFLAGS_W)) -DWEFT_SIM -O3 -march=$(ARCH) -MMD -MP -c $< -o $@
 
 # Schemas and presets, compiled in as they are.
 $(B)/embed.S: $(EMBED) Makefile
