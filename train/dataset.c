@@ -1,0 +1,382 @@
+/* Caches as one list of samples; batches with their draws. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+#include "common/ops/ops.h"
+#include "train/dataset.h"
+
+enum { HOST_MOMENTS, HOST_DRAW, HOST_TEXT };
+
+void dataset_close(Dataset **d)
+{
+    if (!*d)
+        return;
+    for (int64_t i = 0; i < (*d)->n; i++) {
+        mem_free((*d)->sample[i].id);
+        mem_free((*d)->sample[i].text);
+    }
+    for (int64_t i = 0; i < (*d)->n_cache; i++)
+        cache_close(&(*d)->cache[i]);
+    for (int i = 0; i < 3; i++)
+        mem_free((*d)->host[i]);
+    mem_free((*d)->sample);
+    mem_free((*d)->cache);
+    mem_free(*d);
+    *d = NULL;
+}
+
+/* ---- reading the lists -------------------------------------------------------------------------------------------- */
+
+static int read_key(const json_t *v, Digest *out, const char *dir, const char *id, const char *what, Err *err)
+{
+    if (!json_is_string(v))
+        return err_set(err, ERR_FORMAT, "cache '%s': clip '%s' names no %s", dir, id, what);
+    int rc = digest_parse(json_string_value(v), out, err);
+    return rc < 0 ? err_wrap(err, rc, "cache '%s': clip '%s': %s", dir, id, what) : 0;
+}
+
+/* One clip's entry into *s; *take 0 when it is of another split. */
+static int read_clip(Sample *s, int *take, const char *dir, const char *id, const json_t *facts, Err *err)
+{
+    const json_t *texts = json_object_get(facts, "texts");
+    const char *split;
+    int rc;
+
+    *take = 0;
+    if ((rc = json_get_str_or(facts, "split", id, "train", &split, err)) < 0)
+        return err_wrap(err, rc, "cache '%s'", dir);
+    if (strcmp(split, "train"))
+        return 0;
+    if (!json_is_array(texts) || json_array_size(texts) == 0)
+        return err_set(err, ERR_FORMAT, "cache '%s': clip '%s' has no captions", dir, id);
+    if ((rc = read_key(json_object_get(facts, "latents"), &s->latents, dir, id, "latents", err)) < 0)
+        return rc;
+    s->n_text = (int64_t)json_array_size(texts);
+    if (!(s->id = mem_strdup(id, err)) || !(s->text = mem_calloc(s->n_text, sizeof *s->text, err)))
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < s->n_text; i++)
+        if ((rc = read_key(json_array_get(texts, (size_t)i), &s->text[i], dir, id, "text", err)) < 0)
+            return rc;
+    *take = 1;
+    return 0;
+}
+
+static int add_clip(Dataset *d, int64_t *cap, int64_t cache, const char *dir, const char *id, const json_t *facts, Err *err)
+{
+    Sample s = {.cache = cache};
+    int take, rc = read_clip(&s, &take, dir, id, facts, err);
+
+    if (rc == 0 && take && d->n == *cap) {
+        int64_t grown = *cap ? 2 * *cap : 64;
+        Sample *p = mem_realloc(d->sample, grown, sizeof *p, err);
+        if (!p) {
+            rc = ERR_NOMEM;
+        } else {
+            d->sample = p;
+            *cap = grown;
+        }
+    }
+    if (rc == 0 && take) {
+        d->sample[d->n++] = s;
+    } else {
+        mem_free(s.id);
+        mem_free(s.text);
+    }
+    return rc;
+}
+
+static int read_scale(Dataset *d, CacheTxn *t, int64_t cache, const char *dir, Err *err)
+{
+    json_t *vae = NULL;
+    double scale = 0;
+    int rc = cache_get_meta(t, "vae", &vae, err);
+
+    if (rc == 0)
+        return err_set(err, ERR_FORMAT, "cache '%s' does not say which VAE made it (meta 'vae'): it was not finished by weft-cache build", dir);
+    if (rc > 0)
+        rc = json_get_num(vae, "scaling_factor", "meta 'vae'", &scale, err);
+    json_decref(vae);
+    if (rc < 0)
+        return err_wrap(err, rc, "cache '%s'", dir);
+    if (!(scale > 0))
+        return err_set(err, ERR_FORMAT, "cache '%s': the VAE's scaling factor is %g", dir, scale);
+    if (cache > 0 && scale != d->scale)
+        return err_set(err, ERR_USAGE, "cache '%s': made with a VAE whose scaling factor is %g; the first cache has %g", dir, scale, d->scale);
+    d->scale = scale;
+    return 0;
+}
+
+static int read_cache(Dataset *d, int64_t *cap, int64_t cache, const char *dir, Err *err)
+{
+    CacheTxn *t = NULL;
+    CacheCursor *cursor = NULL;
+    const char *id;
+    json_t *facts = NULL;
+    int rc = cache_begin(&t, d->cache[cache], err);
+
+    if (rc < 0)
+        return rc;
+    rc = read_scale(d, t, cache, dir, err);
+    while (rc == 0 && (rc = cache_next_clip(t, &cursor, &id, &facts, err)) == 1) {
+        rc = add_clip(d, cap, cache, dir, id, facts, err);
+        json_decref(facts);
+    }
+    cache_cursor_free(&cursor);
+    cache_end(&t);
+    return rc;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const Sample *)a)->id, ((const Sample *)b)->id);
+}
+
+static int sort_samples(Dataset *d, const char *const *dirs, Err *err)
+{
+    if (d->n == 0)
+        return err_set(err, ERR_NOTFOUND, "no clip of split 'train' in cache '%s'%s", dirs[0], d->n_cache > 1 ? " and the others" : "");
+    qsort(d->sample, (size_t)d->n, sizeof *d->sample, by_id);
+    for (int64_t i = 1; i < d->n; i++)
+        if (!strcmp(d->sample[i].id, d->sample[i - 1].id))
+            return err_set(err, ERR_USAGE, "clip '%s' is in cache '%s' and in cache '%s'", d->sample[i].id, dirs[d->sample[i - 1].cache],
+                           dirs[d->sample[i].cache]);
+    return 0;
+}
+
+/* ---- checking the records ----------------------------------------------------------------------------------------- */
+
+static int get_record(Dataset *d, CacheTxn *t, CacheDb db, const Digest *key, int verify, const Sample *s, RecordView *out, Err *err)
+{
+    int rc = cache_get_record(t, db, key, verify, out, err);
+
+    (void)d;
+    if (rc == 0)
+        return err_set(err, ERR_NOTFOUND, "clip '%s': its %s record is not in the cache; run weft-cache build again", s->id, cache_db_name(db));
+    return rc < 0 ? err_wrap(err, rc, "clip '%s'", s->id) : 0;
+}
+
+/* Moments have two values a channel, a stored sample one. */
+static int check_latents(Dataset *d, const RecordView *r, const Sample *s, const DitConfig *c, Err *err)
+{
+    const Tensor *x = &r->tensor;
+    int64_t parts = r->kind == RECORD_MOMENTS ? 2 : 1;
+    char got[160];
+
+    tensor_describe(x, got, sizeof got);
+    if ((r->kind != RECORD_MOMENTS && r->kind != RECORD_SAMPLE) || x->rank != 4 || !dtype_is_float(x->dtype) || x->dim[3] % parts)
+        return err_set(err, ERR_FORMAT, "clip '%s': its latents record is no moments or sample tensor but %s", s->id, got);
+    if (x->dim[3] / parts != c->in_channels)
+        return err_set(err, ERR_USAGE, "clip '%s': latents %s have %lld channels, the transformer takes %lld: the cache was made with another VAE",
+                       s->id, got, (long long)(x->dim[3] / parts), (long long)c->in_channels);
+    if (x->dim[1] % c->patch || x->dim[2] % c->patch)
+        return err_set(err, ERR_USAGE, "clip '%s': latents %s: height and width must be multiples of the patch size %lld", s->id, got,
+                       (long long)c->patch);
+    if (d->F == 0) {
+        d->F = x->dim[0];
+        d->h = x->dim[1];
+        d->w = x->dim[2];
+        d->C = c->in_channels;
+    }
+    if (x->dim[0] != d->F || x->dim[1] != d->h || x->dim[2] != d->w)
+        return err_set(err, ERR_USAGE, "clip '%s': latents %s, but clip '%s' has %lld frames of %lld x %lld: a run takes clips of one size", s->id, got,
+                       d->sample[0].id, (long long)d->F, (long long)d->h, (long long)d->w);
+    return 0;
+}
+
+static int check_text(const RecordView *r, const Sample *s, const DitConfig *c, Err *err)
+{
+    char got[160];
+
+    if (r->kind != RECORD_TEXT || r->tensor.rank != 2 || !dtype_is_float(r->tensor.dtype) || r->tensor.dim[0] != c->text_len ||
+        r->tensor.dim[1] != c->text_dim)
+        return err_set(err, ERR_USAGE, "clip '%s': its text record is %s, the transformer takes [%lld, %lld]", s->id,
+                       tensor_describe(&r->tensor, got, sizeof got), (long long)c->text_len, (long long)c->text_dim);
+    return 0;
+}
+
+static int check_sample(Dataset *d, CacheTxn *t, const Sample *s, const DitConfig *c, Err *err)
+{
+    RecordView r;
+    int rc;
+
+    if ((rc = get_record(d, t, CACHE_LATENTS, &s->latents, 0, s, &r, err)) < 0 || (rc = check_latents(d, &r, s, c, err)) < 0)
+        return rc;
+    for (int64_t i = 0; i < s->n_text; i++)
+        if ((rc = get_record(d, t, CACHE_TEXT, &s->text[i], 0, s, &r, err)) < 0 || (rc = check_text(&r, s, c, err)) < 0)
+            return rc;
+    return 0;
+}
+
+static int check_all(Dataset *d, const DitConfig *c, Err *err)
+{
+    int rc = 0;
+
+    for (int64_t k = 0; k < d->n_cache && rc == 0; k++) {
+        CacheTxn *t = NULL;
+        rc = cache_begin(&t, d->cache[k], err);
+        for (int64_t i = 0; i < d->n && rc == 0; i++)
+            if (d->sample[i].cache == k)
+                rc = check_sample(d, t, &d->sample[i], c, err);
+        cache_end(&t);
+    }
+    return rc;
+}
+
+/* ---- identity ----------------------------------------------------------------------------------------------------- */
+
+static int digest_all(Dataset *d, Err *err)
+{
+    Sha256 sha = {0};
+    Digest out;
+    int rc = sha256_init(&sha, err);
+
+    if (rc < 0)
+        return rc;
+    sha256_update(&sha, &d->scale, sizeof d->scale);
+    for (int64_t i = 0; i < d->n; i++) {
+        const Sample *s = &d->sample[i];
+        sha256_update(&sha, s->id, (int64_t)strlen(s->id) + 1);
+        sha256_update(&sha, &s->latents, sizeof s->latents);
+        sha256_update(&sha, &s->n_text, sizeof s->n_text);
+        sha256_update(&sha, s->text, s->n_text * (int64_t)sizeof *s->text);
+    }
+    sha256_final(&sha, &out);
+    digest_hex(&out, d->digest);
+    return 0;
+}
+
+int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const DitConfig *c, Err *err)
+{
+    Dataset *d = mem_calloc(1, sizeof *d, err);
+    int64_t cap = 0, latents;
+    int rc = ERR_NOMEM;
+
+    *out = NULL;
+    if (!d)
+        return ERR_NOMEM;
+    if (n_dirs < 1) {
+        rc = err_set(err, ERR_USAGE, "no cache given");
+        goto fail;
+    }
+    if (c->out_channels != c->in_channels) {
+        rc = err_set(err, ERR_UNSUPPORTED, "the transformer takes %lld channels and gives %lld: training needs as many out as in",
+                     (long long)c->in_channels, (long long)c->out_channels);
+        goto fail;
+    }
+    if (!(d->cache = mem_calloc(n_dirs, sizeof *d->cache, err)))
+        goto fail;
+    for (; d->n_cache < n_dirs; d->n_cache++)
+        if ((rc = cache_open(&d->cache[d->n_cache], dirs[d->n_cache], CACHE_READ, err)) < 0)
+            goto fail;
+    for (int64_t k = 0; k < n_dirs; k++)
+        if ((rc = read_cache(d, &cap, k, dirs[k], err)) < 0)
+            goto fail;
+    if ((rc = sort_samples(d, dirs, err)) < 0 || (rc = check_all(d, c, err)) < 0 || (rc = digest_all(d, err)) < 0)
+        goto fail;
+    d->text_len = c->text_len;
+    d->text_dim = c->text_dim;
+    latents = d->F * d->h * d->w * d->C;
+    rc = ERR_NOMEM;
+    if (!(d->host[HOST_MOMENTS] = mem_calloc(latents, 2 * sizeof(float), err)) || !(d->host[HOST_DRAW] = mem_calloc(latents, sizeof(float), err)) ||
+        !(d->host[HOST_TEXT] = mem_calloc(d->text_len * d->text_dim, sizeof(float), err)))
+        goto fail;
+    *out = d;
+    return 0;
+fail:
+    dataset_close(&d);
+    return rc;
+}
+
+/* ---- draws -------------------------------------------------------------------------------------------------------- */
+
+void dataset_order(const Dataset *d, uint64_t seed, int64_t epoch, int64_t *order)
+{
+    Philox p = philox_stream(seed, RNG_ORDER, (uint64_t)epoch, 0);
+
+    philox_permutation(&p, order, d->n);
+}
+
+/* A record's values as float, times `scale`. */
+static void to_host(float *out, const Tensor *t, double scale)
+{
+    int64_t n = tensor_count(t);
+
+    if (t->dtype == DT_F32 && scale == 1.0) {
+        memcpy(out, t->data, (size_t)n * sizeof *out);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (float)(tensor_get(t, i) * scale);
+}
+
+static int put_latents(Dataset *d, Backend *be, Arena *work, const RecordView *r, uint64_t seed, int64_t epoch, int64_t sample, const Tensor *x0,
+                       Err *err)
+{
+    Philox p = philox_stream(seed, RNG_POSTERIOR, (uint64_t)epoch, (uint64_t)sample);
+    int64_t n = tensor_count(x0), mark = arena_mark(work);
+    Tensor moments, eps;
+    int rc;
+
+    if (r->kind == RECORD_SAMPLE) {
+        to_host(d->host[HOST_MOMENTS], &r->tensor, d->scale);
+        return backend_put_f32(be, x0, d->host[HOST_MOMENTS], err);
+    }
+    to_host(d->host[HOST_MOMENTS], &r->tensor, 1.0);
+    philox_fill_normal(&p, 0, d->host[HOST_DRAW], n);
+    if ((rc = arena_tensor(work, &moments, be->act, 5, err, 1, d->F, d->h, d->w, 2 * d->C)) < 0 ||
+        (rc = arena_tensor(work, &eps, be->act, 5, err, 1, d->F, d->h, d->w, d->C)) < 0 ||
+        (rc = backend_put_f32(be, &moments, d->host[HOST_MOMENTS], err)) < 0 ||
+        (rc = backend_put_f32(be, &eps, d->host[HOST_DRAW], err)) < 0)
+        return rc;
+    rc = op_posterior(be, x0, &moments, &eps, d->scale, err);
+    arena_reset(work, mark);
+    return rc;
+}
+
+static int put_sample(Dataset *d, Backend *be, Arena *work, CacheTxn *t, uint64_t seed, int64_t epoch, int64_t sample, TrainBatch *b, int64_t at,
+                      Err *err)
+{
+    const Sample *s = &d->sample[sample];
+    Philox noise = philox_stream(seed, RNG_NOISE, (uint64_t)epoch, (uint64_t)sample);
+    Philox caption = philox_stream(seed, RNG_CAPTION, (uint64_t)epoch, (uint64_t)sample);
+    Tensor x0 = tensor_rows(&b->x0, at, 1), eps = tensor_rows(&b->noise, at, 1), text = tensor_rows(&b->text, at, 1);
+    RecordView r;
+    int rc;
+
+    if ((rc = get_record(d, t, CACHE_LATENTS, &s->latents, 1, s, &r, err)) < 0 ||
+        (rc = put_latents(d, be, work, &r, seed, epoch, sample, &x0, err)) < 0)
+        return rc;
+    philox_fill_normal(&noise, 0, d->host[HOST_DRAW], tensor_count(&eps));
+    if ((rc = backend_put_f32(be, &eps, d->host[HOST_DRAW], err)) < 0 ||
+        (rc = get_record(d, t, CACHE_TEXT, &s->text[philox_below(&caption, 0, (uint64_t)s->n_text)], 1, s, &r, err)) < 0)
+        return rc;
+    to_host(d->host[HOST_TEXT], &r.tensor, 1.0);
+    return backend_put_f32(be, &text, d->host[HOST_TEXT], err);
+}
+
+int dataset_batch(Dataset *d, Backend *be, Arena *work, uint64_t seed, int64_t epoch, const int64_t *sample, int64_t n, int64_t n_train,
+                  TrainBatch *out, int64_t *timestep, Err *err)
+{
+    int rc;
+
+    out->timestep = timestep;
+    if ((rc = arena_tensor(work, &out->x0, be->act, 5, err, n, d->F, d->h, d->w, d->C)) < 0 ||
+        (rc = arena_tensor(work, &out->noise, be->act, 5, err, n, d->F, d->h, d->w, d->C)) < 0 ||
+        (rc = arena_tensor(work, &out->text, be->act, 3, err, n, d->text_len, d->text_dim)) < 0)
+        return rc;
+    for (int64_t i = 0; i < n; i++) {
+        Philox time = philox_stream(seed, RNG_TIMESTEP, (uint64_t)epoch, (uint64_t)sample[i]);
+        CacheTxn *t = NULL;
+        timestep[i] = (int64_t)philox_below(&time, 0, (uint64_t)n_train);
+        if ((rc = cache_begin(&t, d->cache[d->sample[sample[i]].cache], err)) < 0)
+            return rc;
+        rc = put_sample(d, be, work, t, seed, epoch, sample[i], out, i, err);
+        cache_end(&t);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}

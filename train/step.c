@@ -1,0 +1,133 @@
+/* Gradient of one batch, update of all parameters. */
+#include <math.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/base/progress.h"
+#include "common/ops/ops.h"
+#include "train/step.h"
+
+double train_rate(const TrainConfig *c, int64_t step)
+{
+    return step >= c->warmup_steps ? c->learning_rate : c->learning_rate * (double)step / (double)c->warmup_steps;
+}
+
+static int zeros(Backend *be, Tensor *t, int64_t n, Err *err)
+{
+    void *p = NULL;
+    int64_t bytes;
+    int rc;
+
+    if (mem_mul(n, (int64_t)sizeof(float), &bytes) < 0)
+        return err_set(err, ERR_LIMIT, "optimiser state of %lld values is too large", (long long)n);
+    if ((rc = be->alloc(be, bytes, &p, err)) < 0)
+        return rc;
+    *t = tensor_of(p, DT_F32, 1, n);
+    return op_fill(be, t, 0, err);
+}
+
+int train_init(TrainState *s, Backend *be, Dit *dit, const Schedule *schedule, const TrainConfig *c, Err *err)
+{
+    int rc;
+
+    memset(s, 0, sizeof *s);
+    s->be = be;
+    s->dit = dit;
+    s->schedule = schedule;
+    s->c = *c;
+    if ((rc = zeros(be, &s->m, dit_params(dit)->flat, err)) < 0 || (rc = zeros(be, &s->v, dit_params(dit)->flat, err)) < 0) {
+        train_fini(s);
+        return err_wrap(err, rc, "optimiser state");
+    }
+    return 0;
+}
+
+void train_fini(TrainState *s)
+{
+    if (s->m.data)
+        s->be->release(s->be, s->m.data);
+    if (s->v.data)
+        s->be->release(s->be, s->v.data);
+    s->m.data = s->v.data = NULL;
+}
+
+/* sqrt(a) and sqrt(1-a) of every sample, with the timesteps checked. */
+static int coefficients(const TrainState *s, const TrainBatch *batch, double *a, double *b, Err *err)
+{
+    for (int64_t i = 0; i < batch->x0.dim[0]; i++) {
+        if (batch->timestep[i] < 0 || batch->timestep[i] >= s->schedule->n_train)
+            return err_set(err, ERR_USAGE, "timestep %lld, expected 0 to %lld", (long long)batch->timestep[i], (long long)s->schedule->n_train - 1);
+        velocity_coefficients(s->schedule, batch->timestep[i], &a[i], &b[i]);
+    }
+    return 0;
+}
+
+static int gradient_in(TrainState *s, const TrainBatch *batch, double weight, const double *a, const double *b, double *loss, DitTape **tape,
+                       Err *err)
+{
+    Tensor xt, target, u;
+    double start = time_now_s(), middle;
+    int rc;
+
+    if ((rc = arena_take(s->work, &xt, s->be->act, 5, batch->x0.dim, err)) < 0 ||
+        (rc = arena_take(s->work, &target, s->be->act, 5, batch->x0.dim, err)) < 0 ||
+        (rc = arena_take(s->work, &u, s->be->act, 5, batch->x0.dim, err)) < 0 ||
+        (rc = op_diffuse(s->be, &xt, &target, &batch->x0, &batch->noise, a, b, err)) < 0 ||
+        (rc = dit_forward_train(s->dit, s->work, tape, s->c.policy, &u, &xt, &batch->text, batch->timestep, err)) < 0 ||
+        (rc = op_mse(s->be, loss, &u, &u, &target, weight, err)) < 0) /* u becomes its own gradient */
+        return rc;
+    middle = time_now_s();
+    s->seconds.forward += middle - start;
+    if (!isfinite(*loss))
+        return err_set(err, ERR_LIMIT, "step %lld: the loss is %g; nothing was updated", (long long)s->step + 1, *loss);
+    rc = dit_backward(s->dit, s->work, tape, &u, NULL, NULL, err);
+    s->seconds.backward += time_now_s() - middle;
+    return rc;
+}
+
+int train_gradient(TrainState *s, const TrainBatch *batch, double weight, double *loss, Err *err)
+{
+    int64_t B = batch->x0.dim[0], mark = arena_mark(s->work);
+    double *a = mem_calloc(B, 2 * (int64_t)sizeof *a, err);
+    DitTape *tape = NULL;
+    int rc;
+
+    *loss = 0;
+    if (!a)
+        return ERR_NOMEM;
+    rc = coefficients(s, batch, a, a + B, err);
+    if (rc == 0)
+        rc = gradient_in(s, batch, weight, a, a + B, loss, &tape, err);
+    dit_tape_free(&tape);
+    arena_reset(s->work, mark);
+    mem_free(a);
+    return rc;
+}
+
+int train_update(TrainState *s, double *norm, double *lr, Err *err)
+{
+    double start = time_now_s(), squares = 0;
+    Tensor p = params_flat_values(dit_params(s->dit)), g = params_flat_grads(dit_params(s->dit));
+    AdamParams adam = {.beta1 = s->c.beta1, .beta2 = s->c.beta2, .eps = s->c.epsilon, .weight_decay = s->c.weight_decay, .step = s->step + 1};
+    int rc;
+
+    if ((rc = op_sum_squares(s->be, &squares, &g, err)) < 0)
+        return rc;
+    *norm = sqrt(squares);
+    *lr = adam.lr = train_rate(&s->c, s->step);
+    if (!isfinite(*norm))
+        return err_set(err, ERR_LIMIT, "step %lld: the gradient's norm is %g; nothing was updated", (long long)s->step + 1, *norm);
+    adam.grad_scale = s->c.max_grad_norm > 0 ? fmin(1.0, s->c.max_grad_norm / (*norm + 1e-6)) : 1.0;
+    if ((rc = op_adamw(s->be, &p, &g, &s->m, &s->v, &adam, err)) < 0 || (rc = op_fill(s->be, &g, 0, err)) < 0)
+        return rc;
+    s->step++;
+    s->seconds.optimizer += time_now_s() - start;
+    return 0;
+}
+
+int train_step(TrainState *s, const TrainBatch *batch, double *loss, double *norm, double *lr, Err *err)
+{
+    int rc = train_gradient(s, batch, 1.0, loss, err);
+
+    return rc < 0 ? rc : train_update(s, norm, lr, err);
+}
