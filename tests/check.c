@@ -8,10 +8,11 @@
 
 #define PATH_SIZE 1024
 
-void check_ok(int rc, const Err *err, const char *expr, const char *file, int line)
+void check_ok(int rc, Err *err, const char *expr, const char *file, int line)
 {
     if (rc >= 0) return;
     print_error("%s: %d (%s): %s\n", expr, rc, err_name(rc), err && err->msg[0] ? err->msg : "no message");
+    err_clear(err);
     _fail(file, line);
 }
 
@@ -20,6 +21,7 @@ void check_fails(int rc, int code, const char *part, Err *err, const char *expr,
     if (rc != code || !err->msg[0] || !strstr(err->msg, part)) {
         print_error("%s: %d (%s), expected %d (%s)\n  message: %s\n  must contain: %s\n", expr, rc, err_name(rc), code, err_name(code),
                     err->msg, part);
+        err_clear(err); /* the next test of this program starts clean */
         _fail(file, line);
     }
     err_clear(err);

@@ -17,9 +17,9 @@
 /* cmocka_run_group_tests under a name; the counts are picked up by tests/run.sh. */
 #define check_run(name, tests) cmocka_run_group_tests_name((name), (tests), NULL, NULL)
 
-/* Fails with the error's sentence when rc < 0. */
+/* Fails with the error's sentence when rc < 0 (and clears err). */
 #define CHECK_OK(call, err) check_ok((call), (err), #call, __FILE__, __LINE__)
-void check_ok(int rc, const Err *err, const char *expr, const char *file, int line);
+void check_ok(int rc, Err *err, const char *expr, const char *file, int line);
 /* rc must be `code` and the sentence must contain `part`; clears err. */
 #define CHECK_FAILS(call, code, part, err) check_fails((call), (code), (part), (err), #call, __FILE__, __LINE__)
 void check_fails(int rc, int code, const char *part, Err *err, const char *expr, const char *file, int line);

@@ -1,0 +1,247 @@
+/* JSON and YAML: what is read, what is refused, and the text that is written. */
+#include "tests/check.h"
+#include <float.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/recipe.h"
+
+static Err err;
+
+static json_t *parse(const char *text)
+{
+    json_t *v;
+    CHECK_OK(json_parse(&v, text, (int64_t)strlen(text), "t", &err), &err);
+    return v;
+}
+
+static void refuse(const char *text, int64_t size, const char *part)
+{
+    json_t *v;
+    CHECK_FAILS(json_parse(&v, text, size, "t.json", &err), ERR_FORMAT, part, &err);
+    assert_null(v);
+}
+
+static void refuses_bad_json(void **state)
+{
+    (void)state;
+    refuse("{\"a\":1,\"a\":2}", 13, "t.json:1:");
+    refuse("{\"a\":\n 1,}", 10, "t.json:2:");
+    refuse("", 0, "t.json:1:");
+    refuse("{} x", 4, "end of file expected");
+    refuse("\"\\u0000\"", 8, "\\u0000");
+    refuse("\"a\0b\"", 5, "t.json");
+    refuse("\"\xff\"", 3, "unable to decode byte 0xff");
+    refuse("123456789012345678901234567890", 30, "too big");
+    refuse("1e999", 5, "overflow");
+    refuse("NaN", 3, "t.json");
+    refuse("[1", 2, "t.json");
+    char deep[5000];
+    memset(deep, '[', sizeof deep);
+    refuse(deep, sizeof deep, "depth");
+}
+
+static void check_text(const json_t *v, int indent, const char *want)
+{
+    char *text = indent < 0 ? json_canonical(v, &err) : json_text(v, indent, &err);
+    assert_non_null(text);
+    assert_string_equal(text, want);
+    mem_free(text);
+}
+
+static void writes_text(void **state)
+{
+    (void)state;
+    json_t *v = parse("{\"b\": [1, 2.0, 0.1], \"a\": {\"y\": null, \"x\": true}, \"s\": \"q\\\"\\\\\\n\\u0001\\u00e9\", \"e\": {}, \"n\": [[], {\"k\": -5}]}");
+    check_text(v, 0, "{\"b\":[1,2.0,0.1],\"a\":{\"y\":null,\"x\":true},\"s\":\"q\\\"\\\\\\n\\u0001\xc3\xa9\",\"e\":{},\"n\":[[],{\"k\":-5}]}");
+    check_text(v, 2, "{\n  \"b\": [1, 2.0, 0.1],\n  \"a\": {\n    \"y\": null,\n    \"x\": true\n  },\n  \"s\": \"q\\\"\\\\\\n\\u0001\xc3\xa9\",\n"
+                     "  \"e\": {},\n  \"n\": [\n    [],\n    {\n      \"k\": -5\n    }\n  ]\n}");
+    check_text(v, -1, "{\"a\":{\"x\":true,\"y\":null},\"b\":[1,2.0,0.10000000000000001],\"e\":{},\"n\":[[],{\"k\":-5}],"
+                      "\"s\":\"q\\\"\\\\\\n\\u0001\xc3\xa9\"}");
+    json_decref(v);
+}
+
+/* Every real reads back as the same double, in either form. */
+static void reals_survive(void **state)
+{
+    (void)state;
+    uint64_t x = check_seed() * 0x9E3779B97F4A7C15ull;
+    const double fixed[] = {0.0, -0.0, 1.0, 1e22, 1e23, 5e-324, DBL_MAX, -DBL_MIN, 0.3, 1e-5, 123456789.125};
+    for (int i = 0; i < 2000; i++) {
+        double want;
+        x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+        memcpy(&want, &x, sizeof want);
+        if (i < (int)(sizeof fixed / sizeof *fixed)) want = fixed[i];
+        if (want - want != 0) continue;
+        json_t *v = json_real(want);
+        for (int canonical = 0; canonical < 2; canonical++) {
+            char *text = canonical ? json_canonical(v, &err) : json_text(v, 0, &err);
+            json_t *back = parse(text);
+            double got = json_real_value(back);
+            assert_true(json_is_real(back));
+            assert_memory_equal(&got, &want, sizeof got);
+            json_decref(back);
+            mem_free(text);
+        }
+        json_decref(v);
+    }
+}
+
+static void files_and_lines(void **state)
+{
+    (void)state;
+    json_t *v = parse("{\"a\": 1}"), *back;
+    char *path = check_tmp_path("v.json"), *bytes;
+    int64_t size;
+    CHECK_OK(json_write_file(v, path, &err), &err);
+    CHECK_OK(file_read(path, 100, &bytes, &size, &err), &err);
+    assert_string_equal(bytes, "{\n  \"a\": 1\n}\n");
+    mem_free(bytes);
+    CHECK_OK(json_read_file(&back, path, &err), &err);
+    assert_true(json_equal(v, back));
+    json_decref(back);
+    CHECK_FAILS(json_read_file(&back, check_tmp_path("none.json"), &err), ERR_NOTFOUND, "none.json", &err);
+    CHECK_FAILS(json_write_file(v, check_tmp_path("no/v.json"), &err), ERR_NOTFOUND, "no/v.json", &err);
+    FILE *f = fopen(path, "w");
+    CHECK_OK(json_write_line(v, f, &err), &err);
+    fclose(f);
+    CHECK_OK(file_read(path, 100, &bytes, &size, &err), &err);
+    assert_string_equal(bytes, "{\"a\":1}\n");
+    mem_free(bytes);
+    f = fopen("/dev/full", "w");
+    setvbuf(f, NULL, _IONBF, 0);
+    CHECK_FAILS(json_write_line(v, f, &err), ERR_IO, "JSON line", &err);
+    fclose(f);
+    json_decref(v);
+}
+
+static void typed_members(void **state)
+{
+    (void)state;
+    json_t *o = parse("{\"i\": 7, \"r\": 1.5, \"s\": \"x\", \"t\": true, \"n\": null}");
+    int64_t i;
+    double r;
+    const char *s;
+    int b;
+    CHECK_OK(json_get_int(o, "i", "cfg", &i, &err), &err);
+    assert_int_equal(i, 7);
+    CHECK_FAILS(json_get_int(o, "r", "cfg", &i, &err), ERR_FORMAT, "cfg: 'r': expected an integer, found a real number", &err);
+    CHECK_FAILS(json_get_int(o, "z", "cfg", &i, &err), ERR_FORMAT, "cfg: 'z': expected an integer, found nothing", &err);
+    CHECK_FAILS(json_get_int(o, "n", "cfg", &i, &err), ERR_FORMAT, "found null", &err);
+    CHECK_OK(json_get_int_or(o, "z", "cfg", -3, &i, &err), &err);
+    assert_int_equal(i, -3);
+    CHECK_OK(json_get_int_or(o, "n", "cfg", -4, &i, &err), &err);
+    assert_int_equal(i, -4);
+    CHECK_FAILS(json_get_int_or(o, "s", "cfg", -4, &i, &err), ERR_FORMAT, "found a string", &err);
+    CHECK_OK(json_get_num(o, "i", "cfg", &r, &err), &err);
+    assert_true(r == 7);
+    CHECK_OK(json_get_num_or(o, "z", "cfg", 0.5, &r, &err), &err);
+    assert_true(r == 0.5);
+    CHECK_FAILS(json_get_num(o, "t", "cfg", &r, &err), ERR_FORMAT, "expected a number, found a boolean", &err);
+    CHECK_OK(json_get_bool_or(o, "t", "cfg", 0, &b, &err), &err);
+    assert_int_equal(b, 1);
+    CHECK_OK(json_get_bool_or(o, "z", "cfg", 1, &b, &err), &err);
+    assert_int_equal(b, 1);
+    CHECK_FAILS(json_get_bool_or(o, "i", "cfg", 1, &b, &err), ERR_FORMAT, "expected true or false", &err);
+    CHECK_OK(json_get_str(o, "s", "cfg", &s, &err), &err);
+    assert_string_equal(s, "x");
+    CHECK_OK(json_get_str_or(o, "n", "cfg", NULL, &s, &err), &err);
+    assert_null(s);
+    CHECK_FAILS(json_get_str(o, "i", "cfg", &s, &err), ERR_FORMAT, "expected a string", &err);
+    CHECK_FAILS(json_get_str(NULL, "i", "cfg", &s, &err), ERR_FORMAT, "found nothing", &err);
+    json_decref(o);
+}
+
+/* ---- YAML ---- */
+
+static void check_yaml(const char *yaml, const char *json)
+{
+    json_t *got, *want = parse(json);
+    CHECK_OK(yaml_parse(&got, yaml, (int64_t)strlen(yaml), "t.yaml", &err), &err);
+    if (!json_equal(got, want)) fail_msg("%s\nis not\n%s\nbut\n%s", yaml, json, json_text(got, 0, NULL));
+    json_decref(got);
+    json_decref(want);
+}
+
+static void yaml_scalars(void **state)
+{
+    (void)state;
+    check_yaml("[null, Null, NULL, ~, ]", "[null, null, null, null]");
+    check_yaml("a:\nb: ~", "{\"a\": null, \"b\": null}");
+    check_yaml("[true, True, TRUE, false, False, FALSE]", "[true, true, true, false, false, false]");
+    check_yaml("[yes, no, on, off, y, tRUE, nUll]", "[\"yes\", \"no\", \"on\", \"off\", \"y\", \"tRUE\", \"nUll\"]");
+    check_yaml("[0, -1, +12, 010, 0o17, 0xFf, -9223372036854775808]", "[0, -1, 12, 10, 15, 255, -9223372036854775808]");
+    check_yaml("[1., .5, -0.25, 1e3, 1E-5, +1.5e+2]", "[1.0, 0.5, -0.25, 1000.0, 1e-5, 150.0]");
+    check_yaml("[1_000, 0x, 1e, ., -, +, 1.2.3, 12:30, 0b11, 1e5x]", "[\"1_000\", \"0x\", \"1e\", \".\", \"-\", \"+\", \"1.2.3\", \"12:30\", \"0b11\", \"1e5x\"]");
+    check_yaml("['12', \"true\", '~', \"a\\tb\"]", "[\"12\", \"true\", \"~\", \"a\\tb\"]");
+    check_yaml("text: |\n  one\n  two\n", "{\"text\": \"one\\ntwo\\n\"}");
+    check_yaml("caf\xc3\xa9: \xe2\x82\xac", "{\"caf\xc3\xa9\": \"\xe2\x82\xac\"}");
+}
+
+static void yaml_structures(void **state)
+{
+    (void)state;
+    check_yaml("a:\n  - 1\n  - {b: [x, y]}\nc: &c {d: 1}\ne: *c\n", "{\"a\": [1, {\"b\": [\"x\", \"y\"]}], \"c\": {\"d\": 1}, \"e\": {\"d\": 1}}");
+    check_yaml("", "null");
+    check_yaml("# only a comment\n", "null");
+    check_yaml("---\na: 1\n...\n", "{\"a\": 1}");
+    check_yaml("{\"json\": [1, null, true]}", "{\"json\": [1, null, true]}");
+}
+
+static void refuse_yaml(const char *yaml, int64_t size, const char *part)
+{
+    json_t *v;
+    CHECK_FAILS(yaml_parse(&v, yaml, size < 0 ? (int64_t)strlen(yaml) : size, "t.yaml", &err), ERR_FORMAT, part, &err);
+    assert_null(v);
+}
+
+static void refuses_bad_yaml(void **state)
+{
+    (void)state;
+    refuse_yaml("a: 1\na: 2\n", -1, "t.yaml:2:1: a key is given twice");
+    refuse_yaml("? [x]\n: 1\n", -1, "a key must be a plain name");
+    refuse_yaml("a: [1, 2\n", -1, "t.yaml:");
+    refuse_yaml("a: 1\n---\nb: 2\n", -1, "more than one YAML document");
+    refuse_yaml("a: !!python/object x\n", -1, "explicit types");
+    refuse_yaml("a: !!int 3\n", -1, "explicit types");
+    refuse_yaml("a: .inf\n", -1, "finite");
+    refuse_yaml("a: -.INF\n", -1, "finite");
+    refuse_yaml("a: .nan\n", -1, "finite");
+    refuse_yaml("a: 1e999\n", -1, "finite");
+    refuse_yaml("a: 99999999999999999999\n", -1, "64 bits");
+    refuse_yaml("a: 0xFFFFFFFFFFFFFFFF\n", -1, "64 bits");
+    refuse_yaml("a: \"x\\0y\"\n", -1, "NUL");
+    refuse_yaml("\"x\\0y\": 1\n", -1, "NUL");
+    refuse_yaml("a: \xff\xfe\n", -1, "t.yaml:");
+    refuse_yaml("a: &x [*x]\n", -1, "deeper than 64");
+    refuse_yaml("\ta: 1\n", -1, "t.yaml:");
+}
+
+/* Nine lines of nine aliases each stand for 9^9 values. */
+static void yaml_bombs_are_bounded(void **state)
+{
+    (void)state;
+    char text[2048];
+    int n = snprintf(text, sizeof text, "a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
+    for (int i = 1; i < 9; i++) {
+        n += snprintf(text + n, sizeof text - (size_t)n, "a%d: &a%d [", i, i);
+        for (int j = 0; j < 9; j++) n += snprintf(text + n, sizeof text - (size_t)n, "%s*a%d", j ? "," : "", i - 1);
+        n += snprintf(text + n, sizeof text - (size_t)n, "]\n");
+    }
+    refuse_yaml(text, n, "more than 100000 values");
+    char deep[20000];
+    memset(deep, '[', sizeof deep);
+    refuse_yaml(deep, sizeof deep, "t.yaml");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refuses_bad_json), cmocka_unit_test(writes_text), cmocka_unit_test(reals_survive), cmocka_unit_test(files_and_lines),
+        cmocka_unit_test(typed_members), cmocka_unit_test(yaml_scalars), cmocka_unit_test(yaml_structures), cmocka_unit_test(refuses_bad_yaml),
+        cmocka_unit_test(yaml_bombs_are_bounded),
+    };
+    return check_run("base_json", tests);
+}
