@@ -101,11 +101,15 @@ int cpu_product(Backend *be, const CpuProduct *p, Err *err)
 
 static float dot(const float *a, const float *b, int64_t n)
 {
-    float sum = 0;
+    double total = 0;
+    for (int64_t i0 = 0; i0 < n; i0 += FEW_COLUMNS) {
+        float sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return sum;
+        for (int64_t i = i0; i < cpu_min(n, i0 + FEW_COLUMNS); i++)
+            sum += a[i] * b[i];
+        total += (double)sum;
+    }
+    return (float)total;
 }
 
 static void axpy(float *restrict y, float a, const float *restrict x, int64_t n)
