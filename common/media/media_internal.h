@@ -39,6 +39,7 @@ int facts_read(VideoInfo *info, AVFormatContext *fmt, AVStream *st, const AVCode
 typedef struct ScaleJob {
     int src_width, src_height, src_format, dst_width, dst_height, dst_format;
     int space, src_full, dst_full; /* space 0: no matrix */
+    int contrast;                  /* 16.16 gain on the source; 0: 1 */
 } ScaleJob;
 typedef struct Scaler {
     struct SwsContext *sws;

@@ -67,7 +67,8 @@ int scaler_prepare(Scaler *s, const ScaleJob *job, Err *err)
                        av_get_pix_fmt_name((enum AVPixelFormat)job->dst_format));
     if (!job->space) return 0;
     const int *matrix = sws_getCoefficients(job->space);
-    if (sws_setColorspaceDetails(s->sws, matrix, job->src_full, matrix, job->dst_full, 0, 1 << 16, 1 << 16) < 0) {
+    int contrast = job->contrast ? job->contrast : 1 << 16;
+    if (sws_setColorspaceDetails(s->sws, matrix, job->src_full, matrix, job->dst_full, 0, contrast, 1 << 16) < 0) {
         sws_freeContext(s->sws);
         s->sws = NULL;
         return err_set(err, ERR_UNSUPPORTED, "no colour conversion from %s to %s",
@@ -164,7 +165,10 @@ int video_to_rgb(VideoReader *r, const VideoFrame *frame, const FitPlan *plan, u
         height = second ? height / 2 : (height + 1) / 2;
     }
     ScaleJob job = {f->width, height, plain_format((enum AVPixelFormat)f->format), (int)stored_w, (int)stored_h, AV_PIX_FMT_RGB24,
-                    rule.space, rule.full, 1};
+                    rule.space, rule.full, 1, 0};
+    int depth = av_pix_fmt_desc_get((enum AVPixelFormat)f->format)->comp[0].depth;
+    if (rule.full && depth > 8 && strcmp(rule.name, "grey") != 0 && rule.space) /* the scaler takes 255 << n, not 2^depth - 1, for white */
+        job.contrast = (int)(65536.0 * (255 << (depth - 8)) / ((1 << depth) - 1) + 0.5);
     if ((rc = scaler_prepare(&r->scaler, &job, err)) < 0) return err_wrap(err, rc, "'%s'", r->path);
     uint8_t *dst[4] = {r->scaler.rgb};
     int dst_stride[4] = {r->scaler.rgb_stride};

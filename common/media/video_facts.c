@@ -60,10 +60,11 @@ ColourRule colour_rule(enum AVPixelFormat fmt, enum AVCodecID codec, int64_t wid
     case AVCOL_SPC_BT2020_NCL: r.space = SWS_CS_BT2020; break;
     case AVCOL_SPC_UNSPECIFIED:
     case AVCOL_SPC_RESERVED:
+    case AVCOL_SPC_RGB: /* a zero left in the tag: these samples are YUV */
         r.space = guess_space(codec, width, height);
         r.guessed |= !jpeg;
         break;
-    default: /* ICtCp, YCgCo, constant luminance, or GBR in a YUV format */
+    default: /* ICtCp, YCgCo, constant luminance */
         r.unsupported = 1;
         r.name = "unsupported";
         return r;

@@ -173,7 +173,7 @@ static void fill_rgb32(AVFrame *f, const uint8_t *rgb)
 static int fill_yuv(VideoWriter *w, const uint8_t *rgb, Err *err)
 {
     AVFrame *f = w->frame;
-    ScaleJob job = {f->width, f->height, AV_PIX_FMT_RGB24, f->width, f->height, f->format, SWS_CS_ITU709, 1, 0};
+    ScaleJob job = {f->width, f->height, AV_PIX_FMT_RGB24, f->width, f->height, f->format, SWS_CS_ITU709, 1, 0, 0};
     int rc = scaler_prepare(&w->scaler, &job, err);
     if (rc < 0) return err_wrap(err, rc, "'%s'", w->path);
     if ((rc = scaler_room(&w->scaler, f->width, f->height, err)) < 0) return err_wrap(err, rc, "'%s'", w->path);
