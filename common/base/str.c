@@ -94,21 +94,23 @@ static int lower(char c)
 
 int str_distance(const char *a, const char *b)
 {
-    int row[DISTANCE_MAX_LEN + 1];
+    int rows[3][DISTANCE_MAX_LEN + 1]; /* of the table of distances between beginnings: this row and the two above it */
     int na = (int)strnlen(a, DISTANCE_MAX_LEN), nb = (int)strnlen(b, DISTANCE_MAX_LEN);
-    for (int j = 0; j <= nb; j++) row[j] = j;
+    for (int j = 0; j <= nb; j++) rows[0][j] = j;
     for (int i = 1; i <= na; i++) {
-        int diagonal = row[0];
+        int *row = rows[i % 3], *above = rows[(i + 2) % 3], *above2 = rows[(i + 1) % 3];
         row[0] = i;
         for (int j = 1; j <= nb; j++) {
-            int best = diagonal + (lower(a[i - 1]) != lower(b[j - 1]));
-            diagonal = row[j];
-            if (row[j] + 1 < best) best = row[j] + 1;
+            int same = lower(a[i - 1]) == lower(b[j - 1]);
+            int swapped = i > 1 && j > 1 && lower(a[i - 1]) == lower(b[j - 2]) && lower(a[i - 2]) == lower(b[j - 1]);
+            int best = above[j - 1] + !same;
+            if (above[j] + 1 < best) best = above[j] + 1;
             if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            if (swapped && above2[j - 2] + 1 < best) best = above2[j - 2] + 1;
             row[j] = best;
         }
     }
-    return row[nb];
+    return rows[na % 3][nb];
 }
 
 const char *str_nearest(const char *name, const char *const *names)

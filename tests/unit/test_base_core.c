@@ -148,6 +148,9 @@ static void nearest_names(void **state)
     assert_int_equal(str_distance("", "abc"), 3);
     assert_int_equal(str_distance("kitten", "sitting"), 3);
     assert_int_equal(str_distance("FPS", "fps"), 0);
+    assert_int_equal(str_distance("uot", "out"), 1);
+    assert_int_equal(str_distance("abcdef", ""), 6);
+    assert_int_equal(str_distance("wamrup_setps", "warmup_steps"), 2);
     assert_string_equal(str_nearest("learningrate", names), "learning_rate");
     assert_string_equal(str_nearest("fp", names), "fps");
     assert_null(str_nearest("something_else", names));
