@@ -19,11 +19,13 @@ struct bf16 { uint16_t bits; };
 #ifdef WEFT_SIM
 #include "common/ops/cuda/sim/sim.h"
 #define WEFT_DEVICE_OPEN weft_sim_open
+#define WEFT_DEVICE_NAME "sim"
 #else
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #define WEFT_DEVICE_OPEN weft_cuda_open
+#define WEFT_DEVICE_NAME "cuda"
 
 #define PORT_UNPAREN(...) __VA_ARGS__
 #define LAUNCH(kernel, grid, block, smem, stream, ...) PORT_UNPAREN kernel<<<grid, block, smem, stream>>>(__VA_ARGS__)

@@ -1,0 +1,106 @@
+/* The device back end's own state and helpers, for the files of this folder.  Compiled as C++ (C with templates). */
+#ifndef WEFT_COMMON_OPS_CUDA_DEVICE_H
+#define WEFT_COMMON_OPS_CUDA_DEVICE_H
+#include "common/ops/cuda/port.h"
+extern "C" {
+#include "common/ops/ops_table.h"
+}
+
+enum {
+    PINNED_SLOTS = 3,
+    REDUCE_PARTS = 128, /* fixed number of partial sums, whatever the device: results do not depend on the number of SMs */
+};
+#define PINNED_BYTES ((int64_t)8 << 20)
+#define WORKSPACE_BYTES ((size_t)32 << 20) /* cuBLASLt's */
+#define SCRATCH_BYTES ((size_t)64 << 20)   /* partial sums, converted biases, attention's delta */
+
+/* A cuBLASLt call that was prepared before: found again by its shapes. */
+struct MatmulPlan {
+    int64_t m, n, k;
+    int ta, tb, epilogue, out_f32, accumulate, bias_f32;
+    cublasLtMatmulDesc_t desc;
+    cublasLtMatrixLayout_t a, b, d;
+    cublasLtMatmulAlgo_t algo;
+};
+enum { MAX_MATMUL_PLANS = 256 };
+
+struct Device {
+    Backend be;             /* first */
+    OpsTable table;
+    cudaStream_t compute, copy;
+    cudaEvent_t compute_done;             /* orders a copy behind the work already enqueued */
+    void *slot[PINNED_SLOTS];             /* pinned host memory for uploads */
+    cudaEvent_t slot_free[PINNED_SLOTS];
+    int next_slot;
+    void *landing;                        /* pinned host memory for downloads and scalar results */
+    cublasLtHandle_t lt;
+    cublasLtMatmulPreference_t preference;
+    void *workspace;
+    char *scratch;
+    MatmulPlan plan[MAX_MATMUL_PLANS];
+    int plans;
+};
+
+static inline Device *device_of(Backend *be) { return (Device *)be; }
+
+/* ERR_DEVICE with "WHAT: the runtime's sentence" unless rc is success. */
+int device_check(cudaError_t rc, const char *what, Err *err);
+/* After a launch: its own errors. */
+int device_launched(const char *op, Err *err);
+#define DEVICE_TRY(call) do { int try_rc_ = (call); if (try_rc_ < 0) return try_rc_; } while (0)
+
+/* The first `bytes` of scratch; valid until the op returns (work on the compute stream is in order).  ERR_LIMIT beyond SCRATCH_BYTES. */
+int device_scratch(Device *d, size_t bytes, char **out, Err *err);
+/* n doubles from device memory, waited for. */
+int device_read(Device *d, double *out, const double *src, int64_t n, const char *what, Err *err);
+
+static inline unsigned blocks_for(int64_t n, int64_t per_block) { return (unsigned)((n + per_block - 1) / per_block); }
+
+/* An element of a float tensor of run-time type; weights of rank 1 are read this way. */
+struct Vec { const void *data; int dtype; };
+static inline Vec vec_of(const Tensor *t) { return t ? Vec{t->data, (int)t->dtype} : Vec{nullptr, DT_F32}; }
+__device__ __forceinline__ float half_bits_to_float(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, e = h >> 10 & 31, m = h & 0x3ffu;
+    if (e == 31) return __uint_as_float(sign | 0x7f800000u | m << 13);
+    if (e == 0) return __uint_as_float(sign) + (sign ? -1.0f : 1.0f) * (float)m * 5.9604644775390625e-8f; /* 2^-24 */
+    return __uint_as_float(sign | (e + 112) << 23 | m << 13);
+}
+__device__ __forceinline__ float vec_get(Vec v, int64_t i)
+{
+    if (v.dtype == DT_F32) return ((const float *)v.data)[i];
+    if (v.dtype == DT_BF16) return to_float(((const bf16 *)v.data)[i]);
+    return half_bits_to_float(((const uint16_t *)v.data)[i]);
+}
+
+/* Kernels over activations are templates on the element type: float or bf16. */
+__device__ __forceinline__ float load(const float *p, int64_t i) { return p[i]; }
+__device__ __forceinline__ float load(const bf16 *p, int64_t i) { return to_float(p[i]); }
+__device__ __forceinline__ void store(float *p, int64_t i, float v) { p[i] = v; }
+__device__ __forceinline__ void store(bf16 *p, int64_t i, float v) { p[i] = to_bf16(v); }
+
+__device__ __forceinline__ float warp_sum(float v)
+{
+#pragma unroll
+    for (int bits = 16; bits; bits >>= 1) v += __shfl_xor_sync(0xffffffffu, v, bits);
+    return v;
+}
+__device__ __forceinline__ float warp_max(float v)
+{
+#pragma unroll
+    for (int bits = 16; bits; bits >>= 1) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, bits));
+    return v;
+}
+
+/* Each family of kernels fills its entries. */
+void device_elementwise_table(OpsTable *t);
+void device_move_table(OpsTable *t);
+void device_linear_table(OpsTable *t);
+void device_norm_table(OpsTable *t);
+void device_attention_table(OpsTable *t);
+void device_conv_table(OpsTable *t);
+void device_train_table(OpsTable *t);
+
+/* Opens the back end: what backend.c calls, through dlsym for the shared object. */
+extern "C" int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err);
+#endif
