@@ -1,0 +1,92 @@
+#include "prep/choose.h"
+
+typedef __int128 Wide;
+
+int rational_cmp(Rational a, Rational b)
+{
+    Wide l = (Wide)a.num * b.den, r = (Wide)b.num * a.den;
+    return (l > r) - (l < r);
+}
+
+double rational_value(Rational r)
+{
+    return r.den ? (double)r.num / (double)r.den : 0;
+}
+
+Rational rational_sub(Rational a, Rational b)
+{
+    Wide num = (Wide)a.num * b.den - (Wide)b.num * a.den, den = (Wide)a.den * b.den;
+    Wide x = num < 0 ? -num : num, y = den;
+    while (y) {
+        Wide t = x % y;
+        x = y;
+        y = t;
+    }
+    if (x == 0)
+        x = 1;
+    return (Rational){(int64_t)(num / x), (int64_t)(den / x)};
+}
+
+int choose_check(const Rational *times, int64_t n, Err *err)
+{
+    const int64_t limit = (int64_t)1 << 61;
+    for (int64_t i = 0; i < n; i++) {
+        if (times[i].den < 1 || times[i].den > INT32_MAX || times[i].num >= limit || times[i].num <= -limit)
+            return err_set(err, ERR_FORMAT, "frame %lld: time %lld/%lld s is out of range", (long long)i, (long long)times[i].num,
+                           (long long)times[i].den);
+        if (i && rational_cmp(times[i - 1], times[i]) >= 0)
+            return err_set(err, ERR_FORMAT, "frame %lld: time %.6f s does not come after %.6f s", (long long)i, rational_value(times[i]),
+                           rational_value(times[i - 1]));
+    }
+    return 0;
+}
+
+/* A wide fraction; parts stay below 2^126 for times that pass choose_check, fps and grid points below 2^31. */
+typedef struct Fraction {
+    Wide num, den;
+} Fraction;
+
+static Fraction since(Rational t, Rational origin)
+{
+    if (t.den == origin.den)
+        return (Fraction){(Wide)t.num - origin.num, t.den};
+    return (Fraction){(Wide)t.num * origin.den - (Wide)origin.num * t.den, (Wide)t.den * origin.den};
+}
+
+int64_t choose_points(const Rational *times, int64_t n, int64_t fps)
+{
+    if (n == 0)
+        return 0;
+    Fraction d = since(times[n - 1], times[0]);
+    Wide points = (2 * d.num * fps + d.den) / (2 * d.den) + 1;
+    return points > INT32_MAX ? INT32_MAX : (int64_t)points;
+}
+
+/* Whether `want` = point/fps lies after the middle of a and b, where b is strictly nearer. */
+static int past_middle(int64_t point, int64_t fps, Rational origin, Rational a, Rational b)
+{
+    /* 2*point/fps > (a - origin) + (b - origin) */
+    Rational ra = rational_sub(a, origin), rb = rational_sub(b, origin);
+    Wide num, den;
+    if (ra.den == rb.den) {
+        num = (Wide)ra.num + rb.num;
+        den = ra.den;
+    } else {
+        num = (Wide)ra.num * rb.den + (Wide)rb.num * ra.den;
+        den = (Wide)ra.den * rb.den;
+    }
+    return 2 * (Wide)point * den > num * fps;
+}
+
+void choose_frames(const Rational *times, int64_t n, int64_t fps, int64_t start, int64_t count, Pick *picks)
+{
+    int64_t j = 0;
+    for (int64_t k = 0; k < count; k++) {
+        int64_t point = start + k;
+        while (j + 1 < n && past_middle(point, fps, times[0], times[j], times[j + 1]))
+            j++;
+        Fraction at = since(times[j], times[0]);
+        Wide late = at.num * fps - point * at.den;
+        picks[k] = (Pick){j, times[j], (double)late / (double)(at.den * fps)};
+    }
+}

@@ -1,0 +1,29 @@
+/* Which source frame stands for each output frame.
+ *
+ * Output k of a window that starts at grid point s wants the time origin + (s + k)/fps; it gets the frame nearest to it,
+ * ties to the earlier frame.  Times are exact rationals and are compared as 128-bit cross products: no floating point,
+ * no frame counter times rate (which variable rates, dropped frames and edit lists all break). */
+#ifndef WEFT_PREP_CHOOSE_H
+#define WEFT_PREP_CHOOSE_H
+#include <stdint.h>
+#include "common/base/err.h"
+#include "common/media/video.h"
+
+typedef struct Pick {
+    int64_t index;  /* into times */
+    Rational time;  /* times[index] */
+    double error_s; /* time minus wanted time */
+} Pick;
+
+/* times[n]: strictly increasing, seconds, denominators 1..2^31-1, numerators below 2^61 in size.  ERR_FORMAT otherwise. */
+int choose_check(const Rational *times, int64_t n, Err *err);
+/* Grid points a source has: floor(fps * (last - first) + 1/2) + 1; 0 for n = 0. */
+int64_t choose_points(const Rational *times, int64_t n, int64_t fps);
+/* picks[count] for the grid points start, start+1, ...  The origin is times[0].  Needs start + count <= choose_points. */
+void choose_frames(const Rational *times, int64_t n, int64_t fps, int64_t start, int64_t count, Pick *picks);
+/* -1, 0, 1 as a < b, a = b, a > b. */
+int rational_cmp(Rational a, Rational b);
+double rational_value(Rational r);
+/* a - b in lowest terms, for times of one source (multiples of one time base, so that the result fits). */
+Rational rational_sub(Rational a, Rational b);
+#endif
