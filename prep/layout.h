@@ -1,0 +1,45 @@
+/* Ways people keep clips and captions.  A layout reader turns a folder into a SourceList, in a fixed order, without opening a
+ * video.  What a user wrote wrongly (a broken line, an id twice, a path that leaves the folder) is refused with its place;
+ * what is missing or empty is a Source that will be recorded as rejected. */
+#ifndef WEFT_PREP_LAYOUT_H
+#define WEFT_PREP_LAYOUT_H
+#include <stdint.h>
+#include "common/base/err.h"
+#include "common/base/log.h"
+#include "prep/source.h"
+
+typedef struct Layout {
+    const char *name;
+    const char *about;
+    /* 1 with the reason in why[size], 0 no, negative error. */
+    int (*detect)(const char *root, char *why, size_t size, Err *err);
+    int (*read)(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err);
+} Layout;
+
+/* NULL-terminated, in the order of detection. */
+extern const Layout *const layouts[];
+extern const Layout layout_metadata, layout_fashion, layout_pairs;
+
+/* By name, or by looking when name is NULL.  why: a sentence for the user. */
+int layout_choose(const char *root, const char *name, const Layout **out, char *why, size_t size, Err *err);
+/* Reads and checks (ids, paths). */
+int layout_read(const Layout *layout, const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err);
+
+/* Parsers, on bytes that may be anything (fuzzed). ------------------------------------------------------------------ */
+
+/* One line of metadata.jsonl into a new source; blank lines add nothing. */
+int metadata_parse_line(SourceList *l, const char *text, int64_t size, const char *where, Err *err);
+
+/* The Fashion-Text2Video files (dataset.md 3.3).  Names map to their place in the file. */
+typedef struct FrameCount { char *video; int64_t frames; } FrameCount;
+typedef struct FrameCounts { FrameCount *item; int64_t n, cap; } FrameCounts;
+int fashion_parse_counts(FrameCounts *out, const char *text, int64_t size, const char *where, Err *err);
+void fashion_counts_fini(FrameCounts *c);
+/* Lines "<start> <end> <rest>": rest is a label number or free text; sorted by start.  Segments of fewer than nine pictures
+ * are left out, as the reference loader does. */
+int fashion_parse_segments(Source *s, const char *text, int64_t size, const json_t *templates, uint64_t seed, const char *where, Err *err);
+/* The templates of a label with the gender words put in, chosen by (seed, id, segment); NULL text for a label without templates. */
+int fashion_motion_text(const json_t *templates, int64_t label, uint64_t seed, const char *id, int64_t start, char **out, Err *err);
+/* The value for a video in an object whose keys may be spelled with or without ".mp4" or around the 11-character ID. */
+json_t *fashion_lookup(const json_t *object, const char *video);
+#endif

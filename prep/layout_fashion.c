@@ -1,0 +1,263 @@
+/* The Fashion-Text2Video tree, as Text2Performer keeps it (dataset formats: prep/fashion_parse.c):
+ *
+ *   FashionDataset_frames_crop/<video>/000.png ...   or   videos/<video>.mp4
+ *   captions_app.json   action_label/<video>.txt + caption_motion_template.json   or   motion_text/<video>.txt
+ *   train_frame_num.txt val_frame_num.txt test_frame_num.txt   (optional: who is in which split)
+ *   categories.json {video: category}                          (optional: not part of the public set) */
+#include <stdio.h>
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "prep/layout.h"
+
+enum { FASHION_TEXT_MAX = 64 << 20 };
+static const char frames_dir[] = "FashionDataset_frames_crop", videos_dir[] = "videos";
+
+typedef struct Fashion {
+    const char *root;
+    uint64_t seed;
+    SourceList *out;
+    json_t *captions, *templates, *categories; /* objects or NULL */
+    json_t *used;                              /* paths that have a source */
+} Fashion;
+
+static int has(const char *root, const char *name)
+{
+    char *path = path_join(root, name, NULL);
+    int found = path && (file_exists(path) || file_is_dir(path));
+    mem_free(path);
+    return found;
+}
+
+static int fashion_detect(const char *root, char *why, size_t size, Err *err)
+{
+    static const char *const signs[] = {"captions_app.json", frames_dir, "caption_motion_template.json", "train_frame_num.txt"};
+    (void)err;
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (has(root, signs[i])) {
+            snprintf(why, size, "it holds %s", signs[i]);
+            return 1;
+        }
+    return 0;
+}
+
+static int read_object(const char *root, const char *name, json_t **out, Err *err)
+{
+    *out = NULL;
+    if (!has(root, name))
+        return 0;
+    char *path = path_join(root, name, err);
+    int rc = path ? json_read_file(out, path, err) : ERR_NOMEM;
+    mem_free(path);
+    if (rc == 0 && !json_is_object(*out))
+        rc = err_set(err, ERR_FORMAT, "%s: not a JSON object", name);
+    return rc;
+}
+
+/* 1 and the path relative to the root when DIR/NAME is there, with ".mp4" put on or taken off as needed. */
+static int locate_in(const Fashion *f, const char *dir, const char *video, char **out, Err *err)
+{
+    int64_t stem = (int64_t)strlen(video), n = stem;
+    if (n > 4 && strcmp(video + n - 4, ".mp4") == 0)
+        stem = n - 4;
+    for (int i = 0; i < 3; i++) {
+        char *path = i == 0 ? mem_printf(err, "%s/%s", dir, video)
+                            : mem_printf(err, "%s/%.*s%s", dir, (int)stem, video, i == 1 ? ".mp4" : "");
+        if (!path)
+            return ERR_NOMEM;
+        if (has(f->root, path)) {
+            *out = path;
+            return 1;
+        }
+        mem_free(path);
+    }
+    return 0;
+}
+
+static int add_captions(const Fashion *f, Source *s, const char *video, Err *err)
+{
+    const json_t *v = fashion_lookup(f->captions, video), *item;
+    if (json_is_string(v))
+        return source_add_caption(s, json_string_value(v), (int64_t)json_string_length(v), err);
+    if (v && !json_is_array(v))
+        return err_set(err, ERR_FORMAT, "captions_app.json: '%s' is neither an array nor a string", video);
+    size_t i;
+    json_array_foreach (v, i, item) {
+        if (!json_is_string(item))
+            return err_set(err, ERR_FORMAT, "captions_app.json: '%s' item %zu is not a string", video, i);
+        int rc = source_add_caption(s, json_string_value(item), (int64_t)json_string_length(item), err);
+        if (rc < 0)
+            return rc;
+    }
+    return v ? 0 : source_warn(s, "no_app_caption", err, "captions_app.json has no text for '%s'", video);
+}
+
+/* DIR/<video>.txt, spelled with or without ".mp4", or NULL in *out. */
+static int locate_text(const Fashion *f, const char *dir, const char *video, char **out, Err *err)
+{
+    size_t n = strlen(video), stem = n > 4 && strcmp(video + n - 4, ".mp4") == 0 ? n - 4 : n;
+    *out = NULL;
+    for (int with = 0; with < 2; with++) {
+        char *rel = mem_printf(err, "%s/%.*s%s.txt", dir, (int)stem, video, with ? ".mp4" : "");
+        if (!rel)
+            return ERR_NOMEM;
+        if (has(f->root, rel)) {
+            *out = rel;
+            return 0;
+        }
+        mem_free(rel);
+    }
+    return 0;
+}
+
+/* The motion of one video: free text first, labels with templates otherwise. */
+static int add_motion(const Fashion *f, Source *s, const char *video, Err *err)
+{
+    char *rel, *path = NULL, *text = NULL;
+    int64_t size;
+    const json_t *templates = NULL;
+    int rc = locate_text(f, "motion_text", video, &rel, err);
+    if (rc == 0 && !rel && f->templates) {
+        templates = f->templates;
+        rc = locate_text(f, "action_label", video, &rel, err);
+        if (rc == 0 && !rel)
+            rc = source_warn(s, "no_motion", err, "there is no motion text or label file for '%s'", video);
+    }
+    if (rc < 0 || !rel)
+        return rc;
+    path = path_join(f->root, rel, err);
+    rc = path ? file_read(path, FASHION_TEXT_MAX, &text, &size, err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = fashion_parse_segments(s, text, size, templates, f->seed, rel, err);
+    mem_free(text);
+    mem_free(path);
+    mem_free(rel);
+    return rc;
+}
+
+static int count_pictures(const char *path, int64_t *out, Err *err)
+{
+    char **names;
+    int64_t n;
+    int rc = dir_list(path, &names, &n, err);
+    *out = 0;
+    if (rc < 0)
+        return rc;
+    for (int64_t i = 0; i < n; i++)
+        *out += str_ends_with(names[i], ".png") || str_ends_with(names[i], ".jpg") || str_ends_with(names[i], ".jpeg");
+    dir_list_free(&names, n);
+    return 0;
+}
+
+/* frames < 0: not counted by a list. */
+static int add_video(Fashion *f, const char *video, const char *split, int64_t frames, const char *where, Err *err)
+{
+    Source *s;
+    char *path = NULL;
+    int rc = locate_in(f, frames_dir, video, &path, err);
+    if (rc == 0)
+        rc = locate_in(f, videos_dir, video, &path, err);
+    if (rc < 0 || (path && json_object_get(f->used, path) && frames < 0)) {
+        mem_free(path);
+        return rc < 0 ? rc : 0;
+    }
+    int found = rc;
+    if ((rc = source_list_add(f->out, &s, err)) < 0) {
+        mem_free(path);
+        return rc;
+    }
+    s->path = path ? path : mem_printf(err, "%s/%s", frames_dir, video);
+    s->id = source_id_from_path(video, err);
+    s->where = mem_strdup(where, err);
+    s->split = split;
+    if (!s->path || !s->id || !s->where || json_object_set_new_nocheck(f->used, s->path, json_true()) < 0)
+        return err_set(err, ERR_NOMEM, "out of memory for '%s'", video);
+    if (!found)
+        rc = source_reject(s, "missing", err, "neither a folder %s/%s nor a file %s/%s.mp4 is there", frames_dir, video, videos_dir, video);
+    char *full = found ? path_join(f->root, s->path, err) : NULL;
+    int64_t have = 0;
+    if (found && !full)
+        rc = ERR_NOMEM;
+    if (full && frames >= 0 && file_is_dir(full) && (rc = count_pictures(full, &have, err)) == 0 && have != frames)
+        rc = source_warn(s, "frame_count", err, "%s says %lld pictures, the folder holds %lld", where, (long long)frames, (long long)have);
+    mem_free(full);
+    const json_t *category = fashion_lookup(f->categories, video);
+    if (category && !json_is_string(category) && rc == 0)
+        rc = err_set(err, ERR_FORMAT, "categories.json: '%s' is not a string", video);
+    if (rc == 0 && category && *json_string_value(category) && !(s->category = mem_strdup(json_string_value(category), err)))
+        rc = ERR_NOMEM;
+    if (rc == 0)
+        rc = add_captions(f, s, video, err);
+    return rc < 0 ? rc : add_motion(f, s, video, err);
+}
+
+static int add_listed(Fashion *f, const char *file, const char *split, int *lists, Err *err)
+{
+    char where[64], *path = path_join(f->root, file, err), *text = NULL;
+    int64_t size;
+    FrameCounts counts = {0};
+    int rc = path ? 0 : ERR_NOMEM;
+    if (rc == 0 && file_exists(path)) {
+        ++*lists;
+        if ((rc = file_read(path, FASHION_TEXT_MAX, &text, &size, err)) == 0)
+            rc = fashion_parse_counts(&counts, text, size, file, err);
+    }
+    for (int64_t i = 0; i < counts.n && rc == 0; i++) {
+        snprintf(where, sizeof where, "%s entry %lld", file, (long long)i + 1);
+        rc = add_video(f, counts.item[i].video, split, counts.item[i].frames, where, err);
+    }
+    fashion_counts_fini(&counts);
+    mem_free(text);
+    mem_free(path);
+    return rc;
+}
+
+/* Folders and videos that no list names. */
+static int add_unlisted(Fashion *f, const char *dir, int lists, Err *err)
+{
+    char **names = NULL, *path = has(f->root, dir) ? path_join(f->root, dir, err) : NULL;
+    int64_t n = 0, stem;
+    int rc = path ? dir_list(path, &names, &n, err) : 0;
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        char *at = names[i][0] == '.' ? NULL : path_join(path, names[i], err);
+        if (at && (file_is_dir(at) || source_is_video_name(names[i], &stem))) {
+            int64_t before = f->out->n;
+            rc = add_video(f, names[i], "train", -1, dir, err);
+            if (rc == 0 && lists && f->out->n > before)
+                rc = source_warn(&f->out->item[before], "unlisted", err, "no *_frame_num.txt names '%s'; it goes to the train split",
+                                 names[i]);
+        }
+        mem_free(at);
+    }
+    dir_list_free(&names, n);
+    mem_free(path);
+    return rc;
+}
+
+static int fashion_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+{
+    Fashion f = {.root = root, .seed = seed, .out = out, .used = json_object()};
+    int lists = 0, rc;
+    (void)log;
+    if ((rc = read_object(root, "captions_app.json", &f.captions, err)) < 0 ||
+        (rc = read_object(root, "caption_motion_template.json", &f.templates, err)) < 0 ||
+        (rc = read_object(root, "categories.json", &f.categories, err)) < 0)
+        goto out;
+    if ((rc = add_listed(&f, "train_frame_num.txt", "train", &lists, err)) < 0 ||
+        (rc = add_listed(&f, "val_frame_num.txt", "val", &lists, err)) < 0 ||
+        (rc = add_listed(&f, "test_frame_num.txt", "test", &lists, err)) < 0)
+        goto out;
+    if ((rc = add_unlisted(&f, frames_dir, lists, err)) == 0)
+        rc = add_unlisted(&f, videos_dir, lists, err);
+out:
+    json_decref(f.captions);
+    json_decref(f.templates);
+    json_decref(f.categories);
+    json_decref(f.used);
+    return rc;
+}
+
+const Layout layout_fashion = {"fashion-t2v", "Fashion-Text2Video: frame folders or videos, captions_app.json, action_label",
+                               fashion_detect, fashion_read};

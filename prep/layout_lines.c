@@ -1,0 +1,57 @@
+#include "prep/layout_lines.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/mem.h"
+
+int lines_next(const char *text, int64_t text_size, int64_t *at, const char **line, int64_t *size)
+{
+    if (*at >= text_size)
+        return 0;
+    const char *start = text + *at, *lf = memchr(start, '\n', (size_t)(text_size - *at));
+    int64_t n = lf ? lf - start : text_size - *at;
+    *at += n + 1;
+    if (n && start[n - 1] == '\r')
+        n--;
+    *line = start;
+    *size = n;
+    return 1;
+}
+
+int lines_read(const char *path, int64_t max_bytes, LineFn *line, void *user, Err *err)
+{
+    int rc = 0;
+    char *buf = mem_calloc(max_bytes, 1, err);
+    FILE *f = buf ? fopen(path, "rbe") : NULL;
+    if (!f) {
+        rc = buf ? err_errno(err, errno, "opening '%s'", path) : ERR_NOMEM;
+        mem_free(buf);
+        return rc;
+    }
+    const char *name = path_base(path);
+    for (int64_t number = 1; rc == 0; number++) {
+        int64_t n = 0;
+        int c;
+        while ((c = getc_unlocked(f)) != EOF && c != '\n' && n < max_bytes - 1)
+            buf[n++] = (char)c;
+        if (c == EOF && n == 0)
+            break;
+        if (c != EOF && c != '\n') {
+            rc = err_set(err, ERR_LIMIT, "%s line %lld has more than %lld bytes", name, (long long)number, (long long)max_bytes - 1);
+            break;
+        }
+        if (n && buf[n - 1] == '\r')
+            n--;
+        buf[n] = 0;
+        char where[320];
+        snprintf(where, sizeof where, "%.256s line %lld", name, (long long)number);
+        rc = line(user, buf, n, where, err);
+    }
+    if (rc == 0 && ferror(f))
+        rc = err_set(err, ERR_IO, "reading '%s' failed", path);
+    fclose(f);
+    mem_free(buf);
+    return rc;
+}

@@ -1,0 +1,335 @@
+#include "prep/source.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "prep/choose.h"
+
+int source_list_add(SourceList *l, Source **out, Err *err)
+{
+    if (l->n == l->cap) {
+        int64_t cap = l->cap ? l->cap * 2 : 64;
+        Source *item = mem_realloc(l->item, cap, sizeof *item, err);
+        if (!item)
+            return ERR_NOMEM;
+        l->item = item;
+        l->cap = cap;
+    }
+    *out = &l->item[l->n++];
+    memset(*out, 0, sizeof **out);
+    (*out)->split = "train";
+    return 0;
+}
+
+static void source_fini(Source *s)
+{
+    for (int64_t i = 0; i < s->n_segments; i++)
+        mem_free(s->segments[i].text);
+    captions_free(&s->captions, s->n_captions);
+    mem_free(s->segments);
+    mem_free(s->id);
+    mem_free(s->path);
+    mem_free(s->where);
+    mem_free(s->category);
+    mem_free(s->expect_sha256);
+    mem_free(s->reject_code);
+    mem_free(s->reject_text);
+    json_decref(s->attributes);
+    json_decref(s->extra);
+    json_decref(s->warnings);
+}
+
+void source_list_fini(SourceList *l)
+{
+    for (int64_t i = 0; i < l->n; i++)
+        source_fini(&l->item[i]);
+    mem_free(l->item);
+    *l = (SourceList){0};
+}
+
+int source_id_check(const char *id, Err *err)
+{
+    size_t n = strlen(id);
+    if (n == 0)
+        return err_set(err, ERR_FORMAT, "an empty id");
+    if (n > SOURCE_ID_MAX)
+        return err_set(err, ERR_FORMAT, "id '%.40s...' has %zu bytes, at most %d are allowed", id, n, SOURCE_ID_MAX);
+    if (!str_is_utf8(id, (int64_t)n))
+        return err_set(err, ERR_FORMAT, "an id is not UTF-8");
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)id[i] < 0x20 || id[i] == 0x7f)
+            return err_set(err, ERR_FORMAT, "an id has the control character 0x%02x at byte %zu", (unsigned char)id[i], i);
+    if (strchr(id, '/') || strstr(id, ".."))
+        return err_set(err, ERR_FORMAT, "id '%s' has '/' or '..' in it; it names a file of the dataset", id);
+    if (id[0] == '.')
+        return err_set(err, ERR_FORMAT, "id '%s' begins with '.'", id);
+    return 0;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const Source *x = *(const Source *const *)a, *y = *(const Source *const *)b;
+    int c = strcmp(x->id, y->id);
+    return c ? c : (x > y) - (x < y);
+}
+
+static const char *place(const Source *s)
+{
+    return s->where ? s->where : s->path;
+}
+
+int source_list_check(const SourceList *l, Err *err)
+{
+    for (int64_t i = 0; i < l->n; i++)
+        if (source_id_check(l->item[i].id, err) < 0)
+            return err_wrap(err, ERR_FORMAT, "%s", place(&l->item[i]));
+    const Source **order = mem_calloc(l->n, sizeof *order, err);
+    if (!order)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < l->n; i++)
+        order[i] = &l->item[i];
+    if (l->n)
+        qsort(order, (size_t)l->n, sizeof *order, by_id);
+    int rc = 0;
+    for (int64_t i = 1; i < l->n && rc == 0; i++)
+        if (strcmp(order[i - 1]->id, order[i]->id) == 0)
+            rc = err_set(err, ERR_FORMAT, "id '%s' is used twice: by %s and by %s", order[i]->id, place(order[i - 1]), place(order[i]));
+    mem_free(order);
+    return rc;
+}
+
+int source_is_video_name(const char *name, int64_t *stem)
+{
+    static const char *const ext[] = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif", ".ts", ".h264"};
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof ext / sizeof *ext; i++) {
+        size_t e = strlen(ext[i]);
+        if (n > e && strcasecmp(name + n - e, ext[i]) == 0) {
+            if (stem)
+                *stem = (int64_t)(n - e);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+char *source_id_from_path(const char *path, Err *err)
+{
+    int64_t n = (int64_t)strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    char *id = mem_strndup(path, n, err);
+    if (!id)
+        return NULL;
+    if (source_is_video_name(id, &n))
+        id[n] = 0;
+    for (char *p = id; *p; p++)
+        if (*p == '/')
+            *p = '_';
+    return id;
+}
+
+const char *source_split(const char *name)
+{
+    static const char *const names[][2] = {{"train", "train"}, {"val", "val"}, {"valid", "val"}, {"validation", "val"}, {"test", "test"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i][0]) == 0)
+            return names[i][1];
+    return NULL;
+}
+
+static int is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+char *caption_clean(const char *text, int64_t size, Err *err)
+{
+    char *out = mem_calloc(size + 1, 1, err);
+    if (!out)
+        return NULL;
+    int64_t i = size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0, n = 0;
+    for (; i < size; i++) {
+        if (!is_blank(text[i]))
+            out[n++] = text[i];
+        else if (n && out[n - 1] != ' ')
+            out[n++] = ' ';
+    }
+    if (n && out[n - 1] == ' ')
+        n--;
+    out[n] = 0;
+    return out;
+}
+
+/* UTF-8 without control characters other than blanks. */
+static int is_text(const char *text, int64_t size)
+{
+    for (int64_t i = 0; i < size; i++)
+        if (((unsigned char)text[i] < 0x20 && !is_blank(text[i])) || text[i] == 0x7f)
+            return 0;
+    return str_is_utf8(text, size);
+}
+
+/* The cleaned text, or a rejection: *out is NULL then, and also when nothing is left. */
+static int clean_or_reject(Source *s, const char *text, int64_t size, char **out, Err *err)
+{
+    *out = NULL;
+    if (size > CAPTION_BYTES_MAX)
+        return source_reject(s, "bad_caption", err, "a caption has %lld bytes, at most %d are read", (long long)size, CAPTION_BYTES_MAX);
+    if (!is_text(text, size))
+        return source_reject(s, "bad_caption", err, "a caption is not UTF-8 text");
+    char *clean = caption_clean(text, size, err);
+    if (!clean)
+        return ERR_NOMEM;
+    if (*clean)
+        *out = clean;
+    else
+        mem_free(clean);
+    return 0;
+}
+
+static int captions_push(char ***list, int64_t *n, char *text, Err *err)
+{
+    char **grown = mem_realloc(*list, *n + 1, sizeof *grown, err);
+    if (!grown)
+        return ERR_NOMEM;
+    *list = grown;
+    grown[(*n)++] = text;
+    return 0;
+}
+
+int source_add_caption(Source *s, const char *text, int64_t size, Err *err)
+{
+    char *clean;
+    if (s->n_captions == CAPTIONS_MAX)
+        return source_reject(s, "bad_caption", err, "more than %d captions", CAPTIONS_MAX);
+    int rc = clean_or_reject(s, text, size, &clean, err);
+    if (rc == 0 && clean && (rc = captions_push(&s->captions, &s->n_captions, clean, err)) < 0)
+        mem_free(clean);
+    return rc;
+}
+
+int source_add_segment(Source *s, int64_t start, int64_t end, const char *text, int64_t size, Err *err)
+{
+    char *clean;
+    int rc = clean_or_reject(s, text, size, &clean, err);
+    if (rc < 0 || !clean)
+        return rc;
+    s->segment_bytes += (int64_t)strlen(clean) + 1;
+    if (s->segment_bytes > CAPTION_BYTES_MAX) {
+        mem_free(clean);
+        return source_reject(s, "bad_segments", err, "the motion sentences have more than %d bytes", CAPTION_BYTES_MAX);
+    }
+    Segment *grown = mem_realloc(s->segments, s->n_segments + 1, sizeof *grown, err);
+    if (!grown) {
+        mem_free(clean);
+        return ERR_NOMEM;
+    }
+    s->segments = grown;
+    int64_t at = s->n_segments++;
+    while (at > 0 && grown[at - 1].start > start) {
+        grown[at] = grown[at - 1];
+        at--;
+    }
+    grown[at] = (Segment){start, end, clean};
+    return 0;
+}
+
+void captions_free(char ***captions, int64_t n)
+{
+    for (int64_t i = 0; *captions && i < n; i++)
+        mem_free((*captions)[i]);
+    mem_free(*captions);
+    *captions = NULL;
+}
+
+/* The segment and the window share at least half of the segment, or a second. */
+static int belongs(const Segment *g, double fps, double start_s, double end_s)
+{
+    double from = (double)g->start / fps, to = (double)(g->end + 1) / fps;
+    double shared = (to < end_s ? to : end_s) - (from > start_s ? from : start_s);
+    return shared >= 1 || (shared > 0 && shared >= (to - from) / 2);
+}
+
+int source_window_captions(const Source *s, int64_t frames_fps, double start_s, double end_s, char ***out, int64_t *n, Err *err)
+{
+    double fps = s->rate.den ? rational_value(s->rate) : (double)frames_fps;
+    Str motion = {0};
+    int rc = 0;
+    *out = NULL;
+    *n = 0;
+    for (int64_t i = 0; i < s->n_segments && rc == 0; i++)
+        if (belongs(&s->segments[i], fps, start_s, end_s))
+            rc = str_printf(&motion, err, "%s%s", motion.len ? " " : "", s->segments[i].text);
+    int64_t count = s->n_captions ? s->n_captions : (motion.len > 0);
+    for (int64_t i = 0; i < count && rc == 0; i++) {
+        const char *app = s->n_captions ? s->captions[i] : "";
+        char *text = mem_printf(err, "%s%s%s", app, *app && motion.len ? " " : "", motion.len ? motion.data : "");
+        if (!text || (rc = captions_push(out, n, text, err)) < 0) {
+            mem_free(text);
+            rc = ERR_NOMEM;
+        }
+    }
+    str_fini(&motion);
+    if (rc < 0)
+        captions_free(out, *n);
+    return rc;
+}
+
+static char *format(Err *err, const char *fmt, va_list ap)
+{
+    char text[ERR_MSG_MAX];
+    vsnprintf(text, sizeof text, fmt, ap);
+    return mem_strdup(text, err);
+}
+
+int source_reject(Source *s, const char *code, Err *err, const char *fmt, ...)
+{
+    if (s->reject_code)
+        return 0;
+    va_list ap;
+    va_start(ap, fmt);
+    s->reject_text = format(err, fmt, ap);
+    va_end(ap);
+    s->reject_code = s->reject_text ? mem_strdup(code, err) : NULL;
+    return s->reject_code ? 0 : ERR_NOMEM;
+}
+
+json_t *note_new(const char *code, const char *text, Err *err)
+{
+    /* A sentence may quote bytes of a file name that is no UTF-8: json_string refuses those, so they become '?'. */
+    char *copy = mem_strdup(text, err);
+    json_t *note = NULL;
+    if (copy) {
+        if (!str_is_utf8(copy, (int64_t)strlen(copy)))
+            for (char *p = copy; *p; p++)
+                if ((unsigned char)*p >= 0x80)
+                    *p = '?';
+        note = json_pack("{s:s, s:s}", "code", code, "text", copy);
+        if (!note)
+            err_set(err, ERR_NOMEM, "out of memory for a note");
+    }
+    mem_free(copy);
+    return note;
+}
+
+int source_warn(Source *s, const char *code, Err *err, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    char *text = format(err, fmt, ap);
+    va_end(ap);
+    if (!text)
+        return ERR_NOMEM;
+    if (!s->warnings)
+        s->warnings = json_array();
+    json_t *note = note_new(code, text, err);
+    mem_free(text);
+    if (!note || json_array_append_new(s->warnings, note) < 0)
+        return err_set(err, ERR_NOMEM, "out of memory for a warning");
+    return 0;
+}

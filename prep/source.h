@@ -1,0 +1,72 @@
+/* A source clip as a layout reader found it: everything that is known before anything is decoded.
+ *
+ *   SourceList list = {0}; Source *s;
+ *   source_list_add(&list, &s, err); s->path = ...; s->id = source_id_from_path(s->path, err); source_add_caption(s, text, n, err);
+ *   source_list_check(&list, err);   ids are valid and unique
+ *   source_list_fini(&list);
+ */
+#ifndef WEFT_PREP_SOURCE_H
+#define WEFT_PREP_SOURCE_H
+#include <jansson.h>
+#include <stdint.h>
+#include "common/base/err.h"
+#include "common/media/video.h"
+
+enum { SOURCE_ID_MAX = 200, CAPTION_BYTES_MAX = 65536, CAPTIONS_MAX = 64 };
+
+typedef enum SourceKind { SOURCE_VIDEO, SOURCE_FRAMES /* a folder of numbered pictures */ } SourceKind;
+
+/* A sentence about part of the source: pictures start..end (end inclusive) at Source.rate a second. */
+typedef struct Segment { int64_t start, end; char *text; } Segment;
+
+typedef struct Source { /* strings owned; NULL where unknown unless said otherwise */
+    char *id, *path;              /* path: relative to the source folder */
+    char *where;                  /* for messages: "metadata.jsonl line 3" */
+    SourceKind kind;
+    Rational rate;                /* of numbered pictures and of segments; den 0: the recipe's clip.frames_fps */
+    Rational start, end;          /* only this part of the source is used, seconds; den 0: no limit */
+    char *category, *expect_sha256; /* expect_sha256: 64 hex digits the bytes must have */
+    const char *split;            /* constant: "train", "val", "test"; never NULL */
+    char **captions;              /* cleaned, none empty */
+    int64_t n_captions;
+    Segment *segments;            /* by start */
+    int64_t n_segments, segment_bytes;
+    json_t *attributes, *extra;   /* objects or NULL */
+    json_t *warnings;             /* array of {code, text} or NULL */
+    char *reject_code, *reject_text; /* decided by the layout: not decoded at all */
+} Source;
+
+typedef struct SourceList { Source *item; int64_t n, cap; } SourceList;
+
+/* A zeroed slot (split "train") at the end; *out is good until the next add. */
+int source_list_add(SourceList *l, Source **out, Err *err);
+void source_list_fini(SourceList *l);
+/* ERR_FORMAT when an id is invalid, or two are equal: the sentence names both places. */
+int source_list_check(const SourceList *l, Err *err);
+
+/* At most 200 bytes of UTF-8, not empty, no '/', no control characters, no "..", no leading '.'. */
+int source_id_check(const char *id, Err *err);
+/* "train/a b.mp4" -> "train_a b": one trailing video extension off, '/' becomes '_'.  mem_free. */
+char *source_id_from_path(const char *path, Err *err);
+/* Whether the name ends in .mp4 .mov .mkv .webm .avi .m4v .gif .ts .h264; the length without it. */
+int source_is_video_name(const char *name, int64_t *stem);
+/* "train", "val" ("valid", "validation"), "test"; NULL for anything else. */
+const char *source_split(const char *name);
+
+/* Adds a cleaned caption; an empty one is not added; one that is no UTF-8 text or too long, or one too many, rejects the source. */
+int source_add_caption(Source *s, const char *text, int64_t size, Err *err);
+/* The same for a sentence; all of a source's sentences together have the length limit of one caption. */
+int source_add_segment(Source *s, int64_t start, int64_t end, const char *text, int64_t size, Err *err);
+/* Surrounding blanks and a byte order mark off; inner blanks and newlines to one space.  mem_free. */
+char *caption_clean(const char *text, int64_t size, Err *err);
+/* The captions of a window [start, end] in seconds: each caption, followed by the sentences of the segments that overlap
+ * the window by half of themselves or by a second.  Nothing but blanks gives n = 0.  captions_free. */
+int source_window_captions(const Source *s, int64_t frames_fps, double start_s, double end_s, char ***out, int64_t *n, Err *err);
+void captions_free(char ***captions, int64_t n);
+
+/* First rejection wins. */
+int source_reject(Source *s, const char *code, Err *err, const char *fmt, ...) WEFT_PRINTF(4, 5);
+int source_warn(Source *s, const char *code, Err *err, const char *fmt, ...) WEFT_PRINTF(4, 5);
+/* {code, text}. */
+json_t *note_new(const char *code, const char *text, Err *err);
+#endif
