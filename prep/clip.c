@@ -1,0 +1,298 @@
+#include "prep/clip.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "prep/clip_internal.h"
+
+int clip_config(ClipConfig *out, const Recipe *recipe, Err *err)
+{
+    int64_t latent;
+    const char *fit = recipe_str(recipe, "clip.fit");
+    *out = (ClipConfig){.width = recipe_int(recipe, "clip.width"),
+                        .height = recipe_int(recipe, "clip.height"),
+                        .fps = recipe_int(recipe, "clip.fps"),
+                        .frames = recipe_int(recipe, "clip.model_frames"),
+                        .window_middle = strcmp(recipe_str(recipe, "clip.window"), "middle") == 0,
+                        .hold = strcmp(recipe_str(recipe, "clip.short"), "hold") == 0,
+                        .max_hold = (int)recipe_int(recipe, "clip.max_hold"),
+                        .fit = strcmp(fit, "pad") == 0       ? FIT_PAD
+                               : strcmp(fit, "stretch") == 0 ? FIT_STRETCH
+                                                             : FIT_COVER,
+                        .bias_x = recipe_num(recipe, "clip.bias_x"),
+                        .bias_y = recipe_num(recipe, "clip.bias_y"),
+                        .max_lost = recipe_num(recipe, "clip.max_lost"),
+                        .min_fps = recipe_num(recipe, "clip.min_fps"),
+                        .min_side = recipe_int(recipe, "clip.min_side"),
+                        .frames_fps = recipe_int(recipe, "clip.frames_fps"),
+                        .allow_empty_caption = recipe_bool(recipe, "clip.allow_empty_caption")};
+    int rc = model_frames_check(out->frames, &latent, err);
+    if (rc < 0)
+        return rc;
+    /* Only what shapes the pixels or the verdict; captions are looked at afresh in every run. */
+    json_t *shaping = json_deep_copy(recipe_get(recipe, "clip"));
+    if (!shaping)
+        return err_set(err, ERR_NOMEM, "out of memory for the recipe");
+    json_object_del(shaping, "max_reject_ratio");
+    json_object_del(shaping, "allow_empty_caption");
+    char *text = json_canonical(shaping, err);
+    Digest digest;
+    rc = text ? sha256_bytes(text, (int64_t)strlen(text), &digest, err) : ERR_NOMEM;
+    if (rc == 0)
+        digest_hex(&digest, out->recipe_sha256);
+    mem_free(text);
+    json_decref(shaping);
+    return rc;
+}
+
+/* ---- the record ---- */
+int clip_put(Work *w, const char *key, json_t *value, Err *err)
+{
+    if (!value || json_object_set_new(w->record, key, value) < 0)
+        return err_set(err, ERR_NOMEM, "out of memory for '%s' of clip '%s'", key, w->src->id);
+    return 0;
+}
+
+/* Messages of the media library name the file as it was opened; the manifest says the path relative to the source folder. */
+static char *relative_text(const Work *w, const char *text, Err *err)
+{
+    const char *at = strstr(text, w->path);
+    if (!at)
+        return mem_strdup(text, err);
+    return mem_printf(err, "%.*s%s%s", (int)(at - text), text, w->src->path, at + strlen(w->path));
+}
+
+static json_t *note_from(const Work *w, const char *code, const char *fmt, va_list ap, Err *err)
+{
+    char text[ERR_MSG_MAX];
+    vsnprintf(text, sizeof text, fmt, ap);
+    char *relative = relative_text(w, text, err);
+    json_t *note = relative ? note_new(code, relative, err) : NULL;
+    mem_free(relative);
+    return note;
+}
+
+int clip_reject(Work *w, Err *err, const char *code, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    json_t *note = note_from(w, code, fmt, ap, err);
+    va_end(ap);
+    int rc = note ? clip_put(w, "reason", note, err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = clip_put(w, "decision", json_string("reject"), err);
+    return rc < 0 ? rc : 1;
+}
+
+int clip_warn(Work *w, Err *err, const char *code, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    json_t *note = note_from(w, code, fmt, ap, err);
+    va_end(ap);
+    if (!note || json_array_append_new(json_object_get(w->record, "warnings"), note) < 0)
+        return err_set(err, ERR_NOMEM, "out of memory for a warning");
+    return 0;
+}
+
+int clip_reject_error(Work *w, Err *err, int rc, const Err *cause, const char *code)
+{
+    if (rc == ERR_NOMEM || rc == ERR_INTERRUPTED)
+        return err_set(err, rc, "%s", cause->msg);
+    return clip_reject(w, err,
+                       rc == ERR_LIMIT         ? "limit"
+                       : rc == ERR_UNSUPPORTED ? "unsupported"
+                       : rc == ERR_IO          ? "unreadable"
+                                               : code,
+                       "%s", cause->msg);
+}
+
+static int work_init(Work *w, const char *root, Err *err)
+{
+    const Source *s = w->src;
+    w->rate = s->rate.den ? s->rate : (Rational){w->cfg->frames_fps, 1};
+    w->record = json_pack("{s:s, s:n, s:[], s:n, s:s, s:{s:s, s:s, s:n, s:n}, s:n, s:n, s:n, s:[], s:n, s:n, s:n}", "decision", "accept",
+                          "reason", "warnings", "key", "recipe_sha256", w->cfg->recipe_sha256, "source", "path", s->path, "kind",
+                          s->kind == SOURCE_FRAMES ? "frames" : "video", "size", "sha256", "probe", "window", "geometry", "ledger",
+                          "timing", "quality", "clip");
+    w->path = path_join(root, s->path, err);
+    w->picks = mem_calloc(w->cfg->frames, sizeof *w->picks, err);
+    return w->record && w->path && w->picks ? 0 : err_set(err, ERR_NOMEM, "out of memory for clip '%s'", s->id);
+}
+
+static void work_fini(Work *w)
+{
+    mem_free(w->path);
+    mem_free(w->picks);
+    mem_free(w->scan.times);
+    mem_free(w->scan.damaged);
+    json_decref(w->record);
+}
+
+/* ---- identity ---- */
+static int make_key(Work *w, const char *sha256, Err *err)
+{
+    const Source *s = w->src;
+    json_t *parts = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:i}", "recipe", w->cfg->recipe_sha256, "source", sha256, "kind",
+                              s->kind == SOURCE_FRAMES ? "frames" : "video", "rate", clip_rational_json(w->rate), "start",
+                              clip_rational_json(s->start), "end", clip_rational_json(s->end), "revision", PREP_REVISION);
+    char *text = parts ? json_canonical(parts, err) : NULL;
+    Digest digest;
+    int rc = text ? sha256_bytes(text, (int64_t)strlen(text), &digest, err) : err_set(err, ERR_NOMEM, "out of memory for a key");
+    if (rc == 0) {
+        digest_hex(&digest, w->key);
+        rc = clip_put(w, "key", json_string(w->key), err);
+    }
+    mem_free(text);
+    json_decref(parts);
+    return rc;
+}
+
+static int identify(Work *w, Err *err)
+{
+    const Source *s = w->src;
+    json_t *source = json_object_get(w->record, "source");
+    Err cause = {0};
+    Digest digest = {0};
+    char hex[65] = "";
+    int64_t size = 0;
+    int rc = file_exists(w->path) || s->kind == SOURCE_FRAMES ? source_hash(w->path, s->kind, &size, &digest, &cause) : ERR_NOTFOUND;
+    if (rc == 0)
+        digest_hex(&digest, hex);
+    if (rc == 0 &&
+        (json_object_set_new(source, "size", json_integer(size)) < 0 || json_object_set_new(source, "sha256", json_string(hex)) < 0))
+        return err_set(err, ERR_NOMEM, "out of memory for clip '%s'", s->id);
+    int put = make_key(w, hex, err);
+    if (put < 0)
+        return put;
+    if (s->reject_code)
+        return clip_reject(w, err, s->reject_code, "%s", s->reject_text);
+    if (rc == ERR_NOTFOUND)
+        return clip_reject(w, err, "missing", "'%s' is not there", s->path);
+    if (rc < 0)
+        return clip_reject_error(w, err, rc, &cause, "bad_pictures");
+    if (size == 0)
+        return clip_reject(w, err, "empty_file", "'%s' has 0 bytes", s->path);
+    if (s->expect_sha256 && strcmp(s->expect_sha256, hex) != 0)
+        return clip_reject(w, err, "sha256_mismatch", "the bytes hash to %s, the metadata says %s", hex, s->expect_sha256);
+    return 0;
+}
+
+/* ---- an earlier run's result ---- */
+static const char *const result_members[] = {"decision", "reason", "probe",   "window", "geometry",
+                                             "ledger",   "timing", "quality", "clip",   NULL};
+
+/* Verdicts that looked at more than the key, or at the machine, are not taken over. */
+static int repeatable(const char *code)
+{
+    static const char *const no[] = {"empty_caption", "bad_caption", "bad_segments", "sha256_mismatch",
+                                     "limit",         "unreadable",  "missing",      NULL};
+    for (int i = 0; no[i]; i++)
+        if (strcmp(code, no[i]) == 0)
+            return 0;
+    return 1;
+}
+
+/* Warnings about the source's pixels stay; those about its captions and annotations are made afresh. */
+static json_t *pixel_warnings(const json_t *prior)
+{
+    static const char *const codes[] = {"unordered_frames", "colour_guessed", "damage_outside", NULL};
+    json_t *kept = json_array(), *note;
+    size_t i;
+    json_array_foreach (json_object_get(prior, "warnings"), i, note)
+        for (int c = 0; codes[c] && kept; c++)
+            if (strcmp(codes[c], json_string_value(json_object_get(note, "code"))) == 0 &&
+                json_array_append_new(kept, json_deep_copy(note)) < 0) {
+                json_decref(kept);
+                kept = NULL;
+            }
+    return kept;
+}
+
+/* 1 and the record replaced when the earlier result stands. */
+static int reuse(Work *w, const json_t *prior, Err *err)
+{
+    const json_t *key = json_object_get(prior, "key"), *clip = json_object_get(prior, "clip"), *reason = json_object_get(prior, "reason");
+    if (!json_is_string(key) || strcmp(json_string_value(key), w->key) != 0)
+        return 0;
+    if (json_is_object(reason) && !repeatable(json_string_value(json_object_get(reason, "code"))))
+        return 0;
+    if (json_is_object(clip)) {
+        char *file = path_join(w->out_dir, json_string_value(json_object_get(clip, "file")), err);
+        int64_t size = file && file_exists(file) ? file_size(file, NULL) : -1;
+        mem_free(file);
+        if (size != json_integer_value(json_object_get(clip, "size")))
+            return 0;
+    }
+    for (int i = 0; result_members[i]; i++) {
+        int rc = clip_put(w, result_members[i], json_deep_copy(json_object_get(prior, result_members[i])), err);
+        if (rc < 0)
+            return rc;
+    }
+    int rc = clip_put(w, "warnings", pixel_warnings(prior), err);
+    return rc < 0 ? rc : 1;
+}
+
+/* ---- captions ---- */
+static int put_captions(Work *w, Err *err)
+{
+    const json_t *window = json_object_get(w->record, "window"), *start = json_object_get(window, "start_time");
+    double start_s = 0, end_s = 0;
+    if (json_is_object(window)) {
+        start_s = (double)json_integer_value(json_array_get(start, 0)) / (double)json_integer_value(json_array_get(start, 1));
+        end_s = start_s + (double)(w->cfg->frames - 1) / (double)w->cfg->fps;
+    }
+    char **list;
+    int64_t n;
+    int rc = source_window_captions(w->src, w->cfg->frames_fps, start_s, end_s, &list, &n, err);
+    if (rc < 0)
+        return rc;
+    json_t *captions = json_array();
+    for (int64_t i = 0; i < n && captions; i++)
+        if (json_array_append_new(captions, json_string(list[i])) < 0) {
+            json_decref(captions);
+            captions = NULL;
+        }
+    captions_free(&list, n);
+    int accepted = strcmp(json_string_value(json_object_get(w->record, "decision")), "accept") == 0;
+    if (captions && accepted && n == 0 && w->cfg->allow_empty_caption)
+        json_array_append_new(captions, json_string(""));
+    rc = clip_put(w, "captions", captions, err);
+    if (rc < 0 || !accepted || n > 0)
+        return rc;
+    if (w->cfg->allow_empty_caption)
+        return clip_warn(w, err, "empty_caption", "no caption: trained as the empty prompt");
+    rc = clip_reject(w, err, "empty_caption", "no caption (clip.allow_empty_caption takes such clips as the empty prompt)");
+    return rc == 1 ? clip_put(w, "clip", json_null(), err) < 0 ? ERR_NOMEM : 1 : rc;
+}
+
+int clip_process(const ClipConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out, Err *err)
+{
+    Work w = {.cfg = cfg, .src = s, .out_dir = out_dir};
+    int reused = 0;
+    *out = NULL;
+    int rc = work_init(&w, root, err);
+    if (rc == 0)
+        rc = identify(&w, err);
+    if (rc == 0 && prior && out_dir && (reused = reuse(&w, prior, err)) < 0)
+        rc = reused;
+    if (rc == 0 && !reused && (rc = clip_scan(&w, err)) == 0)
+        rc = clip_judge(&w, err);
+    /* Captions depend on the window, and an empty one must cost no encoding. */
+    if (rc >= 0) {
+        int captions = put_captions(&w, err);
+        rc = captions < 0 ? captions : rc || captions;
+    }
+    if (rc == 0 && !reused && out_dir)
+        rc = clip_make(&w, err);
+    if (rc >= 0) {
+        *out = w.record;
+        w.record = NULL;
+    }
+    work_fini(&w);
+    return rc < 0 ? rc : 0;
+}

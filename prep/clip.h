@@ -1,0 +1,35 @@
+/* One source clip through the whole pipeline: identity, decoding, judgement, choice of frames, geometry, pixels, FFV1.
+ *
+ * Two passes over the source: the first decodes everything and keeps only times and damage (so that a truncated or
+ * damaged file is known before anything is written, and windows may lie anywhere); the second converts the chosen frames.
+ * Whatever is wrong with the source ends as a rejection in the result; a negative return means the run cannot go on
+ * (no memory, the output cannot be written). */
+#ifndef WEFT_PREP_CLIP_H
+#define WEFT_PREP_CLIP_H
+#include <jansson.h>
+#include <stdint.h>
+#include "common/base/err.h"
+#include "common/base/recipe.h"
+#include "prep/source.h"
+
+/* Changes when the same source and recipe would give other pixels or another decision; part of every key. */
+enum { PREP_REVISION = 1 };
+
+typedef struct ClipConfig {
+    int64_t width, height, fps, frames; /* frames: clip.model_frames */
+    int window_middle, hold, max_hold;
+    FitMode fit;
+    double bias_x, bias_y, max_lost, min_fps;
+    int64_t min_side, frames_fps;
+    int allow_empty_caption;
+    char recipe_sha256[65];
+} ClipConfig;
+
+int clip_config(ClipConfig *out, const Recipe *recipe, Err *err);
+
+/* *out: an object with the manifest's members decision, reason, warnings, captions, key, recipe_sha256, source, probe, window,
+ * geometry, ledger, timing, quality and clip.
+ * prior: the manifest line (valid) of the same id from an earlier run, or NULL: taken over when its key is the same and its clip is there.
+ * out_dir: the dataset's folder (clips/ exists); NULL: nothing is written, `clip` is null, `quality` is null. */
+int clip_process(const ClipConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out, Err *err);
+#endif

@@ -1,0 +1,52 @@
+/* Shared by the files of the clip pipeline: what is known of one clip while it is worked on, and its JSON. */
+#ifndef WEFT_PREP_CLIP_INTERNAL_H
+#define WEFT_PREP_CLIP_INTERNAL_H
+#include "prep/choose.h"
+#include "prep/clip.h"
+#include "prep/frames.h"
+
+typedef struct Scan {
+    VideoInfo info;
+    VideoCounts counts;
+    Rational *times;
+    uint8_t *damaged;
+    int64_t n, cap, assumed;
+    int64_t first, used; /* the part between Source.start and Source.end: frames first .. first + used - 1 */
+} Scan;
+
+typedef struct Quality { double mean_rgb[3], mean_luma, mean_change; int64_t duplicates; } Quality;
+
+typedef struct Work {
+    const ClipConfig *cfg;
+    const Source *src;
+    const char *out_dir;
+    char *path;      /* of the source, as opened */
+    Rational rate;   /* of numbered pictures */
+    char key[65];
+    Scan scan;
+    FitPlan fit;
+    Pick *picks;     /* [cfg->frames] */
+    int64_t points, start, held;
+    json_t *record;  /* the result, filled step by step */
+} Work;
+
+/* Each step: 0 go on, 1 rejected (decision and reason are in the record), negative: the run cannot go on. */
+int clip_scan(Work *w, Err *err);
+int clip_judge(Work *w, Err *err);
+int clip_make(Work *w, Err *err);
+
+int clip_reject(Work *w, Err *err, const char *code, const char *fmt, ...) WEFT_PRINTF(4, 5);
+int clip_warn(Work *w, Err *err, const char *code, const char *fmt, ...) WEFT_PRINTF(4, 5);
+/* A source's failure becomes a rejection under `code` with its sentence (ERR_LIMIT: "limit", ERR_UNSUPPORTED: "unsupported",
+ * ERR_IO: "unreadable"); memory and interruption stay errors. */
+int clip_reject_error(Work *w, Err *err, int rc, const Err *cause, const char *code);
+/* Sets a member of the record; takes the value over. */
+int clip_put(Work *w, const char *key, json_t *value, Err *err);
+
+json_t *clip_rational_json(Rational r);
+json_t *clip_probe_json(const Scan *s);
+json_t *clip_geometry_json(const FitPlan *p);
+json_t *clip_ledger_json(const Pick *picks, int64_t n);
+json_t *clip_timing_json(const Pick *picks, int64_t n);
+json_t *clip_quality_json(const Quality *q);
+#endif

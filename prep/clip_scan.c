@@ -1,0 +1,174 @@
+/* The first pass and the verdict on it. */
+#include <math.h>
+#include <string.h>
+#include "common/base/mem.h"
+#include "prep/clip_internal.h"
+
+static int scan_push(Scan *s, const FrameMark *m, Err *err)
+{
+    if (s->n == s->cap) {
+        int64_t cap = s->cap ? s->cap * 2 : 512;
+        Rational *times = mem_realloc(s->times, cap, sizeof *times, err);
+        if (!times)
+            return ERR_NOMEM;
+        s->times = times;
+        uint8_t *damaged = mem_realloc(s->damaged, cap, 1, err);
+        if (!damaged)
+            return ERR_NOMEM;
+        s->damaged = damaged;
+        s->cap = cap;
+    }
+    s->times[s->n] = m->time;
+    s->damaged[s->n++] = (uint8_t)m->damaged;
+    s->assumed += m->assumed;
+    return 0;
+}
+
+/* The frames within the asked-for part of the source. */
+static void choose_part(Scan *s, const Source *src)
+{
+    while (s->first < s->n && src->start.den && rational_cmp(s->times[s->first], src->start) < 0)
+        s->first++;
+    int64_t end = s->n;
+    while (end > s->first && src->end.den && rational_cmp(s->times[end - 1], src->end) > 0)
+        end--;
+    s->used = end - s->first;
+}
+
+int clip_scan(Work *w, Err *err)
+{
+    Scan *s = &w->scan;
+    Err cause = {0};
+    FrameReader *r;
+    FrameMark m;
+    int rc = frame_reader_open(&r, w->path, w->src->kind, w->rate, &cause);
+    if (rc < 0)
+        return clip_reject_error(w, err, rc, &cause, w->src->kind == SOURCE_FRAMES ? "bad_pictures" : "not_a_video");
+    while ((rc = frame_reader_next(r, &m, &cause)) == 1 && scan_push(s, &m, &cause) == 0) {
+    }
+    s->info = *frame_reader_info(r);
+    s->counts = frame_reader_counts(r);
+    frame_reader_close(&r);
+    if (rc == 1)
+        rc = cause.code;
+    int put = clip_put(w, "probe", clip_probe_json(s), err);
+    if (put < 0)
+        return put;
+    if (rc < 0)
+        return clip_reject_error(w, err, rc, &cause, "damaged");
+    if (choose_check(s->times, s->n, &cause) < 0)
+        return clip_reject(w, err, "bad_timestamps", "%s", cause.msg);
+    choose_part(s, w->src);
+    return 0;
+}
+
+/* Both what the container counts and how long it says it is must be missed: an edit list makes the first wrong, sound that
+ * goes on after the picture the second. */
+static int judge_whole(Work *w, Err *err)
+{
+    const Scan *s = &w->scan;
+    double last = rational_value(s->times[s->n - 1]), span = s->n > 1 ? last * (double)s->n / (double)(s->n - 1) : 0;
+    int short_count = s->info.frames_hint > 0 && (double)s->n < 0.95 * (double)s->info.frames_hint;
+    int short_time = s->info.duration_s > 0 && s->n > 1 && span < 0.95 * s->info.duration_s;
+    if ((short_count || s->info.frames_hint <= 0) && (short_time || s->info.duration_s <= 0) && (short_count || short_time))
+        return clip_reject(w, err, "truncated", "%lld frames in %.3f s were decoded; the file says %lld frames in %.3f s", (long long)s->n,
+                           span, (long long)s->info.frames_hint, s->info.duration_s);
+    if (s->counts.dropped_unordered * 20 > s->n + s->counts.dropped_unordered)
+        return clip_reject(w, err, "bad_timestamps", "%lld of %lld frames do not come after the one before",
+                           (long long)s->counts.dropped_unordered, (long long)(s->n + s->counts.dropped_unordered));
+    if (s->counts.dropped_unordered)
+        return clip_warn(w, err, "unordered_frames", "%lld frames do not come after the one before and were left out",
+                         (long long)s->counts.dropped_unordered);
+    return 0;
+}
+
+static int judge_facts(Work *w, Err *err)
+{
+    const ClipConfig *c = w->cfg;
+    const VideoInfo *v = &w->scan.info;
+    if (strcmp(v->transfer, "smpte2084") == 0 || strcmp(v->transfer, "arib-std-b67") == 0 || strcmp(v->primaries, "bt2020") == 0)
+        return clip_reject(w, err, "hdr", "transfer '%s', primaries '%s': high dynamic range must be tone-mapped first", v->transfer,
+                           v->primaries);
+    int64_t side = v->display_width < v->display_height ? v->display_width : v->display_height;
+    if (side < c->min_side)
+        return clip_reject(w, err, "too_small", "%lldx%lld; the shorter side must have %lld pixels (clip.min_side)",
+                           (long long)v->display_width, (long long)v->display_height, (long long)c->min_side);
+    w->fit = fit_plan(v, c->width, c->height, c->fit, c->bias_x, c->bias_y);
+    if (w->fit.lost > c->max_lost)
+        return clip_reject(
+            w, err, "crop_too_large",
+            "%lldx%lld to %lldx%lld would cut away %.1f %% of an axis; clip.max_lost allows %.1f %% (clip.fit=pad keeps all)",
+            (long long)v->display_width, (long long)v->display_height, (long long)c->width, (long long)c->height, 100 * w->fit.lost,
+            100 * c->max_lost);
+    int rc = clip_put(w, "geometry", clip_geometry_json(&w->fit), err);
+    if (rc == 0 && v->guessed)
+        rc = clip_warn(w, err, "colour_guessed", "the colour tags are not complete: read as %s, %s range", v->matrix_used, v->range_used);
+    return rc;
+}
+
+static int judge_window(Work *w, Err *err)
+{
+    const ClipConfig *c = w->cfg;
+    const Scan *s = &w->scan;
+    const Rational *times = s->times + s->first;
+    Rational span = rational_sub(times[s->used - 1], times[0]);
+    double rate = s->used > 1 ? (double)(s->used - 1) / rational_value(span) : 0;
+    if (s->used > 1 && rate < c->min_fps)
+        return clip_reject(w, err, "low_rate", "%.3f frames a second; at least %g are wanted (clip.min_fps)", rate, c->min_fps);
+    w->points = choose_points(times, s->used, c->fps);
+    int64_t missing = c->frames - w->points;
+    if (missing > 0 && (!c->hold || missing > c->max_hold))
+        return clip_reject(w, err, "too_short", "%lld frames in %.3f s give %lld of the %lld frames at %lld fps%s", (long long)s->used,
+                           rational_value(span), (long long)w->points, (long long)c->frames, (long long)c->fps,
+                           c->hold ? "; clip.max_hold allows no more" : "");
+    w->held = missing > 0 ? missing : 0;
+    w->start = c->window_middle && missing < 0 ? -missing / 2 : 0;
+    choose_frames(times, s->used, c->fps, w->start, c->frames - w->held, w->picks);
+    for (int64_t k = 0; k < c->frames; k++) {
+        Pick *p = &w->picks[k];
+        if (k < c->frames - w->held)
+            p->index += s->first;
+        else /* the last picture again, wanted later and later */
+            *p = (Pick){p[-1].index, p[-1].time, p[-1].error_s - 1.0 / (double)c->fps};
+    }
+    Rational start = rational_sub((Rational){w->start, c->fps}, rational_sub((Rational){0, 1}, times[0]));
+    return clip_put(w, "window",
+                    json_pack("{s:I, s:o, s:I, s:I, s:I}", "start", (json_int_t)w->start, "start_time", clip_rational_json(start), "frames",
+                              (json_int_t)c->frames, "points", (json_int_t)w->points, "held", (json_int_t)w->held),
+                    err);
+}
+
+static int judge_damage(Work *w, Err *err)
+{
+    const Scan *s = &w->scan;
+    int64_t in_window = 0, first = -1;
+    for (int64_t k = 0; k < w->cfg->frames; k++)
+        if (s->damaged[w->picks[k].index]) {
+            in_window++;
+            first = first < 0 ? w->picks[k].index : first;
+        }
+    if (in_window)
+        return clip_reject(w, err, "damaged", "%lld of the %lld chosen frames are damaged, the first is source frame %lld",
+                           (long long)in_window, (long long)w->cfg->frames, (long long)first);
+    if (s->counts.damaged_frames || s->counts.refused_packets)
+        return clip_warn(w, err, "damage_outside", "%lld damaged frames and %lld refused packets lie outside the window",
+                         (long long)s->counts.damaged_frames, (long long)s->counts.refused_packets);
+    return 0;
+}
+
+int clip_judge(Work *w, Err *err)
+{
+    int rc;
+    if (w->scan.n == 0)
+        return clip_reject(w, err, "no_frames", "no frame could be decoded (%lld packets, %lld refused)", (long long)w->scan.counts.packets,
+                           (long long)w->scan.counts.refused_packets);
+    if ((rc = judge_whole(w, err)) || (rc = judge_facts(w, err)))
+        return rc;
+    if (w->scan.used == 0)
+        return clip_reject(w, err, "too_short", "no frame lies between start_s and end_s");
+    if ((rc = judge_window(w, err)) || (rc = judge_damage(w, err)))
+        return rc;
+    if ((rc = clip_put(w, "ledger", clip_ledger_json(w->picks, w->cfg->frames), err)) < 0)
+        return rc;
+    return clip_put(w, "timing", clip_timing_json(w->picks, w->cfg->frames), err);
+}

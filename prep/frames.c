@@ -1,0 +1,226 @@
+#include "prep/frames.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "common/base/file.h"
+#include "common/base/mem.h"
+
+struct FrameReader {
+    char *path;
+    VideoReader *video; /* NULL: a folder */
+    VideoFrame frame;
+    Picture *pictures;
+    int64_t n, at; /* at: pictures handed out */
+    Rational rate;
+    VideoInfo info;
+};
+
+/* ---- numbered pictures ---- */
+static int is_picture(const char *name, int64_t *number)
+{
+    static const char *const ext[] = {".png", ".jpg", ".jpeg"};
+    size_t digits = strspn(name, "0123456789");
+    if (digits == 0 || digits > 9)
+        return 0;
+    for (size_t i = 0; i < sizeof ext / sizeof *ext; i++)
+        if (strcasecmp(name + digits, ext[i]) == 0) {
+            *number = strtoll(name, NULL, 10);
+            return 1;
+        }
+    return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const Picture *x = a, *y = b;
+    return x->number != y->number ? (x->number > y->number) - (x->number < y->number) : strcmp(x->name, y->name);
+}
+
+void pictures_free(Picture **p, int64_t n)
+{
+    for (int64_t i = 0; *p && i < n; i++)
+        mem_free((*p)[i].name);
+    mem_free(*p);
+    *p = NULL;
+}
+
+int pictures_list(const char *path, Picture **out, int64_t *n, Err *err)
+{
+    char **names;
+    int64_t total, count = 0, number;
+    *out = NULL;
+    *n = 0;
+    int rc = dir_list(path, &names, &total, err);
+    if (rc < 0)
+        return rc;
+    Picture *list = mem_calloc(total, sizeof *list, err);
+    if (!list)
+        rc = ERR_NOMEM;
+    for (int64_t i = 0; i < total && rc == 0; i++)
+        if (is_picture(names[i], &number)) {
+            list[count] = (Picture){number, mem_strdup(names[i], err)};
+            rc = list[count].name ? 0 : ERR_NOMEM;
+            count++;
+        }
+    dir_list_free(&names, total);
+    if (rc == 0 && count)
+        qsort(list, (size_t)count, sizeof *list, by_number);
+    for (int64_t i = 1; i < count && rc == 0; i++)
+        if (list[i - 1].number == list[i].number)
+            rc = err_set(err, ERR_FORMAT, "'%s': pictures %s and %s have the same number", path, list[i - 1].name, list[i].name);
+    if (rc == 0 && count == 0)
+        rc = err_set(err, ERR_FORMAT, "'%s': a folder without numbered pictures (000.png, 001.png, ...)", path);
+    if (rc < 0) {
+        pictures_free(&list, count);
+        return rc;
+    }
+    *out = list;
+    *n = count;
+    return 0;
+}
+
+/* ---- reading ---- */
+/* Picture i as a video of one frame, so that every kind of PNG and JPEG, colour tags included, takes the same road. */
+static int open_picture(const FrameReader *r, int64_t i, VideoReader **out, VideoFrame *frame, Err *err)
+{
+    char *path = path_join(r->path, r->pictures[i].name, err);
+    int rc = path ? video_open(out, path, NULL, err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = video_next(*out, frame, err);
+    if (rc == 0 || (rc == 1 && frame->damaged))
+        rc = err_set(err, ERR_FORMAT, "'%s': the picture is damaged", path);
+    mem_free(path);
+    return rc < 0 ? rc : 0;
+}
+
+static int open_folder(FrameReader *r, Rational rate, Err *err)
+{
+    VideoReader *first = NULL;
+    VideoFrame frame;
+    int rc = pictures_list(r->path, &r->pictures, &r->n, err);
+    if (rc == 0 && (rc = open_picture(r, 0, &first, &frame, err)) == 0) {
+        r->rate = rate;
+        r->info = *video_info(first);
+        snprintf(r->info.container, sizeof r->info.container, "folder");
+        r->info.avg_rate = r->info.r_rate = rate;
+        r->info.time_base = (Rational){rate.den, rate.num};
+        r->info.frames_hint = r->n;
+        r->info.duration_s = 0;
+        r->info.vfr = 0;
+    }
+    video_close(&first);
+    return rc;
+}
+
+int frame_reader_open(FrameReader **out, const char *path, SourceKind kind, Rational rate, Err *err)
+{
+    *out = NULL;
+    FrameReader *r = mem_calloc(1, sizeof *r, err);
+    if (!r)
+        return ERR_NOMEM;
+    int rc = ERR_NOMEM;
+    if ((r->path = mem_strdup(path, err)))
+        rc = kind == SOURCE_FRAMES ? open_folder(r, rate, err) : video_open(&r->video, path, NULL, err);
+    if (rc < 0) {
+        frame_reader_close(&r);
+        return rc;
+    }
+    if (r->video)
+        r->info = *video_info(r->video);
+    *out = r;
+    return 0;
+}
+
+void frame_reader_close(FrameReader **reader)
+{
+    FrameReader *r = *reader;
+    if (!r)
+        return;
+    video_close(&r->video);
+    pictures_free(&r->pictures, r->n);
+    mem_free(r->path);
+    mem_free(r);
+    *reader = NULL;
+}
+
+const VideoInfo *frame_reader_info(const FrameReader *r)
+{
+    return &r->info;
+}
+
+int frame_reader_next(FrameReader *r, FrameMark *out, Err *err)
+{
+    if (r->video) {
+        int rc = video_next(r->video, &r->frame, err);
+        if (rc == 1)
+            *out = (FrameMark){r->frame.index, r->frame.time, r->frame.damaged, r->frame.pts_assumed};
+        return rc;
+    }
+    if (r->at == r->n)
+        return 0;
+    int64_t i = r->at++, after = r->pictures[i].number - r->pictures[0].number;
+    *out = (FrameMark){i, {after * r->rate.den, r->rate.num}, 0, 0};
+    return 1;
+}
+
+int frame_reader_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err)
+{
+    if (r->video)
+        return video_to_rgb(r->video, &r->frame, plan, rgb, err);
+    VideoReader *picture = NULL;
+    VideoFrame frame;
+    int rc = open_picture(r, r->at - 1, &picture, &frame, err);
+    if (rc == 0) {
+        const VideoInfo *v = video_info(picture);
+        if (v->display_width != r->info.display_width || v->display_height != r->info.display_height)
+            rc = err_set(err, ERR_FORMAT, "picture %s is %lldx%lld, the first is %lldx%lld", r->pictures[r->at - 1].name,
+                         (long long)v->display_width, (long long)v->display_height, (long long)r->info.display_width,
+                         (long long)r->info.display_height);
+        else
+            rc = video_to_rgb(picture, &frame, plan, rgb, err);
+    }
+    video_close(&picture);
+    return rc;
+}
+
+VideoCounts frame_reader_counts(const FrameReader *r)
+{
+    return r->video ? video_counts(r->video) : (VideoCounts){.packets = r->at, .frames = r->at};
+}
+
+/* ---- identity ---- */
+int source_hash(const char *path, SourceKind kind, int64_t *size, Digest *digest, Err *err)
+{
+    *size = 0;
+    if (kind == SOURCE_VIDEO) {
+        *size = file_size(path, err);
+        return *size < 0 ? (int)*size : sha256_file(path, digest, err);
+    }
+    Picture *list;
+    int64_t n;
+    Sha256 sha = {0};
+    int rc = pictures_list(path, &list, &n, err);
+    if (rc < 0)
+        return rc;
+    rc = sha256_init(&sha, err);
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        Digest one;
+        char hex[65], line[128], *file = path_join(path, list[i].name, err);
+        int64_t bytes = file ? file_size(file, err) : ERR_NOMEM;
+        rc = bytes < 0 ? (int)bytes : sha256_file(file, &one, err);
+        if (rc == 0) {
+            digest_hex(&one, hex);
+            int len = snprintf(line, sizeof line, "%lld %lld %s\n", (long long)list[i].number, (long long)bytes, hex);
+            sha256_update(&sha, line, len);
+            *size += bytes;
+        }
+        mem_free(file);
+    }
+    if (rc == 0)
+        sha256_final(&sha, digest);
+    sha256_fini(&sha);
+    pictures_free(&list, n);
+    return rc;
+}

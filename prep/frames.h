@@ -1,0 +1,39 @@
+/* The pictures of a source one after another, whether it is a video or a folder of numbered pictures.
+ *
+ *   frame_reader_open(&r, path, kind, rate, err);
+ *   while ((rc = frame_reader_next(r, &mark, err)) == 1)  if (wanted(mark.index)) frame_reader_rgb(r, &plan, rgb, err);
+ *   frame_reader_close(&r);
+ */
+#ifndef WEFT_PREP_FRAMES_H
+#define WEFT_PREP_FRAMES_H
+#include <stdint.h>
+#include "common/base/err.h"
+#include "common/base/hash.h"
+#include "common/media/video.h"
+#include "prep/source.h"
+
+typedef struct FrameReader FrameReader;
+
+typedef struct FrameMark {
+    int64_t index;  /* from 0; of a folder: the place in numeric order */
+    Rational time;  /* seconds since the first; of a folder: (number - first number) / rate */
+    int damaged, assumed;
+} FrameMark;
+
+int frame_reader_open(FrameReader **out, const char *path, SourceKind kind, Rational rate, Err *err);
+void frame_reader_close(FrameReader **r);
+const VideoInfo *frame_reader_info(const FrameReader *r);
+/* 1 a frame, 0 clean end, negative error. */
+int frame_reader_next(FrameReader *r, FrameMark *out, Err *err);
+/* The frame frame_reader_next gave last, as the plan says: rgb [height,width,3]. */
+int frame_reader_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err);
+VideoCounts frame_reader_counts(const FrameReader *r);
+
+/* Bytes and SHA-256 of a source; of a folder: of the lines "NUMBER SIZE SHA256\n" of its pictures in order. */
+int source_hash(const char *path, SourceKind kind, int64_t *size, Digest *digest, Err *err);
+
+/* The numbered pictures of a folder in numeric order ("7.png", "007.jpg": number 7); other files are not looked at. */
+typedef struct Picture { int64_t number; char *name; } Picture;
+int pictures_list(const char *path, Picture **out, int64_t *n, Err *err);
+void pictures_free(Picture **p, int64_t n);
+#endif
