@@ -1,0 +1,236 @@
+#include "prep/dataset.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "common/base/hash.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/schema.h"
+#include "common/base/str.h"
+#include "prep/clip.h"
+#include "prep/layout_lines.h"
+
+/* ---- opening ---- */
+static int inside(const char *path, const char *folder)
+{
+    size_t n = strlen(folder);
+    return strncmp(path, folder, n) == 0 && (path[n] == 0 || path[n] == '/' || n == 1);
+}
+
+static int check_apart(const char *source, const char *dir, Err *err)
+{
+    char a[PATH_MAX], b[PATH_MAX];
+    if (!realpath(source, a))
+        return err_errno(err, errno, "'%s'", source);
+    if (!realpath(dir, b))
+        return err_errno(err, errno, "'%s'", dir);
+    if (inside(a, b) || inside(b, a))
+        return err_set(err, ERR_USAGE, "the dataset '%s' and the source '%s' must not lie in each other: sources are only read", dir,
+                       source);
+    return 0;
+}
+
+/* Our own folder, or an empty one. */
+static int check_ours(const char *dir, Err *err)
+{
+    static const char *const ours[] = {"dataset.json", "manifest.jsonl", "journal.jsonl", NULL};
+    char **names;
+    int64_t n;
+    int rc = dir_list(dir, &names, &n, err), known = 0, other = -1;
+    if (rc < 0)
+        return rc;
+    for (int64_t i = 0; i < n; i++) {
+        for (int k = 0; ours[k]; k++)
+            known = known || strcmp(names[i], ours[k]) == 0;
+        if (names[i][0] != '.' && strcmp(names[i], "clips") != 0)
+            other = (int)i;
+    }
+    if (!known && other >= 0)
+        rc = err_set(err, ERR_USAGE, "'%s' holds other things ('%s') and no dataset; give an empty folder or a new name", dir,
+                     names[other]);
+    dir_list_free(&names, n);
+    return rc;
+}
+
+int dataset_open_folder(const char *source, const char *dir, DirLock *lock, Err *err)
+{
+    char *clips = path_join(dir, "clips", err), *index = path_join(dir, "dataset.json", err);
+    int made = !file_is_dir(dir), rc = clips && index ? dir_make(dir, err) : ERR_NOMEM;
+    if (rc == 0 && (rc = check_apart(source, dir, err)) < 0 && made)
+        rmdir(dir);
+    if (rc < 0 || (rc = check_ours(dir, err)) < 0 || (rc = dir_lock(lock, dir, err)) < 0)
+        goto out;
+    if (unlink(index) < 0 && errno != ENOENT)
+        rc = err_errno(err, errno, "removing '%s'", index);
+    if (rc < 0 || (rc = dir_make(clips, err)) < 0 || (rc = dir_sweep_temporaries(dir, err)) < 0)
+        goto out;
+    rc = dir_sweep_temporaries(clips, err);
+out:
+    mem_free(clips);
+    mem_free(index);
+    return rc;
+}
+
+/* ---- writing ---- */
+int dataset_write_manifest(Dataset *d, Err *err)
+{
+    AtomicFile *file = NULL;
+    Sha256 sha = {0};
+    Digest digest;
+    char *path = path_join(d->dir, "manifest.jsonl", err);
+    int rc = path ? tally_init(&d->tally, err) : ERR_NOMEM;
+    if (rc == 0 && (rc = sha256_init(&sha, err)) == 0)
+        rc = atomic_open(&file, path, err);
+    for (int64_t i = 0; i < d->n && rc == 0; i++) {
+        int64_t size = (int64_t)strlen(d->lines[i]);
+        json_t *record;
+        if ((rc = json_parse(&record, d->lines[i], size, "manifest line", err)) < 0)
+            break;
+        rc = tally_add(&d->tally, record, err);
+        json_decref(record);
+        sha256_update(&sha, d->lines[i], size);
+        sha256_update(&sha, "\n", 1);
+        if (rc == 0 && (fputs(d->lines[i], atomic_stream(file)) == EOF || fputc('\n', atomic_stream(file)) == EOF))
+            rc = err_errno(err, errno, "writing '%s'", path);
+    }
+    if (rc == 0) {
+        sha256_final(&sha, &digest);
+        digest_hex(&digest, d->manifest_sha256);
+        rc = atomic_commit(&file, err);
+    }
+    atomic_abort(&file);
+    sha256_fini(&sha);
+    mem_free(path);
+    return rc;
+}
+
+/* What an earlier recipe or set of sources left behind. */
+static int sweep_clips(const Dataset *d, Err *err)
+{
+    json_t *named = json_object(), *record;
+    char *clips = path_join(d->dir, "clips", err), **names = NULL;
+    int64_t n = 0;
+    int rc = named && clips ? dir_list(clips, &names, &n, err) : err_set(err, ERR_NOMEM, "out of memory for the list of clips");
+    for (int64_t i = 0; i < d->n && rc == 0; i++) {
+        if ((rc = json_parse(&record, d->lines[i], (int64_t)strlen(d->lines[i]), "manifest line", err)) < 0)
+            break;
+        const char *file = json_string_value(json_object_get(json_object_get(record, "clip"), "file"));
+        if (file && json_object_set_new_nocheck(named, path_base(file), json_true()) < 0)
+            rc = err_set(err, ERR_NOMEM, "out of memory for the list of clips");
+        json_decref(record);
+    }
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        if (!str_ends_with(names[i], ".mkv") || json_object_get(named, names[i]))
+            continue;
+        char *path = path_join(clips, names[i], err);
+        if (!path || unlink(path) < 0)
+            rc = path ? err_errno(err, errno, "removing '%s'", path) : ERR_NOMEM;
+        mem_free(path);
+    }
+    dir_list_free(&names, n);
+    mem_free(clips);
+    json_decref(named);
+    return rc;
+}
+
+int dataset_finish(Dataset *d, Err *err)
+{
+    const Tally *t = &d->tally;
+    int rc = sweep_clips(d, err);
+    if (rc < 0)
+        return rc;
+    json_t *shard = d->shards > 1 ? json_pack("{s:I, s:I}", "index", (json_int_t)d->shard, "count", (json_int_t)d->shards) : json_null();
+    json_t *o = json_pack("{s:i, s:{s:s, s:i}, s:s, s:o, s:{s:I, s:I, s:I, s:O, s:O, s:O, s:O}, s:s, s:O, s:{s:s, s:I, s:s}}", "format", 1,
+                          "tool", "name", "weft-prep", "revision", PREP_REVISION, "layout", d->layout, "shard", shard, "counts", "sources",
+                          (json_int_t)d->n, "accepted", (json_int_t)t->accepted, "rejected", (json_int_t)t->rejected, "reasons", t->reasons,
+                          "warnings", t->warnings, "splits", t->splits, "categories", t->categories, "recipe_sha256", d->recipe_sha256,
+                          "recipe", recipe_json(d->recipe), "manifest", "file", "manifest.jsonl", "lines", (json_int_t)d->n, "sha256",
+                          d->manifest_sha256);
+    char *path = path_join(d->dir, "dataset.json", err);
+    rc = !o || !path ? err_set(err, ERR_NOMEM, "out of memory for dataset.json") : json_write_file(o, path, err);
+    mem_free(path);
+    json_decref(o);
+    return rc;
+}
+
+void dataset_print(const Dataset *d, FILE *out)
+{
+    const char *key;
+    json_t *v;
+    fprintf(out, "%lld sources: %lld accepted, %lld rejected\n", (long long)d->n, (long long)d->tally.accepted,
+            (long long)d->tally.rejected);
+    json_object_foreach (d->tally.reasons, key, v)
+        fprintf(out, "  rejected %-16s %lld\n", key, (long long)json_integer_value(v));
+    json_object_foreach (d->tally.categories, key, v) {
+        const char *split;
+        json_t *n;
+        fprintf(out, "  category %-16s", *key ? key : "(none)");
+        json_object_foreach (v, split, n)
+            fprintf(out, " %s %lld", split, (long long)json_integer_value(n));
+        fprintf(out, "\n");
+    }
+}
+
+void dataset_fini(Dataset *d)
+{
+    tally_fini(&d->tally);
+}
+
+/* ---- reading ---- */
+int dataset_read(const char *dir, json_t **out, Err *err)
+{
+    *out = NULL;
+    json_t *o = NULL;
+    char *path = path_join(dir, "dataset.json", err);
+    int rc = path ? 0 : ERR_NOMEM;
+    if (rc == 0 && !file_exists(path))
+        rc = err_set(err, ERR_NOTFOUND, "'%s' is no finished dataset: it has no dataset.json (run weft-prep ingest)", dir);
+    if (rc == 0 && (rc = json_read_file(&o, path, err)) == 0)
+        rc = schema_check("dataset", o, path, err);
+    mem_free(path);
+    if (rc < 0)
+        json_decref(o);
+    else
+        *out = o;
+    return rc;
+}
+
+typedef struct Lines {
+    Schema *schema;
+    int (*line)(void *user, const json_t *record, Err *err);
+    void *user;
+} Lines;
+
+static int read_line(void *user, const char *text, int64_t size, const char *where, Err *err)
+{
+    Lines *l = user;
+    json_t *record;
+    int rc = json_parse(&record, text, size, where, err);
+    if (rc == 0 && (rc = schema_validate(l->schema, record, where, err)) == 0)
+        rc = l->line(l->user, record, err);
+    json_decref(record);
+    return rc;
+}
+
+int dataset_each_line(const char *dir, const json_t *dataset, int (*line)(void *user, const json_t *record, Err *err), void *user, Err *err)
+{
+    Lines l = {.line = line, .user = user};
+    Digest digest;
+    char hex[65], *path = path_join(dir, "manifest.jsonl", err);
+    int rc = path ? sha256_file(path, &digest, err) : ERR_NOMEM;
+    if (rc == 0) {
+        digest_hex(&digest, hex);
+        const char *want = json_string_value(json_object_get(json_object_get(dataset, "manifest"), "sha256"));
+        if (strcmp(hex, want) != 0)
+            rc = err_set(err, ERR_FORMAT, "'%s' is not the manifest dataset.json was made with (SHA-256 %.12s..., expected %.12s...)", path,
+                         hex, want);
+    }
+    if (rc == 0 && (rc = schema_open(&l.schema, "manifest", err)) == 0)
+        rc = lines_read(path, RECORD_BYTES_MAX, read_line, &l, err);
+    schema_close(&l.schema);
+    mem_free(path);
+    return rc;
+}

@@ -1,0 +1,24 @@
+/* The whole of `weft-prep ingest`: sources in, a prepared dataset out. */
+#ifndef WEFT_PREP_INGEST_H
+#define WEFT_PREP_INGEST_H
+#include <stdint.h>
+#include <stdio.h>
+#include "common/base/err.h"
+#include "common/base/log.h"
+#include "common/base/recipe.h"
+
+typedef struct IngestParams {
+    const char *source, *out, *layout; /* folders; layout NULL: detected */
+    const Recipe *recipe;
+    int64_t jobs, shard, shards;       /* with shards > 1 the dataset goes to OUT/shard-K-of-N */
+    int dry_run, quiet;
+    const Log *log;
+    FILE *results;                     /* the counts */
+} IngestParams;
+
+/* Files in the dataset's folder: clips/ID.mkv, manifest.jsonl (one line a source, in source order), and dataset.json last.
+ * While it runs, journal.jsonl keeps what is finished; a run that was killed goes on from there, and the end is the same
+ * bytes whatever happened in between and whatever `jobs` is.  Sources are only read.
+ * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
+int ingest(const IngestParams *p, Err *err);
+#endif
