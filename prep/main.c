@@ -1,0 +1,102 @@
+/* weft-prep: source videos and captions in, a prepared dataset out. */
+#include "common/base/args.h"
+#include "common/base/log.h"
+#include "common/base/recipe.h"
+#include "common/base/threads.h"
+#include "prep/ingest.h"
+#include "prep/probe.h"
+#include "prep/tokenize.h"
+
+typedef struct Options {
+    CommonOptions common; /* first: OPTS_COMMON's offsets */
+    const char *out, *layout, *tokenizer;
+} Options;
+
+static void open_log(StderrLog *log, const Options *o)
+{
+    log_to_stderr(log, "weft-prep", o->common.quiet ? LOG_ERROR : LOG_INFO, o->common.log_json);
+}
+
+static int run_ingest(void *options, const StrList *positional, Err *err)
+{
+    const Options *o = options;
+    StderrLog log;
+    Recipe *recipe;
+    open_log(&log, o);
+    interrupt_install();
+    int rc = recipe_open(&recipe, &o->common, err);
+    if (rc < 0)
+        return rc;
+    IngestParams p = {.source = positional->item[0],
+                      .out = o->out,
+                      .layout = o->layout,
+                      .recipe = recipe,
+                      .jobs = threads_choose(o->common.jobs),
+                      .dry_run = o->common.dry_run,
+                      .quiet = o->common.quiet,
+                      .log = &log.log,
+                      .results = stdout};
+    rc = shard_parse(o->common.shard, &p.shard, &p.shards, err);
+    if (rc == 0 && (!o->common.quiet || o->common.dry_run))
+        recipe_print(recipe, stderr);
+    if (rc == 0)
+        rc = ingest(&p, err);
+    recipe_close(&recipe);
+    return rc;
+}
+
+static int run_tokenize(void *options, const StrList *positional, Err *err)
+{
+    const Options *o = options;
+    StderrLog log;
+    int64_t length = 0;
+    open_log(&log, o);
+    if (o->common.preset || o->common.config || o->common.set.n) {
+        Recipe *recipe;
+        int rc = recipe_open(&recipe, &o->common, err);
+        if (rc < 0)
+            return rc;
+        length = recipe_int(recipe, "model.text_length");
+        recipe_close(&recipe);
+    }
+    return tokenize(positional->item[0], o->tokenizer, length, &log.log, stdout, err);
+}
+
+static int run_probe(void *options, const StrList *positional, Err *err)
+{
+    const Options *o = options;
+    Recipe *recipe;
+    int status = 0, rc = recipe_open(&recipe, &o->common, err);
+    if (rc < 0)
+        return rc;
+    for (int64_t i = 0; i < positional->n && rc >= 0; i++) {
+        rc = probe(positional->item[i], recipe, stdout, err);
+        status = rc > status ? rc : status;
+    }
+    recipe_close(&recipe);
+    return rc < 0 ? rc : status;
+}
+
+static const Opt ingest_opts[] = {
+    OPTS_COMMON,
+    {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the prepared dataset goes", 1},
+    {"layout", 0, OPT_STR, offsetof(Options, layout), 0, 0, NULL, NULL, "NAME", "metadata, fashion-t2v or pairs; default: looked for", 0},
+    {0}};
+static const Opt tokenize_opts[] = {
+    OPTS_COMMON,
+    {"tokenizer", 't', OPT_STR, offsetof(Options, tokenizer), 0, 0, NULL, NULL, "PATH", "spiece.model, or a folder that holds one", 1},
+    {0}};
+static const Opt probe_opts[] = {OPTS_COMMON, {0}};
+
+static const Command commands[] = {{"ingest", "decode and normalise a folder of videos and captions", "[options] SOURCE --out PREPARED",
+                                    ingest_opts, sizeof(Options), 1, 1, run_ingest},
+                                   {"tokenize", "write the captions' T5 ids beside the manifest", "[options] PREPARED --tokenizer PATH",
+                                    tokenize_opts, sizeof(Options), 1, 1, run_tokenize},
+                                   {"probe", "facts of video files or picture folders, and what ingest would do with them",
+                                    "[options] FILE...", probe_opts, sizeof(Options), 1, -1, run_probe},
+                                   {0}};
+
+int main(int argc, char **argv)
+{
+    return program_main("weft-prep", "Turns source videos and captions into a prepared dataset.", commands, argc, argv);
+}

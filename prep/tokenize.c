@@ -1,0 +1,123 @@
+#include "prep/tokenize.h"
+
+#include <errno.h>
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/hash.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/text/t5_tokenizer.h"
+#include "prep/dataset.h"
+
+typedef struct Tokenizing {
+    T5Tokenizer *tokenizer;
+    int64_t length;
+    json_t *seen; /* captions that have a line */
+    AtomicFile *file;
+    const Log *log;
+    int64_t longest, cuts, captions;
+} Tokenizing;
+
+/* The ids that stay: the first length - 1 of the text, then </s>. */
+static int cut_ids(Tokenizing *t, int32_t *ids, int64_t n, const char *id, int64_t *kept, char **cut_text, Err *err)
+{
+    *kept = n;
+    *cut_text = NULL;
+    if (n <= t->length)
+        return (*cut_text = mem_strdup("", err)) ? 0 : ERR_NOMEM;
+    *kept = t->length;
+    *cut_text = t5_tokenizer_decode(t->tokenizer, ids + t->length - 1, n - t->length, err);
+    if (!*cut_text)
+        return ERR_NOMEM;
+    ids[t->length - 1] = ids[n - 1];
+    t->cuts++;
+    log_warn(t->log, "clip '%s': its caption has %lld tokens, %lld fit; cut off: '%s'", id, (long long)n, (long long)t->length, *cut_text);
+    return 0;
+}
+
+static json_t *token_line(const Tokenizing *t, const char *text, const int32_t *ids, int64_t n, int64_t cut, const char *cut_text, Err *err)
+{
+    Digest digest;
+    char hex[65];
+    if (sha256_bytes(text, (int64_t)strlen(text), &digest, err) < 0)
+        return NULL;
+    digest_hex(&digest, hex);
+    json_t *list = json_array();
+    for (int64_t i = 0; i < n && list; i++)
+        if (json_array_append_new(list, json_integer(ids[i])) < 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    json_t *line = json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:s}", "text", text, "text_sha256", hex, "ids", list, "n", (json_int_t)n,
+                             "length", (json_int_t)t->length, "cut", (json_int_t)cut, "cut_text", cut_text, "tokenizer_sha256",
+                             t5_tokenizer_digest(t->tokenizer));
+    if (!line)
+        err_set(err, ERR_NOMEM, "out of memory for the tokens of a caption");
+    return line;
+}
+
+static int one_caption(Tokenizing *t, const char *text, const char *id, Err *err)
+{
+    if (json_object_get(t->seen, text))
+        return 0;
+    if (json_object_set_new(t->seen, text, json_true()) < 0)
+        return err_set(err, ERR_NOMEM, "out of memory for the captions");
+    int32_t *ids = NULL;
+    int64_t n, kept;
+    char *cut_text = NULL;
+    json_t *line = NULL;
+    int rc = t5_tokenizer_encode(t->tokenizer, text, (int64_t)strlen(text), &ids, &n, err);
+    if (rc == 0 && (rc = cut_ids(t, ids, n, id, &kept, &cut_text, err)) == 0) {
+        line = token_line(t, text, ids, kept, n - kept, cut_text, err);
+        rc = line ? json_write_line(line, atomic_stream(t->file), err) : ERR_NOMEM;
+        t->captions++;
+        t->longest = n > t->longest ? n : t->longest;
+    }
+    json_decref(line);
+    mem_free(cut_text);
+    mem_free(ids);
+    return rc;
+}
+
+static int one_record(void *user, const json_t *record, Err *err)
+{
+    const json_t *captions = json_object_get(record, "captions"), *caption;
+    size_t i;
+    if (json_is_null(json_object_get(record, "clip")))
+        return 0;
+    json_array_foreach (captions, i, caption) {
+        int rc = one_caption(user, json_string_value(caption), json_string_value(json_object_get(record, "id")), err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int tokenize(const char *dir, const char *tokenizer, int64_t length, const Log *log, FILE *results, Err *err)
+{
+    Tokenizing t = {.length = length, .seen = json_object(), .log = log};
+    json_t *dataset = NULL;
+    DirLock lock = {-1};
+    char *path = path_join(dir, "tokens.jsonl", err);
+    int rc = t.seen && path ? dataset_read(dir, &dataset, err) : ERR_NOMEM;
+    if (rc == 0 && length == 0) {
+        Recipe *recipe;
+        if ((rc = recipe_from_json(&recipe, json_object_get(dataset, "recipe"), err)) == 0)
+            t.length = recipe_int(recipe, "model.text_length");
+        recipe_close(&recipe);
+    }
+    if (rc < 0 || (rc = dir_lock(&lock, dir, err)) < 0 || (rc = dir_sweep_temporaries(dir, err)) < 0 ||
+        (rc = t5_tokenizer_open(&t.tokenizer, tokenizer, err)) < 0 || (rc = atomic_open(&t.file, path, err)) < 0)
+        goto out;
+    if ((rc = dataset_each_line(dir, dataset, one_record, &t, err)) == 0 && (rc = atomic_commit(&t.file, err)) == 0)
+        fprintf(results, "%lld distinct captions, the longest has %lld of %lld tokens, %lld cut\n", (long long)t.captions,
+                (long long)t.longest, (long long)t.length, (long long)t.cuts);
+out:
+    atomic_abort(&t.file);
+    t5_tokenizer_close(&t.tokenizer);
+    dir_unlock(&lock);
+    json_decref(dataset);
+    json_decref(t.seen);
+    mem_free(path);
+    return rc;
+}

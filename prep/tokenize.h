@@ -1,0 +1,12 @@
+/* `weft-prep tokenize`: PREPARED/tokens.jsonl, one line a distinct caption of the accepted clips, in order of first use. */
+#ifndef WEFT_PREP_TOKENIZE_H
+#define WEFT_PREP_TOKENIZE_H
+#include <stdint.h>
+#include <stdio.h>
+#include "common/base/err.h"
+#include "common/base/log.h"
+
+/* length: ids a caption may have, </s> included; 0: model.text_length of the dataset's own recipe.  A caption that does not
+ * fit is cut, warned about, and the cut text shown. */
+int tokenize(const char *dir, const char *tokenizer, int64_t length, const Log *log, FILE *results, Err *err);
+#endif
