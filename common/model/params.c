@@ -253,12 +253,10 @@ static int names_add(Names *list, Err *err, const char *fmt, const char *name, c
     return rc ? rc : str_printf(&list->text, err, fmt, name, found, expected);
 }
 
-static void names_say(const Names *list, const char *kind, Str *out)
+static int names_say(const Names *list, const char *kind, Str *out, Err *err)
 {
-    if (!list->n)
-        return;
     int cut = list->text.len > LISTED_MAX;
-    str_printf(out, NULL, "; %s %lld: %s%s", kind, (long long)list->n, list->text.data, cut ? ", ..." : "");
+    return list->n ? str_printf(out, err, "; %s %lld: %s%s", kind, (long long)list->n, list->text.data, cut ? ", ..." : "") : 0;
 }
 
 static int is_alias(const ParamSet *ps, const char *name)
@@ -301,12 +299,13 @@ static int check_names(const ParamSet *ps, const SafeTensors *file, const char *
             rc = names_add(&unexpected, err, "%s", name, NULL, NULL);
     }
     if (!rc && (missing.n || misshapen.n || unexpected.n)) {
-        names_say(&missing, "missing", &say);
-        names_say(&misshapen, "misshapen", &say);
-        names_say(&unexpected, "unexpected", &say);
+        if ((rc = names_say(&missing, "missing", &say, err)) || (rc = names_say(&misshapen, "misshapen", &say, err)) ||
+            (rc = names_say(&unexpected, "unexpected", &say, err)))
+            goto fail;
         rc = err_set(err, ERR_FORMAT, "%s: tensors do not fit the model's config (%lld expected, %lld found)%s", what, (long long)ps->n,
-                     (long long)safetensors_count(file), say.data ? say.data : "");
+                     (long long)safetensors_count(file), say.data);
     }
+fail:
     str_fini(&say);
     str_fini(&missing.text);
     str_fini(&misshapen.text);
