@@ -156,10 +156,312 @@ static void gives_the_reference_numbers(void **state)
     }
 }
 
+/* ---- what diffusers computes with its own folder (stored as float16) ----------------------------------------------- */
+
+static void check_output(const SafeTensors *outputs, const char *name, const float *ours, int64_t T, int64_t C, int64_t H, int64_t W)
+{
+    const SafeEntry *e = safetensors_find(outputs, name);
+    assert_non_null(e);
+    int64_t n = T * C * H * W;
+    assert_int_equal(tensor_count(&e->tensor), n);
+    float *torch = floats(n);
+    double *want = malloc((size_t)n * sizeof *want);
+    assert_non_null(want);
+    latents_to_vae_order(torch, ours, T, C, H, W);
+    for (int64_t i = 0; i < n; i++)
+        want[i] = tensor_get(&e->tensor, i);
+    check_rel_l2(name, torch, want, n, 1e-5);
+    free(want);
+    free(torch);
+}
+
+static void agrees_with_the_pipeline(void **state)
+{
+    (void)state;
+    enum { T = 17, H = 96, W = 64, L = 3, h = 8, w = 8 };
+    Err err = {0};
+    Backend *be = NULL;
+    Vae *vae = NULL;
+    Arena *work = NULL;
+    SafeTensors *outputs = NULL;
+    float *pixels = input(700001, 3, T, H, W), *z = input(700002, 4, L, h, w);
+    float *moments = floats(5 * 8 * (H / 8) * (W / 8)), *made = floats(9 * 3 * 8 * h * 8 * w);
+    for (int64_t i = 0; i < T * H * W * 3; i++)
+        pixels[i] = pixels[i] < -1 ? -1 : pixels[i] > 1 ? 1 : pixels[i];
+    CHECK_OK(safetensors_open(&outputs, check_repo_path("tests/golden/pipeline/outputs.safetensors"), &err), &err);
+    CHECK_OK(backend_open(&be, "cpu", 0, NULL, &err), &err);
+    CHECK_OK(vae_open(&vae, be, check_repo_path("tests/golden/pipeline/model/vae"), &err), &err);
+    CHECK_OK(arena_new(&work, be, 1 << 27, "vae", &err), &err);
+    for (int tiled = 0; tiled < 2; tiled++) {
+        VaeTiling t = vae_tiling_default(vae_config(vae), tiled);
+        CHECK_OK(vae_encode(vae, work, &t, moments, pixels, T, H, W, &err), &err);
+        check_output(outputs, tiled ? "moments_17_tiled" : "moments_17", moments, 5, 8, H / 8, W / 8);
+        CHECK_OK(vae_decode(vae, work, &t, made, z, L, h, w, &err), &err);
+        check_output(outputs, tiled ? "pixels_3_tiled" : "pixels_3", made, 9, 3, 8 * h, 8 * w);
+    }
+    arena_free(&work);
+    vae_close(&vae);
+    backend_close(&be);
+    safetensors_close(&outputs);
+    free(pixels);
+    free(z);
+    free(moments);
+    free(made);
+}
+
+/* ---- invariants ----------------------------------------------------------------------------------------------------- */
+
+static void later_frames_do_not_reach_back(void **state)
+{
+    (void)state;
+    enum { H = 16, W = 16, FRAME = H * W * 3, LATENT = H / 8 * (W / 8) * 8 };
+    Rig r;
+    rig_open(&r, "cpu");
+    float *pixels = input(1, 3, 49, H, W), *all, *first, *changed;
+    all = encode(&r, NULL, pixels, 49, H, W, 1);
+    first = encode(&r, NULL, pixels, 9, H, W, 1);
+    assert_memory_equal(all, first, 3 * LATENT * sizeof *all);
+    for (int i = 9 * FRAME; i < 49 * FRAME; i++)
+        pixels[i] = -pixels[i];
+    changed = encode(&r, NULL, pixels, 49, H, W, 1);
+    assert_memory_equal(all, changed, 3 * LATENT * sizeof *all);
+    assert_memory_not_equal(all + 3 * LATENT, changed + 3 * LATENT, 10 * LATENT * sizeof *all);
+    free(pixels);
+    free(all);
+    free(first);
+    free(changed);
+    float *z = input(2, 4, 13, 2, 2);
+    all = decode(&r, NULL, z, 13, 2, 2);
+    first = decode(&r, NULL, z, 3, 2, 2);
+    assert_memory_equal(all, first, 9 * FRAME * sizeof *all);
+    free(z);
+    free(all);
+    free(first);
+    rig_close(&r);
+}
+
+/* One tile as large as the picture is no tile; and the number of threads changes no bit. */
+static void tiles_and_threads_change_nothing(void **state)
+{
+    (void)state;
+    Rig r;
+    rig_open(&r, "cpu");
+    VaeTiling large = tiles;
+    large.pixel_height = large.pixel_width = 32;
+    float *pixels = input(3, 3, 9, 32, 32), *plain = encode(&r, NULL, pixels, 9, 32, 32, 1);
+    float *tiled = encode(&r, &large, pixels, 9, 32, 32, 1);
+    assert_memory_equal(plain, tiled, 3 * 16 * 8 * sizeof *plain);
+    free(tiled);
+    rig_close(&r);
+    for (int64_t threads = 1; threads <= 2; threads++) {
+        err_clear(&r.err);
+        CHECK_OK(backend_open(&r.be, "cpu", threads, NULL, &r.err), &r.err);
+        CHECK_OK(vae_new_filled(&r.vae, r.be, &tiny, &r.err), &r.err);
+        tiled = encode(&r, NULL, pixels, 9, 32, 32, 1);
+        assert_memory_equal(plain, tiled, 3 * 16 * 8 * sizeof *plain);
+        free(tiled);
+        rig_close(&r);
+    }
+    free(pixels);
+    free(plain);
+}
+
+static void set_all(Rig *r, const char *part, float value)
+{
+    ParamSet *ps = vae_params(r->vae);
+    for (int64_t i = 0; i < ps->n; i++) {
+        if (!strstr(ps->param[i].name, part))
+            continue;
+        int64_t n = tensor_count(&ps->param[i].value);
+        float *host = floats(n);
+        for (int64_t k = 0; k < n; k++)
+            host[k] = value;
+        CHECK_OK(params_put(ps, &ps->param[i], host, &r->err), &r->err);
+        free(host);
+    }
+}
+
+/* With scale 1 and shift 0 the condition says nothing: the decoder's norm is GroupNorm.  So the latent acts through conv_in alone:
+ * with that kernel 0 too, every latent decodes to the same picture; with the condition alive it does not. */
+static void condition_reduces_to_groupnorm(void **state)
+{
+    (void)state;
+    enum { SIZE = 9 * 16 * 16 * 3 };
+    Rig r;
+    rig_open(&r, "cpu");
+    float *z = input(4, 4, 3, 2, 2), *other = input(5, 4, 3, 2, 2);
+    set_all(&r, "decoder.conv_in.conv.weight", 0);
+    float *a = decode(&r, NULL, z, 3, 2, 2), *b = decode(&r, NULL, other, 3, 2, 2);
+    assert_memory_not_equal(a, b, SIZE * sizeof *a);
+    free(a);
+    free(b);
+    set_all(&r, "conv_y.conv.weight", 0);
+    set_all(&r, "conv_y.conv.bias", 1);
+    set_all(&r, "conv_b.conv", 0);
+    a = decode(&r, NULL, z, 3, 2, 2);
+    b = decode(&r, NULL, other, 3, 2, 2);
+    assert_memory_equal(a, b, SIZE * sizeof *a);
+    free(a);
+    free(b);
+    free(z);
+    free(other);
+    rig_close(&r);
+}
+
+static void counts_frames(void **state)
+{
+    (void)state;
+    static const int64_t frames[][2] = {{1, 1}, {8, 2}, {9, 3}, {17, 5}, {45, 12}, {48, 12}, {49, 13}};
+    static const int64_t latents[][2] = {{1, 1}, {2, 8}, {3, 9}, {5, 17}, {12, 48}, {13, 49}};
+    for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
+        assert_int_equal(vae_latent_frames(&tiny, frames[i][0]), frames[i][1]);
+    for (size_t i = 0; i < sizeof latents / sizeof *latents; i++)
+        assert_int_equal(vae_pixel_frames(&tiny, latents[i][0]), latents[i][1]);
+}
+
+/* ---- bytes, files, refusals ----------------------------------------------------------------------------------------- */
+
+static void takes_bytes(void **state)
+{
+    (void)state;
+    enum { COUNT = 16 * 16 * 3 };
+    Rig r;
+    Arena *work = NULL;
+    uint8_t rgb[COUNT], back[COUNT];
+    float pixels[COUNT], a[4 * 8], b[4 * 8];
+    for (int i = 0; i < COUNT; i++) {
+        rgb[i] = (uint8_t)(i * 37);
+        pixels[i] = (float)(rgb[i] / 127.5 - 1.0);
+    }
+    rig_open(&r, "cpu");
+    CHECK_OK(arena_new(&work, r.be, 1 << 24, "vae", &r.err), &r.err);
+    CHECK_OK(vae_encode_rgb(r.vae, work, NULL, a, rgb, 1, 16, 16, &r.err), &r.err);
+    CHECK_OK(vae_encode(r.vae, work, NULL, b, pixels, 1, 16, 16, &r.err), &r.err);
+    assert_memory_equal(a, b, sizeof a);
+    pixels_to_rgb(back, pixels, COUNT);
+    assert_memory_equal(back, rgb, sizeof rgb);
+    const float edge[] = {-7, 7, NAN, 0};
+    const uint8_t want[] = {0, 255, 0, 128}; /* clamped; 127.5 goes to the even neighbour */
+    pixels_to_rgb(back, edge, 4);
+    assert_memory_equal(back, want, sizeof want);
+    arena_free(&work);
+    rig_close(&r);
+}
+
+static void saves_and_opens(void **state)
+{
+    (void)state;
+    Rig r;
+    Vae *again = NULL;
+    char *folder = check_tmp_path("vae");
+    rig_open(&r, "cpu");
+    CHECK_OK(vae_save(r.vae, folder, DT_F32, &r.err), &r.err);
+    CHECK_OK(vae_open(&again, r.be, folder, &r.err), &r.err);
+    assert_memory_equal(vae_config(again), &tiny, sizeof tiny);
+    float *z = input(6, 4, 1, 2, 2), *a = decode(&r, NULL, z, 1, 2, 2);
+    vae_close(&r.vae);
+    r.vae = again;
+    float *b = decode(&r, NULL, z, 1, 2, 2);
+    assert_memory_equal(a, b, 16 * 16 * 3 * sizeof *a);
+    free(a);
+    free(b);
+    free(z);
+    rig_close(&r);
+}
+
+static void refuses_configs(void **state)
+{
+    (void)state;
+    static const struct { const char *text; int code; const char *part; } bad[] = {
+        {"{\"_class_name\":\"AutoencoderKL\"}", ERR_UNSUPPORTED, "AutoencoderKL"},
+        {"{\"use_quant_conv\":true}", ERR_UNSUPPORTED, "use_quant_conv"},
+        {"{\"act_fn\":\"relu\"}", ERR_UNSUPPORTED, "act_fn is 'relu'"},
+        {"{\"layer_per_block\":2}", ERR_UNSUPPORTED, "layers_per_block"},
+        {"{\"down_block_types\":[\"CogVideoXDownBlock3D\"]}", ERR_FORMAT, "down_block_types"},
+        {"{\"up_block_types\":[\"A\",\"A\",\"A\",\"A\"]}", ERR_UNSUPPORTED, "up_block_types[0] is 'A'"},
+        {"{\"block_out_channels\":[128,0]}", ERR_FORMAT, "block_out_channels[1]"},
+        {"{\"block_out_channels\":[]}", ERR_UNSUPPORTED, "block_out_channels"},
+        {"{\"norm_num_groups\":48}", ERR_FORMAT, "norm_num_groups"},
+        {"{\"temporal_compression_ratio\":3}", ERR_UNSUPPORTED, "temporal_compression_ratio is 3"},
+        {"{\"latent_channels\":0}", ERR_FORMAT, "latent_channels is 0"},
+        {"{\"norm_eps\":\"x\"}", ERR_FORMAT, "norm_eps"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        Err err = {0};
+        VaeConfig c;
+        json_t *json = NULL;
+        CHECK_OK(json_parse(&json, bad[i].text, (int64_t)strlen(bad[i].text), "config.json", &err), &err);
+        CHECK_FAILS(vae_config_parse(&c, json, "config.json", &err), bad[i].code, bad[i].part, &err);
+        json_decref(json);
+    }
+}
+
+static void refuses_calls(void **state)
+{
+    (void)state;
+    Rig r;
+    Arena *work = NULL;
+    float one[8] = {0};
+    int64_t bytes = 0;
+    rig_open(&r, "cpu");
+    VaeTiling apart = tiles;
+    apart.overlap_height = 0.3;
+    CHECK_FAILS(vae_plan_encode(&tiny, DT_F32, &apart, 9, 32, 32, &bytes, &r.err), ERR_USAGE, "would not meet", &r.err);
+    CHECK_FAILS(vae_plan_encode(&tiny, DT_F32, NULL, 9, 30, 32, &bytes, &r.err), ERR_USAGE, "32x30", &r.err);
+    CHECK_FAILS(vae_plan_decode(&tiny, DT_F32, NULL, 0, 4, 4, &bytes, &r.err), ERR_USAGE, "0 frames", &r.err);
+    CHECK_FAILS(vae_plan_decode(&tiny, DT_F32, NULL, 1, 1 << 20, 4, &bytes, &r.err), ERR_LIMIT, "16384", &r.err);
+    CHECK_OK(arena_new(&work, r.be, 1000, "vae", &r.err), &r.err);
+    CHECK_FAILS(vae_decode(r.vae, work, NULL, one, one, 1, 1, 1, &r.err), ERR_LIMIT, "vae", &r.err);
+    arena_free(&work);
+    rig_close(&r);
+}
+
+/* ---- the real model, from its config alone -------------------------------------------------------------------------- */
+
+static void knows_the_real_shapes(void **state)
+{
+    (void)state;
+    Err err = {0};
+    Backend *plan = NULL;
+    Vae *vae = NULL;
+    VaeConfig c;
+    json_t *empty = json_object();
+    int64_t enc, dec, enc_tiled, dec_tiled;
+    CHECK_OK(vae_config_parse(&c, empty, "config.json", &err), &err); /* the class's defaults are CogVideoX-2B's values */
+    json_decref(empty);
+    CHECK_OK(backend_open(&plan, "plan", 1, NULL, &err), &err);
+    CHECK_OK(vae_new_filled(&vae, plan, &c, &err), &err);
+    assert_int_equal(vae_params(vae)->n, 436);
+    assert_int_equal(params_count(vae_params(vae)), 215583907);
+    assert_int_equal(params_bytes(vae_params(vae), DT_F16), 431167814);
+    const Param *p = params_find(vae_params(vae), "decoder.up_blocks.1.resnets.0.norm1.conv_y.conv.weight");
+    assert_non_null(p);
+    assert_int_equal(p->dim[0], 512);
+    assert_non_null(params_find(vae_params(vae), "decoder.up_blocks.3.resnets.0.conv_shortcut.weight"));
+    assert_null(params_find(vae_params(vae), "decoder.up_blocks.3.upsamplers.0.conv.weight"));
+    vae_close(&vae);
+    backend_close(&plan);
+    VaeTiling t = vae_tiling_default(&c, 1);
+    assert_int_equal(t.pixel_height, 240);
+    assert_int_equal(t.latent_width, 45);
+    CHECK_OK(vae_plan_encode(&c, DT_F32, NULL, 49, 720, 480, &enc, &err), &err);
+    CHECK_OK(vae_plan_decode(&c, DT_F32, NULL, 13, 90, 60, &dec, &err), &err);
+    CHECK_OK(vae_plan_encode(&c, DT_F32, &t, 49, 720, 480, &enc_tiled, &err), &err);
+    CHECK_OK(vae_plan_decode(&c, DT_F32, &t, 13, 90, 60, &dec_tiled, &err), &err);
+    print_message("# 480x720, 49 frames, F32: encode %.2f GB (tiled %.2f), decode %.2f GB (tiled %.2f)\n", enc * 1e-9, enc_tiled * 1e-9,
+                  dec * 1e-9, dec_tiled * 1e-9);
+    /* caches (3.60 and 5.62 GB) and three times [128,9,720,480], of which the decoder's widest step has four */
+    assert_true(enc < 8.5e9 && dec < 12.2e9 && enc_tiled < 2.6e9 && dec_tiled < 3.4e9);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gives_the_reference_numbers),
+        cmocka_unit_test(gives_the_reference_numbers),      cmocka_unit_test(agrees_with_the_pipeline),
+        cmocka_unit_test(later_frames_do_not_reach_back),   cmocka_unit_test(tiles_and_threads_change_nothing),
+        cmocka_unit_test(condition_reduces_to_groupnorm),   cmocka_unit_test(counts_frames),
+        cmocka_unit_test(takes_bytes),                      cmocka_unit_test(saves_and_opens),
+        cmocka_unit_test(refuses_configs),                  cmocka_unit_test(refuses_calls),
+        cmocka_unit_test(knows_the_real_shapes),
     };
     return check_run("vae", tests);
 }
