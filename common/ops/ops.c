@@ -43,6 +43,8 @@ static const char *broken_arg(const Backend *be, const Arg *args)
                 return "every size must be at least 1";
         if (!a->t->data && !be->plan)
             return "a tensor has no memory";
+        if ((uintptr_t)a->t->data % (uintptr_t)dtype_size(a->t->dtype))
+            return "a tensor's memory is not aligned for its type";
     }
     return NULL;
 }

@@ -57,8 +57,8 @@ Backend *ops_double(void);
 /* Uniform numbers in [low, high), the same for the same stream. */
 void ops_draw(double *out, int64_t n, double low, double high, uint64_t stream);
 
-/* Gradients by central differences on ref in double.  The call takes every operand of the case; outputs `out` (a bit set of operand
- * numbers) are weighed with random r and summed to L.  grad[k] (n values, NULL: not wanted) receives dL/d(operand k). */
+/* Gradients by central differences (five points) on ref in double.  The call takes every operand of the case; outputs `out` (a bit
+ * set of operand numbers) are weighed with random r and summed to L.  grad[k] (NULL: not wanted) receives dL/d(operand k). */
 void ops_differences(const Case *c, double *const *value, unsigned out, double *const *r, double **grad);
 /* Runs the case's call on ref in double; value[k] is read for inputs, written for outputs. */
 void ops_run_double(const Case *c, double *const *value);

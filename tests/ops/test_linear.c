@@ -4,7 +4,8 @@
 #include "tests/ops/harness.h"
 
 static const int64_t shapes[][3] = { /* M, N, K */
-    {1, 1, 1}, {2, 3, 5}, {1, 65, 64}, {64, 1, 63}, {63, 64, 65}, {65, 67, 1}, {13, 97, 129}, {7, 1920, 1920}, /* the last: attention's projections */
+    {1, 1, 1}, {2, 3, 5}, {1, 65, 64}, {64, 1, 63}, {63, 64, 65}, {65, 67, 1}, {13, 97, 129},
+    {7, 1920, 1920}, /* the projections of attention */
 };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0], LAYER = N_SHAPES - 1 };
 static const DType types[] = {DT_F32, DT_F16, DT_BF16};

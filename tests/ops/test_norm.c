@@ -103,8 +103,8 @@ static void layernorm(void **state)
     for (int i = 0; i < N_LAYERS; i++)
         for (int k = 0; k < 4; k++) {
             Layer l = layers[i];
-            Case c = {.name = l.chunks ? "layernorm, modulated" : "layernorm", .call = call_layernorm, .bound = bound_layernorm, .param = &l,
-                      .huge = 1e12};
+            Case c = {.name = l.chunks ? "layernorm, modulated" : "layernorm", .call = call_layernorm, .bound = bound_layernorm,
+                      .param = &l, .huge = 1e12};
             CASE_ADD(&c, "y", OUT, DT_F32, 3, l.B, l.S, l.D);
             CASE_ADD(&c, "x", IN, DT_F32, 3, l.B, l.S, l.D);
             add_weights(&c, &l, k < 3, types[k % 3]);
@@ -350,8 +350,8 @@ static void groupnorm(void **state)
         for (int k = 0; k < 2; k++) {
             const Group *g = &shapes[i];
             int large = i >= 9;
-            Case c = {.name = g->z[0] ? "groupnorm, conditioned" : "groupnorm", .call = call_groupnorm, .bound = bound_groupnorm, .param = g,
-                      .huge = 1e12, .moods = large ? (k ? 1u << OUTLIER : 1) : 0};
+            Case c = {.name = g->z[0] ? "groupnorm, conditioned" : "groupnorm", .call = call_groupnorm, .bound = bound_groupnorm,
+                      .param = g, .huge = 1e12, .moods = large ? (k ? 1u << OUTLIER : 1) : 0};
             CASE_ADD(&c, "y", OUT, DT_F32, 4, g->x[0], g->x[1], g->x[2], g->x[3]);
             CASE_ADD(&c, "x", IN, DT_F32, 4, g->x[0], g->x[1], g->x[2], g->x[3]);
             CASE_ADD(&c, "w", WEIGHT, k ? DT_F16 : DT_F32, 1, g->x[3]);

@@ -180,7 +180,8 @@ static void adamw_by_hand(void **state)
     (void)state;
     double p = 2, g = 1, m = 0, v = 0;
     Err err = {0};
-    Tensor tp = tensor_of(&p, DT_F64, 1, 1), tg = tensor_of(&g, DT_F64, 1, 1), tm = tensor_of(&m, DT_F64, 1, 1), tv = tensor_of(&v, DT_F64, 1, 1);
+    Tensor tp = tensor_of(&p, DT_F64, 1, 1), tg = tensor_of(&g, DT_F64, 1, 1), tm = tensor_of(&m, DT_F64, 1, 1),
+           tv = tensor_of(&v, DT_F64, 1, 1);
     AdamParams a = {0.1, 0.5, 0.75, 0.5, 0.1, 1, 1};
     CHECK_OK(op_adamw(ops_double(), &tp, &tg, &tm, &tv, &a, &err), &err);
     double first = 2 * 0.99 - 0.1 * (0.5 / 0.5) / (sqrt(0.25 / 0.25) + 0.5);
