@@ -12,7 +12,8 @@
  * numerics revision.  What is stale can therefore not be found, and what is unchanged is never computed again.
  *
  * Caveats (LMDB's): not on network file systems; one process must not open the same directory twice; a view is valid until its
- * read transaction ends; keep read transactions short while a writer runs, or the file grows; never use across fork. */
+ * read transaction ends; keep read transactions short while a writer runs, or the file grows; never use across fork.  LMDB trusts
+ * its own pages: a file whose size is wrong or whose records are damaged is refused, but a cache made by an enemy must not be opened. */
 #ifndef WEFT_COMMON_STORE_CACHE_H
 #define WEFT_COMMON_STORE_CACHE_H
 #include <jansson.h>
@@ -26,10 +27,14 @@
 typedef enum CacheDb { CACHE_LATENTS, CACHE_TEXT, CACHE_TOKENS } CacheDb; /* databases of records */
 typedef enum RecordKind { RECORD_MOMENTS = 1, RECORD_SAMPLE = 2, RECORD_TEXT = 3, RECORD_TOKENS = 4 } RecordKind;
 
+/* The tensors each kind takes: moments F32/F16/BF16 [F,h,w,2C], sample [F,h,w,C], text [n,dim], tokens I32 [n]; ERR_FORMAT otherwise. */
+int record_check_tensor(RecordKind kind, const Tensor *t, Err *err);
+
 /* The 48 bytes in front of every tensor, little-endian:
  *   0 u32 magic "WEFT"   4 u16 version 1   6 u16 dtype   8 u8 kind   9 u8 rank   10 u16 zero
  *  12 u32 dims[5] (unused: 0)   32 u64 payload bytes   40 u64 xxh3-64 of the payload
- * LMDB puts a large value 16 bytes into a page: the tensor then lies on a 64-byte boundary. */
+ * LMDB puts a large value 16 bytes into a page: the tensor then lies on a 64-byte boundary.  (A small one lies anywhere: the get and
+ * next functions below hand out an aligned copy of it.) */
 #define RECORD_HEADER_SIZE 48
 typedef struct RecordView { RecordKind kind; Tensor tensor; uint64_t checksum; } RecordView; /* tensor borrowed from the map */
 void record_header_encode(uint8_t out[RECORD_HEADER_SIZE], RecordKind kind, const Tensor *t);
@@ -38,20 +43,22 @@ int record_decode(RecordView *out, const void *bytes, int64_t size, int verify, 
 
 typedef struct Cache Cache;
 typedef enum CacheMode { CACHE_READ, CACHE_WRITE } CacheMode;
-/* WRITE makes the directory, takes its lock (a second writer: ERR_LIMIT), creates the databases.  READ of a torn or foreign file:
- * ERR_FORMAT (the size is checked before LMDB maps it). */
+/* WRITE makes the directory, takes its lock (a second writer: ERR_LIMIT), creates the databases.  A torn or foreign file: ERR_FORMAT
+ * (its size is compared with what it claims before any page is read). READ of an absent one: ERR_NOTFOUND. */
 int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err);
 void cache_close(Cache **c);
 
-/* Writing.  Each put commits (synced) before it returns; the map grows by itself.  ERR_LIMIT/ERR_IO on a full disk: what was
- * committed stays readable and the next run goes on from there. */
+/* Writing.  Each put commits (synced) before it returns; the map grows by itself, for which this process must have no read
+ * transaction open on c (ERR_USAGE).  ERR_LIMIT/ERR_IO on a full disk: what was committed stays readable and the next run goes
+ * on from there.  Clips and meta are validated against their schemas, written and read. */
 int cache_put_record(Cache *c, CacheDb db, const Digest *key, RecordKind kind, const Tensor *t, Err *err);
 int cache_put_clip(Cache *c, const char *id, const json_t *facts, Err *err);
 int cache_put_meta(Cache *c, const char *key, const json_t *value, Err *err);
 int cache_delete_record(Cache *c, CacheDb db, const Digest *key, Err *err);
 int cache_delete_clip(Cache *c, const char *id, Err *err);
 
-/* Reading: a transaction per thread. */
+/* Reading: a transaction per thread.  When another process has made the cache larger than this one's map, cache_begin maps it
+ * anew, for which no other transaction may be open here (ERR_LIMIT). */
 typedef struct CacheTxn CacheTxn;
 int cache_begin(CacheTxn **out, Cache *c, Err *err);
 void cache_end(CacheTxn **t);
@@ -59,8 +66,9 @@ void cache_end(CacheTxn **t);
 int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err);
 int cache_get_clip(CacheTxn *t, const char *id, json_t **out, Err *err);   /* new reference */
 int cache_get_meta(CacheTxn *t, const char *key, json_t **out, Err *err);
-/* Iterate in key order: 1 with an item, 0 at the end, negative on error. *cursor starts NULL and is freed at the end (or with
- * cache_cursor_free when leaving early). */
+/* Iterate in key order: 1 with an item (valid until the next call), 0 at the end, negative on error (of the transaction, or
+ * ERR_FORMAT for a damaged item: `key` or `id` are set and the next call goes on behind it). *cursor starts NULL and is freed at the
+ * end (or with cache_cursor_free when leaving early). */
 typedef struct CacheCursor CacheCursor;
 int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key, RecordView *out, int verify, Err *err);
 int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err);
