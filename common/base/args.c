@@ -147,7 +147,8 @@ static int take_option(const Opt *opts, void *options, char *given, int argc, ch
 static int check_required(const Opt *opts, const char *given, Err *err)
 {
     for (const Opt *o = opts; o->name; o++) {
-        if (o->required && !given[o - opts]) return err_set(err, ERR_USAGE, "--%s %s is needed: %s", o->name, o->meta ? o->meta : "", o->help);
+        if (!o->required || given[o - opts]) continue;
+        return err_set(err, ERR_USAGE, "--%s %s is needed: %s", o->name, o->meta ? o->meta : "", o->help);
     }
     return 0;
 }
@@ -220,9 +221,10 @@ void args_help(const char *program, const Command *cmd, FILE *out)
 {
     fprintf(out, "usage: %s %s %s\n%s\n\noptions:\n", program, cmd->name, cmd->usage, cmd->summary);
     for (const Opt *o = cmd->opts; o->name; o++) {
-        char left[128];
-        int n = o->short_name ? snprintf(left, sizeof left, "  -%c, --%s", o->short_name, o->name) : snprintf(left, sizeof left, "      --%s", o->name);
-        if (takes_value(o)) snprintf(left + n, sizeof left - (size_t)n, " %s", o->type == OPT_ENUM ? o->choices : o->meta ? o->meta : "VALUE");
+        char dash[8] = "    ", left[128];
+        const char *meta = o->type == OPT_ENUM ? o->choices : o->meta ? o->meta : "VALUE";
+        if (o->short_name) snprintf(dash, sizeof dash, "-%c, ", o->short_name);
+        snprintf(left, sizeof left, "  %s--%s%s%s", dash, o->name, takes_value(o) ? " " : "", takes_value(o) ? meta : "");
         if (strlen(left) >= HELP_COLUMN) fprintf(out, "%s\n%*s", left, HELP_COLUMN, "");
         else fprintf(out, "%-*s", HELP_COLUMN, left);
         fputs(o->help, out);

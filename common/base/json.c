@@ -9,8 +9,10 @@
 
 static int err_json(Err *err, const json_error_t *e, const char *name)
 {
-    int code = json_error_code(e) == json_error_out_of_memory ? ERR_NOMEM : ERR_FORMAT;
-    return err_set(err, code, "%s:%d:%d: %s", name, e->line, e->column, e->text);
+    if (!e->text[0] || json_error_code(e) == json_error_out_of_memory) { /* jansson says nothing when its own allocation fails */
+        return err_set(err, ERR_NOMEM, "out of memory: reading '%s'", name);
+    }
+    return err_set(err, ERR_FORMAT, "%s:%d:%d: %s", name, e->line, e->column, e->text);
 }
 
 int json_parse(json_t **out, const char *text, int64_t size, const char *name, Err *err)

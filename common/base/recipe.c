@@ -64,13 +64,14 @@ static int merge_config(json_t *recipe, const char *path, Err *err)
 }
 
 /* The value of a --set: JSON where it is JSON, else the text itself. */
-static json_t *set_value(const char *text, Err *err)
+static int set_value(const char *text, json_t **out, Err *err)
 {
-    json_t *v = NULL;
-    if (json_parse(&v, text, (int64_t)strlen(text), "", NULL) < 0) v = json_string(text);
-    if (!v && !str_is_utf8(text, (int64_t)strlen(text))) err_set(err, ERR_USAGE, "--set: the value is not UTF-8");
-    else if (!v) no_memory(err);
-    return v;
+    Err no_json = {0};
+    int rc = json_parse(out, text, (int64_t)strlen(text), "--set", &no_json);
+    if (rc == 0 || rc == ERR_NOMEM) return rc < 0 ? no_memory(err) : 0;
+    if (!str_is_utf8(text, (int64_t)strlen(text))) return err_set(err, ERR_USAGE, "--set: the value is not UTF-8");
+    *out = json_string(text);
+    return *out ? 0 : no_memory(err);
 }
 
 /* "section.key=value".  A name that the schema does not know is put in as it is, for the validation to refuse it. */
@@ -80,9 +81,8 @@ static int apply_set(json_t *recipe, const char *assignment, Err *err)
     if (!equals || equals == assignment) return err_set(err, ERR_USAGE, "--set: expected SECTION.KEY=VALUE, found '%s'", assignment);
     char *path = mem_strndup(assignment, equals - assignment, err);
     if (!path) return ERR_NOMEM;
-    int rc = 0;
-    json_t *at = recipe, *value = set_value(equals + 1, err);
-    if (!value) rc = err && err->code ? err->code : ERR_NOMEM;
+    json_t *at = recipe, *value;
+    int rc = set_value(equals + 1, &value, err);
     char *key = path;
     for (char *dot; rc == 0 && (dot = strchr(key, '.')) != NULL; key = dot + 1) {
         *dot = 0;
@@ -124,7 +124,8 @@ static int reals_as_reals(const json_t *schema, json_t *recipe, Err *err)
 static int check_frames(const json_t *recipe, Err *err)
 {
     const json_t *clip = json_object_get(recipe, "clip");
-    int64_t num = json_integer_value(json_object_get(clip, "num_frames")), model = json_integer_value(json_object_get(clip, "model_frames")), latents;
+    int64_t num = json_integer_value(json_object_get(clip, "num_frames")), latents;
+    int64_t model = json_integer_value(json_object_get(clip, "model_frames"));
     int rc = model_frames_check(model, &latents, err);
     if (rc < 0) return err_wrap(err, rc, "'clip.model_frames'");
     if (num == model || num == model - 1) return 0;
@@ -262,8 +263,7 @@ int model_frames_check(int64_t model_frames, int64_t *latent_frames, Err *err)
         *latent_frames = model_frames / 8 * 2 + model_frames % 8;
         return 0;
     }
-    if (model_frames < 1) return err_set(err, ERR_USAGE, "%lld frames: the model works on 8N+1 or 8N frames, at least 1", (long long)model_frames);
-    int64_t below = model_frames / 8 * 8 + 1;
-    return err_set(err, ERR_USAGE, "%lld frames: the model works on 8N+1 or 8N frames; the nearest are %lld and %lld", (long long)model_frames,
-                   (long long)below, (long long)below + 7);
+    long long n = model_frames, below = model_frames / 8 * 8 + 1;
+    if (n < 1) return err_set(err, ERR_USAGE, "%lld frames: the model works on 8N+1 or 8N frames, at least 1", n);
+    return err_set(err, ERR_USAGE, "%lld frames: the model works on 8N+1 or 8N frames; the nearest are %lld and %lld", n, below, below + 7);
 }

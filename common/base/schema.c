@@ -80,8 +80,8 @@ static int check_members(Schema *s, const json_t *map, int depth, Err *err)
 static int check_self(Schema *s, const json_t *node, int depth, Err *err)
 {
     static const char *const plain[] = {
-        "type", "required", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minItems", "maxItems",
-        "minLength", "maxLength", "title", "description", "default", "examples", "$schema", "$id", NULL,
+        "type", "required", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minItems",
+        "maxItems", "minLength", "maxLength", "title", "description", "default", "examples", "$schema", "$id", NULL,
     };
     const char *key;
     json_t *v;
@@ -103,7 +103,8 @@ static int check_self(Schema *s, const json_t *node, int depth, Err *err)
             rc = add_pattern(s, v, err);
         } else if (strcmp(key, "$ref") == 0) {
             const json_t *target = resolve(s, node);
-            if (!target || json_object_get(target, "$ref")) rc = err_set(err, ERR_FORMAT, "schema: $ref '%s' leads nowhere", json_string_value(v));
+            if (target && !json_object_get(target, "$ref")) continue;
+            rc = err_set(err, ERR_FORMAT, "schema: $ref '%s' leads nowhere", json_is_string(v) ? json_string_value(v) : "?");
         } else {
             rc = err_set(err, ERR_FORMAT, "schema: keyword '%s' is not supported", key);
         }
@@ -175,24 +176,31 @@ static int write_place(Str *s, const Place *p, Err *err)
     return p->key ? str_printf(s, err, "%s%s", s->len ? "." : "", p->key) : str_printf(s, err, "[%zu]", p->index);
 }
 
-static void short_text(const json_t *v, char *out, size_t size)
+/* A value as messages show it. */
+static int short_text(const json_t *v, char *out, size_t size, Err *err)
 {
-    char *text = json_is_object(v) ? NULL : json_is_array(v) ? NULL : json_text(v, 0, NULL);
-    snprintf(out, size, "%s", json_is_object(v) ? "an object" : json_is_array(v) ? "an array" : text ? text : "?");
+    if (json_is_object(v) || json_is_array(v)) {
+        snprintf(out, size, "%s", json_is_object(v) ? "an object" : "an array");
+        return 0;
+    }
+    char *text = json_text(v, 0, err);
+    if (!text) return ERR_NOMEM;
+    snprintf(out, size, "%s", text);
     mem_free(text);
+    return 0;
 }
 
-/* "place: expected ..., found ..." */
+/* "'place': expected ..., found ..." */
 static int wrong(const Check *c, const Place *place, const json_t *found, const char *expected)
 {
     char found_text[80];
     Str where = {0};
-    short_text(found, found_text, sizeof found_text);
-    if (write_place(&where, place, NULL) < 0) str_fini(&where);
-    if (where.len) err_set(c->err, ERR_FORMAT, "'%s': expected %s, found %s", where.data, expected, found_text);
-    else err_set(c->err, ERR_FORMAT, "expected %s, found %s", expected, found_text);
+    int rc = short_text(found, found_text, sizeof found_text, c->err);
+    if (rc == 0) rc = write_place(&where, place, c->err);
+    if (rc == 0 && where.len) rc = err_set(c->err, ERR_FORMAT, "'%s': expected %s, found %s", where.data, expected, found_text);
+    else if (rc == 0) rc = err_set(c->err, ERR_FORMAT, "expected %s, found %s", expected, found_text);
     str_fini(&where);
-    return ERR_FORMAT;
+    return rc;
 }
 
 static int wrong_number(const Check *c, const Place *place, const json_t *found, const char *relation, double bound)
@@ -230,14 +238,13 @@ static int type_fits(const json_t *type, const json_t *v)
 static int wrong_choice(const Check *c, const Place *place, const json_t *v, const json_t *choices)
 {
     Str s = {0};
-    int rc = 0;
-    if (json_is_string(choices)) rc = str_append(&s, json_string_value(choices), c->err);
+    int rc = str_append(&s, json_is_string(choices) ? json_string_value(choices) : "", c->err);
     for (size_t i = 0; i < json_array_size(choices) && rc == 0; i++) {
         char text[80];
-        short_text(json_array_get(choices, i), text, sizeof text);
-        rc = str_printf(&s, c->err, "%s%s", i ? " or " : "", text);
+        rc = short_text(json_array_get(choices, i), text, sizeof text, c->err);
+        if (rc == 0) rc = str_printf(&s, c->err, "%s%s", i ? " or " : "", text);
     }
-    if (rc == 0) rc = wrong(c, place, v, s.data ? s.data : "something else");
+    if (rc == 0) rc = wrong(c, place, v, s.data);
     str_fini(&s);
     return rc;
 }
@@ -310,29 +317,28 @@ static int check_array(const Check *c, const json_t *node, const json_t *v, cons
 static int unknown_key(const Check *c, const json_t *properties, const char *key, const Place *place)
 {
     Str where = {0};
-    const char *near = NULL, *name;
+    const char *name;
     json_t *member;
     const char **names = mem_calloc((int64_t)json_object_size(properties) + 1, sizeof *names, c->err);
     if (!names) return ERR_NOMEM;
     int64_t n = 0;
     json_object_foreach((json_t *)properties, name, member) names[n++] = name;
-    near = str_nearest(key, names);
-    if (write_place(&where, &(Place){place, key, 0}, NULL) < 0) str_fini(&where);
-    const char *shown = where.data ? where.data : key;
-    if (near) err_set(c->err, ERR_FORMAT, "unknown key '%s'; did you mean '%s'?", shown, near);
-    else err_set(c->err, ERR_FORMAT, "unknown key '%s'", shown);
+    const char *near = str_nearest(key, names);
+    int rc = write_place(&where, &(Place){place, key, 0}, c->err);
+    if (rc == 0 && near) rc = err_set(c->err, ERR_FORMAT, "unknown key '%s'; did you mean '%s'?", where.data, near);
+    else if (rc == 0) rc = err_set(c->err, ERR_FORMAT, "unknown key '%s'", where.data);
     str_fini(&where);
     mem_free(names);
-    return ERR_FORMAT;
+    return rc;
 }
 
 static int missing_key(const Check *c, const char *key, const Place *place)
 {
     Str where = {0};
-    if (write_place(&where, &(Place){place, key, 0}, NULL) < 0) str_fini(&where);
-    err_set(c->err, ERR_FORMAT, "key '%s' is missing", where.data ? where.data : key);
+    int rc = write_place(&where, &(Place){place, key, 0}, c->err);
+    if (rc == 0) rc = err_set(c->err, ERR_FORMAT, "key '%s' is missing", where.data);
     str_fini(&where);
-    return ERR_FORMAT;
+    return rc;
 }
 
 static int check_object(const Check *c, const json_t *node, const json_t *v, const Place *place)
@@ -386,8 +392,8 @@ static int check_choices(const Check *c, const json_t *node, const json_t *v, co
     const json_t *choices = json_object_get(node, "enum"), *only = json_object_get(node, "const");
     if (only && !json_equal(only, v)) {
         char expected[80];
-        short_text(only, expected, sizeof expected);
-        return wrong(c, place, v, expected);
+        int rc = short_text(only, expected, sizeof expected, c->err);
+        return rc < 0 ? rc : wrong(c, place, v, expected);
     }
     for (size_t i = 0; i < json_array_size(choices); i++) {
         if (json_equal(json_array_get(choices, i), v)) return 0;

@@ -70,7 +70,9 @@ static int plain_value(const Reader *r, const yaml_node_t *node, const char *s, 
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
     static const char *const trues[] = {"true", "True", "TRUE", NULL};
     static const char *const falses[] = {"false", "False", "FALSE", NULL};
-    static const char *const not_finite[] = {".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF", ".nan", ".NaN", ".NAN", NULL};
+    static const char *const not_finite[] = {
+        ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF", ".nan", ".NaN", ".NAN", NULL,
+    };
     int base = integer_base(s);
     if (is_one_of(s, not_finite)) return bad(r, node, "a number must be finite");
     if (is_one_of(s, nulls)) {
