@@ -51,7 +51,8 @@ static void parses(void **state)
     (void)state;
     Options o;
     StrList p;
-    CHECK_OK(parse(&o, &p, ARGV("a", "--out=x=y", "-n", "7", "--tag", "t1", "-", "--tag=t2", "-f", "--ratio", "0.25", "--", "--mode", "-n")), &err);
+    char **argv = ARGV("a", "--out=x=y", "-n", "7", "--tag", "t1", "-", "--tag=t2", "-f", "--ratio", "0.25", "--", "--mode", "-n");
+    CHECK_OK(parse(&o, &p, argv), &err);
     assert_string_equal(o.out, "x=y");
     assert_string_equal(o.mode, "slow");
     assert_int_equal(o.count, 7);
@@ -198,7 +199,9 @@ static void check_shard(const char *text, int64_t want_k, int64_t want_n)
 static void shards(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "1", "1/", "/2", "2/2", "-1/2", "0/0", "1/2/3", "1/2x", " 0/1", "0/ 1", "0/-1", "99999999999999999999/2"};
+    static const char *const bad[] = {
+        "", "1", "1/", "/2", "2/2", "-1/2", "0/0", "1/2/3", "1/2x", " 0/1", "0/ 1", "0/-1", "99999999999999999999/2",
+    };
     static const char *const variables[] = {"SLURM_PROCID", "SLURM_NTASKS", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"};
     int64_t k, n;
     for (int i = 0; i < 4; i++) unsetenv(variables[i]);

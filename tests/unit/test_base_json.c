@@ -54,9 +54,12 @@ static void check_text(const json_t *v, int indent, const char *want)
 static void writes_text(void **state)
 {
     (void)state;
-    json_t *v = parse("{\"b\": [1, 2.0, 0.1], \"a\": {\"y\": null, \"x\": true}, \"s\": \"q\\\"\\\\\\n\\u0001\\u00e9\", \"e\": {}, \"n\": [[], {\"k\": -5}]}");
-    check_text(v, 0, "{\"b\":[1,2.0,0.1],\"a\":{\"y\":null,\"x\":true},\"s\":\"q\\\"\\\\\\n\\u0001\xc3\xa9\",\"e\":{},\"n\":[[],{\"k\":-5}]}");
-    check_text(v, 2, "{\n  \"b\": [1, 2.0, 0.1],\n  \"a\": {\n    \"y\": null,\n    \"x\": true\n  },\n  \"s\": \"q\\\"\\\\\\n\\u0001\xc3\xa9\",\n"
+    json_t *v = parse("{\"b\": [1, 2.0, 0.1], \"a\": {\"y\": null, \"x\": true}, "
+                      "\"s\": \"q\\\"\\\\\\n\\u0001\\u00e9\", \"e\": {}, \"n\": [[], {\"k\": -5}]}");
+    check_text(v, 0, "{\"b\":[1,2.0,0.1],\"a\":{\"y\":null,\"x\":true},"
+                     "\"s\":\"q\\\"\\\\\\n\\u0001\xc3\xa9\",\"e\":{},\"n\":[[],{\"k\":-5}]}");
+    check_text(v, 2, "{\n  \"b\": [1, 2.0, 0.1],\n"
+                     "  \"a\": {\n    \"y\": null,\n    \"x\": true\n  },\n  \"s\": \"q\\\"\\\\\\n\\u0001\xc3\xa9\",\n"
                      "  \"e\": {},\n  \"n\": [\n    [],\n    {\n      \"k\": -5\n    }\n  ]\n}");
     check_text(v, -1, "{\"a\":{\"x\":true,\"y\":null},\"b\":[1,2.0,0.10000000000000001],\"e\":{},\"n\":[[],{\"k\":-5}],"
                       "\"s\":\"q\\\"\\\\\\n\\u0001\xc3\xa9\"}");
@@ -174,7 +177,8 @@ static void yaml_scalars(void **state)
     check_yaml("[yes, no, on, off, y, tRUE, nUll]", "[\"yes\", \"no\", \"on\", \"off\", \"y\", \"tRUE\", \"nUll\"]");
     check_yaml("[0, -1, +12, 010, 0o17, 0xFf, -9223372036854775808]", "[0, -1, 12, 10, 15, 255, -9223372036854775808]");
     check_yaml("[1., .5, -0.25, 1e3, 1E-5, +1.5e+2]", "[1.0, 0.5, -0.25, 1000.0, 1e-5, 150.0]");
-    check_yaml("[1_000, 0x, 1e, ., -, +, 1.2.3, 12:30, 0b11, 1e5x]", "[\"1_000\", \"0x\", \"1e\", \".\", \"-\", \"+\", \"1.2.3\", \"12:30\", \"0b11\", \"1e5x\"]");
+    check_yaml("[1_000, 0x, 1e, ., -, +, 1.2.3, 12:30, 0b11, 1e5x]",
+               "[\"1_000\", \"0x\", \"1e\", \".\", \"-\", \"+\", \"1.2.3\", \"12:30\", \"0b11\", \"1e5x\"]");
     check_yaml("['12', \"true\", '~', \"a\\tb\"]", "[\"12\", \"true\", \"~\", \"a\\tb\"]");
     check_yaml("text: |\n  one\n  two\n", "{\"text\": \"one\\ntwo\\n\"}");
     check_yaml("caf\xc3\xa9: \xe2\x82\xac", "{\"caf\xc3\xa9\": \"\xe2\x82\xac\"}");
@@ -183,7 +187,8 @@ static void yaml_scalars(void **state)
 static void yaml_structures(void **state)
 {
     (void)state;
-    check_yaml("a:\n  - 1\n  - {b: [x, y]}\nc: &c {d: 1}\ne: *c\n", "{\"a\": [1, {\"b\": [\"x\", \"y\"]}], \"c\": {\"d\": 1}, \"e\": {\"d\": 1}}");
+    check_yaml("a:\n  - 1\n  - {b: [x, y]}\nc: &c {d: 1}\ne: *c\n",
+               "{\"a\": [1, {\"b\": [\"x\", \"y\"]}], \"c\": {\"d\": 1}, \"e\": {\"d\": 1}}");
     check_yaml("", "null");
     check_yaml("# only a comment\n", "null");
     check_yaml("---\na: 1\n...\n", "{\"a\": 1}");
@@ -239,8 +244,10 @@ static void yaml_bombs_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refuses_bad_json), cmocka_unit_test(writes_text), cmocka_unit_test(reals_survive), cmocka_unit_test(files_and_lines),
-        cmocka_unit_test(typed_members), cmocka_unit_test(yaml_scalars), cmocka_unit_test(yaml_structures), cmocka_unit_test(refuses_bad_yaml),
+        cmocka_unit_test(refuses_bad_json), cmocka_unit_test(writes_text), cmocka_unit_test(reals_survive),
+        cmocka_unit_test(files_and_lines),
+        cmocka_unit_test(typed_members), cmocka_unit_test(yaml_scalars), cmocka_unit_test(yaml_structures),
+        cmocka_unit_test(refuses_bad_yaml),
         cmocka_unit_test(yaml_bombs_are_bounded),
     };
     return check_run("base_json", tests);

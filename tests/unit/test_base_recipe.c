@@ -80,7 +80,8 @@ static void precedence(void **state)
     assert_int_equal(recipe_int(r, "clip.width"), 96); /* untouched neighbours stay */
     recipe_close(&r);
     CHECK_OK(open_with(&r, "demo", "a.json", "{\"training\": {\"learning_rate\": 0.5, \"warmup_steps\": 7}}",
-                       SETS("training.learning_rate=1e-4", "model.base_model=/models/CogVideoX-2b", "sampling.negative_prompt=blurry = bad")), &err);
+                       SETS("training.learning_rate=1e-4", "model.base_model=/models/CogVideoX-2b",
+                            "sampling.negative_prompt=blurry = bad")), &err);
     assert_true(recipe_num(r, "training.learning_rate") == 1e-4);
     assert_int_equal(recipe_int(r, "training.warmup_steps"), 7);
     assert_string_equal(recipe_str(r, "model.base_model"), "/models/CogVideoX-2b");
@@ -96,9 +97,12 @@ static void yaml_config_equals_json_config(void **state)
 {
     (void)state;
     Recipe *a, *b;
-    CHECK_OK(open_with(&a, NULL, "a.yaml", "# lower\ntraining:\n  learning_rate: 1e-5\n  max_steps: ~\nclip: {fit: pad, allow_empty_caption: true}\n", NULL), &err);
+    CHECK_OK(open_with(&a, NULL, "a.yaml",
+                       "# lower\ntraining:\n  learning_rate: 1e-5\n  max_steps: ~\nclip: {fit: pad, allow_empty_caption: true}\n", NULL),
+                           &err);
     CHECK_OK(open_with(&b, NULL, "b.json",
-                       "{\"training\": {\"learning_rate\": 1e-5, \"max_steps\": null}, \"clip\": {\"fit\": \"pad\", \"allow_empty_caption\": true}}", NULL), &err);
+                       "{\"training\": {\"learning_rate\": 1e-5, \"max_steps\": null}, "
+                       "\"clip\": {\"fit\": \"pad\", \"allow_empty_caption\": true}}", NULL), &err);
     assert_true(json_equal(recipe_json(a), recipe_json(b)));
     recipe_close(&a);
     recipe_close(&b);
@@ -114,8 +118,10 @@ static void refuses(void **state)
     Recipe *r;
     CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": {\"learning_rat\": 1}}", NULL), ERR_USAGE,
                 "unknown key 'training.learning_rat'; did you mean 'learning_rate'?", &err);
-    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"trainin\": {}}", NULL), ERR_USAGE, "unknown key 'trainin'; did you mean 'training'?", &err);
-    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": {\"zzzzzzzzzz\": 1}}", NULL), ERR_USAGE, "unknown key 'training.zzzzzzzzzz'", &err);
+    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"trainin\": {}}", NULL), ERR_USAGE, "unknown key 'trainin'; did you mean 'training'?",
+                &err);
+    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": {\"zzzzzzzzzz\": 1}}", NULL), ERR_USAGE,
+                "unknown key 'training.zzzzzzzzzz'", &err);
     CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": 3}", NULL), ERR_USAGE, "'training': expected object, found 3", &err);
     CHECK_FAILS(open_with(&r, NULL, "x.json", "[]", NULL), ERR_USAGE, "object of sections", &err);
     CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"seed\": 1, \"seed\": 2}", NULL), ERR_USAGE, "duplicate", &err);

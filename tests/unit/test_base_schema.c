@@ -82,7 +82,8 @@ static void objects_and_arrays(void **state)
     (void)state;
     const char *schema = "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"name\"], \"properties\": {"
                          "\"name\": {\"type\": \"string\"}, \"sizes\": {\"type\": \"array\", \"items\": {\"type\": \"object\", "
-                         "\"properties\": {\"width\": {\"type\": \"integer\"}}, \"additionalProperties\": {\"type\": \"boolean\"}}, \"minItems\": 1, \"maxItems\": 3}}}";
+                         "\"properties\": {\"width\": {\"type\": \"integer\"}}, "
+                         "\"additionalProperties\": {\"type\": \"boolean\"}}, \"minItems\": 1, \"maxItems\": 3}}}";
     check(schema, "{\"name\": \"x\", \"sizes\": [{\"width\": 3, \"flag\": true}]}", NULL);
     check(schema, "{}", "file: key 'name' is missing");
     check(schema, "{\"nme\": \"x\"}", "unknown key 'nme'; did you mean 'name'?");
@@ -106,7 +107,8 @@ static void branches_and_references(void **state)
     check(one, "9", NULL);
     check(one, "6", "exactly one");
     /* A list that holds lists. */
-    const char *tree = "{\"$ref\": \"#/$defs/t\", \"$defs\": {\"t\": {\"type\": [\"array\", \"integer\"], \"items\": {\"$ref\": \"#/$defs/t\"}}}}";
+    const char *tree = "{\"$ref\": \"#/$defs/t\", "
+                       "\"$defs\": {\"t\": {\"type\": [\"array\", \"integer\"], \"items\": {\"$ref\": \"#/$defs/t\"}}}}";
     check(tree, "[[1, [2]], []]", NULL);
     check(tree, "[[1, [null]]]", "'[0][1][0]': expected \"array\" or \"integer\", found null");
 }
