@@ -54,8 +54,9 @@ static int parse_tower(ClipTower *t, const ClipTower *dflt, const json_t *json, 
         return rc;
     if (t->hidden < 1 || t->hidden > 1 << 16 || t->intermediate < 1 || t->intermediate > 1 << 20 || t->layers < 1 || t->layers > 1000 ||
         t->heads < 1 || t->hidden % t->heads || !(t->eps > 0 && t->eps < 1))
-        return err_set(err, ERR_FORMAT, "%s: hidden_size %lld, intermediate_size %lld, num_hidden_layers %lld, num_attention_heads %lld, layer_norm_eps %g make no tower",
-                       where, (long long)t->hidden, (long long)t->intermediate, (long long)t->layers, (long long)t->heads, t->eps);
+        return err_set(err, ERR_FORMAT, "%s: hidden_size %lld, intermediate_size %lld, num_hidden_layers %lld, num_attention_heads %lld, "
+                       "layer_norm_eps %g make no tower", where, (long long)t->hidden, (long long)t->intermediate, (long long)t->layers,
+                       (long long)t->heads, t->eps);
     return 0;
 }
 
@@ -351,7 +352,8 @@ int clip_text(Clip *c, Arena *work, float *embed, float *hidden, float *pooled, 
     if (n < 1 || n > c->c.positions)
         return err_set(err, ERR_USAGE, "CLIP: %lld tokens, expected 1..%lld", (long long)n, (long long)c->c.positions);
     int rc = take(&p, &p.x, n, D);
-    if (rc || (rc = arena_tensor(work, &on_be, DT_I32, 1, err, n)) || (rc = c->be->upload(c->be, on_be.data, ids, tensor_bytes(&on_be), err)))
+    if (rc || (rc = arena_tensor(work, &on_be, DT_I32, 1, err, n)) ||
+        (rc = c->be->upload(c->be, on_be.data, ids, tensor_bytes(&on_be), err)))
         goto fail;
     if ((rc = op_embed(c->be, &p.x, &c->tokens->value, &on_be, err)) || (rc = add_positions(&p, c->text_positions)))
         goto fail;

@@ -40,7 +40,8 @@ int t5_config_parse(T5Config *out, const json_t *json, const char *where, Err *e
 {
     T5Config c;
     int rc = check_activation(json, where, err);
-    if (rc || (rc = json_get_int(json, "vocab_size", where, &c.vocab, err)) || (rc = json_get_int(json, "d_model", where, &c.d_model, err)) ||
+    if (rc || (rc = json_get_int(json, "vocab_size", where, &c.vocab, err)) ||
+        (rc = json_get_int(json, "d_model", where, &c.d_model, err)) ||
         (rc = json_get_int(json, "d_kv", where, &c.d_kv, err)) || (rc = json_get_int(json, "d_ff", where, &c.d_ff, err)) ||
         (rc = json_get_int(json, "num_layers", where, &c.layers, err)) || (rc = json_get_int(json, "num_heads", where, &c.heads, err)) ||
         (rc = json_get_int_or(json, "relative_attention_num_buckets", where, 32, &c.buckets, err)) ||
@@ -56,7 +57,8 @@ int t5_config_parse(T5Config *out, const json_t *json, const char *where, Err *e
             return err_set(err, ERR_FORMAT, "%s: %s is %lld, expected %lld..%lld", where, range[i].key, (long long)range[i].value,
                            (long long)range[i].least, (long long)range[i].most);
     if (c.buckets % 4 || c.max_distance <= c.buckets / 4)
-        return err_set(err, ERR_UNSUPPORTED, "%s: %lld buckets up to distance %lld", where, (long long)c.buckets, (long long)c.max_distance);
+        return err_set(err, ERR_UNSUPPORTED, "%s: %lld buckets up to distance %lld", where, (long long)c.buckets,
+                       (long long)c.max_distance);
     if (!(c.eps > 0 && c.eps < 1))
         return err_set(err, ERR_FORMAT, "%s: layer_norm_epsilon is %g, expected a small positive number", where, c.eps);
     *out = c;
@@ -115,7 +117,8 @@ static int walk(T5 *t, int bind, Err *err)
     for (int64_t i = 0; i < c->layers; i++) {
         T5Block *b = &t->block[i];
         if ((rc = param(&w, &b->norm1, i, "0.layer_norm", D, 0, err)) || (rc = param(&w, &b->q, i, "0.SelfAttention.q", inner, D, err)) ||
-            (rc = param(&w, &b->k, i, "0.SelfAttention.k", inner, D, err)) || (rc = param(&w, &b->v, i, "0.SelfAttention.v", inner, D, err)) ||
+            (rc = param(&w, &b->k, i, "0.SelfAttention.k", inner, D, err)) ||
+            (rc = param(&w, &b->v, i, "0.SelfAttention.v", inner, D, err)) ||
             (rc = param(&w, &b->o, i, "0.SelfAttention.o", D, inner, err)) || (rc = param(&w, &b->norm2, i, "1.layer_norm", D, 0, err)) ||
             (rc = param(&w, &b->wi_0, i, "1.DenseReluDense.wi_0", c->d_ff, D, err)) ||
             (rc = param(&w, &b->wi_1, i, "1.DenseReluDense.wi_1", c->d_ff, D, err)) ||
@@ -342,7 +345,8 @@ int t5_encode(T5 *t, Arena *work, float *hidden, const int32_t *ids, const uint8
     int rc;
     if (n < 1 || n > 1 << 14)
         return err_set(err, ERR_USAGE, "T5: %lld tokens, expected 1..%d", (long long)n, 1 << 14);
-    if ((rc = arena_tensor(work, &p.x, wide, 3, err, 1, n, t->c.d_model)) || (rc = arena_tensor(work, &p.bias, wide, 3, err, t->c.heads, n, n)))
+    if ((rc = arena_tensor(work, &p.x, wide, 3, err, 1, n, t->c.d_model)) ||
+        (rc = arena_tensor(work, &p.bias, wide, 3, err, t->c.heads, n, n)))
         goto fail;
     if ((rc = upload_bias(t, &p.bias, mask, n, err)) || (rc = embed(&p, ids)))
         goto fail;

@@ -52,7 +52,8 @@ static int check_types(const json_t *json, const char *key, const char *want, in
     for (int64_t i = 0; i < n; i++) {
         const char *name = json_string_value(json_array_get(list, (size_t)i));
         if (!name || strcmp(name, want))
-            return err_set(err, ERR_UNSUPPORTED, "%s: %s[%lld] is '%s', expected %s", where, key, (long long)i, name ? name : "(no string)", want);
+            return err_set(err, ERR_UNSUPPORTED, "%s: %s[%lld] is '%s', expected %s", where, key, (long long)i,
+                           name ? name : "(no string)", want);
     }
     return 0;
 }
@@ -86,14 +87,15 @@ static int check_values(const VaeConfig *c, double ratio, const char *where, Err
                            (long long)range[i].most);
     for (int64_t i = 0; i < c->n_blocks; i++)
         if (c->block_channels[i] % c->groups)
-            return err_set(err, ERR_FORMAT, "%s: block_out_channels[%lld] = %lld is no multiple of norm_num_groups = %lld", where, (long long)i,
-                           (long long)c->block_channels[i], (long long)c->groups);
+            return err_set(err, ERR_FORMAT, "%s: block_out_channels[%lld] = %lld is no multiple of norm_num_groups = %lld", where,
+                           (long long)i, (long long)c->block_channels[i], (long long)c->groups);
     if ((double)c->temporal_ratio != ratio || c->temporal_ratio < 1 || (c->temporal_ratio & (c->temporal_ratio - 1)) ||
         c->temporal_ratio > 1 << (c->n_blocks - 1))
         return err_set(err, ERR_UNSUPPORTED, "%s: temporal_compression_ratio is %g, expected a power of two up to %d", where, ratio,
                        1 << (c->n_blocks - 1));
     if (!(c->norm_eps > 0 && c->norm_eps < 1) || !(c->scaling_factor > 0 && c->scaling_factor < 1e6))
-        return err_set(err, ERR_FORMAT, "%s: norm_eps %g and scaling_factor %g must be positive numbers", where, c->norm_eps, c->scaling_factor);
+        return err_set(err, ERR_FORMAT, "%s: norm_eps %g and scaling_factor %g must be positive numbers", where, c->norm_eps,
+                       c->scaling_factor);
     return 0;
 }
 

@@ -325,7 +325,8 @@ void pixels_to_rgb(uint8_t *rgb, const float *pixels, int64_t n)
 
 /* ---- planning ----------------------------------------------------------------------------------------------------- */
 
-static int plan(const VaeConfig *c, DType act, const VaeTiling *tiling, int decode, int64_t T, int64_t H, int64_t W, int64_t *bytes, Err *err)
+static int plan(const VaeConfig *c, DType act, const VaeTiling *tiling, int decode, int64_t T, int64_t H, int64_t W, int64_t *bytes,
+                Err *err)
 {
     Backend *be = NULL;
     Vae *v = NULL;

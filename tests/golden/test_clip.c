@@ -281,7 +281,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embeds_as_transformers), cmocka_unit_test(padding_is_not_seen),
         cmocka_unit_test(takes_the_activation_from_the_config), cmocka_unit_test(resizes_as_pillow),
-        cmocka_unit_test(preprocesses_as_clip), cmocka_unit_test(preprocesses_portraits), cmocka_unit_test(saves_and_opens), cmocka_unit_test(refuses_configs),
+        cmocka_unit_test(preprocesses_as_clip), cmocka_unit_test(preprocesses_portraits), cmocka_unit_test(saves_and_opens),
+        cmocka_unit_test(refuses_configs),
         cmocka_unit_test(knows_the_real_shapes), cmocka_unit_test(agrees_with_the_whole_file),
     };
     return check_run("clip", tests);

@@ -18,13 +18,19 @@ static const VaeConfig tiny = {
 static const VaeTiling tiles = {.enabled = 1, .pixel_height = 16, .pixel_width = 16, .latent_height = 2, .latent_width = 2,
                                 .overlap_height = 0.5, .overlap_width = 0.5};
 
-typedef struct Rig { Backend *be; Vae *vae; Err err; } Rig;
+typedef struct Rig { Backend *be; Vae *vae; VaeConfig c; Err err; } Rig;
+
+static void rig_open_as(Rig *r, const char *backend, const VaeConfig *c, int64_t threads)
+{
+    err_clear(&r->err);
+    r->c = *c;
+    CHECK_OK(backend_open(&r->be, backend, threads, NULL, &r->err), &r->err);
+    CHECK_OK(vae_new_filled(&r->vae, r->be, c, &r->err), &r->err);
+}
 
 static void rig_open(Rig *r, const char *backend)
 {
-    err_clear(&r->err);
-    CHECK_OK(backend_open(&r->be, backend, 0, NULL, &r->err), &r->err);
-    CHECK_OK(vae_new_filled(&r->vae, r->be, &tiny, &r->err), &r->err);
+    rig_open_as(r, backend, &tiny, 0);
 }
 
 static void rig_close(Rig *r)
@@ -54,10 +60,10 @@ static float *input(uint32_t S, int64_t C, int64_t T, int64_t H, int64_t W)
 static float *encode(Rig *r, const VaeTiling *tiling, const float *pixels, int64_t T, int64_t H, int64_t W, int chunked)
 {
     Arena *work = NULL;
-    int64_t L = chunked ? vae_latent_frames(&tiny, T) : (T + 3) / 4, bytes = 1 << 26;
-    float *out = floats(L * (H / 8) * (W / 8) * 8);
+    int64_t L = chunked ? vae_latent_frames(&r->c, T) : (T + 3) / 4, bytes = 1 << 26, scale = 1 << (r->c.n_blocks - 1);
+    float *out = floats(L * (H / scale) * (W / scale) * 2 * r->c.latent_channels);
     if (chunked)
-        CHECK_OK(vae_plan_encode(&tiny, DT_F32, tiling, T, H, W, &bytes, &r->err), &r->err);
+        CHECK_OK(vae_plan_encode(&r->c, DT_F32, tiling, T, H, W, &bytes, &r->err), &r->err);
     CHECK_OK(arena_new(&work, r->be, bytes, "vae", &r->err), &r->err);
     vae_set_chunked(r->vae, chunked);
     CHECK_OK(vae_encode(r->vae, work, tiling, out, pixels, T, H, W, &r->err), &r->err);
@@ -72,9 +78,9 @@ static float *encode(Rig *r, const VaeTiling *tiling, const float *pixels, int64
 static float *decode(Rig *r, const VaeTiling *tiling, const float *z, int64_t L, int64_t h, int64_t w)
 {
     Arena *work = NULL;
-    int64_t bytes = 0;
-    float *out = floats(vae_pixel_frames(&tiny, L) * 8 * h * 8 * w * 3);
-    CHECK_OK(vae_plan_decode(&tiny, DT_F32, tiling, L, h, w, &bytes, &r->err), &r->err);
+    int64_t bytes = 0, scale = 1 << (r->c.n_blocks - 1);
+    float *out = floats(vae_pixel_frames(&r->c, L) * scale * h * scale * w * 3);
+    CHECK_OK(vae_plan_decode(&r->c, DT_F32, tiling, L, h, w, &bytes, &r->err), &r->err);
     CHECK_OK(arena_new(&work, r->be, bytes, "vae", &r->err), &r->err);
     CHECK_OK(vae_decode(r->vae, work, tiling, out, z, L, h, w, &r->err), &r->err);
     assert_int_equal(arena_high(work), bytes);
@@ -137,23 +143,44 @@ static void check_golden(const Golden *g, const float *ours, const char *backend
     free(torch);
 }
 
+static void run_golden(Rig *r, const Golden *g, const VaeTiling *tiling, const char *backend)
+{
+    const VaeTiling *t = g->tiled ? tiling : NULL;
+    float *in = input(g->S, g->decode ? r->c.latent_channels : 3, g->T, g->H, g->W);
+    float *out = g->decode ? decode(r, t, in, g->T, g->H, g->W) : encode(r, t, in, g->T, g->H, g->W, g->chunked);
+    check_golden(g, out, backend);
+    free(in);
+    free(out);
+}
+
 static void gives_the_reference_numbers(void **state)
 {
     (void)state;
     for (int b = 0; b < N_BACKENDS; b++) {
         Rig r;
         rig_open(&r, backends[b]);
-        for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
-            const Golden *g = &golden[i];
-            const VaeTiling *t = g->tiled ? &tiles : NULL;
-            float *in = input(g->S, g->decode ? 4 : 3, g->T, g->H, g->W);
-            float *out = g->decode ? decode(&r, t, in, g->T, g->H, g->W) : encode(&r, t, in, g->T, g->H, g->W, g->chunked);
-            check_golden(g, out, backends[b]);
-            free(in);
-            free(out);
-        }
+        for (size_t i = 0; i < sizeof golden / sizeof *golden; i++)
+            run_golden(&r, &golden[i], &tiles, backends[b]);
         rig_close(&r);
     }
+}
+
+#include "golden/vae_variants.h"
+
+static void gives_the_numbers_of_other_shapes(void **state)
+{
+    (void)state;
+    VaeTiling t = {.enabled = 1, .pixel_height = 32, .pixel_width = 32, .latent_height = 4, .latent_width = 4, .overlap_height = 0.25,
+                   .overlap_width = 0.5};
+    for (int b = 0; b < N_BACKENDS; b++)
+        for (size_t i = 0; i < sizeof variant_golden / sizeof *variant_golden; i++) {
+            Rig r;
+            if (b == 0 && variant_golden[i].variant == 0)
+                continue; /* too long for ref */
+            rig_open_as(&r, backends[b], &variants[variant_golden[i].variant], 0);
+            run_golden(&r, &variant_golden[i].golden, &t, backends[b]);
+            rig_close(&r);
+        }
 }
 
 /* ---- what diffusers computes with its own folder (stored as float16) ----------------------------------------------- */
@@ -254,9 +281,7 @@ static void tiles_and_threads_change_nothing(void **state)
     free(tiled);
     rig_close(&r);
     for (int64_t threads = 1; threads <= 2; threads++) {
-        err_clear(&r.err);
-        CHECK_OK(backend_open(&r.be, "cpu", threads, NULL, &r.err), &r.err);
-        CHECK_OK(vae_new_filled(&r.vae, r.be, &tiny, &r.err), &r.err);
+        rig_open_as(&r, "cpu", &tiny, threads);
         tiled = encode(&r, NULL, pixels, 9, 32, 32, 1);
         assert_memory_equal(plain, tiled, 3 * 16 * 8 * sizeof *plain);
         free(tiled);
@@ -456,7 +481,8 @@ static void knows_the_real_shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gives_the_reference_numbers),      cmocka_unit_test(agrees_with_the_pipeline),
+        cmocka_unit_test(gives_the_reference_numbers),      cmocka_unit_test(gives_the_numbers_of_other_shapes),
+        cmocka_unit_test(agrees_with_the_pipeline),
         cmocka_unit_test(later_frames_do_not_reach_back),   cmocka_unit_test(tiles_and_threads_change_nothing),
         cmocka_unit_test(condition_reduces_to_groupnorm),   cmocka_unit_test(counts_frames),
         cmocka_unit_test(takes_bytes),                      cmocka_unit_test(saves_and_opens),

@@ -66,7 +66,8 @@ static void refuses_bad_tables(void **state)
 static void filler_is_the_reference(void **state)
 {
     (void)state;
-    static const double s0[] = {-0.072964247316, 0.172680731164, -0.361923302058, -0.234074148582}, s7[] = {-0.007179918000, 0.459544464247};
+    static const double s0[] = {-0.072964247316, 0.172680731164, -0.361923302058, -0.234074148582};
+    static const double s7[] = {-0.007179918000, 0.459544464247};
     for (uint32_t i = 0; i < 4; i++)
         check_value("S = 0", filler_u(0, i), s0[i], 5e-13, 0);
     for (uint32_t i = 0; i < 2; i++)
@@ -189,7 +190,8 @@ static void names_everything_that_is_wrong(void **state)
     (void)state;
     static float zeros[64];
     const SafeSource source[] = {
-        {"b.weight", tensor_of(zeros, DT_F32, 2, 5, 3)}, {"scale", tensor_of(zeros, DT_I32, 0, 1)}, {"foreign.x", tensor_of(zeros, DT_F32, 1, 2)},
+        {"b.weight", tensor_of(zeros, DT_F32, 2, 5, 3)}, {"scale", tensor_of(zeros, DT_I32, 0, 1)},
+        {"foreign.x", tensor_of(zeros, DT_F32, 1, 2)},
         {"stray", tensor_of(zeros, DT_F32, 1, 2)}, {"conv.weight", tensor_of(zeros, DT_F32, 5, 2, 3, 3, 1, 2)}};
     ParamSet ps;
     Err err = {0};
@@ -200,7 +202,8 @@ static void names_everything_that_is_wrong(void **state)
     int rc = params_load_mapped(&ps, be, &file, "the folder", &err);
     assert_int_equal(rc, ERR_FORMAT);
     assert_non_null(file); /* still the caller's */
-    static const char *const parts[] = {"the folder", "missing 2: a.flat.weight, b.bias;", "misshapen 2: b.weight is F32 [5, 3], expected F32 [3, 5]",
+    static const char *const parts[] = {"the folder", "missing 2: a.flat.weight, b.bias;",
+                                        "misshapen 2: b.weight is F32 [5, 3], expected F32 [3, 5]",
                                         "scale is I32 []", "unexpected 1: stray"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!strstr(err.msg, parts[i]))
