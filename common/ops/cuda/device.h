@@ -79,6 +79,38 @@ __device__ __forceinline__ float load(const bf16 *p, int64_t i) { return to_floa
 __device__ __forceinline__ void store(float *p, int64_t i, float v) { p[i] = v; }
 __device__ __forceinline__ void store(bf16 *p, int64_t i, float v) { p[i] = to_bf16(v); }
 
+/* Eight elements at a 16-byte aligned address. */
+__device__ __forceinline__ void load8(float v[8], const bf16 *p)
+{
+    const uint4 u = load16(p);
+    const uint32_t w[4] = {u.x, u.y, u.z, u.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        v[2 * i] = __uint_as_float(w[i] << 16);
+        v[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000u);
+    }
+}
+__device__ __forceinline__ void load8(float v[8], const float *p)
+{
+    const uint4 a = load16(p), b = load16(p + 4);
+    const uint32_t w[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] = __uint_as_float(w[i]);
+}
+__device__ __forceinline__ void store8(bf16 *p, const float v[8])
+{
+    store16(p, make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7])));
+}
+__device__ __forceinline__ void store8(float *p, const float v[8])
+{
+    store16(p, make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3])));
+    store16(p + 4, make_uint4(__float_as_uint(v[4]), __float_as_uint(v[5]), __float_as_uint(v[6]), __float_as_uint(v[7])));
+}
+/* Whether the pointer can be used with load8. */
+static inline bool aligned16(const void *p) { return (uintptr_t)p % 16 == 0; }
+
+__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
 __device__ __forceinline__ float warp_sum(float v)
 {
 #pragma unroll
