@@ -1,0 +1,476 @@
+/* LayerNorm with modulation, gates, RMSNorm, GroupNorm with the spatial condition.
+ *
+ * Rows are normalised by a group of lanes of one warp (8 lanes for short rows, 32 otherwise), two passes over the row, which stays in L1.
+ * Column sums (parameter and modulation gradients) go through a fixed number of row ranges whose sums are added in order. */
+#include "common/ops/cuda/device.h"
+
+enum { WARPS = 8, THREADS = 32 * WARPS, COLUMNS = 64, ROW_LANES = 4, GN_PARTS = 512 };
+
+/* Which shift, scale and gate a row of [B,S,D] takes. */
+struct Mod { const float *mod; int64_t S, text_rows, chunks; };
+
+static Mod mod_of(const Tensor *x, const Modulation *m)
+{
+    Mod out = {nullptr, 1, 0, 0};
+    if (m) out = Mod{(const float *)m->mod->data, x->dim[1], m->text_rows, m->mod->dim[1] / x->dim[2]};
+    return out;
+}
+__device__ __forceinline__ const float *mod_chunk(const Mod &m, int64_t row, int64_t D, int chunk)
+{
+    const int64_t b = row / m.S, text = row - b * m.S < m.text_rows;
+    return m.mod + (b * m.chunks + chunk + (text ? 3 : 0)) * D;
+}
+
+template <int LANES> __device__ __forceinline__ float lanes_sum(float v)
+{
+#pragma unroll
+    for (int bits = LANES / 2; bits; bits >>= 1) v += __shfl_xor_sync(0xffffffffu, v, bits);
+    return v;
+}
+
+/* Mean and 1/sqrt(biased variance + eps) of a row; every lane of the group gets both. */
+template <int LANES> __device__ __forceinline__ void row_statistics(const bf16 *x, int64_t D, int lane, float eps, int vec, float *mean, float *rstd)
+{
+    float sum = 0.0f, square = 0.0f, v[8];
+    if (vec) {
+        for (int64_t c = lane * 8; c < D; c += LANES * 8) {
+            load8(v, x + c);
+#pragma unroll
+            for (int k = 0; k < 8; k++) sum += v[k];
+        }
+    } else {
+        for (int64_t c = lane; c < D; c += LANES) sum += load(x, c);
+    }
+    *mean = lanes_sum<LANES>(sum) / (float)D;
+    if (vec) {
+        for (int64_t c = lane * 8; c < D; c += LANES * 8) {
+            load8(v, x + c);
+#pragma unroll
+            for (int k = 0; k < 8; k++) square += (v[k] - *mean) * (v[k] - *mean);
+        }
+    } else {
+        for (int64_t c = lane; c < D; c += LANES) square += (load(x, c) - *mean) * (load(x, c) - *mean);
+    }
+    *rstd = rsqrtf(lanes_sum<LANES>(square) / (float)D + eps);
+}
+
+/* The row of this group of lanes; out of range: the last row again, not stored. */
+template <int LANES> __device__ __forceinline__ int64_t group_row(int64_t rows, int *lane, int *live)
+{
+    const int warp = threadIdx.x >> 5, l = threadIdx.x & 31;
+    const int64_t row = ((int64_t)blockIdx.x * WARPS + warp) * (32 / LANES) + l / LANES;
+    *lane = l % LANES;
+    *live = row < rows;
+    return row < rows ? row : rows - 1;
+}
+
+/* ---- LayerNorm --------------------------------------------------------------------------------------------------------- */
+
+template <int LANES>
+__global__ void __launch_bounds__(THREADS) layernorm_rows(bf16 *y, const bf16 *x, Vec w, Vec b, Mod m, int64_t rows, int64_t D, float eps, int vec)
+{
+    int lane, live;
+    const int64_t row = group_row<LANES>(rows, &lane, &live);
+    float mean, rstd;
+    x += row * D;
+    y += row * D;
+    row_statistics<LANES>(x, D, lane, eps, vec, &mean, &rstd);
+    if (!live) return;
+    const float *shift = m.mod ? mod_chunk(m, row, D, 0) : nullptr, *scale = m.mod ? shift + D : nullptr;
+    const int step = vec ? 8 : 1;
+    for (int64_t c = lane * step; c < D; c += LANES * step) {
+        float v[8];
+        if (vec) load8(v, x + c);
+        else v[0] = load(x, c);
+        for (int k = 0; k < step; k++) {
+            float n = (v[k] - mean) * rstd;
+            if (w.data) n = n * vec_get(w, c + k) + vec_get(b, c + k);
+            v[k] = shift ? n * (1.0f + scale[c + k]) + shift[c + k] : n;
+        }
+        if (vec) store8(y + c, v);
+        else store(y, c, v[0]);
+    }
+}
+
+static unsigned row_blocks(int64_t rows, int lanes) { return blocks_for(rows, WARPS * (32 / lanes)); }
+
+static int layernorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, double eps, const Modulation *m, Err *err)
+{
+    const int64_t D = x->dim[x->rank - 1], rows = tensor_count(x) / D;
+    const int vec = D % 8 == 0 && aligned16(x->data) && aligned16(y->data);
+    cudaStream_t s = device_of(be)->compute;
+    if (D <= 64)
+        LAUNCH((layernorm_rows<8>), dim3(row_blocks(rows, 8)), dim3(THREADS), 0, s, (bf16 *)y->data, (const bf16 *)x->data, vec_of(w), vec_of(b), mod_of(x, m),
+               rows, D, (float)eps, vec);
+    else
+        LAUNCH((layernorm_rows<32>), dim3(row_blocks(rows, 32)), dim3(THREADS), 0, s, (bf16 *)y->data, (const bf16 *)x->data, vec_of(w), vec_of(b), mod_of(x, m),
+               rows, D, (float)eps, vec);
+    return device_launched("layernorm", err);
+}
+
+/* gx, and the row's mean and rstd for the column sums.  With g = gy (1+scale) w: gx = rstd (g - mean(g) - xhat mean(g xhat)). */
+template <int LANES>
+__global__ void __launch_bounds__(THREADS) layernorm_backward_rows(bf16 *gx, float *stats, const bf16 *gy, const bf16 *x, Vec w, Mod m, int64_t rows,
+                                                                   int64_t D, float eps, int add, int vec)
+{
+    int lane, live;
+    const int64_t row = group_row<LANES>(rows, &lane, &live);
+    float mean, rstd, sum_g = 0.0f, sum_gx = 0.0f;
+    x += row * D;
+    gy += row * D;
+    gx += row * D;
+    row_statistics<LANES>(x, D, lane, eps, vec, &mean, &rstd);
+    const float *scale = m.mod ? mod_chunk(m, row, D, 1) : nullptr;
+    const int step = vec ? 8 : 1;
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass == 1) {
+            sum_g = lanes_sum<LANES>(sum_g) / (float)D;
+            sum_gx = lanes_sum<LANES>(sum_gx) / (float)D;
+        }
+        for (int64_t c = lane * step; c < D; c += LANES * step) {
+            float vx[8], vg[8], old[8];
+            if (vec) load8(vx, x + c), load8(vg, gy + c);
+            else vx[0] = load(x, c), vg[0] = load(gy, c);
+            if (pass == 1 && add) {
+                if (vec) load8(old, gx + c);
+                else old[0] = load(gx, c);
+            }
+            for (int k = 0; k < step; k++) {
+                const float hat = (vx[k] - mean) * rstd;
+                float g = vg[k];
+                if (scale) g *= 1.0f + scale[c + k];
+                if (w.data) g *= vec_get(w, c + k);
+                if (pass == 0) {
+                    sum_g += g;
+                    sum_gx += g * hat;
+                } else {
+                    vg[k] = rstd * (g - sum_g - hat * sum_gx);
+                    if (add) vg[k] += old[k];
+                }
+            }
+            if (pass == 1 && live) {
+                if (vec) store8(gx + c, vg);
+                else store(gx, c, vg[0]);
+            }
+        }
+    }
+    if (live && lane == 0) {
+        stats[2 * row] = mean;
+        stats[2 * row + 1] = rstd;
+    }
+}
+
+/* ---- column sums over segments of rows ----------------------------------------------------------------------------------- */
+
+/* Segments: for each sequence its text rows, then its video rows.  part[(segment*parts + p)*2 + {0,1}][D] = two sums over the p-th range of
+ * the segment's rows, as F gives them for (row, column). */
+template <class F> __global__ void __launch_bounds__(COLUMNS *ROW_LANES) segment_partials(float *part, F f, int64_t S, int64_t text_rows, int64_t D)
+{
+    SMEM_ARRAY(float, room, 2 * COLUMNS * ROW_LANES);
+    const int tx = threadIdx.x % COLUMNS, ty = threadIdx.x / COLUMNS, parts = gridDim.y, p = blockIdx.y, segment = blockIdx.z;
+    const int64_t c = (int64_t)blockIdx.x * COLUMNS + tx, b = segment / 2, first = segment % 2 ? text_rows : 0, n = segment % 2 ? S - text_rows : text_rows;
+    const int64_t per = (n + parts - 1) / parts, from = per * p, to = from + per < n ? from + per : n;
+    float s0 = 0.0f, s1 = 0.0f;
+    if (c < D)
+        for (int64_t i = from + ty; i < to; i += ROW_LANES) f(b * S + first + i, c, &s0, &s1);
+    room[threadIdx.x] = s0;
+    room[COLUMNS * ROW_LANES + threadIdx.x] = s1;
+    __syncthreads();
+    if (ty == 0 && c < D) {
+        for (int k = 1; k < ROW_LANES; k++) {
+            s0 += room[k * COLUMNS + tx];
+            s1 += room[COLUMNS * ROW_LANES + k * COLUMNS + tx];
+        }
+        float *out = part + ((int64_t)segment * parts + p) * 2 * D;
+        out[c] = s0;
+        out[D + c] = s1;
+    }
+}
+
+struct NormColumns { /* sum gy, sum gy xhat */
+    const bf16 *gy, *x;
+    const float *stats;
+    int64_t D;
+    __device__ __forceinline__ void operator()(int64_t row, int64_t c, float *s0, float *s1) const
+    {
+        const float g = load(gy, row * D + c);
+        *s0 += g;
+        *s1 += g * (load(x, row * D + c) - stats[2 * row]) * stats[2 * row + 1];
+    }
+};
+struct GateColumns { /* sum gx y */
+    const bf16 *gx, *y;
+    int64_t D;
+    __device__ __forceinline__ void operator()(int64_t row, int64_t c, float *s0, float *s1) const
+    {
+        (void)s1;
+        *s0 += load(gx, row * D + c) * load(y, row * D + c);
+    }
+};
+
+/* From A = sum gy and Bx = sum gy xhat of each segment: gshift += A, gscale += w Bx + b A, gw += (1+scale) Bx, gb += (1+scale) A. */
+__global__ void norm_columns_total(float *gw, float *gb, float *gm, const float *part, Vec w, Vec b, Mod m, int64_t B, int64_t D, int parts)
+{
+    const int64_t c = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (c >= D) return;
+    float total_w = 0.0f, total_b = 0.0f;
+    for (int64_t segment = 0; segment < 2 * B; segment++) {
+        float A = 0.0f, X = 0.0f;
+        for (int p = 0; p < parts; p++) {
+            A += part[(segment * parts + p) * 2 * D + c];
+            X += part[(segment * parts + p) * 2 * D + D + c];
+        }
+        float scale = 1.0f;
+        if (m.mod) {
+            const bool text = segment % 2 == 0;
+            const int64_t at = (segment / 2 * m.chunks + (text ? 3 : 0)) * D + c;
+            if (text && m.text_rows == 0) continue;
+            scale += m.mod[at + D];
+            if (gm) {
+                gm[at] += A;
+                gm[at + D] += w.data ? vec_get(w, c) * X + vec_get(b, c) * A : X;
+            }
+        }
+        total_w += scale * X;
+        total_b += scale * A;
+    }
+    if (gw) {
+        gw[c] += total_w;
+        gb[c] += total_b;
+    }
+}
+
+__global__ void gate_columns_total(float *gm, const float *part, Mod m, int64_t B, int64_t D, int parts)
+{
+    const int64_t c = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (c >= D) return;
+    for (int64_t segment = 0; segment < 2 * B; segment++) {
+        const bool text = segment % 2 == 0;
+        if (text && m.text_rows == 0) continue;
+        float sum = 0.0f;
+        for (int p = 0; p < parts; p++) sum += part[(segment * parts + p) * 2 * D + c];
+        gm[(segment / 2 * m.chunks + (text ? 5 : 2)) * D + c] += sum;
+    }
+}
+
+static size_t partial_bytes(int64_t B, int64_t D) { return (size_t)(2 * B * REDUCE_PARTS * 2 * D) * sizeof(float); }
+
+template <class F> static void launch_partials(Device *d, float *part, F f, int64_t B, int64_t S, int64_t text_rows, int64_t D)
+{
+    LAUNCH((segment_partials<F>), dim3(blocks_for(D, COLUMNS), REDUCE_PARTS, (unsigned)(2 * B)), dim3(COLUMNS * ROW_LANES), 0, d->compute, part, f, S, text_rows, D);
+}
+
+static int layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, const Tensor *gb, const Tensor *gm, const Tensor *gy, const Tensor *x,
+                              const Tensor *w, const Tensor *b, double eps, const Modulation *m, int add, Err *err)
+{
+    Device *d = device_of(be);
+    const int64_t D = x->dim[x->rank - 1], rows = tensor_count(x) / D, B = m ? x->dim[0] : 1, S = m ? x->dim[1] : rows;
+    const int vec = D % 8 == 0 && aligned16(x->data) && aligned16(gy->data) && aligned16(gx->data);
+    const size_t stats_bytes = ((size_t)rows * 2 * sizeof(float) + 255) / 256 * 256;
+    char *room;
+    DEVICE_TRY(device_scratch(d, stats_bytes + partial_bytes(B, D), &room, err));
+    float *stats = (float *)room, *part = (float *)(room + stats_bytes);
+    if (D <= 64)
+        LAUNCH((layernorm_backward_rows<8>), dim3(row_blocks(rows, 8)), dim3(THREADS), 0, d->compute, (bf16 *)gx->data, stats, (const bf16 *)gy->data,
+               (const bf16 *)x->data, vec_of(w), mod_of(x, m), rows, D, (float)eps, add, vec);
+    else
+        LAUNCH((layernorm_backward_rows<32>), dim3(row_blocks(rows, 32)), dim3(THREADS), 0, d->compute, (bf16 *)gx->data, stats, (const bf16 *)gy->data,
+               (const bf16 *)x->data, vec_of(w), mod_of(x, m), rows, D, (float)eps, add, vec);
+    if (gw || gm) {
+        const NormColumns f = {(const bf16 *)gy->data, (const bf16 *)x->data, stats, D};
+        launch_partials(d, part, f, B, S, m ? m->text_rows : 0, D);
+        LAUNCH((norm_columns_total), dim3(blocks_for(D, 128)), dim3(128), 0, d->compute, gw ? (float *)gw->data : nullptr, gb ? (float *)gb->data : nullptr,
+               gm ? (float *)gm->data : nullptr, (const float *)part, vec_of(w), vec_of(b), mod_of(x, m), B, D, (int)REDUCE_PARTS);
+    }
+    return device_launched("layernorm_backward", err);
+}
+
+/* ---- gates --------------------------------------------------------------------------------------------------------------- */
+
+/* out = (add ? out : 0) + gate * in, rows of [B,S,D]. */
+__global__ void __launch_bounds__(THREADS) gate_rows(bf16 *out, const bf16 *in, Mod m, int64_t n, int64_t D, int add, int vec)
+{
+    const int step = vec ? 8 : 1;
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * step;
+    if (i >= n) return;
+    const int64_t row = i / D, c = i - row * D;
+    const float *gate = mod_chunk(m, row, D, 2) + c;
+    float v[8], old[8];
+    if (vec) load8(v, in + i);
+    else v[0] = load(in, i);
+    if (add && vec) load8(old, out + i);
+    if (add && !vec) old[0] = load(out, i);
+    for (int k = 0; k < step; k++) v[k] = gate[k] * v[k] + (add ? old[k] : 0.0f);
+    if (vec) store8(out + i, v);
+    else store(out, i, v[0]);
+}
+
+static int launch_gate(Backend *be, const Tensor *out, const Tensor *in, const Modulation *m, int add, const char *op, Err *err)
+{
+    const int64_t n = tensor_count(out), D = out->dim[2];
+    const int vec = D % 8 == 0 && aligned16(out->data) && aligned16(in->data);
+    LAUNCH((gate_rows), dim3(blocks_for(vec ? n / 8 : n, THREADS)), dim3(THREADS), 0, device_of(be)->compute, (bf16 *)out->data, (const bf16 *)in->data,
+           mod_of(out, m), n, D, add, vec);
+    return device_launched(op, err);
+}
+
+static int gate_add(Backend *be, const Tensor *x, const Tensor *y, const Modulation *m, Err *err) { return launch_gate(be, x, y, m, 1, "gate_add", err); }
+
+static int gate_add_backward(Backend *be, const Tensor *gy, const Tensor *gm, const Tensor *gx, const Tensor *y, const Modulation *m, Err *err)
+{
+    Device *d = device_of(be);
+    const int64_t B = gx->dim[0], S = gx->dim[1], D = gx->dim[2];
+    if (gm) { /* before gy is written: it may be y or gx */
+        char *room;
+        DEVICE_TRY(device_scratch(d, partial_bytes(B, D), &room, err));
+        const GateColumns f = {(const bf16 *)gx->data, (const bf16 *)y->data, D};
+        launch_partials(d, (float *)room, f, B, S, m->text_rows, D);
+        LAUNCH((gate_columns_total), dim3(blocks_for(D, 128)), dim3(128), 0, d->compute, (float *)gm->data, (const float *)room, mod_of(gx, m), B, D,
+               (int)REDUCE_PARTS);
+        DEVICE_TRY(device_launched("gate_add_backward", err));
+    }
+    return launch_gate(be, gy, gx, m, 0, "gate_add_backward", err);
+}
+
+/* ---- RMSNorm ------------------------------------------------------------------------------------------------------------- */
+
+__global__ void __launch_bounds__(THREADS) rmsnorm_rows(bf16 *y, const bf16 *x, Vec w, int64_t rows, int64_t D, float eps)
+{
+    int lane, live;
+    const int64_t row = group_row<32>(rows, &lane, &live);
+    float sum = 0.0f;
+    x += row * D;
+    for (int64_t c = lane; c < D; c += 32) sum += load(x, c) * load(x, c);
+    const float r = rsqrtf(warp_sum(sum) / (float)D + eps);
+    if (!live) return;
+    for (int64_t c = lane; c < D; c += 32) store(y, row * D + c, vec_get(w, c) * load(x, c) * r);
+}
+
+static int rmsnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, double eps, Err *err)
+{
+    const int64_t D = x->dim[x->rank - 1], rows = tensor_count(x) / D;
+    LAUNCH((rmsnorm_rows), dim3(row_blocks(rows, 32)), dim3(THREADS), 0, device_of(be)->compute, (bf16 *)y->data, (const bf16 *)x->data, vec_of(w), rows, D,
+           (float)eps);
+    return device_launched("rmsnorm", err);
+}
+
+/* ---- GroupNorm ------------------------------------------------------------------------------------------------------------ */
+
+/* Sum and sum of squares of each channel over a range of positions, in double: part[p][C][2]. */
+__global__ void __launch_bounds__(THREADS) channel_partials(double *part, const bf16 *x, int64_t positions, int64_t C)
+{
+    const int64_t c = (int64_t)blockIdx.x * 32 + (threadIdx.x & 31);
+    const int lane = threadIdx.x >> 5;
+    SMEM_ARRAY(double, room, 2 * THREADS);
+    const int64_t per = (positions + gridDim.y - 1) / gridDim.y, from = per * blockIdx.y, to = from + per < positions ? from + per : positions;
+    double sum = 0.0, square = 0.0;
+    if (c < C)
+        for (int64_t i = from + lane; i < to; i += WARPS) {
+            const float v = load(x, i * C + c);
+            sum += v;
+            square += (double)v * v;
+        }
+    room[threadIdx.x] = sum;
+    room[THREADS + threadIdx.x] = square;
+    __syncthreads();
+    if (lane == 0 && c < C) {
+        for (int k = 1; k < WARPS; k++) {
+            sum += room[k * 32 + threadIdx.x];
+            square += room[THREADS + k * 32 + threadIdx.x];
+        }
+        part[((int64_t)blockIdx.y * C + c) * 2] = sum;
+        part[((int64_t)blockIdx.y * C + c) * 2 + 1] = square;
+    }
+}
+
+/* stats[group] = mean, rstd: one warp a group; lanes take parts in turn, then a fixed tree. */
+__global__ void group_statistics(float *stats, const double *part, int parts, int64_t C, int64_t groups, double count, float eps)
+{
+    SMEM_ARRAY(double, room, 64);
+    const int64_t group = blockIdx.x, per = C / groups;
+    const int lane = threadIdx.x;
+    double sum = 0.0, square = 0.0;
+    for (int p = lane; p < parts; p += 32)
+        for (int64_t c = group * per; c < (group + 1) * per; c++) {
+            sum += part[((int64_t)p * C + c) * 2];
+            square += part[((int64_t)p * C + c) * 2 + 1];
+        }
+    room[lane] = sum;
+    room[32 + lane] = square;
+    __syncthreads();
+    if (lane == 0) {
+        for (int k = 1; k < 32; k++) {
+            sum += room[k];
+            square += room[32 + k];
+        }
+        const double mean = sum / count, variance = square / count - mean * mean;
+        stats[2 * group] = (float)mean;
+        stats[2 * group + 1] = (float)(1.0 / sqrt((variance > 0.0 ? variance : 0.0) + (double)eps));
+    }
+}
+
+struct Spatial { const bf16 *scale, *shift; int64_t Tz, h, w; };
+
+__global__ void __launch_bounds__(THREADS) groupnorm_apply(bf16 *y, const bf16 *x, const float *stats, Vec w, Vec b, Spatial z, int64_t T, int64_t H, int64_t W,
+                                                           int64_t C, int64_t per, int silu, int vec)
+{
+    const int step = vec ? 8 : 1;
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * step;
+    if (i >= T * H * W * C) return;
+    const int64_t position = i / C, c = i - position * C;
+    int64_t at = 0;
+    if (z.scale) {
+        const int64_t col = position % W, row = position / W % H, t = position / (W * H);
+        const int64_t tz = T > 1 && T % 2 ? (t == 0 ? 0 : 1 + (t - 1) * (z.Tz - 1) / (T - 1)) : t * z.Tz / T;
+        at = ((tz * z.h + row * z.h / H) * z.w + col * z.w / W) * C + c;
+    }
+    float v[8], scale[8], shift[8];
+    if (vec) load8(v, x + i);
+    else v[0] = load(x, i);
+    if (z.scale && vec) load8(scale, z.scale + at), load8(shift, z.shift + at);
+    if (z.scale && !vec) scale[0] = load(z.scale, at), shift[0] = load(z.shift, at);
+    for (int k = 0; k < step; k++) {
+        const float *s = stats + 2 * ((c + k) / per);
+        float n = (v[k] - s[0]) * s[1];
+        if (w.data) n = n * vec_get(w, c + k) + vec_get(b, c + k);
+        if (z.scale) n = n * scale[k] + shift[k];
+        v[k] = silu ? n * sigmoid(n) : n;
+    }
+    if (vec) store8(y + i, v);
+    else store(y, i, v[0]);
+}
+
+static int groupnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, int64_t groups, double eps, const SpatialCond *cond,
+                     ActKind act, Err *err)
+{
+    Device *d = device_of(be);
+    const int64_t T = x->dim[0], H = x->dim[1], W = x->dim[2], C = x->dim[3], positions = T * H * W;
+    const size_t part_bytes = (size_t)(GN_PARTS * C * 2) * sizeof(double);
+    Spatial z = {nullptr, nullptr, 0, 0, 0};
+    char *room;
+    if (act != ACT_NONE && act != ACT_SILU) return err_set(err, ERR_UNSUPPORTED, "groupnorm: only SiLU can follow it");
+    DEVICE_TRY(device_scratch(d, part_bytes + (size_t)groups * 2 * sizeof(float), &room, err));
+    double *part = (double *)room;
+    float *stats = (float *)(room + part_bytes);
+    int vec = C % 8 == 0 && aligned16(x->data) && aligned16(y->data);
+    if (cond) {
+        z = Spatial{(const bf16 *)cond->scale->data, (const bf16 *)cond->shift->data, cond->scale->dim[0], cond->scale->dim[1], cond->scale->dim[2]};
+        vec = vec && aligned16(z.scale) && aligned16(z.shift);
+    }
+    LAUNCH((channel_partials), dim3(blocks_for(C, 32), GN_PARTS), dim3(THREADS), 0, d->compute, part, (const bf16 *)x->data, positions, C);
+    LAUNCH((group_statistics), dim3((unsigned)groups), dim3(32), 0, d->compute, stats, (const double *)part, (int)GN_PARTS, C, groups,
+           (double)positions * (double)(C / groups), (float)eps);
+    LAUNCH((groupnorm_apply), dim3(blocks_for(vec ? positions * C / 8 : positions * C, THREADS)), dim3(THREADS), 0, d->compute, (bf16 *)y->data,
+           (const bf16 *)x->data, (const float *)stats, vec_of(w), vec_of(b), z, T, H, W, C, C / groups, act == ACT_SILU, vec);
+    return device_launched("groupnorm", err);
+}
+
+void device_norm_table(OpsTable *t)
+{
+    t->layernorm = layernorm;
+    t->layernorm_backward = layernorm_backward;
+    t->gate_add = gate_add;
+    t->gate_add_backward = gate_add_backward;
+    t->rmsnorm = rmsnorm;
+    t->groupnorm = groupnorm;
+}
