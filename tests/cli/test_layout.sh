@@ -1,0 +1,40 @@
+# The rooms keep their distance, and each header stands alone.
+. tests/cli/lib.sh
+
+rooms=$(ls -d common prep cache train infer 2>/dev/null)
+
+# FILES' includes of project headers must begin with one of the ALLOWED prefixes (an extended regular expression).
+includes_only() { # NAME ALLOWED FILES...
+    name=$1
+    allowed=$2
+    shift 2
+    strays=$(grep -nE '^#include "' "$@" /dev/null 2>/dev/null | grep -vE "#include \"($allowed)(/|\")")
+    if [ -z "$strays" ]; then pass "$name includes only $allowed"; else fail "$name includes only $allowed" "$strays"; fi
+}
+
+for room in prep cache train infer; do
+    includes_only "$room" "common/[a-z]+|$room" $(find $room -name '*.[ch]' 2>/dev/null)
+done
+includes_only common/base 'common/base' common/base/*
+for room in ops text media; do
+    includes_only common/$room "common/base|common/$room" $(find common/$room -type f)
+done
+includes_only common/store 'common/(base|store)|common/ops/tensor.h' common/store/* # a file's tensors are the model's tensors
+includes_only common/model 'common/(base|ops|store|model)' common/model/*.[ch]
+
+# libav* belongs to media, LMDB to store.
+strays=$(grep -rlE '#include <(libav|libsw)' $rooms | grep -v '^common/media/')
+if [ -z "$strays" ]; then pass "only common/media uses libav"; else fail "only common/media uses libav" "$strays"; fi
+strays=$(grep -rl '#include <lmdb.h>' $rooms | grep -v '^common/store/')
+if [ -z "$strays" ]; then pass "only common/store uses LMDB"; else fail "only common/store uses LMDB" "$strays"; fi
+
+strays=$(find $rooms -name '*.c' ! -name main.c | xargs grep -nE '(^|[^_a-z])(_?exit|abort|quick_exit)\(')
+if [ -z "$strays" ]; then pass "only main.c ends the process"; else fail "only main.c ends the process" "$strays"; fi
+
+flags="-I. -Itests -D_GNU_SOURCE $(pkg-config --cflags jansson 2>/dev/null)"
+bad=
+for header in $(find $rooms tests -name '*.h' ! -path 'tests/golden/*.h' ! -path 'common/ops/cuda/*'); do
+    echo "#include \"$header\"" | ${CC:-cc} -std=c11 -Wall -Wextra -Werror -fsyntax-only -x c $flags - 2>"$T/header.txt" || bad="$bad $header"
+done
+if [ -z "$bad" ]; then pass "each header compiles alone"; else fail "each header compiles alone" "$bad" "$(head -3 "$T/header.txt")"; fi
+finish
