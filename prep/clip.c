@@ -9,11 +9,11 @@
 #include "common/base/mem.h"
 #include "prep/clip_internal.h"
 
-int clip_config(ClipConfig *out, const Recipe *recipe, Err *err)
+int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
 {
     int64_t latent;
     const char *fit = recipe_str(recipe, "clip.fit");
-    *out = (ClipConfig){.width = recipe_int(recipe, "clip.width"),
+    *out = (PrepConfig){.width = recipe_int(recipe, "clip.width"),
                         .height = recipe_int(recipe, "clip.height"),
                         .fps = recipe_int(recipe, "clip.fps"),
                         .frames = recipe_int(recipe, "clip.model_frames"),
@@ -178,7 +178,7 @@ static int identify(Work *w, Err *err)
     if (size == 0)
         return clip_reject(w, err, "empty_file", "'%s' has 0 bytes", s->path);
     if (s->expect_sha256 && strcmp(s->expect_sha256, hex) != 0)
-        return clip_reject(w, err, "sha256_mismatch", "the bytes hash to %s, the metadata says %s", hex, s->expect_sha256);
+        return clip_reject(w, err, "hash_mismatch", "the bytes hash to %s, the metadata says %s", hex, s->expect_sha256);
     return 0;
 }
 
@@ -189,7 +189,7 @@ static const char *const result_members[] = {"decision", "reason", "probe",   "w
 /* Verdicts that looked at more than the key, or at the machine, are not taken over. */
 static int repeatable(const char *code)
 {
-    static const char *const no[] = {"empty_caption", "bad_caption", "bad_segments", "sha256_mismatch",
+    static const char *const no[] = {"empty_caption", "bad_caption", "bad_segments", "hash_mismatch",
                                      "limit",         "unreadable",  "missing",      NULL};
     for (int i = 0; no[i]; i++)
         if (strcmp(code, no[i]) == 0)
@@ -270,7 +270,7 @@ static int put_captions(Work *w, Err *err)
     return rc == 1 ? clip_put(w, "clip", json_null(), err) < 0 ? ERR_NOMEM : 1 : rc;
 }
 
-int clip_process(const ClipConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out, Err *err)
+int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out, Err *err)
 {
     Work w = {.cfg = cfg, .src = s, .out_dir = out_dir};
     int reused = 0;

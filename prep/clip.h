@@ -15,7 +15,7 @@
 /* Changes when the same source and recipe would give other pixels or another decision; part of every key. */
 enum { PREP_REVISION = 1 };
 
-typedef struct ClipConfig {
+typedef struct PrepConfig {
     int64_t width, height, fps, frames; /* frames: clip.model_frames */
     int window_middle, hold, max_hold;
     FitMode fit;
@@ -23,13 +23,13 @@ typedef struct ClipConfig {
     int64_t min_side, frames_fps;
     int allow_empty_caption;
     char recipe_sha256[65];
-} ClipConfig;
+} PrepConfig;
 
-int clip_config(ClipConfig *out, const Recipe *recipe, Err *err);
+int prep_config(PrepConfig *out, const Recipe *recipe, Err *err);
 
 /* *out: an object with the manifest's members decision, reason, warnings, captions, key, recipe_sha256, source, probe, window,
  * geometry, ledger, timing, quality and clip.
  * prior: the manifest line (valid) of the same id from an earlier run, or NULL: taken over when its key is the same and its clip is there.
  * out_dir: the dataset's folder (clips/ exists); NULL: nothing is written, `clip` is null, `quality` is null. */
-int clip_process(const ClipConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out, Err *err);
+int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out, Err *err);
 #endif

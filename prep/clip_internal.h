@@ -11,13 +11,14 @@ typedef struct Scan {
     Rational *times;
     uint8_t *damaged;
     int64_t n, cap, assumed;
+    double clock_s;      /* the last frame's time on the container's clock */
     int64_t first, used; /* the part between Source.start and Source.end: frames first .. first + used - 1 */
 } Scan;
 
 typedef struct Quality { double mean_rgb[3], mean_luma, mean_change; int64_t duplicates; } Quality;
 
 typedef struct Work {
-    const ClipConfig *cfg;
+    const PrepConfig *cfg;
     const Source *src;
     const char *out_dir;
     char *path;      /* of the source, as opened */

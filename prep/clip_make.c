@@ -83,7 +83,7 @@ static Quality figures(const Make *m)
 static int finish(Make *m, const char *path, const char *file, Err *err)
 {
     Work *w = m->w;
-    const ClipConfig *c = w->cfg;
+    const PrepConfig *c = w->cfg;
     int rc = video_finish(&m->out, err);
     int64_t size = rc < 0 ? rc : file_size(path, err);
     if (size < 0)
@@ -104,7 +104,7 @@ static int finish(Make *m, const char *path, const char *file, Err *err)
 
 int clip_make(Work *w, Err *err)
 {
-    const ClipConfig *c = w->cfg;
+    const PrepConfig *c = w->cfg;
     Make m = {.w = w, .bytes = c->width * c->height * 3};
     char *file = mem_printf(err, "clips/%s.mkv", w->src->id), *path = file ? path_join(w->out_dir, file, err) : NULL;
     VideoWriterParams params = {.codec = VIDEO_FFV1, .width = c->width, .height = c->height, .rate = {c->fps, 1}};

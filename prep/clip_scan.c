@@ -21,6 +21,7 @@ static int scan_push(Scan *s, const FrameMark *m, Err *err)
     s->times[s->n] = m->time;
     s->damaged[s->n++] = (uint8_t)m->damaged;
     s->assumed += m->assumed;
+    s->clock_s = m->clock_s;
     return 0;
 }
 
@@ -63,11 +64,12 @@ int clip_scan(Work *w, Err *err)
 }
 
 /* Both what the container counts and how long it says it is must be missed: an edit list makes the first wrong, sound that
- * goes on after the picture the second. */
+ * goes on after the picture the second.  MP4 measures its length from the first frame, Matroska from zero. */
 static int judge_whole(Work *w, Err *err)
 {
     const Scan *s = &w->scan;
-    double last = rational_value(s->times[s->n - 1]), span = s->n > 1 ? last * (double)s->n / (double)(s->n - 1) : 0;
+    double last = rational_value(s->times[s->n - 1]), period = s->n > 1 ? last / (double)(s->n - 1) : 0;
+    double span = (s->clock_s > last ? s->clock_s : last) + period;
     int short_count = s->info.frames_hint > 0 && (double)s->n < 0.95 * (double)s->info.frames_hint;
     int short_time = s->info.duration_s > 0 && s->n > 1 && span < 0.95 * s->info.duration_s;
     if ((short_count || s->info.frames_hint <= 0) && (short_time || s->info.duration_s <= 0) && (short_count || short_time))
@@ -84,7 +86,7 @@ static int judge_whole(Work *w, Err *err)
 
 static int judge_facts(Work *w, Err *err)
 {
-    const ClipConfig *c = w->cfg;
+    const PrepConfig *c = w->cfg;
     const VideoInfo *v = &w->scan.info;
     if (strcmp(v->transfer, "smpte2084") == 0 || strcmp(v->transfer, "arib-std-b67") == 0 || strcmp(v->primaries, "bt2020") == 0)
         return clip_reject(w, err, "hdr", "transfer '%s', primaries '%s': high dynamic range must be tone-mapped first", v->transfer,
@@ -108,7 +110,7 @@ static int judge_facts(Work *w, Err *err)
 
 static int judge_window(Work *w, Err *err)
 {
-    const ClipConfig *c = w->cfg;
+    const PrepConfig *c = w->cfg;
     const Scan *s = &w->scan;
     const Rational *times = s->times + s->first;
     Rational span = rational_sub(times[s->used - 1], times[0]);

@@ -155,13 +155,15 @@ int frame_reader_next(FrameReader *r, FrameMark *out, Err *err)
     if (r->video) {
         int rc = video_next(r->video, &r->frame, err);
         if (rc == 1)
-            *out = (FrameMark){r->frame.index, r->frame.time, r->frame.damaged, r->frame.pts_assumed};
+            *out = (FrameMark){r->frame.index, r->frame.time,
+                               (double)r->frame.pts * (double)r->info.time_base.num / (double)r->info.time_base.den, r->frame.damaged,
+                               r->frame.pts_assumed};
         return rc;
     }
     if (r->at == r->n)
         return 0;
     int64_t i = r->at++, after = r->pictures[i].number - r->pictures[0].number;
-    *out = (FrameMark){i, {after * r->rate.den, r->rate.num}, 0, 0};
+    *out = (FrameMark){i, {after * r->rate.den, r->rate.num}, 0, 0, 0};
     return 1;
 }
 

@@ -17,6 +17,7 @@ typedef struct FrameReader FrameReader;
 typedef struct FrameMark {
     int64_t index;  /* from 0; of a folder: the place in numeric order */
     Rational time;  /* seconds since the first; of a folder: (number - first number) / rate */
+    double clock_s; /* seconds on the container's own clock */
     int damaged, assumed;
 } FrameMark;
 

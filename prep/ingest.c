@@ -18,7 +18,7 @@
 
 typedef struct Run {
     const IngestParams *p;
-    ClipConfig cfg;
+    PrepConfig cfg;
     const Layout *layout;
     SourceList sources;
     int64_t *chosen, n; /* places in sources that are this shard's */
@@ -130,7 +130,7 @@ static int process_all(Run *r, Err *err)
 /* ---- the whole ---- */
 static int print_plan(const Run *r)
 {
-    const ClipConfig *c = &r->cfg;
+    const PrepConfig *c = &r->cfg;
     FILE *f = r->p->results;
     int64_t rejects = 0, folders = 0;
     for (int64_t i = 0; i < r->n; i++) {
@@ -175,7 +175,7 @@ static int finish(Run *r, Err *err)
 int ingest(const IngestParams *p, Err *err)
 {
     Run r = {.p = p, .lock = {-1}, .mutex = PTHREAD_MUTEX_INITIALIZER};
-    int rc = clip_config(&r.cfg, p->recipe, err);
+    int rc = prep_config(&r.cfg, p->recipe, err);
     if (rc < 0 || (rc = find_sources(&r, err)) < 0)
         goto out;
     r.dir = p->shards > 1 ? mem_printf(err, "%s/shard-%lld-of-%lld", p->out, (long long)p->shard, (long long)p->shards)

@@ -8,13 +8,13 @@
 
 int probe(const char *path, const Recipe *recipe, FILE *results, Err *err)
 {
-    ClipConfig cfg;
+    PrepConfig cfg;
     Source s = {.split = "train", .kind = file_is_dir(path) ? SOURCE_FRAMES : SOURCE_VIDEO};
     json_t *record = NULL;
     char *text = NULL, *dir = path_dir(path, err);
     s.path = mem_strdup(path_base(path), err);
     s.id = mem_strdup(path_base(path), err);
-    int rc = dir && s.path && s.id ? clip_config(&cfg, recipe, err) : ERR_NOMEM, status = 0;
+    int rc = dir && s.path && s.id ? prep_config(&cfg, recipe, err) : ERR_NOMEM, status = 0;
     if (rc == 0 && !file_exists(path) && !file_is_dir(path))
         rc = err_set(err, ERR_NOTFOUND, "'%s' is not there", path);
     if (rc == 0) {
@@ -30,7 +30,12 @@ int probe(const char *path, const Recipe *recipe, FILE *results, Err *err)
             if (strcmp(json_string_value(json_object_get(json_array_get(warnings, i), "code")), "empty_caption") == 0)
                 json_array_remove(warnings, i);
         status = json_is_null(json_object_get(record, "reason")) ? 0 : 3;
-        rc = (text = json_text(record, 2, err)) ? 0 : ERR_NOMEM;
+        json_t *named = json_pack("{s:s}", "file", path);
+        if (!named || json_object_update(named, record) < 0)
+            rc = err_set(err, ERR_NOMEM, "out of memory for '%s'", path);
+        else
+            rc = (text = json_text(named, 2, err)) ? 0 : ERR_NOMEM;
+        json_decref(named);
     }
     if (rc == 0)
         fprintf(results, "%s\n", text);

@@ -33,7 +33,8 @@ static void compare(const Rational *times, int64_t n, int64_t fps, int64_t start
     for (int64_t k = 0; k < points - start; k++) {
         int64_t want = nearest(times, n, fps, start + k);
         if (picks[k].index != want)
-            fail_msg("fps %lld point %lld: frame %lld, expected %lld", (long long)fps, (long long)(start + k), (long long)picks[k].index, (long long)want);
+            fail_msg("fps %lld point %lld: frame %lld, expected %lld", (long long)fps, (long long)(start + k), (long long)picks[k].index,
+                     (long long)want);
         double error = rational_value(times[want]) - rational_value(times[0]) - (double)(start + k) / (double)fps;
         check_value("error", picks[k].error_s, error, 1e-9, 0);
         assert_int_equal(rational_cmp(picks[k].time, times[want]), 0);
@@ -43,7 +44,8 @@ static void compare(const Rational *times, int64_t n, int64_t fps, int64_t start
 
 static void constant_rates(void **state)
 {
-    static const Rational rates[] = {{24000, 1001}, {24, 1}, {25, 1}, {30000, 1001}, {30, 1}, {50, 1}, {60, 1}, {10, 1}, {8, 1}, {179, 6}, {5, 1}, {16, 1}};
+    static const Rational rates[] = {{24000, 1001}, {24, 1}, {25, 1}, {30000, 1001}, {30, 1}, {50, 1},
+                                     {60, 1},       {10, 1}, {8, 1},  {179, 6},      {5, 1},  {16, 1}};
     static Rational times[N];
     (void)state;
     for (size_t r = 0; r < sizeof rates / sizeof *rates; r++)
@@ -90,7 +92,8 @@ static void known_picks(void **state)
 static void refuses_bad_times(void **state)
 {
     Err err = {0};
-    Rational bad[][2] = {{{0, 1}, {0, 1}}, {{1, 30}, {0, 1}}, {{0, 1}, {1, 0}}, {{0, 1}, {1, -30}}, {{0, 1}, {INT64_MAX, 1}}, {{0, 1}, {1, INT64_MAX}}};
+    Rational bad[][2] = {{{0, 1}, {0, 1}},   {{1, 30}, {0, 1}},        {{0, 1}, {1, 0}},
+                         {{0, 1}, {1, -30}}, {{0, 1}, {INT64_MAX, 1}}, {{0, 1}, {1, INT64_MAX}}};
     (void)state;
     CHECK_FAILS(choose_check(bad[0], 2, &err), ERR_FORMAT, "does not come after", &err);
     CHECK_FAILS(choose_check(bad[1], 2, &err), ERR_FORMAT, "does not come after", &err);
@@ -100,7 +103,7 @@ static void refuses_bad_times(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(constant_rates), cmocka_unit_test(variable_rate_and_offset), cmocka_unit_test(known_picks),
-                                       cmocka_unit_test(refuses_bad_times)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(constant_rates), cmocka_unit_test(variable_rate_and_offset),
+                                       cmocka_unit_test(known_picks), cmocka_unit_test(refuses_bad_times)};
     return check_run("prep choose", tests);
 }

@@ -40,7 +40,7 @@ static int has_warning(const Source *s, const char *code)
 {
     size_t i;
     json_t *note;
-    json_array_foreach(s->warnings, i, note)
+    json_array_foreach (s->warnings, i, note)
         if (strcmp(json_string_value(json_object_get(note, "code")), code) == 0)
             return 1;
     return 0;
@@ -100,8 +100,9 @@ static void metadata_lines(void **state)
 {
     Err err = {0};
     SourceList l = {0};
-    const char *good = "{\"file_name\": \"a/b.mp4\", \"prompt\": [\" one \", \"two\"], \"category\": \"Dresses\", \"fabric\": \"silk\","
-                       " \"attributes\": {\"season\": [\"summer\"]}, \"split\": \"valid\", \"license\": \"mine\", \"start_s\": 1.5, \"fps\": 29.97}";
+    const char *good =
+        "{\"file_name\": \"a/b.mp4\", \"prompt\": [\" one \", \"two\"], \"category\": \"Dresses\", \"fabric\": \"silk\","
+        " \"attributes\": {\"season\": [\"summer\"]}, \"split\": \"valid\", \"license\": \"mine\", \"start_s\": 1.5, \"fps\": 29.97}";
     (void)state;
     CHECK_OK(metadata_parse_line(&l, good, (int64_t)strlen(good), "m line 1", &err), &err);
     CHECK_OK(metadata_parse_line(&l, "  \r", 3, "m line 2", &err), &err);
@@ -158,7 +159,8 @@ static void metadata_folder(void **state)
     assert_int_equal(l.item[1].n_captions, 0);
     source_list_fini(&l);
 
-    put(root, "metadata.jsonl", "{\"file_name\": \"a.mp4\", \"text\": \"x\"}\n{\"file_name\": \"b.mp4\", \"text\": \"x\", \"id\": \"a\"}\n");
+    put(root, "metadata.jsonl",
+        "{\"file_name\": \"a.mp4\", \"text\": \"x\"}\n{\"file_name\": \"b.mp4\", \"text\": \"x\", \"id\": \"a\"}\n");
     CHECK_FAILS(layout_read(layout, root, 0, &l, NULL, &err), ERR_FORMAT, "by metadata.jsonl line 1 and by metadata.jsonl line 2", &err);
     source_list_fini(&l);
 
@@ -272,8 +274,9 @@ static void fashion_folder(void **state)
     (void)state;
     put(root, "train_frame_num.txt", "A1P+0ZhMAiS 2\n91+20mY7UJS\t341\n");
     put(root, "test_frame_num.txt", "91hECpvrRSS 298\r\n");
-    put(root, "captions_app.json", "{\"A1P+0ZhMAiS\": [\"A sleeveless dress.\", \"This dress has no sleeves.\"],"
-                                   " \"91+20mY7UJS\": [\"Long sleeves.\"], \"91hECpvrRSS\": \"A single string instead of an array.\"}");
+    put(root, "captions_app.json",
+        "{\"A1P+0ZhMAiS\": [\"A sleeveless dress.\", \"This dress has no sleeves.\"],"
+        " \"91+20mY7UJS\": [\"Long sleeves.\"], \"91hECpvrRSS\": \"A single string instead of an array.\"}");
     put(root, "caption_motion_template.json", templates_text);
     put(root, "categories.json", "{\"A1P+0ZhMAiS\": \"Dresses\"}");
     put(root, "action_label/A1P+0ZhMAiS.txt", "0 44 0\n45 120 7\n120 126 3\n127 351 22");
@@ -307,7 +310,8 @@ static void fashion_folder(void **state)
     source_list_fini(&l);
     source_list_fini(&again);
     put(root, "test_frame_num.txt", "A1P+0ZhMAiS 298\n");
-    CHECK_FAILS(layout_read(layout, root, 5, &l, NULL, &err), ERR_FORMAT, "train_frame_num.txt entry 1 and by test_frame_num.txt entry 1", &err);
+    CHECK_FAILS(layout_read(layout, root, 5, &l, NULL, &err), ERR_FORMAT, "train_frame_num.txt entry 1 and by test_frame_num.txt entry 1",
+                &err);
     source_list_fini(&l);
 }
 
@@ -344,8 +348,10 @@ static void window_captions(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(captions_are_cleaned), cmocka_unit_test(ids), cmocka_unit_test(metadata_lines),
-                                       cmocka_unit_test(metadata_folder), cmocka_unit_test(pairs_folder), cmocka_unit_test(fashion_formats),
-                                       cmocka_unit_test(fashion_keys), cmocka_unit_test(fashion_folder), cmocka_unit_test(window_captions)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(captions_are_cleaned), cmocka_unit_test(ids),
+                                       cmocka_unit_test(metadata_lines),       cmocka_unit_test(metadata_folder),
+                                       cmocka_unit_test(pairs_folder),         cmocka_unit_test(fashion_formats),
+                                       cmocka_unit_test(fashion_keys),         cmocka_unit_test(fashion_folder),
+                                       cmocka_unit_test(window_captions)};
     return check_run("prep layout", tests);
 }

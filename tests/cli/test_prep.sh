@@ -1,0 +1,103 @@
+#!/bin/sh
+# weft-prep from the shell: exit statuses, messages, kill -9 and again, the same bytes whatever the jobs, real videos.
+. tests/cli/lib.sh
+prep="$B/weft-prep"
+clip="$B/tests/tools/make_clip"
+fast="--preset demo --set clip.width=48 --set clip.height=80 --set clip.min_side=16"
+
+# ---- a small set, one of everything that may be wrong with it ----
+mkdir "$T/src"
+for i in 1 2 3 4 5 6 7 8; do
+    "$clip" "$T/src/c$i.mp4" 48 80 30 190 "$i" || fail "make c$i"
+    echo "Clip number $i, a dress." >"$T/src/c$i.txt"
+done
+"$clip" "$T/src/three.mp4" 48 80 30 3
+echo "Three frames." >"$T/src/three.txt"
+echo "this is no video" >"$T/src/text.mp4"
+echo "A text." >"$T/src/text.txt"
+: >"$T/src/zero.mp4"
+echo "Nothing." >"$T/src/zero.txt"
+cp "$T/src/c1.mp4" "$T/src/silent.mp4"
+
+runs "ingest with rejects" 3 "$prep" ingest "$T/src" --out "$T/one" $fast --jobs 1
+stdout_has "12 sources: 8 accepted, 4 rejected"
+stderr_has "layout pairs: it holds videos such as"
+stderr_has "clip 'three' is rejected: too_short: 3 frames in 0.067 s give 2 of the 49 frames at 8 fps"
+stderr_has "clip 'text' is rejected: not_a_video"
+stderr_has "clip 'zero' is rejected: empty_file"
+stderr_has "clip 'silent' is rejected: empty_caption"
+runs "two jobs" 3 "$prep" ingest "$T/src" --out "$T/two" $fast --jobs 2 --quiet
+same "the same bytes with one job and two" "$T/one" "$T/two"
+runs "again over it" 3 "$prep" ingest "$T/src" --out "$T/two" $fast --quiet
+same "the same bytes when run again" "$T/one" "$T/two"
+
+# ---- kill -9 at several moments, then again ----
+kills=0
+for delay in 0.05 0.15 0.3 0.5 0.8; do
+    rm -rf "$T/killed"
+    killed_after "$delay" "$prep" ingest "$T/src" --out "$T/killed" $fast --jobs 2 && kills=$((kills + 1))
+    [ -f "$T/killed/dataset.json" ] && [ "$lib_status" = 137 ] && fail "a killed run looks finished"
+    "$prep" ingest "$T/src" --out "$T/killed" $fast --quiet >/dev/null 2>&1
+    same "killed after $delay s and run again" "$T/one" "$T/killed"
+done
+if [ "$kills" -gt 0 ]; then pass "$kills of 5 runs were killed on the way"; else skip "no run was killed on the way" "the machine is too fast"; fi
+rm -rf "$T/killed"
+for delay in 0.1 0.2 0.1 0.3; do killed_after "$delay" "$prep" ingest "$T/src" --out "$T/killed" $fast --jobs 1; done
+"$prep" ingest "$T/src" --out "$T/killed" $fast --quiet >/dev/null 2>&1
+same "killed four times in a row and run again" "$T/one" "$T/killed"
+
+# ---- shards ----
+for k in 0 1 2; do "$prep" ingest "$T/src" --out "$T/shards" $fast --shard $k/3 --set clip.max_reject_ratio=1 --quiet >/dev/null 2>&1; done
+cat "$T"/shards/shard-*-of-3/manifest.jsonl | grep -o '^{"id":"[^"]*"' | sort >"$T/ids"
+grep -o '^{"id":"[^"]*"' "$T/one/manifest.jsonl" | sort >"$T/all"
+check "three shards hold every source once" cmp "$T/ids" "$T/all"
+
+# ---- what is refused, and how ----
+runs "dry run" 0 "$prep" ingest "$T/src" --out "$T/dry" $fast --dry-run
+stdout_has "12 sources"
+check "a dry run writes nothing" test ! -e "$T/dry"
+runs "unknown recipe key" 2 "$prep" ingest "$T/src" --out "$T/x" --set clip.widht=48
+stderr_has "width"
+runs "no --out" 2 "$prep" ingest "$T/src"
+runs "no such folder" 1 "$prep" ingest "$T/nowhere" --out "$T/x"
+stderr_has "does not exist"
+runs "unknown layout" 2 "$prep" ingest "$T/src" --out "$T/x" --layout pair
+stderr_has "perhaps 'pairs'"
+mkdir "$T/meta"
+cp "$T/src/c1.mp4" "$T/meta/a.mp4"
+printf '{"file_name":"a.mp4","text":"x"}\n{"file_name":"b.mp4","text":"y","id":"a"}\n' >"$T/meta/metadata.jsonl"
+runs "duplicate ids" 1 "$prep" ingest "$T/meta" --out "$T/x" $fast
+stderr_has "id 'a' is used twice: by metadata.jsonl line 1 and by metadata.jsonl line 2"
+printf '{"file_name":"a.mp4","text":"x","id":"../../etc/a"}\n' >"$T/meta/metadata.jsonl"
+runs "'..' in an id" 1 "$prep" ingest "$T/meta" --out "$T/x" $fast
+stderr_has "metadata.jsonl line 1"
+printf '{"file_name":"a.mp4","text":"x"}\n{"file_name":"b.mp4","text":"y"}\n{"file_name":"c.mp4","text":"y"}\n' >"$T/meta/metadata.jsonl"
+runs "too many rejects" 1 "$prep" ingest "$T/meta" --out "$T/x" $fast
+stderr_has "2 of 3 clips are rejected, more than clip.max_reject_ratio"
+check "nothing is marked finished" test ! -e "$T/x/dataset.json"
+runs "fewer rejects than allowed" 3 "$prep" ingest "$T/meta" --out "$T/x" $fast --set clip.max_reject_ratio=0.9
+stderr_has "clip 'b' is rejected: missing: 'b.mp4' is not there"
+
+# ---- probe ----
+runs "probe a good file" 0 "$prep" probe "$T/src/c1.mp4" $fast
+stdout_has '"decision": "accept"'
+runs "probe a bad file" 3 "$prep" probe $fast -- "$T/src/c1.mp4" "$T/src/three.mp4"
+stdout_has '"code": "too_short"'
+runs "probe nothing" 1 "$prep" probe "$T/src/none.mp4" $fast
+stderr_has "is not there"
+
+# ---- tokens ----
+runs "tokenize what is not finished" 1 "$prep" tokenize "$T/meta" --tokenizer "$T/none"
+stderr_has "no finished dataset"
+runs "tokenize without a model" 1 "$prep" tokenize "$T/one" --tokenizer "$T/none"
+stderr_has "none"
+
+# ---- real videos ----
+if [ -n "$SHARED" ]; then
+    runs "the portrait set" 3 "$prep" ingest "$SHARED/data/videos/portrait" --out "$T/portrait" --preset demo --jobs 2
+    stdout_has "12 sources: 11 accepted, 1 rejected"
+    stderr_has "clip 'walk_04_black_jacket_out' is rejected: too_short: 44 frames in 4.300 s give 35 of the 49 frames at 8 fps"
+else
+    skip "the portrait set" "the reference data is not here"
+fi
+finish
