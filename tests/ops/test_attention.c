@@ -53,7 +53,8 @@ static double score_size(const Options *opt, const double *q, const double *k, c
 }
 
 /* A score is off by e = (4 + sqrt(hd)) roundings of its size; a probability, being exp of a difference of scores, by the factor 2e
- * plus roundings of exp; so the weighed mean of v by that share of the largest |v|, never by more than twice |v|. */
+ * plus roundings of exp; so the weighed mean of v by that share of the largest |v|, never by more than twice |v|.  The sum over keys:
+ * equal terms (the all-equal mood) round the same way each time, half the last sum's rounding on average: Sk/2 roundings. */
 static void bound_attention(const Case *c, double *const *value, double *const *want, double **bound)
 {
     const Options *opt = c->param;
@@ -61,7 +62,7 @@ static void bound_attention(const Case *c, double *const *value, double *const *
     double size = score_size(opt, value[1], value[2], opt->bias ? value[opt->bias] : NULL);
     double e = ROUNDOFF * (4 + sqrt((double)s->hd)) * size, v = most_of(value[3], c->arg[3].count);
     for (int64_t i = 0; i < c->arg[0].count; i++)
-        bound[0][i] = fmin(2, 2 * e + ROUNDOFF * (8 + sqrt((double)s->Sk))) * v + FLT_MIN;
+        bound[0][i] = fmin(2, 2 * e + ROUNDOFF * (8 + 0.5 * (double)s->Sk)) * v + FLT_MIN;
     for (int64_t i = 0; opt->lse && i < c->arg[opt->lse].count; i++)
         bound[opt->lse][i] = e + ROUNDOFF * (8 + 2 * fabs(want[opt->lse][i]));
 }
@@ -128,7 +129,7 @@ static void bound_backward(const Case *c, double *const *value, double *const *w
     const Shape *s = &opt->s;
     int64_t D = s->heads * s->hd;
     double size = score_size(opt, value[Q], value[K], NULL) + most_of(value[LSE], c->arg[LSE].count);
-    double e = ROUNDOFF * ((4 + sqrt((double)s->hd)) * size + 8 + sqrt((double)s->hd) + sqrt((double)(s->Sq > s->Sk ? s->Sq : s->Sk)));
+    double e = ROUNDOFF * ((4 + sqrt((double)s->hd)) * size + 8 + sqrt((double)s->hd) + 0.5 * (double)(s->Sq > s->Sk ? s->Sq : s->Sk));
     for (int64_t b = 0; b < s->B; b++)
         for (int64_t h = 0; h < s->heads; h++)
             for (int64_t i = 0; i < s->Sq; i++)
@@ -178,7 +179,7 @@ static void bound_both(const Case *c, double *const *value, double *const *want,
         with[k] = k >= O ? want[k] : value[k];
     bound_backward(c, with, want, bound);
     const Options *opt = c->param;
-    double e = ROUNDOFF * ((4 + sqrt((double)opt->s.hd)) * score_size(opt, value[Q], value[K], NULL) + 8 + sqrt((double)opt->s.Sk));
+    double e = ROUNDOFF * ((4 + sqrt((double)opt->s.hd)) * score_size(opt, value[Q], value[K], NULL) + 8 + 0.5 * (double)opt->s.Sk);
     double v = most_of(value[V], c->arg[V].count);
     for (int k = GQ; k <= GV; k++)
         for (int64_t i = 0; i < c->arg[k].count; i++)
