@@ -80,6 +80,7 @@ typedef enum VideoCodec { VIDEO_FFV1 /* lossless RGB in Matroska, slice CRCs */,
 typedef struct VideoWriterParams {
     VideoCodec codec; int64_t width, height; Rational rate;
     int64_t crf;                      /* H.264 quality, default 17 when 0 */
+    int fast;                         /* H.264: quicker to make, larger files */
     const char *const *metadata;      /* NULL-terminated key, value, key, value... */
 } VideoWriterParams;
 typedef struct VideoWriter VideoWriter;
