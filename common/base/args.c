@@ -316,6 +316,7 @@ int program_main(const char *program, const char *about, const Command *commands
     /* A result that did not reach its reader is no success. */
     if (fflush(stdout) != 0 && rc >= 0) rc = err_errno(&err, errno, "writing to standard output");
     if (rc >= 0) return rc;
+    str_make_printable(err.msg, 1);
     fprintf(stderr, "%s: error: %s\n", program, err.msg[0] ? err.msg : err_name(rc));
     if (rc != ERR_USAGE) return 1;
     fprintf(stderr, "try '%s%s%s --help'\n", program, cmd ? " " : "", cmd ? cmd->name : "");

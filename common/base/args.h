@@ -93,6 +93,6 @@ typedef struct CommonOptions {
     {"dry-run", 0, OPT_FLAG, offsetof(CommonOptions, dry_run), 0, 0, NULL, NULL, NULL, \
      "print what would be done, memory included, and stop", 0}
 /* Parses "K/N"; text NULL: SLURM_PROCID/SLURM_NTASKS or OMPI_COMM_WORLD_RANK/SIZE, where both are set, else 0 of 1.
- * 0 <= *k < *n. */
+ * 0 <= *k < *n.  Slurm sets the same two in a batch script that runs without srun, so programs say which part they do. */
 int shard_parse(const char *text, int64_t *k, int64_t *n, Err *err);
 #endif

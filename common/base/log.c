@@ -18,6 +18,7 @@ void log_line(const Log *log, LogLevel level, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
+    str_make_printable(line, 0);
     log->write(log->user, level, line);
 }
 

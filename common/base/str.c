@@ -128,6 +128,14 @@ const char *str_nearest(const char *name, const char *const *names)
     return found;
 }
 
+void str_make_printable(char *s, int keep_newlines)
+{
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if ((c < 0x20 && !(c == '\n' && keep_newlines)) || c == 0x7F) *s = '?';
+    }
+}
+
 int str_ends_with(const char *s, const char *suffix)
 {
     size_t n = strlen(s), m = strlen(suffix);

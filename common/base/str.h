@@ -21,5 +21,7 @@ int str_is_utf8(const char *s, int64_t n);
 int str_distance(const char *a, const char *b);
 /* The nearest of `names` (NULL-terminated list) within distance max(2, len/3), or NULL. */
 const char *str_nearest(const char *name, const char *const *names);
+/* Control characters (a file name may hold an escape sequence, or a newline) become '?' in place; newlines too unless kept. */
+void str_make_printable(char *s, int keep_newlines);
 int str_ends_with(const char *s, const char *suffix);
 #endif

@@ -88,6 +88,7 @@ static void sizes_are_checked(void **state)
     mem_free(p);
     p = mem_alloc_aligned(100, NULL);
     assert_int_equal((uintptr_t)p % 64, 0);
+    memset(p, 1, 100);
     mem_free_aligned(p);
     p = mem_alloc_aligned(0, NULL);
     assert_non_null(p);
@@ -250,7 +251,7 @@ static void write_plain(void)
     log_to_stderr(&log, "weft-prep", LOG_INFO, 0);
     log_error(&log.log, "no %s", "disk");
     log_warn(&log.log, "cut");
-    log_info(&log.log, "start");
+    log_info(&log.log, "start\n\033[2J");
     log_debug(&log.log, "unseen");
     log_info(NULL, "silence");
 }
@@ -266,7 +267,7 @@ static void write_as_json(void)
 static void log_lines(void **state)
 {
     (void)state;
-    assert_string_equal(stderr_of(write_plain), "weft-prep: error: no disk\nweft-prep: warning: cut\nweft-prep: start\n");
+    assert_string_equal(stderr_of(write_plain), "weft-prep: error: no disk\nweft-prep: warning: cut\nweft-prep: start??[2J\n");
     json_t *o = json_loads(stderr_of(write_as_json), 0, NULL);
     assert_non_null(o);
     assert_string_equal(json_string_value(json_object_get(o, "level")), "warning");
