@@ -1,0 +1,321 @@
+/* Saving, finding and loading checkpoints. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/schema.h"
+#include "common/base/str.h"
+#include "train/checkpoint.h"
+#include "train/pipeline.h"
+
+static const char state_path[] = "weft_state/state.json";
+static const char optimizer_path[] = "weft_state/optimizer.safetensors";
+
+char *checkpoint_folder(const char *run, int64_t step, Err *err)
+{
+    return mem_printf(err, "%s/checkpoint-%lld", run, (long long)step);
+}
+
+/* ---- optimiser state ---------------------------------------------------------------------------------------------- */
+
+/* Parameter p's part of a flat arena that is laid out like the parameters. */
+static Tensor flat_part(const TrainState *s, const Tensor *flat, const Param *p)
+{
+    Tensor values = params_flat_values(dit_params(s->dit)), t = tensor_view(NULL, DT_F32, p->rank, p->dim);
+
+    t.data = (char *)flat->data + ((char *)p->value.data - (char *)values.data);
+    return t;
+}
+
+/* Host memory with the contents of a flat arena: the arena itself, or a copy in *copy. */
+static int on_host(const TrainState *s, const Tensor *flat, Tensor *out, void **copy, Err *err)
+{
+    *out = *flat;
+    *copy = NULL;
+    if (s->be->host)
+        return 0;
+    if (!(*copy = mem_alloc_aligned(tensor_bytes(flat), err)))
+        return ERR_NOMEM;
+    out->data = *copy;
+    return s->be->download(s->be, *copy, flat->data, tensor_bytes(flat), err);
+}
+
+static int save_optimizer(const TrainState *s, const char *path, Err *err)
+{
+    const ParamSet *ps = dit_params(s->dit);
+    const Tensor *flat[2] = {&s->m, &s->v};
+    SafeSource *source = mem_calloc(2 * ps->n, sizeof *source, err);
+    char **name = mem_calloc(2 * ps->n, sizeof *name, err);
+    void *copy[2] = {NULL, NULL};
+    int rc = source && name ? 0 : ERR_NOMEM;
+
+    for (int k = 0; k < 2 && rc == 0; k++) {
+        Tensor host;
+        rc = on_host(s, flat[k], &host, &copy[k], err);
+        for (int64_t i = 0; i < ps->n && rc == 0; i++) {
+            int64_t at = k * ps->n + i;
+            name[at] = mem_printf(err, "%c.%s", "mv"[k], ps->param[i].name);
+            source[at] = (SafeSource){name[at], flat_part(s, &host, &ps->param[i])};
+            rc = name[at] ? 0 : ERR_NOMEM;
+        }
+    }
+    if (rc == 0)
+        rc = safetensors_write(path, source, 2 * ps->n, NULL, err);
+    for (int64_t i = 0; name && i < 2 * ps->n; i++)
+        mem_free(name[i]);
+    for (int k = 0; k < 2; k++)
+        mem_free_aligned(copy[k]);
+    mem_free(name);
+    mem_free(source);
+    return rc;
+}
+
+/* Uploads one moment tensor, or adds its name to the list of what is wrong. */
+static int load_moment(TrainState *s, const SafeTensors *file, const Tensor *flat, char kind, const Param *p, Str *bad, Err *err)
+{
+    char *name = mem_printf(err, "%c.%s", kind, p->name);
+    const SafeEntry *e = name ? safetensors_find(file, name) : NULL;
+    Tensor part = flat_part(s, flat, p);
+    int rc = name ? 0 : ERR_NOMEM;
+
+    if (rc == 0 && (!e || e->tensor.dtype != DT_F32 || !tensor_same_shape(&e->tensor, &part)))
+        rc = str_printf(bad, err, "%s%s", bad->len ? ", " : "", name);
+    else if (rc == 0)
+        rc = s->be->upload(s->be, part.data, e->tensor.data, tensor_bytes(&part), err);
+    mem_free(name);
+    return rc;
+}
+
+int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err *err)
+{
+    const ParamSet *ps = dit_params(s->dit);
+    char *path = mem_printf(err, "%s/checkpoint-%lld/%s", run, (long long)step, optimizer_path);
+    SafeTensors *file = NULL;
+    Str bad = {0};
+    int rc = path ? safetensors_open(&file, path, err) : ERR_NOMEM;
+
+    for (int64_t i = 0; i < ps->n && rc == 0; i++) {
+        rc = load_moment(s, file, &s->m, 'm', &ps->param[i], &bad, err);
+        if (rc == 0)
+            rc = load_moment(s, file, &s->v, 'v', &ps->param[i], &bad, err);
+    }
+    if (rc == 0 && bad.len)
+        rc = err_set(err, ERR_FORMAT, "'%s': missing or misshapen: %s", path, bad.data);
+    if (rc == 0)
+        s->step = step;
+    safetensors_close(&file);
+    str_fini(&bad);
+    mem_free(path);
+    return rc;
+}
+
+/* ---- saving ------------------------------------------------------------------------------------------------------- */
+
+/* Everything of a checkpoint or of final/ into `folder`; state.json last. */
+static int write_parts(const char *folder, const TrainState *s, const json_t *state, int optimizer, Err *err)
+{
+    char *transformer = path_join(folder, "transformer", err), *weft = path_join(folder, "weft_state", err);
+    char *moments = path_join(folder, optimizer_path, err), *marker = path_join(folder, state_path, err);
+    int rc = transformer && weft && moments && marker ? 0 : ERR_NOMEM;
+
+    if (rc == 0 && (rc = dir_make(weft, err)) == 0 && (rc = dit_save(s->dit, transformer, DT_F32, err)) == 0 && optimizer)
+        rc = save_optimizer(s, moments, err);
+    if (rc == 0)
+        rc = json_write_file(state, marker, err);
+    mem_free(transformer);
+    mem_free(weft);
+    mem_free(moments);
+    mem_free(marker);
+    return rc;
+}
+
+/* tmp becomes folder, replacing an older one (which can only be torn, or of a shorter run). */
+static int put_in_place(const char *run, const char *tmp, const char *folder, Err *err)
+{
+    int rc = dir_sync(tmp, err);
+
+    if (rc == 0)
+        rc = dir_remove(folder, err);
+    if (rc == 0 && rename(tmp, folder) != 0)
+        rc = err_errno(err, errno, "renaming '%s' to '%s'", tmp, folder);
+    return rc == 0 ? dir_sync(run, err) : rc;
+}
+
+int checkpoint_save(const char *run, const TrainState *s, const json_t *state, Err *err)
+{
+    char *folder = checkpoint_folder(run, s->step, err), *tmp = folder ? mem_printf(err, "%s.tmp-saving", folder) : NULL;
+    int rc = tmp ? dir_remove(tmp, err) : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = write_parts(tmp, s, state, 1, err);
+    if (rc == 0)
+        rc = put_in_place(run, tmp, folder, err);
+    if (rc < 0)
+        err_wrap(err, rc, "saving checkpoint %lld", (long long)s->step);
+    mem_free(folder);
+    mem_free(tmp);
+    return rc;
+}
+
+/* ---- finding ------------------------------------------------------------------------------------------------------ */
+
+/* N of "checkpoint-N", or -1. */
+static int64_t checkpoint_number(const char *name)
+{
+    static const char prefix[] = "checkpoint-";
+    char *end;
+    long long n;
+
+    if (strncmp(name, prefix, sizeof prefix - 1) || name[sizeof prefix - 1] < '1' || name[sizeof prefix - 1] > '9')
+        return -1;
+    errno = 0;
+    n = strtoll(name + sizeof prefix - 1, &end, 10);
+    return *end || errno ? -1 : n;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Steps of all checkpoint folders, ascending; *steps is mem_free's. */
+static int list_steps(const char *run, int64_t **steps, int64_t *n, Err *err)
+{
+    char **names = NULL;
+    int64_t n_names = 0;
+    int rc = dir_list(run, &names, &n_names, err);
+
+    *steps = NULL;
+    *n = 0;
+    if (rc == 0 && !(*steps = mem_calloc(n_names, sizeof **steps, err)))
+        rc = ERR_NOMEM;
+    for (int64_t i = 0; rc == 0 && i < n_names; i++)
+        if (checkpoint_number(names[i]) > 0)
+            (*steps)[(*n)++] = checkpoint_number(names[i]);
+    if (rc == 0)
+        qsort(*steps, (size_t)*n, sizeof **steps, by_number);
+    dir_list_free(&names, n_names);
+    return rc;
+}
+
+static int read_state(const char *folder, int64_t step, json_t **state, Err *err)
+{
+    char *path = path_join(folder, state_path, err);
+    int64_t stored = 0;
+    int rc = path ? json_read_file(state, path, err) : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = schema_check("train-state", *state, path, err);
+    if (rc == 0)
+        rc = json_get_int(*state, "step", path, &stored, err);
+    if (rc == 0 && stored != step)
+        rc = err_set(err, ERR_FORMAT, "'%s' is of step %lld", path, (long long)stored);
+    mem_free(path);
+    return rc;
+}
+
+static int opens(const char *folder, const char *name, Err *err)
+{
+    char *path = path_join(folder, name, err);
+    SafeTensors *file = NULL;
+    int rc = path ? safetensors_open(&file, path, err) : ERR_NOMEM;
+
+    safetensors_close(&file);
+    mem_free(path);
+    return rc;
+}
+
+/* Whole: the last file is there and fits, and the tensors' files have the sizes their headers say. */
+static int check_whole(const char *folder, int64_t step, json_t **state, Err *err)
+{
+    int rc = read_state(folder, step, state, err);
+
+    if (rc == 0)
+        rc = opens(folder, "transformer/diffusion_pytorch_model.safetensors", err);
+    if (rc == 0)
+        rc = opens(folder, optimizer_path, err);
+    return rc;
+}
+
+int checkpoint_newest(const char *run, const Log *log, int64_t *step, json_t **state, Err *err)
+{
+    int64_t *steps = NULL, n = 0;
+    int rc = list_steps(run, &steps, &n, err);
+
+    *step = 0;
+    *state = NULL;
+    while (rc == 0 && n > 0 && *step == 0) {
+        Err torn = {0};
+        int64_t candidate = steps[--n];
+        char *folder = checkpoint_folder(run, candidate, err);
+        rc = folder ? check_whole(folder, candidate, state, &torn) : ERR_NOMEM;
+        mem_free(folder);
+        if (rc == 0) {
+            *step = candidate;
+            break;
+        }
+        json_decref(*state);
+        *state = NULL;
+        if (rc == ERR_NOMEM) {
+            err_set(err, rc, "%s", torn.msg);
+        } else {
+            log_warn(log, "checkpoint-%lld is not whole and is passed over: %s", (long long)candidate, torn.msg);
+            rc = 0;
+        }
+    }
+    mem_free(steps);
+    return rc;
+}
+
+int checkpoint_prune(const char *run, int64_t keep, Err *err)
+{
+    int64_t *steps = NULL, n = 0;
+    int rc = keep < 1 ? 0 : list_steps(run, &steps, &n, err);
+
+    for (int64_t i = 0; rc == 0 && i < n - keep; i++) {
+        char *folder = checkpoint_folder(run, steps[i], err);
+        rc = folder ? dir_remove(folder, err) : ERR_NOMEM;
+        mem_free(folder);
+    }
+    mem_free(steps);
+    return rc;
+}
+
+/* ---- final -------------------------------------------------------------------------------------------------------- */
+
+int final_save(const char *run, const char *base, const TrainState *s, const json_t *state, const Log *log, Err *err)
+{
+    char *folder = path_join(run, "final", err), *tmp = path_join(run, "final.tmp-saving", err);
+    int rc = folder && tmp ? dir_remove(tmp, err) : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = write_parts(tmp, s, state, 0, err);
+    if (rc == 0)
+        rc = pipeline_link(tmp, base, log, err);
+    if (rc == 0)
+        rc = put_in_place(run, tmp, folder, err);
+    if (rc < 0)
+        err_wrap(err, rc, "saving '%s/final'", run);
+    mem_free(folder);
+    mem_free(tmp);
+    return rc;
+}
+
+int final_is_at(const char *run, int64_t step)
+{
+    char *folder = path_join(run, "final", NULL);
+    json_t *state = NULL;
+    int rc = folder ? read_state(folder, step, &state, NULL) : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = opens(folder, "transformer/diffusion_pytorch_model.safetensors", NULL);
+    json_decref(state);
+    mem_free(folder);
+    return rc == 0;
+}

@@ -1,0 +1,284 @@
+/* From options and recipe to a run that can start; and what it will need. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "train/job.h"
+
+void job_close(Job *j)
+{
+    dataset_close(&j->data);
+    schedule_fini(&j->schedule);
+    backend_close(&j->be);
+    recipe_close(&j->recipe);
+}
+
+/* ---- recipe ------------------------------------------------------------------------------------------------------- */
+
+static void read_training(Job *j)
+{
+    const Recipe *r = j->recipe;
+
+    j->seed = (uint64_t)recipe_int(r, "seed");
+    j->batch = recipe_int(r, "training.batch_size");
+    j->accumulate = recipe_int(r, "training.gradient_accumulation_steps");
+    j->epochs = recipe_int(r, "training.num_epochs");
+    j->max_steps = recipe_int(r, "training.max_steps");
+    j->checkpoint_every = recipe_int(r, "training.checkpointing_steps");
+    j->keep = recipe_int(r, "training.checkpoints_total_limit");
+    j->log_every = recipe_int(r, "training.log_every");
+    j->c.learning_rate = recipe_num(r, "training.learning_rate");
+    j->c.beta1 = recipe_num(r, "training.adam_beta1");
+    j->c.beta2 = recipe_num(r, "training.adam_beta2");
+    j->c.epsilon = recipe_num(r, "training.adam_epsilon");
+    j->c.weight_decay = recipe_num(r, "training.weight_decay");
+    j->c.max_grad_norm = recipe_num(r, "training.max_grad_norm");
+    j->c.warmup_steps = strcmp(recipe_str(r, "training.lr_scheduler"), "constant") ? recipe_int(r, "training.warmup_steps") : 0;
+    j->c.policy = !recipe_bool(r, "training.gradient_checkpointing")           ? RECOMPUTE_NONE
+                  : strcmp(recipe_str(r, "training.recompute"), "block") == 0 ? RECOMPUTE_BLOCK
+                                                                               : RECOMPUTE_BLOCK_ATTENTION;
+}
+
+/* A request that cannot be met is refused, never quietly weakened. */
+static int refuse_unsupported(const Job *j, const TrainOptions *o, Err *err)
+{
+    const char *precision = recipe_str(j->recipe, "training.mixed_precision");
+    int64_t shard, shards;
+    int rc;
+
+    if (strcmp(precision, "no"))
+        return err_set(err, ERR_UNSUPPORTED, "training.mixed_precision is '%s', but the %s back end computes in float32; add --set training.mixed_precision=no",
+                       precision, j->be->name);
+    if (recipe_bool(j->recipe, "training.use_8bit_adam"))
+        return err_set(err, ERR_UNSUPPORTED, "training.use_8bit_adam is true, but the optimiser keeps its moments in float32; set it to false");
+    if (o->common.shard) {
+        if ((rc = shard_parse(o->common.shard, &shard, &shards, err)) < 0)
+            return rc;
+        if (shards > 1)
+            return err_set(err, ERR_UNSUPPORTED, "--shard %s: training runs in one process; give it all caches", o->common.shard);
+    }
+    return 0;
+}
+
+/* ---- base model --------------------------------------------------------------------------------------------------- */
+
+static int choose_model(Job *j, const TrainOptions *o, Err *err)
+{
+    const char *weights = recipe_str(j->recipe, "training.pretrained_weights");
+
+    j->base = o->model ? o->model : recipe_str(j->recipe, "training.base_model");
+    if (!j->base)
+        j->base = recipe_str(j->recipe, "model.base_model");
+    if (!j->base)
+        return err_set(err, ERR_USAGE, "no base model: give --model FOLDER or set training.base_model");
+    j->start = weights ? weights : j->base;
+    return 0;
+}
+
+static int read_dit_config(Job *j, Err *err)
+{
+    char *path = mem_printf(err, "%s/transformer/config.json", j->start);
+    json_t *json = NULL;
+    int rc = path ? json_read_file(&json, path, err) : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = dit_config_parse(&j->dit, json, path, err);
+    else if (rc == ERR_NOTFOUND)
+        err_wrap(err, rc, "'%s' is no folder in diffusers layout (FOLDER/transformer)", j->start);
+    json_decref(json);
+    mem_free(path);
+    return rc;
+}
+
+/* The noise schedule is the base model's where it has one. */
+static int read_schedule(Job *j, Err *err)
+{
+    char *folder = path_join(j->base, "scheduler", err);
+    int rc;
+
+    if (!folder)
+        return ERR_NOMEM;
+    if (file_is_dir(folder)) {
+        rc = schedule_init_file(&j->schedule, folder, err);
+    } else {
+        log_info(&j->log.log, "'%s' has no scheduler: the noise schedule of CogVideoX-2B is used", j->base);
+        rc = schedule_init_default(&j->schedule, err);
+    }
+    mem_free(folder);
+    return rc;
+}
+
+/* ---- steps -------------------------------------------------------------------------------------------------------- */
+
+static int count_steps(Job *j, Err *err)
+{
+    int64_t each, all;
+
+    if (j->batch > j->data->n)
+        j->batch = j->data->n; /* a pass never holds a sample twice */
+    if (mem_mul(j->batch, j->accumulate, &each) < 0)
+        return err_set(err, ERR_USAGE, "batch_size x gradient_accumulation_steps is too large");
+    j->epoch_steps = (j->data->n - 1) / each + 1;
+    if (mem_mul(j->epoch_steps, j->epochs, &all) < 0)
+        return err_set(err, ERR_USAGE, "%lld epochs are too many", (long long)j->epochs);
+    j->steps = j->max_steps > 0 && j->max_steps < all ? j->max_steps : all;
+    return 0;
+}
+
+void job_step_range(const Job *j, int64_t step, int64_t *epoch, int64_t *first, int64_t *last)
+{
+    int64_t each = j->batch * j->accumulate;
+
+    *epoch = step / j->epoch_steps;
+    *first = step % j->epoch_steps * each;
+    *last = *first + each < j->data->n ? *first + each : j->data->n; /* an epoch's last step may have fewer samples */
+}
+
+int job_open(Job *j, const TrainOptions *o, Err *err)
+{
+    int rc;
+
+    log_to_stderr(&j->log, "weft-train", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
+    j->quiet = o->common.quiet;
+    if ((rc = recipe_open(&j->recipe, &o->common, err)) < 0 || (rc = backend_open(&j->be, o->common.device, o->common.jobs, &j->log.log, err)) < 0)
+        return rc;
+    read_training(j);
+    if ((rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 || (rc = read_dit_config(j, err)) < 0 ||
+        (rc = read_schedule(j, err)) < 0 || (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0)
+        return rc;
+    return count_steps(j, err);
+}
+
+/* ---- what it will need -------------------------------------------------------------------------------------------- */
+
+static int plan_on(const Job *j, Backend *plan, Recompute policy, int64_t *bytes, Err *err)
+{
+    TrainState s = {0};
+    TrainConfig c = j->c;
+    TrainBatch b;
+    Dit *dit = NULL;
+    Arena *work = NULL;
+    const Dataset *d = j->data;
+    int64_t *timestep = mem_calloc(j->batch, sizeof *timestep, err);
+    double loss;
+    int rc = timestep ? 0 : ERR_NOMEM;
+
+    c.policy = policy;
+    b.timestep = timestep;
+    if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, 1, err)) == 0 && (rc = arena_new(&work, plan, 0, "training", err)) == 0 &&
+        (rc = train_init(&s, plan, dit, &j->schedule, &c, err)) == 0 &&
+        (rc = arena_tensor(work, &b.x0, plan->act, 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
+        (rc = arena_tensor(work, &b.noise, plan->act, 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
+        (rc = arena_tensor(work, &b.text, plan->act, 3, err, j->batch, d->text_len, d->text_dim)) == 0) {
+        s.work = work;
+        rc = train_gradient(&s, &b, 1.0, &loss, err);
+        *bytes = arena_high(work);
+    }
+    train_fini(&s);
+    arena_free(&work);
+    dit_close(&dit);
+    mem_free(timestep);
+    return rc;
+}
+
+int job_plan_work(const Job *j, Recompute policy, int64_t *bytes, Err *err)
+{
+    Backend *plan = NULL;
+    int rc = backend_open(&plan, "plan", 1, NULL, err);
+
+    if (rc == 0) {
+        plan->act = j->be->act;
+        rc = plan_on(j, plan, policy, bytes, err);
+    }
+    backend_close(&plan);
+    return rc;
+}
+
+static int count_parameters(const Job *j, int64_t *n, Err *err)
+{
+    Backend *plan = NULL;
+    Dit *dit = NULL;
+    int rc = backend_open(&plan, "plan", 1, NULL, err);
+
+    if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, 0, err)) == 0)
+        *n = params_count(dit_params(dit));
+    dit_close(&dit);
+    backend_close(&plan);
+    return rc;
+}
+
+/* Operations of one sample's forward pass: the products of the blocks (24 N D^2) and of attention (4 N^2 D); the rest is small. */
+static void forward_operations(const Job *j, double *linear, double *attention)
+{
+    double D = (double)(j->dit.heads * j->dit.head_dim), L = (double)j->dit.layers;
+    double N = (double)(j->dit.text_len + j->data->F * (j->data->h / j->dit.patch) * (j->data->w / j->dit.patch));
+
+    *linear = 24 * N * D * D * L;
+    *attention = 4 * N * N * D * L;
+}
+
+static const char *si(double v, const char *unit, char out[32])
+{
+    static const char *const prefix[] = {"", "k", "M", "G", "T", "P", "E", "Z"};
+    int k = 0;
+
+    while (v >= 999.5 && k < 7) {
+        v /= 1000;
+        k++;
+    }
+    snprintf(out, 32, v < 99.95 && k ? "%.2f %s%s" : "%.0f %s%s", v, prefix[k], unit);
+    return out;
+}
+
+static void print_steps(const Job *j, FILE *out)
+{
+    fprintf(out, "samples          %" PRId64 " in %" PRId64 " cache%s; latents %" PRId64 " frames of %" PRId64 " x %" PRId64 ", %" PRId64 " channels; text %" PRId64 " x %" PRId64 "\n",
+            j->data->n, j->data->n_cache, j->data->n_cache == 1 ? "" : "s", j->data->F, j->data->h, j->data->w, j->data->C, j->data->text_len,
+            j->data->text_dim);
+    fprintf(out, "steps            %" PRId64 ": %" PRId64 " an epoch of up to %" PRId64 " x %" PRId64 " samples, at most %" PRId64 " epochs\n", j->steps,
+            j->epoch_steps, j->accumulate, j->batch, j->epochs);
+}
+
+static int print_memory(const Job *j, int64_t parameters, FILE *out, Err *err)
+{
+    static const struct { Recompute policy; const char *name; } row[] = {
+        {RECOMPUTE_NONE, "keep all"}, {RECOMPUTE_BLOCK_ATTENTION, "block+attention"}, {RECOMPUTE_BLOCK, "block"}};
+    double weights = 4.0 * (double)parameters;
+    char a[32], b[32], c[32], d[32];
+
+    fprintf(out, "parameters       %" PRId64 "\n", parameters);
+    fprintf(out, "memory           weights %s, gradients %s, optimiser %s\n", si(weights, "B", a), si(weights, "B", b), si(2 * weights, "B", c));
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        int64_t bytes = 0;
+        int rc = job_plan_work(j, row[i].policy, &bytes, err);
+        if (rc < 0)
+            return rc;
+        fprintf(out, "  %-15sactivations %s, %s in all%s\n", row[i].name, si((double)bytes, "B", c), si(4 * weights + (double)bytes, "B", d),
+                row[i].policy == j->c.policy ? "  <- this recipe" : "");
+    }
+    return 0;
+}
+
+int job_print(const Job *j, FILE *out, Err *err)
+{
+    int64_t parameters = 0;
+    double linear, attention, sample;
+    char a[32], b[32];
+    int rc = count_parameters(j, &parameters, err);
+
+    if (rc < 0)
+        return rc;
+    print_steps(j, out);
+    if ((rc = print_memory(j, parameters, out, err)) < 0)
+        return rc;
+    forward_operations(j, &linear, &attention);
+    sample = 3 * (linear + attention); /* backward is twice the forward pass */
+    if (j->c.policy != RECOMPUTE_NONE)
+        sample += linear + (j->c.policy == RECOMPUTE_BLOCK ? attention : 0);
+    fprintf(out, "operations       %s a sample, %s in all (estimated: products of blocks and attention)\n", si(sample, "FLOP", a),
+            si(sample * (double)j->steps * (double)(j->batch * j->accumulate < j->data->n ? j->batch * j->accumulate : j->data->n), "FLOP", b));
+    return 0;
+}

@@ -1,0 +1,43 @@
+/* A training run, resolved: recipe, back end, base model, caches, and how many steps that makes. */
+#ifndef WEFT_TRAIN_JOB_H
+#define WEFT_TRAIN_JOB_H
+#include "common/base/args.h"
+#include "common/base/log.h"
+#include "common/base/recipe.h"
+#include "train/dataset.h"
+#include "train/step.h"
+
+typedef struct TrainOptions {
+    CommonOptions common; /* first: OPTS_COMMON's offsets */
+    StrList cache;
+    const char *out, *model;
+} TrainOptions;
+
+typedef struct Job {
+    Recipe *recipe;
+    StderrLog log;
+    Backend *be;
+    const char *base;      /* pipeline folder that final/ is completed from */
+    const char *start;     /* pipeline or checkpoint folder whose transformer training starts from */
+    DitConfig dit;         /* of `start` */
+    Schedule schedule;
+    Dataset *data;
+    TrainConfig c;
+    uint64_t seed;
+    int64_t batch, accumulate;   /* samples a forward pass (never more than there are), passes a step */
+    int64_t epochs, max_steps;   /* max_steps -1: epochs decide */
+    int64_t epoch_steps, steps;  /* optimiser steps in an epoch, in all */
+    int64_t checkpoint_every, keep, log_every;
+    int quiet;
+} Job;
+
+/* Zero-initialised *j.  What the back end cannot do is refused here. */
+int job_open(Job *j, const TrainOptions *o, Err *err);
+void job_close(Job *j);
+/* Bytes of working memory of the largest forward and backward pass under a policy, found on the plan back end. */
+int job_plan_work(const Job *j, Recompute policy, int64_t *bytes, Err *err);
+/* What a run needs and does, on `out`: steps, parameters, memory by policy, estimated operations. */
+int job_print(const Job *j, FILE *out, Err *err);
+/* Samples of step k (from 0) within its epoch: [*first, *last) of the epoch's order. */
+void job_step_range(const Job *j, int64_t step, int64_t *epoch, int64_t *first, int64_t *last);
+#endif

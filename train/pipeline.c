@@ -1,0 +1,122 @@
+/* Hard links (else copies) of a pipeline's parts. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "train/pipeline.h"
+
+enum { DEPTH_MAX = 4 }; /* folders within a component */
+
+static int copy_file(const char *to, const char *from, Err *err)
+{
+    enum { CHUNK = 1 << 20 };
+    FILE *in = fopen(from, "rb");
+    char *buffer = mem_calloc(CHUNK, 1, err);
+    AtomicFile *out = NULL;
+    size_t n;
+    int rc = 0;
+
+    if (!in)
+        rc = err_errno(err, errno, "opening '%s'", from);
+    else if (!buffer)
+        rc = ERR_NOMEM;
+    else
+        rc = atomic_open(&out, to, err);
+    while (rc == 0 && (n = fread(buffer, 1, CHUNK, in)) > 0)
+        if (fwrite(buffer, 1, n, atomic_stream(out)) != n)
+            rc = err_errno(err, errno, "writing '%s'", to);
+    if (rc == 0 && ferror(in))
+        rc = err_errno(err, errno, "reading '%s'", from);
+    if (rc == 0)
+        rc = atomic_commit(&out, err);
+    atomic_abort(&out);
+    if (in)
+        fclose(in);
+    mem_free(buffer);
+    return rc;
+}
+
+/* A link of the file itself where `from` is a symbolic link, as in a download cache. */
+static int link_file(const char *to, const char *from, Err *err)
+{
+    return linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0 ? 0 : copy_file(to, from, err);
+}
+
+static int link_tree(const char *to, const char *from, int depth, Err *err)
+{
+    char **names = NULL;
+    int64_t n = 0;
+    int rc;
+
+    if (depth > DEPTH_MAX)
+        return err_set(err, ERR_LIMIT, "'%s': folders more than %d deep", from, DEPTH_MAX);
+    rc = dir_make(to, err);
+    if (rc == 0)
+        rc = dir_list(from, &names, &n, err);
+    for (int64_t i = 0; rc == 0 && i < n; i++) {
+        char *a = path_join(to, names[i], err), *b = path_join(from, names[i], err);
+        if (!a || !b)
+            rc = ERR_NOMEM;
+        else
+            rc = file_is_dir(b) ? link_tree(a, b, depth + 1, err) : link_file(a, b, err);
+        mem_free(a);
+        mem_free(b);
+    }
+    dir_list_free(&names, n);
+    return rc == 0 ? dir_sync(to, err) : rc;
+}
+
+static int link_component(const char *folder, const char *base, const char *name, const Log *log, Err *err)
+{
+    char *to = NULL, *from = NULL;
+    int rc;
+
+    if (strchr(name, '/') || path_check_relative(name, NULL) < 0)
+        return err_set(err, ERR_FORMAT, "'%s/model_index.json': component '%s' is no plain name", base, name);
+    to = path_join(folder, name, err);
+    from = path_join(base, name, err);
+    rc = to && from ? 0 : ERR_NOMEM;
+    if (rc == 0 && file_is_dir(from))
+        rc = link_tree(to, from, 0, err);
+    else if (rc == 0)
+        log_warn(log, "'%s' lists '%s' but has no such folder: final/ lacks it too", base, name);
+    mem_free(to);
+    mem_free(from);
+    return rc;
+}
+
+/* A component's entry is [library, class]; [null, null] is one that was left out. */
+static int is_component(const char *key, const json_t *v)
+{
+    return key[0] != '_' && strcmp(key, "transformer") && json_is_array(v) && json_is_string(json_array_get(v, 0));
+}
+
+int pipeline_link(const char *folder, const char *base, const Log *log, Err *err)
+{
+    char *from = path_join(base, "model_index.json", err), *to = path_join(folder, "model_index.json", err);
+    json_t *index = NULL, *v;
+    const char *key;
+    int rc = from && to ? 0 : ERR_NOMEM;
+
+    if (rc == 0 && !file_exists(from)) {
+        log_warn(log, "'%s' has no model_index.json: final/ holds the transformer alone", base);
+    } else if (rc == 0) {
+        rc = json_read_file(&index, from, err);
+        if (rc == 0 && !json_is_object(index))
+            rc = err_set(err, ERR_FORMAT, "'%s': expected a JSON object", from);
+        if (rc == 0)
+            json_object_foreach(index, key, v)
+                if (rc == 0 && is_component(key, v))
+                    rc = link_component(folder, base, key, log, err);
+        if (rc == 0)
+            rc = copy_file(to, from, err);
+    }
+    json_decref(index);
+    mem_free(from);
+    mem_free(to);
+    return rc;
+}

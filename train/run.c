@@ -1,0 +1,266 @@
+/* The training loop and its resume.
+ *
+ * A step's data, draws and rate are functions of its number, so that the state to keep is small: weights, moments, the step.
+ * log.jsonl is cut back to the checkpoint before going on; a run that was killed ends with the same bits as one that was not
+ * (the "time" object of log lines aside). */
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/progress.h"
+#include "common/base/schema.h"
+#include "common/base/str.h"
+#include "common/base/threads.h"
+#include "common/ops/ops.h"
+#include "train/checkpoint.h"
+#include "train/resume.h"
+#include "train/run.h"
+
+typedef struct Run {
+    Job *job;
+    const char *out;
+    DirLock lock;
+    Dit *dit;
+    TrainState state;
+    Arena *work;
+    int64_t *order, order_epoch;  /* the epoch's shuffled samples */
+    int64_t *timestep;
+    FILE *log;
+    Progress *progress;
+} Run;
+
+/* What one step did. */
+typedef struct StepFacts { int64_t epoch, samples; double loss, norm, lr, data_s, start_s; } StepFacts;
+
+static void run_close(Run *r)
+{
+    progress_end(&r->progress);
+    if (r->log)
+        fclose(r->log);
+    train_fini(&r->state);
+    arena_free(&r->work);
+    dit_close(&r->dit);
+    dir_unlock(&r->lock);
+    mem_free(r->order);
+    mem_free(r->timestep);
+}
+
+/* ---- start -------------------------------------------------------------------------------------------------------- */
+
+/* Transformer, optimiser and step: from the newest checkpoint, or fresh. */
+static int load_state(Run *r, Err *err)
+{
+    Job *j = r->job;
+    int64_t step = 0;
+    json_t *stored = NULL;
+    char *folder = NULL, *transformer = NULL;
+    int rc = checkpoint_newest(r->out, &j->log.log, &step, &stored, err);
+
+    if (rc == 0 && step)
+        rc = resume_check(j, stored, step, err);
+    if (rc == 0)
+        folder = step ? checkpoint_folder(r->out, step, err) : mem_strdup(j->start, err);
+    if (folder)
+        transformer = path_join(folder, "transformer", err);
+    if (rc == 0)
+        rc = transformer ? dit_open(&r->dit, j->be, transformer, DIT_TRAIN, err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = train_init(&r->state, j->be, r->dit, &j->schedule, &j->c, err);
+    if (rc == 0 && step)
+        rc = checkpoint_load_optimizer(r->out, step, &r->state, err);
+    if (rc == 0 && step)
+        log_info(&j->log.log, "going on from checkpoint-%lld", (long long)step);
+    json_decref(stored);
+    mem_free(folder);
+    mem_free(transformer);
+    return rc;
+}
+
+static int open_log(Run *r, Err *err)
+{
+    char *path = path_join(r->out, "log.jsonl", err);
+    int rc = path ? resume_cut_log(path, r->state.step, err) : ERR_NOMEM;
+
+    if (rc == 0 && !(r->log = fopen(path, "a")))
+        rc = err_errno(err, errno, "opening '%s'", path);
+    mem_free(path);
+    return rc;
+}
+
+static int write_run_file(Run *r, Err *err)
+{
+    char *path = path_join(r->out, "run.json", err);
+    json_t *facts = path ? resume_run_json(r->job, params_count(dit_params(r->dit)), err) : NULL;
+    int rc = facts ? schema_check("train-run", facts, path, err) : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = json_write_file(facts, path, err);
+    json_decref(facts);
+    mem_free(path);
+    return rc;
+}
+
+static int run_open(Run *r, Err *err)
+{
+    Job *j = r->job;
+    int64_t bytes = 0;
+    int rc;
+
+    if ((rc = dir_make(r->out, err)) < 0 || (rc = dir_lock(&r->lock, r->out, err)) < 0 || (rc = dir_sweep_temporaries(r->out, err)) < 0 ||
+        (rc = load_state(r, err)) < 0 || (rc = checkpoint_prune(r->out, j->keep, err)) < 0 || (rc = open_log(r, err)) < 0 ||
+        (rc = write_run_file(r, err)) < 0 || (rc = job_plan_work(j, j->c.policy, &bytes, err)) < 0 ||
+        (rc = arena_new(&r->work, j->be, bytes, "training", err)) < 0)
+        return rc;
+    r->state.work = r->work;
+    r->order_epoch = -1;
+    r->order = mem_calloc(j->data->n, sizeof *r->order, err);
+    r->timestep = mem_calloc(j->batch, sizeof *r->timestep, err);
+    if (!r->order || !r->timestep)
+        return ERR_NOMEM;
+    r->progress = progress_start("train", "steps", j->steps, j->quiet);
+    return 0;
+}
+
+/* ---- one step ----------------------------------------------------------------------------------------------------- */
+
+/* Names the samples of a pass whose loss was no number. */
+static int blame_samples(const Run *r, const int64_t *sample, int64_t n, int rc, Err *err)
+{
+    Str ids = {0};
+
+    for (int64_t i = 0; i < n && i < 8; i++)
+        if (str_printf(&ids, NULL, "%s'%s'", i ? ", " : "", r->job->data->sample[sample[i]].id) < 0)
+            break;
+    err_wrap(err, rc, "samples %s", ids.data ? ids.data : "");
+    str_fini(&ids);
+    return rc;
+}
+
+static int one_step(Run *r, StepFacts *f, Err *err)
+{
+    Job *j = r->job;
+    int64_t first, last, mark = arena_mark(r->work);
+    int rc = 0;
+
+    memset(f, 0, sizeof *f);
+    memset(&r->state.seconds, 0, sizeof r->state.seconds);
+    f->start_s = time_now_s();
+    job_step_range(j, r->state.step, &f->epoch, &first, &last);
+    f->samples = last - first;
+    if (f->epoch != r->order_epoch) {
+        dataset_order(j->data, j->seed, f->epoch, r->order);
+        r->order_epoch = f->epoch;
+    }
+    for (int64_t at = first; at < last && rc == 0; at += j->batch) {
+        int64_t n = last - at < j->batch ? last - at : j->batch;
+        double weight = (double)n / (double)f->samples, loss = 0, start = time_now_s();
+        TrainBatch b;
+        rc = dataset_batch(j->data, j->be, r->work, j->seed, f->epoch, r->order + at, n, j->schedule.n_train, &b, r->timestep, err);
+        f->data_s += time_now_s() - start;
+        if (rc == 0 && (rc = train_gradient(&r->state, &b, weight, &loss, err)) == ERR_LIMIT)
+            rc = blame_samples(r, r->order + at, n, rc, err);
+        f->loss += weight * loss;
+        arena_reset(r->work, mark);
+    }
+    return rc == 0 ? train_update(&r->state, &f->norm, &f->lr, err) : rc;
+}
+
+static int log_step(Run *r, const StepFacts *f, Err *err)
+{
+    double all = time_now_s() - f->start_s;
+    json_t *line = json_pack("{s:I, s:I, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f, s:f}}", "step", (json_int_t)r->state.step, "epoch",
+                             (json_int_t)f->epoch, "loss", f->loss, "lr", f->lr, "grad_norm", f->norm, "samples", (json_int_t)f->samples, "time",
+                             "data", f->data_s, "forward", r->state.seconds.forward, "backward", r->state.seconds.backward, "optimizer",
+                             r->state.seconds.optimizer, "samples_per_second", all > 0 ? (double)f->samples / all : 0.0);
+    char note[48];
+    int rc;
+
+    if (!line)
+        return err_set(err, ERR_NOMEM, "log.jsonl: out of memory");
+    rc = json_write_line(line, r->log, err);
+    json_decref(line);
+    if (rc == 0 && fflush(r->log) != 0)
+        rc = err_errno(err, errno, "writing '%s/log.jsonl'", r->out);
+    snprintf(note, sizeof note, "loss %.4f", f->loss);
+    progress_step(r->progress, r->state.step, note);
+    return rc;
+}
+
+/* ---- checkpoints -------------------------------------------------------------------------------------------------- */
+
+/* A weight that is no number must not reach a checkpoint; the log must be on disk before one that counts on it. */
+static int save(Run *r, Err *err)
+{
+    Job *j = r->job;
+    Tensor values = params_flat_values(dit_params(r->dit));
+    double squares = 0;
+    json_t *state = NULL;
+    int rc = op_sum_squares(j->be, &squares, &values, err);
+
+    if (rc == 0 && !isfinite(squares))
+        rc = err_set(err, ERR_LIMIT, "step %lld: the weights are no longer finite; no checkpoint was written", (long long)r->state.step);
+    if (rc == 0 && (fflush(r->log) != 0 || fsync(fileno(r->log)) != 0))
+        rc = err_errno(err, errno, "writing '%s/log.jsonl'", r->out);
+    if (rc == 0)
+        rc = (state = resume_state_json(j, r->state.step, err)) ? 0 : ERR_NOMEM;
+    if (rc == 0)
+        rc = checkpoint_save(r->out, &r->state, state, err);
+    if (rc == 0)
+        rc = checkpoint_prune(r->out, j->keep, err);
+    json_decref(state);
+    return rc;
+}
+
+static int finish(Run *r, Err *err)
+{
+    json_t *state;
+    int rc;
+
+    if (final_is_at(r->out, r->state.step))
+        return 0;
+    if (!(state = resume_state_json(r->job, r->state.step, err)))
+        return ERR_NOMEM;
+    rc = final_save(r->out, r->job->base, &r->state, state, &r->job->log.log, err);
+    json_decref(state);
+    return rc;
+}
+
+static int loop(Run *r, Err *err)
+{
+    const Job *j = r->job;
+    int rc = 0;
+
+    while (rc == 0 && r->state.step < j->steps) {
+        StepFacts f;
+        int stop, last;
+        if ((rc = one_step(r, &f, err)) < 0)
+            break;
+        last = r->state.step == j->steps;
+        stop = interrupt_requested();
+        if (r->state.step % j->log_every == 0 || last)
+            rc = log_step(r, &f, err);
+        if (rc == 0 && (r->state.step % j->checkpoint_every == 0 || last || stop))
+            rc = save(r, err);
+        if (rc == 0 && stop && !last)
+            rc = err_set(err, ERR_INTERRUPTED, "interrupted; '%s/checkpoint-%lld' is saved and the same command goes on from there", r->out,
+                         (long long)r->state.step);
+    }
+    return rc == 0 ? finish(r, err) : rc;
+}
+
+int train_run(Job *j, const char *out, Err *err)
+{
+    Run r = {.job = j, .out = out};
+    int rc;
+
+    interrupt_install();
+    rc = run_open(&r, err);
+    if (rc == 0)
+        rc = loop(&r, err);
+    run_close(&r);
+    return rc;
+}
