@@ -1,0 +1,249 @@
+/* One optimiser step: rate, accumulation, determinism, refusals, and that it learns. */
+#include <math.h>
+#include <string.h>
+
+#include "check.h"
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+#include "train/step.h"
+
+enum { F = 3, H = 4, W = 4, C = 4, S = 5, T = 12 };
+
+typedef struct Case {
+    Backend *be;
+    Dit *dit;
+    Arena *work;
+    Schedule schedule;
+    TrainState s;
+    TrainBatch batch;
+    int64_t timestep[8];
+    Err err;
+} Case;
+
+static void case_open(Case *k, const char *backend, int64_t threads, int64_t B, Recompute policy)
+{
+    DitConfig c = {.heads = 2, .head_dim = 16, .layers = 2, .in_channels = C, .out_channels = C, .patch = 2, .time_dim = 8, .text_dim = T,
+                   .text_len = S, .sample_width = 6, .sample_height = 4, .sample_frames = 9, .temporal_ratio = 4, .spatial_scale = 1.875,
+                   .temporal_scale = 1.0, .norm_eps = 1e-5, .flip_sin_to_cos = 1};
+    TrainConfig t = {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 1e-4, .max_grad_norm = 1.0, .policy = policy};
+    Philox rng = philox_stream(check_seed(), RNG_TEST, 0, 0);
+    float *host = mem_calloc(8 * F * H * W * C + 8 * S * T, sizeof *host, NULL);
+
+    memset(k, 0, sizeof *k);
+    CHECK_OK(backend_open(&k->be, backend, threads, NULL, &k->err), &k->err);
+    CHECK_OK(dit_new_filled(&k->dit, k->be, &c, 1, &k->err), &k->err);
+    CHECK_OK(schedule_init_default(&k->schedule, &k->err), &k->err);
+    CHECK_OK(arena_new(&k->work, k->be, 16 << 20, "test", &k->err), &k->err);
+    CHECK_OK(train_init(&k->s, k->be, k->dit, &k->schedule, &t, &k->err), &k->err);
+    k->s.work = k->work;
+    CHECK_OK(arena_tensor(k->work, &k->batch.x0, DT_F32, 5, &k->err, B, F, H, W, C), &k->err);
+    CHECK_OK(arena_tensor(k->work, &k->batch.noise, DT_F32, 5, &k->err, B, F, H, W, C), &k->err);
+    CHECK_OK(arena_tensor(k->work, &k->batch.text, DT_F32, 3, &k->err, B, S, T), &k->err);
+    philox_fill_normal(&rng, 0, host, 8 * F * H * W * C);
+    CHECK_OK(backend_put_f32(k->be, &k->batch.x0, host, &k->err), &k->err);
+    CHECK_OK(backend_put_f32(k->be, &k->batch.noise, host + 4 * F * H * W * C, &k->err), &k->err);
+    philox_fill_normal(&rng, 100000, host, 8 * S * T);
+    CHECK_OK(backend_put_f32(k->be, &k->batch.text, host, &k->err), &k->err);
+    for (int i = 0; i < 8; i++)
+        k->timestep[i] = (i * 311 + 100) % 1000;
+    k->batch.timestep = k->timestep;
+    mem_free(host);
+}
+
+static void case_close(Case *k)
+{
+    train_fini(&k->s);
+    arena_free(&k->work);
+    schedule_fini(&k->schedule);
+    dit_close(&k->dit);
+    backend_close(&k->be);
+}
+
+static float *weights(Case *k, int64_t *n)
+{
+    Tensor t = params_flat_values(dit_params(k->dit));
+    float *out;
+
+    *n = tensor_count(&t);
+    out = mem_calloc(*n, sizeof *out, &k->err);
+    CHECK_OK(backend_get_f32(k->be, out, &t, &k->err), &k->err);
+    return out;
+}
+
+static void rate_warms_up(void **state)
+{
+    TrainConfig c = {.learning_rate = 2e-5, .warmup_steps = 100};
+
+    (void)state;
+    assert_true(train_rate(&c, 0) == 0);
+    check_value("rate", train_rate(&c, 50), 1e-5, 0, 1e-15);
+    assert_true(train_rate(&c, 100) == 2e-5 && train_rate(&c, 5000) == 2e-5);
+    c.warmup_steps = 0;
+    assert_true(train_rate(&c, 0) == 2e-5);
+}
+
+/* Five steps under every policy and thread count: the same bits. */
+static void same_bits(void **state)
+{
+    static const struct { int64_t threads; Recompute policy; } run[] = {
+        {1, RECOMPUTE_NONE}, {1, RECOMPUTE_BLOCK}, {2, RECOMPUTE_BLOCK}, {2, RECOMPUTE_BLOCK_ATTENTION}, {3, RECOMPUTE_NONE}};
+    float *kept = NULL;
+    double kept_loss = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof run / sizeof *run; i++) {
+        Case k;
+        double loss = 0, norm, lr;
+        int64_t n;
+        float *now;
+        case_open(&k, "cpu", run[i].threads, 2, run[i].policy);
+        for (int step = 0; step < 5; step++)
+            CHECK_OK(train_step(&k.s, &k.batch, &loss, &norm, &lr, &k.err), &k.err);
+        now = weights(&k, &n);
+        if (kept) {
+            assert_memory_equal(kept, now, sizeof *now * (size_t)n);
+            assert_memory_equal(&kept_loss, &loss, sizeof loss);
+        }
+        mem_free(kept);
+        kept = now;
+        kept_loss = loss;
+        case_close(&k);
+    }
+    mem_free(kept);
+}
+
+/* Two passes of two samples (and uneven ones of three and one) are one pass of four: same loss, norm and gradients, seen through
+ * Adam's first moment (a tenth of the clipped gradient). */
+static void accumulation(void **state)
+{
+    static const int64_t split[3][3] = {{4, 0, 0}, {2, 2, 0}, {3, 1, 0}};
+    double whole_loss = 0, whole_norm = 0;
+    float *whole = NULL;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        Case k;
+        double loss = 0, norm, lr;
+        int64_t n, first = 0;
+        float *now;
+        case_open(&k, "cpu", 1, 4, RECOMPUTE_NONE);
+        for (int p = 0; split[i][p]; p++) {
+            TrainBatch part = {tensor_rows(&k.batch.x0, first, split[i][p]), tensor_rows(&k.batch.noise, first, split[i][p]),
+                               tensor_rows(&k.batch.text, first, split[i][p]), k.timestep + first};
+            double one = 0;
+            CHECK_OK(train_gradient(&k.s, &part, (double)split[i][p] / 4, &one, &k.err), &k.err);
+            loss += one * (double)split[i][p] / 4;
+            first += split[i][p];
+        }
+        CHECK_OK(train_update(&k.s, &norm, &lr, &k.err), &k.err);
+        n = tensor_count(&k.s.m);
+        now = mem_calloc(n, sizeof *now, &k.err);
+        CHECK_OK(backend_get_f32(k.be, now, &k.s.m, &k.err), &k.err);
+        if (i == 0) {
+            whole = now;
+            whole_loss = loss;
+            whole_norm = norm;
+        } else {
+            check_value("loss", loss, whole_loss, 0, 1e-6); /* float outputs; only the grouping of sums differs */
+            check_value("norm", norm, whole_norm, 0, 1e-5);
+            for (int64_t e = 0; e < n; e++) /* gradients of size 0.01 in sums of a few hundred floats */
+                check_value("gradient", now[e], whole[e], 1e-7, 1e-4);
+            mem_free(now);
+        }
+        case_close(&k);
+    }
+    mem_free(whole);
+}
+
+/* One sample, one noise, one timestep: the loss must fall a long way. */
+static void learns_one_sample(void **state)
+{
+    Case k;
+    double first = 0, loss = 0, norm, lr;
+
+    (void)state;
+    case_open(&k, "cpu", 0, 1, RECOMPUTE_BLOCK);
+    for (int step = 0; step < 150; step++) {
+        CHECK_OK(train_step(&k.s, &k.batch, &loss, &norm, &lr, &k.err), &k.err);
+        if (step == 0)
+            first = loss;
+    }
+    assert_true(loss < 0.2 * first);
+    case_close(&k);
+}
+
+/* Not a number: an error that names the step, and not one weight touched. */
+static void not_finite_refused(void **state)
+{
+    Case k;
+    double loss, norm, lr;
+    int64_t n;
+    float *before, *after, bad = NAN;
+    Tensor one;
+
+    (void)state;
+    case_open(&k, "cpu", 1, 1, RECOMPUTE_NONE);
+    CHECK_OK(train_step(&k.s, &k.batch, &loss, &norm, &lr, &k.err), &k.err);
+    before = weights(&k, &n);
+    one = tensor_of(k.batch.x0.data, DT_F32, 1, 1);
+    CHECK_OK(backend_put_f32(k.be, &one, &bad, &k.err), &k.err);
+    CHECK_FAILS(train_step(&k.s, &k.batch, &loss, &norm, &lr, &k.err), ERR_LIMIT, "step 2: the loss", &k.err);
+    one = tensor_of(params_flat_grads(dit_params(k.dit)).data, DT_F32, 1, 1);
+    CHECK_OK(backend_put_f32(k.be, &one, &bad, &k.err), &k.err);
+    CHECK_FAILS(train_update(&k.s, &norm, &lr, &k.err), ERR_LIMIT, "step 2: the gradient", &k.err);
+    after = weights(&k, &n);
+    assert_memory_equal(before, after, sizeof *before * (size_t)n);
+    assert_int_equal(k.s.step, 1);
+    mem_free(before);
+    mem_free(after);
+    case_close(&k);
+}
+
+static void timestep_refused(void **state)
+{
+    Case k;
+    double loss;
+
+    (void)state;
+    case_open(&k, "cpu", 1, 2, RECOMPUTE_NONE);
+    k.timestep[1] = 1000;
+    CHECK_FAILS(train_gradient(&k.s, &k.batch, 1, &loss, &k.err), ERR_USAGE, "timestep 1000", &k.err);
+    case_close(&k);
+}
+
+/* Clipping scales the gradient to the norm; the printed norm is the one before. */
+static void clipping(void **state)
+{
+    double norm[2], loss, lr;
+    int64_t n;
+    Tensor m;
+    float *host[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) { /* Adam's first moment after one step is (1 - beta1) * clipped gradient */
+        Case k;
+        case_open(&k, "cpu", 1, 1, RECOMPUTE_NONE);
+        k.s.c.max_grad_norm = i ? 0.01 : 0;
+        CHECK_OK(train_step(&k.s, &k.batch, &loss, &norm[i], &lr, &k.err), &k.err);
+        m = k.s.m;
+        n = tensor_count(&m);
+        host[i] = mem_calloc(n, sizeof **host, &k.err);
+        CHECK_OK(backend_get_f32(k.be, host[i], &m, &k.err), &k.err);
+        case_close(&k);
+    }
+    assert_true(norm[0] == norm[1] && norm[0] > 0.01);
+    for (int64_t e = 0; e < n; e++)
+        check_value("clipped", host[1][e], host[0][e] * (0.01 / (norm[0] + 1e-6)), 1e-9, 1e-5);
+    mem_free(host[0]);
+    mem_free(host[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rate_warms_up),      cmocka_unit_test(same_bits),        cmocka_unit_test(accumulation),
+        cmocka_unit_test(learns_one_sample),  cmocka_unit_test(not_finite_refused), cmocka_unit_test(timestep_refused),
+        cmocka_unit_test(clipping),
+    };
+    return check_run("train-step", tests);
+}
