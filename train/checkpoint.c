@@ -276,8 +276,11 @@ int checkpoint_newest(const char *run, const Log *log, int64_t *step, json_t **s
 int checkpoint_prune(const char *run, int64_t keep, Err *err)
 {
     int64_t *steps = NULL, n = 0;
-    int rc = keep < 1 ? 0 : list_steps(run, &steps, &n, err);
+    int rc;
 
+    if (keep < 1)
+        return 0;
+    rc = list_steps(run, &steps, &n, err);
     for (int64_t i = 0; rc == 0 && i < n - keep; i++) {
         char *folder = checkpoint_folder(run, steps[i], err);
         rc = folder ? dir_remove(folder, err) : ERR_NOMEM;

@@ -88,25 +88,30 @@ static int add_clip(Dataset *d, int64_t *cap, int64_t cache, const char *dir, co
     return rc;
 }
 
-static int read_scale(Dataset *d, CacheTxn *t, int64_t cache, const char *dir, Err *err)
+/* Which VAE made the latents: all caches must agree. */
+static int read_vae(Dataset *d, CacheTxn *t, int64_t cache, const char *dir, Err *err)
 {
     json_t *vae = NULL;
+    const char *weights = NULL;
     double scale = 0;
     int rc = cache_get_meta(t, "vae", &vae, err);
 
     if (rc == 0)
         return err_set(err, ERR_FORMAT, "cache '%s' does not say which VAE made it (meta 'vae'): it was not finished by weft-cache build", dir);
-    if (rc > 0)
-        rc = json_get_num(vae, "scaling_factor", "meta 'vae'", &scale, err);
-    json_decref(vae);
+    if (rc > 0 && (rc = json_get_num(vae, "scaling_factor", "meta 'vae'", &scale, err)) == 0)
+        rc = json_get_str(vae, "weights_sha256", "meta 'vae'", &weights, err);
     if (rc < 0)
-        return err_wrap(err, rc, "cache '%s'", dir);
-    if (!(scale > 0))
-        return err_set(err, ERR_FORMAT, "cache '%s': the VAE's scaling factor is %g", dir, scale);
-    if (cache > 0 && scale != d->scale)
-        return err_set(err, ERR_USAGE, "cache '%s': made with a VAE whose scaling factor is %g; the first cache has %g", dir, scale, d->scale);
-    d->scale = scale;
-    return 0;
+        err_wrap(err, rc, "cache '%s'", dir);
+    else if (strlen(weights) != 64)
+        rc = err_set(err, ERR_FORMAT, "cache '%s': meta 'vae': weights_sha256 has no 64 digits", dir);
+    else if (cache > 0 && (scale != d->scale || strcmp(weights, d->vae)))
+        rc = err_set(err, ERR_USAGE, "cache '%s' was made with another VAE than the first cache", dir);
+    if (rc == 0) {
+        d->scale = scale;
+        memcpy(d->vae, weights, sizeof d->vae);
+    }
+    json_decref(vae);
+    return rc;
 }
 
 static int read_cache(Dataset *d, int64_t *cap, int64_t cache, const char *dir, Err *err)
@@ -119,7 +124,7 @@ static int read_cache(Dataset *d, int64_t *cap, int64_t cache, const char *dir, 
 
     if (rc < 0)
         return rc;
-    rc = read_scale(d, t, cache, dir, err);
+    rc = read_vae(d, t, cache, dir, err);
     while (rc == 0 && (rc = cache_next_clip(t, &cursor, &id, &facts, err)) == 1) {
         rc = add_clip(d, cap, cache, dir, id, facts, err);
         json_decref(facts);

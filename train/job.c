@@ -111,6 +111,23 @@ static int read_schedule(Job *j, Err *err)
     return rc;
 }
 
+/* The pipeline that final/ becomes must decode what was learned: its VAE must be the one that made the cache. */
+static int check_vae(const Job *j, Err *err)
+{
+    char *folder = path_join(j->base, "vae", err), hex[65];
+    SafeTensors *file = NULL;
+    int rc = folder ? 0 : ERR_NOMEM;
+
+    if (rc == 0 && file_is_dir(folder)) {
+        rc = safetensors_open_folder(&file, folder, "diffusion_pytorch_model", &j->log.log, err);
+        if (rc == 0 && (rc = safetensors_digest(file, hex, err)) == 0 && strcmp(hex, j->data->vae))
+            rc = err_set(err, ERR_USAGE, "the cache was made with another VAE (%.12s...) than '%s' (%.12s...)", j->data->vae, folder, hex);
+    }
+    safetensors_close(&file);
+    mem_free(folder);
+    return rc;
+}
+
 /* ---- steps -------------------------------------------------------------------------------------------------------- */
 
 static int count_steps(Job *j, Err *err)
@@ -147,7 +164,8 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
         return rc;
     read_training(j);
     if ((rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 || (rc = read_dit_config(j, err)) < 0 ||
-        (rc = read_schedule(j, err)) < 0 || (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0)
+        (rc = read_schedule(j, err)) < 0 || (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||
+        (rc = check_vae(j, err)) < 0)
         return rc;
     return count_steps(j, err);
 }
@@ -235,10 +253,10 @@ static const char *si(double v, const char *unit, char out[32])
 
 static void print_steps(const Job *j, FILE *out)
 {
-    fprintf(out, "samples          %" PRId64 " in %" PRId64 " cache%s; latents %" PRId64 " frames of %" PRId64 " x %" PRId64 ", %" PRId64 " channels; text %" PRId64 " x %" PRId64 "\n",
+    fprintf(out, "samples            %" PRId64 " in %" PRId64 " cache%s; latents %" PRId64 " frames of %" PRId64 " x %" PRId64 ", %" PRId64 " channels; text %" PRId64 " x %" PRId64 "\n",
             j->data->n, j->data->n_cache, j->data->n_cache == 1 ? "" : "s", j->data->F, j->data->h, j->data->w, j->data->C, j->data->text_len,
             j->data->text_dim);
-    fprintf(out, "steps            %" PRId64 ": %" PRId64 " an epoch of up to %" PRId64 " x %" PRId64 " samples, at most %" PRId64 " epochs\n", j->steps,
+    fprintf(out, "steps              %" PRId64 ": %" PRId64 " an epoch of up to %" PRId64 " x %" PRId64 " samples, at most %" PRId64 " epochs\n", j->steps,
             j->epoch_steps, j->accumulate, j->batch, j->epochs);
 }
 
@@ -249,14 +267,14 @@ static int print_memory(const Job *j, int64_t parameters, FILE *out, Err *err)
     double weights = 4.0 * (double)parameters;
     char a[32], b[32], c[32], d[32];
 
-    fprintf(out, "parameters       %" PRId64 "\n", parameters);
-    fprintf(out, "memory           weights %s, gradients %s, optimiser %s\n", si(weights, "B", a), si(weights, "B", b), si(2 * weights, "B", c));
+    fprintf(out, "parameters         %" PRId64 "\n", parameters);
+    fprintf(out, "memory             weights %s, gradients %s, optimiser %s\n", si(weights, "B", a), si(weights, "B", b), si(2 * weights, "B", c));
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         int64_t bytes = 0;
         int rc = job_plan_work(j, row[i].policy, &bytes, err);
         if (rc < 0)
             return rc;
-        fprintf(out, "  %-15sactivations %s, %s in all%s\n", row[i].name, si((double)bytes, "B", c), si(4 * weights + (double)bytes, "B", d),
+        fprintf(out, "  %-17sactivations %s, %s in all%s\n", row[i].name, si((double)bytes, "B", c), si(4 * weights + (double)bytes, "B", d),
                 row[i].policy == j->c.policy ? "  <- this recipe" : "");
     }
     return 0;
@@ -278,7 +296,7 @@ int job_print(const Job *j, FILE *out, Err *err)
     sample = 3 * (linear + attention); /* backward is twice the forward pass */
     if (j->c.policy != RECOMPUTE_NONE)
         sample += linear + (j->c.policy == RECOMPUTE_BLOCK ? attention : 0);
-    fprintf(out, "operations       %s a sample, %s in all (estimated: products of blocks and attention)\n", si(sample, "FLOP", a),
+    fprintf(out, "operations         %s a sample, %s in all (estimated: products of blocks and attention)\n", si(sample, "FLOP", a),
             si(sample * (double)j->steps * (double)(j->batch * j->accumulate < j->data->n ? j->batch * j->accumulate : j->data->n), "FLOP", b));
     return 0;
 }

@@ -1,0 +1,163 @@
+#!/bin/sh
+# weft-train: what it prints, that an interrupted or killed run ends as an undisturbed one does, and what it refuses.
+. tests/cli/lib.sh
+P=tests/golden/pipeline/model
+W="$B/weft-train"
+check "caches for the test" "$B/tests/tools/train_fixture" $P "$T"
+SETS="--preset demo --model $P --quiet --jobs 1 --set training.max_steps=12 --set training.checkpointing_steps=4"
+train() { # OUT OPTION...
+    train_out=$1
+    shift
+    "$W" run --cache "$T/a" --cache "$T/b" --out "$T/$train_out" $SETS "$@"
+}
+untimed() { sed 's/,"time":.*//' "$1"; }
+same_log() { # NAME A B: the log lines, times aside
+    untimed "$2" >"$T/log-a"
+    untimed "$3" >"$T/log-b"
+    same "$1" "$T/log-a" "$T/log-b"
+}
+same_run() { # NAME OUT: everything the undisturbed run has
+    same "$1: final" "$T/whole/final" "$T/$2/final"
+    same "$1: last checkpoint" "$T/whole/checkpoint-12" "$T/$2/checkpoint-12"
+    same_log "$1: log" "$T/whole/log.jsonl" "$T/$2/log.jsonl"
+}
+
+# ---- plan and an undisturbed run
+runs "plan" 0 "$W" plan --cache "$T/a" --cache "$T/b" $SETS
+stdout_has "12: 4 an epoch of up to 1 x 2 samples"
+stdout_has "parameters         35616"
+stdout_has "block+attention"
+runs "dry run" 0 train nothing --dry-run
+stdout_has "35616"
+check "a dry run writes nothing" test ! -e "$T/nothing"
+runs "run" 0 train whole
+stdout_has "whole/final: 12 steps"
+check "twelve log lines" test "$(wc -l <"$T/whole/log.jsonl")" = 12
+check "the first update has rate 0" grep -q '"step":1,.*"lr":0.0,' "$T/whole/log.jsonl"
+check "checkpoints" test -f "$T/whole/checkpoint-4/weft_state/state.json" -a -f "$T/whole/checkpoint-8/weft_state/state.json"
+same "final has the pipeline's VAE" $P/vae "$T/whole/final/vae"
+same "and its index" $P/model_index.json "$T/whole/final/model_index.json"
+cp -r "$T/whole" "$T/again-whole"
+runs "a finished run again" 0 train again-whole
+same "changes nothing" "$T/whole" "$T/again-whole"
+
+# ---- the same bits
+runs "caches in another order, one thread" 0 env OMP_NUM_THREADS=1 "$W" run --cache "$T/b" --cache "$T/a" --out "$T/other-order" $SETS
+same_run "caches in another order, one thread" other-order
+runs "two threads" 0 env OMP_NUM_THREADS=2 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/two" $(echo "$SETS" | sed "s/--jobs 1//")
+same_run "two threads" two
+runs "recomputing" 0 train recompute --set training.gradient_checkpointing=true
+same "recomputing: the weights" "$T/whole/final/transformer" "$T/recompute/final/transformer"
+runs "recomputing, attention kept" 0 train attention --set training.gradient_checkpointing=true --set training.recompute=block+attention
+same "recomputing, attention kept: the weights" "$T/whole/final/transformer" "$T/attention/final/transformer"
+runs "another seed" 0 train seed --seed 9
+check "another seed: other weights" sh -c "! cmp -s $T/whole/final/transformer/diffusion_pytorch_model.safetensors $T/seed/final/transformer/diffusion_pytorch_model.safetensors"
+
+# ---- going on
+runs "six steps" 0 train grown --set training.max_steps=6
+runs "then the rest" 0 train grown
+same_run "six steps, then the rest" grown
+runs "more accumulation" 0 train accumulated --set training.batch_size=1 --set training.gradient_accumulation_steps=2
+cp -r "$T/whole" "$T/torn"
+rm -r "$T/torn/final"
+head -c 3000 "$T/whole/checkpoint-12/weft_state/optimizer.safetensors" >"$T/torn/checkpoint-12/weft_state/optimizer.safetensors"
+rm "$T/torn/checkpoint-8/weft_state/state.json"
+echo '{"step":9,"ep' >>"$T/torn/log.jsonl"
+mkdir -p "$T/torn/checkpoint-16.tmp-saving/transformer"
+runs "torn checkpoints" 0 train torn
+stderr_has "checkpoint-12 is not whole"
+stderr_has "checkpoint-8 is not whole"
+same_run "torn checkpoints" torn
+check "the leftover is swept" test ! -e "$T/torn/checkpoint-16.tmp-saving"
+runs "one checkpoint kept" 0 train kept --set training.checkpoints_total_limit=1
+check "one checkpoint kept: only the last" test "$(ls -d "$T"/kept/checkpoint-* | wc -l)" = 1 -a -d "$T/kept/checkpoint-12"
+
+# ---- kill -9 at random moments, then once more: 120 steps with a checkpoint every 5
+LONG="--set training.max_steps=120 --set training.checkpointing_steps=5 --set training.batch_size=4"
+KILLED="$W run --cache $T/a --cache $T/b --out $T/killed $SETS $LONG"
+start=$(date +%s%N)
+runs "a longer run" 0 train long $LONG
+took=$((($(date +%s%N) - start) / 1000000))
+kills=0
+for i in 1 2 3 4 5 6; do # each at a random moment of the first half of what a whole run takes
+    delay=$(od -An -N2 -tu2 /dev/urandom | awk -v took="$took" '{printf "%.3f", $1 / 65536 * took / 2000}')
+    killed_after "$delay" $KILLED && kills=$((kills + 1))
+    echo "# killed after $delay s with $(ls -d "$T"/killed/checkpoint-* 2>/dev/null | wc -l) checkpoints"
+done
+runs "killed, then run again" 0 $KILLED
+for part in final checkpoint-5 checkpoint-60 checkpoint-115 checkpoint-120 run.json; do
+    same "killed $kills times: $part" "$T/long/$part" "$T/killed/$part"
+done
+same_log "killed: log" "$T/long/log.jsonl" "$T/killed/log.jsonl"
+
+# ---- asked to stop
+"$W" run --cache "$T/a" --cache "$T/b" --out "$T/stopped" $SETS $LONG >"$T/stdout" 2>"$T/stderr" &
+pid=$!
+for i in $(seq 1 200); do [ -s "$T/stopped/log.jsonl" ] && break; sleep 0.02; done
+kill -TERM $pid
+status=0
+wait $pid || status=$?
+lib_name="asked to stop"
+if [ $status = 0 ]; then skip "asked to stop" "the run ended first"; else
+    check "asked to stop: exit 1" test $status = 1
+    stderr_has "interrupted"
+    runs "after a stop" 0 train stopped $LONG
+    same "after a stop: final" "$T/long/final" "$T/stopped/final"
+fi
+
+# ---- refused
+runs "another rate" 2 train whole --set training.learning_rate=0.5
+stderr_has "training.learning_rate was 0.001 and is 0.5"
+runs "two changes" 2 train whole --set training.weight_decay=0 --seed 4
+stderr_has "training.weight_decay"
+stderr_has "seed was 0 and is 4"
+runs "another cache" 2 "$W" run --cache "$T/a" --out "$T/whole" $SETS
+stderr_has "the cache holds other clips"
+runs "fewer steps than done" 2 train whole --set training.max_steps=5
+stderr_has "the recipe stops at step 5"
+runs "no such cache" 1 "$W" run --cache "$T/nowhere" --out "$T/x" $SETS
+stderr_has "nowhere"
+runs "a clip twice" 2 "$W" run --cache "$T/a" --cache "$T/again" --out "$T/x" $SETS
+stderr_has "clip 'clip-0' is in cache"
+runs "other latent channels" 2 "$W" run --cache "$T/wide" --out "$T/x" $SETS
+stderr_has "8 channels, the transformer takes 4"
+runs "another VAE's latents" 2 "$W" run --cache "$T/other" --out "$T/x" $SETS
+stderr_has "another VAE"
+runs "caches of two VAEs" 2 "$W" run --cache "$T/a" --cache "$T/other" --out "$T/x" $SETS
+stderr_has "another VAE"
+runs "a text that is not there" 1 "$W" run --cache "$T/holes" --out "$T/x" $SETS
+stderr_has "clip 'clip-0': its text record is not in the cache"
+runs "nothing to train on" 1 "$W" run --cache "$T/val" --out "$T/x" $SETS
+stderr_has "no clip of split 'train'"
+runs "not a number" 1 "$W" run --cache "$T/nan" --out "$T/nan-run" $SETS
+stderr_has "samples 'clip-0': step 1: the loss is"
+check "not a number: no checkpoint" sh -c "! ls -d $T/nan-run/checkpoint-* $T/nan-run/final"
+runs "half precision" 1 train x --set training.mixed_precision=bf16
+stderr_has "mixed_precision is 'bf16'"
+runs "8-bit Adam" 1 train x --set training.use_8bit_adam=true
+stderr_has "use_8bit_adam"
+runs "a shard" 1 train x --shard 0/2
+stderr_has "one process"
+runs "no model" 2 "$W" run --preset demo --cache "$T/a" --out "$T/x"
+stderr_has "no base model"
+runs "no such model" 1 "$W" run --cache "$T/a" --out "$T/x" --preset demo --model "$T/nowhere"
+stderr_has "diffusers layout"
+mkdir "$T/taller"
+cp -r $P/transformer "$T/taller/transformer"
+sed 's/"num_layers": 2/"num_layers": 3/' $P/transformer/config.json >"$T/taller/transformer/config.json"
+runs "missing tensors" 1 "$W" run --cache "$T/a" --out "$T/x" --preset demo --model "$T/taller" --quiet
+stderr_has "transformer_blocks.2.attn1.norm_k.bias"
+stderr_has "transformer_blocks.2.attn1.to_v.weight"
+runs "an unknown key" 2 train x --set training.learning_rat=1
+stderr_has "learning_rate"
+runs "stored samples" 0 "$W" run --cache "$T/sample" --out "$T/sample-run" $SETS
+cp -r "$T/whole" "$T/locked"
+if command -v flock >/dev/null; then
+    flock "$T/locked/.lock" sleep 3 &
+    sleep 0.3
+    runs "two runs in one folder" 1 train locked
+    wait
+else
+    skip "two runs in one folder" "no flock program"
+fi
+finish
