@@ -1,0 +1,22 @@
+/* Between attention's files: the arguments, and the two families of kernels. */
+#ifndef WEFT_COMMON_OPS_CUDA_ATTENTION_H
+#define WEFT_COMMON_OPS_CUDA_ATTENTION_H
+#include "common/ops/cuda/device.h"
+
+struct AttentionArgs {
+    bf16 *o, *gq, *gk, *gv;               /* outputs */
+    const bf16 *q, *k, *v, *go;           /* [B,S,heads*hd] */
+    float *lse;                           /* [B,heads,Sq], written forward (may be NULL), read backward */
+    float *delta;                         /* [B,heads,Sq], sum over a head of go*o: scratch */
+    const float *bias;                    /* [heads,Sq,Sk] or NULL */
+    int64_t B, heads, hd, Sq, Sk;
+    float scale;
+    int causal;
+};
+
+int attention_plain(Device *d, const AttentionArgs *a, Err *err);
+int attention_plain_backward(Device *d, const AttentionArgs *a, Err *err);
+/* Head dimension 64, no bias, not causal, 16-byte aligned: tensor cores. */
+int attention_64(Device *d, const AttentionArgs *a, Err *err);
+int attention_64_backward(Device *d, const AttentionArgs *a, Err *err);
+#endif

@@ -1,0 +1,156 @@
+/* Attention for any head dimension, with bias and causal mask: one warp a query (or, for the gradients of k and v, a key), 32 scores at a
+ * time, online softmax.  What T5, CLIP and small models run on; head dimension 64 without bias goes to the tensor-core kernels. */
+#include "common/ops/cuda/attention.h"
+
+enum { WARPS = 4, THREADS = 32 * WARPS, MAX_HEAD = 256, PER_LANE = MAX_HEAD / 32 };
+
+/* This warp's row of one [S, hd] slice: sequence b, head h; out of range: the last row again, not stored. */
+struct WarpRow { int64_t b, h, i; int live, lane; };
+__device__ __forceinline__ WarpRow warp_row(int64_t heads, int64_t S)
+{
+    WarpRow r;
+    const int64_t i = (int64_t)blockIdx.x * WARPS + (threadIdx.x >> 5);
+    r.lane = threadIdx.x & 31;
+    r.live = i < S;
+    r.i = r.live ? i : S - 1;
+    r.b = blockIdx.y / heads;
+    r.h = blockIdx.y % heads;
+    return r;
+}
+__device__ __forceinline__ const bf16 *row_of(const bf16 *x, int64_t b, int64_t i, int64_t h, int64_t S, int64_t heads, int64_t hd)
+{
+    return x + ((b * S + i) * heads + h) * hd;
+}
+__device__ __forceinline__ float dot(const bf16 *a, const bf16 *b, int64_t hd)
+{
+    float sum = 0.0f;
+    for (int64_t c = 0; c < hd; c++) sum += load(a, c) * load(b, c);
+    return sum;
+}
+
+__global__ void __launch_bounds__(THREADS) attention_rows(AttentionArgs a)
+{
+    SMEM_ARRAY(float, weights, THREADS);
+    const WarpRow r = warp_row(a.heads, a.Sq);
+    const bf16 *q = row_of(a.q, r.b, r.i, r.h, a.Sq, a.heads, a.hd);
+    float *w = weights + (threadIdx.x & ~31), best = -1e30f, sum = 0.0f, acc[PER_LANE];
+    for (int k = 0; k < PER_LANE; k++) acc[k] = 0.0f;
+    const int64_t last = a.causal ? r.i + 1 : a.Sk;
+    for (int64_t j0 = 0; j0 < last; j0 += 32) {
+        const int64_t j = j0 + r.lane;
+        float s = -1e30f;
+        if (j < last) {
+            s = a.scale * dot(q, row_of(a.k, r.b, j, r.h, a.Sk, a.heads, a.hd), a.hd);
+            if (a.bias) s += a.bias[(r.h * a.Sq + r.i) * a.Sk + j];
+        }
+        const float top = fmaxf(best, warp_max(s)), shrink = expf(best - top), p = j < last ? expf(s - top) : 0.0f;
+        sum = sum * shrink + warp_sum(p);
+        best = top;
+        w[r.lane] = p;
+        __syncwarp();
+        for (int k = 0; k < PER_LANE; k++) {
+            const int64_t c = r.lane + 32 * k;
+            if (c >= a.hd) break;
+            acc[k] *= shrink;
+            for (int64_t jj = 0; jj < 32 && j0 + jj < last; jj++) acc[k] += w[jj] * load(row_of(a.v, r.b, j0 + jj, r.h, a.Sk, a.heads, a.hd), c);
+        }
+        __syncwarp();
+    }
+    if (!r.live) return;
+    for (int k = 0; k < PER_LANE; k++) {
+        const int64_t c = r.lane + 32 * k;
+        if (c < a.hd) store((bf16 *)row_of(a.o, r.b, r.i, r.h, a.Sq, a.heads, a.hd), c, acc[k] / sum);
+    }
+    if (a.lse && r.lane == 0) a.lse[(r.b * a.heads + r.h) * a.Sq + r.i] = best + logf(sum);
+}
+
+/* gq_i = scale sum_j ds_ij k_j, ds = p (dp - delta), dp = go . v. */
+__global__ void __launch_bounds__(THREADS) attention_gradient_q(AttentionArgs a)
+{
+    SMEM_ARRAY(float, weights, THREADS);
+    const WarpRow r = warp_row(a.heads, a.Sq);
+    const bf16 *q = row_of(a.q, r.b, r.i, r.h, a.Sq, a.heads, a.hd), *go = row_of(a.go, r.b, r.i, r.h, a.Sq, a.heads, a.hd);
+    const int64_t at = (r.b * a.heads + r.h) * a.Sq + r.i;
+    const float lse = a.lse[at], delta = a.delta[at];
+    float *w = weights + (threadIdx.x & ~31), acc[PER_LANE];
+    for (int k = 0; k < PER_LANE; k++) acc[k] = 0.0f;
+    for (int64_t j0 = 0; j0 < a.Sk; j0 += 32) {
+        const int64_t j = j0 + r.lane;
+        float ds = 0.0f;
+        if (j < a.Sk) {
+            const float p = expf(a.scale * dot(q, row_of(a.k, r.b, j, r.h, a.Sk, a.heads, a.hd), a.hd) - lse);
+            ds = p * (dot(go, row_of(a.v, r.b, j, r.h, a.Sk, a.heads, a.hd), a.hd) - delta);
+        }
+        w[r.lane] = ds;
+        __syncwarp();
+        for (int k = 0; k < PER_LANE; k++) {
+            const int64_t c = r.lane + 32 * k;
+            if (c >= a.hd) break;
+            for (int64_t jj = 0; jj < 32 && j0 + jj < a.Sk; jj++) acc[k] += w[jj] * load(row_of(a.k, r.b, j0 + jj, r.h, a.Sk, a.heads, a.hd), c);
+        }
+        __syncwarp();
+    }
+    if (!r.live) return;
+    for (int k = 0; k < PER_LANE; k++) {
+        const int64_t c = r.lane + 32 * k;
+        if (c < a.hd) store((bf16 *)row_of(a.gq, r.b, r.i, r.h, a.Sq, a.heads, a.hd), c, a.scale * acc[k]);
+    }
+}
+
+/* gv_j = sum_i p_ij go_i, gk_j = scale sum_i ds_ij q_i: one warp a key. */
+__global__ void __launch_bounds__(THREADS) attention_gradient_kv(AttentionArgs a)
+{
+    SMEM_ARRAY(float, weights, 2 * THREADS);
+    const WarpRow r = warp_row(a.heads, a.Sk);
+    const bf16 *key = row_of(a.k, r.b, r.i, r.h, a.Sk, a.heads, a.hd), *value = row_of(a.v, r.b, r.i, r.h, a.Sk, a.heads, a.hd);
+    float *wp = weights + (threadIdx.x & ~31), *wd = wp + THREADS, gk[PER_LANE], gv[PER_LANE];
+    for (int k = 0; k < PER_LANE; k++) gk[k] = gv[k] = 0.0f;
+    for (int64_t i0 = 0; i0 < a.Sq; i0 += 32) {
+        const int64_t i = i0 + r.lane, at = (r.b * a.heads + r.h) * a.Sq + i;
+        float p = 0.0f, ds = 0.0f;
+        if (i < a.Sq) {
+            p = expf(a.scale * dot(row_of(a.q, r.b, i, r.h, a.Sq, a.heads, a.hd), key, a.hd) - a.lse[at]);
+            ds = p * (dot(row_of(a.go, r.b, i, r.h, a.Sq, a.heads, a.hd), value, a.hd) - a.delta[at]);
+        }
+        wp[r.lane] = p;
+        wd[r.lane] = ds;
+        __syncwarp();
+        for (int k = 0; k < PER_LANE; k++) {
+            const int64_t c = r.lane + 32 * k;
+            if (c >= a.hd) break;
+            for (int64_t ii = 0; ii < 32 && i0 + ii < a.Sq; ii++) {
+                gv[k] += wp[ii] * load(row_of(a.go, r.b, i0 + ii, r.h, a.Sq, a.heads, a.hd), c);
+                gk[k] += wd[ii] * load(row_of(a.q, r.b, i0 + ii, r.h, a.Sq, a.heads, a.hd), c);
+            }
+        }
+        __syncwarp();
+    }
+    if (!r.live) return;
+    for (int k = 0; k < PER_LANE; k++) {
+        const int64_t c = r.lane + 32 * k;
+        if (c >= a.hd) break;
+        store((bf16 *)row_of(a.gk, r.b, r.i, r.h, a.Sk, a.heads, a.hd), c, a.scale * gk[k]);
+        store((bf16 *)row_of(a.gv, r.b, r.i, r.h, a.Sk, a.heads, a.hd), c, gv[k]);
+    }
+}
+
+static int check_head(const AttentionArgs *a, Err *err)
+{
+    if (a->hd <= MAX_HEAD) return 0;
+    return err_set(err, ERR_UNSUPPORTED, "attention: head dimension %lld, the device takes at most %d", (long long)a->hd, (int)MAX_HEAD);
+}
+
+int attention_plain(Device *d, const AttentionArgs *a, Err *err)
+{
+    DEVICE_TRY(check_head(a, err));
+    LAUNCH((attention_rows), dim3(blocks_for(a->Sq, WARPS), (unsigned)(a->B * a->heads)), dim3(THREADS), 0, d->compute, *a);
+    return device_launched("attention", err);
+}
+
+int attention_plain_backward(Device *d, const AttentionArgs *a, Err *err)
+{
+    DEVICE_TRY(check_head(a, err));
+    LAUNCH((attention_gradient_q), dim3(blocks_for(a->Sq, WARPS), (unsigned)(a->B * a->heads)), dim3(THREADS), 0, d->compute, *a);
+    LAUNCH((attention_gradient_kv), dim3(blocks_for(a->Sk, WARPS), (unsigned)(a->B * a->heads)), dim3(THREADS), 0, d->compute, *a);
+    return device_launched("attention_backward", err);
+}
