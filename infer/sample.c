@@ -327,19 +327,20 @@ static int write_latents(Run *r, Err *err)
 
 /* ---- the command ------------------------------------------------------------------------------------------------ */
 
-static int print_plan(Run *r, Err *err)
+static int describe_plan(Run *r, Str *out, Err *err)
 {
     PipelineMemory m;
     int rc = pipeline_plan(r->pipe, &m, err);
-    if (rc < 0) return rc;
-    printf("would sample %lld videos of %lld frames %lldx%lld (%lld latent frames of %lldx%lld), %lld steps\n", (long long)r->prompts.n,
-           (long long)r->s.num_frames, (long long)r->s.width, (long long)r->s.height, (long long)r->s.latent_frames,
-           (long long)r->sizes.latent_width, (long long)r->sizes.latent_height, (long long)r->s.steps);
-    printf("working memory, weights apart: text encoder %.1f MiB, transformer %.1f MiB, VAE decoder %.1f MiB\n", (double)m.text_bytes / 1048576,
-           (double)m.denoise_bytes / 1048576, (double)m.decode_bytes / 1048576);
-    for (int64_t i = 0; i < r->prompts.n; i++)
-        printf("  %s  seed %lld  %s\n", r->prompts.item[i].id, (long long)r->prompts.item[i].seed, r->prompts.item[i].text);
-    return 0;
+    if (rc == 0)
+        rc = str_printf(out, err,
+                        "would sample %lld videos of %lld frames %lldx%lld (%lld latent frames of %lldx%lld), %lld steps\n"
+                        "working memory, weights apart: text encoder %.1f MiB, transformer %.1f MiB, VAE decoder %.1f MiB\n",
+                        (long long)r->prompts.n, (long long)r->s.num_frames, (long long)r->s.width, (long long)r->s.height,
+                        (long long)r->s.latent_frames, (long long)r->sizes.latent_width, (long long)r->sizes.latent_height, (long long)r->s.steps,
+                        (double)m.text_bytes / 1048576, (double)m.denoise_bytes / 1048576, (double)m.decode_bytes / 1048576);
+    for (int64_t i = 0; rc == 0 && i < r->prompts.n; i++)
+        rc = str_printf(out, err, "  %s  seed %lld  %s\n", r->prompts.item[i].id, (long long)r->prompts.item[i].seed, r->prompts.item[i].text);
+    return rc;
 }
 
 static int open_run(Run *r, Err *err)
@@ -347,7 +348,7 @@ static int open_run(Run *r, Err *err)
     const SampleOptions *o = r->o;
     int rc = recipe_open(&r->recipe, &o->common, err);
     if (rc == 0) rc = sample_settings(&r->s, r->recipe, err);
-    if (rc == 0) rc = prompts_read(&r->prompts, &o->prompt, o->prompts, o->common.seed, err);
+    if (rc == 0) rc = prompts_read(&r->prompts, &o->prompt, o->prompts, recipe_int(r->recipe, "seed"), err);
     if (rc < 0) return rc;
     const char *model = o->model ? o->model : recipe_str(r->recipe, "model.base_model");
     if (!model) return err_set(err, ERR_USAGE, "no model: give --model FOLDER or set model.base_model in the recipe");
@@ -371,29 +372,33 @@ static void close_run(Run *r)
     recipe_close(&r->recipe);
 }
 
-int sample_command(void *options, const StrList *positional, Err *err)
+/* With the output directory to itself. */
+static int sample_into(Run *r, Err *err)
 {
-    StderrLog log;
-    Run r = {.o = options};
-    (void)positional;
-    log_to_stderr(&log, "weft-infer", r.o->common.quiet ? LOG_WARN : LOG_INFO, r.o->common.log_json);
-    r.log = &log.log;
-    interrupt_install();
+    DirLock lock = {-1};
+    int rc = dir_make(r->o->out, err);
+    if (rc == 0) rc = dir_lock(&lock, r->o->out, err);
+    if (rc < 0) return rc;
+    rc = dir_sweep_temporaries(r->o->out, err);
+    if (rc == 0) rc = make_jobs(r, err);
+    if (rc == 0 && r->todo > 0) rc = make_samples(r, err);
+    if (rc == 0 && r->o->latents_out && r->todo > 0) rc = write_latents(r, err);
+    dir_unlock(&lock);
+    return rc;
+}
+
+int sample_run(const SampleOptions *o, const Log *log, SampleReport *report, Err *err)
+{
+    Run r = {.o = o, .log = log};
+    memset(report, 0, sizeof *report);
     int rc = open_run(&r, err);
-    if (rc == 0 && r.o->common.dry_run) rc = print_plan(&r, err);
-    else if (rc == 0) {
-        DirLock lock = {-1};
-        if ((rc = dir_make(r.o->out, err)) == 0 && (rc = dir_lock(&lock, r.o->out, err)) == 0) {
-            rc = dir_sweep_temporaries(r.o->out, err);
-            if (rc == 0) rc = make_jobs(&r, err);
-            if (rc == 0 && r.todo > 0) rc = make_samples(&r, err);
-            if (rc == 0 && r.o->latents_out && r.todo > 0) rc = write_latents(&r, err);
-            dir_unlock(&lock);
-        }
-        if (rc == 0) {
-            for (int64_t i = 0; i < r.prompts.n; i++) printf("%s/%s.mp4\n", r.o->out, r.prompts.item[i].id);
-            log_info(r.log, "%lld sampled, %lld reused, in %s", (long long)r.todo, (long long)(r.prompts.n - r.todo), r.o->out);
-        }
+    if (rc == 0 && o->common.dry_run) {
+        rc = describe_plan(&r, &report->text, err);
+    } else if (rc == 0) {
+        rc = sample_into(&r, err);
+        for (int64_t i = 0; rc == 0 && i < r.prompts.n; i++) rc = str_printf(&report->text, err, "%s/%s.mp4\n", o->out, r.prompts.item[i].id);
+        report->made = r.todo;
+        report->reused = r.prompts.n - r.todo;
     }
     close_run(&r);
     return rc;

@@ -4,6 +4,8 @@
 #ifndef WEFT_INFER_SAMPLE_H
 #define WEFT_INFER_SAMPLE_H
 #include "common/base/args.h"
+#include "common/base/log.h"
+#include "common/base/str.h"
 
 typedef struct SampleOptions {
     CommonOptions common; /* first */
@@ -13,6 +15,11 @@ typedef struct SampleOptions {
 } SampleOptions;
 
 extern const Opt sample_opts[];
-/* A Command's run: exit status, or a negative code. */
-int sample_command(void *options, const StrList *positional, Err *err);
+
+typedef struct SampleReport {
+    Str text;              /* results: the videos' paths, a line each; with --dry-run the plan */
+    int64_t made, reused;
+} SampleReport;
+/* The report is the caller's: str_fini(&report->text), also on failure. */
+int sample_run(const SampleOptions *o, const Log *log, SampleReport *report, Err *err);
 #endif
