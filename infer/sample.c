@@ -105,6 +105,15 @@ static int latents_there(const SafeTensors *kept, const Job *job)
     return key && strcmp(key, key_of(job)) == 0;
 }
 
+/* Whether every frame picture that is wanted is there: each is written whole, the last one last. */
+static int frames_there(const Run *r, const Job *job)
+{
+    char *last = mem_printf(NULL, "%s/%s/%04lld.png", r->o->out, job->prompt->id, (long long)(r->s.num_frames - 1));
+    int there = last && file_exists(last);
+    mem_free(last);
+    return there;
+}
+
 static int find_done(Run *r, Job *job, const SafeTensors *kept, Err *err)
 {
     char *record = out_path(r, job->prompt->id, ".json", err), *video = out_path(r, job->prompt->id, ".mp4", err);
@@ -117,7 +126,7 @@ static int find_done(Run *r, Job *job, const SafeTensors *kept, Err *err)
         if (rc == 0 && strcmp(key, key_of(job)) != 0)
             rc = err_set(err, ERR_USAGE, "'%s' was made with another prompt, seed, weights or settings; choose another --out or --id, or give --overwrite",
                          record);
-        job->done = rc == 0 && file_exists(video) && (!r->o->latents_out || latents_there(kept, job));
+        job->done = rc == 0 && file_exists(video) && (!r->o->latents_out || latents_there(kept, job)) && (!r->o->save_frames || frames_there(r, job));
     }
     json_decref(old);
     mem_free(record);

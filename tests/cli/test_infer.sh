@@ -1,0 +1,95 @@
+#!/bin/sh
+# weft-infer sample on the tiny pipeline diffusers saved: what it writes, what it reuses, what it refuses, kill -9, threads.
+. tests/cli/lib.sh
+INFER=$B/weft-infer
+MODEL=tests/golden/pipeline/model
+SMALL="--preset demo --device cpu --model $MODEL --set sampling.num_frames=9 --set sampling.width=32 --set sampling.height=48"
+sample() { "$INFER" sample $SMALL "$@"; }
+
+runs "samples" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 --set sampling.num_inference_steps=4 \
+    --latents-out "$T/a.safetensors" --save-frames
+stdout_has "$T/a/0001.mp4"
+stderr_has "2 sampled, 0 reused"
+check "nine pictures a sample" test "$(ls "$T/a/0000" | wc -l)" = 9
+check "the prompt stands in the file" grep -q "A red dress." "$T/a/0000.mp4"
+runs "again" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 --set sampling.num_inference_steps=4 \
+    --latents-out "$T/a.safetensors" --save-frames
+stderr_has "0 sampled, 2 reused"
+runs "another seed would replace it" 2 sample --out "$T/a" --prompt "A red dress." --seed 43 --set sampling.num_inference_steps=4
+stderr_has "--overwrite"
+rm "$T/a/0000/0008.png"
+runs "a missing picture is made again" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 \
+    --set sampling.num_inference_steps=4 --latents-out "$T/a.safetensors" --save-frames
+stderr_has "1 sampled, 1 reused"
+
+# The number of threads changes no bit, of the latents or of the file.
+OMP_NUM_THREADS=1 runs "one thread" 0 sample --out "$T/t1" --prompt "A red dress." --seed 5 --set sampling.num_inference_steps=3 --latents-out "$T/t1.st"
+OMP_NUM_THREADS=2 runs "two threads" 0 sample --out "$T/t2" --prompt "A red dress." --seed 5 --set sampling.num_inference_steps=3 --latents-out "$T/t2.st"
+same "same latents" "$T/t1.st" "$T/t2.st"
+same "same files" "$T/t1" "$T/t2"
+
+# Killed at several moments and run again: the end state of an undisturbed run.
+WHOLE="--out $T/whole --seed 9 --set sampling.scheduler=dpm --set sampling.num_inference_steps=25 --latents-out $T/whole.st --save-frames"
+runs "undisturbed" 0 sample $WHOLE --prompt "one" --prompt "two" --prompt "three"
+killed=0
+for delay in 0.05 0.3 0.7 1.1; do
+    killed_after $delay "$INFER" sample $SMALL --out "$T/cut" --seed 9 --set sampling.scheduler=dpm --set sampling.num_inference_steps=25 \
+        --latents-out "$T/cut.st" --save-frames --prompt "one" --prompt "two" --prompt "three" && killed=$((killed + 1))
+done
+check "killed at least once" test $killed -ge 1
+runs "run again" 0 sample --out "$T/cut" --seed 9 --set sampling.scheduler=dpm --set sampling.num_inference_steps=25 \
+    --latents-out "$T/cut.st" --save-frames --prompt "one" --prompt "two" --prompt "three"
+same "same videos, pictures, records" "$T/whole" "$T/cut"
+same "same latents after kills" "$T/whole.st" "$T/cut.st"
+
+# 48 frames are written from 49.
+runs "48 frames" 0 "$INFER" sample --preset demo --device cpu --model $MODEL --out "$T/48" --prompt x --set sampling.width=32 --set sampling.height=48 \
+    --set sampling.num_inference_steps=1 --save-frames
+check "48 pictures" test "$(ls "$T/48/0000" | wc -l)" = 48
+
+# Prompts from files.
+printf 'A red dress.\r\nA blue coat.\n' >"$T/list.txt"
+runs "a list" 0 sample --dry-run --out "$T/x" --prompts "$T/list.txt"
+stdout_has "0001  seed 1  A blue coat."
+stdout_has "working memory"
+check "a dry run writes nothing" test ! -e "$T/x"
+printf '{"prompt": "A coat.", "id": "coat", "seed": 7}\n{"prompt": ""}\n' >"$T/list.jsonl"
+runs "objects" 0 sample --dry-run --out "$T/x" --prompts "$T/list.jsonl"
+stdout_has "coat  seed 7  A coat."
+printf 'one\n\nthree\n' >"$T/blank.txt"
+runs "a blank line" 1 sample --dry-run --out "$T/x" --prompts "$T/blank.txt"
+stderr_has "line 2"
+printf '{"prompt": "a", "id": "same"}\n{"prompt": "b", "id": "same"}\n' >"$T/twice.jsonl"
+runs "an id twice" 2 sample --dry-run --out "$T/x" --prompts "$T/twice.jsonl"
+stderr_has "'same'"
+printf '{"prompt": "a", "id": "../up"}\n' >"$T/up.jsonl"
+runs "an id that leaves the folder" 2 sample --dry-run --out "$T/x" --prompts "$T/up.jsonl"
+stderr_has "../up"
+printf '{"prompt": "a", "sead": 1}\n' >"$T/key.jsonl"
+runs "an unknown key" 1 sample --dry-run --out "$T/x" --prompts "$T/key.jsonl"
+stderr_has "seed"
+printf '\377\376\n' >"$T/bytes.txt"
+runs "not UTF-8" 1 sample --dry-run --out "$T/x" --prompts "$T/bytes.txt"
+stderr_has "UTF-8"
+
+# Requests that cannot be met.
+runs "no prompt" 2 sample --out "$T/x"
+runs "no model" 2 "$INFER" sample --preset demo --out "$T/x" --prompt x
+stderr_has "model.base_model"
+runs "a model that is not there" 1 "$INFER" sample --preset demo --model "$T/nowhere" --out "$T/x" --prompt x
+stderr_has "$T/nowhere"
+runs "a frame count the model cannot make" 2 sample --set sampling.num_frames=12 --out "$T/x" --prompt x
+stderr_has "12"
+runs "a size that is no multiple of 16" 2 sample --set sampling.width=40 --out "$T/x" --prompt x
+runs "an unknown recipe key" 2 sample --set sampling.steps=3 --out "$T/x" --prompt x
+stderr_has "sampling.steps"
+runs "a misspelt option" 2 sample --promt x --out "$T/x"
+stderr_has "--prompt"
+
+# A damaged model: every fault named at once, nothing written.
+cp -r $MODEL "$T/damaged"
+head -c 60000 $MODEL/transformer/diffusion_pytorch_model.safetensors >"$T/damaged/transformer/diffusion_pytorch_model.safetensors"
+runs "a truncated weight file" 1 "$INFER" sample --preset demo --device cpu --model "$T/damaged" --out "$T/x" --prompt x
+stderr_has "diffusion_pytorch_model.safetensors"
+check "nothing was written" test ! -e "$T/x/0000.mp4"
+finish
