@@ -1,0 +1,212 @@
+#!/bin/sh
+# weft-cache from the shell: build and again, kill -9 and again, other weights, damage, a full disk, what is refused and how.
+. tests/cli/lib.sh
+cache="$B/weft-cache"
+small="--preset demo --set clip.width=32 --set clip.height=64 --set clip.min_side=16 --set clip.model_frames=9 --set clip.num_frames=8"
+small="$small --set model.text_length=32 --quiet"
+
+mkdir "$T/src"
+for i in 1 2 3 4 5 6; do
+    "$B/tests/tools/make_clip" "$T/src/c$i.mp4" 32 64 30 40 "$i" || fail "make c$i"
+    echo "Clip number $i, a dress." >"$T/src/c$i.txt"
+done
+check "encoders" "$B/tests/tools/make_encoders" "$T/model"
+check "other encoders" "$B/tests/tools/make_encoders" "$T/other" 1
+prepare() { # OUT
+    "$B/weft-prep" ingest "$T/src" --out "$1" $small && "$B/weft-prep" tokenize "$1" --tokenizer "$T/model/tokenizer" $small
+}
+check "a prepared dataset" prepare "$T/prep"
+build() { # CACHE [OPTION...]
+    build_out=$1
+    shift
+    "$cache" build "$T/prep" --out "$build_out" --model "$T/model" $small "$@"
+}
+# Everything that a cache says of itself, record checksums included.
+contents() { # CACHE
+    "$cache" show "$1" && "$cache" ls "$1" | sed '$d' && "$cache" show "$1" $("$cache" ls "$1" | sed '$d' | cut -f1)
+}
+same_contents() { # NAME A B
+    contents "$2" >"$T/contents.a"
+    contents "$3" >"$T/contents.b"
+    if [ -s "$T/contents.a" ] && cmp -s "$T/contents.a" "$T/contents.b"; then pass "$1"
+    else fail "$1" "$(diff "$T/contents.a" "$T/contents.b" | head -5)"; fi
+}
+
+# ---- build, and again ----
+runs "dry run" 0 build "$T/one" --dry-run
+stdout_has "clips: 6, 6 to encode"
+stdout_has "texts: 7, 7 to encode"
+stdout_has "memory, VAE:"
+check "a dry run writes nothing" test ! -e "$T/one"
+runs "build" 0 env OMP_NUM_THREADS=1 "$cache" build "$T/prep" --out "$T/one" --model "$T/model" $small
+stdout_has "6 clips, 7 texts: 13 computed, 0 reused, 0 rejected"
+cp "$T/one/data.mdb" "$T/before.mdb"
+runs "build again" 0 build "$T/one"
+stdout_has "6 clips, 7 texts: 0 computed, 13 reused, 0 rejected"
+check "the second run wrote nothing" cmp "$T/before.mdb" "$T/one/data.mdb"
+runs "dry run of what is there" 0 build "$T/one" --dry-run
+stdout_has "clips: 6, 0 to encode"
+runs "two threads" 0 env OMP_NUM_THREADS=2 "$cache" build "$T/prep" --out "$T/two" --model "$T/model" $small
+same_contents "one thread and two: the same bits" "$T/one" "$T/two"
+runs "ls" 0 "$cache" ls "$T/one"
+stdout_has "c3	train	3x8x4x4	1	Clip number 3, a dress."
+stdout_has "6 clips, 6 latents, 7 texts"
+runs "show" 0 "$cache" show "$T/one" c2
+stdout_has '"record": "F32 [3, 8, 4, 8]"'
+stdout_has '"record": "F32 [32, 16]"'
+runs "show what is not there" 1 "$cache" show "$T/one" nobody
+stderr_has "no clip 'nobody'"
+runs "verify" 0 "$cache" verify "$T/one"
+stdout_has "20 records, 6 clips, 0 damaged"
+
+# ---- kill -9 at several moments, then again ----
+kills=0
+for delay in 0.01 0.03 0.05 0.08; do
+    rm -rf "$T/killed"
+    killed_after "$delay" "$cache" build "$T/prep" --out "$T/killed" --model "$T/model" $small && kills=$((kills + 1))
+    build "$T/killed" >/dev/null 2>&1
+    same_contents "killed after $delay s and run again" "$T/one" "$T/killed"
+done
+if [ "$kills" -gt 0 ]; then pass "$kills of 4 runs were killed on the way"; else skip "no run was killed on the way" "the machine is too fast"; fi
+rm -rf "$T/killed"
+for delay in 0.02 0.03 0.04 0.06; do killed_after "$delay" "$cache" build "$T/prep" --out "$T/killed" --model "$T/model" $small; done
+build "$T/killed" >/dev/null 2>&1
+same_contents "killed four times in a row and run again" "$T/one" "$T/killed"
+
+# ---- other weights: never used ----
+cp -r "$T/one" "$T/weights"
+runs "dry run with other weights" 0 "$cache" build "$T/prep" --out "$T/weights" --model "$T/other" $small --dry-run
+stdout_has "clips: 6, 6 to encode"
+runs "other weights" 0 "$cache" build "$T/prep" --out "$T/weights" --model "$T/other" $small
+stdout_has "13 computed, 0 reused"
+runs "other weights, a cache of their own" 0 "$cache" build "$T/prep" --out "$T/fresh" --model "$T/other" $small
+same_contents "nothing of the first weights is left in the entries" "$T/weights" "$T/fresh"
+"$cache" show "$T/weights" c1 | grep vae_sha256 >"$T/a"
+"$cache" show "$T/one" c1 | grep vae_sha256 >"$T/b"
+if cmp -s "$T/a" "$T/b"; then fail "show tells the weights apart"; else pass "show tells the weights apart"; fi
+runs "the first weights again" 0 build "$T/weights"
+stdout_has "0 computed, 13 reused"
+same_contents "their entries are back" "$T/weights" "$T/one"
+
+# ---- a damaged record ----
+at=$(grep -abo WEFT "$T/two/data.mdb" | cut -d: -f1 | awk '$1 % 4096 == 16 {print; exit}')
+byte=$(od -An -tu1 -j $((at + 148)) -N1 "$T/two/data.mdb" | tr -d ' ')
+printf "\\$(printf %03o $(((byte + 1) % 256)))" | dd of="$T/two/data.mdb" bs=1 seek=$((at + 148)) conv=notrunc 2>/dev/null
+runs "verify finds a flipped byte" 1 "$cache" verify "$T/two"
+stdout_has "damaged: record: text"
+stdout_has "20 records, 6 clips, 1 damaged"
+runs "build mends it" 0 build "$T/two"
+stdout_has "1 computed, 12 reused"
+stderr_has "it is computed again"
+runs "verify after that" 0 "$cache" verify "$T/two"
+same_contents "mended: the same bits" "$T/one" "$T/two"
+head -c 30000 "$T/one/data.mdb" >"$T/two/data.mdb"
+runs "a torn cache" 1 build "$T/two"
+stderr_has "is torn: its file has 30000 bytes"
+echo "no database" >"$T/two/data.mdb"
+runs "a foreign file" 1 "$cache" verify "$T/two"
+stderr_has "not a cache"
+
+# ---- damaged clips ----
+cp -r "$T/prep" "$T/prep2"
+head -c 1000 "$T/prep/clips/c2.mkv" >"$T/prep2/clips/c2.mkv"
+cp "$T/prep/clips/c1.mkv" "$T/prep2/clips/c5.mkv"
+cp -r "$T/one" "$T/partly"
+runs "two damaged clips" 3 "$cache" build "$T/prep2" --out "$T/partly" --model "$T/model" $small
+stdout_has "4 clips, 7 texts: 0 computed, 11 reused, 2 rejected"
+stderr_has "clip 'c2' is left out"
+stderr_has "clip 'c5' is left out"
+stderr_has "its pixels are not those of the manifest"
+runs "their entries are gone" 1 "$cache" show "$T/partly" c5
+runs "more than the recipe allows" 1 "$cache" build "$T/prep2" --out "$T/partly" --model "$T/model" $small --set clip.max_reject_ratio=0.1
+stderr_has "2 of 6 clips could not be cached"
+runs "mended clips" 0 build "$T/partly"
+stdout_has "6 clips, 7 texts: 0 computed, 13 reused, 0 rejected"
+same_contents "mended clips: the same entries" "$T/one" "$T/partly"
+
+# ---- a full disk ----
+(
+    trap '' XFSZ
+    ulimit -f 160 # blocks of 512 bytes
+    build "$T/full" >"$T/stdout" 2>"$T/stderr"
+)
+status=$?
+lib_name="no room"
+if [ "$status" = 1 ]; then pass "no room: exit 1"; else fail "no room: exit $status"; fi
+stderr_has "what was stored before is intact"
+check "what was stored is sound" sh -c "'$cache' verify '$T/full' | grep -v 'damaged: c' | grep -q records"
+build "$T/full" >"$T/stdout" 2>&1
+same_contents "with room again: the same cache" "$T/one" "$T/full"
+mkdir "$T/disk"
+if mount -t tmpfs -o size=96k weft-test "$T/disk" 2>/dev/null; then
+    runs "a full tmpfs" 1 build "$T/disk/c"
+    stderr_has "what was stored before is intact"
+    mount -o remount,size=8m "$T/disk"
+    build "$T/disk/c" >/dev/null 2>&1
+    same_contents "after making room: the same cache" "$T/one" "$T/disk/c"
+    umount "$T/disk"
+else
+    skip "a full tmpfs" "mounting is not allowed here"
+fi
+
+# ---- stored types ----
+runs "bf16" 0 build "$T/types" --set cache.dtype=bf16
+runs "bf16 is in the records" 0 "$cache" show "$T/types" c1
+stdout_has '"record": "BF16 [3, 8, 4, 8]"'
+runs "one fp16 draw" 0 build "$T/types" --set cache.dtype=fp16 --set cache.store=sample
+runs "a sample has half the channels" 0 "$cache" show "$T/types" c1
+stdout_has '"record": "F16 [3, 8, 4, 4]"'
+runs "another seed is another draw" 0 build "$T/types" --set cache.dtype=fp16 --set cache.store=sample --seed 5
+stdout_has "6 computed, 7 reused"
+runs "tiles are other latents" 0 build "$T/types" --set cache.vae_tiling=true
+stdout_has "13 computed"
+runs "verify of all of them" 0 "$cache" verify "$T/types"
+
+# ---- shards, and a dataset that shrank ----
+for k in 0 1; do runs "shard $k" 0 build "$T/shards" --shard $k/2; done
+stdout_has "3 clips, 4 texts"
+"$cache" ls "$T/shards/shard-0-of-2" | sed '$d' | cut -f1 >"$T/a"
+"$cache" ls "$T/shards/shard-1-of-2" | sed '$d' | cut -f1 >>"$T/a"
+sort "$T/a" >"$T/b"
+"$cache" ls "$T/one" | sed '$d' | cut -f1 >"$T/a"
+check "two shards hold every clip once" cmp "$T/a" "$T/b"
+rm "$T/src/c6.mp4" "$T/src/c6.txt"
+check "a smaller dataset" prepare "$T/prep3"
+runs "its cache" 0 "$cache" build "$T/prep3" --out "$T/partly" --model "$T/model" $small
+stdout_has "5 clips, 6 texts: 0 computed, 11 reused"
+runs "the clip that went" 1 "$cache" show "$T/partly" c6
+
+# ---- what is refused, and how ----
+runs "no model" 2 "$cache" build "$T/prep" --out "$T/x" $small
+stderr_has "which model?"
+runs "no such model" 1 "$cache" build "$T/prep" --out "$T/x" --model "$T/nothing" $small
+stderr_has "nothing/vae/config.json"
+runs "another size" 2 build "$T/x" --set clip.width=64
+stderr_has "clip 'c1' has 9 frames of 32x64, the recipe says 9 of 64x64"
+runs "another text length" 2 build "$T/x" --set model.text_length=48
+stderr_has "run weft-prep tokenize with this recipe"
+printf 'x' >>"$T/prep2/manifest.jsonl"
+runs "a manifest that dataset.json does not know" 1 "$cache" build "$T/prep2" --out "$T/x" --model "$T/model" $small
+stderr_has "is not the manifest that dataset.json was written for"
+rm "$T/prep3/tokens.jsonl"
+runs "no tokens" 1 "$cache" build "$T/prep3" --out "$T/x" --model "$T/model" $small
+stderr_has "run weft-prep tokenize first"
+runs "no dataset" 1 "$cache" build "$T/src" --out "$T/x" --model "$T/model" $small
+stderr_has "not a finished prepared dataset"
+cp -r "$T/model" "$T/bad"
+head -c 2000 "$T/model/vae/diffusion_pytorch_model.safetensors" >"$T/bad/vae/diffusion_pytorch_model.safetensors"
+runs "cut weights" 1 "$cache" build "$T/prep" --out "$T/x" --model "$T/bad" $small
+stderr_has "diffusion_pytorch_model.safetensors"
+if command -v flock >/dev/null; then
+    runs "a second writer" 1 flock "$T/one/.lock" "$cache" build "$T/prep" --out "$T/one" --model "$T/model" $small
+    stderr_has "is being written by another process"
+else
+    skip "a second writer" "no flock program"
+fi
+runs "no cache" 1 "$cache" ls "$T/nothing"
+stderr_has "holds no cache"
+runs "unknown command" 2 "$cache" bild
+stderr_has "build"
+runs "help" 0 "$cache" build --help
+stdout_has "--model"
+finish
