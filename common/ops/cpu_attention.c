@@ -6,7 +6,7 @@
  * products.  Both ways add the same products in the same order to each output row: the bits are equal. */
 #include "common/ops/cpu_internal.h"
 
-enum { QUERIES = 128, KEYS = 256, GRAD_QUERIES = 128, GRAD_KEYS = 128 };
+enum { QUERIES = 256, KEYS = 512, GRAD_QUERIES = 192, GRAD_KEYS = 192 };
 
 typedef struct Attn {
     int64_t batch, heads, hd, width, sq, sk;

@@ -8,9 +8,8 @@ enum { PIXELS = 256, PANEL_WIDTH = 1152 }; /* the panel holds whole runs of kw *
 typedef struct Conv {
     int64_t T, H, W, ci, ho, wo, co, kt, kh, kw;
     int64_t run, taps, step, depth; /* kw * Ci; kt * kh; taps a panel; kt * kh * kw * Ci */
-    const float *x, *prefix;
+    const float *x, *prefix, *w, *b;
     float *y;
-    const Tensor *w, *b;
     const ConvParams *p;
 } Conv;
 
@@ -61,36 +60,37 @@ static void gather(const Conv *c, float *panel, int64_t t, int64_t first, int64_
     }
 }
 
-static void init_rows(const Conv *c, float *y, int64_t n, float *room)
+static void init_rows(const Conv *c, float *y, int64_t n)
 {
-    const float *restrict bias = cpu_weight(c->b, 0, c->co, room);
     for (int64_t q = 0; q < n; q++) {
         float *restrict row = y + q * c->co;
         if (c->p->add)
             for (int64_t o = 0; o < c->co; o++)
-                row[o] += bias[o];
+                row[o] += c->b[o];
         else
-            memcpy(row, bias, (size_t)c->co * sizeof *row);
+            memcpy(row, c->b, (size_t)c->co * sizeof *row);
     }
 }
 
-static void conv_block(const Conv *c, int64_t t, int64_t first, float *room)
+static void conv_block(const Conv *c, int64_t t, int64_t first, float *panel)
 {
     int64_t n = cpu_min(PIXELS, c->ho * c->wo - first);
-    float *y = c->y + (t * c->ho * c->wo + first) * c->co, *panel = room, *kernel = panel + PIXELS * c->step * c->run;
-    init_rows(c, y, n, kernel);
+    float *y = c->y + (t * c->ho * c->wo + first) * c->co;
+    init_rows(c, y, n);
     for (int64_t tap = 0; tap < c->taps; tap += c->step) {
-        int64_t taps = cpu_min(c->step, c->taps - tap), width = taps * c->run, ldw = c->depth;
+        int64_t taps = cpu_min(c->step, c->taps - tap), width = taps * c->run;
         gather(c, panel, t, first, n, tap, taps);
-        const float *w = (const float *)c->w->data + tap * c->run;
-        if (c->w->dtype != DT_F32) {
-            for (int64_t o = 0; o < c->co; o++)
-                cpu_weight(c->w, o * c->depth + tap * c->run, width, kernel + o * width);
-            w = kernel;
-            ldw = width;
-        }
-        cpu_sgemm(0, 1, n, c->co, width, 1.0f, panel, width, w, ldw, 1.0f, y, c->co);
+        cpu_sgemm(0, 1, n, c->co, width, 1.0f, panel, width, c->w + tap * c->run, c->depth, 1.0f, y, c->co);
     }
+}
+
+static const float *kernel_to_f32(Backend *be, float *room, const Tensor *w)
+{
+    int64_t n = tensor_count(w);
+#pragma omp parallel for num_threads(cpu_threads(be, n)) schedule(static)
+    for (int64_t i = 0; i < n; i += CPU_BLOCK)
+        cpu_weight(w, i, cpu_min(CPU_BLOCK, n - i), room + i);
+    return room;
 }
 
 static int conv_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix, const Tensor *w, const Tensor *b,
@@ -98,7 +98,7 @@ static int conv_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor 
 {
     const int64_t *xd = x->dim, *yd = y->dim, *wd = w->dim;
     Conv c = {.T = xd[0], .H = xd[1], .W = xd[2], .ci = xd[3], .ho = yd[1], .wo = yd[2], .co = yd[3], .kt = wd[1], .kh = wd[2],
-              .kw = wd[3], .x = x->data, .prefix = prefix ? prefix->data : NULL, .y = y->data, .w = w, .b = b, .p = p};
+              .kw = wd[3], .x = x->data, .prefix = prefix ? prefix->data : NULL, .y = y->data, .p = p};
     c.run = c.kw * c.ci;
     c.taps = c.kt * c.kh;
     c.depth = c.taps * c.run;
@@ -108,11 +108,13 @@ static int conv_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor 
                             .ldb = c.ci, .tb = 1, .c = c.y, .ldc = c.co, .bias = b, .keep = p->add};
         return cpu_product(be, &whole, err);
     }
-    int64_t kernel = w->dtype == DT_F32 ? c.co : c.co * c.step * c.run;
+    int64_t kernel = w->dtype == DT_F32 ? 0 : c.co * c.depth;
     CpuScratch s;
-    int rc = cpu_scratch(be, 0, (PIXELS * c.step * c.run + kernel) * (int64_t)sizeof(float), &s, err);
+    int rc = cpu_scratch(be, (kernel + c.co) * (int64_t)sizeof(float), PIXELS * c.step * c.run * (int64_t)sizeof(float), &s, err);
     if (rc < 0)
         return rc;
+    c.w = kernel ? kernel_to_f32(be, s.shared, w) : w->data;
+    c.b = cpu_weight(b, 0, c.co, (float *)s.shared + kernel);
     int64_t across = cpu_ceil(c.ho * c.wo, PIXELS);
 #pragma omp parallel for num_threads(cpu_threads(be, tensor_count(y) * c.depth / 32)) schedule(dynamic, 1)
     for (int64_t i = 0; i < c.T * across; i++)
