@@ -204,10 +204,11 @@ static int put_all_meta(Build *b, Err *err)
     int rc = put_meta(b, "vae", encoding_meta_vae(b->e), err);
     if (rc == 0) rc = put_meta(b, "text", encoding_meta_text(b->e, &b->text_key[0]), err);
     if (rc == 0) rc = put_meta(b, "encoding", encoding_meta_values(b->e), err);
-    if (rc == 0) rc = put_meta(b, "dataset", json_pack("{s:O, s:O, s:{s:I, s:I}}", "manifest_sha256",
+    if (rc == 0) rc = put_meta(b, "dataset", json_pack("{s:O, s:O, s:I, s:{s:I, s:I}}", "manifest_sha256",
                                                        json_object_get(json_object_get(d, "manifest"), "sha256"), "recipe_sha256",
-                                                       json_object_get(d, "recipe_sha256"), "shard", "index",
-                                                       (json_int_t)b->params->shard, "count", (json_int_t)b->params->shards), err);
+                                                       json_object_get(d, "recipe_sha256"), "clips", (json_int_t)b->p->n, "shard",
+                                                       "index", (json_int_t)b->params->shard, "count",
+                                                       (json_int_t)b->params->shards), err);
     if (rc == 0) rc = put_meta(b, "recipe", json_incref((json_t *)recipe_json(b->params->recipe)), err);
     return rc;
 }

@@ -229,12 +229,31 @@ static int verify_clips(Verify *w, Err *err)
     return rc;
 }
 
+/* A build that was stopped leaves fewer entries than meta promises. */
+static int verify_finished(Verify *w, Err *err)
+{
+    json_t *dataset = NULL, *rejected = NULL;
+    CacheStat stat;
+    int rc = cache_get_meta(w->view.txn, "dataset", &dataset, err);
+    if (rc >= 0) rc = cache_get_meta(w->view.txn, "rejected", &rejected, err);
+    if (rc >= 0) rc = cache_stat(w->view.txn, &stat, err);
+    int64_t want = json_integer_value(json_object_get(dataset, "clips")) - (int64_t)json_object_size(rejected);
+    if (rc >= 0 && stat.clips != want) {
+        w->damaged++;
+        fprintf(w->out, "unfinished: %lld of %lld clips; run weft-cache build again\n", (long long)stat.clips, (long long)want);
+    }
+    json_decref(dataset);
+    json_decref(rejected);
+    return rc < 0 ? rc : 0;
+}
+
 int cache_verify(const char *dir, FILE *out, Err *err)
 {
     Verify w = {.out = out};
     int rc = view_open(&w.view, dir, err);
     for (int db = CACHE_LATENTS; rc == 0 && db <= CACHE_TOKENS; db++) rc = verify_records(&w, (CacheDb)db, err);
     if (rc == 0) rc = verify_clips(&w, err);
+    if (rc == 0) rc = verify_finished(&w, err);
     if (rc == 0)
         fprintf(out, "%s: %lld records, %lld clips, %lld damaged\n", dir, (long long)w.records, (long long)w.clips, (long long)w.damaged);
     view_close(&w.view);

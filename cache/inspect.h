@@ -9,7 +9,7 @@
 int cache_ls(const char *dir, FILE *out, Err *err);
 /* The entries of the ids as JSON with the shapes of their records; without ids the cache's meta. ERR_NOTFOUND for an id not there. */
 int cache_show(const char *dir, const StrList *ids, FILE *out, Err *err);
-/* Every checksum, and that every clip's records are there with the shapes its entry claims.  Prints one line a damage; 0 sound, 1
- * damaged, negative when the cache cannot be read at all. */
+/* Every checksum, that every clip's records are there with the shapes its entry claims, and that no clip is still to come.  Prints
+ * one line a damage; 0 sound, 1 damaged or unfinished, negative when the cache cannot be read at all. */
 int cache_verify(const char *dir, FILE *out, Err *err);
 #endif
