@@ -69,6 +69,9 @@ static int read_tokenizer(Encoding *e, const char *model, Err *err)
     return rc;
 }
 
+/* As schemas/recipe.schema.json spells them. */
+static const struct { const char *name; DType dtype; } stored_types[] = {{"fp32", DT_F32}, {"fp16", DT_F16}, {"bf16", DT_BF16}};
+
 int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, const Log *log, Err *err)
 {
     *out = NULL;
@@ -76,8 +79,11 @@ int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char 
     if (!e) return ERR_NOMEM;
     e->be = be;
     e->log = log;
-    e->dtype_name = recipe_str(recipe, "cache.dtype");
-    e->dtype = strcmp(e->dtype_name, "fp32") == 0 ? DT_F32 : strcmp(e->dtype_name, "fp16") == 0 ? DT_F16 : DT_BF16;
+    for (size_t i = 0; i < sizeof stored_types / sizeof *stored_types; i++)
+        if (strcmp(recipe_str(recipe, "cache.dtype"), stored_types[i].name) == 0) {
+            e->dtype_name = stored_types[i].name;
+            e->dtype = stored_types[i].dtype;
+        }
     e->kind = strcmp(recipe_str(recipe, "cache.store"), "moments") == 0 ? RECORD_MOMENTS : RECORD_SAMPLE;
     e->text_length = recipe_int(recipe, "model.text_length");
     e->seed = recipe_int(recipe, "seed");
