@@ -1,0 +1,141 @@
+/* Small caches for the tests of weft-train, and broken ones; fixture_make(PIPELINE, OUT).
+ *
+ * Latents fit the tiny pipeline of tests/golden (3 frames of 6 x 4); texts, moments and keys come from Philox streams.
+ *   a, b      5 and 3 clips (one of b's is split val); together 7 to train on, two captions each for even ones
+ *   sample    4 clips with stored samples instead of moments, in half
+ *   again     clip-0 once more        wide      twice the channels       holes    a text record that is not there
+ *   nan       a latent that is no number        val       nothing to train on     other    another VAE's weights */
+#ifndef WEFT_TESTS_TRAIN_FIXTURE_H
+#define WEFT_TESTS_TRAIN_FIXTURE_H
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+#include "common/base/file.h"
+#include "common/store/cache.h"
+#include "common/store/safetensors.h"
+
+enum { FIX_F = 3, FIX_H = 6, FIX_W = 4, FIX_C = 4, FIX_S = 226, FIX_D = 32 };
+
+typedef struct FixSpec {
+    const char *name;
+    int first, n, channels;
+    RecordKind kind;
+    int holes, nan, val, other;
+} FixSpec;
+
+static void fixture_hex_of(const char *what, int i, char hex[65])
+{
+    char text[64];
+    Digest d;
+
+    snprintf(text, sizeof text, "%s %d", what, i);
+    sha256_bytes(text, (int64_t)strlen(text), &d, NULL);
+    digest_hex(&d, hex);
+}
+
+static int fixture_put_tensor(Cache *c, CacheDb db, const char *hex, RecordKind kind, int rank, const int64_t *dim, uint64_t stream, int nan, Err *err)
+{
+    Philox p = philox_stream(5, RNG_TEST, 0, stream);
+    Tensor t = tensor_view(NULL, kind == RECORD_SAMPLE ? DT_F16 : DT_F32, rank, dim);
+    int64_t n = tensor_count(&t);
+    float *host = mem_calloc(n, sizeof *host, err);
+    uint16_t *half = mem_calloc(n, sizeof *half, err);
+    Digest key;
+    int rc = host && half ? digest_parse(hex, &key, err) : ERR_NOMEM;
+
+    if (rc == 0) {
+        philox_fill_normal(&p, 0, host, n);
+        if (nan)
+            host[n / 3] = NAN;
+        for (int64_t i = 0; i < n; i++)
+            half[i] = float_to_half(host[i]);
+        t.data = kind == RECORD_SAMPLE ? (void *)half : (void *)host;
+        rc = cache_put_record(c, db, &key, kind, &t, err);
+    }
+    mem_free(host);
+    mem_free(half);
+    return rc;
+}
+
+static int fixture_put_clip(Cache *c, const FixSpec *s, int i, const char *vae, Err *err)
+{
+    char id[32], latents[65], text[2][65], tokens[65], pixels[65];
+    int texts = i % 2 ? 1 : 2, parts = s->kind == RECORD_MOMENTS ? 2 : 1, rc;
+    json_t *facts;
+
+    snprintf(id, sizeof id, "clip-%d", i);
+    fixture_hex_of(s->name, i, latents);
+    fixture_hex_of("tokens", i, tokens);
+    fixture_hex_of("pixels", i, pixels);
+    rc = fixture_put_tensor(c, CACHE_LATENTS, latents, s->kind, 4, (int64_t[]){FIX_F, FIX_H, FIX_W, parts * s->channels}, (uint64_t)i, s->nan && i == s->first, err);
+    for (int k = 0; k < texts && rc == 0; k++) {
+        fixture_hex_of(k ? "second text" : "text", i, text[k]);
+        if (!(s->holes && i == s->first))
+            rc = fixture_put_tensor(c, CACHE_TEXT, text[k], RECORD_TEXT, 2, (int64_t[]){FIX_S, FIX_D}, (uint64_t)(1000 + 2 * i + k), 0, err);
+    }
+    if (rc < 0)
+        return rc;
+    facts = json_pack("{s:s, s:o, s:o, s:o, s:s, s:n, s:{}, s:i, s:i, s:i, s:i, s:{s:i, s:i, s:i, s:i}, s:s, s:s, s:s, s:s}", "latents", latents,
+                      "texts", texts == 2 ? json_pack("[s, s]", text[0], text[1]) : json_pack("[s]", text[0]), "tokens",
+                      texts == 2 ? json_pack("[s, s]", tokens, tokens) : json_pack("[s]", tokens), "captions",
+                      texts == 2 ? json_pack("[s, s]", "one", "two") : json_pack("[s]", "one"), "split",
+                      s->val && i == s->first + s->n - 1 ? "val" : s->val > 1 ? "test" : "train", "category", "attributes", "frames", 9, "height", 48,
+                      "width", 32, "fps", 8, "latent", "frames", FIX_F, "height", FIX_H, "width", FIX_W, "channels", s->channels, "pixels_sha256", pixels,
+                      "file_sha256", pixels, "vae_sha256", vae, "text_encoder_sha256", pixels);
+    rc = facts ? cache_put_clip(c, id, facts, err) : ERR_NOMEM;
+    json_decref(facts);
+    return rc;
+}
+
+static int fixture_make_cache(const char *out, const FixSpec *s, const char *vae, Err *err)
+{
+    char *dir = path_join(out, s->name, err);
+    json_t *meta = json_pack("{s:f, s:b, s:i, s:{}, s:s, s:n}", "scaling_factor", 1.15258426, "invert_scale_latents", 0, "latent_channels", s->channels,
+                             "config", "weights_sha256", vae, "tiling");
+    Cache *c = NULL;
+    int rc = dir && meta ? cache_open(&c, dir, CACHE_WRITE, err) : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = cache_put_meta(c, "vae", meta, err);
+    for (int i = s->first; i < s->first + s->n && rc == 0; i++)
+        rc = fixture_put_clip(c, s, i, vae, err);
+    cache_close(&c);
+    json_decref(meta);
+    mem_free(dir);
+    return rc;
+}
+
+static int fixture_vae_digest(const char *pipeline, char hex[65], Err *err)
+{
+    SafeTensors *file = NULL;
+    char *folder = path_join(pipeline, "vae", err);
+    int rc = folder ? safetensors_open_folder(&file, folder, "diffusion_pytorch_model", NULL, err) : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = safetensors_digest(file, hex, err);
+    safetensors_close(&file);
+    mem_free(folder);
+    return rc;
+}
+
+static int fixture_make(const char *pipeline, const char *out, Err *err)
+{
+    static const FixSpec spec[] = {
+        {"a", 0, 5, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},     {"b", 5, 3, FIX_C, RECORD_MOMENTS, 0, 0, 1, 0},   {"sample", 0, 4, FIX_C, RECORD_SAMPLE, 0, 0, 0, 0},
+        {"again", 0, 1, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0}, {"wide", 0, 2, 2 * FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
+        {"holes", 0, 2, FIX_C, RECORD_MOMENTS, 1, 0, 0, 0}, {"nan", 0, 1, FIX_C, RECORD_MOMENTS, 0, 1, 0, 0}, {"val", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 2, 0},
+        {"other", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 1},
+    };
+    char vae[65], other[65];
+    int rc = fixture_vae_digest(pipeline, vae, err);
+
+    fixture_hex_of("another VAE", 0, other);
+    for (size_t i = 0; i < sizeof spec / sizeof *spec && rc == 0; i++)
+        rc = fixture_make_cache(out, &spec[i], spec[i].other ? other : vae, err);
+    return rc;
+}
+#endif

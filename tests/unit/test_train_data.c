@@ -1,0 +1,235 @@
+/* Caches as one list of samples: what is taken, what each draw depends on, and what is refused. */
+#include <stdlib.h>
+
+#include "check.h"
+#include "tests/train_fixture.h"
+#include "train/dataset.h"
+
+static const char *fixture(void)
+{
+    static char *dir;
+    Err err = {0};
+
+    if (!dir) {
+        dir = check_tmp_path("caches");
+        CHECK_OK(fixture_make(check_repo_path("tests/golden/pipeline/model"), dir, &err), &err);
+    }
+    return dir;
+}
+
+static DitConfig tiny_config(void)
+{
+    DitConfig c = {.heads = 2, .head_dim = 16, .layers = 2, .in_channels = 4, .out_channels = 4, .patch = 2, .time_dim = 8, .text_dim = 32,
+                   .text_len = 226, .sample_width = 6, .sample_height = 4, .sample_frames = 9, .temporal_ratio = 4, .spatial_scale = 1.875,
+                   .temporal_scale = 1.0, .norm_eps = 1e-5, .flip_sin_to_cos = 1};
+    return c;
+}
+
+static int open_names(Dataset **d, const char *first, const char *second, const DitConfig *c, Err *err)
+{
+    char *dir[2] = {path_join(fixture(), first, err), second ? path_join(fixture(), second, err) : NULL};
+    int rc = dataset_open(d, (const char *const *)dir, second ? 2 : 1, c, err);
+
+    mem_free(dir[0]);
+    mem_free(dir[1]);
+    return rc;
+}
+
+/* A batch's tensors on the host: x0, noise, text one after the other. */
+enum { LATENT = 3 * 6 * 4 * 4, TEXT = 226 * 32 };
+typedef struct Draw { float x0[LATENT], noise[LATENT], text[TEXT]; int64_t timestep; } Draw;
+
+static void draw(Dataset *d, uint64_t seed, int64_t epoch, int64_t sample, Draw *out)
+{
+    Err err = {0};
+    Backend *be = NULL;
+    Arena *work = NULL;
+    TrainBatch b;
+
+    CHECK_OK(backend_open(&be, "cpu", 1, NULL, &err), &err);
+    CHECK_OK(arena_new(&work, be, 1 << 20, "test", &err), &err);
+    CHECK_OK(dataset_batch(d, be, work, seed, epoch, &sample, 1, 1000, &b, &out->timestep, &err), &err);
+    CHECK_OK(backend_get_f32(be, out->x0, &b.x0, &err), &err);
+    CHECK_OK(backend_get_f32(be, out->noise, &b.noise, &err), &err);
+    CHECK_OK(backend_get_f32(be, out->text, &b.text, &err), &err);
+    arena_free(&work);
+    backend_close(&be);
+}
+
+static void one_list(void **state)
+{
+    Dataset *ab = NULL, *ba = NULL;
+    DitConfig c = tiny_config();
+    Err err = {0};
+    Draw x, y;
+
+    (void)state;
+    CHECK_OK(open_names(&ab, "a", "b", &c, &err), &err);
+    CHECK_OK(open_names(&ba, "b", "a", &c, &err), &err);
+    assert_int_equal(ab->n, 7); /* the val clip is left out */
+    assert_string_equal(ab->digest, ba->digest);
+    for (int64_t i = 0; i < 7; i++) {
+        assert_string_equal(ab->sample[i].id, ba->sample[i].id);
+        draw(ab, 3, 1, i, &x);
+        draw(ba, 3, 1, i, &y);
+        assert_memory_equal(&x, &y, sizeof x);
+    }
+    dataset_close(&ab);
+    dataset_close(&ba);
+}
+
+static int differs(const float *a, const float *b, size_t n)
+{
+    return memcmp(a, b, n * sizeof *a) != 0;
+}
+
+/* Seed, epoch and sample each change every draw; nothing else does. */
+static void draws_are_keyed(void **state)
+{
+    Dataset *d = NULL;
+    DitConfig c = tiny_config();
+    Err err = {0};
+    Draw base, other;
+    int texts = 0, times[10] = {0};
+
+    (void)state;
+    CHECK_OK(open_names(&d, "a", NULL, &c, &err), &err);
+    draw(d, 3, 1, 0, &base);
+    draw(d, 3, 1, 1, &other);
+    draw(d, 3, 1, 0, &other); /* after another sample: the same again */
+    assert_memory_equal(&base, &other, sizeof base);
+    draw(d, 4, 1, 0, &other);
+    assert_true(differs(base.x0, other.x0, LATENT) && differs(base.noise, other.noise, LATENT));
+    draw(d, 3, 2, 0, &other);
+    assert_true(differs(base.x0, other.x0, LATENT) && differs(base.noise, other.noise, LATENT));
+    draw(d, 3, 1, 2, &other);
+    assert_true(differs(base.noise, other.noise, LATENT));
+    assert_true(differs(base.x0, base.noise, LATENT));
+    for (int64_t e = 0; e < 200; e++) { /* two captions: both get their turn; timesteps go everywhere */
+        draw(d, 3, e, 0, &other);
+        assert_true(other.timestep >= 0 && other.timestep < 1000);
+        times[other.timestep / 100]++;
+        texts += differs(base.text, other.text, TEXT);
+    }
+    assert_true(texts > 60 && texts < 140);
+    for (int i = 0; i < 10; i++)
+        assert_true(times[i] > 4 && times[i] < 45);
+    dataset_close(&d);
+}
+
+/* Over many epochs a latent has the posterior's mean and deviation, times the scaling factor. */
+static void posterior_moments(void **state)
+{
+    enum { EPOCHS = 400 };
+    Dataset *d = NULL;
+    DitConfig c = tiny_config();
+    Err err = {0};
+    static double sum[LATENT], squares[LATENT];
+    Draw x;
+    RecordView r;
+    CacheTxn *t = NULL;
+
+    (void)state;
+    CHECK_OK(open_names(&d, "a", NULL, &c, &err), &err);
+    for (int64_t e = 0; e < EPOCHS; e++) {
+        draw(d, 1, e, 2, &x);
+        for (int i = 0; i < LATENT; i++) {
+            sum[i] += x.x0[i];
+            squares[i] += (double)x.x0[i] * x.x0[i];
+        }
+    }
+    CHECK_OK(cache_begin(&t, d->cache[0], &err), &err);
+    assert_int_equal(cache_get_record(t, CACHE_LATENTS, &d->sample[2].latents, 1, &r, &err), 1);
+    for (int i = 0; i < LATENT; i++) {
+        const float *m = (const float *)r.tensor.data + i / 4 * 8; /* four means, four log-variances a place */
+        double mean = d->scale * (double)m[i % 4], deviation = d->scale * exp((double)m[4 + i % 4] / 2);
+        check_value("mean", sum[i] / EPOCHS, mean, 4.5 * deviation / sqrt(EPOCHS), 0); /* 4.5 sigma, 288 values */
+        check_value("deviation", sqrt(squares[i] / EPOCHS - pow(sum[i] / EPOCHS, 2)), deviation, 0, 4.5 / sqrt(2.0 * EPOCHS));
+    }
+    cache_end(&t);
+    dataset_close(&d);
+}
+
+/* Stored samples are used as they are: the same in every epoch, times the scaling factor; noise is still fresh. */
+static void stored_samples(void **state)
+{
+    Dataset *d = NULL;
+    DitConfig c = tiny_config();
+    Err err = {0};
+    Draw x, y;
+    RecordView r;
+    CacheTxn *t = NULL;
+
+    (void)state;
+    CHECK_OK(open_names(&d, "sample", NULL, &c, &err), &err);
+    draw(d, 1, 0, 3, &x);
+    draw(d, 1, 1, 3, &y);
+    assert_false(differs(x.x0, y.x0, LATENT));
+    assert_true(differs(x.noise, y.noise, LATENT));
+    CHECK_OK(cache_begin(&t, d->cache[0], &err), &err);
+    assert_int_equal(cache_get_record(t, CACHE_LATENTS, &d->sample[3].latents, 1, &r, &err), 1);
+    for (int i = 0; i < LATENT; i++)
+        assert_true(x.x0[i] == (float)(tensor_get(&r.tensor, i) * d->scale));
+    cache_end(&t);
+    dataset_close(&d);
+}
+
+static void orders(void **state)
+{
+    Dataset *d = NULL;
+    DitConfig c = tiny_config();
+    Err err = {0};
+    int64_t order[7], again[7];
+    int moved = 0;
+
+    (void)state;
+    CHECK_OK(open_names(&d, "a", "b", &c, &err), &err);
+    for (int64_t e = 0; e < 20; e++) {
+        int seen[7] = {0};
+        dataset_order(d, 5, e, order);
+        dataset_order(d, 5, e, again);
+        assert_memory_equal(order, again, sizeof order);
+        for (int i = 0; i < 7; i++)
+            seen[order[i]]++;
+        for (int i = 0; i < 7; i++)
+            assert_int_equal(seen[i], 1);
+        dataset_order(d, 5, e + 1, again);
+        moved += memcmp(order, again, sizeof order) != 0;
+    }
+    assert_true(moved >= 19);
+    dataset_close(&d);
+}
+
+static void refusals(void **state)
+{
+    Dataset *d = NULL;
+    DitConfig c = tiny_config();
+    Err err = {0};
+
+    (void)state;
+    CHECK_FAILS(dataset_open(&d, NULL, 0, &c, &err), ERR_USAGE, "no cache", &err);
+    assert_null(d);
+    CHECK_FAILS(open_names(&d, "nowhere", NULL, &c, &err), ERR_NOTFOUND, "nowhere", &err);
+    CHECK_FAILS(open_names(&d, "wide", NULL, &c, &err), ERR_USAGE, "8 channels", &err);
+    CHECK_FAILS(open_names(&d, "holes", NULL, &c, &err), ERR_NOTFOUND, "text record", &err);
+    CHECK_FAILS(open_names(&d, "val", NULL, &c, &err), ERR_NOTFOUND, "split 'train'", &err);
+    CHECK_FAILS(open_names(&d, "a", "again", &c, &err), ERR_USAGE, "clip-0", &err);
+    CHECK_FAILS(open_names(&d, "a", "other", &c, &err), ERR_USAGE, "another VAE", &err);
+    c.text_dim = 64;
+    CHECK_FAILS(open_names(&d, "a", NULL, &c, &err), ERR_USAGE, "text record is F32 [226, 32]", &err);
+    c = tiny_config();
+    c.patch = 4;
+    CHECK_FAILS(open_names(&d, "a", NULL, &c, &err), ERR_USAGE, "patch size 4", &err);
+    c = tiny_config();
+    c.out_channels = 8;
+    CHECK_FAILS(open_names(&d, "a", NULL, &c, &err), ERR_UNSUPPORTED, "as many out as in", &err);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_list), cmocka_unit_test(draws_are_keyed), cmocka_unit_test(posterior_moments),
+        cmocka_unit_test(stored_samples), cmocka_unit_test(orders), cmocka_unit_test(refusals),
+    };
+    return check_run("train-data", tests);
+}
