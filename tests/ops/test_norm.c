@@ -80,6 +80,7 @@ static const Layer layers[] = {
     {.B = 1, .S = 5, .D = 64, .chunks = 2, .eps = 1e-5},
     {.B = 3, .S = 4, .D = 65, .text = 4, .chunks = 6, .eps = 1e-5},
     {.B = 2, .S = 65, .D = 17, .chunks = 6, .eps = 1e-5},
+    {.B = 2, .S = 90, .D = 16, .text = 40, .chunks = 6, .eps = 1e-5},
     {.B = 1, .S = 30, .D = 64, .eps = 1e-6},
     {.B = 2, .S = 9, .D = 1920, .text = 2, .chunks = 6, .eps = 1e-5}, /* CogVideoX-2B's width */
 };
@@ -213,8 +214,10 @@ static int call_gate_add_backward(Backend *be, const Tensor *t, const Case *c, E
 static void gates(void **state)
 {
     (void)state;
-    const int64_t shapes[][4] = {{1, 1, 1, 0}, {2, 7, 5, 3}, {3, 5, 65, 5}, {1, 64, 63, 0}, {2, 20, 1920, 13}}; /* B, S, D, text */
-    for (int i = 0; i < 5; i++)
+    const int64_t shapes[][4] = { /* B, S, D, text */
+        {1, 1, 1, 0}, {2, 7, 5, 3}, {3, 5, 65, 5}, {1, 64, 63, 0}, {2, 90, 17, 40}, {2, 20, 1920, 13},
+    };
+    for (int i = 0; i < 6; i++)
         for (int k = 0; k < 3; k++) {
             const int64_t *s = shapes[i];
             Case c = {.name = k ? "gate_add_backward" : "gate_add", .call = k ? call_gate_add_backward : call_gate_add, .param = &s[3],
