@@ -110,7 +110,8 @@ static void patches_within_one_level(void **state)
     (void)state;
     static const struct { enum AVColorSpace space; double kr, kb; const char *used; } spaces[] = {
         {AVCOL_SPC_SMPTE170M, 0.299, 0.114, "bt601"}, {AVCOL_SPC_BT470BG, 0.299, 0.114, "bt601"},
-        {AVCOL_SPC_BT709, 0.2126, 0.0722, "bt709"}, {AVCOL_SPC_BT2020_NCL, 0.2627, 0.0593, "bt2020nc"}, {AVCOL_SPC_SMPTE240M, 0.212, 0.087, "smpte240m"}};
+        {AVCOL_SPC_BT709, 0.2126, 0.0722, "bt709"}, {AVCOL_SPC_BT2020_NCL, 0.2627, 0.0593, "bt2020nc"},
+        {AVCOL_SPC_SMPTE240M, 0.212, 0.087, "smpte240m"}};
     static const enum AVPixelFormat formats[] = {AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUV422P, AV_PIX_FMT_YUV444P, AV_PIX_FMT_YUV420P10,
                                                  AV_PIX_FMT_YUV444P10};
     const char *path = check_tmp_path("patches.mkv");
@@ -298,7 +299,8 @@ static void one_field_of_interlaced_material(void **state)
     static uint8_t rgb[48 * 32 * 3];
     for (int i = 0; i < 2; i++) {
         Clip clip = {.container = "matroska", .codec = "ffv1", .format = AV_PIX_FMT_YUV420P, .width = 96, .height = 64,
-                     .time_base = {1, 25}, .frames = 1, .space = AVCOL_SPC_BT709, .range = AVCOL_RANGE_MPEG, .field_order = cases[i].order, .draw = draw_fields};
+                     .time_base = {1, 25}, .frames = 1, .space = AVCOL_SPC_BT709, .range = AVCOL_RANGE_MPEG,
+                     .field_order = cases[i].order, .draw = draw_fields};
         make_clip(check_tmp_path("fields.mkv"), &clip);
         VideoInfo info;
         first_frame(check_tmp_path("fields.mkv"), 48, 32, FIT_STRETCH, rgb, &info);

@@ -1,8 +1,10 @@
 /* What common/media writes comes back: FFV1 to the bit and to the byte, H.264 with its tags, PNG. */
 #include <libavformat/avformat.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include "check.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
@@ -226,12 +228,40 @@ static void bad_requests_are_refused(void **state)
     CHECK_FAILS(picture_write_png(path, (const uint8_t *)"", 0, 1, &err), ERR_USAGE, "0x1", &err);
 }
 
+/* Room for a few kilobytes only, as on a full disk: an error, and nothing left behind. */
+static void a_full_disk_is_an_error(void **state)
+{
+    (void)state;
+    struct rlimit before, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = 20000;
+    uint8_t *rgb = noise_clip(12, 64, 64);
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    for (int codec = VIDEO_FFV1; codec <= VIDEO_H264; codec++) {
+        VideoWriterParams p = {.codec = (VideoCodec)codec, .width = 64, .height = 64, .rate = {8, 1}, .crf = 1};
+        Err err = {0};
+        VideoWriter *w = NULL;
+        CHECK_OK(video_create(&w, check_tmp_path("full.mkv"), &p, &err), &err);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+        int rc = 0;
+        for (int k = 0; k < 12 && rc == 0; k++) rc = video_write(w, rgb + k * 64 * 64 * 3, &err);
+        if (rc == 0) rc = video_finish(&w, &err);
+        video_abort(&w);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        CHECK_FAILS(rc, ERR_IO, "full.mkv", &err);
+        assert_false(file_exists(check_tmp_path("full.mkv")));
+    }
+    signal(SIGXFSZ, handler);
+    free(rgb);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ffv1_keeps_every_bit), cmocka_unit_test(same_frames_same_bytes), cmocka_unit_test(a_flipped_bit_is_noticed),
         cmocka_unit_test(h264_is_tagged_timed_and_described), cmocka_unit_test(matroska_metadata_comes_back),
-        cmocka_unit_test(png_keeps_every_bit), cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(png_keeps_every_bit), cmocka_unit_test(bad_requests_are_refused), cmocka_unit_test(a_full_disk_is_an_error),
     };
     return check_run("media: writing", tests);
 }
