@@ -223,7 +223,9 @@ static int reuse(Work *w, const json_t *prior, Err *err)
         return 0;
     if (json_is_object(clip)) {
         char *file = path_join(w->out_dir, json_string_value(json_object_get(clip, "file")), err);
-        int64_t size = file && file_exists(file) ? file_size(file, NULL) : -1;
+        if (!file)
+            return ERR_NOMEM;
+        int64_t size = file_exists(file) ? file_size(file, NULL) : -1;
         mem_free(file);
         if (size != json_integer_value(json_object_get(clip, "size")))
             return 0;

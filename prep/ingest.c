@@ -163,12 +163,12 @@ static int finish(Run *r, Err *err)
     if (rc == 0 && (double)d.tally.rejected > limit * (double)r->n)
         rc = err_set(err, ERR_LIMIT, "%lld of %lld clips are rejected, more than clip.max_reject_ratio %g allows; see %s/manifest.jsonl",
                      (long long)d.tally.rejected, (long long)r->n, limit, r->dir);
+    if (rc == 0) /* the manifest keeps from here on what the journal kept; dataset.json comes last */
+        rc = journal_remove(r->dir, err);
     if (rc == 0)
         rc = dataset_finish(&d, err);
     int status = d.tally.rejected ? 3 : 0;
     dataset_fini(&d);
-    if (rc == 0)
-        rc = journal_remove(r->dir, err);
     return rc < 0 ? rc : status;
 }
 

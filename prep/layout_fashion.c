@@ -23,10 +23,11 @@ typedef struct Fashion {
     json_t *used;                              /* paths that have a source */
 } Fashion;
 
-static int has(const char *root, const char *name)
+/* 1 when a file or folder of that name is below root, 0, or ERR_NOMEM. */
+static int has(const char *root, const char *name, Err *err)
 {
-    char *path = path_join(root, name, NULL);
-    int found = path && (file_exists(path) || file_is_dir(path));
+    char *path = path_join(root, name, err);
+    int found = path ? file_exists(path) : ERR_NOMEM;
     mem_free(path);
     return found;
 }
@@ -34,20 +35,20 @@ static int has(const char *root, const char *name)
 static int fashion_detect(const char *root, char *why, size_t size, Err *err)
 {
     static const char *const signs[] = {"captions_app.json", frames_dir, "caption_motion_template.json", "train_frame_num.txt"};
-    (void)err;
-    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
-        if (has(root, signs[i])) {
-            snprintf(why, size, "it holds %s", signs[i]);
-            return 1;
-        }
-    return 0;
+    int found = 0;
+    for (size_t i = 0; i < sizeof signs / sizeof *signs && found == 0; i++) {
+        found = has(root, signs[i], err);
+        snprintf(why, size, "it holds %s", signs[i]);
+    }
+    return found;
 }
 
 static int read_object(const char *root, const char *name, json_t **out, Err *err)
 {
     *out = NULL;
-    if (!has(root, name))
-        return 0;
+    int found = has(root, name, err);
+    if (found <= 0)
+        return found;
     char *path = path_join(root, name, err);
     int rc = path ? json_read_file(out, path, err) : ERR_NOMEM;
     mem_free(path);
@@ -65,13 +66,14 @@ static int locate_in(const Fashion *f, const char *dir, const char *video, char 
     for (int i = 0; i < 3; i++) {
         char *path = i == 0 ? mem_printf(err, "%s/%s", dir, video)
                             : mem_printf(err, "%s/%.*s%s", dir, (int)stem, video, i == 1 ? ".mp4" : "");
-        if (!path)
-            return ERR_NOMEM;
-        if (has(f->root, path)) {
+        int found = path ? has(f->root, path, err) : ERR_NOMEM;
+        if (found == 1) {
             *out = path;
             return 1;
         }
         mem_free(path);
+        if (found < 0)
+            return found;
     }
     return 0;
 }
@@ -101,13 +103,14 @@ static int locate_text(const Fashion *f, const char *dir, const char *video, cha
     *out = NULL;
     for (int with = 0; with < 2; with++) {
         char *rel = mem_printf(err, "%s/%.*s%s.txt", dir, (int)stem, video, with ? ".mp4" : "");
-        if (!rel)
-            return ERR_NOMEM;
-        if (has(f->root, rel)) {
+        int found = rel ? has(f->root, rel, err) : ERR_NOMEM;
+        if (found == 1) {
             *out = rel;
             return 0;
         }
         mem_free(rel);
+        if (found < 0)
+            return found;
     }
     return 0;
 }
@@ -217,12 +220,16 @@ static int add_listed(Fashion *f, const char *file, const char *split, int *list
 /* Folders and videos that no list names. */
 static int add_unlisted(Fashion *f, const char *dir, int lists, Err *err)
 {
-    char **names = NULL, *path = has(f->root, dir) ? path_join(f->root, dir, err) : NULL;
+    char **names = NULL, *path = path_join(f->root, dir, err);
     int64_t n = 0, stem;
-    int rc = path ? dir_list(path, &names, &n, err) : 0;
+    int rc = !path ? ERR_NOMEM : file_is_dir(path) ? dir_list(path, &names, &n, err) : 0;
     for (int64_t i = 0; i < n && rc == 0; i++) {
-        char *at = names[i][0] == '.' ? NULL : path_join(path, names[i], err);
-        if (at && (file_is_dir(at) || source_is_video_name(names[i], &stem))) {
+        if (names[i][0] == '.')
+            continue;
+        char *at = path_join(path, names[i], err);
+        if (!at)
+            rc = ERR_NOMEM;
+        else if (file_is_dir(at) || source_is_video_name(names[i], &stem)) {
             int64_t before = f->out->n;
             rc = add_video(f, names[i], "train", -1, dir, err);
             if (rc == 0 && lists && f->out->n > before)
