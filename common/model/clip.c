@@ -195,7 +195,7 @@ int clip_open(Clip **out, Backend *be, const char *folder, Err *err)
     if (rc || (rc = clip_config_parse(&c, json, path, err)) || (rc = clip_new(out, be, &c, err)))
         goto fail;
     if (be->plan)
-        rc = params_plan(&(*out)->ps, be, DT_F32, err);
+        rc = params_plan(&(*out)->ps, be, err);
     else if (!(rc = safetensors_open_folder(&file, folder, "model", be->log, err)))
         rc = params_load_mapped(&(*out)->ps, be, &file, folder, err);
 fail:
@@ -211,7 +211,7 @@ int clip_new_filled(Clip **out, Backend *be, const ClipConfig *c, Err *err)
 {
     int rc = clip_new(out, be, c, err);
     if (!rc)
-        rc = be->plan ? params_plan(&(*out)->ps, be, DT_F32, err) : params_fill(&(*out)->ps, be, err);
+        rc = be->plan ? params_plan(&(*out)->ps, be, err) : params_fill(&(*out)->ps, be, err);
     if (rc)
         clip_close(out);
     return rc;
@@ -308,7 +308,7 @@ static int add_positions(Pass *p, const Param *table)
 {
     int64_t mark = arena_mark(p->work), n = p->x.dim[1];
     Tensor rows = tensor_rows(&table->value, 0, n), wide;
-    int rc = arena_tensor(p->work, &wide, p->be->act == DT_F64 ? DT_F64 : DT_F32, 2, p->err, n, p->x.dim[2]);
+    int rc = arena_tensor(p->work, &wide, dtype_wide(p->be->act), 2, p->err, n, p->x.dim[2]);
     if (!rc && !(rc = op_copy(p->be, &wide, &rows, p->err)))
         rc = op_add_rows(p->be, &p->x, 0, &wide, p->err);
     arena_reset(p->work, mark);

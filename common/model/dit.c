@@ -129,7 +129,7 @@ static int load_values(Dit *d, const char *folder, DitLoad how, Err *err)
     int rc;
 
     if (d->be->plan)
-        return params_plan(&d->params, d->be, DT_F32, err);
+        return params_plan(&d->params, d->be, err);
     if ((rc = safetensors_open_folder(&file, folder, stem, d->be->log, err)) < 0)
         return rc;
     rc = how == DIT_MAPPED ? params_load_mapped(&d->params, d->be, &file, folder, err) : params_load_f32(&d->params, d->be, file, folder, err);
@@ -162,7 +162,7 @@ int dit_new_filled(Dit **out, Backend *be, const DitConfig *c, int train, Err *e
 
     *out = NULL;
     if ((rc = dit_table(&d, be, c, err)) < 0 ||
-        (rc = be->plan ? params_plan(&d->params, be, DT_F32, err) : params_fill(&d->params, be, err)) < 0 ||
+        (rc = be->plan ? params_plan(&d->params, be, err) : params_fill(&d->params, be, err)) < 0 ||
         (train && (rc = params_alloc_grads(&d->params, err)) < 0)) {
         dit_close(&d);
         return rc;

@@ -9,8 +9,9 @@
 #include "common/base/str.h"
 #include "common/ops/ops.h"
 
-enum { VALUES, GRADS };      /* of ParamSet.owned */
-#define FLAT_STEP 16         /* elements: every tensor of a flat arena starts on a 64-byte boundary */
+enum { VALUES, GRADS, COPIES }; /* of ParamSet.owned */
+#define FLAT_STEP 16         /* elements: every tensor of a flat F32 arena starts on a 64-byte boundary */
+#define CHUNK ((int64_t)1 << 20) /* elements converted at a time */
 #define LISTED_MAX 480       /* characters of names listed of each kind in one message */
 
 /* ---- the table -------------------------------------------------------------------------------------------------- */
@@ -153,30 +154,49 @@ static void convert(void *dst, DType to, const void *src, DType from, int64_t n)
     }
 }
 
-static void pack(void *dst, const void *src, const Param *p, DType dtype)
+/* Elements of one output channel: of a kernel, the least that can be repacked. */
+static int64_t row_elements(const Param *p)
+{
+    return p->conv ? param_elements(p) / p->dim[0] : 1;
+}
+
+/* Elements moved at a time. */
+static int64_t step_of(const Param *p)
+{
+    int64_t n = param_elements(p), row = row_elements(p), step = row > CHUNK ? row : CHUNK / row * row;
+    return n < step ? n : step;
+}
+
+/* n elements, whole output channels: [Co,Ci,taps] to [Co,taps,Ci]. */
+static void pack(void *dst, const void *src, const Param *p, DType dtype, int64_t n)
 {
     Tensor to = stored_tensor(p, dtype, dst);
+    to.dim[0] = n / row_elements(p);
     Tensor from = tensor_of((void *)src, dtype, 5, to.dim[0], to.dim[4], to.dim[1], to.dim[2], to.dim[3]);
     op_conv_pack(&to, &from);
 }
 
 /* The inverse is the same transposition with the kernel's taps in the channels' place. */
-static void unpack(void *dst, const void *src, const Param *p, DType dtype)
+static void unpack(void *dst, const void *src, const Param *p, DType dtype, int64_t n)
 {
     Tensor s = stored_tensor(p, dtype, NULL);
-    int64_t taps = s.dim[1] * s.dim[2] * s.dim[3];
-    Tensor to = tensor_of(dst, dtype, 5, s.dim[0], 1, 1, s.dim[4], taps);
-    Tensor from = tensor_of((void *)src, dtype, 5, s.dim[0], taps, 1, 1, s.dim[4]);
+    int64_t taps = s.dim[1] * s.dim[2] * s.dim[3], rows = n / row_elements(p);
+    Tensor to = tensor_of(dst, dtype, 5, rows, 1, 1, s.dim[4], taps);
+    Tensor from = tensor_of((void *)src, dtype, 5, rows, taps, 1, 1, s.dim[4]);
     op_conv_pack(&to, &from);
 }
 
-/* Two host buffers, each as large as the largest parameter in the largest type. */
+/* Two host buffers for the elements moved at a time, in the largest type. */
 typedef struct Staging { void *a, *b; } Staging;
 
-static int staging_init(Staging *s, int64_t elements, Err *err)
+static int staging_init(Staging *s, const Param *p, int64_t n, Err *err)
 {
-    s->a = mem_alloc_aligned(elements * 4, err);
-    s->b = mem_alloc_aligned(elements * 4, err);
+    int64_t most = 1;
+    for (int64_t i = 0; i < n; i++)
+        if (step_of(&p[i]) > most)
+            most = step_of(&p[i]);
+    s->a = mem_alloc_aligned(most * 4, err);
+    s->b = mem_alloc_aligned(most * 4, err);
     return s->a && s->b ? 0 : ERR_NOMEM;
 }
 
@@ -195,34 +215,56 @@ static int64_t largest(const ParamSet *ps)
     return most;
 }
 
-/* p's value <- src in file order. */
-static int put(Backend *be, const Param *p, const void *src, DType from, Staging *st, Err *err)
+/* to, one of p's tensors on the back end <- src in file order. */
+static int put(Backend *be, const Param *p, const Tensor *to, const void *src, DType from, Staging *st, Err *err)
 {
-    const void *host = src;
-    DType to = p->value.dtype;
-    if (from != to || (p->conv && (uintptr_t)src % (uintptr_t)dtype_size(from))) {
-        convert(st->a, to, src, from, param_elements(p));
-        host = st->a;
+    int64_t count = param_elements(p), step = step_of(p);
+    int rc = 0;
+    for (int64_t first = 0; first < count && !rc; first += step) {
+        int64_t n = count - first < step ? count - first : step;
+        const void *host = (const char *)src + first * dtype_size(from);
+        if (from != to->dtype || (p->conv && (uintptr_t)host % (uintptr_t)dtype_size(from))) {
+            convert(st->a, to->dtype, host, from, n);
+            host = st->a;
+        }
+        if (p->conv) {
+            pack(st->b, host, p, to->dtype, n);
+            host = st->b;
+        }
+        rc = be->upload(be, (char *)to->data + first * dtype_size(to->dtype), host, n * dtype_size(to->dtype), err);
     }
-    if (p->conv) {
-        pack(st->b, host, p, to);
-        host = st->b;
+    return rc;
+}
+
+/* The exact values, where operations read a copy. */
+static const Tensor *exact(const Param *p)
+{
+    return p->master.data ? &p->master : &p->value;
+}
+
+/* dst in host memory, of type `to`, in file order <- p. */
+static int get(Backend *be, const Param *p, void *dst, DType to, Staging *st, Err *err)
+{
+    const Tensor *from = exact(p);
+    int64_t count = param_elements(p), step = step_of(p), size = dtype_size(from->dtype);
+    for (int64_t first = 0; first < count; first += step) {
+        int64_t n = count - first < step ? count - first : step;
+        int rc = be->download(be, st->a, (const char *)from->data + first * size, n * size, err);
+        if (rc)
+            return rc;
+        if (p->conv)
+            unpack(st->b, st->a, p, from->dtype, n);
+        convert((char *)dst + first * dtype_size(to), to, p->conv ? st->b : st->a, from->dtype, n);
     }
-    return be->upload(be, p->value.data, host, tensor_bytes(&p->value), err);
+    return 0;
 }
 
 int params_get(const ParamSet *ps, const Param *p, float *host, Err *err)
 {
     Staging st = {0};
-    int rc = staging_init(&st, param_elements(p), err);
+    int rc = staging_init(&st, p, 1, err);
     if (!rc)
-        rc = ps->be->download(ps->be, st.a, p->value.data, tensor_bytes(&p->value), err);
-    if (!rc && p->conv) {
-        unpack(st.b, st.a, p, p->value.dtype);
-        convert(host, DT_F32, st.b, p->value.dtype, param_elements(p));
-    } else if (!rc) {
-        convert(host, DT_F32, st.a, p->value.dtype, param_elements(p));
-    }
+        rc = get(ps->be, p, host, DT_F32, &st, err);
     staging_fini(&st);
     return rc;
 }
@@ -232,9 +274,11 @@ int params_put(ParamSet *ps, const Param *p, const float *host, Err *err)
     if (ps->file && !p->conv)
         return err_set(err, ERR_USAGE, "parameter '%s' lies in a read-only file", p->name);
     Staging st = {0};
-    int rc = staging_init(&st, param_elements(p), err);
+    int rc = staging_init(&st, p, 1, err);
     if (!rc)
-        rc = put(ps->be, p, host, DT_F32, &st, err);
+        rc = put(ps->be, p, exact(p), host, DT_F32, &st, err);
+    if (!rc && p->value.data != exact(p)->data)
+        rc = put(ps->be, p, &p->value, host, DT_F32, &st, err);
     staging_fini(&st);
     return rc;
 }
@@ -313,9 +357,18 @@ fail:
     return rc;
 }
 
+/* The type in which a value is kept that comes as `from`. */
+static DType kept_type(const Backend *be, const Param *p, DType from)
+{
+    if (be->act != DT_BF16)
+        return from;
+    return p->rank >= 2 ? DT_BF16 : DT_F32;
+}
+
 static int is_mappable(const Backend *be, const Param *p, const SafeEntry *e)
 {
-    return be->host && !p->conv && (uintptr_t)e->tensor.data % (uintptr_t)dtype_size(e->tensor.dtype) == 0;
+    DType t = e->tensor.dtype;
+    return be->host && !p->conv && kept_type(be, p, t) == t && (uintptr_t)e->tensor.data % (uintptr_t)dtype_size(t) == 0;
 }
 
 static int64_t round_64(int64_t bytes)
@@ -332,11 +385,12 @@ int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char
         return rc;
     int64_t bytes = 0;
     for (int64_t i = 0; i < ps->n; i++) {
-        const SafeEntry *e = entry_of(&ps->param[i], *file);
-        if (!is_mappable(be, &ps->param[i], e))
-            bytes += round_64(tensor_bytes(&e->tensor));
+        Param *p = &ps->param[i];
+        const SafeEntry *e = entry_of(p, *file);
+        p->value = is_mappable(be, p, e) ? e->tensor : stored_tensor(p, kept_type(be, p, e->tensor.dtype), NULL);
+        bytes += p->value.data ? 0 : round_64(tensor_bytes(&p->value));
     }
-    if ((rc = staging_init(&st, largest(ps), err)))
+    if ((rc = staging_init(&st, ps->param, ps->n, err)))
         goto fail;
     if (bytes && (rc = be->alloc(be, bytes, &ps->owned[VALUES], err))) {
         err_wrap(err, rc, "%s: memory for %lld bytes of weights", what, (long long)bytes);
@@ -346,36 +400,43 @@ int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char
     for (int64_t i = 0; i < ps->n; i++) {
         Param *p = &ps->param[i];
         const SafeEntry *e = entry_of(p, *file);
-        if (is_mappable(be, p, e)) {
-            p->value = e->tensor;
+        if (p->value.data)
             continue;
-        }
-        p->value = stored_tensor(p, e->tensor.dtype, at);
+        p->value.data = at;
         at += round_64(tensor_bytes(&p->value));
-        if ((rc = put(be, p, e->tensor.data, e->tensor.dtype, &st, err)))
+        if ((rc = put(be, p, &p->value, e->tensor.data, e->tensor.dtype, &st, err)))
             goto fail;
     }
-    ps->file = *file;
+    if (be->host)
+        ps->file = *file;
+    else
+        safetensors_close(file);
     *file = NULL;
 fail:
     staging_fini(&st);
     return rc;
 }
 
-/* Points every value (grad) into a new flat F32 arena of zeros. */
-static int flat_arena(ParamSet *ps, int which, Err *err)
+/* A flat arena of zeros of that type, and every parameter's tensor in it. */
+static int flat_arena(ParamSet *ps, int which, DType dtype, const char *what, Err *err)
 {
     Backend *be = ps->be;
-    int rc = be->alloc(be, ps->flat * 4, &ps->owned[which], err);
+    int64_t size = dtype_size(dtype);
+    int rc = be->alloc(be, ps->flat * size, &ps->owned[which], err);
     if (rc)
-        return err_wrap(err, rc, "%s of %lld parameters (%lld bytes)", which == VALUES ? "values" : "gradients",
-                        (long long)params_count(ps), (long long)ps->flat * 4);
-    Tensor all = tensor_of(ps->owned[which], DT_F32, 1, ps->flat);
-    float *at = ps->owned[which];
+        return err_wrap(err, rc, "%s of %lld parameters (%lld bytes)", what, (long long)params_count(ps), (long long)(ps->flat * size));
+    Tensor all = tensor_of(ps->owned[which], dtype, 1, ps->flat);
+    char *at = ps->owned[which];
     for (int64_t i = 0; i < ps->n; i++) {
         Param *p = &ps->param[i];
-        *(which == VALUES ? &p->value : &p->grad) = stored_tensor(p, DT_F32, at);
-        at += (param_elements(p) + FLAT_STEP - 1) / FLAT_STEP * FLAT_STEP;
+        Tensor t = stored_tensor(p, dtype, at);
+        if (which == GRADS)
+            p->grad = t;
+        if (which == VALUES)
+            p->master = t;
+        if (which == VALUES || (which == COPIES && kept_type(be, p, DT_F32) == dtype))
+            p->value = t;
+        at += (param_elements(p) + FLAT_STEP - 1) / FLAT_STEP * FLAT_STEP * size;
     }
     return ps->flat ? op_fill(be, &all, 0, err) : 0;
 }
@@ -383,44 +444,50 @@ static int flat_arena(ParamSet *ps, int which, Err *err)
 static int flat_values(ParamSet *ps, Backend *be, Err *err)
 {
     ps->be = be;
-    int rc = flat_arena(ps, VALUES, err);
+    int rc = flat_arena(ps, VALUES, DT_F32, "values", err);
+    if (!rc && be->act == DT_BF16)
+        rc = flat_arena(ps, COPIES, DT_BF16, "16-bit copies", err);
     ps->is_flat = !rc;
     return rc;
+}
+
+int params_refresh(ParamSet *ps, Err *err)
+{
+    Tensor masters = params_flat_values(ps), copies = tensor_of(ps->owned[COPIES], DT_BF16, 1, ps->flat);
+    return copies.data && ps->flat ? op_copy(ps->be, &copies, &masters, err) : 0;
 }
 
 int params_load_f32(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err)
 {
     Staging st = {0};
     int rc = check_names(ps, file, what, err);
-    if (rc || (rc = flat_values(ps, be, err)) || (rc = staging_init(&st, largest(ps), err)))
+    if (rc || (rc = flat_values(ps, be, err)) || (rc = staging_init(&st, ps->param, ps->n, err)))
         goto fail;
     for (int64_t i = 0; i < ps->n; i++) {
         const SafeEntry *e = entry_of(&ps->param[i], file);
-        if ((rc = put(be, &ps->param[i], e->tensor.data, e->tensor.dtype, &st, err)))
+        if ((rc = put(be, &ps->param[i], &ps->param[i].master, e->tensor.data, e->tensor.dtype, &st, err)))
             goto fail;
     }
+    rc = params_refresh(ps, err);
 fail:
     staging_fini(&st);
     return rc;
 }
 
-int params_plan(ParamSet *ps, Backend *be, DType dtype, Err *err)
+int params_plan(ParamSet *ps, Backend *be, Err *err)
 {
     ps->be = be;
-    int64_t bytes = 0;
-    for (int64_t i = 0; i < ps->n; i++)
-        bytes += round_64(param_elements(&ps->param[i]) * dtype_size(dtype));
-    int rc = bytes ? be->alloc(be, bytes, &ps->owned[VALUES], err) : 0;
+    int rc = be->alloc(be, 64, &ps->owned[VALUES], err);
     if (rc)
         return rc;
     for (int64_t i = 0; i < ps->n; i++) /* the plan back end never looks: one address does for all */
-        ps->param[i].value = stored_tensor(&ps->param[i], dtype, ps->owned[VALUES]);
+        ps->param[i].value = stored_tensor(&ps->param[i], kept_type(be, &ps->param[i], DT_F32), ps->owned[VALUES]);
     return 0;
 }
 
 int params_alloc_grads(ParamSet *ps, Err *err)
 {
-    return flat_arena(ps, GRADS, err);
+    return flat_arena(ps, GRADS, DT_F32, "gradients", err);
 }
 
 Tensor params_flat_values(const ParamSet *ps)
@@ -472,11 +539,13 @@ int params_fill(ParamSet *ps, Backend *be, Err *err)
     float *host = mem_alloc_aligned(largest(ps) * 4, err);
     int rc = host ? flat_values(ps, be, err) : ERR_NOMEM;
     if (!rc)
-        rc = staging_init(&st, largest(ps), err);
+        rc = staging_init(&st, ps->param, ps->n, err);
     for (int64_t i = 0; i < ps->n && !rc; i++) {
         fill_one(host, &ps->param[i], (uint32_t)i);
-        rc = put(be, &ps->param[i], host, DT_F32, &st, err);
+        rc = put(be, &ps->param[i], &ps->param[i].master, host, DT_F32, &st, err);
     }
+    if (!rc)
+        rc = params_refresh(ps, err);
     staging_fini(&st);
     mem_free_aligned(host);
     return rc;
@@ -484,53 +553,38 @@ int params_fill(ParamSet *ps, Backend *be, Err *err)
 
 /* ---- saving ----------------------------------------------------------------------------------------------------- */
 
-/* *out: p's value in file order as dtype, in host memory; *own is its block, or NULL when it is the value itself. */
-static int fetch(const ParamSet *ps, const Param *p, DType dtype, Tensor *out, void **own, Err *err)
+/* One tensor at a time is brought to the host. */
+typedef struct Saving { const ParamSet *ps; DType dtype; void *room; Staging st; } Saving;
+
+static int fetch(void *user, int64_t i, const void **data, Err *err)
 {
-    Staging st = {0};
-    Backend *be = ps->be;
-    DType from = p->value.dtype;
-    int64_t n = param_elements(p);
-    int rc = 0;
-    if (be->host && !p->conv && from == dtype) {
-        *out = file_tensor(p, dtype, p->value.data);
+    Saving *s = user;
+    const Param *p = &s->ps->param[i];
+    if (s->ps->be->host && !p->conv && exact(p)->dtype == s->dtype) {
+        *data = exact(p)->data;
         return 0;
     }
-    if (!(*own = mem_alloc_aligned(n * dtype_size(dtype), err)) || staging_init(&st, n, err)) {
-        rc = ERR_NOMEM;
-        goto fail;
-    }
-    if ((rc = be->download(be, st.a, p->value.data, tensor_bytes(&p->value), err)))
-        goto fail;
-    if (p->conv)
-        unpack(st.b, st.a, p, from);
-    convert(*own, dtype, p->conv ? st.b : st.a, from, n);
-    *out = file_tensor(p, dtype, *own);
-fail:
-    staging_fini(&st);
-    return rc;
+    *data = s->room;
+    return get(s->ps->be, p, s->room, s->dtype, &s->st, err);
 }
 
 int params_save(const ParamSet *ps, const char *path, DType dtype, Err *err)
 {
+    Saving s = {.ps = ps, .dtype = dtype};
     int rc = ERR_NOMEM;
     json_t *meta = json_pack("{ss}", "format", "pt");
     SafeSource *source = mem_calloc(ps->n, sizeof *source, err);
-    void **own = mem_calloc(ps->n, sizeof *own, err);
     if (!meta)
         err_set(err, ERR_NOMEM, "no memory for '%s'", path);
-    if (!meta || !source || !own)
+    if (!meta || !source || !(s.room = mem_alloc_aligned(largest(ps) * dtype_size(dtype), err)) ||
+        staging_init(&s.st, ps->param, ps->n, err))
         goto fail;
-    for (int64_t i = 0; i < ps->n; i++) {
-        source[i].name = ps->param[i].name;
-        if ((rc = fetch(ps, &ps->param[i], dtype, &source[i].tensor, &own[i], err)))
-            goto fail;
-    }
-    rc = safetensors_write(path, source, ps->n, meta, err);
+    for (int64_t i = 0; i < ps->n; i++)
+        source[i] = (SafeSource){ps->param[i].name, file_tensor(&ps->param[i], dtype, NULL)};
+    rc = safetensors_write_from(path, source, ps->n, meta, fetch, &s, err);
 fail:
-    for (int64_t i = 0; own && i < ps->n; i++)
-        mem_free_aligned(own[i]);
-    mem_free(own);
+    staging_fini(&s.st);
+    mem_free_aligned(s.room);
     mem_free(source);
     json_decref(meta);
     return rc;

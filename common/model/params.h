@@ -14,16 +14,17 @@ typedef struct Param {
     int rank;
     int64_t dim[5];  /* as in the file: convolutions [Co,Ci,kt,kh,kw] */
     int conv;        /* kernel stored channels-last on the back end: value is [Co,kt,kh,kw,Ci] (2-D: kt = 1) */
-    Tensor value;    /* on the back end; data NULL until loaded */
+    Tensor value;    /* on the back end, what operations read; data NULL until loaded */
+    Tensor master;   /* F32, in the flat arena that an optimiser updates; value itself where operations read F32; data NULL: no arena */
     Tensor grad;     /* F32, or data NULL */
 } Param;
 
 typedef struct ParamSet {
     Param *param; int64_t n;   /* sorted by name after params_finish */
     Backend *be;
-    void *owned[4];            /* back-end blocks: values, grads, spare */
+    void *owned[4];            /* back-end blocks: values, gradients, 16-bit copies, spare */
     int64_t flat;              /* elements of a flat arena: every tensor starts on a multiple of 16, gaps hold zeros */
-    int is_flat;               /* values lie in one flat F32 arena */
+    int is_flat;               /* values (the masters) lie in one flat F32 arena */
     SafeTensors *file;         /* kept open when values point into the mapping */
     int (*ignore)(const char *name); /* tensors of a file that are none of the model's and no error; NULL: there are none */
 } ParamSet;
@@ -37,15 +38,20 @@ Param *params_find(const ParamSet *ps, const char *name); /* NULL when absent */
 int64_t params_count(const ParamSet *ps);            /* elements in all */
 int64_t params_bytes(const ParamSet *ps, DType dtype);
 
-/* Values point into the mapped file where the back end's memory is host memory, the data are aligned and no repacking is needed;
+/* On a back end whose activations are BF16, tensors of rank 2 and more are kept as BF16 and all others (norms, biases) as F32, whatever
+ * the file holds; elsewhere a file's type is kept.  Nothing larger than a few MB of a tensor is converted at a time.
+ *
+ * Values point into the mapped file where the back end's memory is host memory, the data are aligned and no repacking is needed;
  * else they are copied (dtype kept).  Takes over *file on success. */
 int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char *what, Err *err);
-/* Values in one flat F32 arena (training).  The file stays the caller's. */
+/* Values in one flat F32 arena (training), with BF16 copies of what operations read as BF16.  The file stays the caller's. */
 int params_load_f32(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err);
 /* Values in one flat F32 arena, filled by the deterministic filler (cogvideox.md 9): tests and the demo's model. */
 int params_fill(ParamSet *ps, Backend *be, Err *err);
-/* Values of that type without contents: what loading would allocate, for the plan back end. */
-int params_plan(ParamSet *ps, Backend *be, DType dtype, Err *err);
+/* Values without contents, typed as loading an F32 file would: for the plan back end. */
+int params_plan(ParamSet *ps, Backend *be, Err *err);
+/* After the flat arena of values changed: makes the copies again (nothing where there are none). */
+int params_refresh(ParamSet *ps, Err *err);
 /* One flat F32 arena of zeros for gradients, in the same order as the values' arena. */
 int params_alloc_grads(ParamSet *ps, Err *err);
 /* The flat arenas as 1-D tensors of ps->flat elements (values of params_load_f32 / params_fill; grads); data NULL when there is

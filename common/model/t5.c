@@ -157,7 +157,7 @@ int t5_open(T5 **out, Backend *be, const char *folder, Err *err)
     if (rc || (rc = t5_config_parse(&c, json, path, err)) || (rc = t5_new(out, be, &c, err)))
         goto fail;
     if (be->plan)
-        rc = params_plan(&(*out)->ps, be, DT_F32, err);
+        rc = params_plan(&(*out)->ps, be, err);
     else if (!(rc = safetensors_open_folder(&file, folder, "model", be->log, err)))
         rc = params_load_mapped(&(*out)->ps, be, &file, folder, err);
 fail:
@@ -173,7 +173,7 @@ int t5_new_filled(T5 **out, Backend *be, const T5Config *c, Err *err)
 {
     int rc = t5_new(out, be, c, err);
     if (!rc)
-        rc = be->plan ? params_plan(&(*out)->ps, be, DT_F32, err) : params_fill(&(*out)->ps, be, err);
+        rc = be->plan ? params_plan(&(*out)->ps, be, err) : params_fill(&(*out)->ps, be, err);
     if (rc)
         t5_close(out);
     return rc;
@@ -339,7 +339,7 @@ fail:
 int t5_encode(T5 *t, Arena *work, float *hidden, const int32_t *ids, const uint8_t *mask, int64_t n, Err *err)
 {
     Pass p = {.t = t, .be = t->be, .work = work, .n = n, .err = err};
-    DType wide = t->be->act == DT_F64 ? DT_F64 : DT_F32;
+    DType wide = dtype_wide(t->be->act);
     int64_t mark = arena_mark(work);
     Tensor h;
     int rc;

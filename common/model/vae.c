@@ -304,7 +304,7 @@ int vae_open(Vae **out, Backend *be, const char *folder, Err *err)
     if (rc || (rc = vae_config_parse(&c, json, path, err)) || (rc = vae_new(out, be, &c, err)))
         goto fail;
     if (be->plan)
-        rc = params_plan(&(*out)->ps, be, DT_F32, err);
+        rc = params_plan(&(*out)->ps, be, err);
     else if (!(rc = safetensors_open_folder(&file, folder, STEM, be->log, err)))
         rc = params_load_mapped(&(*out)->ps, be, &file, folder, err);
 fail:
@@ -320,7 +320,7 @@ int vae_new_filled(Vae **out, Backend *be, const VaeConfig *c, Err *err)
 {
     int rc = vae_new(out, be, c, err);
     if (!rc)
-        rc = be->plan ? params_plan(&(*out)->ps, be, DT_F32, err) : params_fill(&(*out)->ps, be, err);
+        rc = be->plan ? params_plan(&(*out)->ps, be, err) : params_fill(&(*out)->ps, be, err);
     if (rc)
         vae_close(out);
     return rc;

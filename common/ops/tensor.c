@@ -27,6 +27,11 @@ int dtype_is_float(DType t)
     return t == DT_F32 || t == DT_F16 || t == DT_BF16 || t == DT_F64;
 }
 
+DType dtype_wide(DType act)
+{
+    return act == DT_F64 ? DT_F64 : DT_F32;
+}
+
 /* ---- views ------------------------------------------------------------------------------------------------------ */
 
 Tensor tensor_view(void *data, DType dtype, int rank, const int64_t *dim)

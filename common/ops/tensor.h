@@ -26,6 +26,7 @@ typedef struct Tensor {
 int64_t dtype_size(DType t);        /* bytes an element */
 const char *dtype_name(DType t);    /* safetensors spelling: "F32", "BF16", ... */
 int dtype_is_float(DType t);        /* F32, F16, BF16, F64 */
+DType dtype_wide(DType act);        /* what is kept exact beside activations of that type: F64 for F64, else F32 */
 
 Tensor tensor_view(void *data, DType dtype, int rank, const int64_t *dim);
 /* tensor_of(p, DT_F32, 2, 3, 4): dims as int arguments (int64_t accepted through the macro). */

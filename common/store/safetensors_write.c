@@ -62,7 +62,7 @@ static int put(FILE *f, const void *bytes, int64_t n, const char *path, Err *err
     return 0;
 }
 
-int safetensors_write(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata, Err *err)
+int safetensors_write_from(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata, SafeFetch fetch, void *user, Err *err)
 {
     AtomicFile *f = NULL;
     char *header = NULL;
@@ -76,12 +76,20 @@ int safetensors_write(const char *path, const SafeSource *tensors, int64_t n, co
     if ((rc = atomic_open(&f, path, err)) < 0) goto fail;
     if ((rc = put(atomic_stream(f), &size, 8, path, err)) < 0) goto fail;
     if ((rc = put(atomic_stream(f), header, size, path, err)) < 0) goto fail;
-    for (int64_t i = 0; i < n; i++)
-        if ((rc = put(atomic_stream(f), sorted[i]->tensor.data, tensor_bytes(&sorted[i]->tensor), path, err)) < 0) goto fail;
+    for (int64_t i = 0; i < n; i++) {
+        const void *data = sorted[i]->tensor.data;
+        if (fetch && (rc = fetch(user, sorted[i] - tensors, &data, err)) < 0) goto fail;
+        if ((rc = put(atomic_stream(f), data, tensor_bytes(&sorted[i]->tensor), path, err)) < 0) goto fail;
+    }
     rc = atomic_commit(&f, err);
 fail:
     atomic_abort(&f);
     mem_free(header);
     mem_free(sorted);
     return rc;
+}
+
+int safetensors_write(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata, Err *err)
+{
+    return safetensors_write_from(path, tensors, n, metadata, NULL, NULL, err);
 }

@@ -169,6 +169,89 @@ static void saves_and_loads(void **state)
     }
 }
 
+/* Where activations are BF16: matrices and kernels as BF16, vectors and scalars as F32, whatever the file holds; training keeps the
+ * exact values beside. */
+static void keeps_16_bits(void **state)
+{
+    (void)state;
+    static const DType in_file[] = {DT_F32, DT_F16, DT_BF16};
+    ParamSet ps, loaded;
+    Err err = {0};
+    float host[64], again[64];
+    Backend *be = host_backend(&err);
+    table(&ps, &err);
+    be->act = DT_BF16;
+    CHECK_OK(params_fill(&ps, be, &err), &err);
+    check_filled(&ps, 0); /* params_get reads the exact values */
+    for (int64_t k = 0; k < ps.n; k++) {
+        const Param *p = &ps.param[k];
+        int64_t n = tensor_count(&p->value);
+        assert_int_equal(p->value.dtype, p->rank >= 2 ? DT_BF16 : DT_F32);
+        assert_int_equal(p->master.dtype, DT_F32);
+        for (int64_t i = 0; i < n; i++) {
+            float exact = (float)tensor_get(&p->master, i);
+            assert_true((float)tensor_get(&p->value, i) == (p->rank >= 2 ? bfloat_to_float(float_to_bfloat(exact)) : exact));
+        }
+    }
+    const Param *conv = params_find(&ps, "conv.weight");
+    for (int i = 0; i < 36; i++)
+        host[i] = 1.0f + (float)i / 1024;
+    CHECK_OK(params_put(&ps, conv, host, &err), &err);
+    CHECK_OK(params_get(&ps, conv, again, &err), &err);
+    assert_memory_equal(host, again, 36 * sizeof *host);
+    assert_true(tensor_get(&conv->value, 3) == bfloat_to_float(float_to_bfloat((float)tensor_get(&conv->master, 3))));
+    Tensor all = params_flat_values(&ps);
+    ((float *)all.data)[0] = 3;
+    CHECK_OK(params_refresh(&ps, &err), &err);
+    assert_true(tensor_get(&ps.param[0].value, 0) == 3);
+    for (int k = 0; k < 3; k++) {
+        SafeTensors *file = NULL;
+        char *path = check_tmp_path("kept.safetensors");
+        CHECK_OK(params_save(&ps, path, in_file[k], &err), &err);
+        CHECK_OK(safetensors_open(&file, path, &err), &err);
+        table(&loaded, &err);
+        CHECK_OK(params_load_mapped(&loaded, be, &file, path, &err), &err);
+        for (int64_t i = 0; i < ps.n; i++)
+            assert_int_equal(loaded.param[i].value.dtype, ps.param[i].value.dtype);
+        CHECK_OK(params_get(&loaded, params_find(&loaded, "conv.weight"), again, &err), &err);
+        for (int i = 0; i < 36; i++)
+            check_value("loaded", again[i], host[i], 0, 1.0 / 256);
+        params_fini(&loaded);
+    }
+    params_fini(&ps);
+    backend_close(&be);
+}
+
+/* More than is converted at a time: each part lands in its place. */
+static void moves_large_tensors(void **state)
+{
+    (void)state;
+    const int64_t rows = 1100, cols = 1000, co = 3, ci = 400, side = 30;
+    Err err = {0};
+    Backend *be = host_backend(&err);
+    be->act = DT_BF16;
+    ParamSet ps = {0};
+    CHECK_OK(params_addf(&ps, 0, 2, (const int64_t[]){rows, cols}, &err, "a"), &err);
+    CHECK_OK(params_addf(&ps, 1, 4, (const int64_t[]){co, ci, side, side}, &err, "b"), &err);
+    CHECK_OK(params_finish(&ps, &err), &err);
+    CHECK_OK(params_fill(&ps, be, &err), &err);
+    float *host = mem_calloc(rows * cols, sizeof *host, &err);
+    for (int k = 0; k < 2; k++) {
+        int64_t n = tensor_count(&ps.param[k].value), fan_in = k ? ci * side * side : cols;
+        CHECK_OK(params_get(&ps, &ps.param[k], host, &err), &err);
+        for (int64_t i = 0; i < n; i += 997)
+            check_value("part", host[i], filler_u((uint32_t)k, (uint32_t)i) * sqrt(12.0 / (double)fan_in), 1e-7, 0);
+    }
+    const float *packed = ps.param[1].master.data; /* [co,y,x,ci] */
+    for (int64_t i = 0; i < co * ci * side * side; i += 991) {
+        int64_t o = i / (ci * side * side), c = i / (side * side) % ci, tap = i % (side * side);
+        assert_true(packed[(o * side * side + tap) * ci + c] == host[i]);
+    }
+    mem_free(host);
+    params_fini(&ps);
+    backend_close(&be);
+}
+
 /* A file with these tensors, by hand. */
 static SafeTensors *file_of(const char *name, const SafeSource *source, int64_t n)
 {
@@ -286,6 +369,7 @@ int main(void)
         cmocka_unit_test(sorts_and_counts), cmocka_unit_test(refuses_bad_tables), cmocka_unit_test(filler_is_the_reference),
         cmocka_unit_test(fills_flat),       cmocka_unit_test(saves_and_loads),    cmocka_unit_test(names_everything_that_is_wrong),
         cmocka_unit_test(takes_aliases),    cmocka_unit_test(survives_lack_of_memory),
+        cmocka_unit_test(keeps_16_bits),    cmocka_unit_test(moves_large_tensors),
     };
     return check_run("params", tests);
 }
