@@ -284,6 +284,30 @@ static void forward_golden(void **state)
         }
 }
 
+/* Queries and keys a thousand times smaller: only then does the epsilon of their norms show (make_dit_small_qk.py). */
+static void small_queries(void **state)
+{
+    static const double want[8] = {-0.30525786, -0.44767988, -0.47489316, -0.13409280, -1.58809988, 0.12740243, -1.21380429, 0.30547128};
+
+    (void)state;
+    for (int b = 0; b < 2; b++) {
+        Case k;
+        double out[576];
+        ParamSet *ps;
+        case_open(&k, backends[b], 6, 4);
+        ps = dit_params(k.dit);
+        for (int64_t i = 0; i < ps->n; i++) {
+            const Tensor *t = &ps->param[i].value;
+            if (strstr(ps->param[i].name, ".to_q.") || strstr(ps->param[i].name, ".to_k."))
+                CHECK_OK(op_lincomb(k.be, t, 1, (const double[]){1e-3}, (const Tensor *const[]){t}, &k.err), &k.err);
+        }
+        CHECK_OK(dit_forward(k.dit, k.work, &k.v, &k.latents, &k.text, k.timestep, &k.err), &k.err);
+        get_torch(&k, &k.v, out);
+        check_outputs("small queries", out, 576, 0.229696132, 1.20294694, want);
+        case_close(&k);
+    }
+}
+
 /* A file is the same model as the arena it was written from, mapped or not, and in half within half's rounding. */
 static void save_and_open(void **state)
 {
@@ -608,7 +632,8 @@ int main(void)
         cmocka_unit_test(position_codes),     cmocka_unit_test(forward_golden),    cmocka_unit_test(save_and_open),
         cmocka_unit_test(shapes_refused),     cmocka_unit_test(gradient_norms),    cmocka_unit_test(policies_same_bits),
         cmocka_unit_test(threads_same_bits),  cmocka_unit_test(gradients_add),     cmocka_unit_test(central_differences),
-        cmocka_unit_test(blocks_reported),    cmocka_unit_test(text_order),        cmocka_unit_test(plan_is_exact),
+        cmocka_unit_test(blocks_reported),    cmocka_unit_test(text_order),         cmocka_unit_test(small_queries),
+               cmocka_unit_test(plan_is_exact),
     };
     return check_run("dit", tests);
 }
