@@ -31,5 +31,6 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err);
  * geometry, ledger, timing, quality and clip.
  * prior: the manifest line (valid) of the same id from an earlier run, or NULL: taken over when its key is the same and its clip is there.
  * out_dir: the dataset's folder (clips/ exists); NULL: nothing is written, `clip` is null, `quality` is null. */
-int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out, Err *err);
+int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out,
+                 Err *err);
 #endif

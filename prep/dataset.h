@@ -30,5 +30,6 @@ void dataset_fini(Dataset *d);
 /* A finished dataset's dataset.json, and its manifest's lines one after another; both validated, and the manifest's hash
  * compared. */
 int dataset_read(const char *dir, json_t **out, Err *err);
-int dataset_each_line(const char *dir, const json_t *dataset, int (*line)(void *user, const json_t *record, Err *err), void *user, Err *err);
+int dataset_each_line(const char *dir, const json_t *dataset, int (*line)(void *user, const json_t *record, Err *err), void *user,
+                      Err *err);
 #endif

@@ -111,7 +111,6 @@ static int process_all(Run *r, Err *err)
         return ERR_NOMEM;
     }
     r->progress = progress_start("ingest", "clips", r->n, r->p->quiet);
-    json_object_seed(0); /* before threads make objects */
     while (started < jobs - 1 && pthread_create(&threads[started], NULL, work, r) == 0)
         started++;
     work(r);

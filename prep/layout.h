@@ -30,16 +30,24 @@ int layout_read(const Layout *layout, const char *root, uint64_t seed, SourceLis
 /* One line of metadata.jsonl into a new source; blank lines add nothing. */
 int metadata_parse_line(SourceList *l, const char *text, int64_t size, const char *where, Err *err);
 
-/* The Fashion-Text2Video files (dataset.md 3.3).  Names map to their place in the file. */
-typedef struct FrameCount { char *video; int64_t frames; } FrameCount;
-typedef struct FrameCounts { FrameCount *item; int64_t n, cap; } FrameCounts;
+/* *_frame_num.txt: lines "<video> <frame count>", more fields ignored; appends to *out. */
+typedef struct FrameCount {
+    char *video;
+    int64_t frames;
+} FrameCount;
+typedef struct FrameCounts {
+    FrameCount *item;
+    int64_t n, cap;
+} FrameCounts;
 int fashion_parse_counts(FrameCounts *out, const char *text, int64_t size, const char *where, Err *err);
 void fashion_counts_fini(FrameCounts *c);
-/* Lines "<start> <end> <rest>": rest is a label number or free text; sorted by start.  Segments of fewer than nine pictures
- * are left out, as the reference loader does. */
+/* Lines "<start> <end> <rest>" (end inclusive) become the source's segments.  With templates the rest is a label number, without
+ * (NULL) it is the sentence itself.  Segments with end - start < 8 are left out, as the reference loader does; a line that is none
+ * rejects the source. */
 int fashion_parse_segments(Source *s, const char *text, int64_t size, const json_t *templates, uint64_t seed, const char *where, Err *err);
-/* The templates of a label with the gender words put in, chosen by (seed, id, segment); NULL text for a label without templates. */
+/* A sentence for a label, template and gender word drawn by (seed, id, start); *out is NULL for label 22 ("no text") and for labels
+ * without templates, else the caller's to mem_free. */
 int fashion_motion_text(const json_t *templates, int64_t label, uint64_t seed, const char *id, int64_t start, char **out, Err *err);
-/* The value for a video in an object whose keys may be spelled with or without ".mp4" or around the 11-character ID. */
+/* The value of a video, borrowed; keys may be spelled with or without ".mp4" or around the 11-character ID. */
 json_t *fashion_lookup(const json_t *object, const char *video);
 #endif

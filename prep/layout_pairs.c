@@ -3,12 +3,13 @@
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
+#include "common/base/str.h"
 #include "prep/layout.h"
 
 enum { DEPTH_MAX = 32 };
 
-/* Calls `video` for each video file below root in path order; a return other than 0 stops and is returned. */
-static int walk(const char *root, const char *folder, int depth, int (*video)(void *user, const char *path, Err *err), void *user, Err *err)
+/* Calls `file` for each file below root in path order; a return other than 0 stops and is returned. */
+static int walk(const char *root, const char *folder, int depth, int (*file)(void *user, const char *path, Err *err), void *user, Err *err)
 {
     char **names = NULL, *full = path_join(root, folder, err);
     int64_t n = 0;
@@ -24,9 +25,9 @@ static int walk(const char *root, const char *folder, int depth, int (*video)(vo
         if (!at)
             rc = ERR_NOMEM;
         else if (file_is_dir(at))
-            rc = walk(root, path, depth + 1, video, user, err);
-        else if (source_is_video_name(names[i], NULL))
-            rc = video(user, path, err);
+            rc = walk(root, path, depth + 1, file, user, err);
+        else
+            rc = file(user, path, err);
         mem_free(at);
         mem_free(path);
     }
@@ -37,6 +38,8 @@ static int walk(const char *root, const char *folder, int depth, int (*video)(vo
 static int stop_at_first(void *user, const char *path, Err *err)
 {
     (void)err;
+    if (!source_is_video_name(path, NULL))
+        return 0;
     snprintf(user, 128, "it holds videos such as %.100s", path);
     return 1;
 }
@@ -52,6 +55,7 @@ static int pairs_detect(const char *root, char *why, size_t size, Err *err)
 typedef struct Pairs {
     const char *root;
     SourceList *out;
+    json_t *texts; /* caption files that belong to no video so far */
 } Pairs;
 
 static int read_caption(const char *root, Source *s, Err *err)
@@ -77,10 +81,14 @@ static int read_caption(const char *root, Source *s, Err *err)
     return rc;
 }
 
-static int add_pair(void *user, const char *path, Err *err)
+static int add_file(void *user, const char *path, Err *err)
 {
     const Pairs *pairs = user;
     Source *s;
+    if (str_ends_with(path, ".txt") && json_object_set_new_nocheck(pairs->texts, path, json_true()) < 0)
+        return err_set(err, ERR_NOMEM, "out of memory for '%s'", path);
+    if (!source_is_video_name(path, NULL))
+        return 0;
     int rc = source_list_add(pairs->out, &s, err);
     if (rc < 0)
         return rc;
@@ -96,11 +104,34 @@ static int add_pair(void *user, const char *path, Err *err)
     return read_caption(pairs->root, s, err);
 }
 
+/* A caption whose video is missing or misspelt must not go unsaid. */
+static int warn_of_orphans(const Pairs *pairs, const Log *log, Err *err)
+{
+    for (int64_t i = 0; i < pairs->out->n; i++) {
+        const char *path = pairs->out->item[i].path;
+        int64_t stem = 0;
+        source_is_video_name(path, &stem);
+        char *text = mem_printf(err, "%.*s.txt", (int)stem, path);
+        if (!text)
+            return ERR_NOMEM;
+        json_object_del(pairs->texts, text);
+        mem_free(text);
+    }
+    size_t n = json_object_size(pairs->texts);
+    if (n)
+        log_warn(log, "text files without a video: %zu, such as %s", n, json_object_iter_key(json_object_iter(pairs->texts)));
+    return 0;
+}
+
 static int pairs_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
 {
     (void)seed;
-    (void)log;
-    return walk(root, "", 0, add_pair, &(Pairs){root, out}, err);
+    Pairs pairs = {root, out, json_object()};
+    int rc = pairs.texts ? walk(root, "", 0, add_file, &pairs, err) : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
+    if (rc == 0)
+        rc = warn_of_orphans(&pairs, log, err);
+    json_decref(pairs.texts);
+    return rc;
 }
 
 const Layout layout_pairs = {"pairs", "x.mp4 with its caption in x.txt", pairs_detect, pairs_read};

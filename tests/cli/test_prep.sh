@@ -18,11 +18,13 @@ echo "A text." >"$T/src/text.txt"
 : >"$T/src/zero.mp4"
 echo "Nothing." >"$T/src/zero.txt"
 cp "$T/src/c1.mp4" "$T/src/silent.mp4"
+echo "Of nothing." >"$T/src/orphan.txt"
 
 runs "ingest with rejects" 3 "$prep" ingest "$T/src" --out "$T/one" $fast --jobs 1
 stdout_has "12 sources: 8 accepted, 4 rejected"
 stderr_has "layout pairs: it holds videos such as"
 stderr_has "clip 'three' is rejected: too_short: 3 frames in 0.067 s give 2 of the 49 frames at 8 fps"
+stderr_has "text files without a video: 1, such as orphan.txt"
 stderr_has "clip 'text' is rejected: not_a_video"
 stderr_has "clip 'zero' is rejected: empty_file"
 stderr_has "clip 'silent' is rejected: empty_caption"
