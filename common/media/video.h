@@ -2,7 +2,9 @@
  *
  *   VideoReader *r; VideoFrame f;
  *   video_open(&r, path, &limits, err);  while ((rc = video_next(r, &f, err)) == 1) use(f);  video_close(&r);
- */
+ *
+ * Sources are only read; only regular files open, only containers that follow no references (a playlist is refused), and nothing
+ * is printed.  A picture (PNG, JPEG) opens as a video of one frame.  A reader or writer belongs to one thread at a time. */
 #ifndef WEFT_COMMON_MEDIA_VIDEO_H
 #define WEFT_COMMON_MEDIA_VIDEO_H
 #include <stdint.h>
@@ -34,6 +36,7 @@ typedef struct VideoInfo {
 } VideoInfo;
 
 typedef struct VideoReader VideoReader;
+/* Decodes the first frame too: the facts are those of the stream and of that frame. */
 int video_open(VideoReader **out, const char *path, const VideoLimits *limits, Err *err);
 void video_close(VideoReader **r);
 const VideoInfo *video_info(const VideoReader *r);
@@ -44,10 +47,11 @@ typedef struct VideoFrame {
     int64_t pts;            /* in info.time_base */
     Rational time;          /* seconds since the first frame, exact */
     int pts_assumed;        /* no timestamp in the file: declared rate used */
-    int damaged;            /* decode error flags, corrupt packet, or after damage before the next key frame */
+    int damaged;            /* decode error flags, corrupt or refused packet, failed FFV1 CRC, or later up to a clean key frame */
     void *av;               /* the library's frame, for video_to_rgb */
 } VideoFrame;
-/* 1 a frame, 0 clean end, negative error. */
+/* 1 a frame, 0 clean end, negative error.  A packet that the decoder refuses is counted, not an error.  A truncated file may end
+ * cleanly: compare the counts with frames_hint. */
 int video_next(VideoReader *r, VideoFrame *out, Err *err);
 /* Counts after the last frame. */
 typedef struct VideoCounts { int64_t packets, frames, refused_packets, damaged_frames, dropped_unordered; } VideoCounts;
@@ -75,7 +79,8 @@ int video_to_rgb(VideoReader *r, const VideoFrame *f, const FitPlan *plan, uint8
 int video_read_rgb(const char *path, int64_t expect_frames, int64_t expect_width, int64_t expect_height, uint8_t **rgb, int64_t *n,
                    int64_t *width, int64_t *height, Err *err);
 
-/* Writing.  Atomic: the file appears under its name on video_finish. */
+/* Writing.  Atomic: the file appears under its name on video_finish, which frees the writer in every case.  The same frames give
+ * the same bytes.  FFV1 wants 16 pixels or more a side, H.264 even sides. */
 typedef enum VideoCodec { VIDEO_FFV1 /* lossless RGB in Matroska, slice CRCs */, VIDEO_H264 /* yuv420p, bt709 tagged, MP4 */ } VideoCodec;
 typedef struct VideoWriterParams {
     VideoCodec codec; int64_t width, height; Rational rate;

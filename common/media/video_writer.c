@@ -69,7 +69,7 @@ static int open_encoder(VideoWriter *w, const VideoWriterParams *p, Err *err)
         c->colorspace = AVCOL_SPC_BT709;
         c->chroma_sample_location = AVCHROMA_LOC_LEFT;
         av = av_dict_set_int(&options, "crf", p->crf ? p->crf : 17, 0);
-        if (av >= 0) av = av_dict_set(&options, "preset", p->fast ? "veryfast" : "medium", 0);
+        if (av >= 0) av = av_dict_set(&options, "preset", p->fast ? "superfast" : "medium", 0);
         /* libx264's macroblock tree reads uninitialised memory at small sizes with AVX-512: the bytes would differ by run. */
         if (av >= 0) av = av_dict_set(&options, "x264-params", "mbtree=0", 0);
     }

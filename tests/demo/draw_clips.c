@@ -246,7 +246,7 @@ static Rgb solid_colour(const Solid *s, float angle, Ring r, float top, float bo
 {
     float low = (top - r.y) / (top - bottom), radius = 0.5f * (r.a + r.b);
     Rgb c = fabric_at(s->fabric, angle * radius, top - r.y);
-    c = shade(c, 1 + s->folds * low * 0.09f * sinf(9 * angle + 2.0f * sinf(3 * angle)));
+    if (s->folds > 0 && low > 0.1f) c = shade(c, 1 + s->folds * (low - 0.1f) * 0.1f * sinf(9 * angle + 2.0f * sinf(3 * angle)));
     if (s->buttons) {
         float off = fabsf(angle + 0.05f) * r.a, dy = (top - r.y) - 58 * floorf((top - r.y) / 58 + 0.5f), dx = (angle - 0.12f) * r.a;
         c = shade(c, 1 - 0.35f * clamp01(2.0f - off));
@@ -546,7 +546,7 @@ static int draw_clip(const char *out, int index, Err *err)
     float warm = 4 * philox_uniform(&random, 0) - 1, pace = 0.17f + 0.03f * philox_uniform(&random, 1);
     float phase = 2 * PI * philox_uniform(&random, 2);
     int64_t bytes = (int64_t)WIDTH * HEIGHT * 3;
-    VideoWriterParams params = {.codec = VIDEO_H264, .width = WIDTH, .height = HEIGHT, .rate = {FPS, 1}, .crf = 20, .fast = 1};
+    VideoWriterParams params = {.codec = VIDEO_H264, .width = WIDTH, .height = HEIGHT, .rate = {FPS, 1}, .crf = 22, .fast = 1};
     VideoWriter *w = NULL;
     char *path = mem_printf(err, "%s/videos/%s.mp4", out, look->id);
     uint8_t *studio = mem_calloc(bytes, 1, err), *rgb = mem_calloc(bytes, 1, err);
