@@ -310,6 +310,59 @@ static void bound_by_magnitude(const Case *c, double *const *value, double **bou
     }
 }
 
+/* ---- what the front end must refuse ----------------------------------------------------------------------------- */
+
+static void expect_refusal(Backend *be, const Case *c, const Tensor *t, int k, const char *spoiled)
+{
+    Err err = {0};
+    int rc = c->call(be, t, c, &err);
+    if (rc != ERR_USAGE)
+        fail_msg("%s: accepted with %s %s (%d %s)", c->name, c->arg[k].name, spoiled, rc, err.msg);
+}
+
+static int may_share(const Case *c, int output, int input)
+{
+    for (int i = 0; i < c->pairs; i++)
+        if (c->pair[i][0] == output && c->pair[i][1] == input)
+            return 1;
+    return 0;
+}
+
+static void check_refusals(Backend *be, const Case *c)
+{
+    Tensor good[CASE_ARGS], t[CASE_ARGS];
+    for (int k = 0; k < c->n; k++)
+        good[k] = tensor_view(grab(2 * c->arg[k].count + 8, 8), c->arg[k].dtype, c->arg[k].rank, c->arg[k].dim);
+    for (int k = 0; k < c->n; k++) {
+        const Operand *a = &c->arg[k];
+        int last = a->rank - 1;
+        if (a->dtype == DT_F64)
+            continue;
+        memcpy(t, good, sizeof t);
+        t[k].dtype = DT_U8;
+        expect_refusal(be, c, t, k, "as U8");
+        t[k] = good[k];
+        t[k].dim[last]++;
+        if (!(c->any_shape >> k & 1))
+            expect_refusal(be, c, t, k, "one column wider");
+        t[k] = good[k];
+        if (!(c->any_shape >> k & 1) && last > 0 && a->dim[last - 1] > 1) {
+            t[k].dim[last - 1] *= t[k].dim[last];
+            t[k].rank--;
+            expect_refusal(be, c, t, k, "of one axis less");
+            t[k] = good[k];
+        }
+        for (int j = 0; is_output(a) && j < c->n; j++) {
+            if (j == k || c->arg[j].dtype == DT_F64 || (may_share(c, k, j) && a->count == 1))
+                continue;
+            t[k].data = (char *)good[j].data + (may_share(c, k, j) ? dtype_size(a->dtype) : 0);
+            expect_refusal(be, c, t, k, "overlapping another operand");
+        }
+    }
+    for (int k = 0; k < c->n; k++)
+        free(good[k].data);
+}
+
 /* ---- the whole case --------------------------------------------------------------------------------------------- */
 
 static void check_mood(const Case *c, Mood mood)
@@ -354,6 +407,11 @@ static void check_mood(const Case *c, Mood mood)
 
 void ops_check(const Case *c)
 {
+    static Backend *ref; /* open until exit */
+    if (!ref)
+        ref = open_backend("ref", 1);
+    if (!c->composite)
+        check_refusals(ref, c);
     unsigned moods = c->moods ? c->moods : (1u << MOODS) - 1;
     for (Mood mood = 0; mood < MOODS; mood++)
         if (moods >> mood & 1)

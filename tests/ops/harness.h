@@ -8,12 +8,15 @@
  *   4. calls ref, cpu on one thread and cpu on two: outputs within the bound, bits equal on one thread and two, guard zones
  *      around every tensor and all inputs unchanged.  Outputs start as NaN and guards read as NaN: what is not written or is read
  *      from outside shows.  Weights lie at addresses aligned to their element only, as in a mapped file;
- *   5. does the same once more for each in-place pairing. */
+ *   5. does the same once more for each in-place pairing;
+ * and once a case it spoils one operand at a time (an impossible type, one column more, one axis less, memory shared with an output
+ * where that is not allowed): the front end must refuse each with ERR_USAGE before anything is computed. */
 #ifndef WEFT_TESTS_OPS_HARNESS_H
 #define WEFT_TESTS_OPS_HARNESS_H
 #include "common/ops/ops.h"
 #include "tests/check.h"
 
+/* An operand of type F64 is a number on the host, not a tensor of the op. */
 #define ROUNDOFF 0x1p-24 /* half the spacing of floats at 1: one rounding's relative error */
 #define CASE_ARGS 12
 
@@ -43,6 +46,8 @@ typedef struct Case {
     double huge;           /* scale of the huge mood, 1e15 unless set */
     unsigned moods;        /* bits; all unless set */
     int pairs, pair[4][2]; /* in-place variants: {output, input} operands sharing memory */
+    unsigned any_shape;    /* bits of the operands whose shape the op does not look at */
+    int composite;         /* the call makes several ops: refusals are not tried */
 } Case;
 
 /* Adds an operand and returns its number. */

@@ -198,6 +198,7 @@ static void attention_backward(void **state)
         const Options opt = {.s = shapes[i], .scale = 1 / sqrt((double)shapes[i].hd)};
         Case c = backward_case(&opt, call_backward_after_forward, OUT);
         c.bound = bound_both;
+        c.composite = 1;
         c.moods = i == LAYER ? 1 : 1u << UNIFORM | 1u << TINY | 1u << ALL_EQUAL;
         ops_check(&c);
     }

@@ -21,7 +21,7 @@ static void fill_is_exact(void **state)
     const float values[] = {0, 1, -0.3f, 1e30f};
     for (int i = 0; i < N_COUNTS; i++)
         for (int k = 0; k < 12; k++) {
-            Case c = {.name = "fill", .call = call_fill, .param = &values[k % 4], .moods = 1};
+            Case c = {.name = "fill", .call = call_fill, .param = &values[k % 4], .moods = 1, .any_shape = 1};
             CASE_ADD(&c, "y", OUT, types[k / 4], 1, counts[i]);
             ops_check(&c);
         }
@@ -39,7 +39,7 @@ static void copy_rounds_once(void **state)
     const DType types[] = {DT_F32, DT_F16, DT_BF16};
     for (int i = 0; i < N_COUNTS; i++)
         for (int k = 0; k < 9; k++) {
-            Case c = {.name = "copy", .call = call_copy};
+            Case c = {.name = "copy", .call = call_copy, .any_shape = 3};
             CASE_ADD(&c, "y", OUT, types[k / 3], 1, counts[i]);
             case_range(&c, CASE_ADD(&c, "x", IN, types[k % 3], 1, counts[i]), -100, 100);
             ops_check(&c);

@@ -122,6 +122,7 @@ static void layernorm_of_rows_far_from_zero(void **state)
     Case c = {.name = "layernorm, x near 3000", .call = call_layernorm, .bound = bound_layernorm, .param = &l, .moods = 1};
     CASE_ADD(&c, "y", OUT, DT_F32, 3, l.B, l.S, l.D);
     case_range(&c, CASE_ADD(&c, "x", IN, DT_F32, 3, l.B, l.S, l.D), 2999, 3001);
+    case_in_place(&c, 0, 1);
     add_weights(&c, &l, 1, DT_F32);
     ops_check(&c);
 }
@@ -376,6 +377,7 @@ static void groupnorm_of_a_large_group_far_from_zero(void **state)
     Case c = {.name = "groupnorm, x near 100", .call = call_groupnorm, .bound = bound_groupnorm, .param = &g, .moods = 1};
     CASE_ADD(&c, "y", OUT, DT_F32, 4, 4, 256, 256, 4);
     case_range(&c, CASE_ADD(&c, "x", IN, DT_F32, 4, 4, 256, 256, 4), 99, 101);
+    case_in_place(&c, 0, 1);
     CASE_ADD(&c, "w", WEIGHT, DT_F32, 1, 4);
     CASE_ADD(&c, "b", WEIGHT, DT_F32, 1, 4);
     ops_check(&c);

@@ -127,7 +127,7 @@ static void sum_squares(void **state)
 {
     (void)state;
     for (int i = 0; i < N_COUNTS; i++) {
-        Case c = {.name = "sum_squares", .call = call_sum_squares, .bound = bound_sum_squares, .huge = 1e16};
+        Case c = {.name = "sum_squares", .call = call_sum_squares, .bound = bound_sum_squares, .huge = 1e16, .any_shape = 2};
         CASE_ADD(&c, "sum", OUT, DT_F64, 1, 1);
         CASE_ADD(&c, "g", IN, DT_F32, 1, counts[i]);
         ops_check(&c);

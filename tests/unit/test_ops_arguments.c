@@ -40,6 +40,8 @@ static void types(void **state)
     REFUSED(op_add(be, &y, &d, &f, &err), "back end's type");
     REFUSED(op_fill(be, &i, 1, &err), "float");
     REFUSED(op_copy(be, &y, &i, &err), "only float");
+    Tensor short_y = F(0, 1, 7);
+    REFUSED(op_copy(be, &short_y, &f, &err), "counts must be equal");
     CHECK_OK(op_copy(be, &h, &f, &err), &err);
     Tensor x2 = F(0, 2, 2, 4), y2 = F(1, 2, 2, 4), wd = T(2, DT_F64, 2, 4, 4), w = F(2, 2, 4, 4), gh = T(3, DT_F16, 2, 4, 4);
     REFUSED(op_linear(be, &y2, &x2, &wd, NULL, &err), "weights must be");
@@ -112,6 +114,8 @@ static void attention(void **state)
     p.bias = &bias;
     Tensor gq = F(4, 3, 1, 3, 6), gk = F(6, 3, 1, 5, 6), gv = F(7, 3, 1, 5, 6);
     CHECK_FAILS(op_attention_backward(be, &gq, &gk, &gv, &o, &q, &k, &v, &o, &lse, &p, &err), ERR_UNSUPPORTED, "bias", &err);
+    p = (AttnParams){2, INFINITY, NULL, 0};
+    REFUSED(op_attention_backward(be, &gq, &gk, &gv, &o, &q, &k, &v, &o, &lse, &p, &err), "finite");
     p = (AttnParams){2, 1, NULL, 1};
     CHECK_FAILS(op_attention_backward(be, &gq, &gk, &gv, &o, &q, &k, &v, &o, &lse, &p, &err), ERR_UNSUPPORTED, "causal", &err);
 }
@@ -136,10 +140,13 @@ static void norms(void **state)
     REFUSED(op_layernorm_backward(be, &gx, &gw, NULL, NULL, &y, &x, &w, &b, 1e-5, NULL, 0, &err), "go together");
     REFUSED(op_layernorm_backward(be, &gx, &gw, &gb, NULL, &y, &x, &w, &b, 1e-5, &m, 0, &err), "gm goes with");
     CHECK_OK(op_layernorm_backward(be, &gx, &gw, &gb, NULL, &y, &x, &w, &b, 1e-5, NULL, 0, &err), &err);
+    REFUSED(op_layernorm_backward(be, &gx, NULL, NULL, NULL, &y, &x, &w, &b, -1, NULL, 0, &err), "eps");
     REFUSED(op_rmsnorm(be, &y, &x, &bad, 1e-6, &err), "w must be [D]");
+    REFUSED(op_rmsnorm(be, &y, &x, &w, -1, &err), "eps");
     Tensor f = F(0, 4, 2, 3, 2, 4), z = F(4, 4, 1, 3, 2, 4), z5 = F(5, 4, 1, 3, 2, 5);
     REFUSED(op_groupnorm(be, &f, &f, &w, &b, 3, 1e-6, NULL, ACT_SILU, &err), "divide into the groups");
     REFUSED(op_groupnorm(be, &f, &f, &w, &b, 2, 1e-6, NULL, ACT_GELU_ERF, &err), "none or silu");
+    REFUSED(op_groupnorm(be, &f, &f, &w, &b, 2, -1, NULL, ACT_SILU, &err), "eps");
     REFUSED(op_groupnorm(be, &f, &f, &w, &b, 2, 1e-6, &(SpatialCond){&z, &z5}, ACT_SILU, &err), "[Tz,h,w,C]");
 }
 
