@@ -4,7 +4,8 @@
  *   a, b      5 and 3 clips (one of b's is split val); together 7 to train on, two captions each for even ones
  *   sample    4 clips with stored samples instead of moments, in half
  *   again     clip-0 once more        wide      twice the channels       holes    a text record that is not there
- *   nan       a latent that is no number        val       nothing to train on     other    another VAE's weights */
+ *   nan       a latent that is no number        val       nothing to train on     other    another VAE's weights
+ *   part      2 of 3 clips, as a stopped build leaves them     done      2 of 3 clips, the third rejected */
 #ifndef WEFT_TESTS_TRAIN_FIXTURE_H
 #define WEFT_TESTS_TRAIN_FIXTURE_H
 #include <math.h>
@@ -25,6 +26,7 @@ typedef struct FixSpec {
     int first, n, channels;
     RecordKind kind;
     int holes, nan, val, other;
+    int whole; /* clips its dataset has; 0: not said */
 } FixSpec;
 
 static void fixture_hex_of(const char *what, int i, char hex[65])
@@ -91,6 +93,20 @@ static int fixture_put_clip(Cache *c, const FixSpec *s, int i, const char *vae, 
     return rc;
 }
 
+static int fixture_put_dataset(Cache *c, const FixSpec *s, const char *hex, Err *err)
+{
+    json_t *dataset = json_pack("{s:s, s:s, s:i, s:{s:i, s:i}}", "manifest_sha256", hex, "recipe_sha256", hex, "clips", s->whole, "shard", "index", 0,
+                                "count", 1);
+    json_t *rejected = json_pack("{s:s}", "clip-99", "its pixels have changed");
+    int rc = dataset && rejected ? cache_put_meta(c, "dataset", dataset, err) : ERR_NOMEM;
+
+    if (rc == 0 && !strcmp(s->name, "done"))
+        rc = cache_put_meta(c, "rejected", rejected, err);
+    json_decref(dataset);
+    json_decref(rejected);
+    return rc;
+}
+
 static int fixture_make_cache(const char *out, const FixSpec *s, const char *vae, Err *err)
 {
     char *dir = path_join(out, s->name, err);
@@ -101,6 +117,8 @@ static int fixture_make_cache(const char *out, const FixSpec *s, const char *vae
 
     if (rc == 0)
         rc = cache_put_meta(c, "vae", meta, err);
+    if (rc == 0 && s->whole)
+        rc = fixture_put_dataset(c, s, vae, err);
     for (int i = s->first; i < s->first + s->n && rc == 0; i++)
         rc = fixture_put_clip(c, s, i, vae, err);
     cache_close(&c);
@@ -125,10 +143,17 @@ static int fixture_vae_digest(const char *pipeline, char hex[65], Err *err)
 static int fixture_make(const char *pipeline, const char *out, Err *err)
 {
     static const FixSpec spec[] = {
-        {"a", 0, 5, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},     {"b", 5, 3, FIX_C, RECORD_MOMENTS, 0, 0, 1, 0},   {"sample", 0, 4, FIX_C, RECORD_SAMPLE, 0, 0, 0, 0},
-        {"again", 0, 1, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0}, {"wide", 0, 2, 2 * FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
-        {"holes", 0, 2, FIX_C, RECORD_MOMENTS, 1, 0, 0, 0}, {"nan", 0, 1, FIX_C, RECORD_MOMENTS, 0, 1, 0, 0}, {"val", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 2, 0},
-        {"other", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 1},
+        {"a", 0, 5, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0, 0},
+        {"b", 5, 3, FIX_C, RECORD_MOMENTS, 0, 0, 1, 0, 0},
+        {"sample", 0, 4, FIX_C, RECORD_SAMPLE, 0, 0, 0, 0, 0},
+        {"again", 0, 1, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0, 0},
+        {"wide", 0, 2, 2 * FIX_C, RECORD_MOMENTS, 0, 0, 0, 0, 0},
+        {"holes", 0, 2, FIX_C, RECORD_MOMENTS, 1, 0, 0, 0, 0},
+        {"nan", 0, 1, FIX_C, RECORD_MOMENTS, 0, 1, 0, 0, 0},
+        {"val", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 2, 0, 0},
+        {"other", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 1, 0},
+        {"part", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0, 3},
+        {"done", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0, 3},
     };
     char vae[65], other[65];
     int rc = fixture_vae_digest(pipeline, vae, err);

@@ -114,6 +114,27 @@ static int read_vae(Dataset *d, CacheTxn *t, int64_t cache, const char *dir, Err
     return rc;
 }
 
+/* A build that was stopped leaves fewer entries than its dataset has clips: learning from those alone would go unnoticed. */
+static int check_finished(CacheTxn *t, const char *dir, Err *err)
+{
+    json_t *dataset = NULL, *rejected = NULL;
+    CacheStat stat;
+    int64_t clips = 0, there;
+    int rc = cache_get_meta(t, "dataset", &dataset, err);
+
+    if (rc > 0 && (rc = json_get_int(dataset, "clips", "meta 'dataset'", &clips, err)) == 0 && (rc = cache_stat(t, &stat, err)) == 0 &&
+        (rc = cache_get_meta(t, "rejected", &rejected, err)) >= 0) {
+        there = stat.clips + (int64_t)json_object_size(rejected);
+        rc = 0;
+        if (there < clips)
+            rc = err_set(err, ERR_USAGE, "cache '%s' holds %lld of %lld clips: its build was stopped; run the same weft-cache build again", dir,
+                         (long long)there, (long long)clips);
+    }
+    json_decref(dataset);
+    json_decref(rejected);
+    return rc;
+}
+
 static int read_cache(Dataset *d, int64_t *cap, int64_t cache, const char *dir, Err *err)
 {
     CacheTxn *t = NULL;
@@ -125,6 +146,8 @@ static int read_cache(Dataset *d, int64_t *cap, int64_t cache, const char *dir, 
     if (rc < 0)
         return rc;
     rc = read_vae(d, t, cache, dir, err);
+    if (rc == 0)
+        rc = check_finished(t, dir, err);
     while (rc == 0 && (rc = cache_next_clip(t, &cursor, &id, &facts, err)) == 1) {
         rc = add_clip(d, cap, cache, dir, id, facts, err);
         json_decref(facts);

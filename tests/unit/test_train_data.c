@@ -215,6 +215,9 @@ static void refusals(void **state)
     CHECK_FAILS(open_names(&d, "val", NULL, &c, &err), ERR_NOTFOUND, "split 'train'", &err);
     CHECK_FAILS(open_names(&d, "a", "again", &c, &err), ERR_USAGE, "clip-0", &err);
     CHECK_FAILS(open_names(&d, "a", "other", &c, &err), ERR_USAGE, "another VAE", &err);
+    CHECK_FAILS(open_names(&d, "part", NULL, &c, &err), ERR_USAGE, "holds 2 of 3 clips", &err);
+    CHECK_OK(open_names(&d, "done", NULL, &c, &err), &err);
+    dataset_close(&d);
     c.text_dim = 64;
     CHECK_FAILS(open_names(&d, "a", NULL, &c, &err), ERR_USAGE, "text record is F32 [226, 32]", &err);
     c = tiny_config();
