@@ -35,8 +35,11 @@ static int plan(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
-#define OPT_CACHE {"cache", 0, OPT_LIST, offsetof(TrainOptions, cache), 0, 0, NULL, NULL, "DIR", "cache to learn from; repeat it for several", 1}
-#define OPT_MODEL {"model", 'm', OPT_STR, offsetof(TrainOptions, model), 0, 0, NULL, NULL, "FOLDER", "base model in diffusers layout; default: training.base_model", 0}
+#define OPT_CACHE \
+    {"cache", 0, OPT_LIST, offsetof(TrainOptions, cache), 0, 0, NULL, NULL, "DIR", "cache to learn from; repeat it for several", 1}
+#define OPT_MODEL \
+    {"model", 'm', OPT_STR, offsetof(TrainOptions, model), 0, 0, NULL, NULL, "FOLDER", \
+     "base model in diffusers layout; default: training.base_model", 0}
 
 static const Opt run_opts[] = {
     OPTS_COMMON, OPT_CACHE,
@@ -49,7 +52,8 @@ int main(int argc, char **argv)
 {
     static const Command commands[] = {
         {"run", "train, or go on with a run that stopped", "--cache DIR... --out RUN [options]", run_opts, sizeof(TrainOptions), 0, 0, run},
-        {"plan", "print steps, parameters, memory and operations of a run", "--cache DIR... [options]", plan_opts, sizeof(TrainOptions), 0, 0, plan},
+        {"plan", "print steps, parameters, memory and operations of a run", "--cache DIR... [options]", plan_opts, sizeof(TrainOptions), 0,
+         0, plan},
         {0},
     };
 

@@ -31,11 +31,11 @@ static int recipe_digest(const Job *j, char hex[65], Err *err)
 
 json_t *resume_run_json(const Job *j, int64_t parameters, Err *err)
 {
-    return or_no_memory(json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[IIII], s:O}", "format", 1, "program", "weft-train", "device",
-                                  j->be->name, "base_model", j->base, "pretrained_weights", j->start, "cache_digest", j->data->digest, "samples",
-                                  (json_int_t)j->data->n, "parameters", (json_int_t)parameters, "steps", (json_int_t)j->steps, "epoch_steps",
-                                  (json_int_t)j->epoch_steps, "latents", (json_int_t)j->data->F, (json_int_t)j->data->h, (json_int_t)j->data->w,
-                                  (json_int_t)j->data->C, "recipe", recipe_json(j->recipe)),
+    return or_no_memory(json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[IIII], s:O}", "format", 1, "program", "weft-train",
+                                  "device", j->be->name, "base_model", j->base, "pretrained_weights", j->start, "cache_digest",
+                                  j->data->digest, "samples", (json_int_t)j->data->n, "parameters", (json_int_t)parameters, "steps",
+                                  (json_int_t)j->steps, "epoch_steps", (json_int_t)j->epoch_steps, "latents", (json_int_t)j->data->F,
+                                  (json_int_t)j->data->h, (json_int_t)j->data->w, (json_int_t)j->data->C, "recipe", recipe_json(j->recipe)),
                         err);
 }
 
@@ -50,8 +50,8 @@ json_t *resume_state_json(const Job *j, int64_t step, Err *err)
     position = first; /* samples of `epoch` already seen */
     return or_no_memory(json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:O}", "format", 1, "step", (json_int_t)step, "epoch",
                                   (json_int_t)epoch, "position", (json_int_t)position, "seed", (json_int_t)j->seed, "device", j->be->name,
-                                  "base_model", j->base, "pretrained_weights", j->start, "cache_digest", j->data->digest, "recipe_digest", digest,
-                                  "recipe", recipe_json(j->recipe)),
+                                  "base_model", j->base, "pretrained_weights", j->start, "cache_digest", j->data->digest, "recipe_digest",
+                                  digest, "recipe", recipe_json(j->recipe)),
                         err);
 }
 
@@ -123,12 +123,14 @@ int resume_check(const Job *j, const json_t *stored, int64_t step, Err *err)
     int rc = note_all(&changes, j, stored, err);
 
     if (rc == 0 && changes.len)
-        rc = err_set(err, ERR_USAGE, "cannot go on from checkpoint-%lld: %s; undo the change, or train into another folder", (long long)step, changes.data);
+        rc = err_set(err, ERR_USAGE, "cannot go on from checkpoint-%lld: %s; undo the change, or train into another folder",
+                     (long long)step, changes.data);
     if (rc == 0 && j->steps < step)
-        rc = err_set(err, ERR_USAGE, "cannot go on from checkpoint-%lld: the recipe stops at step %lld", (long long)step, (long long)j->steps);
+        rc = err_set(err, ERR_USAGE, "cannot go on from checkpoint-%lld: the recipe stops at step %lld", (long long)step,
+                     (long long)j->steps);
     if (rc == 0 && strcmp(device, j->be->name))
-        log_warn(&j->log.log, "checkpoint-%lld was computed on %s, this run on %s: results will differ in the last bits", (long long)step, device,
-                 j->be->name);
+        log_warn(&j->log.log, "checkpoint-%lld was computed on %s, this run on %s: results will differ in the last bits", (long long)step,
+                 device, j->be->name);
     str_fini(&changes);
     return rc;
 }
@@ -140,7 +142,8 @@ static int line_stays(const char *line, int64_t n, int64_t step)
 {
     json_t *v = NULL;
     int64_t at = 0;
-    int stays = json_parse(&v, line, n, "log.jsonl", NULL) == 0 && json_is_object(v) && json_get_int(v, "step", "log.jsonl", &at, NULL) == 0 && at <= step;
+    int stays = json_parse(&v, line, n, "log.jsonl", NULL) == 0 && json_is_object(v) &&
+                json_get_int(v, "step", "log.jsonl", &at, NULL) == 0 && at <= step;
 
     json_decref(v);
     return stays;

@@ -132,7 +132,8 @@ static int load_values(Dit *d, const char *folder, DitLoad how, Err *err)
         return params_plan(&d->params, d->be, err);
     if ((rc = safetensors_open_folder(&file, folder, stem, d->be->log, err)) < 0)
         return rc;
-    rc = how == DIT_MAPPED ? params_load_mapped(&d->params, d->be, &file, folder, err) : params_load_f32(&d->params, d->be, file, folder, err);
+    rc = how == DIT_MAPPED ? params_load_mapped(&d->params, d->be, &file, folder, err)
+                           : params_load_f32(&d->params, d->be, file, folder, err);
     safetensors_close(&file);
     return rc;
 }

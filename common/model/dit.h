@@ -45,7 +45,8 @@ int dit_forward_train(Dit *d, Arena *work, DitTape **tape, Recompute policy, con
                       const int64_t *timestep, Err *err);
 /* Adds every parameter's gradient, last block first; after each block `on_block(user, first_param_name_prefix)` may start its
  * reduction (NULL: none).  Frees *tape. */
-int dit_backward(Dit *d, Arena *work, DitTape **tape, const Tensor *grad_v, void (*on_block)(void *user, int64_t block), void *user, Err *err);
+int dit_backward(Dit *d, Arena *work, DitTape **tape, const Tensor *grad_v, void (*on_block)(void *user, int64_t block), void *user,
+                 Err *err);
 void dit_tape_free(DitTape **tape);
 
 /* The fp32 time vector [dim] (cogvideox.md 3.1) and position table [F*rows*cols, D] (3.3), host arrays; tests use them too. */

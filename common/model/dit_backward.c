@@ -167,7 +167,8 @@ static int time_backward(Dit *d, Arena *work, DitTape *t, const Tensor *gsemb, E
     return linear_grads(d, &d->time1, &gs1, &p->vec, err);
 }
 
-static int backward_in(Dit *d, Arena *work, DitTape *t, const Tensor *grad_v, void (*on_block)(void *user, int64_t block), void *user, Err *err)
+static int backward_in(Dit *d, Arena *work, DitTape *t, const Tensor *grad_v, void (*on_block)(void *user, int64_t block), void *user,
+                       Err *err)
 {
     const DitShape *z = &t->shape;
     Tensor gx, gsemb;
@@ -185,7 +186,8 @@ static int backward_in(Dit *d, Arena *work, DitTape *t, const Tensor *grad_v, vo
     return time_backward(d, work, t, &gsemb, err);
 }
 
-int dit_backward(Dit *d, Arena *work, DitTape **tape, const Tensor *grad_v, void (*on_block)(void *user, int64_t block), void *user, Err *err)
+int dit_backward(Dit *d, Arena *work, DitTape **tape, const Tensor *grad_v, void (*on_block)(void *user, int64_t block), void *user,
+                 Err *err)
 {
     int64_t mark = arena_mark(work);
     int rc;

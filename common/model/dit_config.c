@@ -15,7 +15,8 @@ static int read_sizes(const SizeKey *k, int n, const json_t *json, const char *w
     for (int i = 0; i < n; i++) {
         TRY(json_get_int_or(json, k[i].key, where, k[i].dflt, k[i].out, err));
         if (*k[i].out < 1 || *k[i].out > k[i].max)
-            return err_set(err, ERR_FORMAT, "%s: %s is %lld, expected 1 to %lld", where, k[i].key, (long long)*k[i].out, (long long)k[i].max);
+            return err_set(err, ERR_FORMAT, "%s: %s is %lld, expected 1 to %lld", where, k[i].key, (long long)*k[i].out,
+                           (long long)k[i].max);
     }
     return 0;
 }
@@ -86,10 +87,12 @@ int dit_config_parse(DitConfig *out, const json_t *json, const char *where, Err 
     TRY(json_get_bool_or(json, "flip_sin_to_cos", where, 1, &c.flip_sin_to_cos, err));
     TRY(json_get_num_or(json, "freq_shift", where, 0.0, &c.freq_shift, err));
     if (c.heads * c.head_dim % 16)
-        return err_set(err, ERR_UNSUPPORTED, "%s: width %lld (num_attention_heads x attention_head_dim) is no multiple of 16: the position code cannot be split",
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: width %lld (num_attention_heads x attention_head_dim) is no multiple of 16: the position code cannot be split",
                        where, (long long)(c.heads * c.head_dim));
     if (!(c.spatial_scale > 0 && c.temporal_scale > 0 && c.norm_eps > 0))
-        return err_set(err, ERR_FORMAT, "%s: spatial_interpolation_scale %g, temporal_interpolation_scale %g and norm_eps %g must be positive", where,
+        return err_set(err, ERR_FORMAT,
+                       "%s: spatial_interpolation_scale %g, temporal_interpolation_scale %g and norm_eps %g must be positive", where,
                        c.spatial_scale, c.temporal_scale, c.norm_eps);
     if (!(c.freq_shift >= 0 && c.freq_shift < (double)(c.heads * c.head_dim / 2)))
         return err_set(err, ERR_FORMAT, "%s: freq_shift is %g, expected 0 to half the width", where, c.freq_shift);
@@ -100,7 +103,8 @@ int dit_config_parse(DitConfig *out, const json_t *json, const char *where, Err 
 json_t *dit_config_json(const DitConfig *c, Err *err)
 {
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:I, s:b, s:f, s:b, s:f, s:I, s:I, s:I, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:I, s:s, s:b}",
+        "{s:s, s:s, s:s, s:I, s:b, s:f, s:b, s:f, s:I, s:I, s:I, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:I,"
+        " s:s, s:b}",
         "_class_name", "CogVideoXTransformer3DModel", "_diffusers_version", "0.30.0", "activation_fn", "gelu-approximate",
         "attention_head_dim", (json_int_t)c->head_dim, "attention_bias", 1, "dropout", 0.0, "flip_sin_to_cos", c->flip_sin_to_cos,
         "freq_shift", c->freq_shift, "in_channels", (json_int_t)c->in_channels, "max_text_seq_length", (json_int_t)c->text_len,

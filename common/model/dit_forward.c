@@ -21,8 +21,8 @@ int dit_shape(const Dit *d, const Tensor *v, const Tensor *latents, const Tensor
         return err_set(err, ERR_USAGE, "transformer: latents are %s, expected %s [batch, frames, height, width, %lld]",
                        tensor_describe(latents, got, sizeof got), dtype_name(d->be->act), (long long)c->in_channels);
     if (h % c->patch || w % c->patch)
-        return err_set(err, ERR_USAGE, "transformer: latent height %lld and width %lld must be multiples of the patch size %lld", (long long)h,
-                       (long long)w, (long long)c->patch);
+        return err_set(err, ERR_USAGE, "transformer: latent height %lld and width %lld must be multiples of the patch size %lld",
+                       (long long)h, (long long)w, (long long)c->patch);
     if (!is_shape(text, d->be->act, 3, (const int64_t[]){B, c->text_len, c->text_dim}))
         return err_set(err, ERR_USAGE, "transformer: text is %s, expected %s [%lld, %lld, %lld]", tensor_describe(text, got, sizeof got),
                        dtype_name(d->be->act), (long long)B, (long long)c->text_len, (long long)c->text_dim);
@@ -188,7 +188,8 @@ int dit_block_forward(const Dit *d, int64_t i, const Tensor *semb, DitBlockSave 
 
 /* ---- head --------------------------------------------------------------------------------------------------------- */
 
-static int head_forward(const Dit *d, Arena *work, const DitShape *z, const Tensor *semb, const Tensor *x, const DitHead *p, const Tensor *v, Err *err)
+static int head_forward(const Dit *d, Arena *work, const DitShape *z, const Tensor *semb, const Tensor *x, const DitHead *p,
+                        const Tensor *v, Err *err)
 {
     Backend *be = d->be;
     const DitConfig *c = &d->c;

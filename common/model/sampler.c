@@ -120,7 +120,8 @@ int sampler_step(Sampler *p, int64_t k, const Tensor *x, const Tensor *v, NoiseF
     if (k < 0 || k >= p->n_steps)
         return err_set(err, ERR_USAGE, "sampling step %lld, expected 0 to %lld", (long long)k, (long long)p->n_steps - 1);
     if (!tensor_same_shape(x, &p->x0) || !tensor_same_shape(v, &p->x0))
-        return err_set(err, ERR_USAGE, "sampling step %lld: latents and velocity must have the shape the sampler was made for", (long long)k);
+        return err_set(err, ERR_USAGE, "sampling step %lld: latents and velocity must have the shape the sampler was made for",
+                       (long long)k);
     velocity_coefficients(p->schedule, p->timestep[k], &sqrt_a, &sqrt_1a);
     if ((rc = op_lincomb(p->be, &p->x0, 2, (const double[]){sqrt_a, -sqrt_1a}, (const Tensor *const[]){x, v}, err)) < 0)
         return rc;

@@ -98,7 +98,8 @@ static int schedule_parse(Schedule *s, const json_t *o, const char *where, Err *
         return rc;
     s->dpm = !strcmp(cls, "CogVideoXDPMScheduler");
     if (!s->dpm && strcmp(cls, "CogVideoXDDIMScheduler"))
-        return err_set(err, ERR_UNSUPPORTED, "%s: scheduler class '%s', expected CogVideoXDDIMScheduler or CogVideoXDPMScheduler", where, cls);
+        return err_set(err, ERR_UNSUPPORTED, "%s: scheduler class '%s', expected CogVideoXDDIMScheduler or CogVideoXDPMScheduler", where,
+                       cls);
     if ((rc = require_text(o, "prediction_type", "epsilon", "v_prediction", where, err)) < 0 ||
         (rc = require_text(o, "beta_schedule", "scaled_linear", "scaled_linear", where, err)) < 0 ||
         (rc = read_spacing(&s->spacing, o, where, err)) < 0 ||
@@ -111,15 +112,18 @@ static int schedule_parse(Schedule *s, const json_t *o, const char *where, Err *
         (rc = json_get_bool_or(o, "set_alpha_to_one", where, 1, &spec.alpha_to_one, err)) < 0)
         return rc;
     if (json_object_get(o, "trained_betas") && !json_is_null(json_object_get(o, "trained_betas")))
-        return err_set(err, ERR_UNSUPPORTED, "%s: trained_betas is set; only a schedule computed from beta_start and beta_end is supported", where);
+        return err_set(err, ERR_UNSUPPORTED, "%s: trained_betas is set; only a schedule computed from beta_start and beta_end is supported",
+                       where);
     if (spec.n_train < 2 || spec.n_train > 1000000)
         return err_set(err, ERR_FORMAT, "%s: num_train_timesteps is %lld, expected 2 to 1000000", where, (long long)spec.n_train);
     if (!(spec.beta_start > 0 && spec.beta_start < spec.beta_end && spec.beta_end < 1))
-        return err_set(err, ERR_FORMAT, "%s: beta_start %g and beta_end %g, expected 0 < start < end < 1", where, spec.beta_start, spec.beta_end);
+        return err_set(err, ERR_FORMAT, "%s: beta_start %g and beta_end %g, expected 0 < start < end < 1", where, spec.beta_start,
+                       spec.beta_end);
     if (!(spec.snr_shift > 0 && spec.snr_shift < 1e6))
         return err_set(err, ERR_FORMAT, "%s: snr_shift_scale is %g, expected a positive number", where, spec.snr_shift);
     if (s->steps_offset < 0 || s->steps_offset >= spec.n_train)
-        return err_set(err, ERR_FORMAT, "%s: steps_offset is %lld, expected 0 to %lld", where, (long long)s->steps_offset, (long long)spec.n_train - 1);
+        return err_set(err, ERR_FORMAT, "%s: steps_offset is %lld, expected 0 to %lld", where, (long long)s->steps_offset,
+                       (long long)spec.n_train - 1);
     return schedule_build(s, &spec, err);
 }
 
@@ -179,7 +183,8 @@ int schedule_timesteps(const Schedule *s, int64_t n, int64_t *t, Err *err)
         while (s->n_train % upper)
             upper++;
         return err_set(err, ERR_USAGE,
-                       "%lld sampling steps: trailing spacing does not give %lld distinct timesteps for that count; the nearest that divide %lld are %lld and %lld",
+                       "%lld sampling steps: trailing spacing does not give %lld distinct timesteps for that count; the nearest that "
+                       "divide %lld are %lld and %lld",
                        (long long)n, (long long)n, (long long)s->n_train, (long long)lower, (long long)upper);
     }
     for (k = 0; k < n; k++) {

@@ -306,21 +306,25 @@ static void config_file(void **state)
     Err err = {0};
 
     (void)state;
-    CHECK_OK(from_text(&s, "{\"_class_name\": \"CogVideoXDPMScheduler\", \"num_train_timesteps\": 1000, \"beta_start\": 0.00085, \"beta_end\": 0.012,"
-                           "\"beta_schedule\": \"scaled_linear\", \"trained_betas\": null, \"clip_sample\": false, \"set_alpha_to_one\": true,"
-                           "\"steps_offset\": 0, \"prediction_type\": \"v_prediction\", \"timestep_spacing\": \"trailing\","
-                           "\"rescale_betas_zero_snr\": true, \"snr_shift_scale\": 3.0}", &err), &err);
+    CHECK_OK(from_text(&s, "{\"_class_name\": \"CogVideoXDPMScheduler\", \"num_train_timesteps\": 1000, \"beta_start\": 0.00085,"
+                           "\"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\", \"trained_betas\": null, \"clip_sample\": false,"
+                           "\"set_alpha_to_one\": true, \"steps_offset\": 0, \"prediction_type\": \"v_prediction\","
+                           "\"timestep_spacing\": \"trailing\", \"rescale_betas_zero_snr\": true, \"snr_shift_scale\": 3.0}", &err), &err);
     assert_true(s.dpm && s.spacing == SPACING_TRAILING && s.final_alpha == 1);
     assert_memory_equal(s.alpha_bar, d.alpha_bar, sizeof(double) * 1000);
     schedule_fini(&s);
     /* absent keys: the defaults of the class (no zero-SNR rescaling, leading) */
-    CHECK_OK(from_text(&s, "{\"_class_name\": \"CogVideoXDDIMScheduler\", \"prediction_type\": \"v_prediction\", \"set_alpha_to_one\": false}", &err), &err);
+    CHECK_OK(from_text(&s,
+                       "{\"_class_name\": \"CogVideoXDDIMScheduler\", \"prediction_type\": \"v_prediction\", \"set_alpha_to_one\": false}",
+                       &err),
+             &err);
     assert_true(!s.dpm && s.spacing == SPACING_LEADING && s.alpha_bar[999] > 0 && s.final_alpha == s.alpha_bar[0]);
     schedule_fini(&s);
 
     CHECK_FAILS(from_text(&s, "[]", &err), ERR_FORMAT, "object", &err);
     CHECK_FAILS(from_text(&s, "{\"_class_name\": \"DDIMScheduler\"}", &err), ERR_UNSUPPORTED, "DDIMScheduler", &err);
-    CHECK_FAILS(from_text(&s, "{\"_class_name\": \"CogVideoXDDIMScheduler\"}", &err), ERR_UNSUPPORTED, "prediction_type is 'epsilon'", &err);
+    CHECK_FAILS(from_text(&s, "{\"_class_name\": \"CogVideoXDDIMScheduler\"}", &err), ERR_UNSUPPORTED, "prediction_type is 'epsilon'",
+                &err);
 #define V "{\"_class_name\": \"CogVideoXDDIMScheduler\", \"prediction_type\": \"v_prediction\", "
     CHECK_FAILS(from_text(&s, V "\"beta_schedule\": \"linear\"}", &err), ERR_UNSUPPORTED, "beta_schedule", &err);
     CHECK_FAILS(from_text(&s, V "\"timestep_spacing\": \"karras\"}", &err), ERR_UNSUPPORTED, "karras", &err);

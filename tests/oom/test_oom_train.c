@@ -39,7 +39,8 @@ static int model_calls(Backend *be, Dit *d, Arena *work, Err *err)
     Tensor x, v, text;
     int rc;
 
-    if ((rc = arena_tensor(work, &x, DT_F32, 5, err, 1, 2, 4, 4, 4)) < 0 || (rc = arena_tensor(work, &v, DT_F32, 5, err, 1, 2, 4, 4, 4)) < 0 ||
+    if ((rc = arena_tensor(work, &x, DT_F32, 5, err, 1, 2, 4, 4, 4)) < 0 ||
+        (rc = arena_tensor(work, &v, DT_F32, 5, err, 1, 2, 4, 4, 4)) < 0 ||
         (rc = arena_tensor(work, &text, DT_F32, 3, err, 1, 226, 32)) < 0 || (rc = op_fill(be, &x, 0.5f, err)) < 0 ||
         (rc = op_fill(be, &text, 0.5f, err)) < 0 || (rc = dit_forward(d, work, &v, &x, &text, &t, err)) < 0)
         return rc;

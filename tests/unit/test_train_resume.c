@@ -71,9 +71,15 @@ static int go_on(const char *set, const char *base, char digest, int64_t step, E
 
 static void changes(void **state)
 {
-    static const char *const harmless[] = {NULL, "training.num_epochs=200", "training.max_steps=900", "training.checkpointing_steps=1",
-                                           "training.checkpoints_total_limit=3", "training.log_every=7", "training.gradient_checkpointing=true",
-                                           "training.recompute=block+attention", "sampling.guidance_scale=3"};
+    static const char *const harmless[] = {NULL,
+                                           "training.num_epochs=200",
+                                           "training.max_steps=900",
+                                           "training.checkpointing_steps=1",
+                                           "training.checkpoints_total_limit=3",
+                                           "training.log_every=7",
+                                           "training.gradient_checkpointing=true",
+                                           "training.recompute=block+attention",
+                                           "sampling.guidance_scale=3"};
     static const char *const refused[] = {"training.batch_size=3", "training.gradient_accumulation_steps=2", "training.learning_rate=0.5",
                                           "training.lr_scheduler=constant", "training.warmup_steps=1", "training.weight_decay=0.5",
                                           "training.adam_beta1=0.5", "training.adam_beta2=0.5", "training.adam_epsilon=0.5",

@@ -25,7 +25,8 @@ static void case_open(Case *k, const char *backend, int64_t threads, int64_t B, 
     DitConfig c = {.heads = 2, .head_dim = 16, .layers = 2, .in_channels = C, .out_channels = C, .patch = 2, .time_dim = 8, .text_dim = T,
                    .text_len = S, .sample_width = 6, .sample_height = 4, .sample_frames = 9, .temporal_ratio = 4, .spatial_scale = 1.875,
                    .temporal_scale = 1.0, .norm_eps = 1e-5, .flip_sin_to_cos = 1};
-    TrainConfig t = {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 1e-4, .max_grad_norm = 1.0, .policy = policy};
+    TrainConfig t = {
+        .learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 1e-4, .max_grad_norm = 1.0, .policy = policy};
     Philox rng = philox_stream(check_seed(), RNG_TEST, 0, 0);
     float *host = mem_calloc(8 * F * H * W * C + 8 * S * T, sizeof *host, NULL);
 
