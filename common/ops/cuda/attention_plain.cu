@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(THREADS) attention_rows(AttentionArgs a)
     const bf16 *q = row_of(a.q, r.b, r.i, r.h, a.Sq, a.heads, a.hd);
     float *w = weights + (threadIdx.x & ~31), best = -1e30f, sum = 0.0f, acc[PER_LANE];
     for (int k = 0; k < PER_LANE; k++) acc[k] = 0.0f;
-    const int64_t last = a.causal ? r.i + 1 : a.Sk;
+    const int64_t last = a.causal && r.i + 1 < a.Sk ? r.i + 1 : a.Sk;
     for (int64_t j0 = 0; j0 < last; j0 += 32) {
         const int64_t j = j0 + r.lane;
         float s = -1e30f;

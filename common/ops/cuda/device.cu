@@ -32,6 +32,12 @@ int device_read(Device *d, double *out, const double *src, int64_t n, const char
     return 0;
 }
 
+int device_check_kept(const char *op, const Tensor *t, Err *err)
+{
+    if (t->dtype == DT_F32 || t->dtype == DT_BF16 || t->dtype == DT_F16) return 0;
+    return err_set(err, ERR_UNSUPPORTED, "%s: %s tensors are not kept on the device", op, dtype_name(t->dtype));
+}
+
 /* ---- Backend's memory functions --------------------------------------------------------------------------------- */
 
 static int device_alloc(Backend *be, int64_t bytes, void **out, Err *err)

@@ -58,6 +58,8 @@ static inline unsigned blocks_for(int64_t n, int64_t per_block) { return (unsign
 
 /* An element of a float tensor of run-time type; weights of rank 1 are read this way. */
 struct Vec { const void *data; int dtype; };
+/* ERR_UNSUPPORTED unless F32, F16 or BF16: all that Vec knows. */
+int device_check_kept(const char *op, const Tensor *t, Err *err);
 static inline Vec vec_of(const Tensor *t) { return t ? Vec{t->data, (int)t->dtype} : Vec{nullptr, DT_F32}; }
 __device__ __forceinline__ float half_bits_to_float(uint16_t h)
 {
@@ -71,6 +73,26 @@ __device__ __forceinline__ float vec_get(Vec v, int64_t i)
     if (v.dtype == DT_F32) return ((const float *)v.data)[i];
     if (v.dtype == DT_BF16) return to_float(((const bf16 *)v.data)[i]);
     return half_bits_to_float(((const uint16_t *)v.data)[i]);
+}
+
+/* The other way, for kernels whose output may have any kept type. */
+__device__ __forceinline__ uint16_t float_to_half_bits(float f)
+{
+    const uint32_t u = __float_as_uint(f), sign = u >> 16 & 0x8000u, a = u & 0x7fffffffu;
+    if (a > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
+    if (a >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u);           /* 65520 and more round to infinity */
+    if (a < 0x38800000u) {                                              /* below 2^-14: subnormal, in units of 2^-24 */
+        const float scaled = __uint_as_float(a) * 16777216.0f;
+        return (uint16_t)(sign | (uint32_t)rintf(scaled));
+    }
+    const uint32_t r = a + 0xfffu + (a >> 13 & 1u);
+    return (uint16_t)(sign | ((r - 0x38000000u) >> 13));
+}
+__device__ __forceinline__ void any_set(void *p, int dtype, int64_t i, float v)
+{
+    if (dtype == DT_F32) ((float *)p)[i] = v;
+    else if (dtype == DT_BF16) ((bf16 *)p)[i] = to_bf16(v);
+    else ((uint16_t *)p)[i] = float_to_half_bits(v);
 }
 
 /* Kernels over activations are templates on the element type: float or bf16. */
@@ -106,6 +128,11 @@ __device__ __forceinline__ void store8(float *p, const float v[8])
     store16(p, make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3])));
     store16(p + 4, make_uint4(__float_as_uint(v[4]), __float_as_uint(v[5]), __float_as_uint(v[6]), __float_as_uint(v[7])));
 }
+/* One element or eight: what a kernel with a template parameter for its width calls. */
+template <class T> __device__ __forceinline__ void load_each(float (&v)[1], const T *p) { v[0] = load(p, 0); }
+template <class T> __device__ __forceinline__ void load_each(float (&v)[8], const T *p) { load8(v, p); }
+template <class T> __device__ __forceinline__ void store_each(T *p, const float (&v)[1]) { store(p, 0, v[0]); }
+template <class T> __device__ __forceinline__ void store_each(T *p, const float (&v)[8]) { store8(p, v); }
 /* Whether the pointer can be used with load8. */
 static inline bool aligned16(const void *p) { return (uintptr_t)p % 16 == 0; }
 

@@ -61,25 +61,6 @@ template <class F> static int same1(Backend *be, const char *op, const Tensor *y
 
 /* ---- fill and convert --------------------------------------------------------------------------------------------- */
 
-__device__ __forceinline__ uint16_t float_to_half_bits(float f)
-{
-    const uint32_t u = __float_as_uint(f), sign = u >> 16 & 0x8000u, a = u & 0x7fffffffu;
-    if (a > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
-    if (a >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u);           /* 65520 and more round to infinity */
-    if (a < 0x38800000u) {                                              /* below 2^-14: subnormal, in units of 2^-24 */
-        const float scaled = __uint_as_float(a) * 16777216.0f;
-        return (uint16_t)(sign | (uint32_t)rintf(scaled));
-    }
-    const uint32_t r = a + 0xfffu + (a >> 13 & 1u);
-    return (uint16_t)(sign | ((r - 0x38000000u) >> 13));
-}
-__device__ __forceinline__ void any_set(void *p, int dtype, int64_t i, float v)
-{
-    if (dtype == DT_F32) ((float *)p)[i] = v;
-    else if (dtype == DT_BF16) ((bf16 *)p)[i] = to_bf16(v);
-    else ((uint16_t *)p)[i] = float_to_half_bits(v);
-}
-
 __global__ void __launch_bounds__(THREADS) fill_any(void *y, int dtype, int64_t n, float value)
 {
     const int64_t i0 = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * PER_THREAD;
@@ -91,17 +72,11 @@ __global__ void __launch_bounds__(THREADS) convert_any(void *y, int dtype, Vec x
     if (i < n) any_set(y, dtype, i, vec_get(x, i));
 }
 
-static int check_kept(const char *op, const Tensor *t, Err *err)
-{
-    if (t->dtype == DT_F32 || t->dtype == DT_BF16 || t->dtype == DT_F16) return 0;
-    return err_set(err, ERR_UNSUPPORTED, "%s: %s tensors are not kept on the device", op, dtype_name(t->dtype));
-}
-
 static int fill(Backend *be, const Tensor *y, float value, Err *err)
 {
     Device *d = device_of(be);
     const int64_t n = tensor_count(y);
-    DEVICE_TRY(check_kept("fill", y, err));
+    DEVICE_TRY(device_check_kept("fill", y, err));
     if (value == 0.0f) return device_check(cudaMemsetAsync(y->data, 0, (size_t)tensor_bytes(y), d->compute), "fill", err);
     LAUNCH((fill_any), dim3(blocks_for(n, PER_BLOCK)), dim3(THREADS), 0, d->compute, y->data, (int)y->dtype, n, value);
     return device_launched("fill", err);
@@ -116,8 +91,8 @@ static int copy(Backend *be, const Tensor *y, const Tensor *x, Err *err)
         return device_check(cudaMemcpyAsync(y->data, x->data, (size_t)tensor_bytes(y), cudaMemcpyDeviceToDevice, d->compute), "copy", err);
     if (y->dtype == DT_BF16 && x->dtype == DT_F32) return launch1<bf16, float>(be, "copy", y, x, Same(), err);
     if (y->dtype == DT_F32 && x->dtype == DT_BF16) return launch1<float, bf16>(be, "copy", y, x, Same(), err);
-    DEVICE_TRY(check_kept("copy", y, err));
-    DEVICE_TRY(check_kept("copy", x, err));
+    DEVICE_TRY(device_check_kept("copy", y, err));
+    DEVICE_TRY(device_check_kept("copy", x, err));
     LAUNCH((convert_any), dim3(blocks_for(tensor_count(y), THREADS)), dim3(THREADS), 0, d->compute, y->data, (int)y->dtype, vec_of(x), tensor_count(y));
     return device_launched("copy", err);
 }
@@ -143,9 +118,9 @@ static int lincomb(Backend *be, const Tensor *y, int n, const double *coef, cons
 {
     Terms t = {};
     t.n = n;
-    DEVICE_TRY(check_kept("lincomb", y, err));
+    DEVICE_TRY(device_check_kept("lincomb", y, err));
     for (int i = 0; i < n; i++) {
-        DEVICE_TRY(check_kept("lincomb", x[i], err));
+        DEVICE_TRY(device_check_kept("lincomb", x[i], err));
         t.x[i] = vec_of(x[i]);
         t.coef[i] = (float)coef[i];
     }

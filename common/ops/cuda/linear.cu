@@ -127,7 +127,11 @@ static Shape linear_shape(const Tensor *x, const Tensor *w)
 {
     return Shape{tensor_count(x) / w->dim[1], w->dim[0], w->dim[1]};
 }
-static bool fits_lt(const Tensor *act, const Tensor *w, Shape s) { return act->dtype == DT_BF16 && w->dtype == DT_BF16 && s.N % 8 == 0 && s.K % 8 == 0; }
+/* bf16 operands, leading dimensions that are multiples of 8, all at 16-byte aligned addresses. */
+static bool fits_lt(const Tensor *out, const Tensor *a, const Tensor *b, int64_t N, int64_t K)
+{
+    return a->dtype == DT_BF16 && b->dtype == DT_BF16 && N % 8 == 0 && K % 8 == 0 && aligned16(out->data) && aligned16(a->data) && aligned16(b->data);
+}
 
 __global__ void convert_bias(bf16 *out, Vec in, int64_t n)
 {
@@ -139,10 +143,10 @@ static int linear(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w
 {
     Device *d = device_of(be);
     Shape s = linear_shape(x, w);
-    if (fits_lt(x, w, s)) {
+    if (fits_lt(y, x, w, s.N, s.K)) {
         MatmulPlan want = {};
         const void *bias = b ? b->data : nullptr;
-        if (b && b->dtype != DT_BF16) {
+        if (b && (b->dtype != DT_BF16 || !aligned16(b->data))) {
             char *room;
             DEVICE_TRY(device_scratch(d, (size_t)s.N * sizeof(bf16), &room, err));
             LAUNCH((convert_bias), dim3(blocks_for(s.N, 256)), dim3(256), 0, d->compute, (bf16 *)room, vec_of(b), s.N);
@@ -161,7 +165,7 @@ static int linear_backward_x(Backend *be, const Tensor *gx, const Tensor *gy, co
 {
     Device *d = device_of(be);
     Shape s = linear_shape(gx, w);
-    if (fits_lt(gy, w, s)) {
+    if (fits_lt(gx, gy, w, s.N, s.K)) {
         MatmulPlan want = {};
         want.m = s.K, want.n = s.M, want.k = s.N, want.accumulate = add;
         return matmul(d, &want, w->data, gy->data, gx->data, nullptr, err);
@@ -206,7 +210,7 @@ static int linear_backward_w(Backend *be, const Tensor *gw, const Tensor *gb, co
     const int64_t N = gy->dim[gy->rank - 1], K = x->dim[x->rank - 1], M = tensor_count(gy) / N;
     if (gb) DEVICE_TRY(gy->dtype == DT_F32 ? bias_gradient(d, gb, (const float *)gy->data, M, N, err) : bias_gradient(d, gb, (const bf16 *)gy->data, M, N, err));
     if (!gw) return 0;
-    if (gy->dtype == DT_BF16 && N % 8 == 0 && K % 8 == 0) {
+    if (fits_lt(gw, gy, x, N, K)) {
         MatmulPlan want = {};
         want.m = K, want.n = N, want.k = M, want.tb = 1, want.out_f32 = 1, want.accumulate = 1;
         return matmul(d, &want, x->data, gy->data, gw->data, nullptr, err);

@@ -101,32 +101,25 @@ static int unpatchify(Backend *be, const Tensor *latents, const Tensor *tokens, 
 
 struct Box { int64_t d[4], s[4], n[4], d_dim[4], s_dim[4]; };
 
-template <class D, class S> __global__ void __launch_bounds__(THREADS) box_copy(D *dst, const S *src, Box b, int64_t n)
+__global__ void __launch_bounds__(THREADS) box_copy(void *dst, int dtype, Vec src, Box b, int64_t n)
 {
     const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= n) return;
     const int64_t c = i % b.n[3], w = i / b.n[3] % b.n[2], h = i / (b.n[3] * b.n[2]) % b.n[1], t = i / (b.n[3] * b.n[2] * b.n[1]);
     const int64_t to = ((b.d[0] + t) * b.d_dim[1] + b.d[1] + h) * b.d_dim[2] + b.d[2] + w, from = ((b.s[0] + t) * b.s_dim[1] + b.s[1] + h) * b.s_dim[2] + b.s[2] + w;
-    store(dst, to * b.d_dim[3] + b.d[3] + c, load(src, from * b.s_dim[3] + b.s[3] + c));
-}
-
-template <class D, class S> static int launch_box(Backend *be, const Tensor *dst, const Tensor *src, const Box *b, Err *err)
-{
-    const int64_t n = b->n[0] * b->n[1] * b->n[2] * b->n[3];
-    if (n == 0) return 0;
-    LAUNCH((box_copy<D, S>), dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, device_of(be)->compute, (D *)dst->data, (const S *)src->data, *b, n);
-    return device_launched("copy_box", err);
+    any_set(dst, dtype, to * b.d_dim[3] + b.d[3] + c, vec_get(src, from * b.s_dim[3] + b.s[3] + c));
 }
 
 static int copy_box(Backend *be, const Tensor *dst, const int64_t d[4], const Tensor *src, const int64_t s[4], const int64_t n[4], Err *err)
 {
     Box b;
+    const int64_t count = n[0] * n[1] * n[2] * n[3];
+    DEVICE_TRY(device_check_kept("copy_box", dst, err));
+    DEVICE_TRY(device_check_kept("copy_box", src, err));
+    if (count == 0) return 0;
     for (int i = 0; i < 4; i++) b.d[i] = d[i], b.s[i] = s[i], b.n[i] = n[i], b.d_dim[i] = dst->dim[i], b.s_dim[i] = src->dim[i];
-    const bool df = dst->dtype == DT_F32, sf = src->dtype == DT_F32;
-    if ((!df && dst->dtype != DT_BF16) || (!sf && src->dtype != DT_BF16))
-        return err_set(err, ERR_UNSUPPORTED, "copy_box: %s to %s is not done on the device", dtype_name(src->dtype), dtype_name(dst->dtype));
-    if (df) return sf ? launch_box<float, float>(be, dst, src, &b, err) : launch_box<float, bf16>(be, dst, src, &b, err);
-    return sf ? launch_box<bf16, float>(be, dst, src, &b, err) : launch_box<bf16, bf16>(be, dst, src, &b, err);
+    LAUNCH((box_copy), dim3(blocks_for(count, THREADS)), dim3(THREADS), 0, device_of(be)->compute, dst->data, (int)dst->dtype, vec_of(src), b, count);
+    return device_launched("copy_box", err);
 }
 
 __global__ void __launch_bounds__(THREADS) seam(bf16 *cur, const bf16 *prev, int64_t outer, int64_t inner, int64_t cur_n, int64_t prev_n, int64_t extent)

@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(THREADS) layernorm_backward_rows(bf16 *gx, flo
     float mean, rstd, sum_g = 0.0f, sum_gx = 0.0f;
     x += row * D;
     gy += row * D;
-    gx += row * D;
+    if (gx) gx += row * D;
     row_statistics<LANES>(x, D, lane, eps, vec, &mean, &rstd);
     const float *scale = m.mod ? mod_chunk(m, row, D, 1) : nullptr;
     const int step = vec ? 8 : 1;
@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(THREADS) layernorm_backward_rows(bf16 *gx, flo
             float vx[8], vg[8], old[8];
             if (vec) load8(vx, x + c), load8(vg, gy + c);
             else vx[0] = load(x, c), vg[0] = load(gy, c);
-            if (pass == 1 && add) {
+            if (pass == 1 && add && gx) {
                 if (vec) load8(old, gx + c);
                 else old[0] = load(gx, c);
             }
@@ -145,10 +145,10 @@ __global__ void __launch_bounds__(THREADS) layernorm_backward_rows(bf16 *gx, flo
                     sum_gx += g * hat;
                 } else {
                     vg[k] = rstd * (g - sum_g - hat * sum_gx);
-                    if (add) vg[k] += old[k];
+                    if (add && gx) vg[k] += old[k];
                 }
             }
-            if (pass == 1 && live) {
+            if (pass == 1 && live && gx) {
                 if (vec) store8(gx + c, vg);
                 else store(gx, c, vg[0]);
             }
@@ -265,16 +265,16 @@ static int layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, c
 {
     Device *d = device_of(be);
     const int64_t D = x->dim[x->rank - 1], rows = tensor_count(x) / D, B = m ? x->dim[0] : 1, S = m ? x->dim[1] : rows;
-    const int vec = D % 8 == 0 && aligned16(x->data) && aligned16(gy->data) && aligned16(gx->data);
+    const int vec = D % 8 == 0 && aligned16(x->data) && aligned16(gy->data) && (!gx || aligned16(gx->data));
     const size_t stats_bytes = ((size_t)rows * 2 * sizeof(float) + 255) / 256 * 256;
     char *room;
     DEVICE_TRY(device_scratch(d, stats_bytes + partial_bytes(B, D), &room, err));
     float *stats = (float *)room, *part = (float *)(room + stats_bytes);
     if (D <= 64)
-        LAUNCH((layernorm_backward_rows<8>), dim3(row_blocks(rows, 8)), dim3(THREADS), 0, d->compute, (bf16 *)gx->data, stats, (const bf16 *)gy->data,
+        LAUNCH((layernorm_backward_rows<8>), dim3(row_blocks(rows, 8)), dim3(THREADS), 0, d->compute, gx ? (bf16 *)gx->data : nullptr, stats, (const bf16 *)gy->data,
                (const bf16 *)x->data, vec_of(w), mod_of(x, m), rows, D, (float)eps, add, vec);
     else
-        LAUNCH((layernorm_backward_rows<32>), dim3(row_blocks(rows, 32)), dim3(THREADS), 0, d->compute, (bf16 *)gx->data, stats, (const bf16 *)gy->data,
+        LAUNCH((layernorm_backward_rows<32>), dim3(row_blocks(rows, 32)), dim3(THREADS), 0, d->compute, gx ? (bf16 *)gx->data : nullptr, stats, (const bf16 *)gy->data,
                (const bf16 *)x->data, vec_of(w), mod_of(x, m), rows, D, (float)eps, add, vec);
     if (gw || gm) {
         const NormColumns f = {(const bf16 *)gy->data, (const bf16 *)x->data, stats, D};

@@ -132,14 +132,15 @@ static int sum_squares(Backend *be, double *sum, const Tensor *g, Err *err)
 
 /* ---- AdamW ------------------------------------------------------------------------------------------------------------ */
 
-struct AdamStep { float grad_scale, beta1, beta2, rate, correct_v, eps, decay; }; /* rate: lr/(1-b1^k); correct_v: 1/(1-b2^k); decay: 1-lr*wd */
+/* rest: 1-beta; rate: lr/(1-beta1^k); correct_v: 1/(1-beta2^k); decay: 1-lr*wd: differences taken in double. */
+struct AdamStep { float grad_scale, beta1, rest1, beta2, rest2, rate, correct_v, eps, decay; };
 
 __global__ void __launch_bounds__(THREADS) adamw_step(float *p, const float *g, float *m, float *v, AdamStep a, int64_t n)
 {
     const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= n) return;
     const float grad = a.grad_scale * g[i];
-    const float first = a.beta1 * m[i] + (1.0f - a.beta1) * grad, second = a.beta2 * v[i] + (1.0f - a.beta2) * grad * grad;
+    const float first = a.beta1 * m[i] + a.rest1 * grad, second = a.beta2 * v[i] + a.rest2 * grad * grad;
     m[i] = first;
     v[i] = second;
     p[i] = p[i] * a.decay - a.rate * first / (sqrtf(second * a.correct_v) + a.eps);
@@ -148,7 +149,7 @@ __global__ void __launch_bounds__(THREADS) adamw_step(float *p, const float *g, 
 static int adamw(Backend *be, const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a, Err *err)
 {
     const int64_t n = tensor_count(p);
-    const AdamStep s = {(float)a->grad_scale, (float)a->beta1, (float)a->beta2, (float)(a->lr / (1.0 - pow(a->beta1, (double)a->step))),
+    const AdamStep s = {(float)a->grad_scale, (float)a->beta1, (float)(1.0 - a->beta1), (float)a->beta2, (float)(1.0 - a->beta2), (float)(a->lr / (1.0 - pow(a->beta1, (double)a->step))),
                         (float)(1.0 / (1.0 - pow(a->beta2, (double)a->step))), (float)a->eps, (float)(1.0 - a->lr * a->weight_decay)};
     LAUNCH((adamw_step), dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, device_of(be)->compute, (float *)p->data, (const float *)g->data,
            (float *)m->data, (float *)v->data, s, n);

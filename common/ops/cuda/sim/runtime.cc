@@ -43,7 +43,7 @@ struct Fiber {
     FiberState state;
     const char *file;        /* where it waits */
     int line;
-    Copy copy[MAX_COPIES];
+    Copy copy[MAX_COPIES];   /* a ring */
     int copies, copies_done, group;
 };
 
@@ -516,9 +516,8 @@ int sim_copy_now(void)
 void sim_copy_later(void *shared, const void *global, int bytes)
 {
     Fiber *f = B.current;
-    if (f->copies_done == f->copies) f->copies = f->copies_done = 0;
-    if (f->copies == MAX_COPIES) sim_fail("more than %d cp.async copies pending in one thread", MAX_COPIES);
-    f->copy[f->copies++] = Copy{shared, global, bytes, f->group};
+    if (f->copies - f->copies_done == MAX_COPIES) sim_fail("more than %d cp.async copies pending in one thread", MAX_COPIES);
+    f->copy[f->copies++ % MAX_COPIES] = Copy{shared, global, bytes, f->group};
 }
 
 void sim_copy_commit(void) { B.current->group++; }
@@ -526,8 +525,8 @@ void sim_copy_commit(void) { B.current->group++; }
 int sim_copy_due(int pending, void **shared, const void **global, int *bytes)
 {
     Fiber *f = B.current;
-    if (f->copies_done == f->copies || f->copy[f->copies_done].group >= f->group - pending) return 0;
-    const Copy &c = f->copy[f->copies_done++];
+    if (f->copies_done == f->copies || f->copy[f->copies_done % MAX_COPIES].group >= f->group - pending) return 0;
+    const Copy &c = f->copy[f->copies_done++ % MAX_COPIES];
     *shared = c.shared;
     *global = c.global;
     *bytes = c.bytes;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <tuple>
 
+#include "common/ops/cuda/sim/control.h"
 #include "common/ops/cuda/sim/toolkit.h"
 
 extern uint3 threadIdx, blockIdx; /* set at every switch of fibers */
@@ -150,25 +151,4 @@ static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 static inline uint32_t __float_as_uint(float f) { return sim_bits(f); }
 static inline float __uint_as_float(uint32_t u) { return sim_float(u); }
 template <class T> static inline T __ldg(const T *p) { return *p; }
-
-/* ---- for tests and the back end --------------------------------------------------------------------------------- */
-
-enum SimSchedule { SIM_ASCENDING, SIM_DESCENDING, SIM_RANDOM, SIM_GREEDY /* one warp until it blocks, lanes rotated: the strongest */ };
-struct SimConfig {
-    SimSchedule schedule;
-    uint64_t seed;
-    int eager_streams;   /* 1: work runs when enqueued; 0: only when something waits for it */
-    int copies;          /* cp.async: 0 late, 1 at once, 2 by coin */
-};
-struct SimStats { uint64_t blocks, threads, switches, barriers, shuffles, mma, ldmatrix, ldmatrix_phases, bank_conflicts, copies; };
-extern "C" {
-/* From WEFT_SIM_SCHEDULE (ascending, descending, random, greedy), WEFT_SIM_SEED, WEFT_SIM_STREAMS (lazy, eager) at start-up. */
-SimConfig sim_config(void);
-void sim_configure(const SimConfig *c);
-SimStats sim_stats(void);
-void sim_stats_reset(void);
-/* The first fault's sentence, or "" ; sim_clear forgets it. */
-const char *sim_fault(void);
-void sim_clear(void);
-}
 #endif

@@ -1,0 +1,36 @@
+/* What tests set and read of the simulator.  Plain C, so that the operation tests can use it. */
+#ifndef WEFT_COMMON_OPS_CUDA_SIM_CONTROL_H
+#define WEFT_COMMON_OPS_CUDA_SIM_CONTROL_H
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum SimSchedule {
+    SIM_ASCENDING, SIM_DESCENDING, SIM_RANDOM, SIM_GREEDY, /* one warp until it blocks, lanes rotated: the strongest */
+    SIM_SCHEDULES
+} SimSchedule;
+typedef struct SimConfig {
+    SimSchedule schedule;
+    uint64_t seed;
+    int eager_streams; /* 1: work runs when enqueued; 0: only when something waits for it */
+    int copies;        /* cp.async: 0 late, 1 at once, 2 by coin */
+} SimConfig;
+typedef struct SimStats {
+    uint64_t blocks, threads, switches, barriers, shuffles, mma, ldmatrix, ldmatrix_phases, bank_conflicts, copies;
+} SimStats;
+
+/* At start-up from WEFT_SIM_SCHEDULE (ascending, descending, random, greedy), WEFT_SIM_SEED, WEFT_SIM_STREAMS (lazy, eager). */
+SimConfig sim_config(void);
+void sim_configure(const SimConfig *c);
+SimStats sim_stats(void);
+void sim_stats_reset(void);
+/* The first fault's sentence, or "".  While there is one, no further work runs and CUDA calls fail; sim_clear forgets it. */
+const char *sim_fault(void);
+void sim_clear(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
