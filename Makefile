@@ -66,7 +66,7 @@ endif
 BASEFLAGS := -I. -Itests -I$(B) $(OPT) $(SAN) $(OPENMP) -D_GNU_SOURCE -ffp-contract=off $(PKG_INC)
 CFLAGS_W  = -std=c11 $(WARN) $(BASEFLAGS) $(CFLAGS)
 CXXFLAGS_W = -std=c++17 $(WARNXX) $(BASEFLAGS) $(if $(SAN),-fno-sanitize=vptr) $(CXXFLAGS)#  vptr checks need the C++ linker
-LDLIBS   := $(PKG_LIB) -lm -lpthread -lstdc++
+LDLIBS   := $(PKG_LIB) -lm -lpthread -ldl -lstdc++
 LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 
 .PHONY: all help deps deps-if-missing demo demo-now check check-now check-asan check-ubsan check-tsan fuzz fuzz-now bench install clean found lib tests programs

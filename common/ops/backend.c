@@ -1,6 +1,10 @@
 #include "common/ops/backend.h"
 
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "common/base/mem.h"
 #include "common/base/threads.h"
 #include "common/ops/ops_table.h"
@@ -78,6 +82,47 @@ static int plan_download(Backend *be, void *host, const void *src, int64_t bytes
     return 0;
 }
 
+/* ---- devices ---------------------------------------------------------------------------------------------------- */
+
+typedef int (*DeviceOpen)(Backend **out, const Log *log, Err *err);
+int weft_sim_open(Backend **out, const Log *log, Err *err); /* common/ops/cuda/device.cu, compiled for the simulator */
+
+#define CUDA_OBJECT "libweft-cuda.so"
+
+/* The object beside the running program; NULL when it is not there or does not load. */
+static void *load_beside_program(char *why, size_t size)
+{
+    char path[PATH_MAX + sizeof CUDA_OBJECT];
+    ssize_t n = readlink("/proc/self/exe", path, PATH_MAX);
+    if (n <= 0)
+        return NULL;
+    path[n] = 0;
+    char *slash = strrchr(path, '/');
+    memcpy(slash ? slash + 1 : path, CUDA_OBJECT, sizeof CUDA_OBJECT);
+    if (access(path, R_OK) != 0)
+        return NULL;
+    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!object)
+        snprintf(why, size, "%s", dlerror());
+    return object;
+}
+
+/* The object stays loaded until the program ends: the runtime inside keeps threads. */
+static int cuda_open(Backend **out, const Log *log, Err *err)
+{
+    char why[512] = "";
+    void *object = load_beside_program(why, sizeof why);
+    if (!object)
+        object = dlopen(CUDA_OBJECT, RTLD_NOW | RTLD_LOCAL);
+    if (!object)
+        return err_set(err, ERR_UNSUPPORTED, "device 'cuda': %s", why[0] ? why : dlerror());
+    DeviceOpen open_it = NULL;
+    *(void **)&open_it = dlsym(object, "weft_cuda_open");
+    if (!open_it)
+        return err_set(err, ERR_UNSUPPORTED, "device 'cuda': %s has no weft_cuda_open", CUDA_OBJECT);
+    return open_it(out, log, err);
+}
+
 /* ---- open, close ------------------------------------------------------------------------------------------------ */
 
 static const struct { const char *name; void (*table)(OpsTable *); } host_kinds[] = {
@@ -87,12 +132,17 @@ static const struct { const char *name; void (*table)(OpsTable *); } host_kinds[
 int backend_open(Backend **out, const char *name, int64_t threads, const Log *log, Err *err)
 {
     *out = NULL;
+    if (strcmp(name, "cuda") == 0)
+        return cuda_open(out, log, err);
+    if (strcmp(name, "sim") == 0)
+        return weft_sim_open(out, log, err);
     if (strcmp(name, "auto") == 0) {
-        log_info(log, "device: cpu (cuda is not in this build)");
+        Err why = {0};
+        if (cuda_open(out, log, &why) == 0)
+            return 0;
+        log_info(log, "device: cpu (%s)", why.msg);
         name = "cpu";
     }
-    if (strcmp(name, "cuda") == 0 || strcmp(name, "sim") == 0)
-        return err_set(err, ERR_UNSUPPORTED, "device '%s' is not in this build; use cpu", name);
     size_t kind = 0, n_kinds = sizeof host_kinds / sizeof host_kinds[0];
     while (kind < n_kinds && strcmp(name, host_kinds[kind].name) != 0)
         kind++;
@@ -134,7 +184,7 @@ void backend_close(Backend **be)
 
 /* ---- conversion on the way -------------------------------------------------------------------------------------- */
 
-enum { CHUNK = 2048 };
+enum { CHUNK = 1 << 18 }; /* elements converted at a time: few large copies to a device */
 
 static int check_float(const Tensor *t, Err *err)
 {
@@ -144,24 +194,30 @@ static int check_float(const Tensor *t, Err *err)
     return err_set(err, ERR_USAGE, "a float tensor is needed, not %s", tensor_describe(t, shape, sizeof shape));
 }
 
+static int64_t chunk_of(int64_t count, int64_t first)
+{
+    return count - first < CHUNK ? count - first : CHUNK;
+}
+
 int backend_put_f32(Backend *be, const Tensor *dst, const float *host, Err *err)
 {
     int rc = check_float(dst, err);
-    if (rc < 0)
+    if (rc < 0 || be->plan)
         return rc;
-    if (be->plan)
-        return 0;
     if (dst->dtype == DT_F32)
         return be->upload(be, dst->data, host, tensor_bytes(dst), err);
-    double room[CHUNK]; /* holds any float type */
     int64_t count = tensor_count(dst), size = dtype_size(dst->dtype);
+    void *room = mem_alloc_aligned(chunk_of(count, 0) * size, err);
+    if (!room)
+        return ERR_NOMEM;
     for (int64_t first = 0; first < count && rc == 0; first += CHUNK) {
-        int64_t n = count - first < CHUNK ? count - first : CHUNK;
+        int64_t n = chunk_of(count, first);
         Tensor part = tensor_of(room, dst->dtype, 1, n);
         for (int64_t i = 0; i < n; i++)
             tensor_set(&part, i, host[first + i]);
         rc = be->upload(be, (char *)dst->data + first * size, room, n * size, err);
     }
+    mem_free_aligned(room);
     return rc;
 }
 
@@ -172,14 +228,17 @@ int backend_get_f32(Backend *be, float *host, const Tensor *src, Err *err)
         return rc;
     if (be->plan || src->dtype == DT_F32)
         return be->download(be, host, src->data, tensor_count(src) * (int64_t)sizeof(float), err);
-    double room[CHUNK];
     int64_t count = tensor_count(src), size = dtype_size(src->dtype);
+    void *room = mem_alloc_aligned(chunk_of(count, 0) * size, err);
+    if (!room)
+        return ERR_NOMEM;
     for (int64_t first = 0; first < count && rc == 0; first += CHUNK) {
-        int64_t n = count - first < CHUNK ? count - first : CHUNK;
+        int64_t n = chunk_of(count, first);
         Tensor part = tensor_of(room, src->dtype, 1, n);
         rc = be->download(be, room, (const char *)src->data + first * size, n * size, err);
         for (int64_t i = 0; i < n && rc == 0; i++)
             host[first + i] = (float)tensor_get(&part, i);
     }
+    mem_free_aligned(room);
     return rc;
 }

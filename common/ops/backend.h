@@ -3,8 +3,8 @@
  *
  *   ref   plain C, the formula as written, sums in double: for people and for tests
  *   cpu   OpenMP + BLAS
- *   cuda  shared object opened at run time        (not in this build: ERR_UNSUPPORTED says so)
- *   sim   the CUDA sources executed on the CPU    (likewise)
+ *   cuda  libweft-cuda.so, opened at run time: beside the program, else where the loader looks
+ *   sim   the same sources, executed thread by thread on the CPU: slow, for tests
  *   plan  computes nothing: every op returns 0 and memory is only counted.  Running a model on it gives the exact
  *         memory the model needs (see arena.h)
  *
@@ -23,7 +23,7 @@ struct OpsTable;
 struct Backend {
     const char *name;
     const struct OpsTable *ops;
-    DType act;            /* element type of activations: F32 on ref, cpu, plan. A test may set F64 on ref: then every
+    DType act;            /* element type of activations: F32 on ref, cpu, plan, BF16 on cuda, sim. A test may set F64 on ref: then every
                              activation, weight, gradient and statistic may be F64 (for central differences) */
     int host;             /* its memory is host memory: tensors may point into mapped files */
     int plan;             /* nothing is computed */

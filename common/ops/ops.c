@@ -56,6 +56,12 @@ static int is_act(const Backend *be, const Tensor *t)
     return !t || t->dtype == be->act;
 }
 
+/* Operands of one type: the activations', or F32 (the time embedding and the sampler's latents, whatever the activations are). */
+static int one_type(const Backend *be, const Tensor *a, const Tensor *b, const Tensor *c)
+{
+    return (a->dtype == be->act || a->dtype == DT_F32) && (!b || b->dtype == a->dtype) && (!c || c->dtype == a->dtype);
+}
+
 static int is_weight(const Backend *be, const Tensor *t)
 {
     return !t || t->dtype == DT_F32 || t->dtype == DT_F16 || t->dtype == DT_BF16 || (t->dtype == DT_F64 && be->act == DT_F64);
@@ -104,6 +110,7 @@ static int same_or_apart(const Backend *be, const Tensor *a, const Tensor *b)
 }
 
 #define ACT_RULE "activations must have the back end's type"
+#define ONE_RULE "the operands must all have the activations' type, or all be F32"
 #define WEIGHT_RULE "weights must be F32, F16 or BF16"
 #define STAT_RULE "gradients of parameters, statistics, modulation and optimiser state must be F32"
 #define FLOAT_RULE "a float type is needed"
@@ -131,7 +138,7 @@ int op_copy(Backend *be, const Tensor *y, const Tensor *x, Err *err)
 int op_add(Backend *be, const Tensor *y, const Tensor *a, const Tensor *b, Err *err)
 {
     ARGS(ARG(y), ARG(a), ARG(b));
-    NEED(is_act(be, y) && is_act(be, a) && is_act(be, b), ACT_RULE);
+    NEED(one_type(be, y, a, b), ONE_RULE);
     NEED(tensor_same_shape(y, a) && tensor_same_shape(y, b), SAME_RULE);
     NEED(same_or_apart(be, y, a) && same_or_apart(be, y, b), APART_RULE);
     return be->ops->add(be, y, a, b, err);
@@ -155,7 +162,7 @@ int op_lincomb(Backend *be, const Tensor *y, int n, const double *coef, const Te
 int op_act(Backend *be, const Tensor *y, const Tensor *x, ActKind kind, Err *err)
 {
     ARGS(ARG(y), ARG(x));
-    NEED(is_act(be, y) && is_act(be, x), ACT_RULE);
+    NEED(one_type(be, y, x, NULL), ONE_RULE);
     NEED(tensor_same_shape(y, x), SAME_RULE);
     NEED(same_or_apart(be, y, x), APART_RULE);
     return be->ops->act(be, y, x, kind, err);
@@ -164,7 +171,7 @@ int op_act(Backend *be, const Tensor *y, const Tensor *x, ActKind kind, Err *err
 int op_act_backward(Backend *be, const Tensor *gx, const Tensor *gy, const Tensor *x, ActKind kind, Err *err)
 {
     ARGS(ARG(gx), ARG(gy), ARG(x));
-    NEED(is_act(be, gx) && is_act(be, gy) && is_act(be, x), ACT_RULE);
+    NEED(one_type(be, gx, gy, x), ONE_RULE);
     NEED(tensor_same_shape(gx, gy) && tensor_same_shape(gx, x), SAME_RULE);
     NEED(same_or_apart(be, gx, gy) && apart(be, gx, x), APART_RULE);
     return be->ops->act_backward(be, gx, gy, x, kind, err);
@@ -173,7 +180,7 @@ int op_act_backward(Backend *be, const Tensor *gx, const Tensor *gy, const Tenso
 int op_act_gate(Backend *be, const Tensor *y, const Tensor *a, const Tensor *b, ActKind kind, Err *err)
 {
     ARGS(ARG(y), ARG(a), ARG(b));
-    NEED(is_act(be, y) && is_act(be, a) && is_act(be, b), ACT_RULE);
+    NEED(one_type(be, y, a, b), ONE_RULE);
     NEED(tensor_same_shape(y, a) && tensor_same_shape(y, b), SAME_RULE);
     NEED(same_or_apart(be, y, a) && same_or_apart(be, y, b), APART_RULE);
     return be->ops->act_gate(be, y, a, b, kind, err);
@@ -274,7 +281,7 @@ static int linear_fits(const Tensor *y, const Tensor *x, const Tensor *w, const 
 int op_linear(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, Err *err)
 {
     ARGS(ARG(y), ARG(x), ARG(w), OPT(b));
-    NEED(is_act(be, y) && is_act(be, x), ACT_RULE);
+    NEED(one_type(be, y, x, NULL), ONE_RULE);
     NEED(is_weight(be, w) && is_weight(be, b), WEIGHT_RULE);
     NEED(linear_fits(y, x, w, b), LINEAR_RULE);
     NEED(apart(be, y, x) && apart(be, y, w) && apart(be, y, b), APART_RULE);
@@ -284,7 +291,7 @@ int op_linear(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, co
 int op_linear_backward_x(Backend *be, const Tensor *gx, const Tensor *gy, const Tensor *w, int add, Err *err)
 {
     ARGS(ARG(gx), ARG(gy), ARG(w));
-    NEED(is_act(be, gx) && is_act(be, gy), ACT_RULE);
+    NEED(one_type(be, gx, gy, NULL), ONE_RULE);
     NEED(is_weight(be, w), WEIGHT_RULE);
     NEED(linear_fits(gy, gx, w, NULL), LINEAR_RULE);
     NEED(apart(be, gx, gy) && apart(be, gx, w), APART_RULE);
@@ -294,7 +301,7 @@ int op_linear_backward_x(Backend *be, const Tensor *gx, const Tensor *gy, const 
 int op_linear_backward_w(Backend *be, const Tensor *gw, const Tensor *gb, const Tensor *gy, const Tensor *x, Err *err)
 {
     ARGS(OPT(gw), OPT(gb), ARG(gy), ARG(x));
-    NEED(is_act(be, gy) && is_act(be, x), ACT_RULE);
+    NEED(one_type(be, gy, x, NULL), ONE_RULE);
     NEED(is_stat(be, gw) && is_stat(be, gb), STAT_RULE);
     NEED(row_count(gy) == row_count(x) && is_vector(gb, last_dim(gy)), LINEAR_RULE);
     NEED(!gw || linear_fits(gy, x, gw, gb), LINEAR_RULE);
@@ -515,7 +522,7 @@ int op_pool_time(Backend *be, const Tensor *y, const Tensor *x, Err *err)
 int op_posterior(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err)
 {
     ARGS(ARG(z), ARG(moments), OPT(eps));
-    NEED(is_act(be, z) && is_act(be, moments) && is_act(be, eps), ACT_RULE);
+    NEED(one_type(be, z, moments, eps), ONE_RULE);
     NEED(z->rank >= 1 && moments->rank == z->rank && last_dim(moments) == 2 * last_dim(z) && row_count(moments) == row_count(z) &&
          (!eps || tensor_same_shape(eps, z)), "z and eps must be [..,C], moments [..,2C]");
     NEED(apart(be, z, moments) && apart(be, z, eps), APART_RULE);
@@ -526,7 +533,7 @@ int op_diffuse(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0,
                Err *err)
 {
     ARGS(ARG(xt), ARG(v), ARG(x0), ARG(eps));
-    NEED(is_act(be, xt) && is_act(be, v) && is_act(be, x0) && is_act(be, eps), ACT_RULE);
+    NEED(one_type(be, xt, v, x0) && one_type(be, xt, eps, NULL), ONE_RULE);
     NEED(xt->rank >= 1 && tensor_same_shape(xt, v) && tensor_same_shape(xt, x0) && tensor_same_shape(xt, eps), SAME_RULE);
     NEED(apart(be, xt, v) && apart(be, xt, x0) && apart(be, xt, eps) && apart(be, v, x0) && apart(be, v, eps), APART_RULE);
     return be->ops->diffuse(be, xt, v, x0, eps, a, s, err);
@@ -535,7 +542,7 @@ int op_diffuse(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0,
 int op_mse(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight, Err *err)
 {
     ARGS(OPT(gu), ARG(u), ARG(v));
-    NEED(is_act(be, gu) && is_act(be, u) && is_act(be, v), ACT_RULE);
+    NEED(one_type(be, u, v, gu), ONE_RULE);
     NEED(tensor_same_shape(u, v) && (!gu || tensor_same_shape(gu, u)), SAME_RULE);
     NEED((!gu || same_or_apart(be, gu, u)) && apart(be, gu, v), APART_RULE);
     return be->ops->mse(be, loss, gu, u, v, weight, err);

@@ -2,7 +2,8 @@
  *
  * Each op_x checks shapes and types once, for all back ends (ERR_USAGE naming the op and the shapes), and calls the back
  * end's entry.  All tensors live on the back end's memory and are contiguous.  Layouts are channels-last: activations
- * [T,H,W,C], tokens [B,S,D].  Activations (x, y, gradients of activations) have type be->act; weights may be F32, F16, BF16;
+ * [T,H,W,C], tokens [B,S,D].  Activations (x, y, gradients of activations) have type be->act, or in the elementwise ops, the linear
+ * layer, posterior, diffuse and mse all F32 (small vectors kept exact on a bf16 back end); weights may be F32, F16, BF16;
  * parameter gradients, optimiser state, statistics and modulation vectors are F32.  Half storage accumulates in fp32.
  * "y may be x" is said where in-place use is allowed; nowhere else may an output overlap an input.
  * Gradients of parameters and of modulation are always *added to* (zero them with op_fill); gradients of activations are
