@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/base/rng.h"
+#include "common/ops/cuda/sim/control.h"
 
 enum { GUARD = 64, GUARD_BYTE = 0xff };
 
@@ -35,6 +36,11 @@ void case_in_place(Case *c, int output, int input)
 {
     c->pair[c->pairs][0] = output;
     c->pair[c->pairs++][1] = input;
+}
+
+static int is_float(DType t)
+{
+    return t == ACT || dtype_is_float(t);
 }
 
 static int is_input(const Operand *a)
@@ -73,10 +79,23 @@ static double rounded(DType dtype, double value)
     return tensor_get(&one, 0);
 }
 
+double ops_bf16(double value)
+{
+    return rounded(DT_BF16, value);
+}
+
+int ops_set(Backend *be, const Tensor *t, double value, Err *err)
+{
+    double room;
+    Tensor one = tensor_of(&room, t->dtype, 1, 1);
+    tensor_set(&one, 0, value);
+    return be->upload(be, t->data, &room, dtype_size(t->dtype), err);
+}
+
 static void draw_operand(double *out, const Operand *a, Mood mood, double huge, uint64_t stream)
 {
     ops_draw(out, a->count, a->low, a->high, stream);
-    int moody = a->role == IN && dtype_is_float(a->dtype);
+    int moody = a->role == IN && is_float(a->dtype);
     for (int64_t i = 0; i < a->count; i++) {
         if (moody && mood == TINY)
             out[i] *= 1e-18;
@@ -92,7 +111,7 @@ static void draw_operand(double *out, const Operand *a, Mood mood, double huge, 
 
 static int64_t room_for(const Operand *a) /* operands as tensors of ref in double */
 {
-    return dtype_is_float(a->dtype) ? a->count * (int64_t)sizeof(double) : a->count * dtype_size(a->dtype);
+    return is_float(a->dtype) ? a->count * (int64_t)sizeof(double) : a->count * dtype_size(a->dtype);
 }
 
 static void put(const Tensor *t, const double *value)
@@ -131,7 +150,7 @@ void ops_run_double(const Case *c, double *const *value)
     Err err = {0};
     for (int k = 0; k < c->n; k++) {
         const Operand *a = &c->arg[k];
-        t[k] = tensor_view(grab(room_for(a), 1), dtype_is_float(a->dtype) ? DT_F64 : a->dtype, a->rank, a->dim);
+        t[k] = tensor_view(grab(room_for(a), 1), is_float(a->dtype) ? DT_F64 : a->dtype, a->rank, a->dim);
         if (is_input(a))
             put(&t[k], value[k]);
         else
@@ -183,10 +202,11 @@ void ops_differences(const Case *c, double *const *value, unsigned out, double *
 
 typedef struct Block { char *dev, *host; int64_t bytes, at; int shared; } Block; /* tensor bytes lie at `at` */
 
-static Block block_new(Backend *be, const Operand *a, const double *value, Tensor *t)
+static Block block_new(Backend *be, const Operand *a, Mood mood, const double *value, Tensor *t)
 {
     Err err = {0};
-    Block b = {.at = GUARD + (a->role == WEIGHT ? dtype_size(a->dtype) : 0)};
+    int askew = be->host ? a->role == WEIGHT : mood != UNIFORM;
+    Block b = {.at = GUARD + (askew ? dtype_size(a->dtype) : 0)};
     int64_t size = a->count * dtype_size(a->dtype);
     b.bytes = b.at + size + GUARD;
     b.host = grab(b.bytes, 1);
@@ -261,7 +281,7 @@ static void run_on(Backend *be, const char *label, const Case *c, Mood mood, con
     char what[256];
     snprintf(what, sizeof what, "%s, %s, %s%s", c->name, label, mood_name[mood], pair ? ", in place" : "");
     for (int k = 0; k < c->n; k++)
-        block[k] = block_new(be, &c->arg[k], value[k], &t[k]);
+        block[k] = block_new(be, &c->arg[k], mood, value[k], &t[k]);
     if (pair) {
         block_free(be, &block[pair[0]]);
         block[pair[0]] = block[pair[1]];
@@ -284,7 +304,7 @@ static void run_on(Backend *be, const char *label, const Case *c, Mood mood, con
         if (bits && !bits[k])
             memcpy(bits[k] = grab(size, 1), bytes, (size_t)size);
         else if (bits && memcmp(bits[k], bytes, (size_t)size) != 0)
-            fail_msg("%s: %s: the bits depend on the number of threads", what, a->name);
+            fail_msg("%s: %s: the bits differ from the run before: they depend on threads or their order", what, a->name);
     }
     for (int k = 0; k < c->n; k++)
         block_free(be, &block[k]);
@@ -308,6 +328,32 @@ static void bound_by_magnitude(const Case *c, double *const *value, double **bou
             bound[k][i] = c->factor * (ROUNDOFF * absolute[k][i] + FLT_MIN);
         free(absolute[k]);
     }
+}
+
+/* Adds twice the largest error of the naive bf16 version. */
+static void bound_by_naive(const Case *c, double *const *value, double *const *want, double **bound)
+{
+    double *out[CASE_ARGS];
+    for (int k = 0; k < c->n; k++)
+        out[k] = grab(c->arg[k].count, sizeof(double));
+    c->naive(c, value, out);
+    for (int k = 0; k < c->n; k++) {
+        double most = 0;
+        for (int64_t i = 0; is_output(&c->arg[k]) && i < c->arg[k].count; i++)
+            most = fmax(most, fabs(out[k][i] - want[k][i]));
+        for (int64_t i = 0; is_output(&c->arg[k]) && i < c->arg[k].count; i++)
+            bound[k][i] += 2 * most;
+        free(out[k]);
+    }
+}
+
+static Case with_act(const Case *c, DType act)
+{
+    Case typed = *c;
+    for (int k = 0; k < c->n; k++)
+        if (c->arg[k].dtype == ACT)
+            typed.arg[k].dtype = act;
+    return typed;
 }
 
 /* ---- what the front end must refuse ----------------------------------------------------------------------------- */
@@ -365,44 +411,108 @@ static void check_refusals(Backend *be, const Case *c)
 
 /* ---- the whole case --------------------------------------------------------------------------------------------- */
 
-static void check_mood(const Case *c, Mood mood)
+typedef struct Inputs { double *value[CASE_ARGS], *want[CASE_ARGS], *bound[CASE_ARGS]; } Inputs;
+
+static Inputs inputs_of(const Case *c, Mood mood, int half)
 {
-    double *value[CASE_ARGS], *want[CASE_ARGS], *bound[CASE_ARGS];
-    char *bits[CASE_ARGS] = {0};
+    Inputs in;
     for (int k = 0; k < c->n; k++) {
-        value[k] = grab(c->arg[k].count, sizeof(double));
-        want[k] = grab(c->arg[k].count, sizeof(double));
-        bound[k] = grab(c->arg[k].count, sizeof(double));
+        in.value[k] = grab(c->arg[k].count, sizeof(double));
+        in.want[k] = grab(c->arg[k].count, sizeof(double));
+        in.bound[k] = grab(c->arg[k].count, sizeof(double));
         if (is_input(&c->arg[k]))
-            draw_operand(value[k], &c->arg[k], mood, c->huge > 0 ? c->huge : 1e15, (uint64_t)(mood * CASE_ARGS + k));
-        memcpy(want[k], value[k], (size_t)c->arg[k].count * sizeof(double));
+            draw_operand(in.value[k], &c->arg[k], mood, c->huge > 0 ? c->huge : 1e15, (uint64_t)(mood * CASE_ARGS + k));
+        memcpy(in.want[k], in.value[k], (size_t)c->arg[k].count * sizeof(double));
     }
-    ops_run_double(c, want);
+    ops_run_double(c, in.want);
     if (c->bound)
-        c->bound(c, value, want, bound);
+        c->bound(c, in.value, in.want, in.bound);
     else
-        bound_by_magnitude(c, value, bound);
+        bound_by_magnitude(c, in.value, in.bound);
+    if (half && c->naive)
+        bound_by_naive(c, in.value, in.want, in.bound);
+    return in;
+}
+
+static void inputs_free(Inputs *in, int n)
+{
+    for (int k = 0; k < n; k++) {
+        free(in->value[k]);
+        free(in->want[k]);
+        free(in->bound[k]);
+    }
+}
+
+static void run_on_hosts(const Case *c, Mood mood, const int *pair, const Inputs *in, char **bits)
+{
     static Backend *ref, *cpu1, *cpu2; /* open until exit */
     if (!ref) {
         ref = open_backend("ref", 1);
         cpu1 = open_backend("cpu", 1);
         cpu2 = open_backend("cpu", 2);
     }
+    run_on(ref, "ref", c, mood, pair, in->value, in->want, in->bound, NULL);
+    run_on(cpu1, "cpu on 1 thread", c, mood, pair, in->value, in->want, in->bound, bits);
+    run_on(cpu2, "cpu on 2 threads", c, mood, pair, in->value, in->want, in->bound, bits);
+}
+
+static int asked_for(const char *variable)
+{
+    const char *value = getenv(variable);
+    return value && strcmp(value, "1") == 0;
+}
+
+/* Two schedules in turn, or all. */
+static void run_on_sim(const Case *c, Mood mood, const int *pair, const Inputs *in, char **bits)
+{
+    static const char *const names[] = {"sim, ascending", "sim, descending", "sim, random", "sim, greedy"};
+    static Backend *sim;
+    static unsigned turn;
+    if (!sim)
+        sim = open_backend("sim", 1);
+    for (int runs = asked_for("WEFT_SIM_FULL") ? SIM_SCHEDULES : 2; runs > 0; runs--, turn++) {
+        const SimConfig config = {(SimSchedule)(turn % SIM_SCHEDULES), turn, (int)(turn / SIM_SCHEDULES + turn) % 2, (int)turn % 3};
+        sim_configure(&config);
+        sim_clear();
+        run_on(sim, names[config.schedule], c, mood, pair, in->value, in->want, in->bound, bits);
+    }
+}
+
+static void run_on_cuda(const Case *c, Mood mood, const int *pair, const Inputs *in, char **bits)
+{
+    static Backend *cuda;
+    if (!asked_for("WEFT_TEST_CUDA"))
+        return;
+    if (!cuda)
+        cuda = open_backend("cuda", 1);
+    char *again[CASE_ARGS] = {0};
+    (void)bits; /* sim's sums run in another order */
+    for (int runs = 0; runs < 2; runs++)
+        run_on(cuda, "cuda", c, mood, pair, in->value, in->want, in->bound, again);
+    for (int k = 0; k < c->n; k++)
+        free(again[k]);
+}
+
+/* c with its ACT operands made `act`; on host back ends, devices or both. */
+static void check_mood(const Case *c, Mood mood, DType act, int hosts, int devices)
+{
+    Case typed = with_act(c, act);
+    Inputs in = inputs_of(&typed, mood, act == DT_BF16);
     for (int v = -1; v < c->pairs; v++) {
         const int *pair = v < 0 ? NULL : c->pair[v];
-        run_on(ref, "ref", c, mood, pair, value, want, bound, NULL);
-        run_on(cpu1, "cpu on 1 thread", c, mood, pair, value, want, bound, bits);
-        run_on(cpu2, "cpu on 2 threads", c, mood, pair, value, want, bound, bits);
+        char *bits[2][CASE_ARGS] = {0};
+        if (hosts)
+            run_on_hosts(&typed, mood, pair, &in, bits[0]);
+        if (devices) {
+            run_on_sim(&typed, mood, pair, &in, bits[1]);
+            run_on_cuda(&typed, mood, pair, &in, bits[1]);
+        }
         for (int k = 0; k < c->n; k++) {
-            free(bits[k]);
-            bits[k] = NULL;
+            free(bits[0][k]);
+            free(bits[1][k]);
         }
     }
-    for (int k = 0; k < c->n; k++) {
-        free(value[k]);
-        free(want[k]);
-        free(bound[k]);
-    }
+    inputs_free(&in, c->n);
 }
 
 void ops_check(const Case *c)
@@ -410,10 +520,20 @@ void ops_check(const Case *c)
     static Backend *ref; /* open until exit */
     if (!ref)
         ref = open_backend("ref", 1);
-    if (!c->composite)
-        check_refusals(ref, c);
-    unsigned moods = c->moods ? c->moods : (1u << MOODS) - 1;
-    for (Mood mood = 0; mood < MOODS; mood++)
+    if (!c->composite) {
+        Case typed = with_act(c, DT_F32);
+        check_refusals(ref, &typed);
+    }
+    unsigned moods = c->moods ? c->moods : (1u << MOODS) - 1, few = 1u << UNIFORM | 1u << OUTLIER;
+    unsigned on_devices = asked_for("WEFT_SIM_FULL") || !(moods & few) ? moods : moods & few;
+    int half = 0;
+    for (int k = 0; k < c->n; k++)
+        half |= c->arg[k].dtype == ACT;
+    for (Mood mood = 0; mood < MOODS; mood++) {
+        int device = on_devices >> mood & 1;
         if (moods >> mood & 1)
-            check_mood(c, mood);
+            check_mood(c, mood, DT_F32, 1, device && (!half || c->f32_too));
+        if (device && half)
+            check_mood(c, mood, DT_BF16, 0, 1);
+    }
 }

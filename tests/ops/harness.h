@@ -1,6 +1,7 @@
 /* One list of cases an op, run on every back end present.
  *
- * A Case names the operands of one call (type, shape, role) and how to make the call.  ops_check() then, for each mood of input:
+ * A Case names the operands of one call (type, shape, role) and how to make the call; operands of type ACT have the back end's type of
+ * activations.  ops_check() then, for each mood of input:
  *   1. draws the inputs, rounded to their types;
  *   2. computes the wanted outputs on ref in double throughout (be->act = F64);
  *   3. works out a bound for every output element (c->bound, or c->factor roundings of the sum of the terms' magnitudes,
@@ -10,15 +11,22 @@
  *      from outside shows.  Weights lie at addresses aligned to their element only, as in a mapped file;
  *   5. does the same once more for each in-place pairing;
  * and once a case it spoils one operand at a time (an impossible type, one column more, one axis less, memory shared with an output
- * where that is not allowed): the front end must refuse each with ERR_USAGE before anything is computed. */
+ * where that is not allowed): the front end must refuse each with ERR_USAGE before anything is computed.
+ *
+ * Devices (sim; cuda with WEFT_TEST_CUDA=1) run the same cases with bf16 activations, on two moods, the second with all tensors at
+ * addresses aligned to their element only.  The bound is the float one and the rounding of the store to bf16, much less than twice a
+ * naive bf16 version's error; where a kernel itself works on rounded values (attention's probabilities), Case.naive gives that version
+ * and the bound is twice its error.  Every call on sim is made under two schedules of threads, with streams eager and lazy and cp.async
+ * early and late, and must give the same bits.  WEFT_SIM_FULL=1: all moods, all four schedules. */
 #ifndef WEFT_TESTS_OPS_HARNESS_H
 #define WEFT_TESTS_OPS_HARNESS_H
 #include "common/ops/ops.h"
 #include "tests/check.h"
 
-/* An operand of type F64 is a number on the host, not a tensor of the op. */
 #define ROUNDOFF 0x1p-24 /* half the spacing of floats at 1: one rounding's relative error */
 #define CASE_ARGS 12
+/* Types of operands besides the ordinary ones: ACT is the back end's type of activations; F64 a number on the host, not a tensor of the op. */
+#define ACT ((DType)DT_COUNT)
 
 typedef enum Role { IN, OUT, INOUT, WEIGHT } Role; /* WEIGHT: an input that no mood touches */
 typedef enum Mood { UNIFORM, TINY, HUGE_VALUES, ALL_EQUAL, OUTLIER, MOODS } Mood;
@@ -42,7 +50,10 @@ typedef struct Case {
     /* Fills bound[k][i] for every output k: absolute.  value: all inputs, want: all outputs, in double.  0: exactly `want` rounded to
      * the output's type. */
     void (*bound)(const struct Case *c, double *const *value, double *const *want, double **bound);
+    /* Fills the outputs as a version with every intermediate value rounded to bf16 has them. */
+    void (*naive)(const struct Case *c, double *const *value, double **out);
     double factor;         /* used when bound is NULL; 0: exact */
+    int f32_too;           /* bf16 back ends also take this call with all ACT operands F32 */
     double huge;           /* scale of the huge mood, 1e15 unless set */
     unsigned moods;        /* bits; all unless set */
     int pairs, pair[4][2]; /* in-place variants: {output, input} operands sharing memory */
@@ -56,6 +67,10 @@ int case_add(Case *c, const char *name, Role role, DType dtype, int rank, const 
 void case_range(Case *c, int operand, double low, double high);
 void case_in_place(Case *c, int output, int input);
 void ops_check(const Case *c);
+
+/* For calls whose result is a number on the host: the first element of t becomes value. */
+int ops_set(Backend *be, const Tensor *t, double value, Err *err);
+double ops_bf16(double value); /* rounded */
 
 /* ref in double throughout, open until exit. */
 Backend *ops_double(void);

@@ -9,6 +9,7 @@ typedef struct Shape { int64_t B, Sq, Sk, heads, hd; } Shape;
 static const Shape shapes[] = {
     {1, 1, 1, 1, 1}, {2, 3, 5, 2, 4}, {1, 63, 64, 1, 8}, {1, 64, 65, 2, 16}, {1, 65, 63, 3, 7}, {1, 13, 257, 2, 64}, {1, 129, 130, 2, 32},
     {1, 270, 300, 1, 16}, /* one head, shared by two threads */
+    {1, 130, 70, 1, 64},
     {1, 100, 100, 30, 64}, /* CogVideoX-2B's heads */
 };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0], LAYER = N_SHAPES - 1 };
@@ -68,15 +69,77 @@ static void bound_attention(const Case *c, double *const *value, double *const *
         bound[opt->lse][i] = e + ROUNDOFF * (8 + 2 * fabs(want[opt->lse][i]));
 }
 
+/* ---- the naive bf16 version: a matrix of scores, one of probabilities, every product rounded -------------------- */
+
+typedef struct Head { int64_t q, k, D, Sq, Sk, hd; double scale; const double *bias; int causal; } Head; /* element 0 of the head in q and k */
+
+static Head head_of(const Options *opt, double *const *value, int64_t b, int64_t h)
+{
+    const Shape *s = &opt->s;
+    int64_t D = s->heads * s->hd;
+    return (Head){b * s->Sq * D + h * s->hd, b * s->Sk * D + h * s->hd, D, s->Sq, s->Sk, s->hd, opt->scale,
+                  opt->bias ? value[opt->bias] + h * s->Sq * s->Sk : NULL, opt->causal};
+}
+
+static double naive_dot(const Head *n, const double *a, int64_t i, const double *b, int64_t j)
+{
+    double sum = 0;
+    for (int64_t d = 0; d < n->hd; d++)
+        sum += a[n->q + i * n->D + d] * b[n->k + j * n->D + d];
+    return ops_bf16(sum);
+}
+
+static double naive_score(const Head *n, const double *q, int64_t i, const double *k, int64_t j)
+{
+    double s = ops_bf16(n->scale * naive_dot(n, q, i, k, j));
+    return n->causal && j > i ? -INFINITY : n->bias ? ops_bf16(s + n->bias[i * n->Sk + j]) : s;
+}
+
+/* Rows of o and lse [Sq] of one head. */
+static void naive_head(const Head *n, const double *q, const double *k, const double *v, double *o, double *lse)
+{
+    double *p = malloc((size_t)n->Sk * sizeof *p);
+    assert_non_null(p);
+    for (int64_t i = 0; i < n->Sq; i++) {
+        double top = -INFINITY, total = 0;
+        for (int64_t j = 0; j < n->Sk; j++)
+            top = fmax(top, p[j] = naive_score(n, q, i, k, j));
+        for (int64_t j = 0; j < n->Sk; j++)
+            total += p[j] = exp(p[j] - top);
+        for (int64_t d = 0; d < n->hd; d++) {
+            double sum = 0;
+            for (int64_t j = 0; j < n->Sk; j++)
+                sum += ops_bf16(p[j] / total) * v[n->k + j * n->D + d];
+            o[n->q + i * n->D + d] = ops_bf16(sum);
+        }
+        lse[i] = ops_bf16(top + log(total));
+    }
+    free(p);
+}
+
+static void naive_attention(const Case *c, double *const *value, double **out)
+{
+    const Options *opt = c->param;
+    const Shape *s = &opt->s;
+    double *room = malloc((size_t)s->Sq * sizeof *room);
+    assert_non_null(room);
+    for (int64_t b = 0; b < s->B; b++)
+        for (int64_t h = 0; h < s->heads; h++) {
+            Head n = head_of(opt, value, b, h);
+            naive_head(&n, value[1], value[2], value[3], out[0], opt->lse ? out[opt->lse] + (b * s->heads + h) * s->Sq : room);
+        }
+    free(room);
+}
+
 static void check_attention(const Shape *s, int causal, int bias, int lse, unsigned moods)
 {
     Options opt = {.s = *s, .scale = 1 / sqrt((double)s->hd), .causal = causal};
     Case c = {.name = causal ? "attention, causal" : bias ? "attention with bias" : "attention", .call = call_attention,
-              .bound = bound_attention, .param = &opt, .moods = moods, .huge = 100};
-    CASE_ADD(&c, "o", OUT, DT_F32, 3, s->B, s->Sq, s->heads * s->hd);
-    case_range(&c, CASE_ADD(&c, "q", IN, DT_F32, 3, s->B, s->Sq, s->heads * s->hd), -3, 3);
-    case_range(&c, CASE_ADD(&c, "k", IN, DT_F32, 3, s->B, s->Sk, s->heads * s->hd), -3, 3);
-    CASE_ADD(&c, "v", IN, DT_F32, 3, s->B, s->Sk, s->heads * s->hd);
+              .bound = bound_attention, .naive = naive_attention, .param = &opt, .moods = moods, .huge = 100};
+    CASE_ADD(&c, "o", OUT, ACT, 3, s->B, s->Sq, s->heads * s->hd);
+    case_range(&c, CASE_ADD(&c, "q", IN, ACT, 3, s->B, s->Sq, s->heads * s->hd), -3, 3);
+    case_range(&c, CASE_ADD(&c, "k", IN, ACT, 3, s->B, s->Sk, s->heads * s->hd), -3, 3);
+    CASE_ADD(&c, "v", IN, ACT, 3, s->B, s->Sk, s->heads * s->hd);
     if (bias) {
         opt.bias = CASE_ADD(&c, "bias", WEIGHT, DT_F32, 3, s->heads, s->Sq, s->Sk);
         case_range(&c, opt.bias, -4, 4);
@@ -101,12 +164,12 @@ static void attention_of_vast_scores(void **state)
     (void)state;
     const Shape s = {1, 17, 70, 2, 8};
     Options opt = {.s = s, .scale = 1};
-    Case c = {.name = "attention, vast scores", .call = call_attention, .bound = bound_attention, .param = &opt, .moods = 1u << HUGE_VALUES,
+    Case c = {.name = "attention, vast scores", .call = call_attention, .bound = bound_attention, .naive = naive_attention, .param = &opt, .moods = 1u << HUGE_VALUES,
               .huge = 1e5};
-    CASE_ADD(&c, "o", OUT, DT_F32, 3, s.B, s.Sq, s.heads * s.hd);
-    CASE_ADD(&c, "q", IN, DT_F32, 3, s.B, s.Sq, s.heads * s.hd);
-    CASE_ADD(&c, "k", IN, DT_F32, 3, s.B, s.Sk, s.heads * s.hd);
-    CASE_ADD(&c, "v", IN, DT_F32, 3, s.B, s.Sk, s.heads * s.hd);
+    CASE_ADD(&c, "o", OUT, ACT, 3, s.B, s.Sq, s.heads * s.hd);
+    CASE_ADD(&c, "q", IN, ACT, 3, s.B, s.Sq, s.heads * s.hd);
+    CASE_ADD(&c, "k", IN, ACT, 3, s.B, s.Sk, s.heads * s.hd);
+    CASE_ADD(&c, "v", IN, ACT, 3, s.B, s.Sk, s.heads * s.hd);
     opt.lse = CASE_ADD(&c, "lse", OUT, DT_F32, 3, s.B, s.heads, s.Sq);
     ops_check(&c);
 }
@@ -158,14 +221,52 @@ static int call_backward_after_forward(Backend *be, const Tensor *t, const Case 
     return rc < 0 ? rc : call_backward(be, t, c, err);
 }
 
+/* One head: P, dP, dS rounded; gradients rounded once. */
+static void naive_backward_head(const Head *n, double *const *value, const double *o, const double *lse, double **out)
+{
+    for (int64_t i = 0; i < n->Sq; i++) {
+        double delta = 0;
+        for (int64_t d = 0; d < n->hd; d++)
+            delta += value[GO][n->q + i * n->D + d] * o[n->q + i * n->D + d];
+        delta = ops_bf16(delta);
+        for (int64_t j = 0; j < n->Sk; j++) {
+            double p = ops_bf16(exp(naive_score(n, value[Q], i, value[K], j) - lse[i]));
+            double ds = ops_bf16(p * ops_bf16(naive_dot(n, value[GO], i, value[V], j) - delta));
+            for (int64_t d = 0; d < n->hd; d++) {
+                out[GQ][n->q + i * n->D + d] += n->scale * ds * value[K][n->k + j * n->D + d];
+                out[GK][n->k + j * n->D + d] += n->scale * ds * value[Q][n->q + i * n->D + d];
+                out[GV][n->k + j * n->D + d] += p * value[GO][n->q + i * n->D + d];
+            }
+        }
+    }
+}
+
+static void naive_backward(const Case *c, double *const *value, double **out)
+{
+    const Options *opt = c->param;
+    const Shape *s = &opt->s;
+    int forward = c->arg[O].role == OUT;
+    for (int64_t b = 0; b < s->B; b++)
+        for (int64_t h = 0; h < s->heads; h++) {
+            Head n = head_of(opt, value, b, h);
+            int64_t at = (b * s->heads + h) * s->Sq;
+            if (forward)
+                naive_head(&n, value[Q], value[K], value[V], out[O], out[LSE] + at);
+            naive_backward_head(&n, value, forward ? out[O] : value[O], (forward ? out[LSE] : value[LSE]) + at, out);
+        }
+    for (int k = GQ; k <= GV; k++)
+        for (int64_t i = 0; i < c->arg[k].count; i++)
+            out[k][i] = ops_bf16(out[k][i]);
+}
+
 static Case backward_case(const Options *opt, int (*call)(Backend *, const Tensor *, const Case *, Err *), Role forward)
 {
     const Shape *s = &opt->s;
     static const char *const names[] = {"gq", "gk", "gv", "go", "q", "k", "v", "o"};
-    Case c = {.name = "attention_backward", .call = call, .bound = bound_backward, .param = opt};
+    Case c = {.name = "attention_backward", .call = call, .bound = bound_backward, .naive = naive_backward, .param = opt};
     for (int k = 0; k < 8; k++) {
         int key = k == GK || k == GV || k == K || k == V;
-        CASE_ADD(&c, names[k], k <= GV ? OUT : k == O ? forward : IN, DT_F32, 3, s->B, key ? s->Sk : s->Sq, s->heads * s->hd);
+        CASE_ADD(&c, names[k], k <= GV ? OUT : k == O ? forward : IN, ACT, 3, s->B, key ? s->Sk : s->Sq, s->heads * s->hd);
     }
     CASE_ADD(&c, "lse", forward, DT_F32, 3, s->B, s->heads, s->Sq);
     return c;

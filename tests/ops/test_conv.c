@@ -21,12 +21,12 @@ static void check_conv(const Conv *v, DType type, int prefix, unsigned moods)
     int64_t terms = v->w[1] * v->w[2] * v->w[3] * v->x[3];
     Case c = {.name = prefix ? "conv with prefix" : "conv", .call = call_conv, .param = v, .moods = moods,
               .factor = 4 + 3 * sqrt((double)terms)}; /* as in test_linear.c */
-    CASE_ADD(&c, "y", v->p.add ? INOUT : OUT, DT_F32, 4, v->x[0], Ho, Wo, v->w[0]);
-    CASE_ADD(&c, "x", IN, DT_F32, 4, v->x[0], v->x[1], v->x[2], v->x[3]);
+    CASE_ADD(&c, "y", v->p.add ? INOUT : OUT, ACT, 4, v->x[0], Ho, Wo, v->w[0]);
+    CASE_ADD(&c, "x", IN, ACT, 4, v->x[0], v->x[1], v->x[2], v->x[3]);
     CASE_ADD(&c, "w", WEIGHT, type, 5, v->w[0], v->w[1], v->w[2], v->w[3], v->x[3]);
     CASE_ADD(&c, "b", WEIGHT, type, 1, v->w[0]);
     if (prefix)
-        CASE_ADD(&c, "prefix", IN, DT_F32, 4, v->w[1] - 1, v->x[1], v->x[2], v->x[3]);
+        CASE_ADD(&c, "prefix", IN, ACT, 4, v->w[1] - 1, v->x[1], v->x[2], v->x[3]);
     ops_check(&c);
 }
 
@@ -62,7 +62,8 @@ static void layers_of_the_vae(void **state)
         {{1, 4, 3, 512}, {32, 3, 3, 3}, {1, 1, 1, 1, 1, 0}}, {{2, 4, 3, 512}, {16, 3, 3, 3}, {1, 1, 1, 1, 1, 1}},
     };
     for (size_t i = 0; i < sizeof convs / sizeof convs[0]; i++)
-        check_conv(&convs[i], i % 2 ? DT_F16 : DT_F32, i % 3 == 0 && convs[i].w[1] > 1, 1u << UNIFORM);
+        for (int k = 0; k < 2; k++)
+            check_conv(&convs[i], k ? DT_BF16 : i % 2 ? DT_F16 : DT_F32, (i + k) % 2 == 0 && convs[i].w[1] > 1, 1u << UNIFORM);
 }
 
 /* A chunk with the last two frames of the chunk before as its prefix gives what one long chunk gives: the rule of the caches. */

@@ -56,10 +56,10 @@ static void add_rounds_once(void **state)
 {
     (void)state;
     for (int i = 0; i < N_COUNTS; i++) {
-        Case c = {.name = "add", .call = call_add};
-        int y = CASE_ADD(&c, "y", OUT, DT_F32, 1, counts[i]), a = CASE_ADD(&c, "a", IN, DT_F32, 1, counts[i]);
+        Case c = {.name = "add", .call = call_add, .f32_too = 1};
+        int y = CASE_ADD(&c, "y", OUT, ACT, 1, counts[i]), a = CASE_ADD(&c, "a", IN, ACT, 1, counts[i]);
         case_in_place(&c, y, a);
-        case_in_place(&c, y, CASE_ADD(&c, "b", IN, DT_F32, 1, counts[i]));
+        case_in_place(&c, y, CASE_ADD(&c, "b", IN, ACT, 1, counts[i]));
         ops_check(&c);
     }
 }
@@ -122,9 +122,9 @@ static void activations(void **state)
     (void)state;
     for (int i = 0; i < N_COUNTS; i++)
         for (int k = 0; k < N_ACTS; k++) {
-            Case c = {.name = "act", .call = call_act, .bound = bound_act, .param = &acts[k]};
-            CASE_ADD(&c, "y", OUT, DT_F32, 1, counts[i]);
-            case_range(&c, CASE_ADD(&c, "x", IN, DT_F32, 1, counts[i]), -12, 12);
+            Case c = {.name = "act", .call = call_act, .f32_too = 1, .bound = bound_act, .param = &acts[k]};
+            CASE_ADD(&c, "y", OUT, ACT, 1, counts[i]);
+            case_range(&c, CASE_ADD(&c, "x", IN, ACT, 1, counts[i]), -12, 12);
             case_in_place(&c, 0, 1);
             ops_check(&c);
         }
@@ -151,10 +151,10 @@ static void activation_slopes(void **state)
     (void)state;
     for (int i = 0; i < N_COUNTS; i++)
         for (int k = 0; k < N_ACTS; k++) {
-            Case c = {.name = "act_backward", .call = call_act_backward, .bound = bound_act_backward, .param = &acts[k]};
-            CASE_ADD(&c, "gx", OUT, DT_F32, 1, counts[i]);
-            CASE_ADD(&c, "gy", IN, DT_F32, 1, counts[i]);
-            case_range(&c, CASE_ADD(&c, "x", IN, DT_F32, 1, counts[i]), -12, 12);
+            Case c = {.name = "act_backward", .call = call_act_backward, .f32_too = 1, .bound = bound_act_backward, .param = &acts[k]};
+            CASE_ADD(&c, "gx", OUT, ACT, 1, counts[i]);
+            CASE_ADD(&c, "gy", IN, ACT, 1, counts[i]);
+            case_range(&c, CASE_ADD(&c, "x", IN, ACT, 1, counts[i]), -12, 12);
             case_in_place(&c, 0, 1);
             ops_check(&c);
         }
@@ -177,10 +177,10 @@ static void gated_activations(void **state)
     (void)state;
     for (int i = 0; i < N_COUNTS; i++)
         for (int k = 0; k < N_ACTS; k++) {
-            Case c = {.name = "act_gate", .call = call_act_gate, .bound = bound_act_gate, .param = &acts[k]};
-            CASE_ADD(&c, "y", OUT, DT_F32, 1, counts[i]);
-            case_range(&c, CASE_ADD(&c, "a", IN, DT_F32, 1, counts[i]), -12, 12);
-            CASE_ADD(&c, "b", IN, DT_F32, 1, counts[i]);
+            Case c = {.name = "act_gate", .call = call_act_gate, .f32_too = 1, .bound = bound_act_gate, .param = &acts[k]};
+            CASE_ADD(&c, "y", OUT, ACT, 1, counts[i]);
+            case_range(&c, CASE_ADD(&c, "a", IN, ACT, 1, counts[i]), -12, 12);
+            CASE_ADD(&c, "b", IN, ACT, 1, counts[i]);
             case_in_place(&c, 0, 1);
             case_in_place(&c, 0, 2);
             ops_check(&c);

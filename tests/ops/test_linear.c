@@ -5,11 +5,12 @@
 
 static const int64_t shapes[][3] = { /* M, N, K */
     {1, 1, 1}, {2, 3, 5}, {1, 65, 64}, {64, 1, 63}, {63, 64, 65}, {65, 67, 1}, {13, 97, 129},
+    {37, 72, 88}, /* what cuBLASLt takes */
     /* once each: many rows and columns, long sums (cpu converts half weights slice by slice), few rows of many columns, and the
      * projections of attention */
     {400, 530, 40}, {5, 33, 4099}, {5, 4099, 33}, {3, 70, 700}, {7, 1920, 1920},
 };
-enum { N_SHAPES = sizeof shapes / sizeof shapes[0], ONCE = 7 };
+enum { N_SHAPES = sizeof shapes / sizeof shapes[0], ONCE = 8 };
 static const DType types[] = {DT_F32, DT_F16, DT_BF16};
 
 /* Rounding errors of a sum of n terms wander: their standard deviation is sqrt(n/3) roundings where one term is as large as the
@@ -30,11 +31,11 @@ static void linear(void **state)
     for (int i = 0; i < N_SHAPES; i++)
         for (int k = 0; k < 6; k++) {
             const int64_t *s = shapes[i];
-            if (i >= ONCE && k != 4)
+            if (i >= ONCE && k != 5)
                 continue;
-            Case c = {.name = "linear", .call = call_linear, .factor = roundings(s[2]), .moods = i >= ONCE ? 1 : 0};
-            CASE_ADD(&c, "y", OUT, DT_F32, 2, s[0], s[1]);
-            CASE_ADD(&c, "x", IN, DT_F32, 2, s[0], s[2]);
+            Case c = {.name = "linear", .call = call_linear, .f32_too = 1, .factor = roundings(s[2]), .moods = i >= ONCE ? 1 : 0};
+            CASE_ADD(&c, "y", OUT, ACT, 2, s[0], s[1]);
+            CASE_ADD(&c, "x", IN, ACT, 2, s[0], s[2]);
             CASE_ADD(&c, "w", WEIGHT, types[k % 3], 2, s[1], s[2]);
             if (k >= 3)
                 CASE_ADD(&c, "b", WEIGHT, types[k % 3], 1, s[1]);
@@ -45,9 +46,9 @@ static void linear(void **state)
 static void leading_axes_are_folded(void **state)
 {
     (void)state;
-    Case c = {.name = "linear of [2,3,5,7]", .call = call_linear, .factor = roundings(7)};
-    CASE_ADD(&c, "y", OUT, DT_F32, 3, 2, 15, 4);
-    CASE_ADD(&c, "x", IN, DT_F32, 4, 2, 3, 5, 7);
+    Case c = {.name = "linear of [2,3,5,7]", .call = call_linear, .f32_too = 1, .factor = roundings(7)};
+    CASE_ADD(&c, "y", OUT, ACT, 3, 2, 15, 4);
+    CASE_ADD(&c, "x", IN, ACT, 4, 2, 3, 5, 7);
     CASE_ADD(&c, "w", WEIGHT, DT_F32, 2, 4, 7);
     CASE_ADD(&c, "b", WEIGHT, DT_F16, 1, 4);
     ops_check(&c);
@@ -56,9 +57,9 @@ static void leading_axes_are_folded(void **state)
 static void feed_forward_layer(void **state)
 {
     (void)state;
-    Case c = {.name = "linear, 1920 to 7680", .call = call_linear, .factor = roundings(1920), .moods = 1};
-    CASE_ADD(&c, "y", OUT, DT_F32, 2, 3, 7680);
-    CASE_ADD(&c, "x", IN, DT_F32, 2, 3, 1920);
+    Case c = {.name = "linear, 1920 to 7680", .call = call_linear, .f32_too = 1, .factor = roundings(1920), .moods = 1};
+    CASE_ADD(&c, "y", OUT, ACT, 2, 3, 7680);
+    CASE_ADD(&c, "x", IN, ACT, 2, 3, 1920);
     CASE_ADD(&c, "w", WEIGHT, DT_BF16, 2, 7680, 1920);
     CASE_ADD(&c, "b", WEIGHT, DT_BF16, 1, 7680);
     ops_check(&c);
@@ -76,12 +77,12 @@ static void linear_backward_x(void **state)
     for (int i = 0; i < N_SHAPES; i++)
         for (int k = 0; k < 6; k++) {
             const int64_t *s = shapes[i];
-            if (i >= ONCE && k != 4)
+            if (i >= ONCE && k != 5)
                 continue;
-            Case c = {.name = "linear_backward_x", .call = call_backward_x, .factor = roundings(s[1]), .param = &add[k / 3],
+            Case c = {.name = "linear_backward_x", .call = call_backward_x, .f32_too = 1, .factor = roundings(s[1]), .param = &add[k / 3],
                       .moods = i >= ONCE ? 1 : 0};
-            CASE_ADD(&c, "gx", k < 3 ? OUT : INOUT, DT_F32, 2, s[0], s[2]);
-            CASE_ADD(&c, "gy", IN, DT_F32, 2, s[0], s[1]);
+            CASE_ADD(&c, "gx", k < 3 ? OUT : INOUT, ACT, 2, s[0], s[2]);
+            CASE_ADD(&c, "gy", IN, ACT, 2, s[0], s[1]);
             CASE_ADD(&c, "w", WEIGHT, types[k % 3], 2, s[1], s[2]);
             ops_check(&c);
         }
@@ -104,10 +105,10 @@ static void linear_backward_w(void **state)
             const int64_t *s = shapes[i];
             if (i >= ONCE && k != 0)
                 continue;
-            Case c = {.name = "linear_backward_w", .call = call_backward_w, .factor = roundings(s[0]), .param = &variants[k],
+            Case c = {.name = "linear_backward_w", .call = call_backward_w, .f32_too = 1, .factor = roundings(s[0]), .param = &variants[k],
                       .moods = i >= ONCE ? 1 : 0};
-            CASE_ADD(&c, "gy", IN, DT_F32, 2, s[0], s[1]);
-            CASE_ADD(&c, "x", IN, DT_F32, 2, s[0], s[2]);
+            CASE_ADD(&c, "gy", IN, ACT, 2, s[0], s[1]);
+            CASE_ADD(&c, "x", IN, ACT, 2, s[0], s[2]);
             if (variants[k].gw)
                 CASE_ADD(&c, "gw", INOUT, DT_F32, 2, s[1], s[2]);
             if (variants[k].gb)
@@ -122,9 +123,9 @@ static void column_sums_of_many_rows(void **state)
 {
     (void)state;
     static const Which variants[] = {{2, 3}};
-    Case c = {.name = "linear_backward_w, 5000 rows", .call = call_backward_w, .factor = roundings(5000), .param = variants};
-    CASE_ADD(&c, "gy", IN, DT_F32, 2, 5000, 3);
-    CASE_ADD(&c, "x", IN, DT_F32, 2, 5000, 5);
+    Case c = {.name = "linear_backward_w, 5000 rows", .call = call_backward_w, .f32_too = 1, .factor = roundings(5000), .param = variants};
+    CASE_ADD(&c, "gy", IN, ACT, 2, 5000, 3);
+    CASE_ADD(&c, "x", IN, ACT, 2, 5000, 5);
     CASE_ADD(&c, "gw", INOUT, DT_F32, 2, 3, 5);
     CASE_ADD(&c, "gb", INOUT, DT_F32, 1, 3);
     ops_check(&c);

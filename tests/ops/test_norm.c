@@ -106,8 +106,8 @@ static void layernorm(void **state)
             Layer l = layers[i];
             Case c = {.name = l.chunks ? "layernorm, modulated" : "layernorm", .call = call_layernorm, .bound = bound_layernorm,
                       .param = &l, .huge = 1e12};
-            CASE_ADD(&c, "y", OUT, DT_F32, 3, l.B, l.S, l.D);
-            CASE_ADD(&c, "x", IN, DT_F32, 3, l.B, l.S, l.D);
+            CASE_ADD(&c, "y", OUT, ACT, 3, l.B, l.S, l.D);
+            CASE_ADD(&c, "x", IN, ACT, 3, l.B, l.S, l.D);
             add_weights(&c, &l, k < 3, types[k % 3]);
             case_in_place(&c, 0, 1);
             ops_check(&c);
@@ -120,8 +120,8 @@ static void layernorm_of_rows_far_from_zero(void **state)
     (void)state;
     Layer l = layers[N_LAYERS - 1];
     Case c = {.name = "layernorm, x near 3000", .call = call_layernorm, .bound = bound_layernorm, .param = &l, .moods = 1};
-    CASE_ADD(&c, "y", OUT, DT_F32, 3, l.B, l.S, l.D);
-    case_range(&c, CASE_ADD(&c, "x", IN, DT_F32, 3, l.B, l.S, l.D), 2999, 3001);
+    CASE_ADD(&c, "y", OUT, ACT, 3, l.B, l.S, l.D);
+    case_range(&c, CASE_ADD(&c, "x", IN, ACT, 3, l.B, l.S, l.D), 2999, 3001);
     case_in_place(&c, 0, 1);
     add_weights(&c, &l, 1, DT_F32);
     ops_check(&c);
@@ -184,9 +184,9 @@ static void layernorm_backward(void **state)
             l.add = k == 1;
             l.gw = l.gb = l.gm = l.gx = NONE;
             if (k != 4)
-                l.gx = CASE_ADD(&c, "gx", l.add ? INOUT : OUT, DT_F32, 3, l.B, l.S, l.D);
-            l.gy = CASE_ADD(&c, "gy", IN, DT_F32, 3, l.B, l.S, l.D);
-            l.x = CASE_ADD(&c, "x", IN, DT_F32, 3, l.B, l.S, l.D);
+                l.gx = CASE_ADD(&c, "gx", l.add ? INOUT : OUT, ACT, 3, l.B, l.S, l.D);
+            l.gy = CASE_ADD(&c, "gy", IN, ACT, 3, l.B, l.S, l.D);
+            l.x = CASE_ADD(&c, "x", IN, ACT, 3, l.B, l.S, l.D);
             if (k != 2 && k != 3) {
                 l.gw = CASE_ADD(&c, "gw", INOUT, DT_F32, 1, l.D);
                 l.gb = CASE_ADD(&c, "gb", INOUT, DT_F32, 1, l.D);
@@ -223,10 +223,10 @@ static void gates(void **state)
             const int64_t *s = shapes[i];
             Case c = {.name = k ? "gate_add_backward" : "gate_add", .call = k ? call_gate_add_backward : call_gate_add, .param = &s[3],
                       .factor = k ? 3 + sqrt((double)s[1]) : 3};
-            CASE_ADD(&c, k ? "gy" : "x", k ? OUT : INOUT, DT_F32, 3, s[0], s[1], s[2]);
+            CASE_ADD(&c, k ? "gy" : "x", k ? OUT : INOUT, ACT, 3, s[0], s[1], s[2]);
             if (k)
-                CASE_ADD(&c, "gx", IN, DT_F32, 3, s[0], s[1], s[2]);
-            CASE_ADD(&c, "y", IN, DT_F32, 3, s[0], s[1], s[2]);
+                CASE_ADD(&c, "gx", IN, ACT, 3, s[0], s[1], s[2]);
+            CASE_ADD(&c, "y", IN, ACT, 3, s[0], s[1], s[2]);
             CASE_ADD(&c, "mod", WEIGHT, DT_F32, 2, s[0], 6 * s[2]);
             if (k == 2)
                 CASE_ADD(&c, "gm", INOUT, DT_F32, 2, s[0], 6 * s[2]);
@@ -279,8 +279,8 @@ static void rmsnorm(void **state)
     for (int i = 0; i < 6; i++)
         for (int k = 0; k < 3; k++) {
             Case c = {.name = "rmsnorm", .call = call_rmsnorm, .bound = bound_rmsnorm, .param = &eps};
-            CASE_ADD(&c, "y", OUT, DT_F32, 2, shapes[i][0], shapes[i][1]);
-            CASE_ADD(&c, "x", IN, DT_F32, 2, shapes[i][0], shapes[i][1]);
+            CASE_ADD(&c, "y", OUT, ACT, 2, shapes[i][0], shapes[i][1]);
+            CASE_ADD(&c, "x", IN, ACT, 2, shapes[i][0], shapes[i][1]);
             CASE_ADD(&c, "w", WEIGHT, types[k], 1, shapes[i][1]);
             case_in_place(&c, 0, 1);
             ops_check(&c);
@@ -356,13 +356,13 @@ static void groupnorm(void **state)
             int large = i >= 9;
             Case c = {.name = g->z[0] ? "groupnorm, conditioned" : "groupnorm", .call = call_groupnorm, .bound = bound_groupnorm,
                       .param = g, .huge = 1e12, .moods = large ? (k ? 1u << OUTLIER : 1) : 0};
-            CASE_ADD(&c, "y", OUT, DT_F32, 4, g->x[0], g->x[1], g->x[2], g->x[3]);
-            CASE_ADD(&c, "x", IN, DT_F32, 4, g->x[0], g->x[1], g->x[2], g->x[3]);
+            CASE_ADD(&c, "y", OUT, ACT, 4, g->x[0], g->x[1], g->x[2], g->x[3]);
+            CASE_ADD(&c, "x", IN, ACT, 4, g->x[0], g->x[1], g->x[2], g->x[3]);
             CASE_ADD(&c, "w", WEIGHT, k ? DT_F16 : DT_F32, 1, g->x[3]);
             CASE_ADD(&c, "b", WEIGHT, k ? DT_F16 : DT_F32, 1, g->x[3]);
             if (g->z[0]) {
-                CASE_ADD(&c, "scale", WEIGHT, DT_F32, 4, g->z[0], g->z[1], g->z[2], g->x[3]);
-                CASE_ADD(&c, "shift", WEIGHT, DT_F32, 4, g->z[0], g->z[1], g->z[2], g->x[3]);
+                CASE_ADD(&c, "scale", WEIGHT, ACT, 4, g->z[0], g->z[1], g->z[2], g->x[3]);
+                CASE_ADD(&c, "shift", WEIGHT, ACT, 4, g->z[0], g->z[1], g->z[2], g->x[3]);
             }
             case_in_place(&c, 0, 1);
             ops_check(&c);
@@ -375,8 +375,8 @@ static void groupnorm_of_a_large_group_far_from_zero(void **state)
     (void)state;
     const Group g = {{4, 256, 256, 4}, 1, {0, 0, 0}, ACT_NONE};
     Case c = {.name = "groupnorm, x near 100", .call = call_groupnorm, .bound = bound_groupnorm, .param = &g, .moods = 1};
-    CASE_ADD(&c, "y", OUT, DT_F32, 4, 4, 256, 256, 4);
-    case_range(&c, CASE_ADD(&c, "x", IN, DT_F32, 4, 4, 256, 256, 4), 99, 101);
+    CASE_ADD(&c, "y", OUT, ACT, 4, 4, 256, 256, 4);
+    case_range(&c, CASE_ADD(&c, "x", IN, ACT, 4, 4, 256, 256, 4), 99, 101);
     case_in_place(&c, 0, 1);
     CASE_ADD(&c, "w", WEIGHT, DT_F32, 1, 4);
     CASE_ADD(&c, "b", WEIGHT, DT_F32, 1, 4);

@@ -30,11 +30,11 @@ static void posterior(void **state)
     static const double scales[] = {1, 1.15258426};
     for (int i = 0; i < 4 * N_COUNTS; i++) {
         int64_t C = i / 4 % 2 ? 16 : 1;
-        Case c = {.name = "posterior", .call = call_posterior, .bound = bound_posterior, .param = &scales[i % 2], .huge = 1e3};
-        CASE_ADD(&c, "z", OUT, DT_F32, 2, counts[i / 4], C);
-        case_range(&c, CASE_ADD(&c, "moments", IN, DT_F32, 2, counts[i / 4], 2 * C), -40, 40);
+        Case c = {.name = "posterior", .call = call_posterior, .f32_too = 1, .bound = bound_posterior, .param = &scales[i % 2], .huge = 1e3};
+        CASE_ADD(&c, "z", OUT, ACT, 2, counts[i / 4], C);
+        case_range(&c, CASE_ADD(&c, "moments", IN, ACT, 2, counts[i / 4], 2 * C), -40, 40);
         if (i % 4 < 2)
-            CASE_ADD(&c, "eps", IN, DT_F32, 2, counts[i / 4], C);
+            CASE_ADD(&c, "eps", IN, ACT, 2, counts[i / 4], C);
         ops_check(&c);
     }
 }
@@ -64,11 +64,11 @@ static void diffuse(void **state)
     (void)state;
     const Noise n = {{0.0, 0.8, 0.99872635}, {1.0, 0.6, 0.05045465}}; /* the first: timestep 999 */
     for (int i = 0; i < N_COUNTS; i++) {
-        Case c = {.name = "diffuse", .call = call_diffuse, .bound = bound_diffuse, .param = &n};
-        CASE_ADD(&c, "xt", OUT, DT_F32, 2, 3, counts[i]);
-        CASE_ADD(&c, "v", OUT, DT_F32, 2, 3, counts[i]);
-        CASE_ADD(&c, "x0", IN, DT_F32, 2, 3, counts[i]);
-        CASE_ADD(&c, "eps", IN, DT_F32, 2, 3, counts[i]);
+        Case c = {.name = "diffuse", .call = call_diffuse, .f32_too = 1, .bound = bound_diffuse, .param = &n};
+        CASE_ADD(&c, "xt", OUT, ACT, 2, 3, counts[i]);
+        CASE_ADD(&c, "v", OUT, ACT, 2, 3, counts[i]);
+        CASE_ADD(&c, "x0", IN, ACT, 2, 3, counts[i]);
+        CASE_ADD(&c, "eps", IN, ACT, 2, 3, counts[i]);
         ops_check(&c);
     }
 }
@@ -78,8 +78,7 @@ static int call_mse(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
     double loss = 0;
     int rc = op_mse(be, &loss, c->n > 3 ? &t[3] : NULL, &t[1], &t[2], *(const double *)c->param, err);
-    tensor_set(&t[0], 0, loss);
-    return rc;
+    return rc < 0 ? rc : ops_set(be, &t[0], loss, err);
 }
 
 /* Squares of differences are positive: the loss is good to a few roundings, and a sum in pieces to a hundred at most. */
@@ -96,12 +95,12 @@ static void mse(void **state)
     (void)state;
     static const double weights[] = {1, 0.25};
     for (int i = 0; i < 2 * N_COUNTS; i++) {
-        Case c = {.name = "mse", .call = call_mse, .bound = bound_mse, .param = &weights[i % 2], .huge = 1e14};
+        Case c = {.name = "mse", .call = call_mse, .f32_too = 1, .bound = bound_mse, .param = &weights[i % 2], .huge = 1e14};
         CASE_ADD(&c, "loss", OUT, DT_F64, 1, 1);
-        CASE_ADD(&c, "u", IN, DT_F32, 1, counts[i / 2]);
-        CASE_ADD(&c, "v", IN, DT_F32, 1, counts[i / 2]);
+        CASE_ADD(&c, "u", IN, ACT, 1, counts[i / 2]);
+        CASE_ADD(&c, "v", IN, ACT, 1, counts[i / 2]);
         if (i % 2) {
-            CASE_ADD(&c, "gu", OUT, DT_F32, 1, counts[i / 2]);
+            CASE_ADD(&c, "gu", OUT, ACT, 1, counts[i / 2]);
             case_in_place(&c, 3, 1);
         }
         ops_check(&c);
@@ -113,8 +112,7 @@ static int call_sum_squares(Backend *be, const Tensor *t, const Case *c, Err *er
     (void)c;
     double sum = 0;
     int rc = op_sum_squares(be, &sum, &t[1], err);
-    tensor_set(&t[0], 0, sum);
-    return rc;
+    return rc < 0 ? rc : ops_set(be, &t[0], sum, err);
 }
 
 static void bound_sum_squares(const Case *c, double *const *value, double *const *want, double **bound)
