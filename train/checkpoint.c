@@ -22,62 +22,81 @@ char *checkpoint_folder(const char *run, int64_t step, Err *err)
 
 /* ---- optimiser state ---------------------------------------------------------------------------------------------- */
 
-/* Parameter p's part of a flat arena that is laid out like the parameters. */
+enum { ARENAS = 3 };
+
+/* What resuming needs beside the transformer's file: flat arenas laid out like the parameters. */
+typedef struct FlatArenas { Tensor flat[ARENAS]; const char *name[ARENAS]; int n; } FlatArenas;
+
+static int is_half(const TrainState *s)
+{
+    return s->be->act == DT_BF16;
+}
+
+static FlatArenas arenas_of(const TrainState *s)
+{
+    return (FlatArenas){{s->m, s->v, params_flat_values(dit_params(s->dit))}, {"m", "v", "master"}, is_half(s) ? 3 : 2};
+}
+
+/* Parameter p's part of one; on the back end. */
 static Tensor flat_part(const TrainState *s, const Tensor *flat, const Param *p)
 {
     Tensor values = params_flat_values(dit_params(s->dit)), t = tensor_view(NULL, DT_F32, p->rank, p->dim);
 
-    t.data = (char *)flat->data + ((char *)p->value.data - (char *)values.data);
+    t.data = (char *)flat->data + ((char *)p->master.data - (char *)values.data);
     return t;
 }
 
-/* Host memory with the contents of a flat arena: the arena itself, or a copy in *copy. */
-static int on_host(const TrainState *s, const Tensor *flat, Tensor *out, void **copy, Err *err)
+/* Tensors in the order of the file's list: all parameters of one arena, then of the next; brought to the host one at a time. */
+typedef struct Saving { const TrainState *s; FlatArenas a; void *room; } Saving;
+
+static Tensor saved_part(const Saving *w, int64_t i)
 {
-    *out = *flat;
-    *copy = NULL;
-    if (s->be->host)
-        return 0;
-    if (!(*copy = mem_alloc_aligned(tensor_bytes(flat), err)))
-        return ERR_NOMEM;
-    out->data = *copy;
-    return s->be->download(s->be, *copy, flat->data, tensor_bytes(flat), err);
+    const ParamSet *ps = dit_params(w->s->dit);
+
+    return flat_part(w->s, &w->a.flat[i / ps->n], &ps->param[i % ps->n]);
+}
+
+static int fetch(void *user, int64_t i, const void **data, Err *err)
+{
+    Saving *w = user;
+    Tensor t = saved_part(w, i);
+
+    *data = w->s->be->host ? t.data : w->room;
+    return w->s->be->host ? 0 : w->s->be->download(w->s->be, w->room, t.data, tensor_bytes(&t), err);
 }
 
 static int save_optimizer(const TrainState *s, const char *path, Err *err)
 {
     const ParamSet *ps = dit_params(s->dit);
-    const Tensor *flat[2] = {&s->m, &s->v};
-    SafeSource *source = mem_calloc(2 * ps->n, sizeof *source, err);
-    char **name = mem_calloc(2 * ps->n, sizeof *name, err);
-    void *copy[2] = {NULL, NULL};
+    Saving w = {.s = s, .a = arenas_of(s)};
+    int64_t n = w.a.n * ps->n, largest = 0;
+    SafeSource *source = mem_calloc(n, sizeof *source, err);
+    char **name = mem_calloc(n, sizeof *name, err);
     int rc = source && name ? 0 : ERR_NOMEM;
 
-    for (int k = 0; k < 2 && rc == 0; k++) {
-        Tensor host;
-        rc = on_host(s, flat[k], &host, &copy[k], err);
-        for (int64_t i = 0; i < ps->n && rc == 0; i++) {
-            int64_t at = k * ps->n + i;
-            name[at] = mem_printf(err, "%c.%s", "mv"[k], ps->param[i].name);
-            source[at] = (SafeSource){name[at], flat_part(s, &host, &ps->param[i])};
-            rc = name[at] ? 0 : ERR_NOMEM;
-        }
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        Tensor t = saved_part(&w, i);
+        largest = tensor_bytes(&t) > largest ? tensor_bytes(&t) : largest;
+        name[i] = mem_printf(err, "%s.%s", w.a.name[i / ps->n], ps->param[i % ps->n].name);
+        source[i] = (SafeSource){name[i], t};
+        rc = name[i] ? 0 : ERR_NOMEM;
     }
+    if (rc == 0 && !s->be->host && !(w.room = mem_alloc_aligned(largest, err)))
+        rc = ERR_NOMEM;
     if (rc == 0)
-        rc = safetensors_write(path, source, 2 * ps->n, NULL, err);
-    for (int64_t i = 0; name && i < 2 * ps->n; i++)
+        rc = safetensors_write_from(path, source, n, NULL, fetch, &w, err);
+    for (int64_t i = 0; name && i < n; i++)
         mem_free(name[i]);
-    for (int k = 0; k < 2; k++)
-        mem_free_aligned(copy[k]);
+    mem_free_aligned(w.room);
     mem_free(name);
     mem_free(source);
     return rc;
 }
 
-/* Uploads one moment tensor, or adds its name to the list of what is wrong. */
-static int load_moment(TrainState *s, const SafeTensors *file, const Tensor *flat, char kind, const Param *p, Str *bad, Err *err)
+/* Uploads one tensor of an arena, or adds its name to the list of what is wrong. */
+static int load_part(TrainState *s, const SafeTensors *file, const Tensor *flat, const char *kind, const Param *p, Str *bad, Err *err)
 {
-    char *name = mem_printf(err, "%c.%s", kind, p->name);
+    char *name = mem_printf(err, "%s.%s", kind, p->name);
     const SafeEntry *e = name ? safetensors_find(file, name) : NULL;
     Tensor part = flat_part(s, flat, p);
     int rc = name ? 0 : ERR_NOMEM;
@@ -92,19 +111,20 @@ static int load_moment(TrainState *s, const SafeTensors *file, const Tensor *fla
 
 int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err *err)
 {
-    const ParamSet *ps = dit_params(s->dit);
+    ParamSet *ps = dit_params(s->dit);
+    FlatArenas a = arenas_of(s);
     char *path = mem_printf(err, "%s/checkpoint-%lld/%s", run, (long long)step, optimizer_path);
     SafeTensors *file = NULL;
     Str bad = {0};
     int rc = path ? safetensors_open(&file, path, err) : ERR_NOMEM;
 
-    for (int64_t i = 0; i < ps->n && rc == 0; i++) {
-        rc = load_moment(s, file, &s->m, 'm', &ps->param[i], &bad, err);
-        if (rc == 0)
-            rc = load_moment(s, file, &s->v, 'v', &ps->param[i], &bad, err);
-    }
+    for (int k = 0; k < a.n; k++)
+        for (int64_t i = 0; i < ps->n && rc == 0; i++)
+            rc = load_part(s, file, &a.flat[k], a.name[k], &ps->param[i], &bad, err);
     if (rc == 0 && bad.len)
         rc = err_set(err, ERR_FORMAT, "'%s': missing or misshapen: %s", path, bad.data);
+    if (rc == 0)
+        rc = params_refresh(ps, err);
     if (rc == 0)
         s->step = step;
     safetensors_close(&file);
@@ -122,7 +142,8 @@ static int write_parts(const char *folder, const TrainState *s, const json_t *st
     char *moments = path_join(folder, optimizer_path, err), *marker = path_join(folder, state_path, err);
     int rc = transformer && weft && moments && marker ? 0 : ERR_NOMEM;
 
-    if (rc == 0 && (rc = dir_make(weft, err)) == 0 && (rc = dit_save(s->dit, transformer, DT_F32, err)) == 0 && optimizer)
+    if (rc == 0 && (rc = dir_make(weft, err)) == 0 &&
+        (rc = dit_save(s->dit, transformer, is_half(s) ? DT_BF16 : DT_F32, err)) == 0 && optimizer)
         rc = save_optimizer(s, moments, err);
     if (rc == 0)
         rc = json_write_file(state, marker, err);

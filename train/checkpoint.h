@@ -1,7 +1,8 @@
 /* Checkpoints: folders that diffusers opens, plus what an exact resume needs.
  *
- *   RUN/checkpoint-N/transformer/{config.json, diffusion_pytorch_model.safetensors}   float32: the master values
- *   RUN/checkpoint-N/weft_state/optimizer.safetensors                                 "m.NAME", "v.NAME" of AdamW
+ *   RUN/checkpoint-N/transformer/{config.json, diffusion_pytorch_model.safetensors}   in the precision that was computed in
+ *   RUN/checkpoint-N/weft_state/optimizer.safetensors    float32: "m.NAME", "v.NAME" of AdamW; "master.NAME", the exact weights, where
+ *                                                        the transformer's are rounded (bf16)
  *   RUN/checkpoint-N/weft_state/state.json                                            written last (schemas/train-state)
  *   RUN/final/                                                                        a whole pipeline folder
  *

@@ -8,8 +8,6 @@
 #include "common/ops/ops.h"
 #include "train/dataset.h"
 
-enum { HOST_MOMENTS, HOST_DRAW, HOST_TEXT };
-
 void dataset_close(Dataset **d)
 {
     if (!*d)
@@ -20,8 +18,6 @@ void dataset_close(Dataset **d)
     }
     for (int64_t i = 0; i < (*d)->n_cache; i++)
         cache_close(&(*d)->cache[i]);
-    for (int i = 0; i < 3; i++)
-        mem_free((*d)->host[i]);
     mem_free((*d)->sample);
     mem_free((*d)->cache);
     mem_free(*d);
@@ -176,11 +172,10 @@ static int sort_samples(Dataset *d, const char *const *dirs, Err *err)
 
 /* ---- checking the records ----------------------------------------------------------------------------------------- */
 
-static int get_record(Dataset *d, CacheTxn *t, CacheDb db, const Digest *key, int verify, const Sample *s, RecordView *out, Err *err)
+static int get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, const Sample *s, RecordView *out, Err *err)
 {
     int rc = cache_get_record(t, db, key, verify, out, err);
 
-    (void)d;
     if (rc == 0)
         return err_set(err, ERR_NOTFOUND, "clip '%s': its %s record is not in the cache; run weft-cache build again", s->id, cache_db_name(db));
     return rc < 0 ? err_wrap(err, rc, "clip '%s'", s->id) : 0;
@@ -230,10 +225,10 @@ static int check_sample(Dataset *d, CacheTxn *t, const Sample *s, const DitConfi
     RecordView r;
     int rc;
 
-    if ((rc = get_record(d, t, CACHE_LATENTS, &s->latents, 0, s, &r, err)) < 0 || (rc = check_latents(d, &r, s, c, err)) < 0)
+    if ((rc = get_record(t, CACHE_LATENTS, &s->latents, 0, s, &r, err)) < 0 || (rc = check_latents(d, &r, s, c, err)) < 0)
         return rc;
     for (int64_t i = 0; i < s->n_text; i++)
-        if ((rc = get_record(d, t, CACHE_TEXT, &s->text[i], 0, s, &r, err)) < 0 || (rc = check_text(&r, s, c, err)) < 0)
+        if ((rc = get_record(t, CACHE_TEXT, &s->text[i], 0, s, &r, err)) < 0 || (rc = check_text(&r, s, c, err)) < 0)
             return rc;
     return 0;
 }
@@ -279,7 +274,7 @@ static int digest_all(Dataset *d, Err *err)
 int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const DitConfig *c, Err *err)
 {
     Dataset *d = mem_calloc(1, sizeof *d, err);
-    int64_t cap = 0, latents;
+    int64_t cap = 0;
     int rc = ERR_NOMEM;
 
     *out = NULL;
@@ -306,11 +301,6 @@ int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const D
         goto fail;
     d->text_len = c->text_len;
     d->text_dim = c->text_dim;
-    latents = d->F * d->h * d->w * d->C;
-    rc = ERR_NOMEM;
-    if (!(d->host[HOST_MOMENTS] = mem_calloc(latents, 2 * sizeof(float), err)) || !(d->host[HOST_DRAW] = mem_calloc(latents, sizeof(float), err)) ||
-        !(d->host[HOST_TEXT] = mem_calloc(d->text_len * d->text_dim, sizeof(float), err)))
-        goto fail;
     *out = d;
     return 0;
 fail:
@@ -327,6 +317,38 @@ void dataset_order(const Dataset *d, uint64_t seed, int64_t epoch, int64_t *orde
     philox_permutation(&p, order, d->n);
 }
 
+/* ---- batches ------------------------------------------------------------------------------------------------------ */
+
+static int64_t latent_count(const Dataset *d)
+{
+    return d->F * d->h * d->w * d->C;
+}
+
+int batch_new(HostBatch *b, const Dataset *d, int64_t room, Err *err)
+{
+    int64_t latents = latent_count(d), text = d->text_len * d->text_dim;
+
+    b->room = room;
+    if (!(b->sample = mem_calloc(room, sizeof *b->sample, err)) || !(b->kind = mem_calloc(room, sizeof *b->kind, err)) ||
+        !(b->moments = mem_calloc(room * latents, 2 * sizeof(float), err)) || !(b->draw = mem_calloc(room * latents, sizeof(float), err)) ||
+        !(b->noise = mem_calloc(room * latents, sizeof(float), err)) || !(b->text = mem_calloc(room * text, sizeof(float), err)) ||
+        !(b->timestep = mem_calloc(room, sizeof *b->timestep, err)))
+        return ERR_NOMEM;
+    return 0;
+}
+
+void batch_free(HostBatch *b)
+{
+    mem_free(b->sample);
+    mem_free(b->kind);
+    mem_free(b->moments);
+    mem_free(b->draw);
+    mem_free(b->noise);
+    mem_free(b->text);
+    mem_free(b->timestep);
+    memset(b, 0, sizeof *b);
+}
+
 /* A record's values as float, times `scale`. */
 static void to_host(float *out, const Tensor *t, double scale)
 {
@@ -340,71 +362,83 @@ static void to_host(float *out, const Tensor *t, double scale)
         out[i] = (float)(tensor_get(t, i) * scale);
 }
 
-static int put_latents(Dataset *d, Backend *be, Arena *work, const RecordView *r, uint64_t seed, int64_t epoch, int64_t sample, const Tensor *x0,
-                       Err *err)
+/* Sample number `sample` into place `at`. */
+static int read_sample(const Dataset *d, HostBatch *b, CacheTxn *t, uint64_t seed, int64_t epoch, int64_t sample, int64_t at, Err *err)
 {
-    Philox p = philox_stream(seed, RNG_POSTERIOR, (uint64_t)epoch, (uint64_t)sample);
-    int64_t n = tensor_count(x0), mark = arena_mark(work);
+    const Sample *s = &d->sample[sample];
+    Philox posterior = philox_stream(seed, RNG_POSTERIOR, (uint64_t)epoch, (uint64_t)sample);
+    Philox noise = philox_stream(seed, RNG_NOISE, (uint64_t)epoch, (uint64_t)sample);
+    Philox caption = philox_stream(seed, RNG_CAPTION, (uint64_t)epoch, (uint64_t)sample);
+    int64_t n = latent_count(d);
+    RecordView r;
+    int rc;
+
+    if ((rc = get_record(t, CACHE_LATENTS, &s->latents, 1, s, &r, err)) < 0)
+        return rc;
+    b->kind[at] = r.kind;
+    to_host(b->moments + at * 2 * n, &r.tensor, r.kind == RECORD_SAMPLE ? d->scale : 1.0);
+    if (r.kind == RECORD_MOMENTS)
+        philox_fill_normal(&posterior, 0, b->draw + at * n, n);
+    philox_fill_normal(&noise, 0, b->noise + at * n, n);
+    if ((rc = get_record(t, CACHE_TEXT, &s->text[philox_below(&caption, 0, (uint64_t)s->n_text)], 1, s, &r, err)) < 0)
+        return rc;
+    to_host(b->text + at * d->text_len * d->text_dim, &r.tensor, 1.0);
+    return 0;
+}
+
+int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, const int64_t *sample, int64_t n, int64_t n_train, Err *err)
+{
+    if (n < 1 || n > b->room)
+        return err_set(err, ERR_USAGE, "a batch of %lld samples, expected 1 to %lld", (long long)n, (long long)b->room);
+    b->n = n;
+    for (int64_t i = 0; i < n; i++) {
+        Philox time = philox_stream(seed, RNG_TIMESTEP, (uint64_t)epoch, (uint64_t)sample[i]);
+        CacheTxn *t = NULL;
+        int rc = cache_begin(&t, d->cache[d->sample[sample[i]].cache], err);
+        if (rc == 0)
+            rc = read_sample(d, b, t, seed, epoch, sample[i], i, err);
+        cache_end(&t);
+        if (rc < 0)
+            return rc;
+        b->sample[i] = sample[i];
+        b->timestep[i] = (int64_t)philox_below(&time, 0, (uint64_t)n_train);
+    }
+    return 0;
+}
+
+/* x0 [1,F,h,w,C] <- the posterior's draw times the scaling factor, or the stored sample. */
+static int put_latents(const Dataset *d, const HostBatch *b, int64_t at, Backend *be, Arena *work, const Tensor *x0, Err *err)
+{
+    int64_t n = latent_count(d), mark = arena_mark(work);
     Tensor moments, eps;
     int rc;
 
-    if (r->kind == RECORD_SAMPLE) {
-        to_host(d->host[HOST_MOMENTS], &r->tensor, d->scale);
-        return backend_put_f32(be, x0, d->host[HOST_MOMENTS], err);
-    }
-    to_host(d->host[HOST_MOMENTS], &r->tensor, 1.0);
-    philox_fill_normal(&p, 0, d->host[HOST_DRAW], n);
-    if ((rc = arena_tensor(work, &moments, be->act, 5, err, 1, d->F, d->h, d->w, 2 * d->C)) < 0 ||
-        (rc = arena_tensor(work, &eps, be->act, 5, err, 1, d->F, d->h, d->w, d->C)) < 0 ||
-        (rc = backend_put_f32(be, &moments, d->host[HOST_MOMENTS], err)) < 0 ||
-        (rc = backend_put_f32(be, &eps, d->host[HOST_DRAW], err)) < 0)
+    if (b->kind[at] == RECORD_SAMPLE)
+        return backend_put_f32(be, x0, b->moments + at * 2 * n, err);
+    if ((rc = arena_tensor(work, &moments, x0->dtype, 5, err, 1, d->F, d->h, d->w, 2 * d->C)) < 0 ||
+        (rc = arena_tensor(work, &eps, x0->dtype, 5, err, 1, d->F, d->h, d->w, d->C)) < 0 ||
+        (rc = backend_put_f32(be, &moments, b->moments + at * 2 * n, err)) < 0 || (rc = backend_put_f32(be, &eps, b->draw + at * n, err)) < 0)
         return rc;
     rc = op_posterior(be, x0, &moments, &eps, d->scale, err);
     arena_reset(work, mark);
     return rc;
 }
 
-static int put_sample(Dataset *d, Backend *be, Arena *work, CacheTxn *t, uint64_t seed, int64_t epoch, int64_t sample, TrainBatch *b, int64_t at,
-                      Err *err)
+int batch_put(const Dataset *d, const HostBatch *b, Backend *be, Arena *work, TrainBatch *out, Err *err)
 {
-    const Sample *s = &d->sample[sample];
-    Philox noise = philox_stream(seed, RNG_NOISE, (uint64_t)epoch, (uint64_t)sample);
-    Philox caption = philox_stream(seed, RNG_CAPTION, (uint64_t)epoch, (uint64_t)sample);
-    Tensor x0 = tensor_rows(&b->x0, at, 1), eps = tensor_rows(&b->noise, at, 1), text = tensor_rows(&b->text, at, 1);
-    RecordView r;
+    DType wide = dtype_wide(be->act);
     int rc;
 
-    if ((rc = get_record(d, t, CACHE_LATENTS, &s->latents, 1, s, &r, err)) < 0 ||
-        (rc = put_latents(d, be, work, &r, seed, epoch, sample, &x0, err)) < 0)
+    out->timestep = b->timestep;
+    if ((rc = arena_tensor(work, &out->x0, wide, 5, err, b->n, d->F, d->h, d->w, d->C)) < 0 ||
+        (rc = arena_tensor(work, &out->noise, wide, 5, err, b->n, d->F, d->h, d->w, d->C)) < 0 ||
+        (rc = arena_tensor(work, &out->text, be->act, 3, err, b->n, d->text_len, d->text_dim)) < 0)
         return rc;
-    philox_fill_normal(&noise, 0, d->host[HOST_DRAW], tensor_count(&eps));
-    if ((rc = backend_put_f32(be, &eps, d->host[HOST_DRAW], err)) < 0 ||
-        (rc = get_record(d, t, CACHE_TEXT, &s->text[philox_below(&caption, 0, (uint64_t)s->n_text)], 1, s, &r, err)) < 0)
-        return rc;
-    to_host(d->host[HOST_TEXT], &r.tensor, 1.0);
-    return backend_put_f32(be, &text, d->host[HOST_TEXT], err);
-}
-
-int dataset_batch(Dataset *d, Backend *be, Arena *work, uint64_t seed, int64_t epoch, const int64_t *sample, int64_t n, int64_t n_train,
-                  TrainBatch *out, int64_t *timestep, Err *err)
-{
-    int rc;
-
-    out->timestep = timestep;
-    if ((rc = arena_tensor(work, &out->x0, be->act, 5, err, n, d->F, d->h, d->w, d->C)) < 0 ||
-        (rc = arena_tensor(work, &out->noise, be->act, 5, err, n, d->F, d->h, d->w, d->C)) < 0 ||
-        (rc = arena_tensor(work, &out->text, be->act, 3, err, n, d->text_len, d->text_dim)) < 0)
-        return rc;
-    for (int64_t i = 0; i < n; i++) {
-        Philox time = philox_stream(seed, RNG_TIMESTEP, (uint64_t)epoch, (uint64_t)sample[i]);
-        CacheTxn *t = NULL;
-        timestep[i] = (int64_t)philox_below(&time, 0, (uint64_t)n_train);
-        if ((rc = cache_begin(&t, d->cache[d->sample[sample[i]].cache], err)) < 0)
-            return rc;
-        rc = put_sample(d, be, work, t, seed, epoch, sample[i], out, i, err);
-        cache_end(&t);
-        if (rc < 0)
+    for (int64_t i = 0; i < b->n; i++) {
+        Tensor x0 = tensor_rows(&out->x0, i, 1);
+        if ((rc = put_latents(d, b, i, be, work, &x0, err)) < 0)
             return rc;
     }
-    return 0;
+    rc = backend_put_f32(be, &out->noise, b->noise, err);
+    return rc < 0 ? rc : backend_put_f32(be, &out->text, b->text, err);
 }

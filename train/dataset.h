@@ -22,7 +22,6 @@ typedef struct Dataset {
     double scale;              /* the VAE's scaling factor: latents = posterior draw * scale */
     char vae[65];              /* digest of the VAE's weights that made the latents */
     char digest[65];           /* of ids and content keys: the same digest, the same data */
-    float *host[3];            /* staging: moments, draws, text */
 } Dataset;
 
 /* Opens the caches and checks every sample's records (their headers) against the transformer's config.  Clips of another split than
@@ -32,7 +31,22 @@ int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const D
 void dataset_close(Dataset **d);
 /* order[0..n): the samples of an epoch, shuffled. */
 void dataset_order(const Dataset *d, uint64_t seed, int64_t epoch, int64_t *order);
-/* Fills a batch of n samples: tensors from `work`, timesteps [n] below n_train into `timestep` (kept by reference). */
-int dataset_batch(Dataset *d, Backend *be, Arena *work, uint64_t seed, int64_t epoch, const int64_t *sample, int64_t n, int64_t n_train,
-                  TrainBatch *out, int64_t *timestep, Err *err);
+
+/* The records and draws of one pass, in host memory: made once, filled many times. */
+typedef struct HostBatch {
+    int64_t n, room;           /* samples in it, and at most */
+    int64_t *sample;           /* which */
+    RecordKind *kind;          /* of the latents' record: RECORD_MOMENTS or RECORD_SAMPLE */
+    float *moments;            /* [F,h,w,2C] a sample; a stored sample fills the first half, scaled already */
+    float *draw, *noise;       /* [F,h,w,C] a sample: of the posterior, and of diffusion */
+    float *text;               /* [text_len, text_dim] a sample */
+    int64_t *timestep;
+} HostBatch;
+
+int batch_new(HostBatch *b, const Dataset *d, int64_t room, Err *err); /* zero-initialised *b; batch_free after a failure too */
+void batch_free(HostBatch *b);
+/* Reads n samples and draws what belongs to them, timesteps below n_train.  One thread at a time, any thread. */
+int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, const int64_t *sample, int64_t n, int64_t n_train, Err *err);
+/* The batch on the back end, tensors from `work`; the timesteps stay b's. */
+int batch_put(const Dataset *d, const HostBatch *b, Backend *be, Arena *work, TrainBatch *out, Err *err);
 #endif

@@ -46,12 +46,13 @@ static void read_training(Job *j)
 static int refuse_unsupported(const Job *j, const TrainOptions *o, Err *err)
 {
     const char *precision = recipe_str(j->recipe, "training.mixed_precision");
+    int half = j->be->act == DT_BF16;
     int64_t shard, shards;
     int rc;
 
-    if (strcmp(precision, "no"))
-        return err_set(err, ERR_UNSUPPORTED, "training.mixed_precision is '%s', but the %s back end computes in float32; add --set training.mixed_precision=no",
-                       precision, j->be->name);
+    if (strcmp(precision, half ? "bf16" : "no"))
+        return err_set(err, ERR_UNSUPPORTED, "training.mixed_precision is '%s', but the %s back end computes in %s; add --set training.mixed_precision=%s",
+                       precision, j->be->name, half ? "bfloat16" : "float32", half ? "bf16" : "no");
     if (recipe_bool(j->recipe, "training.use_8bit_adam"))
         return err_set(err, ERR_UNSUPPORTED, "training.use_8bit_adam is true, but the optimiser keeps its moments in float32; set it to false");
     if (o->common.shard) {
@@ -188,8 +189,8 @@ static int plan_on(const Job *j, Backend *plan, Recompute policy, int64_t *bytes
     b.timestep = timestep;
     if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, 1, err)) == 0 && (rc = arena_new(&work, plan, 0, "training", err)) == 0 &&
         (rc = train_init(&s, plan, dit, &j->schedule, &c, err)) == 0 &&
-        (rc = arena_tensor(work, &b.x0, plan->act, 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
-        (rc = arena_tensor(work, &b.noise, plan->act, 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
+        (rc = arena_tensor(work, &b.x0, dtype_wide(plan->act), 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
+        (rc = arena_tensor(work, &b.noise, dtype_wide(plan->act), 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
         (rc = arena_tensor(work, &b.text, plan->act, 3, err, j->batch, d->text_len, d->text_dim)) == 0) {
         s.work = work;
         rc = train_gradient(&s, &b, 1.0, &loss, err);
@@ -215,14 +216,17 @@ int job_plan_work(const Job *j, Recompute policy, int64_t *bytes, Err *err)
     return rc;
 }
 
-static int count_parameters(const Job *j, int64_t *n, Err *err)
+/* The model's parameters: how many there are, and how many elements their flat arenas have. */
+static int count_parameters(const Job *j, int64_t *n, int64_t *flat, Err *err)
 {
     Backend *plan = NULL;
     Dit *dit = NULL;
     int rc = backend_open(&plan, "plan", 1, NULL, err);
 
-    if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, 0, err)) == 0)
+    if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, 0, err)) == 0) {
         *n = params_count(dit_params(dit));
+        *flat = dit_params(dit)->flat;
+    }
     dit_close(&dit);
     backend_close(&plan);
     return rc;
@@ -260,21 +264,34 @@ static void print_steps(const Job *j, FILE *out)
             j->epoch_steps, j->accumulate, j->batch, j->epochs);
 }
 
-static int print_memory(const Job *j, int64_t parameters, FILE *out, Err *err)
+/* Weights as operations read them, the exact values beside where those are copies, gradients, moments: all but the working memory. */
+static double print_arenas(const Job *j, int64_t flat, FILE *out)
+{
+    double each = 4.0 * (double)flat, copies = j->be->act == DT_BF16 ? each / 2 : 0;
+    char a[32], b[32];
+
+    fprintf(out, "memory             ");
+    if (copies > 0)
+        fprintf(out, "weights %s (bf16), master %s", si(copies, "B", a), si(each, "B", b));
+    else
+        fprintf(out, "weights %s", si(each, "B", a));
+    fprintf(out, ", gradients %s, m %s, v %s\n", si(each, "B", a), a, a);
+    return copies + 4 * each;
+}
+
+static int print_memory(const Job *j, int64_t flat, FILE *out, Err *err)
 {
     static const struct { Recompute policy; const char *name; } row[] = {
         {RECOMPUTE_NONE, "keep all"}, {RECOMPUTE_BLOCK_ATTENTION, "block+attention"}, {RECOMPUTE_BLOCK, "block"}};
-    double weights = 4.0 * (double)parameters;
-    char a[32], b[32], c[32], d[32];
+    double arenas = print_arenas(j, flat, out);
+    char c[32], d[32];
 
-    fprintf(out, "parameters         %" PRId64 "\n", parameters);
-    fprintf(out, "memory             weights %s, gradients %s, optimiser %s\n", si(weights, "B", a), si(weights, "B", b), si(2 * weights, "B", c));
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         int64_t bytes = 0;
         int rc = job_plan_work(j, row[i].policy, &bytes, err);
         if (rc < 0)
             return rc;
-        fprintf(out, "  %-17sactivations %s, %s in all%s\n", row[i].name, si((double)bytes, "B", c), si(4 * weights + (double)bytes, "B", d),
+        fprintf(out, "  %-17sactivations %s, %s in all%s\n", row[i].name, si((double)bytes, "B", c), si(arenas + (double)bytes, "B", d),
                 row[i].policy == j->c.policy ? "  <- this recipe" : "");
     }
     return 0;
@@ -282,15 +299,16 @@ static int print_memory(const Job *j, int64_t parameters, FILE *out, Err *err)
 
 int job_print(const Job *j, FILE *out, Err *err)
 {
-    int64_t parameters = 0;
+    int64_t parameters = 0, flat = 0;
     double linear, attention, sample;
     char a[32], b[32];
-    int rc = count_parameters(j, &parameters, err);
+    int rc = count_parameters(j, &parameters, &flat, err);
 
     if (rc < 0)
         return rc;
     print_steps(j, out);
-    if ((rc = print_memory(j, parameters, out, err)) < 0)
+    fprintf(out, "parameters         %" PRId64 "\n", parameters);
+    if ((rc = print_memory(j, flat, out, err)) < 0)
         return rc;
     forward_operations(j, &linear, &attention);
     sample = 3 * (linear + attention); /* backward is twice the forward pass */

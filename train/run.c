@@ -17,6 +17,7 @@
 #include "common/base/threads.h"
 #include "common/ops/ops.h"
 #include "train/checkpoint.h"
+#include "train/feed.h"
 #include "train/resume.h"
 #include "train/run.h"
 
@@ -27,8 +28,7 @@ typedef struct Run {
     Dit *dit;
     TrainState state;
     Arena *work;
-    int64_t *order, order_epoch;  /* the epoch's shuffled samples */
-    int64_t *timestep;
+    Feed *feed;
     FILE *log;
     Progress *progress;
 } Run;
@@ -38,6 +38,7 @@ typedef struct StepFacts { int64_t epoch, samples; double loss, norm, lr, data_s
 
 static void run_close(Run *r)
 {
+    feed_close(&r->feed);
     progress_end(&r->progress);
     if (r->log)
         fclose(r->log);
@@ -45,8 +46,6 @@ static void run_close(Run *r)
     arena_free(&r->work);
     dit_close(&r->dit);
     dir_unlock(&r->lock);
-    mem_free(r->order);
-    mem_free(r->timestep);
 }
 
 /* ---- start -------------------------------------------------------------------------------------------------------- */
@@ -113,14 +112,9 @@ static int run_open(Run *r, Err *err)
     if ((rc = dir_make(r->out, err)) < 0 || (rc = dir_lock(&r->lock, r->out, err)) < 0 || (rc = dir_sweep_temporaries(r->out, err)) < 0 ||
         (rc = load_state(r, err)) < 0 || (rc = checkpoint_prune(r->out, j->keep, err)) < 0 || (rc = open_log(r, err)) < 0 ||
         (rc = write_run_file(r, err)) < 0 || (rc = job_plan_work(j, j->c.policy, &bytes, err)) < 0 ||
-        (rc = arena_new(&r->work, j->be, bytes, "training", err)) < 0)
+        (rc = arena_new(&r->work, j->be, bytes, "training", err)) < 0 || (rc = feed_open(&r->feed, j, r->state.step, err)) < 0)
         return rc;
     r->state.work = r->work;
-    r->order_epoch = -1;
-    r->order = mem_calloc(j->data->n, sizeof *r->order, err);
-    r->timestep = mem_calloc(j->batch, sizeof *r->timestep, err);
-    if (!r->order || !r->timestep)
-        return ERR_NOMEM;
     r->progress = progress_start("train", "steps", j->steps, j->quiet);
     return 0;
 }
@@ -128,12 +122,12 @@ static int run_open(Run *r, Err *err)
 /* ---- one step ----------------------------------------------------------------------------------------------------- */
 
 /* Names the samples of a pass whose loss was no number. */
-static int blame_samples(const Run *r, const int64_t *sample, int64_t n, int rc, Err *err)
+static int blame_samples(const Run *r, const HostBatch *b, int rc, Err *err)
 {
     Str ids = {0};
 
-    for (int64_t i = 0; i < n && i < 8; i++)
-        if (str_printf(&ids, NULL, "%s'%s'", i ? ", " : "", r->job->data->sample[sample[i]].id) < 0)
+    for (int64_t i = 0; i < b->n && i < 8; i++)
+        if (str_printf(&ids, NULL, "%s'%s'", i ? ", " : "", r->job->data->sample[b->sample[i]].id) < 0)
             break;
     err_wrap(err, rc, "samples %s", ids.data ? ids.data : "");
     str_fini(&ids);
@@ -151,19 +145,18 @@ static int one_step(Run *r, StepFacts *f, Err *err)
     f->start_s = time_now_s();
     job_step_range(j, r->state.step, &f->epoch, &first, &last);
     f->samples = last - first;
-    if (f->epoch != r->order_epoch) {
-        dataset_order(j->data, j->seed, f->epoch, r->order);
-        r->order_epoch = f->epoch;
-    }
-    for (int64_t at = first; at < last && rc == 0; at += j->batch) {
-        int64_t n = last - at < j->batch ? last - at : j->batch;
-        double weight = (double)n / (double)f->samples, loss = 0, start = time_now_s();
+    for (int64_t done = 0; done < f->samples && rc == 0;) {
+        double weight, loss = 0, start = time_now_s();
+        const HostBatch *host;
         TrainBatch b;
-        rc = dataset_batch(j->data, j->be, r->work, j->seed, f->epoch, r->order + at, n, j->schedule.n_train, &b, r->timestep, err);
+        if ((rc = feed_next(r->feed, &host, err)) < 0 || (rc = batch_put(j->data, host, j->be, r->work, &b, err)) < 0)
+            break;
         f->data_s += time_now_s() - start;
-        if (rc == 0 && (rc = train_gradient(&r->state, &b, weight, &loss, err)) == ERR_LIMIT)
-            rc = blame_samples(r, r->order + at, n, rc, err);
+        weight = (double)host->n / (double)f->samples;
+        if ((rc = train_gradient(&r->state, &b, weight, &loss, err)) == ERR_LIMIT)
+            rc = blame_samples(r, host, rc, err);
         f->loss += weight * loss;
+        done += host->n;
         arena_reset(r->work, mark);
     }
     return rc == 0 ? train_update(&r->state, &f->norm, &f->lr, err) : rc;

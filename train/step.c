@@ -62,25 +62,52 @@ static int coefficients(const TrainState *s, const TrainBatch *batch, double *a,
     return 0;
 }
 
+/* Latents and velocities on their way through the model. */
+typedef struct Latents {
+    Tensor xt, target;  /* wide: noised latents, the velocity aimed at */
+    Tensor input, u;    /* the activations' type: what the model reads; its velocity, then the gradient of that */
+    Tensor miss;        /* wide: u, then its gradient; xt's place, which is free by then.  u itself where types are the same */
+} Latents;
+
+static int take_latents(TrainState *s, const Tensor *like, Latents *l, Err *err)
+{
+    DType act = s->be->act, wide = dtype_wide(act);
+    int rc;
+
+    if ((rc = arena_take(s->work, &l->xt, wide, 5, like->dim, err)) < 0 || (rc = arena_take(s->work, &l->target, wide, 5, like->dim, err)) < 0 ||
+        (rc = arena_take(s->work, &l->u, act, 5, like->dim, err)) < 0)
+        return rc;
+    l->input = l->xt;
+    l->miss = act == wide ? l->u : l->xt;
+    return act == wide ? 0 : arena_take(s->work, &l->input, act, 5, like->dim, err);
+}
+
+/* y <- x converted, unless they are one. */
+static int convert(TrainState *s, const Tensor *y, const Tensor *x, Err *err)
+{
+    return y->data == x->data && y->dtype == x->dtype ? 0 : op_copy(s->be, y, x, err);
+}
+
 static int gradient_in(TrainState *s, const TrainBatch *batch, double weight, const double *a, const double *b, double *loss, DitTape **tape,
                        Err *err)
 {
-    Tensor xt, target, u;
+    Latents l;
     double start = time_now_s(), middle;
     int rc;
 
-    if ((rc = arena_take(s->work, &xt, s->be->act, 5, batch->x0.dim, err)) < 0 ||
-        (rc = arena_take(s->work, &target, s->be->act, 5, batch->x0.dim, err)) < 0 ||
-        (rc = arena_take(s->work, &u, s->be->act, 5, batch->x0.dim, err)) < 0 ||
-        (rc = op_diffuse(s->be, &xt, &target, &batch->x0, &batch->noise, a, b, err)) < 0 ||
-        (rc = dit_forward_train(s->dit, s->work, tape, s->c.policy, &u, &xt, &batch->text, batch->timestep, err)) < 0 ||
-        (rc = op_mse(s->be, loss, &u, &u, &target, weight, err)) < 0) /* u becomes its own gradient */
+    if ((rc = take_latents(s, &batch->x0, &l, err)) < 0 || (rc = op_diffuse(s->be, &l.xt, &l.target, &batch->x0, &batch->noise, a, b, err)) < 0 ||
+        (rc = convert(s, &l.input, &l.xt, err)) < 0 ||
+        (rc = dit_forward_train(s->dit, s->work, tape, s->c.policy, &l.u, &l.input, &batch->text, batch->timestep, err)) < 0 ||
+        (rc = convert(s, &l.miss, &l.u, err)) < 0 || (rc = op_mse(s->be, loss, &l.miss, &l.miss, &l.target, weight, err)) < 0 ||
+        (rc = convert(s, &l.u, &l.miss, err)) < 0)
         return rc;
     middle = time_now_s();
     s->seconds.forward += middle - start;
     if (!isfinite(*loss))
         return err_set(err, ERR_LIMIT, "step %lld: the loss is %g; nothing was updated", (long long)s->step + 1, *loss);
-    rc = dit_backward(s->dit, s->work, tape, &u, NULL, NULL, err);
+    rc = dit_backward(s->dit, s->work, tape, &l.u, NULL, NULL, err);
+    if (rc == 0)
+        rc = s->be->sync(s->be, err); /* a device is still at it: its time is backward's */
     s->seconds.backward += time_now_s() - middle;
     return rc;
 }
@@ -118,7 +145,8 @@ int train_update(TrainState *s, double *norm, double *lr, Err *err)
     if (!isfinite(*norm))
         return err_set(err, ERR_LIMIT, "step %lld: the gradient's norm is %g; nothing was updated", (long long)s->step + 1, *norm);
     adam.grad_scale = s->c.max_grad_norm > 0 ? fmin(1.0, s->c.max_grad_norm / (*norm + 1e-6)) : 1.0;
-    if ((rc = op_adamw(s->be, &p, &g, &s->m, &s->v, &adam, err)) < 0 || (rc = op_fill(s->be, &g, 0, err)) < 0)
+    if ((rc = op_adamw(s->be, &p, &g, &s->m, &s->v, &adam, err)) < 0 || (rc = params_refresh(dit_params(s->dit), err)) < 0 ||
+        (rc = op_fill(s->be, &g, 0, err)) < 0)
         return rc;
     s->step++;
     s->seconds.optimizer += time_now_s() - start;

@@ -24,16 +24,17 @@ typedef struct TrainState {
     const Schedule *schedule;  /* borrowed */
     TrainConfig c;
     Tensor m, v;               /* moments of AdamW, flat like the parameters */
-    Arena *work;               /* borrowed; set by the caller (train_plan says how large) */
+    Arena *work;               /* borrowed; set by the caller (job_plan_work says how large) */
     int64_t step;              /* updates done */
     struct { double forward, backward, optimizer; } seconds; /* added to; the caller zeroes */
 } TrainState;
 
-/* One forward pass's worth: tensors on the back end in its activation type. */
+/* One forward pass's worth.  Latents, noise, the velocity aimed at and the loss are F32 on every back end; what the model reads and
+ * gives has the activations' type. */
 typedef struct TrainBatch {
-    Tensor x0;                 /* [B,F,h,w,C], scaled latents */
+    Tensor x0;                 /* [B,F,h,w,C] F32, scaled latents */
     Tensor noise;              /* like x0 */
-    Tensor text;               /* [B,S,text_dim] */
+    Tensor text;               /* [B,S,text_dim] in the back end's activation type */
     const int64_t *timestep;   /* host, B */
 } TrainBatch;
 

@@ -44,14 +44,20 @@ static void draw(Dataset *d, uint64_t seed, int64_t epoch, int64_t sample, Draw 
     Err err = {0};
     Backend *be = NULL;
     Arena *work = NULL;
+    HostBatch host = {0};
     TrainBatch b;
 
     CHECK_OK(backend_open(&be, "cpu", 1, NULL, &err), &err);
     CHECK_OK(arena_new(&work, be, 1 << 20, "test", &err), &err);
-    CHECK_OK(dataset_batch(d, be, work, seed, epoch, &sample, 1, 1000, &b, &out->timestep, &err), &err);
+    CHECK_OK(batch_new(&host, d, 1, &err), &err);
+    CHECK_OK(batch_read(d, &host, seed, epoch, &sample, 1, 1000, &err), &err);
+    CHECK_OK(batch_put(d, &host, be, work, &b, &err), &err);
+    assert_int_equal(host.sample[0], sample);
+    out->timestep = b.timestep[0];
     CHECK_OK(backend_get_f32(be, out->x0, &b.x0, &err), &err);
     CHECK_OK(backend_get_f32(be, out->noise, &b.noise, &err), &err);
     CHECK_OK(backend_get_f32(be, out->text, &b.text, &err), &err);
+    batch_free(&host);
     arena_free(&work);
     backend_close(&be);
 }
