@@ -77,7 +77,7 @@ static void softmax_row(float *restrict s, int64_t m, float *top, float *sum, fl
     float base = high == -INFINITY ? 0.0f : high; /* a row with no key yet */
 #pragma omp simd reduction(+ : total)
     for (int64_t j = 0; j < m; j++) {
-        s[j] = cpu_exp(s[j] - base);
+        s[j] = cpu_exp_low(s[j] - base); /* a masked key's 1e-38 vanishes beside the maximum's 1 */
         total += s[j];
     }
     float shrink = cpu_exp(*top - base);
@@ -161,7 +161,7 @@ static void grad_scores(const Grad *g, GradTile *t, int64_t b, int64_t h, int64_
         float *restrict prob = t->prob + i * m, *restrict slope = t->slope + i * m;
 #pragma omp simd
         for (int64_t j = 0; j < m; j++) {
-            prob[j] = cpu_exp(prob[j] - lse);
+            prob[j] = cpu_exp_low(prob[j] - lse);
             slope[j] = prob[j] * (slope[j] - delta) * a->scale;
         }
     }

@@ -55,15 +55,13 @@ static inline int64_t cpu_ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
 /* Rows [first, first+n) are piece i of a column sum over `rows` rows. */
 static inline int64_t cpu_row_block(int64_t rows) { return cpu_max(32, cpu_ceil(rows, CPU_PARTIALS)); }
 
-/* exp(x) within 2 ulp, free of branches so that loops over it vectorise; 0 below -87.3, infinity above 88.3. */
-static inline float cpu_exp(float x)
+/* exp(x) for x in [-87.3, 88.3], within 2 ulp, free of branches so that loops over it vectorise. */
+static inline float cpu_exp_within(float x)
 {
     const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves the integer in the low bits */
-    float c = x < -87.33f ? -87.33f : x;
-    c = c > 88.37f ? 88.37f : c;
-    float z = c * 1.44269504f + round;
+    float z = x * 1.44269504f + round;
     float n = z - round;
-    float r = c - n * 0.693145752f;
+    float r = x - n * 0.693145752f;
     r = r - n * 1.42860677e-6f;
     float p = 1.98412698e-4f; /* Taylor to degree 7 on |r| <= ln2/2: 5e-9 */
     p = p * r + 1.38888889e-3f;
@@ -75,9 +73,18 @@ static inline float cpu_exp(float x)
     p = p + 1.0f;
     union { float f; uint32_t u; } bits = {.f = z}, scale;
     scale.u = (bits.u << 23) + 0x3f800000u;
-    p = p * scale.f;
-    p = x < -87.33f ? 0.0f : p;
-    return x > 88.37f ? INFINITY : p;
+    return p * scale.f;
+}
+
+/* exp(x) for x <= 88.3; 1e-38 stands for everything below that, minus infinity included. */
+static inline float cpu_exp_low(float x) { return cpu_exp_within(x < -87.33f ? -87.33f : x); }
+
+/* exp(x) for any x: 0 below -87.3, infinity above 88.3. */
+static inline float cpu_exp(float x)
+{
+    float c = x > 88.37f ? 88.37f : x, y = cpu_exp_low(c);
+    y = x < -87.33f ? 0.0f : y;
+    return x > 88.37f ? INFINITY : y;
 }
 
 static inline float cpu_sigmoid(float x) { return 1.0f / (1.0f + cpu_exp(-x)); }

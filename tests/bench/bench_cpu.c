@@ -71,10 +71,13 @@ static double best_time(Bench *b, Run run, void *arg)
     return best;
 }
 
+static int wanted(const Bench *b, const char *name)
+{
+    return !b->only || strstr(name, b->only);
+}
+
 static void report(Bench *b, const char *name, double flops, Run run, void *arg)
 {
-    if (b->only && !strstr(name, b->only))
-        return;
     double t = best_time(b, run, arg), rate = flops / t * 1e-9;
     printf("| %-58s | %9.3f | %8.1f | %5.2f |\n", name, t * 1e3, rate, rate / b->sgemm);
     fflush(stdout);
@@ -140,15 +143,15 @@ static void bench_linear(Bench *b, int64_t m, int64_t n, int64_t k, DType type)
 {
     char name[96];
     double flops = 2.0 * (double)m * (double)n * (double)k;
+    snprintf(name, sizeof name, "linear %lld x %lld -> %lld, weights %s", (long long)m, (long long)k, (long long)n, dtype_name(type));
+    if (!wanted(b, name))
+        return;
     Linear l = {TENSOR(b, DT_F32, 2, m, k), TENSOR(b, type, 2, n, k), TENSOR(b, type, 1, n), TENSOR(b, DT_F32, 2, m, n),
                 TENSOR(b, DT_F32, 2, n, k), TENSOR(b, DT_F32, 1, n)};
-    snprintf(name, sizeof name, "linear %lld x %lld -> %lld, weights %s", (long long)m, (long long)k, (long long)n, dtype_name(type));
     report(b, name, flops, run_linear, &l);
     if (type == DT_F32) {
-        snprintf(name, sizeof name, "linear backward x, the same");
-        report(b, name, flops, run_linear_x, &l);
-        snprintf(name, sizeof name, "linear backward w, the same");
-        report(b, name, flops, run_linear_w, &l);
+        report(b, "linear backward x, the same", flops, run_linear_x, &l);
+        report(b, "linear backward w, the same", flops, run_linear_w, &l);
     }
     Tensor *all[] = {&l.x, &l.w, &l.b, &l.y, &l.gw, &l.gb};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -176,12 +179,14 @@ static void bench_attention(Bench *b, int64_t batch, int64_t s, int64_t heads, i
     char name[96];
     int64_t d = heads * hd;
     double flops = 4.0 * (double)batch * (double)s * (double)s * (double)d;
+    snprintf(name, sizeof name, "attention %lld x %lld tokens, %lld heads of %lld", (long long)batch, (long long)s, (long long)heads,
+             (long long)hd);
+    if (!wanted(b, name))
+        return;
     Attention a = {.p = {.heads = heads, .scale = 0.125}, .lse = TENSOR(b, DT_F32, 3, batch, heads, s)};
     Tensor *all[] = {&a.q, &a.k, &a.v, &a.o, &a.go, &a.gq, &a.gk, &a.gv};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         *all[i] = TENSOR(b, DT_F32, 3, batch, s, d);
-    snprintf(name, sizeof name, "attention %lld x %lld tokens, %lld heads of %lld", (long long)batch, (long long)s, (long long)heads,
-             (long long)hd);
     report(b, name, flops, run_attention, &a);
     if (backward) {
         run_attention(b, &a);
@@ -212,10 +217,12 @@ static void bench_conv(Bench *b, int64_t t, int64_t h, int64_t w, int64_t ci, in
 {
     char name[96];
     int64_t ho = stride == 2 ? h / 2 : h, wo = stride == 2 ? w / 2 : w, lead = stride == 2 ? 0 : 1;
-    Conv c = {TENSOR(b, DT_F32, 4, t, h, w, ci), TENSOR(b, type, 5, co, kt, 3, 3, ci), TENSOR(b, type, 1, co),
-              TENSOR(b, DT_F32, 4, t, ho, wo, co), TENSOR(b, DT_F32, 1, ci), TENSOR(b, DT_F32, 1, ci), {stride, lead, 1, lead, 1, 0}};
     snprintf(name, sizeof name, "conv %lldx3x3/%lld, %lld -> %lld on %lldx%lldx%lld, weights %s", (long long)kt, (long long)stride,
              (long long)ci, (long long)co, (long long)t, (long long)h, (long long)w, dtype_name(type));
+    if (!wanted(b, name))
+        return;
+    Conv c = {TENSOR(b, DT_F32, 4, t, h, w, ci), TENSOR(b, type, 5, co, kt, 3, 3, ci), TENSOR(b, type, 1, co),
+              TENSOR(b, DT_F32, 4, t, ho, wo, co), TENSOR(b, DT_F32, 1, ci), TENSOR(b, DT_F32, 1, ci), {stride, lead, 1, lead, 1, 0}};
     report(b, name, 2.0 * (double)(t * ho * wo * co) * (double)(kt * 9 * ci), run_conv, &c);
     if (ci >= 8 && stride == 1 && type == DT_F32)
         report(b, "groupnorm + SiLU, its input (GB/s in place of GFLOP/s)", 3.0 * (double)tensor_bytes(&c.x), run_groupnorm, &c);
@@ -255,6 +262,9 @@ static int run_gelu_back(Bench *b, void *arg)
 static void bench_rows(Bench *b, int64_t batch, int64_t s, int64_t d)
 {
     char name[96];
+    snprintf(name, sizeof name, "layernorm + modulation %lldx%lldx%lld (GB/s)", (long long)batch, (long long)s, (long long)d);
+    if (!wanted(b, name))
+        return;
     Rows r = {.w = TENSOR(b, DT_F32, 1, d), .b = TENSOR(b, DT_F32, 1, d), .gw = TENSOR(b, DT_F32, 1, d), .gb = TENSOR(b, DT_F32, 1, d),
               .mod = TENSOR(b, DT_F32, 2, batch, 6 * d), .gm = TENSOR(b, DT_F32, 2, batch, 6 * d)};
     r.x = TENSOR(b, DT_F32, 3, batch, s, d);
@@ -262,7 +272,6 @@ static void bench_rows(Bench *b, int64_t batch, int64_t s, int64_t d)
     r.g = TENSOR(b, DT_F32, 3, batch, s, d);
     r.m = (Modulation){&r.mod, s / 4};
     double bytes = (double)tensor_bytes(&r.x);
-    snprintf(name, sizeof name, "layernorm + modulation %lldx%lldx%lld (GB/s)", (long long)batch, (long long)s, (long long)d);
     report(b, name, 2 * bytes, run_norm, &r);
     report(b, "layernorm backward, the same (GB/s)", 4 * bytes, run_norm_back, &r);
     report(b, "gelu, the same (GB/s)", 2 * bytes, run_gelu, &r);
@@ -343,7 +352,7 @@ static void train_close(Train *t, Backend *be)
 
 static void bench_train(Bench *b, const char *name, const DitConfig *c, int64_t frames, int64_t h, int64_t w, int64_t batch, Recompute how)
 {
-    if (b->only && !strstr(name, b->only))
+    if (!wanted(b, name))
         return;
     Backend *plan, *own = b->be;
     Train t = {.how = how, .timestep = {999, 500}}, p = t;
