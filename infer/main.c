@@ -13,7 +13,8 @@ static int sample(void *options, const StrList *positional, Err *err)
     interrupt_install();
     int rc = sample_run(o, &log.log, &report, err);
     if (rc == 0 && report.text.data) fputs(report.text.data, stdout);
-    if (rc == 0 && !o->common.dry_run) log_info(&log.log, "%lld sampled, %lld reused, in %s", (long long)report.made, (long long)report.reused, o->out);
+    if (rc == 0 && !o->common.dry_run)
+        log_info(&log.log, "%lld sampled, %lld reused, in %s", (long long)report.made, (long long)report.reused, o->out);
     str_fini(&report.text);
     return rc;
 }
@@ -21,7 +22,8 @@ static int sample(void *options, const StrList *positional, Err *err)
 int main(int argc, char **argv)
 {
     static const Command commands[] = {
-        {"sample", "make videos from prompts", "[options] --out DIR (--prompt TEXT | --prompts FILE)", sample_opts, sizeof(SampleOptions), 0, 0, sample},
+        {"sample", "make videos from prompts", "[options] --out DIR (--prompt TEXT | --prompts FILE)", sample_opts, sizeof(SampleOptions), 0, 0,
+         sample},
         {0},
     };
     return program_main("weft-infer", "Samples videos from a CogVideoX pipeline folder and a fine-tuned checkpoint.", commands, argc, argv);

@@ -43,7 +43,8 @@ int sample_settings(SampleSettings *out, const Recipe *recipe, Err *err)
         .sampler = strcmp(recipe_str(recipe, "sampling.scheduler"), "dpm") == 0 ? SAMPLER_DPM : SAMPLER_DDIM,
     };
     if (s.width % 16 || s.height % 16)
-        return err_set(err, ERR_USAGE, "sampling size %lldx%lld: width and height must be multiples of 16", (long long)s.width, (long long)s.height);
+        return err_set(err, ERR_USAGE, "sampling size %lldx%lld: width and height must be multiples of 16", (long long)s.width,
+                       (long long)s.height);
     /* The clip's own pair of counts (48 from 49) where it applies; otherwise 8N+1 as it is, 8N from one frame more. */
     if (s.num_frames == recipe_int(recipe, "clip.num_frames")) s.model_frames = recipe_int(recipe, "clip.model_frames");
     else s.model_frames = s.num_frames % 8 == 0 ? s.num_frames + 1 : s.num_frames;
@@ -99,7 +100,8 @@ static int read_configs(Pipeline *p, Err *err)
     return 0;
 }
 
-int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *checkpoint, const SampleSettings *s, const Log *log, Err *err)
+int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *checkpoint, const SampleSettings *s, const Log *log,
+                  Err *err)
 {
     *out = NULL;
     Pipeline *p = mem_calloc(1, sizeof *p, err);

@@ -32,7 +32,8 @@ typedef struct PipelineMemory { int64_t text_bytes, denoise_bytes, decode_bytes;
 typedef struct Pipeline Pipeline;
 /* model: a diffusers pipeline folder.  checkpoint: NULL, or a folder that holds transformer/ (a weft-train checkpoint or final/)
  * or is itself a transformer folder.  No component is loaded before it is needed, the text encoder only while it is. */
-int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *checkpoint, const SampleSettings *s, const Log *log, Err *err);
+int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *checkpoint, const SampleSettings *s, const Log *log,
+                  Err *err);
 void pipeline_close(Pipeline **p);
 PipelineSizes pipeline_sizes(const Pipeline *p);
 /* Working memory of each phase, found by running it on the plan back end. */

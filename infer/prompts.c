@@ -16,8 +16,8 @@ static int check_id(const char *id, const char *where, Err *err)
     int bad = n == 0 || n > 200 || id[0] == '.';
     for (const char *c = id; *c; c++) bad |= *c == '/' || (unsigned char)*c < 0x20 || *c == 0x7f;
     if (bad)
-        return err_set(err, ERR_USAGE, "%s: id '%s': expected a file name of 1 to 200 bytes without '/', control characters or a leading '.'",
-                       where, id);
+        return err_set(err, ERR_USAGE,
+                       "%s: id '%s': expected a file name of 1 to 200 bytes without '/', control characters or a leading '.'", where, id);
     return 0;
 }
 
@@ -74,7 +74,9 @@ static int add_file(PromptList *p, const char *file, int64_t seed, Err *err)
         int64_t n = stop - at;
         while (n > 0 && (at[n - 1] == '\r' || at[n - 1] == ' ' || at[n - 1] == '\t')) n--;
         snprintf(where, sizeof where, "%.240s: line %lld", file, (long long)line);
-        if (n == 0) rc = err_set(err, ERR_FORMAT, "%s is blank; expected a prompt (give an empty one as {\"prompt\": \"\"} in a .jsonl file)", where);
+        if (n == 0)
+            rc = err_set(err, ERR_FORMAT, "%s is blank; expected a prompt (give an empty one as {\"prompt\": \"\"} in a .jsonl file)",
+                         where);
         else if (memchr(at, 0, (size_t)n)) rc = err_set(err, ERR_FORMAT, "%s holds a NUL byte", where);
         else if (str_ends_with(file, ".jsonl")) rc = add_json(p, at, n, seed + p->n, where, err);
         else rc = add(p, at, n, NULL, NULL, seed + p->n, where, err);

@@ -19,12 +19,15 @@
 #define FIELD(f) offsetof(SampleOptions, f)
 const Opt sample_opts[] = {
     OPTS_COMMON,
-    {"model", 'm', OPT_STR, FIELD(model), 0, 0, NULL, NULL, "FOLDER", "pipeline folder in diffusers layout; default: the recipe's model.base_model", 0},
-    {"checkpoint", 0, OPT_STR, FIELD(checkpoint), 0, 0, NULL, NULL, "FOLDER", "take the transformer from this weft-train checkpoint or final/", 0},
+    {"model", 'm', OPT_STR, FIELD(model), 0, 0, NULL, NULL, "FOLDER",
+     "pipeline folder in diffusers layout; default: the recipe's model.base_model", 0},
+    {"checkpoint", 0, OPT_STR, FIELD(checkpoint), 0, 0, NULL, NULL, "FOLDER",
+     "take the transformer from this weft-train checkpoint or final/", 0},
     {"prompt", 'p', OPT_LIST, FIELD(prompt), 0, 0, NULL, NULL, "TEXT", "what to show; may be repeated", 0},
     {"prompts", 0, OPT_STR, FIELD(prompts), 0, 0, NULL, NULL, "FILE", "one prompt a line, or .jsonl objects with prompt, id, seed", 0},
     {"out", 'o', OPT_STR, FIELD(out), 0, 0, NULL, NULL, "DIR", "where the videos go", 1},
-    {"latents-out", 0, OPT_STR, FIELD(latents_out), 0, 0, NULL, NULL, "FILE", "keep the latents too: safetensors, one [1,F,C,h,w] tensor an id", 0},
+    {"latents-out", 0, OPT_STR, FIELD(latents_out), 0, 0, NULL, NULL, "FILE",
+     "keep the latents too: safetensors, one [1,F,C,h,w] tensor an id", 0},
     {"save-frames", 0, OPT_FLAG, FIELD(save_frames), 0, 0, NULL, NULL, NULL, "write every frame as DIR/ID/NNNN.png as well", 0},
     {"overwrite", 0, OPT_FLAG, FIELD(overwrite), 0, 0, NULL, NULL, NULL, "replace samples of the same id that were made differently", 0},
     {0},
@@ -124,9 +127,10 @@ static int find_done(Run *r, Job *job, const SafeTensors *kept, Err *err)
         if (rc == 0) rc = schema_check("sample", old, record, err);
         const char *key = rc == 0 ? json_string_value(json_object_get(old, "key")) : NULL;
         if (rc == 0 && strcmp(key, key_of(job)) != 0)
-            rc = err_set(err, ERR_USAGE, "'%s' was made with another prompt, seed, weights or settings; choose another --out or --id, or give --overwrite",
-                         record);
-        job->done = rc == 0 && file_exists(video) && (!r->o->latents_out || latents_there(kept, job)) && (!r->o->save_frames || frames_there(r, job));
+            rc = err_set(err, ERR_USAGE,
+                         "'%s' was made with another prompt, seed, weights or settings; choose another --out or id, or give --overwrite", record);
+        job->done = rc == 0 && file_exists(video) && (!r->o->latents_out || latents_there(kept, job)) &&
+                    (!r->o->save_frames || frames_there(r, job));
     }
     json_decref(old);
     mem_free(record);
@@ -163,7 +167,8 @@ static int encode_prompt(Run *r, const char *text, float *embeds, Err *err)
     int64_t cut = 0;
     int rc = pipeline_encode_text(r->pipe, text, embeds, &cut, err);
     if (rc == 0 && cut > 0)
-        log_warn(r->log, "prompt '%.60s...': %lld tokens do not fit in %lld and are not seen", text, (long long)cut, (long long)r->sizes.text_len);
+        log_warn(r->log, "prompt '%.60s...': %lld tokens do not fit in %lld and are not seen", text, (long long)cut,
+                 (long long)r->sizes.text_len);
     return rc;
 }
 
@@ -250,7 +255,8 @@ static int write_record(Run *r, Job *job, const uint8_t *rgb, Err *err)
     json_t *video = file ? json_pack("{s:s, s:I, s:I, s:I, s:f, s:s}", "file", file, "frames", (json_int_t)r->s.num_frames, "width",
                                      (json_int_t)r->s.width, "height", (json_int_t)r->s.height, "fps", r->s.fps, "rgb_sha256", hex)
                          : NULL;
-    if (!path || !video || json_object_set(job->record, "video", video) < 0) rc = err_set(err, ERR_NOMEM, "no memory for '%s.json'", job->prompt->id);
+    if (!path || !video || json_object_set(job->record, "video", video) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory for '%s.json'", job->prompt->id);
     if (rc == 0) rc = schema_check("sample", job->record, path, err);
     if (rc == 0) rc = json_write_file(job->record, path, err);
     json_decref(video);
@@ -324,7 +330,8 @@ static int write_latents(Run *r, Err *err)
         } else {
             source[i].tensor = safetensors_find(kept, job->prompt->id)->tensor; /* find_done saw it */
         }
-        if (json_object_set_new(keys, job->prompt->id, json_string(key_of(job))) < 0) rc = err_set(err, ERR_NOMEM, "no memory for the latents file");
+        if (json_object_set_new(keys, job->prompt->id, json_string(key_of(job))) < 0)
+            rc = err_set(err, ERR_NOMEM, "no memory for the latents file");
     }
     if (rc == 0) rc = safetensors_write(r->o->latents_out, source, r->prompts.n, keys, err);
     safetensors_close(&kept);
@@ -345,10 +352,12 @@ static int describe_plan(Run *r, Str *out, Err *err)
                         "would sample %lld videos of %lld frames %lldx%lld (%lld latent frames of %lldx%lld), %lld steps\n"
                         "working memory, weights apart: text encoder %.1f MiB, transformer %.1f MiB, VAE decoder %.1f MiB\n",
                         (long long)r->prompts.n, (long long)r->s.num_frames, (long long)r->s.width, (long long)r->s.height,
-                        (long long)r->s.latent_frames, (long long)r->sizes.latent_width, (long long)r->sizes.latent_height, (long long)r->s.steps,
+                        (long long)r->s.latent_frames, (long long)r->sizes.latent_width, (long long)r->sizes.latent_height,
+                        (long long)r->s.steps,
                         (double)m.text_bytes / 1048576, (double)m.denoise_bytes / 1048576, (double)m.decode_bytes / 1048576);
     for (int64_t i = 0; rc == 0 && i < r->prompts.n; i++)
-        rc = str_printf(out, err, "  %s  seed %lld  %s\n", r->prompts.item[i].id, (long long)r->prompts.item[i].seed, r->prompts.item[i].text);
+        rc = str_printf(out, err, "  %s  seed %lld  %s\n", r->prompts.item[i].id, (long long)r->prompts.item[i].seed,
+                        r->prompts.item[i].text);
     return rc;
 }
 
@@ -405,7 +414,8 @@ int sample_run(const SampleOptions *o, const Log *log, SampleReport *report, Err
         rc = describe_plan(&r, &report->text, err);
     } else if (rc == 0) {
         rc = sample_into(&r, err);
-        for (int64_t i = 0; rc == 0 && i < r.prompts.n; i++) rc = str_printf(&report->text, err, "%s/%s.mp4\n", o->out, r.prompts.item[i].id);
+        for (int64_t i = 0; rc == 0 && i < r.prompts.n; i++)
+            rc = str_printf(&report->text, err, "%s/%s.mp4\n", o->out, r.prompts.item[i].id);
         report->made = r.todo;
         report->reused = r.prompts.n - r.todo;
     }

@@ -35,17 +35,18 @@ static const char t5_json[] =
     " \"feed_forward_proj\": \"gated-gelu\", \"relative_attention_num_buckets\": 32, \"relative_attention_max_distance\": 128,"
     " \"layer_norm_epsilon\": 1e-6}";
 static const char scheduler_json[] =
-    "{\"_class_name\": \"CogVideoXDDIMScheduler\", \"_diffusers_version\": \"0.35.2\", \"num_train_timesteps\": 1000, \"beta_start\": 0.00085,"
-    " \"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\", \"trained_betas\": null, \"clip_sample\": false, \"clip_sample_range\": 1.0,"
-    " \"sample_max_value\": 1.0, \"set_alpha_to_one\": true, \"steps_offset\": 0, \"prediction_type\": \"v_prediction\","
+    "{\"_class_name\": \"CogVideoXDDIMScheduler\", \"_diffusers_version\": \"0.35.2\", \"num_train_timesteps\": 1000,"
+    " \"beta_start\": 0.00085, \"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\", \"trained_betas\": null, \"clip_sample\": false,"
+    " \"clip_sample_range\": 1.0, \"sample_max_value\": 1.0, \"set_alpha_to_one\": true, \"steps_offset\": 0, \"prediction_type\": \"v_prediction\","
     " \"timestep_spacing\": \"trailing\", \"rescale_betas_zero_snr\": true, \"snr_shift_scale\": 3.0}";
 static const char index_json[] =
-    "{\"_class_name\": \"CogVideoXPipeline\", \"_diffusers_version\": \"0.35.2\", \"scheduler\": [\"diffusers\", \"CogVideoXDDIMScheduler\"],"
+    "{\"_class_name\": \"CogVideoXPipeline\", \"_diffusers_version\": \"0.35.2\","
+    " \"scheduler\": [\"diffusers\", \"CogVideoXDDIMScheduler\"],"
     " \"text_encoder\": [\"transformers\", \"T5EncoderModel\"], \"tokenizer\": [\"transformers\", \"T5Tokenizer\"],"
     " \"transformer\": [\"diffusers\", \"CogVideoXTransformer3DModel\"], \"vae\": [\"diffusers\", \"AutoencoderKLCogVideoX\"]}";
 static const char tokenizer_json[] =
-    "{\"tokenizer_class\": \"T5Tokenizer\", \"model_max_length\": 226, \"eos_token\": \"</s>\", \"pad_token\": \"<pad>\", \"unk_token\": \"<unk>\","
-    " \"extra_ids\": 100, \"legacy\": true}";
+    "{\"tokenizer_class\": \"T5Tokenizer\", \"model_max_length\": 226, \"eos_token\": \"</s>\", \"pad_token\": \"<pad>\","
+    " \"unk_token\": \"<unk>\", \"extra_ids\": 100, \"legacy\": true}";
 
 /* OUT/PART, made. */
 static char *part_dir(const char *out, const char *part, Err *err)

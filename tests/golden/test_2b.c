@@ -58,7 +58,8 @@ static void forward_2b(void **state)
     (void)state;
     const char *dir = check_tmp(), *build = getenv("WEFT_BUILD");
     struct statvfs fs;
-    if (statvfs(dir, &fs) != 0 || (double)fs.f_bavail * (double)fs.f_frsize < 6e9) check_skip("2B shapes: less than 6 GB in the temporary folder");
+    if (statvfs(dir, &fs) != 0 || (double)fs.f_bavail * (double)fs.f_frsize < 6e9)
+        check_skip("2B shapes: less than 6 GB in the temporary folder");
     char *folder = check_tmp_path("2b");
     char *command = mem_printf(&err, "'%s/tests/tools/make_2b' '%s'", build ? build : "build/release", folder);
     assert_int_equal(system(command), 0);
@@ -84,8 +85,8 @@ static void forward_2b(void **state)
         sum += out[i] * (double)out[i];
     }
     assert_true(sum > 0);
-    print_message("# 2B: opened in %.2f s, working memory %.1f MiB, peak resident %.2f GiB, %.1f s in all\n", opened, (double)bytes / 1048576,
-                  peak_gib(), time_now_s() - start);
+    print_message("# 2B: opened in %.2f s, working memory %.1f MiB, peak resident %.2f GiB, %.1f s in all\n", opened,
+                  (double)bytes / 1048576, peak_gib(), time_now_s() - start);
     assert_true(peak_gib() < 12.0);
     mem_free(out);
     dit_close(&dit);
@@ -99,7 +100,8 @@ static void forward_2b(void **state)
     int64_t encode = 0, decode = 0;
     CHECK_OK(vae_plan_encode(vae_config(vae), cpu->act, &whole, 49, 720, 480, &encode, &err), &err);
     CHECK_OK(vae_plan_decode(vae_config(vae), cpu->act, &whole, 13, 90, 60, &decode, &err), &err);
-    print_message("# VAE at 480x720, 49 frames: encode %.2f GiB, decode %.2f GiB\n", (double)encode / (1 << 30), (double)decode / (1 << 30));
+    print_message("# VAE at 480x720, 49 frames: encode %.2f GiB, decode %.2f GiB\n", (double)encode / (1 << 30),
+                  (double)decode / (1 << 30));
     assert_true(encode > (int64_t)3 << 30 && encode < (int64_t)14 << 30);
     assert_true(decode > (int64_t)6 << 30 && decode < (int64_t)18 << 30);
     vae_close(&vae);
