@@ -29,7 +29,13 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
                         .min_fps = recipe_num(recipe, "clip.min_fps"),
                         .min_side = recipe_int(recipe, "clip.min_side"),
                         .frames_fps = recipe_int(recipe, "clip.frames_fps"),
-                        .allow_empty_caption = recipe_bool(recipe, "clip.allow_empty_caption")};
+                        .allow_empty_caption = recipe_bool(recipe, "clip.allow_empty_caption"),
+                        .cpu_s = recipe_int(recipe, "limits.cpu_seconds"),
+                        .wall_s = recipe_int(recipe, "limits.wall_seconds"),
+                        .memory_bytes = recipe_int(recipe, "limits.memory_mb") << 20,
+                        .max_file_bytes = recipe_int(recipe, "limits.file_mb") << 20,
+                        .max_pixels = recipe_int(recipe, "limits.pixels"),
+                        .max_frames = recipe_int(recipe, "limits.frames")};
     int rc = model_frames_check(out->frames, &latent, err);
     if (rc < 0)
         return rc;
@@ -47,6 +53,11 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
     mem_free(text);
     json_decref(shaping);
     return rc;
+}
+
+VideoLimits clip_limits(const PrepConfig *cfg)
+{
+    return (VideoLimits){.max_pixels = cfg->max_pixels, .max_frames = cfg->max_frames, .max_seconds = (double)cfg->wall_s};
 }
 
 /* ---- the record ---- */
@@ -175,6 +186,8 @@ static int identify(Work *w, Err *err)
         return clip_reject(w, err, "missing", "'%s' is not there", s->path);
     if (rc < 0)
         return clip_reject_error(w, err, rc, &cause, s->kind == SOURCE_FRAMES ? "bad_pictures" : "not_a_video");
+    if (w->cfg->max_file_bytes && size > w->cfg->max_file_bytes)
+        return clip_reject(w, err, "limit", "'%s' has %lld bytes, more than limits.file_mb allows", s->path, (long long)size);
     if (size == 0)
         return clip_reject(w, err, "empty_file", "'%s' has 0 bytes", s->path);
     if (s->expect_sha256 && strcmp(s->expect_sha256, hex) != 0)
@@ -190,7 +203,8 @@ static const char *const result_members[] = {"decision", "reason", "probe",   "w
 static int repeatable(const char *code)
 {
     static const char *const no[] = {"empty_caption", "bad_caption", "bad_segments", "hash_mismatch",
-                                     "limit",         "unreadable",  "missing",      NULL};
+                                     "limit",         "unreadable",  "missing",      "worker_crash",
+                                     "timeout",       "memory",      NULL};
     for (int i = 0; no[i]; i++)
         if (strcmp(code, no[i]) == 0)
             return 0;
@@ -291,6 +305,21 @@ int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const
     }
     if (rc == 0 && !reused && out_dir)
         rc = clip_make(&w, err);
+    if (rc >= 0) {
+        *out = w.record;
+        w.record = NULL;
+    }
+    work_fini(&w);
+    return rc < 0 ? rc : 0;
+}
+
+int clip_failed(const PrepConfig *cfg, const Source *s, const char *code, const char *text, json_t **out, Err *err)
+{
+    Work w = {.cfg = cfg, .src = s};
+    *out = NULL;
+    int rc = work_init(&w, "", err);
+    if (rc == 0 && (rc = make_key(&w, "", err)) == 0 && (rc = clip_reject(&w, err, code, "%s", text)) >= 0)
+        rc = put_captions(&w, err);
     if (rc >= 0) {
         *out = w.record;
         w.record = NULL;

@@ -22,6 +22,7 @@ typedef struct PrepConfig {
     double bias_x, bias_y, max_lost, min_fps;
     int64_t min_side, frames_fps;
     int allow_empty_caption;
+    int64_t cpu_s, wall_s, memory_bytes, max_file_bytes, max_pixels, max_frames; /* the recipe's limits */
     char recipe_sha256[65];
 } PrepConfig;
 
@@ -33,4 +34,6 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err);
  * out_dir: the dataset's folder (clips/ exists); NULL: nothing is written, `clip` is null, `quality` is null. */
 int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out,
                  Err *err);
+/* *out as above for a source whose processing gave no result. */
+int clip_failed(const PrepConfig *cfg, const Source *s, const char *code, const char *text, json_t **out, Err *err);
 #endif

@@ -44,6 +44,9 @@ int clip_reject_error(Work *w, Err *err, int rc, const Err *cause, const char *c
 /* Sets a member of the record; takes the value over. */
 int clip_put(Work *w, const char *key, json_t *value, Err *err);
 
+/* The decoder's share of the recipe's limits; the process it runs in has the others. */
+VideoLimits clip_limits(const PrepConfig *cfg);
+
 json_t *clip_rational_json(Rational r);
 json_t *clip_probe_json(const Scan *s);
 json_t *clip_geometry_json(const FitPlan *p);

@@ -46,9 +46,10 @@ static int convert(Make *m, Err *err)
 {
     Work *w = m->w;
     FrameReader *r;
+    const VideoLimits limits = clip_limits(w->cfg);
     FrameMark mark;
     Err cause = {0};
-    int rc = frame_reader_open(&r, w->path, w->src->kind, w->rate, &cause);
+    int rc = frame_reader_open(&r, w->path, w->src->kind, w->rate, &limits, &cause);
     int failed = rc;
     while (!failed && m->k < w->cfg->frames && (rc = frame_reader_next(r, &mark, &cause)) == 1) {
         if (mark.index != w->picks[m->k].index)

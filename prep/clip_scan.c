@@ -41,8 +41,9 @@ int clip_scan(Work *w, Err *err)
     Scan *s = &w->scan;
     Err cause = {0};
     FrameReader *r;
+    const VideoLimits limits = clip_limits(w->cfg);
     FrameMark m;
-    int rc = frame_reader_open(&r, w->path, w->src->kind, w->rate, &cause);
+    int rc = frame_reader_open(&r, w->path, w->src->kind, w->rate, &limits, &cause);
     if (rc < 0)
         return clip_reject_error(w, err, rc, &cause, w->src->kind == SOURCE_FRAMES ? "bad_pictures" : "not_a_video");
     while ((rc = frame_reader_next(r, &m, &cause)) == 1 && scan_push(s, &m, &cause) == 0) {

@@ -113,7 +113,9 @@ static int sweep_clips(const Dataset *d, Err *err)
     json_t *named = json_object(), *record;
     char *clips = path_join(d->dir, "clips", err), **names = NULL;
     int64_t n = 0;
-    int rc = named && clips ? dir_list(clips, &names, &n, err) : err_set(err, ERR_NOMEM, "out of memory for the list of clips");
+    int rc = named && clips ? dir_sweep_temporaries(clips, err) : err_set(err, ERR_NOMEM, "out of memory for the list of clips");
+    if (rc == 0) /* temporaries: of workers that died */
+        rc = dir_list(clips, &names, &n, err);
     for (int64_t i = 0; i < d->n && rc == 0; i++) {
         if ((rc = json_parse(&record, d->lines[i], (int64_t)strlen(d->lines[i]), "manifest line", err)) < 0)
             break;

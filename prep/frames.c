@@ -16,6 +16,7 @@ struct FrameReader {
     Picture *pictures;
     int64_t n, at; /* at: pictures handed out */
     Rational rate;
+    VideoLimits limits;
     VideoInfo info;
 };
 
@@ -88,7 +89,7 @@ int pictures_list(const char *path, Picture **out, int64_t *n, Err *err)
 static int open_picture(const FrameReader *r, int64_t i, VideoReader **out, VideoFrame *frame, Err *err)
 {
     char *path = path_join(r->path, r->pictures[i].name, err);
-    int rc = path ? video_open(out, path, NULL, err) : ERR_NOMEM;
+    int rc = path ? video_open(out, path, &r->limits, err) : ERR_NOMEM;
     if (rc == 0)
         rc = video_next(*out, frame, err);
     if (rc == 0 || (rc == 1 && frame->damaged))
@@ -102,6 +103,8 @@ static int open_folder(FrameReader *r, Rational rate, Err *err)
     VideoReader *first = NULL;
     VideoFrame frame;
     int rc = pictures_list(r->path, &r->pictures, &r->n, err);
+    if (rc == 0 && r->limits.max_frames && r->n > r->limits.max_frames)
+        rc = err_set(err, ERR_LIMIT, "'%s': more than %lld pictures", r->path, (long long)r->limits.max_frames);
     if (rc == 0 && (rc = open_picture(r, 0, &first, &frame, err)) == 0) {
         r->rate = rate;
         r->info = *video_info(first);
@@ -116,15 +119,17 @@ static int open_folder(FrameReader *r, Rational rate, Err *err)
     return rc;
 }
 
-int frame_reader_open(FrameReader **out, const char *path, SourceKind kind, Rational rate, Err *err)
+int frame_reader_open(FrameReader **out, const char *path, SourceKind kind, Rational rate, const VideoLimits *limits, Err *err)
 {
     *out = NULL;
     FrameReader *r = mem_calloc(1, sizeof *r, err);
     if (!r)
         return ERR_NOMEM;
     int rc = ERR_NOMEM;
+    if (limits)
+        r->limits = *limits;
     if ((r->path = mem_strdup(path, err)))
-        rc = kind == SOURCE_FRAMES ? open_folder(r, rate, err) : video_open(&r->video, path, NULL, err);
+        rc = kind == SOURCE_FRAMES ? open_folder(r, rate, err) : video_open(&r->video, path, &r->limits, err);
     if (rc < 0) {
         frame_reader_close(&r);
         return rc;

@@ -21,7 +21,8 @@ typedef struct FrameMark {
     int damaged, assumed;
 } FrameMark;
 
-int frame_reader_open(FrameReader **out, const char *path, SourceKind kind, Rational rate, Err *err);
+/* limits: of each video and picture; NULL: the media library's own. */
+int frame_reader_open(FrameReader **out, const char *path, SourceKind kind, Rational rate, const VideoLimits *limits, Err *err);
 void frame_reader_close(FrameReader **r);
 const VideoInfo *frame_reader_info(const FrameReader *r);
 /* 1 a frame, 0 clean end, negative error. */

@@ -1,6 +1,5 @@
 #include "prep/ingest.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include "prep/dataset.h"
 #include "prep/layout.h"
 #include "prep/record.h"
+#include "prep/worker.h"
 
 typedef struct Run {
     const IngestParams *p;
@@ -26,11 +26,9 @@ typedef struct Run {
     DirLock lock;
     json_t *prior;
     Journal *journal;
-    char **lines;          /* [n] finished manifest lines */
-    pthread_mutex_t mutex; /* guards what follows, the journal, lines, and the JSON of sources */
-    int64_t next, done, reused, rejected;
+    char **lines;       /* [n] finished manifest lines */
+    int64_t done;
     Progress *progress;
-    Err err; /* what stopped the run */
 } Run;
 
 /* ---- finding the sources ---- */
@@ -61,7 +59,7 @@ static int find_sources(Run *r, Err *err)
 }
 
 /* ---- the clips ---- */
-/* Called with the mutex held: the finished clip's line into the journal and the list. */
+/* The finished clip's line into the journal and the list. */
 static int keep(Run *r, int64_t at, const json_t *result, Err *err)
 {
     const Source *s = &r->sources.item[r->chosen[at]];
@@ -69,61 +67,61 @@ static int keep(Run *r, int64_t at, const json_t *result, Err *err)
     const json_t *reason = record ? json_object_get(record, "reason") : NULL;
     r->lines[at] = record ? json_text(record, 0, err) : NULL;
     int rc = r->lines[at] ? journal_add(r->journal, r->lines[at], err) : ERR_NOMEM;
-    if (json_is_object(reason)) {
-        r->rejected++;
+    if (json_is_object(reason))
         log_warn(r->p->log, "clip '%s' is rejected: %s: %s", s->id, json_string_value(json_object_get(reason, "code")),
                  json_string_value(json_object_get(reason, "text")));
-    }
     json_decref(record);
+    if (rc == 0)
+        progress_step(r->progress, ++r->done, NULL);
     return rc;
 }
 
-static void *work(void *user)
+/* In the worker process. */
+static int work(void *user, int64_t at, json_t **out, Err *err)
+{
+    const Run *r = user;
+    const Source *s = &r->sources.item[r->chosen[at]];
+    dir_unlock(&(DirLock){r->p->jobs > 0 ? r->lock.fd : 0}); /* a worker that outlives the run for a moment must not hold it */
+    int rc = clip_process(&r->cfg, r->p->source, s, json_object_get(r->prior, s->id), r->dir, out, err);
+    return rc < 0 ? err_wrap(err, rc, "clip '%s'", s->id) : 0;
+}
+
+static int worked(void *user, int64_t at, const json_t *result, const char *code, const char *text, Err *err)
 {
     Run *r = user;
-    for (;;) {
-        pthread_mutex_lock(&r->mutex);
-        int64_t at = r->err.code || interrupt_requested() ? r->n : r->next++;
-        pthread_mutex_unlock(&r->mutex);
-        if (at >= r->n)
-            return NULL;
-        const Source *s = &r->sources.item[r->chosen[at]];
-        Err err = {0};
-        json_t *result;
-        int rc = clip_process(&r->cfg, r->p->source, s, json_object_get(r->prior, s->id), r->dir, &result, &err);
-        pthread_mutex_lock(&r->mutex);
-        if (rc == 0 && (rc = keep(r, at, result, &err)) == 0)
-            progress_step(r->progress, ++r->done, NULL);
-        if (rc < 0)
-            err_set(&r->err, rc, "clip '%s': %s", s->id, err.msg);
-        pthread_mutex_unlock(&r->mutex);
-        json_decref(result);
-    }
+    json_t *failed = NULL;
+    int rc = result ? 0 : clip_failed(&r->cfg, &r->sources.item[r->chosen[at]], code, text, &failed, err);
+    if (rc == 0)
+        rc = keep(r, at, result ? result : failed, err);
+    json_decref(failed);
+    return rc;
+}
+
+static int asked_to_stop(void *user)
+{
+    (void)user;
+    return interrupt_requested();
 }
 
 static int process_all(Run *r, Err *err)
 {
-    int64_t jobs = r->p->jobs < r->n ? r->p->jobs : r->n, started = 0;
-    pthread_t *threads = mem_calloc(jobs > 0 ? jobs : 1, sizeof *threads, err);
+    const PrepConfig *c = &r->cfg;
+    Workers w = {.jobs = r->p->jobs < r->n ? r->p->jobs : r->n,
+                 .limits = {c->cpu_s, c->wall_s, c->memory_bytes, (c->width * c->height * 4 + 65536) * (c->frames + 1)},
+                 .user = r,
+                 .work = work,
+                 .done = worked,
+                 .stop = asked_to_stop};
     r->lines = mem_calloc(r->n, sizeof *r->lines, err);
-    if (!threads || !r->lines) {
-        mem_free(threads);
+    if (!r->lines)
         return ERR_NOMEM;
-    }
     r->progress = progress_start("ingest", "clips", r->n, r->p->quiet);
-    while (started < jobs - 1 && pthread_create(&threads[started], NULL, work, r) == 0)
-        started++;
-    work(r);
-    for (int64_t i = 0; i < started; i++)
-        pthread_join(threads[i], NULL);
+    int rc = workers_run(&w, r->n, err);
     progress_end(&r->progress);
-    mem_free(threads);
-    if (r->err.code)
-        return err_set(err, r->err.code, "%s", r->err.msg);
-    if (r->done < r->n)
-        return err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld clips; the same command goes on from there", (long long)r->done,
-                       (long long)r->n);
-    return 0;
+    if (rc == 0 && r->done < r->n)
+        rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld clips; the same command goes on from there", (long long)r->done,
+                     (long long)r->n);
+    return rc;
 }
 
 /* ---- the whole ---- */
@@ -173,7 +171,7 @@ static int finish(Run *r, Err *err)
 
 int ingest(const IngestParams *p, Err *err)
 {
-    Run r = {.p = p, .lock = {-1}, .mutex = PTHREAD_MUTEX_INITIALIZER};
+    Run r = {.p = p, .lock = {-1}};
     int rc = prep_config(&r.cfg, p->recipe, err);
     if (rc < 0 || (rc = find_sources(&r, err)) < 0)
         goto out;

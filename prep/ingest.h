@@ -10,14 +10,15 @@
 typedef struct IngestParams {
     const char *source, *out, *layout; /* folders; layout NULL: detected */
     const Recipe *recipe;
-    int64_t jobs, shard, shards;       /* with shards > 1 the dataset goes to OUT/shard-K-of-N */
+    int64_t jobs;                      /* worker processes; 0: none, everything in this process, without limits */
+    int64_t shard, shards;             /* with shards > 1 the dataset goes to OUT/shard-K-of-N */
     int dry_run, quiet;
     const Log *log;
     FILE *results;                     /* the counts */
 } IngestParams;
 
 /* Files in the dataset's folder: clips/ID.mkv, manifest.jsonl (one line a source, in source order), and dataset.json last.
- * While it runs, journal.jsonl keeps what is finished; a run that was killed goes on from there, and the end is the same
+ * Each source is decoded in a process of its own (prep/worker.h): the caller must have one thread.  While it runs, journal.jsonl keeps what is finished; a run that was killed goes on from there, and the end is the same
  * bytes whatever happened in between and whatever `jobs` is.  Sources are only read.
  * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
 int ingest(const IngestParams *p, Err *err);

@@ -48,6 +48,22 @@ for delay in 0.1 0.2 0.1 0.3; do killed_after "$delay" "$prep" ingest "$T/src" -
 "$prep" ingest "$T/src" --out "$T/killed" $fast --quiet >/dev/null 2>&1
 same "killed four times in a row and run again" "$T/one" "$T/killed"
 
+# ---- a worker killed while the run goes on ----
+shot=0
+for round in 1 2 3 4; do
+    rm -rf "$T/shot"
+    "$prep" ingest "$T/src" --out "$T/shot" $fast --jobs 2 --quiet >/dev/null 2>&1 &
+    parent=$!
+    for try in 1 2 3 4 5 6 7 8 9 10; do
+        worker=$(cut -d' ' -f1 "/proc/$parent/task/$parent/children" 2>/dev/null)
+        [ -n "$worker" ] && kill -9 "$worker" 2>/dev/null && shot=$((shot + 1)) && break
+        sleep 0.02
+    done
+    wait $parent
+    same "a worker killed, round $round" "$T/one" "$T/shot"
+done
+check "workers were killed" test "$shot" -gt 0
+
 # ---- shards ----
 for k in 0 1 2; do "$prep" ingest "$T/src" --out "$T/shards" $fast --shard $k/3 --set clip.max_reject_ratio=1 --quiet >/dev/null 2>&1; done
 cat "$T"/shards/shard-*-of-3/manifest.jsonl | grep -o '^{"id":"[^"]*"' | sort >"$T/ids"

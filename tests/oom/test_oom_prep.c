@@ -54,7 +54,7 @@ static void every_allocation(void **state)
     (void)state;
     make_source(root);
     CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, 5}, .seed = -1}, &err), &err);
-    IngestParams p = {.source = root, .out = out, .recipe = recipe, .jobs = 1, .shards = 1, .quiet = 1, .results = null};
+    IngestParams p = {.source = root, .out = out, .recipe = recipe, .jobs = 0, .shards = 1, .quiet = 1, .results = null};
     int64_t failures = 0;
     for (int64_t n = 1;; n++) {
         err_clear(&err);
