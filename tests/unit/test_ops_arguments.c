@@ -83,6 +83,8 @@ static void moves(void **state)
     const int64_t zero[4] = {0}, one[4] = {1, 1, 1, 1}, all[4] = {2, 3, 4, 5};
     REFUSED(op_copy_box(be, &a, one, &b, zero, all, &err), "outside");
     REFUSED(op_copy_box(be, &a, zero, &b, one, all, &err), "outside");
+    Tensor flat = F(0, 3, 2, 3, 20);
+    REFUSED(op_copy_box(be, &flat, zero, &b, zero, one, &err), "[T,H,W,C]");
     REFUSED(op_blend(be, &a, &b, 3, 1, &err), "axis");
     REFUSED(op_blend(be, &a, &b, 1, 4, &err), "extent");
     Tensor c = F(1, 4, 2, 3, 5, 5);
@@ -141,6 +143,9 @@ static void norms(void **state)
     REFUSED(op_layernorm_backward(be, &gx, &gw, &gb, NULL, &y, &x, &w, &b, 1e-5, &m, 0, &err), "gm goes with");
     CHECK_OK(op_layernorm_backward(be, &gx, &gw, &gb, NULL, &y, &x, &w, &b, 1e-5, NULL, 0, &err), &err);
     REFUSED(op_layernorm_backward(be, &gx, NULL, NULL, NULL, &y, &x, &w, &b, -1, NULL, 0, &err), "eps");
+    Tensor gm = F(7, 2, 2, 24);
+    m = (Modulation){&mod6, 4};
+    REFUSED(op_layernorm_backward(be, &gx, NULL, NULL, &gm, &y, &x, &w, &b, 1e-5, &m, 0, &err), "text_rows");
     REFUSED(op_rmsnorm(be, &y, &x, &bad, 1e-6, &err), "w must be [D]");
     REFUSED(op_rmsnorm(be, &y, &x, &w, -1, &err), "eps");
     Tensor f = F(0, 4, 2, 3, 2, 4), z = F(4, 4, 1, 3, 2, 4), z5 = F(5, 4, 1, 3, 2, 5);
