@@ -139,47 +139,104 @@ typedef struct Grad {
     float *gq, *gk, *gv;
 } Grad;
 
+/* Thread scratch.  The rows of one head lie far apart in memory: they are gathered once and then read by several products. */
 typedef struct GradTile {
-    float prob[GRAD_QUERIES * GRAD_KEYS], slope[GRAD_QUERIES * GRAD_KEYS];
+    float prob[GRAD_QUERIES * GRAD_KEYS], slope[GRAD_QUERIES * GRAD_KEYS], delta[GRAD_QUERIES], lse[GRAD_QUERIES];
+    int64_t n, m;         /* queries and keys of the tile */
+    float *q, *go, *k, *v; /* [n or m, hd] */
+    float rows[];
 } GradTile;
 
 enum { WANT_Q = 1, WANT_KV = 2 };
 
-/* prob = exp(scale q k^T - lse); slope = scale * prob * (go v^T - rowsum(go * o)). */
-static void grad_scores(const Grad *g, GradTile *t, int64_t b, int64_t h, int64_t i0, int64_t n, int64_t j0, int64_t m)
+static int64_t grad_tile_floats(const Attn *a) { return 2 * (GRAD_QUERIES + GRAD_KEYS) * a->hd; }
+
+static void gather_rows(const Attn *a, float *restrict to, const float *restrict from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        memcpy(to + i * a->hd, from + i * a->width, (size_t)a->hd * sizeof *to);
+}
+
+static void take_queries(const Grad *g, GradTile *t, int64_t b, int64_t h, int64_t i0)
 {
     const Attn *a = &g->a;
-    int64_t at_q = at(a, b, a->sq, i0, h), at_k = at(a, b, a->sk, j0, h);
-    cpu_sgemm(0, 1, n, m, a->hd, a->scale, a->q + at_q, a->width, a->k + at_k, a->width, 0.0f, t->prob, m);
-    cpu_sgemm(0, 1, n, m, a->hd, 1.0f, g->go + at_q, a->width, a->v + at_k, a->width, 0.0f, t->slope, m);
-    for (int64_t i = 0; i < n; i++) {
-        const float *o = g->o + at_q + i * a->width, *go = g->go + at_q + i * a->width;
-        float lse = g->lse[(b * a->heads + h) * a->sq + i0 + i], delta = 0;
+    int64_t first = at(a, b, a->sq, i0, h);
+    t->n = cpu_min(GRAD_QUERIES, a->sq - i0);
+    t->q = t->rows;
+    t->go = t->q + GRAD_QUERIES * a->hd;
+    gather_rows(a, t->q, a->q + first, t->n);
+    gather_rows(a, t->go, g->go + first, t->n);
+    memcpy(t->lse, g->lse + (b * a->heads + h) * a->sq + i0, (size_t)t->n * sizeof *t->lse);
+    for (int64_t i = 0; i < t->n; i++) {
+        const float *o = g->o + first + i * a->width, *go = t->go + i * a->hd;
+        float delta = 0;
 #pragma omp simd reduction(+ : delta)
         for (int64_t d = 0; d < a->hd; d++)
             delta += o[d] * go[d];
-        float *restrict prob = t->prob + i * m, *restrict slope = t->slope + i * m;
+        t->delta[i] = delta;
+    }
+}
+
+static void take_keys(const Grad *g, GradTile *t, int64_t b, int64_t h, int64_t j0)
+{
+    const Attn *a = &g->a;
+    int64_t first = at(a, b, a->sk, j0, h);
+    t->m = cpu_min(GRAD_KEYS, a->sk - j0);
+    t->k = t->rows + 2 * GRAD_QUERIES * a->hd;
+    t->v = t->k + GRAD_KEYS * a->hd;
+    gather_rows(a, t->k, a->k + first, t->m);
+    gather_rows(a, t->v, a->v + first, t->m);
+}
+
+/* prob = exp(scale q k^T - lse); slope = scale * prob * (go v^T - rowsum(go * o)). */
+static void grad_scores(const Attn *a, GradTile *t)
+{
+    cpu_sgemm(0, 1, t->n, t->m, a->hd, a->scale, t->q, a->hd, t->k, a->hd, 0.0f, t->prob, t->m);
+    cpu_sgemm(0, 1, t->n, t->m, a->hd, 1.0f, t->go, a->hd, t->v, a->hd, 0.0f, t->slope, t->m);
+    for (int64_t i = 0; i < t->n; i++) {
+        float *restrict prob = t->prob + i * t->m, *restrict slope = t->slope + i * t->m;
+        float lse = t->lse[i], delta = t->delta[i], scale = a->scale;
 #pragma omp simd
-        for (int64_t j = 0; j < m; j++) {
+        for (int64_t j = 0; j < t->m; j++) {
             prob[j] = cpu_exp_low(prob[j] - lse);
-            slope[j] = prob[j] * (slope[j] - delta) * a->scale;
+            slope[j] = prob[j] * (slope[j] - delta) * scale;
         }
     }
 }
 
+/* The tile of the queries and keys taken; the first tile of a row of tiles writes, the others add. */
 static void grad_tile(const Grad *g, GradTile *t, int64_t b, int64_t h, int64_t i0, int64_t j0, int want)
 {
     const Attn *a = &g->a;
-    int64_t n = cpu_min(GRAD_QUERIES, a->sq - i0), m = cpu_min(GRAD_KEYS, a->sk - j0);
-    int64_t at_q = at(a, b, a->sq, i0, h), at_k = at(a, b, a->sk, j0, h);
-    grad_scores(g, t, b, h, i0, n, j0, m);
-    float beta = i0 ? 1.0f : 0.0f; /* the first tile of a row of tiles writes, the others add */
+    int64_t at_q = at(a, b, a->sq, i0, h), at_k = at(a, b, a->sk, j0, h), hd = a->hd;
+    float beta_q = j0 ? 1.0f : 0.0f, beta_kv = i0 ? 1.0f : 0.0f;
+    grad_scores(a, t);
     if (want & WANT_KV) {
-        cpu_sgemm(1, 0, m, a->hd, n, 1.0f, t->prob, m, g->go + at_q, a->width, beta, g->gv + at_k, a->width);
-        cpu_sgemm(1, 0, m, a->hd, n, 1.0f, t->slope, m, a->q + at_q, a->width, beta, g->gk + at_k, a->width);
+        cpu_sgemm(1, 0, t->m, hd, t->n, 1.0f, t->prob, t->m, t->go, hd, beta_kv, g->gv + at_k, a->width);
+        cpu_sgemm(1, 0, t->m, hd, t->n, 1.0f, t->slope, t->m, t->q, hd, beta_kv, g->gk + at_k, a->width);
     }
     if (want & WANT_Q)
-        cpu_sgemm(0, 0, n, a->hd, m, 1.0f, t->slope, m, a->k + at_k, a->width, j0 ? 1.0f : 0.0f, g->gq + at_q, a->width);
+        cpu_sgemm(0, 0, t->n, hd, t->m, 1.0f, t->slope, t->m, t->k, hd, beta_q, g->gq + at_q, a->width);
+}
+
+/* All query blocks against one key block. */
+static void grad_key_block(const Grad *g, GradTile *t, int64_t b, int64_t h, int64_t j0, int want)
+{
+    take_keys(g, t, b, h, j0);
+    for (int64_t i0 = 0; i0 < g->a.sq; i0 += GRAD_QUERIES) {
+        take_queries(g, t, b, h, i0);
+        grad_tile(g, t, b, h, i0, j0, want);
+    }
+}
+
+/* All key blocks against one query block. */
+static void grad_query_block(const Grad *g, GradTile *t, int64_t b, int64_t h, int64_t i0)
+{
+    take_queries(g, t, b, h, i0);
+    for (int64_t j0 = 0; j0 < g->a.sk; j0 += GRAD_KEYS) {
+        take_keys(g, t, b, h, j0);
+        grad_tile(g, t, b, h, i0, j0, WANT_Q);
+    }
 }
 
 static void grad_by_head(const Grad *g, const CpuScratch *s, int threads)
@@ -189,25 +246,21 @@ static void grad_by_head(const Grad *g, const CpuScratch *s, int threads)
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int64_t x = 0; x < heads; x++)
         for (int64_t j0 = 0; j0 < a->sk; j0 += GRAD_KEYS)
-            for (int64_t i0 = 0; i0 < a->sq; i0 += GRAD_QUERIES)
-                grad_tile(g, cpu_own(s), x / a->heads, x % a->heads, i0, j0, WANT_Q | WANT_KV);
+            grad_key_block(g, cpu_own(s), x / a->heads, x % a->heads, j0, WANT_Q | WANT_KV);
 }
 
 static void grad_by_block(const Grad *g, const CpuScratch *s, int threads)
 {
     const Attn *a = &g->a;
-    int64_t heads = a->batch * a->heads, key_blocks = cpu_ceil(a->sk, GRAD_KEYS), query_blocks = cpu_ceil(a->sq, GRAD_QUERIES);
+    int64_t heads = a->batch * a->heads, n_key = cpu_ceil(a->sk, GRAD_KEYS), n_query = cpu_ceil(a->sq, GRAD_QUERIES);
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(dynamic, 1) nowait
-        for (int64_t x = 0; x < heads * key_blocks; x++)
-            for (int64_t i0 = 0; i0 < a->sq; i0 += GRAD_QUERIES)
-                grad_tile(g, cpu_own(s), x / key_blocks / a->heads, x / key_blocks % a->heads, i0, x % key_blocks * GRAD_KEYS, WANT_KV);
+        for (int64_t x = 0; x < heads * n_key; x++)
+            grad_key_block(g, cpu_own(s), x / n_key / a->heads, x / n_key % a->heads, x % n_key * GRAD_KEYS, WANT_KV);
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t x = 0; x < heads * query_blocks; x++)
-            for (int64_t j0 = 0; j0 < a->sk; j0 += GRAD_KEYS)
-                grad_tile(g, cpu_own(s), x / query_blocks / a->heads, x / query_blocks % a->heads, x % query_blocks * GRAD_QUERIES, j0,
-                          WANT_Q);
+        for (int64_t x = 0; x < heads * n_query; x++)
+            grad_query_block(g, cpu_own(s), x / n_query / a->heads, x / n_query % a->heads, x % n_query * GRAD_QUERIES);
     }
 }
 
@@ -216,7 +269,7 @@ static int attention_backward_cpu(Backend *be, const Tensor *gq, const Tensor *g
 {
     Grad g = {.a = attn_of(q, k, v, p), .o = o->data, .go = go->data, .lse = lse->data, .gq = gq->data, .gk = gk->data, .gv = gv->data};
     CpuScratch s;
-    int rc = cpu_scratch(be, 0, (int64_t)sizeof(GradTile), &s, err);
+    int rc = cpu_scratch(be, 0, (int64_t)sizeof(GradTile) + grad_tile_floats(&g.a) * (int64_t)sizeof(float), &s, err);
     if (rc < 0)
         return rc;
     int threads = cpu_threads(be, g.a.batch * g.a.sq * g.a.sk * g.a.width / 16);
