@@ -39,12 +39,18 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
     int rc = model_frames_check(out->frames, &latent, err);
     if (rc < 0)
         return rc;
-    /* Only what shapes the pixels or the verdict; captions are looked at afresh in every run. */
-    json_t *shaping = json_deep_copy(recipe_get(recipe, "clip"));
+    quality_limits(&out->quality, recipe);
+    /* Only what shapes the pixels or the verdict; captions and duplicates are looked at afresh in every run. */
+    static const char *const other[] = {"max_reject_ratio", "allow_empty_caption"},
+                            *const alike[] = {"duplicates", "duplicate_bits", "duplicate_colour"};
+    json_t *clip = json_deep_copy(recipe_get(recipe, "clip")), *quality = json_deep_copy(recipe_get(recipe, "quality"));
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        json_object_del(clip, other[i]);
+    for (size_t i = 0; i < sizeof alike / sizeof *alike; i++)
+        json_object_del(quality, alike[i]);
+    json_t *shaping = json_pack("{s:o, s:o}", "clip", clip, "quality", quality);
     if (!shaping)
         return err_set(err, ERR_NOMEM, "out of memory for the recipe");
-    json_object_del(shaping, "max_reject_ratio");
-    json_object_del(shaping, "allow_empty_caption");
     char *text = json_canonical(shaping, err);
     Digest digest;
     rc = text ? sha256_bytes(text, (int64_t)strlen(text), &digest, err) : ERR_NOMEM;
@@ -126,10 +132,10 @@ static int work_init(Work *w, const char *root, Err *err)
 {
     const Source *s = w->src;
     w->rate = s->rate.den ? s->rate : (Rational){w->cfg->frames_fps, 1};
-    w->record = json_pack("{s:s, s:n, s:[], s:n, s:s, s:{s:s, s:s, s:n, s:n}, s:n, s:n, s:n, s:[], s:n, s:n, s:n}", "decision", "accept",
+    w->record = json_pack("{s:s, s:n, s:[], s:n, s:s, s:{s:s, s:s, s:n, s:n}, s:n, s:n, s:n, s:[], s:n, s:n, s:n, s:n}", "decision", "accept",
                           "reason", "warnings", "key", "recipe_sha256", w->cfg->recipe_sha256, "source", "path", s->path, "kind",
                           s->kind == SOURCE_FRAMES ? "frames" : "video", "size", "sha256", "probe", "window", "geometry", "ledger",
-                          "timing", "quality", "clip");
+                          "timing", "quality", "contact", "clip");
     w->path = path_join(root, s->path, err);
     w->picks = mem_calloc(w->cfg->frames, sizeof *w->picks, err);
     return w->record && w->path && w->picks ? 0 : err_set(err, ERR_NOMEM, "out of memory for clip '%s'", s->id);
@@ -196,8 +202,8 @@ static int identify(Work *w, Err *err)
 }
 
 /* ---- an earlier run's result ---- */
-static const char *const result_members[] = {"decision", "reason", "probe",   "window", "geometry",
-                                             "ledger",   "timing", "quality", "clip",   NULL};
+static const char *const result_members[] = {"decision", "reason", "probe",   "window",  "geometry",
+                                             "ledger",   "timing", "quality", "contact", "clip",   NULL};
 
 /* Verdicts that looked at more than the key, or at the machine, are not taken over. */
 static int repeatable(const char *code)
@@ -214,42 +220,58 @@ static int repeatable(const char *code)
 /* Warnings about the source's pixels stay; those about its captions and annotations are made afresh. */
 static json_t *pixel_warnings(const json_t *prior)
 {
-    static const char *const codes[] = {"unordered_frames", "colour_guessed", "damage_outside", NULL};
+    static const char *const codes[] = {"unordered_frames", "colour_guessed", "damage_outside", "window_moved", NULL};
     json_t *kept = json_array(), *note;
     size_t i;
-    json_array_foreach (json_object_get(prior, "warnings"), i, note)
-        for (int c = 0; codes[c] && kept; c++)
-            if (strcmp(codes[c], json_string_value(json_object_get(note, "code"))) == 0 &&
-                json_array_append_new(kept, json_deep_copy(note)) < 0) {
-                json_decref(kept);
-                kept = NULL;
-            }
+    json_array_foreach (json_object_get(prior, "warnings"), i, note) {
+        const char *code = json_string_value(json_object_get(note, "code"));
+        int keep = 0;
+        for (int c = 0; codes[c]; c++)
+            keep = keep || strcmp(codes[c], code) == 0;
+        for (int c = 0; c < QUALITY_CODES; c++)
+            keep = keep || strcmp(quality_codes[c], code) == 0;
+        if (keep && kept && json_array_append_new(kept, json_deep_copy(note)) < 0) {
+            json_decref(kept);
+            kept = NULL;
+        }
+    }
     return kept;
+}
+
+/* 1 when the dataset holds the file (of this size unless NULL). */
+static int same_file(const Work *w, const json_t *name, const json_t *size, Err *err)
+{
+    char *file = path_join(w->out_dir, json_string_value(name), err);
+    if (!file)
+        return ERR_NOMEM;
+    int64_t have = file_exists(file) ? file_size(file, NULL) : -1;
+    mem_free(file);
+    return have >= 0 && (!size || have == json_integer_value(size));
 }
 
 /* 1 and the record replaced when the earlier result stands. */
 static int reuse(Work *w, const json_t *prior, Err *err)
 {
-    const json_t *key = json_object_get(prior, "key"), *clip = json_object_get(prior, "clip"), *reason = json_object_get(prior, "reason");
+    const json_t *key = json_object_get(prior, "key"), *clip = json_object_get(prior, "clip"), *reason = json_object_get(prior, "reason"),
+                 *contact = json_object_get(prior, "contact");
     if (!json_is_string(key) || strcmp(json_string_value(key), w->key) != 0)
         return 0;
     if (json_is_object(reason) && !repeatable(json_string_value(json_object_get(reason, "code"))))
         return 0;
-    if (json_is_object(clip)) {
-        char *file = path_join(w->out_dir, json_string_value(json_object_get(clip, "file")), err);
-        if (!file)
-            return ERR_NOMEM;
-        int64_t size = file_exists(file) ? file_size(file, NULL) : -1;
-        mem_free(file);
-        if (size != json_integer_value(json_object_get(clip, "size")))
-            return 0;
-    }
+    int rc = clip && json_is_object(clip) ? same_file(w, json_object_get(clip, "file"), json_object_get(clip, "size"), err) : 1;
+    if (rc == 1 && json_is_string(contact))
+        rc = same_file(w, contact, NULL, err);
+    if (rc != 1)
+        return rc;
     for (int i = 0; result_members[i]; i++) {
-        int rc = clip_put(w, result_members[i], json_deep_copy(json_object_get(prior, result_members[i])), err);
-        if (rc < 0)
+        const json_t *value = json_object_get(prior, result_members[i]);
+        if (value && (rc = clip_put(w, result_members[i], json_deep_copy(value), err)) < 0)
             return rc;
     }
-    int rc = clip_put(w, "warnings", pixel_warnings(prior), err);
+    if (json_is_object(reason) && strcmp(json_string_value(json_object_get(reason, "code")), "near_duplicate") == 0 &&
+        ((rc = clip_put(w, "decision", json_string("accept"), err)) < 0 || (rc = clip_put(w, "reason", json_null(), err)) < 0))
+        return rc; /* whether it still is one, the whole set tells */
+    rc = clip_put(w, "warnings", pixel_warnings(prior), err);
     return rc < 0 ? rc : 1;
 }
 
@@ -286,6 +308,13 @@ static int put_captions(Work *w, Err *err)
     return rc == 1 ? clip_put(w, "clip", json_null(), err) < 0 ? ERR_NOMEM : 1 : rc;
 }
 
+/* The captions of the window beside a verdict `rc` (0 or 1). */
+static int and_captions(Work *w, int rc, Err *err)
+{
+    int captions = put_captions(w, err);
+    return captions < 0 ? captions : rc || captions;
+}
+
 int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out, Err *err)
 {
     Work w = {.cfg = cfg, .src = s, .out_dir = out_dir};
@@ -299,12 +328,14 @@ int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const
     if (rc == 0 && !reused && (rc = clip_scan(&w, err)) == 0)
         rc = clip_judge(&w, err);
     /* Captions depend on the window, and an empty one must cost no encoding. */
-    if (rc >= 0) {
-        int captions = put_captions(&w, err);
-        rc = captions < 0 ? captions : rc || captions;
+    if (rc >= 0)
+        rc = and_captions(&w, rc, err);
+    if (rc == 0 && !reused && (rc = clip_make(&w, err)) == 0 && w.moved)
+        rc = and_captions(&w, rc, err);
+    if (rc == 1 && !reused && out_dir && w.scan.n > 0 && json_is_null(json_object_get(w.record, "contact"))) {
+        int contact = contact_of_source(&w, err);
+        rc = contact < 0 ? contact : rc;
     }
-    if (rc == 0 && !reused && out_dir)
-        rc = clip_make(&w, err);
     if (rc >= 0) {
         *out = w.record;
         w.record = NULL;

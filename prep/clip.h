@@ -10,10 +10,11 @@
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/recipe.h"
+#include "prep/quality.h"
 #include "prep/source.h"
 
 /* Changes when the same source and recipe would give other pixels or another decision; part of every key. */
-enum { PREP_REVISION = 1 };
+enum { PREP_REVISION = 2 };
 
 typedef struct PrepConfig {
     int64_t width, height, fps, frames; /* frames: clip.model_frames */
@@ -23,15 +24,16 @@ typedef struct PrepConfig {
     int64_t min_side, frames_fps;
     int allow_empty_caption;
     int64_t cpu_s, wall_s, memory_bytes, max_file_bytes, max_pixels, max_frames; /* the recipe's limits */
+    QualityLimits quality;
     char recipe_sha256[65];
 } PrepConfig;
 
 int prep_config(PrepConfig *out, const Recipe *recipe, Err *err);
 
 /* *out: an object with the manifest's members decision, reason, warnings, captions, key, recipe_sha256, source, probe, window,
- * geometry, ledger, timing, quality and clip.
+ * geometry, ledger, timing, quality, contact and clip.
  * prior: the manifest line (valid) of the same id from an earlier run, or NULL: taken over when its key is the same and its clip is there.
- * out_dir: the dataset's folder (clips/ exists); NULL: nothing is written, `clip` is null, `quality` is null. */
+ * out_dir: the dataset's folder (clips/ and thumbs/ exist); NULL: nothing is written, `clip` and `contact` are null. */
 int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out,
                  Err *err);
 /* *out as above for a source whose processing gave no result. */

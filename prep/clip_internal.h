@@ -15,8 +15,6 @@ typedef struct Scan {
     int64_t first, used; /* the part between Source.start and Source.end: frames first .. first + used - 1 */
 } Scan;
 
-typedef struct Quality { double mean_rgb[3], mean_luma, mean_change; int64_t duplicates; } Quality;
-
 typedef struct Work {
     const PrepConfig *cfg;
     const Source *src;
@@ -28,12 +26,16 @@ typedef struct Work {
     FitPlan fit;
     Pick *picks;     /* [cfg->frames] */
     int64_t points, start, held;
+    int moved;       /* the window is not where the recipe would have it */
     json_t *record;  /* the result, filled step by step */
 } Work;
 
 /* Each step: 0 go on, 1 rejected (decision and reason are in the record), negative: the run cannot go on. */
 int clip_scan(Work *w, Err *err);
 int clip_judge(Work *w, Err *err);
+/* Puts the window at grid point `start`: picks, and the record's window, ledger and timing. */
+int clip_window(Work *w, int64_t start, Err *err);
+/* Measures the window's pictures and writes them when they are good enough; may move the window once. */
 int clip_make(Work *w, Err *err);
 
 int clip_reject(Work *w, Err *err, const char *code, const char *fmt, ...) WEFT_PRINTF(4, 5);
@@ -52,5 +54,15 @@ json_t *clip_probe_json(const Scan *s);
 json_t *clip_geometry_json(const FitPlan *p);
 json_t *clip_ledger_json(const Pick *picks, int64_t n);
 json_t *clip_timing_json(const Pick *picks, int64_t n);
-json_t *clip_quality_json(const Quality *q);
+
+/* The picture for the report: PREPARED/thumbs/ID.png, named by the record's `contact`. */
+typedef struct Contact Contact;
+/* For pictures of this size or shape. */
+int contact_open(Contact **out, int64_t width, int64_t height, Err *err);
+/* Picture k of n; taken when it is the first, the middle or the last. */
+void contact_add(Contact *t, int64_t k, int64_t n, const uint8_t *rgb, int64_t width, int64_t height);
+int contact_write(const Contact *t, Work *w, Err *err);
+void contact_close(Contact **t);
+/* For a source that was rejected before output frames were made: of its own frames, where they can be decoded. */
+int contact_of_source(Work *w, Err *err);
 #endif

@@ -75,9 +75,3 @@ json_t *clip_timing_json(const Pick *picks, int64_t n)
     }
     return json_pack("{s:f, s:f}", "mean_abs_error_s", sum / (double)n, "max_abs_error_s", worst);
 }
-
-json_t *clip_quality_json(const Quality *q)
-{
-    return json_pack("{s:[f,f,f], s:f, s:f, s:I}", "mean_rgb", q->mean_rgb[0], q->mean_rgb[1], q->mean_rgb[2], "mean_luma", q->mean_luma,
-                     "mean_change", q->mean_change, "duplicates", (json_int_t)q->duplicates);
-}

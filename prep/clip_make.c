@@ -1,42 +1,69 @@
-/* The second pass: the chosen frames as pixels, measured, hashed and written. */
+/* The second pass: the chosen frames as pixels, measured, judged, hashed and written. */
 #include <stdlib.h>
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "prep/clip_internal.h"
 
+enum { SURVEY_POINTS_MAX = 1 << 16 };
+
 typedef struct Make {
     Work *w;
-    VideoWriter *out;
-    uint8_t *rgb, *before; /* [height,width,3] each: this output frame and the one before */
-    int64_t bytes, k;      /* a frame's bytes; output frames written */
+    const Pick *picks;     /* [n] */
+    int64_t n, k;          /* output frames wanted, made */
+    VideoWriter *out;      /* NULL: only measured */
+    Contact *contact;      /* NULL: none */
+    uint8_t *rgb;          /* [height,width,3] */
+    int64_t bytes;
+    Meter *meter;
+    FrameFigures *figures; /* [n] */
     Sha256 sha;
-    int64_t sum[3], change;
     int64_t duplicates;
 } Make;
 
-static void measure(Make *m)
+static int make_open(Make *m, Work *w, const Pick *picks, int64_t n, Err *err)
 {
-    for (int64_t i = 0; i < m->bytes; i += 3)
-        for (int c = 0; c < 3; c++)
-            m->sum[c] += m->rgb[i + c];
-    if (m->k > 0)
-        for (int64_t i = 0; i < m->bytes; i++)
-            m->change += abs(m->rgb[i] - m->before[i]);
+    const PrepConfig *c = w->cfg;
+    *m = (Make){.w = w, .picks = picks, .n = n, .bytes = c->width * c->height * 3};
+    m->rgb = mem_alloc_aligned(m->bytes, err);
+    m->figures = mem_calloc(n, sizeof *m->figures, err);
+    if (!m->rgb || !m->figures)
+        return ERR_NOMEM;
+    int rc = meter_open(&m->meter, c->width, c->height, c->quality.black_level, err);
+    return rc < 0 ? rc : sha256_init(&m->sha, err);
+}
+
+static void make_close(Make *m)
+{
+    video_abort(&m->out);
+    contact_close(&m->contact);
+    meter_close(&m->meter);
+    sha256_fini(&m->sha);
+    mem_free_aligned(m->rgb);
+    mem_free(m->figures);
 }
 
 /* The picture in m->rgb stands for every output frame that chose source frame `index`. */
-static int write_frames(Make *m, int64_t index, Err *err)
+static int use_frame(Make *m, int64_t index, Err *err)
 {
-    const Work *w = m->w;
-    for (int first = 1; m->k < w->cfg->frames && w->picks[m->k].index == index; m->k++, first = 0) {
-        measure(m);
+    for (int first = 1; m->k < m->n && m->picks[m->k].index == index; m->k++, first = 0) {
+        FrameFigures *f = &m->figures[m->k];
+        if (first) {
+            meter_add(m->meter, m->rgb, f);
+        } else {
+            *f = f[-1];
+            f->change = 0;
+            f->correlation = 1;
+        }
         m->duplicates += !first;
+        if (m->contact)
+            contact_add(m->contact, m->k, m->n, m->rgb, m->w->cfg->width, m->w->cfg->height);
+        if (!m->out)
+            continue;
         sha256_update(&m->sha, m->rgb, m->bytes);
         int rc = video_write(m->out, m->rgb, err);
         if (rc < 0)
             return rc;
-        memcpy(m->before, m->rgb, (size_t)m->bytes);
     }
     return 0;
 }
@@ -51,11 +78,11 @@ static int convert(Make *m, Err *err)
     Err cause = {0};
     int rc = frame_reader_open(&r, w->path, w->src->kind, w->rate, &limits, &cause);
     int failed = rc;
-    while (!failed && m->k < w->cfg->frames && (rc = frame_reader_next(r, &mark, &cause)) == 1) {
-        if (mark.index != w->picks[m->k].index)
+    while (!failed && m->k < m->n && (rc = frame_reader_next(r, &mark, &cause)) == 1) {
+        if (mark.index != m->picks[m->k].index)
             continue;
         failed = frame_reader_rgb(r, &w->fit, m->rgb, &cause);
-        if (!failed && (rc = write_frames(m, mark.index, err)) < 0) {
+        if (!failed && (rc = use_frame(m, mark.index, err)) < 0) {
             frame_reader_close(&r);
             return rc;
         }
@@ -65,22 +92,81 @@ static int convert(Make *m, Err *err)
         failed = rc;
     if (failed)
         return clip_reject_error(w, err, failed, &cause, "damaged");
-    if (m->k < w->cfg->frames)
-        return clip_reject(w, err, "changed", "the source changed while it was read: frame %lld is gone", (long long)w->picks[m->k].index);
+    if (m->k < m->n)
+        return clip_reject(w, err, "changed", "the source changed while it was read: frame %lld is gone", (long long)m->picks[m->k].index);
     return 0;
 }
 
-static Quality figures(const Make *m)
+/* ---- the verdict ---- */
+static double enlarged(const Work *w)
 {
-    double pixels = (double)(m->bytes / 3) * (double)m->k;
-    Quality q = {.duplicates = m->duplicates};
-    for (int c = 0; c < 3; c++)
-        q.mean_rgb[c] = (double)m->sum[c] / pixels;
-    q.mean_luma = 0.2126 * q.mean_rgb[0] + 0.7152 * q.mean_rgb[1] + 0.0722 * q.mean_rgb[2];
-    q.mean_change = m->k > 1 ? (double)m->change / ((double)m->bytes * (double)(m->k - 1)) : 0;
-    return q;
+    const VideoInfo *v = &w->scan.info;
+    double x = (double)w->fit.scaled_width / (double)v->display_width, y = (double)w->fit.scaled_height / (double)v->display_height;
+    return x > y ? x : y;
 }
 
+/* Figures and warnings into the record; 1 when the clip is rejected. */
+static int judge(Make *m, const Verdict *v, Err *err)
+{
+    Work *w = m->w;
+    const QualityLimits *l = &w->cfg->quality;
+    char text[256];
+    int rc = clip_put(w, "quality", quality_json(m->figures, m->n, v, l, m->duplicates, w->moved), err);
+    for (int c = 0; c < QUALITY_CODES && rc == 0; c++)
+        if (v->warn >> c & 1) {
+            quality_sentence(v, (QualityCode)c, l, 0, text, sizeof text);
+            rc = clip_warn(w, err, quality_codes[c], "%s", text);
+        }
+    for (int c = 0; c < QUALITY_CODES && rc == 0; c++)
+        if (v->reject >> c & 1) {
+            quality_sentence(v, (QualityCode)c, l, 1, text, sizeof text);
+            return clip_reject(w, err, quality_codes[c], "%s", text);
+        }
+    return rc;
+}
+
+static int wants_another(const Work *w, const Verdict *v)
+{
+    const QualityLimits *l = &w->cfg->quality;
+    if (v->black && l->black_frames == FOUND_REJECT)
+        return 0;
+    return !w->moved && !w->held && w->points > w->cfg->frames && w->points <= SURVEY_POINTS_MAX &&
+           ((v->black && l->black_frames == FOUND_MOVE) || (v->cuts && l->scene_cut == FOUND_MOVE));
+}
+
+/* Measures the whole source and moves the window to the nearest clean place: 2 moved, 0 there is none, 1 rejected, negative. */
+static int survey(Work *w, Err *err)
+{
+    Make m = {0};
+    int64_t n = w->points, start = -1, first = w->scan.first;
+    Pick *picks = mem_calloc(n, sizeof *picks, err);
+    uint8_t *bad = mem_calloc(n, 1, err);
+    int rc = picks && bad ? 0 : ERR_NOMEM;
+    if (rc == 0) {
+        choose_frames(w->scan.times + first, w->scan.used, w->cfg->fps, 0, n, picks);
+        for (int64_t k = 0; k < n; k++) {
+            picks[k].index += first;
+            bad[k] = w->scan.damaged[picks[k].index];
+        }
+        rc = make_open(&m, w, picks, n, err);
+    }
+    if (rc == 0 && (rc = convert(&m, err)) == 0 &&
+        (rc = quality_clean_window(m.figures, bad, n, w->cfg->frames, w->start, &w->cfg->quality, &start, err)) == 0 && start >= 0) {
+        int64_t from = w->start;
+        w->moved = 1;
+        rc = clip_window(w, start, err);
+        if (rc == 0)
+            rc = clip_warn(w, err, "window_moved", "the window begins at output frame %lld instead of %lld, clear of black frames and cuts",
+                           (long long)start, (long long)from);
+        rc = rc ? rc : 2;
+    }
+    make_close(&m);
+    mem_free(picks);
+    mem_free(bad);
+    return rc;
+}
+
+/* ---- the file ---- */
 static int finish(Make *m, const char *path, const char *file, Err *err)
 {
     Work *w = m->w;
@@ -93,9 +179,6 @@ static int finish(Make *m, const char *path, const char *file, Err *err)
     char hex[65];
     sha256_final(&m->sha, &digest);
     digest_hex(&digest, hex);
-    Quality q = figures(m);
-    if ((rc = clip_put(w, "quality", clip_quality_json(&q), err)) < 0)
-        return rc;
     return clip_put(w, "clip",
                     json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:I}", "file", file, "size", (json_int_t)size, "pixels_sha256", hex, "frames",
                               (json_int_t)c->frames, "width", (json_int_t)c->width, "height", (json_int_t)c->height, "fps",
@@ -103,24 +186,38 @@ static int finish(Make *m, const char *path, const char *file, Err *err)
                     err);
 }
 
-int clip_make(Work *w, Err *err)
+/* One window: 0 made, 1 rejected, 2 another window is to be made, negative. */
+static int make_window(Work *w, const char *path, const char *file, Err *err)
 {
     const PrepConfig *c = w->cfg;
-    Make m = {.w = w, .bytes = c->width * c->height * 3};
-    char *file = mem_printf(err, "clips/%s.mkv", w->src->id), *path = file ? path_join(w->out_dir, file, err) : NULL;
     VideoWriterParams params = {.codec = VIDEO_FFV1, .width = c->width, .height = c->height, .rate = {c->fps, 1}};
-    int rc = ERR_NOMEM;
-    if (!path || !(m.rgb = mem_alloc_aligned(m.bytes, err)) || !(m.before = mem_alloc_aligned(m.bytes, err)))
+    Make m;
+    Verdict v;
+    int rc = make_open(&m, w, w->picks, c->frames, err);
+    if (rc == 0 && path && (rc = video_create(&m.out, path, &params, err)) == 0)
+        rc = contact_open(&m.contact, c->width, c->height, err);
+    if (rc < 0 || (rc = convert(&m, err)) || (rc = quality_judge(m.figures, m.n, enlarged(w), &c->quality, &v, err)) < 0)
         goto out;
-    if ((rc = sha256_init(&m.sha, err)) < 0 || (rc = video_create(&m.out, path, &params, err)) < 0)
+    if (wants_another(w, &v) && (rc = survey(w, err)))
         goto out;
-    if ((rc = convert(&m, err)) == 0)
+    rc = judge(&m, &v, err);
+    if (rc >= 0 && path) {
+        int put = contact_write(m.contact, w, err);
+        rc = put < 0 ? put : rc;
+    }
+    if (rc == 0 && path)
         rc = finish(&m, path, file, err);
 out:
-    video_abort(&m.out);
-    sha256_fini(&m.sha);
-    mem_free_aligned(m.rgb);
-    mem_free_aligned(m.before);
+    make_close(&m);
+    return rc;
+}
+
+int clip_make(Work *w, Err *err)
+{
+    char *file = mem_printf(err, "clips/%s.mkv", w->src->id), *path = file && w->out_dir ? path_join(w->out_dir, file, err) : NULL;
+    int rc = !file || (w->out_dir && !path) ? ERR_NOMEM : 2;
+    while (rc == 2)
+        rc = make_window(w, path, file, err);
     mem_free(path);
     mem_free(file);
     return rc;

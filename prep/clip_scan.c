@@ -125,8 +125,16 @@ static int judge_window(Work *w, Err *err)
                            rational_value(span), (long long)w->points, (long long)c->frames, (long long)c->fps,
                            c->hold ? "; clip.max_hold allows no more" : "");
     w->held = missing > 0 ? missing : 0;
-    w->start = c->window_middle && missing < 0 ? -missing / 2 : 0;
-    choose_frames(times, s->used, c->fps, w->start, c->frames - w->held, w->picks);
+    return clip_window(w, c->window_middle && missing < 0 ? -missing / 2 : 0, err);
+}
+
+int clip_window(Work *w, int64_t start, Err *err)
+{
+    const PrepConfig *c = w->cfg;
+    const Scan *s = &w->scan;
+    const Rational *times = s->times + s->first;
+    w->start = start;
+    choose_frames(times, s->used, c->fps, start, c->frames - w->held, w->picks);
     for (int64_t k = 0; k < c->frames; k++) {
         Pick *p = &w->picks[k];
         if (k < c->frames - w->held)
@@ -134,11 +142,14 @@ static int judge_window(Work *w, Err *err)
         else /* the last picture again, wanted later and later */
             *p = (Pick){p[-1].index, p[-1].time, p[-1].error_s - 1.0 / (double)c->fps};
     }
-    Rational start = rational_sub((Rational){w->start, c->fps}, rational_sub((Rational){0, 1}, times[0]));
-    return clip_put(w, "window",
-                    json_pack("{s:I, s:o, s:I, s:I, s:I}", "start", (json_int_t)w->start, "start_time", clip_rational_json(start), "frames",
-                              (json_int_t)c->frames, "points", (json_int_t)w->points, "held", (json_int_t)w->held),
-                    err);
+    Rational time = rational_sub((Rational){start, c->fps}, rational_sub((Rational){0, 1}, times[0]));
+    int rc = clip_put(w, "window",
+                      json_pack("{s:I, s:o, s:I, s:I, s:I}", "start", (json_int_t)start, "start_time", clip_rational_json(time), "frames",
+                                (json_int_t)c->frames, "points", (json_int_t)w->points, "held", (json_int_t)w->held),
+                      err);
+    if (rc == 0)
+        rc = clip_put(w, "ledger", clip_ledger_json(w->picks, c->frames), err);
+    return rc < 0 ? rc : clip_put(w, "timing", clip_timing_json(w->picks, c->frames), err);
 }
 
 static int judge_damage(Work *w, Err *err)
@@ -169,9 +180,6 @@ int clip_judge(Work *w, Err *err)
         return rc;
     if (w->scan.used == 0)
         return clip_reject(w, err, "too_short", "no frame lies between start_s and end_s");
-    if ((rc = judge_window(w, err)) || (rc = judge_damage(w, err)))
-        return rc;
-    if ((rc = clip_put(w, "ledger", clip_ledger_json(w->picks, w->cfg->frames), err)) < 0)
-        return rc;
-    return clip_put(w, "timing", clip_timing_json(w->picks, w->cfg->frames), err);
+    rc = judge_window(w, err);
+    return rc ? rc : judge_damage(w, err);
 }

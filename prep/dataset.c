@@ -45,7 +45,7 @@ static int check_ours(const char *dir, Err *err)
     for (int64_t i = 0; i < n; i++) {
         for (int k = 0; ours[k]; k++)
             known = known || strcmp(names[i], ours[k]) == 0;
-        if (names[i][0] != '.' && strcmp(names[i], "clips") != 0)
+        if (names[i][0] != '.' && strcmp(names[i], "clips") != 0 && strcmp(names[i], "thumbs") != 0)
             other = (int)i;
     }
     if (!known && other >= 0)
@@ -57,19 +57,21 @@ static int check_ours(const char *dir, Err *err)
 
 int dataset_open_folder(const char *source, const char *dir, DirLock *lock, Err *err)
 {
-    char *clips = path_join(dir, "clips", err), *index = path_join(dir, "dataset.json", err);
-    int made = !file_is_dir(dir), rc = clips && index ? dir_make(dir, err) : ERR_NOMEM;
+    char *clips = path_join(dir, "clips", err), *thumbs = path_join(dir, "thumbs", err), *index = path_join(dir, "dataset.json", err);
+    int made = !file_is_dir(dir), rc = clips && thumbs && index ? dir_make(dir, err) : ERR_NOMEM;
     if (rc == 0 && (rc = check_apart(source, dir, err)) < 0 && made)
         rmdir(dir);
     if (rc < 0 || (rc = check_ours(dir, err)) < 0 || (rc = dir_lock(lock, dir, err)) < 0)
         goto out;
     if (unlink(index) < 0 && errno != ENOENT)
         rc = err_errno(err, errno, "removing '%s'", index);
-    if (rc < 0 || (rc = dir_make(clips, err)) < 0 || (rc = dir_sweep_temporaries(dir, err)) < 0)
+    if (rc < 0 || (rc = dir_make(clips, err)) < 0 || (rc = dir_make(thumbs, err)) < 0 || (rc = dir_sweep_temporaries(dir, err)) < 0 ||
+        (rc = dir_sweep_temporaries(clips, err)) < 0)
         goto out;
-    rc = dir_sweep_temporaries(clips, err);
+    rc = dir_sweep_temporaries(thumbs, err);
 out:
     mem_free(clips);
+    mem_free(thumbs);
     mem_free(index);
     return rc;
 }
@@ -107,33 +109,44 @@ int dataset_write_manifest(Dataset *d, Err *err)
     return rc;
 }
 
-/* What an earlier recipe or set of sources left behind. */
-static int sweep_clips(const Dataset *d, Err *err)
+/* What an earlier recipe or set of sources left behind in a folder of files that end so. */
+static int sweep_folder(const Dataset *d, const char *folder, const char *ending, const json_t *named, Err *err)
+{
+    char *dir = path_join(d->dir, folder, err), **names = NULL;
+    int64_t n = 0;
+    int rc = dir ? dir_sweep_temporaries(dir, err) : ERR_NOMEM; /* of workers that died */
+    if (rc == 0)
+        rc = dir_list(dir, &names, &n, err);
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        char *file = path_join(folder, names[i], err), *path = file ? path_join(d->dir, file, err) : NULL;
+        if (!path)
+            rc = ERR_NOMEM;
+        else if (str_ends_with(names[i], ending) && !json_object_get(named, file) && unlink(path) < 0)
+            rc = err_errno(err, errno, "removing '%s'", path);
+        mem_free(path);
+        mem_free(file);
+    }
+    dir_list_free(&names, n);
+    mem_free(dir);
+    return rc;
+}
+
+static int sweep(const Dataset *d, Err *err)
 {
     json_t *named = json_object(), *record;
-    char *clips = path_join(d->dir, "clips", err), **names = NULL;
-    int64_t n = 0;
-    int rc = named && clips ? dir_sweep_temporaries(clips, err) : err_set(err, ERR_NOMEM, "out of memory for the list of clips");
-    if (rc == 0) /* temporaries: of workers that died */
-        rc = dir_list(clips, &names, &n, err);
+    int rc = named ? 0 : err_set(err, ERR_NOMEM, "out of memory for the list of clips");
     for (int64_t i = 0; i < d->n && rc == 0; i++) {
         if ((rc = json_parse(&record, d->lines[i], (int64_t)strlen(d->lines[i]), "manifest line", err)) < 0)
             break;
-        const char *file = json_string_value(json_object_get(json_object_get(record, "clip"), "file"));
-        if (file && json_object_set_new_nocheck(named, path_base(file), json_true()) < 0)
-            rc = err_set(err, ERR_NOMEM, "out of memory for the list of clips");
+        const char *files[] = {json_string_value(json_object_get(json_object_get(record, "clip"), "file")),
+                               json_string_value(json_object_get(record, "contact"))};
+        for (int k = 0; k < 2; k++)
+            if (files[k] && json_object_set_new_nocheck(named, files[k], json_true()) < 0)
+                rc = err_set(err, ERR_NOMEM, "out of memory for the list of clips");
         json_decref(record);
     }
-    for (int64_t i = 0; i < n && rc == 0; i++) {
-        if (!str_ends_with(names[i], ".mkv") || json_object_get(named, names[i]))
-            continue;
-        char *path = path_join(clips, names[i], err);
-        if (!path || unlink(path) < 0)
-            rc = path ? err_errno(err, errno, "removing '%s'", path) : ERR_NOMEM;
-        mem_free(path);
-    }
-    dir_list_free(&names, n);
-    mem_free(clips);
+    if (rc == 0 && (rc = sweep_folder(d, "clips", ".mkv", named, err)) == 0)
+        rc = sweep_folder(d, "thumbs", ".png", named, err);
     json_decref(named);
     return rc;
 }
@@ -141,7 +154,7 @@ static int sweep_clips(const Dataset *d, Err *err)
 int dataset_finish(Dataset *d, Err *err)
 {
     const Tally *t = &d->tally;
-    int rc = sweep_clips(d, err);
+    int rc = sweep(d, err);
     if (rc < 0)
         return rc;
     json_t *shard = d->shards > 1 ? json_pack("{s:I, s:I}", "index", (json_int_t)d->shard, "count", (json_int_t)d->shards) : json_null();

@@ -2,7 +2,7 @@
 # weft-cache from the shell: build and again, kill -9 and again, other weights, damage, a full disk, what is refused and how.
 . tests/cli/lib.sh
 cache="$B/weft-cache"
-small="--preset demo --set clip.width=32 --set clip.height=64 --set clip.min_side=16 --set clip.model_frames=9 --set clip.num_frames=8"
+small="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=32 --set clip.height=64 --set clip.min_side=16 --set clip.model_frames=9 --set clip.num_frames=8"
 small="$small --set model.text_length=32 --quiet"
 
 mkdir "$T/src"

@@ -3,7 +3,7 @@
 . tests/cli/lib.sh
 prep="$B/weft-prep"
 clip="$B/tests/tools/make_clip"
-fast="--preset demo --set clip.width=48 --set clip.height=80 --set clip.min_side=16"
+fast="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=48 --set clip.height=80 --set clip.min_side=16"
 
 # ---- a small set, one of everything that may be wrong with it ----
 mkdir "$T/src"

@@ -46,14 +46,15 @@ static void make_source(const char *root)
 
 static void every_allocation(void **state)
 {
-    static const char *sets[] = {"clip.width=32", "clip.height=48", "clip.min_side=16", "clip.model_frames=9", "clip.num_frames=8"};
+    static const char *sets[] = {"clip.width=32",        "clip.height=48",      "clip.min_side=16",
+                                 "clip.model_frames=9", "clip.num_frames=8", "quality.mode=warn"};
     char *root = check_tmp_path("source"), *out = check_tmp_path("out"), *index = at(out, "dataset.json");
     Err err = {0};
     Recipe *recipe;
     FILE *null = fopen("/dev/null", "w");
     (void)state;
     make_source(root);
-    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, 5}, .seed = -1}, &err), &err);
+    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, 6}, .seed = -1}, &err), &err);
     IngestParams p = {.source = root, .out = out, .recipe = recipe, .jobs = 0, .shards = 1, .quiet = 1, .results = null};
     int64_t failures = 0;
     for (int64_t n = 1;; n++) {

@@ -1,0 +1,282 @@
+/* From figures to a verdict, and to JSON. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/base/mem.h"
+#include "prep/quality.h"
+
+const char *const quality_codes[QUALITY_CODES] = {"dark",   "bright",  "flat",  "black_frames",  "scene_cut",
+                                                  "frozen", "blurred", "noisy", "little_motion", "enlarged"};
+
+static Found found(const Recipe *r, const char *path)
+{
+    const char *s = recipe_str(r, path);
+    return strcmp(s, "reject") == 0                              ? FOUND_REJECT
+           : strcmp(s, "move") == 0 || strcmp(s, "split") == 0 ? FOUND_MOVE
+           : strcmp(s, "warn") == 0                              ? FOUND_WARN
+                                                                 : FOUND_IGNORE;
+}
+
+void quality_limits(QualityLimits *out, const Recipe *r)
+{
+    *out = (QualityLimits){.warn_only = strcmp(recipe_str(r, "quality.mode"), "warn") == 0,
+                           .blur_reject = recipe_num(r, "quality.blur_reject"),
+                           .blur_warn = recipe_num(r, "quality.blur_warn"),
+                           .noise_warn = recipe_num(r, "quality.noise_warn"),
+                           .dark_reject = recipe_num(r, "quality.dark_reject"),
+                           .dark_warn = recipe_num(r, "quality.dark_warn"),
+                           .bright_warn = recipe_num(r, "quality.bright_warn"),
+                           .bright_reject = recipe_num(r, "quality.bright_reject"),
+                           .flat_reject = recipe_num(r, "quality.flat_reject"),
+                           .black_level = recipe_num(r, "quality.black_level"),
+                           .black_share = recipe_num(r, "quality.black_share"),
+                           .frozen_change = recipe_num(r, "quality.frozen_change"),
+                           .frozen_reject = recipe_num(r, "quality.frozen_reject"),
+                           .frozen_warn = recipe_num(r, "quality.frozen_warn"),
+                           .motion_warn = recipe_num(r, "quality.motion_warn"),
+                           .cut_change = recipe_num(r, "quality.cut_change"),
+                           .cut_ratio = recipe_num(r, "quality.cut_ratio"),
+                           .cut_correlation = recipe_num(r, "quality.cut_correlation"),
+                           .enlarge_warn = recipe_num(r, "quality.enlarge_warn"),
+                           .duplicate_colour = recipe_num(r, "quality.duplicate_colour"),
+                           .frozen_run = recipe_int(r, "quality.frozen_run"),
+                           .duplicate_bits = recipe_int(r, "quality.duplicate_bits"),
+                           .black_frames = found(r, "quality.black_frames"),
+                           .scene_cut = found(r, "quality.scene_cut"),
+                           .duplicates = found(r, "quality.duplicates")};
+}
+
+/* ---- statistics ---- */
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts v. */
+static double median(double *v, int64_t n)
+{
+    if (n == 0)
+        return 0;
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+static double median_change(const FrameFigures *f, int64_t n, double *scratch)
+{
+    for (int64_t k = 1; k < n; k++)
+        scratch[k - 1] = f[k].change;
+    return median(scratch, n - 1);
+}
+
+static int is_cut(const FrameFigures *f, double middle, const QualityLimits *l)
+{
+    return (f->change > l->cut_change && f->change > l->cut_ratio * middle) || f->correlation < l->cut_correlation;
+}
+
+static double frozen_share(const FrameFigures *f, int64_t n, const QualityLimits *l)
+{
+    int64_t frozen = 0, run = 0;
+    for (int64_t k = 1; k < n; k++) {
+        run = f[k].change < l->frozen_change ? run + 1 : 0;
+        frozen += run == l->frozen_run ? run : run > l->frozen_run;
+    }
+    return n > 1 ? (double)frozen / (double)(n - 1) : 0;
+}
+
+static void summarise(Verdict *v, const FrameFigures *f, int64_t n, const QualityLimits *l, double *scratch)
+{
+    v->first_black = v->first_cut = -1;
+    for (int64_t k = 0; k < n; k++) {
+        for (int c = 0; c < 3; c++)
+            v->mean_rgb[c] += f[k].rgb[c] / (double)n;
+        v->luma += f[k].luma / (double)n;
+        v->std += f[k].std / (double)n;
+        if (f[k].black >= l->black_share && v->black++ == 0)
+            v->first_black = k;
+        v->correlation = k == 0 || f[k].correlation < v->correlation ? f[k].correlation : v->correlation;
+        v->change_mean += k ? f[k].change / (double)(n - 1) : 0;
+        scratch[k] = f[k].laplacian;
+    }
+    v->sharpness = median(scratch, n);
+    for (int64_t k = 0; k < n; k++)
+        scratch[k] = f[k].std > 0 ? f[k].laplacian / (f[k].std * f[k].std) : 0;
+    v->texture = median(scratch, n);
+    v->change_median = median_change(f, n, scratch);
+    v->change_min = n > 1 ? scratch[0] : 0;
+    v->change_max = n > 1 ? scratch[n - 2] : 0;
+    for (int64_t k = 1; k < n; k++)
+        if (is_cut(&f[k], v->change_median, l) && v->cuts++ == 0)
+            v->first_cut = k;
+    v->frozen = frozen_share(f, n, l);
+}
+
+int quality_judge(const FrameFigures *f, int64_t n, double enlarged, const QualityLimits *l, Verdict *v, Err *err)
+{
+    double *scratch = mem_calloc(n, sizeof *scratch, err);
+    if (!scratch)
+        return ERR_NOMEM;
+    *v = (Verdict){.enlarged = enlarged};
+    summarise(v, f, n, l, scratch);
+    mem_free(scratch);
+    const struct {
+        QualityCode code;
+        int reject, warn;
+    } rules[] = {
+        {QUALITY_DARK, v->luma < l->dark_reject, v->luma < l->dark_warn},
+        {QUALITY_BRIGHT, v->luma > l->bright_reject, v->luma > l->bright_warn},
+        {QUALITY_FLAT, v->std < l->flat_reject, 0},
+        {QUALITY_BLACK, v->black && l->black_frames != FOUND_IGNORE, 0},
+        {QUALITY_CUT, v->cuts && l->scene_cut != FOUND_IGNORE, 0},
+        {QUALITY_FROZEN, v->frozen > l->frozen_reject, v->frozen > l->frozen_warn},
+        {QUALITY_BLUR, v->sharpness < l->blur_reject, v->sharpness < l->blur_warn},
+        {QUALITY_NOISE, 0, v->sharpness > l->noise_warn},
+        {QUALITY_STILL, 0, v->change_mean < l->motion_warn},
+        {QUALITY_ENLARGED, 0, v->enlarged > l->enlarge_warn},
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        int reject = rules[i].reject && !l->warn_only;
+        v->reject |= (unsigned)reject << rules[i].code;
+        v->warn |= (unsigned)(!reject && (rules[i].reject || rules[i].warn)) << rules[i].code;
+    }
+    return 0;
+}
+
+void quality_sentence(const Verdict *v, QualityCode code, const QualityLimits *l, int rejected, char *text, size_t size)
+{
+    switch (code) {
+    case QUALITY_DARK:
+        snprintf(text, size, "mean luma %.1f is below %g (quality.dark_%s)", v->luma, rejected ? l->dark_reject : l->dark_warn,
+                 rejected ? "reject" : "warn");
+        break;
+    case QUALITY_BRIGHT:
+        snprintf(text, size, "mean luma %.1f is above %g (quality.bright_%s)", v->luma, rejected ? l->bright_reject : l->bright_warn,
+                 rejected ? "reject" : "warn");
+        break;
+    case QUALITY_FLAT:
+        snprintf(text, size, "luma's standard deviation %.2f is below %g (quality.flat_reject)", v->std, l->flat_reject);
+        break;
+    case QUALITY_BLACK:
+        snprintf(text, size, "%lld frames are black, the first is output frame %lld%s", (long long)v->black, (long long)v->first_black,
+                 l->black_frames == FOUND_MOVE ? "; no window without one was found" : "");
+        break;
+    case QUALITY_CUT:
+        snprintf(text, size, "%lld scene cuts, the first at output frame %lld%s", (long long)v->cuts, (long long)v->first_cut,
+                 l->scene_cut == FOUND_MOVE ? "; no window without one was found" : " (quality.scene_cut=split looks for another window)");
+        break;
+    case QUALITY_FROZEN:
+        snprintf(text, size, "%.0f %% of the frames stand still for %lld or more in a row; quality.frozen_%s is %g", 100 * v->frozen,
+                 (long long)l->frozen_run, rejected ? "reject" : "warn", rejected ? l->frozen_reject : l->frozen_warn);
+        break;
+    case QUALITY_BLUR:
+        snprintf(text, size, "sharpness (variance of the Laplacian) %.2f is below %g (quality.blur_%s)", v->sharpness,
+                 rejected ? l->blur_reject : l->blur_warn, rejected ? "reject" : "warn");
+        break;
+    case QUALITY_NOISE:
+        snprintf(text, size, "variance of the Laplacian %.0f is above %g (quality.noise_warn): noise", v->sharpness, l->noise_warn);
+        break;
+    case QUALITY_STILL:
+        snprintf(text, size, "mean change %.3f is below %g (quality.motion_warn)", v->change_mean, l->motion_warn);
+        break;
+    case QUALITY_ENLARGED:
+        snprintf(text, size, "the source is enlarged %.2f times (quality.enlarge_warn is %g)", v->enlarged, l->enlarge_warn);
+        break;
+    case QUALITY_CODES:
+        break;
+    }
+}
+
+/* ---- JSON ---- */
+/* Four decimals: enough to judge by, and kind to the manifest's size. */
+static double rounded(double x)
+{
+    return floor(x * 1e4 + 0.5) / 1e4;
+}
+
+static json_t *series(const FrameFigures *f, int64_t n, size_t member)
+{
+    json_t *list = json_array();
+    for (int64_t k = 0; k < n && list; k++)
+        if (json_array_append_new(list, json_real(rounded(*(const double *)((const char *)&f[k] + member)))) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+static json_t *code_list(unsigned bits)
+{
+    json_t *list = json_array();
+    for (int c = 0; c < QUALITY_CODES && list; c++)
+        if (bits >> c & 1 && json_array_append_new(list, json_string(quality_codes[c])) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+static json_t *cut_list(const FrameFigures *f, int64_t n, const Verdict *v, const QualityLimits *l)
+{
+    json_t *list = json_array();
+    for (int64_t k = 1; k < n && list; k++)
+        if (is_cut(&f[k], v->change_median, l) && json_array_append_new(list, json_integer(k)) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+static json_t *hash_list(const FrameFigures *f, int64_t n)
+{
+    char hex[3][17];
+    const int64_t at[3] = {0, n / 2, n - 1};
+    for (int i = 0; i < 3; i++)
+        snprintf(hex[i], sizeof hex[i], "%016llx", (unsigned long long)f[at[i]].dhash);
+    return json_pack("[s, s, s]", hex[0], hex[1], hex[2]);
+}
+
+json_t *quality_json(const FrameFigures *f, int64_t n, const Verdict *v, const QualityLimits *l, int64_t duplicates, int moved)
+{
+#define SERIES(member) series(f, n, offsetof(FrameFigures, member))
+    json_t *frames = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "luma", SERIES(luma), "luma_std", SERIES(std), "laplacian",
+                               SERIES(laplacian), "black", SERIES(black), "change", SERIES(change), "correlation", SERIES(correlation));
+#undef SERIES
+    return json_pack("{s:s, s:o, s:o, s:[f,f,f], s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f}, s:f, s:f, s:o, s:I, s:f, s:b, s:o, s:o}",
+                     "verdict", v->reject ? "reject" : v->warn ? "warn" : "ok", "reject_codes", code_list(v->reject), "warn_codes",
+                     code_list(v->warn), "mean_rgb", v->mean_rgb[0], v->mean_rgb[1], v->mean_rgb[2], "mean_luma", v->luma, "luma_std",
+                     v->std, "sharpness", v->sharpness, "texture", v->texture, "black_frames", (json_int_t)v->black, "change", "min",
+                     v->change_min, "median", v->change_median, "max", v->change_max, "mean", v->change_mean, "frozen", v->frozen,
+                     "correlation", v->correlation, "cuts", cut_list(f, n, v, l), "duplicates", (json_int_t)duplicates, "enlarged",
+                     v->enlarged, "window_moved", moved, "hashes", hash_list(f, n), "frames", frames);
+}
+
+/* ---- another window ---- */
+static int clean(const FrameFigures *f, const uint8_t *bad, int64_t count, const QualityLimits *l, double *scratch)
+{
+    for (int64_t k = 0; k < count; k++)
+        if (bad[k] || (l->black_frames != FOUND_IGNORE && f[k].black >= l->black_share))
+            return 0;
+    double middle = median_change(f, count, scratch);
+    for (int64_t k = 1; k < count; k++)
+        if (l->scene_cut != FOUND_IGNORE && is_cut(&f[k], middle, l))
+            return 0;
+    return 1;
+}
+
+int quality_clean_window(const FrameFigures *f, const uint8_t *bad, int64_t n, int64_t count, int64_t wanted, const QualityLimits *l,
+                         int64_t *start, Err *err)
+{
+    double *scratch = mem_calloc(count, sizeof *scratch, err);
+    if (!scratch)
+        return ERR_NOMEM;
+    *start = -1;
+    for (int64_t far = 0; far <= n && *start < 0; far++)
+        for (int side = 0; side < 2 && *start < 0; side++) {
+            int64_t s = side ? wanted + far : wanted - far;
+            if (s >= 0 && s + count <= n && clean(f + s, bad + s, count, l, scratch))
+                *start = s;
+        }
+    mem_free(scratch);
+    return 0;
+}
