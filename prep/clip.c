@@ -12,7 +12,7 @@
 int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
 {
     int64_t latent;
-    const char *fit = recipe_str(recipe, "clip.fit");
+    const char *fit = recipe_str(recipe, "clip.fit"), *fields = recipe_str(recipe, "clip.deinterlace");
     *out = (PrepConfig){.width = recipe_int(recipe, "clip.width"),
                         .height = recipe_int(recipe, "clip.height"),
                         .fps = recipe_int(recipe, "clip.fps"),
@@ -23,6 +23,10 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
                         .fit = strcmp(fit, "pad") == 0       ? FIT_PAD
                                : strcmp(fit, "stretch") == 0 ? FIT_STRETCH
                                                              : FIT_COVER,
+                        .deinterlace = strcmp(fields, "auto") == 0    ? DEINTERLACE_AUTO
+                                       : strcmp(fields, "never") == 0 ? DEINTERLACE_NEVER
+                                                                      : DEINTERLACE_ALWAYS,
+                        .hdr_convert = strcmp(recipe_str(recipe, "clip.hdr"), "convert") == 0,
                         .bias_x = recipe_num(recipe, "clip.bias_x"),
                         .bias_y = recipe_num(recipe, "clip.bias_y"),
                         .max_lost = recipe_num(recipe, "clip.max_lost"),
@@ -154,7 +158,8 @@ static void work_fini(Work *w)
 static int make_key(Work *w, const char *sha256, Err *err)
 {
     const Source *s = w->src;
-    json_t *parts = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:i}", "recipe", w->cfg->recipe_sha256, "source", sha256, "kind",
+    json_t *parts = json_pack("{s:s, s:s, s:[I,I,I,I], s:s, s:o, s:o, s:o, s:i}", "recipe", w->cfg->recipe_sha256, "source", sha256,
+                              "crop", (json_int_t)s->crop[0], (json_int_t)s->crop[1], (json_int_t)s->crop[2], (json_int_t)s->crop[3], "kind",
                               s->kind == SOURCE_FRAMES ? "frames" : "video", "rate", clip_rational_json(w->rate), "start",
                               clip_rational_json(s->start), "end", clip_rational_json(s->end), "revision", PREP_REVISION);
     char *text = parts ? json_canonical(parts, err) : NULL;
@@ -220,7 +225,7 @@ static int repeatable(const char *code)
 /* Warnings about the source's pixels stay; those about its captions and annotations are made afresh. */
 static json_t *pixel_warnings(const json_t *prior)
 {
-    static const char *const codes[] = {"unordered_frames", "colour_guessed", "damage_outside", "window_moved", NULL};
+    static const char *const codes[] = {"unordered_frames", "colour_guessed", "damage_outside", "window_moved", "tone_mapped", NULL};
     json_t *kept = json_array(), *note;
     size_t i;
     json_array_foreach (json_object_get(prior, "warnings"), i, note) {

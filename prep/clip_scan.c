@@ -89,21 +89,31 @@ static int judge_facts(Work *w, Err *err)
 {
     const PrepConfig *c = w->cfg;
     const VideoInfo *v = &w->scan.info;
-    if (strcmp(v->transfer, "smpte2084") == 0 || strcmp(v->transfer, "arib-std-b67") == 0 || strcmp(v->primaries, "bt2020") == 0)
-        return clip_reject(w, err, "hdr", "transfer '%s', primaries '%s': high dynamic range must be tone-mapped first", v->transfer,
-                           v->primaries);
-    int64_t side = v->display_width < v->display_height ? v->display_width : v->display_height;
-    if (side < c->min_side)
+    int hdr = strcmp(v->transfer, "smpte2084") == 0 || strcmp(v->transfer, "arib-std-b67") == 0 || strcmp(v->primaries, "bt2020") == 0, rc = 0;
+    if (hdr && !c->hdr_convert)
+        return clip_reject(w, err, "hdr", "transfer '%s', primaries '%s': high dynamic range must be tone-mapped first (clip.hdr=convert)",
+                           v->transfer, v->primaries);
+    const int64_t *part = w->src->crop;
+    if (part[2] && (part[0] + part[2] > v->display_width || part[1] + part[3] > v->display_height))
+        return clip_reject(w, err, "bad_crop", "the crop %lldx%lld at %lld, %lld does not lie in the picture of %lldx%lld",
+                           (long long)part[2], (long long)part[3], (long long)part[0], (long long)part[1], (long long)v->display_width,
+                           (long long)v->display_height);
+    int64_t across = part[2] ? part[2] : v->display_width, down = part[2] ? part[3] : v->display_height;
+    if ((across < down ? across : down) < c->min_side)
         return clip_reject(w, err, "too_small", "%lldx%lld; the shorter side must have %lld pixels (clip.min_side)",
-                           (long long)v->display_width, (long long)v->display_height, (long long)c->min_side);
-    w->fit = fit_plan(v, c->width, c->height, c->fit, c->bias_x, c->bias_y);
+                           (long long)across, (long long)down, (long long)c->min_side);
+    w->fit = fit_plan_part(v, part, c->width, c->height, c->fit, c->bias_x, c->bias_y);
+    w->fit.deinterlace = c->deinterlace;
+    w->fit.tone_map = hdr;
     if (w->fit.lost > c->max_lost)
         return clip_reject(
             w, err, "crop_too_large",
             "%lldx%lld to %lldx%lld would cut away %.1f %% of an axis; clip.max_lost allows %.1f %% (clip.fit=pad keeps all)",
             (long long)v->display_width, (long long)v->display_height, (long long)c->width, (long long)c->height, 100 * w->fit.lost,
             100 * c->max_lost);
-    int rc = clip_put(w, "geometry", clip_geometry_json(&w->fit), err);
+    rc = clip_put(w, "geometry", clip_geometry_json(&w->fit), err);
+    if (rc == 0 && hdr)
+        rc = clip_warn(w, err, "tone_mapped", "transfer '%s', primaries '%s': tone-mapped", v->transfer, v->primaries);
     if (rc == 0 && v->guessed)
         rc = clip_warn(w, err, "colour_guessed", "the colour tags are not complete: read as %s, %s range", v->matrix_used, v->range_used);
     return rc;

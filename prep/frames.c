@@ -21,9 +21,11 @@ struct FrameReader {
 };
 
 /* ---- numbered pictures ---- */
-static int is_picture(const char *name, int64_t *number)
+int picture_number(const char *name, int64_t *number)
 {
     static const char *const ext[] = {".png", ".jpg", ".jpeg"};
+    if (strncmp(name, "frame_", 6) == 0)
+        name += 6;
     size_t digits = strspn(name, "0123456789");
     if (digits == 0 || digits > 9)
         return 0;
@@ -62,7 +64,7 @@ int pictures_list(const char *path, Picture **out, int64_t *n, Err *err)
     if (!list)
         rc = ERR_NOMEM;
     for (int64_t i = 0; i < total && rc == 0; i++)
-        if (is_picture(names[i], &number)) {
+        if (picture_number(names[i], &number)) {
             list[count] = (Picture){number, mem_strdup(names[i], err)};
             rc = list[count].name ? 0 : ERR_NOMEM;
             count++;

@@ -6,11 +6,12 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-const Layout *const layouts[] = {&layout_metadata, &layout_fashion, &layout_pairs, NULL};
+const Layout *const layouts[] = {&layout_metadata, &layout_fashion, &layout_lists, &layout_captions, &layout_trees,
+                                 &layout_table,    &layout_ubc,     &layout_pairs, NULL};
 
 static int choose_named(const char *name, const Layout **out, Err *err)
 {
-    const char *names[sizeof layouts / sizeof *layouts] = {0};
+    const char *names[sizeof layouts / sizeof *layouts] = {0}; /* NULL-terminated */
     for (int i = 0; layouts[i]; i++) {
         names[i] = layouts[i]->name;
         if (strcmp(name, layouts[i]->name) == 0) {
@@ -19,8 +20,11 @@ static int choose_named(const char *name, const Layout **out, Err *err)
         }
     }
     const char *near = str_nearest(name, names);
-    return err_set(err, ERR_USAGE, "layout '%s' is not known%s%s%s; the layouts are metadata, fashion-t2v, pairs", name,
-                   near ? ", perhaps '" : "", near ? near : "", near ? "'" : "");
+    char all[256] = "";
+    for (int i = 0; names[i]; i++)
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", names[i]);
+    return err_set(err, ERR_USAGE, "layout '%s' is not known%s%s%s; the layouts are %s", name, near ? ", perhaps '" : "", near ? near : "",
+                   near ? "'" : "", all);
 }
 
 int layout_choose(const char *root, const char *name, const Layout **out, char *why, size_t size, Err *err)
@@ -35,8 +39,8 @@ int layout_choose(const char *root, const char *name, const Layout **out, char *
     }
     char also[256];
     for (int i = 0; layouts[i]; i++) {
-        /* Pairs is what any folder of videos looks like: it counts only when nothing more telling is there. */
-        if (layouts[i] == &layout_pairs && *out)
+        /* What any tree of videos looks like counts only when nothing more telling is there. */
+        if ((layouts[i] == &layout_ubc || layouts[i] == &layout_pairs) && *out)
             break;
         int rc = layouts[i]->detect(root, *out ? also : why, *out ? sizeof also : size, err);
         if (rc < 0)
@@ -48,7 +52,7 @@ int layout_choose(const char *root, const char *name, const Layout **out, char *
             *out = layouts[i];
     }
     if (!*out)
-        return err_set(err, ERR_NOTFOUND, "'%s' holds no metadata.jsonl, no Fashion-Text2Video files and no videos", root);
+        return err_set(err, ERR_NOTFOUND, "'%s' holds no metadata, lists, captions, Fashion-Text2Video files, pictures or videos", root);
     return 0;
 }
 

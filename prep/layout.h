@@ -18,7 +18,7 @@ typedef struct Layout {
 
 /* NULL-terminated, in the order of detection. */
 extern const Layout *const layouts[];
-extern const Layout layout_metadata, layout_fashion, layout_pairs;
+extern const Layout layout_metadata, layout_fashion, layout_lists, layout_captions, layout_trees, layout_table, layout_ubc, layout_pairs;
 
 /* By name, or by looking when name is NULL.  why: a sentence for the user. */
 int layout_choose(const char *root, const char *name, const Layout **out, char *why, size_t size, Err *err);
@@ -27,8 +27,22 @@ int layout_read(const Layout *layout, const char *root, uint64_t seed, SourceLis
 
 /* Parsers, on bytes that may be anything (fuzzed). ------------------------------------------------------------------ */
 
-/* One line of metadata.jsonl into a new source; blank lines add nothing. */
+/* One object (borrowed) of metadata into a new source. */
+int metadata_add(SourceList *l, json_t *o, const char *where, Err *err);
+/* One line of metadata.jsonl; blank lines add nothing. */
 int metadata_parse_line(SourceList *l, const char *text, int64_t size, const char *where, Err *err);
+/* A JSON array of such objects; CSV with a header line. */
+int metadata_parse_list(SourceList *l, const char *text, int64_t size, const char *name, Err *err);
+int metadata_parse_csv(SourceList *l, const char *text, int64_t size, const char *name, Err *err);
+/* A file of these, by its ending. */
+int metadata_read_file(const char *root, const char *name, SourceList *out, Err *err);
+
+/* A list of videos and a list of prompts, line by line; trailing blank lines of each are left out.  Refuses unequal counts and blank
+ * lines inside, with the line. */
+int lists_parse(SourceList *l, const char *videos, int64_t videos_size, const char *videos_name, const char *prompts,
+                int64_t prompts_size, const char *prompts_name, Err *err);
+/* {file: caption or captions}. */
+int captions_map_parse(SourceList *l, const char *text, int64_t size, const char *name, Err *err);
 
 /* *_frame_num.txt: lines "<video> <frame count>", more fields ignored; appends to *out. */
 typedef struct FrameCount {

@@ -1,17 +1,25 @@
-/* metadata.jsonl: one object a line, file_name and a caption under text, caption or prompt (the Hugging Face video folder). */
+/* A clip as an object of metadata: its file under file_name, video_path, path or video, its caption under text, caption, prompt or
+ * cap; and the files such objects come in: JSON lines, a JSON list, CSV. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
+#include "common/base/str.h"
 #include "prep/layout.h"
+#include "prep/layout_csv.h"
 #include "prep/layout_lines.h"
 
-static const char *const caption_keys[] = {"text", "caption", "prompt", NULL};
+enum { METADATA_BYTES_MAX = 1 << 28 };
+
+static const char *const path_keys[] = {"file_name", "video_path", "path", "video", NULL};
+static const char *const caption_keys[] = {"text", "caption", "prompt", "cap", NULL};
 static const char *const attribute_keys[] = {"fabric", "pattern", "style", "color", "sleeve", "length", "motion", NULL};
-static const char *const plain_keys[] = {"file_name", "id", "category", "split", "fps", "start_s", "end_s", "attributes", "sha256", NULL};
+static const char *const plain_keys[] = {"id",    "category", "split",      "fps",    "start_s",  "end_s",
+                                         "sha256", "crop",     "attributes", "segments", "cut", NULL};
 
 static int is_one_of(const char *key, const char *const *keys)
 {
@@ -53,7 +61,7 @@ static int read_captions(Source *s, const json_t *o, const char *where, Err *err
         if (rc < 0)
             return rc;
     }
-    return found ? 0 : err_set(err, ERR_FORMAT, "%s: no caption: none of 'text', 'caption', 'prompt'", where);
+    return found || s->n_segments ? 0 : err_set(err, ERR_FORMAT, "%s: no caption: none of 'text', 'caption', 'prompt', 'cap'", where);
 }
 
 /* A string, or an array of strings. */
@@ -88,7 +96,7 @@ static int read_attributes(Source *s, json_t *o, const char *where, Err *err)
         int rc = 0;
         if (is_one_of(key, attribute_keys)) {
             rc = put_attribute(s, key, v, where, err);
-        } else if (!is_one_of(key, plain_keys) && !is_one_of(key, caption_keys)) {
+        } else if (!is_one_of(key, plain_keys) && !is_one_of(key, path_keys) && !is_one_of(key, caption_keys)) {
             if (!s->extra)
                 s->extra = json_object();
             if (json_object_set(s->extra, key, v) < 0)
@@ -132,17 +140,105 @@ static int read_times(Source *s, const json_t *o, const char *where, Err *err)
     return 0;
 }
 
+/* Four whole numbers; *given: they are there. */
+static int read_numbers(const json_t *o, const char *key, size_t want, int64_t *out, int *given, const char *where, Err *err)
+{
+    const json_t *v = json_object_get(o, key);
+    *given = v && !json_is_null(v);
+    if (*given && json_array_size(v) != want)
+        return err_set(err, ERR_FORMAT, "%s: '%s' is not an array of %zu numbers", where, key, want);
+    for (size_t i = 0; *given && i < want; i++) {
+        const json_t *item = json_array_get(v, i);
+        double x = json_number_value(item);
+        if (!json_is_number(item) || !(x >= 0 && x <= 1e6) || x != nearbyint(x))
+            return err_set(err, ERR_FORMAT, "%s: '%s' item %zu is not a whole number of 0 to 1000000", where, key, i);
+        out[i] = (int64_t)x;
+    }
+    return 0;
+}
+
+/* crop is [x, y, width, height]; where the caption stands under "cap" (Open-Sora-Plan) it is [x0, x1, y0, y1], and cut are the first
+ * and last frame at fps. */
+static int read_part(Source *s, const json_t *o, const char *where, Err *err)
+{
+    int64_t c[4], cut[2];
+    int given, plan = json_object_get(o, "cap") != NULL, rc = read_numbers(o, "crop", 4, c, &given, where, err);
+    if (rc < 0)
+        return rc;
+    if (given) {
+        const int64_t crop[4] = {c[0], plan ? c[2] : c[1], plan ? c[1] - c[0] : c[2], plan ? c[3] - c[2] : c[3]};
+        if (crop[2] < 1 || crop[3] < 1)
+            return err_set(err, ERR_FORMAT, "%s: 'crop' has no area", where);
+        memcpy(s->crop, crop, sizeof crop);
+    }
+    if ((rc = read_numbers(o, "cut", 2, cut, &given, where, err)) < 0 || !given)
+        return rc;
+    if (!s->rate.den || cut[1] <= cut[0])
+        return err_set(err, ERR_FORMAT, "%s: 'cut' wants an end after its start, and 'fps'", where);
+    s->start = (Rational){cut[0] * s->rate.den, s->rate.num};
+    s->end = (Rational){cut[1] * s->rate.den, s->rate.num};
+    return 0;
+}
+
+static int read_segment(Source *s, const json_t *g, size_t i, const char *where, Err *err)
+{
+    const char *text, *unit;
+    char place[384];
+    double start, end;
+    int rc;
+    snprintf(place, sizeof place, "%.300s: 'segments' item %zu", where, i);
+    if (!json_is_object(g))
+        return err_set(err, ERR_FORMAT, "%s is not an object", place);
+    if (json_object_get(g, "label"))
+        return err_set(err, ERR_UNSUPPORTED, "%s has a 'label'; only a 'text' is read here", place);
+    if ((rc = json_get_num(g, "start", place, &start, err)) < 0 || (rc = json_get_num(g, "end", place, &end, err)) < 0 ||
+        (rc = json_get_str(g, "text", place, &text, err)) < 0 || (rc = json_get_str_or(g, "unit", place, "frame", &unit, err)) < 0)
+        return rc;
+    int us = strcmp(unit, "s") == 0;
+    if (!us && strcmp(unit, "frame") != 0)
+        return err_set(err, ERR_FORMAT, "%s: 'unit' is '%s', expected frame or s", place, unit);
+    if (!(start >= 0 && end >= start && end <= 1e8) || (!us && (start != nearbyint(start) || end != nearbyint(end))))
+        return err_set(err, ERR_FORMAT, "%s: %g to %g is no part of a video", place, start, end);
+    if (s->n_segments && s->segments_us != us)
+        return err_set(err, ERR_FORMAT, "%s: frames and seconds are mixed", place);
+    s->segments_us = us;
+    double scale = us ? 1e6 : 1;
+    return source_add_segment(s, (int64_t)nearbyint(start * scale), (int64_t)nearbyint(end * scale), text, (int64_t)strlen(text), err);
+}
+
+static int read_segments(Source *s, const json_t *o, const char *where, Err *err)
+{
+    const json_t *list = json_object_get(o, "segments"), *g;
+    size_t i;
+    if (list && !json_is_array(list) && !json_is_null(list))
+        return err_set(err, ERR_FORMAT, "%s: 'segments' is not an array", where);
+    json_array_foreach (list, i, g) {
+        int rc = read_segment(s, g, i, where, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
 static int read_names(Source *s, const json_t *o, const char *where, Err *err)
 {
-    const char *path, *id, *category, *split, *sha;
+    const char *path, *id, *category, *split, *sha, *key = NULL;
     int rc;
-    if ((rc = json_get_str(o, "file_name", where, &path, err)) < 0 || (rc = json_get_str_or(o, "id", where, NULL, &id, err)) < 0 ||
+    for (int i = 0; path_keys[i]; i++)
+        if (json_object_get(o, path_keys[i])) {
+            if (key)
+                return err_set(err, ERR_FORMAT, "%s: a file under '%s' and under '%s'", where, key, path_keys[i]);
+            key = path_keys[i];
+        }
+    if (!key)
+        return err_set(err, ERR_FORMAT, "%s: no file: none of 'file_name', 'video_path', 'path', 'video'", where);
+    if ((rc = json_get_str(o, key, where, &path, err)) < 0 || (rc = json_get_str_or(o, "id", where, NULL, &id, err)) < 0 ||
         (rc = json_get_str_or(o, "category", where, NULL, &category, err)) < 0 ||
         (rc = json_get_str_or(o, "split", where, "train", &split, err)) < 0 ||
         (rc = json_get_str_or(o, "sha256", where, NULL, &sha, err)) < 0)
         return rc;
     if ((rc = path_check_relative(path, err)) < 0)
-        return err_wrap(err, rc, "%s: 'file_name'", where);
+        return err_wrap(err, rc, "%s: '%s'", where, key);
     s->split = source_split(split);
     if (!s->split)
         return err_set(err, ERR_FORMAT, "%s: 'split' is '%s', expected train, val or test", where, split);
@@ -159,6 +255,21 @@ static int read_names(Source *s, const json_t *o, const char *where, Err *err)
     return source_id_check(s->id, err) < 0 ? err_wrap(err, ERR_FORMAT, "%s", where) : 0;
 }
 
+int metadata_add(SourceList *l, json_t *o, const char *where, Err *err)
+{
+    Source *s;
+    if (!json_is_object(o))
+        return err_set(err, ERR_FORMAT, "%s: not a JSON object", where);
+    int rc = source_list_add(l, &s, err);
+    if (rc == 0 && !(s->where = mem_strdup(where, err)))
+        rc = ERR_NOMEM;
+    if (rc < 0 || (rc = read_names(s, o, where, err)) < 0 || (rc = read_segments(s, o, where, err)) < 0 ||
+        (rc = read_captions(s, o, where, err)) < 0 || (rc = read_attributes(s, o, where, err)) < 0 ||
+        (rc = read_times(s, o, where, err)) < 0)
+        return rc;
+    return read_part(s, o, where, err);
+}
+
 int metadata_parse_line(SourceList *l, const char *text, int64_t size, const char *where, Err *err)
 {
     int64_t blank = 0;
@@ -171,25 +282,90 @@ int metadata_parse_line(SourceList *l, const char *text, int64_t size, const cha
         size -= 3;
     }
     json_t *o;
-    Source *s;
     int rc = json_parse(&o, text, size, where, err);
-    if (rc < 0)
-        return rc;
-    if (!json_is_object(o))
-        rc = err_set(err, ERR_FORMAT, "%s: not a JSON object", where);
-    else if (json_object_get(o, "crop") || json_object_get(o, "segments"))
-        rc = err_set(err, ERR_UNSUPPORTED, "%s: '%s' is not read in metadata.jsonl", where,
-                     json_object_get(o, "crop") ? "crop" : "segments");
-    else
-        rc = source_list_add(l, &s, err);
-    if (rc == 0 && !(s->where = mem_strdup(where, err)))
-        rc = ERR_NOMEM;
-    if (rc < 0 || (rc = read_names(s, o, where, err)) < 0 || (rc = read_captions(s, o, where, err)) < 0 ||
-        (rc = read_attributes(s, o, where, err)) < 0)
-        goto out;
-    rc = read_times(s, o, where, err);
-out:
+    if (rc == 0)
+        rc = metadata_add(l, o, where, err);
     json_decref(o);
+    return rc;
+}
+
+int metadata_parse_list(SourceList *l, const char *text, int64_t size, const char *name, Err *err)
+{
+    json_t *list, *o;
+    size_t i;
+    int rc = json_parse(&list, text, size, name, err);
+    if (rc == 0 && !json_is_array(list))
+        rc = err_set(err, ERR_FORMAT, "%s: not an array of objects", name);
+    if (rc == 0)
+        json_array_foreach (list, i, o) {
+            char where[320];
+            snprintf(where, sizeof where, "%.256s item %zu", name, i);
+            if ((rc = metadata_add(l, o, where, err)) < 0)
+                break;
+        }
+    json_decref(list);
+    return rc;
+}
+
+/* A field of CSV as the value it stands for; NULL: an empty one, as if it were not there. */
+static json_t *csv_value(const char *key, const char *text)
+{
+    char *end;
+    if (!*text)
+        return NULL;
+    if (strcmp(key, "fps") == 0 || strcmp(key, "start_s") == 0 || strcmp(key, "end_s") == 0) {
+        double v = strtod(text, &end);
+        if (!*end && isfinite(v))
+            return json_real(v);
+    }
+    return json_string(text);
+}
+
+static int csv_object(const json_t *header, const json_t *row, json_t **out, const char *where, Err *err)
+{
+    size_t i;
+    const json_t *name;
+    if (json_array_size(row) != json_array_size(header))
+        return err_set(err, ERR_FORMAT, "%s: %zu fields, the header has %zu", where, json_array_size(row), json_array_size(header));
+    json_t *o = json_object();
+    json_array_foreach (header, i, name) {
+        const char *key = json_string_value(name), *text = json_string_value(json_array_get(row, i));
+        int caption = is_one_of(key, caption_keys);
+        json_t *v = caption ? json_string(text) : csv_value(key, text);
+        if (v && json_object_set_new(o, key, v) < 0) {
+            json_decref(o);
+            return err_set(err, ERR_NOMEM, "%s: out of memory", where);
+        }
+    }
+    *out = o;
+    return 0;
+}
+
+int metadata_parse_csv(SourceList *l, const char *text, int64_t size, const char *name, Err *err)
+{
+    json_t *header, *row, *o = NULL;
+    int64_t at = 0, line = 0;
+    char where[320];
+    int rc = csv_row(text, size, &at, &line, &header, name, err);
+    if (rc == 0)
+        return err_set(err, ERR_FORMAT, "%s: no header line", name);
+    for (size_t i = 0; rc == 1 && i < json_array_size(header); i++)
+        for (size_t k = 0; k < i && rc == 1; k++)
+            if (json_equal(json_array_get(header, i), json_array_get(header, k)))
+                rc = err_set(err, ERR_FORMAT, "%s: the header names '%s' twice", name, json_string_value(json_array_get(header, i)));
+    while (rc == 1) {
+        snprintf(where, sizeof where, "%.256s line %lld", name, (long long)line + 1);
+        if ((rc = csv_row(text, size, &at, &line, &row, name, err)) != 1)
+            break;
+        rc = csv_object(header, row, &o, where, err);
+        if (rc == 0)
+            rc = metadata_add(l, o, where, err);
+        json_decref(o);
+        json_decref(row);
+        o = NULL;
+        rc = rc < 0 ? rc : 1;
+    }
+    json_decref(header);
     return rc;
 }
 
@@ -198,25 +374,121 @@ static int line_of(void *user, const char *text, int64_t size, const char *where
     return metadata_parse_line(user, text, size, where, err);
 }
 
+/* ---- the files ---- */
+int metadata_read_file(const char *root, const char *name, SourceList *out, Err *err)
+{
+    char *path = path_join(root, name, err), *text = NULL;
+    int64_t size;
+    int rc = path ? 0 : ERR_NOMEM;
+    if (rc == 0 && str_ends_with(name, ".jsonl")) {
+        rc = lines_read(path, LINE_BYTES_MAX, line_of, out, err);
+    } else if (rc == 0 && (rc = file_read(path, METADATA_BYTES_MAX, &text, &size, err)) == 0) {
+        rc = str_ends_with(name, ".csv") ? metadata_parse_csv(out, text, size, name, err) : metadata_parse_list(out, text, size, name, err);
+    }
+    mem_free(text);
+    mem_free(path);
+    return rc;
+}
+
+/* The only one of metadata.jsonl, .json, .csv: 1, 0 for none, ERR_USAGE for several. */
+static int find_metadata(const char *root, const char **name, Err *err)
+{
+    static const char *const names[] = {"metadata.jsonl", "metadata.json", "metadata.csv"};
+    *name = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = path_join(root, names[i], err);
+        if (!path)
+            return ERR_NOMEM;
+        int found = file_exists(path);
+        mem_free(path);
+        if (found && *name)
+            return err_set(err, ERR_USAGE, "'%s' holds %s and %s: keep one of them", root, *name, names[i]);
+        if (found)
+            *name = names[i];
+    }
+    return *name != NULL;
+}
+
 static int metadata_detect(const char *root, char *why, size_t size, Err *err)
 {
-    char *path = path_join(root, "metadata.jsonl", err);
-    if (!path)
-        return ERR_NOMEM;
-    int found = file_exists(path);
-    mem_free(path);
-    snprintf(why, size, "it holds metadata.jsonl");
+    const char *name;
+    int found = find_metadata(root, &name, err);
+    if (found == 1)
+        snprintf(why, size, "it holds %s", name);
     return found;
 }
 
 static int metadata_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
 {
+    const char *name;
     (void)seed;
     (void)log;
-    char *path = path_join(root, "metadata.jsonl", err);
-    int rc = path ? lines_read(path, LINE_BYTES_MAX, line_of, out, err) : ERR_NOMEM;
-    mem_free(path);
-    return rc;
+    int found = find_metadata(root, &name, err);
+    if (found == 0)
+        return err_set(err, ERR_NOTFOUND, "'%s' holds no metadata.jsonl, metadata.json or metadata.csv", root);
+    return found < 0 ? found : metadata_read_file(root, name, out, err);
 }
 
-const Layout layout_metadata = {"metadata", "metadata.jsonl with file_name and text, caption or prompt", metadata_detect, metadata_read};
+const Layout layout_metadata = {"metadata", "metadata.jsonl, .json or .csv with file_name and text, caption or prompt", metadata_detect,
+                                metadata_read};
+
+/* ---- a table of another name ---- */
+/* The only file at the root that ends in .jsonl, .csv or .json, is no sign of another layout and names files: 1 or 0. */
+static int find_table(const char *root, char *name, size_t size, Err *err)
+{
+    char **names;
+    int64_t n;
+    int count = 0, rc = dir_list(root, &names, &n, err);
+    if (rc < 0)
+        return rc;
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        const char *f = names[i];
+        static const char *const others[] = {"captions.json", "captions_app.json", "caption_motion_template.json", "categories.json", NULL};
+        if (strncmp(f, "metadata.", 9) == 0 || is_one_of(f, others) || strlen(f) >= size ||
+            !(str_ends_with(f, ".jsonl") || str_ends_with(f, ".csv") || str_ends_with(f, ".json")))
+            continue;
+        char *path = path_join(root, f, err), head[4096] = "";
+        FILE *file = path ? fopen(path, "rbe") : NULL;
+        size_t got = file ? fread(head, 1, sizeof head - 1, file) : 0;
+        head[got] = 0;
+        if (file)
+            fclose(file);
+        if (!path)
+            rc = ERR_NOMEM;
+        mem_free(path);
+        int names_files = 0;
+        if (str_ends_with(f, ".csv"))
+            head[strcspn(head, "\r\n")] = 0; /* the header */
+        for (int k = 0; path_keys[k]; k++)
+            names_files = names_files || strstr(head, path_keys[k]);
+        if (names_files && count++ == 0)
+            snprintf(name, size, "%s", f);
+        else if (names_files)
+            rc = err_set(err, ERR_USAGE, "'%s' holds %s and %s: keep one of them", root, name, f);
+    }
+    dir_list_free(&names, n);
+    return rc < 0 ? rc : count;
+}
+
+static int table_detect(const char *root, char *why, size_t size, Err *err)
+{
+    char name[256];
+    int found = find_table(root, name, sizeof name, err);
+    if (found == 1)
+        snprintf(why, size, "it holds %s, which names files", name);
+    return found;
+}
+
+static int table_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+{
+    char name[256];
+    (void)seed;
+    (void)log;
+    int found = find_table(root, name, sizeof name, err);
+    if (found == 0)
+        return err_set(err, ERR_NOTFOUND, "'%s' holds no .jsonl, .csv or .json file that names files", root);
+    return found < 0 ? found : metadata_read_file(root, name, out, err);
+}
+
+const Layout layout_table = {"table", "one file of JSON lines, CSV or a JSON list, with video_path or path and caption", table_detect,
+                             table_read};

@@ -1,53 +1,26 @@
-/* Pairs: x.mp4 with its caption in x.txt beside it, in any depth of folders. */
+/* Pairs: x.mp4, or a folder x of numbered pictures, with its caption in x.txt beside it, in any depth of folders; and trees of
+ * UBC Fashion, which are the same but for ids and splits. */
 #include <stdio.h>
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "prep/layout.h"
+#include "prep/layout_walk.h"
 
-enum { DEPTH_MAX = 32 };
-
-/* Calls `file` for each file below root in path order; a return other than 0 stops and is returned. */
-static int walk(const char *root, const char *folder, int depth, int (*file)(void *user, const char *path, Err *err), void *user, Err *err)
-{
-    char **names = NULL, *full = path_join(root, folder, err);
-    int64_t n = 0;
-    if (!full)
-        return ERR_NOMEM;
-    int rc = depth > DEPTH_MAX ? err_set(err, ERR_LIMIT, "'%s' is nested more than %d folders deep", full, DEPTH_MAX)
-                               : dir_list(full, &names, &n, err);
-    mem_free(full);
-    for (int64_t i = 0; i < n && rc == 0; i++) {
-        if (names[i][0] == '.')
-            continue;
-        char *path = path_join(folder, names[i], err), *at = path ? path_join(root, path, err) : NULL;
-        if (!at)
-            rc = ERR_NOMEM;
-        else if (file_is_dir(at))
-            rc = walk(root, path, depth + 1, file, user, err);
-        else
-            rc = file(user, path, err);
-        mem_free(at);
-        mem_free(path);
-    }
-    dir_list_free(&names, n);
-    return rc;
-}
-
-static int stop_at_first(void *user, const char *path, Err *err)
+static int stop_at_first(void *user, const char *path, WalkKind kind, Err *err)
 {
     (void)err;
-    if (!source_is_video_name(path, NULL))
+    if (kind == WALK_FILE && !source_is_video_name(path, NULL))
         return 0;
-    snprintf(user, 128, "it holds videos such as %.100s", path);
+    snprintf(user, 160, "it holds %s such as %.100s", kind == WALK_FILE ? "videos" : "folders of pictures", path);
     return 1;
 }
 
 static int pairs_detect(const char *root, char *why, size_t size, Err *err)
 {
-    char text[128] = "";
-    int rc = walk(root, "", 0, stop_at_first, text, err);
+    char text[160] = "";
+    int rc = walk_folder(root, stop_at_first, text, err);
     snprintf(why, size, "%s", text);
     return rc;
 }
@@ -56,13 +29,32 @@ typedef struct Pairs {
     const char *root;
     SourceList *out;
     json_t *texts; /* caption files that belong to no video so far */
+    int ubc;       /* ids are the last component of the path, splits any folder's name */
 } Pairs;
 
-static int read_caption(const char *root, Source *s, Err *err)
+/* The caption's file: x.txt beside x.mp4 or the folder x; in a tree of UBC Fashion also <split>/<id>.txt at the root. */
+static char *caption_path(const char *root, const Source *s, int ubc, Err *err)
 {
-    int64_t stem = 0, size;
+    int64_t stem = (int64_t)strlen(s->path);
     source_is_video_name(s->path, &stem);
-    char *text = NULL, *file = mem_printf(err, "%s/%.*s.txt", root, (int)stem, s->path);
+    char *file = mem_printf(err, "%s/%.*s.txt", root, (int)stem, s->path);
+    static const char *const splits[] = {"train", "test", "val"};
+    for (size_t i = 0; i < 3 && ubc && file && !file_exists(file); i++) {
+        char *other = mem_printf(err, "%s/%s/%s.txt", root, splits[i], s->id);
+        if (!other || file_exists(other)) {
+            mem_free(file);
+            file = other;
+        } else {
+            mem_free(other);
+        }
+    }
+    return file;
+}
+
+static int read_caption(const char *root, Source *s, int ubc, Err *err)
+{
+    int64_t size;
+    char *text = NULL, *file = caption_path(root, s, ubc, err);
     if (!file)
         return ERR_NOMEM;
     int rc = 0;
@@ -81,27 +73,53 @@ static int read_caption(const char *root, Source *s, Err *err)
     return rc;
 }
 
-static int add_file(void *user, const char *path, Err *err)
+/* The split a folder's name says; the first of the path that says one, or only the first folder. */
+static const char *split_of(const char *path, int any)
+{
+    char name[64];
+    for (const char *at = path, *slash; (slash = strchr(at, '/')); at = slash + 1) {
+        snprintf(name, sizeof name, "%.*s", slash - at < 63 ? (int)(slash - at) : 0, at);
+        if (any && (strcmp(name, "train-frames") == 0 || strcmp(name, "train_frames") == 0))
+            return "train";
+        if (source_split(name))
+            return source_split(name);
+        if (!any)
+            break;
+    }
+    return NULL;
+}
+
+/* The clip's name in a tree: the last folder or file, but for the frames of <id>/images. */
+static char *ubc_id(const char *path, Err *err)
+{
+    size_t n = strlen(path);
+    if (n > 7 && strcmp(path + n - 7, "/images") == 0) {
+        char *outer = path_dir(path, err), *id = outer ? source_id_from_path(path_base(outer), err) : NULL;
+        mem_free(outer);
+        return id;
+    }
+    return source_id_from_path(path_base(path), err);
+}
+
+static int add_file(void *user, const char *path, WalkKind kind, Err *err)
 {
     const Pairs *pairs = user;
     Source *s;
-    if (str_ends_with(path, ".txt") && json_object_set_new_nocheck(pairs->texts, path, json_true()) < 0)
+    if (kind == WALK_FILE && str_ends_with(path, ".txt") && json_object_set_new_nocheck(pairs->texts, path, json_true()) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for '%s'", path);
-    if (!source_is_video_name(path, NULL))
+    if (kind == WALK_FILE && !source_is_video_name(path, NULL))
         return 0;
     int rc = source_list_add(pairs->out, &s, err);
     if (rc < 0)
         return rc;
     s->path = mem_strdup(path, err);
-    s->id = source_id_from_path(path, err);
+    s->id = pairs->ubc ? ubc_id(path, err) : source_id_from_path(path, err);
     if (!s->path || !s->id)
         return ERR_NOMEM;
-    char first[16];
-    const char *slash = strchr(path, '/');
-    snprintf(first, sizeof first, "%.*s", slash ? (int)(slash - path) : 0, path);
-    if (source_split(first))
-        s->split = source_split(first);
-    return read_caption(pairs->root, s, err);
+    const char *split = split_of(path, pairs->ubc);
+    if (split)
+        s->split = split;
+    return read_caption(pairs->root, s, pairs->ubc, err);
 }
 
 /* A caption whose video is missing or misspelt must not go unsaid. */
@@ -109,7 +127,7 @@ static int warn_of_orphans(const Pairs *pairs, const Log *log, Err *err)
 {
     for (int64_t i = 0; i < pairs->out->n; i++) {
         const char *path = pairs->out->item[i].path;
-        int64_t stem = 0;
+        int64_t stem = (int64_t)strlen(path);
         source_is_video_name(path, &stem);
         char *text = mem_printf(err, "%.*s.txt", (int)stem, path);
         if (!text)
@@ -123,15 +141,54 @@ static int warn_of_orphans(const Pairs *pairs, const Log *log, Err *err)
     return 0;
 }
 
-static int pairs_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+static int read_tree(const char *root, int ubc, SourceList *out, const Log *log, Err *err)
 {
-    (void)seed;
-    Pairs pairs = {root, out, json_object()};
-    int rc = pairs.texts ? walk(root, "", 0, add_file, &pairs, err) : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
-    if (rc == 0)
+    Pairs pairs = {root, out, json_object(), ubc};
+    int rc = pairs.texts ? walk_folder(root, add_file, &pairs, err) : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
+    if (rc == 0 && !ubc)
         rc = warn_of_orphans(&pairs, log, err);
     json_decref(pairs.texts);
     return rc;
 }
 
-const Layout layout_pairs = {"pairs", "x.mp4 with its caption in x.txt", pairs_detect, pairs_read};
+static int pairs_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+{
+    (void)seed;
+    return read_tree(root, 0, out, log, err);
+}
+
+const Layout layout_pairs = {"pairs", "x.mp4, or a folder x of numbered pictures, with its caption in x.txt", pairs_detect, pairs_read};
+
+/* ---- UBC Fashion ---- */
+/* A clip's ID: eleven letters, digits, '+' and '-', the last an S. */
+static int ubc_name(const char *path)
+{
+    const char *name = path_base(path);
+    size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-");
+    return n == 11 && name[10] == 'S' && (name[11] == 0 || name[11] == '.');
+}
+
+static int stop_at_ubc(void *user, const char *path, WalkKind kind, Err *err)
+{
+    (void)err;
+    if ((kind == WALK_FILE && !source_is_video_name(path, NULL)) || !ubc_name(path) || !split_of(path, 1))
+        return 0;
+    snprintf(user, 160, "it holds %.100s, named as UBC Fashion names its clips", path);
+    return 1;
+}
+
+static int ubc_detect(const char *root, char *why, size_t size, Err *err)
+{
+    char text[160] = "";
+    int rc = walk_folder(root, stop_at_ubc, text, err);
+    snprintf(why, size, "%s", text);
+    return rc;
+}
+
+static int ubc_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+{
+    (void)seed;
+    return read_tree(root, 1, out, log, err);
+}
+
+const Layout layout_ubc = {"ubc", "{train,test}/ID.mp4 or {train,valid,train-frames}/ID/ with pictures, captions in ID.txt", ubc_detect, ubc_read};

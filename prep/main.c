@@ -80,7 +80,7 @@ static int run_probe(void *options, const StrList *positional, Err *err)
 static const Opt ingest_opts[] = {
     OPTS_COMMON,
     {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the prepared dataset goes", 1},
-    {"layout", 0, OPT_STR, offsetof(Options, layout), 0, 0, NULL, NULL, "NAME", "metadata, fashion-t2v or pairs; default: looked for", 0},
+    {"layout", 0, OPT_STR, offsetof(Options, layout), 0, 0, NULL, NULL, "NAME", "metadata, fashion-t2v, lists, captions, trees, table, ubc or pairs; default: looked for", 0},
     {0}};
 static const Opt tokenize_opts[] = {
     OPTS_COMMON,

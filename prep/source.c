@@ -248,22 +248,22 @@ void captions_free(char ***captions, int64_t n)
 }
 
 /* The segment and the window share at least half of the segment, or a second. */
-static int belongs(const Segment *g, double fps, double start_s, double end_s)
+static int belongs(const Segment *g, double fps, int inclusive, double start_s, double end_s)
 {
-    double from = (double)g->start / fps, to = (double)(g->end + 1) / fps;
+    double from = (double)g->start / fps, to = (double)(g->end + inclusive) / fps;
     double shared = (to < end_s ? to : end_s) - (from > start_s ? from : start_s);
     return shared >= 1 || (shared > 0 && shared >= (to - from) / 2);
 }
 
 int source_window_captions(const Source *s, int64_t frames_fps, double start_s, double end_s, char ***out, int64_t *n, Err *err)
 {
-    double fps = s->rate.den ? rational_value(s->rate) : (double)frames_fps;
+    double fps = s->segments_us ? 1e6 : s->rate.den ? rational_value(s->rate) : (double)frames_fps;
     Str motion = {0};
     int rc = 0;
     *out = NULL;
     *n = 0;
     for (int64_t i = 0; i < s->n_segments && rc == 0; i++)
-        if (belongs(&s->segments[i], fps, start_s, end_s))
+        if (belongs(&s->segments[i], fps, !s->segments_us, start_s, end_s))
             rc = str_printf(&motion, err, "%s%s", motion.len ? " " : "", s->segments[i].text);
     int64_t count = s->n_captions ? s->n_captions : (motion.len > 0);
     for (int64_t i = 0; i < count && rc == 0; i++) {

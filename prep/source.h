@@ -16,7 +16,7 @@ enum { SOURCE_ID_MAX = 200, CAPTION_BYTES_MAX = 65536, CAPTIONS_MAX = 64 };
 
 typedef enum SourceKind { SOURCE_VIDEO, SOURCE_FRAMES /* a folder of numbered pictures */ } SourceKind;
 
-/* A sentence about part of the source: pictures start..end (end inclusive) at Source.rate a second. */
+/* A sentence about part of the source: pictures start..end (end inclusive) at Source.rate a second, or microseconds. */
 typedef struct Segment { int64_t start, end; char *text; } Segment;
 
 typedef struct Source { /* strings owned; NULL where unknown unless said otherwise */
@@ -31,6 +31,8 @@ typedef struct Source { /* strings owned; NULL where unknown unless said otherwi
     int64_t n_captions;
     Segment *segments;            /* by start */
     int64_t n_segments, segment_bytes;
+    int segments_us;              /* segments are in microseconds */
+    int64_t crop[4];              /* x, y, width, height of the upright picture that is used; width 0: all of it */
     json_t *attributes, *extra;   /* objects or NULL */
     json_t *warnings;             /* array of {code, text} or NULL */
     char *reject_code, *reject_text; /* decided by the layout: not decoded at all */

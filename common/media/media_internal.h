@@ -53,6 +53,12 @@ int scaler_prepare(Scaler *s, const ScaleJob *job, Err *err);
 int scaler_room(Scaler *s, int64_t width, int64_t height, Err *err);
 void scaler_fini(Scaler *s);
 
+/* ---- HDR (video_hdr.c) ---- */
+typedef enum HdrKind { HDR_NONE, HDR_PQ, HDR_HLG, HDR_WIDE /* SDR curve, BT.2020 primaries */ } HdrKind;
+HdrKind hdr_kind(enum AVColorTransferCharacteristic transfer, enum AVColorPrimaries primaries);
+/* In place: rows of width 16-bit RGB triples become rows of 8-bit BT.709 ones, stride in bytes.  wide: BT.2020 primaries. */
+void hdr_tone_map(uint8_t *rows, int64_t stride, int64_t width, int64_t height, HdrKind kind, int wide);
+
 /* ---- the reader (video_reader.c) ---- */
 typedef struct MemorySource { const uint8_t *data; int64_t size, at; } MemorySource;
 struct VideoReader {
@@ -62,7 +68,7 @@ struct VideoReader {
     AVIOContext *memory_io;
     MemorySource memory;
     AVPacket *packet;
-    AVFrame *frame;
+    AVFrame *frame, *part; /* part: the plan's part of the frame */
     char *path;
     VideoLimits limits;
     VideoInfo info;

@@ -59,6 +59,7 @@ VideoCounts video_counts(const VideoReader *r);
 
 /* Geometry from a source frame to the output (dataset.md 7). */
 typedef enum FitMode { FIT_COVER, FIT_PAD /* bars repeat the edge */, FIT_STRETCH } FitMode;
+typedef enum Deinterlace { DEINTERLACE_AUTO /* what is flagged interlaced */, DEINTERLACE_NEVER, DEINTERLACE_ALWAYS } Deinterlace;
 typedef struct FitPlan {
     FitMode mode;
     int64_t width, height;        /* output */
@@ -66,10 +67,18 @@ typedef struct FitPlan {
     int64_t crop_x, crop_y;       /* offset of the output in the scaled picture (negative: bars) */
     double lost;                  /* share of the cropped axis that is cut away */
     double bias_x, bias_y;        /* as asked for: 0 keeps left or top, 0.5 the centre, 1 right or bottom */
+    /* What follows fit_plan leaves zero; to be set before or after it. */
+    int64_t part[4];              /* x, y, width, height of the upright source that is fitted, on even pixels where chroma is shared; width 0: all */
+    Deinterlace deinterlace;
+    int tone_map;                 /* HDR is converted instead of refused */
 } FitPlan;
+/* The same with a part of the upright source. */
+FitPlan fit_plan_part(const VideoInfo *info, const int64_t part[4], int64_t width, int64_t height, FitMode mode, double bias_x,
+                      double bias_y);
 FitPlan fit_plan(const VideoInfo *info, int64_t width, int64_t height, FitMode mode, double bias_x, double bias_y);
 
-/* HDR (PQ, HLG) and BT.2020 primaries: ERR_UNSUPPORTED (video_info tells beforehand).
+/* HDR (PQ, HLG) and BT.2020 primaries: ERR_UNSUPPORTED (video_info tells beforehand), unless the plan tone-maps: then light over
+ * 203 cd/m2 is bent down towards white, BT.2020 primaries become BT.709's.
  * rgb [height,width,3] <- frame: right matrix and range, full-range BT.709 RGB, accurate bicubic swscale, rotation, flip, crop.
  * A change of size mid-stream re-plans the scaler. */
 int video_to_rgb(VideoReader *r, const VideoFrame *f, const FitPlan *plan, uint8_t *rgb, Err *err);

@@ -41,6 +41,15 @@ static FitPlan plan_size(int64_t w, int64_t h, int64_t width, int64_t height, Fi
     return p;
 }
 
+FitPlan fit_plan_part(const VideoInfo *info, const int64_t part[4], int64_t width, int64_t height, FitMode mode, double bias_x,
+                      double bias_y)
+{
+    FitPlan p = part[2] ? plan_size(part[2], part[3], width, height, mode, bias_x, bias_y)
+                        : fit_plan(info, width, height, mode, bias_x, bias_y);
+    memcpy(p.part, part, sizeof p.part);
+    return p;
+}
+
 FitPlan fit_plan(const VideoInfo *info, int64_t width, int64_t height, FitMode mode, double bias_x, double bias_y)
 {
     return plan_size(info->display_width, info->display_height, width, height, mode, bias_x, bias_y);
@@ -117,32 +126,100 @@ static void turn_and_crop(const Scaler *s, int64_t stored_w, int64_t stored_h, c
 }
 
 /* ---- frames ---- */
-static int check_transfer(const VideoReader *r, const AVFrame *f, Err *err)
+static int check_transfer(const VideoReader *r, const AVFrame *f, const FitPlan *plan, HdrKind *kind, int *wide, Err *err)
 {
     enum AVColorTransferCharacteristic trc = f->color_trc != AVCOL_TRC_UNSPECIFIED ? f->color_trc : r->stream->codecpar->color_trc;
     enum AVColorPrimaries pri = f->color_primaries != AVCOL_PRI_UNSPECIFIED ? f->color_primaries : r->stream->codecpar->color_primaries;
-    if (trc == AVCOL_TRC_SMPTE2084 || trc == AVCOL_TRC_ARIB_STD_B67)
+    *kind = hdr_kind(trc, pri);
+    *wide = pri == AVCOL_PRI_BT2020;
+    if (plan->tone_map) return 0;
+    if (*kind == HDR_PQ || *kind == HDR_HLG)
         return err_set(err, ERR_UNSUPPORTED, "'%s' is HDR (transfer %s), expected SDR: tone-map it first", r->path,
                        av_color_transfer_name(trc));
-    if (pri == AVCOL_PRI_BT2020)
+    if (*kind == HDR_WIDE)
         return err_set(err, ERR_UNSUPPORTED, "'%s' has BT.2020 primaries, expected BT.709 or SD ones: convert it first", r->path);
     return 0;
+}
+
+/* r->part becomes the plan's part of the frame: the rectangle is turned back, unstretched, and put on the chroma grid. */
+static int cut_part(VideoReader *r, const AVFrame *f, const FitPlan *plan, Err *err)
+{
+    const VideoInfo *v = &r->info;
+    const int64_t *c = plan->part;
+    int turned = v->rotation % 180 != 0;
+    int64_t dw = turned ? v->display_height : v->display_width, dh = turned ? v->display_width : v->display_height;
+    if (c[0] < 0 || c[1] < 0 || c[2] < 1 || c[3] < 1 || c[0] + c[2] > v->display_width || c[1] + c[3] > v->display_height)
+        return err_set(err, ERR_FORMAT, "'%s': the part %lldx%lld at %lld, %lld does not lie in the picture of %lldx%lld", r->path,
+                       (long long)c[2], (long long)c[3], (long long)c[0], (long long)c[1], (long long)v->display_width,
+                       (long long)v->display_height);
+    int64_t ux = v->flip ? v->display_width - c[0] - c[2] : c[0], x = ux, y = c[1], w = c[2], h = c[3];
+    if (v->rotation == 90) x = c[1], y = dh - ux - c[2];
+    else if (v->rotation == 180) x = dw - ux - c[2], y = dh - c[1] - c[3];
+    else if (v->rotation == 270) x = dw - c[1] - c[3], y = ux;
+    if (turned) w = c[3], h = c[2];
+    const AVPixFmtDescriptor *d = av_pix_fmt_desc_get((enum AVPixelFormat)f->format);
+    int64_t left = (round_ratio(x, f->width, dw) >> d->log2_chroma_w) << d->log2_chroma_w;
+    int64_t top = (round_ratio(y, f->height, dh) >> d->log2_chroma_h) << d->log2_chroma_h;
+    int64_t right = round_ratio(x + w, f->width, dw), bottom = round_ratio(y + h, f->height, dh);
+    av_frame_unref(r->part);
+    int av = av_frame_ref(r->part, f);
+    if (av < 0) return err_av(err, ERR_NOMEM, av, "'%s': no memory for a part of a frame", r->path);
+    r->part->crop_left = (size_t)left;
+    r->part->crop_top = (size_t)top;
+    r->part->crop_right = (size_t)(f->width - (right > left ? right : left + 1));
+    r->part->crop_bottom = (size_t)(f->height - (bottom > top ? bottom : top + 1));
+    av = av_frame_apply_cropping(r->part, AV_FRAME_CROP_UNALIGNED);
+    return av < 0 ? err_av(err, ERR_FORMAT, av, "'%s': cannot take a part of a frame", r->path) : 0;
+}
+
+/* The rows of the frame that are looked at: all, or of an interlaced one the field shown first. */
+typedef struct Rows {
+    const uint8_t *data[4];
+    int stride[4], height;
+} Rows;
+
+static Rows choose_rows(const VideoReader *r, const AVFrame *f, Deinterlace mode)
+{
+    Rows rows = {{f->data[0], f->data[1], f->data[2], f->data[3]},
+                 {f->linesize[0], f->linesize[1], f->linesize[2], f->linesize[3]},
+                 f->height};
+    int field = mode == DEINTERLACE_NEVER ? 0 : mode == DEINTERLACE_ALWAYS && !r->info.interlaced ? 1 : r->info.interlaced;
+    if (!field || f->height < 4) return rows;
+    const AVPixFmtDescriptor *d = av_pix_fmt_desc_get((enum AVPixelFormat)f->format);
+    int planes = d->flags & AV_PIX_FMT_FLAG_PAL ? 1 : av_pix_fmt_count_planes((enum AVPixelFormat)f->format);
+    for (int i = 0; i < planes; i++) {
+        if (field == 2) rows.data[i] += rows.stride[i];
+        rows.stride[i] *= 2;
+    }
+    rows.height = field == 2 ? f->height / 2 : (f->height + 1) / 2;
+    return rows;
+}
+
+/* The plan for a frame of another size than the first. */
+static FitPlan replan(const VideoReader *r, const AVFrame *f, const FitPlan *plan)
+{
+    FitPlan use = *plan;
+    if ((f->width == r->info.width && f->height == r->info.height) || plan->part[2]) return use;
+    int64_t w, h;
+    display_size(f->width, f->height, r->info.sar, r->info.rotation, &w, &h);
+    use = plan_size(w, h, plan->width, plan->height, plan->mode, plan->bias_x, plan->bias_y);
+    use.deinterlace = plan->deinterlace;
+    use.tone_map = plan->tone_map;
+    return use;
 }
 
 int video_to_rgb(VideoReader *r, const VideoFrame *frame, const FitPlan *plan, uint8_t *rgb, Err *err)
 {
     const AVFrame *f = frame->av;
-    int rc = check_transfer(r, f, err);
+    HdrKind hdr;
+    int wide, rc = check_transfer(r, f, plan, &hdr, &wide, err);
     if (rc < 0) return rc;
-    FitPlan use = *plan;
-    if (f->width != r->info.width || f->height != r->info.height) { /* the size changed mid-stream */
-        int64_t w, h;
-        display_size(f->width, f->height, r->info.sar, r->info.rotation, &w, &h);
-        use = plan_size(w, h, plan->width, plan->height, plan->mode, plan->bias_x, plan->bias_y);
-    }
+    FitPlan use = replan(r, f, plan);
+    if (use.part[2] && (rc = cut_part(r, f, &use, err)) < 0) return rc;
+    if (use.part[2]) f = r->part;
     int turned = r->info.rotation % 180 != 0;
     int64_t stored_w = turned ? use.scaled_height : use.scaled_width, stored_h = turned ? use.scaled_width : use.scaled_height;
-    if ((rc = scaler_room(&r->scaler, stored_w, stored_h, err)) < 0) return rc;
+    if ((rc = scaler_room(&r->scaler, hdr ? 2 * stored_w : stored_w, stored_h, err)) < 0) return rc;
 
     const AVCodecParameters *par = r->stream->codecpar;
     ColourRule rule = colour_rule((enum AVPixelFormat)f->format, par->codec_id, r->info.width, r->info.height,
@@ -151,31 +228,20 @@ int video_to_rgb(VideoReader *r, const VideoFrame *frame, const FitPlan *plan, u
     if (rule.unsupported)
         return err_set(err, ERR_UNSUPPORTED, "'%s': colour matrix '%s' cannot be converted", r->path, r->info.matrix);
 
-    const uint8_t *src[4] = {f->data[0], f->data[1], f->data[2], f->data[3]};
-    int stride[4] = {f->linesize[0], f->linesize[1], f->linesize[2], f->linesize[3]};
-    int height = f->height;
-    if (r->info.interlaced && height >= 4) { /* the field shown first: every second line */
-        int second = r->info.interlaced == 2;
-        const AVPixFmtDescriptor *d = av_pix_fmt_desc_get((enum AVPixelFormat)f->format);
-        int planes = d->flags & AV_PIX_FMT_FLAG_PAL ? 1 : av_pix_fmt_count_planes((enum AVPixelFormat)f->format);
-        for (int i = 0; i < planes; i++) {
-            if (second) src[i] += stride[i];
-            stride[i] *= 2;
-        }
-        height = second ? height / 2 : (height + 1) / 2;
-    }
-    ScaleJob job = {f->width, height, plain_format((enum AVPixelFormat)f->format), (int)stored_w, (int)stored_h, AV_PIX_FMT_RGB24,
-                    rule.space, rule.full, 1, 0};
+    Rows rows = choose_rows(r, f, use.deinterlace);
+    ScaleJob job = {f->width, rows.height, plain_format((enum AVPixelFormat)f->format), (int)stored_w, (int)stored_h,
+                    hdr ? AV_PIX_FMT_RGB48 : AV_PIX_FMT_RGB24, rule.space, rule.full, 1, 0};
     int depth = av_pix_fmt_desc_get((enum AVPixelFormat)f->format)->comp[0].depth;
     if (rule.full && depth > 8 && strcmp(rule.name, "grey") != 0 && rule.space) /* the scaler takes 255 << n, not 2^depth - 1, for white */
         job.contrast = (int)(65536.0 * (255 << (depth - 8)) / ((1 << depth) - 1) + 0.5);
     if ((rc = scaler_prepare(&r->scaler, &job, err)) < 0) return err_wrap(err, rc, "'%s'", r->path);
     uint8_t *dst[4] = {r->scaler.rgb};
     int dst_stride[4] = {r->scaler.rgb_stride};
-    int rows = sws_scale(r->scaler.sws, src, stride, 0, height, dst, dst_stride);
-    if (rows != stored_h)
-        return err_set(err, ERR_FORMAT, "'%s': frame %lld: %d of %lld rows converted", r->path, (long long)frame->index, rows,
+    int done = sws_scale(r->scaler.sws, rows.data, rows.stride, 0, rows.height, dst, dst_stride);
+    if (done != stored_h)
+        return err_set(err, ERR_FORMAT, "'%s': frame %lld: %d of %lld rows converted", r->path, (long long)frame->index, done,
                        (long long)stored_h);
+    if (hdr) hdr_tone_map(r->scaler.rgb, r->scaler.rgb_stride, stored_w, stored_h, hdr, wide);
     turn_and_crop(&r->scaler, stored_w, stored_h, &use, r->info.rotation, r->info.flip, rgb);
     return 0;
 }

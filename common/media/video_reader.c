@@ -148,7 +148,8 @@ static int open_decoder(VideoReader *r, const AVCodec *codec, Err *err)
     r->dec = avcodec_alloc_context3(codec);
     r->packet = av_packet_alloc();
     r->frame = av_frame_alloc();
-    if (!r->dec || !r->packet || !r->frame) return err_set(err, ERR_NOMEM, "no memory to decode '%s'", r->path);
+    r->part = av_frame_alloc();
+    if (!r->dec || !r->packet || !r->frame || !r->part) return err_set(err, ERR_NOMEM, "no memory to decode '%s'", r->path);
     int av = avcodec_parameters_to_context(r->dec, r->stream->codecpar);
     if (av >= 0) {
         r->dec->pkt_timebase = r->stream->time_base;
@@ -219,6 +220,7 @@ void video_close(VideoReader **reader)
     if (!r) return;
     scaler_fini(&r->scaler);
     av_frame_free(&r->frame);
+    av_frame_free(&r->part);
     av_packet_free(&r->packet);
     avcodec_free_context(&r->dec);
     avformat_close_input(&r->fmt);

@@ -112,7 +112,7 @@ stderr_has "none"
 
 # ---- real videos ----
 if [ -n "$SHARED" ]; then
-    runs "the portrait set" 3 "$prep" ingest "$SHARED/data/videos/portrait" --out "$T/portrait" --preset demo --jobs 2
+    runs "the portrait set" 3 "$prep" ingest "$SHARED/data/videos/portrait" --out "$T/portrait" --layout metadata --preset demo --jobs 2
     stdout_has "12 sources: 11 accepted, 1 rejected"
     stderr_has "clip 'walk_04_black_jacket_out' is rejected: too_short: 44 frames in 4.300 s give 35 of the 49 frames at 8 fps"
 else

@@ -98,13 +98,31 @@ static void caption(const char *text, int64_t size)
     source_list_fini(&l);
 }
 
+/* A list, CSV, a map; or two lists, split at the first NUL byte. */
+static void tables(const char *text, int64_t size, int kind)
+{
+    Err err = {0};
+    SourceList l = {0};
+    const char *nul = memchr(text, 0, (size_t)size);
+    int64_t split = nul ? nul - text : size, after = nul ? split + 1 : size;
+    int rc = kind == 0   ? metadata_parse_list(&l, text, size, "list", &err)
+             : kind == 1 ? metadata_parse_csv(&l, text, size, "csv", &err)
+             : kind == 2 ? captions_map_parse(&l, text, size, "map", &err)
+                         : lists_parse(&l, text, split, "videos", text + after, size - after, "prompts", &err);
+    if (rc > 0 || (rc < 0 && err.code != rc))
+        abort();
+    if (rc == 0 && source_list_check(&l, &err) == 0)
+        check_sources(&l);
+    source_list_fini(&l);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;
     const char *text = (const char *)data + 1;
     int64_t n = (int64_t)size - 1;
-    switch (data[0] % 6) {
+    switch (data[0] % 10) {
     case 0:
         metadata(text, n);
         break;
@@ -120,8 +138,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 4:
         lookup(text, n);
         break;
-    default:
+    case 5:
         caption(text, n);
+        break;
+    default:
+        tables(text, n, data[0] % 10 - 6);
     }
     return 0;
 }

@@ -135,7 +135,9 @@ static void metadata_lines(void **state)
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"attributes\": []}", "not an object");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"start_s\": 2, \"end_s\": 1}", "start_s");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"fps\": 0}", "'fps'");
-    refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"crop\": [0,0,1,1]}", "'crop'");
+    refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"crop\": [0,0,1]}", "'crop' is not an array of 4 numbers");
+    refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"crop\": [0,0,1,0]}", "'crop' has no area");
+    refuses_line("{\"file_name\": \"a.mp4\", \"path\": \"b.mp4\", \"text\": \"x\"}", "under 'file_name' and under 'path'");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"sha256\": \"12\"}", "sha256");
     refuses_line("[1]", "not a JSON object");
     refuses_line("{\"file_name\": ", "m line 7");
@@ -178,7 +180,7 @@ static void pairs_folder(void **state)
     const Layout *layout;
     char why[256], *root = fresh("pairs");
     (void)state;
-    CHECK_FAILS(layout_choose(root, NULL, &layout, why, sizeof why, &err), ERR_NOTFOUND, "no videos", &err);
+    CHECK_FAILS(layout_choose(root, NULL, &layout, why, sizeof why, &err), ERR_NOTFOUND, "pictures or videos", &err);
     put(root, "test/z.mp4", "v");
     put(root, "test/z.txt", "A green coat.\r\nIt is long.\n");
     put(root, "a.MOV", "v");

@@ -1,0 +1,270 @@
+/* Captions apart from the clips: two lists line by line, a map from file to caption, two trees. */
+#include <stdio.h>
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "prep/layout.h"
+#include "prep/layout_lines.h"
+#include "prep/layout_walk.h"
+
+enum { LIST_BYTES_MAX = 1 << 28 };
+
+static int new_source(SourceList *l, const char *path, int64_t n, const char *where, Source **s, Err *err)
+{
+    int rc = source_list_add(l, s, err);
+    if (rc < 0)
+        return rc;
+    if (!str_is_utf8(path, n) || memchr(path, 0, (size_t)n))
+        return err_set(err, ERR_FORMAT, "%s: the file's name is no UTF-8 text", where);
+    (*s)->where = mem_strdup(where, err);
+    (*s)->path = mem_strndup(path, n, err);
+    (*s)->id = (*s)->path ? source_id_from_path((*s)->path, err) : NULL;
+    if (!(*s)->where || !(*s)->id)
+        return ERR_NOMEM;
+    return path_check_relative((*s)->path, err) < 0 ? err_wrap(err, ERR_FORMAT, "%s", where) : 0;
+}
+
+/* ---- two lists ---- */
+static int is_blank_line(const char *line, int64_t n)
+{
+    while (n && strchr(" \t\r\v\f", line[n - 1]) && line[n - 1])
+        n--;
+    return n == 0;
+}
+
+/* The lines up to the last that is not blank; a blank one before it is refused. */
+static int count_lines(const char *text, int64_t size, const char *name, int64_t *count, Err *err)
+{
+    const char *line;
+    int64_t at = 0, n, row = 0, blank = 0;
+    *count = 0;
+    while (lines_next(text, size, &at, &line, &n)) {
+        row++;
+        if (is_blank_line(line, n)) {
+            blank = blank ? blank : row;
+            continue;
+        }
+        if (blank)
+            return err_set(err, ERR_FORMAT, "%s line %lld is blank: which video it belongs to cannot be told", name, (long long)blank);
+        *count = row;
+    }
+    return 0;
+}
+
+static void skip_mark(const char **text, int64_t *size)
+{
+    if (*size >= 3 && memcmp(*text, "\xef\xbb\xbf", 3) == 0) {
+        *text += 3;
+        *size -= 3;
+    }
+}
+
+int lists_parse(SourceList *l, const char *videos, int64_t videos_size, const char *videos_name, const char *prompts,
+                int64_t prompts_size, const char *prompts_name, Err *err)
+{
+    int64_t nv, np, at_v = 0, at_p = 0, size;
+    const char *line;
+    char where[320];
+    Source *s;
+    skip_mark(&videos, &videos_size);
+    skip_mark(&prompts, &prompts_size);
+    int rc = count_lines(videos, videos_size, videos_name, &nv, err);
+    if (rc < 0 || (rc = count_lines(prompts, prompts_size, prompts_name, &np, err)) < 0)
+        return rc;
+    if (nv != np)
+        return err_set(err, ERR_FORMAT, "%s has %lld lines and %s has %lld: from line %lld on nothing would fit together", videos_name,
+                       (long long)nv, prompts_name, (long long)np, (long long)(nv < np ? nv : np) + 1);
+    for (int64_t row = 1; row <= nv; row++) {
+        lines_next(videos, videos_size, &at_v, &line, &size);
+        while (size && strchr(" \t", line[size - 1]))
+            size--;
+        snprintf(where, sizeof where, "%.256s line %lld", videos_name, (long long)row);
+        if ((rc = new_source(l, line, size, where, &s, err)) < 0)
+            return rc;
+        lines_next(prompts, prompts_size, &at_p, &line, &size);
+        if ((rc = source_add_caption(s, line, size, err)) < 0)
+            return rc;
+    }
+    return 0;
+}
+
+typedef struct Lists { char videos[16], prompts[16]; } Lists;
+
+/* Exactly one file of each family: 1; none of one: 0; several of one: ERR_USAGE. */
+static int find_lists(const char *root, Lists *out, Err *err)
+{
+    static const char *const videos[] = {"videos.txt", "video.txt", NULL},
+                             *const prompts[] = {"prompts.txt", "prompt.txt", "captions.txt", "caption.txt", NULL};
+    const char *const *const families[] = {videos, prompts};
+    char *names[] = {out->videos, out->prompts};
+    for (int f = 0; f < 2; f++) {
+        names[f][0] = 0;
+        for (int i = 0; families[f][i]; i++) {
+            char *path = path_join(root, families[f][i], err);
+            if (!path)
+                return ERR_NOMEM;
+            int found = file_exists(path) && !file_is_dir(path);
+            mem_free(path);
+            if (found && names[f][0] && out->videos[0])
+                return err_set(err, ERR_USAGE, "'%s' holds %s and %s: keep one of them", root, names[f], families[f][i]);
+            if (found)
+                snprintf(names[f], 16, "%s", families[f][i]);
+        }
+    }
+    return out->videos[0] && out->prompts[0];
+}
+
+static int lists_detect(const char *root, char *why, size_t size, Err *err)
+{
+    Lists l;
+    int found = find_lists(root, &l, err);
+    if (found == 1)
+        snprintf(why, size, "it holds %s and %s", l.videos, l.prompts);
+    return found;
+}
+
+static int lists_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+{
+    Lists l;
+    char *path[2] = {0}, *text[2] = {0};
+    int64_t size[2];
+    (void)seed;
+    (void)log;
+    int rc = find_lists(root, &l, err);
+    if (rc == 0)
+        return err_set(err, ERR_NOTFOUND, "'%s' does not hold both videos.txt and prompts.txt", root);
+    for (int i = 0; i < 2 && rc >= 0; i++) {
+        path[i] = path_join(root, i ? l.prompts : l.videos, err);
+        rc = path[i] ? file_read(path[i], LIST_BYTES_MAX, &text[i], &size[i], err) : ERR_NOMEM;
+    }
+    if (rc >= 0)
+        rc = lists_parse(out, text[0], size[0], l.videos, text[1], size[1], l.prompts, err);
+    for (int i = 0; i < 2; i++) {
+        mem_free(text[i]);
+        mem_free(path[i]);
+    }
+    return rc;
+}
+
+const Layout layout_lists = {"lists", "videos.txt and prompts.txt (or video, prompt, caption, captions), line by line", lists_detect,
+                             lists_read};
+
+/* ---- a map ---- */
+int captions_map_parse(SourceList *l, const char *text, int64_t size, const char *name, Err *err)
+{
+    json_t *map, *v, *item;
+    const char *file;
+    size_t i;
+    Source *s;
+    int rc = json_parse(&map, text, size, name, err);
+    if (rc == 0 && !json_is_object(map))
+        rc = err_set(err, ERR_FORMAT, "%s: not an object of file: caption", name);
+    if (rc == 0)
+        json_object_foreach (map, file, v) {
+            char where[320];
+            snprintf(where, sizeof where, "%.100s '%.200s'", name, file);
+            if ((rc = new_source(l, file, (int64_t)strlen(file), where, &s, err)) < 0)
+                break;
+            if (json_is_string(v)) {
+                rc = source_add_caption(s, json_string_value(v), (int64_t)json_string_length(v), err);
+            } else if (!json_is_array(v)) {
+                rc = err_set(err, ERR_FORMAT, "%s: neither a string nor an array of strings", where);
+            }
+            json_array_foreach (v, i, item) {
+                if (rc == 0 && !json_is_string(item))
+                    rc = err_set(err, ERR_FORMAT, "%s: item %zu is not a string", where, i);
+                if (rc == 0)
+                    rc = source_add_caption(s, json_string_value(item), (int64_t)json_string_length(item), err);
+            }
+            if (rc < 0)
+                break;
+        }
+    json_decref(map);
+    return rc;
+}
+
+static int captions_detect(const char *root, char *why, size_t size, Err *err)
+{
+    char *path = path_join(root, "captions.json", err);
+    int found = path ? file_exists(path) : ERR_NOMEM;
+    mem_free(path);
+    snprintf(why, size, "it holds captions.json");
+    return found;
+}
+
+static int captions_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+{
+    char *path = path_join(root, "captions.json", err), *text = NULL;
+    int64_t size;
+    (void)seed;
+    (void)log;
+    int rc = path ? file_read(path, LIST_BYTES_MAX, &text, &size, err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = captions_map_parse(out, text, size, "captions.json", err);
+    mem_free(text);
+    mem_free(path);
+    return rc;
+}
+
+const Layout layout_captions = {"captions", "captions.json: {file: caption or captions}", captions_detect, captions_read};
+
+/* ---- two trees ---- */
+static int trees_detect(const char *root, char *why, size_t size, Err *err)
+{
+    char *videos = path_join(root, "videos", err), *labels = path_join(root, "labels", err);
+    int found = videos && labels ? file_is_dir(videos) && file_is_dir(labels) : ERR_NOMEM;
+    mem_free(videos);
+    mem_free(labels);
+    snprintf(why, size, "it holds videos/ and labels/");
+    return found;
+}
+
+typedef struct Trees {
+    const char *root, *videos;
+    SourceList *out;
+} Trees;
+
+static int add_clip(void *user, const char *path, WalkKind kind, Err *err)
+{
+    const Trees *t = user;
+    Source *s;
+    int64_t stem = (int64_t)strlen(path), size;
+    if (kind == WALK_FILE && !source_is_video_name(path, &stem))
+        return 0;
+    char *full = path_join("videos", path, err), *label = mem_printf(err, "%s/labels/%.*s.txt", t->root, (int)stem, path), *text = NULL;
+    int rc = full && label ? new_source(t->out, full, (int64_t)strlen(full), full, &s, err) : ERR_NOMEM;
+    if (rc == 0) {
+        mem_free(s->id);
+        s->id = source_id_from_path(path, err);
+        rc = s->id ? 0 : ERR_NOMEM;
+    }
+    if (rc == 0 && !file_exists(label)) {
+        rc = source_warn(s, "no_caption_file", err, "there is no labels/%.*s.txt", (int)stem, path);
+    } else if (rc == 0) {
+        Err why = {0};
+        rc = file_read(label, CAPTION_BYTES_MAX, &text, &size, &why);
+        rc = rc == ERR_NOMEM ? err_set(err, rc, "%s", why.msg)
+             : rc < 0        ? source_reject(s, "bad_caption", err, "%s", why.msg)
+                             : source_add_caption(s, text, size, err);
+    }
+    mem_free(text);
+    mem_free(label);
+    mem_free(full);
+    return rc;
+}
+
+static int trees_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+{
+    Trees t = {.root = root, .out = out};
+    char *videos = path_join(root, "videos", err);
+    (void)seed;
+    (void)log;
+    t.videos = videos;
+    int rc = videos ? walk_folder(videos, add_clip, &t, err) : ERR_NOMEM;
+    mem_free(videos);
+    return rc;
+}
+
+const Layout layout_trees = {"trees", "videos/x.mp4 with its caption in labels/x.txt", trees_detect, trees_read};

@@ -1,0 +1,212 @@
+/* The layouts beside metadata.jsonl, Fashion-Text2Video and pairs: what is found, in which order, and what is refused with its line. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "check.h"
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "prep/layout.h"
+#include "prep/layout_csv.h"
+
+static char *at(const char *root, const char *name)
+{
+    static char *volatile kept[256]; /* where the leak checker can see them */
+    static size_t n;
+    char *path = path_join(root, name, NULL);
+    assert_true(path && n < sizeof kept / sizeof *kept);
+    return kept[n++] = path;
+}
+
+static void put(const char *root, const char *name, const char *text)
+{
+    Err err = {0};
+    char *path = at(root, name), *dir = path_dir(path, &err);
+    CHECK_OK(dir_make(dir, &err), &err);
+    CHECK_OK(file_write_atomic(path, text, (int64_t)strlen(text), &err), &err);
+    mem_free(dir);
+}
+
+static int read_folder(const char *root, const char *layout_name, SourceList *l, Err *err)
+{
+    const Layout *layout;
+    char why[256];
+    int rc = layout_choose(root, NULL, &layout, why, sizeof why, err);
+    if (rc < 0)
+        return rc;
+    assert_string_equal(layout->name, layout_name);
+    assert_true(strlen(why) > 0);
+    return layout_read(layout, root, 1, l, NULL, err);
+}
+
+static void is(const Source *s, const char *id, const char *path, const char *split, const char *caption)
+{
+    assert_string_equal(s->id, id);
+    assert_string_equal(s->path, path);
+    assert_string_equal(s->split, split);
+    if (caption)
+        assert_string_equal(s->captions[0], caption);
+    else
+        assert_int_equal(s->n_captions, 0);
+}
+
+static void refuses(const char *root, int code, const char *part)
+{
+    Err err = {0};
+    SourceList l = {0};
+    const Layout *layout;
+    char why[256];
+    int rc = layout_choose(root, NULL, &layout, why, sizeof why, &err);
+    if (rc == 0)
+        rc = layout_read(layout, root, 1, &l, NULL, &err);
+    CHECK_FAILS(rc, code, part, &err);
+    source_list_fini(&l);
+}
+
+static void lists(void **state)
+{
+    char *root = check_tmp_path("lists");
+    Err err = {0};
+    SourceList l = {0};
+    (void)state;
+    put(root, "videos.txt", "\xef\xbb\xbf" "a.mp4\r\nsub/b c.mp4\n\n");
+    put(root, "prompts.txt", "A dress.\nA  coat.\n");
+    CHECK_OK(read_folder(root, "lists", &l, &err), &err);
+    assert_int_equal(l.n, 2);
+    is(&l.item[0], "a", "a.mp4", "train", "A dress.");
+    is(&l.item[1], "sub_b c", "sub/b c.mp4", "train", "A coat.");
+    source_list_fini(&l);
+    put(root, "prompts.txt", "A dress.\nA coat.\nA hat.\n");
+    refuses(root, ERR_FORMAT, "videos.txt has 2 lines and prompts.txt has 3: from line 3 on");
+    put(root, "prompts.txt", "A dress.\n\nA coat.\n");
+    refuses(root, ERR_FORMAT, "prompts.txt line 2 is blank");
+    put(root, "prompts.txt", "A dress.\nA coat.\n");
+    put(root, "captions.txt", "x\ny\n");
+    refuses(root, ERR_USAGE, "holds prompts.txt and captions.txt");
+    unlink(at(root, "prompts.txt"));
+    CHECK_OK(read_folder(root, "lists", &l, &err), &err); /* finetrainers' names */
+    source_list_fini(&l);
+    put(root, "metadata.jsonl", "{\"file_name\": \"a.mp4\", \"text\": \"x\"}\n");
+    refuses(root, ERR_USAGE, "looks like two layouts: metadata (it holds metadata.jsonl) and lists (it holds videos.txt and captions.txt)");
+    put(root, "metadata.csv", "file_name,text\na.mp4,x\n");
+    refuses(root, ERR_USAGE, "holds metadata.jsonl and metadata.csv");
+}
+
+static void csv(void **state)
+{
+    char *root = check_tmp_path("csv");
+    Err err = {0};
+    SourceList l = {0};
+    (void)state;
+    put(root, "clips.csv", "\xef\xbb\xbfpath,text,fps,num_frames,category\r\n"
+                           "a.mp4,\"A \"\"red\"\" dress,\r\nlong.\",30,48,Dresses\r\n"
+                           "b.mp4,,,,\r\n");
+    CHECK_OK(read_folder(root, "table", &l, &err), &err);
+    assert_int_equal(l.n, 2);
+    is(&l.item[0], "a", "a.mp4", "train", "A \"red\" dress, long.");
+    assert_string_equal(l.item[0].category, "Dresses");
+    assert_int_equal(l.item[0].rate.num, 30);
+    assert_string_equal(json_string_value(json_object_get(l.item[0].extra, "num_frames")), "48");
+    is(&l.item[1], "b", "b.mp4", "train", NULL);
+    assert_string_equal(l.item[1].where, "clips.csv line 4");
+    source_list_fini(&l);
+    static const struct { const char *text, *part; } wrong[] = {
+        {"path,text\na.mp4,\"x\nb.mp4,y\n", "clips.csv line 2: a quote is never closed"},
+        {"path,text\na.mp4,x\nb.mp4,y,z\n", "clips.csv line 3: 3 fields, the header has 2"},
+        {"path,text\na.mp4,x\"y\n", "clips.csv line 2: a quote inside"},
+        {"path,text\na.mp4,\"x\"y\n", "clips.csv line 2: text after a closing quote"},
+        {"path,text,path\na.mp4,x,y\n", "names 'path' twice"},
+        {"path,text\na.mp4,\xff\n", "no UTF-8"},
+        {"path,note\na.mp4,x\n", "clips.csv line 2: no caption"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        put(root, "clips.csv", wrong[i].text);
+        refuses(root, ERR_FORMAT, wrong[i].part);
+    }
+    put(root, "clips.csv", "path,text\n../a.mp4,x\n");
+    refuses(root, ERR_USAGE, "clips.csv line 2: 'path'");
+}
+
+static void json_files(void **state)
+{
+    char *root = check_tmp_path("list"), *map = check_tmp_path("map");
+    Err err = {0};
+    SourceList l = {0};
+    (void)state;
+    put(root, "data.json", "[{\"path\": \"v/a.mp4\", \"cap\": [\"One.\", \"Two.\"], \"fps\": 25, \"cut\": [50, 250], \"crop\": [10, 110, 20, 220],"
+                           " \"resolution\": {\"height\": 1}}]");
+    CHECK_OK(read_folder(root, "table", &l, &err), &err);
+    is(&l.item[0], "v_a", "v/a.mp4", "train", "One.");
+    assert_int_equal(l.item[0].n_captions, 2);
+    assert_true(l.item[0].crop[0] == 10 && l.item[0].crop[1] == 20 && l.item[0].crop[2] == 100 && l.item[0].crop[3] == 200);
+    assert_true(l.item[0].start.num == 50 * l.item[0].start.den / 25);
+    source_list_fini(&l);
+    put(root, "data.json", "[{\"path\": \"a.mp4\", \"text\": \"x\"}, 7]");
+    refuses(root, ERR_FORMAT, "data.json item 1: not a JSON object");
+    unlink(at(root, "data.json"));
+    put(root, "train.jsonl", "{\"video_path\": \"a.mp4\", \"caption\": \"x\", \"crop\": [1, 2, 30, 40], \"segments\": "
+                             "[{\"start\": 0.5, \"end\": 2, \"unit\": \"s\", \"text\": \"She turns.\"}]}\n");
+    CHECK_OK(read_folder(root, "table", &l, &err), &err);
+    char **captions;
+    int64_t n;
+    CHECK_OK(source_window_captions(&l.item[0], 30, 0, 6, &captions, &n, &err), &err);
+    assert_string_equal(captions[0], "x She turns.");
+    captions_free(&captions, n);
+    CHECK_OK(source_window_captions(&l.item[0], 30, 4, 10, &captions, &n, &err), &err);
+    assert_string_equal(captions[0], "x");
+    captions_free(&captions, n);
+    assert_int_equal(l.item[0].crop[3], 40);
+    source_list_fini(&l);
+    put(map, "captions.json", "{\"a.mp4\": \"A.\", \"b.mp4\": [\"B.\", \"Bee.\"]}");
+    CHECK_OK(read_folder(map, "captions", &l, &err), &err);
+    is(&l.item[0], "a", "a.mp4", "train", "A.");
+    assert_int_equal(l.item[1].n_captions, 2);
+    source_list_fini(&l);
+    put(map, "captions.json", "{\"a.mp4\": 5}");
+    refuses(map, ERR_FORMAT, "captions.json 'a.mp4': neither a string");
+}
+
+static void trees(void **state)
+{
+    char *two = check_tmp_path("two"), *ubc = check_tmp_path("ubc"), *frames = check_tmp_path("frames");
+    Err err = {0};
+    SourceList l = {0};
+    (void)state;
+    put(two, "videos/s/x.mp4", "v");
+    put(two, "videos/y.mp4", "v");
+    put(two, "labels/s/x.txt", "A skirt.");
+    CHECK_OK(read_folder(two, "trees", &l, &err), &err);
+    is(&l.item[0], "s_x", "videos/s/x.mp4", "train", "A skirt.");
+    is(&l.item[1], "y", "videos/y.mp4", "train", NULL);
+    source_list_fini(&l);
+
+    put(ubc, "train/A1P+0ZhMAiS.mp4", "v");
+    put(ubc, "train/A1P+0ZhMAiS.txt", "A dress.");
+    put(ubc, "test/91+20mY7UJS.mp4", "v");
+    put(ubc, "valid/91hECpvrRSS.mp4/frame_0.png", "p"); /* DreamPose: a folder whose name ends in .mp4 */
+    put(ubc, "valid/91hECpvrRSS.mp4/frame_1.png", "p");
+    put(ubc, "valid/91hECpvrRSS.mp4/frame_1_densepose.npy", "d");
+    put(ubc, "train_frames/91D23ZVV6NS/000.png", "p");
+    put(ubc, "train/scenes/17/images/000.png", "p");
+    CHECK_OK(read_folder(ubc, "ubc", &l, &err), &err);
+    assert_int_equal(l.n, 5);
+    is(&l.item[0], "91+20mY7UJS", "test/91+20mY7UJS.mp4", "test", NULL);
+    is(&l.item[1], "A1P+0ZhMAiS", "train/A1P+0ZhMAiS.mp4", "train", "A dress.");
+    is(&l.item[2], "17", "train/scenes/17/images", "train", NULL);
+    is(&l.item[3], "91D23ZVV6NS", "train_frames/91D23ZVV6NS", "train", NULL);
+    is(&l.item[4], "91hECpvrRSS", "valid/91hECpvrRSS.mp4", "val", NULL);
+    assert_int_equal(l.item[4].kind, SOURCE_FRAMES);
+    source_list_fini(&l);
+
+    put(frames, "walk/7.png", "p");
+    put(frames, "walk/10.png", "p");
+    put(frames, "walk.txt", "She walks.");
+    CHECK_OK(read_folder(frames, "pairs", &l, &err), &err);
+    assert_int_equal(l.n, 1);
+    is(&l.item[0], "walk", "walk", "train", "She walks.");
+    source_list_fini(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(lists), cmocka_unit_test(csv), cmocka_unit_test(json_files), cmocka_unit_test(trees)};
+    return check_run("prep layouts", tests);
+}
