@@ -299,12 +299,15 @@ void fiber_main(void)
     __builtin_unreachable();
 }
 
+int guarded; /* stacks that have their guard page */
+
 void map_stacks(void)
 {
     const size_t bytes = MAX_THREADS * stack_size;
     const int fixed = stacks ? MAP_FIXED : 0;
     stacks = (char *)mmap(stacks, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1, 0);
     if (stacks == (char *)MAP_FAILED) abort();
+    guarded = 0;
 }
 
 char *take_shared(size_t bytes)
@@ -356,7 +359,10 @@ void prepare_fiber(Fiber *f, int i)
     f->index = uint3{i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
     f->stack = stacks + (size_t)i * stack_size + 4096;
     f->stack_size = stack_size - 4096;
-    mprotect(f->stack - 4096, 4096, PROT_NONE); /* guard page */
+    if (i >= guarded) { /* once a mapping: as many system calls as threads would be half of the run */
+        mprotect(f->stack - 4096, 4096, PROT_NONE);
+        guarded = i + 1;
+    }
     if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(f->stack, f->stack_size);
     void **sp = (void **)(f->stack + f->stack_size - (size_t)i * 704 % 16384 / 64 * 64); /* staggered: equal offsets would alias in L1 */
     *--sp = nullptr;
