@@ -62,8 +62,7 @@ int64_t choose_points(const Rational *times, int64_t n, int64_t fps)
     return points > INT32_MAX ? INT32_MAX : (int64_t)points;
 }
 
-/* Whether `want` = point/fps lies after the middle of a and b, where b is strictly nearer. */
-static int past_middle(int64_t point, int64_t fps, Rational origin, Rational a, Rational b)
+int choose_past_middle(int64_t point, int64_t fps, Rational origin, Rational a, Rational b)
 {
     /* 2*point/fps > (a - origin) + (b - origin) */
     Rational ra = rational_sub(a, origin), rb = rational_sub(b, origin);
@@ -83,7 +82,7 @@ void choose_frames(const Rational *times, int64_t n, int64_t fps, int64_t start,
     int64_t j = 0;
     for (int64_t k = 0; k < count; k++) {
         int64_t point = start + k;
-        while (j + 1 < n && past_middle(point, fps, times[0], times[j], times[j + 1]))
+        while (j + 1 < n && choose_past_middle(point, fps, times[0], times[j], times[j + 1]))
             j++;
         Fraction at = since(times[j], times[0]);
         Wide late = at.num * fps - point * at.den;

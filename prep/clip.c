@@ -151,6 +151,7 @@ static void work_fini(Work *w)
     mem_free(w->picks);
     mem_free(w->scan.times);
     mem_free(w->scan.damaged);
+    early_fini(&w->early);
     json_decref(w->record);
 }
 
@@ -330,6 +331,7 @@ int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const
         rc = identify(&w, err);
     if (rc == 0 && prior && out_dir && (reused = reuse(&w, prior, err)) < 0)
         rc = reused;
+    w.early.off = cfg->window_middle || !out_dir;
     if (rc == 0 && !reused && (rc = clip_scan(&w, err)) == 0)
         rc = clip_judge(&w, err);
     /* Captions depend on the window, and an empty one must cost no encoding. */

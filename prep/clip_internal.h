@@ -15,6 +15,17 @@ typedef struct Scan {
     int64_t first, used; /* the part between Source.start and Source.end: frames first .. first + used - 1 */
 } Scan;
 
+/* Pictures made while the source was scanned: those the first window chooses, so that it need not be decoded again. */
+typedef struct Early {
+    FitPlan fit;
+    uint8_t *rgb;       /* [n,height,width,3] */
+    int64_t *index;     /* [n] source frames, increasing */
+    int64_t n, next;    /* next: output frame to be chosen */
+    int off;            /* none are made */
+    Rational origin, last;
+    int64_t last_index; /* the frame held, -1 none */
+} Early;
+
 typedef struct Work {
     const PrepConfig *cfg;
     const Source *src;
@@ -23,12 +34,20 @@ typedef struct Work {
     Rational rate;   /* of numbered pictures */
     char key[65];
     Scan scan;
+    Early early;
     FitPlan fit;
     Pick *picks;     /* [cfg->frames] */
     int64_t points, start, held;
     int moved;       /* the window is not where the recipe would have it */
     json_t *record;  /* the result, filled step by step */
 } Work;
+
+/* What a source's facts say of the plan; hdr: it must be tone-mapped.  0, or 1: it would be rejected. */
+int clip_plan(const PrepConfig *cfg, const Source *src, const VideoInfo *v, FitPlan *plan, int *hdr);
+/* While scanning: each frame in order, before the next is read, then the end. */
+int early_frame(Work *w, FrameReader *r, const FrameMark *m, Err *err);
+int early_end(Work *w, FrameReader *r, Err *err);
+void early_fini(Early *e);
 
 /* Each step: 0 go on, 1 rejected (decision and reason are in the record), negative: the run cannot go on. */
 int clip_scan(Work *w, Err *err);

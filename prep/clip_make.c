@@ -68,6 +68,25 @@ static int use_frame(Make *m, int64_t index, Err *err)
     return 0;
 }
 
+/* From the pictures of the first pass: 1 when they are those the window chose, 0 when they are not, negative. */
+static int convert_early(Make *m, Err *err)
+{
+    const Early *e = &m->w->early;
+    int64_t frames = 0;
+    for (int64_t k = 0; k < m->n; k++) {
+        frames += k > 0 && m->picks[k].index != m->picks[k - 1].index;
+        if (frames >= e->n || e->index[frames] != m->picks[k].index)
+            return 0;
+    }
+    for (int64_t i = 0; i <= frames; i++) {
+        memcpy(m->rgb, e->rgb + i * m->bytes, (size_t)m->bytes);
+        int rc = use_frame(m, e->index[i], err);
+        if (rc < 0)
+            return rc;
+    }
+    return 1;
+}
+
 /* 0, 1 rejected, negative. */
 static int convert(Make *m, Err *err)
 {
@@ -76,7 +95,10 @@ static int convert(Make *m, Err *err)
     const VideoLimits limits = clip_limits(w->cfg);
     FrameMark mark;
     Err cause = {0};
-    int rc = frame_reader_open(&r, w->path, w->src->kind, w->rate, &limits, &cause);
+    int rc = convert_early(m, err);
+    if (rc)
+        return rc < 0 ? rc : 0;
+    rc = frame_reader_open(&r, w->path, w->src->kind, w->rate, &limits, &cause);
     int failed = rc;
     while (!failed && m->k < m->n && (rc = frame_reader_next(r, &mark, &cause)) == 1) {
         if (mark.index != m->picks[m->k].index)

@@ -46,8 +46,11 @@ int clip_scan(Work *w, Err *err)
     int rc = frame_reader_open(&r, w->path, w->src->kind, w->rate, &limits, &cause);
     if (rc < 0)
         return clip_reject_error(w, err, rc, &cause, w->src->kind == SOURCE_FRAMES ? "bad_pictures" : "not_a_video");
-    while ((rc = frame_reader_next(r, &m, &cause)) == 1 && scan_push(s, &m, &cause) == 0) {
+    w->early.off = w->early.off || w->src->kind == SOURCE_FRAMES;
+    while ((rc = frame_reader_next(r, &m, &cause)) == 1 && scan_push(s, &m, &cause) == 0 && early_frame(w, r, &m, &cause) == 0) {
     }
+    if (rc == 0)
+        rc = early_end(w, r, &cause);
     s->info = *frame_reader_info(r);
     s->counts = frame_reader_counts(r);
     frame_reader_close(&r);
@@ -85,32 +88,49 @@ static int judge_whole(Work *w, Err *err)
     return 0;
 }
 
+/* The part of the upright picture that is fitted. */
+static void part_of(const Source *src, const VideoInfo *v, int64_t *width, int64_t *height)
+{
+    *width = src->crop[2] ? src->crop[2] : v->display_width;
+    *height = src->crop[2] ? src->crop[3] : v->display_height;
+}
+
+int clip_plan(const PrepConfig *c, const Source *src, const VideoInfo *v, FitPlan *plan, int *hdr)
+{
+    const int64_t *part = src->crop;
+    int64_t width, height;
+    part_of(src, v, &width, &height);
+    *hdr = strcmp(v->transfer, "smpte2084") == 0 || strcmp(v->transfer, "arib-std-b67") == 0 || strcmp(v->primaries, "bt2020") == 0;
+    *plan = fit_plan_part(v, part, c->width, c->height, c->fit, c->bias_x, c->bias_y);
+    plan->deinterlace = c->deinterlace;
+    plan->tone_map = *hdr;
+    return (*hdr && !c->hdr_convert) || (part[2] && (part[0] + part[2] > v->display_width || part[1] + part[3] > v->display_height)) ||
+           (width < height ? width : height) < c->min_side || plan->lost > c->max_lost;
+}
+
 static int judge_facts(Work *w, Err *err)
 {
     const PrepConfig *c = w->cfg;
     const VideoInfo *v = &w->scan.info;
-    int hdr = strcmp(v->transfer, "smpte2084") == 0 || strcmp(v->transfer, "arib-std-b67") == 0 || strcmp(v->primaries, "bt2020") == 0, rc = 0;
-    if (hdr && !c->hdr_convert)
+    const int64_t *part = w->src->crop;
+    int64_t width, height;
+    int hdr, rc = clip_plan(c, w->src, v, &w->fit, &hdr);
+    part_of(w->src, v, &width, &height);
+    if (rc && hdr && !c->hdr_convert)
         return clip_reject(w, err, "hdr", "transfer '%s', primaries '%s': high dynamic range must be tone-mapped first (clip.hdr=convert)",
                            v->transfer, v->primaries);
-    const int64_t *part = w->src->crop;
-    if (part[2] && (part[0] + part[2] > v->display_width || part[1] + part[3] > v->display_height))
+    if (rc && part[2] && (part[0] + part[2] > v->display_width || part[1] + part[3] > v->display_height))
         return clip_reject(w, err, "bad_crop", "the crop %lldx%lld at %lld, %lld does not lie in the picture of %lldx%lld",
                            (long long)part[2], (long long)part[3], (long long)part[0], (long long)part[1], (long long)v->display_width,
                            (long long)v->display_height);
-    int64_t across = part[2] ? part[2] : v->display_width, down = part[2] ? part[3] : v->display_height;
-    if ((across < down ? across : down) < c->min_side)
-        return clip_reject(w, err, "too_small", "%lldx%lld; the shorter side must have %lld pixels (clip.min_side)",
-                           (long long)across, (long long)down, (long long)c->min_side);
-    w->fit = fit_plan_part(v, part, c->width, c->height, c->fit, c->bias_x, c->bias_y);
-    w->fit.deinterlace = c->deinterlace;
-    w->fit.tone_map = hdr;
-    if (w->fit.lost > c->max_lost)
+    if (rc && (width < height ? width : height) < c->min_side)
+        return clip_reject(w, err, "too_small", "%lldx%lld; the shorter side must have %lld pixels (clip.min_side)", (long long)width,
+                           (long long)height, (long long)c->min_side);
+    if (rc)
         return clip_reject(
             w, err, "crop_too_large",
             "%lldx%lld to %lldx%lld would cut away %.1f %% of an axis; clip.max_lost allows %.1f %% (clip.fit=pad keeps all)",
-            (long long)v->display_width, (long long)v->display_height, (long long)c->width, (long long)c->height, 100 * w->fit.lost,
-            100 * c->max_lost);
+            (long long)width, (long long)height, (long long)c->width, (long long)c->height, 100 * w->fit.lost, 100 * c->max_lost);
     rc = clip_put(w, "geometry", clip_geometry_json(&w->fit), err);
     if (rc == 0 && hdr)
         rc = clip_warn(w, err, "tone_mapped", "transfer '%s', primaries '%s': tone-mapped", v->transfer, v->primaries);

@@ -12,7 +12,7 @@
 struct FrameReader {
     char *path;
     VideoReader *video; /* NULL: a folder */
-    VideoFrame frame;
+    VideoFrame frame, held;
     Picture *pictures;
     int64_t n, at; /* at: pictures handed out */
     Rational rate;
@@ -194,6 +194,16 @@ int frame_reader_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err
     }
     video_close(&picture);
     return rc;
+}
+
+int frame_reader_hold(FrameReader *r, Err *err)
+{
+    return video_hold(r->video, &r->frame, &r->held, err);
+}
+
+int frame_reader_held_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err)
+{
+    return video_to_rgb(r->video, &r->held, plan, rgb, err);
 }
 
 VideoCounts frame_reader_counts(const FrameReader *r)

@@ -68,7 +68,7 @@ struct VideoReader {
     AVIOContext *memory_io;
     MemorySource memory;
     AVPacket *packet;
-    AVFrame *frame, *part; /* part: the plan's part of the frame */
+    AVFrame *frame, *held, *part; /* held: see video_hold; part: the plan's part of the frame */
     char *path;
     VideoLimits limits;
     VideoInfo info;

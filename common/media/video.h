@@ -53,6 +53,9 @@ typedef struct VideoFrame {
 /* 1 a frame, 0 clean end, negative error.  A packet that the decoder refuses is counted, not an error.  A truncated file may end
  * cleanly: compare the counts with frames_hint. */
 int video_next(VideoReader *r, VideoFrame *out, Err *err);
+/* Keeps the frame that video_next gave last through the next video_next, in place of the one kept before; *held is what
+ * video_to_rgb takes for it. */
+int video_hold(VideoReader *r, const VideoFrame *f, VideoFrame *held, Err *err);
 /* Counts after the last frame. */
 typedef struct VideoCounts { int64_t packets, frames, refused_packets, damaged_frames, dropped_unordered; } VideoCounts;
 VideoCounts video_counts(const VideoReader *r);

@@ -148,8 +148,9 @@ static int open_decoder(VideoReader *r, const AVCodec *codec, Err *err)
     r->dec = avcodec_alloc_context3(codec);
     r->packet = av_packet_alloc();
     r->frame = av_frame_alloc();
+    r->held = av_frame_alloc();
     r->part = av_frame_alloc();
-    if (!r->dec || !r->packet || !r->frame || !r->part) return err_set(err, ERR_NOMEM, "no memory to decode '%s'", r->path);
+    if (!r->dec || !r->packet || !r->frame || !r->held || !r->part) return err_set(err, ERR_NOMEM, "no memory to decode '%s'", r->path);
     int av = avcodec_parameters_to_context(r->dec, r->stream->codecpar);
     if (av >= 0) {
         r->dec->pkt_timebase = r->stream->time_base;
@@ -220,6 +221,7 @@ void video_close(VideoReader **reader)
     if (!r) return;
     scaler_fini(&r->scaler);
     av_frame_free(&r->frame);
+    av_frame_free(&r->held);
     av_frame_free(&r->part);
     av_packet_free(&r->packet);
     avcodec_free_context(&r->dec);
@@ -450,4 +452,14 @@ int video_next(VideoReader *r, VideoFrame *out, Err *err)
     int rc = next_frame(r, out, err);
     clock_leave(r);
     return rc;
+}
+
+int video_hold(VideoReader *r, const VideoFrame *f, VideoFrame *held, Err *err)
+{
+    av_frame_unref(r->held);
+    int av = av_frame_ref(r->held, f->av);
+    if (av < 0) return err_av(err, ERR_NOMEM, av, "'%s': no memory to keep a frame", r->path);
+    *held = *f;
+    held->av = r->held;
+    return 0;
 }
