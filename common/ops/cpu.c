@@ -10,6 +10,19 @@ typedef struct CpuState {
 
 /* OpenBLAS's own; absent from other CBLAS libraries, whose users set their one thread by their own means. */
 extern __attribute__((weak)) void openblas_set_num_threads(int n);
+extern __attribute__((weak)) char *openblas_get_corename(void);
+
+/* OpenBLAS before 0.3.22 does not know newer AMD processors' AVX-512 and takes kernels half as fast. */
+static void note_slow_kernels(const Log *log)
+{
+#if defined(__x86_64__)
+    const char *core = openblas_get_corename ? openblas_get_corename() : "";
+    if ((strcmp(core, "Haswell") == 0 || strcmp(core, "Zen") == 0) && __builtin_cpu_supports("avx512f"))
+        log_info(log, "OpenBLAS runs its %s kernels on a processor with AVX-512; OPENBLAS_CORETYPE=SkylakeX may double its speed", core);
+#else
+    (void)log;
+#endif
+}
 
 int ops_cpu_open(Backend *be, Err *err)
 {
@@ -18,6 +31,7 @@ int ops_cpu_open(Backend *be, Err *err)
         return ERR_NOMEM;
     if (openblas_set_num_threads)
         openblas_set_num_threads(1); /* we thread above it; its own split would depend on the number of threads */
+    note_slow_kernels(be->log);
     return 0;
 }
 

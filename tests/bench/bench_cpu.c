@@ -1,6 +1,7 @@
 /* Times the cpu back end against the machine's own sgemm, in one run: each heavy op at the demo's size and at a real layer's,
  * then whole training steps.  FLOPs are counted as the maths needs them (recomputation inside attention's backward is not
- * credited).  Times are the best of several repetitions, at least half a second each.
+ * credited).  Times are the best of several repetitions; with one thread they are CPU time, which other work on the machine
+ * changes little.
  *
  *   make bench            all of it
  *   build/release/tests/bench/bench_cpu [THREADS] [PART OF A NAME] */
@@ -8,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "common/base/mem.h"
-#include "common/base/progress.h"
 #include "common/base/threads.h"
 #include "common/model/dit.h"
 #include "common/ops/ops.h"
@@ -55,16 +56,23 @@ static Tensor tensor_new(Bench *b, DType dtype, int rank, const int64_t *dim)
 }
 #define TENSOR(b, dtype, rank, ...) tensor_new((b), (dtype), (rank), (const int64_t[]){__VA_ARGS__})
 
+static double clock_s(const Bench *b)
+{
+    struct timespec t;
+    clock_gettime(b->be->threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 typedef int (*Run)(Bench *b, void *arg);
 
 static double best_time(Bench *b, Run run, void *arg)
 {
     double best = 1e30, total = 0;
     for (int i = 0; i < 200 && (i < 3 || total < 0.5); i++) {
-        double start = time_now_s();
+        double start = clock_s(b);
         if (run(b, arg) < 0)
             die(b, "run");
-        double took = time_now_s() - start;
+        double took = clock_s(b) - start;
         total += took;
         best = took < best ? took : best;
     }
@@ -80,6 +88,14 @@ static void report(Bench *b, const char *name, double flops, Run run, void *arg)
 {
     double t = best_time(b, run, arg), rate = flops / t * 1e-9;
     printf("| %-58s | %9.3f | %8.1f | %5.2f |\n", name, t * 1e3, rate, rate / b->sgemm);
+    fflush(stdout);
+}
+
+/* For what memory bounds: no ratio to a rate of arithmetic. */
+static void report_bytes(Bench *b, const char *name, double bytes, Run run, void *arg)
+{
+    double t = best_time(b, run, arg);
+    printf("| %-58s | %9.3f | %5.1f GB/s | |\n", name, t * 1e3, bytes / t * 1e-9);
     fflush(stdout);
 }
 
@@ -225,13 +241,13 @@ static void bench_conv(Bench *b, int64_t t, int64_t h, int64_t w, int64_t ci, in
               TENSOR(b, DT_F32, 4, t, ho, wo, co), TENSOR(b, DT_F32, 1, ci), TENSOR(b, DT_F32, 1, ci), {stride, lead, 1, lead, 1, 0}};
     report(b, name, 2.0 * (double)(t * ho * wo * co) * (double)(kt * 9 * ci), run_conv, &c);
     if (ci >= 8 && stride == 1 && type == DT_F32)
-        report(b, "groupnorm + SiLU, its input (GB/s in place of GFLOP/s)", 3.0 * (double)tensor_bytes(&c.x), run_groupnorm, &c);
+        report_bytes(b, "groupnorm + SiLU, its input", 3.0 * (double)tensor_bytes(&c.x), run_groupnorm, &c);
     Tensor *all[] = {&c.x, &c.w, &c.b, &c.y, &c.nw, &c.nb};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         b->be->release(b->be, all[i]->data);
 }
 
-/* ---- norms and activations: GB/s ---------------------------------------------------------------------------------- */
+/* ---- norms and activations ---------------------------------------------------------------------------------------- */
 
 typedef struct Rows { Tensor x, y, w, b, mod, gm, gw, gb, g; Modulation m; } Rows;
 
@@ -262,7 +278,7 @@ static int run_gelu_back(Bench *b, void *arg)
 static void bench_rows(Bench *b, int64_t batch, int64_t s, int64_t d)
 {
     char name[96];
-    snprintf(name, sizeof name, "layernorm + modulation %lldx%lldx%lld (GB/s)", (long long)batch, (long long)s, (long long)d);
+    snprintf(name, sizeof name, "layernorm + modulation %lldx%lldx%lld", (long long)batch, (long long)s, (long long)d);
     if (!wanted(b, name))
         return;
     Rows r = {.w = TENSOR(b, DT_F32, 1, d), .b = TENSOR(b, DT_F32, 1, d), .gw = TENSOR(b, DT_F32, 1, d), .gb = TENSOR(b, DT_F32, 1, d),
@@ -272,10 +288,10 @@ static void bench_rows(Bench *b, int64_t batch, int64_t s, int64_t d)
     r.g = TENSOR(b, DT_F32, 3, batch, s, d);
     r.m = (Modulation){&r.mod, s / 4};
     double bytes = (double)tensor_bytes(&r.x);
-    report(b, name, 2 * bytes, run_norm, &r);
-    report(b, "layernorm backward, the same (GB/s)", 4 * bytes, run_norm_back, &r);
-    report(b, "gelu, the same (GB/s)", 2 * bytes, run_gelu, &r);
-    report(b, "gelu backward, the same (GB/s)", 3 * bytes, run_gelu_back, &r);
+    report_bytes(b, name, 2 * bytes, run_norm, &r);
+    report_bytes(b, "layernorm backward, the same", 4 * bytes, run_norm_back, &r);
+    report_bytes(b, "gelu, the same", 2 * bytes, run_gelu, &r);
+    report_bytes(b, "gelu backward, the same", 3 * bytes, run_gelu_back, &r);
     Tensor *all[] = {&r.x, &r.y, &r.g, &r.w, &r.b, &r.gw, &r.gb, &r.mod, &r.gm};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         b->be->release(b->be, all[i]->data);
