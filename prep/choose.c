@@ -89,3 +89,17 @@ void choose_frames(const Rational *times, int64_t n, int64_t fps, int64_t start,
         picks[k] = (Pick){j, times[j], (double)late / (double)(at.den * fps)};
     }
 }
+
+int64_t choose_windows(int64_t points, int64_t frames, int64_t stride, int64_t count, int64_t *starts)
+{
+    int64_t room = points - frames, n = 0;
+    for (int64_t j = 0; j < count; j++) {
+        int64_t at = stride      ? j * stride
+                     : count > 1 ? (2 * j * room + count - 1) / (2 * (count - 1))
+                                 : room / 2;
+        at = at > room ? room : at;
+        if (n == 0 || at > starts[n - 1])
+            starts[n++] = at;
+    }
+    return n;
+}

@@ -21,6 +21,9 @@ int choose_check(const Rational *times, int64_t n, Err *err);
 int64_t choose_points(const Rational *times, int64_t n, int64_t fps);
 /* picks[count] for the grid points start, start+1, ...  The origin is times[0].  Needs start + count <= choose_points. */
 void choose_frames(const Rational *times, int64_t n, int64_t fps, int64_t start, int64_t count, Pick *picks);
+/* Where windows of `frames` begin, increasing, in starts[count]; returns how many (points >= frames).  A stride leads
+ * from one to the next, the last is right-aligned; with stride 0 they are spread evenly. */
+int64_t choose_windows(int64_t points, int64_t frames, int64_t stride, int64_t count, int64_t *starts);
 /* Whether grid point `point` after origin lies nearer to b than to a, a < b. */
 int choose_past_middle(int64_t point, int64_t fps, Rational origin, Rational a, Rational b);
 /* -1, 0, 1 as a < b, a = b, a > b. */

@@ -9,6 +9,15 @@
 #include "common/base/mem.h"
 #include "prep/clip_internal.h"
 
+static WindowPolicy window_policy(const char *name)
+{
+    static const char *const names[] = {"first", "middle", "chunks", "slide", "uniform"};
+    for (int i = 1; i < 5; i++)
+        if (strcmp(name, names[i]) == 0)
+            return (WindowPolicy)i;
+    return WINDOW_FIRST;
+}
+
 int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
 {
     int64_t latent;
@@ -17,7 +26,9 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
                         .height = recipe_int(recipe, "clip.height"),
                         .fps = recipe_int(recipe, "clip.fps"),
                         .frames = recipe_int(recipe, "clip.model_frames"),
-                        .window_middle = strcmp(recipe_str(recipe, "clip.window"), "middle") == 0,
+                        .window = window_policy(recipe_str(recipe, "clip.window")),
+                        .window_stride = recipe_int(recipe, "clip.window_stride"),
+                        .window_count = recipe_int(recipe, "clip.window_count"),
                         .hold = strcmp(recipe_str(recipe, "clip.short"), "hold") == 0,
                         .max_hold = (int)recipe_int(recipe, "clip.max_hold"),
                         .fit = strcmp(fit, "pad") == 0       ? FIT_PAD
@@ -136,7 +147,9 @@ static int work_init(Work *w, const char *root, Err *err)
 {
     const Source *s = w->src;
     w->rate = s->rate.den ? s->rate : (Rational){w->cfg->frames_fps, 1};
-    w->record = json_pack("{s:s, s:n, s:[], s:n, s:s, s:{s:s, s:s, s:n, s:n}, s:n, s:n, s:n, s:[], s:n, s:n, s:n, s:n}", "decision", "accept",
+    snprintf(w->id, sizeof w->id, "%s", s->id);
+    w->several = w->cfg->window >= WINDOW_CHUNKS;
+    w->record = json_pack("{s:s, s:s, s:n, s:[], s:n, s:s, s:{s:s, s:s, s:n, s:n}, s:n, s:n, s:n, s:[], s:n, s:n, s:n, s:n}", "id", s->id, "decision", "accept",
                           "reason", "warnings", "key", "recipe_sha256", w->cfg->recipe_sha256, "source", "path", s->path, "kind",
                           s->kind == SOURCE_FRAMES ? "frames" : "video", "size", "sha256", "probe", "window", "geometry", "ledger",
                           "timing", "quality", "contact", "clip");
@@ -149,6 +162,7 @@ static void work_fini(Work *w)
 {
     mem_free(w->path);
     mem_free(w->picks);
+    mem_free(w->starts);
     mem_free(w->scan.times);
     mem_free(w->scan.damaged);
     early_fini(&w->early);
@@ -321,32 +335,112 @@ static int and_captions(Work *w, int rc, Err *err)
     return captions < 0 ? captions : rc || captions;
 }
 
+/* The window that is worked on: its id, and the record as far as all windows of the source share it. */
+static int begin_window(Work *w, const json_t *shared, int64_t window, Err *err)
+{
+    json_t *record = json_deep_copy(shared);
+    w->window = window;
+    w->moved = 0;
+    if (w->several)
+        snprintf(w->id, sizeof w->id, "%s#%lld", w->src->id, (long long)window);
+    if (!record)
+        return err_set(err, ERR_NOMEM, "out of memory for clip '%s'", w->id);
+    json_decref(w->record);
+    w->record = record;
+    return clip_put(w, "id", json_string(w->id), err);
+}
+
+static int end_window(Work *w, json_t *results, Err *err)
+{
+    if (json_array_append(results, w->record) < 0)
+        return err_set(err, ERR_NOMEM, "out of memory for clip '%s'", w->id);
+    return 0;
+}
+
+/* 1 and results filled when everything an earlier run made of the source stands, 0 and results empty otherwise. */
+static int reuse_all(Work *w, const json_t *prior, json_t *results, Err *err)
+{
+    size_t n = json_array_size(prior);
+    json_t *shared = n ? json_deep_copy(w->record) : NULL;
+    int rc = n == 0 ? 0 : shared ? 1 : err_set(err, ERR_NOMEM, "out of memory for clip '%s'", w->id);
+    for (size_t i = 0; i < n && rc == 1; i++) {
+        const json_t *line = json_array_get(prior, i), *window = json_object_get(line, "window");
+        const char *id = json_string_value(json_object_get(line, "id"));
+        int64_t count = json_is_object(window) ? json_integer_value(json_object_get(window, "count")) : 1;
+        if ((rc = count == (int64_t)n) == 0 || (rc = begin_window(w, shared, (int64_t)i, err)) < 0)
+            break;
+        snprintf(w->id, sizeof w->id, "%s", id); /* a source rejected before it had windows has no "#k" */
+        if ((rc = clip_put(w, "id", json_string(id), err)) == 0 && (rc = reuse(w, line, err)) == 1) {
+            rc = and_captions(w, 0, err);
+            rc = rc < 0 ? rc : end_window(w, results, err);
+            rc = rc < 0 ? rc : 1;
+        }
+    }
+    if (rc == 0) {
+        json_array_clear(results);
+        rc = shared ? begin_window(w, shared, 0, err) : 0;
+        snprintf(w->id, sizeof w->id, "%s", w->src->id);
+        if (rc == 0)
+            rc = clip_put(w, "id", json_string(w->id), err);
+    }
+    json_decref(shared);
+    return rc;
+}
+
+/* One window: 0, or 1 rejected. */
+static int make_one(Work *w, Err *err)
+{
+    int rc = clip_judge_window(w, err);
+    /* Captions depend on the window, and an empty one must cost no encoding. */
+    if (rc >= 0)
+        rc = and_captions(w, rc, err);
+    if (rc == 0 && (rc = clip_make(w, err)) == 0 && w->moved)
+        rc = and_captions(w, rc, err);
+    return rc;
+}
+
+/* A picture of what was rejected before its own were made. */
+static int picture_of_rejected(Work *w, int rc, Err *err)
+{
+    if (rc != 1 || !w->out_dir || w->scan.n == 0 || !json_is_null(json_object_get(w->record, "contact")))
+        return rc;
+    int contact = contact_of_source(w, err);
+    return contact < 0 ? contact : rc;
+}
+
+static int make_all(Work *w, json_t *results, Err *err)
+{
+    json_t *shared = json_deep_copy(w->record);
+    int rc = shared ? 0 : err_set(err, ERR_NOMEM, "out of memory for clip '%s'", w->id);
+    for (int64_t i = 0; i < w->windows && rc >= 0; i++)
+        if ((rc = begin_window(w, shared, i, err)) == 0 && (rc = picture_of_rejected(w, make_one(w, err), err)) >= 0)
+            rc = end_window(w, results, err);
+    json_decref(shared);
+    return rc;
+}
+
 int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out, Err *err)
 {
     Work w = {.cfg = cfg, .src = s, .out_dir = out_dir};
-    int reused = 0;
+    json_t *results = json_array();
     *out = NULL;
-    int rc = work_init(&w, root, err);
+    int rc = results ? work_init(&w, root, err) : err_set(err, ERR_NOMEM, "out of memory for clip '%s'", s->id);
+    int reused = 0;
+    w.early.off = cfg->window == WINDOW_MIDDLE || cfg->window == WINDOW_UNIFORM || !out_dir;
     if (rc == 0)
         rc = identify(&w, err);
-    if (rc == 0 && prior && out_dir && (reused = reuse(&w, prior, err)) < 0)
+    if (rc == 0 && out_dir && (reused = reuse_all(&w, prior, results, err)) < 0)
         rc = reused;
-    w.early.off = cfg->window_middle || !out_dir;
-    if (rc == 0 && !reused && (rc = clip_scan(&w, err)) == 0)
-        rc = clip_judge(&w, err);
-    /* Captions depend on the window, and an empty one must cost no encoding. */
+    if (rc == 0 && !reused && (rc = clip_scan(&w, err)) == 0 && (rc = clip_judge(&w, err)) == 0)
+        rc = make_all(&w, results, err);
+    if (rc == 1 && json_array_size(results) == 0) { /* rejected as a whole */
+        rc = and_captions(&w, rc, err);
+        rc = picture_of_rejected(&w, rc, err);
+        rc = rc < 0 ? rc : end_window(&w, results, err);
+    }
     if (rc >= 0)
-        rc = and_captions(&w, rc, err);
-    if (rc == 0 && !reused && (rc = clip_make(&w, err)) == 0 && w.moved)
-        rc = and_captions(&w, rc, err);
-    if (rc == 1 && !reused && out_dir && w.scan.n > 0 && json_is_null(json_object_get(w.record, "contact"))) {
-        int contact = contact_of_source(&w, err);
-        rc = contact < 0 ? contact : rc;
-    }
-    if (rc >= 0) {
-        *out = w.record;
-        w.record = NULL;
-    }
+        *out = json_incref(results);
+    json_decref(results);
     work_fini(&w);
     return rc < 0 ? rc : 0;
 }
@@ -358,10 +452,8 @@ int clip_failed(const PrepConfig *cfg, const Source *s, const char *code, const 
     int rc = work_init(&w, "", err);
     if (rc == 0 && (rc = make_key(&w, "", err)) == 0 && (rc = clip_reject(&w, err, code, "%s", text)) >= 0)
         rc = put_captions(&w, err);
-    if (rc >= 0) {
-        *out = w.record;
-        w.record = NULL;
-    }
+    if (rc >= 0 && !(*out = json_pack("[O]", w.record)))
+        rc = err_set(err, ERR_NOMEM, "out of memory for clip '%s'", s->id);
     work_fini(&w);
     return rc < 0 ? rc : 0;
 }

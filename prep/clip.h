@@ -16,9 +16,14 @@
 /* Changes when the same source and recipe would give other pixels or another decision; part of every key. */
 enum { PREP_REVISION = 2 };
 
+/* Which parts of a source are taken; from WINDOW_CHUNKS on there may be several, and ids get "#k". */
+typedef enum WindowPolicy { WINDOW_FIRST, WINDOW_MIDDLE, WINDOW_CHUNKS, WINDOW_SLIDE, WINDOW_UNIFORM } WindowPolicy;
+
 typedef struct PrepConfig {
     int64_t width, height, fps, frames; /* frames: clip.model_frames */
-    int window_middle, hold, max_hold;
+    WindowPolicy window;
+    int64_t window_stride, window_count;
+    int hold, max_hold;
     FitMode fit;
     double bias_x, bias_y, max_lost, min_fps;
     Deinterlace deinterlace;
@@ -32,9 +37,10 @@ typedef struct PrepConfig {
 
 int prep_config(PrepConfig *out, const Recipe *recipe, Err *err);
 
-/* *out: an object with the manifest's members decision, reason, warnings, captions, key, recipe_sha256, source, probe, window,
+/* *out: an array, one object a window, or one for a source that is rejected as a whole, with the manifest's members id, decision, reason, warnings, captions, key, recipe_sha256, source, probe, window,
  * geometry, ledger, timing, quality, contact and clip.
- * prior: the manifest line (valid) of the same id from an earlier run, or NULL: taken over when its key is the same and its clip is there.
+ * prior: the manifest lines (valid) of the same source from an earlier run, or NULL: taken over when their key is the same and their
+ * clips are there.
  * out_dir: the dataset's folder (clips/ and thumbs/ exist); NULL: nothing is written, `clip` and `contact` are null. */
 int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out,
                  Err *err);

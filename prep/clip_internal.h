@@ -30,6 +30,8 @@ typedef struct Work {
     const PrepConfig *cfg;
     const Source *src;
     const char *out_dir;
+    char id[SOURCE_ID_MAX + 16]; /* of the window that is worked on: the source's, with "#k" where the recipe takes several */
+    int several;
     char *path;      /* of the source, as opened */
     Rational rate;   /* of numbered pictures */
     char key[65];
@@ -38,6 +40,7 @@ typedef struct Work {
     FitPlan fit;
     Pick *picks;     /* [cfg->frames] */
     int64_t points, start, held;
+    int64_t *starts, windows, window; /* grid points of the windows; which one is worked on */
     int moved;       /* the window is not where the recipe would have it */
     json_t *record;  /* the result, filled step by step */
 } Work;
@@ -52,6 +55,8 @@ void early_fini(Early *e);
 /* Each step: 0 go on, 1 rejected (decision and reason are in the record), negative: the run cannot go on. */
 int clip_scan(Work *w, Err *err);
 int clip_judge(Work *w, Err *err);
+/* What is wrong with the window's frames. */
+int clip_judge_window(Work *w, Err *err);
 /* Puts the window at grid point `start`: picks, and the record's window, ledger and timing. */
 int clip_window(Work *w, int64_t start, Err *err);
 /* Measures the window's pictures and writes them when they are good enough; may move the window once. */

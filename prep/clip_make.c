@@ -152,7 +152,7 @@ static int wants_another(const Work *w, const Verdict *v)
     const QualityLimits *l = &w->cfg->quality;
     if (v->black && l->black_frames == FOUND_REJECT)
         return 0;
-    return !w->moved && !w->held && w->points > w->cfg->frames && w->points <= SURVEY_POINTS_MAX &&
+    return !w->moved && !w->several && !w->held && w->points > w->cfg->frames && w->points <= SURVEY_POINTS_MAX &&
            ((v->black && l->black_frames == FOUND_MOVE) || (v->cuts && l->scene_cut == FOUND_MOVE));
 }
 
@@ -236,7 +236,7 @@ out:
 
 int clip_make(Work *w, Err *err)
 {
-    char *file = mem_printf(err, "clips/%s.mkv", w->src->id), *path = file && w->out_dir ? path_join(w->out_dir, file, err) : NULL;
+    char *file = mem_printf(err, "clips/%s.mkv", w->id), *path = file && w->out_dir ? path_join(w->out_dir, file, err) : NULL;
     int rc = !file || (w->out_dir && !path) ? ERR_NOMEM : 2;
     while (rc == 2)
         rc = make_window(w, path, file, err);

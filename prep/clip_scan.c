@@ -155,7 +155,15 @@ static int judge_window(Work *w, Err *err)
                            rational_value(span), (long long)w->points, (long long)c->frames, (long long)c->fps,
                            c->hold ? "; clip.max_hold allows no more" : "");
     w->held = missing > 0 ? missing : 0;
-    return clip_window(w, c->window_middle && missing < 0 ? -missing / 2 : 0, err);
+    int64_t stride = c->window == WINDOW_CHUNKS ? c->frames : c->window == WINDOW_SLIDE ? c->window_stride : 0;
+    int64_t count = c->window <= WINDOW_MIDDLE || w->held ? 1 : c->window_count;
+    w->starts = mem_calloc(count, sizeof *w->starts, err);
+    if (!w->starts)
+        return ERR_NOMEM;
+    w->windows = 1;
+    if (c->window != WINDOW_FIRST && !w->held)
+        w->windows = choose_windows(w->points, c->frames, stride, count, w->starts);
+    return 0;
 }
 
 int clip_window(Work *w, int64_t start, Err *err)
@@ -174,7 +182,8 @@ int clip_window(Work *w, int64_t start, Err *err)
     }
     Rational time = rational_sub((Rational){start, c->fps}, rational_sub((Rational){0, 1}, times[0]));
     int rc = clip_put(w, "window",
-                      json_pack("{s:I, s:o, s:I, s:I, s:I}", "start", (json_int_t)start, "start_time", clip_rational_json(time), "frames",
+                      json_pack("{s:I, s:I, s:I, s:o, s:I, s:I, s:I}", "index", (json_int_t)w->window, "count",
+                                (json_int_t)w->windows, "start", (json_int_t)start, "start_time", clip_rational_json(time), "frames",
                                 (json_int_t)c->frames, "points", (json_int_t)w->points, "held", (json_int_t)w->held),
                       err);
     if (rc == 0)
@@ -210,6 +219,11 @@ int clip_judge(Work *w, Err *err)
         return rc;
     if (w->scan.used == 0)
         return clip_reject(w, err, "too_short", "no frame lies between start_s and end_s");
-    rc = judge_window(w, err);
+    return judge_window(w, err);
+}
+
+int clip_judge_window(Work *w, Err *err)
+{
+    int rc = clip_window(w, w->starts[w->window], err);
     return rc ? rc : judge_damage(w, err);
 }

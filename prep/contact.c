@@ -68,7 +68,7 @@ void contact_add(Contact *t, int64_t k, int64_t n, const uint8_t *rgb, int64_t w
 
 int contact_write(const Contact *t, Work *w, Err *err)
 {
-    char *file = mem_printf(err, "thumbs/%s.png", w->src->id), *path = file ? path_join(w->out_dir, file, err) : NULL;
+    char *file = mem_printf(err, "thumbs/%s.png", w->id), *path = file ? path_join(w->out_dir, file, err) : NULL;
     int rc = path ? picture_write_png(path, t->strip, TILES * t->width, t->height, err) : ERR_NOMEM;
     if (rc == 0)
         rc = clip_put(w, "contact", json_string(file), err);

@@ -26,7 +26,9 @@ typedef struct Run {
     DirLock lock;
     json_t *prior;
     Journal *journal;
-    char **lines;       /* [n] finished manifest lines */
+    json_t **texts;     /* [n] of each source its finished manifest lines, an array of strings */
+    char **lines;       /* [n_lines] the same, all of them, in source order; borrowed from texts */
+    int64_t n_lines;
     int64_t done;
     Progress *progress;
 } Run;
@@ -42,6 +44,10 @@ static int find_sources(Run *r, Err *err)
     log_info(p->log, "layout %s: %s", r->layout->name, why);
     if ((rc = layout_read(r->layout, p->source, (uint64_t)recipe_int(p->recipe, "seed"), &r->sources, p->log, err)) < 0)
         return rc;
+    for (int64_t i = 0; i < r->sources.n && r->cfg.window >= WINDOW_CHUNKS; i++)
+        if (strchr(r->sources.item[i].id, '#') || strlen(r->sources.item[i].id) > SOURCE_ID_MAX - 8)
+            return err_set(err, ERR_USAGE, "id '%s': with clip.window=%s windows are named ID#k, so an id may hold no '#' and %d bytes",
+                           r->sources.item[i].id, recipe_str(p->recipe, "clip.window"), SOURCE_ID_MAX - 8);
     r->chosen = mem_calloc(r->sources.n, sizeof *r->chosen, err);
     if (!r->chosen)
         return ERR_NOMEM;
@@ -59,21 +65,70 @@ static int find_sources(Run *r, Err *err)
 }
 
 /* ---- the clips ---- */
-/* The finished clip's line into the journal and the list. */
-static int keep(Run *r, int64_t at, const json_t *result, Err *err)
+/* A finished window's line into the journal and the list. */
+static int keep_one(Run *r, int64_t at, const json_t *result, Err *err)
 {
     const Source *s = &r->sources.item[r->chosen[at]];
     json_t *record = record_build(s, result, err);
     const json_t *reason = record ? json_object_get(record, "reason") : NULL;
-    r->lines[at] = record ? json_text(record, 0, err) : NULL;
-    int rc = r->lines[at] ? journal_add(r->journal, r->lines[at], err) : ERR_NOMEM;
+    char *line = record ? json_text(record, 0, err) : NULL;
+    int rc = line ? journal_add(r->journal, line, err) : ERR_NOMEM;
+    if (rc == 0 && json_array_append_new(r->texts[at], json_string(line)) < 0)
+        rc = err_set(err, ERR_NOMEM, "out of memory for the record of '%s'", s->id);
     if (json_is_object(reason))
-        log_warn(r->p->log, "clip '%s' is rejected: %s: %s", s->id, json_string_value(json_object_get(reason, "code")),
-                 json_string_value(json_object_get(reason, "text")));
+        log_warn(r->p->log, "clip '%s' is rejected: %s: %s", json_string_value(json_object_get(record, "id")),
+                 json_string_value(json_object_get(reason, "code")), json_string_value(json_object_get(reason, "text")));
+    mem_free(line);
     json_decref(record);
+    return rc;
+}
+
+static int keep(Run *r, int64_t at, const json_t *results, Err *err)
+{
+    size_t i;
+    const json_t *result;
+    json_decref(r->texts[at]);
+    int rc = (r->texts[at] = json_array()) ? 0 : err_set(err, ERR_NOMEM, "out of memory for the records");
+    json_array_foreach (results, i, result)
+        if (rc == 0)
+            rc = keep_one(r, at, result, err);
     if (rc == 0)
         progress_step(r->progress, ++r->done, NULL);
     return rc;
+}
+
+/* The lines of the finished sources in order. */
+static int gather(Run *r, Err *err)
+{
+    size_t i;
+    json_t *text;
+    r->n_lines = 0;
+    for (int64_t at = 0; at < r->n; at++)
+        r->n_lines += (int64_t)json_array_size(r->texts[at]);
+    mem_free(r->lines);
+    if (!(r->lines = mem_calloc(r->n_lines, sizeof *r->lines, err)))
+        return ERR_NOMEM;
+    int64_t n = 0;
+    for (int64_t at = 0; at < r->n; at++)
+        json_array_foreach (r->texts[at], i, text)
+            r->lines[n++] = (char *)json_string_value(text);
+    return 0;
+}
+
+/* What an earlier run knows of a source: the line of its id, or those of its windows. */
+static json_t *prior_of(const Run *r, const Source *s)
+{
+    json_t *list = json_array(), *line = json_object_get(r->prior, s->id);
+    char id[SOURCE_ID_MAX + 16];
+    if (r->cfg.window < WINDOW_CHUNKS || line) {
+        json_array_append(list, line);
+        return list;
+    }
+    for (int64_t k = 0;; k++) {
+        snprintf(id, sizeof id, "%s#%lld", s->id, (long long)k);
+        if (!(line = json_object_get(r->prior, id)) || json_array_append(list, line) < 0)
+            return list;
+    }
 }
 
 /* In the worker process. */
@@ -82,7 +137,9 @@ static int work(void *user, int64_t at, json_t **out, Err *err)
     const Run *r = user;
     const Source *s = &r->sources.item[r->chosen[at]];
     dir_unlock(&(DirLock){r->p->jobs > 0 ? r->lock.fd : 0}); /* a worker that outlives the run for a moment must not hold it */
-    int rc = clip_process(&r->cfg, r->p->source, s, json_object_get(r->prior, s->id), r->dir, out, err);
+    json_t *prior = prior_of(r, s);
+    int rc = clip_process(&r->cfg, r->p->source, s, prior, r->dir, out, err);
+    json_decref(prior);
     return rc < 0 ? err_wrap(err, rc, "clip '%s'", s->id) : 0;
 }
 
@@ -112,8 +169,8 @@ static int process_all(Run *r, Err *err)
                  .work = work,
                  .done = worked,
                  .stop = asked_to_stop};
-    r->lines = mem_calloc(r->n, sizeof *r->lines, err);
-    if (!r->lines)
+    r->texts = mem_calloc(r->n, sizeof *r->texts, err);
+    if (!r->texts)
         return ERR_NOMEM;
     r->progress = progress_start("ingest", "clips", r->n, r->p->quiet);
     int rc = workers_run(&w, r->n, err);
@@ -121,7 +178,7 @@ static int process_all(Run *r, Err *err)
     if (rc == 0 && r->done < r->n)
         rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld clips; the same command goes on from there", (long long)r->done,
                      (long long)r->n);
-    return rc;
+    return rc < 0 ? rc : gather(r, err);
 }
 
 /* ---- the whole ---- */
@@ -152,14 +209,14 @@ static int finish(Run *r, Err *err)
                  .shard = p->shard,
                  .shards = p->shards,
                  .lines = r->lines,
-                 .n = r->n};
+                 .n = r->n_lines};
     int rc = dataset_write_manifest(&d, err);
     if (rc == 0)
         dataset_print(&d, p->results);
     double limit = recipe_num(p->recipe, "clip.max_reject_ratio");
-    if (rc == 0 && (double)d.tally.rejected > limit * (double)r->n)
+    if (rc == 0 && (double)d.tally.rejected > limit * (double)d.n)
         rc = err_set(err, ERR_LIMIT, "%lld of %lld clips are rejected, more than clip.max_reject_ratio %g allows; see %s/manifest.jsonl",
-                     (long long)d.tally.rejected, (long long)r->n, limit, r->dir);
+                     (long long)d.tally.rejected, (long long)d.n, limit, r->dir);
     if (rc == 0) /* the manifest keeps from here on what the journal kept; dataset.json comes last */
         rc = journal_remove(r->dir, err);
     if (rc == 0)
@@ -188,8 +245,9 @@ out:
     journal_close(&r.journal);
     dir_unlock(&r.lock);
     json_decref(r.prior);
-    for (int64_t i = 0; r.lines && i < r.n; i++)
-        mem_free(r.lines[i]);
+    for (int64_t i = 0; r.texts && i < r.n; i++)
+        json_decref(r.texts[i]);
+    mem_free(r.texts);
     mem_free(r.lines);
     mem_free(r.chosen);
     mem_free(r.dir);

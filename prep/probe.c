@@ -10,7 +10,7 @@ int probe(const char *path, const Recipe *recipe, FILE *results, Err *err)
 {
     PrepConfig cfg;
     Source s = {.split = "train", .kind = file_is_dir(path) ? SOURCE_FRAMES : SOURCE_VIDEO};
-    json_t *record = NULL;
+    json_t *record = NULL, *records = NULL;
     char *text = NULL, *dir = path_dir(path, err);
     s.path = mem_strdup(path_base(path), err);
     s.id = mem_strdup(path_base(path), err);
@@ -19,10 +19,11 @@ int probe(const char *path, const Recipe *recipe, FILE *results, Err *err)
         rc = err_set(err, ERR_NOTFOUND, "'%s' is not there", path);
     if (rc == 0) {
         cfg.allow_empty_caption = 1; /* a file alone has no caption to judge */
-        rc = clip_process(&cfg, dir, &s, NULL, NULL, &record, err);
+        rc = clip_process(&cfg, dir, &s, NULL, NULL, &records, err);
+        record = json_incref(json_array_get(records, 0)); /* the first window stands for all */
     }
     if (rc == 0) {
-        static const char *const unused[] = {"captions", "key", "quality", "clip"};
+        static const char *const unused[] = {"id", "captions", "key", "quality", "clip"};
         for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
             json_object_del(record, unused[i]);
         json_t *warnings = json_object_get(record, "warnings");
@@ -44,5 +45,6 @@ int probe(const char *path, const Recipe *recipe, FILE *results, Err *err)
     mem_free(s.path);
     mem_free(s.id);
     json_decref(record);
+    json_decref(records);
     return rc < 0 ? rc : status;
 }

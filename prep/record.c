@@ -16,7 +16,7 @@ json_t *record_build(const Source *s, const json_t *result, Err *err)
     static const char *const rest[] = {"key",      "recipe_sha256", "source", "probe",   "window",
                                        "geometry", "ledger",        "timing", "quality", "contact", "clip"};
     json_t *o = json_object(), *warnings = s->warnings ? json_copy(s->warnings) : json_array();
-    int bad = !o || !warnings || json_object_set_new(o, "id", json_string(s->id)) < 0;
+    int bad = !o || !warnings || json_object_set(o, "id", json_object_get(result, "id")) < 0;
     for (size_t i = 0; i < sizeof front / sizeof *front && !bad; i++)
         bad = json_object_set(o, front[i], json_object_get(result, front[i])) < 0;
     bad = bad || json_array_extend(warnings, json_object_get(result, "warnings")) < 0 || json_object_set(o, "warnings", warnings) < 0 ||

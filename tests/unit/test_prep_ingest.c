@@ -143,6 +143,12 @@ static void rejected(const Result *r, const char *id, const char *code, const ch
     assert_true(json_is_null(json_object_get(line_of(r, id), "clip")));
 }
 
+static ino_t inode(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
 static int64_t ledger_index(const json_t *line, int64_t k)
 {
     return json_integer_value(json_object_get(json_array_get(json_object_get(line, "ledger"), (size_t)k), "index"));
@@ -359,6 +365,57 @@ static void windows(void **state)
     done(&r);
 }
 
+static void several_windows(void **state)
+{
+    static const struct { const char *policy, *count; int n, start[4]; } want[] = {
+        {"clip.window=chunks", "clip.window_count=9", 2, {0, 45}},
+        {"clip.window=slide", "clip.window_count=9", 3, {0, 24, 45}},
+        {"clip.window=slide", "clip.window_count=2", 2, {0, 24}},
+        {"clip.window=uniform", "clip.window_count=3", 3, {0, 23, 45}},
+        {"clip.window=uniform", "clip.window_count=1", 1, {22}}};
+    char *root = fresh("several"), *out = check_tmp_path("several-out"), id[32];
+    (void)state;
+    film(root, "long.mp4", "mp4", (AVRational){1, 24}, NULL, 280, 0); /* 94 points */
+    film(root, "three.mp4", "mp4", (AVRational){1, 24}, NULL, 3, 0);
+    put(root, "metadata.jsonl",
+        "{\"file_name\": \"long.mp4\", \"text\": \"A coat.\", \"segments\": [{\"start\": 0, \"end\": 3, \"unit\": \"s\", \"text\": \"She "
+        "stands.\"}, {\"start\": 8, \"end\": 11, \"unit\": \"s\", \"text\": \"She turns.\"}]}\n"
+        "{\"file_name\": \"three.mp4\", \"text\": \"x\"}\n");
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        const char *sets[] = {want[i].policy, want[i].count, "clip.max_reject_ratio=1", NULL};
+        Result r = run(root, out, 2, sets), again;
+        CHECK_OK(r.rc, &r.err);
+        assert_int_equal(json_object_size(r.lines), want[i].n + 1);
+        rejected(&r, "three", "too_short", "3 frames");
+        for (int k = 0; k < want[i].n; k++) {
+            uint8_t *rgb;
+            int64_t n, width, height;
+            Err err = {0};
+            snprintf(id, sizeof id, "long#%d", k);
+            const json_t *line = line_of(&r, id), *window = json_object_get(line, "window");
+            assert_int_equal(json_integer_value(json_object_get(window, "start")), want[i].start[k]);
+            assert_int_equal(json_integer_value(json_object_get(window, "count")), want[i].n);
+            CHECK_OK(video_read_rgb(at(out, json_string_value(json_object_get(json_object_get(line, "clip"), "file"))), OUT, W, H, &rgb, &n,
+                                    &width, &height, &err),
+                     &err);
+            for (int64_t f = 0; f < OUT; f++)
+                assert_true(read_number(rgb + f * W * H * 3, W, H) == 3 * (want[i].start[k] + f) && ledger_index(line, f) == 3 * (want[i].start[k] + f));
+            mem_free(rgb);
+            const char *caption = json_string_value(json_array_get(json_object_get(line, "captions"), 0));
+            /* From 22 and 23 (2.75 s and on) the first sentence is nearly over, and the second begins less than a second before the end. */
+            assert_string_equal(caption, want[i].start[k] == 0   ? "A coat. She stands."
+                                         : want[i].start[k] < 24 ? "A coat."
+                                                                 : "A coat. She turns.");
+        }
+        ino_t before = inode(at(out, "clips/long#0.mkv"));
+        again = run(root, out, 1, sets);
+        CHECK_OK(again.rc, &again.err);
+        assert_true(json_equal(r.lines, again.lines) && inode(at(out, "clips/long#0.mkv")) == before);
+        done(&again);
+        done(&r);
+    }
+}
+
 /* ---- folders of pictures ---- */
 static void picture_folders(void **state)
 {
@@ -414,12 +471,6 @@ static void picture_folders(void **state)
 }
 
 /* ---- running again ---- */
-static ino_t inode(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 ? st.st_ino : 0;
-}
-
 static void running_again(void **state)
 {
     char *root = fresh("again"), *out = check_tmp_path("again-out"), *clip_a = at(out, "clips/a.mkv"), *clip_b = at(out, "clips/b.mkv");
@@ -491,7 +542,7 @@ static void refused_folders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(ledger_and_pixels), cmocka_unit_test(bad_files),
-                                       cmocka_unit_test(windows),           cmocka_unit_test(picture_folders),
+                                       cmocka_unit_test(windows),           cmocka_unit_test(picture_folders),   cmocka_unit_test(several_windows),
                                        cmocka_unit_test(running_again),     cmocka_unit_test(refused_folders)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoder that makes the clips */
     return check_run("prep ingest", tests);
