@@ -6,6 +6,7 @@ CC      ?= cc
 CXX     ?= c++
 ARCH    ?= native#       -march for the cpu back end's files (x86-64-v3 for binaries that travel)
 PREFIX  ?= /usr/local
+NVCC    ?= nvcc
 BLAS    ?= openblas#     any pkg-config name that gives CBLAS
 WERROR  ?= #             set to 1: warnings are errors (checks do)
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
@@ -30,6 +31,7 @@ TEST_C   := $(wildcard tests/unit/*.c tests/ops/test_*.c tests/golden/*.c tests/
 FUZZ_C   := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_C  := $(wildcard tests/bench/bench_*.c)
 TOOL_C   := $(wildcard tests/demo/*.c tests/tools/*.c)
+CUDA_TOOL_C := $(wildcard tests/cuda/main_*.c)
 
 LIB      := $(B)/libweft.a
 LIB_O    := $(patsubst %.c,$(B)/%.o,$(COMMON_C) $(ROOM_C)) $(patsubst %.cc,$(B)/%.o,$(COMMON_X)) $(B)/embed.o $(B)/embed_table.o \
@@ -39,6 +41,11 @@ TESTS    := $(patsubst %.c,$(B)/%,$(TEST_C))
 FUZZERS  := $(patsubst %.c,$(B)/%,$(FUZZ_C))
 BENCHES  := $(patsubst %.c,$(B)/%,$(BENCH_C))
 TOOLS    := $(patsubst %.c,$(B)/%,$(TOOL_C))
+CUDA_TOOLS := $(patsubst %.c,$(B)/%,$(CUDA_TOOL_C))
+
+# Code of single architectures, for the report of what the kernels became; the same in every variant.
+cubins    = $(foreach a,$(1),$(patsubst common/ops/cuda/%.cu,build/cubin/sm_$(a)/%.cubin,$(SIM_CU)))
+cubin_args = $(foreach c,$(call cubins,$(1)),$(patsubst build/cubin/%/,%,$(dir $(c))) $(c) $(c:.cubin=.txt))
 
 # ---- flags ------------------------------------------------------------------------------------------------------
 WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes $(if $(WERROR),-Werror)
@@ -69,7 +76,7 @@ CXXFLAGS_W = -std=c++17 $(WARNXX) $(BASEFLAGS) $(if $(SAN),-fno-sanitize=vptr) $
 LDLIBS   := $(PKG_LIB) -lm -lpthread -ldl -lstdc++
 LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 
-.PHONY: all help deps deps-if-missing demo demo-now check check-now check-asan check-ubsan check-tsan fuzz fuzz-now bench install clean found lib tests programs
+.PHONY: all cuda-report cuda-report-now check-cuda bench-cuda help deps deps-if-missing demo demo-now check check-now check-asan check-ubsan check-tsan fuzz fuzz-now bench install clean found lib tests programs
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -78,7 +85,7 @@ all: found programs ## build the four programs into build/release
 
 programs: $(BINS)
 lib: $(LIB)
-tests: $(TESTS) $(FUZZERS) $(TOOLS) $(BINS)
+tests: $(TESTS) $(FUZZERS) $(TOOLS) $(BINS) $(CUDA_TOOLS) $(if $(shell command -v $(NVCC) 2>/dev/null),$(call cubins,80))
 
 found:
 	@for p in $(PKGS); do pkg-config --exists $$p || { echo "make: $$p not found by pkg-config; run 'make deps'" >&2; exit 1; }; done
@@ -143,6 +150,16 @@ $(FUZZERS): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(FUZZ_LD),,$(B)/tests/f
 $(BENCHES) $(TOOLS): $(B)/%: $(B)/%.o $(LIB)
 	$(CC) $(LDFLAGS_W) $^ -o $@ $(LDLIBS)
 
+$(CUDA_TOOLS): $(B)/%: $(B)/%.o $(patsubst %.c,$(B)/%.o,$(filter-out $(CUDA_TOOL_C),$(wildcard tests/cuda/*.c))) $(LIB)
+	$(CC) $(LDFLAGS_W) $^ -o $@ $(LDLIBS)
+
+define CUBIN_RULE
+build/cubin/sm_$(1)/%.cubin: common/ops/cuda/%.cu $(wildcard common/ops/cuda/*.h common/ops/*.h)
+	@mkdir -p $$(@D)
+	$$(NVCC) -std=c++17 -O3 -I. -cubin -arch=sm_$(1) -Xptxas -v -o $$@ $$< 2>$$(@:.cubin=.txt) || { cat $$(@:.cubin=.txt) >&2; rm -f $$@; exit 1; }
+endef
+$(foreach a,80 90,$(eval $(call CUBIN_RULE,$(a))))
+
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
@@ -172,6 +189,13 @@ bench: deps-if-missing ## time the cpu back end against BLAS in one run
 	@$(MAKE) --no-print-directory -j$(JOBS) bench-now
 bench-now: found $(BENCHES)
 	@for b in $(BENCHES); do $$b || exit 1; done
+
+cuda-report: deps-if-missing ## what nvcc makes of each kernel, and predicted times: writes tests/bench/cuda-*.{md,json}
+	@$(MAKE) --no-print-directory -j$(JOBS) cuda-report-now
+cuda-report-now: $(CUDA_TOOLS) $(call cubins,80 90)
+	$(B)/tests/cuda/main_report --compiler "$$($(NVCC) --version | sed -n 's/.*\(release [0-9.]*\).*/nvcc \1/p')" \
+	    --json tests/bench/cuda-report.json $(call cubin_args,80 90) >tests/bench/cuda-report.md
+	$(B)/tests/cuda/main_prediction >tests/bench/cuda-prediction.md
 
 demo: deps-if-missing ## clips -> cache -> training -> new videos, on this machine, in minutes
 	@$(MAKE) --no-print-directory -j$(JOBS) demo-now

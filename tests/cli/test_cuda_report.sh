@@ -1,0 +1,28 @@
+# No kernel begins to spill, grows by more than 8 registers or loses its tensor-core instructions (tests/bench/cuda-report.json).
+. tests/cli/lib.sh
+NVCC=${NVCC:-nvcc}
+golden=tests/bench/cuda-report.json
+report=$B/tests/cuda/main_report
+triples() { for c in build/cubin/sm_80/*.cubin; do echo "sm_80 $c ${c%.cubin}.txt"; done; }
+
+release=$($NVCC --version 2>/dev/null | sed -n 's/.*\(release [0-9.]*\).*/nvcc \1/p')
+if [ -z "$release" ] || ! ls build/cubin/sm_80/*.cubin >/dev/null 2>&1; then
+    skip "kernels compiled for sm_80 against the golden figures" "no CUDA compiler"
+    skip "the report counts tensor-core instructions" "no CUDA compiler"
+    skip "a kernel that spills fails the gate" "no CUDA compiler"
+else
+    if grep -qF "\"$release\"" $golden; then
+        runs "kernels compiled for sm_80 against the golden figures" 0 "$report" --check $golden $(triples)
+    else
+        skip "kernels compiled for sm_80 against the golden figures" "the golden figures are another compiler's than $release"
+    fi
+    runs "the report prints" 0 "$report" $(triples)
+    stdout_has "attention_64_forward"
+    # The same cubins with golden figures that allow nothing must be refused.
+    sed 's/"registers": [0-9]*/"registers": 1/' $golden >"$T/strict.json"
+    runs "a kernel that grew fails the gate" 1 "$report" --check "$T/strict.json" $(triples)
+    stderr_has "registers, 1 before"
+    head -c 1000 build/cubin/sm_80/attention_64.cubin >"$T/cut.cubin"
+    runs "a truncated cubin is refused" 1 "$report" sm_80 "$T/cut.cubin" build/cubin/sm_80/attention_64.txt
+fi
+finish
