@@ -3,8 +3,8 @@
 
 static bool for_tensor_cores(const AttentionArgs *a)
 {
-    return a->hd == 64 && !a->bias && !a->causal && aligned16(a->q) && aligned16(a->k) && aligned16(a->v) && aligned16(a->o) && aligned16(a->go) &&
-           aligned16(a->gq) && aligned16(a->gk) && aligned16(a->gv);
+    const int64_t most = INT32_MAX / (64 * a->heads) - 256; /* offsets inside a sequence are ints */
+    return a->hd == 64 && !a->bias && !a->causal && a->Sq < most && a->Sk < most && aligned16(a->q, a->k, a->v, a->o, a->go, a->gq, a->gk, a->gv);
 }
 
 static AttentionArgs arguments(const Tensor *q, const Tensor *k, const Tensor *v, const AttnParams *p)

@@ -16,24 +16,24 @@
 
 enum { HEAD = 64, CHUNKS = HEAD / 8, WARPS = 4, THREADS = 32 * WARPS, ROW_TILES = 2, ROWS = 16 * ROW_TILES * WARPS };
 
-/* One (sequence, head): element (row, dim) of q, k, v, o at base + row*stride + dim. */
-struct Slice { int64_t base, stride; };
+/* One (sequence, head): element (row, dim) of q, k, v, o at base + row*stride + dim; S rows. */
+struct Slice { int64_t base; int stride, S; };
 __device__ __forceinline__ Slice slice_of(const AttentionArgs &a, int64_t S)
 {
-    const int64_t b = blockIdx.y / a.heads, h = blockIdx.y % a.heads, stride = a.heads * HEAD;
-    return Slice{b * S * stride + h * HEAD, stride};
+    const int heads = (int)a.heads, b = blockIdx.y / heads, h = blockIdx.y % heads, stride = heads * HEAD;
+    return Slice{b * S * stride + h * HEAD, stride, (int)S};
 }
 
 __device__ __forceinline__ int swizzled(int row, int chunk) { return row * HEAD + ((chunk ^ (row & 7)) << 3); }
 
-/* Starts copying rows [first, first+N) of x into a tile; rows past S become zeros. */
-template <int N> __device__ __forceinline__ void load_tile(bf16 *tile, const bf16 *x, const Slice &s, int64_t first, int64_t S)
+/* Starts copying rows [first, first+N) of x into a tile; rows past the last become zeros. */
+template <int N> __device__ __forceinline__ void load_tile(bf16 *tile, const bf16 *x, const Slice &s, int first)
 {
 #pragma unroll
     for (int i = 0; i < N * CHUNKS / THREADS; i++) {
         const int id = threadIdx.x + i * THREADS, row = id / CHUNKS, chunk = id % CHUNKS;
-        const int64_t g = first + row;
-        cp_async_16(tile + swizzled(row, chunk), x + s.base + (g < S ? g : 0) * s.stride + chunk * 8, g < S ? 16 : 0);
+        const int g = first + row;
+        cp_async_16(tile + swizzled(row, chunk), x + s.base + ((g < s.S ? g : 0) * s.stride + chunk * 8), g < s.S ? 16 : 0);
     }
 }
 
@@ -113,7 +113,7 @@ template <int N> __device__ __forceinline__ void accumulate(float (&out)[ROW_TIL
 }
 
 /* Writes this warp's rows, each times `factor[i][half]`. */
-__device__ __forceinline__ void write_rows(bf16 *x, const Slice &s, int64_t row0, int64_t S, const float (&v)[ROW_TILES][CHUNKS][4],
+__device__ __forceinline__ void write_rows(bf16 *x, const Slice &s, int row0, const float (&v)[ROW_TILES][CHUNKS][4],
                                            const float (&factor)[ROW_TILES][2])
 {
     const int l = threadIdx.x & 31;
@@ -121,9 +121,9 @@ __device__ __forceinline__ void write_rows(bf16 *x, const Slice &s, int64_t row0
     for (int i = 0; i < ROW_TILES; i++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const int64_t row = row0 + 16 * i + (l >> 2) + 8 * half;
-            if (row >= S) continue;
-            bf16 *at = x + s.base + row * s.stride + (l & 3) * 2;
+            const int row = row0 + 16 * i + (l >> 2) + 8 * half;
+            if (row >= s.S) continue;
+            bf16 *at = x + s.base + (int64_t)row * s.stride + (l & 3) * 2;
 #pragma unroll
             for (int j = 0; j < CHUNKS; j++)
                 *(uint32_t *)(at + 8 * j) = pack_bf16(v[i][j][2 * half] * factor[i][half], v[i][j][2 * half + 1] * factor[i][half]);
@@ -167,7 +167,7 @@ __device__ __forceinline__ void online_softmax(float (&s)[ROW_TILES][KEYS / 8][4
         }
 }
 
-__device__ __forceinline__ void mask_columns(float (&s)[ROW_TILES][KEYS / 8][4], int64_t first, int64_t S, float value)
+__device__ __forceinline__ void mask_columns(float (&s)[ROW_TILES][KEYS / 8][4], int first, int S, float value)
 {
     const int l = threadIdx.x & 31;
 #pragma unroll
@@ -186,7 +186,7 @@ __global__ void __launch_bounds__(THREADS) attention_64_forward(AttentionArgs a)
     SMEM_DYN(bf16, shared);
     bf16 *tq = shared, *tk = tq + ROWS * HEAD, *tv = tk + KEYS * HEAD;
     const int warp_row0 = (threadIdx.x >> 5) * 16 * ROW_TILES, l = threadIdx.x & 31;
-    const int64_t row0 = (int64_t)blockIdx.x * ROWS;
+    const int row0 = blockIdx.x * ROWS;
     const Slice sq = slice_of(a, a.Sq), sk = slice_of(a, a.Sk);
     const float c = a.scale * LOG2E;
     float o[ROW_TILES][CHUNKS][4], s[ROW_TILES][KEYS / 8][4];
@@ -195,20 +195,20 @@ __global__ void __launch_bounds__(THREADS) attention_64_forward(AttentionArgs a)
 #pragma unroll
     for (int i = 0; i < ROW_TILES; i++) m.top[i][0] = m.top[i][1] = MASKED, m.sum[i][0] = m.sum[i][1] = 0.0f;
 
-    load_tile<ROWS>(tq, a.q, sq, row0, a.Sq);
-    load_tile<KEYS>(tk, a.k, sk, 0, a.Sk);
+    load_tile<ROWS>(tq, a.q, sq, row0);
+    load_tile<KEYS>(tk, a.k, sk, 0);
     cp_async_commit();
-    for (int64_t first = 0; first < a.Sk; first += KEYS) {
+    for (int first = 0; first < sk.S; first += KEYS) {
         cp_async_wait<0>();
         __syncthreads(); /* the keys are there, and everyone is done with the values before */
-        load_tile<KEYS>(tv, a.v, sk, first, a.Sk);
+        load_tile<KEYS>(tv, a.v, sk, first);
         cp_async_commit();
         scores<KEYS>(s, tq, warp_row0, tk);
-        if (first + KEYS > a.Sk) mask_columns(s, first, a.Sk, MASKED);
+        if (first + KEYS > sk.S) mask_columns(s, first, sk.S, MASKED);
         online_softmax(s, o, &m, c);
         cp_async_wait<0>();
         __syncthreads(); /* the values are there, and everyone is done with the keys */
-        if (first + KEYS < a.Sk) load_tile<KEYS>(tk, a.k, sk, first + KEYS, a.Sk);
+        if (first + KEYS < sk.S) load_tile<KEYS>(tk, a.k, sk, first + KEYS);
         cp_async_commit();
         accumulate<KEYS>(o, s, tv);
     }
@@ -223,10 +223,10 @@ __global__ void __launch_bounds__(THREADS) attention_64_forward(AttentionArgs a)
             sum += __shfl_xor_sync(0xffffffffu, sum, 1);
             sum += __shfl_xor_sync(0xffffffffu, sum, 2);
             inverse[i][half] = 1.0f / sum;
-            const int64_t row = row0 + warp_row0 + 16 * i + (l >> 2) + 8 * half;
-            if (a.lse && (l & 3) == 0 && row < a.Sq) a.lse[(int64_t)blockIdx.y * a.Sq + row] = m.top[i][half] * a.scale + logf(sum);
+            const int row = row0 + warp_row0 + 16 * i + (l >> 2) + 8 * half;
+            if (a.lse && (l & 3) == 0 && row < sq.S) a.lse[(int64_t)blockIdx.y * sq.S + row] = m.top[i][half] * a.scale + logf(sum);
         }
-    write_rows(a.o, sq, row0 + warp_row0, a.Sq, o, inverse);
+    write_rows(a.o, sq, row0 + warp_row0, o, inverse);
 }
 
 /* ---- gradients of k and v --------------------------------------------------------------------------------------------------- */
@@ -239,14 +239,15 @@ struct QueryFacts { float lse2[STREAM], delta[STREAM]; };
 static size_t grad_kv_shared(void) { return (size_t)(2 * ROWS + 2 * STAGES * STREAM) * HEAD * sizeof(bf16) + STAGES * sizeof(QueryFacts); }
 static size_t grad_q_shared(void) { return (size_t)(2 * ROWS + 2 * STAGES * STREAM) * HEAD * sizeof(bf16); }
 
-__device__ __forceinline__ void load_queries(bf16 *tq, bf16 *tg, QueryFacts *facts, const AttentionArgs &a, const Slice &s, int64_t first)
+__device__ __forceinline__ void load_queries(bf16 *tq, bf16 *tg, QueryFacts *facts, const AttentionArgs &a, const Slice &s, int first)
 {
-    load_tile<STREAM>(tq, a.q, s, first, a.Sq);
-    load_tile<STREAM>(tg, a.go, s, first, a.Sq);
+    load_tile<STREAM>(tq, a.q, s, first);
+    load_tile<STREAM>(tg, a.go, s, first);
     if (threadIdx.x < STREAM) {
-        const int64_t i = first + threadIdx.x, at = (int64_t)blockIdx.y * a.Sq + i;
-        facts->lse2[threadIdx.x] = i < a.Sq ? a.lse[at] * LOG2E : 1e30f;
-        facts->delta[threadIdx.x] = i < a.Sq ? a.delta[at] : 0.0f;
+        const int i = first + threadIdx.x;
+        const int64_t at = (int64_t)blockIdx.y * s.S;
+        facts->lse2[threadIdx.x] = i < s.S ? (a.lse + at)[i] * LOG2E : 1e30f;
+        facts->delta[threadIdx.x] = i < s.S ? (a.delta + at)[i] : 0.0f;
     }
 }
 
@@ -256,23 +257,23 @@ __global__ void __launch_bounds__(THREADS) attention_64_grad_kv(AttentionArgs a)
     bf16 *tk = shared, *tv = tk + ROWS * HEAD, *stream = tv + ROWS * HEAD;
     QueryFacts *facts = (QueryFacts *)(stream + 2 * STAGES * STREAM * HEAD);
     const int warp_row0 = (threadIdx.x >> 5) * 16 * ROW_TILES, l = threadIdx.x & 31;
-    const int64_t row0 = (int64_t)blockIdx.x * ROWS;
+    const int row0 = blockIdx.x * ROWS;
     const Slice sq = slice_of(a, a.Sq), sk = slice_of(a, a.Sk);
     const float c = a.scale * LOG2E;
     float gk[ROW_TILES][CHUNKS][4], gv[ROW_TILES][CHUNKS][4];
     clear(gk);
     clear(gv);
 
-    load_tile<ROWS>(tk, a.k, sk, row0, a.Sk);
-    load_tile<ROWS>(tv, a.v, sk, row0, a.Sk);
+    load_tile<ROWS>(tk, a.k, sk, row0);
+    load_tile<ROWS>(tv, a.v, sk, row0);
     load_queries(stream, stream + STREAM * HEAD, facts, a, sq, 0);
     cp_async_commit();
     int stage = 0;
-    for (int64_t first = 0; first < a.Sq; first += STREAM, stage ^= 1) {
+    for (int first = 0; first < sq.S; first += STREAM, stage ^= 1) {
         cp_async_wait<0>();
         __syncthreads(); /* this tile is there, and everyone is done with the one whose place comes next */
         bf16 *tq = stream + stage * 2 * STREAM * HEAD, *tg = tq + STREAM * HEAD, *next = stream + (stage ^ 1) * 2 * STREAM * HEAD;
-        if (first + STREAM < a.Sq) load_queries(next, next + STREAM * HEAD, &facts[stage ^ 1], a, sq, first + STREAM);
+        if (first + STREAM < sq.S) load_queries(next, next + STREAM * HEAD, &facts[stage ^ 1], a, sq, first + STREAM);
         cp_async_commit();
 
         float p[ROW_TILES][STREAM / 8][4], ds[ROW_TILES][STREAM / 8][4];
@@ -298,8 +299,8 @@ __global__ void __launch_bounds__(THREADS) attention_64_grad_kv(AttentionArgs a)
     float one[ROW_TILES][2], scale[ROW_TILES][2];
 #pragma unroll
     for (int i = 0; i < ROW_TILES; i++) one[i][0] = one[i][1] = 1.0f, scale[i][0] = scale[i][1] = a.scale;
-    write_rows(a.gk, sk, row0 + warp_row0, a.Sk, gk, scale);
-    write_rows(a.gv, sk, row0 + warp_row0, a.Sk, gv, one);
+    write_rows(a.gk, sk, row0 + warp_row0, gk, scale);
+    write_rows(a.gv, sk, row0 + warp_row0, gv, one);
 }
 
 /* ---- gradient of q ----------------------------------------------------------------------------------------------------------- */
@@ -309,7 +310,7 @@ __global__ void __launch_bounds__(THREADS) attention_64_grad_q(AttentionArgs a)
     SMEM_DYN(bf16, shared);
     bf16 *tq = shared, *tg = tq + ROWS * HEAD, *stream = tg + ROWS * HEAD;
     const int warp_row0 = (threadIdx.x >> 5) * 16 * ROW_TILES, l = threadIdx.x & 31;
-    const int64_t row0 = (int64_t)blockIdx.x * ROWS;
+    const int row0 = blockIdx.x * ROWS;
     const Slice sq = slice_of(a, a.Sq), sk = slice_of(a, a.Sk);
     const float c = a.scale * LOG2E;
     float gq[ROW_TILES][CHUNKS][4], lse2[ROW_TILES][2], delta[ROW_TILES][2];
@@ -318,24 +319,25 @@ __global__ void __launch_bounds__(THREADS) attention_64_grad_q(AttentionArgs a)
     for (int i = 0; i < ROW_TILES; i++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const int64_t row = row0 + warp_row0 + 16 * i + (l >> 2) + 8 * half, at = (int64_t)blockIdx.y * a.Sq + row;
-            lse2[i][half] = row < a.Sq ? a.lse[at] * LOG2E : 1e30f;
-            delta[i][half] = row < a.Sq ? a.delta[at] : 0.0f;
+            const int row = row0 + warp_row0 + 16 * i + (l >> 2) + 8 * half;
+            const int64_t at = (int64_t)blockIdx.y * sq.S + row;
+            lse2[i][half] = row < sq.S ? a.lse[at] * LOG2E : 1e30f;
+            delta[i][half] = row < sq.S ? a.delta[at] : 0.0f;
         }
 
-    load_tile<ROWS>(tq, a.q, sq, row0, a.Sq);
-    load_tile<ROWS>(tg, a.go, sq, row0, a.Sq);
-    load_tile<STREAM>(stream, a.k, sk, 0, a.Sk);
-    load_tile<STREAM>(stream + STREAM * HEAD, a.v, sk, 0, a.Sk);
+    load_tile<ROWS>(tq, a.q, sq, row0);
+    load_tile<ROWS>(tg, a.go, sq, row0);
+    load_tile<STREAM>(stream, a.k, sk, 0);
+    load_tile<STREAM>(stream + STREAM * HEAD, a.v, sk, 0);
     cp_async_commit();
     int stage = 0;
-    for (int64_t first = 0; first < a.Sk; first += STREAM, stage ^= 1) {
+    for (int first = 0; first < sk.S; first += STREAM, stage ^= 1) {
         cp_async_wait<0>();
         __syncthreads();
         bf16 *tk = stream + stage * 2 * STREAM * HEAD, *tv = tk + STREAM * HEAD, *next = stream + (stage ^ 1) * 2 * STREAM * HEAD;
-        if (first + STREAM < a.Sk) {
-            load_tile<STREAM>(next, a.k, sk, first + STREAM, a.Sk);
-            load_tile<STREAM>(next + STREAM * HEAD, a.v, sk, first + STREAM, a.Sk);
+        if (first + STREAM < sk.S) {
+            load_tile<STREAM>(next, a.k, sk, first + STREAM);
+            load_tile<STREAM>(next + STREAM * HEAD, a.v, sk, first + STREAM);
         }
         cp_async_commit();
 
@@ -348,14 +350,14 @@ __global__ void __launch_bounds__(THREADS) attention_64_grad_q(AttentionArgs a)
             for (int j = 0; j < STREAM / 8; j++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) ds[i][j][e] = exp2_fast(p[i][j][e] * c - lse2[i][e >> 1]) * (ds[i][j][e] - delta[i][e >> 1]);
-        if (first + STREAM > a.Sk) { /* a missing key's score is 0, not -inf: its P may be huge */
+        if (first + STREAM > sk.S) { /* a missing key's score is 0, not -inf: its P may be huge */
 #pragma unroll
             for (int i = 0; i < ROW_TILES; i++)
 #pragma unroll
                 for (int j = 0; j < STREAM / 8; j++)
 #pragma unroll
                     for (int e = 0; e < 4; e++)
-                        if (first + 8 * j + (l & 3) * 2 + (e & 1) >= a.Sk) ds[i][j][e] = 0.0f;
+                        if (first + 8 * j + (l & 3) * 2 + (e & 1) >= sk.S) ds[i][j][e] = 0.0f;
         }
         accumulate<STREAM>(gq, ds, tk);
     }
@@ -364,7 +366,7 @@ __global__ void __launch_bounds__(THREADS) attention_64_grad_q(AttentionArgs a)
     float scale[ROW_TILES][2];
 #pragma unroll
     for (int i = 0; i < ROW_TILES; i++) scale[i][0] = scale[i][1] = a.scale;
-    write_rows(a.gq, sq, row0 + warp_row0, a.Sq, gq, scale);
+    write_rows(a.gq, sq, row0 + warp_row0, gq, scale);
 }
 
 /* ---- launchers ---------------------------------------------------------------------------------------------------------------- */

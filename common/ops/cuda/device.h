@@ -54,6 +54,9 @@ int device_scratch(Device *d, size_t bytes, char **out, Err *err);
 /* n doubles from device memory, waited for. */
 int device_read(Device *d, double *out, const double *src, int64_t n, const char *what, Err *err);
 
+/* Partial sums for n rows: at most REDUCE_PARTS, few for few rows; a function of the shape alone. */
+static inline int reduce_parts(int64_t n) { return n >= 16 * REDUCE_PARTS ? (int)REDUCE_PARTS : (int)((n + 15) / 16); }
+
 static inline unsigned blocks_for(int64_t n, int64_t per_block) { return (unsigned)((n + per_block - 1) / per_block); }
 
 /* An element of a float tensor of run-time type; weights of rank 1 are read this way. */
@@ -128,13 +131,40 @@ __device__ __forceinline__ void store8(float *p, const float v[8])
     store16(p, make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3])));
     store16(p + 4, make_uint4(__float_as_uint(v[4]), __float_as_uint(v[5]), __float_as_uint(v[6]), __float_as_uint(v[7])));
 }
-/* One element or eight: what a kernel with a template parameter for its width calls. */
+/* One element or eight: what a kernel with its vector width V as a template parameter calls.  V = 8 needs 16-byte aligned addresses. */
 template <class T> __device__ __forceinline__ void load_each(float (&v)[1], const T *p) { v[0] = load(p, 0); }
 template <class T> __device__ __forceinline__ void load_each(float (&v)[8], const T *p) { load8(v, p); }
 template <class T> __device__ __forceinline__ void store_each(T *p, const float (&v)[1]) { store(p, 0, v[0]); }
 template <class T> __device__ __forceinline__ void store_each(T *p, const float (&v)[8]) { store8(p, v); }
+__device__ __forceinline__ void load_each(float (&v)[1], Vec x, int64_t i) { v[0] = vec_get(x, i); }
+__device__ __forceinline__ void load_each(float (&v)[8], Vec x, int64_t i)
+{
+    if (x.dtype == DT_F32) {
+        load8(v, (const float *)x.data + i);
+    } else if (x.dtype == DT_BF16) {
+        load8(v, (const bf16 *)x.data + i);
+    } else {
+        const uint4 u = load16((const uint16_t *)x.data + i);
+        const uint32_t w[4] = {u.x, u.y, u.z, u.w};
+#pragma unroll
+        for (int k = 0; k < 8; k++) v[k] = half_bits_to_float((uint16_t)(w[k / 2] >> (k % 2 * 16)));
+    }
+}
+__device__ __forceinline__ void store_each(void *p, int dtype, int64_t i, const float (&v)[1]) { any_set(p, dtype, i, v[0]); }
+__device__ __forceinline__ void store_each(void *p, int dtype, int64_t i, const float (&v)[8])
+{
+    if (dtype == DT_F32) store8((float *)p + i, v);
+    else if (dtype == DT_BF16) store8((bf16 *)p + i, v);
+    else {
+        uint32_t w[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++) w[k] = float_to_half_bits(v[2 * k]) | (uint32_t)float_to_half_bits(v[2 * k + 1]) << 16;
+        store16((uint16_t *)p + i, make_uint4(w[0], w[1], w[2], w[3]));
+    }
+}
 /* Whether the pointer can be used with load8. */
 static inline bool aligned16(const void *p) { return (uintptr_t)p % 16 == 0; }
+template <class... P> static inline bool aligned16(const void *p, P... more) { return aligned16(p) && aligned16(more...); }
 
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 

@@ -183,6 +183,7 @@ template <class T> __global__ void column_partials(float *part, const T *gy, int
     int64_t per = (M + gridDim.y - 1) / gridDim.y, first = per * blockIdx.y, last = first + per < M ? first + per : M;
     if (j >= N) return;
     float sum = 0.0f;
+#pragma unroll 8
     for (int64_t i = first; i < last; i++) sum += load(gy, i * N + j);
     part[blockIdx.y * N + j] = sum;
 }
@@ -197,10 +198,11 @@ __global__ void column_total(float *gb, const float *part, int64_t N, int parts)
 
 template <class T> static int bias_gradient(Device *d, const Tensor *gb, const T *gy, int64_t M, int64_t N, Err *err)
 {
+    const int parts = reduce_parts(M);
     char *room;
-    DEVICE_TRY(device_scratch(d, (size_t)N * REDUCE_PARTS * sizeof(float), &room, err));
-    LAUNCH((column_partials<T>), dim3(blocks_for(N, 128), REDUCE_PARTS), dim3(128), 0, d->compute, (float *)room, gy, M, N);
-    LAUNCH((column_total), dim3(blocks_for(N, 128)), dim3(128), 0, d->compute, (float *)gb->data, (const float *)room, N, (int)REDUCE_PARTS);
+    DEVICE_TRY(device_scratch(d, (size_t)N * parts * sizeof(float), &room, err));
+    LAUNCH((column_partials<T>), dim3(blocks_for(N, 128), (unsigned)parts), dim3(128), 0, d->compute, (float *)room, gy, M, N);
+    LAUNCH((column_total), dim3(blocks_for(N, 128)), dim3(128), 0, d->compute, (float *)gb->data, (const float *)room, N, parts);
     return device_launched("bias gradient", err);
 }
 

@@ -1,6 +1,7 @@
 /* LayerNorm with modulation, gates, RMSNorm, GroupNorm with the spatial condition.
  *
- * Rows are normalised by a group of lanes of one warp (8 lanes for short rows, 32 otherwise), two passes over the row, which stays in L1.
+ * Rows are normalised by a group of lanes of one warp (8 lanes for short rows, 32 otherwise), each pass over the row but the first
+ * from L1 or L2.
  * Column sums (parameter and modulation gradients) go through a fixed number of row ranges whose sums are added in order. */
 #include "common/ops/cuda/device.h"
 
@@ -29,27 +30,19 @@ template <int LANES> __device__ __forceinline__ float lanes_sum(float v)
 }
 
 /* Mean and 1/sqrt(biased variance + eps) of a row; every lane of the group gets both. */
-template <int LANES> __device__ __forceinline__ void row_statistics(const bf16 *x, int64_t D, int lane, float eps, int vec, float *mean, float *rstd)
+template <int LANES, int V> __device__ __forceinline__ void row_statistics(const bf16 *x, int D, int lane, float eps, float *mean, float *rstd)
 {
-    float sum = 0.0f, square = 0.0f, v[8];
-    if (vec) {
-        for (int64_t c = lane * 8; c < D; c += LANES * 8) {
-            load8(v, x + c);
+    float sum = 0.0f, square = 0.0f, v[V];
+    for (int c = lane * V; c < D; c += LANES * V) {
+        load_each(v, x + c);
 #pragma unroll
-            for (int k = 0; k < 8; k++) sum += v[k];
-        }
-    } else {
-        for (int64_t c = lane; c < D; c += LANES) sum += load(x, c);
+        for (int k = 0; k < V; k++) sum += v[k];
     }
     *mean = lanes_sum<LANES>(sum) / (float)D;
-    if (vec) {
-        for (int64_t c = lane * 8; c < D; c += LANES * 8) {
-            load8(v, x + c);
+    for (int c = lane * V; c < D; c += LANES * V) {
+        load_each(v, x + c);
 #pragma unroll
-            for (int k = 0; k < 8; k++) square += (v[k] - *mean) * (v[k] - *mean);
-        }
-    } else {
-        for (int64_t c = lane; c < D; c += LANES) square += (load(x, c) - *mean) * (load(x, c) - *mean);
+        for (int k = 0; k < V; k++) square += (v[k] - *mean) * (v[k] - *mean);
     }
     *rstd = rsqrtf(lanes_sum<LANES>(square) / (float)D + eps);
 }
@@ -66,97 +59,115 @@ template <int LANES> __device__ __forceinline__ int64_t group_row(int64_t rows, 
 
 /* ---- LayerNorm --------------------------------------------------------------------------------------------------------- */
 
-template <int LANES>
-__global__ void __launch_bounds__(THREADS) layernorm_rows(bf16 *y, const bf16 *x, Vec w, Vec b, Mod m, int64_t rows, int64_t D, float eps, int vec)
+template <int LANES, int V>
+__global__ void __launch_bounds__(THREADS) layernorm_rows(bf16 *y, const bf16 *x, Vec w, Vec b, Mod m, int64_t rows, int D, float eps)
 {
     int lane, live;
     const int64_t row = group_row<LANES>(rows, &lane, &live);
     float mean, rstd;
     x += row * D;
     y += row * D;
-    row_statistics<LANES>(x, D, lane, eps, vec, &mean, &rstd);
+    row_statistics<LANES, V>(x, D, lane, eps, &mean, &rstd);
     if (!live) return;
     const float *shift = m.mod ? mod_chunk(m, row, D, 0) : nullptr, *scale = m.mod ? shift + D : nullptr;
-    const int step = vec ? 8 : 1;
-    for (int64_t c = lane * step; c < D; c += LANES * step) {
-        float v[8];
-        if (vec) load8(v, x + c);
-        else v[0] = load(x, c);
-        for (int k = 0; k < step; k++) {
-            float n = (v[k] - mean) * rstd;
-            if (w.data) n = n * vec_get(w, c + k) + vec_get(b, c + k);
-            v[k] = shift ? n * (1.0f + scale[c + k]) + shift[c + k] : n;
+    for (int c = lane * V; c < D; c += LANES * V) {
+        float v[V], factor[V], term[V];
+        load_each(v, x + c);
+#pragma unroll
+        for (int k = 0; k < V; k++) v[k] = (v[k] - mean) * rstd;
+        if (w.data) {
+            load_each(factor, w, c);
+            load_each(term, b, c);
+#pragma unroll
+            for (int k = 0; k < V; k++) v[k] = v[k] * factor[k] + term[k];
         }
-        if (vec) store8(y + c, v);
-        else store(y, c, v[0]);
+        if (shift) {
+            load_each(factor, scale + c);
+            load_each(term, shift + c);
+#pragma unroll
+            for (int k = 0; k < V; k++) v[k] = v[k] * (1.0f + factor[k]) + term[k];
+        }
+        store_each(y + c, v);
     }
 }
 
 static unsigned row_blocks(int64_t rows, int lanes) { return blocks_for(rows, WARPS * (32 / lanes)); }
+static bool eights(int64_t D, const Tensor *w, const Tensor *b, const Modulation *m)
+{
+    return D % 8 == 0 && aligned16(vec_of(w).data, vec_of(b).data, m ? m->mod->data : nullptr);
+}
 
 static int layernorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, double eps, const Modulation *m, Err *err)
 {
     const int64_t D = x->dim[x->rank - 1], rows = tensor_count(x) / D;
-    const int vec = D % 8 == 0 && aligned16(x->data) && aligned16(y->data);
-    cudaStream_t s = device_of(be)->compute;
-    if (D <= 64)
-        LAUNCH((layernorm_rows<8>), dim3(row_blocks(rows, 8)), dim3(THREADS), 0, s, (bf16 *)y->data, (const bf16 *)x->data, vec_of(w), vec_of(b), mod_of(x, m),
-               rows, D, (float)eps, vec);
-    else
-        LAUNCH((layernorm_rows<32>), dim3(row_blocks(rows, 32)), dim3(THREADS), 0, s, (bf16 *)y->data, (const bf16 *)x->data, vec_of(w), vec_of(b), mod_of(x, m),
-               rows, D, (float)eps, vec);
+    const bool wide = eights(D, w, b, m) && aligned16(x->data, y->data);
+    auto run = [&](void (*kernel)(bf16 *, const bf16 *, Vec, Vec, Mod, int64_t, int, float), int lanes) {
+        LAUNCH((kernel), dim3(row_blocks(rows, lanes)), dim3(THREADS), 0, device_of(be)->compute, (bf16 *)y->data, (const bf16 *)x->data, vec_of(w),
+               vec_of(b), mod_of(x, m), rows, (int)D, (float)eps);
+    };
+    if (D <= 64) run(wide ? layernorm_rows<8, 8> : layernorm_rows<8, 1>, 8);
+    else run(wide ? layernorm_rows<32, 8> : layernorm_rows<32, 1>, 32);
     return device_launched("layernorm", err);
 }
 
-/* gx, and the row's mean and rstd for the column sums.  With g = gy (1+scale) w: gx = rstd (g - mean(g) - xhat mean(g xhat)). */
-template <int LANES>
+/* What flows into xhat: g = gy (1+scale) w. */
+template <int V> __device__ __forceinline__ void inner_gradient(float (&g)[V], const bf16 *gy, const float *scale, Vec w, int c)
+{
+    float factor[V];
+    load_each(g, gy + c);
+    if (scale) {
+        load_each(factor, scale + c);
+#pragma unroll
+        for (int k = 0; k < V; k++) g[k] *= 1.0f + factor[k];
+    }
+    if (w.data) {
+        load_each(factor, w, c);
+#pragma unroll
+        for (int k = 0; k < V; k++) g[k] *= factor[k];
+    }
+}
+
+/* gx = rstd (g - mean(g) - xhat mean(g xhat)) (gx may be null), and the row's mean and rstd for the column sums. */
+template <int LANES, int V>
 __global__ void __launch_bounds__(THREADS) layernorm_backward_rows(bf16 *gx, float *stats, const bf16 *gy, const bf16 *x, Vec w, Mod m, int64_t rows,
-                                                                   int64_t D, float eps, int add, int vec)
+                                                                   int D, float eps, int add)
 {
     int lane, live;
     const int64_t row = group_row<LANES>(rows, &lane, &live);
-    float mean, rstd, sum_g = 0.0f, sum_gx = 0.0f;
+    float mean, rstd, sum_g = 0.0f, sum_gx = 0.0f, vx[V], g[V];
     x += row * D;
     gy += row * D;
-    if (gx) gx += row * D;
-    row_statistics<LANES>(x, D, lane, eps, vec, &mean, &rstd);
-    const float *scale = m.mod ? mod_chunk(m, row, D, 1) : nullptr;
-    const int step = vec ? 8 : 1;
-    for (int pass = 0; pass < 2; pass++) {
-        if (pass == 1) {
-            sum_g = lanes_sum<LANES>(sum_g) / (float)D;
-            sum_gx = lanes_sum<LANES>(sum_gx) / (float)D;
-        }
-        for (int64_t c = lane * step; c < D; c += LANES * step) {
-            float vx[8], vg[8], old[8];
-            if (vec) load8(vx, x + c), load8(vg, gy + c);
-            else vx[0] = load(x, c), vg[0] = load(gy, c);
-            if (pass == 1 && add && gx) {
-                if (vec) load8(old, gx + c);
-                else old[0] = load(gx, c);
-            }
-            for (int k = 0; k < step; k++) {
-                const float hat = (vx[k] - mean) * rstd;
-                float g = vg[k];
-                if (scale) g *= 1.0f + scale[c + k];
-                if (w.data) g *= vec_get(w, c + k);
-                if (pass == 0) {
-                    sum_g += g;
-                    sum_gx += g * hat;
-                } else {
-                    vg[k] = rstd * (g - sum_g - hat * sum_gx);
-                    if (add && gx) vg[k] += old[k];
-                }
-            }
-            if (pass == 1 && live && gx) {
-                if (vec) store8(gx + c, vg);
-                else store(gx, c, vg[0]);
-            }
-        }
-    }
+    row_statistics<LANES, V>(x, D, lane, eps, &mean, &rstd);
     if (live && lane == 0) {
         stats[2 * row] = mean;
         stats[2 * row + 1] = rstd;
+    }
+    if (!gx) return;
+    gx += row * D;
+    const float *scale = m.mod ? mod_chunk(m, row, D, 1) : nullptr;
+    for (int c = lane * V; c < D; c += LANES * V) {
+        load_each(vx, x + c);
+        inner_gradient<V>(g, gy, scale, w, c);
+#pragma unroll
+        for (int k = 0; k < V; k++) {
+            sum_g += g[k];
+            sum_gx += g[k] * (vx[k] - mean) * rstd;
+        }
+    }
+    sum_g = lanes_sum<LANES>(sum_g) / (float)D;
+    sum_gx = lanes_sum<LANES>(sum_gx) / (float)D;
+    if (!live) return;
+    for (int c = lane * V; c < D; c += LANES * V) {
+        load_each(vx, x + c);
+        inner_gradient<V>(g, gy, scale, w, c);
+#pragma unroll
+        for (int k = 0; k < V; k++) g[k] = rstd * (g[k] - sum_g - (vx[k] - mean) * rstd * sum_gx);
+        if (add) {
+            load_each(vx, gx + c);
+#pragma unroll
+            for (int k = 0; k < V; k++) g[k] += vx[k];
+        }
+        store_each(gx + c, g);
     }
 }
 
@@ -171,8 +182,10 @@ template <class F> __global__ void __launch_bounds__(COLUMNS *ROW_LANES) segment
     const int64_t c = (int64_t)blockIdx.x * COLUMNS + tx, b = segment / 2, first = segment % 2 ? text_rows : 0, n = segment % 2 ? S - text_rows : text_rows;
     const int64_t per = (n + parts - 1) / parts, from = per * p, to = from + per < n ? from + per : n;
     float s0 = 0.0f, s1 = 0.0f;
-    if (c < D)
+    if (c < D) {
+#pragma unroll 4
         for (int64_t i = from + ty; i < to; i += ROW_LANES) f(b * S + first + i, c, &s0, &s1);
+    }
     room[threadIdx.x] = s0;
     room[COLUMNS * ROW_LANES + threadIdx.x] = s1;
     __syncthreads();
@@ -253,11 +266,12 @@ __global__ void gate_columns_total(float *gm, const float *part, Mod m, int64_t 
     }
 }
 
-static size_t partial_bytes(int64_t B, int64_t D) { return (size_t)(2 * B * REDUCE_PARTS * 2 * D) * sizeof(float); }
+static size_t partial_bytes(int64_t B, int64_t S, int64_t D) { return (size_t)(2 * B * reduce_parts(S) * 2 * D) * sizeof(float); }
 
 template <class F> static void launch_partials(Device *d, float *part, F f, int64_t B, int64_t S, int64_t text_rows, int64_t D)
 {
-    LAUNCH((segment_partials<F>), dim3(blocks_for(D, COLUMNS), REDUCE_PARTS, (unsigned)(2 * B)), dim3(COLUMNS * ROW_LANES), 0, d->compute, part, f, S, text_rows, D);
+    LAUNCH((segment_partials<F>), dim3(blocks_for(D, COLUMNS), (unsigned)reduce_parts(S), (unsigned)(2 * B)), dim3(COLUMNS * ROW_LANES), 0, d->compute,
+           part, f, S, text_rows, D);
 }
 
 static int layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, const Tensor *gb, const Tensor *gm, const Tensor *gy, const Tensor *x,
@@ -265,22 +279,22 @@ static int layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, c
 {
     Device *d = device_of(be);
     const int64_t D = x->dim[x->rank - 1], rows = tensor_count(x) / D, B = m ? x->dim[0] : 1, S = m ? x->dim[1] : rows;
-    const int vec = D % 8 == 0 && aligned16(x->data) && aligned16(gy->data) && (!gx || aligned16(gx->data));
+    const bool wide = eights(D, w, nullptr, m) && aligned16(x->data, gy->data, vec_of(gx).data);
     const size_t stats_bytes = ((size_t)rows * 2 * sizeof(float) + 255) / 256 * 256;
     char *room;
-    DEVICE_TRY(device_scratch(d, stats_bytes + partial_bytes(B, D), &room, err));
+    DEVICE_TRY(device_scratch(d, stats_bytes + partial_bytes(B, S, D), &room, err));
     float *stats = (float *)room, *part = (float *)(room + stats_bytes);
-    if (D <= 64)
-        LAUNCH((layernorm_backward_rows<8>), dim3(row_blocks(rows, 8)), dim3(THREADS), 0, d->compute, gx ? (bf16 *)gx->data : nullptr, stats, (const bf16 *)gy->data,
-               (const bf16 *)x->data, vec_of(w), mod_of(x, m), rows, D, (float)eps, add, vec);
-    else
-        LAUNCH((layernorm_backward_rows<32>), dim3(row_blocks(rows, 32)), dim3(THREADS), 0, d->compute, gx ? (bf16 *)gx->data : nullptr, stats, (const bf16 *)gy->data,
-               (const bf16 *)x->data, vec_of(w), mod_of(x, m), rows, D, (float)eps, add, vec);
+    auto run = [&](void (*kernel)(bf16 *, float *, const bf16 *, const bf16 *, Vec, Mod, int64_t, int, float, int), int lanes) {
+        LAUNCH((kernel), dim3(row_blocks(rows, lanes)), dim3(THREADS), 0, d->compute, gx ? (bf16 *)gx->data : nullptr, stats, (const bf16 *)gy->data,
+               (const bf16 *)x->data, vec_of(w), mod_of(x, m), rows, (int)D, (float)eps, add);
+    };
+    if (D <= 64) run(wide ? layernorm_backward_rows<8, 8> : layernorm_backward_rows<8, 1>, 8);
+    else run(wide ? layernorm_backward_rows<32, 8> : layernorm_backward_rows<32, 1>, 32);
     if (gw || gm) {
         const NormColumns f = {(const bf16 *)gy->data, (const bf16 *)x->data, stats, D};
         launch_partials(d, part, f, B, S, m ? m->text_rows : 0, D);
         LAUNCH((norm_columns_total), dim3(blocks_for(D, 128)), dim3(128), 0, d->compute, gw ? (float *)gw->data : nullptr, gb ? (float *)gb->data : nullptr,
-               gm ? (float *)gm->data : nullptr, (const float *)part, vec_of(w), vec_of(b), mod_of(x, m), B, D, (int)REDUCE_PARTS);
+               gm ? (float *)gm->data : nullptr, (const float *)part, vec_of(w), vec_of(b), mod_of(x, m), B, D, reduce_parts(S));
     }
     return device_launched("layernorm_backward", err);
 }
@@ -288,29 +302,33 @@ static int layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, c
 /* ---- gates --------------------------------------------------------------------------------------------------------------- */
 
 /* out = (add ? out : 0) + gate * in, rows of [B,S,D]. */
-__global__ void __launch_bounds__(THREADS) gate_rows(bf16 *out, const bf16 *in, Mod m, int64_t n, int64_t D, int add, int vec)
+template <int V> __global__ void __launch_bounds__(THREADS) gate_rows(bf16 *out, const bf16 *in, Mod m, int64_t n, int64_t D, int add)
 {
-    const int step = vec ? 8 : 1;
-    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * step;
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
     if (i >= n) return;
     const int64_t row = i / D, c = i - row * D;
-    const float *gate = mod_chunk(m, row, D, 2) + c;
-    float v[8], old[8];
-    if (vec) load8(v, in + i);
-    else v[0] = load(in, i);
-    if (add && vec) load8(old, out + i);
-    if (add && !vec) old[0] = load(out, i);
-    for (int k = 0; k < step; k++) v[k] = gate[k] * v[k] + (add ? old[k] : 0.0f);
-    if (vec) store8(out + i, v);
-    else store(out, i, v[0]);
+    float v[V], gate[V];
+    load_each(v, in + i);
+    load_each(gate, mod_chunk(m, row, D, 2) + c);
+#pragma unroll
+    for (int k = 0; k < V; k++) v[k] *= gate[k];
+    if (add) {
+        load_each(gate, out + i);
+#pragma unroll
+        for (int k = 0; k < V; k++) v[k] += gate[k];
+    }
+    store_each(out + i, v);
 }
 
 static int launch_gate(Backend *be, const Tensor *out, const Tensor *in, const Modulation *m, int add, const char *op, Err *err)
 {
     const int64_t n = tensor_count(out), D = out->dim[2];
-    const int vec = D % 8 == 0 && aligned16(out->data) && aligned16(in->data);
-    LAUNCH((gate_rows), dim3(blocks_for(vec ? n / 8 : n, THREADS)), dim3(THREADS), 0, device_of(be)->compute, (bf16 *)out->data, (const bf16 *)in->data,
-           mod_of(out, m), n, D, add, vec);
+    const bool wide = eights(D, nullptr, nullptr, m) && aligned16(out->data, in->data);
+    auto run = [&](void (*kernel)(bf16 *, const bf16 *, Mod, int64_t, int64_t, int), int width) {
+        LAUNCH((kernel), dim3(blocks_for(n / width, THREADS)), dim3(THREADS), 0, device_of(be)->compute, (bf16 *)out->data, (const bf16 *)in->data,
+               mod_of(out, m), n, D, add);
+    };
+    run(wide ? gate_rows<8> : gate_rows<1>, wide ? 8 : 1);
     return device_launched(op, err);
 }
 
@@ -322,11 +340,11 @@ static int gate_add_backward(Backend *be, const Tensor *gy, const Tensor *gm, co
     const int64_t B = gx->dim[0], S = gx->dim[1], D = gx->dim[2];
     if (gm) { /* before gy is written: it may be y or gx */
         char *room;
-        DEVICE_TRY(device_scratch(d, partial_bytes(B, D), &room, err));
+        DEVICE_TRY(device_scratch(d, partial_bytes(B, S, D), &room, err));
         const GateColumns f = {(const bf16 *)gx->data, (const bf16 *)y->data, D};
         launch_partials(d, (float *)room, f, B, S, m->text_rows, D);
         LAUNCH((gate_columns_total), dim3(blocks_for(D, 128)), dim3(128), 0, d->compute, (float *)gm->data, (const float *)room, mod_of(gx, m), B, D,
-               (int)REDUCE_PARTS);
+               reduce_parts(S));
         DEVICE_TRY(device_launched("gate_add_backward", err));
     }
     return launch_gate(be, gy, gx, m, 0, "gate_add_backward", err);
@@ -334,52 +352,77 @@ static int gate_add_backward(Backend *be, const Tensor *gy, const Tensor *gm, co
 
 /* ---- RMSNorm ------------------------------------------------------------------------------------------------------------- */
 
-__global__ void __launch_bounds__(THREADS) rmsnorm_rows(bf16 *y, const bf16 *x, Vec w, int64_t rows, int64_t D, float eps)
+template <int V> __global__ void __launch_bounds__(THREADS) rmsnorm_rows(bf16 *y, const bf16 *x, Vec w, int64_t rows, int64_t D, float eps)
 {
     int lane, live;
     const int64_t row = group_row<32>(rows, &lane, &live);
-    float sum = 0.0f;
+    float sum = 0.0f, v[V], factor[V];
     x += row * D;
-    for (int64_t c = lane; c < D; c += 32) sum += load(x, c) * load(x, c);
+    y += row * D;
+    for (int64_t c = lane * V; c < D; c += 32 * V) {
+        load_each(v, x + c);
+#pragma unroll
+        for (int k = 0; k < V; k++) sum += v[k] * v[k];
+    }
     const float r = rsqrtf(warp_sum(sum) / (float)D + eps);
     if (!live) return;
-    for (int64_t c = lane; c < D; c += 32) store(y, row * D + c, vec_get(w, c) * load(x, c) * r);
+    for (int64_t c = lane * V; c < D; c += 32 * V) {
+        load_each(v, x + c);
+        load_each(factor, w, c);
+#pragma unroll
+        for (int k = 0; k < V; k++) v[k] = factor[k] * v[k] * r;
+        store_each(y + c, v);
+    }
 }
 
 static int rmsnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, double eps, Err *err)
 {
     const int64_t D = x->dim[x->rank - 1], rows = tensor_count(x) / D;
-    LAUNCH((rmsnorm_rows), dim3(row_blocks(rows, 32)), dim3(THREADS), 0, device_of(be)->compute, (bf16 *)y->data, (const bf16 *)x->data, vec_of(w), rows, D,
-           (float)eps);
+    const bool wide = eights(D, w, nullptr, nullptr) && aligned16(y->data, x->data);
+    auto run = [&](void (*kernel)(bf16 *, const bf16 *, Vec, int64_t, int64_t, float)) {
+        LAUNCH((kernel), dim3(row_blocks(rows, 32)), dim3(THREADS), 0, device_of(be)->compute, (bf16 *)y->data, (const bf16 *)x->data, vec_of(w), rows, D,
+               (float)eps);
+    };
+    run(wide ? rmsnorm_rows<8> : rmsnorm_rows<1>);
     return device_launched("rmsnorm", err);
 }
 
 /* ---- GroupNorm ------------------------------------------------------------------------------------------------------------ */
 
-/* Sum and sum of squares of each channel over a range of positions, in double: part[p][C][2]. */
-__global__ void __launch_bounds__(THREADS) channel_partials(double *part, const bf16 *x, int64_t positions, int64_t C)
+/* Sum and sum of squares of each channel over a range of positions, in double: part[p][C][2].  STRIP lanes of V channels side by side. */
+template <int V> __global__ void __launch_bounds__(THREADS) channel_partials(double *part, const bf16 *x, int64_t positions, int64_t C)
 {
-    const int64_t c = (int64_t)blockIdx.x * 32 + (threadIdx.x & 31);
-    const int lane = threadIdx.x >> 5;
-    SMEM_ARRAY(double, room, 2 * THREADS);
+    enum { STRIP = 8, LINES = THREADS / STRIP };
+    SMEM_ARRAY(double, room, THREADS * V * 2);
+    const int tx = threadIdx.x % STRIP, ty = threadIdx.x / STRIP;
+    const int64_t c = ((int64_t)blockIdx.x * STRIP + tx) * V;
     const int64_t per = (positions + gridDim.y - 1) / gridDim.y, from = per * blockIdx.y, to = from + per < positions ? from + per : positions;
-    double sum = 0.0, square = 0.0;
+    double sum[V], square[V];
+#pragma unroll
+    for (int k = 0; k < V; k++) sum[k] = square[k] = 0.0;
     if (c < C)
-        for (int64_t i = from + lane; i < to; i += WARPS) {
-            const float v = load(x, i * C + c);
-            sum += v;
-            square += (double)v * v;
+        for (int64_t i = from + ty; i < to; i += LINES) {
+            float v[V];
+            load_each(v, x + i * C + c);
+#pragma unroll
+            for (int k = 0; k < V; k++) {
+                sum[k] += v[k];
+                square[k] += (double)v[k] * v[k];
+            }
         }
-    room[threadIdx.x] = sum;
-    room[THREADS + threadIdx.x] = square;
+#pragma unroll
+    for (int k = 0; k < V; k++) {
+        room[(2 * k) * THREADS + threadIdx.x] = sum[k];
+        room[(2 * k + 1) * THREADS + threadIdx.x] = square[k];
+    }
     __syncthreads();
-    if (lane == 0 && c < C) {
-        for (int k = 1; k < WARPS; k++) {
-            sum += room[k * 32 + threadIdx.x];
-            square += room[THREADS + k * 32 + threadIdx.x];
-        }
-        part[((int64_t)blockIdx.y * C + c) * 2] = sum;
-        part[((int64_t)blockIdx.y * C + c) * 2 + 1] = square;
+    /* each thread: whole columns of the room, line by line */
+    for (int at = threadIdx.x; at < STRIP * V * 2; at += THREADS) {
+        const int lane = at % STRIP, which = at / STRIP;
+        const int64_t channel = ((int64_t)blockIdx.x * STRIP + lane) * V + which / 2;
+        double total = 0.0;
+        for (int line = 0; line < LINES; line++) total += room[which * THREADS + line * STRIP + lane];
+        if (channel < C) part[((int64_t)blockIdx.y * C + channel) * 2 + which % 2] = total;
     }
 }
 
@@ -411,57 +454,71 @@ __global__ void group_statistics(float *stats, const double *part, int parts, in
 
 struct Spatial { const bf16 *scale, *shift; int64_t Tz, h, w; };
 
+template <int V>
 __global__ void __launch_bounds__(THREADS) groupnorm_apply(bf16 *y, const bf16 *x, const float *stats, Vec w, Vec b, Spatial z, int64_t T, int64_t H, int64_t W,
-                                                           int64_t C, int64_t per, int silu, int vec)
+                                                           int64_t C, int64_t per, int silu)
 {
-    const int step = vec ? 8 : 1;
-    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * step;
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
     if (i >= T * H * W * C) return;
     const int64_t position = i / C, c = i - position * C;
-    int64_t at = 0;
+    float v[V], factor[V], term[V];
+    load_each(v, x + i);
+    load_each(factor, w, c);
+    load_each(term, b, c);
+    int64_t group = c / per, left = per - (c - group * per); /* channels of this group still to come */
+#pragma unroll
+    for (int k = 0; k < V; k++, left--) {
+        if (left == 0) {
+            group++;
+            left = per;
+        }
+        v[k] = (v[k] - stats[2 * group]) * stats[2 * group + 1] * factor[k] + term[k];
+    }
     if (z.scale) {
         const int64_t col = position % W, row = position / W % H, t = position / (W * H);
         const int64_t tz = T > 1 && T % 2 ? (t == 0 ? 0 : 1 + (t - 1) * (z.Tz - 1) / (T - 1)) : t * z.Tz / T;
-        at = ((tz * z.h + row * z.h / H) * z.w + col * z.w / W) * C + c;
+        const int64_t at = ((tz * z.h + row * z.h / H) * z.w + col * z.w / W) * C + c;
+        load_each(factor, z.scale + at);
+        load_each(term, z.shift + at);
+#pragma unroll
+        for (int k = 0; k < V; k++) v[k] = v[k] * factor[k] + term[k];
     }
-    float v[8], scale[8], shift[8];
-    if (vec) load8(v, x + i);
-    else v[0] = load(x, i);
-    if (z.scale && vec) load8(scale, z.scale + at), load8(shift, z.shift + at);
-    if (z.scale && !vec) scale[0] = load(z.scale, at), shift[0] = load(z.shift, at);
-    for (int k = 0; k < step; k++) {
-        const float *s = stats + 2 * ((c + k) / per);
-        float n = (v[k] - s[0]) * s[1];
-        if (w.data) n = n * vec_get(w, c + k) + vec_get(b, c + k);
-        if (z.scale) n = n * scale[k] + shift[k];
-        v[k] = silu ? n * sigmoid(n) : n;
+    if (silu) {
+#pragma unroll
+        for (int k = 0; k < V; k++) v[k] *= sigmoid(v[k]);
     }
-    if (vec) store8(y + i, v);
-    else store(y, i, v[0]);
+    store_each(y + i, v);
 }
+
+/* Ranges of positions: at most GN_PARTS, few for few positions. */
+static int group_parts(int64_t positions) { return positions >= 64 * GN_PARTS ? (int)GN_PARTS : (int)((positions + 63) / 64); }
 
 static int groupnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, int64_t groups, double eps, const SpatialCond *cond,
                      ActKind act, Err *err)
 {
     Device *d = device_of(be);
     const int64_t T = x->dim[0], H = x->dim[1], W = x->dim[2], C = x->dim[3], positions = T * H * W;
-    const size_t part_bytes = (size_t)(GN_PARTS * C * 2) * sizeof(double);
+    const int parts = group_parts(positions);
+    const size_t part_bytes = (size_t)(parts * C * 2) * sizeof(double);
     Spatial z = {nullptr, nullptr, 0, 0, 0};
     char *room;
     if (act != ACT_NONE && act != ACT_SILU) return err_set(err, ERR_UNSUPPORTED, "groupnorm: only SiLU can follow it");
     DEVICE_TRY(device_scratch(d, part_bytes + (size_t)groups * 2 * sizeof(float), &room, err));
     double *part = (double *)room;
     float *stats = (float *)(room + part_bytes);
-    int vec = C % 8 == 0 && aligned16(x->data) && aligned16(y->data);
-    if (cond) {
+    if (cond)
         z = Spatial{(const bf16 *)cond->scale->data, (const bf16 *)cond->shift->data, cond->scale->dim[0], cond->scale->dim[1], cond->scale->dim[2]};
-        vec = vec && aligned16(z.scale) && aligned16(z.shift);
-    }
-    LAUNCH((channel_partials), dim3(blocks_for(C, 32), GN_PARTS), dim3(THREADS), 0, d->compute, part, (const bf16 *)x->data, positions, C);
-    LAUNCH((group_statistics), dim3((unsigned)groups), dim3(32), 0, d->compute, stats, (const double *)part, (int)GN_PARTS, C, groups,
-           (double)positions * (double)(C / groups), (float)eps);
-    LAUNCH((groupnorm_apply), dim3(blocks_for(vec ? positions * C / 8 : positions * C, THREADS)), dim3(THREADS), 0, d->compute, (bf16 *)y->data,
-           (const bf16 *)x->data, (const float *)stats, vec_of(w), vec_of(b), z, T, H, W, C, C / groups, act == ACT_SILU, vec);
+    const bool wide = eights(C, w, b, nullptr) && aligned16(x->data, y->data, z.scale, z.shift);
+    auto run = [&](void (*sums)(double *, const bf16 *, int64_t, int64_t),
+                   void (*apply)(bf16 *, const bf16 *, const float *, Vec, Vec, Spatial, int64_t, int64_t, int64_t, int64_t, int64_t, int), int width) {
+        LAUNCH((sums), dim3(blocks_for(C, 8 * width), (unsigned)parts), dim3(THREADS), 0, d->compute, part, (const bf16 *)x->data, positions, C);
+        LAUNCH((group_statistics), dim3((unsigned)groups), dim3(32), 0, d->compute, stats, (const double *)part, parts, C, groups,
+               (double)positions * (double)(C / groups), (float)eps);
+        LAUNCH((apply), dim3(blocks_for(positions * C / width, THREADS)), dim3(THREADS), 0, d->compute, (bf16 *)y->data, (const bf16 *)x->data,
+               (const float *)stats, vec_of(w), vec_of(b), z, T, H, W, C, C / groups, act == ACT_SILU);
+    };
+    if (wide) run(channel_partials<8>, groupnorm_apply<8>, 8);
+    else run(channel_partials<1>, groupnorm_apply<1>, 1);
     return device_launched("groupnorm", err);
 }
 
