@@ -76,7 +76,7 @@ CXXFLAGS_W = -std=c++17 $(WARNXX) $(BASEFLAGS) $(if $(SAN),-fno-sanitize=vptr) $
 LDLIBS   := $(PKG_LIB) -lm -lpthread -ldl -lstdc++
 LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 
-.PHONY: all cuda-report cuda-report-now check-cuda bench-cuda help deps deps-if-missing demo demo-now check check-now check-asan check-ubsan check-tsan fuzz fuzz-now bench install clean found lib tests programs
+.PHONY: all cuda cuda-report cuda-report-now check-cuda bench-cuda help deps deps-if-missing demo demo-now check check-now check-asan check-ubsan check-tsan fuzz fuzz-now bench install clean found lib tests programs
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -111,10 +111,28 @@ $(B)/%.o: %.cc
 $(B)/common/ops/cuda/%.o: common/ops/cuda/%.cu
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS_W) -Wno-unknown-pragmas -DWEFT_SIM -x c++ -MMD -MP -c $< -o $@
+$(B)/tests/%.o: tests/%.cu
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS_W) -Wno-unknown-pragmas -DWEFT_SIM -x c++ -MMD -MP -c $< -o $@
 # The simulator itself is never instrumented by the thread sanitizer: it tells it about fibers.
 $(B)/common/ops/cuda/sim/%.o: common/ops/cuda/sim/%.cc
 	@mkdir -p $(@D)
 	$(CXX) $(filter-out -fsanitize=thread,$(CXXFLAGS_W)) -DWEFT_SIM -O3 -march=$(ARCH) -MMD -MP -c $< -o $@
+
+# The CUDA back end: a shared object that programs open at run time.  sm_80 and sm_90, and PTX for what comes after.
+NVCC     ?= nvcc
+CUDA_ARCH := -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
+CUDA_O   := $(patsubst %.cu,$(B)/cuda/%.o,$(SIM_CU))
+CUDA_C_O := $(patsubst %,$(B)/cuda/common/%.o,base/err ops/tensor)
+CUDA_LIB  = $(abspath $(dir $(shell command -v $(NVCC)))../lib64)
+$(B)/cuda/%.o: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) -std=c++17 -O3 -lineinfo $(CUDA_ARCH) -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-D_GNU_SOURCE -MMD -MP -c $< -o $@
+$(B)/cuda/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(WARN) -I. -O2 -fPIC -fvisibility=hidden -D_GNU_SOURCE -MMD -MP -c $< -o $@
+$(B)/libweft-cuda.so: $(CUDA_O) $(CUDA_C_O)
+	$(NVCC) -shared -cudart static $^ -o $@ -L$(CUDA_LIB) -lcublasLt -Xlinker -rpath,$(CUDA_LIB) -Xlinker -Bsymbolic -Xlinker --no-undefined -Xlinker --exclude-libs,ALL
 
 # Schemas and presets, compiled in as they are.
 $(B)/embed.S: $(EMBED) Makefile
@@ -142,6 +160,8 @@ $(BINS): $(B)/weft-%: $(B)/%/main.o $(LIB)
 $(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/check.o $(LIB)
 	$(CC) $(LDFLAGS_W) $(filter %.o,$^) $(LIB) -o $@ $(LDLIBS) -lcmocka
 $(filter $(B)/tests/ops/%,$(TESTS)): $(B)/tests/ops/harness.o
+
+$(B)/tests/ops/test_sim: $(B)/tests/ops/sim_kernels.o
 
 # A fuzz target links libFuzzer in the fuzz variant; elsewhere a main that runs it over its corpus, as an ordinary test.
 $(FUZZERS): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(FUZZ_LD),,$(B)/tests/fuzz/corpus_main.o) $(LIB)
@@ -189,6 +209,10 @@ bench: deps-if-missing ## time the cpu back end against BLAS in one run
 	@$(MAKE) --no-print-directory -j$(JOBS) bench-now
 bench-now: found $(BENCHES)
 	@for b in $(BENCHES); do $$b || exit 1; done
+
+cuda: ## build/release/libweft-cuda.so for --device cuda (needs nvcc)
+	@command -v $(NVCC) >/dev/null || { echo "make: $(NVCC) not found: the CUDA toolkit builds --device cuda" >&2; exit 1; }
+	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/libweft-cuda.so
 
 cuda-report: deps-if-missing ## what nvcc makes of each kernel, and predicted times: writes tests/bench/cuda-*.{md,json}
 	@$(MAKE) --no-print-directory -j$(JOBS) cuda-report-now

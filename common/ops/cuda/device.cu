@@ -2,6 +2,7 @@
  * behind the work already enqueued and before the work that follows. */
 #include "common/ops/cuda/device.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 int device_check(cudaError_t rc, const char *what, Err *err)
@@ -186,8 +187,12 @@ extern "C" int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err)
         device_close(&d->be);
         return ret;
     }
-    log_info(log, "device: %s, %d SMs, compute capability %d.%d, %.1f GiB", prop.name, prop.multiProcessorCount, prop.major, prop.minor,
-             (double)prop.totalGlobalMem / (1 << 30));
+    if (log && log->level >= LOG_INFO) { /* not log_info: the shared object carries as little of the library as it can */
+        char line[400];
+        snprintf(line, sizeof line, "device: %s, %d SMs, compute capability %d.%d, %.1f GiB", prop.name, prop.multiProcessorCount, prop.major,
+                 prop.minor, (double)prop.totalGlobalMem / (1 << 30));
+        log->write(log->user, LOG_INFO, line);
+    }
     *out = &d->be;
     return 0;
 }

@@ -8,7 +8,7 @@ extern "C" {
 
 enum {
     PINNED_SLOTS = 3,
-    REDUCE_PARTS = 128, /* fixed number of partial sums, whatever the device: results do not depend on the number of SMs */
+    REDUCE_PARTS = 128, /* most ranges of rows in a column sum, whatever the device: results do not depend on the number of SMs */
 };
 #define PINNED_BYTES ((int64_t)8 << 20)
 #define WORKSPACE_BYTES ((size_t)32 << 20) /* cuBLASLt's */
@@ -191,5 +191,5 @@ void device_conv_table(OpsTable *t);
 void device_train_table(OpsTable *t);
 
 /* Opens the back end: what backend.c calls, through dlsym for the shared object. */
-extern "C" int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err);
+extern "C" __attribute__((visibility("default"))) int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err);
 #endif

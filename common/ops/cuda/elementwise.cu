@@ -61,15 +61,45 @@ template <class F> static int same1(Backend *be, const char *op, const Tensor *y
 
 /* ---- fill and convert --------------------------------------------------------------------------------------------- */
 
-__global__ void __launch_bounds__(THREADS) fill_any(void *y, int dtype, int64_t n, float value)
+template <int V> __global__ void __launch_bounds__(THREADS) fill_any(void *y, int dtype, int64_t n, float value)
 {
-    const int64_t i0 = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * PER_THREAD;
-    for (int64_t i = i0; i < n && i < i0 + PER_THREAD; i++) any_set(y, dtype, i, value);
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
+    float v[V];
+    if (i >= n) return;
+#pragma unroll
+    for (int k = 0; k < V; k++) v[k] = value;
+    store_each(y, dtype, i, v);
 }
-__global__ void __launch_bounds__(THREADS) convert_any(void *y, int dtype, Vec x, int64_t n)
+
+/* y = sum of coef x over up to four tensors of any kept types. */
+struct Terms { Vec x[4]; float coef[4]; int n; };
+
+template <int V> __global__ void __launch_bounds__(THREADS) lincomb_any(void *y, int dtype, Terms t, int64_t n)
 {
-    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i < n) any_set(y, dtype, i, vec_get(x, i));
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
+    if (i >= n) return;
+    float sum[V], v[V];
+#pragma unroll
+    for (int k = 0; k < V; k++) sum[k] = 0.0f;
+#pragma unroll
+    for (int term = 0; term < 4; term++) {
+        if (term >= t.n) continue;
+        load_each(v, t.x[term], i);
+#pragma unroll
+        for (int k = 0; k < V; k++) sum[k] += t.coef[term] * v[k];
+    }
+    store_each(y, dtype, i, sum);
+}
+
+static int launch_lincomb(Backend *be, const char *op, const Tensor *y, const Terms *t, Err *err)
+{
+    const int64_t n = tensor_count(y);
+    const bool wide = n % 8 == 0 && aligned16(y->data, t->x[0].data, t->x[1].data, t->x[2].data, t->x[3].data);
+    auto run = [&](void (*kernel)(void *, int, Terms, int64_t), int width) {
+        LAUNCH((kernel), dim3(blocks_for(n / width, THREADS)), dim3(THREADS), 0, device_of(be)->compute, y->data, (int)y->dtype, *t, n);
+    };
+    run(wide ? lincomb_any<8> : lincomb_any<1>, wide ? 8 : 1);
+    return device_launched(op, err);
 }
 
 static int fill(Backend *be, const Tensor *y, float value, Err *err)
@@ -78,7 +108,11 @@ static int fill(Backend *be, const Tensor *y, float value, Err *err)
     const int64_t n = tensor_count(y);
     DEVICE_TRY(device_check_kept("fill", y, err));
     if (value == 0.0f) return device_check(cudaMemsetAsync(y->data, 0, (size_t)tensor_bytes(y), d->compute), "fill", err);
-    LAUNCH((fill_any), dim3(blocks_for(n, PER_BLOCK)), dim3(THREADS), 0, d->compute, y->data, (int)y->dtype, n, value);
+    const bool wide = n % 8 == 0 && aligned16(y->data);
+    auto run = [&](void (*kernel)(void *, int, int64_t, float), int width) {
+        LAUNCH((kernel), dim3(blocks_for(n / width, THREADS)), dim3(THREADS), 0, d->compute, y->data, (int)y->dtype, n, value);
+    };
+    run(wide ? fill_any<8> : fill_any<1>, wide ? 8 : 1);
     return device_launched("fill", err);
 }
 
@@ -93,8 +127,8 @@ static int copy(Backend *be, const Tensor *y, const Tensor *x, Err *err)
     if (y->dtype == DT_F32 && x->dtype == DT_BF16) return launch1<float, bf16>(be, "copy", y, x, Same(), err);
     DEVICE_TRY(device_check_kept("copy", y, err));
     DEVICE_TRY(device_check_kept("copy", x, err));
-    LAUNCH((convert_any), dim3(blocks_for(tensor_count(y), THREADS)), dim3(THREADS), 0, d->compute, y->data, (int)y->dtype, vec_of(x), tensor_count(y));
-    return device_launched("copy", err);
+    const Terms t = {{vec_of(x), {}, {}, {}}, {1.0f, 0.0f, 0.0f, 0.0f}, 1};
+    return launch_lincomb(be, "copy", y, &t, err);
 }
 
 /* ---- sums ------------------------------------------------------------------------------------------------------------ */
@@ -102,17 +136,6 @@ static int copy(Backend *be, const Tensor *y, const Tensor *x, Err *err)
 struct Plus { __device__ __forceinline__ float operator()(float a, float b) const { return a + b; } };
 
 static int add(Backend *be, const Tensor *y, const Tensor *a, const Tensor *b, Err *err) { return same2(be, "add", y, a, b, Plus(), err); }
-
-struct Terms { Vec x[4]; float coef[4]; int n; };
-
-__global__ void __launch_bounds__(THREADS) lincomb_any(void *y, int dtype, Terms t, int64_t n)
-{
-    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= n) return;
-    float sum = 0.0f;
-    for (int k = 0; k < t.n; k++) sum += t.coef[k] * vec_get(t.x[k], i);
-    any_set(y, dtype, i, sum);
-}
 
 static int lincomb(Backend *be, const Tensor *y, int n, const double *coef, const Tensor *const *x, Err *err)
 {
@@ -124,8 +147,7 @@ static int lincomb(Backend *be, const Tensor *y, int n, const double *coef, cons
         t.x[i] = vec_of(x[i]);
         t.coef[i] = (float)coef[i];
     }
-    LAUNCH((lincomb_any), dim3(blocks_for(tensor_count(y), THREADS)), dim3(THREADS), 0, device_of(be)->compute, y->data, (int)y->dtype, t, tensor_count(y));
-    return device_launched("lincomb", err);
+    return launch_lincomb(be, "lincomb", y, &t, err);
 }
 
 /* ---- activations: value and derivative --------------------------------------------------------------------------------- */

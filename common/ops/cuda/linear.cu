@@ -176,7 +176,7 @@ static int linear_backward_x(Backend *be, const Tensor *gx, const Tensor *gy, co
     return launch_plain(d, (bf16 *)gx->data, (const bf16 *)gy->data, vec_of(w), none, s.M, s.K, s.N, s.N, 1, s.K, 1, add, "linear_backward_x", err);
 }
 
-/* Column sums in two passes: REDUCE_PARTS ranges of rows, then the ranges in order. */
+/* Column sums in two passes: ranges of rows, then the ranges in order. */
 template <class T> __global__ void column_partials(float *part, const T *gy, int64_t M, int64_t N)
 {
     int64_t j = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;

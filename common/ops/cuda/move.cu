@@ -57,20 +57,28 @@ static int copy_rows(Backend *be, const Tensor *y, int64_t y0, const Tensor *x, 
     return device_launched("copy_rows", err);
 }
 
-__global__ void __launch_bounds__(THREADS) rows_add(bf16 *x, const float *table, int64_t n, int64_t D, int64_t rows, int64_t first)
+template <int V> __global__ void __launch_bounds__(THREADS) rows_add(bf16 *x, const float *table, int64_t n, int64_t D, int64_t rows, int64_t first)
 {
-    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, b = blockIdx.y;
-    if (i < n * D) {
-        const int64_t at = (b * rows + first) * D + i;
-        store(x, at, load(x, at) + table[i]);
-    }
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V, b = blockIdx.y;
+    if (i >= n * D) return;
+    bf16 *at = x + (b * rows + first) * D + i;
+    float v[V], add[V];
+    load_each(v, (const bf16 *)at);
+    load_each(add, table + i);
+#pragma unroll
+    for (int k = 0; k < V; k++) v[k] += add[k];
+    store_each(at, v);
 }
 
 static int add_rows(Backend *be, const Tensor *x, int64_t first, const Tensor *table, Err *err)
 {
     const int64_t n = table->dim[0], D = table->dim[1];
-    LAUNCH((rows_add), dim3(blocks_for(n * D, THREADS), (unsigned)x->dim[0]), dim3(THREADS), 0, device_of(be)->compute, (bf16 *)x->data,
-           (const float *)table->data, n, D, x->dim[1], first);
+    const bool wide = D % 8 == 0 && aligned16(x->data, table->data);
+    auto run = [&](void (*kernel)(bf16 *, const float *, int64_t, int64_t, int64_t, int64_t), int width) {
+        LAUNCH((kernel), dim3(blocks_for(n * D / width, THREADS), (unsigned)x->dim[0]), dim3(THREADS), 0, device_of(be)->compute, (bf16 *)x->data,
+               (const float *)table->data, n, D, x->dim[1], first);
+    };
+    run(wide ? rows_add<8> : rows_add<1>, wide ? 8 : 1);
     return device_launched("add_rows", err);
 }
 

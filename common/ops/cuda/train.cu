@@ -1,48 +1,70 @@
-/* Posterior, diffusion, loss, optimiser.  Sums go through a fixed number of partial sums in double, added in order. */
+/* Posterior, diffusion, loss, optimiser.  Sums go through partial sums in double, as many as the size says, added
+ * in a fixed order. */
 #include "common/ops/cuda/device.h"
 
-enum { THREADS = 256 };
+enum { THREADS = 256, SUM_PARTS = 1024, PER_PART = 8 * THREADS };
 
 /* ---- posterior and diffusion ------------------------------------------------------------------------------------------ */
 
-__global__ void __launch_bounds__(THREADS) posterior_any(Vec z, Vec moments, Vec eps, float scale, int64_t n, int64_t C)
+/* V channels of z a thread. */
+template <int V> __global__ void __launch_bounds__(THREADS) posterior_rows(Vec z, Vec moments, Vec eps, float scale, int64_t n, int64_t C)
 {
-    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
     if (i >= n) return;
     const int64_t row = i / C, c = i - row * C;
-    float v = vec_get(moments, row * 2 * C + c);
+    float v[V], logvar[V], noise[V];
+    load_each(v, moments, row * 2 * C + c);
     if (eps.data) {
-        float logvar = vec_get(moments, row * 2 * C + C + c);
-        logvar = logvar < -30.0f ? -30.0f : logvar > 20.0f ? 20.0f : logvar; /* NaN stays */
-        v += expf(0.5f * logvar) * vec_get(eps, i);
+        load_each(logvar, moments, row * 2 * C + C + c);
+        load_each(noise, eps, i);
+#pragma unroll
+        for (int k = 0; k < V; k++) {
+            const float l = logvar[k] < -30.0f ? -30.0f : logvar[k] > 20.0f ? 20.0f : logvar[k]; /* NaN stays */
+            v[k] += expf(0.5f * l) * noise[k];
+        }
     }
-    if (z.dtype == DT_F32) ((float *)z.data)[i] = v * scale;
-    else ((bf16 *)z.data)[i] = to_bf16(v * scale);
+#pragma unroll
+    for (int k = 0; k < V; k++) v[k] *= scale;
+    store_each((void *)z.data, z.dtype, i, v);
 }
 
 static int posterior(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err)
 {
     const int64_t n = tensor_count(z), C = z->dim[z->rank - 1];
-    LAUNCH((posterior_any), dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, device_of(be)->compute, vec_of(z), vec_of(moments), vec_of(eps), (float)scale,
-           n, C);
+    const bool wide = C % 8 == 0 && aligned16(z->data, moments->data, vec_of(eps).data);
+    auto run = [&](void (*kernel)(Vec, Vec, Vec, float, int64_t, int64_t), int width) {
+        LAUNCH((kernel), dim3(blocks_for(n / width, THREADS)), dim3(THREADS), 0, device_of(be)->compute, vec_of(z), vec_of(moments), vec_of(eps),
+               (float)scale, n, C);
+    };
+    run(wide ? posterior_rows<8> : posterior_rows<1>, wide ? 8 : 1);
     return device_launched("posterior", err);
 }
 
-template <class T> __global__ void __launch_bounds__(THREADS) diffuse_one(T *xt, T *v, const T *x0, const T *eps, float a, float s, int64_t n)
+template <class T, int V> __global__ void __launch_bounds__(THREADS) diffuse_one(T *xt, T *v, const T *x0, const T *eps, float a, float s, int64_t n)
 {
-    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
     if (i >= n) return;
-    const float x = load(x0, i), e = load(eps, i);
-    store(xt, i, a * x + s * e);
-    store(v, i, a * e - s * x);
+    float x[V], e[V], out[V];
+    load_each(x, x0 + i);
+    load_each(e, eps + i);
+#pragma unroll
+    for (int k = 0; k < V; k++) out[k] = a * x[k] + s * e[k];
+    store_each(xt + i, out);
+#pragma unroll
+    for (int k = 0; k < V; k++) out[k] = a * e[k] - s * x[k];
+    store_each(v + i, out);
 }
 
 template <class T> static int diffuse_all(Device *d, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a, const double *s, Err *err)
 {
     const int64_t n = tensor_count(xt) / xt->dim[0];
-    for (int64_t b = 0; b < xt->dim[0]; b++)
-        LAUNCH((diffuse_one<T>), dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, d->compute, (T *)xt->data + b * n, (T *)v->data + b * n,
-               (const T *)x0->data + b * n, (const T *)eps->data + b * n, (float)a[b], (float)s[b], n);
+    const bool wide = n % 8 == 0 && aligned16(xt->data, v->data, x0->data, eps->data);
+    auto run = [&](void (*kernel)(T *, T *, const T *, const T *, float, float, int64_t), int width) {
+        for (int64_t b = 0; b < xt->dim[0]; b++)
+            LAUNCH((kernel), dim3(blocks_for(n / width, THREADS)), dim3(THREADS), 0, d->compute, (T *)xt->data + b * n, (T *)v->data + b * n,
+                   (const T *)x0->data + b * n, (const T *)eps->data + b * n, (float)a[b], (float)s[b], n);
+    };
+    run(wide ? diffuse_one<T, 8> : diffuse_one<T, 1>, wide ? 8 : 1);
     return device_launched("diffuse", err);
 }
 static int diffuse(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a, const double *s, Err *err)
@@ -68,29 +90,51 @@ __device__ __forceinline__ double block_sum(double v)
 
 __global__ void __launch_bounds__(THREADS) total_of(double *out, const double *part, int n)
 {
-    const double sum = block_sum((int)threadIdx.x < n ? part[threadIdx.x] : 0.0);
+    double sum = 0.0;
+    for (int i = threadIdx.x; i < n; i += THREADS) sum += part[i];
+    sum = block_sum(sum);
     if (threadIdx.x == 0) *out = sum;
 }
 
 /* part[block] = sum of (u-v)^2 over its range; gu = scale (u-v). */
-template <class T> __global__ void __launch_bounds__(THREADS) mse_partials(double *part, T *gu, const T *u, const T *v, float scale, int64_t n)
+template <class T, int V> __global__ void __launch_bounds__(THREADS) mse_partials(double *part, T *gu, const T *u, const T *v, float scale, int64_t n)
 {
-    const int64_t per = (n + gridDim.x - 1) / gridDim.x, first = per * blockIdx.x, last = first + per < n ? first + per : n;
     double sum = 0.0;
-    for (int64_t i = first + threadIdx.x; i < last; i += THREADS) {
-        const float miss = load(u, i) - load(v, i);
-        sum += (double)miss * miss;
-        if (gu) store(gu, i, scale * miss);
+    for (int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V; i < n; i += (int64_t)gridDim.x * THREADS * V) {
+        float a[V], b[V];
+        load_each(a, u + i);
+        load_each(b, v + i);
+#pragma unroll
+        for (int k = 0; k < V; k++) {
+            a[k] -= b[k];
+            sum += (double)a[k] * a[k];
+            a[k] *= scale;
+        }
+        if (gu) store_each(gu + i, a);
     }
     sum = block_sum(sum);
     if (threadIdx.x == 0) part[blockIdx.x] = sum;
 }
 
-static int finish_sum(Device *d, double *part, double *out, const char *op, Err *err)
+/* Blocks of a sum over n elements, SUM_PARTS at most: a function of n alone. */
+static int sum_parts(int64_t n) { return n >= (int64_t)SUM_PARTS * PER_PART ? (int)SUM_PARTS : (int)((n + PER_PART - 1) / PER_PART); }
+
+static int finish_sum(Device *d, double *part, int parts, double *out, const char *op, Err *err)
 {
-    LAUNCH((total_of), dim3(1), dim3(THREADS), 0, d->compute, part + REDUCE_PARTS, (const double *)part, (int)REDUCE_PARTS);
+    LAUNCH((total_of), dim3(1), dim3(THREADS), 0, d->compute, part + parts, (const double *)part, parts);
     DEVICE_TRY(device_launched(op, err));
-    return device_read(d, out, part + REDUCE_PARTS, 1, op, err);
+    return device_read(d, out, part + parts, 1, op, err);
+}
+
+template <class T> static void launch_mse(Device *d, double *part, int parts, const Tensor *gu, const Tensor *u, const Tensor *v, float scale)
+{
+    const int64_t n = tensor_count(u);
+    const bool wide = n % 8 == 0 && aligned16(u->data, v->data, vec_of(gu).data);
+    auto run = [&](void (*kernel)(double *, T *, const T *, const T *, float, int64_t)) {
+        LAUNCH((kernel), dim3((unsigned)parts), dim3(THREADS), 0, d->compute, part, gu ? (T *)gu->data : nullptr, (const T *)u->data, (const T *)v->data,
+               scale, n);
+    };
+    run(wide ? mse_partials<T, 8> : mse_partials<T, 1>);
 }
 
 static int mse(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight, Err *err)
@@ -98,25 +142,26 @@ static int mse(Backend *be, double *loss, const Tensor *gu, const Tensor *u, con
     Device *d = device_of(be);
     const int64_t n = tensor_count(u);
     const float scale = (float)(weight * 2.0 / (double)n);
+    const int parts = sum_parts(n);
     char *room;
-    DEVICE_TRY(device_scratch(d, (REDUCE_PARTS + 1) * sizeof(double), &room, err));
-    double *part = (double *)room;
-    if (u->dtype == DT_F32)
-        LAUNCH((mse_partials<float>), dim3(REDUCE_PARTS), dim3(THREADS), 0, d->compute, part, gu ? (float *)gu->data : nullptr, (const float *)u->data,
-               (const float *)v->data, scale, n);
-    else
-        LAUNCH((mse_partials<bf16>), dim3(REDUCE_PARTS), dim3(THREADS), 0, d->compute, part, gu ? (bf16 *)gu->data : nullptr, (const bf16 *)u->data,
-               (const bf16 *)v->data, scale, n);
-    DEVICE_TRY(finish_sum(d, part, loss, "mse", err));
+    DEVICE_TRY(device_scratch(d, (size_t)(parts + 1) * sizeof(double), &room, err));
+    if (u->dtype == DT_F32) launch_mse<float>(d, (double *)room, parts, gu, u, v, scale);
+    else launch_mse<bf16>(d, (double *)room, parts, gu, u, v, scale);
+    DEVICE_TRY(finish_sum(d, (double *)room, parts, loss, "mse", err));
     *loss /= (double)n;
     return 0;
 }
 
-__global__ void __launch_bounds__(THREADS) square_partials(double *part, const float *g, int64_t n)
+template <int V> __global__ void __launch_bounds__(THREADS) square_partials(double *part, const float *g, int64_t n)
 {
-    const int64_t per = (n + gridDim.x - 1) / gridDim.x, first = per * blockIdx.x, last = first + per < n ? first + per : n;
     double sum = 0.0;
-    for (int64_t i = first + threadIdx.x; i < last; i += THREADS) sum += (double)g[i] * g[i];
+#pragma unroll 2
+    for (int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V; i < n; i += (int64_t)gridDim.x * THREADS * V) {
+        float v[V];
+        load_each(v, g + i);
+#pragma unroll
+        for (int k = 0; k < V; k++) sum += (double)v[k] * v[k];
+    }
     sum = block_sum(sum);
     if (threadIdx.x == 0) part[blockIdx.x] = sum;
 }
@@ -124,10 +169,15 @@ __global__ void __launch_bounds__(THREADS) square_partials(double *part, const f
 static int sum_squares(Backend *be, double *sum, const Tensor *g, Err *err)
 {
     Device *d = device_of(be);
+    const int64_t n = tensor_count(g);
+    const int parts = sum_parts(n);
     char *room;
-    DEVICE_TRY(device_scratch(d, (REDUCE_PARTS + 1) * sizeof(double), &room, err));
-    LAUNCH((square_partials), dim3(REDUCE_PARTS), dim3(THREADS), 0, d->compute, (double *)room, (const float *)g->data, tensor_count(g));
-    return finish_sum(d, (double *)room, sum, "sum_squares", err);
+    DEVICE_TRY(device_scratch(d, (size_t)(parts + 1) * sizeof(double), &room, err));
+    auto run = [&](void (*kernel)(double *, const float *, int64_t)) {
+        LAUNCH((kernel), dim3((unsigned)parts), dim3(THREADS), 0, d->compute, (double *)room, (const float *)g->data, n);
+    };
+    run(n % 8 == 0 && aligned16(g->data) ? square_partials<8> : square_partials<1>);
+    return finish_sum(d, (double *)room, parts, sum, "sum_squares", err);
 }
 
 /* ---- AdamW ------------------------------------------------------------------------------------------------------------ */
@@ -135,24 +185,39 @@ static int sum_squares(Backend *be, double *sum, const Tensor *g, Err *err)
 /* rest: 1-beta; rate: lr/(1-beta1^k); correct_v: 1/(1-beta2^k); decay: 1-lr*wd: differences taken in double. */
 struct AdamStep { float grad_scale, beta1, rest1, beta2, rest2, rate, correct_v, eps, decay; };
 
-__global__ void __launch_bounds__(THREADS) adamw_step(float *p, const float *g, float *m, float *v, AdamStep a, int64_t n)
+template <int V> __global__ void __launch_bounds__(THREADS) adamw_step(float *p, const float *g, float *m, float *v, AdamStep a, int64_t n)
 {
-    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
     if (i >= n) return;
-    const float grad = a.grad_scale * g[i];
-    const float first = a.beta1 * m[i] + a.rest1 * grad, second = a.beta2 * v[i] + a.rest2 * grad * grad;
-    m[i] = first;
-    v[i] = second;
-    p[i] = p[i] * a.decay - a.rate * first / (sqrtf(second * a.correct_v) + a.eps);
+    float grad[V], first[V], second[V], value[V];
+    load_each(grad, g + i);
+    load_each(first, m + i);
+    load_each(second, v + i);
+    load_each(value, p + i);
+#pragma unroll
+    for (int k = 0; k < V; k++) {
+        grad[k] *= a.grad_scale;
+        first[k] = a.beta1 * first[k] + a.rest1 * grad[k];
+        second[k] = a.beta2 * second[k] + a.rest2 * grad[k] * grad[k];
+        value[k] = value[k] * a.decay - a.rate * first[k] / (sqrtf(second[k] * a.correct_v) + a.eps);
+    }
+    store_each(m + i, first);
+    store_each(v + i, second);
+    store_each(p + i, value);
 }
 
 static int adamw(Backend *be, const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a, Err *err)
 {
     const int64_t n = tensor_count(p);
-    const AdamStep s = {(float)a->grad_scale, (float)a->beta1, (float)(1.0 - a->beta1), (float)a->beta2, (float)(1.0 - a->beta2), (float)(a->lr / (1.0 - pow(a->beta1, (double)a->step))),
-                        (float)(1.0 / (1.0 - pow(a->beta2, (double)a->step))), (float)a->eps, (float)(1.0 - a->lr * a->weight_decay)};
-    LAUNCH((adamw_step), dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, device_of(be)->compute, (float *)p->data, (const float *)g->data,
-           (float *)m->data, (float *)v->data, s, n);
+    const AdamStep s = {(float)a->grad_scale, (float)a->beta1, (float)(1.0 - a->beta1), (float)a->beta2, (float)(1.0 - a->beta2),
+                        (float)(a->lr / (1.0 - pow(a->beta1, (double)a->step))), (float)(1.0 / (1.0 - pow(a->beta2, (double)a->step))), (float)a->eps,
+                        (float)(1.0 - a->lr * a->weight_decay)};
+    const bool wide = n % 8 == 0 && aligned16(p->data, g->data, m->data, v->data);
+    auto run = [&](void (*kernel)(float *, const float *, float *, float *, AdamStep, int64_t), int width) {
+        LAUNCH((kernel), dim3(blocks_for(n / width, THREADS)), dim3(THREADS), 0, device_of(be)->compute, (float *)p->data, (const float *)g->data,
+               (float *)m->data, (float *)v->data, s, n);
+    };
+    run(wide ? adamw_step<8> : adamw_step<1>, wide ? 8 : 1);
     return device_launched("adamw", err);
 }
 

@@ -30,6 +30,13 @@ void sim_stats_reset(void);
 const char *sim_fault(void);
 void sim_clear(void);
 
+/* Breaks the kernels or the host code on purpose, to see that tests notice: `which` counts barriers and cp.async waits by their place in the
+ * source, in the order a block comes to them, and cudaStreamWaitEvent by calls from now on; 0 is the first.  sim_skipped: how often it took
+ * effect. */
+typedef enum SimSkip { SIM_SKIP_NOTHING, SIM_SKIP_BARRIER, SIM_SKIP_WAIT, SIM_SKIP_EVENT } SimSkip;
+void sim_skip(SimSkip what, int which);
+uint64_t sim_skipped(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -28,7 +28,7 @@ dim3 blockDim, gridDim;
 
 namespace {
 
-enum { MAX_THREADS = 1024, MAX_SITES = 64, MAX_COPIES = 512, SHARED_ARENA = 1 << 20 };
+enum { MAX_THREADS = 1024, MAX_SITES = 64, MAX_PLACES = 64, MAX_COPIES = 512, SHARED_ARENA = 1 << 20, CANARY = 64, CANARY_BYTE = 0xa5 };
 enum FiberState { READY, IN_WARP, AT_BARRIER, EXITED };
 
 struct Copy { void *shared; const void *global; int bytes, group; };
@@ -50,6 +50,7 @@ struct Fiber {
 struct Rendezvous { SimWarpOp op; unsigned mask, arrived; void *operands[32]; const char *file; int line; };
 struct Warp { unsigned ready, exist, exited; Rendezvous slot[32]; int rotation; }; /* slot: by the lowest lane of the mask */
 struct Site { const void *key; char *data; size_t bytes; };
+struct Place { const char *file; int line; };
 
 struct Block {
     std::vector<Fiber> fiber;
@@ -61,6 +62,8 @@ struct Block {
     size_t dynamic_bytes;
     Site site[MAX_SITES];
     int sites;
+    Place place[MAX_PLACES]; /* of barriers or waits, while one of them is skipped */
+    int places;
     const std::function<void()> *body;
     const char *kernel;
     bool failed;
@@ -69,6 +72,7 @@ struct Block {
 
 SimConfig config = {SIM_GREEDY, 1, 0, 2};
 SimStats stats;
+struct { SimSkip what; int which; uint64_t hits; int events; } skip;
 char fault[512];
 uint64_t rng_state = 88172645463325252ull;
 char *stacks, *shared_arena;
@@ -85,6 +89,18 @@ uint32_t draw(void)
 void fill_ff(void *p, size_t n) /* not memset: the thread sanitizer intercepts it */
 {
     __asm__ volatile("rep stosb" : "+D"(p), "+c"(n) : "a"(0xff) : "memory");
+}
+
+/* Whether this barrier or wait is the one to leave out. */
+bool skipped(SimSkip what, const char *file, int line)
+{
+    int i = 0;
+    if (skip.what != what) return false;
+    while (i < B.places && (B.place[i].file != file || B.place[i].line != line)) i++;
+    if (i == B.places && i < MAX_PLACES) B.place[B.places++] = Place{file, line};
+    if (i != skip.which) return false;
+    skip.hits++;
+    return true;
 }
 
 /* ---- switching (System V x86-64: callee-saved registers and the stack pointer) ---------------------------------- */
@@ -192,7 +208,7 @@ void release_barrier(bool by_exit)
         else if (f.file != first->file || f.line != first->line)
             sim_fail("divergent barrier: thread %d at %s:%d, thread %d at %s:%d", first->id, first->file, first->line, f.id, f.file, f.line);
     }
-    if (by_exit) sim_fail("barrier at %s:%d released by threads that returned before it", first->file, first->line);
+    if (by_exit || B.live < B.threads) sim_fail("barrier at %s:%d released by threads that returned before it", first->file, first->line);
     B.at_barrier = 0;
     B.phase++;
     for (Fiber &f : B.fiber)
@@ -320,14 +336,29 @@ char *take_shared(size_t bytes)
 }
 
 /* Shared memory of exactly that size, NaN inside.  Under the thread sanitizer from a fresh mapping (it forgets old accesses then, so
- * that blocks stay unordered without false reports), else from the heap, where the address sanitizer puts red zones around it. */
+ * that blocks stay unordered without false reports), else from the heap, where the address sanitizer puts red zones around it; without
+ * that one a canary follows. */
 char *new_shared(size_t bytes)
 {
     void *p = nullptr;
     if (__tsan_create_fiber) return take_shared(bytes);
-    if (posix_memalign(&p, 128, bytes ? bytes : 1) != 0) abort();
+    const size_t canary = __sanitizer_start_switch_fiber ? 0 : CANARY;
+    if (posix_memalign(&p, 128, bytes + canary ? bytes + canary : 1) != 0) abort();
     fill_ff(p, bytes);
+    memset((char *)p + bytes, CANARY_BYTE, canary);
     return (char *)p;
+}
+
+void drop_shared(char *p, size_t bytes, const char *what)
+{
+    for (size_t i = 0; !__sanitizer_start_switch_fiber && i < CANARY; i++)
+        if ((unsigned char)p[bytes + i] != CANARY_BYTE) {
+            sim_host_fault("%s block (%u,%u,%u): wrote %zu bytes past the end of %s of %zu bytes", B.kernel, blockIdx.x, blockIdx.y, blockIdx.z, i, what,
+                           bytes);
+            B.failed = true;
+            break;
+        }
+    free(p);
 }
 
 void prepare_memory(size_t smem)
@@ -407,6 +438,7 @@ bool sim_run_block(const char *kernel, const std::function<void()> &body, size_t
     B.warp.assign((size_t)(n + 31) / 32, Warp{});
     B.threads = B.live = n;
     B.at_barrier = 0;
+    B.places = 0;
     B.kernel = kernel;
     B.body = &body;
     B.failed = false;
@@ -422,8 +454,8 @@ bool sim_run_block(const char *kernel, const std::function<void()> &body, size_t
     for (Fiber &f : B.fiber)
         if (__tsan_destroy_fiber) __tsan_destroy_fiber(f.tsan);
     if (!__tsan_create_fiber) {
-        free(B.dynamic);
-        for (int i = 0; i < B.sites; i++) free(B.site[i].data);
+        drop_shared(B.dynamic, B.dynamic_bytes, "dynamic shared memory");
+        for (int i = 0; i < B.sites; i++) drop_shared(B.site[i].data, B.site[i].bytes, "a shared array");
     }
     B.sites = 0;
     return !B.failed;
@@ -437,10 +469,18 @@ void sim_order_launch(bool begin)
 
 uint32_t sim_draw(void) { return draw(); }
 
+bool sim_event_is_skipped(void)
+{
+    const bool now = skip.what == SIM_SKIP_EVENT && skip.events++ == skip.which;
+    skip.hits += now;
+    return now;
+}
+
 extern "C" {
 
 void sim_barrier(const char *file, int line)
 {
+    if (skipped(SIM_SKIP_BARRIER, file, line)) return;
     Fiber *f = B.current;
     char *order = &B.sync[B.phase & 1];
     f->file = file;
@@ -538,6 +578,17 @@ int sim_copy_due(int pending, void **shared, const void **global, int *bytes)
     *bytes = c.bytes;
     return 1;
 }
+
+int sim_wait_is_skipped(const char *file, int line) { return skipped(SIM_SKIP_WAIT, file, line); }
+
+void sim_skip(SimSkip what, int which)
+{
+    skip.what = what;
+    skip.which = which;
+    skip.hits = 0;
+    skip.events = 0;
+}
+uint64_t sim_skipped(void) { return skip.hits; }
 
 SimConfig sim_config(void) { return config; }
 void sim_configure(const SimConfig *c)

@@ -15,4 +15,5 @@ void sim_host_fault(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Tells the thread sanitizer where a launch begins and ends. */
 void sim_order_launch(bool begin);
 uint32_t sim_draw(void);
+bool sim_event_is_skipped(void);
 #endif
