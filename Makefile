@@ -221,7 +221,7 @@ cuda-report-now: $(CUDA_TOOLS) $(call cubins,80 90)
 	    --json tests/bench/cuda-report.json $(call cubin_args,80 90) >tests/bench/cuda-report.md
 	$(B)/tests/cuda/main_prediction >tests/bench/cuda-prediction.md
 
-demo: deps-if-missing ## clips -> cache -> training -> new videos, on this machine, in minutes
+demo: deps-if-missing ## clips -> cache -> training -> new videos, in minutes (DEVICE=cuda, or sim: smaller, slow)
 	@$(MAKE) --no-print-directory -j$(JOBS) demo-now
 demo-now: found programs $(TOOLS)
 	@sh tests/demo/demo.sh $(B)

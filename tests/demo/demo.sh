@@ -1,27 +1,41 @@
 #!/bin/sh
 # demo.sh BUILD [OUT]   clips -> prepared dataset -> cache -> fine-tuned model -> new videos, with the demo preset.
 # Everything lands in OUT (default demo/); run again, what is done is reused.
+# DEVICE from the environment: cpu (default), cuda, or sim: the GPU's kernels executed on the CPU, slowly, so with less of everything
+# (OUT then defaults to demo/sim/).
 set -eu
-B=$1; OUT=${2:-demo}; DEVICE=${DEVICE:-auto}
+B=$1; DEVICE=${DEVICE:-cpu}; CLIPS=; PRESET="--preset demo"; SIZE="96x144"; FRAMES=49
+case $DEVICE in
+cuda|sim) TRAINING="--set training.mixed_precision=bf16" ;;
+*) TRAINING= ;;
+esac
+if [ "$DEVICE" = sim ]; then
+    OUT=${2:-demo/sim}; CLIPS=3; SIZE="32x48"; FRAMES=9
+    PRESET="$PRESET --set clip.width=32 --set clip.height=48 --set clip.min_side=32 --set clip.num_frames=8 --set clip.model_frames=9"
+    PRESET="$PRESET --set training.max_steps=4 --set training.checkpointing_steps=2 --set sampling.num_inference_steps=3"
+    PRESET="$PRESET --set sampling.width=32 --set sampling.height=48 --set sampling.num_frames=8"
+else
+    OUT=${2:-demo}
+fi
 start=$(date +%s)
 say() { printf '\n== %s\n' "$*"; }
 run() { printf '$ %s\n' "$*"; rc=0; "$@" || rc=$?; [ $rc -eq 0 ] || [ $rc -eq 3 ] || { echo "demo: '$*' failed with status $rc" >&2; exit 1; }; }
 mkdir -p "$OUT"
 
 say "1. Clips: drawn figures, real H.264 files with captions (Fashion-Text2Video layout)"
-[ -f "$OUT/clips/captions_app.json" ] || run "$B/tests/demo/draw_clips" "$OUT/clips"
+[ -f "$OUT/clips/captions_app.json" ] || run "$B/tests/demo/draw_clips" "$OUT/clips" $CLIPS
 say "2. A model: a tiny CogVideoX in diffusers layout, random weights"
 [ -f "$OUT/model/model_index.json" ] || run "$B/tests/demo/make_model" "$OUT/model" "$OUT/clips/captions_app.json"
-say "3. weft-prep: 96x144, 8 FPS, 49 frames each; captions to tokens"
-run "$B/weft-prep" ingest "$OUT/clips" --preset demo --out "$OUT/prepared"
-run "$B/weft-prep" tokenize "$OUT/prepared" --preset demo --tokenizer "$OUT/model/tokenizer"
+say "3. weft-prep: $SIZE, 8 FPS, $FRAMES frames each; captions to tokens"
+run "$B/weft-prep" ingest "$OUT/clips" $PRESET --out "$OUT/prepared"
+run "$B/weft-prep" tokenize "$OUT/prepared" $PRESET --tokenizer "$OUT/model/tokenizer"
 say "4. weft-cache: VAE latents and T5 embeddings into LMDB"
-run "$B/weft-cache" build "$OUT/prepared" --preset demo --device "$DEVICE" --model "$OUT/model" --out "$OUT/cache"
+run "$B/weft-cache" build "$OUT/prepared" $PRESET --device "$DEVICE" --model "$OUT/model" --out "$OUT/cache"
 run "$B/weft-cache" ls "$OUT/cache"
 say "5. weft-train: fine-tunes the whole transformer from the cache alone"
-run "$B/weft-train" run --preset demo --device "$DEVICE" --cache "$OUT/cache" --model "$OUT/model" --out "$OUT/run"
+run "$B/weft-train" run $PRESET $TRAINING --device "$DEVICE" --cache "$OUT/cache" --model "$OUT/model" --out "$OUT/run"
 say "6. weft-infer: new videos from the fine-tuned model"
-run "$B/weft-infer" sample --preset demo --device "$DEVICE" --model "$OUT/run/final" --out "$OUT/samples" --seed 42 \
+run "$B/weft-infer" sample $PRESET --device "$DEVICE" --model "$OUT/run/final" --out "$OUT/samples" --seed 42 \
     --prompt "A woman in a red dress turns to the right." --prompt "The person wears a blue striped top and walks to the center."
 
 say "What was made, in $(( $(date +%s) - start )) s"
