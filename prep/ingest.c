@@ -10,6 +10,7 @@
 #include "common/base/progress.h"
 #include "common/base/str.h"
 #include "common/base/threads.h"
+#include "prep/captions.h"
 #include "prep/clip.h"
 #include "prep/dataset.h"
 #include "prep/layout.h"
@@ -42,7 +43,8 @@ static int find_sources(Run *r, Err *err)
     if (rc < 0)
         return rc;
     log_info(p->log, "layout %s: %s", r->layout->name, why);
-    if ((rc = layout_read(r->layout, p->source, (uint64_t)recipe_int(p->recipe, "seed"), &r->sources, p->log, err)) < 0)
+    if ((rc = layout_read(r->layout, p->source, (uint64_t)recipe_int(p->recipe, "seed"), &r->sources, p->log, err)) < 0 ||
+        (rc = captions_apply(&r->sources, p->recipe, err)) < 0)
         return rc;
     for (int64_t i = 0; i < r->sources.n && r->cfg.window >= WINDOW_CHUNKS; i++)
         if (strchr(r->sources.item[i].id, '#') || strlen(r->sources.item[i].id) > SOURCE_ID_MAX - 8)
@@ -68,7 +70,11 @@ static int find_sources(Run *r, Err *err)
 /* A finished window's line into the journal and the list. */
 static int keep_one(Run *r, int64_t at, const json_t *result, Err *err)
 {
-    const Source *s = &r->sources.item[r->chosen[at]];
+    Source *s = &r->sources.item[r->chosen[at]];
+    const char *sha256 = json_string_value(json_object_get(json_object_get(result, "source"), "sha256"));
+    if (strcmp(recipe_str(r->p->recipe, "captions.split"), "hash") == 0)
+        s->split = sha256 ? split_by_hash(sha256, recipe_num(r->p->recipe, "captions.val_ratio"), recipe_num(r->p->recipe, "captions.test_ratio"))
+                          : "train";
     json_t *record = record_build(s, result, err);
     const json_t *reason = record ? json_object_get(record, "reason") : NULL;
     char *line = record ? json_text(record, 0, err) : NULL;
