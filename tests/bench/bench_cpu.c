@@ -336,7 +336,8 @@ static double forward_flops(const DitConfig *c, double batch, double tokens)
     double d = (double)(c->heads * c->head_dim), te = (double)c->time_dim, text = (double)c->text_len;
     double layer = 24 * d * d * tokens + 4 * tokens * tokens * d + 24 * te * d;
     double feature = (double)(c->patch * c->patch * (c->in_channels + c->out_channels));
-    return batch * ((double)c->layers * layer + 2 * text * (double)c->text_dim * d + 2 * (tokens - text) * feature * d + 2 * te * (te + 3 * d));
+    double ends = 2 * text * (double)c->text_dim * d + 2 * (tokens - text) * feature * d + 2 * te * (te + 3 * d);
+    return batch * ((double)c->layers * layer + ends);
 }
 
 static void train_open(Bench *b, Train *t, Backend *be, const DitConfig *c, int64_t frames, int64_t h, int64_t w, int64_t batch)
@@ -366,7 +367,8 @@ static void train_close(Train *t, Backend *be)
     dit_close(&t->dit);
 }
 
-static void bench_train(Bench *b, const char *name, const DitConfig *c, int64_t frames, int64_t h, int64_t w, int64_t batch, Recompute how)
+static void bench_train(Bench *b, const char *name, const DitConfig *c, int64_t frames, int64_t h, int64_t w, int64_t batch,
+                        Recompute how)
 {
     if (!wanted(b, name))
         return;
@@ -392,8 +394,8 @@ static void bench_train(Bench *b, const char *name, const DitConfig *c, int64_t 
 
 static void bench_steps(Bench *b)
 {
-    DitConfig demo = {.heads = 4, .head_dim = 32, .layers = 4, .in_channels = 8, .out_channels = 8, .patch = 2, .time_dim = 64, .text_dim = 64,
-                      .text_len = 226, .sample_width = 12, .sample_height = 18, .sample_frames = 49, .temporal_ratio = 4,
+    DitConfig demo = {.heads = 4, .head_dim = 32, .layers = 4, .in_channels = 8, .out_channels = 8, .patch = 2, .time_dim = 64,
+                      .text_dim = 64, .text_len = 226, .sample_width = 12, .sample_height = 18, .sample_frames = 49, .temporal_ratio = 4,
                       .spatial_scale = 1.875, .temporal_scale = 1, .norm_eps = 1e-5, .flip_sin_to_cos = 1};
     DitConfig real = {.heads = 30, .head_dim = 64, .layers = 2, .in_channels = 16, .out_channels = 16, .patch = 2, .time_dim = 512,
                       .text_dim = 4096, .text_len = 226, .sample_width = 90, .sample_height = 60, .sample_frames = 49, .temporal_ratio = 4,
