@@ -13,6 +13,7 @@
 #include "prep/captions.h"
 #include "prep/clip.h"
 #include "prep/dataset.h"
+#include "prep/duplicates.h"
 #include "prep/layout.h"
 #include "prep/record.h"
 #include "prep/worker.h"
@@ -216,7 +217,9 @@ static int finish(Run *r, Err *err)
                  .shards = p->shards,
                  .lines = r->lines,
                  .n = r->n_lines};
-    int rc = dataset_write_manifest(&d, err);
+    int rc = duplicates_mark(r->lines, r->n_lines, &r->cfg.quality, p->log, err);
+    if (rc == 0)
+        rc = dataset_write_manifest(&d, err);
     if (rc == 0)
         dataset_print(&d, p->results);
     double limit = recipe_num(p->recipe, "clip.max_reject_ratio");

@@ -23,7 +23,7 @@ int probe(const char *path, const Recipe *recipe, FILE *results, Err *err)
         record = json_incref(json_array_get(records, 0)); /* the first window stands for all */
     }
     if (rc == 0) {
-        static const char *const unused[] = {"id", "captions", "key", "quality", "clip"};
+        static const char *const unused[] = {"id", "captions", "key", "contact", "clip"};
         for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
             json_object_del(record, unused[i]);
         json_t *warnings = json_object_get(record, "warnings");

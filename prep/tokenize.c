@@ -83,7 +83,7 @@ static int one_record(void *user, const json_t *record, Err *err)
 {
     const json_t *captions = json_object_get(record, "captions"), *caption;
     size_t i;
-    if (json_is_null(json_object_get(record, "clip")))
+    if (strcmp(json_string_value(json_object_get(record, "decision")), "accept") != 0)
         return 0;
     json_array_foreach (captions, i, caption) {
         int rc = one_caption(user, json_string_value(caption), json_string_value(json_object_get(record, "id")), err);

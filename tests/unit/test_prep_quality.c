@@ -250,14 +250,16 @@ static json_t *look(const char *root, const char *name, const char *const *sets,
     PrepConfig cfg;
     SourceList list = {0};
     Source *s;
-    json_t *record;
+    json_t *records, *record;
     CHECK_OK(recipe_open(&recipe, &(CommonOptions){.seed = -1, .set = {(const char **)(uintptr_t)sets, n}}, &err), &err);
     CHECK_OK(prep_config(&cfg, recipe, &err), &err);
     CHECK_OK(source_list_add(&list, &s, &err), &err);
     s->path = mem_strdup(name, &err);
     s->id = mem_strdup("x", &err);
     CHECK_OK(source_add_caption(s, "A dress.", 8, &err), &err);
-    CHECK_OK(clip_process(&cfg, root, s, NULL, NULL, &record, &err), &err);
+    CHECK_OK(clip_process(&cfg, root, s, NULL, NULL, &records, &err), &err);
+    record = json_incref(json_array_get(records, 0));
+    json_decref(records);
     source_list_fini(&list);
     recipe_close(&recipe);
     return record;

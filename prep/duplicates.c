@@ -1,0 +1,259 @@
+#include "prep/duplicates.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "prep/source.h"
+
+/* ---- distance ---- */
+static int64_t ones(uint64_t x)
+{
+    x -= x >> 1 & 0x5555555555555555u;
+    x = (x & 0x3333333333333333u) + (x >> 2 & 0x3333333333333333u);
+    return (int64_t)(((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u >> 56);
+}
+
+int64_t lookalike_distance(const Lookalike *a, const Lookalike *b)
+{
+    return ones(a->hash[0] ^ b->hash[0]) + ones(a->hash[1] ^ b->hash[1]) + ones(a->hash[2] ^ b->hash[2]);
+}
+
+double lookalike_colour(const Lookalike *a, const Lookalike *b)
+{
+    double sum = 0;
+    for (int c = 0; c < 3; c++)
+        sum += (a->rgb[c] - b->rgb[c]) * (a->rgb[c] - b->rgb[c]);
+    return sqrt(sum);
+}
+
+/* ---- the index ---- */
+typedef struct Rank {
+    int64_t pixels, bytes, at;
+} Rank;
+
+static int by_rank(const void *a, const void *b)
+{
+    const Rank *x = a, *y = b;
+    if (x->pixels != y->pixels)
+        return x->pixels > y->pixels ? -1 : 1;
+    if (x->bytes != y->bytes)
+        return x->bytes > y->bytes ? -1 : 1;
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+typedef struct Bit {
+    int64_t evenness; /* how many clips are on the rarer side */
+    int at;
+} Bit;
+
+static int by_evenness(const void *a, const void *b)
+{
+    const Bit *x = a, *y = b;
+    if (x->evenness != y->evenness)
+        return x->evenness > y->evenness ? -1 : 1;
+    return x->at - y->at;
+}
+
+typedef struct Index {
+    int64_t bands, size;         /* size: a power of two */
+    uint8_t band[LOOKALIKE_BITS];
+    int64_t *head, *next;        /* entries rank * bands + band, -1 ends */
+} Index;
+
+static int bit_of(const Lookalike *x, int at)
+{
+    return (int)(x->hash[at / 64] >> at % 64 & 1);
+}
+
+static int index_open(Index *x, const Lookalike *item, int64_t n, int64_t bands, Err *err)
+{
+    Bit bit[LOOKALIKE_BITS];
+    for (int b = 0; b < LOOKALIKE_BITS; b++) {
+        int64_t set = 0;
+        for (int64_t i = 0; i < n; i++)
+            set += bit_of(&item[i], b);
+        bit[b] = (Bit){set < n - set ? set : n - set, b};
+    }
+    qsort(bit, LOOKALIKE_BITS, sizeof *bit, by_evenness);
+    x->bands = bands;
+    for (int b = 0; b < LOOKALIKE_BITS; b++)
+        x->band[bit[b].at] = (uint8_t)(b % bands);
+    int64_t entries;
+    if (mem_mul(n, bands, &entries) < 0)
+        return err_set(err, ERR_LIMIT, "too many clips to compare");
+    for (x->size = 64; x->size < 2 * entries;)
+        x->size *= 2;
+    x->head = mem_calloc(x->size, sizeof *x->head, err);
+    x->next = mem_calloc(entries, sizeof *x->next, err);
+    if (!x->head || !x->next)
+        return ERR_NOMEM;
+    memset(x->head, 0xff, (size_t)x->size * sizeof *x->head);
+    return 0;
+}
+
+/* Mean red in steps of the colour distance: clips that look alike are at most one step apart. */
+static int64_t shade(const Lookalike *item, double colour)
+{
+    return (int64_t)floor(item->rgb[0] / (colour > 0.01 ? colour : 0.01));
+}
+
+/* Where each band of a hash is looked up among the clips of a shade. */
+static void slots(const Index *x, const Lookalike *item, int64_t step, int64_t *slot)
+{
+    uint64_t value[DUPLICATE_BITS_MAX + 1] = {0};
+    for (int b = 0; b < LOOKALIKE_BITS; b++) {
+        uint64_t *v = &value[x->band[b]];
+        if (x->bands < 4) /* bands wider than 64 bits: folded */
+            *v = *v * 0x9e3779b97f4a7c15u + (uint64_t)bit_of(item, b) + 1;
+        else
+            *v = *v << 1 | (uint64_t)bit_of(item, b);
+    }
+    for (int64_t b = 0; b < x->bands; b++) {
+        uint64_t h = (value[b] + (uint64_t)b * 0xd6e8feb86659fd93u + (uint64_t)step * 0xa0761d6478bd642fu) * 0x9e3779b97f4a7c15u;
+        h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;
+        slot[b] = (int64_t)(h >> 20 & (uint64_t)(x->size - 1));
+    }
+}
+
+/* The better of rank `best` and what the entries of a slot offer. */
+static int64_t nearest(const Index *x, const Lookalike *item, const Rank *rank, int64_t slot, const Lookalike *a, int64_t bits,
+                       double colour, int64_t best)
+{
+    for (int64_t e = x->head[slot]; e >= 0; e = x->next[e]) {
+        int64_t q = e / x->bands;
+        const Lookalike *k = &item[rank[q].at];
+        if (q < best && lookalike_distance(a, k) <= bits && k->source != a->source && lookalike_colour(a, k) < colour)
+            best = q;
+    }
+    return best;
+}
+
+int duplicates_find(const Lookalike *item, int64_t n, int64_t bits, double colour, int64_t *of, Err *err)
+{
+    Index x = {0};
+    int64_t slot[DUPLICATE_BITS_MAX + 1];
+    if (bits < 0 || bits > DUPLICATE_BITS_MAX)
+        return err_set(err, ERR_USAGE, "at most %d bits may differ", DUPLICATE_BITS_MAX);
+    Rank *rank = mem_calloc(n, sizeof *rank, err);
+    int rc = rank ? index_open(&x, item, n, bits + 1, err) : ERR_NOMEM;
+    for (int64_t i = 0; i < n && rc == 0; i++)
+        rank[i] = (Rank){item[i].pixels, item[i].bytes, i};
+    if (rc == 0)
+        qsort(rank, (size_t)n, sizeof *rank, by_rank);
+    for (int64_t r = 0; r < n && rc == 0; r++) {
+        const Lookalike *a = &item[rank[r].at];
+        int64_t best = n;
+        for (int64_t step = -1; step <= 1; step++) {
+            slots(&x, a, shade(a, colour) + step, slot);
+            for (int64_t b = 0; b < x.bands; b++)
+                best = nearest(&x, item, rank, slot[b], a, bits, colour, best);
+        }
+        of[rank[r].at] = best < n ? rank[best].at : -1;
+        slots(&x, a, shade(a, colour), slot);
+        for (int64_t b = 0; b < x.bands && best == n; b++) {
+            x.next[r * x.bands + b] = x.head[slot[b]];
+            x.head[slot[b]] = r * x.bands + b;
+        }
+    }
+    mem_free(x.head);
+    mem_free(x.next);
+    mem_free(rank);
+    return rc;
+}
+
+/* ---- manifest lines ---- */
+typedef struct Set {
+    Lookalike *item;
+    int64_t *line, *of; /* the item's place among the lines; duplicates_find's answer */
+    char **id;
+    int64_t n;
+    json_t *sources;    /* path -> number */
+} Set;
+
+static int add_line(Set *set, const char *text, int64_t at, Err *err)
+{
+    json_t *record;
+    int rc = json_parse(&record, text, (int64_t)strlen(text), "manifest line", err);
+    if (rc < 0)
+        return rc;
+    const json_t *quality = json_object_get(record, "quality"), *probe = json_object_get(record, "probe"),
+                 *source = json_object_get(record, "source");
+    const char *path = json_string_value(json_object_get(source, "path"));
+    if (strcmp(json_string_value(json_object_get(record, "decision")), "accept") == 0 && json_is_object(quality)) {
+        Lookalike *x = &set->item[set->n];
+        for (size_t i = 0; i < 3; i++) {
+            x->hash[i] = strtoull(json_string_value(json_array_get(json_object_get(quality, "hashes"), i)), NULL, 16);
+            x->rgb[i] = json_number_value(json_array_get(json_object_get(quality, "mean_rgb"), i));
+        }
+        x->pixels = json_integer_value(json_object_get(probe, "width")) * json_integer_value(json_object_get(probe, "height"));
+        x->bytes = json_integer_value(json_object_get(source, "size"));
+        if (!json_object_get(set->sources, path) &&
+            json_object_set_new_nocheck(set->sources, path, json_integer((json_int_t)json_object_size(set->sources))) < 0)
+            rc = err_set(err, ERR_NOMEM, "out of memory for the list of sources");
+        x->source = json_integer_value(json_object_get(set->sources, path));
+        set->line[set->n] = at;
+        set->id[set->n] = mem_strdup(json_string_value(json_object_get(record, "id")), err);
+        if (!set->id[set->n++])
+            rc = ERR_NOMEM;
+    }
+    json_decref(record);
+    return rc;
+}
+
+static int mark_line(char **line, const Set *set, int64_t i, const QualityLimits *l, const Log *log, Err *err)
+{
+    const Lookalike *a = &set->item[i], *b = &set->item[set->of[i]];
+    json_t *record;
+    char text[512];
+    int rc = json_parse(&record, *line, (int64_t)strlen(*line), "manifest line", err);
+    if (rc < 0)
+        return rc;
+    snprintf(text, sizeof text, "looks like '%s': %lld of %d bits differ, mean colours are %.2f apart%s", set->id[set->of[i]],
+             (long long)lookalike_distance(a, b), LOOKALIKE_BITS, lookalike_colour(a, b),
+             l->duplicates == FOUND_WARN ? "" : "; that one is kept");
+    json_t *note = note_new("near_duplicate", text, err);
+    int bad = !note;
+    if (note && l->duplicates == FOUND_WARN)
+        bad = json_array_append_new(json_object_get(record, "warnings"), note) < 0;
+    else if (note)
+        bad = json_object_set_new(record, "reason", note) < 0 || json_object_set_new(record, "decision", json_string("reject")) < 0;
+    char *marked = bad ? NULL : json_text(record, 0, err);
+    json_decref(record);
+    if (!marked)
+        return err_set(err, ERR_NOMEM, "out of memory for a manifest line");
+    mem_free(*line);
+    *line = marked;
+    log_warn(log, "clip '%s' %s: near_duplicate: %s", set->id[i], l->duplicates == FOUND_WARN ? "is noted" : "is rejected", text);
+    return 0;
+}
+
+int duplicates_mark(char **lines, int64_t n, const QualityLimits *limits, const Log *log, Err *err)
+{
+    if (limits->duplicates == FOUND_IGNORE)
+        return 0;
+    Set set = {.item = mem_calloc(n, sizeof *set.item, err),
+               .line = mem_calloc(n, sizeof *set.line, err),
+               .of = mem_calloc(n, sizeof *set.of, err),
+               .id = mem_calloc(n, sizeof *set.id, err),
+               .sources = json_object()};
+    int rc = set.item && set.line && set.of && set.id && set.sources ? 0 : err_set(err, ERR_NOMEM, "out of memory for the set of clips");
+    for (int64_t i = 0; i < n && rc == 0; i++)
+        rc = add_line(&set, lines[i], i, err);
+    if (rc == 0)
+        rc = duplicates_find(set.item, set.n, limits->duplicate_bits, limits->duplicate_colour, set.of, err);
+    for (int64_t i = 0; i < set.n && rc == 0; i++)
+        if (set.of[i] >= 0)
+            rc = mark_line(&lines[set.line[i]], &set, i, limits, log, err);
+    for (int64_t i = 0; i < set.n; i++)
+        mem_free(set.id[i]);
+    mem_free(set.item);
+    mem_free(set.line);
+    mem_free(set.of);
+    mem_free(set.id);
+    json_decref(set.sources);
+    return rc;
+}
