@@ -267,7 +267,9 @@ static void print_steps(const Job *j, FILE *out)
 /* Weights as operations read them, the exact values beside where those are copies, gradients, moments: all but the working memory. */
 static double print_arenas(const Job *j, int64_t flat, FILE *out)
 {
+    const DitConfig *c = &j->dit;
     double each = 4.0 * (double)flat, copies = j->be->act == DT_BF16 ? each / 2 : 0;
+    double codes = 4.0 * (double)(j->data->F * (j->data->h / c->patch) * (j->data->w / c->patch) * c->heads * c->head_dim);
     char a[32], b[32];
 
     fprintf(out, "memory             ");
@@ -275,8 +277,8 @@ static double print_arenas(const Job *j, int64_t flat, FILE *out)
         fprintf(out, "weights %s (bf16), master %s", si(copies, "B", a), si(each, "B", b));
     else
         fprintf(out, "weights %s", si(each, "B", a));
-    fprintf(out, ", gradients %s, m %s, v %s\n", si(each, "B", a), a, a);
-    return copies + 4 * each;
+    fprintf(out, ", gradients %s, m %s, v %s, position codes %s\n", si(each, "B", a), a, a, si(codes, "B", b));
+    return copies + 4 * each + codes;
 }
 
 static int print_memory(const Job *j, int64_t flat, FILE *out, Err *err)

@@ -100,6 +100,8 @@ void dit_close(Dit **d)
 {
     if (!*d)
         return;
+    if ((*d)->codes.data)
+        (*d)->be->release((*d)->be, (*d)->codes.data);
     params_fini(&(*d)->params);
     mem_free((*d)->block);
     mem_free((*d)->host);

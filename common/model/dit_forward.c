@@ -1,4 +1,6 @@
 /* The transformer, forward: as inference (activations share their places) and as training (kept on a tape). */
+#include <string.h>
+
 #include "common/base/mem.h"
 #include "common/model/dit_internal.h"
 
@@ -74,12 +76,36 @@ static int time_embed(Dit *d, Arena *work, const DitShape *z, const int64_t *tim
     return op_act(d->be, &t->semb, &t->emb, ACT_SILU, err); /* every user of emb takes its silu */
 }
 
+/* The codes of all video tokens, [F*rows*cols, D]: made on the host for the first call of a size, a frame at a time, then kept. */
+static int position_codes(Dit *d, const DitShape *z, Err *err)
+{
+    const int64_t of[3] = {z->F, z->rows, z->cols}, grid = z->rows * z->cols;
+    void *block = NULL;
+
+    if (d->codes.data && memcmp(of, d->codes_of, sizeof of) == 0)
+        return 0;
+    if (d->codes.data)
+        d->be->release(d->be, d->codes.data);
+    d->codes = tensor_of(NULL, DT_F32, 2, z->F * grid, z->D);
+    TRY(host_room(d, grid * z->D, err));
+    TRY(d->be->alloc(d->be, tensor_bytes(&d->codes), &block, err));
+    d->codes.data = block;
+    memset(d->codes_of, 0, sizeof d->codes_of); /* no size until all are there */
+    for (int64_t f = 0; f < z->F && !d->be->plan; f++) {
+        Tensor frame = tensor_rows(&d->codes, f * grid, grid);
+        dit_position_frame(&d->c, f, z->rows, z->cols, d->host);
+        TRY(backend_put_f32(d->be, &frame, d->host, err));
+    }
+    memcpy(d->codes_of, of, sizeof of);
+    return 0;
+}
+
 /* x [B,S,D] = text_proj(text), then patches + position codes. */
 static int embed_tokens(Dit *d, Arena *work, const DitShape *z, const Tensor *x, const Tensor *latents, const Tensor *text, Err *err)
 {
     const DitConfig *c = &d->c;
-    int64_t mark = arena_mark(work), grid = z->rows * z->cols, feature = c->in_channels * c->patch * c->patch;
-    Tensor part, patches, codes, w = tensor_as(&d->patch.w->value, 2, z->D, feature);
+    int64_t mark = arena_mark(work), feature = c->in_channels * c->patch * c->patch;
+    Tensor part, patches, w = tensor_as(&d->patch.w->value, 2, z->D, feature);
 
     TRY(arena_tensor(work, &part, d->be->act, 3, err, z->B, c->text_len, z->D));
     TRY(dit_linear(d, &part, text, &d->text, err));
@@ -93,15 +119,8 @@ static int embed_tokens(Dit *d, Arena *work, const DitShape *z, const Tensor *x,
     TRY(op_copy_rows(d->be, x, c->text_len, &part, 0, z->Nv, err));
     arena_reset(work, mark);
 
-    TRY(arena_tensor(work, &codes, DT_F32, 2, err, grid, z->D));
-    TRY(host_room(d, grid * z->D, err));
-    for (int64_t f = 0; f < z->F && !d->be->plan; f++) { /* one frame's codes at a time: the whole table would be as large as x */
-        dit_position_frame(c, f, z->rows, z->cols, d->host);
-        TRY(backend_put_f32(d->be, &codes, d->host, err));
-        TRY(op_add_rows(d->be, x, c->text_len + f * grid, &codes, err));
-    }
-    arena_reset(work, mark);
-    return 0;
+    TRY(position_codes(d, z, err));
+    return op_add_rows(d->be, x, c->text_len, &d->codes, err);
 }
 
 /* ---- block -------------------------------------------------------------------------------------------------------- */

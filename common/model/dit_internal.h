@@ -25,6 +25,8 @@ struct Dit {
     Affine patch, text, time1, time2, norm_final, norm_out, mod_out, proj_out;
     DitBlock *block;          /* [layers] */
     float *host; int64_t host_n; /* staging for values computed on the host: time vectors, position codes */
+    Tensor codes;             /* position codes on the back end, of the size codes_of; data NULL: none yet */
+    int64_t codes_of[3];      /* frames, rows, columns */
 };
 
 /* Sizes of one call. */
