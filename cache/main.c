@@ -4,6 +4,7 @@
 #include "common/base/args.h"
 #include "common/base/mem.h"
 #include "common/base/threads.h"
+#include "common/ops/selftest.h"
 
 typedef struct Options {
     CommonOptions common; /* first: OPTS_COMMON's offsets */
@@ -77,5 +78,8 @@ static const Command commands[] = {
 
 int main(int argc, char **argv)
 {
-    return program_main("weft-cache", "Turns a prepared dataset into a cache of latents and embeddings.", commands, argc, argv);
+    int status = selftest_main("weft-cache", argc, argv);
+    return status >= 0
+               ? status
+               : program_main("weft-cache", "Turns a prepared dataset into a cache of latents and embeddings.", commands, argc, argv);
 }

@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "common/base/threads.h"
+#include "common/ops/selftest.h"
 #include "infer/sample.h"
 
 static int sample(void *options, const StrList *positional, Err *err)
@@ -22,9 +23,12 @@ static int sample(void *options, const StrList *positional, Err *err)
 int main(int argc, char **argv)
 {
     static const Command commands[] = {
-        {"sample", "make videos from prompts", "[options] --out DIR (--prompt TEXT | --prompts FILE)", sample_opts, sizeof(SampleOptions), 0, 0,
-         sample},
+        {"sample", "make videos from prompts", "[options] --out DIR (--prompt TEXT | --prompts FILE)", sample_opts, sizeof(SampleOptions),
+         0, 0, sample},
         {0},
     };
-    return program_main("weft-infer", "Samples videos from a CogVideoX pipeline folder and a fine-tuned checkpoint.", commands, argc, argv);
+    int status = selftest_main("weft-infer", argc, argv);
+    return status >= 0 ? status
+                       : program_main("weft-infer", "Samples videos from a CogVideoX pipeline folder and a fine-tuned checkpoint.",
+                                      commands, argc, argv);
 }

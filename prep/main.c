@@ -3,6 +3,7 @@
 #include "common/base/log.h"
 #include "common/base/recipe.h"
 #include "common/base/threads.h"
+#include "common/ops/selftest.h"
 #include "prep/ingest.h"
 #include "prep/probe.h"
 #include "prep/tokenize.h"
@@ -80,7 +81,8 @@ static int run_probe(void *options, const StrList *positional, Err *err)
 static const Opt ingest_opts[] = {
     OPTS_COMMON,
     {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the prepared dataset goes", 1},
-    {"layout", 0, OPT_STR, offsetof(Options, layout), 0, 0, NULL, NULL, "NAME", "metadata, fashion-t2v, lists, captions, trees, table, ubc or pairs; default: looked for", 0},
+    {"layout", 0, OPT_STR, offsetof(Options, layout), 0, 0, NULL, NULL, "NAME",
+     "metadata, fashion-t2v, lists, captions, trees, table, ubc or pairs; default: looked for", 0},
     {0}};
 static const Opt tokenize_opts[] = {
     OPTS_COMMON,
@@ -98,5 +100,7 @@ static const Command commands[] = {{"ingest", "decode and normalise a folder of 
 
 int main(int argc, char **argv)
 {
-    return program_main("weft-prep", "Turns source videos and captions into a prepared dataset.", commands, argc, argv);
+    int status = selftest_main("weft-prep", argc, argv);
+    return status >= 0 ? status
+                       : program_main("weft-prep", "Turns source videos and captions into a prepared dataset.", commands, argc, argv);
 }

@@ -1,6 +1,7 @@
 /* weft-train: fine-tunes the transformer from a cache. */
 #include <stdio.h>
 
+#include "common/ops/selftest.h"
 #include "train/run.h"
 
 static int run(void *options, const StrList *positional, Err *err)
@@ -57,5 +58,8 @@ int main(int argc, char **argv)
         {0},
     };
 
-    return program_main("weft-train", "Fine-tunes CogVideoX from a cache of latents and text embeddings.", commands, argc, argv);
+    int status = selftest_main("weft-train", argc, argv);
+    return status >= 0
+               ? status
+               : program_main("weft-train", "Fine-tunes CogVideoX from a cache of latents and text embeddings.", commands, argc, argv);
 }

@@ -20,6 +20,9 @@
 typedef struct Backend Backend;
 struct OpsTable;
 
+/* What a device's test of its own instructions says of each: how many values were wrong. */
+typedef void (*DeviceReport)(void *user, const char *what, int wrong);
+
 struct Backend {
     const char *name;
     const struct OpsTable *ops;
@@ -36,6 +39,7 @@ struct Backend {
     int (*download)(Backend *be, void *host, const void *src, int64_t bytes, Err *err);
     int (*sync)(Backend *be, Err *err);
     void (*close)(Backend *be);
+    int (*selftest)(Backend *be, DeviceReport report, void *user, Err *err); /* NULL on host back ends; see selftest.h */
 };
 
 /* name: "auto", "ref", "cpu", "cuda", "sim", "plan".  threads 0: all cores.  auto takes cuda where it opens, else cpu, and

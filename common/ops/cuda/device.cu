@@ -181,6 +181,7 @@ extern "C" int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err)
     d->be.download = device_download;
     d->be.sync = device_sync;
     d->be.close = device_close;
+    d->be.selftest = device_selftest;
     int ret = open_memory(d, err);
     if (ret == 0) ret = open_matmul(d, err);
     if (ret < 0) {

@@ -190,6 +190,9 @@ void device_attention_table(OpsTable *t);
 void device_conv_table(OpsTable *t);
 void device_train_table(OpsTable *t);
 
+/* selftest.cu: the wrappers of port.h, each against scalar code. */
+int device_selftest(Backend *be, DeviceReport report, void *user, Err *err);
+
 /* Opens the back end: what backend.c calls, through dlsym for the shared object. */
 extern "C" __attribute__((visibility("default"))) int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err);
 #endif
