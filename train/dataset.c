@@ -93,7 +93,8 @@ static int read_vae(Dataset *d, CacheTxn *t, int64_t cache, const char *dir, Err
     int rc = cache_get_meta(t, "vae", &vae, err);
 
     if (rc == 0)
-        return err_set(err, ERR_FORMAT, "cache '%s' does not say which VAE made it (meta 'vae'): it was not finished by weft-cache build", dir);
+        return err_set(err, ERR_FORMAT, "cache '%s' does not say which VAE made it (meta 'vae'): it was not finished by weft-cache build",
+                       dir);
     if (rc > 0 && (rc = json_get_num(vae, "scaling_factor", "meta 'vae'", &scale, err)) == 0)
         rc = json_get_str(vae, "weights_sha256", "meta 'vae'", &weights, err);
     if (rc < 0)
@@ -123,7 +124,8 @@ static int check_finished(CacheTxn *t, const char *dir, Err *err)
         there = stat.clips + (int64_t)json_object_size(rejected);
         rc = 0;
         if (there < clips)
-            rc = err_set(err, ERR_USAGE, "cache '%s' holds %lld of %lld clips: its build was stopped; run the same weft-cache build again", dir,
+            rc = err_set(err, ERR_USAGE,
+                         "cache '%s' holds %lld of %lld clips: its build was stopped; run the same weft-cache build again", dir,
                          (long long)there, (long long)clips);
     }
     json_decref(dataset);
@@ -177,7 +179,8 @@ static int get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, co
     int rc = cache_get_record(t, db, key, verify, out, err);
 
     if (rc == 0)
-        return err_set(err, ERR_NOTFOUND, "clip '%s': its %s record is not in the cache; run weft-cache build again", s->id, cache_db_name(db));
+        return err_set(err, ERR_NOTFOUND, "clip '%s': its %s record is not in the cache; run weft-cache build again", s->id,
+                       cache_db_name(db));
     return rc < 0 ? err_wrap(err, rc, "clip '%s'", s->id) : 0;
 }
 
@@ -192,7 +195,8 @@ static int check_latents(Dataset *d, const RecordView *r, const Sample *s, const
     if ((r->kind != RECORD_MOMENTS && r->kind != RECORD_SAMPLE) || x->rank != 4 || !dtype_is_float(x->dtype) || x->dim[3] % parts)
         return err_set(err, ERR_FORMAT, "clip '%s': its latents record is no moments or sample tensor but %s", s->id, got);
     if (x->dim[3] / parts != c->in_channels)
-        return err_set(err, ERR_USAGE, "clip '%s': latents %s have %lld channels, the transformer takes %lld: the cache was made with another VAE",
+        return err_set(err, ERR_USAGE,
+                       "clip '%s': latents %s have %lld channels, the transformer takes %lld: the cache was made with another VAE",
                        s->id, got, (long long)(x->dim[3] / parts), (long long)c->in_channels);
     if (x->dim[1] % c->patch || x->dim[2] % c->patch)
         return err_set(err, ERR_USAGE, "clip '%s': latents %s: height and width must be multiples of the patch size %lld", s->id, got,
@@ -204,7 +208,8 @@ static int check_latents(Dataset *d, const RecordView *r, const Sample *s, const
         d->C = c->in_channels;
     }
     if (x->dim[0] != d->F || x->dim[1] != d->h || x->dim[2] != d->w)
-        return err_set(err, ERR_USAGE, "clip '%s': latents %s, but clip '%s' has %lld frames of %lld x %lld: a run takes clips of one size", s->id, got,
+        return err_set(err, ERR_USAGE,
+                       "clip '%s': latents %s, but clip '%s' has %lld frames of %lld x %lld: a run takes clips of one size", s->id, got,
                        d->sample[0].id, (long long)d->F, (long long)d->h, (long long)d->w);
     return 0;
 }
@@ -417,7 +422,8 @@ static int put_latents(const Dataset *d, const HostBatch *b, int64_t at, Backend
         return backend_put_f32(be, x0, b->moments + at * 2 * n, err);
     if ((rc = arena_tensor(work, &moments, x0->dtype, 5, err, 1, d->F, d->h, d->w, 2 * d->C)) < 0 ||
         (rc = arena_tensor(work, &eps, x0->dtype, 5, err, 1, d->F, d->h, d->w, d->C)) < 0 ||
-        (rc = backend_put_f32(be, &moments, b->moments + at * 2 * n, err)) < 0 || (rc = backend_put_f32(be, &eps, b->draw + at * n, err)) < 0)
+        (rc = backend_put_f32(be, &moments, b->moments + at * 2 * n, err)) < 0 ||
+        (rc = backend_put_f32(be, &eps, b->draw + at * n, err)) < 0)
         return rc;
     rc = op_posterior(be, x0, &moments, &eps, d->scale, err);
     arena_reset(work, mark);

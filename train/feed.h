@@ -10,7 +10,8 @@ typedef struct Feed Feed;
 
 /* From step `step` of the job to its last.  The job must stay as it is until feed_close. */
 int feed_open(Feed **out, const Job *job, int64_t step, Err *err);
-/* The next pass; valid until the next call.  What went wrong while reading it is said here, in its turn.  After the last pass: ERR_USAGE. */
+/* The next pass; valid until the next call.  What went wrong while reading it is said here, in its turn.  After the last pass:
+ * ERR_USAGE. */
 int feed_next(Feed *f, const HostBatch **out, Err *err);
 void feed_close(Feed **f);
 #endif

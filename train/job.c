@@ -1,5 +1,6 @@
 /* From options and recipe to a run that can start; and what it will need. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -51,10 +52,12 @@ static int refuse_unsupported(const Job *j, const TrainOptions *o, Err *err)
     int rc;
 
     if (strcmp(precision, half ? "bf16" : "no"))
-        return err_set(err, ERR_UNSUPPORTED, "training.mixed_precision is '%s', but the %s back end computes in %s; add --set training.mixed_precision=%s",
+        return err_set(err, ERR_UNSUPPORTED,
+                       "training.mixed_precision is '%s', but the %s back end computes in %s; add --set training.mixed_precision=%s",
                        precision, j->be->name, half ? "bfloat16" : "float32", half ? "bf16" : "no");
     if (recipe_bool(j->recipe, "training.use_8bit_adam"))
-        return err_set(err, ERR_UNSUPPORTED, "training.use_8bit_adam is true, but the optimiser keeps its moments in float32; set it to false");
+        return err_set(err, ERR_UNSUPPORTED,
+                       "training.use_8bit_adam is true, but the optimiser keeps its moments in float32; set it to false");
     if (o->common.shard) {
         if ((rc = shard_parse(o->common.shard, &shard, &shards, err)) < 0)
             return rc;
@@ -161,7 +164,8 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
 
     log_to_stderr(&j->log, "weft-train", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
     j->quiet = o->common.quiet;
-    if ((rc = recipe_open(&j->recipe, &o->common, err)) < 0 || (rc = backend_open(&j->be, o->common.device, o->common.jobs, &j->log.log, err)) < 0)
+    if ((rc = recipe_open(&j->recipe, &o->common, err)) < 0 ||
+        (rc = backend_open(&j->be, o->common.device, o->common.jobs, &j->log.log, err)) < 0)
         return rc;
     read_training(j);
     if ((rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 || (rc = read_dit_config(j, err)) < 0 ||
@@ -257,11 +261,14 @@ static const char *si(double v, const char *unit, char out[32])
 
 static void print_steps(const Job *j, FILE *out)
 {
-    fprintf(out, "samples            %" PRId64 " in %" PRId64 " cache%s; latents %" PRId64 " frames of %" PRId64 " x %" PRId64 ", %" PRId64 " channels; text %" PRId64 " x %" PRId64 "\n",
-            j->data->n, j->data->n_cache, j->data->n_cache == 1 ? "" : "s", j->data->F, j->data->h, j->data->w, j->data->C, j->data->text_len,
-            j->data->text_dim);
-    fprintf(out, "steps              %" PRId64 ": %" PRId64 " an epoch of up to %" PRId64 " x %" PRId64 " samples, at most %" PRId64 " epochs\n", j->steps,
-            j->epoch_steps, j->accumulate, j->batch, j->epochs);
+    const Dataset *d = j->data;
+
+    fprintf(out, "samples            %" PRId64 " in %" PRId64 " cache%s", d->n, d->n_cache, d->n_cache == 1 ? "" : "s");
+    fprintf(out, "; latents %" PRId64 " frames of %" PRId64 " x %" PRId64 ", %" PRId64 " channels; text %" PRId64 " x %" PRId64 "\n", d->F,
+            d->h, d->w, d->C, d->text_len, d->text_dim);
+    fprintf(out, "steps              %" PRId64 ": %" PRId64 " an epoch of up to %" PRId64 " x %" PRId64 " samples", j->steps, j->epoch_steps,
+            j->accumulate, j->batch);
+    fprintf(out, ", at most %" PRId64 " epochs\n", j->epochs);
 }
 
 /* Weights as operations read them, the exact values beside where those are copies, gradients, moments: all but the working memory. */
@@ -317,6 +324,6 @@ int job_print(const Job *j, FILE *out, Err *err)
     if (j->c.policy != RECOMPUTE_NONE)
         sample += linear + (j->c.policy == RECOMPUTE_BLOCK ? attention : 0);
     fprintf(out, "operations         %s a sample, %s in all (estimated: products of blocks and attention)\n", si(sample, "FLOP", a),
-            si(sample * (double)j->steps * (double)(j->batch * j->accumulate < j->data->n ? j->batch * j->accumulate : j->data->n), "FLOP", b));
+            si(sample * (double)j->steps * fmin((double)(j->batch * j->accumulate), (double)j->data->n), "FLOP", b));
     return 0;
 }

@@ -166,9 +166,9 @@ static int log_step(Run *r, const StepFacts *f, Err *err)
 {
     double all = time_now_s() - f->start_s;
     json_t *line = json_pack("{s:I, s:I, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f, s:f}}", "step", (json_int_t)r->state.step, "epoch",
-                             (json_int_t)f->epoch, "loss", f->loss, "lr", f->lr, "grad_norm", f->norm, "samples", (json_int_t)f->samples, "time",
-                             "data", f->data_s, "forward", r->state.seconds.forward, "backward", r->state.seconds.backward, "optimizer",
-                             r->state.seconds.optimizer, "samples_per_second", all > 0 ? (double)f->samples / all : 0.0);
+                             (json_int_t)f->epoch, "loss", f->loss, "lr", f->lr, "grad_norm", f->norm, "samples", (json_int_t)f->samples,
+                             "time", "data", f->data_s, "forward", r->state.seconds.forward, "backward", r->state.seconds.backward,
+                             "optimizer", r->state.seconds.optimizer, "samples_per_second", all > 0 ? (double)f->samples / all : 0.0);
     char note[48];
     int rc;
 

@@ -56,7 +56,8 @@ static int coefficients(const TrainState *s, const TrainBatch *batch, double *a,
 {
     for (int64_t i = 0; i < batch->x0.dim[0]; i++) {
         if (batch->timestep[i] < 0 || batch->timestep[i] >= s->schedule->n_train)
-            return err_set(err, ERR_USAGE, "timestep %lld, expected 0 to %lld", (long long)batch->timestep[i], (long long)s->schedule->n_train - 1);
+            return err_set(err, ERR_USAGE, "timestep %lld, expected 0 to %lld", (long long)batch->timestep[i],
+                           (long long)s->schedule->n_train - 1);
         velocity_coefficients(s->schedule, batch->timestep[i], &a[i], &b[i]);
     }
     return 0;
@@ -74,7 +75,8 @@ static int take_latents(TrainState *s, const Tensor *like, Latents *l, Err *err)
     DType act = s->be->act, wide = dtype_wide(act);
     int rc;
 
-    if ((rc = arena_take(s->work, &l->xt, wide, 5, like->dim, err)) < 0 || (rc = arena_take(s->work, &l->target, wide, 5, like->dim, err)) < 0 ||
+    if ((rc = arena_take(s->work, &l->xt, wide, 5, like->dim, err)) < 0 ||
+        (rc = arena_take(s->work, &l->target, wide, 5, like->dim, err)) < 0 ||
         (rc = arena_take(s->work, &l->u, act, 5, like->dim, err)) < 0)
         return rc;
     l->input = l->xt;
@@ -88,14 +90,15 @@ static int convert(TrainState *s, const Tensor *y, const Tensor *x, Err *err)
     return y->data == x->data && y->dtype == x->dtype ? 0 : op_copy(s->be, y, x, err);
 }
 
-static int gradient_in(TrainState *s, const TrainBatch *batch, double weight, const double *a, const double *b, double *loss, DitTape **tape,
-                       Err *err)
+static int gradient_in(TrainState *s, const TrainBatch *batch, double weight, const double *a, const double *b, double *loss,
+                       DitTape **tape, Err *err)
 {
     Latents l;
     double start = time_now_s(), middle;
     int rc;
 
-    if ((rc = take_latents(s, &batch->x0, &l, err)) < 0 || (rc = op_diffuse(s->be, &l.xt, &l.target, &batch->x0, &batch->noise, a, b, err)) < 0 ||
+    if ((rc = take_latents(s, &batch->x0, &l, err)) < 0 ||
+        (rc = op_diffuse(s->be, &l.xt, &l.target, &batch->x0, &batch->noise, a, b, err)) < 0 ||
         (rc = convert(s, &l.input, &l.xt, err)) < 0 ||
         (rc = dit_forward_train(s->dit, s->work, tape, s->c.policy, &l.u, &l.input, &batch->text, batch->timestep, err)) < 0 ||
         (rc = convert(s, &l.miss, &l.u, err)) < 0 || (rc = op_mse(s->be, loss, &l.miss, &l.miss, &l.target, weight, err)) < 0 ||
@@ -135,7 +138,8 @@ int train_update(TrainState *s, double *norm, double *lr, Err *err)
 {
     double start = time_now_s(), squares = 0;
     Tensor p = params_flat_values(dit_params(s->dit)), g = params_flat_grads(dit_params(s->dit));
-    AdamParams adam = {.beta1 = s->c.beta1, .beta2 = s->c.beta2, .eps = s->c.epsilon, .weight_decay = s->c.weight_decay, .step = s->step + 1};
+    AdamParams adam = {.beta1 = s->c.beta1, .beta2 = s->c.beta2, .eps = s->c.epsilon, .weight_decay = s->c.weight_decay,
+                       .step = s->step + 1};
     int rc;
 
     if ((rc = op_sum_squares(s->be, &squares, &g, err)) < 0)

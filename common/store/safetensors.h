@@ -39,5 +39,6 @@ int safetensors_write(const char *path, const SafeSource *tensors, int64_t n, co
 /* The same for tensors that are not in host memory (data NULL): `fetch` gives the bytes of tensors[i] when its turn has come; they need
  * to stay only until the next call. */
 typedef int (*SafeFetch)(void *user, int64_t i, const void **data, Err *err);
-int safetensors_write_from(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata, SafeFetch fetch, void *user, Err *err);
+int safetensors_write_from(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata, SafeFetch fetch, void *user,
+                           Err *err);
 #endif

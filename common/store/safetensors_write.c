@@ -62,7 +62,8 @@ static int put(FILE *f, const void *bytes, int64_t n, const char *path, Err *err
     return 0;
 }
 
-int safetensors_write_from(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata, SafeFetch fetch, void *user, Err *err)
+int safetensors_write_from(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata, SafeFetch fetch, void *user,
+                           Err *err)
 {
     AtomicFile *f = NULL;
     char *header = NULL;

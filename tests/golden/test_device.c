@@ -212,7 +212,8 @@ static float *gradient_bits(Recompute policy, SimSchedule schedule, int64_t *n)
 static void same_bits(void **state)
 {
     static const struct { Recompute policy; SimSchedule schedule; } runs[] = {
-        {RECOMPUTE_BLOCK, SIM_ASCENDING}, {RECOMPUTE_BLOCK_ATTENTION, SIM_DESCENDING}, {RECOMPUTE_BLOCK, SIM_RANDOM}, {RECOMPUTE_NONE, SIM_GREEDY}};
+        {RECOMPUTE_BLOCK, SIM_ASCENDING}, {RECOMPUTE_BLOCK_ATTENTION, SIM_DESCENDING},
+        {RECOMPUTE_BLOCK, SIM_RANDOM}, {RECOMPUTE_NONE, SIM_GREEDY}};
     int64_t n, m;
     float *first = gradient_bits(RECOMPUTE_NONE, SIM_ASCENDING, &n);
 
