@@ -76,6 +76,7 @@ CXXFLAGS_W = -std=c++17 $(WARNXX) $(BASEFLAGS) $(if $(SAN),-fno-sanitize=vptr) $
 LDLIBS   := $(PKG_LIB) -lm -lpthread -ldl -lstdc++
 LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 
+.DEFAULT_GOAL := all
 .PHONY: all cuda cuda-report cuda-report-now check-cuda bench-cuda help deps deps-if-missing demo demo-now check check-now check-asan check-ubsan check-tsan fuzz fuzz-now bench install clean found lib tests programs
 
 help: ## this list

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/file.h"
+#include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
@@ -19,7 +20,7 @@ struct Pipeline {
     Backend *be;
     const Log *log;
     SampleSettings s;
-    char *tokenizer_dir, *text_dir, *dit_dir, *vae_dir;
+    char *tokenizer_dir, *text_dir, *dit_dir, *vae_dir, *scheduler_dir;
     DitConfig dit_config;
     VaeConfig vae_config;
     T5Config t5_config;
@@ -110,7 +111,6 @@ int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *ch
     p->s = *s;
     p->log = log;
     int rc = 0;
-    char *scheduler = NULL;
     if (!file_is_dir(model)) {
         rc = err_set(err, ERR_NOTFOUND, "model folder '%s' does not exist", model);
         goto fail;
@@ -119,15 +119,13 @@ int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *ch
     if (rc < 0) goto fail;
     rc = ERR_NOMEM;
     if (!(p->tokenizer_dir = path_join(model, "tokenizer", err)) || !(p->text_dir = path_join(model, "text_encoder", err)) ||
-        !(p->vae_dir = path_join(model, "vae", err)) || !(scheduler = path_join(model, "scheduler", err)))
+        !(p->vae_dir = path_join(model, "vae", err)) || !(p->scheduler_dir = path_join(model, "scheduler", err)))
         goto fail;
     if ((rc = read_configs(p, err)) < 0) goto fail;
-    if ((rc = schedule_init_file(&p->schedule, scheduler, err)) < 0) goto fail;
-    mem_free(scheduler);
+    if ((rc = schedule_init_file(&p->schedule, p->scheduler_dir, err)) < 0) goto fail;
     *out = p;
     return 0;
 fail:
-    mem_free(scheduler);
     pipeline_close(&p);
     return rc;
 }
@@ -153,6 +151,7 @@ void pipeline_close(Pipeline **pp)
     mem_free(p->text_dir);
     mem_free(p->dit_dir);
     mem_free(p->vae_dir);
+    mem_free(p->scheduler_dir);
     mem_free(p);
     *pp = NULL;
 }
@@ -381,6 +380,33 @@ static int put_digest(json_t *o, const char *name, const char *folder, const cha
     return rc;
 }
 
+/* One digest over the parsed config files: what they say counts, not how they are written. */
+static int put_configs(json_t *o, const Pipeline *p, Err *err)
+{
+    const char *const file[][2] = {{p->dit_dir, "config.json"}, {p->vae_dir, "config.json"}, {p->text_dir, "config.json"},
+                                   {p->scheduler_dir, "scheduler_config.json"}};
+    json_t *all = json_array();
+    Digest d;
+    char hex[65], *text = NULL;
+    int rc = all ? 0 : err_set(err, ERR_NOMEM, "no memory for the configs' digest");
+    for (size_t i = 0; rc == 0 && i < sizeof file / sizeof *file; i++) {
+        json_t *one = NULL;
+        char *path = path_join(file[i][0], file[i][1], err);
+        rc = path ? json_read_file(&one, path, err) : ERR_NOMEM;
+        if (rc == 0 && json_array_append_new(all, one) < 0) rc = err_set(err, ERR_NOMEM, "no memory for the configs' digest");
+        mem_free(path);
+    }
+    if (rc == 0 && !(text = json_canonical(all, err))) rc = ERR_NOMEM;
+    if (rc == 0) rc = sha256_bytes(text, (int64_t)strlen(text), &d, err);
+    if (rc == 0) {
+        digest_hex(&d, hex);
+        if (json_object_set_new(o, "configs", json_string(hex)) < 0) rc = err_set(err, ERR_NOMEM, "no memory for the configs' digest");
+    }
+    mem_free(text);
+    json_decref(all);
+    return rc;
+}
+
 int pipeline_weights(Pipeline *p, json_t **out, Err *err)
 {
     json_t *o = json_object();
@@ -388,6 +414,7 @@ int pipeline_weights(Pipeline *p, json_t **out, Err *err)
     if (rc == 0) rc = put_digest(o, "transformer", p->dit_dir, "diffusion_pytorch_model", p->log, err);
     if (rc == 0) rc = put_digest(o, "vae", p->vae_dir, "diffusion_pytorch_model", p->log, err);
     if (rc == 0) rc = put_digest(o, "text_encoder", p->text_dir, "model", p->log, err);
+    if (rc == 0) rc = put_configs(o, p, err);
     if (rc == 0 && !p->tokenizer) rc = t5_tokenizer_open(&p->tokenizer, p->tokenizer_dir, err);
     if (rc == 0 && json_object_set_new(o, "tokenizer", json_string(t5_tokenizer_digest(p->tokenizer))) < 0)
         rc = err_set(err, ERR_NOMEM, "no memory for the weights' digests");

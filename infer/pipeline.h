@@ -38,7 +38,8 @@ void pipeline_close(Pipeline **p);
 PipelineSizes pipeline_sizes(const Pipeline *p);
 /* Working memory of each phase, found by running it on the plan back end. */
 int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err);
-/* {"transformer": digest, ...} of the weights in use. New reference; reads every weight file once. */
+/* {"transformer": digest, ..., "configs": digest} of the weights and of all config files in use. New reference; reads every weight file
+ * once. */
 int pipeline_weights(Pipeline *p, json_t **out, Err *err);
 
 /* embeds [text_len, text_dim].  *cut: content tokens that did not fit. */

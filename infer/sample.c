@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/file.h"
+#include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/progress.h"
@@ -15,6 +16,8 @@
 #include "common/store/safetensors.h"
 #include "infer/pipeline.h"
 #include "infer/prompts.h"
+
+enum { MAX_PICTURE_BYTES = 1 << 28 };
 
 #define FIELD(f) offsetof(SampleOptions, f)
 const Opt sample_opts[] = {
@@ -37,7 +40,7 @@ typedef struct Job {
     const Prompt *prompt;
     const char *negative;    /* borrowed */
     json_t *record;          /* all of ID.json but "video" */
-    int done;
+    int done, elsewhere;     /* whole already; another shard's */
     float *embeds;           /* [text_len, text_dim] */
     float *latents;          /* [F,h,w,C], kept when latents are wanted */
 } Job;
@@ -52,6 +55,7 @@ typedef struct Run {
     PipelineSizes sizes;
     PromptList prompts;
     Job *job;                /* prompts.n of them */
+    int64_t shard, shards;   /* prompts i with i % shards == shard are ours */
     int64_t todo;
     Progress *progress;
     int64_t steps_done;
@@ -108,13 +112,51 @@ static int latents_there(const SafeTensors *kept, const Job *job)
     return key && strcmp(key, key_of(job)) == 0;
 }
 
-/* Whether every frame picture that is wanted is there: each is written whole, the last one last. */
-static int frames_there(const Run *r, const Job *job)
+static char *picture_path(const Run *r, const char *id, int64_t k, Err *err)
 {
-    char *last = mem_printf(NULL, "%s/%s/%04lld.png", r->o->out, job->prompt->id, (long long)(r->s.num_frames - 1));
-    int there = last && file_exists(last);
-    mem_free(last);
-    return there;
+    return mem_printf(err, "%s/%s/%04lld.png", r->o->out, id, (long long)k);
+}
+
+/* SHA-256 over all of a sample's pictures, in order. */
+static int pictures_digest(const Run *r, const char *id, char hex[65], Err *err)
+{
+    Sha256 sha = {0};
+    Digest d;
+    int rc = sha256_init(&sha, err);
+    for (int64_t k = 0; rc == 0 && k < r->s.num_frames; k++) {
+        char *path = picture_path(r, id, k, err), *bytes = NULL;
+        int64_t size = 0;
+        rc = path ? file_read(path, MAX_PICTURE_BYTES, &bytes, &size, err) : ERR_NOMEM;
+        if (rc == 0) sha256_update(&sha, bytes, size);
+        mem_free(bytes);
+        mem_free(path);
+    }
+    if (rc == 0) {
+        sha256_final(&sha, &d);
+        digest_hex(&d, hex);
+    } else {
+        sha256_fini(&sha);
+    }
+    return rc;
+}
+
+static int video_digest(const char *path, char hex[65], Err *err)
+{
+    Digest d;
+    int rc = sha256_file(path, &d, err);
+    if (rc == 0) digest_hex(&d, hex);
+    return rc;
+}
+
+/* Whether the files a record speaks of are there and still what was written. */
+static int files_whole(const Run *r, const Job *job, const json_t *old, const char *video)
+{
+    const json_t *facts = json_object_get(old, "video");
+    const char *want = json_string_value(json_object_get(facts, "sha256")), *pictures = json_string_value(json_object_get(facts, "pictures_sha256"));
+    char hex[65];
+    if (!want || video_digest(video, hex, NULL) < 0 || strcmp(hex, want) != 0) return 0;
+    if (!r->o->save_frames) return 1;
+    return pictures && pictures_digest(r, job->prompt->id, hex, NULL) == 0 && strcmp(hex, pictures) == 0;
 }
 
 static int find_done(Run *r, Job *job, const SafeTensors *kept, Err *err)
@@ -127,10 +169,11 @@ static int find_done(Run *r, Job *job, const SafeTensors *kept, Err *err)
         if (rc == 0) rc = schema_check("sample", old, record, err);
         const char *key = rc == 0 ? json_string_value(json_object_get(old, "key")) : NULL;
         if (rc == 0 && strcmp(key, key_of(job)) != 0)
-            rc = err_set(err, ERR_USAGE,
-                         "'%s' was made with another prompt, seed, weights or settings; choose another --out or id, or give --overwrite", record);
-        job->done = rc == 0 && file_exists(video) && (!r->o->latents_out || latents_there(kept, job)) &&
-                    (!r->o->save_frames || frames_there(r, job));
+            rc = err_set(err, ERR_USAGE, "'%s' was made with another prompt, seed, model or settings; choose another --out or give --overwrite", record);
+        if (rc == 0 && !files_whole(r, job, old, video))
+            log_warn(r->log, "sample '%s': its files are missing or changed; it is made again", job->prompt->id);
+        else
+            job->done = rc == 0 && (!r->o->latents_out || latents_there(kept, job));
     }
     json_decref(old);
     mem_free(record);
@@ -151,6 +194,7 @@ static int make_jobs(Run *r, Err *err)
         Job *job = &r->job[i];
         job->prompt = &r->prompts.item[i];
         job->negative = job->prompt->negative ? job->prompt->negative : negative ? negative : "";
+        if ((job->elsewhere = i % r->shards != r->shard)) continue;
         rc = make_record(r, job, weights, err);
         if (rc == 0) rc = find_done(r, job, kept, err);
         if (rc == 0 && !job->done) r->todo++;
@@ -177,7 +221,7 @@ static int encode_prompts(Run *r, Err *err)
     int64_t n = r->sizes.text_len * r->sizes.text_dim;
     for (int64_t i = 0; i < r->prompts.n; i++) {
         Job *job = &r->job[i];
-        if (job->done) continue;
+        if (job->done || job->elsewhere) continue;
         job->embeds = mem_calloc(n, sizeof(float), err);
         if (!job->embeds) return ERR_NOMEM;
         int rc = encode_prompt(r, job->prompt->text, job->embeds, err);
@@ -191,7 +235,7 @@ static int encode_negatives(Run *r, float **out, Err *err)
 {
     int64_t n = r->sizes.text_len * r->sizes.text_dim;
     for (int64_t i = 0; i < r->prompts.n; i++) {
-        if (r->job[i].done) continue;
+        if (r->job[i].done || r->job[i].elsewhere) continue;
         for (int64_t j = 0; j < i && !out[i]; j++)
             if (out[j] && strcmp(r->job[j].negative, r->job[i].negative) == 0) out[i] = out[j];
         if (out[i]) continue;
@@ -234,8 +278,9 @@ static int write_frames(Run *r, Job *job, const uint8_t *rgb, Err *err)
 {
     char *dir = out_path(r, job->prompt->id, "", err);
     int rc = dir ? dir_make(dir, err) : ERR_NOMEM;
+    if (rc == 0) rc = dir_sweep_temporaries(dir, err);
     for (int64_t k = 0; rc == 0 && k < r->s.num_frames; k++) {
-        char *path = mem_printf(err, "%s/%04lld.png", dir, (long long)k);
+        char *path = picture_path(r, job->prompt->id, k, err);
         rc = path ? picture_write_png(path, rgb + k * r->s.height * r->s.width * 3, r->s.width, r->s.height, err) : ERR_NOMEM;
         mem_free(path);
     }
@@ -247,21 +292,28 @@ static int write_frames(Run *r, Job *job, const uint8_t *rgb, Err *err)
 static int write_record(Run *r, Job *job, const uint8_t *rgb, Err *err)
 {
     Digest d;
-    char hex[65];
-    int rc = sha256_bytes(rgb, r->s.num_frames * r->s.height * r->s.width * 3, &d, err);
-    if (rc < 0) return rc;
-    digest_hex(&d, hex);
-    char *file = mem_printf(err, "%s.mp4", job->prompt->id), *path = out_path(r, job->prompt->id, ".json", err);
-    json_t *video = file ? json_pack("{s:s, s:I, s:I, s:I, s:f, s:s}", "file", file, "frames", (json_int_t)r->s.num_frames, "width",
-                                     (json_int_t)r->s.width, "height", (json_int_t)r->s.height, "fps", r->s.fps, "rgb_sha256", hex)
-                         : NULL;
-    if (!path || !video || json_object_set(job->record, "video", video) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory for '%s.json'", job->prompt->id);
+    char rgb_hex[65], file_hex[65], pictures_hex[65];
+    char *file = mem_printf(err, "%s.mp4", job->prompt->id), *path = out_path(r, job->prompt->id, ".json", err),
+         *video_path = out_path(r, job->prompt->id, ".mp4", err);
+    json_t *video = NULL;
+    int rc = file && path && video_path ? 0 : ERR_NOMEM;
+    if (rc == 0) rc = sha256_bytes(rgb, r->s.num_frames * r->s.height * r->s.width * 3, &d, err);
+    if (rc == 0) rc = video_digest(video_path, file_hex, err);
+    if (rc == 0 && r->o->save_frames) rc = pictures_digest(r, job->prompt->id, pictures_hex, err);
+    if (rc == 0) {
+        digest_hex(&d, rgb_hex);
+        video = json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:s}", "file", file, "sha256", file_hex, "frames", (json_int_t)r->s.num_frames, "width",
+                          (json_int_t)r->s.width, "height", (json_int_t)r->s.height, "fps", r->s.fps, "rgb_sha256", rgb_hex);
+        if (!video || (r->o->save_frames && json_object_set_new(video, "pictures_sha256", json_string(pictures_hex)) < 0) ||
+            json_object_set(job->record, "video", video) < 0)
+            rc = err_set(err, ERR_NOMEM, "no memory for '%s.json'", job->prompt->id);
+    }
     if (rc == 0) rc = schema_check("sample", job->record, path, err);
     if (rc == 0) rc = json_write_file(job->record, path, err);
     json_decref(video);
     mem_free(file);
     mem_free(path);
+    mem_free(video_path);
     return rc;
 }
 
@@ -300,7 +352,7 @@ static int make_samples(Run *r, Err *err)
     pipeline_drop_text_encoder(r->pipe);
     r->progress = progress_start("sample", "steps", r->todo * r->s.steps, r->o->common.quiet);
     for (int64_t i = 0; rc == 0 && i < r->prompts.n; i++) {
-        if (r->job[i].done) continue;
+        if (r->job[i].done || r->job[i].elsewhere) continue;
         if (interrupt_requested()) rc = err_set(err, ERR_INTERRUPTED, "interrupted; finished samples are kept, run again to go on");
         else rc = make_sample(r, &r->job[i], negative[i], err);
     }
@@ -366,6 +418,9 @@ static int open_run(Run *r, Err *err)
     const SampleOptions *o = r->o;
     int rc = recipe_open(&r->recipe, &o->common, err);
     if (rc == 0) rc = sample_settings(&r->s, r->recipe, err);
+    if (rc == 0) rc = shard_parse(o->common.shard, &r->shard, &r->shards, err);
+    if (rc == 0 && r->shards > 1 && o->latents_out)
+        rc = err_set(err, ERR_USAGE, "--latents-out names one file, but this is shard %lld of %lld", (long long)r->shard, (long long)r->shards);
     if (rc == 0) rc = prompts_read(&r->prompts, &o->prompt, o->prompts, recipe_int(r->recipe, "seed"), err);
     if (rc < 0) return rc;
     const char *model = o->model ? o->model : recipe_str(r->recipe, "model.base_model");
@@ -394,14 +449,14 @@ static void close_run(Run *r)
 static int sample_into(Run *r, Err *err)
 {
     DirLock lock = {-1};
-    int rc = dir_make(r->o->out, err);
-    if (rc == 0) rc = dir_lock(&lock, r->o->out, err);
+    int rc = dir_make(r->o->out, err), alone = r->shards == 1; /* shards write different ids into one folder */
+    if (rc == 0 && alone) rc = dir_lock(&lock, r->o->out, err);
     if (rc < 0) return rc;
-    rc = dir_sweep_temporaries(r->o->out, err);
+    if (alone) rc = dir_sweep_temporaries(r->o->out, err);
     if (rc == 0) rc = make_jobs(r, err);
     if (rc == 0 && r->todo > 0) rc = make_samples(r, err);
     if (rc == 0 && r->o->latents_out && r->todo > 0) rc = write_latents(r, err);
-    dir_unlock(&lock);
+    if (alone) dir_unlock(&lock);
     return rc;
 }
 
@@ -414,10 +469,12 @@ int sample_run(const SampleOptions *o, const Log *log, SampleReport *report, Err
         rc = describe_plan(&r, &report->text, err);
     } else if (rc == 0) {
         rc = sample_into(&r, err);
-        for (int64_t i = 0; rc == 0 && i < r.prompts.n; i++)
+        for (int64_t i = 0; rc == 0 && i < r.prompts.n; i++) {
+            if (r.job[i].elsewhere) continue;
             rc = str_printf(&report->text, err, "%s/%s.mp4\n", o->out, r.prompts.item[i].id);
+            report->reused += r.job[i].done;
+        }
         report->made = r.todo;
-        report->reused = r.prompts.n - r.todo;
     }
     close_run(&r);
     return rc;

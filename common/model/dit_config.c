@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/json.h"
+#include "common/base/str.h"
 #include "common/model/dit_internal.h"
 
 /* ---- config.json -------------------------------------------------------------------------------------------------- */
@@ -44,11 +45,38 @@ static int require_name(const json_t *json, const char *key, const char *want, c
     return strcmp(text, want) ? err_set(err, ERR_UNSUPPORTED, "%s: %s is '%s', only '%s' is supported", where, key, text, want) : 0;
 }
 
+/* A key this code has never heard of may name a variant that computes something else; diffusers' own notes start with '_'. */
+static int refuse_unknown(const json_t *json, const char *where, Err *err)
+{
+    static const char *const known[] = {
+        "num_attention_heads", "attention_head_dim", "num_layers", "in_channels", "out_channels", "patch_size", "patch_size_t", "patch_bias",
+        "attention_bias", "dropout", "activation_fn", "timestep_activation_fn", "flip_sin_to_cos", "freq_shift", "time_embed_dim",
+        "text_embed_dim", "ofs_embed_dim", "max_text_seq_length", "norm_elementwise_affine", "norm_eps", "sample_width", "sample_height",
+        "sample_frames", "temporal_compression_ratio", "spatial_interpolation_scale", "temporal_interpolation_scale",
+        "use_rotary_positional_embeddings", "use_learned_positional_embeddings", NULL,
+    };
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)json, key, value) {
+        int found = key[0] == '_';
+        for (int i = 0; known[i] && !found; i++)
+            found = strcmp(key, known[i]) == 0;
+        if (!found) {
+            const char *near = str_nearest(key, known);
+            return err_set(err, ERR_UNSUPPORTED, "%s: unknown key '%s'%s%s%s", where, key, near ? " (did you mean '" : "", near ? near : "",
+                           near ? "'?)" : "");
+        }
+    }
+    return 0;
+}
+
 /* The variants of the same class that compute something else. */
 static int refuse_variants(const json_t *json, const char *where, Err *err)
 {
     double dropout;
 
+    TRY(refuse_unknown(json, where, err));
     TRY(require_name(json, "_class_name", "CogVideoXTransformer3DModel", where, err));
     TRY(require_name(json, "activation_fn", "gelu-approximate", where, err));
     TRY(require_name(json, "timestep_activation_fn", "silu", where, err));

@@ -22,6 +22,32 @@ runs "a missing picture is made again" 0 sample --out "$T/a" --prompt "A red dre
     --set sampling.num_inference_steps=4 --latents-out "$T/a.safetensors" --save-frames
 stderr_has "1 sampled, 1 reused"
 
+: >"$T/a/0001/0003.png"
+head -c 100 "$T/a/0000.mp4" >"$T/cut.mp4" && mv "$T/cut.mp4" "$T/a/0000.mp4"
+runs "damaged files are made again" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 \
+    --set sampling.num_inference_steps=4 --latents-out "$T/a.safetensors" --save-frames
+stderr_has "2 sampled, 0 reused"
+stderr_has "made again"
+cp -r $MODEL "$T/other"
+sed 's/1.875/1.5/' $MODEL/transformer/config.json >"$T/other/transformer/config.json"
+runs "another config is another sample" 2 "$INFER" sample --preset demo --device cpu --model "$T/other" --set sampling.num_frames=9 \
+    --set sampling.width=32 --set sampling.height=48 --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 \
+    --set sampling.num_inference_steps=4
+stderr_has "--overwrite"
+sed 's/"num_layers"/"num_layer": 3, "num_layers"/' $MODEL/transformer/config.json >"$T/other/transformer/config.json"
+runs "an unknown key of the transformer" 1 "$INFER" sample --preset demo --device cpu --model "$T/other" --out "$T/x" --prompt x
+stderr_has "num_layer"
+
+# Shards: each makes its own, together they are the whole.
+runs "all in one" 0 sample --out "$T/one" --prompt a --prompt b --prompt c --set sampling.num_inference_steps=2
+runs "shard 0" 0 sample --out "$T/two" --prompt a --prompt b --prompt c --set sampling.num_inference_steps=2 --shard 0/2
+stderr_has "2 sampled, 0 reused"
+runs "shard 1" 0 sample --out "$T/two" --prompt a --prompt b --prompt c --set sampling.num_inference_steps=2 --shard 1/2
+stderr_has "1 sampled, 0 reused"
+rm -f "$T/one/.lock" "$T/two/.lock"
+same "shards make the same" "$T/one" "$T/two"
+runs "shards cannot share a latents file" 2 sample --out "$T/x" --prompt a --shard 0/2 --latents-out "$T/x.st"
+
 # The number of threads changes no bit, of the latents or of the file.
 OMP_NUM_THREADS=1 runs "one thread" 0 sample --out "$T/t1" --prompt "A red dress." --seed 5 --set sampling.num_inference_steps=3 --latents-out "$T/t1.st"
 OMP_NUM_THREADS=2 runs "two threads" 0 sample --out "$T/t2" --prompt "A red dress." --seed 5 --set sampling.num_inference_steps=3 --latents-out "$T/t2.st"
