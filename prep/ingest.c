@@ -29,7 +29,7 @@ typedef struct Run {
     json_t *prior;
     Journal *journal;
     json_t **texts;     /* [n] of each source its finished manifest lines, an array of strings */
-    char **lines;       /* [n_lines] the same, all of them, in source order; borrowed from texts */
+    char **lines;       /* [n_lines] the same, all of them, in source order */
     int64_t n_lines;
     int64_t done;
     Progress *progress;
@@ -116,9 +116,13 @@ static int gather(Run *r, Err *err)
     if (!(r->lines = mem_calloc(r->n_lines, sizeof *r->lines, err)))
         return ERR_NOMEM;
     int64_t n = 0;
-    for (int64_t at = 0; at < r->n; at++)
+    for (int64_t at = 0; at < r->n; at++) {
         json_array_foreach (r->texts[at], i, text)
-            r->lines[n++] = (char *)json_string_value(text);
+            if (!(r->lines[n++] = mem_strdup(json_string_value(text), err)))
+                return ERR_NOMEM;
+        json_decref(r->texts[at]);
+        r->texts[at] = NULL;
+    }
     return 0;
 }
 
@@ -256,6 +260,8 @@ out:
     json_decref(r.prior);
     for (int64_t i = 0; r.texts && i < r.n; i++)
         json_decref(r.texts[i]);
+    for (int64_t i = 0; r.lines && i < r.n_lines; i++)
+        mem_free(r.lines[i]);
     mem_free(r.texts);
     mem_free(r.lines);
     mem_free(r.chosen);
