@@ -266,8 +266,8 @@ static void print_steps(const Job *j, FILE *out)
     fprintf(out, "samples            %" PRId64 " in %" PRId64 " cache%s", d->n, d->n_cache, d->n_cache == 1 ? "" : "s");
     fprintf(out, "; latents %" PRId64 " frames of %" PRId64 " x %" PRId64 ", %" PRId64 " channels; text %" PRId64 " x %" PRId64 "\n", d->F,
             d->h, d->w, d->C, d->text_len, d->text_dim);
-    fprintf(out, "steps              %" PRId64 ": %" PRId64 " an epoch of up to %" PRId64 " x %" PRId64 " samples", j->steps, j->epoch_steps,
-            j->accumulate, j->batch);
+    fprintf(out, "steps              %" PRId64 ": %" PRId64 " an epoch of up to %" PRId64 " x %" PRId64 " samples", j->steps,
+            j->epoch_steps, j->accumulate, j->batch);
     fprintf(out, ", at most %" PRId64 " epochs\n", j->epochs);
 }
 

@@ -199,6 +199,35 @@ static int64_t chunk_of(int64_t count, int64_t first)
     return count - first < CHUNK ? count - first : CHUNK;
 }
 
+/* BF16 is what devices take, a clip's pixels are 50 million values: the loops that matter. */
+static void from_float(const Tensor *t, const float *host)
+{
+    int64_t n = tensor_count(t);
+    uint16_t *half = t->data;
+    if (t->dtype != DT_BF16) {
+        for (int64_t i = 0; i < n; i++)
+            tensor_set(t, i, host[i]);
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++)
+        half[i] = float_to_bfloat(host[i]);
+}
+
+static void to_float(float *host, const Tensor *t)
+{
+    int64_t n = tensor_count(t);
+    const uint16_t *half = t->data;
+    if (t->dtype != DT_BF16) {
+        for (int64_t i = 0; i < n; i++)
+            host[i] = (float)tensor_get(t, i);
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++)
+        host[i] = bfloat_to_float(half[i]);
+}
+
 int backend_put_f32(Backend *be, const Tensor *dst, const float *host, Err *err)
 {
     int rc = check_float(dst, err);
@@ -213,8 +242,7 @@ int backend_put_f32(Backend *be, const Tensor *dst, const float *host, Err *err)
     for (int64_t first = 0; first < count && rc == 0; first += CHUNK) {
         int64_t n = chunk_of(count, first);
         Tensor part = tensor_of(room, dst->dtype, 1, n);
-        for (int64_t i = 0; i < n; i++)
-            tensor_set(&part, i, host[first + i]);
+        from_float(&part, host + first);
         rc = be->upload(be, (char *)dst->data + first * size, room, n * size, err);
     }
     mem_free_aligned(room);
@@ -236,8 +264,8 @@ int backend_get_f32(Backend *be, float *host, const Tensor *src, Err *err)
         int64_t n = chunk_of(count, first);
         Tensor part = tensor_of(room, src->dtype, 1, n);
         rc = be->download(be, room, (const char *)src->data + first * size, n * size, err);
-        for (int64_t i = 0; i < n && rc == 0; i++)
-            host[first + i] = (float)tensor_get(&part, i);
+        if (rc == 0)
+            to_float(host + first, &part);
     }
     mem_free_aligned(room);
     return rc;

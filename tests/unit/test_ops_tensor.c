@@ -135,13 +135,13 @@ static void floats_travel_to_a_back_end_and_back(void **state)
 static void take_line(void *user, LogLevel level, const char *line)
 {
     (void)level;
-    strncpy(user, line, 199);
+    strncat(user, line, 599 - strlen(user)); /* all lines: the cpu back end may have one of its own */
 }
 
 static void back_ends_open_or_say_why(void **state)
 {
     (void)state;
-    char line[200] = "";
+    char line[600] = "";
     const Log log = {take_line, line, LOG_INFO};
     Backend *be = NULL;
     Err err = {0};
