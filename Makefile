@@ -77,7 +77,7 @@ LDLIBS   := $(PKG_LIB) -lm -lpthread -ldl -lstdc++
 LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 
 .DEFAULT_GOAL := all
-.PHONY: all cuda cuda-report cuda-report-now check-cuda bench-cuda help deps deps-if-missing demo demo-now check check-now check-asan check-ubsan check-tsan fuzz fuzz-now bench install clean found lib tests programs
+.PHONY: all cuda cuda-report cuda-report-now check-cuda check-cuda-now bench-cuda help deps deps-if-missing demo demo-now check check-now check-asan check-ubsan check-tsan fuzz fuzz-now bench install clean found lib tests programs
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -214,6 +214,14 @@ bench-now: found $(BENCHES)
 cuda: ## build/release/libweft-cuda.so for --device cuda (needs nvcc)
 	@command -v $(NVCC) >/dev/null || { echo "make: $(NVCC) not found: the CUDA toolkit builds --device cuda" >&2; exit 1; }
 	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/libweft-cuda.so
+
+check-cuda: deps-if-missing ## the operation tests on this machine's GPU; counted as skipped where there is none
+	@$(MAKE) --no-print-directory -j$(JOBS) check-cuda-now
+check-cuda-now: found programs $(CUDA_TOOLS) $(filter $(B)/tests/ops/%,$(TESTS)) $(if $(shell command -v $(NVCC) 2>/dev/null),$(B)/libweft-cuda.so)
+	@sh tests/run.sh $(B) tests/cli/test_cuda.sh
+bench-cuda: deps-if-missing ## time every kernel and whole jobs at 2B size on this machine's GPU (GPU=H100 compares with its limits)
+	@$(MAKE) --no-print-directory -j$(JOBS) cuda $(B)/tests/cuda/main_bench
+	LD_LIBRARY_PATH=$(abspath $(B)) $(B)/tests/cuda/main_bench --device cuda --gpu $(or $(GPU),A100)
 
 cuda-report: deps-if-missing ## what nvcc makes of each kernel, and predicted times: writes tests/bench/cuda-*.{md,json}
 	@$(MAKE) --no-print-directory -j$(JOBS) cuda-report-now
