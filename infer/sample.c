@@ -152,7 +152,8 @@ static int video_digest(const char *path, char hex[65], Err *err)
 static int files_whole(const Run *r, const Job *job, const json_t *old, const char *video)
 {
     const json_t *facts = json_object_get(old, "video");
-    const char *want = json_string_value(json_object_get(facts, "sha256")), *pictures = json_string_value(json_object_get(facts, "pictures_sha256"));
+    const char *want = json_string_value(json_object_get(facts, "sha256"));
+    const char *pictures = json_string_value(json_object_get(facts, "pictures_sha256"));
     char hex[65];
     if (!want || video_digest(video, hex, NULL) < 0 || strcmp(hex, want) != 0) return 0;
     if (!r->o->save_frames) return 1;
@@ -169,7 +170,8 @@ static int find_done(Run *r, Job *job, const SafeTensors *kept, Err *err)
         if (rc == 0) rc = schema_check("sample", old, record, err);
         const char *key = rc == 0 ? json_string_value(json_object_get(old, "key")) : NULL;
         if (rc == 0 && strcmp(key, key_of(job)) != 0)
-            rc = err_set(err, ERR_USAGE, "'%s' was made with another prompt, seed, model or settings; choose another --out or give --overwrite", record);
+            rc = err_set(err, ERR_USAGE, "'%s' was made with another prompt, seed, model or settings; choose another --out or give --overwrite",
+                         record);
         if (rc == 0 && !files_whole(r, job, old, video))
             log_warn(r->log, "sample '%s': its files are missing or changed; it is made again", job->prompt->id);
         else
@@ -302,8 +304,8 @@ static int write_record(Run *r, Job *job, const uint8_t *rgb, Err *err)
     if (rc == 0 && r->o->save_frames) rc = pictures_digest(r, job->prompt->id, pictures_hex, err);
     if (rc == 0) {
         digest_hex(&d, rgb_hex);
-        video = json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:s}", "file", file, "sha256", file_hex, "frames", (json_int_t)r->s.num_frames, "width",
-                          (json_int_t)r->s.width, "height", (json_int_t)r->s.height, "fps", r->s.fps, "rgb_sha256", rgb_hex);
+        video = json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:s}", "file", file, "sha256", file_hex, "frames", (json_int_t)r->s.num_frames,
+                          "width", (json_int_t)r->s.width, "height", (json_int_t)r->s.height, "fps", r->s.fps, "rgb_sha256", rgb_hex);
         if (!video || (r->o->save_frames && json_object_set_new(video, "pictures_sha256", json_string(pictures_hex)) < 0) ||
             json_object_set(job->record, "video", video) < 0)
             rc = err_set(err, ERR_NOMEM, "no memory for '%s.json'", job->prompt->id);
@@ -420,7 +422,8 @@ static int open_run(Run *r, Err *err)
     if (rc == 0) rc = sample_settings(&r->s, r->recipe, err);
     if (rc == 0) rc = shard_parse(o->common.shard, &r->shard, &r->shards, err);
     if (rc == 0 && r->shards > 1 && o->latents_out)
-        rc = err_set(err, ERR_USAGE, "--latents-out names one file, but this is shard %lld of %lld", (long long)r->shard, (long long)r->shards);
+        rc = err_set(err, ERR_USAGE, "--latents-out names one file, but this is shard %lld of %lld", (long long)r->shard,
+                     (long long)r->shards);
     if (rc == 0) rc = prompts_read(&r->prompts, &o->prompt, o->prompts, recipe_int(r->recipe, "seed"), err);
     if (rc < 0) return rc;
     const char *model = o->model ? o->model : recipe_str(r->recipe, "model.base_model");

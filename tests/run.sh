@@ -3,7 +3,7 @@
 # Each prints TAP ("ok", "not ok", "# SKIP"); one that dies without a failing line counts as one failure.
 # The very last line is "N passed, N failed, N skipped".
 B=$1; shift
-export WEFT_BUILD="$B" CMOCKA_MESSAGE_OUTPUT=TAP
+export WEFT_BUILD="$B" CMOCKA_MESSAGE_OUTPUT=TAP OMP_WAIT_POLICY=passive # two programs at a time share the cores
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1:allocator_may_return_null=1}"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 out="$B/test-output"; rm -rf "$out"; mkdir -p "$out"

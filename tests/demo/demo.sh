@@ -17,6 +17,7 @@ if [ "$DEVICE" = sim ]; then
 else
     OUT=${2:-demo}
 fi
+export OMP_WAIT_POLICY=passive # other programs may be running
 start=$(date +%s)
 say() { printf '\n== %s\n' "$*"; }
 run() { printf '$ %s\n' "$*"; rc=0; "$@" || rc=$?; [ $rc -eq 0 ] || [ $rc -eq 3 ] || { echo "demo: '$*' failed with status $rc" >&2; exit 1; }; }
