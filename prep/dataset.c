@@ -12,6 +12,7 @@
 #include "common/base/str.h"
 #include "prep/clip.h"
 #include "prep/layout_lines.h"
+#include "prep/report.h"
 
 /* ---- opening ---- */
 static int inside(const char *path, const char *folder)
@@ -165,7 +166,9 @@ int dataset_finish(Dataset *d, Err *err)
                           "recipe", recipe_json(d->recipe), "manifest", "file", "manifest.jsonl", "lines", (json_int_t)d->n, "sha256",
                           d->manifest_sha256);
     char *path = path_join(d->dir, "dataset.json", err);
-    rc = !o || !path ? err_set(err, ERR_NOMEM, "out of memory for dataset.json") : json_write_file(o, path, err);
+    rc = !o || !path ? err_set(err, ERR_NOMEM, "out of memory for dataset.json") : report_write(d->dir, o, 0, err);
+    if (rc == 0)
+        rc = json_write_file(o, path, err);
     mem_free(path);
     json_decref(o);
     return rc;

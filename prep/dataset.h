@@ -22,7 +22,7 @@ typedef struct Dataset {
     char manifest_sha256[65];
 } Dataset;
 int dataset_write_manifest(Dataset *d, Err *err);
-/* Removes clips that no line names, then writes dataset.json. */
+/* Removes clips that no line names, then writes the report, then dataset.json. */
 int dataset_finish(Dataset *d, Err *err);
 void dataset_print(const Dataset *d, FILE *out);
 void dataset_fini(Dataset *d);

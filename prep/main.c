@@ -6,6 +6,7 @@
 #include "common/ops/selftest.h"
 #include "prep/ingest.h"
 #include "prep/probe.h"
+#include "prep/report.h"
 #include "prep/tokenize.h"
 
 typedef struct Options {
@@ -63,6 +64,12 @@ static int run_tokenize(void *options, const StrList *positional, Err *err)
     return tokenize(positional->item[0], o->tokenizer, length, &log.log, stdout, err);
 }
 
+static int run_report(void *options, const StrList *positional, Err *err)
+{
+    (void)options;
+    return report(positional->item[0], stdout, err);
+}
+
 static int run_probe(void *options, const StrList *positional, Err *err)
 {
     const Options *o = options;
@@ -89,6 +96,7 @@ static const Opt tokenize_opts[] = {
     {"tokenizer", 't', OPT_STR, offsetof(Options, tokenizer), 0, 0, NULL, NULL, "PATH", "spiece.model, or a folder that holds one", 1},
     {0}};
 static const Opt probe_opts[] = {OPTS_COMMON, {0}};
+static const Opt report_opts[] = {OPTS_COMMON, {0}};
 
 static const Command commands[] = {{"ingest", "decode and normalise a folder of videos and captions", "[options] SOURCE --out PREPARED",
                                     ingest_opts, sizeof(Options), 1, 1, run_ingest},
@@ -96,6 +104,8 @@ static const Command commands[] = {{"ingest", "decode and normalise a folder of 
                                     tokenize_opts, sizeof(Options), 1, 1, run_tokenize},
                                    {"probe", "facts of video files or picture folders, and what ingest would do with them",
                                     "[options] FILE...", probe_opts, sizeof(Options), 1, -1, run_probe},
+                                   {"report", "write report.html and report.json of a prepared dataset anew", "[options] PREPARED", report_opts,
+                                    sizeof(Options), 1, 1, run_report},
                                    {0}};
 
 int main(int argc, char **argv)

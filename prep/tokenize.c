@@ -8,6 +8,7 @@
 #include "common/base/mem.h"
 #include "common/text/t5_tokenizer.h"
 #include "prep/dataset.h"
+#include "prep/report.h"
 
 typedef struct Tokenizing {
     T5Tokenizer *tokenizer;
@@ -109,7 +110,8 @@ int tokenize(const char *dir, const char *tokenizer, int64_t length, const Log *
     if (rc < 0 || (rc = dir_lock(&lock, dir, err)) < 0 || (rc = dir_sweep_temporaries(dir, err)) < 0 ||
         (rc = t5_tokenizer_open(&t.tokenizer, tokenizer, err)) < 0 || (rc = atomic_open(&t.file, path, err)) < 0)
         goto out;
-    if ((rc = dataset_each_line(dir, dataset, one_record, &t, err)) == 0 && (rc = atomic_commit(&t.file, err)) == 0)
+    if ((rc = dataset_each_line(dir, dataset, one_record, &t, err)) == 0 && (rc = atomic_commit(&t.file, err)) == 0 &&
+        (rc = report_write(dir, dataset, 1, err)) == 0)
         fprintf(results, "%lld distinct captions, the longest has %lld of %lld tokens, %lld cut\n", (long long)t.captions,
                 (long long)t.longest, (long long)t.length, (long long)t.cuts);
 out:

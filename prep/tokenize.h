@@ -1,4 +1,5 @@
-/* `weft-prep tokenize`: PREPARED/tokens.jsonl, one line a distinct caption of the accepted clips, in order of first use. */
+/* `weft-prep tokenize`: PREPARED/tokens.jsonl, one line a distinct caption of the accepted clips, in order of first use;
+ * and the report anew, now with token counts. */
 #ifndef WEFT_PREP_TOKENIZE_H
 #define WEFT_PREP_TOKENIZE_H
 #include <stdint.h>

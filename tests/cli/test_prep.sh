@@ -33,6 +33,31 @@ same "the same bytes with one job and two" "$T/one" "$T/two"
 runs "again over it" 3 "$prep" ingest "$T/src" --out "$T/two" $fast --quiet
 same "the same bytes when run again" "$T/one" "$T/two"
 
+# ---- the report, and clips that look alike ----
+check "a report is written" test -s "$T/one/report.html" -a -s "$T/one/report.json"
+cp "$T/one/report.html" "$T/first.html"
+rm "$T/one/report.html" "$T/one/report.json"
+runs "report" 0 "$prep" report "$T/one"
+stdout_has "report.html and report.json are written"
+check "the same page again" cmp "$T/first.html" "$T/one/report.html"
+runs "report of no dataset" 1 "$prep" report "$T/src"
+stderr_has "no finished dataset"
+mkdir "$T/twins"
+cp "$T/src/c3.mp4" "$T/twins/a.mp4"
+cp "$T/src/c3.mp4" "$T/twins/b.mp4"
+echo "A dress." >"$T/twins/a.txt"
+echo "</p><script>alert(1)</script>" >"$T/twins/b.txt"
+runs "twins" 3 "$prep" ingest "$T/twins" --out "$T/alike" $fast --set quality.duplicates=reject
+stderr_has "clip 'b' is rejected: near_duplicate: looks like 'a': 0 of 192 bits differ"
+check "both look alike in the report" grep -q "Clips that look alike" "$T/alike/report.html"
+check "captions are escaped" sh -c "! grep -q '<script' '$T/alike/report.html'"
+cp -r "$T/alike" "$T/alike1"
+runs "twins again" 3 "$prep" ingest "$T/twins" --out "$T/alike" $fast --set quality.duplicates=reject --quiet
+same "the same bytes with twins when run again" "$T/alike1" "$T/alike"
+rm "$T/twins/a.mp4" "$T/twins/a.txt"
+runs "one twin left" 0 "$prep" ingest "$T/twins" --out "$T/alike" $fast --set quality.duplicates=reject --quiet
+stdout_has "1 accepted, 0 rejected"
+
 # ---- kill -9 at several moments, then again ----
 kills=0
 for delay in 0.05 0.15 0.3 0.5 0.8; do

@@ -48,9 +48,9 @@ static char *prepared(const char *name, const char *metadata)
     CHECK_OK(dir_make(source, &err), &err);
     film(at(source, "a.mp4"));
     CHECK_OK(file_write_atomic(at(source, "metadata.jsonl"), metadata, (int64_t)strlen(metadata), &err), &err);
-    const char *sets[] = {"clip.width=48", "clip.height=80", "clip.min_side=16"};
+    const char *sets[] = {"clip.width=48", "clip.height=80", "clip.min_side=16", "quality.mode=warn", "quality.duplicates=ignore"};
     Recipe *recipe;
-    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, 3}, .seed = -1}, &err), &err);
+    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, 5}, .seed = -1}, &err), &err);
     FILE *null = fopen("/dev/null", "w");
     IngestParams p = {.source = source, .out = out, .recipe = recipe, .jobs = 1, .shards = 1, .quiet = 1, .results = null};
     CHECK_OK(ingest(&p, &err), &err);

@@ -1,0 +1,266 @@
+#include "prep/report.h"
+
+#include <errno.h>
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/schema.h"
+#include "prep/dataset.h"
+#include "prep/layout_lines.h"
+
+enum { SAMPLE = 24, BINS = 24 };
+
+typedef enum Measure { DURATION, RATE, SIDE, BRIGHTNESS, SHARPNESS, MOTION, TOKENS, MEASURES } Measure;
+static const struct {
+    const char *name, *unit;
+} measures[MEASURES] = {{"duration of sources", "s"},        {"frame rate of sources", "frames/s"}, {"shorter side of sources", "pixels"},
+                        {"brightness", "mean luma"},         {"sharpness", "Laplacian variance"},   {"motion", "mean change"},
+                        {"caption length", "T5 tokens"}};
+
+typedef struct Values {
+    double *v;
+    int64_t n, cap;
+} Values;
+
+typedef struct Build {
+    Values values[MEASURES];
+    json_t *attributes, *rejected, *accepted, *duplicates;
+    json_t *contacts;       /* id -> contact, of all clips */
+    int64_t accepts, seen;  /* accepted clips in all, met so far */
+    double error_sum, error_max;
+} Build;
+
+static int add_value(Values *l, double x, Err *err)
+{
+    if (l->n == l->cap) {
+        int64_t cap = l->cap ? 2 * l->cap : 256;
+        double *v = mem_realloc(l->v, cap, sizeof *v, err);
+        if (!v)
+            return ERR_NOMEM;
+        l->v = v;
+        l->cap = cap;
+    }
+    l->v[l->n++] = x;
+    return 0;
+}
+
+/* ---- a manifest line ---- */
+static double ratio(const json_t *pair)
+{
+    double den = json_number_value(json_array_get(pair, 1));
+    return den > 0 ? json_number_value(json_array_get(pair, 0)) / den : 0;
+}
+
+static int measure(Build *b, const json_t *record, Err *err)
+{
+    const json_t *probe = json_object_get(record, "probe"), *quality = json_object_get(record, "quality");
+    int rc = 0;
+    if (json_is_object(probe)) {
+        double w = json_number_value(json_object_get(probe, "display_width")), h = json_number_value(json_object_get(probe, "display_height"));
+        rc = add_value(&b->values[DURATION], ratio(json_object_get(probe, "last_time")), err);
+        if (rc == 0)
+            rc = add_value(&b->values[RATE], ratio(json_object_get(probe, "avg_rate")), err);
+        if (rc == 0)
+            rc = add_value(&b->values[SIDE], w < h ? w : h, err);
+    }
+    if (rc == 0 && json_is_object(quality)) {
+        rc = add_value(&b->values[BRIGHTNESS], json_number_value(json_object_get(quality, "mean_luma")), err);
+        if (rc == 0)
+            rc = add_value(&b->values[SHARPNESS], json_number_value(json_object_get(quality, "sharpness")), err);
+        if (rc == 0)
+            rc = add_value(&b->values[MOTION], json_number_value(json_object_get(json_object_get(quality, "change"), "mean")), err);
+    }
+    return rc;
+}
+
+/* 0, or 1 without memory. */
+static int count(json_t *o, const char *name, const char *value)
+{
+    json_t *row = json_object_get(o, name);
+    if (!row && json_object_set_new_nocheck(o, name, row = json_object()) < 0)
+        return 1;
+    return json_object_set_new_nocheck(row, value, json_integer(json_integer_value(json_object_get(row, value)) + 1)) < 0;
+}
+
+static int count_attributes(Build *b, const json_t *record)
+{
+    const char *name;
+    json_t *value, *one;
+    size_t i;
+    int bad = 0;
+    json_object_foreach (json_object_get(record, "attributes"), name, value) {
+        if (json_is_string(value))
+            bad |= count(b->attributes, name, json_string_value(value));
+        json_array_foreach (value, i, one)
+            bad |= count(b->attributes, name, json_string_value(one));
+    }
+    return bad;
+}
+
+static json_t *card(const json_t *record)
+{
+    json_t *contact = json_object_get(record, "contact");
+    return json_pack("{s:O, s:O, s:O, s:O, s:O, s:O, s:O, s:o}", "id", json_object_get(record, "id"), "path",
+                     json_object_get(json_object_get(record, "source"), "path"), "split", json_object_get(record, "split"), "category",
+                     json_object_get(record, "category"), "reason", json_object_get(record, "reason"), "warnings",
+                     json_object_get(record, "warnings"), "captions", json_object_get(record, "captions"), "contact",
+                     contact ? json_incref(contact) : json_null());
+}
+
+/* "looks like 'ID': 3 of 192 bits differ ..." */
+static json_t *twin(const json_t *record, const json_t *note)
+{
+    const char *text = json_string_value(json_object_get(note, "text")), *from = strchr(text, '\''), *end = NULL;
+    for (const char *at = from ? strstr(from + 1, "': ") : NULL; at; at = strstr(at + 1, "': "))
+        end = at;
+    json_t *contact = json_object_get(record, "contact");
+    return json_pack("{s:O, s:o, s:s, s:o, s:n}", "id", json_object_get(record, "id"), "kept",
+                     json_stringn(end ? from + 1 : "", end ? (size_t)(end - from - 1) : 0), "text", text, "contact",
+                     contact ? json_incref(contact) : json_null(), "kept_contact");
+}
+
+static int add_record(void *user, const json_t *record, Err *err)
+{
+    Build *b = user;
+    const json_t *reason = json_object_get(record, "reason"), *timing = json_object_get(record, "timing"), *note;
+    json_t *contact = json_object_get(record, "contact");
+    size_t i;
+    int bad = 0, rc = measure(b, record, err);
+    if (rc < 0)
+        return rc;
+    if (json_is_string(contact))
+        bad |= json_object_set_nocheck(b->contacts, json_string_value(json_object_get(record, "id")), contact) < 0;
+    if (json_is_object(reason)) {
+        bad |= json_array_append_new(b->rejected, card(record)) < 0;
+        if (strcmp(json_string_value(json_object_get(reason, "code")), "near_duplicate") == 0)
+            bad |= json_array_append_new(b->duplicates, twin(record, reason)) < 0;
+    } else {
+        double worst = json_number_value(json_object_get(timing, "max_abs_error_s"));
+        b->error_sum += json_number_value(json_object_get(timing, "mean_abs_error_s"));
+        b->error_max = worst > b->error_max ? worst : b->error_max;
+        if (b->accepts <= SAMPLE || b->seen * SAMPLE / b->accepts != (b->seen + 1) * SAMPLE / b->accepts)
+            bad |= json_array_append_new(b->accepted, card(record)) < 0;
+        b->seen++;
+        bad |= count_attributes(b, record);
+        json_array_foreach (json_object_get(record, "warnings"), i, note)
+            if (strcmp(json_string_value(json_object_get(note, "code")), "near_duplicate") == 0)
+                bad |= json_array_append_new(b->duplicates, twin(record, note)) < 0;
+    }
+    return bad ? err_set(err, ERR_NOMEM, "out of memory for the report") : 0;
+}
+
+static int add_tokens(void *user, const char *text, int64_t size, const char *where, Err *err)
+{
+    Build *b = user;
+    json_t *line;
+    int64_t n = 0, cut = 0;
+    int rc = json_parse(&line, text, size, where, err);
+    if (rc == 0 && (rc = json_get_int(line, "n", where, &n, err)) == 0 && (rc = json_get_int_or(line, "cut", where, 0, &cut, err)) == 0)
+        rc = add_value(&b->values[TOKENS], (double)(n + cut), err);
+    json_decref(line);
+    return rc;
+}
+
+/* ---- the whole ---- */
+static json_t *histogram(const Values *l, int which)
+{
+    double low = 0, high = 0, sum = 0;
+    int64_t counts[BINS] = {0};
+    for (int64_t i = 0; i < l->n; i++) {
+        low = i == 0 || l->v[i] < low ? l->v[i] : low;
+        high = i == 0 || l->v[i] > high ? l->v[i] : high;
+        sum += l->v[i];
+    }
+    int bins = high > low ? BINS : 1;
+    for (int64_t i = 0; i < l->n; i++) {
+        int at = bins == 1 ? 0 : (int)((l->v[i] - low) / (high - low) * bins);
+        counts[at < bins ? at : bins - 1]++;
+    }
+    json_t *list = json_array();
+    for (int i = 0; i < bins && list && l->n; i++)
+        if (json_array_append_new(list, json_integer(counts[i])) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:o}", "name", measures[which].name, "unit", measures[which].unit, "values",
+                     (json_int_t)l->n, "min", low, "max", high, "mean", l->n ? sum / (double)l->n : 0.0, "counts", list);
+}
+
+static json_t *content(const Build *b, const json_t *dataset)
+{
+    json_t *histograms = json_array(), *pair;
+    size_t i;
+    for (int m = 0; m < MEASURES && histograms; m++)
+        if (json_array_append_new(histograms, histogram(&b->values[m], m)) < 0) {
+            json_decref(histograms);
+            return NULL;
+        }
+    json_array_foreach (b->duplicates, i, pair) {
+        json_t *contact = json_object_get(b->contacts, json_string_value(json_object_get(pair, "kept")));
+        if (contact && json_object_set(pair, "kept_contact", contact) < 0) {
+            json_decref(histograms);
+            return NULL;
+        }
+    }
+    return json_pack("{s:i, s:O, s:O, s:O, s:{s:f, s:f}, s:o, s:O, s:O, s:O}", "format", 1, "layout", json_object_get(dataset, "layout"),
+                     "counts", json_object_get(dataset, "counts"), "attributes", b->attributes, "timing", "mean_abs_error_s",
+                     b->seen ? b->error_sum / (double)b->seen : 0.0, "max_abs_error_s", b->error_max, "histograms", histograms,
+                     "rejected", b->rejected, "accepted", b->accepted, "duplicates", b->duplicates);
+}
+
+static int write_page(const char *dir, const json_t *report_content, Err *err)
+{
+    AtomicFile *file = NULL;
+    char *path = path_join(dir, "report.html", err);
+    int rc = path ? atomic_open(&file, path, err) : ERR_NOMEM;
+    if (rc == 0 && (rc = report_html(dir, report_content, atomic_stream(file), err)) == 0)
+        rc = ferror(atomic_stream(file)) ? err_errno(err, errno ? errno : EIO, "writing '%s'", path) : atomic_commit(&file, err);
+    atomic_abort(&file);
+    mem_free(path);
+    return rc;
+}
+
+int report_write(const char *dir, const json_t *dataset, int tokens, Err *err)
+{
+    Build b = {.attributes = json_object(), .rejected = json_array(), .accepted = json_array(), .duplicates = json_array(),
+               .contacts = json_object(),
+               .accepts = json_integer_value(json_object_get(json_object_get(dataset, "counts"), "accepted"))};
+    json_t *o = NULL;
+    char *ids = path_join(dir, "tokens.jsonl", err), *path = path_join(dir, "report.json", err);
+    int rc = ERR_NOMEM;
+    if (!b.attributes || !b.rejected || !b.accepted || !b.duplicates || !b.contacts) {
+        err_set(err, ERR_NOMEM, "out of memory for the report");
+        goto out;
+    }
+    if (!ids || !path || (rc = dataset_each_line(dir, dataset, add_record, &b, err)) < 0)
+        goto out;
+    if (tokens && file_exists(ids) && (rc = lines_read(ids, RECORD_BYTES_MAX, add_tokens, &b, err)) < 0)
+        goto out;
+    if (!(o = content(&b, dataset)))
+        rc = err_set(err, ERR_NOMEM, "out of memory for the report");
+    else if ((rc = schema_check("report", o, "report.json", err)) == 0 && (rc = json_write_file(o, path, err)) == 0)
+        rc = write_page(dir, o, err);
+out:
+    for (int m = 0; m < MEASURES; m++)
+        mem_free(b.values[m].v);
+    json_decref(b.attributes);
+    json_decref(b.rejected);
+    json_decref(b.accepted);
+    json_decref(b.duplicates);
+    json_decref(b.contacts);
+    json_decref(o);
+    mem_free(ids);
+    mem_free(path);
+    return rc;
+}
+
+int report(const char *dir, FILE *results, Err *err)
+{
+    json_t *dataset;
+    int rc = dataset_read(dir, &dataset, err);
+    if (rc == 0 && (rc = report_write(dir, dataset, 1, err)) == 0)
+        fprintf(results, "%s/report.html and report.json are written\n", dir);
+    json_decref(dataset);
+    return rc;
+}

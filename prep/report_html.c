@@ -1,0 +1,278 @@
+/* The report as a page: everything from files is escaped, pictures are data: URIs, charts are inline SVG, nothing is loaded. */
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "prep/report.h"
+
+static const char head[] =
+    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
+    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Prepared dataset</title>\n<style>\n"
+    "body{font:15px/1.45 system-ui,sans-serif;color:#222;background:#fff;max-width:1200px;margin:24px auto;padding:0 20px}\n"
+    "h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:32px 0 10px;border-bottom:1px solid #ccc;padding-bottom:4px}\n"
+    "h3{font-size:14px;margin:0 0 4px}p{margin:6px 0}.sum b{font-size:20px}.sum span{margin-right:28px}\n"
+    "table{border-collapse:collapse;margin:4px 0}th,td{padding:3px 12px 3px 0;text-align:left;vertical-align:top}\n"
+    "th{color:#555;font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.t td{border-top:1px solid #999}\n"
+    ".row{display:flex;flex-wrap:wrap;gap:20px 40px}.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(270px,1fr));gap:14px}\n"
+    ".pair{display:grid;grid-template-columns:1fr 1fr;gap:14px;margin-bottom:14px}\n"
+    ".card{border:1px solid #ddd;border-radius:6px;padding:8px;overflow-wrap:anywhere;font-size:13px}\n"
+    ".card img{display:block;max-width:100%;height:128px;object-fit:contain;object-position:left;margin-bottom:6px}\n"
+    ".none{height:128px;margin-bottom:6px;background:#f2f2f2;color:#777;display:flex;align-items:center;justify-content:center}\n"
+    ".id{font-weight:600}.bad{color:#a11}.warn{color:#8a5a00}.dim{color:#666}svg text{font:11px system-ui,sans-serif;fill:#555}\n"
+    "@media print{@page{margin:12mm}body{max-width:none;margin:0;padding:0;font-size:11px}.grid{grid-template-columns:repeat(3,1fr);gap:8px}\n"
+    ".card,svg,table,.pair{break-inside:avoid}h2{break-after:avoid}.card{font-size:9px}.card img,.none{height:80px}\n"
+    "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n"
+    "</style></head><body>\n";
+
+static void text(FILE *out, const char *s)
+{
+    for (; s && *s; s++)
+        switch (*s) {
+        case '&': fputs("&amp;", out); break;
+        case '<': fputs("&lt;", out); break;
+        case '>': fputs("&gt;", out); break;
+        case '"': fputs("&quot;", out); break;
+        case '\'': fputs("&#39;", out); break;
+        default: putc(*s, out);
+        }
+}
+
+/* Text from files in an element of its own direction: a right-to-left caption turns nothing else around. */
+static void bdi(FILE *out, const char *s)
+{
+    fputs("<bdi>", out);
+    text(out, s);
+    fputs("</bdi>", out);
+}
+
+static const char *member(const json_t *o, const char *key)
+{
+    return json_string_value(json_object_get(o, key));
+}
+
+static long long whole(const json_t *o, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(o, key));
+}
+
+/* ---- pictures ---- */
+static void base64(FILE *out, const uint8_t *p, int64_t n)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (int64_t i = 0; i < n; i += 3) {
+        int64_t left = n - i;
+        unsigned v = (unsigned)p[i] << 16 | (left > 1 ? (unsigned)p[i + 1] << 8 : 0) | (left > 2 ? p[i + 2] : 0u);
+        putc(digits[v >> 18], out);
+        putc(digits[v >> 12 & 63], out);
+        putc(left > 1 ? digits[v >> 6 & 63] : '=', out);
+        putc(left > 2 ? digits[v & 63] : '=', out);
+    }
+}
+
+static int picture(const char *dir, const char *name, FILE *out, Err *err)
+{
+    Err ignored = {0};
+    char *path = name ? path_join(dir, name, err) : NULL, *bytes = NULL;
+    int64_t size;
+    if (name && !path)
+        return ERR_NOMEM;
+    int rc = path ? file_read(path, 1 << 24, &bytes, &size, &ignored) : ERR_NOTFOUND;
+    if (rc == 0) {
+        fputs("<img alt=\"first, middle and last frame\" src=\"data:image/png;base64,", out);
+        base64(out, (const uint8_t *)bytes, size);
+        fputs("\">", out);
+    } else {
+        fputs("<div class=\"none\">no picture</div>", out);
+    }
+    mem_free(bytes);
+    mem_free(path);
+    return rc == ERR_NOMEM ? err_set(err, ERR_NOMEM, "%s", ignored.msg) : 0;
+}
+
+static void note(FILE *out, const char *class, const json_t *n)
+{
+    fprintf(out, "<p class=\"%s\"><b>", class);
+    text(out, member(n, "code"));
+    fputs("</b> ", out);
+    bdi(out, member(n, "text"));
+    fputs("</p>", out);
+}
+
+static int cards(const char *dir, const json_t *list, FILE *out, Err *err)
+{
+    const json_t *clip, *v;
+    size_t i, k;
+    fputs("<div class=\"grid\">\n", out);
+    json_array_foreach (list, i, clip) {
+        fputs("<div class=\"card\">", out);
+        int rc = picture(dir, member(clip, "contact"), out, err);
+        if (rc < 0)
+            return rc;
+        fputs("<span class=\"id\">", out);
+        bdi(out, member(clip, "id"));
+        fputs("</span> <span class=\"dim\">", out);
+        text(out, member(clip, "split"));
+        if (member(clip, "category")) {
+            fputs(" · ", out);
+            bdi(out, member(clip, "category"));
+        }
+        fputs("</span>", out);
+        if (json_is_object(json_object_get(clip, "reason")))
+            note(out, "bad", json_object_get(clip, "reason"));
+        json_array_foreach (json_object_get(clip, "warnings"), k, v)
+            note(out, "warn", v);
+        json_array_foreach (json_object_get(clip, "captions"), k, v) {
+            fputs("<p>", out);
+            bdi(out, json_string_value(v));
+            fputs("</p>", out);
+        }
+        fputs("</div>\n", out);
+    }
+    fputs("</div>\n", out);
+    return 0;
+}
+
+static int pairs(const char *dir, const json_t *list, FILE *out, Err *err)
+{
+    static const char *const sides[2][2] = {{"contact", "id"}, {"kept_contact", "kept"}};
+    const json_t *pair;
+    size_t i;
+    json_array_foreach (list, i, pair) {
+        fputs("<div class=\"pair\">", out);
+        for (int side = 0; side < 2; side++) {
+            fputs("<div class=\"card\">", out);
+            int rc = picture(dir, member(pair, sides[side][0]), out, err);
+            if (rc < 0)
+                return rc;
+            fputs("<span class=\"id\">", out);
+            bdi(out, member(pair, sides[side][1]));
+            fputs("</span><p class=\"dim\">", out);
+            bdi(out, side ? "kept" : member(pair, "text"));
+            fputs("</p></div>", out);
+        }
+        fputs("</div>\n", out);
+    }
+    return 0;
+}
+
+/* ---- tables and charts ---- */
+static void tally(FILE *out, const char *title, const json_t *counts)
+{
+    const char *key;
+    json_t *n;
+    if (json_object_size(counts) == 0)
+        return;
+    fputs("<table><tr><th>", out);
+    text(out, title);
+    fputs("</th><th class=\"n\">clips</th></tr>", out);
+    json_object_foreach ((json_t *)(uintptr_t)counts, key, n) {
+        fputs("<tr><td>", out);
+        bdi(out, *key ? key : "(none)");
+        fprintf(out, "</td><td class=\"n\">%lld</td></tr>", (long long)json_integer_value(n));
+    }
+    fputs("</table>\n", out);
+}
+
+static void categories(FILE *out, const json_t *rows)
+{
+    static const char *const splits[] = {"train", "val", "test"};
+    const char *key;
+    json_t *row;
+    long long sum[3] = {0};
+    fputs("<table><tr><th>category</th><th class=\"n\">train</th><th class=\"n\">val</th><th class=\"n\">test</th>"
+          "<th class=\"n\">all</th></tr>", out);
+    json_object_foreach ((json_t *)(uintptr_t)rows, key, row) {
+        long long all = 0;
+        fputs("<tr><td>", out);
+        bdi(out, *key ? key : "(none given)");
+        fputs("</td>", out);
+        for (int s = 0; s < 3; s++) {
+            long long n = whole(row, splits[s]);
+            fprintf(out, "<td class=\"n\">%lld</td>", n);
+            sum[s] += n;
+            all += n;
+        }
+        fprintf(out, "<td class=\"n\">%lld</td></tr>", all);
+    }
+    fprintf(out, "<tr class=\"t\"><td>all</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td></tr></table>\n",
+            sum[0], sum[1], sum[2], sum[0] + sum[1] + sum[2]);
+}
+
+static void chart(FILE *out, const json_t *h)
+{
+    enum { WIDTH = 260, HEIGHT = 90 };
+    const json_t *counts = json_object_get(h, "counts");
+    size_t n = json_array_size(counts), i;
+    const json_t *v;
+    long long top = 1;
+    json_array_foreach (counts, i, v)
+        top = json_integer_value(v) > top ? (long long)json_integer_value(v) : top;
+    fputs("<div><h3>", out);
+    text(out, member(h, "name"));
+    fprintf(out, " <span class=\"dim\">%s</span></h3>", member(h, "unit"));
+    if (n == 0) {
+        fputs("<p class=\"dim\">not measured</p></div>\n", out);
+        return;
+    }
+    fprintf(out, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\">", WIDTH, HEIGHT + 18, WIDTH, HEIGHT + 18);
+    double bar = (double)WIDTH / (double)n;
+    json_array_foreach (counts, i, v) {
+        double tall = (double)json_integer_value(v) / (double)top * (HEIGHT - 14);
+        fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"#4a78a8\"><title>%lld</title></rect>", (double)i * bar,
+                HEIGHT - tall, bar - 1, tall, (long long)json_integer_value(v));
+    }
+    fprintf(out, "<line x1=\"0\" y1=\"%d\" x2=\"%d\" y2=\"%d\" stroke=\"#999\"/>", HEIGHT, WIDTH, HEIGHT);
+    fprintf(out, "<text x=\"0\" y=\"%d\">%.4g</text><text x=\"%d\" y=\"%d\" text-anchor=\"middle\">mean %.4g of %lld</text>", HEIGHT + 14,
+            json_number_value(json_object_get(h, "min")), WIDTH / 2, HEIGHT + 14, json_number_value(json_object_get(h, "mean")),
+            whole(h, "values"));
+    fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.4g</text><text x=\"%d\" y=\"10\" text-anchor=\"end\">tallest %lld</text></svg></div>\n",
+            WIDTH, HEIGHT + 14, json_number_value(json_object_get(h, "max")), WIDTH, top);
+}
+
+int report_html(const char *dir, const json_t *content, FILE *out, Err *err)
+{
+    const json_t *counts = json_object_get(content, "counts"), *timing = json_object_get(content, "timing"),
+                 *rejected = json_object_get(content, "rejected"), *accepted = json_object_get(content, "accepted"),
+                 *duplicates = json_object_get(content, "duplicates"), *h;
+    const char *key;
+    json_t *values;
+    size_t i;
+    fputs(head, out);
+    fputs("<h1>Prepared dataset</h1><p class=\"dim\">layout ", out);
+    text(out, member(content, "layout"));
+    fprintf(out, "</p>\n<p class=\"sum\"><span><b>%lld</b> sources</span><span><b>%lld</b> accepted</span><span><b>%lld</b> rejected</span></p>\n",
+            whole(counts, "sources"), whole(counts, "accepted"), whole(counts, "rejected"));
+    fputs("<h2>Accepted clips by category and split</h2>\n", out);
+    categories(out, json_object_get(counts, "categories"));
+    fputs("<h2>Why clips were rejected, and what was noted</h2><div class=\"row\">\n", out);
+    tally(out, "rejected because", json_object_get(counts, "reasons"));
+    tally(out, "accepted, noted", json_object_get(counts, "warnings"));
+    fputs("</div>\n", out);
+    if (json_object_size(json_object_get(content, "attributes"))) {
+        fputs("<h2>Attributes of accepted clips</h2><div class=\"row\">\n", out);
+        json_object_foreach (json_object_get(content, "attributes"), key, values)
+            tally(out, key, values);
+        fputs("</div>\n", out);
+    }
+    fputs("<h2>Figures</h2><div class=\"row\">\n", out);
+    json_array_foreach (json_object_get(content, "histograms"), i, h)
+        chart(out, h);
+    fprintf(out, "</div>\n<p>Timing of accepted clips: frames lie %.2f ms from their wanted times on average, %.2f ms at most.</p>\n",
+            1e3 * json_number_value(json_object_get(timing, "mean_abs_error_s")),
+            1e3 * json_number_value(json_object_get(timing, "max_abs_error_s")));
+    int rc = 0;
+    if (json_array_size(duplicates)) {
+        fputs("<h2>Clips that look alike</h2>\n", out);
+        rc = pairs(dir, duplicates, out, err);
+    }
+    if (rc == 0 && json_array_size(rejected)) {
+        fprintf(out, "<h2>Rejected clips (%zu)</h2>\n", json_array_size(rejected));
+        rc = cards(dir, rejected, out, err);
+    }
+    if (rc == 0 && json_array_size(accepted)) {
+        fprintf(out, "<h2>Accepted clips (%zu of %lld)</h2>\n", json_array_size(accepted), whole(counts, "accepted"));
+        rc = cards(dir, accepted, out, err);
+    }
+    fputs("</body></html>\n", out);
+    return rc;
+}
