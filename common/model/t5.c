@@ -18,6 +18,8 @@ struct T5 {
     ParamSet ps;
     const Param *embed, *bias, *final_norm;
     T5Block *block;
+    Tensor kept;  /* position bias [heads,n,n] on the back end, of the last call's n; data NULL: none yet */
+    int unmasked; /* it has no mask in it: good for the next call */
 };
 
 /* ---- config ------------------------------------------------------------------------------------------------------- */
@@ -183,6 +185,8 @@ void t5_close(T5 **t)
 {
     if (!t || !*t)
         return;
+    if ((*t)->kept.data)
+        (*t)->be->release((*t)->be, (*t)->kept.data);
     params_fini(&(*t)->ps);
     mem_free((*t)->block);
     mem_free(*t);
@@ -248,13 +252,36 @@ static int upload_bias(T5 *t, const Tensor *bias, const uint8_t *mask, int64_t n
     return rc;
 }
 
+/* t->kept is the bias of n tokens with that mask: made again only when it must be. */
+static int position_bias(T5 *t, const uint8_t *mask, int64_t n, Err *err)
+{
+    int rc = 0;
+    if (t->unmasked && !mask && t->kept.dim[1] == n)
+        return 0;
+    t->unmasked = 0;
+    if (t->kept.data && t->kept.dim[1] != n) {
+        t->be->release(t->be, t->kept.data);
+        t->kept.data = NULL;
+    }
+    if (!t->kept.data) {
+        void *block = NULL;
+        t->kept = tensor_of(NULL, dtype_wide(t->be->act), 3, t->c.heads, n, n);
+        if ((rc = t->be->alloc(t->be, tensor_bytes(&t->kept), &block, err)))
+            return rc;
+        t->kept.data = block;
+    }
+    if ((rc = upload_bias(t, &t->kept, mask, n, err)))
+        return rc;
+    t->unmasked = !mask;
+    return 0;
+}
+
 typedef struct Pass {
     T5 *t;
     Backend *be;
     Arena *work;
     int64_t n;
     Tensor x;     /* the residual stream [1,n,D], F32 whatever the activations are: it leaves the range of half precision */
-    Tensor bias;
     Err *err;
 } Pass;
 
@@ -280,7 +307,7 @@ static int attention(Pass *p, const T5Block *b)
 {
     const T5Config *c = &p->t->c;
     int64_t mark = arena_mark(p->work), inner = c->heads * c->d_kv;
-    const AttnParams ap = {.heads = c->heads, .scale = 1, .bias = &p->bias}; /* T5 does not divide by sqrt(d) */
+    const AttnParams ap = {.heads = c->heads, .scale = 1, .bias = &p->t->kept}; /* T5 does not divide by sqrt(d) */
     const Param *const w[3] = {b->q, b->k, b->v};
     Tensor h, o, qkv[3];
     int rc = take(p, &h, c->d_model);
@@ -339,16 +366,13 @@ fail:
 int t5_encode(T5 *t, Arena *work, float *hidden, const int32_t *ids, const uint8_t *mask, int64_t n, Err *err)
 {
     Pass p = {.t = t, .be = t->be, .work = work, .n = n, .err = err};
-    DType wide = dtype_wide(t->be->act);
     int64_t mark = arena_mark(work);
     Tensor h;
     int rc;
     if (n < 1 || n > 1 << 14)
         return err_set(err, ERR_USAGE, "T5: %lld tokens, expected 1..%d", (long long)n, 1 << 14);
-    if ((rc = arena_tensor(work, &p.x, wide, 3, err, 1, n, t->c.d_model)) ||
-        (rc = arena_tensor(work, &p.bias, wide, 3, err, t->c.heads, n, n)))
-        goto fail;
-    if ((rc = upload_bias(t, &p.bias, mask, n, err)) || (rc = embed(&p, ids)))
+    if ((rc = arena_tensor(work, &p.x, dtype_wide(t->be->act), 3, err, 1, n, t->c.d_model)) || (rc = position_bias(t, mask, n, err)) ||
+        (rc = embed(&p, ids)))
         goto fail;
     for (int64_t i = 0; i < t->c.layers && !rc; i++)
         if (!(rc = attention(&p, &t->block[i])))

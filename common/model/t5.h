@@ -15,7 +15,8 @@ void t5_close(T5 **t);
 const T5Config *t5_config(const T5 *t);
 ParamSet *t5_params(T5 *t);
 int t5_save(T5 *t, const char *folder, DType dtype, Err *err);
-/* hidden [n, d_model] (host float32, after the final norm) <- ids [n].  mask: NULL (CogVideoX), or n of 0/1 where 0 hides a key. */
+/* hidden [n, d_model] (host float32, after the final norm) <- ids [n].  mask: NULL (CogVideoX), or n of 0/1 where 0 hides a key.
+ * The position bias (F32 [heads,n,n], 13 MB for XXL) is not in `work`: the model keeps it for the next call. */
 int t5_encode(T5 *t, Arena *work, float *hidden, const int32_t *ids, const uint8_t *mask, int64_t n, Err *err);
 int t5_plan(const T5Config *c, DType act, int64_t n, int64_t *bytes, Err *err);
 /* bucket of r = key - query position. */
