@@ -1,0 +1,179 @@
+/* Two hundred seeded corruptions each of MP4, Matroska and WebM: no crash, no hang, and whatever is accepted shows only pictures of the
+ * undamaged file. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "clip_maker.h"
+#include "common/base/file.h"
+#include "common/base/hash.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+#include "common/media/video.h"
+#include "prep/ingest.h"
+
+enum { W = 64, H = 96, FRAMES = 24, OUT = 17, COPIES = 200 };
+
+static char *at(const char *root, const char *name)
+{
+    static char *volatile kept[8192]; /* where the leak checker can see them */
+    static size_t n;
+    char *path = path_join(root, name, NULL);
+    assert_true(path && n < sizeof kept / sizeof *kept);
+    return kept[n++] = path;
+}
+
+/* Overwritten spans, zeroed spans, missing spans, a cut end: mostly one, sometimes three, anywhere in the file. */
+static int64_t corrupt(char *bytes, int64_t size, uint64_t seed)
+{
+    Philox p = philox_stream(seed, RNG_TEST, 0, 4);
+    uint64_t i = 0;
+    for (int64_t times = 1 + 2 * (int64_t)(philox_below(&p, i++, 4) == 0); times > 0 && size > 64; times--) {
+        int64_t n = 16 + (int64_t)philox_below(&p, i++, 500), from = (int64_t)philox_below(&p, i++, (uint64_t)size);
+        n = n < size - from ? n : size - from;
+        switch (philox_below(&p, i++, 4)) {
+        case 0:
+            for (int64_t k = 0; k < n; k++)
+                bytes[from + k] = (char)philox_u32(&p, i++);
+            break;
+        case 1:
+            memset(bytes + from, 0, (size_t)n);
+            break;
+        case 2:
+            memmove(bytes + from, bytes + from + n, (size_t)(size - from - n));
+            size -= n;
+            break;
+        default:
+            size = from > 0 ? from : size;
+        }
+    }
+    return size;
+}
+
+/* Numbers whose bars are never all dark: no picture is black. */
+enum { FIRST = 0x5500 };
+static void draw_far(AVFrame *f, int k, const void *user)
+{
+    draw_number(f, FIRST + k, user);
+}
+
+static void quiet_log(void *user, LogLevel level, const char *line)
+{
+    (void)user;
+    (void)level;
+    (void)line;
+}
+
+static char *ingest_all(const char *root, const char *out)
+{
+    static const char *sets[] = {"clip.width=64",       "clip.height=96",       "clip.min_side=16",  "clip.model_frames=17",
+                                 "clip.num_frames=16",  "clip.max_reject_ratio=1", "quality.mode=warn", "clip.allow_empty_caption=true",
+                                 "limits.cpu_seconds=20"};
+    Err err = {0};
+    Recipe *recipe;
+    char *text;
+    int64_t size;
+    Log log = {quiet_log, NULL, LOG_DEBUG};
+    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, sizeof sets / sizeof *sets}, .seed = -1}, &err), &err);
+    FILE *null = fopen("/dev/null", "w");
+    IngestParams p = {.source = root, .out = out, .recipe = recipe, .jobs = 2, .shards = 1, .quiet = 1, .log = &log, .results = null};
+    int rc = ingest(&p, &err);
+    CHECK_OK(rc, &err);
+    fclose(null);
+    recipe_close(&recipe);
+    CHECK_OK(file_read(at(out, "manifest.jsonl"), 1 << 28, &text, &size, &err), &err);
+    return text;
+}
+
+/* undetected: VP8 has no checksums and its decoder tells of no error in what is left of a picture, so a few cannot be known. */
+static void one_container(const char *container, const char *codec, const char *name, uint64_t seed, int undetected)
+{
+    char whole_dir[32], root_name[32], out_name[32], file[64], *bytes;
+    Err err = {0};
+    int64_t size, n, width, height;
+    snprintf(whole_dir, sizeof whole_dir, "whole-%s", container);
+    snprintf(root_name, sizeof root_name, "src-%s", container);
+    snprintf(out_name, sizeof out_name, "out-%s", container);
+    char *whole = check_tmp_path(whole_dir), *root = check_tmp_path(root_name), *out = check_tmp_path(out_name);
+    CHECK_OK(dir_make(whole, &err), &err);
+    CHECK_OK(dir_make(root, &err), &err);
+    Clip c = {.container = container, .codec = codec, .options = strcmp(codec, "libx264") ? "deadline=realtime:cpu-used=8" : "preset=ultrafast",
+              .format = AV_PIX_FMT_YUV420P, .width = W, .height = H, .time_base = {1, 8}, .frames = FRAMES, .gop = 8, .draw = draw_far};
+    make_clip(at(whole, name), &c);
+    CHECK_OK(file_read(at(whole, name), 1 << 26, &bytes, &size, &err), &err);
+    char *copy = mem_calloc(size, 1, &err);
+    for (int k = 0; k < COPIES; k++) {
+        memcpy(copy, bytes, (size_t)size);
+        int64_t left = corrupt(copy, size, seed + (uint64_t)k);
+        snprintf(file, sizeof file, "%03d-%s", k, name);
+        CHECK_OK(file_write_atomic(at(root, file), copy, left, &err), &err);
+    }
+    mem_free(copy);
+    mem_free(bytes);
+
+    uint8_t *good, *got;
+    char *text = ingest_all(whole, at(out, "w"));
+    mem_free(text);
+    snprintf(file, sizeof file, "w/clips/%.*s.mkv", (int)(strchr(name, '.') - name), name);
+    CHECK_OK(video_read_rgb(at(out, file), OUT, W, H, &good, &n, &width, &height, &err), &err);
+    text = ingest_all(root, at(out, "c"));
+    int lines = 0, accepted = 0, spoilt = 0, crashed = 0;
+    for (char *row = strtok(text, "\n"); row; row = strtok(NULL, "\n"), lines++) {
+        json_t *o;
+        CHECK_OK(json_parse(&o, row, (int64_t)strlen(row), "line", &err), &err);
+        const json_t *clip = json_object_get(o, "clip");
+        const char *code = json_string_value(json_object_get(json_object_get(o, "reason"), "code"));
+        crashed += code && (strcmp(code, "worker_crash") == 0 || strcmp(code, "timeout") == 0);
+        if (json_is_object(clip)) {
+            CHECK_OK(video_read_rgb(at(at(out, "c"), json_string_value(json_object_get(clip, "file"))), OUT, W, H, &got, &n, &width, &height,
+                                    &err),
+                     &err);
+            int bad = 0;
+            for (int64_t k = 0; k < OUT; k++) {
+                int same = 0;
+                for (int64_t g = 0; g < OUT; g++)
+                    same = same || memcmp(got + k * W * H * 3, good + g * W * H * 3, W * H * 3) == 0;
+                int number = read_number(got + k * W * H * 3, W, H) - FIRST;
+                bad = bad || (!same && !(number >= OUT && number < FRAMES)); /* past the first window: only the number is known */
+            }
+            if (bad)
+                printf("# %s: a picture that the undamaged file does not have\n", json_string_value(json_object_get(o, "id")));
+            accepted++;
+            spoilt += bad;
+            mem_free(got);
+        }
+        json_decref(o);
+    }
+    printf("# %s: %d of %d accepted, %d of them spoilt, %d crashed or hung\n", container, accepted, lines, spoilt, crashed);
+    mem_free(good);
+    mem_free(text);
+    assert_int_equal(lines, COPIES);
+    assert_int_equal(crashed, 0);
+    assert_true(accepted < COPIES);
+    assert_in_range(spoilt, 0, undetected);
+}
+
+static void mp4(void **state)
+{
+    (void)state;
+    one_container("mp4", "libx264", "a.mp4", 1, 0);
+}
+
+static void matroska(void **state)
+{
+    (void)state;
+    one_container("matroska", "libx264", "a.mkv", 1001, 0);
+}
+
+static void webm(void **state)
+{
+    (void)state;
+    one_container("webm", "libvpx", "a.webm", 2001, 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(mp4), cmocka_unit_test(matroska), cmocka_unit_test(webm)};
+    av_log_set_level(AV_LOG_QUIET);
+    return check_run("prep corruptions", tests);
+}
