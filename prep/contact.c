@@ -94,9 +94,9 @@ int contact_of_source(Work *w, Err *err)
     FitPlan fit = fit_plan(v, t->width, t->height, FIT_STRETCH, 0.5, 0.5);
     int got = frame_reader_open(&r, w->path, w->src->kind, w->rate, &limits, &cause);
     while (got >= 0 && done < TILES && (got = frame_reader_next(r, &mark, &cause)) == 1)
-        for (int i = done; i < TILES && got >= 0 && mark.index == at[i]; i++, done++)
+        while (done < TILES && got >= 0 && mark.index == at[done])
             if ((got = frame_reader_rgb(r, &fit, t->tile, &cause)) >= 0)
-                place(t, i);
+                place(t, done++);
     frame_reader_close(&r);
     if (cause.code == ERR_NOMEM || cause.code == ERR_INTERRUPTED)
         rc = err_set(err, cause.code, "%s", cause.msg);

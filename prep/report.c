@@ -57,7 +57,8 @@ static int measure(Build *b, const json_t *record, Err *err)
     const json_t *probe = json_object_get(record, "probe"), *quality = json_object_get(record, "quality");
     int rc = 0;
     if (json_is_object(probe)) {
-        double w = json_number_value(json_object_get(probe, "display_width")), h = json_number_value(json_object_get(probe, "display_height"));
+        double w = json_number_value(json_object_get(probe, "display_width"));
+        double h = json_number_value(json_object_get(probe, "display_height"));
         rc = add_value(&b->values[DURATION], ratio(json_object_get(probe, "last_time")), err);
         if (rc == 0)
             rc = add_value(&b->values[RATE], ratio(json_object_get(probe, "avg_rate")), err);

@@ -6,20 +6,24 @@
 
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
+    "<meta http-equiv=\"Content-Security-Policy\"\n content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Prepared dataset</title>\n<style>\n"
     "body{font:15px/1.45 system-ui,sans-serif;color:#222;background:#fff;max-width:1200px;margin:24px auto;padding:0 20px}\n"
     "h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:32px 0 10px;border-bottom:1px solid #ccc;padding-bottom:4px}\n"
     "h3{font-size:14px;margin:0 0 4px}p{margin:6px 0}.sum b{font-size:20px}.sum span{margin-right:28px}\n"
     "table{border-collapse:collapse;margin:4px 0}th,td{padding:3px 12px 3px 0;text-align:left;vertical-align:top}\n"
     "th{color:#555;font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.t td{border-top:1px solid #999}\n"
-    ".row{display:flex;flex-wrap:wrap;gap:20px 40px}.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(270px,1fr));gap:14px}\n"
-    ".pair{display:grid;grid-template-columns:1fr 1fr;gap:14px;margin-bottom:14px}\n"
+    ".row{display:flex;flex-wrap:wrap;gap:20px 40px}\n"
+    ".grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(270px,1fr));gap:14px}\n"
+    ".pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(540px,1fr));gap:14px 28px}\n"
+    ".pair{display:grid;grid-template-columns:1fr 1fr;gap:4px}\n"
     ".card{border:1px solid #ddd;border-radius:6px;padding:8px;overflow-wrap:anywhere;font-size:13px}\n"
     ".card img{display:block;max-width:100%;height:128px;object-fit:contain;object-position:left;margin-bottom:6px}\n"
     ".none{height:128px;margin-bottom:6px;background:#f2f2f2;color:#777;display:flex;align-items:center;justify-content:center}\n"
     ".id{font-weight:600}.bad{color:#a11}.warn{color:#8a5a00}.dim{color:#666}svg text{font:11px system-ui,sans-serif;fill:#555}\n"
-    "@media print{@page{margin:12mm}body{max-width:none;margin:0;padding:0;font-size:11px}.grid{grid-template-columns:repeat(3,1fr);gap:8px}\n"
+    "@media print{@page{margin:12mm}body{max-width:none;margin:0;padding:0;font-size:11px}\n"
+    ".grid{grid-template-columns:repeat(3,1fr);gap:8px}.pairs{grid-template-columns:1fr 1fr;gap:8px 16px}\n"
+    ".row{gap:10px 20px}svg{width:200px}\n"
     ".card,svg,table,.pair{break-inside:avoid}h2{break-after:avoid}.card{font-size:9px}.card img,.none{height:80px}\n"
     "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n"
     "</style></head><body>\n";
@@ -194,8 +198,10 @@ static void categories(FILE *out, const json_t *rows)
         }
         fprintf(out, "<td class=\"n\">%lld</td></tr>", all);
     }
-    fprintf(out, "<tr class=\"t\"><td>all</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td></tr></table>\n",
-            sum[0], sum[1], sum[2], sum[0] + sum[1] + sum[2]);
+    fputs("<tr class=\"t\"><td>all</td>", out);
+    for (int s = 0; s < 3; s++)
+        fprintf(out, "<td class=\"n\">%lld</td>", sum[s]);
+    fprintf(out, "<td class=\"n\">%lld</td></tr></table>\n", sum[0] + sum[1] + sum[2]);
 }
 
 static void chart(FILE *out, const json_t *h)
@@ -211,22 +217,23 @@ static void chart(FILE *out, const json_t *h)
     text(out, member(h, "name"));
     fprintf(out, " <span class=\"dim\">%s</span></h3>", member(h, "unit"));
     if (n == 0) {
-        fputs("<p class=\"dim\">not measured</p></div>\n", out);
+        fputs("<p class=\"dim\">nothing measured (weft-prep tokenize counts tokens)</p></div>\n", out);
         return;
     }
     fprintf(out, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\">", WIDTH, HEIGHT + 18, WIDTH, HEIGHT + 18);
     double bar = (double)WIDTH / (double)n;
     json_array_foreach (counts, i, v) {
         double tall = (double)json_integer_value(v) / (double)top * (HEIGHT - 14);
-        fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"#4a78a8\"><title>%lld</title></rect>", (double)i * bar,
-                HEIGHT - tall, bar - 1, tall, (long long)json_integer_value(v));
+        fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"#4a78a8\"><title>%lld</title></rect>",
+                (double)i * bar, HEIGHT - tall, bar - 1, tall, (long long)json_integer_value(v));
     }
     fprintf(out, "<line x1=\"0\" y1=\"%d\" x2=\"%d\" y2=\"%d\" stroke=\"#999\"/>", HEIGHT, WIDTH, HEIGHT);
     fprintf(out, "<text x=\"0\" y=\"%d\">%.4g</text><text x=\"%d\" y=\"%d\" text-anchor=\"middle\">mean %.4g of %lld</text>", HEIGHT + 14,
             json_number_value(json_object_get(h, "min")), WIDTH / 2, HEIGHT + 14, json_number_value(json_object_get(h, "mean")),
             whole(h, "values"));
-    fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.4g</text><text x=\"%d\" y=\"10\" text-anchor=\"end\">tallest %lld</text></svg></div>\n",
-            WIDTH, HEIGHT + 14, json_number_value(json_object_get(h, "max")), WIDTH, top);
+    fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.4g</text>", WIDTH,
+            HEIGHT + 14, json_number_value(json_object_get(h, "max")));
+    fprintf(out, "<text x=\"%d\" y=\"10\" text-anchor=\"end\">tallest %lld</text></svg></div>\n", WIDTH, top);
 }
 
 int report_html(const char *dir, const json_t *content, FILE *out, Err *err)
@@ -240,7 +247,9 @@ int report_html(const char *dir, const json_t *content, FILE *out, Err *err)
     fputs(head, out);
     fputs("<h1>Prepared dataset</h1><p class=\"dim\">layout ", out);
     text(out, member(content, "layout"));
-    fprintf(out, "</p>\n<p class=\"sum\"><span><b>%lld</b> sources</span><span><b>%lld</b> accepted</span><span><b>%lld</b> rejected</span></p>\n",
+    fprintf(out,
+            "</p>\n<p class=\"sum\"><span><b>%lld</b> sources</span><span><b>%lld</b> accepted</span>"
+            "<span><b>%lld</b> rejected</span></p>\n",
             whole(counts, "sources"), whole(counts, "accepted"), whole(counts, "rejected"));
     fputs("<h2>Accepted clips by category and split</h2>\n", out);
     categories(out, json_object_get(counts, "categories"));
@@ -262,8 +271,9 @@ int report_html(const char *dir, const json_t *content, FILE *out, Err *err)
             1e3 * json_number_value(json_object_get(timing, "max_abs_error_s")));
     int rc = 0;
     if (json_array_size(duplicates)) {
-        fputs("<h2>Clips that look alike</h2>\n", out);
+        fputs("<h2>Clips that look alike</h2>\n<div class=\"pairs\">\n", out);
         rc = pairs(dir, duplicates, out, err);
+        fputs("</div>\n", out);
     }
     if (rc == 0 && json_array_size(rejected)) {
         fprintf(out, "<h2>Rejected clips (%zu)</h2>\n", json_array_size(rejected));

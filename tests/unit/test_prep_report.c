@@ -18,7 +18,8 @@
 static void line(FILE *f, const char *id, const char *reason, const char *caption, const char *contact)
 {
     fprintf(f,
-            "{\"id\":\"%s\",\"decision\":\"%s\",\"reason\":%s,\"warnings\":[{\"code\":\"dark\",\"text\":\"it is <dark>\"}],\"split\":\"val\","
+            "{\"id\":\"%s\",\"decision\":\"%s\",\"reason\":%s,\"warnings\":[{\"code\":\"dark\",\"text\":\"it is <dark>\"}],"
+            "\"split\":\"val\","
             "\"category\":\"Dresses & <b>\",\"captions\":[\"%s\"],\"attributes\":{\"fabric\":\"silk\",\"color\":[\"red\",\"<i>\"]},"
             "\"extra\":{},\"key\":\"" HEX "\",\"recipe_sha256\":\"" HEX "\",\"source\":{\"path\":\"%s.mp4\",\"kind\":\"video\","
             "\"size\":1,\"sha256\":\"" HEX "\"},\"probe\":null,\"window\":null,\"geometry\":null,\"ledger\":[],\"timing\":"
