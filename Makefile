@@ -77,7 +77,7 @@ LDLIBS   := $(PKG_LIB) -lm -lpthread -ldl -lstdc++
 LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 
 .DEFAULT_GOAL := all
-.PHONY: all cuda cuda-report cuda-report-now check-cuda check-cuda-now bench-cuda help deps deps-if-missing demo demo-now check check-now check-asan check-ubsan check-tsan fuzz fuzz-now bench install clean found lib tests programs
+.PHONY: all check-sim-full check-sim-full-now cuda cuda-report cuda-report-now check-cuda check-cuda-now bench-cuda help deps deps-if-missing demo demo-now check check-now check-asan check-ubsan check-tsan fuzz fuzz-now bench install clean found lib tests programs
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -121,7 +121,6 @@ $(B)/common/ops/cuda/sim/%.o: common/ops/cuda/sim/%.cc
 	$(CXX) $(filter-out -fsanitize=thread,$(CXXFLAGS_W)) -DWEFT_SIM -O3 -march=$(ARCH) -MMD -MP -c $< -o $@
 
 # The CUDA back end: a shared object that programs open at run time.  sm_80 and sm_90, and PTX for what comes after.
-NVCC     ?= nvcc
 CUDA_ARCH := -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
 CUDA_O   := $(patsubst %.cu,$(B)/cuda/%.o,$(SIM_CU))
 CUDA_C_O := $(patsubst %,$(B)/cuda/common/%.o,base/err ops/tensor)
@@ -197,6 +196,10 @@ check-now: found tests
 	@sh tests/run.sh $(B) $(TESTS) $(FUZZERS) $(wildcard tests/cli/test_*.sh)
 check-asan: deps-if-missing ## the same under AddressSanitizer
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=asan check-now
+check-sim-full: deps-if-missing ## the operation tests on the simulated GPU: every mood under all four schedules
+	@WEFT_SIM_FULL=1 $(MAKE) --no-print-directory -j$(JOBS) check-sim-full-now
+check-sim-full-now: found $(filter $(B)/tests/ops/%,$(TESTS))
+	@sh tests/run.sh $(B) $(filter $(B)/tests/ops/%,$(TESTS))
 check-ubsan: deps-if-missing ## the same under UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=ubsan check-now
 check-tsan: deps-if-missing ## the same under ThreadSanitizer (loops serial, our own threads checked)

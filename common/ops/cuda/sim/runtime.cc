@@ -408,6 +408,17 @@ void prepare_fiber(Fiber *f, int i)
 
 } /* namespace */
 
+/* One that a fault abandoned has not said that what it did comes before what the host does next. */
+static void end_in_tsan(Fiber *f)
+{
+    if (f->state != EXITED) {
+        __tsan_switch_to_fiber(f->tsan, 1);
+        __tsan_release(&B.sync[3]);
+        __tsan_switch_to_fiber(B.host.tsan, 1);
+    }
+    __tsan_destroy_fiber(f->tsan);
+}
+
 void sim_fail(const char *fmt, ...)
 {
     if (!fault[0]) {
@@ -452,7 +463,7 @@ bool sim_run_block(const char *kernel, const std::function<void()> &body, size_t
     go(&B.host, pick(), false);
     B.current = &B.host;
     for (Fiber &f : B.fiber)
-        if (__tsan_destroy_fiber) __tsan_destroy_fiber(f.tsan);
+        if (__tsan_destroy_fiber) end_in_tsan(&f);
     if (!__tsan_create_fiber) {
         drop_shared(B.dynamic, B.dynamic_bytes, "dynamic shared memory");
         for (int i = 0; i < B.sites; i++) drop_shared(B.site[i].data, B.site[i].bytes, "a shared array");
