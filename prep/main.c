@@ -11,7 +11,7 @@
 
 typedef struct Options {
     CommonOptions common; /* first: OPTS_COMMON's offsets */
-    const char *out, *layout, *tokenizer;
+    const char *out, *layout, *tokenizer, *clip_tokenizer;
 } Options;
 
 static void open_log(StderrLog *log, const Options *o)
@@ -61,7 +61,7 @@ static int run_tokenize(void *options, const StrList *positional, Err *err)
         length = recipe_int(recipe, "model.text_length");
         recipe_close(&recipe);
     }
-    return tokenize(positional->item[0], o->tokenizer, length, &log.log, stdout, err);
+    return tokenize(positional->item[0], o->tokenizer, o->clip_tokenizer, length, &log.log, stdout, err);
 }
 
 static int run_report(void *options, const StrList *positional, Err *err)
@@ -94,6 +94,8 @@ static const Opt ingest_opts[] = {
 static const Opt tokenize_opts[] = {
     OPTS_COMMON,
     {"tokenizer", 't', OPT_STR, offsetof(Options, tokenizer), 0, 0, NULL, NULL, "PATH", "spiece.model, or a folder that holds one", 1},
+    {"clip-tokenizer", 0, OPT_STR, offsetof(Options, clip_tokenizer), 0, 0, NULL, NULL, "PATH",
+     "merges.txt, or a folder that holds one: counts CLIP's 77 tokens too", 0},
     {0}};
 static const Opt probe_opts[] = {OPTS_COMMON, {0}};
 static const Opt report_opts[] = {OPTS_COMMON, {0}};

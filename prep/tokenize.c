@@ -6,12 +6,17 @@
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
+#include "common/text/clip_tokenizer.h"
 #include "common/text/t5_tokenizer.h"
 #include "prep/dataset.h"
 #include "prep/report.h"
 
+enum { BINS = 16, BIN_TOKENS = 16 }; /* the last bin holds the rest */
+
 typedef struct Tokenizing {
     T5Tokenizer *tokenizer;
+    ClipTokenizer *clip; /* or NULL */
+    int64_t clip_cuts, bins[2][BINS];
     int64_t length;
     json_t *seen; /* captions that have a line */
     AtomicFile *file;
@@ -57,6 +62,40 @@ static json_t *token_line(const Tokenizing *t, const char *text, const int32_t *
     return line;
 }
 
+static void count_length(int64_t bins[BINS], int64_t n)
+{
+    int64_t bin = n / BIN_TOKENS;
+    bins[bin < BINS ? bin : BINS - 1]++;
+}
+
+static int count_clip(Tokenizing *t, const char *text, const char *id, Err *err)
+{
+    int32_t *ids = NULL;
+    int64_t n;
+    int rc = t->clip ? clip_tokenizer_encode(t->clip, text, (int64_t)strlen(text), &ids, &n, err) : 1;
+    mem_free(ids);
+    if (rc)
+        return rc < 0 ? rc : 0;
+    count_length(t->bins[1], n);
+    if (n > CLIP_LENGTH) {
+        t->clip_cuts++;
+        log_warn(t->log, "clip '%s': its caption has %lld tokens of CLIP, %d fit: evaluation will not see its end", id, (long long)n,
+                 CLIP_LENGTH);
+    }
+    return 0;
+}
+
+static void print_lengths(const char *what, const int64_t bins[BINS], FILE *out)
+{
+    fprintf(out, "tokens of %s:", what);
+    for (int i = 0; i < BINS; i++)
+        if (bins[i] && i < BINS - 1)
+            fprintf(out, " %d-%d: %lld", i * BIN_TOKENS, (i + 1) * BIN_TOKENS - 1, (long long)bins[i]);
+        else if (bins[i])
+            fprintf(out, " %d and more: %lld", i * BIN_TOKENS, (long long)bins[i]);
+    fprintf(out, "\n");
+}
+
 static int one_caption(Tokenizing *t, const char *text, const char *id, Err *err)
 {
     if (json_object_get(t->seen, text))
@@ -73,6 +112,9 @@ static int one_caption(Tokenizing *t, const char *text, const char *id, Err *err
         rc = line ? json_write_line(line, atomic_stream(t->file), err) : ERR_NOMEM;
         t->captions++;
         t->longest = n > t->longest ? n : t->longest;
+        count_length(t->bins[0], n);
+        if (rc == 0)
+            rc = count_clip(t, text, id, err);
     }
     json_decref(line);
     mem_free(cut_text);
@@ -94,7 +136,7 @@ static int one_record(void *user, const json_t *record, Err *err)
     return 0;
 }
 
-int tokenize(const char *dir, const char *tokenizer, int64_t length, const Log *log, FILE *results, Err *err)
+int tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, int64_t length, const Log *log, FILE *results, Err *err)
 {
     Tokenizing t = {.length = length, .seen = json_object(), .log = log};
     json_t *dataset = NULL;
@@ -108,15 +150,23 @@ int tokenize(const char *dir, const char *tokenizer, int64_t length, const Log *
         recipe_close(&recipe);
     }
     if (rc < 0 || (rc = dir_lock(&lock, dir, err)) < 0 || (rc = dir_sweep_temporaries(dir, err)) < 0 ||
-        (rc = t5_tokenizer_open(&t.tokenizer, tokenizer, err)) < 0 || (rc = atomic_open(&t.file, path, err)) < 0)
+        (rc = t5_tokenizer_open(&t.tokenizer, tokenizer, err)) < 0 ||
+        (clip_tokenizer && (rc = clip_tokenizer_open(&t.clip, clip_tokenizer, err)) < 0) || (rc = atomic_open(&t.file, path, err)) < 0)
         goto out;
     if ((rc = dataset_each_line(dir, dataset, one_record, &t, err)) == 0 && (rc = atomic_commit(&t.file, err)) == 0 &&
-        (rc = report_write(dir, dataset, 1, err)) == 0)
+        (rc = report_write(dir, dataset, 1, err)) == 0) {
         fprintf(results, "%lld distinct captions, the longest has %lld of %lld tokens, %lld cut\n", (long long)t.captions,
                 (long long)t.longest, (long long)t.length, (long long)t.cuts);
+        print_lengths("T5", t.bins[0], results);
+        if (t.clip) {
+            print_lengths("CLIP", t.bins[1], results);
+            fprintf(results, "%lld captions have more than CLIP's %d tokens\n", (long long)t.clip_cuts, CLIP_LENGTH);
+        }
+    }
 out:
     atomic_abort(&t.file);
     t5_tokenizer_close(&t.tokenizer);
+    clip_tokenizer_close(&t.clip);
     dir_unlock(&lock);
     json_decref(dataset);
     json_decref(t.seen);

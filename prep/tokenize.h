@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 
 /* length: ids a caption may have, </s> included; 0: model.text_length of the dataset's own recipe.  A caption that does not
- * fit is cut, warned about, and the cut text shown. */
-int tokenize(const char *dir, const char *tokenizer, int64_t length, const Log *log, FILE *results, Err *err);
+ * fit is cut, warned about, and the cut text shown.  clip_tokenizer (merges.txt or a folder, or NULL): CLIP's 77 tokens are counted
+ * beside, each caption that evaluation would cut is warned about.  results: the counts, with how many captions have how many tokens. */
+int tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, int64_t length, const Log *log, FILE *results, Err *err);
 #endif
