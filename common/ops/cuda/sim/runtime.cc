@@ -408,10 +408,10 @@ void prepare_fiber(Fiber *f, int i)
 
 } /* namespace */
 
-/* One that a fault abandoned has not said that what it did comes before what the host does next. */
+/* After a fault, fibers have not said that what they did comes before what the host does next. */
 static void end_in_tsan(Fiber *f)
 {
-    if (f->state != EXITED) {
+    if (B.failed) {
         __tsan_switch_to_fiber(f->tsan, 1);
         __tsan_release(&B.sync[3]);
         __tsan_switch_to_fiber(B.host.tsan, 1);
