@@ -5,6 +5,7 @@
  *   sample    4 clips with stored samples instead of moments, in half
  *   again     clip-0 once more        wide      twice the channels       holes    a text record that is not there
  *   nan       a latent that is no number        val       nothing to train on     other    another VAE's weights
+ *   other-text, other-tokenizer, other-config     another text encoder's weights, tokenizer, VAE's config
  *   part      2 of 3 clips, as a stopped build leaves them     done      2 of 3 clips, the third rejected */
 #ifndef WEFT_TESTS_TRAIN_FIXTURE_H
 #define WEFT_TESTS_TRAIN_FIXTURE_H
@@ -18,6 +19,9 @@
 #include "common/base/file.h"
 #include "common/store/cache.h"
 #include "common/store/safetensors.h"
+#include "common/model/t5.h"
+#include "common/model/vae.h"
+#include "common/text/t5_tokenizer.h"
 
 enum { FIX_F = 3, FIX_H = 6, FIX_W = 4, FIX_C = 4, FIX_S = 226, FIX_D = 32 };
 
@@ -25,7 +29,7 @@ typedef struct FixSpec {
     const char *name;
     int first, n, channels;
     RecordKind kind;
-    int holes, nan, val, other;
+    int holes, nan, val;
     int whole; /* clips its dataset has; 0: not said */
 } FixSpec;
 
@@ -113,60 +117,121 @@ static int fixture_put_dataset(Cache *c, const FixSpec *s, const char *hex, Err 
     return rc;
 }
 
-static int fixture_make_cache(const char *out, const FixSpec *s, const char *vae, Err *err)
-{
-    char *dir = path_join(out, s->name, err);
-    json_t *meta = json_pack("{s:f, s:b, s:i, s:{}, s:s, s:n}", "scaling_factor", 1.15258426, "invert_scale_latents", 0, "latent_channels",
-                             s->channels, "config", "weights_sha256", vae, "tiling");
-    Cache *c = NULL;
-    int rc = dir && meta ? cache_open(&c, dir, CACHE_WRITE, err) : ERR_NOMEM;
+/* Meta 'vae' and 'text' as weft-cache build writes them for the pipeline. */
+typedef struct FixMeta { json_t *vae, *text; } FixMeta;
 
+static int fixture_make_cache(const char *out, const FixSpec *s, const FixMeta *m, Err *err)
+{
+    char *dir = path_join(out, s->name, err), other[65];
+    json_t *vae = json_deep_copy(m->vae), *text = json_deep_copy(m->text);
+    Cache *c = NULL;
+    int rc = dir && vae && text ? cache_open(&c, dir, CACHE_WRITE, err) : ERR_NOMEM;
+
+    fixture_hex_of("another", 0, other);
+    if (rc == 0) {
+        json_object_set_new(vae, "latent_channels", json_integer(s->channels));
+        if (!strcmp(s->name, "other"))
+            json_object_set_new(vae, "weights_sha256", json_string(other));
+        if (!strcmp(s->name, "other-config"))
+            json_object_set_new(json_object_get(vae, "config"), "norm_eps", json_real(1e-3));
+        if (!strcmp(s->name, "other-text"))
+            json_object_set_new(text, "weights_sha256", json_string(other));
+        if (!strcmp(s->name, "other-tokenizer"))
+            json_object_set_new(text, "tokenizer_sha256", json_string(other));
+        rc = cache_put_meta(c, "vae", vae, err);
+    }
     if (rc == 0)
-        rc = cache_put_meta(c, "vae", meta, err);
+        rc = cache_put_meta(c, "text", text, err);
     if (rc == 0 && s->whole)
-        rc = fixture_put_dataset(c, s, vae, err);
+        rc = fixture_put_dataset(c, s, other, err);
     for (int i = s->first; i < s->first + s->n && rc == 0; i++)
-        rc = fixture_put_clip(c, s, i, vae, err);
+        rc = fixture_put_clip(c, s, i, other, err);
     cache_close(&c);
-    json_decref(meta);
+    json_decref(vae);
+    json_decref(text);
     mem_free(dir);
     return rc;
 }
 
-static int fixture_vae_digest(const char *pipeline, char hex[65], Err *err)
+static int fixture_digest(const char *folder, const char *stem, char hex[65], Err *err)
 {
     SafeTensors *file = NULL;
-    char *folder = path_join(pipeline, "vae", err);
-    int rc = folder ? safetensors_open_folder(&file, folder, "diffusion_pytorch_model", NULL, err) : ERR_NOMEM;
+    int rc = safetensors_open_folder(&file, folder, stem, NULL, err);
 
     if (rc == 0)
         rc = safetensors_digest(file, hex, err);
     safetensors_close(&file);
-    mem_free(folder);
+    return rc;
+}
+
+static int fixture_config(const char *folder, json_t **out, Err *err)
+{
+    char *path = path_join(folder, "config.json", err);
+    json_t *json = NULL;
+    VaeConfig vae;
+    T5Config t5;
+    int rc = path ? json_read_file(&json, path, err) : ERR_NOMEM;
+
+    if (rc == 0 && !strcmp(path_base(folder), "vae") && (rc = vae_config_parse(&vae, json, path, err)) == 0)
+        *out = vae_config_json(&vae, err);
+    else if (rc == 0 && (rc = t5_config_parse(&t5, json, path, err)) == 0)
+        *out = t5_config_json(&t5, err);
+    json_decref(json);
+    mem_free(path);
+    return rc;
+}
+
+static int fixture_meta(const char *pipeline, FixMeta *m, Err *err)
+{
+    char *vae = path_join(pipeline, "vae", err), *text = path_join(pipeline, "text_encoder", err);
+    char *tokenizer = path_join(pipeline, "tokenizer", err), hex[2][65];
+    json_t *config[2] = {NULL, NULL};
+    T5Tokenizer *t = NULL;
+    int rc = vae && text && tokenizer ? 0 : ERR_NOMEM;
+
+    if (rc == 0 && (rc = fixture_digest(vae, "diffusion_pytorch_model", hex[0], err)) == 0 &&
+        (rc = fixture_digest(text, "model", hex[1], err)) == 0 && (rc = fixture_config(vae, &config[0], err)) == 0 &&
+        (rc = fixture_config(text, &config[1], err)) == 0 && (rc = t5_tokenizer_open(&t, tokenizer, err)) == 0) {
+        m->vae = json_pack("{s:f, s:b, s:i, s:O, s:s, s:n}", "scaling_factor", 1.15258426, "invert_scale_latents", 0, "latent_channels",
+                           FIX_C, "config", config[0], "weights_sha256", hex[0], "tiling");
+        m->text = json_pack("{s:i, s:i, s:O, s:s, s:s, s:s}", "length", FIX_S, "dim", FIX_D, "config", config[1], "weights_sha256",
+                            hex[1], "tokenizer_sha256", t5_tokenizer_digest(t), "empty", hex[1]);
+        rc = m->vae && m->text ? 0 : ERR_NOMEM;
+    }
+    t5_tokenizer_close(&t);
+    json_decref(config[0]);
+    json_decref(config[1]);
+    mem_free(vae);
+    mem_free(text);
+    mem_free(tokenizer);
     return rc;
 }
 
 static int fixture_make(const char *pipeline, const char *out, Err *err)
 {
     static const FixSpec spec[] = {
-        {"a", 0, 5, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0, 0},
-        {"b", 5, 3, FIX_C, RECORD_MOMENTS, 0, 0, 1, 0, 0},
-        {"sample", 0, 4, FIX_C, RECORD_SAMPLE, 0, 0, 0, 0, 0},
-        {"again", 0, 1, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0, 0},
-        {"wide", 0, 2, 2 * FIX_C, RECORD_MOMENTS, 0, 0, 0, 0, 0},
-        {"holes", 0, 2, FIX_C, RECORD_MOMENTS, 1, 0, 0, 0, 0},
-        {"nan", 0, 1, FIX_C, RECORD_MOMENTS, 0, 1, 0, 0, 0},
-        {"val", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 2, 0, 0},
-        {"other", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 1, 0},
-        {"part", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0, 3},
-        {"done", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0, 3},
+        {"a", 0, 5, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
+        {"b", 5, 3, FIX_C, RECORD_MOMENTS, 0, 0, 1, 0},
+        {"sample", 0, 4, FIX_C, RECORD_SAMPLE, 0, 0, 0, 0},
+        {"again", 0, 1, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
+        {"wide", 0, 2, 2 * FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
+        {"holes", 0, 2, FIX_C, RECORD_MOMENTS, 1, 0, 0, 0},
+        {"nan", 0, 1, FIX_C, RECORD_MOMENTS, 0, 1, 0, 0},
+        {"val", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 2, 0},
+        {"other", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
+        {"other-text", 5, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
+        {"other-tokenizer", 5, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
+        {"other-config", 5, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
+        {"part", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 3},
+        {"done", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 3},
     };
-    char vae[65], other[65];
-    int rc = fixture_vae_digest(pipeline, vae, err);
+    FixMeta m = {NULL, NULL};
+    int rc = fixture_meta(pipeline, &m, err);
 
-    fixture_hex_of("another VAE", 0, other);
     for (size_t i = 0; i < sizeof spec / sizeof *spec && rc == 0; i++)
-        rc = fixture_make_cache(out, &spec[i], spec[i].other ? other : vae, err);
+        rc = fixture_make_cache(out, &spec[i], &m, err);
+    json_decref(m.vae);
+    json_decref(m.text);
     return rc;
 }
 #endif

@@ -7,6 +7,7 @@
 #include "common/base/rng.h"
 #include "common/ops/ops.h"
 #include "train/dataset.h"
+#include "train/encoders.h"
 
 void dataset_close(Dataset **d)
 {
@@ -18,6 +19,8 @@ void dataset_close(Dataset **d)
     }
     for (int64_t i = 0; i < (*d)->n_cache; i++)
         cache_close(&(*d)->cache[i]);
+    json_decref((*d)->vae);
+    json_decref((*d)->text);
     mem_free((*d)->sample);
     mem_free((*d)->cache);
     mem_free(*d);
@@ -84,33 +87,6 @@ static int add_clip(Dataset *d, int64_t *cap, int64_t cache, const char *dir, co
     return rc;
 }
 
-/* Which VAE made the latents: all caches must agree. */
-static int read_vae(Dataset *d, CacheTxn *t, int64_t cache, const char *dir, Err *err)
-{
-    json_t *vae = NULL;
-    const char *weights = NULL;
-    double scale = 0;
-    int rc = cache_get_meta(t, "vae", &vae, err);
-
-    if (rc == 0)
-        return err_set(err, ERR_FORMAT, "cache '%s' does not say which VAE made it (meta 'vae'): it was not finished by weft-cache build",
-                       dir);
-    if (rc > 0 && (rc = json_get_num(vae, "scaling_factor", "meta 'vae'", &scale, err)) == 0)
-        rc = json_get_str(vae, "weights_sha256", "meta 'vae'", &weights, err);
-    if (rc < 0)
-        err_wrap(err, rc, "cache '%s'", dir);
-    else if (strlen(weights) != 64)
-        rc = err_set(err, ERR_FORMAT, "cache '%s': meta 'vae': weights_sha256 has no 64 digits", dir);
-    else if (cache > 0 && (scale != d->scale || strcmp(weights, d->vae)))
-        rc = err_set(err, ERR_USAGE, "cache '%s' was made with another VAE than the first cache", dir);
-    if (rc == 0) {
-        d->scale = scale;
-        memcpy(d->vae, weights, sizeof d->vae);
-    }
-    json_decref(vae);
-    return rc;
-}
-
 /* A build that was stopped leaves fewer entries than its dataset has clips: learning from those alone would go unnoticed. */
 static int check_finished(CacheTxn *t, const char *dir, Err *err)
 {
@@ -133,8 +109,9 @@ static int check_finished(CacheTxn *t, const char *dir, Err *err)
     return rc;
 }
 
-static int read_cache(Dataset *d, int64_t *cap, int64_t cache, const char *dir, Err *err)
+static int read_cache(Dataset *d, int64_t *cap, int64_t cache, const char *const *dirs, Err *err)
 {
+    const char *dir = dirs[cache];
     CacheTxn *t = NULL;
     CacheCursor *cursor = NULL;
     const char *id;
@@ -143,7 +120,7 @@ static int read_cache(Dataset *d, int64_t *cap, int64_t cache, const char *dir, 
 
     if (rc < 0)
         return rc;
-    rc = read_vae(d, t, cache, dir, err);
+    rc = encoders_read(d, t, dirs, cache, err);
     if (rc == 0)
         rc = check_finished(t, dir, err);
     while (rc == 0 && (rc = cache_next_clip(t, &cursor, &id, &facts, err)) == 1) {
@@ -300,7 +277,7 @@ int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const D
         if ((rc = cache_open(&d->cache[d->n_cache], dirs[d->n_cache], CACHE_READ, err)) < 0)
             goto fail;
     for (int64_t k = 0; k < n_dirs; k++)
-        if ((rc = read_cache(d, &cap, k, dirs[k], err)) < 0)
+        if ((rc = read_cache(d, &cap, k, dirs, err)) < 0)
             goto fail;
     if ((rc = sort_samples(d, dirs, err)) < 0 || (rc = check_all(d, c, err)) < 0 || (rc = digest_all(d, err)) < 0)
         goto fail;

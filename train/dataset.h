@@ -20,12 +20,12 @@ typedef struct Dataset {
     int64_t F, h, w, C;        /* latents [F,h,w,C], the same for all samples */
     int64_t text_len, text_dim;
     double scale;              /* the VAE's scaling factor: latents = posterior draw * scale */
-    char vae[65];              /* digest of the VAE's weights that made the latents */
+    json_t *vae, *text;        /* what made them: meta 'vae' and 'text' of the first cache */
     char digest[65];           /* of ids and content keys: the same digest, the same data */
 } Dataset;
 
 /* Opens the caches and checks every sample's records (their headers) against the transformer's config.  Clips of another split than
- * "train" are left out.  Refuses: no cache or no sample, caches of different VAEs, an id in two caches, latents of several shapes,
+ * "train" are left out.  Refuses: no cache or no sample, caches of different encoders, an id in two caches, latents of several shapes,
  * records that are missing. */
 int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const DitConfig *c, Err *err);
 void dataset_close(Dataset **d);

@@ -7,6 +7,7 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
+#include "train/encoders.h"
 #include "train/job.h"
 
 void job_close(Job *j)
@@ -115,23 +116,6 @@ static int read_schedule(Job *j, Err *err)
     return rc;
 }
 
-/* The pipeline that final/ becomes must decode what was learned: its VAE must be the one that made the cache. */
-static int check_vae(const Job *j, Err *err)
-{
-    char *folder = path_join(j->base, "vae", err), hex[65];
-    SafeTensors *file = NULL;
-    int rc = folder ? 0 : ERR_NOMEM;
-
-    if (rc == 0 && file_is_dir(folder)) {
-        rc = safetensors_open_folder(&file, folder, "diffusion_pytorch_model", &j->log.log, err);
-        if (rc == 0 && (rc = safetensors_digest(file, hex, err)) == 0 && strcmp(hex, j->data->vae))
-            rc = err_set(err, ERR_USAGE, "the cache was made with another VAE (%.12s...) than '%s' (%.12s...)", j->data->vae, folder, hex);
-    }
-    safetensors_close(&file);
-    mem_free(folder);
-    return rc;
-}
-
 /* ---- steps -------------------------------------------------------------------------------------------------------- */
 
 static int count_steps(Job *j, Err *err)
@@ -170,7 +154,7 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
     read_training(j);
     if ((rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 || (rc = read_dit_config(j, err)) < 0 ||
         (rc = read_schedule(j, err)) < 0 || (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||
-        (rc = check_vae(j, err)) < 0)
+        (rc = encoders_check(j->data, o->cache.item[0], j->base, &j->log.log, err)) < 0)
         return rc;
     return count_steps(j, err);
 }

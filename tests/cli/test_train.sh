@@ -125,6 +125,16 @@ runs "another VAE's latents" 2 "$W" run --cache "$T/other" --out "$T/x" $SETS
 stderr_has "another VAE"
 runs "caches of two VAEs" 2 "$W" run --cache "$T/a" --cache "$T/other" --out "$T/x" $SETS
 stderr_has "another VAE"
+for other in text tokenizer config; do
+    runs "another $other's cache" 2 "$W" run --cache "$T/other-$other" --out "$T/x" $SETS
+    stderr_has "was made with another"
+    runs "caches of two: $other" 2 "$W" run --cache "$T/sample" --cache "$T/other-$other" --out "$T/x" $SETS
+    stderr_has "other-$other' has"
+done
+cp -r $P "$T/untold"
+rm -r "$T/untold/text_encoder" "$T/untold/tokenizer"
+runs "a base model without text encoder" 0 "$W" run --cache "$T/a" --out "$T/untold-run" --model "$T/untold" --preset demo --set training.max_steps=1
+stderr_has "has no text_encoder: that it is the one that made the cache is not checked"
 runs "a text that is not there" 1 "$W" run --cache "$T/holes" --out "$T/x" $SETS
 stderr_has "clip 'clip-0': its text record is not in the cache"
 runs "nothing to train on" 1 "$W" run --cache "$T/val" --out "$T/x" $SETS

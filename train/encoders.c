@@ -1,0 +1,173 @@
+/* The encoders' identities, as weft-cache wrote them down, against each other and against the base model. */
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/model/t5.h"
+#include "common/model/vae.h"
+#include "common/store/safetensors.h"
+#include "common/text/t5_tokenizer.h"
+#include "train/encoders.h"
+
+/* A member that is 64 hex digits; *out points into `meta`. */
+static int read_digest(const json_t *meta, const char *where, const char *member, const char **out, Err *err)
+{
+    Digest d;
+    int rc = json_get_str(meta, member, where, out, err);
+
+    if (rc == 0 && (rc = digest_parse(*out, &d, err)) < 0)
+        err_wrap(err, rc, "%s: %s", where, member);
+    return rc;
+}
+
+/* Digests and configs must be the same.  `who` is a cache's folder or a base model's part, `first` the cache compared with. */
+static int same_maker(const char *what, const char *member, const json_t *have, const char *who, const json_t *want, const char *first,
+                      Err *err)
+{
+    const char *a = NULL, *b = NULL;
+    int rc = read_digest(want, first, member, &a, err);
+
+    if (rc == 0)
+        rc = read_digest(have, who, member, &b, err);
+    if (rc == 0 && strcmp(a, b))
+        rc = err_set(err, ERR_USAGE, "cache '%s' was made with another %s (%.12s...) than '%s' has (%.12s...)", first, what, a, who, b);
+    return rc;
+}
+
+static int same_config(const char *what, const json_t *have, const char *who, const json_t *want, const char *first, Err *err)
+{
+    char *a = json_canonical(json_object_get(want, "config"), err), *b = json_canonical(json_object_get(have, "config"), err);
+    int rc = a && b ? 0 : ERR_NOMEM;
+
+    if (rc == 0 && strcmp(a, b))
+        rc = err_set(err, ERR_USAGE, "cache '%s' was made with another %s config than '%s' has: %s against %s", first, what, who, a, b);
+    mem_free(a);
+    mem_free(b);
+    return rc;
+}
+
+/* ---- caches ------------------------------------------------------------------------------------------------------- */
+
+static int read_meta(CacheTxn *t, const char *key, const char *dir, json_t **out, Err *err)
+{
+    int rc = cache_get_meta(t, key, out, err);
+
+    if (rc == 0)
+        return err_set(err, ERR_FORMAT, "cache '%s' does not say what made it (meta '%s'): it was not finished by weft-cache build", dir, key);
+    if (rc > 0 && !json_is_object(json_object_get(*out, "config")))
+        return err_set(err, ERR_FORMAT, "cache '%s': meta '%s' has no config", dir, key);
+    return rc < 0 ? err_wrap(err, rc, "cache '%s'", dir) : 0;
+}
+
+int encoders_read(Dataset *d, CacheTxn *t, const char *const *dirs, int64_t cache, Err *err)
+{
+    const char *dir = dirs[cache], *digest;
+    json_t *vae = NULL, *text = NULL;
+    double scale = 0;
+    int rc = read_meta(t, "vae", dir, &vae, err);
+
+    if (rc == 0)
+        rc = read_meta(t, "text", dir, &text, err);
+    if (rc == 0 && ((rc = json_get_num(vae, "scaling_factor", "meta 'vae'", &scale, err)) < 0 ||
+                    (rc = read_digest(vae, "meta 'vae'", "weights_sha256", &digest, err)) < 0 ||
+                    (rc = read_digest(text, "meta 'text'", "weights_sha256", &digest, err)) < 0 ||
+                    (rc = read_digest(text, "meta 'text'", "tokenizer_sha256", &digest, err)) < 0))
+        err_wrap(err, rc, "cache '%s'", dir);
+    if (rc == 0 && cache == 0) {
+        d->scale = scale;
+        d->vae = json_incref(vae);
+        d->text = json_incref(text);
+    } else if (rc == 0 && (rc = same_maker("VAE", "weights_sha256", vae, dir, d->vae, dirs[0], err)) == 0 &&
+               (rc = same_config("VAE", vae, dir, d->vae, dirs[0], err)) == 0 &&
+               (rc = same_maker("text encoder", "weights_sha256", text, dir, d->text, dirs[0], err)) == 0 &&
+               (rc = same_config("text encoder", text, dir, d->text, dirs[0], err)) == 0) {
+        rc = same_maker("tokenizer", "tokenizer_sha256", text, dir, d->text, dirs[0], err);
+    }
+    json_decref(vae);
+    json_decref(text);
+    return rc;
+}
+
+/* ---- the base model ----------------------------------------------------------------------------------------------- */
+
+static int parse_config(const char *folder, int is_vae, json_t **out, Err *err)
+{
+    char *where = path_join(folder, "config.json", err);
+    VaeConfig vae;
+    T5Config t5;
+    json_t *json = NULL;
+    int rc = where ? json_read_file(&json, where, err) : ERR_NOMEM;
+
+    if (rc == 0 && (rc = is_vae ? vae_config_parse(&vae, json, where, err) : t5_config_parse(&t5, json, where, err)) == 0)
+        rc = (*out = is_vae ? vae_config_json(&vae, err) : t5_config_json(&t5, err)) ? 0 : ERR_NOMEM;
+    json_decref(json);
+    mem_free(where);
+    return rc;
+}
+
+/* {"config", "weights_sha256"} of an encoder's folder, as encoding_meta_* of weft-cache says them. */
+static int identity(const char *folder, const char *stem, int is_vae, const Log *log, json_t **out, Err *err)
+{
+    SafeTensors *file = NULL;
+    json_t *config = NULL;
+    char hex[65];
+    int rc = parse_config(folder, is_vae, &config, err);
+
+    if (rc == 0 && (rc = safetensors_open_folder(&file, folder, stem, log, err)) == 0) {
+        log_info(log, "reading the weights of '%s' for their digest", folder);
+        rc = safetensors_digest(file, hex, err);
+    }
+    if (rc == 0 && !(*out = json_pack("{s:O, s:s}", "config", config, "weights_sha256", hex)))
+        rc = err_set(err, ERR_NOMEM, "'%s': out of memory", folder);
+    safetensors_close(&file);
+    json_decref(config);
+    return rc;
+}
+
+static int check_encoder(const json_t *want, const char *cache, const char *folder, int is_vae, const Log *log, Err *err)
+{
+    const char *what = is_vae ? "VAE" : "text encoder";
+    json_t *have = NULL;
+    int rc = identity(folder, is_vae ? "diffusion_pytorch_model" : "model", is_vae, log, &have, err);
+
+    if (rc == 0 && (rc = same_maker(what, "weights_sha256", have, folder, want, cache, err)) == 0)
+        rc = same_config(what, have, folder, want, cache, err);
+    json_decref(have);
+    return rc;
+}
+
+static int check_tokenizer(const json_t *want, const char *cache, const char *folder, Err *err)
+{
+    T5Tokenizer *t = NULL;
+    json_t *have = NULL;
+    int rc = t5_tokenizer_open(&t, folder, err);
+
+    if (rc == 0 && !(have = json_pack("{s:s}", "tokenizer_sha256", t5_tokenizer_digest(t))))
+        rc = err_set(err, ERR_NOMEM, "'%s': out of memory", folder);
+    if (rc == 0)
+        rc = same_maker("tokenizer", "tokenizer_sha256", have, folder, want, cache, err);
+    t5_tokenizer_close(&t);
+    json_decref(have);
+    return rc;
+}
+
+int encoders_check(const Dataset *d, const char *cache, const char *base, const Log *log, Err *err)
+{
+    static const char *const part[] = {"vae", "text_encoder", "tokenizer"};
+    int rc = 0;
+
+    for (int i = 0; i < 3 && rc == 0; i++) {
+        char *folder = path_join(base, part[i], err);
+        if (!folder)
+            rc = ERR_NOMEM;
+        else if (!file_is_dir(folder))
+            log_info(log, "'%s' has no %s: that it is the one that made the cache is not checked", base, part[i]);
+        else if (i < 2)
+            rc = check_encoder(i == 0 ? d->vae : d->text, cache, folder, i == 0, log, err);
+        else
+            rc = check_tokenizer(d->text, cache, folder, err);
+        mem_free(folder);
+    }
+    return rc;
+}
