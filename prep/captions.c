@@ -24,12 +24,13 @@ static const char *unwrap(const char *text, size_t *n)
 
 /* Openings of machine-made captions; the longest that fits goes. */
 static const char *const openings[] = {
-    "in this video,",      "in this video",        "in the video,",         "in the video",       "in this scene,",     "the video begins with",
-    "the video shows",     "this video shows",     "the video features",    "this video features", "the video depicts",  "this video depicts",
-    "the video captures",  "this video captures",  "the video showcases",   "this video showcases", "the video displays", "this video displays",
-    "the video presents",  "this video presents",  "the video portrays",    "the video is of",    "this is a video of",  "a video of",
-    "the clip shows",      "this clip shows",      "the scene shows",       "the image shows",    "this image shows",    "we see",
-    "the video opens with", "the video starts with", "this video is about"};
+    "in this video,", "in this video", "in the video,", "in the video", "in this scene,", "the video begins with",
+    "the video shows", "this video shows", "the video features", "this video features", "the video depicts",
+    "this video depicts", "the video captures", "this video captures", "the video showcases", "this video showcases",
+    "the video displays", "this video displays", "the video presents", "this video presents", "the video portrays",
+    "the video is of", "this is a video of", "a video of", "the clip shows", "this clip shows", "the scene shows",
+    "the image shows", "this image shows", "we see", "the video opens with", "the video starts with",
+    "this video is about"};
 
 static const char *without_opening(const char *text, size_t *n)
 {
@@ -158,7 +159,9 @@ static int set_guess(Source *s, const char *key, const char *value, Err *err)
     } else if (json_object_set_new(s->attributes, key, json_string(value)) < 0) {
         return err_set(err, ERR_NOMEM, "out of memory for attributes");
     }
-    return json_object_set_new(s->attributes, mark, json_string("caption")) < 0 ? err_set(err, ERR_NOMEM, "out of memory for attributes") : 0;
+    if (json_object_set_new(s->attributes, mark, json_string("caption")) < 0)
+        return err_set(err, ERR_NOMEM, "out of memory for attributes");
+    return 0;
 }
 
 int captions_guess(Source *s, Err *err)

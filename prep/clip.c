@@ -149,7 +149,8 @@ static int work_init(Work *w, const char *root, Err *err)
     w->rate = s->rate.den ? s->rate : (Rational){w->cfg->frames_fps, 1};
     snprintf(w->id, sizeof w->id, "%s", s->id);
     w->several = w->cfg->window >= WINDOW_CHUNKS;
-    w->record = json_pack("{s:s, s:s, s:n, s:[], s:n, s:s, s:{s:s, s:s, s:n, s:n}, s:n, s:n, s:n, s:[], s:n, s:n, s:n, s:n}", "id", s->id, "decision", "accept",
+    w->record = json_pack("{s:s, s:s, s:n, s:[], s:n, s:s, s:{s:s, s:s, s:n, s:n}, s:n, s:n, s:n, s:[], s:n, s:n, s:n, s:n}", "id",
+                          s->id, "decision", "accept",
                           "reason", "warnings", "key", "recipe_sha256", w->cfg->recipe_sha256, "source", "path", s->path, "kind",
                           s->kind == SOURCE_FRAMES ? "frames" : "video", "size", "sha256", "probe", "window", "geometry", "ledger",
                           "timing", "quality", "contact", "clip");

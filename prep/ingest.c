@@ -74,8 +74,9 @@ static int keep_one(Run *r, int64_t at, const json_t *result, Err *err)
     Source *s = &r->sources.item[r->chosen[at]];
     const char *sha256 = json_string_value(json_object_get(json_object_get(result, "source"), "sha256"));
     if (strcmp(recipe_str(r->p->recipe, "captions.split"), "hash") == 0)
-        s->split = sha256 ? split_by_hash(sha256, recipe_num(r->p->recipe, "captions.val_ratio"), recipe_num(r->p->recipe, "captions.test_ratio"))
-                          : "train";
+        s->split = !sha256 ? "train"
+                           : split_by_hash(sha256, recipe_num(r->p->recipe, "captions.val_ratio"),
+                                           recipe_num(r->p->recipe, "captions.test_ratio"));
     json_t *record = record_build(s, result, err);
     const json_t *reason = record ? json_object_get(record, "reason") : NULL;
     char *line = record ? json_text(record, 0, err) : NULL;

@@ -18,7 +18,8 @@ typedef struct IngestParams {
 } IngestParams;
 
 /* Files in the dataset's folder: clips/ID.mkv, manifest.jsonl (one line a source, in source order), and dataset.json last.
- * Each source is decoded in a process of its own (prep/worker.h): the caller must have one thread.  While it runs, journal.jsonl keeps what is finished; a run that was killed goes on from there, and the end is the same
+ * Each source is decoded in a process of its own (prep/worker.h): the caller must have one thread.
+ * While it runs, journal.jsonl keeps what is finished; a run that was killed goes on from there, and the end is the same
  * bytes whatever happened in between and whatever `jobs` is.  Sources are only read.
  * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
 int ingest(const IngestParams *p, Err *err);

@@ -191,4 +191,5 @@ static int ubc_read(const char *root, uint64_t seed, SourceList *out, const Log 
     return read_tree(root, 1, out, log, err);
 }
 
-const Layout layout_ubc = {"ubc", "{train,test}/ID.mp4 or {train,valid,train-frames}/ID/ with pictures, captions in ID.txt", ubc_detect, ubc_read};
+const Layout layout_ubc = {"ubc", "{train,test}/ID.mp4 or {train,valid,train-frames}/ID/ with pictures, captions in ID.txt", ubc_detect,
+                           ubc_read};

@@ -71,7 +71,7 @@ typedef struct FitPlan {
     double lost;                  /* share of the cropped axis that is cut away */
     double bias_x, bias_y;        /* as asked for: 0 keeps left or top, 0.5 the centre, 1 right or bottom */
     /* What follows fit_plan leaves zero; to be set before or after it. */
-    int64_t part[4];              /* x, y, width, height of the upright source that is fitted, on even pixels where chroma is shared; width 0: all */
+    int64_t part[4];              /* x, y, width, height of the upright source that is fitted; width 0: all */
     Deinterlace deinterlace;
     int tone_map;                 /* HDR is converted instead of refused */
 } FitPlan;
