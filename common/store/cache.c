@@ -1,12 +1,16 @@
 /* The cache's environment and its writer.  One LMDB commit per put, synced: a killed writer loses at most the put it was in. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/store/cache_internal.h"
+#include "common/store/cache_pages.h"
 
 enum { CACHE_FORMAT = 1 };
 enum { FIRST_MAP = 16 << 20, MAX_READERS = 1024, MAX_KEY = 511 };
@@ -53,20 +57,48 @@ int cache_key(Digest *out, const json_t *parts, Err *err)
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
-/* LMDB opens a file that was cut short without a word and dies of SIGBUS when it reads there. */
-static int check_size(Cache *c, Err *err)
+/* LMDB follows whatever a page says, and dies of it when the page is damaged or the file was cut short.  So the file is mapped here
+ * as well and every page looked at: the head before LMDB opens it (check_head), the rest under a read transaction, so that no writer
+ * reuses a page meanwhile (check_pages). */
+static int map_file(const Cache *c, int fd, uint8_t **out, int64_t *size, Err *err)
 {
-    MDB_envinfo info;
-    MDB_stat stat;
-    int fd;
     struct stat st;
-    if (mdb_env_info(c->env, &info) || mdb_env_stat(c->env, &stat) || mdb_env_get_fd(c->env, &fd) || fstat(fd, &st) < 0)
-        return err_set(err, ERR_IO, "'%s': its size cannot be found", c->dir);
-    int64_t need;
-    if (mem_mul((int64_t)info.me_last_pgno + 1, (int64_t)stat.ms_psize, &need) < 0 || st.st_size < need)
-        return err_set(err, ERR_FORMAT, "'%s' is torn: its file has %lld bytes, its pages need %lld", c->dir, (long long)st.st_size,
-                       (long long)need);
+    if (fstat(fd, &st) < 0) return err_errno(err, errno, "'%s': the size of data.mdb", c->dir);
+    *size = (int64_t)st.st_size;
+    void *p = *size > 0 ? mmap(NULL, (size_t)*size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+    if (p == MAP_FAILED) return err_errno(err, *size > 0 ? errno : EINVAL, "'%s': mapping data.mdb", c->dir);
+    *out = p;
     return 0;
+}
+
+static int check_head(const Cache *c, const char *file, Err *err)
+{
+    uint8_t *bytes = NULL;
+    int64_t size;
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return err_errno(err, errno, "'%s'", file);
+    int rc = map_file(c, fd, &bytes, &size, err);
+    if (rc == 0) rc = cache_pages_check_head(bytes, size, c->dir, err);
+    if (bytes) munmap(bytes, (size_t)size);
+    close(fd);
+    return rc;
+}
+
+static int check_pages(const Cache *c, Err *err)
+{
+    int found = 0;
+    for (int tries = 0; found == 0 && tries < 1000; tries++) { /* a busy writer can replace the state that a transaction began with */
+        MDB_txn *txn;
+        uint8_t *bytes = NULL;
+        int64_t size;
+        int fd, rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &txn);
+        if (rc) return err_mdb(err, rc, "opening '%s'", c->dir);
+        found = mdb_env_get_fd(c->env, &fd) ? err_set(err, ERR_IO, "'%s': no file", c->dir) : map_file(c, fd, &bytes, &size, err);
+        if (found == 0) found = cache_pages_check(bytes, size, mdb_txn_id(txn), c->dir, err);
+        if (bytes) munmap(bytes, (size_t)size);
+        mdb_txn_abort(txn);
+    }
+    return found == 0 ? err_set(err, ERR_IO, "'%s': its writer is too busy", c->dir) : found < 0 ? found : 0;
 }
 
 static int open_env(Cache *c, Err *err)
@@ -77,8 +109,9 @@ static int open_env(Cache *c, Err *err)
     if (!file) return ERR_NOMEM;
     int there = file_exists(file);
     int64_t size = there ? file_size(file, err) : 0;
+    if (size > 0) rc = check_head(c, file, err);
     mem_free(file);
-    if (size < 0) return (int)size;
+    if (size < 0 || rc < 0) return size < 0 ? (int)size : rc;
     if (c->mode == CACHE_READ && !there) return err_set(err, ERR_NOTFOUND, "'%s' holds no cache (no data.mdb)", c->dir);
     if (c->mode == CACHE_READ && size == 0) return err_set(err, ERR_FORMAT, "'%s': data.mdb is empty", c->dir);
     mdb_env_set_maxdbs(c->env, N_DBS);
@@ -86,7 +119,7 @@ static int open_env(Cache *c, Err *err)
     if (size == 0) mdb_env_set_mapsize(c->env, FIRST_MAP); /* else as large as it was */
     rc = mdb_env_open(c->env, c->dir, MDB_NOTLS | (c->mode == CACHE_READ ? MDB_RDONLY : 0), 0666);
     if (rc) return err_mdb(err, rc, "opening '%s'", c->dir);
-    if ((rc = check_size(c, err)) < 0) return rc;
+    if ((rc = check_pages(c, err)) < 0) return rc;
     int dead;
     mdb_reader_check(c->env, &dead);
     return 0;

@@ -13,7 +13,8 @@
  *
  * Caveats (LMDB's): not on network file systems; one process must not open the same directory twice; a view is valid until its
  * read transaction ends; keep read transactions short while a writer runs, or the file grows; never use across fork.  LMDB trusts
- * its own pages: a file whose size is wrong or whose records are damaged is refused, but a cache made by an enemy must not be opened. */
+ * its own pages: cache_open therefore checks all of them first (cache_pages.h; one small read a record), and what is damaged or was
+ * made by an enemy is refused.  Records' contents are checked where they are read. */
 #ifndef WEFT_COMMON_STORE_CACHE_H
 #define WEFT_COMMON_STORE_CACHE_H
 #include <jansson.h>
@@ -43,8 +44,8 @@ int record_decode(RecordView *out, const void *bytes, int64_t size, int verify, 
 
 typedef struct Cache Cache;
 typedef enum CacheMode { CACHE_READ, CACHE_WRITE } CacheMode;
-/* WRITE makes the directory, takes its lock (a second writer: ERR_LIMIT), creates the databases.  A torn or foreign file: ERR_FORMAT
- * (its size is compared with what it claims before any page is read). READ of an absent one: ERR_NOTFOUND. */
+/* WRITE makes the directory, takes its lock (a second writer: ERR_LIMIT), creates the databases.  A torn, damaged or foreign
+ * file: ERR_FORMAT, and nothing is touched. READ of an absent one: ERR_NOTFOUND. */
 int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err);
 void cache_close(Cache **c);
 
