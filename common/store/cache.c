@@ -74,7 +74,7 @@ static int map_file(const Cache *c, int fd, uint8_t **out, int64_t *size, Err *e
 static int check_head(const Cache *c, const char *file, Err *err)
 {
     uint8_t *bytes = NULL;
-    int64_t size;
+    int64_t size = 0;
     int fd = open(file, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return err_errno(err, errno, "'%s'", file);
     int rc = map_file(c, fd, &bytes, &size, err);
@@ -90,7 +90,7 @@ static int check_pages(const Cache *c, Err *err)
     for (int tries = 0; found == 0 && tries < 1000; tries++) { /* a busy writer can replace the state that a transaction began with */
         MDB_txn *txn;
         uint8_t *bytes = NULL;
-        int64_t size;
+        int64_t size = 0;
         int fd, rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &txn);
         if (rc) return err_mdb(err, rc, "opening '%s'", c->dir);
         found = mdb_env_get_fd(c->env, &fd) ? err_set(err, ERR_IO, "'%s': no file", c->dir) : map_file(c, fd, &bytes, &size, err);
