@@ -10,6 +10,7 @@
 #include "common/base/schema.h"
 #include "common/base/str.h"
 #include "train/checkpoint.h"
+#include "train/parts.h"
 #include "train/pipeline.h"
 
 static const char state_path[] = "weft_state/state.json";
@@ -135,22 +136,36 @@ int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err 
 
 /* ---- saving ------------------------------------------------------------------------------------------------------- */
 
-/* Everything of a checkpoint or of final/ into `folder`; state.json last. */
-static int write_parts(const char *folder, const TrainState *s, const json_t *state, int optimizer, Err *err)
+/* Transformer, and the optimiser for a checkpoint, into `folder`. */
+static int write_parts(const char *folder, const TrainState *s, int optimizer, Err *err)
 {
     char *transformer = path_join(folder, "transformer", err), *weft = path_join(folder, "weft_state", err);
-    char *moments = path_join(folder, optimizer_path, err), *marker = path_join(folder, state_path, err);
-    int rc = transformer && weft && moments && marker ? 0 : ERR_NOMEM;
+    char *moments = path_join(folder, optimizer_path, err);
+    int rc = transformer && weft && moments ? 0 : ERR_NOMEM;
 
     if (rc == 0 && (rc = dir_make(weft, err)) == 0 &&
         (rc = dit_save(s->dit, transformer, is_half(s) ? DT_BF16 : DT_F32, err)) == 0 && optimizer)
         rc = save_optimizer(s, moments, err);
-    if (rc == 0)
-        rc = json_write_file(state, marker, err);
     mem_free(transformer);
     mem_free(weft);
     mem_free(moments);
-    mem_free(marker);
+    return rc;
+}
+
+/* state.json, last: it says what every other file of the folder is. */
+static int write_state(const char *folder, const json_t *state, Err *err)
+{
+    char *path = path_join(folder, state_path, err);
+    json_t *whole = json_copy((json_t *)state), *parts = NULL;
+    int rc = path && whole ? parts_describe(folder, &parts, err) : ERR_NOMEM;
+
+    if (rc == 0 && json_object_set(whole, "files", parts) != 0)
+        rc = ERR_NOMEM;
+    if (rc == 0)
+        rc = json_write_file(whole, path, err);
+    json_decref(parts);
+    json_decref(whole);
+    mem_free(path);
     return rc;
 }
 
@@ -172,7 +187,9 @@ int checkpoint_save(const char *run, const TrainState *s, const json_t *state, E
     int rc = tmp ? dir_remove(tmp, err) : ERR_NOMEM;
 
     if (rc == 0)
-        rc = write_parts(tmp, s, state, 1, err);
+        rc = write_parts(tmp, s, 1, err);
+    if (rc == 0)
+        rc = write_state(tmp, state, err);
     if (rc == 0)
         rc = put_in_place(run, tmp, folder, err);
     if (rc < 0)
@@ -241,27 +258,18 @@ static int read_state(const char *folder, int64_t step, json_t **state, Err *err
     return rc;
 }
 
-static int opens(const char *folder, const char *name, Err *err)
+/* Whole: the last file is there and fits, and what it says of the others holds, the ones to go on from among them. */
+static int check_whole(const char *folder, int64_t step, int optimizer, json_t **state, Err *err)
 {
-    char *path = path_join(folder, name, err);
-    SafeTensors *file = NULL;
-    int rc = path ? safetensors_open(&file, path, err) : ERR_NOMEM;
-
-    safetensors_close(&file);
-    mem_free(path);
-    return rc;
-}
-
-/* Whole: the last file is there and fits, and the tensors' files have the sizes their headers say. */
-static int check_whole(const char *folder, int64_t step, json_t **state, Err *err)
-{
+    static const char *const needed[] = {"transformer/config.json", "transformer/diffusion_pytorch_model.safetensors", optimizer_path};
+    const json_t *files;
     int rc = read_state(folder, step, state, err);
 
-    if (rc == 0)
-        rc = opens(folder, "transformer/diffusion_pytorch_model.safetensors", err);
-    if (rc == 0)
-        rc = opens(folder, optimizer_path, err);
-    return rc;
+    files = rc == 0 ? json_object_get(*state, "files") : NULL;
+    for (int i = 0; rc == 0 && i < 2 + optimizer; i++)
+        if (!json_object_get(files, needed[i]))
+            rc = err_set(err, ERR_FORMAT, "'%s/%s' says nothing of %s", folder, state_path, needed[i]);
+    return rc == 0 ? parts_check(folder, files, err) : rc;
 }
 
 int checkpoint_newest(const char *run, const Log *log, int64_t *step, json_t **state, Err *err)
@@ -275,7 +283,7 @@ int checkpoint_newest(const char *run, const Log *log, int64_t *step, json_t **s
         Err torn = {0};
         int64_t candidate = steps[--n];
         char *folder = checkpoint_folder(run, candidate, err);
-        rc = folder ? check_whole(folder, candidate, state, &torn) : ERR_NOMEM;
+        rc = folder ? check_whole(folder, candidate, 1, state, &torn) : ERR_NOMEM;
         mem_free(folder);
         if (rc == 0) {
             *step = candidate;
@@ -319,9 +327,11 @@ int final_save(const char *run, const char *base, const TrainState *s, const jso
     int rc = folder && tmp ? dir_remove(tmp, err) : ERR_NOMEM;
 
     if (rc == 0)
-        rc = write_parts(tmp, s, state, 0, err);
+        rc = write_parts(tmp, s, 0, err);
     if (rc == 0)
-        rc = pipeline_link(tmp, base, log, err);
+        rc = pipeline_copy(tmp, base, log, err);
+    if (rc == 0)
+        rc = write_state(tmp, state, err);
     if (rc == 0)
         rc = put_in_place(run, tmp, folder, err);
     if (rc < 0)
@@ -331,15 +341,16 @@ int final_save(const char *run, const char *base, const TrainState *s, const jso
     return rc;
 }
 
-int final_is_at(const char *run, int64_t step)
+int final_is_at(const char *run, int64_t step, Err *err)
 {
-    char *folder = path_join(run, "final", NULL);
+    char *folder = path_join(run, "final", err);
     json_t *state = NULL;
-    int rc = folder ? read_state(folder, step, &state, NULL) : ERR_NOMEM;
+    Err torn = {0};
+    int rc = folder ? check_whole(folder, step, 0, &state, &torn) : ERR_NOMEM;
 
-    if (rc == 0)
-        rc = opens(folder, "transformer/diffusion_pytorch_model.safetensors", NULL);
+    if (rc == ERR_NOMEM && folder)
+        err_set(err, rc, "%s", torn.msg);
     json_decref(state);
     mem_free(folder);
-    return rc == 0;
+    return rc == 0 ? 1 : rc == ERR_NOMEM ? rc : 0;
 }

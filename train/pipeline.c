@@ -1,8 +1,8 @@
-/* Hard links (else copies) of a pipeline's parts. */
+/* Copies of a pipeline's parts. */
 #include <errno.h>
-#include <fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/ioctl.h>
 
 #include "common/base/file.h"
 #include "common/base/json.h"
@@ -11,42 +11,41 @@
 
 enum { DEPTH_MAX = 4 }; /* folders within a component */
 
-static int copy_file(const char *to, const char *from, Err *err)
+static int copy_bytes(AtomicFile *out, const char *to, FILE *in, const char *from, Err *err)
 {
     enum { CHUNK = 1 << 20 };
-    FILE *in = fopen(from, "rb");
     char *buffer = mem_calloc(CHUNK, 1, err);
-    AtomicFile *out = NULL;
     size_t n;
-    int rc = 0;
+    int rc = buffer ? 0 : ERR_NOMEM;
 
-    if (!in)
-        rc = err_errno(err, errno, "opening '%s'", from);
-    else if (!buffer)
-        rc = ERR_NOMEM;
-    else
-        rc = atomic_open(&out, to, err);
     while (rc == 0 && (n = fread(buffer, 1, CHUNK, in)) > 0)
         if (fwrite(buffer, 1, n, atomic_stream(out)) != n)
             rc = err_errno(err, errno, "writing '%s'", to);
     if (rc == 0 && ferror(in))
         rc = err_errno(err, errno, "reading '%s'", from);
+    mem_free(buffer);
+    return rc;
+}
+
+/* A file of its own, never a link: an edit of one must not reach the other.  Where the file system can, the two share their blocks
+ * until one is written to. */
+static int copy_file(const char *to, const char *from, Err *err)
+{
+    FILE *in = fopen(from, "rb");
+    AtomicFile *out = NULL;
+    int rc = in ? atomic_open(&out, to, err) : err_errno(err, errno, "opening '%s'", from);
+
+    if (rc == 0 && ioctl(fileno(atomic_stream(out)), FICLONE, fileno(in)) != 0)
+        rc = copy_bytes(out, to, in, from, err);
     if (rc == 0)
         rc = atomic_commit(&out, err);
     atomic_abort(&out);
     if (in)
         fclose(in);
-    mem_free(buffer);
     return rc;
 }
 
-/* A link of the file itself where `from` is a symbolic link, as in a download cache. */
-static int link_file(const char *to, const char *from, Err *err)
-{
-    return linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0 ? 0 : copy_file(to, from, err);
-}
-
-static int link_tree(const char *to, const char *from, int depth, Err *err)
+static int copy_tree(const char *to, const char *from, int depth, Err *err)
 {
     char **names = NULL;
     int64_t n = 0;
@@ -62,7 +61,7 @@ static int link_tree(const char *to, const char *from, int depth, Err *err)
         if (!a || !b)
             rc = ERR_NOMEM;
         else
-            rc = file_is_dir(b) ? link_tree(a, b, depth + 1, err) : link_file(a, b, err);
+            rc = file_is_dir(b) ? copy_tree(a, b, depth + 1, err) : copy_file(a, b, err);
         mem_free(a);
         mem_free(b);
     }
@@ -70,7 +69,7 @@ static int link_tree(const char *to, const char *from, int depth, Err *err)
     return rc == 0 ? dir_sync(to, err) : rc;
 }
 
-static int link_component(const char *folder, const char *base, const char *name, const Log *log, Err *err)
+static int copy_component(const char *folder, const char *base, const char *name, const Log *log, Err *err)
 {
     char *to = NULL, *from = NULL;
     int rc;
@@ -81,7 +80,7 @@ static int link_component(const char *folder, const char *base, const char *name
     from = path_join(base, name, err);
     rc = to && from ? 0 : ERR_NOMEM;
     if (rc == 0 && file_is_dir(from))
-        rc = link_tree(to, from, 0, err);
+        rc = copy_tree(to, from, 0, err);
     else if (rc == 0)
         log_warn(log, "'%s' lists '%s' but has no such folder: final/ lacks it too", base, name);
     mem_free(to);
@@ -95,7 +94,7 @@ static int is_component(const char *key, const json_t *v)
     return key[0] != '_' && strcmp(key, "transformer") && json_is_array(v) && json_is_string(json_array_get(v, 0));
 }
 
-int pipeline_link(const char *folder, const char *base, const Log *log, Err *err)
+int pipeline_copy(const char *folder, const char *base, const Log *log, Err *err)
 {
     char *from = path_join(base, "model_index.json", err), *to = path_join(folder, "model_index.json", err);
     json_t *index = NULL, *v;
@@ -111,7 +110,7 @@ int pipeline_link(const char *folder, const char *base, const Log *log, Err *err
         if (rc == 0)
             json_object_foreach(index, key, v)
                 if (rc == 0 && is_component(key, v))
-                    rc = link_component(folder, base, key, log, err);
+                    rc = copy_component(folder, base, key, log, err);
         if (rc == 0)
             rc = copy_file(to, from, err);
     }

@@ -4,7 +4,7 @@
 #include "common/base/err.h"
 #include "common/base/log.h"
 
-/* Puts into `folder` model_index.json and every component it lists, but the transformer, from the pipeline folder `base`: hard links
- * where the file system can, else copies.  Without a model_index.json there: a warning, nothing done. */
-int pipeline_link(const char *folder, const char *base, const Log *log, Err *err);
+/* Copies into `folder` model_index.json and every component it lists, but the transformer, from the pipeline folder `base`: files of
+ * their own, sharing blocks where the file system can clone.  Without a model_index.json there: a warning, nothing done. */
+int pipeline_copy(const char *folder, const char *base, const Log *log, Err *err);
 #endif

@@ -211,10 +211,10 @@ static int save(Run *r, Err *err)
 static int finish(Run *r, Err *err)
 {
     json_t *state;
-    int rc;
+    int rc = final_is_at(r->out, r->state.step, err);
 
-    if (final_is_at(r->out, r->state.step))
-        return 0;
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
     if (!(state = resume_state_json(r->job, r->state.step, err)))
         return ERR_NOMEM;
     rc = final_save(r->out, r->job->base, &r->state, state, &r->job->log.log, err);

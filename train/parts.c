@@ -1,0 +1,94 @@
+/* Sizes and digests of a folder's files. */
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/hash.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "train/parts.h"
+
+enum { DEPTH_MAX = 8 }; /* folders within one another */
+
+static int file_part(const char *path, json_t **out, Err *err)
+{
+    int64_t size = file_size(path, err);
+    char hex[65];
+    Digest d;
+    int rc = size < 0 ? (int)size : sha256_file(path, &d, err);
+
+    if (rc == 0) {
+        digest_hex(&d, hex);
+        if (!(*out = json_pack("{s:I, s:s}", "size", (json_int_t)size, "sha256", hex)))
+            rc = err_set(err, ERR_NOMEM, "'%s': out of memory", path);
+    }
+    return rc;
+}
+
+/* Adds what is in folder/below ("" at first) under names relative to `folder`. */
+static int describe(json_t *parts, const char *folder, const char *below, int depth, Err *err)
+{
+    char *here = *below ? path_join(folder, below, err) : mem_strdup(folder, err), **names = NULL;
+    int64_t n = 0;
+    int rc = here ? dir_list(here, &names, &n, err) : ERR_NOMEM;
+
+    if (rc == 0 && depth > DEPTH_MAX)
+        rc = err_set(err, ERR_LIMIT, "'%s': folders more than %d deep", here, DEPTH_MAX);
+    for (int64_t i = 0; rc == 0 && i < n; i++) {
+        char *name = path_join(below, names[i], err), *path = path_join(here, names[i], err);
+        json_t *part = NULL;
+        if (!name || !path)
+            rc = ERR_NOMEM;
+        else if (file_is_dir(path))
+            rc = describe(parts, folder, name, depth + 1, err);
+        else if ((rc = file_part(path, &part, err)) == 0 && json_object_set_new(parts, name, part) != 0)
+            rc = err_set(err, ERR_NOMEM, "'%s': out of memory", path);
+        mem_free(name);
+        mem_free(path);
+    }
+    dir_list_free(&names, n);
+    mem_free(here);
+    return rc;
+}
+
+int parts_describe(const char *folder, json_t **out, Err *err)
+{
+    int rc = (*out = json_object()) ? describe(*out, folder, "", 0, err) : err_set(err, ERR_NOMEM, "'%s': out of memory", folder);
+
+    if (rc < 0) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    return rc;
+}
+
+static int check_part(const char *path, const json_t *want, Err *err)
+{
+    int64_t size = file_size(path, err), stored = 0;
+    json_t *have = NULL;
+    int rc = size < 0 ? (int)size : json_get_int(want, "size", path, &stored, err);
+
+    if (rc == 0 && size != stored)
+        rc = err_set(err, ERR_FORMAT, "'%s' has %lld bytes, %lld were written", path, (long long)size, (long long)stored);
+    if (rc == 0 && (rc = file_part(path, &have, err)) == 0 && !json_equal(have, want))
+        rc = err_set(err, ERR_FORMAT, "'%s' is not what was written: its SHA-256 differs", path);
+    json_decref(have);
+    return rc;
+}
+
+int parts_check(const char *folder, const json_t *parts, Err *err)
+{
+    const char *name;
+    json_t *want;
+    int rc = 0;
+
+    json_object_foreach((json_t *)parts, name, want) {
+        char *path = path_join(folder, name, err);
+        rc = path ? path_check_relative(name, err) : ERR_NOMEM;
+        if (rc == 0)
+            rc = check_part(path, want, err);
+        mem_free(path);
+        if (rc < 0)
+            break;
+    }
+    return rc;
+}
