@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/file.h"
@@ -44,13 +45,36 @@ static void read_training(Job *j)
                                                                                : RECOMPUTE_BLOCK_ATTENTION;
 }
 
+/* A plan needs no device: it is made for the precision that the recipe asks for. */
+static int open_backend(Job *j, const TrainOptions *o, Err *err)
+{
+    int rc = backend_open(&j->be, j->plan ? "plan" : o->common.device, o->common.jobs, &j->log.log, err);
+
+    if (rc == 0 && j->plan && strcmp(recipe_str(j->recipe, "training.mixed_precision"), "bf16") == 0)
+        j->be->act = DT_BF16;
+    return rc;
+}
+
+/* Several ranks would each train the same and fight over one folder. */
+static int refuse_ranks(const TrainOptions *o, Err *err)
+{
+    int64_t rank, ranks;
+    int rc = shard_parse(o->common.shard, &rank, &ranks, err);
+
+    if (rc < 0 || ranks == 1)
+        return rc;
+    if (o->common.shard)
+        return err_set(err, ERR_UNSUPPORTED, "--shard %s: training runs in one process; give it all caches", o->common.shard);
+    return err_set(err, ERR_UNSUPPORTED,
+                   "this is rank %lld of %lld (Slurm or MPI): training runs on one rank in this version; start one, or say --shard 0/1",
+                   (long long)rank, (long long)ranks);
+}
+
 /* A request that cannot be met is refused, never quietly weakened. */
 static int refuse_unsupported(const Job *j, const TrainOptions *o, Err *err)
 {
     const char *precision = recipe_str(j->recipe, "training.mixed_precision");
     int half = j->be->act == DT_BF16;
-    int64_t shard, shards;
-    int rc;
 
     if (strcmp(precision, half ? "bf16" : "no"))
         return err_set(err, ERR_UNSUPPORTED,
@@ -59,13 +83,7 @@ static int refuse_unsupported(const Job *j, const TrainOptions *o, Err *err)
     if (recipe_bool(j->recipe, "training.use_8bit_adam"))
         return err_set(err, ERR_UNSUPPORTED,
                        "training.use_8bit_adam is true, but the optimiser keeps its moments in float32; set it to false");
-    if (o->common.shard) {
-        if ((rc = shard_parse(o->common.shard, &shard, &shards, err)) < 0)
-            return rc;
-        if (shards > 1)
-            return err_set(err, ERR_UNSUPPORTED, "--shard %s: training runs in one process; give it all caches", o->common.shard);
-    }
-    return 0;
+    return j->plan ? 0 : refuse_ranks(o, err);
 }
 
 /* ---- base model --------------------------------------------------------------------------------------------------- */
@@ -81,6 +99,41 @@ static int choose_model(Job *j, const TrainOptions *o, Err *err)
         return err_set(err, ERR_USAGE, "no base model: give --model FOLDER or set training.base_model");
     j->start = weights ? weights : j->base;
     return 0;
+}
+
+/* The resolved path of the folder, or of the nearest one above it that is there, with a slash at the end; mem_free. */
+static char *resolved(const char *path, Err *err)
+{
+    char *at = mem_strdup(path, err), *real = NULL, *out = NULL;
+
+    while (at && !(real = realpath(at, NULL)) && strcmp(at, ".") && strcmp(at, "/")) {
+        char *up = path_dir(at, err);
+        mem_free(at);
+        at = up;
+    }
+    if (at)
+        out = mem_printf(err, "%s/", real ? real : at);
+    mem_free(at);
+    free(real);
+    return out;
+}
+
+/* A run writes final/, log.jsonl and a lock: never into what it learns from. */
+static int refuse_out_in_model(const Job *j, const char *out, Err *err)
+{
+    const char *const model[] = {j->base, j->start};
+    int rc = 0;
+
+    for (int i = 0; i < 2 && out && rc == 0; i++) {
+        char *to = resolved(out, err), *from = resolved(model[i], err);
+        if (!to || !from)
+            rc = ERR_NOMEM;
+        else if (file_is_dir(model[i]) && strncmp(to, from, strlen(from)) == 0)
+            rc = err_set(err, ERR_USAGE, "--out '%s' is in the model folder '%s': choose a folder of its own", out, model[i]);
+        mem_free(to);
+        mem_free(from);
+    }
+    return rc;
 }
 
 static int read_dit_config(Job *j, Err *err)
@@ -122,8 +175,9 @@ static int count_steps(Job *j, Err *err)
 {
     int64_t each, all;
 
-    if (j->batch > j->data->n)
-        j->batch = j->data->n; /* a pass never holds a sample twice */
+    if (j->batch > j->data->n) /* a pass never holds a sample twice */
+        return err_set(err, ERR_USAGE, "training.batch_size is %lld, but the caches hold %lld clips to train on; set it to at most %lld",
+                       (long long)j->batch, (long long)j->data->n, (long long)j->data->n);
     if (mem_mul(j->batch, j->accumulate, &each) < 0)
         return err_set(err, ERR_USAGE, "batch_size x gradient_accumulation_steps is too large");
     j->epoch_steps = (j->data->n - 1) / each + 1;
@@ -149,10 +203,11 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
     log_to_stderr(&j->log, "weft-train", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
     j->quiet = o->common.quiet;
     if ((rc = recipe_open(&j->recipe, &o->common, err)) < 0 ||
-        (rc = backend_open(&j->be, o->common.device, o->common.jobs, &j->log.log, err)) < 0)
+        (rc = open_backend(j, o, err)) < 0)
         return rc;
     read_training(j);
-    if ((rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 || (rc = read_dit_config(j, err)) < 0 ||
+    if ((rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 || (rc = refuse_out_in_model(j, o->out, err)) < 0 ||
+         (rc = read_dit_config(j, err)) < 0 ||
         (rc = read_schedule(j, err)) < 0 || (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||
         (rc = encoders_check(j->data, o->cache.item[0], j->base, &j->log.log, err)) < 0)
         return rc;

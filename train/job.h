@@ -24,14 +24,15 @@ typedef struct Job {
     Dataset *data;
     TrainConfig c;
     uint64_t seed;
-    int64_t batch, accumulate;   /* samples a forward pass (never more than there are), passes a step */
+    int64_t batch, accumulate;   /* samples a forward pass (no more than there are), passes a step */
     int64_t epochs, max_steps;   /* max_steps -1: epochs decide */
     int64_t epoch_steps, steps;  /* optimiser steps in an epoch, in all */
     int64_t checkpoint_every, keep, log_every;
+    int plan;              /* set before job_open: nothing will be computed, so no device is needed */
     int quiet;
 } Job;
 
-/* Zero-initialised *j.  What the back end cannot do is refused here. */
+/* Zero-initialised *j but for `plan`.  What the back end cannot do is refused here. */
 int job_open(Job *j, const TrainOptions *o, Err *err);
 void job_close(Job *j);
 /* Bytes of working memory of the largest forward and backward pass under a policy, found on the plan back end. */

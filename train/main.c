@@ -7,7 +7,7 @@
 static int run(void *options, const StrList *positional, Err *err)
 {
     const TrainOptions *o = options;
-    Job j = {0};
+    Job j = {.plan = o->common.dry_run};
     int rc = job_open(&j, o, err);
 
     (void)positional;
@@ -26,7 +26,7 @@ static int run(void *options, const StrList *positional, Err *err)
 
 static int plan(void *options, const StrList *positional, Err *err)
 {
-    Job j = {0};
+    Job j = {.plan = 1};
     int rc = job_open(&j, options, err);
 
     (void)positional;

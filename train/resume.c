@@ -1,4 +1,5 @@
 /* run.json, state.json, and the comparison that lets a run go on. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/file.h"
@@ -17,6 +18,15 @@ static json_t *or_no_memory(json_t *o, Err *err)
     return o;
 }
 
+/* Where a folder really is; as it was spelled when it is not there.  mem_free. */
+static char *real_folder(const char *path, Err *err)
+{
+    char *real = realpath(path, NULL), *out = mem_strdup(real ? real : path, err);
+
+    free(real);
+    return out;
+}
+
 static int recipe_digest(const Job *j, char hex[65], Err *err)
 {
     char *text = json_canonical(recipe_json(j->recipe), err);
@@ -31,28 +41,35 @@ static int recipe_digest(const Job *j, char hex[65], Err *err)
 
 json_t *resume_run_json(const Job *j, int64_t parameters, Err *err)
 {
-    return or_no_memory(json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[IIII], s:O}", "format", 1, "program", "weft-train",
-                                  "device", j->be->name, "base_model", j->base, "pretrained_weights", j->start, "cache_digest",
-                                  j->data->digest, "samples", (json_int_t)j->data->n, "parameters", (json_int_t)parameters, "steps",
-                                  (json_int_t)j->steps, "epoch_steps", (json_int_t)j->epoch_steps, "latents", (json_int_t)j->data->F,
-                                  (json_int_t)j->data->h, (json_int_t)j->data->w, (json_int_t)j->data->C, "recipe", recipe_json(j->recipe)),
-                        err);
+    char *base = real_folder(j->base, err), *start = real_folder(j->start, err);
+    json_t *o = !base || !start
+                    ? NULL
+                    : json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[IIII], s:O}", "format", 1, "program", "weft-train",
+                                "device", j->be->name, "base_model", base, "pretrained_weights", start, "cache_digest",
+                                j->data->digest, "samples", (json_int_t)j->data->n, "parameters", (json_int_t)parameters, "steps",
+                                (json_int_t)j->steps, "epoch_steps", (json_int_t)j->epoch_steps, "latents", (json_int_t)j->data->F,
+                                (json_int_t)j->data->h, (json_int_t)j->data->w, (json_int_t)j->data->C, "recipe", recipe_json(j->recipe));
+
+    mem_free(base);
+    mem_free(start);
+    return or_no_memory(o, err);
 }
 
 json_t *resume_state_json(const Job *j, int64_t step, Err *err)
 {
-    int64_t epoch, first, last, position = 0;
-    char digest[65];
+    char *base = real_folder(j->base, err), *start = real_folder(j->start, err), digest[65];
+    int64_t epoch, first, last;
+    json_t *o = NULL;
 
-    if (recipe_digest(j, digest, err) < 0)
-        return NULL;
-    job_step_range(j, step, &epoch, &first, &last);
-    position = first; /* samples of `epoch` already seen */
-    return or_no_memory(json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:O}", "format", 1, "step", (json_int_t)step, "epoch",
-                                  (json_int_t)epoch, "position", (json_int_t)position, "seed", (json_int_t)j->seed, "device", j->be->name,
-                                  "base_model", j->base, "pretrained_weights", j->start, "cache_digest", j->data->digest, "recipe_digest",
-                                  digest, "recipe", recipe_json(j->recipe)),
-                        err);
+    job_step_range(j, step, &epoch, &first, &last); /* first: samples of `epoch` already seen */
+    if (base && start && recipe_digest(j, digest, err) == 0)
+        o = json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:O}", "format", 1, "step", (json_int_t)step, "epoch",
+                      (json_int_t)epoch, "position", (json_int_t)first, "seed", (json_int_t)j->seed, "device", j->be->name, "base_model",
+                      base, "pretrained_weights", start, "cache_digest", j->data->digest, "recipe_digest", digest, "recipe",
+                      recipe_json(j->recipe));
+    mem_free(base);
+    mem_free(start);
+    return or_no_memory(o, err);
 }
 
 /* ---- comparison --------------------------------------------------------------------------------------------------- */
@@ -84,12 +101,14 @@ static int note_change(Str *changes, const char *name, const json_t *before, con
     return rc;
 }
 
-static int note_text(Str *changes, const char *name, const json_t *stored, const char *after, Err *err)
+static int note_folder(Str *changes, const char *name, const json_t *stored, const char *after, Err *err)
 {
-    json_t *now = json_string(after);
+    char *real = real_folder(after, err);
+    json_t *now = real ? json_string(real) : NULL;
     int rc = now ? note_change(changes, name, json_object_get(stored, name), now, err) : ERR_NOMEM;
 
     json_decref(now);
+    mem_free(real);
     return rc;
 }
 
@@ -102,9 +121,9 @@ static int note_all(Str *changes, const Job *j, const json_t *stored, Err *err)
     int rc = note_change(changes, "seed", json_object_get(before, "seed"), json_object_get(after, "seed"), err);
 
     if (rc == 0)
-        rc = note_text(changes, "base_model", stored, j->base, err);
+        rc = note_folder(changes, "base_model", stored, j->base, err);
     if (rc == 0)
-        rc = note_text(changes, "pretrained_weights", stored, j->start, err);
+        rc = note_folder(changes, "pretrained_weights", stored, j->start, err);
     if (rc == 0 && strcmp(json_string_value(json_object_get(stored, "cache_digest")), j->data->digest))
         rc = str_printf(changes, err, "%sthe cache holds other clips, latents or texts", changes->len ? "; " : "");
     json_object_foreach(json_object_get(after, "training"), key, v) {

@@ -69,6 +69,32 @@ stderr_has "checkpoint-12 is not whole"
 stderr_has "checkpoint-8 is not whole"
 same_run "torn checkpoints" torn
 check "the leftover is swept" test ! -e "$T/torn/checkpoint-16.tmp-saving"
+# ---- damage
+flip() { # FILE: one bit of its last byte but one
+    size=$(stat -c %s "$1")
+    byte=$(od -An -tu1 -j $((size - 2)) -N1 "$1")
+    printf "\\$(printf %o $((byte ^ 1)))" | dd of="$1" bs=1 seek=$((size - 2)) conv=notrunc status=none
+}
+cp -r "$T/whole" "$T/flipped"
+rm -r "$T/flipped/final"
+flip "$T/flipped/checkpoint-12/transformer/diffusion_pytorch_model.safetensors"
+flip "$T/flipped/checkpoint-8/weft_state/optimizer.safetensors"
+check "a bit is flipped" sh -c "! cmp -s $T/whole/checkpoint-8/weft_state/optimizer.safetensors $T/flipped/checkpoint-8/weft_state/optimizer.safetensors"
+runs "flipped bits in checkpoints" 0 train flipped
+stderr_has "checkpoint-12 is not whole"
+stderr_has "checkpoint-8 is not whole"
+stderr_has "SHA-256 differs"
+same_run "flipped bits in checkpoints" flipped
+check "final has files of its own" test "$(stat -c %i $P/vae/config.json)" != "$(stat -c %i "$T/whole/final/vae/config.json")" -a "$(stat -c %h "$T/whole/final/vae/config.json")" = 1
+cp -r "$T/whole" "$T/maimed"
+for part in vae/diffusion_pytorch_model.safetensors tokenizer/spiece.model transformer/config.json model_index.json; do
+    rm "$T/maimed/final/$part"
+    runs "final without $part" 0 train maimed
+    same "final without $part: made again" "$T/whole/final" "$T/maimed/final"
+done
+flip "$T/maimed/final/scheduler/scheduler_config.json"
+runs "final with a flipped bit" 0 train maimed
+same "final with a flipped bit: made again" "$T/whole/final" "$T/maimed/final"
 runs "one checkpoint kept" 0 train kept --set training.checkpoints_total_limit=1
 check "one checkpoint kept: only the last" test "$(ls -d "$T"/kept/checkpoint-* | wc -l)" = 1 -a -d "$T/kept/checkpoint-12"
 
@@ -139,11 +165,32 @@ runs "a text that is not there" 1 "$W" run --cache "$T/holes" --out "$T/x" $SETS
 stderr_has "clip 'clip-0': its text record is not in the cache"
 runs "nothing to train on" 1 "$W" run --cache "$T/val" --out "$T/x" $SETS
 stderr_has "no clip of split 'train'"
-runs "not a number" 1 "$W" run --cache "$T/nan" --out "$T/nan-run" $SETS
+runs "not a number" 1 "$W" run --cache "$T/nan" --out "$T/nan-run" $SETS --set training.batch_size=1
 stderr_has "samples 'clip-0': step 1: the loss is"
 check "not a number: no checkpoint" sh -c "! ls -d $T/nan-run/checkpoint-* $T/nan-run/final"
 runs "half precision" 1 train x --set training.mixed_precision=bf16
 stderr_has "mixed_precision is 'bf16'"
+runs "half precision: a plan needs no such device" 0 train x --set training.mixed_precision=bf16 --dry-run
+stdout_has "(bf16), master"
+runs "plan of it" 0 "$W" plan --cache "$T/a" $SETS --set training.mixed_precision=bf16 --device cuda
+stdout_has "(bf16), master"
+runs "a batch of more clips than there are" 2 train x --set training.batch_size=8
+stderr_has "batch_size is 8, but the caches hold 7 clips"
+runs "two ranks" 1 env OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 "$W" run --cache "$T/a" --out "$T/x" $SETS
+stderr_has "this is rank 1 of 2 (Slurm or MPI): training runs on one rank in this version"
+cp -r $P "$T/mine"
+with_model() { # MODEL OUT: as train, but for the base model
+    "$W" run --cache "$T/a" --cache "$T/b" --out "$T/$2" --model "$1" $(echo "$SETS" | sed "s,--model $P,,")
+}
+runs "into the base model" 2 with_model "$T/mine" mine/run
+stderr_has "is in the model folder"
+runs "over the base model" 2 with_model "$T/mine/" mine
+stderr_has "is in the model folder"
+check "the base model is untouched" diff -r $P "$T/mine"
+cp -r "$T/whole" "$T/respelled"
+runs "the base model in other words" 0 with_model "./tests/../$P/" respelled
+runs "another base model" 2 with_model "$T/mine" respelled
+stderr_has "base_model was"
 runs "8-bit Adam" 1 train x --set training.use_8bit_adam=true
 stderr_has "use_8bit_adam"
 runs "a shard" 1 train x --shard 0/2
