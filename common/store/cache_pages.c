@@ -100,7 +100,8 @@ static int check_meta(const uint8_t *file, int64_t size, int i, int64_t page, co
     if (h.map_size > MAX_MAP || h.last < 1 || h.last >= MAX_MAP / (uint64_t)page) return damaged(what, err, "head %d has a bad size", i);
     int64_t need = ((int64_t)h.last + 1) * page;
     if (size < need)
-        return err_set(err, ERR_FORMAT, "'%s' is torn: its file has %lld bytes, its pages need %lld", what, (long long)size, (long long)need);
+        return err_set(err, ERR_FORMAT, "'%s' is torn: its file has %lld bytes, its pages need %lld", what, (long long)size,
+                       (long long)need);
     return 0;
 }
 
@@ -232,7 +233,8 @@ static int check_leaf_node(Walk *w, Tree *t, const uint8_t *node, uint64_t page)
     if (flags & ~BIG && !(t->kind == TREE_NAMES && flags == SUBDATA))
         return damaged(w->what, w->err, "page %llu has an entry of an unknown kind", (unsigned long long)page);
     if (flags == SUBDATA) {
-        if (size != DB_SIZE) return damaged(w->what, w->err, "page %llu has a database of %lld bytes", (unsigned long long)page, (long long)size);
+        if (size != DB_SIZE)
+            return damaged(w->what, w->err, "page %llu has a database of %lld bytes", (unsigned long long)page, (long long)size);
         Db sub = db_at(value);
         return check_tree(w, &sub, TREE_DATA);
     }
