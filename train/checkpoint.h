@@ -24,7 +24,8 @@ int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err 
 /* Removes the oldest checkpoints until `keep` are left (keep < 1: all stay). */
 int checkpoint_prune(const char *run, int64_t keep, Err *err);
 
-/* RUN/final: the transformer, and every other part of the pipeline folder `base` (copies).  A base without model_index.json gives a folder with the transformer alone, and a warning. */
+/* RUN/final: the transformer, and every other part of the pipeline folder `base` (copies).  A base without model_index.json gives a
+ * folder with the transformer alone, and a warning. */
 int final_save(const char *run, const char *base, const TrainState *s, const json_t *state, const Log *log, Err *err);
 /* 1 when RUN/final was made at this step and every file of it is as it was written, else 0. */
 int final_is_at(const char *run, int64_t step, Err *err);

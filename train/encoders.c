@@ -54,7 +54,8 @@ static int read_meta(CacheTxn *t, const char *key, const char *dir, json_t **out
     int rc = cache_get_meta(t, key, out, err);
 
     if (rc == 0)
-        return err_set(err, ERR_FORMAT, "cache '%s' does not say what made it (meta '%s'): it was not finished by weft-cache build", dir, key);
+        return err_set(err, ERR_FORMAT, "cache '%s' does not say what made it (meta '%s'): it was not finished by weft-cache build", dir,
+                       key);
     if (rc > 0 && !json_is_object(json_object_get(*out, "config")))
         return err_set(err, ERR_FORMAT, "cache '%s': meta '%s' has no config", dir, key);
     return rc < 0 ? err_wrap(err, rc, "cache '%s'", dir) : 0;
