@@ -83,7 +83,7 @@ static int send_all(int fd, const char *text)
     return 1;
 }
 
-static void run_child(const Workers *w, int64_t item, int fd)
+static int run_child(const Workers *w, int64_t item, int fd)
 {
     json_t *result = NULL;
     Err err = {0};
@@ -91,14 +91,14 @@ static void run_child(const Workers *w, int64_t item, int fd)
     int rc = w->work(w->user, item, &result, &err);
     char *text = rc < 0 ? NULL : json_text(result, 0, &err);
     if (rc == ERR_NOMEM || (rc == 0 && !text))
-        _exit(EXIT_MEMORY);
+        return EXIT_MEMORY;
     if (rc < 0) {
         char code[16];
         snprintf(code, sizeof code, "%d ", rc);
-        _exit(send_all(fd, code) && send_all(fd, err.msg) ? EXIT_ERROR : EXIT_MEMORY);
+        return send_all(fd, code) && send_all(fd, err.msg) ? EXIT_ERROR : EXIT_MEMORY;
     }
     /* What the limits would spoil in freeing it, the end of the process frees. */
-    _exit(send_all(fd, text) ? EXIT_RESULT : EXIT_MEMORY);
+    return send_all(fd, text) ? EXIT_RESULT : EXIT_MEMORY;
 }
 
 /* ---- in the parent ---- */
@@ -116,13 +116,11 @@ static int start(Pool *p, Child *c, int64_t item, int tries, Err *err)
     }
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent) /* it died before the call */
-            _exit(EXIT_MEMORY);
         close(fd[0]);
         for (int64_t i = 0; i < p->w->jobs; i++)
             if (p->child[i].pid)
                 close(p->child[i].fd);
-        run_child(p->w, item, fd[1]);
+        _exit(getppid() == parent ? run_child(p->w, item, fd[1]) : EXIT_MEMORY); /* the parent may have died before the call */
     }
     close(fd[1]);
     str_fini(&c->text);

@@ -108,6 +108,9 @@ static void forward_2b(void **state)
     backend_close(&cpu);
     backend_close(&plan);
     CHECK_OK(dir_remove(folder, &err), &err);
+    mem_free(command);
+    mem_free(transformer);
+    mem_free(vae_dir);
 }
 
 int main(void)

@@ -36,8 +36,8 @@ static void types(void **state)
 {
     (void)state;
     Tensor y = F(0, 1, 8), h = T(1, DT_F16, 1, 8), d = T(2, DT_F64, 1, 8), i = T(3, DT_I32, 1, 8), f = F(4, 1, 8), g = F(5, 1, 8);
-    REFUSED(op_add(be, &y, &h, &f, &err), "back end's type");
-    REFUSED(op_add(be, &y, &d, &f, &err), "back end's type");
+    REFUSED(op_add(be, &y, &h, &f, &err), "activations' type");
+    REFUSED(op_add(be, &y, &d, &f, &err), "activations' type");
     REFUSED(op_fill(be, &i, 1, &err), "float");
     REFUSED(op_copy(be, &y, &i, &err), "only float");
     Tensor short_y = F(0, 1, 7);
