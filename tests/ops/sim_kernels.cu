@@ -141,7 +141,7 @@ __global__ void mistaken(float *out, int mistake)
     if (mistake == DEADLOCK && t == 0) more[0] += __shfl_xor_sync(0xffffffffu, 0.0f, 1);
     if (mistake == DEADLOCK && t != 0) __syncthreads();
     if (mistake == ODD_LDMATRIX) ldmatrix_x4(r, (const bf16 *)room + 1);
-    if (mistake == LDMATRIX_OUTSIDE) ldmatrix_x4(r, room + 64);
+    if (mistake == LDMATRIX_OUTSIDE) ldmatrix_x4(r, room + (1 << 16));
     if (mistake == ODD_LOAD16) more[t] += (float)load16(room + 1).x * 0.0f;
     if (mistake == ODD_COPY) cp_async_16(room, (const char *)out + 4, 16);
     if (mistake == PENDING_COPY) cp_async_16(more, out, 0);

@@ -48,7 +48,7 @@ struct Fiber {
 };
 
 struct Rendezvous { SimWarpOp op; unsigned mask, arrived; void *operands[32]; const char *file; int line; };
-struct Warp { unsigned ready, exist, exited; Rendezvous slot[32]; int rotation; }; /* slot: by the lowest lane of the mask */
+struct Warp { unsigned ready, exist, exited; Rendezvous slot[32]; int rotation, phase; char sync[2]; }; /* slot: by the lowest lane of the mask */
 struct Site { const void *key; char *data; size_t bytes; };
 struct Place { const char *file; int line; };
 
@@ -529,13 +529,17 @@ void sim_warp(SimWarpOp op, unsigned mask, void *operands, const char *file, int
     }
     r.operands[f->lane] = operands;
     r.arrived |= 1u << f->lane;
+    char *order = &w.sync[w.phase & 1]; /* __syncwarp orders memory within the warp; the other collectives do not */
+    if (op == SIM_SYNCWARP && __tsan_release) __tsan_release(order);
     if (r.arrived != mask) {
         wait_as(IN_WARP);
-        return;
+    } else {
+        compute(&r);
+        r.arrived = 0;
+        w.phase += op == SIM_SYNCWARP;
+        for (unsigned others = mask & ~(1u << f->lane); others; others &= others - 1) mark_ready(&B.fiber[f->warp * 32 + __builtin_ctz(others)]);
     }
-    compute(&r);
-    r.arrived = 0;
-    for (unsigned others = mask & ~(1u << f->lane); others; others &= others - 1) mark_ready(&B.fiber[f->warp * 32 + __builtin_ctz(others)]);
+    if (op == SIM_SYNCWARP && __tsan_acquire) __tsan_acquire(order);
 }
 
 void *sim_shared_dynamic(void) { return B.dynamic; }
