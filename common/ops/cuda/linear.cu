@@ -101,7 +101,9 @@ __global__ void __launch_bounds__(TILE *TILE) plain_product(TD *D, const TA *a, 
         sa[ty * (TILE + 1) + tx] = i < rows && ka < K ? load(a, i * ai + ka * ak) : 0.0f;
         sb[ty * (TILE + 1) + tx] = j < cols && kb < K ? vec_get(b, kb * bk + j * bj) : 0.0f;
         __syncthreads();
-        for (int k = 0; k < TILE; k++) sum += sa[ty * (TILE + 1) + k] * sb[k * (TILE + 1) + tx];
+        float part = 0.0f; /* a sum of sums: equal terms round the same way each time */
+        for (int k = 0; k < TILE; k++) part += sa[ty * (TILE + 1) + k] * sb[k * (TILE + 1) + tx];
+        sum += part;
         __syncthreads();
     }
     if (i < rows && j < cols) {
