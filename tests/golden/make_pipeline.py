@@ -6,7 +6,7 @@ Made with torch 2.15.0 (CPU), diffusers 0.35.2, transformers 4.57.6, sentencepie
 Weights are stored as fp16 (VAE), bf16 (T5) and fp32 (transformer), so that loading is tested for each; every output here is
 computed in fp32 from the stored values.  Inputs are formulas (the filler of common/model/params.h), not files.
 """
-import json, math, os, shutil
+import io, json, math, os, shutil
 import numpy as np
 import torch
 import sentencepiece as spm
@@ -44,12 +44,12 @@ def captions():
 def build():
     shutil.rmtree(OUT, ignore_errors=True)
     os.makedirs(OUT)
-    text = os.path.join(OUT, "captions.tmp")
-    with open(text, "w") as f:
-        f.write("\n".join(captions()))
-    spm.SentencePieceTrainer.train(input=text, model_prefix=os.path.join(OUT, "spiece"), vocab_size=96, hard_vocab_limit=False, model_type="unigram",
-                                   pad_id=0, eos_id=1, unk_id=2, bos_id=-1, normalization_rule_name="nmt_nfkc",
+    model = io.BytesIO() # neither input nor output has a path, which the model file would keep
+    spm.SentencePieceTrainer.train(sentence_iterator=iter(list(captions())), model_writer=model, vocab_size=96, hard_vocab_limit=False,
+                                   model_type="unigram", pad_id=0, eos_id=1, unk_id=2, bos_id=-1, normalization_rule_name="nmt_nfkc",
                                    num_threads=1, minloglevel=2)
+    with open(os.path.join(OUT, "spiece.model"), "wb") as f:
+        f.write(model.getvalue())
     tokenizer = T5Tokenizer(os.path.join(OUT, "spiece.model"), model_max_length=226, legacy=True)
     torch.manual_seed(7)
     t5 = T5EncoderModel(T5Config(vocab_size=256, d_model=32, d_kv=8, num_heads=4, d_ff=48, num_layers=2,
@@ -67,8 +67,7 @@ def build():
     pipe = CogVideoXPipeline(tokenizer=tokenizer, text_encoder=t5.to(torch.bfloat16), vae=vae.to(torch.float16),
                              transformer=transformer, scheduler=scheduler)
     pipe.save_pretrained(MODEL, safe_serialization=True)
-    for name in ("captions.tmp", "spiece.model", "spiece.vocab"):
-        os.remove(os.path.join(OUT, name))
+    os.remove(os.path.join(OUT, "spiece.model"))
 
 
 def sample(pipe):
