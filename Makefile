@@ -54,6 +54,7 @@ PKG_INC  := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIB  := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 OPT      := -O2 -g
 SAN      :=
+SAN_XX   := -fno-sanitize=vptr
 OPENMP   := -fopenmp
 ifeq ($(VARIANT),debug)
 OPT      := -O0 -g
@@ -69,10 +70,11 @@ CC       := clang
 CXX      := clang++
 SAN      := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined -DWEFT_ARENA_SPLIT
 FUZZ_LD  := -fsanitize=fuzzer
+SAN_XX   := -fno-sanitize=vptr,function
 endif
 BASEFLAGS := -I. -Itests -I$(B) $(OPT) $(SAN) $(OPENMP) -D_GNU_SOURCE -ffp-contract=off $(PKG_INC)
 CFLAGS_W  = -std=c11 $(WARN) $(BASEFLAGS) $(CFLAGS)
-CXXFLAGS_W = -std=c++17 $(WARNXX) $(BASEFLAGS) $(if $(SAN),-fno-sanitize=vptr) $(CXXFLAGS)#  vptr checks need the C++ linker
+CXXFLAGS_W = -std=c++17 $(WARNXX) $(BASEFLAGS) $(if $(SAN),$(SAN_XX)) $(CXXFLAGS)#  these checks need the C++ linker
 LDLIBS   := $(PKG_LIB) -lm -lpthread -ldl -lstdc++
 LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 
