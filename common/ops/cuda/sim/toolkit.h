@@ -1,5 +1,5 @@
 /* The few types and functions of the CUDA runtime and cuBLASLt that the back end's host code uses, declared for the simulator, so that it
- * builds where no CUDA Toolkit is.  Names, types and constants are the toolkit's; tests/ops/sim_toolkit_check.cc compares them with the real
+ * builds where no CUDA Toolkit is.  Names, types and constants are the toolkit's; tests/cli/test_toolkit.sh compares the constants with the real
  * headers where those are installed. */
 #ifndef WEFT_COMMON_OPS_CUDA_SIM_TOOLKIT_H
 #define WEFT_COMMON_OPS_CUDA_SIM_TOOLKIT_H
