@@ -16,7 +16,7 @@ typedef struct Options {
 
 static void open_log(StderrLog *log, const Options *o)
 {
-    log_to_stderr(log, "weft-prep", o->common.quiet ? LOG_ERROR : LOG_INFO, o->common.log_json);
+    log_to_stderr(log, "weft-prep", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
 }
 
 static int run_ingest(void *options, const StrList *positional, Err *err)

@@ -130,6 +130,8 @@ runs "probe nothing" 1 "$prep" probe "$T/src/none.mp4" $fast
 stderr_has "is not there"
 
 # ---- tokens ----
+runs "a model trained for the cut" 0 "$prep" tokenize "$T/one" --tokenizer tests/golden/pipeline/model/tokenizer --quiet --set model.text_length=3
+stderr_has "cut off" # --quiet silences notes, not warnings
 runs "tokenize what is not finished" 1 "$prep" tokenize "$T/meta" --tokenizer "$T/none"
 stderr_has "no finished dataset"
 runs "tokenize without a model" 1 "$prep" tokenize "$T/one" --tokenizer "$T/none"
