@@ -14,9 +14,10 @@ typedef struct Clip {
     AVRational time_base;
     const int64_t *pts;            /* one a frame; NULL: 0, 1, 2... */
     int frames, b_frames, gop;
-    enum AVColorSpace space;       /* 0, like the next two: untagged */
+    enum AVColorSpace space;       /* 0, like the next three: untagged */
     enum AVColorRange range;
     enum AVColorTransferCharacteristic transfer;
+    enum AVColorPrimaries primaries;
     AVRational sar;
     enum AVFieldOrder field_order;
     const int32_t *matrix;         /* display matrix, 9 values; may be NULL */
@@ -96,6 +97,7 @@ static inline AVCodecContext *clip_encoder(const Clip *c, int global_header)
     enc->colorspace = c->space ? c->space : AVCOL_SPC_UNSPECIFIED;
     enc->color_range = c->range;
     enc->color_trc = c->transfer ? c->transfer : AVCOL_TRC_UNSPECIFIED;
+    enc->color_primaries = c->primaries ? c->primaries : AVCOL_PRI_UNSPECIFIED;
     enc->sample_aspect_ratio = c->sar;
     enc->field_order = c->field_order;
     if (c->field_order == AV_FIELD_TT || c->field_order == AV_FIELD_BB) enc->flags |= AV_CODEC_FLAG_INTERLACED_DCT;
@@ -129,6 +131,7 @@ static inline void make_clip(const char *path, const Clip *c)
     f->colorspace = enc->colorspace;
     f->color_range = c->range;
     f->color_trc = enc->color_trc;
+    f->color_primaries = enc->color_primaries;
     f->sample_aspect_ratio = c->sar;
     assert_true(av_frame_get_buffer(f, 0) >= 0);
     mark_interlaced(f, c->field_order);
