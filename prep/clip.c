@@ -38,6 +38,7 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
                                        : strcmp(fields, "never") == 0 ? DEINTERLACE_NEVER
                                                                       : DEINTERLACE_ALWAYS,
                         .hdr_convert = strcmp(recipe_str(recipe, "clip.hdr"), "convert") == 0,
+                        .trim_bars = recipe_bool(recipe, "clip.trim_bars"),
                         .bias_x = recipe_num(recipe, "clip.bias_x"),
                         .bias_y = recipe_num(recipe, "clip.bias_y"),
                         .max_lost = recipe_num(recipe, "clip.max_lost"),
@@ -241,7 +242,7 @@ static int repeatable(const char *code)
 /* Warnings about the source's pixels stay; those about its captions and annotations are made afresh. */
 static json_t *pixel_warnings(const json_t *prior)
 {
-    static const char *const codes[] = {"unordered_frames", "colour_guessed", "damage_outside", "window_moved", "tone_mapped", NULL};
+    static const char *const codes[] = {"unordered_frames", "colour_guessed", "damage_outside", "window_moved", "tone_mapped", "bars_trimmed", NULL};
     json_t *kept = json_array(), *note;
     size_t i;
     json_array_foreach (json_object_get(prior, "warnings"), i, note) {
@@ -427,7 +428,7 @@ int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const
     *out = NULL;
     int rc = results ? work_init(&w, root, err) : err_set(err, ERR_NOMEM, "out of memory for clip '%s'", s->id);
     int reused = 0;
-    w.early.off = cfg->window == WINDOW_MIDDLE || cfg->window == WINDOW_UNIFORM || !out_dir;
+    w.early.off = cfg->window == WINDOW_MIDDLE || cfg->window == WINDOW_UNIFORM || cfg->trim_bars || !out_dir;
     if (rc == 0)
         rc = identify(&w, err);
     if (rc == 0 && out_dir && (reused = reuse_all(&w, prior, results, err)) < 0)

@@ -27,7 +27,7 @@ typedef struct PrepConfig {
     FitMode fit;
     double bias_x, bias_y, max_lost, min_fps;
     Deinterlace deinterlace;
-    int hdr_convert;
+    int hdr_convert, trim_bars;
     int64_t min_side, frames_fps;
     int allow_empty_caption;
     int64_t cpu_s, wall_s, memory_bytes, max_file_bytes, max_pixels, max_frames; /* the recipe's limits */

@@ -37,6 +37,8 @@ typedef struct Work {
     char key[65];
     Scan scan;
     Early early;
+    int64_t part[4]; /* x, y, width, height of the upright picture that is fitted: Source.crop without bars; width 0: all */
+    int64_t bars[4]; /* cut away left, right, top, bottom */
     FitPlan fit;
     Pick *picks;     /* [cfg->frames] */
     int64_t points, start, held;
@@ -45,8 +47,8 @@ typedef struct Work {
     json_t *record;  /* the result, filled step by step */
 } Work;
 
-/* What a source's facts say of the plan; hdr: it must be tone-mapped.  0, or 1: it would be rejected. */
-int clip_plan(const PrepConfig *cfg, const Source *src, const VideoInfo *v, FitPlan *plan, int *hdr);
+/* What a source's facts and the part of it that is used say of the plan; hdr: it must be tone-mapped.  0, or 1: it would be rejected. */
+int clip_plan(const PrepConfig *cfg, const int64_t part[4], const VideoInfo *v, FitPlan *plan, int *hdr);
 /* While scanning: each frame in order, before the next is read, then the end. */
 int early_frame(Work *w, FrameReader *r, const FrameMark *m, Err *err);
 int early_end(Work *w, FrameReader *r, Err *err);
@@ -75,7 +77,8 @@ VideoLimits clip_limits(const PrepConfig *cfg);
 
 json_t *clip_rational_json(Rational r);
 json_t *clip_probe_json(const Scan *s);
-json_t *clip_geometry_json(const FitPlan *p);
+/* bars NULL: they were not looked for. */
+json_t *clip_geometry_json(const FitPlan *p, const int64_t bars[4]);
 json_t *clip_ledger_json(const Pick *picks, int64_t n);
 json_t *clip_timing_json(const Pick *picks, int64_t n);
 

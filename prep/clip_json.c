@@ -43,14 +43,16 @@ json_t *clip_probe_json(const Scan *s)
     return o;
 }
 
-json_t *clip_geometry_json(const FitPlan *p)
+json_t *clip_geometry_json(const FitPlan *p, const int64_t bars[4])
 {
     static const char *const fits[] = {[FIT_COVER] = "cover", [FIT_PAD] = "pad", [FIT_STRETCH] = "stretch"};
     static const char *const fields[] = {[DEINTERLACE_AUTO] = "auto", [DEINTERLACE_NEVER] = "never", [DEINTERLACE_ALWAYS] = "always"};
     json_t *part = p->part[2] ? json_pack("[I,I,I,I]", (json_int_t)p->part[0], (json_int_t)p->part[1], (json_int_t)p->part[2],
                                           (json_int_t)p->part[3])
                               : json_null();
-    return json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "part", part, "deinterlace", fields[p->deinterlace],
+    json_t *trimmed = bars ? json_pack("[I,I,I,I]", (json_int_t)bars[0], (json_int_t)bars[1], (json_int_t)bars[2], (json_int_t)bars[3])
+                           : json_null();
+    return json_pack("{s:o, s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "part", part, "bars", trimmed, "deinterlace", fields[p->deinterlace],
                      "tone_mapped", p->tone_map, "fit", fits[p->mode], "width", (json_int_t)p->width, "height",
                      (json_int_t)p->height, "scaled_width", (json_int_t)p->scaled_width, "scaled_height", (json_int_t)p->scaled_height,
                      "crop_x", (json_int_t)p->crop_x, "crop_y", (json_int_t)p->crop_y, "lost", p->lost);

@@ -123,7 +123,9 @@ static int convert(Make *m, Err *err)
 static double enlarged(const Work *w)
 {
     const VideoInfo *v = &w->scan.info;
-    double x = (double)w->fit.scaled_width / (double)v->display_width, y = (double)w->fit.scaled_height / (double)v->display_height;
+    const int64_t *part = w->part;
+    double x = (double)w->fit.scaled_width / (double)(part[2] ? part[2] : v->display_width);
+    double y = (double)w->fit.scaled_height / (double)(part[2] ? part[3] : v->display_height);
     return x > y ? x : y;
 }
 

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include "common/base/mem.h"
+#include "prep/bars.h"
 #include "prep/clip_internal.h"
 
 static int scan_push(Scan *s, const FrameMark *m, Err *err)
@@ -88,38 +89,91 @@ static int judge_whole(Work *w, Err *err)
     return 0;
 }
 
-/* The part of the upright picture that is fitted. */
-static void part_of(const Source *src, const VideoInfo *v, int64_t *width, int64_t *height)
+static void part_size(const int64_t part[4], const VideoInfo *v, int64_t *width, int64_t *height)
 {
-    *width = src->crop[2] ? src->crop[2] : v->display_width;
-    *height = src->crop[2] ? src->crop[3] : v->display_height;
+    *width = part[2] ? part[2] : v->display_width;
+    *height = part[2] ? part[3] : v->display_height;
 }
 
-int clip_plan(const PrepConfig *c, const Source *src, const VideoInfo *v, FitPlan *plan, int *hdr)
+static int part_fits(const int64_t part[4], const VideoInfo *v)
 {
-    const int64_t *part = src->crop;
+    return !part[2] || (part[0] + part[2] <= v->display_width && part[1] + part[3] <= v->display_height);
+}
+
+int clip_plan(const PrepConfig *c, const int64_t part[4], const VideoInfo *v, FitPlan *plan, int *hdr)
+{
     int64_t width, height;
-    part_of(src, v, &width, &height);
+    part_size(part, v, &width, &height);
     *hdr = strcmp(v->transfer, "smpte2084") == 0 || strcmp(v->transfer, "arib-std-b67") == 0 || strcmp(v->primaries, "bt2020") == 0;
     *plan = fit_plan_part(v, part, c->width, c->height, c->fit, c->bias_x, c->bias_y);
     plan->deinterlace = c->deinterlace;
     plan->tone_map = *hdr;
-    return (*hdr && !c->hdr_convert) || (part[2] && (part[0] + part[2] > v->display_width || part[1] + part[3] > v->display_height)) ||
-           (width < height ? width : height) < c->min_side || plan->lost > c->max_lost;
+    return (*hdr && !c->hdr_convert) || !part_fits(part, v) || (width < height ? width : height) < c->min_side || plan->lost > c->max_lost;
+}
+
+/* Looks at a few whole frames of the used part of the source and takes their bars off w->part.  A frame that cannot be had is not looked
+ * at: what it means for the clip is judged elsewhere. */
+static int trim_bars(Work *w, Err *err)
+{
+    enum { LOOKS = 24 };
+    const Scan *s = &w->scan;
+    const VideoLimits limits = clip_limits(w->cfg);
+    int64_t width, height, looks = s->used < LOOKS ? s->used : LOOKS, look = 0;
+    FrameReader *r = NULL;
+    FrameMark mark;
+    BarMeter *meter = NULL;
+    Err cause = {0};
+    int wider;
+    part_size(w->part, &s->info, &width, &height);
+    FitPlan whole = fit_plan_part(&s->info, w->part, width, height, FIT_STRETCH, 0.5, 0.5);
+    whole.deinterlace = DEINTERLACE_NEVER;
+    whole.tone_map = w->fit.tone_map;
+    uint8_t *rgb = mem_calloc(width * height, 3, err);
+    int rc = rgb ? bar_meter_open(&meter, width, height, err) : ERR_NOMEM;
+    int got = rc < 0 ? rc : frame_reader_open(&r, w->path, w->src->kind, w->rate, &limits, &cause);
+    while (got >= 0 && look < looks && (got = frame_reader_next(r, &mark, &cause)) == 1) {
+        if (mark.index < s->first + (2 * look + 1) * s->used / (2 * looks) || mark.damaged)
+            continue;
+        look++;
+        if ((got = frame_reader_rgb(r, &whole, rgb, &cause)) >= 0)
+            bar_meter_add(meter, rgb);
+    }
+    frame_reader_close(&r);
+    if (rc == 0 && (cause.code == ERR_NOMEM || cause.code == ERR_INTERRUPTED))
+        rc = err_set(err, cause.code, "%s", cause.msg);
+    if (rc == 0)
+        bar_meter_find(meter, w->bars, &wider);
+    if (rc == 0 && (w->bars[0] || w->bars[2])) {
+        const int64_t *b = w->bars, part[4] = {w->part[0] + b[0], w->part[1] + b[2], width - b[0] - b[1], height - b[2] - b[3]};
+        memcpy(w->part, part, sizeof part);
+        rc = clip_warn(w, err, "bars_trimmed", "black bars are cut away: left %lld, right %lld, top %lld, bottom %lld pixels%s",
+                       (long long)b[0], (long long)b[1], (long long)b[2], (long long)b[3],
+                       wider ? "; they are wider than the 15 % of a side that may be cut" : "");
+    }
+    bar_meter_close(&meter);
+    mem_free(rgb);
+    return rc;
 }
 
 static int judge_facts(Work *w, Err *err)
 {
     const PrepConfig *c = w->cfg;
     const VideoInfo *v = &w->scan.info;
-    const int64_t *part = w->src->crop;
+    const int64_t *part = w->part;
     int64_t width, height;
-    int hdr, rc = clip_plan(c, w->src, v, &w->fit, &hdr);
-    part_of(w->src, v, &width, &height);
+    memcpy(w->part, w->src->crop, sizeof w->part);
+    int hdr, rc = clip_plan(c, part, v, &w->fit, &hdr), refused = (hdr && !c->hdr_convert) || !part_fits(part, v);
+    if (c->trim_bars && !refused && w->scan.used) {
+        int trimmed = trim_bars(w, err);
+        if (trimmed < 0)
+            return trimmed;
+        rc = clip_plan(c, part, v, &w->fit, &hdr);
+    }
+    part_size(part, v, &width, &height);
     if (rc && hdr && !c->hdr_convert)
         return clip_reject(w, err, "hdr", "transfer '%s', primaries '%s': high dynamic range must be tone-mapped first (clip.hdr=convert)",
                            v->transfer, v->primaries);
-    if (rc && part[2] && (part[0] + part[2] > v->display_width || part[1] + part[3] > v->display_height))
+    if (rc && !part_fits(part, v))
         return clip_reject(w, err, "bad_crop", "the crop %lldx%lld at %lld, %lld does not lie in the picture of %lldx%lld",
                            (long long)part[2], (long long)part[3], (long long)part[0], (long long)part[1], (long long)v->display_width,
                            (long long)v->display_height);
@@ -131,7 +185,7 @@ static int judge_facts(Work *w, Err *err)
             w, err, "crop_too_large",
             "%lldx%lld to %lldx%lld would cut away %.1f %% of an axis; clip.max_lost allows %.1f %% (clip.fit=pad keeps all)",
             (long long)width, (long long)height, (long long)c->width, (long long)c->height, 100 * w->fit.lost, 100 * c->max_lost);
-    rc = clip_put(w, "geometry", clip_geometry_json(&w->fit), err);
+    rc = clip_put(w, "geometry", clip_geometry_json(&w->fit, c->trim_bars ? w->bars : NULL), err);
     if (rc == 0 && hdr)
         rc = clip_warn(w, err, "tone_mapped", "transfer '%s', primaries '%s': tone-mapped", v->transfer, v->primaries);
     if (rc == 0 && v->guessed)
