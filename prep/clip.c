@@ -21,7 +21,7 @@ static WindowPolicy window_policy(const char *name)
 int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
 {
     int64_t latent;
-    const char *fit = recipe_str(recipe, "clip.fit"), *fields = recipe_str(recipe, "clip.deinterlace");
+    const char *fit = recipe_str(recipe, "clip.fit"), *even = recipe_str(recipe, "clip.evening"), *fields = recipe_str(recipe, "clip.deinterlace");
     *out = (PrepConfig){.width = recipe_int(recipe, "clip.width"),
                         .height = recipe_int(recipe, "clip.height"),
                         .fps = recipe_int(recipe, "clip.fps"),
@@ -39,6 +39,10 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
                                                                       : DEINTERLACE_ALWAYS,
                         .hdr_convert = strcmp(recipe_str(recipe, "clip.hdr"), "convert") == 0,
                         .trim_bars = recipe_bool(recipe, "clip.trim_bars"),
+                        .even_white = strcmp(even, "white") == 0 || strcmp(even, "both") == 0,
+                        .even_exposure = strcmp(even, "exposure") == 0 || strcmp(even, "both") == 0,
+                        .evening_strength = recipe_num(recipe, "clip.evening_strength"),
+                        .evening_luma = recipe_num(recipe, "clip.evening_luma"),
                         .bias_x = recipe_num(recipe, "clip.bias_x"),
                         .bias_y = recipe_num(recipe, "clip.bias_y"),
                         .max_lost = recipe_num(recipe, "clip.max_lost"),
@@ -150,11 +154,11 @@ static int work_init(Work *w, const char *root, Err *err)
     w->rate = s->rate.den ? s->rate : (Rational){w->cfg->frames_fps, 1};
     snprintf(w->id, sizeof w->id, "%s", s->id);
     w->several = w->cfg->window >= WINDOW_CHUNKS;
-    w->record = json_pack("{s:s, s:s, s:n, s:[], s:n, s:s, s:{s:s, s:s, s:n, s:n}, s:n, s:n, s:n, s:[], s:n, s:n, s:n, s:n}", "id",
+    w->record = json_pack("{s:s, s:s, s:n, s:[], s:n, s:s, s:{s:s, s:s, s:n, s:n}, s:n, s:n, s:n, s:[], s:n, s:n, s:n, s:n, s:n}", "id",
                           s->id, "decision", "accept",
                           "reason", "warnings", "key", "recipe_sha256", w->cfg->recipe_sha256, "source", "path", s->path, "kind",
                           s->kind == SOURCE_FRAMES ? "frames" : "video", "size", "sha256", "probe", "window", "geometry", "ledger",
-                          "timing", "quality", "contact", "clip");
+                          "timing", "evening", "quality", "contact", "clip");
     w->path = path_join(root, s->path, err);
     w->picks = mem_calloc(w->cfg->frames, sizeof *w->picks, err);
     return w->record && w->path && w->picks ? 0 : err_set(err, ERR_NOMEM, "out of memory for clip '%s'", s->id);
@@ -225,7 +229,7 @@ static int identify(Work *w, Err *err)
 
 /* ---- an earlier run's result ---- */
 static const char *const result_members[] = {"decision", "reason", "probe",   "window",  "geometry",
-                                             "ledger",   "timing", "quality", "contact", "clip",   NULL};
+                                             "ledger",   "timing", "evening", "quality", "contact", "clip", NULL};
 
 /* Verdicts that looked at more than the key, or at the machine, are not taken over. */
 static int repeatable(const char *code)

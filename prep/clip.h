@@ -27,7 +27,8 @@ typedef struct PrepConfig {
     FitMode fit;
     double bias_x, bias_y, max_lost, min_fps;
     Deinterlace deinterlace;
-    int hdr_convert, trim_bars;
+    int hdr_convert, trim_bars, even_white, even_exposure;
+    double evening_strength, evening_luma;
     int64_t min_side, frames_fps;
     int allow_empty_caption;
     int64_t cpu_s, wall_s, memory_bytes, max_file_bytes, max_pixels, max_frames; /* the recipe's limits */
@@ -38,7 +39,7 @@ typedef struct PrepConfig {
 int prep_config(PrepConfig *out, const Recipe *recipe, Err *err);
 
 /* *out: an array, one object a window, or one for a source that is rejected as a whole, with the manifest's members id, decision, reason, warnings, captions, key, recipe_sha256, source, probe, window,
- * geometry, ledger, timing, quality, contact and clip.
+ * geometry, ledger, timing, evening, quality, contact and clip.
  * prior: the manifest lines (valid) of the same source from an earlier run, or NULL: taken over when their key is the same and their
  * clips are there.
  * out_dir: the dataset's folder (clips/ and thumbs/ exist); NULL: nothing is written, `clip` and `contact` are null. */

@@ -4,6 +4,7 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "prep/clip_internal.h"
+#include "prep/evening.h"
 
 enum { SURVEY_POINTS_MAX = 1 << 16 };
 
@@ -19,6 +20,8 @@ typedef struct Make {
     FrameFigures *figures; /* [n] */
     Sha256 sha;
     int64_t duplicates;
+    Evening *measured;     /* not NULL: the pictures are only looked at for it */
+    const Evening *even;   /* not NULL: applied to every picture */
 } Make;
 
 static int make_open(Make *m, Work *w, const Pick *picks, int64_t n, Err *err)
@@ -46,8 +49,14 @@ static void make_close(Make *m)
 /* The picture in m->rgb stands for every output frame that chose source frame `index`. */
 static int use_frame(Make *m, int64_t index, Err *err)
 {
+    if (m->measured)
+        evening_add(m->measured, m->rgb, m->bytes / 3);
+    if (m->even)
+        evening_apply(m->even, m->rgb, m->bytes / 3);
     for (int first = 1; m->k < m->n && m->picks[m->k].index == index; m->k++, first = 0) {
         FrameFigures *f = &m->figures[m->k];
+        if (m->measured)
+            continue;
         if (first) {
             meter_add(m->meter, m->rgb, f);
         } else {
@@ -210,14 +219,36 @@ static int finish(Make *m, const char *path, const char *file, Err *err)
                     err);
 }
 
+/* The window's gains, on a pass of their own, and into the record: 0, 1 rejected, negative. */
+static int find_evening(Work *w, Evening *e, Err *err)
+{
+    const PrepConfig *c = w->cfg;
+    Make m;
+    *e = (Evening){0};
+    int rc = make_open(&m, w, w->picks, c->frames, err);
+    m.measured = e;
+    if (rc == 0 && (rc = convert(&m, err)) == 0) {
+        evening_find(e, c->even_white, c->even_exposure, c->evening_strength, c->evening_luma);
+        rc = clip_put(w, "evening", evening_json(e), err);
+    }
+    make_close(&m);
+    return rc;
+}
+
 /* One window: 0 made, 1 rejected, 2 another window is to be made, negative. */
 static int make_window(Work *w, const char *path, const char *file, Err *err)
 {
     const PrepConfig *c = w->cfg;
     VideoWriterParams params = {.codec = VIDEO_FFV1, .width = c->width, .height = c->height, .rate = {c->fps, 1}};
     Make m;
+    Evening even;
     Verdict v;
     int rc = make_open(&m, w, w->picks, c->frames, err);
+    if (rc == 0 && (c->even_white || c->even_exposure)) {
+        m.even = &even;
+        if ((rc = find_evening(w, &even, err)))
+            goto out;
+    }
     if (rc == 0 && path && (rc = video_create(&m.out, path, &params, err)) == 0)
         rc = contact_open(&m.contact, c->width, c->height, err);
     if (rc < 0 || (rc = convert(&m, err)) || (rc = quality_judge(m.figures, m.n, enlarged(w), &c->quality, &v, err)) < 0)

@@ -14,7 +14,7 @@ json_t *record_build(const Source *s, const json_t *result, Err *err)
 {
     static const char *const front[] = {"decision", "reason"};
     static const char *const rest[] = {"key",      "recipe_sha256", "source", "probe",   "window",
-                                       "geometry", "ledger",        "timing", "quality", "contact", "clip"};
+                                       "geometry", "ledger",        "timing", "evening", "quality", "contact", "clip"};
     json_t *o = json_object(), *warnings = s->warnings ? json_copy(s->warnings) : json_array();
     int bad = !o || !warnings || json_object_set(o, "id", json_object_get(result, "id")) < 0;
     for (size_t i = 0; i < sizeof front / sizeof *front && !bad; i++)
