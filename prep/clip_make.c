@@ -14,6 +14,7 @@ typedef struct Make {
     int64_t n, k;          /* output frames wanted, made */
     VideoWriter *out;      /* NULL: only measured */
     Contact *contact;      /* NULL: none */
+    Visible *visible;      /* NULL: not looked for */
     uint8_t *rgb;          /* [height,width,3] */
     int64_t bytes;
     Meter *meter;
@@ -40,6 +41,7 @@ static void make_close(Make *m)
 {
     video_abort(&m->out);
     contact_close(&m->contact);
+    visible_close(&m->visible);
     meter_close(&m->meter);
     sha256_fini(&m->sha);
     mem_free_aligned(m->rgb);
@@ -64,6 +66,10 @@ static int use_frame(Make *m, int64_t index, Err *err)
             f->change = 0;
             f->correlation = 1;
         }
+        if (m->visible && first)
+            visible_add(m->visible, m->rgb);
+        else if (m->visible)
+            visible_repeat(m->visible);
         m->duplicates += !first;
         if (m->contact)
             contact_add(m->contact, m->k, m->n, m->rgb, m->w->cfg->width, m->w->cfg->height);
@@ -136,6 +142,20 @@ static double enlarged(const Work *w)
     double x = (double)w->fit.scaled_width / (double)(part[2] ? part[2] : v->display_width);
     double y = (double)w->fit.scaled_height / (double)(part[2] ? part[3] : v->display_height);
     return x > y ? x : y;
+}
+
+static int judge_figures(Make *m, Verdict *v, Err *err)
+{
+    double *visible = mem_calloc(m->n, sizeof *visible, err);
+    if (!visible)
+        return ERR_NOMEM;
+    VisibleMethod method = visible_find(m->visible, visible);
+    for (int64_t k = 0; k < m->n; k++)
+        m->figures[k].visible = visible[k];
+    mem_free(visible);
+    int rc = quality_judge(m->figures, m->n, enlarged(m->w), &m->w->cfg->quality, v, err);
+    v->visible_method = method;
+    return rc;
 }
 
 /* Figures and warnings into the record; 1 when the clip is rejected. */
@@ -251,7 +271,9 @@ static int make_window(Work *w, const char *path, const char *file, Err *err)
     }
     if (rc == 0 && path && (rc = video_create(&m.out, path, &params, err)) == 0)
         rc = contact_open(&m.contact, c->width, c->height, err);
-    if (rc < 0 || (rc = convert(&m, err)) || (rc = quality_judge(m.figures, m.n, enlarged(w), &c->quality, &v, err)) < 0)
+    if (rc == 0)
+        rc = visible_open(&m.visible, c->width, c->height, c->frames, err);
+    if (rc < 0 || (rc = convert(&m, err)) || (rc = judge_figures(&m, &v, err)) < 0)
         goto out;
     if (wants_another(w, &v) && (rc = survey(w, err)))
         goto out;

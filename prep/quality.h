@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/recipe.h"
+#include "prep/visible.h"
 
 typedef struct FrameFigures {
     double rgb[3];             /* means */
@@ -22,6 +23,7 @@ typedef struct FrameFigures {
     double change;             /* mean |difference| of RGB to the frame before; 0 for the first */
     double correlation;        /* of both frames' colour histograms, 3 x 32 bins; 1 for the first and when neither varies */
     uint64_t dhash;
+    double visible;            /* share that differs from the background (prep/visible.h), which needs all pictures: not of the meter */
 } FrameFigures;
 
 typedef struct Meter Meter;
@@ -41,7 +43,7 @@ typedef struct QualityLimits {
     int warn_only;
     double blur_reject, blur_warn, noise_warn, dark_reject, dark_warn, bright_warn, bright_reject, flat_reject;
     double black_level, black_share, frozen_change, frozen_reject, frozen_warn, motion_warn;
-    double cut_change, cut_ratio, cut_correlation, enlarge_warn, duplicate_colour;
+    double cut_change, cut_ratio, cut_correlation, enlarge_warn, duplicate_colour, visible_reject, visible_warn;
     int64_t frozen_run, duplicate_bits;
     Found black_frames, scene_cut, duplicates;
 } QualityLimits;
@@ -50,12 +52,14 @@ void quality_limits(QualityLimits *out, const Recipe *recipe);
 /* In the order in which one is named as the reason. */
 typedef enum QualityCode {
     QUALITY_DARK, QUALITY_BRIGHT, QUALITY_FLAT, QUALITY_BLACK, QUALITY_CUT, QUALITY_FROZEN, QUALITY_BLUR,
-    QUALITY_NOISE, QUALITY_STILL, QUALITY_ENLARGED, QUALITY_CODES
+    QUALITY_NOISE, QUALITY_STILL, QUALITY_ENLARGED, QUALITY_VISIBLE, QUALITY_CODES
 } QualityCode;
 extern const char *const quality_codes[QUALITY_CODES]; /* "dark", "bright", ... */
 
 typedef struct Verdict {
     double mean_rgb[3], luma, std, sharpness, texture, change_min, change_median, change_max, change_mean, frozen, correlation, enlarged;
+    double visible_min, visible_median;
+    VisibleMethod visible_method;                /* to be set after quality_judge */
     int64_t black, cuts, first_black, first_cut; /* first_*: output frame, -1 when there is none */
     unsigned reject, warn;                       /* bits 1 << QualityCode */
 } Verdict;

@@ -7,7 +7,8 @@
 #include "prep/quality.h"
 
 const char *const quality_codes[QUALITY_CODES] = {"dark",   "bright",  "flat",  "black_frames",  "scene_cut",
-                                                  "frozen", "blurred", "noisy", "little_motion", "enlarged"};
+                                                  "frozen", "blurred", "noisy", "little_motion", "enlarged",
+                                                  "little_visible"};
 
 static Found found(const Recipe *r, const char *path)
 {
@@ -40,6 +41,8 @@ void quality_limits(QualityLimits *out, const Recipe *r)
                            .cut_correlation = recipe_num(r, "quality.cut_correlation"),
                            .enlarge_warn = recipe_num(r, "quality.enlarge_warn"),
                            .duplicate_colour = recipe_num(r, "quality.duplicate_colour"),
+                           .visible_reject = recipe_num(r, "quality.visible_reject"),
+                           .visible_warn = recipe_num(r, "quality.visible_warn"),
                            .frozen_run = recipe_int(r, "quality.frozen_run"),
                            .duplicate_bits = recipe_int(r, "quality.duplicate_bits"),
                            .black_frames = found(r, "quality.black_frames"),
@@ -103,6 +106,10 @@ static void summarise(Verdict *v, const FrameFigures *f, int64_t n, const Qualit
     for (int64_t k = 0; k < n; k++)
         scratch[k] = f[k].std > 0 ? f[k].laplacian / (f[k].std * f[k].std) : 0;
     v->texture = median(scratch, n);
+    for (int64_t k = 0; k < n; k++)
+        scratch[k] = f[k].visible;
+    v->visible_median = median(scratch, n);
+    v->visible_min = scratch[0];
     v->change_median = median_change(f, n, scratch);
     v->change_min = n > 1 ? scratch[0] : 0;
     v->change_max = n > 1 ? scratch[n - 2] : 0;
@@ -134,6 +141,7 @@ int quality_judge(const FrameFigures *f, int64_t n, double enlarged, const Quali
         {QUALITY_NOISE, 0, v->sharpness > l->noise_warn},
         {QUALITY_STILL, 0, v->change_mean < l->motion_warn},
         {QUALITY_ENLARGED, 0, v->enlarged > l->enlarge_warn},
+        {QUALITY_VISIBLE, v->visible_median < l->visible_reject, v->visible_median < l->visible_warn},
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         int reject = rules[i].reject && !l->warn_only;
@@ -181,6 +189,11 @@ void quality_sentence(const Verdict *v, QualityCode code, const QualityLimits *l
         break;
     case QUALITY_ENLARGED:
         snprintf(text, size, "the source is enlarged %.2f times (quality.enlarge_warn is %g)", v->enlarged, l->enlarge_warn);
+        break;
+    case QUALITY_VISIBLE:
+        snprintf(text, size, "in half of the frames %.1f %% of the picture or less differs from the %s; quality.visible_%s is %g",
+                 100 * v->visible_median, v->visible_method == VISIBLE_PLAIN ? "plain background" : "background that stands still",
+                 rejected ? "reject" : "warn", rejected ? l->visible_reject : l->visible_warn);
         break;
     case QUALITY_CODES:
         break;
@@ -239,16 +252,18 @@ static json_t *hash_list(const FrameFigures *f, int64_t n)
 json_t *quality_json(const FrameFigures *f, int64_t n, const Verdict *v, const QualityLimits *l, int64_t duplicates, int moved)
 {
 #define SERIES(member) series(f, n, offsetof(FrameFigures, member))
-    json_t *frames = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "luma", SERIES(luma), "luma_std", SERIES(std), "laplacian",
-                               SERIES(laplacian), "black", SERIES(black), "change", SERIES(change), "correlation", SERIES(correlation));
+    json_t *frames = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "luma", SERIES(luma), "luma_std", SERIES(std), "laplacian",
+                               SERIES(laplacian), "black", SERIES(black), "change", SERIES(change), "correlation", SERIES(correlation),
+                               "visible", SERIES(visible));
 #undef SERIES
-    return json_pack("{s:s, s:o, s:o, s:[f,f,f], s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f}, s:f, s:f, s:o, s:I, s:f, s:b, s:o, s:o}",
+    return json_pack("{s:s, s:o, s:o, s:[f,f,f], s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f}, s:f, s:f, s:o, s:I, s:f, s:b, s:o, s:{s:s, s:f, s:f}, s:o}",
                      "verdict", v->reject ? "reject" : v->warn ? "warn" : "ok", "reject_codes", code_list(v->reject), "warn_codes",
                      code_list(v->warn), "mean_rgb", v->mean_rgb[0], v->mean_rgb[1], v->mean_rgb[2], "mean_luma", v->luma, "luma_std",
                      v->std, "sharpness", v->sharpness, "texture", v->texture, "black_frames", (json_int_t)v->black, "change", "min",
                      v->change_min, "median", v->change_median, "max", v->change_max, "mean", v->change_mean, "frozen", v->frozen,
                      "correlation", v->correlation, "cuts", cut_list(f, n, v, l), "duplicates", (json_int_t)duplicates, "enlarged",
-                     v->enlarged, "window_moved", moved, "hashes", hash_list(f, n), "frames", frames);
+                     v->enlarged, "window_moved", moved, "hashes", hash_list(f, n), "visible", "method", v->visible_method == VISIBLE_PLAIN ? "plain" : "moving", "min",
+                     v->visible_min, "median", v->visible_median, "frames", frames);
 }
 
 /* ---- another window ---- */

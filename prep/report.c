@@ -11,11 +11,12 @@
 
 enum { SAMPLE = 24, BINS = 24 };
 
-typedef enum Measure { DURATION, RATE, SIDE, BRIGHTNESS, SHARPNESS, MOTION, TOKENS, MEASURES } Measure;
+typedef enum Measure { DURATION, RATE, SIDE, BRIGHTNESS, SHARPNESS, MOTION, VISIBLE, TOKENS, MEASURES } Measure;
 static const struct {
     const char *name, *unit;
 } measures[MEASURES] = {{"duration of sources", "s"},        {"frame rate of sources", "frames/s"}, {"shorter side of sources", "pixels"},
                         {"brightness", "mean luma"},         {"sharpness", "Laplacian variance"},   {"motion", "mean change"},
+                        {"visible subject", "share of the picture"},
                         {"caption length", "T5 tokens"}};
 
 typedef struct Values {
@@ -71,6 +72,9 @@ static int measure(Build *b, const json_t *record, Err *err)
             rc = add_value(&b->values[SHARPNESS], json_number_value(json_object_get(quality, "sharpness")), err);
         if (rc == 0)
             rc = add_value(&b->values[MOTION], json_number_value(json_object_get(json_object_get(quality, "change"), "mean")), err);
+        const json_t *visible = json_object_get(quality, "visible");
+        if (rc == 0 && visible)
+            rc = add_value(&b->values[VISIBLE], json_number_value(json_object_get(visible, "median")), err);
     }
     return rc;
 }

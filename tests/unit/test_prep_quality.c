@@ -115,7 +115,7 @@ static void good_film(FrameFigures *f, int64_t n)
 {
     for (int64_t k = 0; k < n; k++)
         f[k] = (FrameFigures){.rgb = {120, 100, 90}, .luma = 103, .std = 60, .laplacian = 50, .change = k ? 2 + (double)(k % 3) : 0,
-                              .correlation = 0.95, .dhash = 77};
+                              .correlation = 0.95, .dhash = 77, .visible = 0.3};
 }
 
 static Verdict verdict(const FrameFigures *f, const QualityLimits *l)
@@ -140,6 +140,7 @@ static void verdicts(void **state)
         {offsetof(FrameFigures, laplacian), 4.9, QUALITY_BLUR, 1},   {offsetof(FrameFigures, laplacian), 12.9, QUALITY_BLUR, 0},
         {offsetof(FrameFigures, laplacian), 401, QUALITY_NOISE, 0},  {offsetof(FrameFigures, correlation), 0.49, QUALITY_CUT, 1},
         {offsetof(FrameFigures, change), 0.24, QUALITY_FROZEN, 1},   {offsetof(FrameFigures, change), 0.29, QUALITY_STILL, 0},
+        {offsetof(FrameFigures, visible), 0.019, QUALITY_VISIBLE, 0},
     };
     FrameFigures f[N];
     QualityLimits l = limits();
@@ -164,6 +165,15 @@ static void verdicts(void **state)
         assert_true(v.reject == 0 && (v.warn & bit));
         l.warn_only = 0;
     }
+    l.visible_reject = 0.02;
+    for (int k = 0; k < N; k++)
+        f[k].visible = k < 25 ? 0.01 : 0.5; /* gone in 25 of 48 */
+    v = verdict(f, &l);
+    assert_true(v.visible_median == 0.01 && v.visible_min == 0.01 && (v.reject & 1u << QUALITY_VISIBLE));
+    f[0].visible = f[1].visible = 0.03; /* in 23 */
+    v = verdict(f, &l);
+    assert_true(v.visible_median == 0.03 && v.visible_min == 0.01 && !(v.reject & 1u << QUALITY_VISIBLE));
+    l.visible_reject = 0;
     v.enlarged = 3;
     Err err = {0};
     good_film(f, N);
