@@ -1,6 +1,8 @@
 /* weft-prep: source videos and captions in, a prepared dataset out. */
+#include <string.h>
 #include "common/base/args.h"
 #include "common/base/log.h"
+#include "common/base/mem.h"
 #include "common/base/recipe.h"
 #include "common/base/threads.h"
 #include "common/ops/selftest.h"
@@ -11,12 +13,30 @@
 
 typedef struct Options {
     CommonOptions common; /* first: OPTS_COMMON's offsets */
-    const char *out, *layout, *tokenizer, *clip_tokenizer;
+    const char *out, *layout, *tokenizer, *clip_tokenizer, *pad;
 } Options;
 
 static void open_log(StderrLog *log, const Options *o)
 {
     log_to_stderr(log, "weft-prep", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
+}
+
+/* --pad is the last --set. */
+static int open_recipe(Recipe **out, const Options *o, Err *err)
+{
+    CommonOptions common = o->common;
+    const char **set = mem_calloc(common.set.n + 1, sizeof *set, err);
+    *out = NULL;
+    if (!set)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < common.set.n; i++)
+        set[i] = common.set.item[i];
+    if (o->pad)
+        set[common.set.n++] = strcmp(o->pad, "hold") == 0 ? "clip.short=hold" : "clip.short=reject";
+    common.set.item = set;
+    int rc = recipe_open(out, &common, err);
+    mem_free(set);
+    return rc;
 }
 
 static int run_ingest(void *options, const StrList *positional, Err *err)
@@ -26,7 +46,7 @@ static int run_ingest(void *options, const StrList *positional, Err *err)
     Recipe *recipe;
     open_log(&log, o);
     interrupt_install();
-    int rc = recipe_open(&recipe, &o->common, err);
+    int rc = open_recipe(&recipe, o, err);
     if (rc < 0)
         return rc;
     IngestParams p = {.source = positional->item[0],
@@ -74,7 +94,7 @@ static int run_probe(void *options, const StrList *positional, Err *err)
 {
     const Options *o = options;
     Recipe *recipe;
-    int status = 0, rc = recipe_open(&recipe, &o->common, err);
+    int status = 0, rc = open_recipe(&recipe, o, err);
     if (rc < 0)
         return rc;
     for (int64_t i = 0; i < positional->n && rc >= 0; i++) {
@@ -85,8 +105,12 @@ static int run_probe(void *options, const StrList *positional, Err *err)
     return rc < 0 ? rc : status;
 }
 
+#define OPT_PAD \
+    {"pad", 0, OPT_ENUM, offsetof(Options, pad), 0, 0, "reject|hold", NULL, NULL, \
+     "a source that is too short: reject it (default), or hold its last frame; as --set clip.short=...", 0}
 static const Opt ingest_opts[] = {
     OPTS_COMMON,
+    OPT_PAD,
     {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the prepared dataset goes", 1},
     {"layout", 0, OPT_STR, offsetof(Options, layout), 0, 0, NULL, NULL, "NAME",
      "metadata, fashion-t2v, lists, captions, trees, table, ubc or pairs; default: looked for", 0},
@@ -97,7 +121,7 @@ static const Opt tokenize_opts[] = {
     {"clip-tokenizer", 0, OPT_STR, offsetof(Options, clip_tokenizer), 0, 0, NULL, NULL, "PATH",
      "merges.txt, or a folder that holds one: counts CLIP's 77 tokens too", 0},
     {0}};
-static const Opt probe_opts[] = {OPTS_COMMON, {0}};
+static const Opt probe_opts[] = {OPTS_COMMON, OPT_PAD, {0}};
 static const Opt report_opts[] = {OPTS_COMMON, {0}};
 
 static const Command commands[] = {{"ingest", "decode and normalise a folder of videos and captions", "[options] SOURCE --out PREPARED",

@@ -121,11 +121,21 @@ check "nothing is marked finished" test ! -e "$T/x/dataset.json"
 runs "fewer rejects than allowed" 3 "$prep" ingest "$T/meta" --out "$T/x" $fast --set clip.max_reject_ratio=0.9
 stderr_has "clip 'b' is rejected: missing: 'b.mp4' is not there"
 
-# ---- probe ----
+# ---- probe, and short clips ----
+mkdir "$T/held"
+cp "$T/src/three.mp4" "$T/src/three.txt" "$T/held/"
 runs "probe a good file" 0 "$prep" probe "$T/src/c1.mp4" $fast
 stdout_has '"decision": "accept"'
 runs "probe a bad file" 3 "$prep" probe $fast -- "$T/src/c1.mp4" "$T/src/three.mp4"
 stdout_has '"code": "too_short"'
+runs "probe one that is held" 0 "$prep" probe $fast --pad hold --set clip.max_hold=47 "$T/src/three.mp4"
+stdout_has '"held": 47'
+runs "probe one that would be held too long" 3 "$prep" probe $fast --pad=hold "$T/src/three.mp4"
+stdout_has "clip.max_hold allows no more"
+runs "ingest and hold" 0 "$prep" ingest "$T/held" --out "$T/held-out" $fast --set clip.max_hold=47 --pad hold
+stdout_has "1 accepted, 0 rejected"
+runs "pad what is not known" 2 "$prep" ingest "$T/held" --out "$T/x" --pad loop
+stderr_has "expected reject|hold, found 'loop'"
 runs "probe nothing" 1 "$prep" probe "$T/src/none.mp4" $fast
 stderr_has "is not there"
 
