@@ -44,7 +44,9 @@ TOOLS    := $(patsubst %.c,$(B)/%,$(TOOL_C))
 CUDA_TOOLS := $(patsubst %.c,$(B)/%,$(CUDA_TOOL_C))
 
 # Code of single architectures, for the report of what the kernels became; the same in every variant.
-cubins    = $(foreach a,$(1),$(patsubst common/ops/cuda/%.cu,build/cubin/sm_$(a)/%.cubin,$(SIM_CU)))
+HOPPER_CU := $(filter %_90.cu,$(SIM_CU))
+cubins    = $(foreach a,$(1),$(patsubst common/ops/cuda/%.cu,build/cubin/sm_$(a)/%.cubin,$(filter-out $(if $(filter 80,$(a)),$(HOPPER_CU)),$(SIM_CU))))
+cubins_90a = $(patsubst common/ops/cuda/%.cu,build/cubin/sm_90/%.cubin,$(HOPPER_CU))
 cubin_args = $(foreach c,$(call cubins,$(1)),$(patsubst build/cubin/%/,%,$(dir $(c))) $(c) $(c:.cubin=.txt))
 
 # ---- flags ------------------------------------------------------------------------------------------------------
@@ -88,7 +90,7 @@ all: found programs ## build the four programs into build/release
 
 programs: $(BINS)
 lib: $(LIB)
-tests: $(TESTS) $(FUZZERS) $(TOOLS) $(BINS) $(CUDA_TOOLS) $(if $(shell command -v $(NVCC) 2>/dev/null),$(call cubins,80))
+tests: $(TESTS) $(FUZZERS) $(TOOLS) $(BINS) $(CUDA_TOOLS) $(if $(shell command -v $(NVCC) 2>/dev/null),$(call cubins,80) $(cubins_90a))
 
 found:
 	@for p in $(PKGS); do pkg-config --exists $$p || { echo "make: $$p not found by pkg-config; run 'make deps'" >&2; exit 1; }; done
@@ -124,6 +126,8 @@ $(B)/common/ops/cuda/sim/%.o: common/ops/cuda/sim/%.cc
 
 # The CUDA back end: a shared object that programs open at run time.  sm_80 and sm_90, and PTX for what comes after.
 CUDA_ARCH := -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
+# Files *_90.cu hold warpgroup products, which exist on sm_90a alone; the host code calls them on compute capability 9.0.
+$(B)/cuda/%_90.o: CUDA_ARCH := -gencode arch=compute_90a,code=sm_90a
 CUDA_O   := $(patsubst %.cu,$(B)/cuda/%.o,$(SIM_CU))
 CUDA_C_O := $(patsubst %,$(B)/cuda/common/%.o,base/err ops/tensor)
 CUDA_LIB  = $(abspath $(dir $(shell command -v $(NVCC)))../lib64)
@@ -178,7 +182,7 @@ $(CUDA_TOOLS): $(B)/%: $(B)/%.o $(patsubst %.c,$(B)/%.o,$(filter-out $(CUDA_TOOL
 define CUBIN_RULE
 build/cubin/sm_$(1)/%.cubin: common/ops/cuda/%.cu $(wildcard common/ops/cuda/*.h common/ops/*.h)
 	@mkdir -p $$(@D)
-	$$(NVCC) -std=c++17 -O3 -I. -cubin -arch=sm_$(1) -Xptxas -v -o $$@ $$< 2>$$(@:.cubin=.txt) || { cat $$(@:.cubin=.txt) >&2; rm -f $$@; exit 1; }
+	$$(NVCC) -std=c++17 -O3 -I. -cubin -arch=sm_$(1)$$(if $$(filter %_90,$$*),a) -Xptxas -v -o $$@ $$< 2>$$(@:.cubin=.txt) || { cat $$(@:.cubin=.txt) >&2; rm -f $$@; exit 1; }
 endef
 $(foreach a,80 90,$(eval $(call CUBIN_RULE,$(a))))
 

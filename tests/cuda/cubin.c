@@ -9,11 +9,11 @@
 
 /* An instruction has 16 bytes; the low 12 bits name the operation and the form of its operands. */
 enum {
-    OP_HMMA = 0x23c, OP_LDSM = 0x83b, OP_LDGSTS = 0xfae, OP_MUFU = 0x308, OP_LDL = 0x983, OP_STL = 0x387, OP_BRA = 0x947, OP_NOP = 0x918,
+    OP_HMMA = 0x23c, OP_HGMMA = 0x9f0, OP_HGMMA_REGISTERS = 0xdf0, OP_LDSM = 0x83b, OP_LDGSTS = 0xfae, OP_MUFU = 0x308, OP_LDL = 0x983, OP_STL = 0x387, OP_BRA = 0x947, OP_NOP = 0x918,
     INSTRUCTION = 16, MOST_BYTES = 64 << 20,
 };
 
-typedef struct Elf { const uint8_t *data; int64_t size; const Elf64_Shdr *section; int64_t n; const char *names; int64_t names_size; } Elf;
+typedef struct Elf { const uint8_t *data; int64_t size; const Elf64_Shdr *section; int64_t n; const char *names; int64_t names_size; int sm; } Elf; /* sm: 80, 90 */
 
 static int bad(Err *err, const char *path, const char *what)
 {
@@ -36,6 +36,7 @@ static int elf_open(Elf *e, const char *path, const uint8_t *data, int64_t size,
     if (h->e_shentsize != sizeof(Elf64_Shdr) || h->e_shoff % 8 != 0 || !inside(e, h->e_shoff, (uint64_t)h->e_shnum * sizeof(Elf64_Shdr)))
         return bad(err, path, "its section table lies outside the file");
     e->section = (const Elf64_Shdr *)(data + h->e_shoff);
+    e->sm = h->e_flags >> 8 & 255;
     e->n = h->e_shnum;
     if (h->e_shstrndx >= e->n || !inside(e, e->section[h->e_shstrndx].sh_offset, e->section[h->e_shstrndx].sh_size))
         return bad(err, path, "it has no section names");
@@ -58,13 +59,16 @@ static uint64_t word_at(const uint8_t *p)
     return w;
 }
 
-/* Where a BRA at instruction i goes: bits 32..81 of the instruction, signed, in bytes from the next one. */
-static int64_t branch_target(const uint8_t *code, int64_t i)
+/* Where a BRA at instruction i goes: bits 32..81, signed, in bytes from the next instruction; from sm_90 on bits 34..81 and, below them,
+ * bits 16..23, in words of 4 bytes. */
+static int64_t branch_target(const uint8_t *code, int64_t i, int sm)
 {
     uint64_t low = word_at(code + i * INSTRUCTION), high = word_at(code + i * INSTRUCTION + 8);
     uint64_t bits = low >> 32 | (high & 0x3ffff) << 32;
     int64_t offset = (int64_t)(bits << 14) >> 14;
 
+    if (sm >= 90)
+        offset = (offset >> 2) * 1024 + (int64_t)(low >> 16 & 255) * 4;
     return i + 1 + offset / INSTRUCTION;
 }
 
@@ -73,9 +77,12 @@ static LoopCounts count(const uint8_t *code, int64_t first, int64_t end)
     LoopCounts c = {0};
 
     for (int64_t i = first; i < end; i++) {
-        int op = (int)(word_at(code + i * INSTRUCTION) & 0xfff);
+        uint64_t word = word_at(code + i * INSTRUCTION);
+        int op = (int)(word & 0xfff), hgmma = op == OP_HGMMA || op == OP_HGMMA_REGISTERS;
         c.total += op != OP_NOP;
         c.hmma += op == OP_HMMA;
+        c.hgmma += hgmma;
+        c.hgmma_columns += hgmma ? 8 * (int64_t)((word >> 53 & 31) + 1) : 0;
         c.ldsm += op == OP_LDSM;
         c.ldgsts += op == OP_LDGSTS;
         c.mufu += op == OP_MUFU;
@@ -85,7 +92,7 @@ static LoopCounts count(const uint8_t *code, int64_t first, int64_t end)
     return c;
 }
 
-static void read_code(Kernel *k, const uint8_t *code, int64_t n)
+static void read_code(Kernel *k, const uint8_t *code, int64_t n, int sm)
 {
     LoopCounts whole = count(code, 0, n);
 
@@ -96,11 +103,11 @@ static void read_code(Kernel *k, const uint8_t *code, int64_t n)
     for (int64_t i = 0, longest = 0; i < n; i++) {
         if ((word_at(code + i * INSTRUCTION) & 0xfff) != OP_BRA)
             continue;
-        int64_t to = branch_target(code, i);
+        int64_t to = branch_target(code, i, sm);
         if (to < 0 || to >= i || i + 1 - to <= longest) /* a branch to itself is the padding at the end */
             continue;
         LoopCounts c = count(code, to, i + 1);
-        if (!c.hmma)
+        if (!c.hmma && !c.hgmma)
             continue;
         longest = i + 1 - to;
         k->loop = c;
@@ -143,7 +150,7 @@ static int add_kernels(KernelList *out, const Elf *e, const char *path, Err *err
         memset(k, 0, sizeof *k);
         if (snprintf(k->name, sizeof k->name, "%s", name + sizeof text - 1) >= (int)sizeof k->name)
             return bad(err, path, "a kernel's name is too long");
-        read_code(k, e->data + s->sh_offset, (int64_t)s->sh_size / INSTRUCTION);
+        read_code(k, e->data + s->sh_offset, (int64_t)s->sh_size / INSTRUCTION, e->sm);
         for (int64_t j = 0; j < e->n; j++)
             if (strncmp(section_name(e, j), info, sizeof info - 1) == 0 && strcmp(section_name(e, j) + sizeof info - 1, k->name) == 0 &&
                 inside(e, e->section[j].sh_offset, e->section[j].sh_size))
@@ -206,6 +213,10 @@ int cubin_ptxas(KernelList *out, int64_t first, const char *path, Err *err)
         return err_set(err, ERR_IO, "%s cannot be read", path);
     while (fgets(line, sizeof line, f)) {
         const char *at = strstr(line, entry);
+        if (strstr(line, "wgmma.mma_async instructions are serialized")) {
+            fclose(f);
+            return err_set(err, ERR_FORMAT, "%s: the compiler serialised wgmma: %.200s", path, line);
+        }
         if (at)
             k = find(out, first, at + sizeof entry - 1);
         else if (k && strstr(line, "bytes stack frame")) {

@@ -4,8 +4,8 @@
 #include <stdint.h>
 #include "common/base/err.h"
 
-/* Instructions of the main loop: the largest loop that holds HMMA, else the whole kernel. */
-typedef struct LoopCounts { int64_t total, hmma, ldsm, ldgsts, mufu, ldl, stl; } LoopCounts;
+/* Instructions of the main loop: the largest loop that holds HMMA or HGMMA (wgmma), else the whole kernel. */
+typedef struct LoopCounts { int64_t total, hmma, hgmma, hgmma_columns, ldsm, ldgsts, mufu, ldl, stl; } LoopCounts; /* columns: N of all HGMMA */
 
 typedef struct Kernel {
     char name[256];                 /* as in the ELF: mangled */
@@ -20,7 +20,8 @@ typedef struct Kernel {
 
 typedef struct KernelList { Kernel *item; int64_t n; } KernelList;
 
-/* Adds the kernels of a cubin; then their figures from the text ptxas -v printed while making it (ERR_FORMAT for one it does not name). */
+/* Adds the kernels of a cubin; then their figures from the text ptxas -v printed while making it (ERR_FORMAT for one it does not name,
+ * or where it says that it serialised wgmma). */
 int cubin_read(KernelList *out, const char *path, Err *err);
 int cubin_ptxas(KernelList *out, int64_t first, const char *path, Err *err);
 void cubin_free(KernelList *l);

@@ -468,21 +468,22 @@ static int asked_for(const char *variable)
     return value && strcmp(value, "1") == 0;
 }
 
-/* Two schedules in turn, or all. */
-static void run_on_sim(const Case *c, Mood mood, const int *pair, const Inputs *in, char **bits)
+/* Two schedules in turn, or all.  capability: 80 or 90, the device's. */
+static void run_on_sim(const Case *c, Mood mood, const int *pair, const Inputs *in, int capability, char **bits)
 {
     static const char *const names[] = {"sim, ascending", "sim, descending", "sim, random", "sim, greedy"};
-    static Backend *sim;
+    static Backend *sims[2];
     static unsigned turn;
+    Backend **sim = &sims[capability == 90];
     if (SLOW_FIBERS)
         return;
-    if (!sim)
-        sim = open_backend("sim", 1);
     for (int runs = asked_for("WEFT_SIM_FULL") ? SIM_SCHEDULES : 2; runs > 0; runs--, turn++) {
-        const SimConfig config = {(SimSchedule)(turn % SIM_SCHEDULES), turn, (int)(turn / SIM_SCHEDULES + turn) % 2, (int)turn % 3};
+        const SimConfig config = {(SimSchedule)(turn % SIM_SCHEDULES), turn, (int)(turn / SIM_SCHEDULES + turn) % 2, (int)turn % 3, capability};
         sim_configure(&config);
         sim_clear();
-        run_on(sim, names[config.schedule], c, mood, pair, in->value, in->want, in->bound, bits);
+        if (!*sim)
+            *sim = open_backend("sim", 1);
+        run_on(*sim, names[config.schedule], c, mood, pair, in->value, in->want, in->bound, bits);
     }
 }
 
@@ -508,16 +509,19 @@ static void check_mood(const Case *c, Mood mood, DType act, int hosts, int devic
     Inputs in = inputs_of(&typed, mood, act == DT_BF16);
     for (int v = -1; v < c->pairs; v++) {
         const int *pair = v < 0 ? NULL : c->pair[v];
-        char *bits[2][CASE_ARGS] = {0};
+        char *bits[3][CASE_ARGS] = {0};
         if (hosts)
             run_on_hosts(&typed, mood, pair, &in, bits[0]);
         if (devices) {
-            run_on_sim(&typed, mood, pair, &in, bits[1]);
+            run_on_sim(&typed, mood, pair, &in, 80, bits[1]);
+            if (c->warpgroups)
+                run_on_sim(&typed, mood, pair, &in, 90, bits[2]);
             run_on_cuda(&typed, mood, pair, &in, bits[1]);
         }
         for (int k = 0; k < c->n; k++) {
             free(bits[0][k]);
             free(bits[1][k]);
+            free(bits[2][k]);
         }
     }
     inputs_free(&in, c->n);

@@ -58,6 +58,7 @@ typedef struct Case {
     unsigned moods;        /* bits; all unless set */
     int pairs, pair[4][2]; /* in-place variants: {output, input} operands sharing memory */
     unsigned any_shape;    /* bits of the operands whose shape the op does not look at */
+    int warpgroups;        /* compute capability 9.0 has kernels of its own for it: sim runs both */
     int composite;         /* the call makes several ops: refusals are not tried */
 } Case;
 

@@ -153,3 +153,50 @@ const char *run_mistake(float out[64], Mistake mistake)
     LAUNCH((mistaken), dim3(mistake == BLOCK_RACE ? 8 : 1), dim3(mistake == TOO_MANY_THREADS ? 1056 : 64), shared, nullptr, out, (int)mistake);
     return finish();
 }
+
+/* A from registers, B a tile, both orders of waiting; `room` has one tile more than is needed. */
+__global__ void wgmma_kernel(float *out, const bf16 *a, const bf16 *b, int mistake)
+{
+    SMEM_DYN(bf16, loose);
+    if (mistake != WGMMA_UNALIGNED_MEMORY) {
+        SMEM_TILES(bf16, tiles);
+        loose = tiles;
+    }
+    bf16 *tile = loose + (mistake == WGMMA_TILE_BETWEEN ? 256 : 0); /* 512 bytes on: its rows' swizzle is not the memory's */
+    const int t = threadIdx.x, l = t & 31, row0 = (t >> 5) * 16 + (l >> 2), col0 = (l & 3) * 2;
+    float d[8][4];
+    uint32_t f[4][4];
+    for (int id = t; id < 64 * 8; id += 128) cp_async_16(tile + id / 8 * 64 + ((id % 8 ^ (id / 8 & 7)) << 3), b + id / 8 * 64 + id % 8 * 8, 16);
+    cp_async_commit();
+    cp_async_wait<0>();
+    if (mistake != WGMMA_NO_ASYNC_FENCE) fence_async();
+    __syncthreads();
+    for (int kk = 0; kk < 4; kk++)
+        for (int i = 0; i < 4; i++) {
+            const bf16 *at = a + (row0 + 8 * (i & 1)) * 64 + kk * 16 + col0 + 8 * (i >> 1);
+            f[kk][i] = (uint32_t)at[0].bits | (uint32_t)at[1].bits << 16;
+        }
+    uint64_t db = wgmma_tile(tile);
+    if (mistake == WGMMA_WRONG_STRIDE) db ^= (uint64_t)(1024 >> 4 ^ 512 >> 4) << 32;
+    if (mistake == WGMMA_NO_SWIZZLE_BITS) db &= ~((uint64_t)3 << 62);
+    if (mistake == WGMMA_OUTSIDE) db += 2 * 8192 >> 4;
+    if (mistake != WGMMA_NO_FENCE) wgmma_fence();
+    wgmma<0, 0>(d, f[0], db);
+    if (mistake != WGMMA_THREE_WARPS || t < 96)
+        for (int kk = 1; kk < 4; kk++) wgmma<1, 0>(d, f[kk], db + kk * WGMMA_NEXT_CHUNKS);
+    wgmma_commit();
+    if (mistake == WGMMA_READ_EARLY) f[0][0] = (uint32_t)(d[0][0] != d[0][0]) << 30 | (f[0][0] & 0x3fffffffu);
+    if (mistake == WGMMA_WRITTEN_EARLY) d[1][1] = 0.0f;
+    if (mistake == WGMMA_OPERAND_CHANGED) f[2][3] ^= 1;
+    if (mistake == WGMMA_TILE_OVERWRITTEN) tile[t].bits = 0;
+    if (mistake != WGMMA_NO_WAIT) wgmma_wait<0>();
+    if (mistake == WGMMA_OVERWRITTEN_AFTER_OWN_WAIT)
+        for (int i = t; i < 4096; i += 128) tile[i].bits = 0; /* no barrier: another warp may still be reading */
+    for (int j = 0; j < 8; j++)
+        for (int e = 0; e < 4; e++) out[(row0 + 8 * (e >> 1)) * 64 + 8 * j + col0 + (e & 1)] = d[j][e];
+}
+const char *run_wgmma(float out[64][64], const uint16_t a[64][64], const uint16_t b[64][64], WgmmaMistake mistake)
+{
+    LAUNCH((wgmma_kernel), dim3(1), dim3(128), 2 * 8192, nullptr, &out[0][0], (const bf16 *)a, (const bf16 *)b, (int)mistake);
+    return finish();
+}

@@ -27,6 +27,14 @@ typedef enum Mistake {
 } Mistake;
 /* out[64]: 2 tid for 64 threads when whole. */
 const char *run_mistake(float out[64], Mistake mistake);
+
+/* Warpgroup products: out[64][64] = a b^T of 64 x 64 bf16 numbers by 128 threads, whole or with one mistake. */
+typedef enum WgmmaMistake {
+    WGMMA_WHOLE, WGMMA_NO_FENCE, WGMMA_NO_ASYNC_FENCE, WGMMA_NO_WAIT, WGMMA_READ_EARLY, WGMMA_WRITTEN_EARLY, WGMMA_OPERAND_CHANGED, WGMMA_THREE_WARPS,
+    WGMMA_NO_SWIZZLE_BITS, WGMMA_OUTSIDE, WGMMA_UNALIGNED_MEMORY, /* and those that only give wrong numbers: */
+    WGMMA_TILE_OVERWRITTEN, WGMMA_OVERWRITTEN_AFTER_OWN_WAIT, WGMMA_WRONG_STRIDE, WGMMA_TILE_BETWEEN, WGMMA_MISTAKES
+} WgmmaMistake;
+const char *run_wgmma(float out[64][64], const uint16_t a[64][64], const uint16_t b[64][64], WgmmaMistake mistake);
 #ifdef __cplusplus
 }
 #endif

@@ -18,9 +18,11 @@ enum { ADDRESS = 0, THREAD = 1 };
 enum { ADDRESS = 0, THREAD = 0 };
 #endif
 
+static int capability = 80; /* of the device */
+
 static void configure(SimSchedule schedule, unsigned seed, int copies)
 {
-    const SimConfig c = {schedule, seed, 0, copies};
+    const SimConfig c = {schedule, seed, 0, copies, capability};
     sim_configure(&c);
     sim_clear();
 }
@@ -209,6 +211,71 @@ static void bank_conflicts_are_counted(void **state)
     assert_int_equal(sim_stats().ldmatrix_phases, 4);
 }
 
+/* ---- warpgroup products --------------------------------------------------------------------------------------------- */
+
+static const struct { WgmmaMistake mistake; const char *sentence; } wgmma_faults[] = {
+    {WGMMA_NO_FENCE, "no wgmma.fence"}, {WGMMA_NO_ASYNC_FENCE, "without fence_async"}, {WGMMA_NO_WAIT, "returned with wgmma in flight"},
+    {WGMMA_READ_EARLY, "register operand changed"}, {WGMMA_WRITTEN_EARLY, "accumulator was written"}, {WGMMA_OPERAND_CHANGED, "register operand changed"},
+    {WGMMA_THREE_WARPS, "issued different wgmma"}, {WGMMA_NO_SWIZZLE_BITS, "128-byte-swizzled"}, {WGMMA_OUTSIDE, "outside this block's tiles"},
+    {WGMMA_UNALIGNED_MEMORY, "no tile in SMEM_TILES"},
+};
+
+/* Whether out = a b^T. */
+static int wgmma_right(float out[64][64], uint16_t a[64][64], uint16_t b[64][64])
+{
+    for (int i = 0; i < 64; i++)
+        for (int j = 0; j < 64; j++) {
+            double want = 0;
+            for (int k = 0; k < 64; k++)
+                want += (double)bfloat_to_float(a[i][k]) * bfloat_to_float(b[j][k]);
+            if (!(fabs(out[i][j] - want) <= 1e-4))
+                return 0;
+        }
+    return 1;
+}
+
+static void warpgroup_products(void **state)
+{
+    (void)state;
+    static _Alignas(16) uint16_t a[64][64], b[64][64];
+    static float out[64][64];
+    double x[4096];
+    ops_draw(x, 4096, -1, 1, 1);
+    for (int i = 0; i < 4096; i++)
+        a[i / 64][i % 64] = float_to_bfloat((float)x[i]);
+    ops_draw(x, 4096, -1, 1, 2);
+    for (int i = 0; i < 4096; i++)
+        b[i / 64][i % 64] = float_to_bfloat((float)x[i]);
+    capability = 90;
+    for (int copies = 0; copies < 3; copies++)
+        for (int schedule = 0; schedule < SIM_SCHEDULES; schedule++) {
+            configure((SimSchedule)schedule, 5, copies);
+            memset(out, 0, sizeof out);
+            expect_whole(run_wgmma(out, a, b, WGMMA_WHOLE));
+            assert_true(wgmma_right(out, a, b));
+            for (size_t i = 0; i < sizeof wgmma_faults / sizeof wgmma_faults[0]; i++) {
+                configure((SimSchedule)schedule, 5, copies);
+                const char *fault = run_wgmma(out, a, b, wgmma_faults[i].mistake);
+                if (!strstr(fault, wgmma_faults[i].sentence))
+                    fail_msg("mistake %d, schedule %d: '%s', expected '%s'", (int)wgmma_faults[i].mistake, schedule, fault, wgmma_faults[i].sentence);
+            }
+            for (WgmmaMistake mistake = WGMMA_TILE_OVERWRITTEN; mistake < WGMMA_MISTAKES && !THREAD; mistake++) {
+                int late_only = mistake < WGMMA_WRONG_STRIDE, seen = 0;
+                for (unsigned seed = 0; seed < 4; seed++) {
+                    configure((SimSchedule)schedule, seed, copies);
+                    expect_whole(run_wgmma(out, a, b, mistake));
+                    seen += !wgmma_right(out, a, b);
+                }
+                if (!seen && !(late_only && copies == 1))
+                    fail_msg("mistake %d, schedule %d, copies %d: right numbers", (int)mistake, schedule, copies);
+            }
+        }
+    capability = 80;
+    configure(SIM_GREEDY, 1, 2);
+    assert_non_null(strstr(run_wgmma(out, a, b, WGMMA_WHOLE), "compute capability 8.0"));
+    configure(SIM_GREEDY, 1, 2);
+}
+
 /* ---- faults that a sanitizer finds: in a child, whose last words are read ------------------------------------------- */
 
 static void child(Mistake mistake, char *text, size_t size)
@@ -280,6 +347,7 @@ typedef struct Broken {
     const char *name;
     int (*call)(Backend *be, Tensor *room, Err *err); /* room: four bf16 tensors of MOST numbers, four F32 ones; the first of each is compared */
     int barriers, waits;                              /* in the source of its kernels, at most: each must matter */
+    int fences, capability;                           /* 0: 8.0 */
 } Broken;
 
 static Tensor part(const Tensor *room, int rank, const int64_t *dim)
@@ -411,10 +479,10 @@ static int call_moves(Backend *be, Tensor *room, Err *err)
 }
 
 static const Broken broken[] = {
-    {"attention", call_attention, 2, 2}, {"attention_backward", call_attention_backward, 1, 1}, {"conv", call_conv, 1, 1},
-    {"conv, gathered", call_conv_gathered, 2, 0}, {"linear", call_plain_linear, 2, 0}, {"layernorm_backward", call_layernorm_backward, 1, 0},
-    {"groupnorm", call_groupnorm, 1, 0}, {"mse", call_mse, 2, 0}, {"rows", call_rows, 0, 0}, {"small attention", call_small_attention, 0, 0},
-    {"training", call_training, 0, 0}, {"moves", call_moves, 0, 0},
+    {"attention", call_attention, 2, 2, 0, 0}, {"attention_backward", call_attention_backward, 1, 1, 0, 0}, {"conv", call_conv, 1, 1, 0, 0},
+    {"conv, gathered", call_conv_gathered, 2, 0, 0, 0}, {"linear", call_plain_linear, 2, 0, 0, 0}, {"layernorm_backward", call_layernorm_backward, 1, 0, 0, 0},
+    {"groupnorm", call_groupnorm, 1, 0, 0, 0}, {"mse", call_mse, 2, 0, 0, 0}, {"rows", call_rows, 0, 0, 0, 0},
+    {"small attention", call_small_attention, 0, 0, 0, 0}, {"training", call_training, 0, 0, 0, 0}, {"moves", call_moves, 0, 0, 0, 0},
 };
 enum { BROKEN = sizeof broken / sizeof broken[0] };
 
@@ -463,7 +531,7 @@ static void expect_noticed(const Broken *b, SimSkip what, int which, const char 
         noticed = rc < 0 || memcmp(bits, whole, sizeof bits) != 0;
     }
     if (!effect || !noticed)
-        fail_msg("%s without its %s %d: %s", b->name, what == SIM_SKIP_BARRIER ? "barrier" : what == SIM_SKIP_WAIT ? "wait" : "event", which,
+        fail_msg("%s without its %s %d: %s", b->name, what == SIM_SKIP_BARRIER ? "barrier" : what == SIM_SKIP_WAIT ? "wait" : what == SIM_SKIP_FENCE ? "fence" : "event", which,
                  effect ? "nothing was noticed" : "there is no such place");
 }
 
@@ -473,6 +541,7 @@ static void nothing_can_be_left_out(void **state)
     static char whole[MOST * 6], bits[MOST * 6];
     for (int i = 0; i < BROKEN; i++) {
         Err err = {0};
+        capability = broken[i].capability;
         configure(SIM_ASCENDING, 1, 1);
         CHECK_OK(outcome(&broken[i], whole, &err), &err);
         configure(SIM_GREEDY, 9, 0);
@@ -484,7 +553,10 @@ static void nothing_can_be_left_out(void **state)
             expect_noticed(&broken[i], SIM_SKIP_BARRIER, k, whole);
         for (int k = 0; k < broken[i].waits; k++)
             expect_noticed(&broken[i], SIM_SKIP_WAIT, k, whole);
+        for (int k = 0; k < broken[i].fences; k++)
+            expect_noticed(&broken[i], SIM_SKIP_FENCE, k, whole);
     }
+    capability = 80;
 }
 
 /* Two uploads into the same place with work on it between them: the copy must wait for the work, and the work for the copy. */
@@ -501,7 +573,7 @@ static void no_event_can_be_left_out(void **state)
 {
     (void)state;
     static char whole[MOST * 6];
-    const Broken b = {"uploads", call_uploads, 0, 0};
+    const Broken b = {"uploads", call_uploads, 0, 0, 0, 0};
     Err err = {0};
     configure(SIM_GREEDY, 1, 2);
     CHECK_OK(outcome(&b, whole, &err), &err);
@@ -531,7 +603,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ldmatrix), cmocka_unit_test(mma), cmocka_unit_test(shuffles), cmocka_unit_test(asynchronous_copies),
         cmocka_unit_test(conversions), cmocka_unit_test(whole_kernel), cmocka_unit_test(faults_are_reported),
-        cmocka_unit_test(unwritten_shared_memory_is_nan), cmocka_unit_test(bank_conflicts_are_counted), cmocka_unit_test(writes_past_shared_memory),
+        cmocka_unit_test(unwritten_shared_memory_is_nan), cmocka_unit_test(bank_conflicts_are_counted), cmocka_unit_test(warpgroup_products), cmocka_unit_test(writes_past_shared_memory),
         cmocka_unit_test(race_between_blocks), cmocka_unit_test(nothing_can_be_left_out), cmocka_unit_test(no_event_can_be_left_out),
         cmocka_unit_test(no_bank_conflicts),
     };

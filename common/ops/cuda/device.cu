@@ -170,6 +170,7 @@ extern "C" int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err)
     Device *d = (Device *)calloc(1, sizeof *d);
     if (!d) return err_set(err, ERR_NOMEM, "no memory for the device back end");
     fill_table(&d->table);
+    d->capability = prop.major * 10 + prop.minor;
     d->be.name = WEFT_DEVICE_NAME;
     d->be.ops = &d->table;
     d->be.act = DT_BF16;

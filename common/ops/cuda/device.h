@@ -27,6 +27,7 @@ enum { MAX_MATMUL_PLANS = 256 };
 struct Device {
     Backend be;             /* first */
     OpsTable table;
+    int capability;                       /* 80, 86, 90: compute capability 9.0 has warpgroup products */
     cudaStream_t compute, copy;
     cudaEvent_t compute_done;             /* orders a copy behind the work already enqueued */
     void *slot[PINNED_SLOTS];             /* pinned host memory for uploads */
@@ -192,6 +193,7 @@ void device_train_table(OpsTable *t);
 
 /* selftest.cu: the wrappers of port.h, each against scalar code. */
 int device_selftest(Backend *be, DeviceReport report, void *user, Err *err);
+int device_selftest_90(Device *d, DeviceReport report, void *user, Err *err); /* selftest_90.cu: the warpgroup wrappers */
 
 /* Opens the back end: what backend.c calls, through dlsym for the shared object. */
 extern "C" __attribute__((visibility("default"))) int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err);

@@ -195,5 +195,6 @@ int device_selftest(Backend *be, DeviceReport report, void *user, Err *err)
     if (rc == 0) rc = try_copy(&p);
     if (rc == 0) rc = try_scalars(&p);
     be->release(be, room);
+    if (rc == 0 && p.d->capability == 90) rc = device_selftest_90(p.d, report, user, err);
     return rc;
 }

@@ -15,13 +15,15 @@ typedef struct SimConfig {
     SimSchedule schedule;
     uint64_t seed;
     int eager_streams; /* 1: work runs when enqueued; 0: only when something waits for it */
-    int copies;        /* cp.async: 0 late, 1 at once, 2 by coin */
+    int copies;        /* cp.async, and what a wgmma reads: 0 late, 1 at once, 2 by coin */
+    int capability;    /* of the devices opened from now on: 90 for 9.0, else 8.0 */
 } SimConfig;
 typedef struct SimStats {
-    uint64_t blocks, threads, switches, barriers, shuffles, mma, ldmatrix, ldmatrix_phases, bank_conflicts, copies;
+    uint64_t blocks, threads, switches, barriers, shuffles, mma, warpgroup, ldmatrix, ldmatrix_phases, bank_conflicts, copies;
 } SimStats;
 
-/* At start-up from WEFT_SIM_SCHEDULE (ascending, descending, random, greedy), WEFT_SIM_SEED, WEFT_SIM_STREAMS (lazy, eager). */
+/* At start-up from WEFT_SIM_SCHEDULE (ascending, descending, random, greedy), WEFT_SIM_SEED, WEFT_SIM_STREAMS (lazy, eager),
+ * WEFT_SIM_CAPABILITY (80, 90). */
 SimConfig sim_config(void);
 void sim_configure(const SimConfig *c);
 SimStats sim_stats(void);
@@ -30,10 +32,10 @@ void sim_stats_reset(void);
 const char *sim_fault(void);
 void sim_clear(void);
 
-/* Breaks the kernels or the host code on purpose, to see that tests notice: `which` counts barriers and cp.async waits by their place in the
- * source, in the order a block comes to them, and cudaStreamWaitEvent by calls from now on; 0 is the first.  sim_skipped: how often it took
+/* Breaks the kernels or the host code on purpose, to see that tests notice: `which` counts barriers, waits (of cp.async and wgmma) and fences (of
+ * registers and of the async proxy) by their place in the source, in the order a block comes to them, and cudaStreamWaitEvent by calls from now on; 0 is the first.  sim_skipped: how often it took
  * effect. */
-typedef enum SimSkip { SIM_SKIP_NOTHING, SIM_SKIP_BARRIER, SIM_SKIP_WAIT, SIM_SKIP_EVENT } SimSkip;
+typedef enum SimSkip { SIM_SKIP_NOTHING, SIM_SKIP_BARRIER, SIM_SKIP_WAIT, SIM_SKIP_FENCE, SIM_SKIP_EVENT } SimSkip;
 void sim_skip(SimSkip what, int which);
 uint64_t sim_skipped(void);
 

@@ -19,7 +19,10 @@ struct CUevent_st { uint64_t recorded, reached; double time_ms; }; /* counts of 
 
 namespace {
 
-enum { SHARED_DEFAULT = 48 << 10, SHARED_OPTIN = 163 << 10 }; /* sm_80 */
+enum { SHARED_DEFAULT = 48 << 10, SHARED_OPTIN_80 = 163 << 10, SHARED_OPTIN_90 = 227 << 10 };
+
+bool hopper(void) { return sim_config().capability == 90; }
+int shared_optin(void) { return hopper() ? SHARED_OPTIN_90 : SHARED_OPTIN_80; }
 
 struct Work {
     std::function<void()> run;
@@ -149,10 +152,10 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
     (void)device;
     memset(p, 0, sizeof *p);
-    strcpy(p->name, "simulated sm_80");
-    p->major = 8;
-    p->multiProcessorCount = 108;
-    p->sharedMemPerBlockOptin = SHARED_OPTIN;
+    strcpy(p->name, hopper() ? "simulated sm_90" : "simulated sm_80");
+    p->major = hopper() ? 9 : 8;
+    p->multiProcessorCount = hopper() ? 132 : 108;
+    p->sharedMemPerBlockOptin = (size_t)shared_optin();
     p->totalGlobalMem = (size_t)80 << 30;
     return cudaSuccess;
 }
@@ -260,7 +263,7 @@ const char *cudaGetErrorString(cudaError_t e)
 }
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute a, int value)
 {
-    if (a != cudaFuncAttributeMaxDynamicSharedMemorySize || value > SHARED_OPTIN) return cudaErrorInvalidValue;
+    if (a != cudaFuncAttributeMaxDynamicSharedMemorySize || value > shared_optin()) return cudaErrorInvalidValue;
     shared_limit[kernel] = value;
     return cudaSuccess;
 }

@@ -45,6 +45,7 @@ struct Fiber {
     int line;
     Copy copy[MAX_COPIES];   /* a ring */
     int copies, copies_done, group;
+    bool copied, unfenced;   /* cp.async since its last wait; shared memory written since the last fence_async */
 };
 
 struct Rendezvous { SimWarpOp op; unsigned mask, arrived; void *operands[32]; const char *file; int line; };
@@ -66,11 +67,12 @@ struct Block {
     int places;
     const std::function<void()> *body;
     const char *kernel;
-    bool failed;
+    bool failed, tiles, products; /* SMEM_TILES is used; a product was issued */
+    Place published;         /* the barrier that made writes known which no fence_async preceded */
     char sync[4];            /* addresses the thread sanitizer orders by: barrier phases 0 and 1, start, end */
 } B;
 
-SimConfig config = {SIM_GREEDY, 1, 0, 2};
+SimConfig config = {SIM_GREEDY, 1, 0, 2, 80};
 SimStats stats;
 struct { SimSkip what; int which; uint64_t hits; int events; } skip;
 char fault[512];
@@ -281,13 +283,28 @@ void compute_shuffle(Rendezvous *r)
     }
 }
 
-void compute(Rendezvous *r)
+void issue_wgmma(Rendezvous *r, int warp)
+{
+    stats.warpgroup++;
+    B.products = true;
+    if (config.capability != 90) sim_fail("wgmma at %s:%d on a device of compute capability 8.0", r->file, r->line);
+    if (B.published.file)
+        sim_fail("wgmma at %s:%d: shared memory was written without fence_async before the barrier at %s:%d", r->file, r->line, B.published.file,
+                 B.published.line);
+    sim_wgmma_issue(warp, (int)B.warp.size(), r->operands, config.copies == 2 ? draw() & 1 : config.copies, r->file, r->line);
+}
+
+void compute(Rendezvous *r, int warp)
 {
     switch (r->op) {
     case SIM_SHUFFLE: stats.shuffles++; compute_shuffle(r); break;
     case SIM_SYNCWARP: break;
     case SIM_LDMATRIX: case SIM_LDMATRIX_TRANS: stats.ldmatrix++; compute_ldmatrix(r, r->op == SIM_LDMATRIX_TRANS); break;
     case SIM_MMA: stats.mma++; compute_mma(r); break;
+    case SIM_WGMMA: issue_wgmma(r, warp); break;
+    case SIM_WGMMA_FENCE: sim_wgmma_fence(warp); break;
+    case SIM_WGMMA_COMMIT: sim_wgmma_commit(warp); break;
+    case SIM_WGMMA_WAIT: sim_wgmma_wait(warp, *(const int *)r->operands[0], r->file, r->line); break;
     }
 }
 
@@ -386,6 +403,7 @@ void prepare_fiber(Fiber *f, int i)
     f->lane = i & 31;
     f->state = READY;
     f->copies = f->copies_done = f->group = 0;
+    f->copied = f->unfenced = false;
     f->asan = nullptr;
     f->index = uint3{i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
     f->stack = stacks + (size_t)i * stack_size + 4096;
@@ -452,7 +470,9 @@ bool sim_run_block(const char *kernel, const std::function<void()> &body, size_t
     B.places = 0;
     B.kernel = kernel;
     B.body = &body;
-    B.failed = false;
+    B.failed = B.tiles = B.products = false;
+    B.published = Place{};
+    sim_wgmma_begin((int)B.warp.size());
     stats.blocks++;
     stats.threads += (uint64_t)n;
     prepare_memory(smem);
@@ -469,6 +489,11 @@ bool sim_run_block(const char *kernel, const std::function<void()> &body, size_t
         for (int i = 0; i < B.sites; i++) drop_shared(B.site[i].data, B.site[i].bytes, "a shared array");
     }
     B.sites = 0;
+    const char *wrong = B.products && !B.failed ? sim_wgmma_end((int)B.warp.size()) : nullptr;
+    if (wrong) {
+        sim_host_fault("%s block (%u,%u,%u): %s", kernel, blockIdx.x, blockIdx.y, blockIdx.z, wrong);
+        B.failed = true;
+    }
     return !B.failed;
 }
 
@@ -479,6 +504,10 @@ void sim_order_launch(bool begin)
 }
 
 uint32_t sim_draw(void) { return draw(); }
+
+char *sim_shared_at(uint32_t offset) { return B.tiles && (size_t)offset + 16 <= B.dynamic_bytes ? B.dynamic + offset : nullptr; }
+
+int sim_warp_index(void) { return B.current->warp; }
 
 bool sim_event_is_skipped(void)
 {
@@ -496,6 +525,7 @@ void sim_barrier(const char *file, int line)
     char *order = &B.sync[B.phase & 1];
     f->file = file;
     f->line = line;
+    if (f->unfenced) B.published = Place{file, line};
     stats.barriers++;
     if (__tsan_release) __tsan_release(order);
     if (++B.at_barrier == B.live) {
@@ -534,7 +564,7 @@ void sim_warp(SimWarpOp op, unsigned mask, void *operands, const char *file, int
     if (r.arrived != mask) {
         wait_as(IN_WARP);
     } else {
-        compute(&r);
+        compute(&r, f->warp);
         r.arrived = 0;
         w.phase += op == SIM_SYNCWARP;
         for (unsigned others = mask & ~(1u << f->lane); others; others &= others - 1) mark_ready(&B.fiber[f->warp * 32 + __builtin_ctz(others)]);
@@ -543,6 +573,11 @@ void sim_warp(SimWarpOp op, unsigned mask, void *operands, const char *file, int
 }
 
 void *sim_shared_dynamic(void) { return B.dynamic; }
+void *sim_shared_tiles(void)
+{
+    B.tiles = true;
+    return B.dynamic;
+}
 
 void *sim_shared_array(const void *site, size_t bytes)
 {
@@ -570,6 +605,7 @@ void sim_check_aligned(const void *p, const char *file, int line)
 
 int sim_copy_now(void)
 {
+    B.current->copied = true;
     stats.copies++;
     return config.copies == 2 ? (int)(draw() & 1) : config.copies;
 }
@@ -594,7 +630,21 @@ int sim_copy_due(int pending, void **shared, const void **global, int *bytes)
     return 1;
 }
 
-int sim_wait_is_skipped(const char *file, int line) { return skipped(SIM_SKIP_WAIT, file, line); }
+int sim_wait_is_skipped(const char *file, int line)
+{
+    B.current->unfenced |= B.current->copied;
+    B.current->copied = false;
+    return skipped(SIM_SKIP_WAIT, file, line);
+}
+
+int sim_fence_is_skipped(const char *file, int line) { return skipped(SIM_SKIP_FENCE, file, line); }
+
+void sim_shared_written(const void *p)
+{
+    if ((const char *)p >= B.dynamic && (const char *)p < B.dynamic + B.dynamic_bytes) B.current->unfenced = true;
+}
+
+void sim_fence_async(void) { B.current->unfenced = false; }
 
 void sim_skip(SimSkip what, int which)
 {
@@ -623,10 +673,12 @@ __attribute__((constructor)) void configure_from_environment(void)
 {
     static const char *const names[] = {"ascending", "descending", "random", "greedy"};
     SimConfig c = config;
-    const char *schedule = getenv("WEFT_SIM_SCHEDULE"), *seed = getenv("WEFT_SIM_SEED"), *streams = getenv("WEFT_SIM_STREAMS");
+    const char *schedule = getenv("WEFT_SIM_SCHEDULE"), *seed = getenv("WEFT_SIM_SEED"), *streams = getenv("WEFT_SIM_STREAMS"),
+               *capability = getenv("WEFT_SIM_CAPABILITY");
     for (int i = 0; schedule && i < 4; i++)
         if (strcmp(schedule, names[i]) == 0) c.schedule = (SimSchedule)i;
     if (seed) c.seed = strtoull(seed, nullptr, 10);
+    if (capability) c.capability = atoi(capability);
     if (streams) c.eager_streams = strcmp(streams, "eager") == 0;
     sim_configure(&c);
 }

@@ -16,4 +16,15 @@ void sim_host_fault(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void sim_order_launch(bool begin);
 uint32_t sim_draw(void);
 bool sim_event_is_skipped(void);
+
+/* For wgmma.cc: 16 bytes at that offset of SMEM_TILES, or NULL; the running warp. */
+char *sim_shared_at(uint32_t offset);
+int sim_warp_index(void);
+/* wgmma.cc, each for one warp with all its lanes there. */
+void sim_wgmma_begin(int warps);
+const char *sim_wgmma_end(int warps); /* what is wrong with the block that ends, or NULL */
+void sim_wgmma_issue(int warp, int warps, void *const operands[32], bool at_once, const char *file, int line);
+void sim_wgmma_fence(int warp);
+void sim_wgmma_commit(int warp);
+void sim_wgmma_wait(int warp, int pending, const char *file, int line);
 #endif

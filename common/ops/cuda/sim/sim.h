@@ -15,16 +15,20 @@ extern uint3 threadIdx, blockIdx; /* set at every switch of fibers */
 extern dim3 blockDim, gridDim;
 enum { warpSize = 32 };
 
-enum SimWarpOp { SIM_SHUFFLE, SIM_SYNCWARP, SIM_LDMATRIX, SIM_LDMATRIX_TRANS, SIM_MMA };
+enum SimWarpOp {
+    SIM_SHUFFLE, SIM_SYNCWARP, SIM_LDMATRIX, SIM_LDMATRIX_TRANS, SIM_MMA, SIM_WGMMA, SIM_WGMMA_FENCE, SIM_WGMMA_COMMIT, SIM_WGMMA_WAIT
+};
 struct SimShuffle { uint32_t value, result; int source; };
 struct SimLdmatrix { uint32_t row[4], result[4]; const void *address; };
 struct SimMma { uint32_t a[4], b[2]; float d[4]; };
+struct SimWgmma { float *d; const uint32_t *a; uint64_t tile_a, tile_b; int n; bool add, trans_a, trans_b; }; /* a: NULL for tile_a */
 
 extern "C" {
 void sim_barrier(const char *file, int line);
 /* operands: on the calling lane's stack, one of the structs above; filled in when it returns. */
 void sim_warp(SimWarpOp op, unsigned mask, void *operands, const char *file, int line);
 void *sim_shared_dynamic(void);
+void *sim_shared_tiles(void); /* the same, and its 1024-byte alignment is used */
 void *sim_shared_array(const void *site, size_t bytes);
 void sim_check_shared(const void *p, const char *what, const char *file, int line); /* 16 bytes, aligned, inside this block's shared memory */
 void sim_check_aligned(const void *p, const char *file, int line);
@@ -33,6 +37,11 @@ void sim_copy_later(void *shared, const void *global, int bytes);
 void sim_copy_commit(void);
 int sim_copy_due(int pending, void **shared, const void **global, int *bytes); /* 1 with a copy that is due */
 int sim_wait_is_skipped(const char *file, int line);
+int sim_fence_is_skipped(const char *file, int line);
+void sim_shared_written(const void *p); /* by store16, if it is shared memory */
+void sim_fence_async(void);
+uint64_t sim_wgmma_tile(const void *tile, const char *file, int line);
+const void *sim_wgmma_read(int pending, int operand, int i); /* chunk i of what the wait will see read; NULL past the last */
 }
 
 #define LAUNCH(kernel, grid, block, smem, stream, ...) sim_launch(#kernel, grid, block, smem, stream, SIM_UNPAREN kernel, ##__VA_ARGS__)
@@ -41,6 +50,7 @@ int sim_wait_is_skipped(const char *file, int line);
     static const char sim_site_##name = 0; \
     T(&name)[n] = *(T(*)[n])sim_shared_array(&sim_site_##name, sizeof(T[n]))
 #define SMEM_DYN(T, name) T *name = (T *)sim_shared_dynamic()
+#define SMEM_TILES(T, name) T *name = (T *)sim_shared_tiles()
 #define __syncthreads() sim_barrier(__FILE__, __LINE__)
 #define __syncwarp() sim_warp(SIM_SYNCWARP, 0xffffffffu, nullptr, __FILE__, __LINE__)
 
@@ -83,6 +93,7 @@ static inline void sim_store16(void *p, uint4 v, const char *file, int line)
 {
     sim_check_aligned(p, file, line);
     memcpy(p, &v, 16);
+    sim_shared_written(p);
 }
 
 /* Each lane reads its own row here, in instrumented code, so that a sanitizer names the right thread; the exchange is in the runtime. */
@@ -142,6 +153,51 @@ struct SimWait {
     }
 };
 #define cp_async_wait SimWait{__FILE__, __LINE__}.wait
+
+/* Warpgroup products: wgmma.cc.  The thread sanitizer sees each lane read its share of the tiles, at issue and at the wait. */
+#if defined(__SANITIZE_THREAD__)
+static inline void sim_wgmma_touch(int pending)
+{
+    const void *p;
+    for (int operand = 0; sim_wgmma_read(pending, operand, 0); operand++)
+        for (int i = sim_lane(); (p = sim_wgmma_read(pending, operand, i)); i += 32) (void)*(const volatile uint64_t *)p, (void)((const volatile uint64_t *)p)[1];
+}
+#else
+static inline void sim_wgmma_touch(int pending) { (void)pending; }
+#endif
+struct SimWgmmaPlace {
+    const char *file;
+    int line;
+    template <int ADD, int TA, int TB, int N> void product(float (&d)[N][4], uint64_t a, uint64_t b) const { issue(SimWgmma{&d[0][0], nullptr, a, b, 8 * N, ADD != 0, TA != 0, TB != 0}); }
+    template <int ADD, int TB, int N> void product(float (&d)[N][4], const uint32_t (&a)[4], uint64_t b) const { issue(SimWgmma{&d[0][0], a, 0, b, 8 * N, ADD != 0, false, TB != 0}); }
+    void issue(SimWgmma m) const
+    {
+        sim_warp(SIM_WGMMA, 0xffffffffu, &m, file, line);
+        sim_wgmma_touch(-1);
+    }
+    template <int N> void wait(void) const
+    {
+        int pending = N;
+        if (sim_wait_is_skipped(file, line)) return;
+        sim_wgmma_touch(N);
+        sim_warp(SIM_WGMMA_WAIT, 0xffffffffu, &pending, file, line);
+    }
+    void plain(SimWarpOp op) const
+    {
+        if (op == SIM_WGMMA_FENCE && sim_fence_is_skipped(file, line)) return;
+        sim_warp(op, 0xffffffffu, nullptr, file, line);
+    }
+    void fence_shared(void) const
+    {
+        if (!sim_fence_is_skipped(file, line)) sim_fence_async();
+    }
+};
+#define wgmma_tile(tile) sim_wgmma_tile((tile), __FILE__, __LINE__)
+#define wgmma SimWgmmaPlace{__FILE__, __LINE__}.product
+#define wgmma_wait SimWgmmaPlace{__FILE__, __LINE__}.wait
+#define wgmma_fence() SimWgmmaPlace{__FILE__, __LINE__}.plain(SIM_WGMMA_FENCE)
+#define wgmma_commit() SimWgmmaPlace{__FILE__, __LINE__}.plain(SIM_WGMMA_COMMIT)
+#define fence_async() SimWgmmaPlace{__FILE__, __LINE__}.fence_shared()
 
 static inline uint32_t sim_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
 static inline float sim_float(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
