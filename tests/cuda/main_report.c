@@ -31,6 +31,7 @@ enum { MORE_REGISTERS = 8 };
 typedef struct Use { const char *kernel; int threads, shared; double flops, bytes; const char *what; } Use;
 static const Use uses[] = {
     {"attention_64_forward", 0, 32768, 2 * SCORES, 4 * U, "2 x 17776 tokens, 30 heads"},
+    {"attention_90_forward", 0, 90112, 2 * SCORES, 4 * U, "2 x 17776 tokens, 30 heads"},
     {"attention_64_grad_kv", 0, 49664, 4 * SCORES, 6 * U, "the same"},
     {"attention_64_grad_q", 0, 49152, 3 * SCORES, 5 * U, "the same"},
     {"conv_streamed<ConvTile<256, 128,", 0, 0, 2 * FULL * 128 * 3456, 4 * FULL * 128, "3x3x3, 128 to 128, 8x480x720"},
@@ -151,10 +152,10 @@ static void print_kernel(const Limits *l, const Kernel *k)
     printf("| `%s` | %d | %d/%d | %d | %.1f | %d | %d | %s%lld ", name, k->registers, k->spill_stores, k->spill_loads, k->stack,
            (k->shared + dynamic) / 1024.0, threads, blocks_per_sm(l, threads, k->registers, k->shared + dynamic), k->has_loop ? "" : "all ",
            (long long)c->total);
-    if (c->hmma) {
-        int per = l->machine == MACHINE_A100 ? 8 : 4;
-        printf("| %lld | %lld | %lld | %.2f ", (long long)c->hmma, (long long)c->ldsm, (long long)c->ldgsts,
-               (double)(per * c->hmma) / (double)c->total);
+    if (c->hmma || c->hgmma) { /* an m16n8k16 takes 8 cycles of a tensor core on A100, 4 on H100; a warp's share of an m64nNk16, N/2 */
+        int64_t cycles = (l->machine == MACHINE_A100 ? 8 : 4) * c->hmma + c->hgmma_columns / 2;
+        printf("| %lld%s | %lld | %lld | %.2f ", (long long)(c->hmma + c->hgmma), c->hgmma ? " HGMMA" : "", (long long)c->ldsm, (long long)c->ldgsts,
+               (double)cycles / (double)c->total);
     } else printf("| | | | ");
     printf("| %lld/%lld (%lld/%lld) ", (long long)c->ldl, (long long)c->stl, (long long)k->ldl, (long long)k->stl);
     if (u && u->what) {
@@ -169,7 +170,7 @@ static void print_kernel(const Limits *l, const Kernel *k)
 static int by_weight(const void *a, const void *b)
 {
     const Kernel *x = a, *y = b;
-    int d = (y->loop.hmma > 0) - (x->loop.hmma > 0);
+    int d = (y->loop.hmma + y->loop.hgmma > 0) - (x->loop.hmma + x->loop.hgmma > 0);
     return d ? d : strcmp(x->name, y->name);
 }
 
@@ -195,7 +196,7 @@ static json_t *facts(const KernelList *kernels)
         const Kernel *k = &kernels->item[i];
         json_object_set_new(all, k->name,
                             json_pack("{s:i, s:i, s:i}", "registers", k->registers, "spill_bytes", k->spill_stores + k->spill_loads, "hmma",
-                                      (int)k->loop.hmma));
+                                      (int)(k->loop.hmma + k->loop.hgmma)));
     }
     return all;
 }
@@ -213,7 +214,7 @@ static int gate(const char *arch, const json_t *golden, const KernelList *kernel
             failed |= fprintf(stderr, "%s %s: %d bytes of spills, %d before\n", arch, k->name, spill, spilled) > 0;
         if (was && k->registers > registers + MORE_REGISTERS)
             failed |= fprintf(stderr, "%s %s: %d registers, %d before\n", arch, k->name, k->registers, registers) > 0;
-        if (was && k->loop.hmma == 0 && json_integer_value(json_object_get(was, "hmma")) > 0)
+        if (was && k->loop.hmma + k->loop.hgmma == 0 && json_integer_value(json_object_get(was, "hmma")) > 0)
             failed |= fprintf(stderr, "%s %s: no tensor-core instruction is left\n", arch, k->name) > 0;
         if (!was)
             fprintf(stderr, "note: %s %s is not in the golden file\n", arch, k->name);
@@ -278,10 +279,10 @@ int main(int argc, char **argv)
         return 2;
     }
     if (!check)
-        printf("# CUDA kernels, compiled by %s\n\nMade by `make cuda-report`; nothing here was timed. Loop: the largest loop with HMMA, "
+        printf("# CUDA kernels, compiled by %s\n\nMade by `make cuda-report`; nothing here was timed. Loop: the largest loop with HMMA or HGMMA, "
                "else the whole kernel"
                " (\"all\"). tensor/issue: cycles its HMMA keep the tensor core busy\nfor each instruction issued (8 cycles each on A100, 4 "
-               "on H100). Roofline:"
+               "on H100; HGMMA, of wgmma: half its columns). Files *_90.cu are compiled for sm_90a alone. Roofline:"
                " the longer of FLOP/peak and bytes/bandwidth.\n",
                compiler);
     int rc = run(compiler, out, check, argv + at, argc - at, &err);

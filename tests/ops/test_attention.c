@@ -9,7 +9,7 @@ typedef struct Shape { int64_t B, Sq, Sk, heads, hd; } Shape;
 static const Shape shapes[] = {
     {1, 1, 1, 1, 1}, {2, 3, 5, 2, 4}, {1, 63, 64, 1, 8}, {1, 64, 65, 2, 16}, {1, 65, 63, 3, 7}, {1, 13, 257, 2, 64}, {1, 129, 130, 2, 32},
     {1, 270, 300, 1, 16}, /* one head, shared by two threads */
-    {1, 130, 70, 1, 64},
+    {1, 130, 70, 1, 64}, {1, 200, 300, 1, 64},
     {1, 100, 100, 30, 64}, /* CogVideoX-2B's heads */
 };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0], LAYER = N_SHAPES - 1 };
@@ -135,7 +135,7 @@ static void check_attention(const Shape *s, int causal, int bias, int lse, unsig
 {
     Options opt = {.s = *s, .scale = 1 / sqrt((double)s->hd), .causal = causal};
     Case c = {.name = causal ? "attention, causal" : bias ? "attention with bias" : "attention", .call = call_attention,
-              .bound = bound_attention, .naive = naive_attention, .param = &opt, .moods = moods, .huge = 100};
+              .bound = bound_attention, .naive = naive_attention, .param = &opt, .moods = moods, .huge = 100, .warpgroups = s->hd == 64 && !causal && !bias};
     CASE_ADD(&c, "o", OUT, ACT, 3, s->B, s->Sq, s->heads * s->hd);
     case_range(&c, CASE_ADD(&c, "q", IN, ACT, 3, s->B, s->Sq, s->heads * s->hd), -3, 3);
     case_range(&c, CASE_ADD(&c, "k", IN, ACT, 3, s->B, s->Sk, s->heads * s->hd), -3, 3);

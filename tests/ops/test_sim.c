@@ -363,6 +363,14 @@ static int call_attention(Backend *be, Tensor *room, Err *err)
     return op_attention(be, &o, NULL, &q, &k, &v, &p, err);
 }
 
+/* Three tiles of keys, so that its loop runs twice. */
+static int call_attention_90(Backend *be, Tensor *room, Err *err)
+{
+    Tensor o = PART(&room[0], 3, 1, 200, 64), q = PART(&room[1], 3, 1, 200, 64), k = PART(&room[2], 3, 1, 300, 64), v = PART(&room[3], 3, 1, 300, 64);
+    const AttnParams p = {1, 0.125, NULL, 0};
+    return op_attention(be, &o, NULL, &q, &k, &v, &p, err);
+}
+
 static int call_attention_backward(Backend *be, Tensor *room, Err *err)
 {
     enum { S = 140, N = S * 64 };
@@ -483,6 +491,7 @@ static const Broken broken[] = {
     {"conv, gathered", call_conv_gathered, 2, 0, 0, 0}, {"linear", call_plain_linear, 2, 0, 0, 0}, {"layernorm_backward", call_layernorm_backward, 1, 0, 0, 0},
     {"groupnorm", call_groupnorm, 1, 0, 0, 0}, {"mse", call_mse, 2, 0, 0, 0}, {"rows", call_rows, 0, 0, 0, 0},
     {"small attention", call_small_attention, 0, 0, 0, 0}, {"training", call_training, 0, 0, 0, 0}, {"moves", call_moves, 0, 0, 0, 0},
+    {"attention, 9.0", call_attention_90, 1, 5, 3, 90},
 };
 enum { BROKEN = sizeof broken / sizeof broken[0] };
 

@@ -23,7 +23,9 @@ static int attention(Backend *be, const Tensor *o, const Tensor *lse, const Tens
     AttentionArgs a = arguments(q, k, v, p);
     a.o = (bf16 *)o->data;
     a.lse = lse ? (float *)lse->data : nullptr;
-    return for_tensor_cores(&a) ? attention_64(device_of(be), &a, err) : attention_plain(device_of(be), &a, err);
+    Device *d = device_of(be);
+    if (!for_tensor_cores(&a)) return attention_plain(d, &a, err);
+    return d->capability == 90 ? attention_90(d, &a, err) : attention_64(d, &a, err);
 }
 
 enum { DELTA_WARPS = 8 };
