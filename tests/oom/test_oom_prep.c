@@ -44,17 +44,16 @@ static void make_source(const char *root)
     put(root, "categories.json", "{\"a\": \"Dresses\"}");
 }
 
-static void every_allocation(void **state)
+static void fail_each(int64_t n_sets)
 {
-    static const char *sets[] = {"clip.width=32",        "clip.height=48",      "clip.min_side=16",
-                                 "clip.model_frames=9", "clip.num_frames=8", "quality.mode=warn"};
+    static const char *sets[] = {"clip.width=32",     "clip.height=48",    "clip.min_side=16",    "clip.model_frames=9",
+                                 "clip.num_frames=8", "quality.mode=warn", "clip.trim_bars=true", "clip.evening=both"};
     char *root = check_tmp_path("source"), *out = check_tmp_path("out"), *index = at(out, "dataset.json");
     Err err = {0};
     Recipe *recipe;
     FILE *null = fopen("/dev/null", "w");
-    (void)state;
     make_source(root);
-    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, 6}, .seed = -1}, &err), &err);
+    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, n_sets}, .seed = -1}, &err), &err);
     IngestParams p = {.source = root, .out = out, .recipe = recipe, .jobs = 0, .shards = 1, .quiet = 1, .results = null};
     int64_t failures = 0;
     for (int64_t n = 1;; n++) {
@@ -79,8 +78,20 @@ static void every_allocation(void **state)
     recipe_close(&recipe);
 }
 
+static void every_allocation(void **state)
+{
+    (void)state;
+    fail_each(6);
+}
+
+static void every_allocation_with_bars_and_evening(void **state)
+{
+    (void)state;
+    fail_each(8);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation), cmocka_unit_test(every_allocation_with_bars_and_evening)};
     return check_run("prep out of memory", tests);
 }
