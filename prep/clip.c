@@ -21,7 +21,8 @@ static WindowPolicy window_policy(const char *name)
 int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
 {
     int64_t latent;
-    const char *fit = recipe_str(recipe, "clip.fit"), *even = recipe_str(recipe, "clip.evening"), *fields = recipe_str(recipe, "clip.deinterlace");
+    const char *fit = recipe_str(recipe, "clip.fit"), *even = recipe_str(recipe, "clip.evening");
+    const char *fields = recipe_str(recipe, "clip.deinterlace");
     *out = (PrepConfig){.width = recipe_int(recipe, "clip.width"),
                         .height = recipe_int(recipe, "clip.height"),
                         .fps = recipe_int(recipe, "clip.fps"),
@@ -246,7 +247,8 @@ static int repeatable(const char *code)
 /* Warnings about the source's pixels stay; those about its captions and annotations are made afresh. */
 static json_t *pixel_warnings(const json_t *prior)
 {
-    static const char *const codes[] = {"unordered_frames", "colour_guessed", "damage_outside", "window_moved", "tone_mapped", "bars_trimmed", NULL};
+    static const char *const codes[] = {"unordered_frames", "colour_guessed", "damage_outside", "window_moved",
+                                        "tone_mapped",      "bars_trimmed",   NULL};
     json_t *kept = json_array(), *note;
     size_t i;
     json_array_foreach (json_object_get(prior, "warnings"), i, note) {

@@ -38,8 +38,9 @@ typedef struct PrepConfig {
 
 int prep_config(PrepConfig *out, const Recipe *recipe, Err *err);
 
-/* *out: an array, one object a window, or one for a source that is rejected as a whole, with the manifest's members id, decision, reason, warnings, captions, key, recipe_sha256, source, probe, window,
- * geometry, ledger, timing, evening, quality, contact and clip.
+/* *out: an array, one object a window, or one for a source that is rejected as a whole, with the manifest's members
+ * id, decision, reason, warnings, captions, key, recipe_sha256, source, probe, window, geometry, ledger, timing, evening,
+ * quality, contact and clip.
  * prior: the manifest lines (valid) of the same source from an earlier run, or NULL: taken over when their key is the same and their
  * clips are there.
  * out_dir: the dataset's folder (clips/ and thumbs/ exist); NULL: nothing is written, `clip` and `contact` are null. */

@@ -22,7 +22,8 @@ static int start(Work *w, const VideoInfo *v, const FrameMark *m, Err *err)
     Early *e = &w->early;
     int hdr;
     int64_t bytes;
-    if (clip_plan(c, w->src->crop, v, &e->fit, &hdr) || mem_mul(c->width * c->height * 3, c->frames, &bytes) < 0 || bytes > EARLY_BYTES_MAX) {
+    if (clip_plan(c, w->src->crop, v, &e->fit, &hdr) || mem_mul(c->width * c->height * 3, c->frames, &bytes) < 0 ||
+        bytes > EARLY_BYTES_MAX) {
         e->off = 1;
         return 0;
     }

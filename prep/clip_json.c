@@ -52,8 +52,8 @@ json_t *clip_geometry_json(const FitPlan *p, const int64_t bars[4])
                               : json_null();
     json_t *trimmed = bars ? json_pack("[I,I,I,I]", (json_int_t)bars[0], (json_int_t)bars[1], (json_int_t)bars[2], (json_int_t)bars[3])
                            : json_null();
-    return json_pack("{s:o, s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "part", part, "bars", trimmed, "deinterlace", fields[p->deinterlace],
-                     "tone_mapped", p->tone_map, "fit", fits[p->mode], "width", (json_int_t)p->width, "height",
+    return json_pack("{s:o, s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "part", part, "bars", trimmed, "deinterlace",
+                     fields[p->deinterlace], "tone_mapped", p->tone_map, "fit", fits[p->mode], "width", (json_int_t)p->width, "height",
                      (json_int_t)p->height, "scaled_width", (json_int_t)p->scaled_width, "scaled_height", (json_int_t)p->scaled_height,
                      "crop_x", (json_int_t)p->crop_x, "crop_y", (json_int_t)p->crop_y, "lost", p->lost);
 }

@@ -256,14 +256,16 @@ json_t *quality_json(const FrameFigures *f, int64_t n, const Verdict *v, const Q
                                SERIES(laplacian), "black", SERIES(black), "change", SERIES(change), "correlation", SERIES(correlation),
                                "visible", SERIES(visible));
 #undef SERIES
-    return json_pack("{s:s, s:o, s:o, s:[f,f,f], s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f}, s:f, s:f, s:o, s:I, s:f, s:b, s:o, s:{s:s, s:f, s:f}, s:o}",
+    return json_pack("{s:s, s:o, s:o, s:[f,f,f], s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f}, s:f, s:f, s:o, s:I, s:f, s:b, s:o, "
+                     "s:{s:s, s:f, s:f}, s:o}",
                      "verdict", v->reject ? "reject" : v->warn ? "warn" : "ok", "reject_codes", code_list(v->reject), "warn_codes",
                      code_list(v->warn), "mean_rgb", v->mean_rgb[0], v->mean_rgb[1], v->mean_rgb[2], "mean_luma", v->luma, "luma_std",
                      v->std, "sharpness", v->sharpness, "texture", v->texture, "black_frames", (json_int_t)v->black, "change", "min",
                      v->change_min, "median", v->change_median, "max", v->change_max, "mean", v->change_mean, "frozen", v->frozen,
                      "correlation", v->correlation, "cuts", cut_list(f, n, v, l), "duplicates", (json_int_t)duplicates, "enlarged",
-                     v->enlarged, "window_moved", moved, "hashes", hash_list(f, n), "visible", "method", v->visible_method == VISIBLE_PLAIN ? "plain" : "moving", "min",
-                     v->visible_min, "median", v->visible_median, "frames", frames);
+                     v->enlarged, "window_moved", moved, "hashes", hash_list(f, n), "visible", "method",
+                     v->visible_method == VISIBLE_PLAIN ? "plain" : "moving", "min", v->visible_min, "median", v->visible_median,
+                     "frames", frames);
 }
 
 /* ---- another window ---- */

@@ -26,12 +26,15 @@ static void plans_follow_the_integer_rules(void **state)
 {
     (void)state;
     /* Source size; cover: scaled size, offset; pad: scaled size, bars before. From the table of the dataset reference. */
-    static const struct { int w, h, cw, ch, cx, cy, pw, ph, px, py; } cases[] = {
-        {480, 720, 480, 720, 0, 0, 480, 720, 0, 0},      {288, 432, 480, 720, 0, 0, 480, 720, 0, 0},
-        {720, 940, 551, 720, 35, 0, 480, 627, 0, 46},    {720, 960, 540, 720, 30, 0, 480, 640, 0, 40},
-        {576, 720, 576, 720, 48, 0, 480, 600, 0, 60},    {256, 512, 480, 960, 0, 120, 360, 720, 60, 0},
-        {1080, 1920, 480, 853, 0, 66, 405, 720, 37, 0},  {768, 432, 1280, 720, 400, 0, 480, 270, 0, 225},
-        {1, 1, 720, 720, 120, 0, 480, 480, 0, 120},      {1, 4096, 480, 1966080, 0, 982680, 1, 720, 239, 0},
+    static const struct {
+        int w, h, cw, ch, cx, cy, pw, ph, px, py;
+        double lost; /* per cent, as in the table; below 0: not in it */
+    } cases[] = {
+        {480, 720, 480, 720, 0, 0, 480, 720, 0, 0, 0},  {288, 432, 480, 720, 0, 0, 480, 720, 0, 0, 0},
+        {720, 940, 551, 720, 35, 0, 480, 627, 0, 46, 12.9}, {720, 960, 540, 720, 30, 0, 480, 640, 0, 40, 11.1},
+        {576, 720, 576, 720, 48, 0, 480, 600, 0, 60, 16.7}, {256, 512, 480, 960, 0, 120, 360, 720, 60, 0, 25},
+        {1080, 1920, 480, 853, 0, 66, 405, 720, 37, 0, 15.6}, {768, 432, 1280, 720, 400, 0, 480, 270, 0, 225, 62.5},
+        {1, 1, 720, 720, 120, 0, 480, 480, 0, 120, -1},     {1, 4096, 480, 1966080, 0, 982680, 1, 720, 239, 0, -1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         VideoInfo info = {.display_width = cases[i].w, .display_height = cases[i].h};
@@ -39,6 +42,7 @@ static void plans_follow_the_integer_rules(void **state)
         if (c.scaled_width != cases[i].cw || c.scaled_height != cases[i].ch || c.crop_x != cases[i].cx || c.crop_y != cases[i].cy)
             fail_msg("cover %dx%d: %dx%d at %d,%d", cases[i].w, cases[i].h, (int)c.scaled_width, (int)c.scaled_height, (int)c.crop_x,
                      (int)c.crop_y);
+        if (cases[i].lost >= 0) check_value("lost", 100 * c.lost, cases[i].lost, 0.05, 0);
         if (p.scaled_width != cases[i].pw || p.scaled_height != cases[i].ph || p.crop_x != -cases[i].px || p.crop_y != -cases[i].py)
             fail_msg("pad %dx%d: %dx%d at %d,%d", cases[i].w, cases[i].h, (int)p.scaled_width, (int)p.scaled_height, (int)p.crop_x,
                      (int)p.crop_y);

@@ -172,7 +172,8 @@ static void bars_go_from_clips(void **state)
                   .width = f->width, .height = f->height, .time_base = {1, 8}, .frames = FRAMES, .space = AVCOL_SPC_BT709,
                   .range = AVCOL_RANGE_MPEG, .sar = f->sar, .matrix = f->turn[1] ? f->turn : NULL, .draw = draw, .user = f};
         make_clip(run_path(root, name), &c);
-        str_printf(&lines, &err, "{\"file_name\": \"%s\", \"text\": \"x\"%s%s}\n", name, f->crop ? ", \"crop\": " : "", f->crop ? f->crop : "");
+        str_printf(&lines, &err, "{\"file_name\": \"%s\", \"text\": \"x\"%s%s}\n", name, f->crop ? ", \"crop\": " : "",
+                   f->crop ? f->crop : "");
         mem_free(name);
     }
     CHECK_OK(dir_make(run_path(root, "pictures"), &err), &err);

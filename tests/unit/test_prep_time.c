@@ -35,8 +35,8 @@ static void check_clip(const char *out, const json_t *line, const int64_t *t, co
         int64_t num = json_integer_value(json_array_get(time, 0)), den = json_integer_value(json_array_get(time, 1));
         int shown = read_number(rgb + k * W * H * 3, W, H);
         if (index != want || shown != number[want])
-            fail_msg("%s output %lld: ledger %lld, picture %d, the rule says frame %lld with number %lld", id, (long long)k, (long long)index,
-                     shown, (long long)want, (long long)number[want]);
+            fail_msg("%s output %lld: ledger %lld, picture %d, the rule says frame %lld with number %lld", id, (long long)k,
+                     (long long)index, shown, (long long)want, (long long)number[want]);
         if ((__int128)num * base.den != (__int128)(t[want] - t[0]) * base.num * den)
             fail_msg("%s output %lld: time %lld/%lld", id, (long long)k, (long long)num, (long long)den);
         double error = (double)((t[want] - t[0]) * base.num) / base.den - (double)k / 8;

@@ -25,7 +25,9 @@ static void draw(const Scene *s, int k, uint8_t *rgb, uint32_t *seed)
             int c[3] = {243, 242, 240}, left = s->figure[k];
             if (!s->studio) {
                 int floor = y > 100, door = x > 60 && x < 84, table = x > 20 && x < 40 && y > 90;
-                c[0] = floor ? 130 + y % 12 * 4 : door ? 120 : 180, c[1] = floor ? 80 : door ? 110 : 178, c[2] = floor ? 30 : door ? 90 : 170;
+                c[0] = floor ? 130 + y % 12 * 4 : door ? 120 : 180;
+                c[1] = floor ? 80 : door ? 110 : 178;
+                c[2] = floor ? 30 : door ? 90 : 170;
                 if (table)
                     c[0] = c[1] = c[2] = 230;
             }
@@ -157,7 +159,8 @@ static void people_come_and_go(void **state)
     json_t *lines = run_ingest(root, out, 2, (const char *const[]){"clip.max_lost=1", "quality.visible_reject=0.02", NULL});
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         snprintf(name, sizeof name, "v%zu", i);
-        const json_t *line = run_line(lines, name), *quality = json_object_get(line, "quality"), *visible = json_object_get(quality, "visible");
+        const json_t *line = run_line(lines, name), *quality = json_object_get(line, "quality");
+        const json_t *visible = json_object_get(quality, "visible");
         const json_t *series = json_object_get(json_object_get(quality, "frames"), "visible");
         double first = json_real_value(json_array_get(series, 0)), last = json_real_value(json_array_get(series, 48));
         print_message("# %s: first %.3f, last %.3f, least %.3f, median %.3f\n", want[i].file, first, last,
