@@ -138,8 +138,9 @@ int train_update(TrainState *s, double *norm, double *lr, Err *err)
 {
     double start = time_now_s(), squares = 0;
     Tensor p = params_flat_values(dit_params(s->dit)), g = params_flat_grads(dit_params(s->dit));
+    Tensor copies = params_flat_copies(dit_params(s->dit)), *copy = s->be->act == DT_BF16 && p.dtype == DT_F32 ? &copies : NULL;
     AdamParams adam = {.beta1 = s->c.beta1, .beta2 = s->c.beta2, .eps = s->c.epsilon, .weight_decay = s->c.weight_decay,
-                       .step = s->step + 1};
+                       .step = s->step + 1, .seed = s->c.seed};
     int rc;
 
     if ((rc = op_sum_squares(s->be, &squares, &g, err)) < 0)
@@ -149,8 +150,7 @@ int train_update(TrainState *s, double *norm, double *lr, Err *err)
     if (!isfinite(*norm))
         return err_set(err, ERR_LIMIT, "step %lld: the gradient's norm is %g; nothing was updated", (long long)s->step + 1, *norm);
     adam.grad_scale = s->c.max_grad_norm > 0 ? fmin(1.0, s->c.max_grad_norm / (*norm + 1e-6)) : 1.0;
-    if ((rc = op_adamw(s->be, &p, &g, &s->m, &s->v, &adam, err)) < 0 || (rc = params_refresh(dit_params(s->dit), err)) < 0 ||
-        (rc = op_fill(s->be, &g, 0, err)) < 0)
+    if ((rc = op_adamw(s->be, &p, copy, &g, &s->m, &s->v, &adam, err)) < 0 || (rc = op_fill(s->be, &g, 0, err)) < 0)
         return rc;
     s->step++;
     s->seconds.optimizer += time_now_s() - start;

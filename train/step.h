@@ -16,6 +16,7 @@ typedef struct TrainConfig {
     double max_grad_norm;  /* 0: no clipping */
     int64_t warmup_steps;  /* 0: the full rate from the first step */
     Recompute policy;
+    uint64_t seed;         /* of the noise that rounds weights without a master */
 } TrainConfig;
 
 typedef struct TrainState {

@@ -135,9 +135,15 @@ static int load_values(Dit *d, const char *folder, DitLoad how, Err *err)
     if ((rc = safetensors_open_folder(&file, folder, stem, d->be->log, err)) < 0)
         return rc;
     rc = how == DIT_MAPPED ? params_load_mapped(&d->params, d->be, &file, folder, err)
-                           : params_load_f32(&d->params, d->be, file, folder, err);
+                           : params_load_flat(&d->params, d->be, file, folder, err);
     safetensors_close(&file);
     return rc;
+}
+
+static void set_types(Dit *d, int how)
+{
+    d->params.values = how & DIT_BF16_VALUES ? DT_BF16 : DT_F32;
+    d->params.grads = how & DIT_BF16_GRADS ? DT_BF16 : DT_F32;
 }
 
 int dit_open(Dit **out, Backend *be, const char *folder, DitLoad how, Err *err)
@@ -149,8 +155,9 @@ int dit_open(Dit **out, Backend *be, const char *folder, DitLoad how, Err *err)
     *out = NULL;
     if ((rc = read_config(&c, folder, err)) < 0)
         return rc;
-    if ((rc = dit_table(&d, be, &c, err)) < 0 || (rc = load_values(d, folder, how, err)) < 0 ||
-        (how == DIT_TRAIN && (rc = params_alloc_grads(&d->params, err)) < 0)) {
+    if ((rc = dit_table(&d, be, &c, err)) == 0)
+        set_types(d, how);
+    if (rc < 0 || (rc = load_values(d, folder, how, err)) < 0 || (how & DIT_TRAIN && (rc = params_alloc_grads(&d->params, err)) < 0)) {
         dit_close(&d);
         return err_wrap(err, rc, "transformer '%s'", folder);
     }
@@ -158,15 +165,16 @@ int dit_open(Dit **out, Backend *be, const char *folder, DitLoad how, Err *err)
     return 0;
 }
 
-int dit_new_filled(Dit **out, Backend *be, const DitConfig *c, int train, Err *err)
+int dit_new_filled(Dit **out, Backend *be, const DitConfig *c, int how, Err *err)
 {
     Dit *d = NULL;
     int rc;
 
     *out = NULL;
-    if ((rc = dit_table(&d, be, c, err)) < 0 ||
-        (rc = be->plan ? params_plan(&d->params, be, err) : params_fill(&d->params, be, err)) < 0 ||
-        (train && (rc = params_alloc_grads(&d->params, err)) < 0)) {
+    if ((rc = dit_table(&d, be, c, err)) == 0)
+        set_types(d, how);
+    if (rc < 0 || (rc = be->plan ? params_plan(&d->params, be, err) : params_fill(&d->params, be, err)) < 0 ||
+        (how & DIT_TRAIN && (rc = params_alloc_grads(&d->params, err)) < 0)) {
         dit_close(&d);
         return rc;
     }

@@ -23,11 +23,17 @@ int dit_config_parse(DitConfig *out, const json_t *json, const char *where, Err 
 /* The config as diffusers writes it ("_class_name", ...). New reference. */
 json_t *dit_config_json(const DitConfig *c, Err *err);
 
-typedef enum DitLoad { DIT_MAPPED /* inference */, DIT_TRAIN /* flat fp32 values and gradients */ } DitLoad;
+/* How a model is opened; the last two, added to DIT_TRAIN, keep one of its flat arenas as BF16. */
+typedef enum DitLoad {
+    DIT_MAPPED = 0,      /* inference */
+    DIT_TRAIN = 1,       /* flat fp32 values and gradients */
+    DIT_BF16_GRADS = 2,  /* half the gradients' memory; each addition to them rounds */
+    DIT_BF16_VALUES = 4  /* no fp32 masters: op_adamw rounds stochastically */
+} DitLoad;
 /* FOLDER holds config.json and diffusion_pytorch_model.safetensors (or an index). On the plan back end no weight is read. */
 int dit_open(Dit **out, Backend *be, const char *folder, DitLoad how, Err *err);
-/* A model of this config with filler weights (params_fill), with gradients when `train`. */
-int dit_new_filled(Dit **out, Backend *be, const DitConfig *c, int train, Err *err);
+/* A model of this config with filler weights (params_fill) in flat arenas, with gradients when `how` has DIT_TRAIN. */
+int dit_new_filled(Dit **out, Backend *be, const DitConfig *c, int how, Err *err);
 void dit_close(Dit **d);
 const DitConfig *dit_config(const Dit *d);
 ParamSet *dit_params(Dit *d);

@@ -10,7 +10,7 @@
 #include "common/ops/ops.h"
 
 enum { VALUES, GRADS, COPIES }; /* of ParamSet.owned */
-#define FLAT_STEP 16         /* elements: every tensor of a flat F32 arena starts on a 64-byte boundary */
+#define FLAT_STEP 16         /* elements: every tensor of a flat arena starts on a 64-byte boundary, of a BF16 one on a 32-byte one */
 #define CHUNK ((int64_t)1 << 20) /* elements converted at a time */
 #define LISTED_MAX 480       /* characters of names listed of each kind in one message */
 
@@ -444,8 +444,8 @@ static int flat_arena(ParamSet *ps, int which, DType dtype, const char *what, Er
 static int flat_values(ParamSet *ps, Backend *be, Err *err)
 {
     ps->be = be;
-    int rc = flat_arena(ps, VALUES, DT_F32, "values", err);
-    if (!rc && be->act == DT_BF16)
+    int rc = flat_arena(ps, VALUES, ps->values, "values", err);
+    if (!rc && be->act == DT_BF16 && ps->values != DT_BF16)
         rc = flat_arena(ps, COPIES, DT_BF16, "16-bit copies", err);
     ps->is_flat = !rc;
     return rc;
@@ -453,11 +453,11 @@ static int flat_values(ParamSet *ps, Backend *be, Err *err)
 
 int params_refresh(ParamSet *ps, Err *err)
 {
-    Tensor masters = params_flat_values(ps), copies = tensor_of(ps->owned[COPIES], DT_BF16, 1, ps->flat);
+    Tensor masters = params_flat_values(ps), copies = params_flat_copies(ps);
     return copies.data && ps->flat ? op_copy(ps->be, &copies, &masters, err) : 0;
 }
 
-int params_load_f32(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err)
+int params_load_flat(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err)
 {
     Staging st = {0};
     int rc = check_names(ps, file, what, err);
@@ -480,24 +480,31 @@ int params_plan(ParamSet *ps, Backend *be, Err *err)
     int rc = be->alloc(be, 64, &ps->owned[VALUES], err);
     if (rc)
         return rc;
-    for (int64_t i = 0; i < ps->n; i++) /* the plan back end never looks: one address does for all */
-        ps->param[i].value = stored_tensor(&ps->param[i], kept_type(be, &ps->param[i], DT_F32), ps->owned[VALUES]);
+    for (int64_t i = 0; i < ps->n; i++) { /* the plan back end never looks: one address does for all */
+        Param *p = &ps->param[i];
+        p->value = stored_tensor(p, ps->values == DT_BF16 ? DT_BF16 : kept_type(be, p, DT_F32), ps->owned[VALUES]);
+    }
     return 0;
 }
 
 int params_alloc_grads(ParamSet *ps, Err *err)
 {
-    return flat_arena(ps, GRADS, DT_F32, "gradients", err);
+    return flat_arena(ps, GRADS, ps->grads, "gradients", err);
 }
 
 Tensor params_flat_values(const ParamSet *ps)
 {
-    return tensor_of(ps->is_flat ? ps->owned[VALUES] : NULL, DT_F32, 1, ps->flat);
+    return tensor_of(ps->is_flat ? ps->owned[VALUES] : NULL, ps->values, 1, ps->flat);
+}
+
+Tensor params_flat_copies(const ParamSet *ps)
+{
+    return tensor_of(ps->owned[COPIES], DT_BF16, 1, ps->flat);
 }
 
 Tensor params_flat_grads(const ParamSet *ps)
 {
-    return tensor_of(ps->owned[GRADS], DT_F32, 1, ps->flat);
+    return tensor_of(ps->owned[GRADS], ps->grads, 1, ps->flat);
 }
 
 /* ---- the deterministic filler (cogvideox.md 9) ---------------------------------------------------------------------- */

@@ -15,8 +15,8 @@ typedef struct Param {
     int64_t dim[5];  /* as in the file: convolutions [Co,Ci,kt,kh,kw] */
     int conv;        /* kernel stored channels-last on the back end: value is [Co,kt,kh,kw,Ci] (2-D: kt = 1) */
     Tensor value;    /* on the back end, what operations read; data NULL until loaded */
-    Tensor master;   /* F32, in the flat arena that an optimiser updates; value itself where operations read F32; data NULL: no arena */
-    Tensor grad;     /* F32, or data NULL */
+    Tensor master;   /* in the flat arena that an optimiser updates; value itself where operations read that; data NULL: no arena */
+    Tensor grad;     /* of type grads, or data NULL */
 } Param;
 
 typedef struct ParamSet {
@@ -24,7 +24,9 @@ typedef struct ParamSet {
     Backend *be;
     void *owned[4];            /* back-end blocks: values, gradients, 16-bit copies, spare */
     int64_t flat;              /* elements of a flat arena: every tensor starts on a multiple of 16, gaps hold zeros */
-    int is_flat;               /* values (the masters) lie in one flat F32 arena */
+    DType values, grads;       /* of the flat arenas: F32 (a zeroed ParamSet's), or BF16 set before they are made.  BF16 values are all
+                                  there is, norms and biases too: nothing exact lies beside them */
+    int is_flat;               /* values (the masters) lie in one flat arena */
     SafeTensors *file;         /* kept open when values point into the mapping */
     int (*ignore)(const char *name); /* tensors of a file that are none of the model's and no error; NULL: there are none */
 } ParamSet;
@@ -44,19 +46,21 @@ int64_t params_bytes(const ParamSet *ps, DType dtype);
  * Values point into the mapped file where the back end's memory is host memory, the data are aligned and no repacking is needed;
  * else they are copied (dtype kept).  Takes over *file on success. */
 int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char *what, Err *err);
-/* Values in one flat F32 arena (training), with BF16 copies of what operations read as BF16.  The file stays the caller's. */
-int params_load_f32(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err);
-/* Values in one flat F32 arena, filled by the deterministic filler (cogvideox.md 9): tests and the demo's model. */
+/* Values in one flat arena (training), with BF16 copies of what operations read as BF16 and the arena holds as F32.  The file stays the
+ * caller's. */
+int params_load_flat(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err);
+/* Values in one flat arena, filled by the deterministic filler (cogvideox.md 9): tests and the demo's model. */
 int params_fill(ParamSet *ps, Backend *be, Err *err);
 /* Values without contents, typed as loading an F32 file would: for the plan back end. */
 int params_plan(ParamSet *ps, Backend *be, Err *err);
 /* After the flat arena of values changed: makes the copies again (nothing where there are none). */
 int params_refresh(ParamSet *ps, Err *err);
-/* One flat F32 arena of zeros for gradients, in the same order as the values' arena. */
+/* One flat arena of zeros for gradients, in the same order as the values' arena. */
 int params_alloc_grads(ParamSet *ps, Err *err);
-/* The flat arenas as 1-D tensors of ps->flat elements (values of params_load_f32 / params_fill; grads); data NULL when there is
- * none.  The gaps between tensors are zeros and stay zeros under op_adamw. */
+/* The flat arenas as 1-D tensors of ps->flat elements (values of params_load_flat / params_fill; their BF16 copies; grads); data NULL
+ * when there is none.  The gaps between tensors are zeros and stay zeros under op_adamw. */
 Tensor params_flat_values(const ParamSet *ps);
+Tensor params_flat_copies(const ParamSet *ps);
 Tensor params_flat_grads(const ParamSet *ps);
 /* Host float32 copies of one parameter in its file's order (convolutions unpacked), and back. */
 int params_get(const ParamSet *ps, const Param *p, float *host, Err *err);

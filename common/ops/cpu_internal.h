@@ -103,13 +103,38 @@ static inline const float *cpu_weight(const Tensor *w, int64_t first, int64_t n,
     return room;
 }
 
+/* float_to_bfloat, free of branches so that loops over it vectorise. */
+static inline uint16_t cpu_bfloat(float f)
+{
+    union { float f; uint32_t u; } v = {.f = f};
+    uint32_t nan = v.u >> 16 | 0x40, near = (v.u + 0x7fff + (v.u >> 16 & 1)) >> 16;
+    return (uint16_t)((v.u & 0x7fffffffu) > 0x7f800000u ? nan : near);
+}
+
+/* dst[i] += src[i] from element `first` of a gradient on, F32 or BF16: one rounding. */
+static inline void cpu_add_to(const Tensor *dst, int64_t first, const float *src, int64_t n)
+{
+    if (dst->dtype == DT_F32) {
+        float *to = (float *)dst->data + first;
+        for (int64_t i = 0; i < n; i++)
+            to[i] += src[i];
+        return;
+    }
+    uint16_t *to = (uint16_t *)dst->data + first;
+    for (int64_t i = 0; i < n; i++) {
+        union { uint32_t u; float f; } old = {.u = (uint32_t)to[i] << 16};
+        to[i] = cpu_bfloat(old.f + src[i]);
+    }
+}
+
 /* C[M,N] = (0 or, with keep, C) + bias + op(A)[M,K] op(B)[K,N], row-major, cut into tiles by shape.
- * A is [K,M] when ta, B is [N,K] when tb; B may be half precision. */
+ * A is [K,M] when ta, B is [N,K] when tb; B may be half precision.  C may be BF16 with keep and without a bias: each tile is summed
+ * in scratch and added. */
 typedef struct CpuProduct {
     int64_t m, n, k;
     const float *a; int64_t lda; int ta;
     const void *b; DType b_type; int64_t ldb; int tb;
-    float *c; int64_t ldc;
+    void *c; DType c_type; int64_t ldc;
     const Tensor *bias;
     int keep;
 } CpuProduct;

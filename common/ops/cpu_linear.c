@@ -39,7 +39,7 @@ static void init_tile(const CpuProduct *p, int64_t m0, int64_t m, int64_t n0, in
         return;
     const float *bias = p->bias ? cpu_weight(p->bias, n0, n, room) : NULL;
     for (int64_t i = 0; i < m; i++) {
-        float *row = p->c + (m0 + i) * p->ldc + n0;
+        float *row = (float *)p->c + (m0 + i) * p->ldc + n0;
         if (!bias)
             memset(row, 0, (size_t)n * sizeof *row);
         else if (!p->keep)
@@ -59,10 +59,24 @@ static void convert_slice(const CpuProduct *p, int64_t k0, int64_t k, int64_t n0
         cpu_to_f32(room + i * columns, from + i * p->ldb, p->b_type, columns);
 }
 
+/* A tile of a BF16 matrix: its sums in room, then added. */
+static void half_tile(const CpuProduct *p, int64_t m0, int64_t m, int64_t n0, int64_t n, float *room)
+{
+    const Tensor c = tensor_of(p->c, DT_BF16, 1, p->m * p->ldc);
+    const float *b = (const float *)p->b + (p->tb ? n0 * p->ldb : n0);
+    cpu_sgemm(p->ta, p->tb, m, n, p->k, 1.0f, p->a + (p->ta ? m0 : m0 * p->lda), p->lda, b, p->ldb, 0.0f, room, n);
+    for (int64_t i = 0; i < m; i++)
+        cpu_add_to(&c, (m0 + i) * p->ldc + n0, room + i * n, n);
+}
+
 static void one_tile(const CpuProduct *p, int64_t m0, int64_t m, int64_t n0, int64_t n, float *room)
 {
+    if (p->c_type == DT_BF16) {
+        half_tile(p, m0, m, n0, n, room);
+        return;
+    }
     const float *a = p->a + (p->ta ? m0 : m0 * p->lda);
-    float *c = p->c + m0 * p->ldc + n0;
+    float *c = (float *)p->c + m0 * p->ldc + n0;
     init_tile(p, m0, m, n0, n, room);
     if (p->b_type == DT_F32) {
         const float *b = (const float *)p->b + (p->tb ? n0 * p->ldb : n0);
@@ -84,7 +98,7 @@ int cpu_product(Backend *be, const CpuProduct *p, Err *err)
     int64_t tm, tn;
     choose_tiles(p->m, p->n, &tm, &tn);
     int64_t across = cpu_ceil(p->n, tn), tiles = cpu_ceil(p->m, tm) * across;
-    int64_t room = p->b_type != DT_F32 ? tn * cpu_min(p->k, SLICE_K) : 0;
+    int64_t room = p->c_type == DT_BF16 ? tm * tn : p->b_type != DT_F32 ? tn * cpu_min(p->k, SLICE_K) : 0;
     CpuScratch s;
     int rc = cpu_scratch(be, 0, cpu_max(room, tn) * (int64_t)sizeof(float), &s, err);
     if (rc < 0)
@@ -156,17 +170,26 @@ static void few_backward_x(Backend *be, float *gx, const float *gy, const Tensor
     }
 }
 
-static void few_backward_w(Backend *be, const Tensor *gw, const float *gy, const float *x, int64_t m)
+static int few_backward_w(Backend *be, const Tensor *gw, const float *gy, const float *x, int64_t m, Err *err)
 {
     int64_t n = gw->dim[0], k = gw->dim[1];
+    CpuScratch s;
+    int rc = cpu_scratch(be, 0, k * (int64_t)sizeof(float), &s, err);
+    if (rc < 0)
+        return rc;
 #pragma omp parallel for num_threads(cpu_threads(be, n * k)) schedule(static)
-    for (int64_t j = 0; j < n; j++)
+    for (int64_t j = 0; j < n; j++) {
+        float *row = gw->dtype == DT_F32 ? (float *)gw->data + j * k : memset(cpu_own(&s), 0, (size_t)k * sizeof(float));
         for (int64_t i = 0; i < m; i++)
-            axpy((float *)gw->data + j * k, gy[i * n + j], x + i * k, k);
+            axpy(row, gy[i * n + j], x + i * k, k);
+        if (gw->dtype != DT_F32)
+            cpu_add_to(gw, j * k, row, k);
+    }
+    return 0;
 }
 
 /* gb += column sums of gy [m,n]: row blocks in double, then their sums in order. */
-static int add_column_sums(Backend *be, float *gb, const float *gy, int64_t m, int64_t n, Err *err)
+static int add_column_sums(Backend *be, const Tensor *gb, const float *gy, int64_t m, int64_t n, Err *err)
 {
     int64_t rows = cpu_row_block(m), blocks = cpu_ceil(m, rows);
     CpuScratch s;
@@ -189,7 +212,7 @@ static int add_column_sums(Backend *be, float *gb, const float *gy, int64_t m, i
         double sum = 0;
         for (int64_t i = 0; i < blocks; i++)
             sum += partial[i * n + c];
-        gb[c] += (float)sum;
+        cpu_add_to(gb, c, &(float){(float)sum}, 1);
     }
     return 0;
 }
@@ -221,15 +244,13 @@ static int linear_backward_x_cpu(Backend *be, const Tensor *gx, const Tensor *gy
 static int linear_backward_w_cpu(Backend *be, const Tensor *gw, const Tensor *gb, const Tensor *gy, const Tensor *x, Err *err)
 {
     int64_t n = gy->dim[gy->rank - 1], k = x->dim[x->rank - 1], m = n > 0 ? tensor_count(gy) / n : 0;
-    int rc = gb ? add_column_sums(be, gb->data, gy->data, m, n, err) : 0;
+    int rc = gb ? add_column_sums(be, gb, gy->data, m, n, err) : 0;
     if (rc < 0 || !gw)
         return rc;
-    if (m <= FEW_ROWS) {
-        few_backward_w(be, gw, gy->data, x->data, m);
-        return 0;
-    }
+    if (m <= FEW_ROWS)
+        return few_backward_w(be, gw, gy->data, x->data, m, err);
     CpuProduct p = {.m = n, .n = k, .k = m, .a = gy->data, .lda = n, .ta = 1, .b = x->data, .b_type = DT_F32, .ldb = k,
-                    .c = gw->data, .ldc = k, .keep = 1};
+                    .c = gw->data, .c_type = gw->dtype, .ldc = k, .keep = 1};
     return cpu_product(be, &p, err);
 }
 

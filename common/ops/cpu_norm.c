@@ -163,8 +163,9 @@ typedef struct NormSums {
     int64_t d;
 } NormSums;
 
-/* From the two column sums of a segment to the gradients: of b, w, shift and scale. */
-static void spread_sums(const NormSums *n, const double *gy, const double *gyx, int64_t segment, int64_t c0, int64_t len)
+/* From the two column sums of a segment to the gradients: of b, w (gw, gb: from column c0 on), shift and scale. */
+static void spread_sums(const NormSums *n, float *gw, float *gb, const double *gy, const double *gyx, int64_t segment, int64_t c0,
+                        int64_t len)
 {
     float room_w[COLUMNS], room_b[COLUMNS];
     const float *w = n->w ? cpu_weight(n->w, c0, len, room_w) : NULL, *b = n->b ? cpu_weight(n->b, c0, len, room_b) : NULL;
@@ -172,8 +173,8 @@ static void spread_sums(const NormSums *n, const double *gy, const double *gyx, 
     for (int64_t c = 0; c < len; c++) {
         double grow = scale ? 1.0 + (double)scale[c] : 1.0;
         if (n->gw) {
-            ((float *)n->gw->data)[c0 + c] += (float)(grow * gyx[c]);
-            ((float *)n->gb->data)[c0 + c] += (float)(grow * gy[c]);
+            gw[c] += (float)(grow * gyx[c]);
+            gb[c] += (float)(grow * gy[c]);
         }
         if (n->gm) {
             chunk_of(n->gm, n->d, segment, 0)[c0 + c] += (float)gy[c];
@@ -211,12 +212,19 @@ static int layernorm_backward_cpu(Backend *be, const Tensor *gx, const Tensor *g
         for (int64_t c0 = 0; c0 < d; c0 += COLUMNS) {
             int64_t len = cpu_min(COLUMNS, d - c0);
             double total_gy[COLUMNS], total_gyx[COLUMNS];
+            float room_w[COLUMNS] = {0}, room_b[COLUMNS] = {0}; /* BF16 gradients are added to once, F32 ones where they are */
+            int in_place = gw && gw->dtype == DT_F32;
+            float *sum_w = in_place ? (float *)gw->data + c0 : room_w, *sum_b = in_place ? (float *)gb->data + c0 : room_b;
             for (int64_t seg = 0; seg < segments; seg++) {
                 if ((seg % 2 ? p.text : p.rows - p.text) == 0)
                     continue;
                 sum_pieces(total_gy, partial, 2 * d, &p, seg, c0, len);
                 sum_pieces(total_gyx, partial + d, 2 * d, &p, seg, c0, len);
-                spread_sums(&sums, total_gy, total_gyx, seg, c0, len);
+                spread_sums(&sums, sum_w, sum_b, total_gy, total_gyx, seg, c0, len);
+            }
+            if (gw && !in_place) {
+                cpu_add_to(gw, c0, sum_w, len);
+                cpu_add_to(gb, c0, sum_b, len);
             }
         }
     }

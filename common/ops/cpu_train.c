@@ -1,6 +1,7 @@
 /* Diffusion, loss and optimiser: elementwise loops, and sums by pieces of CPU_BLOCK elements whose partial sums are added in
  * order. */
 #include "common/ops/cpu_internal.h"
+#include "common/ops/rounding.h"
 
 static int posterior_cpu(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err)
 {
@@ -76,6 +77,16 @@ static int mse_cpu(Backend *be, double *loss, const Tensor *gu, const Tensor *u,
     return 0;
 }
 
+/* Never inlined: the compiler joins the loops of two blocks (unroll and jam), and then the order of a sum depends on the block before. */
+__attribute__((noinline)) static double squares(const float *p, int64_t n)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t k = 0; k < n; k++)
+        sum += (double)p[k] * (double)p[k];
+    return sum;
+}
+
 static int sum_squares_cpu(Backend *be, double *sum, const Tensor *g, Err *err)
 {
     int64_t n = tensor_count(g), blocks = cpu_ceil(n, CPU_BLOCK);
@@ -86,18 +97,15 @@ static int sum_squares_cpu(Backend *be, double *sum, const Tensor *g, Err *err)
     double *partial = s.shared;
 #pragma omp parallel for num_threads(cpu_threads(be, n)) schedule(static)
     for (int64_t i = 0; i < blocks; i++) {
-        const float *p = (const float *)g->data + i * CPU_BLOCK;
+        float room[CPU_BLOCK];
         int64_t len = cpu_min(CPU_BLOCK, n - i * CPU_BLOCK);
-        double part = 0;
-#pragma omp simd reduction(+ : part)
-        for (int64_t k = 0; k < len; k++)
-            part += (double)p[k] * (double)p[k];
-        partial[i] = part;
+        partial[i] = squares(cpu_weight(g, i * CPU_BLOCK, len, room), len);
     }
     *sum = in_order(partial, blocks);
     return 0;
 }
 
+enum { ADAM_PIECE = 2048 };
 typedef struct AdamFactors { float decay, beta1, beta2, rest1, rest2, rate, root, eps, grad_scale; } AdamFactors;
 
 static void adam_block(float *restrict p, const float *restrict g, float *restrict m, float *restrict v, int64_t n, const AdamFactors *f)
@@ -111,7 +119,24 @@ static void adam_block(float *restrict p, const float *restrict g, float *restri
     }
 }
 
-static int adamw_cpu(Backend *be, const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a, Err *err)
+/* The types around adam_block: gradients and parameters as floats, then the parameters rounded. */
+static void adam_piece(const Tensor *p, const Tensor *copy, const Tensor *g, float *m, float *v, int64_t first, int64_t n, const AdamFactors *f,
+                       uint64_t key, int64_t number)
+{
+    float room_g[ADAM_PIECE], room_p[ADAM_PIECE];
+    const float *grad = cpu_weight(g, first, n, room_g);
+    float *value = p->dtype == DT_F32 ? (float *)p->data + first : room_p;
+    if (p->dtype != DT_F32)
+        cpu_to_f32(room_p, (const uint16_t *)p->data + first, p->dtype, n);
+    adam_block(value, grad, m + first, v + first, n, f);
+    for (int64_t i = 0; p->dtype != DT_F32 && i < n; i++) /* what the noise left is a bf16: cpu_bfloat drops zeros */
+        ((uint16_t *)p->data)[first + i] = cpu_bfloat(round_stochastic(value[i], rounding_noise(key, number + i)));
+    for (int64_t i = 0; copy && i < n; i++)
+        ((uint16_t *)copy->data)[first + i] = cpu_bfloat(value[i]);
+}
+
+static int adamw_cpu(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v,
+                     const AdamParams *a, Err *err)
 {
     (void)err;
     double step = (double)a->step;
@@ -120,10 +145,10 @@ static int adamw_cpu(Backend *be, const Tensor *p, const Tensor *g, const Tensor
                      .rate = (float)(a->lr / (1.0 - pow(a->beta1, step))), .root = (float)(1.0 / sqrt(1.0 - pow(a->beta2, step))),
                      .eps = (float)a->eps, .grad_scale = (float)a->grad_scale};
     int64_t n = tensor_count(p);
+    uint64_t key = rounding_key(a->seed, a->step);
 #pragma omp parallel for num_threads(cpu_threads(be, n)) schedule(static)
-    for (int64_t i = 0; i < n; i += CPU_BLOCK)
-        adam_block((float *)p->data + i, (const float *)g->data + i, (float *)m->data + i, (float *)v->data + i, cpu_min(CPU_BLOCK, n - i),
-                   &f);
+    for (int64_t i = 0; i < n; i += ADAM_PIECE)
+        adam_piece(p, copy, g, m->data, v->data, i, cpu_min(ADAM_PIECE, n - i), &f, key, a->first + i);
     return 0;
 }
 

@@ -67,10 +67,16 @@ static int is_weight(const Backend *be, const Tensor *t)
     return !t || t->dtype == DT_F32 || t->dtype == DT_F16 || t->dtype == DT_BF16 || (t->dtype == DT_F64 && be->act == DT_F64);
 }
 
-/* Statistics, modulation, parameter gradients, optimiser state. */
+/* Statistics, modulation, optimiser state. */
 static int is_stat(const Backend *be, const Tensor *t)
 {
     return !t || t->dtype == (be->act == DT_F64 ? DT_F64 : DT_F32);
+}
+
+/* Gradients of parameters, and parameters that an optimiser changes. */
+static int is_trained(const Backend *be, const Tensor *t)
+{
+    return is_stat(be, t) || t->dtype == DT_BF16;
 }
 
 static int64_t last_dim(const Tensor *t)
@@ -112,7 +118,8 @@ static int same_or_apart(const Backend *be, const Tensor *a, const Tensor *b)
 #define ACT_RULE "activations must have the back end's type"
 #define ONE_RULE "the operands must all have the activations' type, or all be F32"
 #define WEIGHT_RULE "weights must be F32, F16 or BF16"
-#define STAT_RULE "gradients of parameters, statistics, modulation and optimiser state must be F32"
+#define STAT_RULE "statistics, modulation and optimiser state must be F32"
+#define TRAINED_RULE "gradients of parameters (of one type), and what an optimiser changes, must be F32 or BF16"
 #define FLOAT_RULE "a float type is needed"
 #define SAME_RULE "shapes must be equal"
 #define APART_RULE "an output overlaps an input"
@@ -302,7 +309,7 @@ int op_linear_backward_w(Backend *be, const Tensor *gw, const Tensor *gb, const 
 {
     ARGS(OPT(gw), OPT(gb), ARG(gy), ARG(x));
     NEED(one_type(be, gy, x, NULL), ONE_RULE);
-    NEED(is_stat(be, gw) && is_stat(be, gb), STAT_RULE);
+    NEED(is_trained(be, gw) && is_trained(be, gb), TRAINED_RULE);
     NEED(row_count(gy) == row_count(x) && is_vector(gb, last_dim(gy)), LINEAR_RULE);
     NEED(!gw || linear_fits(gy, x, gw, gb), LINEAR_RULE);
     NEED(apart(be, gw, gy) && apart(be, gw, x) && apart(be, gb, gy) && apart(be, gb, x) && apart(be, gb, gw), APART_RULE);
@@ -389,7 +396,8 @@ int op_layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, const
     ARGS(OPT(gx), OPT(gw), OPT(gb), OPT(gm), ARG(gy), ARG(x), OPT(w), OPT(b), OPT(mod));
     NEED(is_act(be, gx) && is_act(be, gy) && is_act(be, x), ACT_RULE);
     NEED(is_weight(be, w) && is_weight(be, b), WEIGHT_RULE);
-    NEED(is_stat(be, mod) && is_stat(be, gw) && is_stat(be, gb) && is_stat(be, gm), STAT_RULE);
+    NEED(is_stat(be, mod) && is_stat(be, gm), STAT_RULE);
+    NEED(is_trained(be, gw) && is_trained(be, gb) && (!gw || !gb || gw->dtype == gb->dtype), TRAINED_RULE);
     NEED(tensor_same_shape(gy, x) && (!gx || tensor_same_shape(gx, x)), SAME_RULE);
     NEED(x->rank >= 1 && is_vector(w, last_dim(x)) && is_vector(b, last_dim(x)), "w and b must be [D], D the last axis of x");
     NEED(is_vector(gw, last_dim(x)) && is_vector(gb, last_dim(x)), "gw and gb must be [D], D the last axis of x");
@@ -551,17 +559,22 @@ int op_mse(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const T
 int op_sum_squares(Backend *be, double *sum, const Tensor *g, Err *err)
 {
     ARGS(ARG(g));
-    NEED(is_stat(be, g), STAT_RULE);
+    NEED(is_trained(be, g), TRAINED_RULE);
     return be->ops->sum_squares(be, sum, g, err);
 }
 
-int op_adamw(Backend *be, const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a, Err *err)
+int op_adamw(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a,
+             Err *err)
 {
-    ARGS(ARG(p), ARG(g), ARG(m), ARG(v));
-    NEED(is_stat(be, p) && is_stat(be, g) && is_stat(be, m) && is_stat(be, v), STAT_RULE);
-    NEED(tensor_count(p) == tensor_count(g) && tensor_count(p) == tensor_count(m) && tensor_count(p) == tensor_count(v),
-         "element counts must be equal");
+    ARGS(ARG(p), OPT(copy), ARG(g), ARG(m), ARG(v));
+    NEED(is_stat(be, m) && is_stat(be, v), STAT_RULE);
+    NEED(is_trained(be, p) && is_trained(be, g), TRAINED_RULE);
+    NEED(!copy || ((copy->dtype == DT_BF16 || be->act == DT_F64) && p->dtype != DT_BF16), "a copy is BF16, of parameters that are not");
+    NEED(tensor_count(p) == tensor_count(g) && tensor_count(p) == tensor_count(m) && tensor_count(p) == tensor_count(v) &&
+         (!copy || tensor_count(p) == tensor_count(copy)), "element counts must be equal");
     NEED(a->step >= 1, "the step counts from 1");
-    NEED(apart(be, p, g) && apart(be, p, m) && apart(be, p, v) && apart(be, g, m) && apart(be, g, v) && apart(be, m, v), APART_RULE);
-    return be->ops->adamw(be, p, g, m, v, a, err);
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < i; j++)
+            NEED(apart(be, args[i].t, args[j].t), APART_RULE);
+    return be->ops->adamw(be, p, copy, g, m, v, a, err);
 }

@@ -4,7 +4,8 @@
  * end's entry.  All tensors live on the back end's memory and are contiguous.  Layouts are channels-last: activations
  * [T,H,W,C], tokens [B,S,D].  Activations (x, y, gradients of activations) have type be->act, or in the elementwise ops, the linear
  * layer, posterior, diffuse and mse all F32 (small vectors kept exact on a bf16 back end); weights may be F32, F16, BF16;
- * parameter gradients, optimiser state, statistics and modulation vectors are F32.  Half storage accumulates in fp32.
+ * parameter gradients F32 or BF16; optimiser state, statistics and modulation vectors are F32.  Half storage accumulates in fp32: what
+ * is added to a BF16 gradient is summed in fp32 first and rounded (to nearest) once, with what was there.
  * "y may be x" is said where in-place use is allowed; nowhere else may an output overlap an input.
  * Gradients of parameters and of modulation are always *added to* (zero them with op_fill); gradients of activations are
  * written, or added when `add` is 1. */
@@ -124,10 +125,19 @@ int op_diffuse(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0,
                Err *err);
 /* *loss (host) = mean (u-v)^2; gu = weight * 2(u-v)/count (gu may be NULL). u may be gu. */
 int op_mse(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight, Err *err);
-/* *sum (host) = sum of squares of g (F32), fixed order. */
+/* *sum (host) = sum of squares of g (F32 or BF16), fixed order. */
 int op_sum_squares(Backend *be, double *sum, const Tensor *g, Err *err);
 
-typedef struct AdamParams { double lr, beta1, beta2, eps, weight_decay; int64_t step; double grad_scale; } AdamParams;
-/* AdamW over flat F32 arrays, cogvideox.md 6.3; step counts from 1; g is multiplied by grad_scale first (the clip factor). */
-int op_adamw(Backend *be, const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a, Err *err);
+typedef struct AdamParams {
+    double lr, beta1, beta2, eps, weight_decay;
+    int64_t step;        /* from 1 */
+    double grad_scale;   /* g is multiplied by it first (the clip factor) */
+    uint64_t seed;       /* of the noise where p is BF16 */
+    int64_t first;       /* number of element 0 among all parameters: pieces of an array get the bits of the whole */
+} AdamParams;
+/* AdamW over flat arrays, cogvideox.md 6.3, in fp32.  m and v F32; g F32 or BF16; p F32, or BF16: then rounded stochastically
+ * (rounding.h) with noise from (seed, step, first + i).  copy, BF16, receives p rounded to nearest: what products read beside F32
+ * masters; NULL where there is none, and where p is BF16. */
+int op_adamw(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a,
+             Err *err);
 #endif

@@ -48,8 +48,8 @@ static int plan_diffuse(Backend *be, const Tensor *xt, const Tensor *v, const Te
 static int plan_mse(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight,
                     Err *err) { *loss = 0; return 0; }
 static int plan_sum_squares(Backend *be, double *sum, const Tensor *g, Err *err) { *sum = 0; return 0; }
-static int plan_adamw(Backend *be, const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a,
-                      Err *err) { return 0; }
+static int plan_adamw(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v,
+                      const AdamParams *a, Err *err) { return 0; }
 
 void ops_plan_table(OpsTable *out)
 {

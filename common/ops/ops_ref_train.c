@@ -1,6 +1,7 @@
 /* Posterior, diffusion, loss, optimiser. */
 #include <math.h>
 #include "common/ops/ops_ref.h"
+#include "common/ops/rounding.h"
 
 /* cogvideox.md 2.6: z = (mean + exp(clamp(logvar, -30, 20)/2) eps) scale */
 static int posterior_ref(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err)
@@ -63,12 +64,14 @@ static int sum_squares_ref(Backend *be, double *sum, const Tensor *g, Err *err)
 
 /* cogvideox.md 6.3 (Loshchilov and Hutter 2019), k = step:
  *   p <- p (1 - lr wd);  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;
- *   p <- p - lr (m/(1 - b1^k)) / (sqrt(v/(1 - b2^k)) + eps) */
-static int adamw_ref(Backend *be, const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a, Err *err)
+ *   p <- p - lr (m/(1 - b1^k)) / (sqrt(v/(1 - b2^k)) + eps), as a float then rounded stochastically where p is BF16 */
+static int adamw_ref(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v,
+                     const AdamParams *a, Err *err)
 {
     (void)be, (void)err;
     int64_t n = tensor_count(p);
     double correct_m = 1 - pow(a->beta1, (double)a->step), correct_v = 1 - pow(a->beta2, (double)a->step);
+    uint64_t key = rounding_key(a->seed, a->step);
     for (int64_t i = 0; i < n; i++) {
         double grad = a->grad_scale * ref_get(g, i);
         double first = a->beta1 * ref_get(m, i) + (1 - a->beta1) * grad;
@@ -76,7 +79,10 @@ static int adamw_ref(Backend *be, const Tensor *p, const Tensor *g, const Tensor
         double decayed = ref_get(p, i) * (1 - a->lr * a->weight_decay);
         ref_set(m, i, first);
         ref_set(v, i, second);
-        ref_set(p, i, decayed - a->lr * (first / correct_m) / (sqrt(second / correct_v) + a->eps));
+        double value = decayed - a->lr * (first / correct_m) / (sqrt(second / correct_v) + a->eps);
+        ref_set(p, i, p->dtype == DT_BF16 ? round_stochastic((float)value, rounding_noise(key, a->first + i)) : value);
+        if (copy)
+            ref_set(copy, i, ref_get(p, i));
     }
     return 0;
 }

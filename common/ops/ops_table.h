@@ -42,7 +42,7 @@ typedef struct OpsTable {
     int (*diffuse)(Backend *, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a, const double *s, Err *);
     int (*mse)(Backend *, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight, Err *);
     int (*sum_squares)(Backend *, double *sum, const Tensor *g, Err *);
-    int (*adamw)(Backend *, const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *, Err *);
+    int (*adamw)(Backend *, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *, Err *);
 } OpsTable;
 
 void ops_ref_table(OpsTable *out);

@@ -9,8 +9,9 @@
 
 /* ---- families ----------------------------------------------------------------------------------------------------------------- */
 
-/* Types of operands: the back end's activations; weights of rank >= 2, bf16 beside bf16 activations; plain F32; row numbers. */
-typedef enum Kind { A, W, F, I } Kind;
+/* Types of operands: the back end's activations; weights of rank >= 2, bf16 beside bf16 activations; plain F32; bf16 anywhere; row
+ * numbers. */
+typedef enum Kind { A, W, F, H, I } Kind;
 typedef enum Role { IN, OUT, BOTH, POSITIVE } Role; /* POSITIVE: read and written, never negative */
 typedef struct Operand { Role role; Kind kind; int64_t dim[5]; } Operand; /* extents up to the first 0 */
 
@@ -141,7 +142,13 @@ static int call_squares(Backend *be, const Tensor *t, Err *err)
 static int call_adamw(Backend *be, const Tensor *t, Err *err)
 {
     AdamParams a = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 1e-2, .step = 3, .grad_scale = 0.5};
-    return op_adamw(be, &t[0], &t[1], &t[2], &t[3], &a, err);
+    return op_adamw(be, &t[0], t[4].data ? &t[4] : NULL, &t[1], &t[2], &t[3], &a, err);
+}
+/* Without gradients p becomes p (1 - 2^-9), exact as a float: what differs is the rounding. */
+static int call_rounding(Backend *be, const Tensor *t, Err *err)
+{
+    AdamParams a = {.lr = 1, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0x1p-9, .step = 3, .seed = 7};
+    return op_adamw(be, &t[0], NULL, &t[1], &t[2], &t[3], &a, err);
 }
 
 static const Family families[] = {
@@ -150,6 +157,7 @@ static const Family families[] = {
     {"product in F32", EXACT, call_linear, {{OUT, F, {3, 20}}, {IN, F, {3, 24}}, {IN, W, {20, 24}}, {IN, F, {20}}}},
     {"product's input gradient", BF16, call_linear_x, {{BOTH, A, {40, 64}}, {IN, A, {40, 72}}, {IN, W, {72, 64}}}},
     {"product's weight gradient", EXACT, call_linear_w, {{BOTH, F, {72, 64}}, {BOTH, F, {72}}, {IN, A, {40, 72}}, {IN, A, {40, 64}}}},
+    {"weight gradient in bf16", BF16, call_linear_w, {{BOTH, H, {72, 64}}, {BOTH, H, {72}}, {IN, A, {40, 72}}, {IN, A, {40, 64}}}},
     {"attention, heads of 64",
      LOOSE,
      call_attention,
@@ -225,6 +233,11 @@ static const Family families[] = {
     {"loss", EXACT, call_mse, {{OUT, F, {1}}, {OUT, F, {500}}, {IN, F, {500}}, {IN, F, {500}}}},
     {"sum of squares", EXACT, call_squares, {{OUT, F, {1}}, {IN, F, {5000}}}},
     {"AdamW", EXACT, call_adamw, {{BOTH, F, {500}}, {IN, F, {500}}, {BOTH, F, {500}}, {POSITIVE, F, {500}}}},
+    {"AdamW, bf16 gradients and copies",
+     BF16,
+     call_adamw,
+     {{BOTH, F, {504}}, {IN, H, {504}}, {BOTH, F, {504}}, {POSITIVE, F, {504}}, {OUT, H, {504}}}},
+    {"stochastic rounding", 0, call_rounding, {{BOTH, H, {504}}, {OUT, H, {504}}, {OUT, F, {504}}, {OUT, F, {504}}}},
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 
@@ -245,7 +258,7 @@ static int rank_of(const Operand *o)
 
 static Tensor shape_of(const Operand *o, const Backend *be)
 {
-    DType type = o->kind == A ? be->act : o->kind == W && be->act == DT_BF16 ? DT_BF16 : o->kind == I ? DT_I32 : DT_F32;
+    DType type = o->kind == A ? be->act : o->kind == H || (o->kind == W && be->act == DT_BF16) ? DT_BF16 : o->kind == I ? DT_I32 : DT_F32;
     return tensor_view(NULL, type, rank_of(o), o->dim);
 }
 

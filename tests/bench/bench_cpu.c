@@ -325,7 +325,7 @@ static int run_step(Bench *b, void *arg)
     if (rc == 0)
         rc = op_sum_squares(b->be, &square, &grads, &b->err);
     if (rc == 0 && !b->be->plan)
-        rc = op_adamw(b->be, &values, &grads, &t->m, &t->s, &adam, &b->err);
+        rc = op_adamw(b->be, &values, NULL, &grads, &t->m, &t->s, &adam, &b->err);
     arena_reset(t->work, mark);
     return rc;
 }

@@ -224,9 +224,10 @@ static int count_sum_squares(Backend *be, double *sum, const Tensor *g, Err *err
     *sum = 0;
     return moved("sum_squares", bytes(g), 2);
 }
-static int count_adamw(Backend *be, const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a, Err *err)
+static int count_adamw(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v,
+                       const AdamParams *a, Err *err)
 {
-    return moved("adamw", 7 * bytes(p), 1);
+    return moved("adamw", 2 * bytes(p) + bytes(copy) + bytes(g) + 2 * bytes(m) + 2 * bytes(v), 1);
 }
 
 static const OpsTable table = {

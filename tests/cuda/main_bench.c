@@ -92,10 +92,14 @@ static int call_squares(Backend *be, const Tensor *t, Err *err)
     double sum;
     return op_sum_squares(be, &sum, &t[0], err);
 }
+static const AdamParams adam = {.lr = 1e-5, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 1e-4, .step = 3, .grad_scale = 1};
 static int call_adamw(Backend *be, const Tensor *t, Err *err)
 {
-    AdamParams a = {.lr = 1e-5, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 1e-4, .step = 3, .grad_scale = 1};
-    return op_adamw(be, &t[0], &t[1], &t[2], &t[3], &a, err);
+    return op_adamw(be, &t[0], &t[4], &t[1], &t[2], &t[3], &adam, err);
+}
+static int call_adamw_half(Backend *be, const Tensor *t, Err *err)
+{
+    return op_adamw(be, &t[0], NULL, &t[1], &t[2], &t[3], &adam, err);
 }
 
 static const Op ops[] = {
@@ -124,7 +128,8 @@ static const Op ops[] = {
     {"group norm, SiLU", call_group, {{A, {T, H, W, C0}}, {A, {T, H, W, C0}}, {F, {C0}}, {F, {C0}}}},
     {"upsampling", call_upsample, {{A, {T, H2, W2, C1}}, {A, {T, H, W, C1}}}},
     {"sum of squares", call_squares, {{F, {ALL}}}},
-    {"AdamW", call_adamw, {{F, {ALL}}, {F, {ALL}}, {F, {ALL}}, {P, {ALL}}}},
+    {"AdamW", call_adamw, {{F, {ALL}}, {F, {ALL}}, {F, {ALL}}, {P, {ALL}}, {K, {ALL}}}},
+    {"AdamW, bf16 weights and gradients", call_adamw_half, {{K, {ALL}}, {K, {ALL}}, {F, {ALL}}, {P, {ALL}}}},
 };
 
 static int64_t extent(const Size *z, int code)

@@ -267,11 +267,12 @@ int64_t task_work_bytes(const Task *t)
 int64_t task_kept_bytes(const Task *t)
 {
     const ParamSet *ps = t->dit ? dit_params(t->dit) : t->vae ? vae_params(t->vae) : t5_params(t->t5);
-    int64_t bytes = is_training(t->kind) ? 16 * ps->flat : 0; /* F32: master weights, gradients, two moments */
+    int64_t bytes = 0;
 
+    if (is_training(t->kind))
+        return 18 * ps->flat; /* F32 master weights, gradients, two moments; bf16 weights */
     for (int64_t i = 0; i < ps->n; i++)
-        if (ps->param[i].rank >= 2 || !is_training(t->kind))
-            bytes += tensor_count(&ps->param[i].value) * (ps->param[i].rank >= 2 ? 2 : 4);
+        bytes += tensor_count(&ps->param[i].value) * (ps->param[i].rank >= 2 ? 2 : 4);
     return bytes;
 }
 

@@ -99,20 +99,21 @@ static int call_backward_w(Backend *be, const Tensor *t, const Case *c, Err *err
 static void linear_backward_w(void **state)
 {
     (void)state;
-    static const Which variants[] = {{2, 3}, {2, 0}, {0, 2}};
+    static const Which variants[] = {{2, 3}, {2, 0}, {0, 2}, {2, 3} /* BF16 */};
     for (int i = 0; i < N_SHAPES; i++)
-        for (int k = 0; k < 3; k++) {
+        for (int k = 0; k < 4; k++) {
             const int64_t *s = shapes[i];
-            if (i >= ONCE && k != 0)
+            const DType type = k == 3 ? DT_BF16 : DT_F32;
+            if (i >= ONCE && k != 0 && k != 3)
                 continue;
-            Case c = {.name = "linear_backward_w", .call = call_backward_w, .f32_too = 1, .factor = roundings(s[0]), .param = &variants[k],
+            Case c = {.name = k == 3 ? "linear_backward_w, bf16 gradients" : "linear_backward_w", .call = call_backward_w, .f32_too = 1, .factor = roundings(s[0]), .param = &variants[k],
                       .moods = i >= ONCE ? 1 : 0};
             CASE_ADD(&c, "gy", IN, ACT, 2, s[0], s[1]);
             CASE_ADD(&c, "x", IN, ACT, 2, s[0], s[2]);
             if (variants[k].gw)
-                CASE_ADD(&c, "gw", INOUT, DT_F32, 2, s[1], s[2]);
+                CASE_ADD(&c, "gw", INOUT, type, 2, s[1], s[2]);
             if (variants[k].gb)
-                CASE_ADD(&c, "gb", INOUT, DT_F32, 1, s[1]);
+                CASE_ADD(&c, "gb", INOUT, type, 1, s[1]);
             if (!variants[k].gw)
                 c.any_shape = 1u << 1; /* x: its rows are looked at, its width is not */
             ops_check(&c);

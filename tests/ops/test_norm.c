@@ -177,7 +177,7 @@ static void layernorm_backward(void **state)
 {
     (void)state;
     for (int i = 0; i < N_LAYERS; i++)
-        for (int k = 0; k < 5; k++) { /* 0: all, 1: half weights, add; 2: no weights; 3: frozen weights; 4: no gx */
+        for (int k = 0; k < 5; k++) { /* 0: all, 1: half weights and their gradients, add; 2: no weights; 3: frozen weights; 4: no gx */
             Layer l = layers[i];
             Case c = {.name = l.chunks ? "layernorm_backward, modulated" : "layernorm_backward", .call = call_layernorm_backward,
                       .bound = bound_layernorm_backward, .param = &l, .huge = 1e10};
@@ -188,8 +188,8 @@ static void layernorm_backward(void **state)
             l.gy = CASE_ADD(&c, "gy", IN, ACT, 3, l.B, l.S, l.D);
             l.x = CASE_ADD(&c, "x", IN, ACT, 3, l.B, l.S, l.D);
             if (k != 2 && k != 3) {
-                l.gw = CASE_ADD(&c, "gw", INOUT, DT_F32, 1, l.D);
-                l.gb = CASE_ADD(&c, "gb", INOUT, DT_F32, 1, l.D);
+                l.gw = CASE_ADD(&c, "gw", INOUT, k == 1 ? DT_BF16 : DT_F32, 1, l.D);
+                l.gb = CASE_ADD(&c, "gb", INOUT, k == 1 ? DT_BF16 : DT_F32, 1, l.D);
             }
             if (l.chunks)
                 l.gm = CASE_ADD(&c, "gm", INOUT, DT_F32, 2, l.B, l.chunks * l.D);

@@ -458,13 +458,13 @@ static int call_training(Backend *be, Tensor *room, Err *err)
     Tensor p = PART(&room[4], 1, 2056), g = PART(&room[5], 1, 2056), m = PART(&room[6], 1, 2056), v = PART(&room[7], 1, 2056), first = PART(&room[4], 1, 1),
            a = PART(&room[0], 1, 2056), x = PART(&room[1], 1, 2056), gy = PART(&room[2], 2, 40, 8), gb = PART(&room[4], 1, 8), gx = PART(&room[3], 2, 40, 8),
            gw = PART(&room[7], 2, 8, 8);
-    const AdamParams adam = {1e-3, 0.9, 0.95, 1e-3, 0, 1, 1};
+    const AdamParams adam = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-3, .step = 1, .grad_scale = 1};
     const Tensor *const terms[] = {&a, &x};
     const double coef[] = {1, 2};
     double sum = 0;
     int rc = op_sum_squares(be, &sum, &g, err);
     rc = rc < 0 ? rc : op_fill(be, &v, 0.5f, err);
-    rc = rc < 0 ? rc : op_adamw(be, &p, &g, &m, &v, &adam, err);
+    rc = rc < 0 ? rc : op_adamw(be, &p, NULL, &g, &m, &v, &adam, err);
     rc = rc < 0 ? rc : op_lincomb(be, &a, 2, coef, terms, err);
     rc = rc < 0 ? rc : op_act(be, &a, &a, ACT_GELU_TANH, err);
     rc = rc < 0 ? rc : op_linear_backward_w(be, &gw, &gb, &gy, &gx, err);

@@ -48,7 +48,7 @@ static void types(void **state)
     REFUSED(op_linear_backward_w(be, &gh, NULL, &y2, &x2, &err), "must be F32");
     CHECK_OK(op_linear(be, &y2, &x2, &w, NULL, &err), &err);
     REFUSED(op_sum_squares(be, &(double){0}, &h, &err), "must be F32");
-    REFUSED(op_adamw(be, &h, &f, &y, &g, &(AdamParams){.step = 1}, &err), "must be F32");
+    REFUSED(op_adamw(be, &h, NULL, &f, &y, &g, &(AdamParams){.step = 1}, &err), "must be F32");
     Tensor table = F(2, 2, 4, 4), ids = F(3, 1, 2);
     REFUSED(op_embed(be, &x2, &table, &ids, &err), "ids must be I32");
 }
@@ -170,7 +170,7 @@ static void convolution_and_training(void **state)
     REFUSED(op_posterior(be, &z, &moments, NULL, 1, &err), "[..,2C]");
     REFUSED(op_diffuse(be, &z, &z, &a, &c, &(double){1}, &(double){0}, &err), "overlaps");
     REFUSED(op_mse(be, &(double){0}, NULL, &a, &v, 1, &err), "equal");
-    REFUSED(op_adamw(be, &z, &a, &c, &v, &(AdamParams){.step = 0}, &err), "counts from 1");
+    REFUSED(op_adamw(be, &z, NULL, &a, &c, &v, &(AdamParams){.step = 0}, &err), "counts from 1");
 }
 
 int main(void)

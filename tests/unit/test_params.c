@@ -152,7 +152,7 @@ static void saves_and_loads(void **state)
         assert_int_equal(e->tensor.dim[1], 3); /* the file keeps the file's shape */
         const void *in_file = b->tensor.data;
         table(&flat, &err);
-        CHECK_OK(params_load_f32(&flat, be, file, path, &err), &err);
+        CHECK_OK(params_load_flat(&flat, be, file, path, &err), &err);
         check_filled(&flat, kinds[k].rtol);
         table(&mapped, &err);
         CHECK_OK(params_load_mapped(&mapped, be, &file, path, &err), &err);
@@ -293,7 +293,7 @@ static void names_everything_that_is_wrong(void **state)
             fail_msg("'%s' is not in: %s", parts[i], err.msg);
     assert_null(strstr(err.msg, "foreign"));
     err_clear(&err);
-    CHECK_FAILS(params_load_f32(&ps, be, file, "again", &err), ERR_FORMAT, "again", &err);
+    CHECK_FAILS(params_load_flat(&ps, be, file, "again", &err), ERR_FORMAT, "again", &err);
     safetensors_close(&file);
     params_fini(&ps);
     /* so many names that they do not fit: the count stays true */
@@ -302,7 +302,7 @@ static void names_everything_that_is_wrong(void **state)
         CHECK_OK(params_addf(&ps, 0, 1, (const int64_t[]){1}, &err, "a.rather.long.parameter.name.%d", i), &err);
     CHECK_OK(params_finish(&ps, &err), &err);
     file = file_of("few.safetensors", source + 3, 1);
-    CHECK_FAILS(params_load_f32(&ps, be, file, "few", &err), ERR_FORMAT, "missing 500: a.rather.long.parameter.name.0, ", &err);
+    CHECK_FAILS(params_load_flat(&ps, be, file, "few", &err), ERR_FORMAT, "missing 500: a.rather.long.parameter.name.0, ", &err);
     safetensors_close(&file);
     params_fini(&ps);
     backend_close(&be);

@@ -99,6 +99,15 @@ __device__ __forceinline__ void any_set(void *p, int dtype, int64_t i, float v)
     else ((uint16_t *)p)[i] = float_to_half_bits(v);
 }
 
+/* A parameter's gradient, F32 or BF16: added to with one rounding. */
+struct Grad { void *data; int dtype; };
+static inline Grad grad_of(const Tensor *t) { return t ? Grad{t->data, (int)t->dtype} : Grad{nullptr, DT_F32}; }
+__device__ __forceinline__ void grad_add(Grad g, int64_t i, float v)
+{
+    if (g.dtype == DT_F32) ((float *)g.data)[i] += v;
+    else ((bf16 *)g.data)[i] = to_bf16(to_float(((bf16 *)g.data)[i]) + v);
+}
+
 /* Kernels over activations are templates on the element type: float or bf16. */
 __device__ __forceinline__ float load(const float *p, int64_t i) { return p[i]; }
 __device__ __forceinline__ float load(const bf16 *p, int64_t i) { return to_float(p[i]); }

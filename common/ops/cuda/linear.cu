@@ -189,13 +189,13 @@ template <class T> __global__ void column_partials(float *part, const T *gy, int
     for (int64_t i = first; i < last; i++) sum += load(gy, i * N + j);
     part[blockIdx.y * N + j] = sum;
 }
-__global__ void column_total(float *gb, const float *part, int64_t N, int parts)
+__global__ void column_total(Grad gb, const float *part, int64_t N, int parts)
 {
     int64_t j = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (j >= N) return;
     float sum = 0.0f;
     for (int p = 0; p < parts; p++) sum += part[(int64_t)p * N + j];
-    gb[j] += sum;
+    grad_add(gb, j, sum);
 }
 
 template <class T> static int bias_gradient(Device *d, const Tensor *gb, const T *gy, int64_t M, int64_t N, Err *err)
@@ -204,7 +204,7 @@ template <class T> static int bias_gradient(Device *d, const Tensor *gb, const T
     char *room;
     DEVICE_TRY(device_scratch(d, (size_t)N * parts * sizeof(float), &room, err));
     LAUNCH((column_partials<T>), dim3(blocks_for(N, 128), (unsigned)parts), dim3(128), 0, d->compute, (float *)room, gy, M, N);
-    LAUNCH((column_total), dim3(blocks_for(N, 128)), dim3(128), 0, d->compute, (float *)gb->data, (const float *)room, N, parts);
+    LAUNCH((column_total), dim3(blocks_for(N, 128)), dim3(128), 0, d->compute, grad_of(gb), (const float *)room, N, parts);
     return device_launched("bias gradient", err);
 }
 
@@ -216,13 +216,14 @@ static int linear_backward_w(Backend *be, const Tensor *gw, const Tensor *gb, co
     if (!gw) return 0;
     if (fits_lt(gw, gy, x, N, K)) {
         MatmulPlan want = {};
-        want.m = K, want.n = N, want.k = M, want.tb = 1, want.out_f32 = 1, want.accumulate = 1;
+        want.m = K, want.n = N, want.k = M, want.tb = 1, want.out_f32 = gw->dtype == DT_F32, want.accumulate = 1;
         return matmul(d, &want, x->data, gy->data, gw->data, nullptr, err);
     }
     Vec none = {nullptr, DT_F32};
+    auto add_to = [&](auto *to, auto *from) { return launch_plain(d, to, from, vec_of(x), none, N, K, M, 1, N, K, 1, 1, "linear_backward_w", err); };
     if (gy->dtype == DT_F32)
-        return launch_plain(d, (float *)gw->data, (const float *)gy->data, vec_of(x), none, N, K, M, 1, N, K, 1, 1, "linear_backward_w", err);
-    return launch_plain(d, (float *)gw->data, (const bf16 *)gy->data, vec_of(x), none, N, K, M, 1, N, K, 1, 1, "linear_backward_w", err);
+        return gw->dtype == DT_F32 ? add_to((float *)gw->data, (const float *)gy->data) : add_to((bf16 *)gw->data, (const float *)gy->data);
+    return gw->dtype == DT_F32 ? add_to((float *)gw->data, (const bf16 *)gy->data) : add_to((bf16 *)gw->data, (const bf16 *)gy->data);
 }
 
 void device_linear_table(OpsTable *t)

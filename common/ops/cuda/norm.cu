@@ -222,7 +222,7 @@ struct GateColumns { /* sum gx y */
 };
 
 /* From A = sum gy and Bx = sum gy xhat of each segment: gshift += A, gscale += w Bx + b A, gw += (1+scale) Bx, gb += (1+scale) A. */
-__global__ void norm_columns_total(float *gw, float *gb, float *gm, const float *part, Vec w, Vec b, Mod m, int64_t B, int64_t D, int parts)
+__global__ void norm_columns_total(Grad gw, Grad gb, float *gm, const float *part, Vec w, Vec b, Mod m, int64_t B, int64_t D, int parts)
 {
     const int64_t c = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (c >= D) return;
@@ -247,9 +247,9 @@ __global__ void norm_columns_total(float *gw, float *gb, float *gm, const float 
         total_w += scale * X;
         total_b += scale * A;
     }
-    if (gw) {
-        gw[c] += total_w;
-        gb[c] += total_b;
+    if (gw.data) {
+        grad_add(gw, c, total_w);
+        grad_add(gb, c, total_b);
     }
 }
 
@@ -293,7 +293,7 @@ static int layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, c
     if (gw || gm) {
         const NormColumns f = {(const bf16 *)gy->data, (const bf16 *)x->data, stats, D};
         launch_partials(d, part, f, B, S, m ? m->text_rows : 0, D);
-        LAUNCH((norm_columns_total), dim3(blocks_for(D, 128)), dim3(128), 0, d->compute, gw ? (float *)gw->data : nullptr, gb ? (float *)gb->data : nullptr,
+        LAUNCH((norm_columns_total), dim3(blocks_for(D, 128)), dim3(128), 0, d->compute, grad_of(gw), grad_of(gb),
                gm ? (float *)gm->data : nullptr, (const float *)part, vec_of(w), vec_of(b), mod_of(x, m), B, D, reduce_parts(S));
     }
     return device_launched("layernorm_backward", err);

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#define HOST_AND_DEVICE __host__ __device__
 /* bfloat16 as kernels see it: storage only; arithmetic is float. */
 struct bf16 { uint16_t bits; };
 

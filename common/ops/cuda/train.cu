@@ -1,6 +1,7 @@
 /* Posterior, diffusion, loss, optimiser.  Sums go through partial sums in double, as many as the size says, added
  * in a fixed order. */
 #include "common/ops/cuda/device.h"
+#include "common/ops/rounding.h"
 
 enum { THREADS = 256, SUM_PARTS = 1024, PER_PART = 8 * THREADS };
 
@@ -152,7 +153,7 @@ static int mse(Backend *be, double *loss, const Tensor *gu, const Tensor *u, con
     return 0;
 }
 
-template <int V> __global__ void __launch_bounds__(THREADS) square_partials(double *part, const float *g, int64_t n)
+template <class T, int V> __global__ void __launch_bounds__(THREADS) square_partials(double *part, const T *g, int64_t n)
 {
     double sum = 0.0;
 #pragma unroll 2
@@ -173,10 +174,10 @@ static int sum_squares(Backend *be, double *sum, const Tensor *g, Err *err)
     const int parts = sum_parts(n);
     char *room;
     DEVICE_TRY(device_scratch(d, (size_t)(parts + 1) * sizeof(double), &room, err));
-    auto run = [&](void (*kernel)(double *, const float *, int64_t)) {
-        LAUNCH((kernel), dim3((unsigned)parts), dim3(THREADS), 0, d->compute, (double *)room, (const float *)g->data, n);
-    };
-    run(n % 8 == 0 && aligned16(g->data) ? square_partials<8> : square_partials<1>);
+    const bool wide = n % 8 == 0 && aligned16(g->data);
+    auto run = [&](auto *kernel, auto *from) { LAUNCH((kernel), dim3((unsigned)parts), dim3(THREADS), 0, d->compute, (double *)room, from, n); };
+    if (g->dtype == DT_F32) run(wide ? square_partials<float, 8> : square_partials<float, 1>, (const float *)g->data);
+    else run(wide ? square_partials<bf16, 8> : square_partials<bf16, 1>, (const bf16 *)g->data);
     return finish_sum(d, (double *)room, parts, sum, "sum_squares", err);
 }
 
@@ -185,7 +186,22 @@ static int sum_squares(Backend *be, double *sum, const Tensor *g, Err *err)
 /* rest: 1-beta; rate: lr/(1-beta1^k); correct_v: 1/(1-beta2^k); decay: 1-lr*wd: differences taken in double. */
 struct AdamStep { float grad_scale, beta1, rest1, beta2, rest2, rate, correct_v, eps, decay; };
 
-template <int V> __global__ void __launch_bounds__(THREADS) adamw_step(float *p, const float *g, float *m, float *v, AdamStep a, int64_t n)
+/* Masters stay exact and leave a copy rounded to nearest (copy may be null); bf16 parameters without a master are rounded stochastically. */
+template <int V> __device__ __forceinline__ void put_value(float *p, bf16 *copy, int64_t i, float (&value)[V], uint64_t, int64_t)
+{
+    store_each(p + i, value);
+    if (copy) store_each(copy + i, value);
+}
+template <int V> __device__ __forceinline__ void put_value(bf16 *p, bf16 *, int64_t i, float (&value)[V], uint64_t key, int64_t first)
+{
+#pragma unroll
+    for (int k = 0; k < V; k++) value[k] = round_stochastic(value[k], rounding_noise(key, first + i + k));
+    store_each(p + i, value); /* exact: bf16 holds them */
+}
+
+template <class P, class G, int V>
+__global__ void __launch_bounds__(THREADS) adamw_step(P *p, bf16 *copy, const G *g, float *m, float *v, AdamStep a, uint64_t key, int64_t first_number,
+                                                      int64_t n)
 {
     const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
     if (i >= n) return;
@@ -203,21 +219,32 @@ template <int V> __global__ void __launch_bounds__(THREADS) adamw_step(float *p,
     }
     store_each(m + i, first);
     store_each(v + i, second);
-    store_each(p + i, value);
+    put_value(p, copy, i, value, key, first_number);
 }
 
-static int adamw(Backend *be, const Tensor *p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a, Err *err)
+template <class P, class G>
+static void launch_adamw(Device *d, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v, const AdamStep &s,
+                         const AdamParams *a)
 {
     const int64_t n = tensor_count(p);
+    bf16 *to = copy ? (bf16 *)copy->data : nullptr;
+    const bool wide = n % 8 == 0 && aligned16(p->data, to, g->data, m->data, v->data);
+    auto run = [&](auto *kernel, int width) {
+        LAUNCH((kernel), dim3(blocks_for(n / width, THREADS)), dim3(THREADS), 0, d->compute, (P *)p->data, to, (const G *)g->data, (float *)m->data,
+               (float *)v->data, s, rounding_key(a->seed, a->step), a->first, n);
+    };
+    run(wide ? adamw_step<P, G, 8> : adamw_step<P, G, 1>, wide ? 8 : 1);
+}
+
+static int adamw(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a, Err *err)
+{
     const AdamStep s = {(float)a->grad_scale, (float)a->beta1, (float)(1.0 - a->beta1), (float)a->beta2, (float)(1.0 - a->beta2),
                         (float)(a->lr / (1.0 - pow(a->beta1, (double)a->step))), (float)(1.0 / (1.0 - pow(a->beta2, (double)a->step))), (float)a->eps,
                         (float)(1.0 - a->lr * a->weight_decay)};
-    const bool wide = n % 8 == 0 && aligned16(p->data, g->data, m->data, v->data);
-    auto run = [&](void (*kernel)(float *, const float *, float *, float *, AdamStep, int64_t), int width) {
-        LAUNCH((kernel), dim3(blocks_for(n / width, THREADS)), dim3(THREADS), 0, device_of(be)->compute, (float *)p->data, (const float *)g->data,
-               (float *)m->data, (float *)v->data, s, n);
-    };
-    run(wide ? adamw_step<8> : adamw_step<1>, wide ? 8 : 1);
+    const bool half = g->dtype == DT_BF16;
+    auto run = [&](auto *launch) { launch(device_of(be), p, copy, g, m, v, s, a); };
+    if (p->dtype == DT_F32) run(half ? launch_adamw<float, bf16> : launch_adamw<float, float>);
+    else run(half ? launch_adamw<bf16, bf16> : launch_adamw<bf16, float>);
     return device_launched("adamw", err);
 }
 
