@@ -28,14 +28,17 @@ enum { ARENAS = 3 };
 /* What resuming needs beside the transformer's file: flat arenas laid out like the parameters. */
 typedef struct FlatArenas { Tensor flat[ARENAS]; const char *name[ARENAS]; int n; } FlatArenas;
 
-static int is_half(const TrainState *s)
+/* The type of the transformer's file: what operations read.  Where masters lie beside that they go with the moments. */
+static DType file_type(const TrainState *s)
 {
-    return s->be->act == DT_BF16;
+    return s->be->act == DT_BF16 || dit_params(s->dit)->values == DT_BF16 ? DT_BF16 : DT_F32;
 }
 
 static FlatArenas arenas_of(const TrainState *s)
 {
-    return (FlatArenas){{s->m, s->v, params_flat_values(dit_params(s->dit))}, {"m", "v", "master"}, is_half(s) ? 3 : 2};
+    Tensor values = params_flat_values(dit_params(s->dit));
+
+    return (FlatArenas){{s->m, s->v, values}, {"m", "v", "master"}, values.dtype != file_type(s) ? 3 : 2};
 }
 
 /* Parameter p's part of one; on the back end. */
@@ -43,7 +46,7 @@ static Tensor flat_part(const TrainState *s, const Tensor *flat, const Param *p)
 {
     Tensor values = params_flat_values(dit_params(s->dit)), t = tensor_view(NULL, DT_F32, p->rank, p->dim);
 
-    t.data = (char *)flat->data + ((char *)p->master.data - (char *)values.data);
+    t.data = (char *)flat->data + ((char *)p->master.data - (char *)values.data) / dtype_size(values.dtype) * dtype_size(DT_F32);
     return t;
 }
 
@@ -144,7 +147,7 @@ static int write_parts(const char *folder, const TrainState *s, int optimizer, E
     int rc = transformer && weft && moments ? 0 : ERR_NOMEM;
 
     if (rc == 0 && (rc = dir_make(weft, err)) == 0 &&
-        (rc = dit_save(s->dit, transformer, is_half(s) ? DT_BF16 : DT_F32, err)) == 0 && optimizer)
+        (rc = dit_save(s->dit, transformer, file_type(s), err)) == 0 && optimizer)
         rc = save_optimizer(s, moments, err);
     mem_free(transformer);
     mem_free(weft);

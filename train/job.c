@@ -40,6 +40,9 @@ static void read_training(Job *j)
     j->c.weight_decay = recipe_num(r, "training.weight_decay");
     j->c.max_grad_norm = recipe_num(r, "training.max_grad_norm");
     j->c.warmup_steps = strcmp(recipe_str(r, "training.lr_scheduler"), "constant") ? recipe_int(r, "training.warmup_steps") : 0;
+    j->c.seed = j->seed;
+    j->how = DIT_TRAIN | (strcmp(recipe_str(r, "training.gradient_dtype"), "bf16") == 0 ? DIT_BF16_GRADS : 0) |
+             (recipe_bool(r, "training.master_weights") ? 0 : DIT_BF16_VALUES);
     j->c.policy = !recipe_bool(r, "training.gradient_checkpointing")           ? RECOMPUTE_NONE
                   : strcmp(recipe_str(r, "training.recompute"), "block") == 0 ? RECOMPUTE_BLOCK
                                                                                : RECOMPUTE_BLOCK_ATTENTION;
@@ -84,6 +87,20 @@ static int refuse_unsupported(const Job *j, const TrainOptions *o, Err *err)
         return err_set(err, ERR_UNSUPPORTED,
                        "training.use_8bit_adam is true, but the optimiser keeps its moments in float32; set it to false");
     return j->plan ? 0 : refuse_ranks(o, err);
+}
+
+/* Each pass rounds its gradient into the sum, and what is less than a half of the sum's last bit is lost: the 257th of equal parts is. */
+static int refuse_lost_gradients(const Job *j, Err *err)
+{
+    if (!(j->how & DIT_BF16_GRADS) || j->accumulate == 1)
+        return 0;
+    if (j->accumulate > 256)
+        return err_set(err, ERR_USAGE,
+                       "training.gradient_dtype is 'bf16' and training.gradient_accumulation_steps %lld: from the 257th pass on, bf16 sums "
+                       "lose what is added; set training.gradient_dtype=fp32, or at most 256 passes", (long long)j->accumulate);
+    log_warn(&j->log.log, "training.gradient_dtype is 'bf16': the sum over gradient_accumulation_steps (%lld) is rounded to 8 bits after "
+                          "each pass; 'fp32' keeps it exact, a larger batch_size needs fewer passes", (long long)j->accumulate);
+    return 0;
 }
 
 /* ---- base model --------------------------------------------------------------------------------------------------- */
@@ -206,7 +223,8 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
         (rc = open_backend(j, o, err)) < 0)
         return rc;
     read_training(j);
-    if ((rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 || (rc = refuse_out_in_model(j, o->out, err)) < 0 ||
+    if ((rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 ||
+        (rc = refuse_lost_gradients(j, err)) < 0 || (rc = refuse_out_in_model(j, o->out, err)) < 0 ||
          (rc = read_dit_config(j, err)) < 0 ||
         (rc = read_schedule(j, err)) < 0 || (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||
         (rc = encoders_check(j->data, o->cache.item[0], j->base, &j->log.log, err)) < 0)
@@ -230,7 +248,7 @@ static int plan_on(const Job *j, Backend *plan, Recompute policy, int64_t *bytes
 
     c.policy = policy;
     b.timestep = timestep;
-    if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, 1, err)) == 0 && (rc = arena_new(&work, plan, 0, "training", err)) == 0 &&
+    if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, j->how, err)) == 0 && (rc = arena_new(&work, plan, 0, "training", err)) == 0 &&
         (rc = train_init(&s, plan, dit, &j->schedule, &c, err)) == 0 &&
         (rc = arena_tensor(work, &b.x0, dtype_wide(plan->act), 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
         (rc = arena_tensor(work, &b.noise, dtype_wide(plan->act), 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
@@ -314,17 +332,19 @@ static void print_steps(const Job *j, FILE *out)
 static double print_arenas(const Job *j, int64_t flat, FILE *out)
 {
     const DitConfig *c = &j->dit;
-    double each = 4.0 * (double)flat, copies = j->be->act == DT_BF16 ? each / 2 : 0;
+    double each = 4.0 * (double)flat, grads = j->how & DIT_BF16_GRADS ? each / 2 : each;
+    double master = j->how & DIT_BF16_VALUES ? 0 : each, copies = j->be->act == DT_BF16 || master == 0 ? each / 2 : 0;
     double codes = 4.0 * (double)(j->data->F * (j->data->h / c->patch) * (j->data->w / c->patch) * c->heads * c->head_dim);
-    char a[32], b[32];
+    char a[32], b[32], g[32];
 
     fprintf(out, "memory             ");
-    if (copies > 0)
-        fprintf(out, "weights %s (bf16), master %s", si(copies, "B", a), si(each, "B", b));
+    if (copies > 0 && master > 0)
+        fprintf(out, "weights %s (bf16), master %s", si(copies, "B", a), si(master, "B", b));
     else
-        fprintf(out, "weights %s", si(each, "B", a));
-    fprintf(out, ", gradients %s, m %s, v %s, position codes %s\n", si(each, "B", a), a, a, si(codes, "B", b));
-    return copies + 4 * each + codes;
+        fprintf(out, "weights %s%s", si(copies + master, "B", a), copies > 0 ? " (bf16, no master)" : "");
+    fprintf(out, ", gradients %s%s, m %s, v %s, position codes %s\n", si(grads, "B", g), j->how & DIT_BF16_GRADS ? " (bf16)" : "",
+            si(each, "B", a), a, si(codes, "B", b));
+    return copies + master + grads + 2 * each + codes;
 }
 
 static int print_memory(const Job *j, int64_t flat, FILE *out, Err *err)

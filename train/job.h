@@ -23,6 +23,7 @@ typedef struct Job {
     Schedule schedule;
     Dataset *data;
     TrainConfig c;
+    int how;               /* DitLoad: for training, and how weights and gradients are kept */
     uint64_t seed;
     int64_t batch, accumulate;   /* samples a forward pass (no more than there are), passes a step */
     int64_t epochs, max_steps;   /* max_steps -1: epochs decide */

@@ -66,7 +66,7 @@ static int load_state(Run *r, Err *err)
     if (folder)
         transformer = path_join(folder, "transformer", err);
     if (rc == 0)
-        rc = transformer ? dit_open(&r->dit, j->be, transformer, DIT_TRAIN, err) : ERR_NOMEM;
+        rc = transformer ? dit_open(&r->dit, j->be, transformer, j->how, err) : ERR_NOMEM;
     if (rc == 0)
         rc = train_init(&r->state, j->be, r->dit, &j->schedule, &j->c, err);
     if (rc == 0 && step)

@@ -116,6 +116,39 @@ for part in final checkpoint-5 checkpoint-60 checkpoint-115 checkpoint-120 run.j
 done
 same_log "killed: log" "$T/long/log.jsonl" "$T/killed/log.jsonl"
 
+# ---- bf16 gradients, and weights without masters
+HALF="--set training.gradient_dtype=bf16 --set training.master_weights=false"
+runs "plan with bf16 gradients and weights" 0 "$W" plan --cache "$T/a" $SETS $HALF
+stdout_has "weights 71.26 kB (bf16, no master), gradients 71.26 kB (bf16), m 143 kB"
+runs "bf16 gradients and weights" 0 train half $LONG $HALF
+checkpoint="$T/half/checkpoint-5"
+check "no master in a checkpoint" sh -c "! grep -aq '\"master\.' $checkpoint/weft_state/optimizer.safetensors"
+check "its weights are bf16" sh -c "grep -aq '\"BF16\"' $checkpoint/transformer/*.safetensors && ! grep -aq '\"F32\"' $checkpoint/transformer/*.safetensors"
+KILLED="$W run --cache $T/a --cache $T/b --out $T/half-killed $SETS $LONG $HALF"
+kills=0
+for i in 1 2 3 4; do
+    delay=$(od -An -N2 -tu2 /dev/urandom | awk -v took="$took" '{printf "%.3f", $1 / 65536 * took / 2000}')
+    killed_after "$delay" $KILLED && kills=$((kills + 1))
+done
+runs "bf16, killed, then run again" 0 env OMP_NUM_THREADS=2 $KILLED
+for part in final checkpoint-5 checkpoint-60 checkpoint-120; do
+    same "bf16, killed $kills times: $part" "$T/half/$part" "$T/half-killed/$part"
+done
+same_log "bf16, killed: log" "$T/half/log.jsonl" "$T/half-killed/log.jsonl"
+runs "going on with fp32 gradients" 2 train half $LONG --set training.master_weights=false
+stderr_has 'training.gradient_dtype was "bf16" and is "fp32"'
+runs "going on with masters" 2 train half $LONG --set training.gradient_dtype=bf16
+stderr_has "training.master_weights was false and is true"
+runs "no such type of gradients" 2 train x --set training.gradient_dtype=fp16
+stderr_has 'training.gradient_dtype'
+stderr_has '"fp32" or "bf16"'
+runs "neither true nor false" 2 train x --set training.master_weights=fp32
+stderr_has "training.master_weights"
+runs "bf16 sums over passes" 0 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/half-passes" $SETS $HALF --set training.max_steps=1 --set training.gradient_accumulation_steps=2
+stderr_has "rounded to 8 bits after each pass"
+runs "bf16 sums over too many" 2 train x $HALF --set training.gradient_accumulation_steps=257
+stderr_has "training.gradient_dtype=fp32"
+
 # ---- asked to stop
 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/stopped" $SETS $LONG >"$T/stdout" 2>"$T/stderr" &
 pid=$!
