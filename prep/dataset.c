@@ -11,6 +11,7 @@
 #include "common/base/schema.h"
 #include "common/base/str.h"
 #include "prep/clip.h"
+#include "prep/duplicates.h"
 #include "prep/layout_lines.h"
 #include "prep/report.h"
 
@@ -56,12 +57,13 @@ static int check_ours(const char *dir, Err *err)
     return rc;
 }
 
-int dataset_open_folder(const char *source, const char *dir, DirLock *lock, Err *err)
+int dataset_open_folder(const char *const *sources, int64_t n, const char *dir, DirLock *lock, Err *err)
 {
     char *clips = path_join(dir, "clips", err), *thumbs = path_join(dir, "thumbs", err), *index = path_join(dir, "dataset.json", err);
     int made = !file_is_dir(dir), rc = clips && thumbs && index ? dir_make(dir, err) : ERR_NOMEM;
-    if (rc == 0 && (rc = check_apart(source, dir, err)) < 0 && made)
-        rmdir(dir);
+    for (int64_t i = 0; i < n && rc == 0; i++)
+        if ((rc = check_apart(sources[i], dir, err)) < 0 && made)
+            rmdir(dir);
     if (rc < 0 || (rc = check_ours(dir, err)) < 0 || (rc = dir_lock(lock, dir, err)) < 0)
         goto out;
     if (unlink(index) < 0 && errno != ENOENT)
@@ -78,21 +80,22 @@ out:
 }
 
 /* ---- writing ---- */
-int dataset_write_manifest(Dataset *d, Err *err)
+/* The manifest, with the counts and the file's hash on the way. */
+static int write_manifest(const Dataset *d, Tally *tally, char hex[65], Err *err)
 {
     AtomicFile *file = NULL;
     Sha256 sha = {0};
     Digest digest;
     char *path = path_join(d->dir, "manifest.jsonl", err);
-    int rc = path ? tally_init(&d->tally, err) : ERR_NOMEM;
-    if (rc == 0 && (rc = sha256_init(&sha, err)) == 0)
+    int rc = path ? sha256_init(&sha, err) : ERR_NOMEM;
+    if (rc == 0)
         rc = atomic_open(&file, path, err);
     for (int64_t i = 0; i < d->n && rc == 0; i++) {
         int64_t size = (int64_t)strlen(d->lines[i]);
         json_t *record;
         if ((rc = json_parse(&record, d->lines[i], size, "manifest line", err)) < 0)
             break;
-        rc = tally_add(&d->tally, record, err);
+        rc = tally_add(tally, record, err);
         json_decref(record);
         sha256_update(&sha, d->lines[i], size);
         sha256_update(&sha, "\n", 1);
@@ -101,7 +104,7 @@ int dataset_write_manifest(Dataset *d, Err *err)
     }
     if (rc == 0) {
         sha256_final(&sha, &digest);
-        digest_hex(&digest, d->manifest_sha256);
+        digest_hex(&digest, hex);
         rc = atomic_commit(&file, err);
     }
     atomic_abort(&file);
@@ -152,21 +155,30 @@ static int sweep(const Dataset *d, Err *err)
     return rc;
 }
 
-int dataset_finish(Dataset *d, Err *err)
+static json_t *shard_json(const Dataset *d)
 {
-    const Tally *t = &d->tally;
-    int rc = sweep(d, err);
-    if (rc < 0)
-        return rc;
-    json_t *shard = d->shards > 1 ? json_pack("{s:I, s:I}", "index", (json_int_t)d->shard, "count", (json_int_t)d->shards) : json_null();
+    if (d->shards <= 1)
+        return json_null();
+    json_t *places = json_array();
+    for (int64_t i = 0; i < d->n && places; i++)
+        if (json_array_append_new(places, json_integer((json_int_t)d->places[i])) < 0) {
+            json_decref(places);
+            places = NULL;
+        }
+    return json_pack("{s:I, s:I, s:I, s:s, s:o}", "index", (json_int_t)d->shard, "count", (json_int_t)d->shards, "sources",
+                     (json_int_t)d->sources, "list_sha256", d->list_sha256, "places", places);
+}
+
+static int write_index(const Dataset *d, const Tally *t, const char *manifest_sha256, Err *err)
+{
     json_t *o = json_pack("{s:i, s:{s:s, s:i}, s:s, s:o, s:{s:I, s:I, s:I, s:O, s:O, s:O, s:O}, s:s, s:O, s:{s:s, s:I, s:s}}", "format", 1,
-                          "tool", "name", "weft-prep", "revision", PREP_REVISION, "layout", d->layout, "shard", shard, "counts", "sources",
-                          (json_int_t)d->n, "accepted", (json_int_t)t->accepted, "rejected", (json_int_t)t->rejected, "reasons", t->reasons,
-                          "warnings", t->warnings, "splits", t->splits, "categories", t->categories, "recipe_sha256", d->recipe_sha256,
-                          "recipe", recipe_json(d->recipe), "manifest", "file", "manifest.jsonl", "lines", (json_int_t)d->n, "sha256",
-                          d->manifest_sha256);
+                          "tool", "name", "weft-prep", "revision", PREP_REVISION, "layout", d->layout, "shard", shard_json(d), "counts",
+                          "sources", (json_int_t)d->n, "accepted", (json_int_t)t->accepted, "rejected", (json_int_t)t->rejected, "reasons",
+                          t->reasons, "warnings", t->warnings, "splits", t->splits, "categories", t->categories, "recipe_sha256",
+                          d->recipe_sha256, "recipe", recipe_json(d->recipe), "manifest", "file", "manifest.jsonl", "lines",
+                          (json_int_t)d->n, "sha256", manifest_sha256);
     char *path = path_join(d->dir, "dataset.json", err);
-    rc = !o || !path ? err_set(err, ERR_NOMEM, "out of memory for dataset.json") : report_write(d->dir, o, 0, err);
+    int rc = !o || !path ? err_set(err, ERR_NOMEM, "out of memory for dataset.json") : report_write(d->dir, o, 0, err);
     if (rc == 0)
         rc = json_write_file(o, path, err);
     mem_free(path);
@@ -174,15 +186,14 @@ int dataset_finish(Dataset *d, Err *err)
     return rc;
 }
 
-void dataset_print(const Dataset *d, FILE *out)
+static void print_counts(const Dataset *d, const Tally *t, FILE *out)
 {
     const char *key;
     json_t *v;
-    fprintf(out, "%lld sources: %lld accepted, %lld rejected\n", (long long)d->n, (long long)d->tally.accepted,
-            (long long)d->tally.rejected);
-    json_object_foreach (d->tally.reasons, key, v)
+    fprintf(out, "%lld sources: %lld accepted, %lld rejected\n", (long long)d->n, (long long)t->accepted, (long long)t->rejected);
+    json_object_foreach (t->reasons, key, v)
         fprintf(out, "  rejected %-16s %lld\n", key, (long long)json_integer_value(v));
-    json_object_foreach (d->tally.categories, key, v) {
+    json_object_foreach (t->categories, key, v) {
         const char *split;
         json_t *n;
         fprintf(out, "  category %-16s", *key ? key : "(none)");
@@ -192,9 +203,30 @@ void dataset_print(const Dataset *d, FILE *out)
     }
 }
 
-void dataset_fini(Dataset *d)
+int dataset_finish(const Dataset *d, const QualityLimits *limits, const Log *log, FILE *results, Err *err)
 {
-    tally_fini(&d->tally);
+    Tally t;
+    char manifest_sha256[65];
+    double ratio = recipe_num(d->recipe, "clip.max_reject_ratio");
+    int rc = tally_init(&t, err);
+    if (rc == 0)
+        rc = duplicates_mark(d->lines, d->n, limits, log, err);
+    if (rc == 0)
+        rc = write_manifest(d, &t, manifest_sha256, err);
+    if (rc == 0)
+        print_counts(d, &t, results);
+    if (rc == 0 && (double)t.rejected > ratio * (double)d->n)
+        rc = err_set(err, ERR_LIMIT, "%lld of %lld clips are rejected, more than clip.max_reject_ratio %g allows; see %s/manifest.jsonl",
+                     (long long)t.rejected, (long long)d->n, ratio, d->dir);
+    if (rc == 0) /* the manifest keeps from here on what the journal kept; dataset.json comes last */
+        rc = journal_remove(d->dir, err);
+    if (rc == 0)
+        rc = sweep(d, err);
+    if (rc == 0)
+        rc = write_index(d, &t, manifest_sha256, err);
+    int status = t.rejected ? 3 : 0;
+    tally_fini(&t);
+    return rc < 0 ? rc : status;
 }
 
 /* ---- reading ---- */

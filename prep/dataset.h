@@ -5,27 +5,30 @@
 #include <stdio.h>
 #include "common/base/err.h"
 #include "common/base/file.h"
+#include "common/base/log.h"
 #include "common/base/recipe.h"
+#include "prep/quality.h"
 #include "prep/record.h"
 
-/* Makes and locks the folder.  Refuses one that holds other things, and one that lies in the source folder or around it.
+/* Makes and locks the folder.  Refuses one that holds other things, and one that lies in one of the source folders [n] or around it.
  * dataset.json goes: from here until dataset_finish the dataset is not finished. */
-int dataset_open_folder(const char *source, const char *dir, DirLock *lock, Err *err);
+int dataset_open_folder(const char *const *sources, int64_t n, const char *dir, DirLock *lock, Err *err);
 
 typedef struct Dataset {
     const char *dir, *layout, *recipe_sha256;
     const Recipe *recipe;
     int64_t shard, shards;
-    char **lines; /* [n], in source order */
+    char **lines; /* [n], in source order; those of look-alikes are changed by dataset_finish */
     int64_t n;
-    Tally tally;  /* filled by dataset_write_manifest */
-    char manifest_sha256[65];
+    /* Of a shard only: what `merge` needs. */
+    const int64_t *places;   /* [n] */
+    int64_t sources;         /* of all shards */
+    const char *list_sha256; /* source_list_sha256 of them */
 } Dataset;
-int dataset_write_manifest(Dataset *d, Err *err);
-/* Removes clips that no line names, then writes the report, then dataset.json. */
-int dataset_finish(Dataset *d, Err *err);
-void dataset_print(const Dataset *d, FILE *out);
-void dataset_fini(Dataset *d);
+/* From the lines to the finished dataset: marks look-alikes, writes the manifest, prints the counts to results, removes files that no
+ * line names, writes the report, then dataset.json.  0 all accepted, 3 some rejected, negative: it is not marked finished;
+ * ERR_LIMIT when more are rejected than clip.max_reject_ratio allows. */
+int dataset_finish(const Dataset *d, const QualityLimits *limits, const Log *log, FILE *results, Err *err);
 
 /* A finished dataset's dataset.json, and its manifest's lines one after another; both validated, and the manifest's hash
  * compared. */

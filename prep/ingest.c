@@ -30,6 +30,7 @@ typedef struct Run {
     Journal *journal;
     json_t **texts;     /* [n] of each source its finished manifest lines, an array of strings */
     char **lines;       /* [n_lines] the same, all of them, in source order */
+    int64_t *places;    /* [n_lines] of their sources among all */
     int64_t n_lines;
     int64_t done;
     Progress *progress;
@@ -114,13 +115,18 @@ static int gather(Run *r, Err *err)
     for (int64_t at = 0; at < r->n; at++)
         r->n_lines += (int64_t)json_array_size(r->texts[at]);
     mem_free(r->lines);
-    if (!(r->lines = mem_calloc(r->n_lines, sizeof *r->lines, err)))
+    mem_free(r->places);
+    r->lines = mem_calloc(r->n_lines, sizeof *r->lines, err);
+    r->places = mem_calloc(r->n_lines, sizeof *r->places, err);
+    if (!r->lines || !r->places)
         return ERR_NOMEM;
     int64_t n = 0;
     for (int64_t at = 0; at < r->n; at++) {
-        json_array_foreach (r->texts[at], i, text)
+        json_array_foreach (r->texts[at], i, text) {
+            r->places[n] = r->chosen[at];
             if (!(r->lines[n++] = mem_strdup(json_string_value(text), err)))
                 return ERR_NOMEM;
+        }
         json_decref(r->texts[at]);
         r->texts[at] = NULL;
     }
@@ -214,6 +220,7 @@ static int print_plan(const Run *r)
 static int finish(Run *r, Err *err)
 {
     const IngestParams *p = r->p;
+    char list_sha256[65];
     Dataset d = {.dir = r->dir,
                  .layout = r->layout->name,
                  .recipe = p->recipe,
@@ -221,23 +228,12 @@ static int finish(Run *r, Err *err)
                  .shard = p->shard,
                  .shards = p->shards,
                  .lines = r->lines,
-                 .n = r->n_lines};
-    int rc = duplicates_mark(r->lines, r->n_lines, &r->cfg.quality, p->log, err);
-    if (rc == 0)
-        rc = dataset_write_manifest(&d, err);
-    if (rc == 0)
-        dataset_print(&d, p->results);
-    double limit = recipe_num(p->recipe, "clip.max_reject_ratio");
-    if (rc == 0 && (double)d.tally.rejected > limit * (double)d.n)
-        rc = err_set(err, ERR_LIMIT, "%lld of %lld clips are rejected, more than clip.max_reject_ratio %g allows; see %s/manifest.jsonl",
-                     (long long)d.tally.rejected, (long long)d.n, limit, r->dir);
-    if (rc == 0) /* the manifest keeps from here on what the journal kept; dataset.json comes last */
-        rc = journal_remove(r->dir, err);
-    if (rc == 0)
-        rc = dataset_finish(&d, err);
-    int status = d.tally.rejected ? 3 : 0;
-    dataset_fini(&d);
-    return rc < 0 ? rc : status;
+                 .n = r->n_lines,
+                 .places = r->places,
+                 .sources = r->sources.n,
+                 .list_sha256 = list_sha256};
+    int rc = source_list_sha256(&r->sources, list_sha256, err);
+    return rc < 0 ? rc : dataset_finish(&d, &r->cfg.quality, p->log, p->results, err);
 }
 
 int ingest(const IngestParams *p, Err *err)
@@ -252,7 +248,7 @@ int ingest(const IngestParams *p, Err *err)
         rc = ERR_NOMEM;
     else if (p->dry_run)
         rc = print_plan(&r);
-    else if ((rc = dataset_open_folder(p->source, r.dir, &r.lock, err)) == 0 && (rc = records_load(r.dir, &r.prior, err)) == 0 &&
+    else if ((rc = dataset_open_folder(&p->source, 1, r.dir, &r.lock, err)) == 0 && (rc = records_load(r.dir, &r.prior, err)) == 0 &&
              (rc = journal_open(&r.journal, r.dir, err)) == 0 && (rc = process_all(&r, err)) == 0)
         rc = finish(&r, err);
 out:
@@ -265,6 +261,7 @@ out:
         mem_free(r.lines[i]);
     mem_free(r.texts);
     mem_free(r.lines);
+    mem_free(r.places);
     mem_free(r.chosen);
     mem_free(r.dir);
     source_list_fini(&r.sources);

@@ -7,12 +7,13 @@
 #include "common/base/threads.h"
 #include "common/ops/selftest.h"
 #include "prep/ingest.h"
+#include "prep/merge.h"
 #include "prep/probe.h"
 #include "prep/report.h"
 #include "prep/tokenize.h"
 
 typedef struct Options {
-    CommonOptions common; /* first: OPTS_COMMON's offsets */
+    CommonOptions common; /* first, for the offsets of OPT_* */
     const char *out, *layout, *tokenizer, *clip_tokenizer, *pad;
 } Options;
 
@@ -67,14 +68,32 @@ static int run_ingest(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
-static int run_tokenize(void *options, const StrList *positional, Err *err)
+static int run_merge(void *options, const StrList *positional, Err *err)
 {
     const Options *o = options;
+    StderrLog log;
+    open_log(&log, o);
+    interrupt_install();
+    MergeParams p = {.shards = positional->item,
+                     .n = positional->n,
+                     .out = o->out,
+                     .jobs = threads_choose(o->common.jobs),
+                     .dry_run = o->common.dry_run,
+                     .quiet = o->common.quiet,
+                     .log = &log.log,
+                     .results = stdout};
+    return merge(&p, err);
+}
+
+static int run_tokenize(void *options, const StrList *positional, Err *err)
+{
+    Options *o = options;
     StderrLog log;
     int64_t length = 0;
     open_log(&log, o);
     if (o->common.preset || o->common.config || o->common.set.n) {
         Recipe *recipe;
+        o->common.seed = -1;
         int rc = recipe_open(&recipe, &o->common, err);
         if (rc < 0)
             return rc;
@@ -92,8 +111,9 @@ static int run_report(void *options, const StrList *positional, Err *err)
 
 static int run_probe(void *options, const StrList *positional, Err *err)
 {
-    const Options *o = options;
+    Options *o = options;
     Recipe *recipe;
+    o->common.seed = -1;
     int status = 0, rc = open_recipe(&recipe, o, err);
     if (rc < 0)
         return rc;
@@ -109,28 +129,40 @@ static int run_probe(void *options, const StrList *positional, Err *err)
     {"pad", 0, OPT_ENUM, offsetof(Options, pad), 0, 0, "reject|hold", NULL, NULL, \
      "a source that is too short: reject it (default), or hold its last frame; as --set clip.short=...", 0}
 static const Opt ingest_opts[] = {
-    OPTS_COMMON,
+    OPTS_RECIPE,
+    OPT_JOBS,
+    OPT_SEED,
+    OPT_SHARD,
+    OPTS_LOG,
+    OPT_DRY_RUN,
     OPT_PAD,
     {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the prepared dataset goes", 1},
     {"layout", 0, OPT_STR, offsetof(Options, layout), 0, 0, NULL, NULL, "NAME",
      "metadata, fashion-t2v, lists, captions, trees, table, ubc or pairs; default: looked for", 0},
     {0}};
+static const Opt merge_opts[] = {
+    OPT_JOBS, OPTS_LOG, OPT_DRY_RUN,
+    {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the whole dataset goes", 1},
+    {0}};
 static const Opt tokenize_opts[] = {
-    OPTS_COMMON,
+    OPTS_RECIPE,
+    OPTS_LOG,
     {"tokenizer", 't', OPT_STR, offsetof(Options, tokenizer), 0, 0, NULL, NULL, "PATH", "spiece.model, or a folder that holds one", 1},
     {"clip-tokenizer", 0, OPT_STR, offsetof(Options, clip_tokenizer), 0, 0, NULL, NULL, "PATH",
      "merges.txt, or a folder that holds one: counts CLIP's 77 tokens too", 0},
     {0}};
-static const Opt probe_opts[] = {OPTS_COMMON, OPT_PAD, {0}};
-static const Opt report_opts[] = {OPTS_COMMON, {0}};
+static const Opt probe_opts[] = {OPTS_RECIPE, OPT_PAD, {0}};
+static const Opt report_opts[] = {{0}};
 
 static const Command commands[] = {{"ingest", "decode and normalise a folder of videos and captions", "[options] SOURCE --out PREPARED",
                                     ingest_opts, sizeof(Options), 1, 1, run_ingest},
+                                   {"merge", "join the shards of one set (ingest --shard K/N)", "[options] SHARD... --out PREPARED",
+                                    merge_opts, sizeof(Options), 1, -1, run_merge},
                                    {"tokenize", "write the captions' T5 ids beside the manifest", "[options] PREPARED --tokenizer PATH",
                                     tokenize_opts, sizeof(Options), 1, 1, run_tokenize},
                                    {"probe", "facts of video files or picture folders, and what ingest would do with them",
                                     "[options] FILE...", probe_opts, sizeof(Options), 1, -1, run_probe},
-                                   {"report", "write report.html and report.json of a prepared dataset anew", "[options] PREPARED", report_opts,
+                                   {"report", "write report.html and report.json of a prepared dataset anew", "PREPARED", report_opts,
                                     sizeof(Options), 1, 1, run_report},
                                    {0}};
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "common/base/hash.h"
+#include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "prep/choose.h"
@@ -99,6 +101,71 @@ int source_list_check(const SourceList *l, Err *err)
         if (strcmp(order[i - 1]->id, order[i]->id) == 0)
             rc = err_set(err, ERR_FORMAT, "id '%s' is used twice: by %s and by %s", order[i]->id, place(order[i - 1]), place(order[i]));
     mem_free(order);
+    return rc;
+}
+
+static void add_text(Sha256 *sha, const char *text)
+{
+    if (text)
+        sha256_update(sha, text, (int64_t)strlen(text) + 1);
+    else
+        sha256_update(sha, "\1", 2); /* no text begins with a control character */
+}
+
+static void add_number(Sha256 *sha, int64_t v)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)v);
+    add_text(sha, text);
+}
+
+static int add_json(Sha256 *sha, const json_t *v, Err *err)
+{
+    char *text = v ? json_canonical(v, err) : NULL;
+    add_text(sha, text);
+    int rc = v && !text ? ERR_NOMEM : 0;
+    mem_free(text);
+    return rc;
+}
+
+static int add_source(Sha256 *sha, const Source *s, Err *err)
+{
+    const Rational times[] = {s->rate, s->start, s->end};
+    const char *const texts[] = {s->id, s->path, s->category, s->expect_sha256, s->split, s->reject_code};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        add_text(sha, texts[i]);
+    add_number(sha, s->n_captions);
+    for (int64_t i = 0; i < s->n_captions; i++)
+        add_text(sha, s->captions[i]);
+    add_number(sha, s->n_segments);
+    for (int64_t i = 0; i < s->n_segments; i++) {
+        add_number(sha, s->segments[i].start);
+        add_number(sha, s->segments[i].end);
+        add_text(sha, s->segments[i].text);
+    }
+    add_number(sha, s->segments_us);
+    for (int i = 0; i < 3; i++) {
+        add_number(sha, times[i].num);
+        add_number(sha, times[i].den);
+    }
+    for (int i = 0; i < 4; i++)
+        add_number(sha, s->crop[i]);
+    int rc = add_json(sha, s->attributes, err);
+    return rc < 0 ? rc : add_json(sha, s->extra, err);
+}
+
+int source_list_sha256(const SourceList *l, char hex[65], Err *err)
+{
+    Sha256 sha = {0};
+    Digest digest;
+    int rc = sha256_init(&sha, err);
+    for (int64_t i = 0; i < l->n && rc == 0; i++)
+        rc = add_source(&sha, &l->item[i], err);
+    if (rc == 0) {
+        sha256_final(&sha, &digest);
+        digest_hex(&digest, hex);
+    }
+    sha256_fini(&sha);
     return rc;
 }
 

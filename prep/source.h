@@ -46,6 +46,9 @@ void source_list_fini(SourceList *l);
 /* ERR_FORMAT when an id is invalid, or two are equal: the sentence names both places. */
 int source_list_check(const SourceList *l, Err *err);
 
+/* SHA-256 in hex of all that the list says of its sources, in order: two runs with the same value read the same list. */
+int source_list_sha256(const SourceList *l, char hex[65], Err *err);
+
 /* At most 200 bytes of UTF-8, not empty, no '/', no control characters, no "..", no leading '.'. */
 int source_id_check(const char *id, Err *err);
 /* "train/a b.mp4" -> "train_a b": one trailing video extension off, '/' becomes '_'.  mem_free. */

@@ -62,36 +62,44 @@ void args_help(const char *program, const Command *cmd, FILE *out);
  * "program: error: ...".  Returns the exit status: 0 done, 1 failed, 2 wrong usage, 3 done but some items rejected. */
 int program_main(const char *program, const char *about, const Command *commands, int argc, char **argv);
 
-/* Options that every program takes; first member of each options struct, so that OPTS_COMMON's offsets hold. */
+/* Options that have one meaning in every program; first member of each options struct, so that the offsets below hold.  A command
+ * lists those that it heeds. */
 typedef struct CommonOptions {
     const char *preset, *config, *device;
     StrList set;
     int64_t jobs;
-    int64_t seed; /* -1: not given; use recipe_int(recipe, "seed") */
+    int64_t seed; /* -1: not given, and to be set so by a command without the option; use recipe_int(recipe, "seed") */
     const char *shard; /* "K/N", K from 0; NULL: see shard_parse */
     int quiet, log_json, dry_run;
 } CommonOptions;
-#define OPTS_COMMON \
+#define OPTS_RECIPE \
     {"preset", 0, OPT_STR, offsetof(CommonOptions, preset), 0, 0, NULL, NULL, "NAME", \
      "start from a built-in recipe: fashion-2b (default) or demo", 0}, \
     {"config", 'c', OPT_STR, offsetof(CommonOptions, config), 0, 0, NULL, NULL, "FILE", \
      "recipe file over the preset, JSON or YAML", 0}, \
     {"set", 0, OPT_LIST, offsetof(CommonOptions, set), 0, 0, NULL, NULL, "SECTION.KEY=VALUE", \
-     "change one recipe value; may be repeated", 0}, \
+     "change one recipe value; may be repeated", 0}
+#define OPT_DEVICE \
     {"device", 0, OPT_ENUM, offsetof(CommonOptions, device), 0, 0, "auto|cpu|cuda|sim|ref", "auto", NULL, \
-     "back end: auto takes cuda where it works, else cpu", 0}, \
+     "back end: auto takes cuda where it works, else cpu", 0}
+#define OPT_JOBS \
     {"jobs", 'j', OPT_INT, offsetof(CommonOptions, jobs), 0, 4096, NULL, "0", "N", \
-     "threads or workers; 0: all cores", 0}, \
+     "threads or workers; 0: all cores", 0}
+#define OPT_SEED \
     {"seed", 0, OPT_INT, offsetof(CommonOptions, seed), -1, 9007199254740992.0, NULL, "-1", "N", \
-     "seed of every random draw; -1: the recipe's", 0}, \
+     "seed of every random draw; -1: the recipe's", 0}
+#define OPT_SHARD \
     {"shard", 0, OPT_STR, offsetof(CommonOptions, shard), 0, 0, NULL, NULL, "K/N", \
-     "do part K (from 0) of N; default from Slurm's or MPI's environment", 0}, \
+     "do part K (from 0) of N; default from Slurm's or MPI's environment", 0}
+#define OPTS_LOG \
     {"quiet", 'q', OPT_FLAG, offsetof(CommonOptions, quiet), 0, 0, NULL, NULL, NULL, \
      "no notes or progress; errors and results stay", 0}, \
     {"log-json", 0, OPT_FLAG, offsetof(CommonOptions, log_json), 0, 0, NULL, NULL, NULL, \
-     "log lines as JSON objects", 0}, \
+     "log lines as JSON objects", 0}
+#define OPT_DRY_RUN \
     {"dry-run", 0, OPT_FLAG, offsetof(CommonOptions, dry_run), 0, 0, NULL, NULL, NULL, \
      "print what would be done, memory included, and stop", 0}
+#define OPTS_COMMON OPTS_RECIPE, OPT_DEVICE, OPT_JOBS, OPT_SEED, OPT_SHARD, OPTS_LOG, OPT_DRY_RUN
 /* Parses "K/N"; text NULL: SLURM_PROCID/SLURM_NTASKS or OMPI_COMM_WORLD_RANK/SIZE, where both are set, else 0 of 1.
  * 0 <= *k < *n.  Slurm sets the same two in a batch script that runs without srun, so programs say which part they do. */
 int shard_parse(const char *text, int64_t *k, int64_t *n, Err *err);

@@ -1,0 +1,386 @@
+#include "prep/merge.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "common/base/file.h"
+#include "common/base/hash.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/progress.h"
+#include "common/base/threads.h"
+#include "common/media/video.h"
+#include "prep/clip.h"
+#include "prep/dataset.h"
+#include "prep/worker.h"
+
+typedef struct Line {
+    char *text;
+    int64_t place, shard, at; /* at: in the order of reading */
+} Line;
+
+typedef struct Merge {
+    const MergeParams *p;
+    json_t **datasets; /* [p->n] their dataset.json */
+    int64_t reading, first; /* which shard's lines are being read, and where its first is */
+    Line *line;        /* [n] */
+    int64_t n, cap, done, linked, copied;
+    Recipe *recipe;
+    PrepConfig cfg;
+    DirLock lock;
+    Progress *progress;
+} Merge;
+
+/* ---- do they belong together ---- */
+static const json_t *shard_of(const Merge *m, int64_t i)
+{
+    return json_object_get(m->datasets[i], "shard");
+}
+
+static int64_t whole(const json_t *o, const char *key)
+{
+    return (int64_t)json_integer_value(json_object_get(o, key));
+}
+
+/* The first key that two recipes say differently, "section.key". */
+static void first_difference(const json_t *a, const json_t *b, char *out, size_t size)
+{
+    const char *section, *key;
+    json_t *x, *v;
+    json_object_foreach ((json_t *)(uintptr_t)a, section, x) {
+        const json_t *y = json_object_get(b, section);
+        if (json_equal(x, (json_t *)(uintptr_t)y))
+            continue;
+        snprintf(out, size, "%s", section);
+        json_object_foreach (x, key, v)
+            if (!json_equal(v, json_object_get(y, key))) {
+                snprintf(out, size, "%s.%s", section, key);
+                return;
+            }
+        return;
+    }
+}
+
+static int check_shard(const Merge *m, int64_t i, Err *err)
+{
+    const char *dir = m->p->shards[i], *first = m->p->shards[0];
+    const json_t *d = m->datasets[i], *s = shard_of(m, i), *d0 = m->datasets[0], *s0 = shard_of(m, 0);
+    char key[128] = "revision";
+    if (!json_is_object(s))
+        return err_set(err, ERR_USAGE, "'%s' is no shard: it was made without --shard and holds a whole set", dir);
+    if (whole(json_object_get(d, "tool"), "revision") != PREP_REVISION)
+        return err_set(err, ERR_USAGE, "'%s' was made by another version of weft-prep; run its ingest again", dir);
+    if (whole(s, "count") != whole(s0, "count"))
+        return err_set(err, ERR_USAGE, "'%s' is one of %lld shards, but '%s' is one of %lld", dir, (long long)whole(s, "count"), first,
+                       (long long)whole(s0, "count"));
+    for (int64_t k = 0; k < i; k++)
+        if (whole(shard_of(m, k), "index") == whole(s, "index"))
+            return err_set(err, ERR_USAGE, "'%s' and '%s' are both shard %lld of %lld", m->p->shards[k], dir, (long long)whole(s, "index"),
+                           (long long)whole(s, "count"));
+    if (!json_equal(json_object_get(d, "recipe"), json_object_get(d0, "recipe"))) {
+        first_difference(json_object_get(d0, "recipe"), json_object_get(d, "recipe"), key, sizeof key);
+        return err_set(err, ERR_USAGE, "'%s' was made with another recipe than '%s': %s differs", dir, first, key);
+    }
+    if (!json_equal(json_object_get(d, "layout"), json_object_get(d0, "layout")) ||
+        !json_equal(json_object_get(s, "list_sha256"), json_object_get(s0, "list_sha256")))
+        return err_set(err, ERR_USAGE, "'%s' was made from other sources or captions than '%s'", dir, first);
+    return 0;
+}
+
+static int check_complete(const Merge *m, Err *err)
+{
+    int64_t count = whole(shard_of(m, 0), "count");
+    for (int64_t index = 0; index < count; index++) {
+        int found = 0;
+        for (int64_t i = 0; i < m->p->n; i++)
+            found = found || whole(shard_of(m, i), "index") == index;
+        if (!found)
+            return err_set(err, ERR_USAGE, "shard %lld of %lld is not among those given", (long long)index, (long long)count);
+    }
+    return 0;
+}
+
+static int open_shards(Merge *m, Err *err)
+{
+    int tokens = 0, rc = 0;
+    if (!(m->datasets = mem_calloc(m->p->n, sizeof *m->datasets, err)))
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < m->p->n && rc == 0; i++) {
+        char *path = path_join(m->p->shards[i], "tokens.jsonl", err);
+        rc = path ? dataset_read(m->p->shards[i], &m->datasets[i], err) : ERR_NOMEM;
+        if (rc == 0)
+            rc = check_shard(m, i, err);
+        tokens = tokens || (path && file_exists(path));
+        mem_free(path);
+    }
+    if (rc == 0)
+        rc = check_complete(m, err);
+    if (rc == 0 && tokens)
+        log_info(m->p->log, "the shards' tokens.jsonl are not joined: run weft-prep tokenize on '%s'", m->p->out);
+    return rc;
+}
+
+/* ---- their lines ---- */
+static int is_duplicate(const json_t *note)
+{
+    const char *code = json_string_value(json_object_get(note, "code"));
+    return code && strcmp(code, "near_duplicate") == 0;
+}
+
+/* What a shard said of look-alikes, only the whole set can tell. */
+static int forget_duplicates(json_t *record)
+{
+    json_t *warnings = json_object_get(record, "warnings");
+    int bad = 0;
+    if (is_duplicate(json_object_get(record, "reason")))
+        bad = json_object_set_new(record, "decision", json_string("accept")) < 0 || json_object_set_new(record, "reason", json_null()) < 0;
+    for (size_t i = json_array_size(warnings); i-- > 0;)
+        if (is_duplicate(json_array_get(warnings, i)))
+            bad = bad || json_array_remove(warnings, i) < 0;
+    return bad;
+}
+
+static int take_line(void *user, const json_t *record, Err *err)
+{
+    Merge *m = user;
+    const json_t *places = json_object_get(shard_of(m, m->reading), "places");
+    if (m->n == m->cap) {
+        int64_t cap = m->cap ? 2 * m->cap : 256;
+        Line *grown = mem_realloc(m->line, cap, sizeof *grown, err);
+        if (!grown)
+            return ERR_NOMEM;
+        m->line = grown;
+        m->cap = cap;
+    }
+    if (m->n - m->first >= (int64_t)json_array_size(places))
+        return err_set(err, ERR_FORMAT, "'%s' has more manifest lines than dataset.json has places", m->p->shards[m->reading]);
+    json_t *copy = json_deep_copy(record);
+    int bad = !copy || forget_duplicates(copy);
+    char *text = bad ? NULL : json_text(copy, 0, err);
+    json_decref(copy);
+    if (!text)
+        return err_set(err, ERR_NOMEM, "out of memory for a manifest line");
+    m->line[m->n] = (Line){text, (int64_t)json_integer_value(json_array_get(places, (size_t)(m->n - m->first))), m->reading,
+                            m->n};
+    m->n++;
+    return 0;
+}
+
+/* By place; the windows of one source share it and keep their order. */
+static int by_place(const void *a, const void *b)
+{
+    const Line *x = a, *y = b;
+    return x->place != y->place ? (x->place > y->place) - (x->place < y->place) : (x->at > y->at) - (x->at < y->at);
+}
+
+static int read_lines(Merge *m, Err *err)
+{
+    int rc = 0;
+    for (int64_t i = 0; i < m->p->n && rc == 0; i++) {
+        m->reading = i;
+        m->first = m->n;
+        rc = dataset_each_line(m->p->shards[i], m->datasets[i], take_line, m, err);
+    }
+    if (rc < 0)
+        return rc;
+    if (m->n)
+        qsort(m->line, (size_t)m->n, sizeof *m->line, by_place);
+    int64_t sources = 0;
+    for (int64_t i = 0; i < m->n; i++) {
+        const Line *x = &m->line[i];
+        int same = i && m->line[i - 1].place == x->place;
+        if (same ? m->line[i - 1].shard != x->shard : x->place != sources)
+            return err_set(err, ERR_FORMAT, "'%s': dataset.json does not fit those of the other shards: source %lld is there twice or not at all",
+                           m->p->shards[x->shard], (long long)sources);
+        sources += !same;
+    }
+    if (sources != whole(shard_of(m, 0), "sources"))
+        return err_set(err, ERR_FORMAT, "the shards hold %lld of %lld sources", (long long)sources,
+                       (long long)whole(shard_of(m, 0), "sources"));
+    return 0;
+}
+
+/* ---- their files ---- */
+static int check_pixels(const char *path, const json_t *clip, Err *err)
+{
+    const char *want = json_string_value(json_object_get(clip, "pixels_sha256"));
+    uint8_t *rgb;
+    int64_t n, width, height;
+    Digest digest;
+    char hex[65];
+    int rc = video_read_rgb(path, whole(clip, "frames"), whole(clip, "width"), whole(clip, "height"), &rgb, &n, &width, &height, err);
+    if (rc < 0)
+        return rc;
+    if ((rc = sha256_bytes(rgb, n * width * height * 3, &digest, err)) == 0) {
+        digest_hex(&digest, hex);
+        if (strcmp(hex, want) != 0)
+            rc = err_set(err, ERR_FORMAT, "its pixels hash to %.12s..., the manifest says %.12s...", hex, want);
+    }
+    mem_free(rgb);
+    return rc;
+}
+
+static int copy_file(const char *from, const char *to, Err *err)
+{
+    char block[65536];
+    AtomicFile *file = NULL;
+    FILE *in = fopen(from, "rbe");
+    int rc = in ? atomic_open(&file, to, err) : err_errno(err, errno, "opening '%s'", from);
+    for (size_t n; rc == 0 && (n = fread(block, 1, sizeof block, in)) > 0;)
+        if (fwrite(block, 1, n, atomic_stream(file)) != n)
+            rc = err_errno(err, errno, "writing '%s'", to);
+    if (rc == 0 && ferror(in))
+        rc = err_errno(err, errno ? errno : EIO, "reading '%s'", from);
+    if (rc == 0)
+        rc = atomic_commit(&file, err);
+    atomic_abort(&file);
+    if (in)
+        fclose(in);
+    return rc;
+}
+
+/* `from` also under the name `to`.  1 linked, 2 copied: where the file system cannot link, or not between the two. */
+static int link_or_copy(const char *from, const char *to, Err *err)
+{
+    if (unlink(to) < 0 && errno != ENOENT)
+        return err_errno(err, errno, "removing '%s'", to);
+    if (link(from, to) == 0)
+        return 1;
+    int e = errno;
+    if (e != EXDEV && e != EPERM && e != EMLINK && e != EOPNOTSUPP && e != ENOSYS)
+        return err_errno(err, e, "linking '%s' to '%s'", from, to);
+    int rc = copy_file(from, to, err);
+    return rc < 0 ? rc : 2;
+}
+
+/* A file of a shard into the dataset: 0 it was there already, 1 linked, 2 copied.  clip: what it must hold, or NULL. */
+static int take_file(const Merge *m, const Line *x, const char *name, const json_t *clip, Err *err)
+{
+    struct stat a, b;
+    Err ignored = {0};
+    char *from = path_join(m->p->shards[x->shard], name, err), *to = from ? path_join(m->p->out, name, err) : NULL;
+    int rc = to ? path_check_relative(name, err) : ERR_NOMEM;
+    if (rc == 0 && stat(from, &a) < 0)
+        rc = err_errno(err, errno, "'%s'", from);
+    if (rc == 0 && stat(to, &b) == 0) { /* from an interrupted merge: links are made of checked clips only */
+        int same = a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+        if (same || (clip && a.st_size == b.st_size && check_pixels(to, clip, &ignored) == 0))
+            goto out;
+    }
+    if (rc == 0 && clip && (rc = check_pixels(from, clip, err)) < 0)
+        err_wrap(err, rc, "clip '%s' is not what its manifest says", from);
+    if (rc == 0 && (rc = link_or_copy(from, to, err)) == 2 && clip) {
+        int bad = check_pixels(to, clip, err);
+        rc = bad < 0 ? err_wrap(err, bad, "the copy '%s'", to) : rc;
+    }
+out:
+    mem_free(from);
+    mem_free(to);
+    return rc;
+}
+
+/* In the worker process. */
+static int work(void *user, int64_t item, json_t **out, Err *err)
+{
+    const Merge *m = user;
+    const Line *x = &m->line[item];
+    json_t *record;
+    dir_unlock(&(DirLock){m->p->jobs > 0 ? m->lock.fd : 0}); /* a worker that outlives the run for a moment must not hold it */
+    int how = 0, rc = json_parse(&record, x->text, (int64_t)strlen(x->text), "manifest line", err);
+    const json_t *clip = rc == 0 ? json_object_get(record, "clip") : NULL, *contact = rc == 0 ? json_object_get(record, "contact") : NULL;
+    if (rc == 0 && json_is_object(clip))
+        rc = how = take_file(m, x, json_string_value(json_object_get(clip, "file")), clip, err);
+    if (rc >= 0 && json_is_string(contact))
+        rc = take_file(m, x, json_string_value(contact), NULL, err);
+    json_decref(record);
+    if (rc >= 0 && !(*out = json_pack("{s:i}", "how", how)))
+        rc = err_set(err, ERR_NOMEM, "out of memory for a clip");
+    return rc < 0 ? rc : 0;
+}
+
+static int worked(void *user, int64_t item, const json_t *result, const char *code, const char *text, Err *err)
+{
+    Merge *m = user;
+    if (!result)
+        return err_set(err, ERR_IO, "'%s', manifest line of source %lld: %s: %s", m->p->shards[m->line[item].shard],
+                       (long long)m->line[item].place, code, text);
+    m->linked += whole(result, "how") == 1;
+    m->copied += whole(result, "how") == 2;
+    progress_step(m->progress, ++m->done, NULL);
+    return 0;
+}
+
+static int asked_to_stop(void *user)
+{
+    (void)user;
+    return interrupt_requested();
+}
+
+static int take_files(Merge *m, Err *err)
+{
+    Workers w = {.jobs = m->p->jobs < m->n ? m->p->jobs : m->n, .user = m, .work = work, .done = worked, .stop = asked_to_stop};
+    m->progress = progress_start("merge", "clips", m->n, m->p->quiet);
+    int rc = workers_run(&w, m->n, err);
+    progress_end(&m->progress);
+    if (rc == 0 && m->done < m->n)
+        rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld clips; the same command goes on from there", (long long)m->done,
+                     (long long)m->n);
+    static const char *const folders[] = {"clips", "thumbs"};
+    for (int i = 0; i < 2 && rc == 0; i++) {
+        char *dir = path_join(m->p->out, folders[i], err);
+        rc = dir ? dir_sync(dir, err) : ERR_NOMEM;
+        mem_free(dir);
+    }
+    if (rc == 0)
+        log_info(m->p->log, "%lld clips linked, %lld copied", (long long)m->linked, (long long)m->copied);
+    return rc;
+}
+
+/* ---- the whole ---- */
+static int finish(Merge *m, Err *err)
+{
+    char **lines = mem_calloc(m->n, sizeof *lines, err);
+    if (!lines)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < m->n; i++) {
+        lines[i] = m->line[i].text;
+        m->line[i].text = NULL;
+    }
+    Dataset d = {.dir = m->p->out,
+                 .layout = json_string_value(json_object_get(m->datasets[0], "layout")),
+                 .recipe = m->recipe,
+                 .recipe_sha256 = m->cfg.recipe_sha256,
+                 .shards = 1,
+                 .lines = lines,
+                 .n = m->n};
+    int rc = dataset_finish(&d, &m->cfg.quality, m->p->log, m->p->results, err);
+    for (int64_t i = 0; i < m->n; i++)
+        mem_free(lines[i]);
+    mem_free(lines);
+    return rc;
+}
+
+int merge(const MergeParams *p, Err *err)
+{
+    Merge m = {.p = p, .lock = {-1}};
+    int rc = open_shards(&m, err);
+    if (rc == 0)
+        rc = read_lines(&m, err);
+    if (rc == 0 && (rc = recipe_from_json(&m.recipe, json_object_get(m.datasets[0], "recipe"), err)) == 0)
+        rc = prep_config(&m.cfg, m.recipe, err);
+    if (rc == 0 && p->dry_run)
+        fprintf(p->results, "%lld shards with %lld manifest lines would become the dataset %s\n", (long long)p->n, (long long)m.n, p->out);
+    else if (rc == 0 && (rc = dataset_open_folder(p->shards, p->n, p->out, &m.lock, err)) == 0 && (rc = take_files(&m, err)) == 0)
+        rc = finish(&m, err);
+    dir_unlock(&m.lock);
+    recipe_close(&m.recipe);
+    for (int64_t i = 0; i < m.n; i++)
+        mem_free(m.line[i].text);
+    for (int64_t i = 0; m.datasets && i < p->n; i++)
+        json_decref(m.datasets[i]);
+    mem_free(m.line);
+    mem_free(m.datasets);
+    return rc;
+}
