@@ -35,6 +35,7 @@ static const Use uses[] = {
     {"attention_64_grad_kv", 0, 49664, 4 * SCORES, 6 * U, "the same"},
     {"attention_64_grad_q", 0, 49152, 3 * SCORES, 5 * U, "the same"},
     {"conv_streamed<ConvTile<256, 128,", 0, 0, 2 * FULL * 128 * 3456, 4 * FULL * 128, "3x3x3, 128 to 128, 8x480x720"},
+    {"conv_90_streamed", 0, 196608, 2 * FULL * 128 * 3456, 4 * FULL * 128, "3x3x3, 128 to 128, 8x480x720"},
     {"conv_streamed<ConvTile<128, 256,", 0, 0, 2 * FULL / 4 * 256 * 6912, 4 * FULL / 4 * 256, "3x3x3, 256 to 256, 8x240x360"},
     {"conv_streamed<ConvTile<128, 32,", 0, 0, 2 * 2 * 5400. * 32 * 13824, 2 * 2 * 5400. * (512 + 32), "3x3x3, 512 to 32, 2x60x90"},
     {"conv_streamed<ConvTile<128, 16,", 0, 0, 2 * FULL * 3 * 3456, 2 * FULL * (128 + 3), "3x3x3, 128 to 3, 8x480x720"},

@@ -20,6 +20,7 @@ static void check_conv(const Conv *v, DType type, int prefix, unsigned moods)
     int64_t Wo = (v->x[2] + v->p.left + v->p.right - v->w[3]) / v->p.stride + 1;
     int64_t terms = v->w[1] * v->w[2] * v->w[3] * v->x[3];
     Case c = {.name = prefix ? "conv with prefix" : "conv", .call = call_conv, .param = v, .moods = moods,
+              .warpgroups = type == DT_BF16 && v->x[3] % 64 == 0 && v->w[0] > 64,
               .factor = 4 + 3 * sqrt((double)terms)}; /* as in test_linear.c */
     CASE_ADD(&c, "y", v->p.add ? INOUT : OUT, ACT, 4, v->x[0], Ho, Wo, v->w[0]);
     CASE_ADD(&c, "x", IN, ACT, 4, v->x[0], v->x[1], v->x[2], v->x[3]);
@@ -58,7 +59,7 @@ static void layers_of_the_vae(void **state)
     static const Conv convs[] = {
         {{2, 6, 5, 128}, {128, 3, 3, 3}, {1, 1, 1, 1, 1, 0}}, {{2, 4, 6, 3}, {128, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},
         {{2, 6, 8, 128}, {3, 3, 3, 3}, {1, 1, 1, 1, 1, 0}}, {{1, 8, 6, 256}, {256, 1, 3, 3}, {2, 0, 1, 0, 1, 0}},
-        {{2, 5, 4, 128}, {256, 1, 1, 1}, {1, 0, 0, 0, 0, 0}},
+        {{2, 5, 4, 128}, {256, 1, 1, 1}, {1, 0, 0, 0, 0, 0}}, {{2, 13, 11, 64}, {137, 3, 3, 3}, {1, 1, 1, 1, 1, 1}}, /* ragged tiles */
         {{1, 4, 3, 512}, {32, 3, 3, 3}, {1, 1, 1, 1, 1, 0}}, {{2, 4, 3, 512}, {16, 3, 3, 3}, {1, 1, 1, 1, 1, 1}},
     };
     for (size_t i = 0; i < sizeof convs / sizeof convs[0]; i++)

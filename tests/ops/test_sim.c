@@ -390,6 +390,14 @@ static int call_conv(Backend *be, Tensor *room, Err *err)
     return op_conv(be, &y, &x, NULL, &w, &b, &p, err);
 }
 
+/* Six steps of 64. */
+static int call_conv_90(Backend *be, Tensor *room, Err *err)
+{
+    Tensor y = PART(&room[0], 4, 3, 9, 11, 72), x = PART(&room[1], 4, 3, 9, 11, 64), w = PART(&room[2], 5, 72, 1, 2, 3, 64), b = PART(&room[5], 1, 72);
+    const ConvParams p = {1, 1, 0, 1, 1, 0};
+    return op_conv(be, &y, &x, NULL, &w, &b, &p, err);
+}
+
 static int call_conv_gathered(Backend *be, Tensor *room, Err *err)
 {
     Tensor y = PART(&room[0], 4, 2, 9, 8, 40), x = PART(&room[1], 4, 2, 9, 8, 5), w = PART(&room[2], 5, 40, 3, 3, 3, 5), b = PART(&room[5], 1, 40);
@@ -492,6 +500,7 @@ static const Broken broken[] = {
     {"groupnorm", call_groupnorm, 1, 0, 0, 0}, {"mse", call_mse, 2, 0, 0, 0}, {"rows", call_rows, 0, 0, 0, 0},
     {"small attention", call_small_attention, 0, 0, 0, 0}, {"training", call_training, 0, 0, 0, 0}, {"moves", call_moves, 0, 0, 0, 0},
     {"attention, 9.0", call_attention_90, 1, 5, 3, 90},
+    {"conv, 9.0", call_conv_90, 1, 3, 2, 90},
 };
 enum { BROKEN = sizeof broken / sizeof broken[0] };
 
