@@ -240,8 +240,12 @@ static int add_clip(void *user, const char *path, WalkKind kind, Err *err)
         s->id = source_id_from_path(path, err);
         rc = s->id ? 0 : ERR_NOMEM;
     }
-    if (rc == 0 && !file_exists(label)) {
+    if (rc == 0 && kind > WALK_PICTURES) {
+        rc = walk_reject(s, kind, err);
+    } else if (rc == 0 && !file_exists(label)) {
         rc = source_warn(s, "no_caption_file", err, "there is no labels/%.*s.txt", (int)stem, path);
+    } else if (rc == 0 && !walk_is_regular(label)) {
+        rc = source_reject(s, "bad_caption", err, "labels/%.*s.txt is not a regular file", (int)stem, path);
     } else if (rc == 0) {
         Err why = {0};
         rc = file_read(label, CAPTION_BYTES_MAX, &text, &size, &why);

@@ -11,7 +11,7 @@
 static int stop_at_first(void *user, const char *path, WalkKind kind, Err *err)
 {
     (void)err;
-    if (kind == WALK_FILE && !source_is_video_name(path, NULL))
+    if (kind > WALK_PICTURES || (kind == WALK_FILE && !source_is_video_name(path, NULL)))
         return 0;
     snprintf(user, 160, "it holds %s such as %.100s", kind == WALK_FILE ? "videos" : "folders of pictures", path);
     return 1;
@@ -60,6 +60,8 @@ static int read_caption(const char *root, Source *s, int ubc, Err *err)
     int rc = 0;
     if (!file_exists(file)) {
         rc = source_warn(s, "no_caption_file", err, "there is no %s", path_base(file));
+    } else if (!walk_is_regular(file)) {
+        rc = source_reject(s, "bad_caption", err, "%s is not a regular file", path_base(file));
     } else {
         Err why = {0};
         rc = file_read(file, CAPTION_BYTES_MAX, &text, &size, &why);
@@ -119,6 +121,8 @@ static int add_file(void *user, const char *path, WalkKind kind, Err *err)
     const char *split = split_of(path, pairs->ubc);
     if (split)
         s->split = split;
+    if (kind > WALK_PICTURES)
+        return walk_reject(s, kind, err);
     return read_caption(pairs->root, s, pairs->ubc, err);
 }
 
@@ -171,7 +175,7 @@ static int ubc_name(const char *path)
 static int stop_at_ubc(void *user, const char *path, WalkKind kind, Err *err)
 {
     (void)err;
-    if ((kind == WALK_FILE && !source_is_video_name(path, NULL)) || !ubc_name(path) || !split_of(path, 1))
+    if (kind > WALK_PICTURES || (kind == WALK_FILE && !source_is_video_name(path, NULL)) || !ubc_name(path) || !split_of(path, 1))
         return 0;
     snprintf(user, 160, "it holds %.100s, named as UBC Fashion names its clips", path);
     return 1;
