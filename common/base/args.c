@@ -13,7 +13,8 @@ static int takes_value(const Opt *o)
     return o->type != OPT_FLAG;
 }
 
-static int check_range(const Opt *o, double x, const char *text, Err *err)
+/* In long double, which holds every int64_t: as a double 2^53 + 1 would be 2^53. */
+static int check_range(const Opt *o, long double x, const char *text, Err *err)
 {
     if ((o->min == 0 && o->max == 0) || (x >= o->min && x <= o->max)) return 0;
     return err_set(err, ERR_USAGE, "--%s: %s is not within %.16g to %.16g", o->name, text, o->min, o->max);
@@ -27,7 +28,7 @@ static int parse_int(const Opt *o, const char *text, int64_t *out, Err *err)
     if (end == text || *end || *text == ' ') return err_set(err, ERR_USAGE, "--%s: expected a whole number, found '%s'", o->name, text);
     if (errno == ERANGE) return err_set(err, ERR_USAGE, "--%s: %s does not fit 64 bits", o->name, text);
     *out = x;
-    return check_range(o, (double)x, text, err);
+    return check_range(o, (long double)x, text, err);
 }
 
 static int parse_num(const Opt *o, const char *text, double *out, Err *err)

@@ -249,19 +249,25 @@ static int wrong_choice(const Check *c, const Place *place, const json_t *v, con
     return rc;
 }
 
+/* Exactly: long double holds every int64_t, while as a double 2^53 + 1 would be 2^53. */
+static long double exact(const json_t *v)
+{
+    return json_is_integer(v) ? (long double)json_integer_value(v) : (long double)json_real_value(v);
+}
+
 static int check_number(const Check *c, const json_t *node, const json_t *v, const Place *place)
 {
     const json_t *bound;
-    double x = json_number_value(v);
-    if ((bound = json_object_get(node, "minimum")) && !(x >= json_number_value(bound)))
+    long double x = exact(v);
+    if ((bound = json_object_get(node, "minimum")) && !(x >= exact(bound)))
         return wrong_number(c, place, v, "at least", json_number_value(bound));
-    if ((bound = json_object_get(node, "maximum")) && !(x <= json_number_value(bound)))
+    if ((bound = json_object_get(node, "maximum")) && !(x <= exact(bound)))
         return wrong_number(c, place, v, "at most", json_number_value(bound));
-    if ((bound = json_object_get(node, "exclusiveMinimum")) && !(x > json_number_value(bound)))
+    if ((bound = json_object_get(node, "exclusiveMinimum")) && !(x > exact(bound)))
         return wrong_number(c, place, v, "more than", json_number_value(bound));
-    if ((bound = json_object_get(node, "exclusiveMaximum")) && !(x < json_number_value(bound)))
+    if ((bound = json_object_get(node, "exclusiveMaximum")) && !(x < exact(bound)))
         return wrong_number(c, place, v, "less than", json_number_value(bound));
-    if ((bound = json_object_get(node, "multipleOf")) && fmod(x, json_number_value(bound)) != 0)
+    if ((bound = json_object_get(node, "multipleOf")) && fmodl(x, exact(bound)) != 0)
         return wrong_number(c, place, v, "a multiple of", json_number_value(bound));
     return 0;
 }

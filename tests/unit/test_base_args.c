@@ -102,6 +102,7 @@ static void refuses(void **state)
     refuse(ARGV("--ratio", "1e999"), "expected a number");
     refuse(ARGV("--ratio", "1.5"), "not within 0 to 1");
     refuse(ARGV("--seed", "-2"), "not within");
+    refuse(ARGV("--seed", "9007199254740993"), "not within -1 to 9007199254740992");
     refuse(ARGV("--device", "gpu"), "auto|cpu|cuda|sim|ref");
 }
 

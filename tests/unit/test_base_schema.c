@@ -54,6 +54,8 @@ static void numbers(void **state)
     check("{\"minimum\": 2}", "2", NULL);
     check("{\"minimum\": 2}", "1.5", "at least 2, found 1.5");
     check("{\"maximum\": 2}", "3", "at most 2, found 3");
+    check("{\"maximum\": 9007199254740992}", "9007199254740992", NULL);
+    check("{\"maximum\": 9007199254740992}", "9007199254740993", "at most 9007199254740992, found 9007199254740993");
     check("{\"exclusiveMinimum\": 0}", "0", "more than 0");
     check("{\"exclusiveMaximum\": 1}", "1.0", "less than 1");
     check("{\"exclusiveMaximum\": 1}", "0.999", NULL);
