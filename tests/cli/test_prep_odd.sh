@@ -29,4 +29,23 @@ mkfifo "$T/trees/labels/good.txt"
 runs "two trees of traps" 3 timeout 60 "$prep" ingest "$T/trees" --out "$T/trees.out" $fast --jobs 1
 stderr_has "link_loop"
 stderr_has "labels/good.txt is not a regular file"
+
+# ---- what may not be read; root may read everything, so another user tries ----
+mkdir -p "$T/mine/closed"
+cp "$T/src/good.mp4" "$T/mine/closed"
+cp "$T/src/good.mp4" "$T/src/good.txt" "$T/mine"
+cp "$T/src/good.mp4" "$T/mine/secret.mp4"
+cp "$prep" "$T/weft-prep"
+chmod 000 "$T/mine/closed" "$T/mine/secret.mp4"
+as=
+[ "$(id -u)" = 0 ] && as="setpriv --reuid=65534 --regid=65534 --clear-groups" && chown -R 65534:65534 "$T"
+if $as "$T/weft-prep" --version >/dev/null 2>&1; then
+    runs "what may not be read" 3 $as "$T/weft-prep" ingest "$T/mine" --out "$T/mine.out" $fast --jobs 1
+    stdout_has "3 sources: 1 accepted, 2 rejected"
+    stderr_has "clip 'closed' is rejected: unreadable: the folder 'closed' may not be read"
+    stderr_has "clip 'secret' is rejected:"
+else
+    skip "what may not be read" "no other user can be taken here"
+fi
+chmod -R u+rwX "$T/mine"
 finish
