@@ -8,11 +8,12 @@
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
 /* NVIDIA's data sheets (SXM modules of 80 GB); the shares are assumptions: what published kernels of the same make reach.
+ * Attention's backward on A100: FlashAttention-2's (arXiv 2307.08691, mma.sync, 5 products, gQ by atomics) about 170 TFLOP/s.
  * Attention forward on H100, head dimension 64, 16k tokens: FlashAttention-3's paper (arXiv 2407.08608) shows 497 TFLOP/s for itself (TMA,
  * warpgroups specialised), 413 for cuDNN, 403 for Triton, 324 for FlashAttention-2 (mma.sync).  attention_90.cu has wgmma without TMA: 0.42.
  * Convolution on H100, conv_90.cu: 0.50, without a published figure: below what is held for cuBLASLt, since a gather by cp.async is no TMA. */
 const Machine machines[MACHINES] = {
-    {"A100", 312e12, 2.04e12, {0.77, 0.02, 0.61, 0.56, 0.62, 0.87}, 3e-6},
+    {"A100", 312e12, 2.04e12, {0.77, 0.02, 0.61, 0.54, 0.62, 0.87}, 3e-6},
     {"H100", 989e12, 3.35e12, {0.60, 0.01, 0.42, 0.28, 0.50, 0.87}, 3e-6},
 };
 
@@ -155,10 +156,12 @@ static int count_attention_backward(Backend *be, const Tensor *gq, const Tensor 
                                     const Tensor *k, const Tensor *v, const Tensor *o, const Tensor *lse, const AttnParams *p, Err *err)
 {
     double f = scores(q, k);
-    int tensor = q->dim[2] / p->heads == 64;
-    /* delta reads go and o; each of the two kernels reads q, k, v, go; gq, gk, gv are written */
-    return add("attention_backward",
-               (Cost){tensor ? COST_ATTENTION_BACK : COST_PLAIN, 7 * f, 5 * f, 7 * bytes(q) + 6 * bytes(k) + 2 * bytes(lse), 3});
+    int64_t slices = q->dim[0] * p->heads;
+    if (q->dim[2] / p->heads != 64) /* delta reads go and o; each of the two kernels reads q, k, v, go; gq, gk, gv are written */
+        return add("attention_backward", (Cost){COST_PLAIN, 7 * f, 5 * f, 7 * bytes(q) + 6 * bytes(k) + 2 * bytes(lse), 3});
+    /* the facts read k, v, q, go, o, the products q, k, v, go; gk, gv are written; gq's sums, of twice its bytes, are cleared, added to in
+     * the L2 cache (which holds those of the slices at work), written and read; 20 slices at a time */
+    return add("attention_backward", (Cost){COST_ATTENTION_BACK, 5 * f, 5 * f, 12 * bytes(q) + 6 * bytes(k) + 2 * bytes(lse), 2 + 3 * ((slices + 19) / 20)});
 }
 
 /* ---- norms ---------------------------------------------------------------------------------------------------------------- */

@@ -2,7 +2,7 @@
  *
  * It is the plan back end with bf16 activations and another table of operations, so a model's own code, run on it at full size, gives
  * FLOPs, bytes and memory by operation.  Counted are the FLOPs and the passes over memory that the kernels of common/ops/cuda make
- * (a norm's backward reads its operands twice, attention's backward does 7 products), not the least possible. */
+ * (a norm's backward reads its operands twice, attention's backward keeps gQ's sums in 4 bytes), not the least possible. */
 #ifndef WEFT_TESTS_CUDA_COUNT_H
 #define WEFT_TESTS_CUDA_COUNT_H
 #include "common/ops/ops.h"

@@ -6,7 +6,7 @@
 #include "tests/cuda/task.h"
 
 /* The device's own: cuBLASLt workspace, scratch, and what the CUDA context and its modules take (an assumption). */
-#define FIXED_BYTES (32e6 + 64e6 + 600e6)
+#define FIXED_BYTES ((32 << 20) + (128 << 20) + 600e6)
 #define SMALL 0.002 /* operations below this share of the time are summed up */
 
 typedef struct Result { CountRow total; Counter rows; double memory; } Result;
@@ -70,8 +70,8 @@ static void print_assumptions(void)
     printf("# Predicted times and memory of CogVideoX-2B on one GPU\n\n"
            "**A prediction. Nothing here was timed.** Made by `make cuda-report`: the models' own code runs on a back end that only counts "
            "the FLOPs and\n"
-           "the passes over memory of every operation, as the kernels of common/ops/cuda make them (attention's backward: 7 products; "
-           "norms' backward\n"
+           "the passes over memory of every operation, as the kernels of common/ops/cuda make them (attention's backward: 5 products, gQ's "
+           "sums in 4 bytes; norms' backward\n"
            "reads its operands twice). A call takes the longer of FLOP/(peak x share) and bytes/(bandwidth x share), and %.0f us a launch. "
            "Calls do not overlap.\n"
            "\"Limit\" is the same at shares of 1 and without launches. MFU counts what the maths needs: no recomputation, 5 products in "
@@ -111,7 +111,7 @@ static void print_summary(const Result *r)
     printf(
         "\nA training step is %.0f samples: with block+attention one takes %.2f s on an A100, %.2f s on an H100. Memory: weights (bf16; in "
         "training F32 master weights,\n"
-        "gradients and both moments too), planned working memory, 96 MB of the back end's own and 600 MB assumed for the CUDA context.\n",
+        "gradients and both moments too), planned working memory, 168 MB of the back end's own and 600 MB assumed for the CUDA context.\n",
         n, t->plan[0] / n, t->plan[1] / n);
 }
 

@@ -10,12 +10,6 @@
 
 enum { GUARD = 64, GUARD_BYTE = 0xff };
 
-#ifdef __SANITIZE_THREAD__ /* a fiber costs a millisecond: test_sim.c runs every kernel over a few blocks instead */
-enum { SLOW_FIBERS = 1 };
-#else
-enum { SLOW_FIBERS = 0 };
-#endif
-
 static const char *const mood_name[MOODS] = {"uniform", "tiny", "huge", "all equal", "outlier"};
 
 /* ---- cases ------------------------------------------------------------------------------------------------------ */

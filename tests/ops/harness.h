@@ -25,6 +25,11 @@
 
 #define ROUNDOFF 0x1p-24 /* half the spacing of floats at 1: one rounding's relative error */
 #define CASE_ARGS 12
+#ifdef __SANITIZE_THREAD__ /* a fiber costs a millisecond: test_sim.c runs every kernel over a few blocks instead */
+enum { SLOW_FIBERS = 1 };
+#else
+enum { SLOW_FIBERS = 0 };
+#endif
 /* Types of operands besides the ordinary ones: ACT is the back end's type of activations; F64 a number on the host, not a tensor of the op. */
 #define ACT ((DType)DT_COUNT)
 

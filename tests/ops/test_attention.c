@@ -2,6 +2,8 @@
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
+#include "common/ops/cuda/sim/control.h"
 #include "tests/ops/harness.h"
 
 typedef struct Shape { int64_t B, Sq, Sk, heads, hd; } Shape;
@@ -318,6 +320,193 @@ static void attention_backward_alone(void **state)
     }
 }
 
+/* ---- gradients of hard numbers on the simulated GPU: gq is summed in fixed point there ---------------------------- */
+
+enum { HARD_Q = 45, HARD_K = 300, HARD_HEADS = 2, HARD_DIM = 64 * HARD_HEADS };
+static const Options hard = {.s = {1, HARD_Q, HARD_K, HARD_HEADS, 64}, .scale = 0.125};
+
+typedef struct Hard { const char *name; void (*make)(double *const *value); } Hard;
+
+static void stretch(double *x, int64_t n, double by)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] *= by;
+}
+
+static void as_drawn(double *const *value) { (void)value; }
+static void one_huge_value_row(double *const *value) { stretch(value[V] + 70 * HARD_DIM, HARD_DIM, 3e4); }
+static void one_huge_key_row(double *const *value) { stretch(value[K] + 270 * HARD_DIM, HARD_DIM, 200); }
+static void tiny_go(double *const *value) { stretch(value[GO], HARD_Q * HARD_DIM, 1e-30); }
+static void vast_go(double *const *value) { stretch(value[GO], HARD_Q * HARD_DIM, 1e30); }
+static void zero_go_rows(double *const *value)
+{
+    for (int i = 0; i < HARD_Q; i += 2)
+        stretch(value[GO] + i * HARD_DIM, HARD_DIM, 0);
+}
+static void one_hot(double *const *value) { stretch(value[Q], HARD_Q * HARD_DIM, 300); }
+static void flat(double *const *value) { stretch(value[Q], HARD_Q * HARD_DIM, 1e-6); }
+/* Every key occurs twice, the second time with its sign changed, and q is tiny: dS K nearly cancels between the blocks of 128 keys. */
+static void cancelling(double *const *value)
+{
+    flat(value);
+    for (int j = 0; j < HARD_K / 2; j++)
+        for (int d = 0; d < HARD_DIM; d++) {
+            value[K][(HARD_K / 2 + j) * HARD_DIM + d] = -value[K][j * HARD_DIM + d];
+            value[V][(HARD_K / 2 + j) * HARD_DIM + d] = 1.03 * value[V][j * HARD_DIM + d];
+        }
+}
+
+/* value, of the backward pass alone: o and lse filled in by ref from q, k, v. */
+static void hard_values(const Case *c, double **value, void (*make)(double *const *value))
+{
+    for (int k = 0; k < c->n; k++) {
+        value[k] = malloc((size_t)c->arg[k].count * sizeof(double));
+        assert_non_null(value[k]);
+        ops_draw(value[k], c->arg[k].count, -1, 1, (uint64_t)k + 50);
+    }
+    make(value);
+    for (int k = GO; k <= V; k++)
+        for (int64_t i = 0; i < c->arg[k].count; i++)
+            value[k][i] = ops_bf16(value[k][i]);
+    Case both = backward_case(&hard, call_backward_after_forward, OUT);
+    double *copy[CASE_ARGS];
+    for (int k = 0; k < both.n; k++)
+        copy[k] = value[k];
+    ops_run_double(&both, copy);
+    for (int64_t i = 0; i < c->arg[O].count; i++)
+        value[O][i] = ops_bf16(value[O][i]);
+}
+
+/* One call on sim under a schedule. */
+static void hard_run(const Case *c, double *const *value, SimSchedule schedule, float **got)
+{
+    Err err = {0};
+    Backend *be = NULL;
+    Tensor t[CASE_ARGS];
+    SimConfig config = sim_config();
+    config.schedule = schedule;
+    config.seed = 7 + (unsigned)schedule;
+    sim_configure(&config);
+    sim_clear();
+    CHECK_OK(backend_open(&be, "sim", 1, NULL, &err), &err);
+    for (int k = 0; k < c->n; k++) {
+        const Operand *a = &c->arg[k];
+        DType type = a->dtype == ACT ? DT_BF16 : a->dtype;
+        void *p = NULL;
+        float *numbers = malloc((size_t)a->count * sizeof *numbers);
+        assert_non_null(numbers);
+        for (int64_t i = 0; i < a->count; i++)
+            numbers[i] = (float)value[k][i];
+        CHECK_OK(be->alloc(be, a->count * dtype_size(type), &p, &err), &err);
+        t[k] = tensor_view(p, type, a->rank, a->dim);
+        CHECK_OK(backend_put_f32(be, &t[k], numbers, &err), &err);
+        free(numbers);
+    }
+    CHECK_OK(call_backward(be, t, c, &err), &err);
+    for (int k = GQ; k <= GV; k++)
+        CHECK_OK(backend_get_f32(be, got[k], &t[k], &err), &err);
+    for (int k = 0; k < c->n; k++)
+        be->release(be, t[k].data);
+    backend_close(&be);
+}
+
+static void hard_buffers(const Case *c, float **got)
+{
+    for (int k = GQ; k <= GV; k++)
+        assert_non_null(got[k] = malloc((size_t)c->arg[k].count * sizeof(float)));
+}
+
+static void free_all(void **p, int n)
+{
+    for (int i = 0; i < n; i++)
+        free(p[i]);
+}
+
+/* No gradient is further off than twice the naive bf16 version's worst, and all schedules give the same bits. */
+static void check_hard(const Case *c, const Hard *h, int schedules)
+{
+    double *value[CASE_ARGS], *want[CASE_ARGS], *naive[CASE_ARGS];
+    float *got[3], *again[3];
+    hard_values(c, value, h->make);
+    for (int k = 0; k < c->n; k++) {
+        size_t bytes = (size_t)c->arg[k].count * sizeof(double);
+        assert_non_null(want[k] = malloc(bytes));
+        assert_non_null(naive[k] = calloc(1, bytes));
+        memcpy(want[k], value[k], bytes);
+    }
+    ops_run_double(c, want);
+    naive_backward(c, value, naive);
+    hard_buffers(c, got);
+    hard_buffers(c, again);
+    hard_run(c, value, SIM_ASCENDING, got);
+    for (int k = GQ; k <= GV; k++) {
+        double worst = 0, off = 0;
+        for (int64_t i = 0; i < c->arg[k].count; i++) {
+            worst = fmax(worst, fabs(naive[k][i] - want[k][i]));
+            double d = fabs((double)got[k][i] - want[k][i]);
+            off = d <= off ? off : d; /* NaN stays */
+        }
+        if (!(off <= 2 * worst + FLT_MIN))
+            fail_msg("%s: %s is off by %.3g, the naive bf16 version by %.3g", h->name, c->arg[k].name, off, worst);
+    }
+    for (int schedule = 1; schedule < schedules; schedule++) {
+        hard_run(c, value, (SimSchedule)schedule, again);
+        for (int k = GQ; k <= GV; k++)
+            if (memcmp(got[k], again[k], (size_t)c->arg[k].count * sizeof(float)) != 0)
+                fail_msg("%s: %s: the bits depend on the order of threads", h->name, c->arg[k].name);
+    }
+    free_all((void **)value, c->n);
+    free_all((void **)want, c->n);
+    free_all((void **)naive, c->n);
+    free_all((void **)got, 3);
+    free_all((void **)again, 3);
+}
+
+static void gradients_of_hard_numbers(void **state)
+{
+    (void)state;
+    static const Hard list[] = {
+        {"as drawn", as_drawn}, {"one huge value row", one_huge_value_row}, {"one huge key row", one_huge_key_row}, {"tiny go", tiny_go},
+        {"vast go", vast_go}, {"zero go rows", zero_go_rows}, {"one-hot", one_hot}, {"flat", flat}, {"cancelling", cancelling},
+    };
+    Case c = backward_case(&hard, call_backward, IN);
+    if (SLOW_FIBERS)
+        return;
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        check_hard(&c, &list[i], i == 0 ? SIM_SCHEDULES : 1);
+}
+
+/* A number that is none must come out as NaN in gq, never vanish in the fixed point: in its row, or, of a key or value, in the head. */
+static void not_a_number_stays(void **state)
+{
+    (void)state;
+    static const double bad[] = {NAN, -INFINITY};
+    static const int where[] = {GO, Q, K, V, O, LSE};
+    Case c = backward_case(&hard, call_backward, IN);
+    double *value[CASE_ARGS];
+    float *got[3];
+    if (SLOW_FIBERS)
+        return;
+    hard_values(&c, value, as_drawn);
+    hard_buffers(&c, got);
+    for (int n = 0; n < 6; n++)
+        for (int b = 0; b < 2; b++) {
+            int k = where[n], key = k == K || k == V, row = 37;
+            double *at = &value[k][k == LSE ? HARD_Q + row : row * HARD_DIM + 64 + 5], keep = *at; /* in the second head */
+            *at = bad[b];
+            hard_run(&c, value, (SimSchedule)(n % SIM_SCHEDULES), got);
+            *at = keep;
+            for (int i = 0; i < HARD_Q; i++)
+                for (int d = 0; d < HARD_DIM; d++) {
+                    int nan = d >= 64 && (key || i == row);
+                    if (!isnan(got[GQ][i * HARD_DIM + d]) != !nan)
+                        fail_msg("%s with %g: gq[%d, %d] is %g", c.arg[k].name, bad[b], i, d, (double)got[GQ][i * HARD_DIM + d]);
+                }
+        }
+    free_all((void **)value, c.n);
+    free_all((void **)got, 3);
+}
+
 /* ---- ref against the textbook form: the whole matrix of scores, softmax without a shift ------------------------- */
 
 static void ref_against_the_textbook(void **state)
@@ -362,6 +551,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ref_against_the_textbook), cmocka_unit_test(attention), cmocka_unit_test(attention_of_vast_scores),
         cmocka_unit_test(attention_backward), cmocka_unit_test(attention_backward_alone),
+        cmocka_unit_test(gradients_of_hard_numbers), cmocka_unit_test(not_a_number_stays),
     };
     return check_run("ops: attention", tests);
 }

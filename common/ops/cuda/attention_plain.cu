@@ -64,6 +64,23 @@ __global__ void __launch_bounds__(THREADS) attention_rows(AttentionArgs a)
     if (a.lse && r.lane == 0) a.lse[(r.b * a.heads + r.h) * a.Sq + r.i] = best + logf(sum);
 }
 
+enum { DELTA_WARPS = 8 };
+
+/* delta[b,h,i] = sum over the head of go*o, fp32: one warp a (row, head). */
+__global__ void __launch_bounds__(32 * DELTA_WARPS) delta_rows(float *delta, const bf16 *go, const bf16 *o, int64_t rows, int64_t heads, int64_t hd, int64_t S)
+{
+    const int64_t r = (int64_t)blockIdx.x * DELTA_WARPS + (threadIdx.x >> 5);
+    const int lane = threadIdx.x & 31;
+    float sum = 0.0f;
+    if (r < rows)
+        for (int64_t c = lane; c < hd; c += 32) sum += load(go, r * hd + c) * load(o, r * hd + c);
+    sum = warp_sum(sum);
+    if (r < rows && lane == 0) {
+        const int64_t h = r % heads, i = r / heads % S, b = r / (heads * S);
+        delta[(b * heads + h) * S + i] = sum;
+    }
+}
+
 /* gq_i = scale sum_j ds_ij k_j, ds = p (dp - delta), dp = go . v. */
 __global__ void __launch_bounds__(THREADS) attention_gradient_q(AttentionArgs a)
 {
@@ -147,10 +164,16 @@ int attention_plain(Device *d, const AttentionArgs *a, Err *err)
     return device_launched("attention", err);
 }
 
-int attention_plain_backward(Device *d, const AttentionArgs *a, Err *err)
+int attention_plain_backward(Device *d, const AttentionArgs *given, Err *err)
 {
-    DEVICE_TRY(check_head(a, err));
-    LAUNCH((attention_gradient_q), dim3(blocks_for(a->Sq, WARPS), (unsigned)(a->B * a->heads)), dim3(THREADS), 0, d->compute, *a);
-    LAUNCH((attention_gradient_kv), dim3(blocks_for(a->Sk, WARPS), (unsigned)(a->B * a->heads)), dim3(THREADS), 0, d->compute, *a);
+    AttentionArgs a = *given;
+    const int64_t rows = a.B * a.Sq * a.heads;
+    char *room;
+    DEVICE_TRY(check_head(&a, err));
+    DEVICE_TRY(device_scratch(d, (size_t)rows * sizeof(float), &room, err));
+    a.delta = (float *)room;
+    LAUNCH((delta_rows), dim3(blocks_for(rows, DELTA_WARPS)), dim3(32 * DELTA_WARPS), 0, d->compute, a.delta, a.go, (const bf16 *)a.o, rows, a.heads, a.hd, a.Sq);
+    LAUNCH((attention_gradient_q), dim3(blocks_for(a.Sq, WARPS), (unsigned)(a.B * a.heads)), dim3(THREADS), 0, d->compute, a);
+    LAUNCH((attention_gradient_kv), dim3(blocks_for(a.Sk, WARPS), (unsigned)(a.B * a.heads)), dim3(THREADS), 0, d->compute, a);
     return device_launched("attention_backward", err);
 }

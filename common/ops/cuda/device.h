@@ -12,7 +12,7 @@ enum {
 };
 #define PINNED_BYTES ((int64_t)8 << 20)
 #define WORKSPACE_BYTES ((size_t)32 << 20) /* cuBLASLt's */
-#define SCRATCH_BYTES ((size_t)64 << 20)   /* partial sums, converted biases, attention's delta */
+#define SCRATCH_BYTES ((size_t)128 << 20)  /* partial sums, converted biases, attention's gradient of q as it grows */
 
 /* A cuBLASLt call that was prepared before: found again by its shapes. */
 struct MatmulPlan {

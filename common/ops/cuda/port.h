@@ -92,6 +92,10 @@ __device__ __forceinline__ float exp2_fast(float x)
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
     return r;
 }
+/* To the nearest, halves to even; the nearest int beyond the range, 0 for NaN. */
+__device__ __forceinline__ int32_t round_to_int(float x) { return __float2int_rn(x); }
+/* Adds to a word of global memory that other blocks add to as well: the sum depends on no order. */
+__device__ __forceinline__ void add_int(int32_t *p, int32_t v) { atomicAdd(p, v); }
 
 /* ---- warpgroup products: 128 threads of four warps, the first a multiple of four; sm_90a --------------------------------------- */
 

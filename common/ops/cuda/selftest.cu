@@ -57,7 +57,7 @@ __global__ void probe_copy(bf16 *out, const bf16 *in)
     store16(out + TILE + other * ROW, load16(tile + TILE + other * ROW));
 }
 
-enum { SCALARS = 7 };
+enum { SCALARS = 9 };
 __global__ void probe_scalars(float *out, const float *in)
 {
     const int l = threadIdx.x;
@@ -70,6 +70,8 @@ __global__ void probe_scalars(float *out, const float *in)
     out[4 * LANES + l] = half_bits_to_float(float_to_half_bits(x));
     out[5 * LANES + l] = warp_sum(x);
     out[6 * LANES + l] = warp_max(x);
+    out[7 * LANES + l] = (float)round_to_int(x);
+    add_int((int32_t *)out + 8 * LANES + (l & 1), round_to_int(16.0f * x)); /* two words, 0 before */
 }
 
 /* ---- host -------------------------------------------------------------------------------------------------------------------- */
@@ -160,23 +162,29 @@ static int try_copy(const Probe *p)
 
 static int try_scalars(const Probe *p)
 {
-    static const char *const names[SCALARS] = {"ex2.approx",         "bf16 round trip", "pack, low half", "pack, high half",
-                                               "fp16 round trip", "warp sum",        "warp maximum"};
-    float in[LANES], out[SCALARS * LANES], sum = 0, top = -1e30f;
+    static const char *const names[SCALARS] = {"ex2.approx",      "bf16 round trip", "pack, low half",   "pack, high half", "fp16 round trip",
+                                               "warp sum",        "warp maximum",    "float to integer", "integer atomics"};
+    float in[LANES], out[SCALARS * LANES] = {}, sum = 0, top = -1e30f;
+    int32_t sums[LANES] = {};
     for (int i = 0; i < LANES; i++) {
         in[i] = value_at(i);
         sum += in[i];
         top = in[i] > top ? in[i] : top;
+        sums[i & 1] += (int32_t)(16 * in[i]);
     }
     DEVICE_TRY(put(p, 0, in, sizeof in));
+    DEVICE_TRY(put(p, 1, out, sizeof out));
     LAUNCH((probe_scalars), dim3(1), dim3(LANES), 0, p->d->compute, (float *)buffer(p, 1), (const float *)buffer(p, 0));
     DEVICE_TRY(device_launched("probe_scalars", p->err));
     DEVICE_TRY(get(p, 1, out, sizeof out));
     for (int k = 0; k < SCALARS; k++) {
         int wrong = 0;
         for (int l = 0; l < LANES; l++) {
-            const double want[SCALARS] = {exp2(in[l]), in[l], in[l], -2.0 * in[l], in[l], sum, top}, bound = k == 0 ? 1e-6 * want[0] : 0;
-            wrong += !(fabs(out[k * LANES + l] - want[k]) <= bound);
+            int32_t whole;
+            memcpy(&whole, &out[k * LANES + l], sizeof whole);
+            const double want[SCALARS] = {exp2(in[l]), in[l], in[l], -2.0 * in[l], in[l], sum, top, rint(in[l]), (double)sums[l]},
+                         got = k == 8 ? whole : out[k * LANES + l], bound = k == 0 ? 1e-6 * want[0] : 0;
+            wrong += !(fabs(got - want[k]) <= bound);
         }
         p->report(p->user, names[k], wrong);
     }

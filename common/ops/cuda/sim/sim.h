@@ -210,6 +210,8 @@ static inline bf16 to_bf16(float f)
 }
 static inline uint32_t pack_bf16(float a, float b) { return to_bf16(a).bits | (uint32_t)to_bf16(b).bits << 16; }
 static inline float exp2_fast(float x) { return exp2f(x); }
+static inline int32_t round_to_int(float x) { return x != x ? 0 : x >= 0x1p31f ? INT32_MAX : x <= -0x1p31f ? INT32_MIN : (int32_t)lrintf(x); }
+static inline void add_int(int32_t *p, int32_t v) { __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
 static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 static inline uint32_t __float_as_uint(float f) { return sim_bits(f); }
 static inline float __uint_as_float(uint32_t u) { return sim_float(u); }
