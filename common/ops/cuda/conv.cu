@@ -37,7 +37,7 @@ static int conv(Backend *be, const Tensor *y, const Tensor *x, const Tensor *pre
     const ConvArgs a = {(bf16 *)y->data, (const bf16 *)x->data, prefix ? (const bf16 *)prefix->data : nullptr, vec_of(w), vec_of(b), (int)xd[0], (int)xd[1],
                         (int)xd[2], (int)xd[3], (int)yd[1], (int)yd[2], (int)yd[3], (int)wd[1], (int)wd[2], (int)wd[3], (int)p->stride, (int)p->top,
                         (int)p->left, p->add};
-    if (w->dtype == DT_BF16 && a.kh * a.kw <= 32) {
+    if (w->dtype == DT_BF16 && a.kh * a.kw <= 28) {
         Device *d = device_of(be);
         return d->capability == 90 && conv_90_takes(&a) ? conv_90(d, &a, err) : conv_gemm(d, &a, err);
     }

@@ -20,7 +20,7 @@ __device__ __forceinline__ const bf16 *conv_frame(const ConvArgs &a, int t)
 }
 static inline int64_t conv_rows(const ConvArgs *a) { return (int64_t)a->T * a->Ho * a->Wo; }
 
-/* bf16 weights, at most 32 taps in a frame: tensor cores. */
+/* bf16 weights, at most 28 taps in a frame: tensor cores. */
 int conv_gemm(Device *d, const ConvArgs *a, Err *err);
 /* The same on warpgroup products (compute capability 9.0), for wide layers: those that conv_90_takes() is true for. */
 bool conv_90_takes(const ConvArgs *a);

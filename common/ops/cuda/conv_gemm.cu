@@ -126,7 +126,7 @@ template <class C> __global__ void __launch_bounds__(C::THREADS) conv_streamed(C
         uint32_t mask = 0;
         for (int q = 0; q < taps; q++) {
             const int h = p.h + q / a.kw, w = p.w + q % a.kw;
-            if (row < rows && h >= 0 && h < a.H && w >= 0 && w < a.W) mask |= 1u << q;
+            if (row < rows && h >= 0 && h < a.H && w >= 0 && w < a.W) mask |= 16u << q; /* bit 4 of it shifted: the bytes to copy */
         }
         frame[i] = p.t - (a.kt - 1);
         at[i] = (p.h * a.W + p.w) * a.Ci + my_chunk * 8;
@@ -141,14 +141,13 @@ template <class C> __global__ void __launch_bounds__(C::THREADS) conv_streamed(C
         bf16 *sa = stage, *sb = stage + C::BM * BK;
 #pragma unroll
         for (int i = 0; i < A_ROWS; i++) {
-            const bool in = inside[i] >> tap & 1;
-            cp_async_16(sa + swizzled(my_row + i * STEP, my_chunk), in ? base[i] + offset : a.x, in ? 16 : 0);
+            cp_async_16(sa + swizzled(my_row + i * STEP, my_chunk), base[i] + offset, (int)(inside[i] >> tap & 16));
         }
 #pragma unroll
         for (int i = 0; i < B_ROWS; i++) {
             const int r = my_row + i * STEP;
             const bool in = col0 + r < a.Co;
-            if (C::BN % STEP == 0 || r < C::BN) cp_async_16(sb + swizzled(r, my_chunk), in ? weight + (int64_t)i * STEP * K : a.x, in ? 16 : 0);
+            if (C::BN % STEP == 0 || r < C::BN) cp_async_16(sb + swizzled(r, my_chunk), weight + (int64_t)i * STEP * K, in ? 16 : 0);
         }
         weight += BK;
         channel += BK;
