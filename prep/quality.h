@@ -33,7 +33,7 @@ void meter_add(Meter *m, const uint8_t *rgb, FrameFigures *out);
 void meter_close(Meter **m);
 
 /* 64-bit difference hash of luma: exact area average to 9 columns x 8 rows, bit = right > left, row-major, first comparison is
- * the most significant bit. */
+ * the most significant bit.  The plain form; meter_add gives the same bits from its rows. */
 uint64_t picture_dhash(const uint8_t *rgb, int64_t width, int64_t height);
 /* Area average to out [to_height,to_width,3]; 1 <= to_width <= width, the same for heights. */
 void picture_shrink(const uint8_t *rgb, int64_t width, int64_t height, uint8_t *out, int64_t to_width, int64_t to_height);

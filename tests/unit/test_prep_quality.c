@@ -97,6 +97,26 @@ static void by_definition(void **state)
     check_value("correlation", second.correlation, ab / sqrt(aa * bb), 1e-9, 0);
 }
 
+/* The hash that the meter adds up row by row against the plain one, below and above its cells. */
+static void hash_by_rows(void **state)
+{
+    static const int sizes[][2] = {{2, 2}, {5, 7}, {8, 9}, {9, 8}, {17, 31}, {64, 48}, {101, 67}};
+    static uint8_t rgb[101 * 67 * 3];
+    uint32_t seed = (uint32_t)check_seed();
+    Err err = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        Meter *m;
+        FrameFigures f;
+        for (size_t k = 0; k < sizeof rgb; k++)
+            rgb[k] = (uint8_t)(lcg(&seed) % 256);
+        CHECK_OK(meter_open(&m, sizes[i][0], sizes[i][1], 26, &err), &err);
+        meter_add(m, rgb, &f);
+        meter_close(&m);
+        assert_true(f.dhash == picture_dhash(rgb, sizes[i][0], sizes[i][1]));
+    }
+}
+
 /* ---- verdicts ---- */
 static QualityLimits limits(void)
 {
@@ -354,7 +374,8 @@ static void reference_table(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reference_picture), cmocka_unit_test(by_definition), cmocka_unit_test(verdicts),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reference_picture), cmocka_unit_test(by_definition), cmocka_unit_test(hash_by_rows),
+                                       cmocka_unit_test(verdicts),
                                        cmocka_unit_test(runs_and_cuts),     cmocka_unit_test(clean_windows), cmocka_unit_test(windows_move),
                                        cmocka_unit_test(reference_table)};
     return check_run("prep quality", tests);
