@@ -410,7 +410,7 @@ static int make_one(Work *w, Err *err)
 /* A picture of what was rejected before its own were made. */
 static int picture_of_rejected(Work *w, int rc, Err *err)
 {
-    if (rc != 1 || !w->out_dir || w->scan.n == 0 || !json_is_null(json_object_get(w->record, "contact")))
+    if (rc != 1 || w->again || !w->out_dir || w->scan.n == 0 || !json_is_null(json_object_get(w->record, "contact")))
         return rc;
     int contact = contact_of_source(w, err);
     return contact < 0 ? contact : rc;
@@ -420,7 +420,7 @@ static int make_all(Work *w, json_t *results, Err *err)
 {
     json_t *shared = json_deep_copy(w->record);
     int rc = shared ? 0 : err_set(err, ERR_NOMEM, "out of memory for clip '%s'", w->id);
-    for (int64_t i = 0; i < w->windows && rc >= 0; i++)
+    for (int64_t i = 0; i < w->windows && rc >= 0 && !w->again; i++)
         if ((rc = begin_window(w, shared, i, err)) == 0 && (rc = picture_of_rejected(w, make_one(w, err), err)) >= 0)
             rc = end_window(w, results, err);
     json_decref(shared);
@@ -441,16 +441,20 @@ int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const
         rc = reused;
     if (rc == 0 && !reused && (rc = clip_scan(&w, err)) == 0 && (rc = clip_judge(&w, err)) == 0)
         rc = make_all(&w, results, err);
-    if (rc == 1 && json_array_size(results) == 0) { /* rejected as a whole */
+    if (rc == 1 && !w.again && json_array_size(results) == 0) { /* rejected as a whole */
         rc = and_captions(&w, rc, err);
         rc = picture_of_rejected(&w, rc, err);
         rc = rc < 0 ? rc : end_window(&w, results, err);
     }
-    if (rc >= 0)
+    if (rc >= 0 && !w.again)
         *out = json_incref(results);
     json_decref(results);
     work_fini(&w);
-    return rc < 0 ? rc : 0;
+    if (rc < 0 || !w.again)
+        return rc < 0 ? rc : 0;
+    PrepConfig all = *cfg;
+    all.decode_all = 1;
+    return clip_process(&all, root, s, prior, out_dir, out, err);
 }
 
 int clip_failed(const PrepConfig *cfg, const Source *s, const char *code, const char *text, json_t **out, Err *err)

@@ -2,6 +2,8 @@
  *
  * Two passes over the source: the first decodes everything and keeps only times and damage (so that a truncated or
  * damaged file is known before anything is written, and windows may lie anywhere); the second converts the chosen frames.
+ * Of the first window the first pass keeps the pictures, and what follows it is, where that is exact, only read (video_skim);
+ * whatever then turns out otherwise, or looks past the window, begins again and decodes everything.
  * Whatever is wrong with the source ends as a rejection in the result; a negative return means the run cannot go on
  * (no memory, the output cannot be written). */
 #ifndef WEFT_PREP_CLIP_H
@@ -14,7 +16,7 @@
 #include "prep/source.h"
 
 /* Changes when the same source and recipe would give other pixels or another decision; part of every key. */
-enum { PREP_REVISION = 2 };
+enum { PREP_REVISION = 3 };
 
 /* Which parts of a source are taken; from WINDOW_CHUNKS on there may be several, and ids get "#k". */
 typedef enum WindowPolicy { WINDOW_FIRST, WINDOW_MIDDLE, WINDOW_CHUNKS, WINDOW_SLIDE, WINDOW_UNIFORM } WindowPolicy;
@@ -33,6 +35,7 @@ typedef struct PrepConfig {
     int allow_empty_caption;
     int64_t cpu_s, wall_s, memory_bytes, max_file_bytes, max_pixels, max_frames; /* the recipe's limits */
     QualityLimits quality;
+    int decode_all; /* also what follows the first window, whatever its packets tell; not the recipe's: the result is the same */
     char recipe_sha256[65];
 } PrepConfig;
 

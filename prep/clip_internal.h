@@ -12,6 +12,7 @@ typedef struct Scan {
     uint8_t *damaged;
     int64_t n, cap, assumed;
     double clock_s;      /* the last frame's time on the container's clock */
+    int64_t skimmed;     /* frames decoded when the rest, after the first window, was told by its packets; 0: all were */
     int64_t first, used; /* the part between Source.start and Source.end: frames first .. first + used - 1 */
 } Scan;
 
@@ -43,6 +44,7 @@ typedef struct Work {
     Pick *picks;     /* [cfg->frames] */
     int64_t points, start, held;
     int64_t *starts, windows, window; /* grid points of the windows; which one is worked on */
+    int again;       /* it must be done again from the beginning, with everything decoded */
     int moved;       /* the window is not where the recipe would have it */
     json_t *record;  /* the result, filled step by step */
 } Work;

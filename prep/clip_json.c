@@ -31,7 +31,9 @@ json_t *clip_probe_json(const Scan *s)
               put(o, "transfer", json_string(v->transfer)) | put(o, "primaries", json_string(v->primaries)) |
               put(o, "matrix_used", json_string(v->matrix_used)) | put(o, "range_used", json_string(v->range_used)) |
               put(o, "guessed", json_boolean(v->guessed)) | put(o, "vfr", json_boolean(v->vfr)) |
-              put(o, "frames", json_integer(s->counts.frames)) | put(o, "packets", json_integer(s->counts.packets)) |
+              put(o, "frames", json_integer(s->counts.frames)) |
+              put(o, "frames_decoded", json_integer(s->skimmed ? s->skimmed : s->counts.frames)) |
+              put(o, "packets", json_integer(s->counts.packets)) |
               put(o, "refused_packets", json_integer(s->counts.refused_packets)) |
               put(o, "damaged_frames", json_integer(s->counts.damaged_frames)) |
               put(o, "dropped_unordered", json_integer(s->counts.dropped_unordered)) | put(o, "assumed_times", json_integer(s->assumed)) |

@@ -275,8 +275,11 @@ static int make_window(Work *w, const char *path, const char *file, Err *err)
         rc = visible_open(&m.visible, c->width, c->height, c->frames, err);
     if (rc < 0 || (rc = convert(&m, err)) || (rc = judge_figures(&m, &v, err)) < 0)
         goto out;
-    if (wants_another(w, &v) && (rc = survey(w, err)))
-        goto out;
+    if (wants_another(w, &v)) {
+        w->again = w->scan.skimmed > 0; /* the damage after the window must be known */
+        if ((rc = w->again ? 1 : survey(w, err)))
+            goto out;
+    }
     rc = judge(&m, &v, err);
     if (rc >= 0 && path) {
         int put = contact_write(m.contact, w, err);

@@ -37,6 +37,18 @@ static void choose_part(Scan *s, const Source *src)
     s->used = end - s->first;
 }
 
+/* When the first window has its pictures, what follows is only read: 0, negative. */
+static int scan_skim(Work *w, FrameReader *r, Err *err)
+{
+    const Early *e = &w->early;
+    if (w->scan.skimmed || w->cfg->decode_all || w->cfg->window != WINDOW_FIRST || e->off || e->next < w->cfg->frames)
+        return 0;
+    int rc = frame_reader_skim(r, err);
+    w->scan.skimmed = rc == 1 ? w->scan.n : 0;
+    w->again = rc == ERR_UNSUPPORTED;
+    return rc < 0 ? rc : 0;
+}
+
 int clip_scan(Work *w, Err *err)
 {
     Scan *s = &w->scan;
@@ -48,13 +60,16 @@ int clip_scan(Work *w, Err *err)
     if (rc < 0)
         return clip_reject_error(w, err, rc, &cause, w->src->kind == SOURCE_FRAMES ? "bad_pictures" : "not_a_video");
     w->early.off = w->early.off || w->src->kind == SOURCE_FRAMES;
-    while ((rc = frame_reader_next(r, &m, &cause)) == 1 && scan_push(s, &m, &cause) == 0 && early_frame(w, r, &m, &cause) == 0) {
+    while ((rc = frame_reader_next(r, &m, &cause)) == 1 && scan_push(s, &m, &cause) == 0 && early_frame(w, r, &m, &cause) == 0 &&
+           scan_skim(w, r, &cause) == 0) {
     }
     if (rc == 0)
         rc = early_end(w, r, &cause);
     s->info = *frame_reader_info(r);
     s->counts = frame_reader_counts(r);
     frame_reader_close(&r);
+    if (w->again)
+        return 1;
     if (rc == 1)
         rc = cause.code;
     int put = clip_put(w, "probe", clip_probe_json(s), err);

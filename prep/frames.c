@@ -206,6 +206,11 @@ int frame_reader_held_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err
     return video_to_rgb(r->video, &r->held, plan, rgb, err);
 }
 
+int frame_reader_skim(FrameReader *r, Err *err)
+{
+    return r->video ? video_skim(r->video, err) : 0;
+}
+
 VideoCounts frame_reader_counts(const FrameReader *r)
 {
     return r->video ? video_counts(r->video) : (VideoCounts){.packets = r->at, .frames = r->at};

@@ -32,6 +32,8 @@ int frame_reader_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err
 /* Of a video only: keeps the frame given last through the next frame_reader_next, and that frame as pixels. */
 int frame_reader_hold(FrameReader *r, Err *err);
 int frame_reader_held_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err);
+/* As video_skim; a folder of pictures is never decoded here: 0. */
+int frame_reader_skim(FrameReader *r, Err *err);
 VideoCounts frame_reader_counts(const FrameReader *r);
 
 /* Bytes and SHA-256 of a source; of a folder: of the lines "NUMBER SIZE SHA256\n" of its pictures in order. */

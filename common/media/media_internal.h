@@ -60,6 +60,7 @@ HdrKind hdr_kind(enum AVColorTransferCharacteristic transfer, enum AVColorPrimar
 void hdr_tone_map(uint8_t *rows, int64_t stride, int64_t width, int64_t height, HdrKind kind, int wide);
 
 /* ---- the reader (video_reader.c) ---- */
+enum { MEDIA_SENT_MAX = 64 }; /* more than any decoder's delay with one thread */
 typedef struct MemorySource { const uint8_t *data; int64_t size, at; } MemorySource;
 struct VideoReader {
     AVFormatContext *fmt;
@@ -85,6 +86,11 @@ struct VideoReader {
     int damaged;        /* until a clean key frame later than damaged_pts */
     int64_t damaged_pts;
     int frame_damaged;
+    /* packets whose frames are still to come, for video_skim */
+    int64_t sent[MEDIA_SENT_MAX];
+    int n_sent, untold; /* untold: packets and frames do not match one to one by their timestamps */
+    int64_t *ahead;     /* [n_ahead] timestamps of the frames that video_skim found, increasing; NULL: frames are decoded */
+    int64_t n_ahead, cap_ahead, at_ahead;
     /* times */
     int have_first;
     int64_t index, first_pts, last_pts, anchor_pts, since_anchor;

@@ -48,7 +48,7 @@ typedef struct VideoFrame {
     Rational time;          /* seconds since the first frame, exact */
     int pts_assumed;        /* no timestamp in the file: declared rate used */
     int damaged;            /* decode error flags, corrupt or refused packet, failed FFV1 CRC, or later up to a clean key frame */
-    void *av;               /* the library's frame, for video_to_rgb */
+    void *av;               /* the library's frame, for video_to_rgb; NULL after video_skim */
 } VideoFrame;
 /* 1 a frame, 0 clean end, negative error.  A packet that the decoder refuses is counted, not an error.  A truncated file may end
  * cleanly: compare the counts with frames_hint. */
@@ -56,6 +56,11 @@ int video_next(VideoReader *r, VideoFrame *out, Err *err);
 /* Keeps the frame that video_next gave last through the next video_next, in place of the one kept before; *held is what
  * video_to_rgb takes for it. */
 int video_hold(VideoReader *r, const VideoFrame *f, VideoFrame *held, Err *err);
+/* From here on frames are told, not decoded: video_next gives their times from the packets' timestamps (av NULL, damaged 0), the same as
+ * decoding would of a sound stream; damage that only a decoder can see stays unseen.  1 done; 0 it cannot be known that this is exact
+ * (only H.264 and HEVC in MP4 and Matroska, whose packets and frames have matched one to one so far, undamaged), and nothing has
+ * happened; ERR_UNSUPPORTED: packets further on do not fit, and the reader is only good for video_close. */
+int video_skim(VideoReader *r, Err *err);
 /* Counts after the last frame. */
 typedef struct VideoCounts { int64_t packets, frames, refused_packets, damaged_frames, dropped_unordered; } VideoCounts;
 VideoCounts video_counts(const VideoReader *r);

@@ -212,6 +212,7 @@ int video_to_rgb(VideoReader *r, const VideoFrame *frame, const FitPlan *plan, u
 {
     const AVFrame *f = frame->av;
     HdrKind hdr;
+    if (!f) return err_set(err, ERR_USAGE, "'%s': frame %lld was not decoded", r->path, (long long)frame->index);
     int wide, rc = check_transfer(r, f, plan, &hdr, &wide, err);
     if (rc < 0) return rc;
     FitPlan use = replan(r, f, plan);

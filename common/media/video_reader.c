@@ -1,6 +1,7 @@
 /* Opening and decoding: the send/receive/drain loop, limits, damage, exact times. */
 #include <errno.h>
 #include <libavutil/crc.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "common/base/mem.h"
@@ -228,6 +229,7 @@ void video_close(VideoReader **reader)
     avformat_close_input(&r->fmt);
     if (r->memory_io) av_freep(&r->memory_io->buffer);
     avio_context_free(&r->memory_io);
+    mem_free(r->ahead);
     mem_free(r->path);
     mem_free(r);
     *reader = NULL;
@@ -297,6 +299,91 @@ static int ffv1_whole(const VideoReader *r)
     return ffv1_slices_tile(r->packet->data, r->packet->size, 8, 1) || ffv1_slices_tile(r->packet->data, r->packet->size, 3, 0);
 }
 
+/* ---- frames told by their packets ---- */
+static int tells_a_frame(const AVPacket *p)
+{
+    return p->pts != AV_NOPTS_VALUE && p->size > 0 && !(p->flags & (AV_PKT_FLAG_CORRUPT | AV_PKT_FLAG_DISCARD));
+}
+
+static void note_sent(VideoReader *r)
+{
+    if (!tells_a_frame(r->packet) || r->n_sent == MEDIA_SENT_MAX) r->untold = 1;
+    else r->sent[r->n_sent++] = r->packet->pts;
+}
+
+/* The frame that came out is that of one packet. */
+static void note_received(VideoReader *r)
+{
+    int i = 0;
+    while (i < r->n_sent && r->sent[i] != r->frame->best_effort_timestamp) i++;
+    if (i == r->n_sent) r->untold = 1;
+    else r->sent[i] = r->sent[--r->n_sent];
+}
+
+static int add_ahead(VideoReader *r, int64_t pts, Err *err)
+{
+    if (r->n_ahead == r->cap_ahead) {
+        int64_t cap = r->cap_ahead ? 2 * r->cap_ahead : 256, *ahead = mem_realloc(r->ahead, cap, sizeof *ahead, err);
+        if (!ahead) return ERR_NOMEM;
+        r->ahead = ahead;
+        r->cap_ahead = cap;
+    }
+    r->ahead[r->n_ahead++] = pts;
+    return 0;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int can_skim(const VideoReader *r)
+{
+    enum AVCodecID codec = r->stream->codecpar->codec_id;
+    const char *format = r->fmt->iformat->name;
+    const VideoCounts *c = &r->counts;
+    if ((codec != AV_CODEC_ID_H264 && codec != AV_CODEC_ID_HEVC) || (!strstr(format, "mp4") && !strstr(format, "matroska"))) return 0;
+    return !r->untold && !r->draining && !r->first_waiting && !r->ahead && !r->damaged && c->damaged_frames == 0 &&
+           c->refused_packets == 0 && c->dropped_unordered == 0 && r->n_sent <= r->dec->has_b_frames + r->dec->thread_count;
+}
+
+/* All packets up to the end; ERR_UNSUPPORTED when one does not tell a frame. */
+static int read_ahead(VideoReader *r, Err *err)
+{
+    int av, rc = 0;
+    while (rc == 0 && (av = av_read_frame(r->fmt, r->packet)) >= 0) {
+        if (r->packet->stream_index == r->stream->index) {
+            r->counts.packets++;
+            rc = tells_a_frame(r->packet) ? add_ahead(r, r->packet->pts, err)
+                                          : err_set(err, ERR_UNSUPPORTED, "'%s': packet %lld tells no frame", r->path,
+                                                    (long long)r->counts.packets);
+        }
+        av_packet_unref(r->packet);
+    }
+    if (rc == 0 && (av == AVERROR_EXIT || av == AVERROR(ENOMEM))) return err_av(err, ERR_FORMAT, av, "'%s': reading", r->path);
+    if (rc == 0 && (av != AVERROR_EOF || (r->fmt->pb && r->fmt->pb->error < 0)))
+        return err_set(err, ERR_UNSUPPORTED, "'%s': reading stopped after %lld packets", r->path, (long long)r->counts.packets);
+    return rc;
+}
+
+int video_skim(VideoReader *r, Err *err)
+{
+    if (!can_skim(r)) return 0;
+    clock_enter(r);
+    int rc = 0;
+    for (int i = 0; i < r->n_sent && rc == 0; i++) rc = add_ahead(r, r->sent[i], err);
+    if (rc == 0 && r->n_sent == 0) rc = add_ahead(r, r->last_pts, err), r->n_ahead = 0; /* ahead is there, and empty */
+    if (rc == 0) rc = read_ahead(r, err);
+    clock_leave(r);
+    if (rc < 0) return rc;
+    qsort(r->ahead, (size_t)r->n_ahead, sizeof *r->ahead, by_time);
+    for (int64_t i = 0; i < r->n_ahead; i++)
+        if (r->ahead[i] <= (i ? r->ahead[i - 1] : r->last_pts))
+            return err_set(err, ERR_UNSUPPORTED, "'%s': two packets tell the same time %lld", r->path, (long long)r->ahead[i]);
+    return 1;
+}
+
 /* Sends the next packet of our stream, or the end.  A refused packet is counted, not an error. */
 static int feed(VideoReader *r, Err *err)
 {
@@ -314,6 +401,7 @@ static int feed(VideoReader *r, Err *err)
         int64_t pts = r->packet->pts != AV_NOPTS_VALUE ? r->packet->pts : r->packet->dts;
         r->counts.packets++;
         if (r->packet->flags & AV_PKT_FLAG_CORRUPT || !ffv1_whole(r)) mark_damage(r, pts);
+        note_sent(r);
         av = avcodec_send_packet(r->dec, r->packet);
         if (av < 0) {
             r->counts.refused_packets++;
@@ -333,6 +421,7 @@ static int decode_next(VideoReader *r, Err *err)
         int av = avcodec_receive_frame(r->dec, r->frame);
         if (av >= 0) {
             judge_frame(r);
+            note_received(r);
             return 1;
         }
         if (av == AVERROR(ENOMEM)) return err_av(err, ERR_NOMEM, av, "'%s': decoding", r->path);
@@ -388,11 +477,9 @@ static int exact_time(const VideoReader *r, int64_t pts, int64_t n, Rational *ou
     return reduce((__int128)a.num * (b.den / g) + (__int128)b.num * (a.den / g), (__int128)a.den * (b.den / g), out);
 }
 
-/* Fills pts and time of the raw frame.  1 to hand it out, 0 to drop it (time does not increase), negative. */
-static int place_in_time(VideoReader *r, VideoFrame *out, Err *err)
+/* Fills pts and time of the frame with this timestamp.  1 to hand it out, 0 to drop it (time does not increase), negative. */
+static int place_in_time(VideoReader *r, int64_t pts, VideoFrame *out, Err *err)
 {
-    int64_t pts = r->frame->best_effort_timestamp;
-    if (pts == AV_NOPTS_VALUE) pts = r->frame->pts;
     out->pts_assumed = pts == AV_NOPTS_VALUE;
     int64_t anchor = pts, after = 0;
     if (out->pts_assumed) { /* counted on at the declared rate from the last timestamp the file gave */
@@ -416,21 +503,36 @@ static int place_in_time(VideoReader *r, VideoFrame *out, Err *err)
     return 1;
 }
 
+/* The timestamp of the next frame: 1, 0 at the end, negative. */
+static int next_time(VideoReader *r, int64_t *pts, Err *err)
+{
+    int rc;
+    if (r->ahead) {
+        r->frame_damaged = 0;
+        if (r->at_ahead == r->n_ahead) return 0;
+        *pts = r->ahead[r->at_ahead++];
+        return 1;
+    }
+    if (r->first_waiting) {
+        r->first_waiting = 0;
+        rc = r->first_rc;
+        if (rc < 0) return err_set(err, rc, "%s", r->first_err.msg);
+    } else {
+        rc = decode_next(r, err);
+    }
+    if (rc == 1) *pts = r->frame->best_effort_timestamp != AV_NOPTS_VALUE ? r->frame->best_effort_timestamp : r->frame->pts;
+    return rc;
+}
+
 static int next_frame(VideoReader *r, VideoFrame *out, Err *err)
 {
     for (;;) {
-        int rc;
-        if (r->first_waiting) {
-            r->first_waiting = 0;
-            rc = r->first_rc;
-            if (rc < 0) return err_set(err, rc, "%s", r->first_err.msg);
-        } else {
-            rc = decode_next(r, err);
-        }
+        int64_t pts = 0;
+        int rc = next_time(r, &pts, err);
         if (rc <= 0) return rc;
         if (r->counts.frames + r->counts.dropped_unordered >= r->limits.max_frames)
             return err_set(err, ERR_LIMIT, "'%s': more than %lld frames", r->path, (long long)r->limits.max_frames);
-        rc = place_in_time(r, out, err);
+        rc = place_in_time(r, pts, out, err);
         if (rc < 0) return rc;
         if (rc == 0) {
             r->counts.dropped_unordered++;
@@ -438,7 +540,7 @@ static int next_frame(VideoReader *r, VideoFrame *out, Err *err)
         }
         out->index = r->index++;
         out->damaged = r->frame_damaged;
-        out->av = r->frame;
+        out->av = r->ahead ? NULL : r->frame;
         r->counts.frames++;
         r->counts.damaged_frames += r->frame_damaged;
         return 1;
@@ -457,6 +559,7 @@ int video_next(VideoReader *r, VideoFrame *out, Err *err)
 int video_hold(VideoReader *r, const VideoFrame *f, VideoFrame *held, Err *err)
 {
     av_frame_unref(r->held);
+    if (!f->av) return err_set(err, ERR_USAGE, "'%s': frame %lld was not decoded", r->path, (long long)f->index);
     int av = av_frame_ref(r->held, f->av);
     if (av < 0) return err_av(err, ERR_NOMEM, av, "'%s': no memory to keep a frame", r->path);
     *held = *f;
