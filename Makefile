@@ -168,7 +168,7 @@ $(BINS): $(B)/weft-%: $(B)/%/main.o $(LIB)
 
 $(TESTS): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/check.o $(LIB)
 	$(CC) $(LDFLAGS_W) $(filter %.o,$^) $(LIB) -o $@ $(LDLIBS) -lcmocka
-$(filter $(B)/tests/ops/%,$(TESTS)): $(B)/tests/ops/harness.o
+$(filter $(B)/tests/ops/%,$(TESTS)): $(B)/tests/ops/harness.o $(B)/tests/ops/naive.o
 
 $(B)/tests/ops/test_sim: $(B)/tests/ops/sim_kernels.o
 

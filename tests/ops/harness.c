@@ -7,6 +7,7 @@
 #include <string.h>
 #include "common/base/rng.h"
 #include "common/ops/cuda/sim/control.h"
+#include "tests/ops/naive.h"
 
 enum { GUARD = 64, GUARD_BYTE = 0xff };
 
@@ -248,15 +249,19 @@ static void block_free(Backend *be, Block *b)
     }
 }
 
-static void compare(const char *what, const Operand *a, const char *bytes, const double *want, const double *bound)
+typedef struct Inputs {
+    double *value[CASE_ARGS], *want[CASE_ARGS], *bound[CASE_ARGS];
+    double naive[CASE_ARGS], least[CASE_ARGS]; /* of each output: the naive version's error and a correct rounding's, as L2; devices only */
+    int has_naive;
+    NaiveRan ran; /* the entries that the call made */
+} Inputs;
+
+static void compare(const char *what, const Operand *a, const Tensor *got, const double *want, const double *bound)
 {
-    int64_t size = a->count * dtype_size(a->dtype);
-    Tensor got = tensor_view(grab(size, 1), a->dtype, a->rank, a->dim);
-    memcpy(got.data, bytes, (size_t)size);
     int64_t worst = -1;
     double most = 1;
     for (int64_t i = 0; i < a->count; i++) {
-        double value = tensor_get(&got, i), nearest = rounded(a->dtype, want[i]);
+        double value = tensor_get(got, i), nearest = rounded(a->dtype, want[i]);
         if (value == nearest)
             continue;
         double off = fabs(value - want[i]) / (bound[i] + (bound[i] > 0 ? fabs(nearest - want[i]) : 0) + 1e-300);
@@ -267,13 +272,107 @@ static void compare(const char *what, const Operand *a, const char *bytes, const
     }
     if (worst >= 0)
         fail_msg("%s: %s[%lld] is %.9g, wanted %.9g: off by %.3g, the bound is %.3g", what, a->name, (long long)worst,
-                 tensor_get(&got, worst), want[worst], fabs(tensor_get(&got, worst) - want[worst]), bound[worst]);
-    free(got.data);
+                 tensor_get(got, worst), want[worst], fabs(tensor_get(got, worst) - want[worst]), bound[worst]);
 }
 
-/* One call.  pair: {output, input} to share memory, or NULL.  bits: a copy of every output's bytes, made or compared. */
-static void run_on(Backend *be, const char *label, const Case *c, Mood mood, const int *pair, double *const *value, double *const *want,
-                   double *const *bound, char **bits)
+/* ---- devices: the naive version as yardstick, and what each op has met ------------------------------------------- */
+
+enum { MEETINGS = 2 * SIM_SCHEDULES }; /* schedule + SIM_SCHEDULES * eager */
+typedef struct Seen {
+    const char *op;
+    int64_t runs, meetings[MEETINGS];
+    double worst; /* error over the naive version's */
+    char where[384];
+} Seen;
+static Seen seen[NAIVE_OPS];
+
+static Seen *seen_of(const char *op)
+{
+    int i = 0;
+    while (seen[i].op && strcmp(seen[i].op, op) != 0)
+        i++;
+    assert_true(i < NAIVE_OPS);
+    seen[i].op = op;
+    return &seen[i];
+}
+
+static double distance(const Tensor *got, const double *want)
+{
+    double sum = 0;
+    for (int64_t i = 0, n = tensor_count(got); i < n; i++)
+        sum += pow(tensor_get(got, i) - want[i], 2);
+    return sqrt(sum);
+}
+
+static void compare_with_naive(const char *what, const Operand *a, const Tensor *got, const Inputs *in, int k)
+{
+    double off = distance(got, in->want[k]), size = 0;
+    for (int64_t i = 0; i < a->count; i++)
+        size += in->want[k][i] * in->want[k][i];
+    if (!(off <= fmax(2 * in->naive[k], in->least[k])))
+        fail_msg("%s: %s is %.3e from exact (relative L2), a naive bf16 version %.3e, the rounding of the result at most %.3e", what, a->name,
+                 off / sqrt(size), in->naive[k] / sqrt(size), in->least[k] / sqrt(size));
+    for (int i = 0; i < NAIVE_OPS && in->ran.op[i]; i++) {
+        Seen *s = seen_of(in->ran.op[i]);
+        if (off > s->worst * in->naive[k] && in->naive[k] > 0) {
+            s->worst = off / in->naive[k];
+            snprintf(s->where, sizeof s->where, "%s, %s[%lld]", what, a->name, (long long)a->count);
+        }
+    }
+}
+
+/* Half a unit in the last place of each element. */
+static double least_error(const Operand *a, const double *want)
+{
+    const int digits = a->dtype == DT_BF16 ? 8 : a->dtype == DT_F16 ? 11 : a->dtype == DT_F32 ? 24 : 53;
+    double sum = 0;
+    for (int64_t i = 0; i < a->count; i++)
+        sum += pow(fmax(FLT_MIN, ldexp(0.5, ilogb(want[i]) + 1 - digits)), 2);
+    return sqrt(sum);
+}
+
+/* The call on the naive back end; out[k] (NULL: not wanted) receives outputs. */
+static void run_naive(const Case *c, double *const *value, NaiveRan *into, Tensor t[CASE_ARGS])
+{
+    Backend *be = naive_open(into);
+    Err err = {0};
+    assert_non_null(be);
+    if (naive_lacks() >= 0)
+        fail_msg("entry number %d of the ops table has no version in tests/ops/naive.c", naive_lacks());
+    for (int k = 0; k < c->n; k++) {
+        const Operand *a = &c->arg[k];
+        t[k] = tensor_view(grab(a->count, (size_t)dtype_size(a->dtype)), a->dtype, a->rank, a->dim);
+        if (is_input(a))
+            put(&t[k], value[k]);
+    }
+    CHECK_OK(c->call(be, t, c, &err), &err);
+    naive_open(NULL);
+}
+
+static void measure_naive(const Case *c, Inputs *in)
+{
+    Tensor t[CASE_ARGS];
+    run_naive(c, in->value, &in->ran, t);
+    in->has_naive = 1;
+    for (int k = 0; k < c->n; k++) {
+        const Operand *a = &c->arg[k];
+        if (is_output(a)) {
+            double most = 0;
+            in->naive[k] = distance(&t[k], in->want[k]);
+            in->least[k] = least_error(a, in->want[k]) * (c->stochastic >> k & 1 ? 2 : 1);
+            for (int64_t i = 0; i < a->count; i++)
+                most = fmax(most, fabs(tensor_get(&t[k], i) - in->want[k][i]));
+            for (int64_t i = 0; c->rounds_inside && i < a->count; i++)
+                in->bound[k][i] += 2 * most;
+        }
+        free(t[k].data);
+    }
+}
+
+/* ---- one call ---------------------------------------------------------------------------------------------------- */
+
+/* pair: {output, input} to share memory, or NULL.  bits: a copy of every output's bytes, made or compared. */
+static void run_on(Backend *be, const char *label, const Case *c, Mood mood, const int *pair, const Inputs *in, char **bits)
 {
     Block block[CASE_ARGS];
     Tensor t[CASE_ARGS];
@@ -281,7 +380,7 @@ static void run_on(Backend *be, const char *label, const Case *c, Mood mood, con
     char what[256];
     snprintf(what, sizeof what, "%s, %s, %s%s", c->name, label, mood_name[mood], pair ? ", in place" : "");
     for (int k = 0; k < c->n; k++)
-        block[k] = block_new(be, &c->arg[k], mood, value[k], &t[k]);
+        block[k] = block_new(be, &c->arg[k], mood, in->value[k], &t[k]);
     if (pair) {
         block_free(be, &block[pair[0]]);
         block[pair[0]] = block[pair[1]];
@@ -300,7 +399,12 @@ static void run_on(Backend *be, const char *label, const Case *c, Mood mood, con
         if (!is_output(a))
             continue;
         char *bytes = block[k].shared ? block[pair[1]].host + block[pair[1]].at : block[k].host + block[k].at;
-        compare(what, a, bytes, want[k], bound[k]);
+        Tensor got = tensor_view(grab(size, 1), a->dtype, a->rank, a->dim); /* at an aligned address */
+        memcpy(got.data, bytes, (size_t)size);
+        compare(what, a, &got, in->want[k], in->bound[k]);
+        if (!be->host && in->has_naive)
+            compare_with_naive(what, a, &got, in, k);
+        free(got.data);
         if (bits && !bits[k])
             memcpy(bits[k] = grab(size, 1), bytes, (size_t)size);
         else if (bits && memcmp(bits[k], bytes, (size_t)size) != 0)
@@ -327,23 +431,6 @@ static void bound_by_magnitude(const Case *c, double *const *value, double **bou
         for (int64_t i = 0; c->factor > 0 && is_output(&c->arg[k]) && i < c->arg[k].count; i++)
             bound[k][i] = c->factor * (ROUNDOFF * absolute[k][i] + FLT_MIN);
         free(absolute[k]);
-    }
-}
-
-/* Adds twice the largest error of the naive bf16 version. */
-static void bound_by_naive(const Case *c, double *const *value, double *const *want, double **bound)
-{
-    double *out[CASE_ARGS];
-    for (int k = 0; k < c->n; k++)
-        out[k] = grab(c->arg[k].count, sizeof(double));
-    c->naive(c, value, out);
-    for (int k = 0; k < c->n; k++) {
-        double most = 0;
-        for (int64_t i = 0; is_output(&c->arg[k]) && i < c->arg[k].count; i++)
-            most = fmax(most, fabs(out[k][i] - want[k][i]));
-        for (int64_t i = 0; is_output(&c->arg[k]) && i < c->arg[k].count; i++)
-            bound[k][i] += 2 * most;
-        free(out[k]);
     }
 }
 
@@ -411,11 +498,9 @@ static void check_refusals(Backend *be, const Case *c)
 
 /* ---- the whole case --------------------------------------------------------------------------------------------- */
 
-typedef struct Inputs { double *value[CASE_ARGS], *want[CASE_ARGS], *bound[CASE_ARGS]; } Inputs;
-
-static Inputs inputs_of(const Case *c, Mood mood, int half)
+static Inputs inputs_of(const Case *c, Mood mood, int naive)
 {
-    Inputs in;
+    Inputs in = {0};
     for (int k = 0; k < c->n; k++) {
         in.value[k] = grab(c->arg[k].count, sizeof(double));
         in.want[k] = grab(c->arg[k].count, sizeof(double));
@@ -429,8 +514,8 @@ static Inputs inputs_of(const Case *c, Mood mood, int half)
         c->bound(c, in.value, in.want, in.bound);
     else
         bound_by_magnitude(c, in.value, in.bound);
-    if (half && c->naive)
-        bound_by_naive(c, in.value, in.want, in.bound);
+    if (naive)
+        measure_naive(c, &in);
     return in;
 }
 
@@ -451,9 +536,9 @@ static void run_on_hosts(const Case *c, Mood mood, const int *pair, const Inputs
         cpu1 = open_backend("cpu", 1);
         cpu2 = open_backend("cpu", 2);
     }
-    run_on(ref, "ref", c, mood, pair, in->value, in->want, in->bound, NULL);
-    run_on(cpu1, "cpu on 1 thread", c, mood, pair, in->value, in->want, in->bound, bits);
-    run_on(cpu2, "cpu on 2 threads", c, mood, pair, in->value, in->want, in->bound, bits);
+    run_on(ref, "ref", c, mood, pair, in, NULL);
+    run_on(cpu1, "cpu on 1 thread", c, mood, pair, in, bits);
+    run_on(cpu2, "cpu on 2 threads", c, mood, pair, in, bits);
 }
 
 static int asked_for(const char *variable)
@@ -462,7 +547,7 @@ static int asked_for(const char *variable)
     return value && strcmp(value, "1") == 0;
 }
 
-/* Two schedules in turn, or all.  capability: 80 or 90, the device's. */
+/* All four schedules.  capability: 80 or 90, the device's. */
 static void run_on_sim(const Case *c, Mood mood, const int *pair, const Inputs *in, int capability, char **bits)
 {
     static const char *const names[] = {"sim, ascending", "sim, descending", "sim, random", "sim, greedy"};
@@ -471,13 +556,21 @@ static void run_on_sim(const Case *c, Mood mood, const int *pair, const Inputs *
     Backend **sim = &sims[capability == 90];
     if (SLOW_FIBERS)
         return;
-    for (int runs = asked_for("WEFT_SIM_FULL") ? SIM_SCHEDULES : 2; runs > 0; runs--, turn++) {
-        const SimConfig config = {(SimSchedule)(turn % SIM_SCHEDULES), turn, (int)(turn / SIM_SCHEDULES + turn) % 2, (int)turn % 3, capability};
+    for (int runs = 0; runs < SIM_SCHEDULES; runs++, turn++) {
+        const int schedule = (int)turn % SIM_SCHEDULES;
+        const int64_t *met = in->ran.op[0] ? seen_of(in->ran.op[0])->meetings : NULL;
+        const int eager = met ? met[schedule] > met[schedule + SIM_SCHEDULES] : (int)(turn / SIM_SCHEDULES) % 2; /* what it met less often */
+        const SimConfig config = {(SimSchedule)schedule, turn, eager, (int)turn % 3, capability};
         sim_configure(&config);
         sim_clear();
         if (!*sim)
             *sim = open_backend("sim", 1);
-        run_on(*sim, names[config.schedule], c, mood, pair, in->value, in->want, in->bound, bits);
+        run_on(*sim, names[schedule], c, mood, pair, in, bits);
+        for (int i = 0; i < NAIVE_OPS && in->ran.op[i]; i++) {
+            Seen *s = seen_of(in->ran.op[i]);
+            s->runs++;
+            s->meetings[schedule + SIM_SCHEDULES * eager]++;
+        }
     }
 }
 
@@ -491,16 +584,24 @@ static void run_on_cuda(const Case *c, Mood mood, const int *pair, const Inputs 
     char *again[CASE_ARGS] = {0};
     (void)bits; /* sim's sums run in another order */
     for (int runs = 0; runs < 2; runs++)
-        run_on(cuda, "cuda", c, mood, pair, in->value, in->want, in->bound, again);
+        run_on(cuda, "cuda", c, mood, pair, in, again);
     for (int k = 0; k < c->n; k++)
         free(again[k]);
+}
+
+static int has_act(const Case *c)
+{
+    for (int k = 0; k < c->n; k++)
+        if (c->arg[k].dtype == ACT)
+            return 1;
+    return 0;
 }
 
 /* c with its ACT operands made `act`; on host back ends, devices or both. */
 static void check_mood(const Case *c, Mood mood, DType act, int hosts, int devices)
 {
     Case typed = with_act(c, act);
-    Inputs in = inputs_of(&typed, mood, act == DT_BF16);
+    Inputs in = inputs_of(&typed, mood, devices && (act == DT_BF16 || !has_act(c)));
     for (int v = -1; v < c->pairs; v++) {
         const int *pair = v < 0 ? NULL : c->pair[v];
         char *bits[3][CASE_ARGS] = {0};
@@ -521,9 +622,33 @@ static void check_mood(const Case *c, Mood mood, DType act, int hosts, int devic
     inputs_free(&in, c->n);
 }
 
+static void list_entries(const Case *c)
+{
+    Case typed = with_act(c, DT_BF16);
+    Tensor t[CASE_ARGS];
+    double *value[CASE_ARGS];
+    NaiveRan names = {{0}};
+    for (int k = 0; k < c->n; k++) {
+        value[k] = grab(c->arg[k].count, sizeof(double));
+        if (is_input(&typed.arg[k]))
+            draw_operand(value[k], &typed.arg[k], UNIFORM, 1, (uint64_t)k);
+    }
+    run_naive(&typed, value, &names, t);
+    for (int i = 0; names.op[i]; i++)
+        seen_of(names.op[i]);
+    for (int k = 0; k < c->n; k++) {
+        free(value[k]);
+        free(t[k].data);
+    }
+}
+
 void ops_check(const Case *c)
 {
     static Backend *ref; /* open until exit */
+    if (asked_for("WEFT_OPS_LIST")) {
+        list_entries(c);
+        return;
+    }
     if (!ref)
         ref = open_backend("ref", 1);
     if (!c->composite) {
@@ -532,14 +657,29 @@ void ops_check(const Case *c)
     }
     unsigned moods = c->moods ? c->moods : (1u << MOODS) - 1, few = 1u << UNIFORM | 1u << OUTLIER;
     unsigned on_devices = asked_for("WEFT_SIM_FULL") || !(moods & few) ? moods : moods & few;
-    int half = 0;
-    for (int k = 0; k < c->n; k++)
-        half |= c->arg[k].dtype == ACT;
+    int half = has_act(c);
     for (Mood mood = 0; mood < MOODS; mood++) {
         int device = on_devices >> mood & 1;
         if (moods >> mood & 1)
             check_mood(c, mood, DT_F32, 1, device && (!half || c->f32_too));
         if (device && half)
             check_mood(c, mood, DT_BF16, 0, 1);
+    }
+}
+
+void ops_summary(void **state)
+{
+    int list = asked_for("WEFT_OPS_LIST");
+    (void)state;
+    for (int i = 0; i < NAIVE_OPS && seen[i].op; i++) {
+        const Seen *s = &seen[i];
+        if (list)
+            printf("op %s\n", s->op);
+        else
+            print_message("%s: %lld runs on sim, at most %.2f of a naive bf16 version's error (%s)\n", s->op, (long long)s->runs, s->worst,
+                          s->where[0] ? s->where : "exact");
+        for (int m = 0; m < MEETINGS && !list && !SLOW_FIBERS; m++)
+            if (!s->meetings[m])
+                fail_msg("%s never ran on sim under schedule %d with %s streams", s->op, m % SIM_SCHEDULES, m < SIM_SCHEDULES ? "lazy" : "eager");
     }
 }

@@ -14,10 +14,15 @@
  * where that is not allowed): the front end must refuse each with ERR_USAGE before anything is computed.
  *
  * Devices (sim; cuda with WEFT_TEST_CUDA=1) run the same cases with bf16 activations, on two moods, the second with all tensors at
- * addresses aligned to their element only.  The bound is the float one and the rounding of the store to bf16, much less than twice a
- * naive bf16 version's error; where a kernel itself works on rounded values (attention's probabilities), Case.naive gives that version
- * and the bound is twice its error.  Every call on sim is made under two schedules of threads, with streams eager and lazy and cp.async
- * early and late, and must give the same bits.  WEFT_SIM_FULL=1: all moods, all four schedules. */
+ * addresses aligned to their element only.  Their outputs are held to two bounds:
+ *   - each tensor as a whole: the relative L2 error is at most twice that of the naive bf16 version (naive.h) on the same inputs.  Where
+ *     that version is right by luck, half a unit in the last place of each element, what storing the exact result may cost, is allowed;
+ *   - each element: the float bound and the rounding of the store; where a kernel itself works on rounded values (rounds_inside), twice
+ *     the naive version's largest error more.
+ * Every call on sim is made under all four schedules of threads, with streams eager or lazy in turn and cp.async early, late or by coin,
+ * and must give the same bits.  ops_summary, last in every list of tests, checks that each op met all of them and prints how far it was
+ * from exact.  WEFT_SIM_FULL=1: all moods.  WEFT_OPS_LIST=1: nothing is checked, the entries of the ops table that the cases call are
+ * listed (tests/cli/test_ops_list.sh). */
 #ifndef WEFT_TESTS_OPS_HARNESS_H
 #define WEFT_TESTS_OPS_HARNESS_H
 #include "common/ops/ops.h"
@@ -55,9 +60,9 @@ typedef struct Case {
     /* Fills bound[k][i] for every output k: absolute.  value: all inputs, want: all outputs, in double.  0: exactly `want` rounded to
      * the output's type. */
     void (*bound)(const struct Case *c, double *const *value, double *const *want, double **bound);
-    /* Fills the outputs as a version with every intermediate value rounded to bf16 has them. */
-    void (*naive)(const struct Case *c, double *const *value, double **out);
     double factor;         /* used when bound is NULL; 0: exact */
+    unsigned stochastic;   /* bits of the outputs that are rounded stochastically: that may cost a whole unit in the last place */
+    int rounds_inside;     /* devices compute on values rounded to bf16 */
     int f32_too;           /* bf16 back ends also take this call with all ACT operands F32 */
     double huge;           /* scale of the huge mood, 1e15 unless set */
     unsigned moods;        /* bits; all unless set */
@@ -73,6 +78,7 @@ int case_add(Case *c, const char *name, Role role, DType dtype, int rank, const 
 void case_range(Case *c, int operand, double low, double high);
 void case_in_place(Case *c, int output, int input);
 void ops_check(const Case *c);
+void ops_summary(void **state);
 
 /* For calls whose result is a number on the host: the first element of t becomes value. */
 int ops_set(Backend *be, const Tensor *t, double value, Err *err);

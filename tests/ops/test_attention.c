@@ -5,6 +5,7 @@
 #include <string.h>
 #include "common/ops/cuda/sim/control.h"
 #include "tests/ops/harness.h"
+#include "tests/ops/naive.h"
 
 typedef struct Shape { int64_t B, Sq, Sk, heads, hd; } Shape;
 
@@ -71,73 +72,12 @@ static void bound_attention(const Case *c, double *const *value, double *const *
         bound[opt->lse][i] = e + ROUNDOFF * (8 + 2 * fabs(want[opt->lse][i]));
 }
 
-/* ---- the naive bf16 version: a matrix of scores, one of probabilities, every product rounded -------------------- */
-
-typedef struct Head { int64_t q, k, D, Sq, Sk, hd; double scale; const double *bias; int causal; } Head; /* element 0 of the head in q and k */
-
-static Head head_of(const Options *opt, double *const *value, int64_t b, int64_t h)
-{
-    const Shape *s = &opt->s;
-    int64_t D = s->heads * s->hd;
-    return (Head){b * s->Sq * D + h * s->hd, b * s->Sk * D + h * s->hd, D, s->Sq, s->Sk, s->hd, opt->scale,
-                  opt->bias ? value[opt->bias] + h * s->Sq * s->Sk : NULL, opt->causal};
-}
-
-static double naive_dot(const Head *n, const double *a, int64_t i, const double *b, int64_t j)
-{
-    double sum = 0;
-    for (int64_t d = 0; d < n->hd; d++)
-        sum += a[n->q + i * n->D + d] * b[n->k + j * n->D + d];
-    return ops_bf16(sum);
-}
-
-static double naive_score(const Head *n, const double *q, int64_t i, const double *k, int64_t j)
-{
-    double s = ops_bf16(n->scale * naive_dot(n, q, i, k, j));
-    return n->causal && j > i ? -INFINITY : n->bias ? ops_bf16(s + n->bias[i * n->Sk + j]) : s;
-}
-
-/* Rows of o and lse [Sq] of one head. */
-static void naive_head(const Head *n, const double *q, const double *k, const double *v, double *o, double *lse)
-{
-    double *p = malloc((size_t)n->Sk * sizeof *p);
-    assert_non_null(p);
-    for (int64_t i = 0; i < n->Sq; i++) {
-        double top = -INFINITY, total = 0;
-        for (int64_t j = 0; j < n->Sk; j++)
-            top = fmax(top, p[j] = naive_score(n, q, i, k, j));
-        for (int64_t j = 0; j < n->Sk; j++)
-            total += p[j] = exp(p[j] - top);
-        for (int64_t d = 0; d < n->hd; d++) {
-            double sum = 0;
-            for (int64_t j = 0; j < n->Sk; j++)
-                sum += ops_bf16(p[j] / total) * v[n->k + j * n->D + d];
-            o[n->q + i * n->D + d] = ops_bf16(sum);
-        }
-        lse[i] = ops_bf16(top + log(total));
-    }
-    free(p);
-}
-
-static void naive_attention(const Case *c, double *const *value, double **out)
-{
-    const Options *opt = c->param;
-    const Shape *s = &opt->s;
-    double *room = malloc((size_t)s->Sq * sizeof *room);
-    assert_non_null(room);
-    for (int64_t b = 0; b < s->B; b++)
-        for (int64_t h = 0; h < s->heads; h++) {
-            Head n = head_of(opt, value, b, h);
-            naive_head(&n, value[1], value[2], value[3], out[0], opt->lse ? out[opt->lse] + (b * s->heads + h) * s->Sq : room);
-        }
-    free(room);
-}
-
 static void check_attention(const Shape *s, int causal, int bias, int lse, unsigned moods)
 {
     Options opt = {.s = *s, .scale = 1 / sqrt((double)s->hd), .causal = causal};
     Case c = {.name = causal ? "attention, causal" : bias ? "attention with bias" : "attention", .call = call_attention,
-              .bound = bound_attention, .naive = naive_attention, .param = &opt, .moods = moods, .huge = 100, .warpgroups = s->hd == 64 && !causal && !bias};
+              .bound = bound_attention, .rounds_inside = 1, .param = &opt, .moods = moods, .huge = 100,
+              .warpgroups = s->hd == 64 && !causal && !bias};
     CASE_ADD(&c, "o", OUT, ACT, 3, s->B, s->Sq, s->heads * s->hd);
     case_range(&c, CASE_ADD(&c, "q", IN, ACT, 3, s->B, s->Sq, s->heads * s->hd), -3, 3);
     case_range(&c, CASE_ADD(&c, "k", IN, ACT, 3, s->B, s->Sk, s->heads * s->hd), -3, 3);
@@ -166,7 +106,7 @@ static void attention_of_vast_scores(void **state)
     (void)state;
     const Shape s = {1, 17, 70, 2, 8};
     Options opt = {.s = s, .scale = 1};
-    Case c = {.name = "attention, vast scores", .call = call_attention, .bound = bound_attention, .naive = naive_attention, .param = &opt, .moods = 1u << HUGE_VALUES,
+    Case c = {.name = "attention, vast scores", .call = call_attention, .bound = bound_attention, .rounds_inside = 1, .param = &opt, .moods = 1u << HUGE_VALUES,
               .huge = 1e5};
     CASE_ADD(&c, "o", OUT, ACT, 3, s.B, s.Sq, s.heads * s.hd);
     CASE_ADD(&c, "q", IN, ACT, 3, s.B, s.Sq, s.heads * s.hd);
@@ -223,49 +163,11 @@ static int call_backward_after_forward(Backend *be, const Tensor *t, const Case 
     return rc < 0 ? rc : call_backward(be, t, c, err);
 }
 
-/* One head: P, dP, dS rounded; gradients rounded once. */
-static void naive_backward_head(const Head *n, double *const *value, const double *o, const double *lse, double **out)
-{
-    for (int64_t i = 0; i < n->Sq; i++) {
-        double delta = 0;
-        for (int64_t d = 0; d < n->hd; d++)
-            delta += value[GO][n->q + i * n->D + d] * o[n->q + i * n->D + d];
-        delta = ops_bf16(delta);
-        for (int64_t j = 0; j < n->Sk; j++) {
-            double p = ops_bf16(exp(naive_score(n, value[Q], i, value[K], j) - lse[i]));
-            double ds = ops_bf16(p * ops_bf16(naive_dot(n, value[GO], i, value[V], j) - delta));
-            for (int64_t d = 0; d < n->hd; d++) {
-                out[GQ][n->q + i * n->D + d] += n->scale * ds * value[K][n->k + j * n->D + d];
-                out[GK][n->k + j * n->D + d] += n->scale * ds * value[Q][n->q + i * n->D + d];
-                out[GV][n->k + j * n->D + d] += p * value[GO][n->q + i * n->D + d];
-            }
-        }
-    }
-}
-
-static void naive_backward(const Case *c, double *const *value, double **out)
-{
-    const Options *opt = c->param;
-    const Shape *s = &opt->s;
-    int forward = c->arg[O].role == OUT;
-    for (int64_t b = 0; b < s->B; b++)
-        for (int64_t h = 0; h < s->heads; h++) {
-            Head n = head_of(opt, value, b, h);
-            int64_t at = (b * s->heads + h) * s->Sq;
-            if (forward)
-                naive_head(&n, value[Q], value[K], value[V], out[O], out[LSE] + at);
-            naive_backward_head(&n, value, forward ? out[O] : value[O], (forward ? out[LSE] : value[LSE]) + at, out);
-        }
-    for (int k = GQ; k <= GV; k++)
-        for (int64_t i = 0; i < c->arg[k].count; i++)
-            out[k][i] = ops_bf16(out[k][i]);
-}
-
 static Case backward_case(const Options *opt, int (*call)(Backend *, const Tensor *, const Case *, Err *), Role forward)
 {
     const Shape *s = &opt->s;
     static const char *const names[] = {"gq", "gk", "gv", "go", "q", "k", "v", "o"};
-    Case c = {.name = "attention_backward", .call = call, .bound = bound_backward, .naive = naive_backward, .param = opt};
+    Case c = {.name = "attention_backward", .call = call, .bound = bound_backward, .rounds_inside = 1, .param = opt};
     for (int k = 0; k < 8; k++) {
         int key = k == GK || k == GV || k == K || k == V;
         CASE_ADD(&c, names[k], k <= GV ? OUT : k == O ? forward : IN, ACT, 3, s->B, key ? s->Sk : s->Sq, s->heads * s->hd);
@@ -377,18 +279,12 @@ static void hard_values(const Case *c, double **value, void (*make)(double *cons
         value[O][i] = ops_bf16(value[O][i]);
 }
 
-/* One call on sim under a schedule. */
-static void hard_run(const Case *c, double *const *value, SimSchedule schedule, float **got)
+/* One call on a back end. */
+static void hard_call(const Case *c, double *const *value, Backend *be, float **got)
 {
     Err err = {0};
-    Backend *be = NULL;
     Tensor t[CASE_ARGS];
-    SimConfig config = sim_config();
-    config.schedule = schedule;
-    config.seed = 7 + (unsigned)schedule;
-    sim_configure(&config);
-    sim_clear();
-    CHECK_OK(backend_open(&be, "sim", 1, NULL, &err), &err);
+    assert_non_null(be);
     for (int k = 0; k < c->n; k++) {
         const Operand *a = &c->arg[k];
         DType type = a->dtype == ACT ? DT_BF16 : a->dtype;
@@ -407,6 +303,20 @@ static void hard_run(const Case *c, double *const *value, SimSchedule schedule, 
         CHECK_OK(backend_get_f32(be, got[k], &t[k], &err), &err);
     for (int k = 0; k < c->n; k++)
         be->release(be, t[k].data);
+}
+
+/* One call on sim under a schedule. */
+static void hard_run(const Case *c, double *const *value, SimSchedule schedule, float **got)
+{
+    Err err = {0};
+    Backend *be = NULL;
+    SimConfig config = sim_config();
+    config.schedule = schedule;
+    config.seed = 7 + (unsigned)schedule;
+    sim_configure(&config);
+    sim_clear();
+    CHECK_OK(backend_open(&be, "sim", 1, NULL, &err), &err);
+    hard_call(c, value, be, got);
     backend_close(&be);
 }
 
@@ -425,24 +335,24 @@ static void free_all(void **p, int n)
 /* No gradient is further off than twice the naive bf16 version's worst, and all schedules give the same bits. */
 static void check_hard(const Case *c, const Hard *h, int schedules)
 {
-    double *value[CASE_ARGS], *want[CASE_ARGS], *naive[CASE_ARGS];
-    float *got[3], *again[3];
+    double *value[CASE_ARGS], *want[CASE_ARGS];
+    float *got[3], *again[3], *naive[3];
     hard_values(c, value, h->make);
     for (int k = 0; k < c->n; k++) {
         size_t bytes = (size_t)c->arg[k].count * sizeof(double);
         assert_non_null(want[k] = malloc(bytes));
-        assert_non_null(naive[k] = calloc(1, bytes));
         memcpy(want[k], value[k], bytes);
     }
     ops_run_double(c, want);
-    naive_backward(c, value, naive);
+    hard_buffers(c, naive);
+    hard_call(c, value, naive_open(NULL), naive);
     hard_buffers(c, got);
     hard_buffers(c, again);
     hard_run(c, value, SIM_ASCENDING, got);
     for (int k = GQ; k <= GV; k++) {
         double worst = 0, off = 0;
         for (int64_t i = 0; i < c->arg[k].count; i++) {
-            worst = fmax(worst, fabs(naive[k][i] - want[k][i]));
+            worst = fmax(worst, fabs((double)naive[k][i] - want[k][i]));
             double d = fabs((double)got[k][i] - want[k][i]);
             off = d <= off ? off : d; /* NaN stays */
         }
@@ -457,7 +367,7 @@ static void check_hard(const Case *c, const Hard *h, int schedules)
     }
     free_all((void **)value, c->n);
     free_all((void **)want, c->n);
-    free_all((void **)naive, c->n);
+    free_all((void **)naive, 3);
     free_all((void **)got, 3);
     free_all((void **)again, 3);
 }
@@ -551,7 +461,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ref_against_the_textbook), cmocka_unit_test(attention), cmocka_unit_test(attention_of_vast_scores),
         cmocka_unit_test(attention_backward), cmocka_unit_test(attention_backward_alone),
-        cmocka_unit_test(gradients_of_hard_numbers), cmocka_unit_test(not_a_number_stays),
+        cmocka_unit_test(gradients_of_hard_numbers), cmocka_unit_test(not_a_number_stays), cmocka_unit_test(ops_summary),
     };
     return check_run("ops: attention", tests);
 }

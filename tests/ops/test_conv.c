@@ -127,7 +127,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ref_against_scattering), cmocka_unit_test(two_chunks_equal_one), cmocka_unit_test(conv),
-        cmocka_unit_test(layers_of_the_vae),
+        cmocka_unit_test(layers_of_the_vae), cmocka_unit_test(ops_summary),
     };
     return check_run("ops: convolution", tests);
 }

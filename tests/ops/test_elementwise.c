@@ -210,7 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fill_is_exact), cmocka_unit_test(copy_rounds_once), cmocka_unit_test(add_rounds_once),
         cmocka_unit_test(lincomb_of_one_to_four), cmocka_unit_test(activations), cmocka_unit_test(activation_slopes),
-        cmocka_unit_test(gated_activations), cmocka_unit_test(activations_by_hand),
+        cmocka_unit_test(gated_activations), cmocka_unit_test(activations_by_hand), cmocka_unit_test(ops_summary),
     };
     return check_run("ops: elementwise", tests);
 }

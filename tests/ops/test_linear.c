@@ -150,7 +150,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear), cmocka_unit_test(leading_axes_are_folded), cmocka_unit_test(feed_forward_layer),
         cmocka_unit_test(linear_backward_x),
-        cmocka_unit_test(linear_backward_w), cmocka_unit_test(column_sums_of_many_rows), cmocka_unit_test(linear_by_hand),
+        cmocka_unit_test(linear_backward_w), cmocka_unit_test(column_sums_of_many_rows), cmocka_unit_test(linear_by_hand), cmocka_unit_test(ops_summary),
     };
     return check_run("ops: linear", tests);
 }

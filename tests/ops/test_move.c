@@ -277,7 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embeds), cmocka_unit_test(embed_refuses_ids_outside_the_table), cmocka_unit_test(copies_rows),
         cmocka_unit_test(adds_rows), cmocka_unit_test(patches_and_back), cmocka_unit_test(patch_order), cmocka_unit_test(copies_boxes),
-        cmocka_unit_test(blends_seams), cmocka_unit_test(seam_by_hand), cmocka_unit_test(resamples), cmocka_unit_test(frames_by_hand),
+        cmocka_unit_test(blends_seams), cmocka_unit_test(seam_by_hand), cmocka_unit_test(resamples), cmocka_unit_test(frames_by_hand), cmocka_unit_test(ops_summary),
     };
     return check_run("ops: moves", tests);
 }

@@ -414,7 +414,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layernorm), cmocka_unit_test(layernorm_of_rows_far_from_zero), cmocka_unit_test(layernorm_backward),
         cmocka_unit_test(gates), cmocka_unit_test(modulation_order), cmocka_unit_test(rmsnorm), cmocka_unit_test(groupnorm),
-        cmocka_unit_test(groupnorm_of_a_large_group_far_from_zero), cmocka_unit_test(condition_by_hand),
+        cmocka_unit_test(groupnorm_of_a_large_group_far_from_zero), cmocka_unit_test(condition_by_hand), cmocka_unit_test(ops_summary),
     };
     return check_run("ops: norms", tests);
 }

@@ -174,7 +174,8 @@ static void adamw(void **state)
             if (k >= 4 && (k + i) % 2)
                 continue;
             static const char *const name[] = {"adamw", "adamw, copies", "adamw, bf16", "adamw, copies, bf16 gradients", "adamw, all bf16"};
-            Case c = {.name = name[k / 4], .call = call_adamw, .bound = bound_adamw, .param = &params[k % 4], .huge = 1e12};
+            Case c = {.name = name[k / 4], .call = call_adamw, .bound = bound_adamw, .param = &params[k % 4], .huge = 1e12,
+                      .stochastic = k / 4 == 2 || k / 4 == 4 ? 1u << P : 0};
             CASE_ADD(&c, "p", INOUT, k / 4 == 2 || k / 4 == 4 ? DT_BF16 : DT_F32, 1, counts[i]);
             CASE_ADD(&c, "g", IN, k / 4 < 3 ? DT_F32 : DT_BF16, 1, counts[i]);
             case_range(&c, CASE_ADD(&c, "m", INOUT, DT_F32, 1, counts[i]), -0.1, 0.1);
@@ -372,7 +373,7 @@ int main(void)
         cmocka_unit_test(posterior), cmocka_unit_test(diffuse), cmocka_unit_test(mse), cmocka_unit_test(sum_squares),
         cmocka_unit_test(adamw), cmocka_unit_test(adamw_by_hand), cmocka_unit_test(rounding_has_no_bias),
         cmocka_unit_test(rounding_keeps), cmocka_unit_test(noise_is_even), cmocka_unit_test(small_steps_add_up),
-        cmocka_unit_test(rounding_is_the_same_everywhere),
+        cmocka_unit_test(rounding_is_the_same_everywhere), cmocka_unit_test(ops_summary),
     };
     return check_run("ops: diffusion, loss, optimiser", tests);
 }
