@@ -271,6 +271,34 @@ static void same_bits(void **state)
     }
 }
 
+/* The same on the hosts' back ends. */
+static void same_bits_on_hosts(void **state)
+{
+    static const char *const names[] = {"cpu", "ref"};
+    static const Recompute policies[] = {RECOMPUTE_NONE, RECOMPUTE_BLOCK, RECOMPUTE_BLOCK_ATTENTION};
+
+    (void)state;
+    for (int b = 0; b < 2; b++) {
+        float *first = NULL;
+        for (int i = 0; i < 3; i++) {
+            Err err = {0};
+            double loss;
+            Case k;
+            case_open(&k, names[b], policies[i], DIT_TRAIN, NULL);
+            CHECK_OK(train_gradient(&k.s, &k.batch, 1.0, &loss, &err), &err);
+            float *got = flat(&k, params_flat_grads(dit_params(k.dit)));
+            if (first && memcmp(first, got, (size_t)dit_params(k.dit)->flat * sizeof *got))
+                fail_msg("%s: policy %d: other bits", names[b], i);
+            case_close(&k);
+            if (first)
+                mem_free(got);
+            else
+                first = got;
+        }
+        mem_free(first);
+    }
+}
+
 /* What operations read follows the masters, where there are any. */
 static void check_copies(Case *k)
 {
@@ -327,6 +355,43 @@ static void resumes(void **state)
     (void)state;
     resumes_as(DIT_TRAIN, check_tmp_path("run"), check_tmp_path("run/checkpoint-3/transformer"));
     resumes_as(ALL_BF16, check_tmp_path("bf16-run"), check_tmp_path("bf16-run/checkpoint-3/transformer"));
+}
+
+/* Memory is planned ahead: a step after the first asks the device for none.  (device.cu is the only file that calls
+ * cudaMalloc, for this function and when it opens: tests/cli/test_ops_list.sh.) */
+static int (*true_alloc)(Backend *be, int64_t bytes, void **out, Err *err);
+static int allocations;
+
+static int counted_alloc(Backend *be, int64_t bytes, void **out, Err *err)
+{
+    allocations++;
+    return true_alloc(be, bytes, out, err);
+}
+
+static void a_step_allocates_nothing(void **state)
+{
+    static const Recompute policies[] = {RECOMPUTE_NONE, RECOMPUTE_BLOCK, RECOMPUTE_BLOCK_ATTENTION};
+    double loss, norm;
+    void *p = NULL;
+    Err err = {0};
+    Case k;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        case_open(&k, "sim", policies[i], DIT_TRAIN, NULL);
+        step(&k, &loss, &norm);
+        true_alloc = k.be->alloc;
+        k.be->alloc = counted_alloc;
+        allocations = 0;
+        for (int n = 0; n < 2; n++)
+            step(&k, &loss, &norm);
+        assert_int_equal(allocations, 0);
+        CHECK_OK(k.be->alloc(k.be, 64, &p, &err), &err); /* it does count */
+        assert_int_equal(allocations, 1);
+        k.be->release(k.be, p);
+        k.be->alloc = true_alloc;
+        case_close(&k);
+    }
 }
 
 /* ---- encoders and sampling ---------------------------------------------------------------------------------------- */
@@ -454,7 +519,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_of_2b), cmocka_unit_test(follows_cpu), cmocka_unit_test(bf16_types_follow),
-        cmocka_unit_test(gradients),    cmocka_unit_test(same_bits),   cmocka_unit_test(resumes),
+        cmocka_unit_test(gradients),    cmocka_unit_test(same_bits),   cmocka_unit_test(same_bits_on_hosts),
+        cmocka_unit_test(resumes),      cmocka_unit_test(a_step_allocates_nothing),
         cmocka_unit_test(vae),          cmocka_unit_test(samples),
     };
     return check_run("device", tests);
