@@ -167,7 +167,7 @@ static Case backward_case(const Options *opt, int (*call)(Backend *, const Tenso
 {
     const Shape *s = &opt->s;
     static const char *const names[] = {"gq", "gk", "gv", "go", "q", "k", "v", "o"};
-    Case c = {.name = "attention_backward", .call = call, .bound = bound_backward, .rounds_inside = 1, .param = opt};
+    Case c = {.name = "attention_backward", .call = call, .bound = bound_backward, .rounds_inside = 1, .param = opt, .warpgroups = s->hd == 64};
     for (int k = 0; k < 8; k++) {
         int key = k == GK || k == GV || k == K || k == V;
         CASE_ADD(&c, names[k], k <= GV ? OUT : k == O ? forward : IN, ACT, 3, s->B, key ? s->Sk : s->Sq, s->heads * s->hd);

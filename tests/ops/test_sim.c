@@ -499,7 +499,7 @@ static const Broken broken[] = {
     {"conv, gathered", call_conv_gathered, 2, 0, 0, 0}, {"linear", call_plain_linear, 2, 0, 0, 0}, {"layernorm_backward", call_layernorm_backward, 1, 0, 0, 0},
     {"groupnorm", call_groupnorm, 1, 0, 0, 0}, {"mse", call_mse, 2, 0, 0, 0}, {"rows", call_rows, 0, 0, 0, 0},
     {"small attention", call_small_attention, 0, 0, 0, 0}, {"training", call_training, 0, 0, 0, 0}, {"moves", call_moves, 0, 0, 0, 0},
-    {"attention, 9.0", call_attention_90, 1, 5, 3, 90},
+    {"attention, 9.0", call_attention_90, 1, 5, 3, 90}, {"attention_backward, 9.0", call_attention_backward, 1, 5, 4, 90},
     {"conv, 9.0", call_conv_90, 1, 3, 2, 90},
 };
 enum { BROKEN = sizeof broken / sizeof broken[0] };

@@ -14,20 +14,9 @@
  * Every warp owns whole rows of its products, so the accumulator of one product, packed to bf16, is the A fragment of the next and
  * P never leaves registers.  Tiles are rows of 64 bf16 = 8 chunks of 16 bytes; chunk c of row r lies at c ^ (r & 7): no bank conflicts.
  * Ragged ends: rows past S are loaded as zeros; only the last tile of the forward stream masks, and dS of missing keys is made zero. */
-#include "common/ops/cuda/attention.h"
+#include "common/ops/cuda/attention_64.h"
 
-#define LOG2E 1.4426950408889634f
-#define MASKED (-1e30f) /* finite, so that max-subtraction never meets inf - inf */
-
-enum { HEAD = 64, CHUNKS = HEAD / 8, WARPS = 4, THREADS = 32 * WARPS, ROW_TILES = 2, ROWS = 16 * ROW_TILES * WARPS };
-
-/* One (sequence, head): element (row, dim) of q, k, v, o at base + row*stride + dim; S rows. */
-struct Slice { int64_t base; int stride, S; };
-__device__ __forceinline__ Slice slice_of(const AttentionArgs &a, int64_t S, int first_slice)
-{
-    const int heads = (int)a.heads, n = first_slice + blockIdx.y, b = n / heads, h = n % heads, stride = heads * HEAD;
-    return Slice{b * S * stride + h * HEAD, stride, (int)S};
-}
+enum { WARPS = 4, THREADS = 32 * WARPS, ROW_TILES = 2, ROWS = 16 * ROW_TILES * WARPS };
 
 __device__ __forceinline__ int swizzled(int row, int chunk) { return row * HEAD + ((chunk ^ (row & 7)) << 3); }
 
@@ -252,11 +241,8 @@ __global__ void __launch_bounds__(THREADS) attention_64_forward(AttentionArgs a)
 
 /* ---- backward: what is known of a slice before the products --------------------------------------------------------------------- */
 
-enum { STREAM = 32, STAGES = 2, TILE_WORDS = STREAM * HEAD, LANES_A_ROW = CHUNKS, KEY_THREADS = 1024 };
+enum { STAGES = 2, LANES_A_ROW = CHUNKS, KEY_THREADS = 1024 };
 
-/* Of a tile's queries: log-sum-exp in units of log2 and delta = go.o; missing queries get P = 0.  Of the tile before: by what its gQ is
- * multiplied to become integers, which is when that is wanted; so a slice has one more of these than tiles. */
-struct QueryFacts { float lse2[STREAM], delta[STREAM], multiplier_before[STREAM]; };
 /* Bits of the largest |V_j| |K_j|max, |K_j|max, |V_j|, |K_j| of a slice (lengths, and largest magnitude of an element). */
 struct KeyFacts { uint32_t product, top, value, key; };
 
@@ -552,7 +538,10 @@ int attention_64_backward(Device *d, const AttentionArgs *a, Err *err)
     for (int64_t first = 0; first < slices; first += group) {
         const int64_t n = first + group < slices ? group : slices - first;
         DEVICE_TRY(device_check(cudaMemsetAsync(sums, 0, n * slice_bytes, d->compute), "attention_backward", err));
-        LAUNCH((attention_64_backward_products), grid_over(a->Sk, ROWS, n), dim3(THREADS), backward_shared(), d->compute, *a, sums, queries, (int)first);
+        if (d->capability == 90)
+            DEVICE_TRY(attention_90_backward_products(d, a, sums, queries, first, n, err));
+        else
+            LAUNCH((attention_64_backward_products), grid_over(a->Sk, ROWS, n), dim3(THREADS), backward_shared(), d->compute, *a, sums, queries, (int)first);
         LAUNCH((attention_64_gq), grid_over(a->Sq, STREAM, n), dim3(THREADS), 0, d->compute, *a, sums, queries, (int)first);
     }
     return device_launched("attention_backward", err);
