@@ -78,7 +78,7 @@ static void print_assumptions(void)
            "attention's backward.\n"
            "49 frames of 480 x 720, batch 2, bf16 activations. Copies from and to the host, and the host's own work, are not counted.\n\n"
            "Assumed shares of the peak, from what published kernels of the same make reach (attention forward on H100: wgmma without TMA, held to be "
-           "near\nTriton's and cuDNN's 403 and 413 TFLOP/s at head dimension 64 and 16k tokens in arXiv 2407.08608, below FlashAttention-3's 497; its convolution: wgmma "
+           "near\nTriton's and cuDNN's 403 and 413 TFLOP/s at head dimension 64 and 16k tokens in arXiv 2407.08608, below FlashAttention-3's 497; its backward below cuDNN's 0.44 there; its convolution: wgmma "
            "fed by\ncp.async, no published figure, held to be below cuBLASLt):\n\n"
            "| | peak TFLOP/s | products (cuBLASLt) | attention | its backward | convolution | products outside the tensor cores | peak "
            "TB/s | memory |\n"

@@ -33,6 +33,7 @@ static const Use uses[] = {
     {"attention_64_forward", 0, 32768, 2 * SCORES, 4 * U, "2 x 17776 tokens, 30 heads"},
     {"attention_90_forward", 0, 90112, 2 * SCORES, 4 * U, "2 x 17776 tokens, 30 heads"},
     {"attention_64_backward_products", 0, 66304, 5 * SCORES / 3, 10 * U / 3, "a third of it: 20 of 60 slices"},
+    {"attention_90_backward", 0, 169984, 5 * SCORES / 3, 10 * U / 3, "a third of it: 20 of 60 slices"},
     {"attention_64_key_facts", 0, 0, 0, 2 * U, "2 x 17776 tokens, 30 heads"},
     {"attention_64_query_facts", 0, 0, 0, 3 * U, "the same"},
     {"attention_64_gq", 0, 0, 0, 3 * U / 3, "a third of it"},
