@@ -62,6 +62,8 @@ void hdr_tone_map(uint8_t *rows, int64_t stride, int64_t width, int64_t height, 
 /* ---- the reader (video_reader.c) ---- */
 enum { MEDIA_SENT_MAX = 64 }; /* more than any decoder's delay with one thread */
 typedef struct MemorySource { const uint8_t *data; int64_t size, at; } MemorySource;
+typedef struct ByteRange { int64_t from, to; } ByteRange;
+typedef struct ByteRanges { ByteRange *range; int64_t n; } ByteRanges;
 struct VideoReader {
     AVFormatContext *fmt;
     AVCodecContext *dec;
@@ -96,7 +98,14 @@ struct VideoReader {
     int64_t index, first_pts, last_pts, anchor_pts, since_anchor;
     Rational assumed_rate;
     Scaler scaler;
+    ByteRanges bad; /* bytes of the file whose checksum is wrong */
 };
+int reader_over_time(void *reader);
+/* ---- checksums of Matroska and WebM (ebml_crc.c) ---- */
+/* Fills r->bad from the opened container, whose place in the file is kept.  Nothing for files without checksums. */
+int ebml_check(VideoReader *r, Err *err);
+/* Whether the byte at pos is known to be damaged. */
+int ebml_bad(const VideoReader *r, int64_t pos);
 /* As video_open over bytes in memory, which must outlive the reader. */
 int video_open_memory(VideoReader **out, const uint8_t *data, int64_t size, const VideoLimits *limits, Err *err);
 #endif

@@ -29,7 +29,7 @@ static void clock_leave(VideoReader *r)
     r->spent_s += seconds_since(&r->entered);
 }
 
-static int over_time(void *reader)
+int reader_over_time(void *reader)
 {
     const VideoReader *r = reader;
     return r->spent_s + seconds_since(&r->entered) > r->limits.max_seconds;
@@ -86,7 +86,7 @@ static int open_container(VideoReader *r, Err *err)
     char *url = NULL;
     r->fmt = avformat_alloc_context();
     if (!r->fmt) return err_set(err, ERR_NOMEM, "no memory to open '%s'", r->path);
-    r->fmt->interrupt_callback = (AVIOInterruptCB){over_time, r};
+    r->fmt->interrupt_callback = (AVIOInterruptCB){reader_over_time, r};
     if (r->memory.data) {
         rc = open_memory_io(r, err);
     } else {
@@ -184,6 +184,7 @@ static int open_reader(VideoReader **out, const char *path, MemorySource memory,
     clock_enter(r);
     if (!(r->path = mem_strdup(path, err))) goto fail;
     if ((rc = open_container(r, err)) < 0) goto fail;
+    if ((rc = ebml_check(r, err)) < 0) goto fail;
     if ((rc = probe_streams(r, err)) < 0) goto fail;
     if ((rc = choose_stream(r, &codec, err)) < 0) goto fail;
     if ((rc = open_decoder(r, codec, err)) < 0) goto fail;
@@ -230,6 +231,7 @@ void video_close(VideoReader **reader)
     if (r->memory_io) av_freep(&r->memory_io->buffer);
     avio_context_free(&r->memory_io);
     mem_free(r->ahead);
+    mem_free(r->bad.range);
     mem_free(r->path);
     mem_free(r);
     *reader = NULL;
@@ -320,6 +322,14 @@ static void note_received(VideoReader *r)
     else r->sent[i] = r->sent[--r->n_sent];
 }
 
+/* As av_read_frame; what lies in bytes of a wrong checksum is marked corrupt. */
+static int next_packet(VideoReader *r)
+{
+    int av = av_read_frame(r->fmt, r->packet);
+    if (av >= 0 && ebml_bad(r, r->packet->pos)) r->packet->flags |= AV_PKT_FLAG_CORRUPT;
+    return av;
+}
+
 static int add_ahead(VideoReader *r, int64_t pts, Err *err)
 {
     if (r->n_ahead == r->cap_ahead) {
@@ -352,7 +362,7 @@ static int can_skim(const VideoReader *r)
 static int read_ahead(VideoReader *r, Err *err)
 {
     int av, rc = 0;
-    while (rc == 0 && (av = av_read_frame(r->fmt, r->packet)) >= 0) {
+    while (rc == 0 && (av = next_packet(r)) >= 0) {
         if (r->packet->stream_index == r->stream->index) {
             r->counts.packets++;
             rc = tells_a_frame(r->packet) ? add_ahead(r, r->packet->pts, err)
@@ -388,7 +398,7 @@ int video_skim(VideoReader *r, Err *err)
 static int feed(VideoReader *r, Err *err)
 {
     av_quiet();
-    int av = av_read_frame(r->fmt, r->packet);
+    int av = next_packet(r);
     if (av == AVERROR_EXIT || av == AVERROR(ENOMEM)) return err_av(err, ERR_FORMAT, av, "'%s': reading", r->path);
     if (av < 0) {
         if (av == AVERROR_EOF && r->fmt->pb && r->fmt->pb->error < 0) av = r->fmt->pb->error;
@@ -416,7 +426,7 @@ static int feed(VideoReader *r, Err *err)
 static int decode_next(VideoReader *r, Err *err)
 {
     for (;;) {
-        if (over_time(r))
+        if (reader_over_time(r))
             return err_set(err, ERR_LIMIT, "'%s': decoding took longer than its limit of %g s", r->path, r->limits.max_seconds);
         int av = avcodec_receive_frame(r->dec, r->frame);
         if (av >= 0) {

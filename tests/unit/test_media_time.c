@@ -323,6 +323,37 @@ static void threads_change_nothing(void **state)
     free(frames[1]);
 }
 
+/* VP8 takes any bytes for a picture: only Matroska's own checksums tell. */
+static void a_wrong_checksum_is_damage(void **state)
+{
+    (void)state;
+    Err err = {0};
+    const char *path = check_tmp_path("checksum.mkv");
+    Clip c = number_clip;
+    c.container = "matroska";
+    c.codec = "libvpx";
+    c.options = "deadline=realtime:cpu-used=8";
+    c.b_frames = 0;
+    c.gop = 10;
+    make_clip(path, &c);
+    char *bytes;
+    int64_t size, n = 0, damaged = 0;
+    CHECK_OK(file_read(path, 1 << 24, &bytes, &size, &err), &err);
+    for (int flip = 0; flip < 2; flip++) {
+        VideoReader *r = NULL;
+        VideoFrame f;
+        int rc;
+        bytes[size - size / 4] ^= (char)(flip << 3); /* in the last cluster */
+        CHECK_OK(file_write_atomic(path, bytes, size, &err), &err);
+        CHECK_OK(video_open(&r, path, NULL, &err), &err);
+        for (n = damaged = 0; (rc = video_next(r, &f, &err)) == 1; n++) damaged += f.damaged;
+        CHECK_OK(rc, &err);
+        video_close(&r);
+        assert_true(n > 0 && !flip == !damaged);
+    }
+    mem_free(bytes);
+}
+
 int main(void)
 {
     av_quiet();
@@ -331,7 +362,7 @@ int main(void)
         cmocka_unit_test(missing_times_are_assumed_and_said_so), cmocka_unit_test(frames_that_go_back_are_dropped_and_counted),
         cmocka_unit_test(damage_lasts_until_the_next_key_frame), cmocka_unit_test(what_is_no_video_is_refused),
         cmocka_unit_test(what_points_elsewhere_is_refused), cmocka_unit_test(odd_but_honest_files), cmocka_unit_test(truncated_files),
-        cmocka_unit_test(limits_hold), cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(limits_hold), cmocka_unit_test(a_wrong_checksum_is_damage), cmocka_unit_test(threads_change_nothing),
     };
     return check_run("media: time, damage, bad input", tests);
 }

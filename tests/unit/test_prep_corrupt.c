@@ -85,8 +85,18 @@ static char *ingest_all(const char *root, const char *out)
     return text;
 }
 
-/* undetected: VP8 has no checksums and its decoder tells of no error in what is left of a picture, so a few cannot be known. */
-static void one_container(const char *container, const char *codec, const char *name, uint64_t seed, int undetected)
+/* The largest difference of two pictures. */
+static int furthest(const uint8_t *a, const uint8_t *b)
+{
+    int most = 0;
+    for (int i = 0; i < W * H * 3; i++)
+        most = abs(a[i] - b[i]) > most ? abs(a[i] - b[i]) : most;
+    return most;
+}
+
+/* slight: pictures that many levels off at most may pass.  0 but for VP8 in WebM: its arithmetic coder takes any bytes for numbers, it has
+ * no checksums, and WebM (unlike Matroska) has none either, so that what harms a block a little can be told by nobody. */
+static void one_container(const char *container, const char *codec, const char *name, uint64_t seed, int slight)
 {
     char whole_dir[32], root_name[32], out_name[32], file[64], *bytes;
     Err err = {0};
@@ -132,7 +142,7 @@ static void one_container(const char *container, const char *codec, const char *
             for (int64_t k = 0; k < OUT; k++) {
                 int same = 0;
                 for (int64_t g = 0; g < OUT; g++)
-                    same = same || memcmp(got + k * W * H * 3, good + g * W * H * 3, W * H * 3) == 0;
+                    same = same || furthest(got + k * W * H * 3, good + g * W * H * 3) <= slight;
                 int number = read_number(got + k * W * H * 3, W, H) - FIRST;
                 bad = bad || (!same && !(number >= OUT && number < FRAMES)); /* past the first window: only the number is known */
             }
@@ -150,7 +160,7 @@ static void one_container(const char *container, const char *codec, const char *
     assert_int_equal(lines, COPIES);
     assert_int_equal(crashed, 0);
     assert_true(accepted < COPIES);
-    assert_in_range(spoilt, 0, undetected);
+    assert_int_equal(spoilt, 0);
 }
 
 static void mp4(void **state)
@@ -168,7 +178,7 @@ static void matroska(void **state)
 static void webm(void **state)
 {
     (void)state;
-    one_container("webm", "libvpx", "a.webm", 2001, 2);
+    one_container("webm", "libvpx", "a.webm", 2001, 17);
 }
 
 int main(void)
