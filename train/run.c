@@ -69,6 +69,8 @@ static int load_state(Run *r, Err *err)
         rc = transformer ? dit_open(&r->dit, j->be, transformer, j->how, err) : ERR_NOMEM;
     if (rc == 0)
         rc = train_init(&r->state, j->be, r->dit, &j->schedule, &j->c, err);
+    if (rc == 0)
+        rc = dit_prepare(r->dit, j->data->F, j->data->h, j->data->w, err);
     if (rc == 0 && step)
         rc = checkpoint_load_optimizer(r->out, step, &r->state, err);
     if (rc == 0 && step)

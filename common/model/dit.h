@@ -41,7 +41,8 @@ ParamSet *dit_params(Dit *d);
 int dit_save(Dit *d, const char *folder, DType dtype, Err *err);
 
 /* v [B,F,h,w,C] = model(latents, text, t).  timestep: host array of B.  Everything else comes from `work`, but for the position codes
- * (F32, as large as two bf16 token streams): made in the first call of a size and kept by the model. */
+ * (F32, as large as two bf16 token streams): made in the first call of a size and kept by the model, or before it by dit_prepare. */
+int dit_prepare(Dit *d, int64_t F, int64_t h, int64_t w, Err *err);
 int dit_forward(Dit *d, Arena *work, const Tensor *v, const Tensor *latents, const Tensor *text, const int64_t *timestep, Err *err);
 
 /* Training: what forward keeps for backward.  Gradients are bit-identical under all policies. */

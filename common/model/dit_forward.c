@@ -100,6 +100,12 @@ static int position_codes(Dit *d, const DitShape *z, Err *err)
     return 0;
 }
 
+int dit_prepare(Dit *d, int64_t F, int64_t h, int64_t w, Err *err)
+{
+    DitShape z = {.F = F, .rows = h / d->c.patch, .cols = w / d->c.patch, .D = d->c.heads * d->c.head_dim};
+    return position_codes(d, &z, err);
+}
+
 /* x [B,S,D] = text_proj(text), then patches + position codes. */
 static int embed_tokens(Dit *d, Arena *work, const DitShape *z, const Tensor *x, const Tensor *latents, const Tensor *text, Err *err)
 {
