@@ -35,22 +35,56 @@ static int check_apart(const char *source, const char *dir, Err *err)
     return 0;
 }
 
-/* Our own folder, or an empty one. */
+/* Whether a folder holds anything but hidden files; a folder that is not there does not. */
+static int holds_files(const char *dir, const char *name, Err *err)
+{
+    char **names, *path = path_join(dir, name, err);
+    int64_t n = 0, shown = 0;
+    int rc = path ? file_is_dir(path) ? dir_list(path, &names, &n, err) : 0 : ERR_NOMEM;
+    if (rc == 0 && path && file_is_dir(path)) {
+        for (int64_t i = 0; i < n; i++)
+            shown += names[i][0] != '.';
+        dir_list_free(&names, n);
+    }
+    mem_free(path);
+    return rc < 0 ? rc : shown > 0;
+}
+
+/* 1 when DIR/dataset.json is there and was written by weft-prep. */
+static int index_is_ours(const char *dir, Err *err)
+{
+    char *path = path_join(dir, "dataset.json", err);
+    json_t *o = NULL;
+    Err cause = {0};
+    int rc = path ? json_read_file(&o, path, &cause) : ERR_NOMEM;
+    const char *manifest = json_string_value(json_object_get(o, "manifest"));
+    rc = rc == ERR_NOMEM ? rc : manifest && json_is_integer(json_object_get(o, "format")) && json_object_get(o, "recipe");
+    json_decref(o);
+    mem_free(path);
+    return rc;
+}
+
+/* Our own folder, or an empty one: nothing is ever removed that another wrote. */
 static int check_ours(const char *dir, Err *err)
 {
-    static const char *const ours[] = {"dataset.json", "manifest.jsonl", "journal.jsonl", NULL};
     char **names;
     int64_t n;
     int rc = dir_list(dir, &names, &n, err), known = 0, other = -1;
     if (rc < 0)
         return rc;
-    for (int64_t i = 0; i < n; i++) {
-        for (int k = 0; ours[k]; k++)
-            known = known || strcmp(names[i], ours[k]) == 0;
-        if (names[i][0] != '.' && strcmp(names[i], "clips") != 0 && strcmp(names[i], "thumbs") != 0)
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        int index = strcmp(names[i], "dataset.json") == 0, files = strcmp(names[i], "clips") == 0 || strcmp(names[i], "thumbs") == 0;
+        int ours = index ? index_is_ours(dir, err) : strcmp(names[i], "manifest.jsonl") == 0 || strcmp(names[i], "journal.jsonl") == 0 ||
+                                                         strcmp(names[i], ".lock") == 0 /* of a run that was stopped early */;
+        if (files)
+            files = holds_files(dir, names[i], err);
+        if (ours < 0 || files < 0)
+            rc = ERR_NOMEM;
+        known = known || ours > 0;
+        if (names[i][0] != '.' && (files || (strcmp(names[i], "clips") != 0 && strcmp(names[i], "thumbs") != 0)) && ours <= 0)
             other = (int)i;
     }
-    if (!known && other >= 0)
+    if (rc == 0 && !known && other >= 0)
         rc = err_set(err, ERR_USAGE, "'%s' holds other things ('%s') and no dataset; give an empty folder or a new name", dir,
                      names[other]);
     dir_list_free(&names, n);

@@ -155,4 +155,14 @@ if [ -n "$SHARED" ]; then
 else
     skip "the portrait set" "the reference data is not here"
 fi
+# A folder that is not ours stays as it is, whatever its folders are called.
+mkdir -p "$T/theirs/clips" "$T/index"
+echo theirs >"$T/theirs/clips/x.mkv"
+echo '{"a": 1}' >"$T/index/dataset.json"
+for d in theirs index; do
+    runs "another's folder is refused: $d" 2 "$B/weft-prep" ingest "$T/src" --out "$T/$d"
+    stderr_has "holds other things"
+done
+check "another's files stay" test "$(cat "$T/theirs/clips/x.mkv") $(cat "$T/index/dataset.json")" = 'theirs {"a": 1}'
+
 finish
