@@ -20,6 +20,8 @@ static int new_source(SourceList *l, const char *path, int64_t n, const char *wh
         return err_set(err, ERR_FORMAT, "%s: the file's name is no UTF-8 text", where);
     (*s)->where = mem_strdup(where, err);
     (*s)->path = mem_strndup(path, n, err);
+    if ((*s)->path)
+        source_path_clean((*s)->path);
     (*s)->id = (*s)->path ? source_id_from_path((*s)->path, err) : NULL;
     if (!(*s)->where || !(*s)->id)
         return ERR_NOMEM;

@@ -246,7 +246,9 @@ static int read_names(Source *s, const json_t *o, const char *where, Err *err)
     if (sha && digest_parse(sha, &digest, err) < 0)
         return err_wrap(err, ERR_FORMAT, "%s: 'sha256'", where);
     s->path = mem_strdup(path, err);
-    s->id = id ? mem_strdup(id, err) : source_id_from_path(path, err);
+    if (s->path)
+        source_path_clean(s->path);
+    s->id = id ? mem_strdup(id, err) : s->path ? source_id_from_path(s->path, err) : NULL;
     s->category = category && *category ? mem_strdup(category, err) : NULL;
     if (sha && (s->expect_sha256 = mem_calloc(65, 1, err)))
         digest_hex(&digest, s->expect_sha256);

@@ -184,6 +184,25 @@ int source_is_video_name(const char *name, int64_t *stem)
     return 0;
 }
 
+void source_path_clean(char *path)
+{
+    char *to = path;
+    for (const char *at = path; *at;) {
+        if (at == path || at[-1] == '/') {
+            if (at[0] == '.' && at[1] == '/') {
+                at += 2;
+                continue;
+            }
+            if (at[0] == '/' && at != path) {
+                at++;
+                continue;
+            }
+        }
+        *to++ = *at++;
+    }
+    *to = 0;
+}
+
 char *source_id_from_path(const char *path, Err *err)
 {
     int64_t n = (int64_t)strlen(path);

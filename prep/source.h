@@ -51,6 +51,8 @@ int source_list_sha256(const SourceList *l, char hex[65], Err *err);
 
 /* At most 200 bytes of UTF-8, not empty, no '/', no control characters, no "..", no leading '.'. */
 int source_id_check(const char *id, Err *err);
+/* In place: "./a//b" becomes "a/b", as find and shells write names; a leading '/' stays. */
+void source_path_clean(char *path);
 /* "train/a b.mp4" -> "train_a b": one trailing video extension off, '/' becomes '_'.  mem_free. */
 char *source_id_from_path(const char *path, Err *err);
 /* Whether the name ends in .mp4 .mov .mkv .webm .avi .m4v .gif .ts .h264; the length without it. */

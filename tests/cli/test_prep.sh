@@ -155,6 +155,15 @@ if [ -n "$SHARED" ]; then
 else
     skip "the portrait set" "the reference data is not here"
 fi
+# Names as find writes them.
+mkdir -p "$T/dots/sub"
+"$B/tests/tools/make_clip" "$T/dots/a.mp4" 64 96 8 20
+cp "$T/dots/a.mp4" "$T/dots/sub/b.mp4"
+printf './a.mp4\n.//sub/./b.mp4\n' >"$T/dots/videos.txt"
+printf 'one\ntwo\n' >"$T/dots/prompts.txt"
+runs "./ and // in a list" 3 "$B/weft-prep" ingest "$T/dots" --out "$T/dots_out" --preset demo --set clip.max_reject_ratio=1 --set clip.min_side=5000
+check "they are the names without" test "$(grep -o '"id":"[a-z_]*"' "$T/dots_out/manifest.jsonl" | tr '\n' ' ')" = '"id":"a" "id":"sub_b" '
+
 # A folder that is not ours stays as it is, whatever its folders are called.
 mkdir -p "$T/theirs/clips" "$T/index"
 echo theirs >"$T/theirs/clips/x.mkv"
