@@ -433,39 +433,53 @@ static int call_mse(Backend *be, Tensor *room, Err *err)
     return rc < 0 ? rc : ops_set(be, &first, loss, err);
 }
 
-/* ---- the rest: nothing in them can be left out; the thread sanitizer looks at them ------------------------------------- */
+/* ---- the rest: nothing in them can be left out; the thread sanitizer looks at them, each with several blocks ------------------ */
 
 static int call_rows(Backend *be, Tensor *room, Err *err)
 {
-    Tensor y = PART(&room[0], 3, 1, 9, 72), x = PART(&room[1], 3, 1, 9, 72), mod = PART(&room[5], 2, 1, 6 * 72), gm = PART(&room[4], 2, 1, 6 * 72),
-           w = PART(&room[6], 1, 72), h = PART(&room[0], 2, 18, 32), hx = PART(&room[1], 2, 18, 32);
+    enum { S = 30, D = 136 };
+    Tensor y = PART(&room[0], 3, 1, S, D), x = PART(&room[1], 3, 1, S, D), mod = PART(&room[5], 2, 1, 6 * D), gm = PART(&room[4], 2, 1, 6 * D),
+           w = PART(&room[6], 1, D), gw = PART(&room[7], 1, D), gb = gw, h = PART(&room[3], 2, 18, 32), hx = PART(&room[1], 2, 18, 32), gx = PART(&room[2], 3, 1, S, D);
     const Modulation m = {&mod, 4};
+    gb.data = (float *)gw.data + D;
     int rc = op_layernorm(be, &y, &x, &w, &w, 1e-5, &m, err);
     rc = rc < 0 ? rc : op_layernorm(be, &h, &hx, NULL, NULL, 1e-5, NULL, err);
     rc = rc < 0 ? rc : op_gate_add(be, &y, &x, &m, err);
-    Tensor gx = PART(&room[2], 3, 1, 9, 72);
     rc = rc < 0 ? rc : op_gate_add_backward(be, &y, &gm, &gx, &x, &m, err);
+    rc = rc < 0 ? rc : op_layernorm_backward(be, &y, &gw, &gb, &gm, &gx, &x, &w, &w, 1e-5, &m, 1, err);
     return rc < 0 ? rc : op_rmsnorm(be, &gx, &x, &w, 1e-6, err);
 }
 
-static int call_small_attention(Backend *be, Tensor *room, Err *err)
+/* Two heads of that size; S rows. */
+static int attention_heads(Backend *be, Tensor *room, int64_t S, int64_t head, Err *err)
 {
-    enum { S = 5, N = S * 16 };
-    Tensor x[8], lse = PART(&room[4], 3, 1, 1, S);
-    const AttnParams p = {1, 0.25, NULL, 0};
+    Tensor x[8], lse = PART(&room[4], 3, 1, 2, S);
+    const AttnParams p = {2, 0.25, NULL, 0};
     for (int i = 0; i < 8; i++) {
-        x[i] = PART(&room[i < 3 || i == 7 ? 0 : 1 + i % 3], 3, 1, S, 16);
-        x[i].data = (char *)x[i].data + (i == 7 ? 3 : i < 3 ? i : (i - 3) / 3) * N * 2;
+        x[i] = PART(&room[i < 3 || i == 7 ? 0 : 1 + i % 3], 3, 1, S, 2 * head);
+        x[i].data = (char *)x[i].data + (i == 7 ? 3 : i < 3 ? i : (i - 3) / 3) * S * head * 4;
     }
     int rc = op_attention(be, &x[7], &lse, &x[4], &x[5], &x[6], &p, err);
     return rc < 0 ? rc : op_attention_backward(be, &x[0], &x[1], &x[2], &x[3], &x[4], &x[5], &x[6], &x[7], &lse, &p, err);
+}
+static int call_small_attention(Backend *be, Tensor *room, Err *err) { return attention_heads(be, room, 5, 16, err); }
+static int call_two_heads(Backend *be, Tensor *room, Err *err) { return attention_heads(be, room, 33, 64, err); }
+
+static int call_linear(Backend *be, Tensor *room, Err *err)
+{
+    enum { M = 16, N = 264, K = 8 };
+    Tensor y = PART(&room[0], 2, M, N), x = PART(&room[1], 2, M, K), w = PART(&room[2], 2, N, K), b = PART(&room[5], 1, N), gx = PART(&room[3], 2, M, K),
+           gw = PART(&room[7], 2, N, K), gb = PART(&room[4], 1, N);
+    int rc = op_linear(be, &y, &x, &w, &b, err);
+    rc = rc < 0 ? rc : op_linear_backward_x(be, &gx, &y, &w, 0, err);
+    return rc < 0 ? rc : op_linear_backward_w(be, &gw, &gb, &y, &gx, err);
 }
 
 static int call_training(Backend *be, Tensor *room, Err *err)
 {
     Tensor p = PART(&room[4], 1, 2056), g = PART(&room[5], 1, 2056), m = PART(&room[6], 1, 2056), v = PART(&room[7], 1, 2056), first = PART(&room[4], 1, 1),
-           a = PART(&room[0], 1, 2056), x = PART(&room[1], 1, 2056), gy = PART(&room[2], 2, 40, 8), gb = PART(&room[4], 1, 8), gx = PART(&room[3], 2, 40, 8),
-           gw = PART(&room[7], 2, 8, 8);
+           a = PART(&room[0], 1, 2056), x = PART(&room[1], 1, 2056), z = PART(&room[0], 2, 2, 2056), moments = PART(&room[1], 2, 2, 2 * 2056),
+           eps = PART(&room[2], 2, 2, 2056), xt = PART(&room[3], 2, 2, 2056), velocity = PART(&room[1], 2, 2, 2056);
     const AdamParams adam = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-3, .step = 1, .grad_scale = 1};
     const Tensor *const terms[] = {&a, &x};
     const double coef[] = {1, 2};
@@ -473,34 +487,61 @@ static int call_training(Backend *be, Tensor *room, Err *err)
     int rc = op_sum_squares(be, &sum, &g, err);
     rc = rc < 0 ? rc : op_fill(be, &v, 0.5f, err);
     rc = rc < 0 ? rc : op_adamw(be, &p, NULL, &g, &m, &v, &adam, err);
+    rc = rc < 0 ? rc : op_posterior(be, &z, &moments, &eps, 0.7, err);
+    rc = rc < 0 ? rc : op_diffuse(be, &xt, &velocity, &z, &eps, coef, coef, err);
+    rc = rc < 0 ? rc : op_add(be, &a, &a, &x, err);
     rc = rc < 0 ? rc : op_lincomb(be, &a, 2, coef, terms, err);
     rc = rc < 0 ? rc : op_act(be, &a, &a, ACT_GELU_TANH, err);
-    rc = rc < 0 ? rc : op_linear_backward_w(be, &gw, &gb, &gy, &gx, err);
     return rc < 0 ? rc : ops_set(be, &first, sum, err);
 }
 
 static int call_moves(Backend *be, Tensor *room, Err *err)
 {
-    Tensor y = PART(&room[0], 4, 3, 4, 6, 8), x = PART(&room[1], 4, 2, 2, 3, 8), z = PART(&room[2], 4, 2, 4, 6, 8), rows = PART(&room[0], 3, 1, 24, 8),
-           table = PART(&room[5], 2, 24, 8), latents = PART(&room[3], 5, 1, 1, 4, 6, 8), tokens = PART(&room[2], 3, 1, 6, 32), box = PART(&room[4], 4, 2, 2, 3, 8);
-    Tensor up = PART(&room[0], 4, 2, 4, 6, 8), cur = PART(&room[0], 4, 2, 4, 6, 8);
-    static const int64_t zero[4] = {0}, all[4] = {2, 2, 3, 8};
-    int rc = op_upsample(be, &up, &x, 0, err);
-    rc = rc < 0 ? rc : op_blend(be, &cur, &z, 2, 3, err);
-    rc = rc < 0 ? rc : op_copy_box(be, &box, zero, &x, zero, all, err);
+    enum { S = 264, D = 8 };
+    static const int32_t ids[40] = {3, 1, 4, 1, 5, 9, 2, 6};
+    Tensor rows = PART(&room[0], 3, 1, S, D), other = PART(&room[1], 3, 1, S, D), table = PART(&room[5], 2, S, D), found = PART(&room[2], 2, 40, D),
+           latents = PART(&room[2], 5, 1, 2, 4, 6, D), tokens = PART(&room[3], 3, 1, 12, 4 * D), which = tensor_of(room[7].data, DT_I32, 1, 40);
+    int rc = be->upload(be, which.data, ids, sizeof ids, err);
+    rc = rc < 0 ? rc : op_embed(be, &found, &table, &which, err);
+    rc = rc < 0 ? rc : op_copy_rows(be, &rows, 0, &other, 0, S, err);
     rc = rc < 0 ? rc : op_add_rows(be, &rows, 0, &table, err);
-    rc = rc < 0 ? rc : op_patchify(be, &tokens, &latents, 2, err);
-    y = PART(&room[1], 4, 1, 4, 6, 8);
-    return rc < 0 ? rc : op_pool_time(be, &y, &z, err);
+    return rc < 0 ? rc : op_patchify(be, &tokens, &latents, 2, err);
+}
+
+static int call_frames(Backend *be, Tensor *room, Err *err)
+{
+    Tensor half = PART(&room[1], 4, 2, 4, 9, 8), up = PART(&room[0], 4, 2, 8, 18, 8), twice = PART(&room[2], 4, 4, 8, 18, 8), box = PART(&room[4], 4, 2, 4, 9, 8),
+           y = PART(&room[3], 4, 2, 4, 9, 8), x = PART(&room[1], 4, 2, 4, 9, 5), prev = PART(&room[2], 4, 2, 8, 18, 8), w = PART(&room[5], 5, 8, 1, 3, 3, 5), b = PART(&room[6], 1, 8);
+    static const int64_t zero[4] = {0}, all[4] = {2, 4, 9, 8};
+    const ConvParams p = {1, 1, 1, 1, 1, 0};
+    int rc = op_upsample(be, &up, &half, 0, err);
+    rc = rc < 0 ? rc : op_pool_time(be, &up, &twice, err);
+    rc = rc < 0 ? rc : op_blend(be, &up, &prev, 2, 3, err);
+    rc = rc < 0 ? rc : op_conv(be, &y, &x, NULL, &w, &b, &p, err);
+    return rc < 0 ? rc : op_copy_box(be, &box, zero, &y, zero, all, err);
+}
+
+static void expect_passed(void *user, const char *what, int wrong)
+{
+    (void)user;
+    if (wrong)
+        fail_msg("%s: %d numbers are wrong", what, wrong);
+}
+
+static int call_selftest(Backend *be, Tensor *room, Err *err)
+{
+    (void)room;
+    return be->selftest(be, expect_passed, NULL, err);
 }
 
 static const Broken broken[] = {
     {"attention", call_attention, 2, 2, 0, 0}, {"attention_backward", call_attention_backward, 1, 1, 0, 0}, {"conv", call_conv, 1, 1, 0, 0},
     {"conv, gathered", call_conv_gathered, 2, 0, 0, 0}, {"linear", call_plain_linear, 2, 0, 0, 0}, {"layernorm_backward", call_layernorm_backward, 1, 0, 0, 0},
     {"groupnorm", call_groupnorm, 1, 0, 0, 0}, {"mse", call_mse, 2, 0, 0, 0}, {"rows", call_rows, 0, 0, 0, 0},
-    {"small attention", call_small_attention, 0, 0, 0, 0}, {"training", call_training, 0, 0, 0, 0}, {"moves", call_moves, 0, 0, 0, 0},
+    {"small attention", call_small_attention, 0, 0, 0, 0}, {"attention, two heads", call_two_heads, 0, 0, 0, 0}, {"linear and its gradients", call_linear, 0, 0, 0, 0},
+    {"training", call_training, 0, 0, 0, 0}, {"moves", call_moves, 0, 0, 0, 0}, {"frames", call_frames, 0, 0, 0, 0},
     {"attention, 9.0", call_attention_90, 1, 5, 3, 90}, {"attention_backward, 9.0", call_attention_backward, 1, 5, 4, 90},
-    {"conv, 9.0", call_conv_90, 1, 3, 2, 90},
+    {"conv, 9.0", call_conv_90, 1, 3, 2, 90}, {"selftest", call_selftest, 0, 0, 0, 0}, {"selftest, 9.0", call_selftest, 0, 0, 0, 90},
 };
 enum { BROKEN = sizeof broken / sizeof broken[0] };
 
@@ -616,8 +657,27 @@ static void no_bank_conflicts(void **state)
     }
 }
 
+/* Calls every entry of the table once and lists the kernels that ran: tests/cli/test_ops_list.sh looks whether one is missing. */
+static int list_launched(void)
+{
+    static char bits[MOST * 6];
+    for (int i = 0; i < BROKEN; i++) {
+        Err err = {0};
+        capability = broken[i].capability;
+        configure(SIM_ASCENDING, 1, 1);
+        if (outcome(&broken[i], bits, &err) < 0) {
+            fprintf(stderr, "%s: %s\n", broken[i].name, err.msg);
+            return 1;
+        }
+    }
+    sim_list_launched(stdout);
+    return 0;
+}
+
 int main(void)
 {
+    if (getenv("WEFT_OPS_LIST"))
+        return list_launched();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ldmatrix), cmocka_unit_test(mma), cmocka_unit_test(shuffles), cmocka_unit_test(asynchronous_copies),
         cmocka_unit_test(conversions), cmocka_unit_test(whole_kernel), cmocka_unit_test(faults_are_reported),

@@ -2,6 +2,7 @@
 #ifndef WEFT_COMMON_OPS_CUDA_SIM_CONTROL_H
 #define WEFT_COMMON_OPS_CUDA_SIM_CONTROL_H
 #include <stdint.h>
+#include <stdio.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -31,6 +32,9 @@ void sim_stats_reset(void);
 /* The first fault's sentence, or "".  While there is one, no further work runs and CUDA calls fail; sim_clear forgets it. */
 const char *sim_fault(void);
 void sim_clear(void);
+
+/* A line for each kernel that ran: where it lies in the program, in bytes behind this function, and the most blocks it was given.  `nm` knows the names. */
+void sim_list_launched(FILE *out);
 
 /* Breaks the kernels or the host code on purpose, to see that tests notice: `which` counts barriers, waits (of cp.async and wgmma) and fences (of
  * registers and of the async proxy) by their place in the source, in the order a block comes to them, and cudaStreamWaitEvent by calls from now on; 0 is the first.  sim_skipped: how often it took

@@ -107,9 +107,12 @@ void put(cudaStream_t s, Work w)
     if (sim_config().eager_streams) drain(s);
 }
 
-void run_launch(const char *name, dim3 grid, dim3 block, size_t smem, const std::function<void()> &body)
+std::map<const void *, size_t> launched; /* kernels that ran, and the most blocks of each */
+
+void run_launch(const char *name, const void *kernel, dim3 grid, dim3 block, size_t smem, const std::function<void()> &body)
 {
     size_t n = (size_t)grid.x * grid.y * grid.z;
+    launched[kernel] = std::max(launched[kernel], n);
     std::vector<uint32_t> order(n);
     for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
     if (sim_config().schedule != SIM_ASCENDING)
@@ -141,10 +144,15 @@ void sim_launch_erased(const char *name, const void *kernel, dim3 grid, dim3 blo
         last_error = cudaErrorInvalidConfiguration;
         return;
     }
-    sim_enqueue(stream, [=] { run_launch(name, grid, block, smem, body); });
+    sim_enqueue(stream, [=] { run_launch(name, kernel, grid, block, smem, body); });
 }
 
 extern "C" {
+
+void sim_list_launched(FILE *out)
+{
+    for (const auto &l : launched) fprintf(out, "%ld %zu\n", (long)((const char *)l.first - (const char *)&sim_list_launched), l.second);
+}
 
 cudaError_t cudaGetDeviceCount(int *n) { *n = 1; return cudaSuccess; }
 cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidValue; }
