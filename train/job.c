@@ -328,13 +328,15 @@ static void print_steps(const Job *j, FILE *out)
     fprintf(out, ", at most %" PRId64 " epochs\n", j->epochs);
 }
 
-/* Weights as operations read them, the exact values beside where those are copies, gradients, moments: all but the working memory. */
+/* Weights as operations read them, the exact values beside where those are copies, gradients, moments, what a device keeps for itself: all but
+ * the working memory. */
 static double print_arenas(const Job *j, int64_t flat, FILE *out)
 {
     const DitConfig *c = &j->dit;
     double each = 4.0 * (double)flat, grads = j->how & DIT_BF16_GRADS ? each / 2 : each;
     double master = j->how & DIT_BF16_VALUES ? 0 : each, copies = j->be->act == DT_BF16 || master == 0 ? each / 2 : 0;
     double codes = 4.0 * (double)(j->data->F * (j->data->h / c->patch) * (j->data->w / c->patch) * c->heads * c->head_dim);
+    double own = j->be->act == DT_BF16 ? DEVICE_SCRATCH_BYTES + DEVICE_WORKSPACE_BYTES : 0;
     char a[32], b[32], g[32];
 
     fprintf(out, "memory             ");
@@ -342,12 +344,15 @@ static double print_arenas(const Job *j, int64_t flat, FILE *out)
         fprintf(out, "weights %s (bf16), master %s", si(copies, "B", a), si(master, "B", b));
     else
         fprintf(out, "weights %s%s", si(copies + master, "B", a), copies > 0 ? " (bf16, no master)" : "");
-    fprintf(out, ", gradients %s%s, m %s, v %s, position codes %s\n", si(grads, "B", g), j->how & DIT_BF16_GRADS ? " (bf16)" : "",
+    fprintf(out, ", gradients %s%s, m %s, v %s, position codes %s", si(grads, "B", g), j->how & DIT_BF16_GRADS ? " (bf16)" : "",
             si(each, "B", a), a, si(codes, "B", b));
-    return copies + master + grads + 2 * each + codes;
+    if (own > 0)
+        fprintf(out, ", scratch %s", si(own, "B", a));
+    fputc('\n', out);
+    return copies + master + grads + 2 * each + codes + own;
 }
 
-static int print_memory(const Job *j, int64_t flat, FILE *out, Err *err)
+static int print_memory(Job *j, int64_t flat, FILE *out, Err *err)
 {
     static const struct { Recompute policy; const char *name; } row[] = {
         {RECOMPUTE_NONE, "keep all"}, {RECOMPUTE_BLOCK_ATTENTION, "block+attention"}, {RECOMPUTE_BLOCK, "block"}};
@@ -359,13 +364,22 @@ static int print_memory(const Job *j, int64_t flat, FILE *out, Err *err)
         int rc = job_plan_work(j, row[i].policy, &bytes, err);
         if (rc < 0)
             return rc;
+        if (row[i].policy == j->c.policy)
+            j->planned = arenas + (double)bytes;
         fprintf(out, "  %-17sactivations %s, %s in all%s\n", row[i].name, si((double)bytes, "B", c), si(arenas + (double)bytes, "B", d),
                 row[i].policy == j->c.policy ? "  <- this recipe" : "");
     }
     return 0;
 }
 
-int job_print(const Job *j, FILE *out, Err *err)
+void job_log_memory(const Job *j)
+{
+    char taken[32];
+    if (j->planned > 0)
+        log_info(&j->log.log, "memory: %s taken, %.0f bytes of the plan left", si((double)j->be->taken, "B", taken), j->planned - (double)j->be->taken);
+}
+
+int job_print(Job *j, FILE *out, Err *err)
 {
     int64_t parameters = 0, flat = 0;
     double linear, attention, sample;

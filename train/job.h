@@ -31,6 +31,7 @@ typedef struct Job {
     int64_t checkpoint_every, keep, log_every;
     int plan;              /* set before job_open: nothing will be computed, so no device is needed */
     int quiet;
+    double planned;        /* bytes of memory, set by job_print */
 } Job;
 
 /* Zero-initialised *j but for `plan`.  What the back end cannot do is refused here. */
@@ -39,7 +40,9 @@ void job_close(Job *j);
 /* Bytes of working memory of the largest forward and backward pass under a policy, found on the plan back end. */
 int job_plan_work(const Job *j, Recompute policy, int64_t *bytes, Err *err);
 /* What a run needs and does, on `out`: steps, parameters, memory by policy, estimated operations. */
-int job_print(const Job *j, FILE *out, Err *err);
+int job_print(Job *j, FILE *out, Err *err);
+/* Says on the log, after a run, how much memory the back end has given, and how much of what job_print said is left. */
+void job_log_memory(const Job *j);
 /* Samples of step k (from 0) within its epoch: [*first, *last) of the epoch's order. */
 void job_step_range(const Job *j, int64_t step, int64_t *epoch, int64_t *first, int64_t *last);
 #endif

@@ -14,9 +14,12 @@ static int run(void *options, const StrList *positional, Err *err)
     if (rc == 0 && o->common.dry_run) {
         rc = job_print(&j, stdout, err);
     } else if (rc == 0) {
-        if (!j.quiet)
+        if (!j.quiet) {
             recipe_print(j.recipe, stderr);
-        rc = train_run(&j, o->out, err);
+            rc = job_print(&j, stderr, err);
+        }
+        if (rc == 0)
+            rc = train_run(&j, o->out, err);
         if (rc == 0)
             printf("%s/final: %lld steps\n", o->out, (long long)j.steps);
     }

@@ -256,6 +256,8 @@ int train_run(Job *j, const char *out, Err *err)
     rc = run_open(&r, err);
     if (rc == 0)
         rc = loop(&r, err);
+    if (rc == 0)
+        job_log_memory(j);
     run_close(&r);
     return rc;
 }

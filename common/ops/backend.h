@@ -23,6 +23,11 @@ struct OpsTable;
 /* What a device's test of its own instructions says of each: how many values were wrong. */
 typedef void (*DeviceReport)(void *user, const char *what, int wrong);
 
+/* What a device keeps for itself besides what it is asked for: partial sums, converted biases, attention's gradient of q as it grows; and
+ * cuBLASLt's workspace. */
+#define DEVICE_SCRATCH_BYTES ((int64_t)128 << 20)
+#define DEVICE_WORKSPACE_BYTES ((int64_t)32 << 20)
+
 struct Backend {
     const char *name;
     const struct OpsTable *ops;
@@ -33,6 +38,7 @@ struct Backend {
     int64_t threads;
     const Log *log;
     void *impl;
+    int64_t taken;        /* bytes it keeps for itself and has given since it was opened, whether they were given back or not */
     int (*alloc)(Backend *be, int64_t bytes, void **out, Err *err); /* 64-byte aligned, contents undefined */
     void (*release)(Backend *be, void *p);                          /* NULL accepted */
     int (*upload)(Backend *be, void *dst, const void *host, int64_t bytes, Err *err);

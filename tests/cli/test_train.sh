@@ -30,6 +30,12 @@ stdout_has "block+attention"
 runs "dry run" 0 train nothing --dry-run
 stdout_has "35616"
 check "a dry run writes nothing" test ! -e "$T/nothing"
+for keep in "" "--set training.gradient_dtype=bf16 --set training.master_weights=false" "--set training.recompute=block"; do
+    runs "memory is what was planned: ${keep:-by default}" 0 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/planned" --preset demo --model $P --set training.max_steps=1 $keep
+    stderr_has "<- this recipe"
+    stderr_has " taken, 0 bytes of the plan left"
+    rm -r "$T/planned"
+done
 runs "run" 0 train whole
 stdout_has "whole/final: 12 steps"
 check "twelve log lines" test "$(wc -l <"$T/whole/log.jsonl")" = 12

@@ -524,7 +524,7 @@ int attention_64_backward(Device *d, const AttentionArgs *a, Err *err)
     const int64_t slices = a->B * a->heads, tiles = (a->Sq + STREAM - 1) / STREAM;
     const size_t key_bytes = slices * sizeof(KeyFacts), facts_bytes = key_bytes + slices * (tiles + 1) * sizeof(QueryFacts),
                  slice_bytes = tiles * TILE_WORDS * sizeof(int32_t);
-    const int64_t fit = facts_bytes < SCRATCH_BYTES ? (int64_t)((SCRATCH_BYTES - facts_bytes) / slice_bytes) : 0;
+    const int64_t fit = facts_bytes < DEVICE_SCRATCH_BYTES ? (int64_t)((DEVICE_SCRATCH_BYTES - facts_bytes) / slice_bytes) : 0;
     const int64_t most = fit < 1 ? 1 : fit < MOST_SLICES ? fit : (int64_t)MOST_SLICES, launches = (slices + most - 1) / most;
     const int64_t group = (slices + launches - 1) / launches;
     char *room;

@@ -19,8 +19,8 @@ int device_launched(const char *op, Err *err)
 
 int device_scratch(Device *d, size_t bytes, char **out, Err *err)
 {
-    if (bytes > SCRATCH_BYTES)
-        return err_set(err, ERR_LIMIT, "device scratch: %lld bytes needed, %lld are kept", (long long)bytes, (long long)SCRATCH_BYTES);
+    if (bytes > DEVICE_SCRATCH_BYTES)
+        return err_set(err, ERR_LIMIT, "device scratch: %lld bytes needed, %lld are kept", (long long)bytes, (long long)DEVICE_SCRATCH_BYTES);
     *out = d->scratch;
     return 0;
 }
@@ -43,8 +43,8 @@ int device_check_kept(const char *op, const Tensor *t, Err *err)
 
 static int device_alloc(Backend *be, int64_t bytes, void **out, Err *err)
 {
-    (void)be;
     cudaError_t rc = cudaMalloc(out, (size_t)bytes);
+    be->taken += rc == cudaSuccess ? bytes : 0;
     if (rc == cudaSuccess) return 0;
     size_t room = 0, total = 0;
     cudaMemGetInfo(&room, &total);
@@ -133,13 +133,14 @@ static int open_memory(Device *d, Err *err)
         DEVICE_TRY(device_check(cudaEventCreateWithFlags(&d->slot_free[i], cudaEventDisableTiming), "event", err));
     }
     DEVICE_TRY(device_check(cudaMallocHost(&d->landing, (size_t)PINNED_BYTES), "pinned memory", err));
-    DEVICE_TRY(device_check(cudaMalloc(&d->workspace, WORKSPACE_BYTES), "cuBLASLt workspace", err));
-    return device_check(cudaMalloc((void **)&d->scratch, SCRATCH_BYTES), "scratch", err);
+    DEVICE_TRY(device_check(cudaMalloc(&d->workspace, DEVICE_WORKSPACE_BYTES), "cuBLASLt workspace", err));
+    d->be.taken = DEVICE_SCRATCH_BYTES + DEVICE_WORKSPACE_BYTES;
+    return device_check(cudaMalloc((void **)&d->scratch, DEVICE_SCRATCH_BYTES), "scratch", err);
 }
 
 static int open_matmul(Device *d, Err *err)
 {
-    size_t bytes = WORKSPACE_BYTES;
+    size_t bytes = DEVICE_WORKSPACE_BYTES;
     if (cublasLtCreate(&d->lt) != CUBLAS_STATUS_SUCCESS || cublasLtMatmulPreferenceCreate(&d->preference) != CUBLAS_STATUS_SUCCESS ||
         cublasLtMatmulPreferenceSetAttribute(d->preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes) != CUBLAS_STATUS_SUCCESS)
         return err_set(err, ERR_DEVICE, "cuBLASLt could not be opened");

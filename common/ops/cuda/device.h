@@ -11,8 +11,6 @@ enum {
     REDUCE_PARTS = 128, /* most ranges of rows in a column sum, whatever the device: results do not depend on the number of SMs */
 };
 #define PINNED_BYTES ((int64_t)8 << 20)
-#define WORKSPACE_BYTES ((size_t)32 << 20) /* cuBLASLt's */
-#define SCRATCH_BYTES ((size_t)128 << 20)  /* partial sums, converted biases, attention's gradient of q as it grows */
 
 /* A cuBLASLt call that was prepared before: found again by its shapes. */
 struct MatmulPlan {
@@ -50,7 +48,7 @@ int device_check(cudaError_t rc, const char *what, Err *err);
 int device_launched(const char *op, Err *err);
 #define DEVICE_TRY(call) do { int try_rc_ = (call); if (try_rc_ < 0) return try_rc_; } while (0)
 
-/* The first `bytes` of scratch; valid until the op returns (work on the compute stream is in order).  ERR_LIMIT beyond SCRATCH_BYTES. */
+/* The first `bytes` of scratch; valid until the op returns (work on the compute stream is in order).  ERR_LIMIT beyond DEVICE_SCRATCH_BYTES. */
 int device_scratch(Device *d, size_t bytes, char **out, Err *err);
 /* n doubles from device memory, waited for. */
 int device_read(Device *d, double *out, const double *src, int64_t n, const char *what, Err *err);

@@ -78,7 +78,7 @@ static int matmul(Device *d, const MatmulPlan *want, const void *A, const void *
     DEVICE_TRY(find_plan(d, want, &p, err));
     if (p->epilogue)
         DEVICE_TRY(lt_check(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias), "bias", p, err));
-    return lt_check(cublasLtMatmul(d->lt, p->desc, &one, A, p->a, B, p->b, &beta, D, p->d, D, p->d, &p->algo, d->workspace, WORKSPACE_BYTES, d->compute),
+    return lt_check(cublasLtMatmul(d->lt, p->desc, &one, A, p->a, B, p->b, &beta, D, p->d, D, p->d, &p->algo, d->workspace, DEVICE_WORKSPACE_BYTES, d->compute),
                     "product", p, err);
 }
 
