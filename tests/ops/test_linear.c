@@ -65,6 +65,39 @@ static void feed_forward_layer(void **state)
     ops_check(&c);
 }
 
+/* A bias kept as F32 beside bf16 weights, as norms' neighbours are: devices round it for cuBLASLt. */
+static void exact_bias(void **state)
+{
+    (void)state;
+    Case c = {.name = "linear, F32 bias", .call = call_linear, .f32_too = 1, .factor = roundings(64), .rounds_inside = 1};
+    CASE_ADD(&c, "y", OUT, ACT, 2, 37, 272);
+    CASE_ADD(&c, "x", IN, ACT, 2, 37, 64);
+    CASE_ADD(&c, "w", WEIGHT, DT_BF16, 2, 272, 64);
+    CASE_ADD(&c, "b", WEIGHT, DT_F32, 1, 272);
+    ops_check(&c);
+}
+
+/* The second call finds the first one's cuBLASLt plan, which must not have kept its bias. */
+static int call_twice(Backend *be, const Tensor *t, const Case *c, Err *err)
+{
+    (void)c;
+    int rc = op_linear(be, &t[0], &t[2], &t[3], &t[4], err);
+    return rc < 0 ? rc : op_linear(be, &t[1], &t[2], &t[3], &t[5], err);
+}
+
+static void two_biases(void **state)
+{
+    (void)state;
+    Case c = {.name = "linear, two biases", .call = call_twice, .factor = roundings(64), .composite = 1};
+    CASE_ADD(&c, "y1", OUT, ACT, 2, 24, 48);
+    CASE_ADD(&c, "y2", OUT, ACT, 2, 24, 48);
+    CASE_ADD(&c, "x", IN, ACT, 2, 24, 64);
+    CASE_ADD(&c, "w", WEIGHT, DT_BF16, 2, 48, 64);
+    CASE_ADD(&c, "b1", WEIGHT, DT_BF16, 1, 48);
+    CASE_ADD(&c, "b2", WEIGHT, DT_BF16, 1, 48);
+    ops_check(&c);
+}
+
 static int call_backward_x(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
     return op_linear_backward_x(be, &t[0], &t[1], &t[2], *(const int *)c->param, err);
@@ -149,6 +182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear), cmocka_unit_test(leading_axes_are_folded), cmocka_unit_test(feed_forward_layer),
+        cmocka_unit_test(exact_bias), cmocka_unit_test(two_biases),
         cmocka_unit_test(linear_backward_x),
         cmocka_unit_test(linear_backward_w), cmocka_unit_test(column_sums_of_many_rows), cmocka_unit_test(linear_by_hand), cmocka_unit_test(ops_summary),
     };
