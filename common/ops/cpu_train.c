@@ -49,6 +49,28 @@ static double in_order(const double *partial, int64_t n)
     return sum;
 }
 
+/* Never inlined: the compiler joins the loops of two blocks (unroll and jam), and then the order of a sum depends on the block before. */
+__attribute__((noinline)) static double squares(const float *p, int64_t n)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t k = 0; k < n; k++)
+        sum += (double)p[k] * (double)p[k];
+    return sum;
+}
+
+/* The same of differences. */
+__attribute__((noinline)) static double square_differences(const float *p, const float *q, int64_t n)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t k = 0; k < n; k++) {
+        double d = (double)p[k] - (double)q[k];
+        sum += d * d;
+    }
+    return sum;
+}
+
 static int mse_cpu(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight, Err *err)
 {
     int64_t n = tensor_count(u), blocks = cpu_ceil(n, CPU_BLOCK);
@@ -63,28 +85,12 @@ static int mse_cpu(Backend *be, double *loss, const Tensor *gu, const Tensor *u,
         int64_t first = i * CPU_BLOCK, len = cpu_min(CPU_BLOCK, n - first);
         const float *p = (const float *)u->data + first, *q = (const float *)v->data + first;
         float *g = gu ? (float *)gu->data + first : NULL;
-        double sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t k = 0; k < len; k++) {
-            double d = (double)p[k] - (double)q[k];
-            sum += d * d;
-        }
-        partial[i] = sum;
+        partial[i] = square_differences(p, q, len);
         for (int64_t k = 0; g && k < len; k++)
             g[k] = by * (p[k] - q[k]);
     }
     *loss = in_order(partial, blocks) / (double)n;
     return 0;
-}
-
-/* Never inlined: the compiler joins the loops of two blocks (unroll and jam), and then the order of a sum depends on the block before. */
-__attribute__((noinline)) static double squares(const float *p, int64_t n)
-{
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t k = 0; k < n; k++)
-        sum += (double)p[k] * (double)p[k];
-    return sum;
 }
 
 static int sum_squares_cpu(Backend *be, double *sum, const Tensor *g, Err *err)

@@ -7,6 +7,8 @@ for program in prep cache train infer; do
     stdout_has "device $device: sound"
 done
 [ $device = sim ] && stdout_has "mma.m16n8k16"
+runs "on compute capability 9.0" 0 env WEFT_SIM_CAPABILITY=90 "$B/weft-train" --selftest --device $device
+[ $device = sim ] && stdout_has "wgmma"
 runs "a misspelt option is refused" 2 "$B/weft-infer" --selftest --devise sim
 stderr_has "did you mean '--device'"
 runs "an argument is refused" 2 "$B/weft-infer" --selftest sample
