@@ -50,6 +50,7 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
                         .min_fps = recipe_num(recipe, "clip.min_fps"),
                         .min_side = recipe_int(recipe, "clip.min_side"),
                         .frames_fps = recipe_int(recipe, "clip.frames_fps"),
+                        .allow_vfr = recipe_bool(recipe, "clip.allow_vfr"),
                         .allow_empty_caption = recipe_bool(recipe, "clip.allow_empty_caption"),
                         .cpu_s = recipe_int(recipe, "limits.cpu_seconds"),
                         .wall_s = recipe_int(recipe, "limits.wall_seconds"),
@@ -247,8 +248,8 @@ static int repeatable(const char *code)
 /* Warnings about the source's pixels stay; those about its captions and annotations are made afresh. */
 static json_t *pixel_warnings(const json_t *prior)
 {
-    static const char *const codes[] = {"unordered_frames", "colour_guessed", "damage_outside", "window_moved",
-                                        "tone_mapped",      "bars_trimmed",   NULL};
+    static const char *const codes[] = {"unordered_frames", "colour_guessed", "damage_outside", "window_moved", "tone_mapped",
+                                        "bars_trimmed",     "frames_held",    "size_changes",   "bad_aspect",   "windows_left", NULL};
     json_t *kept = json_array(), *note;
     size_t i;
     json_array_foreach (json_object_get(prior, "warnings"), i, note) {

@@ -32,7 +32,7 @@ typedef struct PrepConfig {
     int hdr_convert, trim_bars, even_white, even_exposure;
     double evening_strength, evening_luma;
     int64_t min_side, frames_fps;
-    int allow_empty_caption;
+    int allow_vfr, allow_empty_caption;
     int64_t cpu_s, wall_s, memory_bytes, max_file_bytes, max_pixels, max_frames; /* the recipe's limits */
     QualityLimits quality;
     int decode_all; /* also what follows the first window, whatever its packets tell; not the recipe's: the result is the same */

@@ -82,7 +82,10 @@ json_t *clip_probe_json(const Scan *s);
 /* bars NULL: they were not looked for. */
 json_t *clip_geometry_json(const FitPlan *p, const int64_t bars[4]);
 json_t *clip_ledger_json(const Pick *picks, int64_t n);
+/* n: without those that are held. */
 json_t *clip_timing_json(const Pick *picks, int64_t n);
+/* How far an output frame may be from the source frame that stands for it, s (dataset.md 6.5). */
+double clip_time_limit(const Work *w);
 
 /* The picture for the report: PREPARED/thumbs/ID.png, named by the record's `contact`. */
 typedef struct Contact Contact;

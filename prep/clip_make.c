@@ -1,4 +1,5 @@
 /* The second pass: the chosen frames as pixels, measured, judged, hashed and written. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/base/file.h"
@@ -199,7 +200,7 @@ static int survey(Work *w, Err *err)
         choose_frames(w->scan.times + first, w->scan.used, w->cfg->fps, 0, n, picks);
         for (int64_t k = 0; k < n; k++) {
             picks[k].index += first;
-            bad[k] = w->scan.damaged[picks[k].index];
+            bad[k] = w->scan.damaged[picks[k].index] || fabs(picks[k].error_s) > clip_time_limit(w);
         }
         rc = make_open(&m, w, picks, n, err);
     }

@@ -98,10 +98,16 @@ static int judge_whole(Work *w, Err *err)
     if (s->counts.dropped_unordered * 20 > s->n + s->counts.dropped_unordered)
         return clip_reject(w, err, "bad_timestamps", "%lld of %lld frames do not come after the one before",
                            (long long)s->counts.dropped_unordered, (long long)(s->n + s->counts.dropped_unordered));
+    int rc = 0;
     if (s->counts.dropped_unordered)
-        return clip_warn(w, err, "unordered_frames", "%lld frames do not come after the one before and were left out",
-                         (long long)s->counts.dropped_unordered);
-    return 0;
+        rc = clip_warn(w, err, "unordered_frames", "%lld frames do not come after the one before and were left out",
+                       (long long)s->counts.dropped_unordered);
+    if (rc == 0 && s->counts.size_changes)
+        rc = clip_warn(w, err, "size_changes", "the pictures change their size %lld times; each is fitted by itself", (long long)s->counts.size_changes);
+    if (rc == 0 && s->info.sar_refused.den)
+        rc = clip_warn(w, err, "bad_aspect", "the pixel aspect %lld:%lld does not lie between 1:4 and 4:1: taken as 1:1",
+                       (long long)s->info.sar_refused.num, (long long)s->info.sar_refused.den);
+    return rc;
 }
 
 static void part_size(const int64_t part[4], const VideoInfo *v, int64_t *width, int64_t *height)
@@ -115,6 +121,16 @@ static int part_fits(const int64_t part[4], const VideoInfo *v)
     return !part[2] || (part[0] + part[2] <= v->display_width && part[1] + part[3] <= v->display_height);
 }
 
+/* A curve that is not BT.709's, nor taken for it as BT.601's and sRGB's are, nor tone-mapped. */
+static int other_curve(const VideoInfo *v)
+{
+    static const char *const curves[] = {"linear", "log100", "log316", "smpte428"};
+    for (size_t i = 0; i < sizeof curves / sizeof *curves; i++)
+        if (strcmp(v->transfer, curves[i]) == 0)
+            return 1;
+    return 0;
+}
+
 int clip_plan(const PrepConfig *c, const int64_t part[4], const VideoInfo *v, FitPlan *plan, int *hdr)
 {
     int64_t width, height;
@@ -123,7 +139,7 @@ int clip_plan(const PrepConfig *c, const int64_t part[4], const VideoInfo *v, Fi
     *plan = fit_plan_part(v, part, c->width, c->height, c->fit, c->bias_x, c->bias_y);
     plan->deinterlace = c->deinterlace;
     plan->tone_map = *hdr;
-    return (*hdr && !c->hdr_convert) || !part_fits(part, v) || (width < height ? width : height) < c->min_side || plan->lost > c->max_lost;
+    return (*hdr && !c->hdr_convert) || other_curve(v) || !part_fits(part, v) || (width < height ? width : height) < c->min_side || plan->lost > c->max_lost;
 }
 
 /* Looks at a few whole frames of the used part of the source and takes their bars off w->part.  A frame that cannot be had is not looked
@@ -177,7 +193,7 @@ static int judge_facts(Work *w, Err *err)
     const int64_t *part = w->part;
     int64_t width, height;
     memcpy(w->part, w->src->crop, sizeof w->part);
-    int hdr, rc = clip_plan(c, part, v, &w->fit, &hdr), refused = (hdr && !c->hdr_convert) || !part_fits(part, v);
+    int hdr, rc = clip_plan(c, part, v, &w->fit, &hdr), refused = (hdr && !c->hdr_convert) || other_curve(v) || !part_fits(part, v);
     if (c->trim_bars && !refused && w->scan.used) {
         int trimmed = trim_bars(w, err);
         if (trimmed < 0)
@@ -188,6 +204,9 @@ static int judge_facts(Work *w, Err *err)
     if (rc && hdr && !c->hdr_convert)
         return clip_reject(w, err, "hdr", "transfer '%s', primaries '%s': high dynamic range must be tone-mapped first (clip.hdr=convert)",
                            v->transfer, v->primaries);
+    if (rc && other_curve(v))
+        return clip_reject(w, err, "unsupported", "transfer '%s': the curves of BT.709, BT.601 and sRGB are read, PQ and HLG with clip.hdr=convert; "
+                           "convert the source first", v->transfer);
     if (rc && !part_fits(part, v))
         return clip_reject(w, err, "bad_crop", "the crop %lldx%lld at %lld, %lld does not lie in the picture of %lldx%lld",
                            (long long)part[2], (long long)part[3], (long long)part[0], (long long)part[1], (long long)v->display_width,
@@ -232,6 +251,9 @@ static int judge_window(Work *w, Err *err)
     w->windows = 1;
     if (c->window != WINDOW_FIRST && !w->held)
         w->windows = choose_windows(w->points, c->frames, stride, count, w->starts);
+    int64_t all = stride && !w->held ? (w->points - c->frames + stride - 1) / stride + 1 : w->windows;
+    if (w->windows < all)
+        return clip_warn(w, err, "windows_left", "%lld of the %lld windows are taken (clip.window_count)", (long long)w->windows, (long long)all);
     return 0;
 }
 
@@ -257,7 +279,34 @@ int clip_window(Work *w, int64_t start, Err *err)
                       err);
     if (rc == 0)
         rc = clip_put(w, "ledger", clip_ledger_json(w->picks, c->frames), err);
-    return rc < 0 ? rc : clip_put(w, "timing", clip_timing_json(w->picks, c->frames), err);
+    if (rc == 0)
+        rc = clip_put(w, "timing", clip_timing_json(w->picks, c->frames - w->held), err);
+    if (rc == 0 && w->held)
+        rc = clip_warn(w, err, "frames_held", "the last picture stands for %lld output frames more (clip.short=hold)", (long long)w->held);
+    return rc;
+}
+
+double clip_time_limit(const Work *w)
+{
+    const Scan *s = &w->scan;
+    const Rational *times = s->times + s->first;
+    double span = rational_value(rational_sub(times[s->used - 1], times[0]));
+    return w->cfg->allow_vfr ? INFINITY : 1.0 / 16 + (s->used > 1 ? span / (double)(s->used - 1) / 2 : 0);
+}
+
+/* A hole in the source, or a rate that comes and goes. */
+static int judge_times(Work *w, Err *err)
+{
+    const Pick *worst = NULL;
+    for (int64_t k = 0; k < w->cfg->frames - w->held; k++)
+        if (!worst || fabs(w->picks[k].error_s) > fabs(worst->error_s))
+            worst = &w->picks[k];
+    double limit = clip_time_limit(w);
+    if (fabs(worst->error_s) <= limit)
+        return 0;
+    return clip_reject(w, err, "uneven_times", "output frame %lld is to show %.3f s, the nearest source frame is at %.3f s; %.3f s may lie between "
+                       "(clip.allow_vfr takes such clips)", (long long)(worst - w->picks), rational_value(worst->time) - worst->error_s,
+                       rational_value(worst->time), limit);
 }
 
 static int judge_damage(Work *w, Err *err)
@@ -294,5 +343,6 @@ int clip_judge(Work *w, Err *err)
 int clip_judge_window(Work *w, Err *err)
 {
     int rc = clip_window(w, w->starts[w->window], err);
-    return rc ? rc : judge_damage(w, err);
+    rc = rc ? rc : judge_damage(w, err);
+    return rc ? rc : judge_times(w, err);
 }

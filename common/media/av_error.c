@@ -42,7 +42,9 @@ int err_av(Err *err, int code, int av, const char *fmt, ...)
     va_end(args);
     if (av == AVERROR(ENOMEM)) code = ERR_NOMEM;
     else if (av == AVERROR(ENOENT)) code = ERR_NOTFOUND;
-    else if (av == AVERROR(EIO) || av == AVERROR(ENOSPC) || av == AVERROR(EACCES) || av == AVERROR(EMFILE)) code = ERR_IO;
+    else if (av == AVERROR(EIO) || av == AVERROR(ENOSPC) || av == AVERROR(EDQUOT) || av == AVERROR(EFBIG) || av == AVERROR(EACCES) ||
+             av == AVERROR(EMFILE))
+        code = ERR_IO;
     if (av == AVERROR_EXIT) return err_set(err, ERR_LIMIT, "%s: took longer than its time limit", what);
     if (av_strerror(av, why, sizeof why) < 0) snprintf(why, sizeof why, "code %d", av);
     if (last_line[0]) return err_set(err, code, "%s: %s (%s)", what, why, last_line);

@@ -88,6 +88,7 @@ struct VideoReader {
     int damaged;        /* until a clean key frame later than damaged_pts */
     int64_t damaged_pts;
     int frame_damaged;
+    int width, height;  /* of the frame before; 0 none */
     /* packets whose frames are still to come, for video_skim */
     int64_t sent[MEDIA_SENT_MAX];
     int n_sent, untold; /* untold: packets and frames do not match one to one by their timestamps */

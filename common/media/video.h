@@ -25,6 +25,7 @@ typedef struct VideoInfo {
     int64_t width, height;           /* stored */
     int64_t display_width, display_height; /* after sample aspect ratio and rotation */
     Rational sar, avg_rate, r_rate, time_base;
+    Rational sar_refused;            /* a sample aspect ratio outside 1/4 to 4, in place of which sar is 1; 0/0 none */
     int64_t frames_hint;             /* container's count, 0 unknown */
     double duration_s;               /* container's, 0 unknown */
     int rotation;                    /* clockwise degrees to display: 0, 90, 180, 270 */
@@ -62,7 +63,10 @@ int video_hold(VideoReader *r, const VideoFrame *f, VideoFrame *held, Err *err);
  * happened; ERR_UNSUPPORTED: packets further on do not fit, and the reader is only good for video_close. */
 int video_skim(VideoReader *r, Err *err);
 /* Counts after the last frame. */
-typedef struct VideoCounts { int64_t packets, frames, refused_packets, damaged_frames, dropped_unordered; } VideoCounts;
+typedef struct VideoCounts {
+    int64_t packets, frames, refused_packets, damaged_frames, dropped_unordered;
+    int64_t size_changes;   /* decoded frames of another size than the one before */
+} VideoCounts;
 VideoCounts video_counts(const VideoReader *r);
 
 /* Geometry from a source frame to the output (dataset.md 7). */

@@ -174,6 +174,7 @@ int facts_read(VideoInfo *info, AVFormatContext *fmt, AVStream *st, const AVCode
     info->height = first ? first->height : st->codecpar->height;
     AVRational sar = av_guess_sample_aspect_ratio(fmt, st, first);
     int valid = sar.num > 0 && sar.den > 0 && (int64_t)sar.num <= 4 * (int64_t)sar.den && (int64_t)sar.den <= 4 * (int64_t)sar.num;
+    if (!valid && sar.num > 0 && sar.den > 0) info->sar_refused = (Rational){sar.num, sar.den};
     info->sar = valid ? (Rational){sar.num, sar.den} : (Rational){1, 1};
     info->avg_rate = rate_of(st->avg_frame_rate);
     info->r_rate = rate_of(st->r_frame_rate);

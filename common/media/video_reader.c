@@ -553,6 +553,11 @@ static int next_frame(VideoReader *r, VideoFrame *out, Err *err)
         out->av = r->ahead ? NULL : r->frame;
         r->counts.frames++;
         r->counts.damaged_frames += r->frame_damaged;
+        if (out->av) {
+            r->counts.size_changes += r->width && (r->frame->width != r->width || r->frame->height != r->height);
+            r->width = r->frame->width;
+            r->height = r->frame->height;
+        }
         return 1;
     }
 }

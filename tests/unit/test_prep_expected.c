@@ -55,7 +55,7 @@ static const struct { const char *file, *reason; int64_t frames, width, height; 
     {"odd/truncated_no_moov.mp4", "not_a_video", 0, 0, 0},
     {"odd/unordered_pts.mov", "too_small", 4, 50, 50},
     {"odd/untagged_bt709_content.mp4", "too_short", 20, 288, 432},
-    {"odd/vfr_gap.mkv", "near_duplicate", 59, 288, 432},
+    {"odd/vfr_gap.mkv", "uneven_times", 59, 288, 432},
     {"odd/zero_bytes.mp4", "empty_file", 0, 0, 0},
     {"portrait/ubc_like_720x960_30fps.mp4", "", 350, 720, 960},
     {"portrait/walk_01_grey_dress_in.mp4", "", 76, 288, 432},

@@ -229,7 +229,7 @@ static void ledger_and_pixels(void **state)
         snprintf(name, sizeof name, "%.*s.txt", (int)(strchr(films[i].name, '.') - films[i].name), films[i].name);
         put(root, name, "A dress.");
     }
-    Result r = run(root, out, 2, NULL);
+    Result r = run(root, out, 2, (const char *[]){"clip.allow_vfr=true", NULL});
     CHECK_OK(r.rc, &r.err);
     for (size_t i = 0; i < sizeof films / sizeof *films; i++)
         check_clip(&r, out, &films[i]);
@@ -355,6 +355,10 @@ static void windows(void **state)
     assert_int_equal(json_integer_value(json_array_get(json_object_get(window, "start_time"), 0)), 5); /* 2.5 s */
     line = line_of(&r, "short");
     assert_int_equal(json_integer_value(json_object_get(json_object_get(line, "window"), "held")), 4);
+    const json_t *note = json_array_get(json_object_get(line, "warnings"), 0);
+    assert_string_equal(json_string_value(json_object_get(note, "code")), "frames_held");
+    assert_non_null(strstr(json_string_value(json_object_get(note, "text")), "for 4 output frames more"));
+    check_value("largest error", json_real_value(json_object_get(json_object_get(line, "timing"), "max_abs_error_s")), 0, 1e-9, 0);
     assert_int_equal(ledger_index(line, 48), 44);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(line, "quality"), "duplicates")), 4);
     done(&r);
@@ -395,6 +399,9 @@ static void several_windows(void **state)
             const json_t *line = line_of(&r, id), *window = json_object_get(line, "window");
             assert_int_equal(json_integer_value(json_object_get(window, "start")), want[i].start[k]);
             assert_int_equal(json_integer_value(json_object_get(window, "count")), want[i].n);
+            char *notes = json_dumps(json_object_get(line, "warnings"), 0);
+            assert_int_equal(strstr(notes, "2 of the 3 windows are taken (clip.window_count)") != NULL, i == 2);
+            free(notes);
             CHECK_OK(video_read_rgb(at(out, json_string_value(json_object_get(json_object_get(line, "clip"), "file"))), OUT, W, H, &rgb, &n,
                                     &width, &height, &err),
                      &err);

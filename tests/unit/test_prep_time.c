@@ -84,7 +84,8 @@ static void rates(void **state)
         make_clip(run_path(root, name), &c);
         run_caption(root, variable[v].id);
     }
-    json_t *lines = run_ingest(root, out, 2, NULL);
+    const char *sets[] = {"clip.allow_vfr=true", NULL};
+    json_t *lines = run_ingest(root, out, 2, sets);
     for (int i = 0; i < 2 * RATES; i++) {
         snprintf(id, sizeof id, "r%d", i);
         check_clip(out, run_line(lines, id), t, number, 6 * bases[i / 2].den / bases[i / 2].num + 7, bases[i / 2]);
@@ -154,6 +155,7 @@ static void odd_times(void **state)
         restart[i] = i < 90 ? i : i - 90;
     line = run_line(lines, "sizes");
     assert_int_equal(probed(line, "frames"), 180);
+    assert_int_equal(run_warned(line, "size_changes"), 1);
     check_clip(out, line, t, restart, 180, (AVRational){1, 24});
 
     line = run_line(lines, "edit");
@@ -171,6 +173,78 @@ static void odd_times(void **state)
     assert_int_equal(run_warned(line, "unordered_frames"), 1);
     check_clip(out, line, kept_t, kept_number, 109, (AVRational){1, 1000});
     assert_string_equal(run_reason(run_line(lines, "many")), "bad_timestamps");
+    json_decref(lines);
+}
+
+/* Three seconds are missing after the sixth: a clip is refused where its window spans the hole, and only there. */
+static void holes(void **state)
+{
+    static int64_t t[400], steps[100];
+    char *root = run_folder("holes"), *out = check_tmp_path("holes-out");
+    static const char *const allow[] = {"clip.allow_vfr=true", NULL};
+    static const char *const chunks[] = {"clip.window=chunks", "clip.window_count=8", NULL};
+    (void)state;
+    for (int i = 0; i < 400; i++)
+        t[i] = i + (i >= 185 ? 90 : 0); /* 6.17 s */
+    for (int i = 0; i < 100; i++)
+        steps[i] = i * 5 + i % 2 * 2; /* 12 frames a second, none further off than half of a period */
+    Clip c = film("mp4", (AVRational){1, 30}, t, 400, 2);
+    make_clip(run_path(root, "late.mp4"), &c); /* the first window ends at 6 s */
+    run_caption(root, "late");
+    for (int i = 1; i < 400; i++)
+        t[i] += 90; /* and a first frame three seconds before the others */
+    make_clip(run_path(root, "early.mp4"), &c);
+    run_caption(root, "early");
+    c = film("mp4", (AVRational){1, 60}, steps, 100, 0);
+    make_clip(run_path(root, "steps.mp4"), &c);
+    run_caption(root, "steps");
+
+    json_t *lines = run_ingest(root, out, 2, NULL);
+    assert_string_equal(run_reason(run_line(lines, "late")), "");
+    assert_string_equal(run_reason(run_line(lines, "steps")), "");
+    assert_string_equal(run_reason(run_line(lines, "early")), "uneven_times");
+    const char *text = json_string_value(json_object_get(json_object_get(run_line(lines, "early"), "reason"), "text"));
+    assert_non_null(strstr(text, "output frame 12 is to show 1.500 s, the nearest source frame is at 0.000 s; 0.0"));
+    json_decref(lines);
+
+    lines = run_ingest(root, out, 2, allow);
+    assert_string_equal(run_reason(run_line(lines, "early")), "");
+    json_decref(lines);
+
+    lines = run_ingest(root, out, 2, chunks);
+    assert_string_equal(run_reason(run_line(lines, "late#0")), "");
+    assert_string_equal(run_reason(run_line(lines, "late#1")), "uneven_times");
+    assert_string_equal(run_reason(run_line(lines, "late#2")), "");
+    json_decref(lines);
+}
+
+/* Facts that are noted, or refused, because they cannot be taken at their word. */
+static void doubtful_facts(void **state)
+{
+    char *root = run_folder("doubtful"), *out = check_tmp_path("doubtful-out");
+    (void)state;
+    Clip c = film("matroska", (AVRational){1, 24}, NULL, 150, 0);
+    c.sar = (AVRational){9, 2};
+    make_clip(run_path(root, "aspect.mkv"), &c);
+    run_caption(root, "aspect");
+    c.sar = (AVRational){1, 1};
+    static const enum AVColorTransferCharacteristic curves[] = {AVCOL_TRC_LINEAR, AVCOL_TRC_LOG, AVCOL_TRC_IEC61966_2_1, AVCOL_TRC_BT709};
+    for (int i = 0; i < 4; i++) {
+        char id[16], name[24];
+        snprintf(id, sizeof id, "curve%d", i);
+        snprintf(name, sizeof name, "curve%d.mkv", i);
+        c.transfer = curves[i];
+        make_clip(run_path(root, name), &c);
+        run_caption(root, id);
+    }
+    json_t *lines = run_ingest(root, out, 2, NULL);
+    assert_string_equal(run_reason(run_line(lines, "aspect")), "");
+    assert_int_equal(run_warned(run_line(lines, "aspect"), "bad_aspect"), 1);
+    assert_string_equal(run_reason(run_line(lines, "curve0")), "unsupported");
+    assert_string_equal(run_reason(run_line(lines, "curve1")), "unsupported");
+    assert_string_equal(run_reason(run_line(lines, "curve2")), "");
+    assert_string_equal(run_reason(run_line(lines, "curve3")), "");
+    assert_int_equal(run_warned(run_line(lines, "curve3"), "bad_aspect"), 0);
     json_decref(lines);
 }
 
@@ -248,7 +322,8 @@ static void fits_and_fields(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rates), cmocka_unit_test(odd_times), cmocka_unit_test(fits_and_fields)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(rates), cmocka_unit_test(odd_times), cmocka_unit_test(holes),
+                                       cmocka_unit_test(doubtful_facts), cmocka_unit_test(fits_and_fields)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoders that make the clips */
     return check_run("prep time", tests);
 }
