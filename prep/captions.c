@@ -221,6 +221,25 @@ int captions_apply(SourceList *l, const Recipe *recipe, Err *err)
     return rc;
 }
 
+char *label_counted(const char *value, Err *err)
+{
+    char *label = mem_calloc((int64_t)strlen(value) * 3 + 1, 1, err), *to = label;
+    for (const char *c = value; label && *c; c++) {
+        if (isspace((unsigned char)*c)) {
+            if (to > label && to[-1] != ' ')
+                *to++ = ' ';
+        } else if (*c == '&') {
+            memcpy(to, "and", 3);
+            to += 3;
+        } else {
+            *to++ = *c == '/' ? '-' : (unsigned char)*c < 0x80 ? (char)tolower((unsigned char)*c) : *c;
+        }
+    }
+    if (label && to > label && to[-1] == ' ')
+        to[-1] = 0;
+    return label;
+}
+
 const char *split_by_hash(const char *sha256, double val_ratio, double test_ratio)
 {
     char head[14];

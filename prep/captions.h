@@ -21,6 +21,10 @@ int captions_guess(Source *s, Err *err);
 /* Applies the recipe to all sources.  Motion sentences get no trigger. */
 int captions_apply(SourceList *l, const Recipe *recipe, Err *err);
 
+/* A category's or attribute's value as it is counted: trimmed, blanks as one, ASCII letters small, "&" as "and", "/" as "-", so that "Tops " and
+ * "tops" are one.  mem_free. */
+char *label_counted(const char *value, Err *err);
+
 /* The split of a source whose bytes have this SHA-256: the same whatever the other sources are. */
 const char *split_by_hash(const char *sha256, double val_ratio, double test_ratio);
 #endif

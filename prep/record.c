@@ -8,6 +8,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
+#include "prep/captions.h"
 #include "prep/layout_lines.h"
 
 json_t *record_build(const Source *s, const json_t *result, Err *err)
@@ -169,15 +170,16 @@ int tally_add(Tally *t, const json_t *record, Err *err)
         bad = count(t->reasons, json_string_value(json_object_get(reason, "code")));
     } else {
         t->accepted++;
-        category = category ? category : "";
-        json_t *row = json_object_get(t->categories, category);
-        if (!row) {
+        char *label = label_counted(category ? category : "", err);
+        json_t *row = label ? json_object_get(t->categories, label) : NULL;
+        if (label && !row) {
             row = json_object();
-            bad = json_object_set_new(t->categories, category, row);
+            bad = json_object_set_new(t->categories, label, row);
         }
-        bad = bad || count(t->splits, split) || count(row, split);
+        bad = bad || !label || count(t->splits, split) || count(row, split);
         json_array_foreach (warnings, i, note)
             bad = bad || count(t->warnings, json_string_value(json_object_get(note, "code")));
+        mem_free(label);
     }
     return bad ? err_set(err, ERR_NOMEM, "out of memory for the counts") : 0;
 }

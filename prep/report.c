@@ -6,6 +6,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
+#include "prep/captions.h"
 #include "prep/dataset.h"
 #include "prep/layout_lines.h"
 
@@ -85,7 +86,10 @@ static int count(json_t *o, const char *name, const char *value)
     json_t *row = json_object_get(o, name);
     if (!row && json_object_set_new_nocheck(o, name, row = json_object()) < 0)
         return 1;
-    return json_object_set_new_nocheck(row, value, json_integer(json_integer_value(json_object_get(row, value)) + 1)) < 0;
+    char *label = label_counted(value, NULL);
+    int bad = !label || json_object_set_new_nocheck(row, label, json_integer(json_integer_value(json_object_get(row, label)) + 1)) < 0;
+    mem_free(label);
+    return bad;
 }
 
 static int count_attributes(Build *b, const json_t *record)

@@ -341,6 +341,23 @@ static int belongs(const Segment *g, double fps, int inclusive, double start_s, 
     return shared >= 1 || (shared > 0 && shared >= (to - from) / 2);
 }
 
+/* Whether a sentence's end stands at the end of a cleaned text, a closing quote or bracket aside. */
+static int ends_sentence(const char *text)
+{
+    static const char *const ends[] = {".", "!", "?", ":", ";", ",", "\u2026", "\u3002", "\uff01", "\uff1f"};
+    static const char *const closing[] = {"\"", "'", ")", "]", "\u201d", "\u2019"};
+    size_t n = strlen(text);
+    for (size_t i = 0; i < sizeof closing / sizeof *closing; i++)
+        if (n >= strlen(closing[i]) && strncmp(text + n - strlen(closing[i]), closing[i], strlen(closing[i])) == 0) {
+            n -= strlen(closing[i]);
+            break;
+        }
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (n >= strlen(ends[i]) && strncmp(text + n - strlen(ends[i]), ends[i], strlen(ends[i])) == 0)
+            return 1;
+    return 0;
+}
+
 int source_window_captions(const Source *s, int64_t frames_fps, double start_s, double end_s, char ***out, int64_t *n, Err *err)
 {
     double fps = s->segments_us ? 1e6 : s->rate.den ? rational_value(s->rate) : (double)frames_fps;
@@ -350,11 +367,12 @@ int source_window_captions(const Source *s, int64_t frames_fps, double start_s, 
     *n = 0;
     for (int64_t i = 0; i < s->n_segments && rc == 0; i++)
         if (belongs(&s->segments[i], fps, !s->segments_us, start_s, end_s))
-            rc = str_printf(&motion, err, "%s%s", motion.len ? " " : "", s->segments[i].text);
+            rc = str_printf(&motion, err, "%s%s", !motion.len ? "" : ends_sentence(motion.data) ? " " : ". ", s->segments[i].text);
     int64_t count = s->n_captions ? s->n_captions : (motion.len > 0);
     for (int64_t i = 0; i < count && rc == 0; i++) {
         const char *app = s->n_captions ? s->captions[i] : "";
-        char *text = mem_printf(err, "%s%s%s", app, *app && motion.len ? " " : "", motion.len ? motion.data : "");
+        const char *between = !*app || !motion.len ? "" : ends_sentence(app) ? " " : ". ";
+        char *text = mem_printf(err, "%s%s%s", app, between, motion.len ? motion.data : "");
         if (!text || (rc = captions_push(out, n, text, err)) < 0) {
             mem_free(text);
             rc = ERR_NOMEM;

@@ -90,8 +90,21 @@ static void splits(void **state)
     assert_string_equal(split_by_hash("0000000000000000", 0, 0), "train");
 }
 
+static void labels(void **state)
+{
+    static const char *const cases[][2] = {{"Dresses", "dresses"}, {"  Pants & \t Skirts\n", "pants and skirts"}, {"Pants/Skirts", "pants-skirts"},
+                                           {"\u00c9t\u00e9 Kleid", "\u00c9t\u00e9 kleid"}, {"", ""}, {" \n", ""}, {"&", "and"}};
+    Err err = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *got = label_counted(cases[i][0], &err);
+        assert_string_equal(got, cases[i][1]);
+        mem_free(got);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rules), cmocka_unit_test(guesses), cmocka_unit_test(splits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(rules), cmocka_unit_test(guesses), cmocka_unit_test(splits), cmocka_unit_test(labels)};
     return check_run("prep captions", tests);
 }

@@ -331,7 +331,7 @@ static void window_captions(void **state)
     CHECK_OK(source_add_segment(&s, 174, 185, "half", 4, &err), &err);   /* 5.8 .. 6.2 s */
     CHECK_OK(source_window_captions(&s, 30, 0, 6, &list, &n, &err), &err);
     assert_int_equal(n, 1);
-    assert_string_equal(list[0], "start late half");
+    assert_string_equal(list[0], "start. late. half");
     captions_free(&list, n);
     CHECK_OK(source_add_caption(&s, "A coat.", 7, &err), &err);
     CHECK_OK(source_add_caption(&s, "It is long.", 11, &err), &err);
@@ -341,6 +341,12 @@ static void window_captions(void **state)
     captions_free(&list, n);
     CHECK_OK(source_window_captions(&s, 30, 0, 1, &list, &n, &err), &err);
     assert_string_equal(list[1], "It is long. start");
+    captions_free(&list, n);
+    CHECK_OK(source_add_caption(&s, "A hat (\u201cred\u201d)", 17, &err), &err);
+    CHECK_OK(source_add_caption(&s, "\u201cA hat.\u201d", 12, &err), &err);
+    CHECK_OK(source_window_captions(&s, 30, 0, 1, &list, &n, &err), &err);
+    assert_string_equal(list[2], "A hat (\u201cred\u201d). start");
+    assert_string_equal(list[3], "\u201cA hat.\u201d start");
     captions_free(&list, n);
     captions_free(&s.captions, s.n_captions);
     for (int64_t i = 0; i < s.n_segments; i++)

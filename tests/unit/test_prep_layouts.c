@@ -148,7 +148,7 @@ static void json_files(void **state)
     char **captions;
     int64_t n;
     CHECK_OK(source_window_captions(&l.item[0], 30, 0, 6, &captions, &n, &err), &err);
-    assert_string_equal(captions[0], "x She turns.");
+    assert_string_equal(captions[0], "x. She turns.");
     captions_free(&captions, n);
     CHECK_OK(source_window_captions(&l.item[0], 30, 4, 10, &captions, &n, &err), &err);
     assert_string_equal(captions[0], "x");

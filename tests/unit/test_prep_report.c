@@ -20,7 +20,7 @@ static void line(FILE *f, const char *id, const char *reason, const char *captio
     fprintf(f,
             "{\"id\":\"%s\",\"decision\":\"%s\",\"reason\":%s,\"warnings\":[{\"code\":\"dark\",\"text\":\"it is <dark>\"}],"
             "\"split\":\"val\","
-            "\"category\":\"Dresses & <b>\",\"captions\":[\"%s\"],\"attributes\":{\"fabric\":\"silk\",\"color\":[\"red\",\"<i>\"]},"
+            "\"category\":\"Dresses & <b>\",\"captions\":[\"%s\"],\"attributes\":{\"fabric\":\"silk\",\"color\":[\" Red\",\"<i>\"]},"
             "\"extra\":{},\"key\":\"" HEX "\",\"recipe_sha256\":\"" HEX "\",\"source\":{\"path\":\"%s.mp4\",\"kind\":\"video\","
             "\"size\":1,\"sha256\":\"" HEX "\"},\"probe\":null,\"window\":null,\"geometry\":null,\"ledger\":[],\"timing\":"
             "{\"mean_abs_error_s\":0.008,\"max_abs_error_s\":0.02},\"quality\":null,\"contact\":%s,\"clip\":null}\n",
