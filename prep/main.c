@@ -114,14 +114,23 @@ static int run_probe(void *options, const StrList *positional, Err *err)
     Options *o = options;
     Recipe *recipe;
     o->common.seed = -1;
+    int64_t failed = 0;
     int status = 0, rc = open_recipe(&recipe, o, err);
     if (rc < 0)
         return rc;
     for (int64_t i = 0; i < positional->n && rc >= 0; i++) {
         rc = probe(positional->item[i], recipe, stdout, err);
         status = rc > status ? rc : status;
+        if (rc < 0 && rc != ERR_NOMEM && rc != ERR_INTERRUPTED && positional->n > 1) { /* costs itself */
+            fprintf(stderr, "weft-prep: error: %s\n", err->msg);
+            err_clear(err);
+            failed++;
+            rc = 0;
+        }
     }
     recipe_close(&recipe);
+    if (rc >= 0 && failed)
+        rc = err_set(err, ERR_NOTFOUND, "%lld of %lld arguments could not be read", (long long)failed, (long long)positional->n);
     return rc < 0 ? rc : status;
 }
 

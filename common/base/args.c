@@ -1,6 +1,7 @@
 #include "common/base/args.h"
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/base/mem.h"
@@ -305,6 +306,7 @@ int program_main(const char *program, const char *about, const Command *commands
     int rc = 0;
     const Command *cmd = NULL;
     const char *first = argc > 1 ? argv[1] : NULL;
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failed write with a sentence, as a full disk is */
     if (!first) {
         print_about(program, about, commands, stderr);
         return 2;

@@ -138,6 +138,16 @@ runs "pad what is not known" 2 "$prep" ingest "$T/held" --out "$T/x" --pad loop
 stderr_has "expected reject|hold, found 'loop'"
 runs "probe nothing" 1 "$prep" probe "$T/src/none.mp4" $fast
 stderr_has "is not there"
+runs "probe nothing between two files" 1 "$prep" probe $fast "$T/src/c1.mp4" "$T/src/none.mp4" "$T/src/c2.mp4"
+stdout_has 'c2.mp4"'
+stderr_has "1 of 3 arguments could not be read"
+
+# ---- a file that may not grow, as a full disk: the run's failure, not the clip's ----
+runs "no room for a clip" 1 sh -c 'ulimit -f 8; exec "$@"' sh "$prep" ingest "$T/src" --out "$T/full" $fast --jobs 2
+stderr_has "File too large"
+check "no clip is blamed" sh -c '! grep -q worker_crash "$1" && ! grep -q "is rejected: unreadable" "$1"' sh "$T/stderr"
+runs "room again" 3 "$prep" ingest "$T/src" --out "$T/full" $fast --quiet
+same "as if it had always been there" "$T/one" "$T/full"
 
 # ---- tokens ----
 runs "a model trained for the cut" 0 "$prep" tokenize "$T/one" --tokenizer tests/golden/pipeline/model/tokenizer --quiet --set model.text_length=3
