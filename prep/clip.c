@@ -8,6 +8,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "prep/clip_internal.h"
+#include "prep/seen.h"
 
 static WindowPolicy window_policy(const char *name)
 {
@@ -202,16 +203,19 @@ static int identify(Work *w, Err *err)
     const Source *s = w->src;
     json_t *source = json_object_get(w->record, "source");
     Err cause = {0};
-    Digest digest = {0};
+    Identity found;
     char hex[65] = "";
-    int64_t size = 0;
-    int rc = source_hash(w->path, s->kind, &size, &digest, &cause);
+    int rc = seen_identify(w->cfg->seen, s->path, w->path, s->kind, &found, &cause), put = 0;
+    int64_t size = found.size;
     if (rc == 0)
-        digest_hex(&digest, hex);
+        digest_hex(&found.sha256, hex);
     if (rc == 0 &&
         (json_object_set_new(source, "size", json_integer(size)) < 0 || json_object_set_new(source, "sha256", json_string(hex)) < 0))
         return err_set(err, ERR_NOMEM, "out of memory for clip '%s'", s->id);
-    int put = make_key(w, hex, err);
+    if (rc == 0 && w->out_dir)
+        put = clip_put(w, "seen", json_pack("{s:b, s:s}", "hashed", found.hashed, "entry", found.entry), err);
+    if (put == 0)
+        put = make_key(w, hex, err);
     if (put < 0)
         return put;
     if (s->reject_code)

@@ -91,22 +91,26 @@ static int check_ours(const char *dir, Err *err)
     return rc;
 }
 
-int dataset_open_folder(const char *const *sources, int64_t n, const char *dir, DirLock *lock, Err *err)
+int dataset_lock_folder(const char *const *sources, int64_t n, const char *dir, DirLock *lock, Err *err)
 {
-    char *clips = path_join(dir, "clips", err), *thumbs = path_join(dir, "thumbs", err), *index = path_join(dir, "dataset.json", err);
-    int made = !file_is_dir(dir), rc = clips && thumbs && index ? dir_make(dir, err) : ERR_NOMEM;
+    int made = !file_is_dir(dir), rc = dir_make(dir, err);
     for (int64_t i = 0; i < n && rc == 0; i++)
         if ((rc = check_apart(sources[i], dir, err)) < 0 && made)
             rmdir(dir);
-    if (rc < 0 || (rc = check_ours(dir, err)) < 0 || (rc = dir_lock(lock, dir, err)) < 0)
-        goto out;
-    if (unlink(index) < 0 && errno != ENOENT)
+    if (rc == 0)
+        rc = check_ours(dir, err);
+    return rc < 0 ? rc : dir_lock(lock, dir, err);
+}
+
+int dataset_begin(const char *dir, Err *err)
+{
+    char *clips = path_join(dir, "clips", err), *thumbs = path_join(dir, "thumbs", err), *index = path_join(dir, "dataset.json", err);
+    int rc = clips && thumbs && index ? 0 : ERR_NOMEM;
+    if (rc == 0 && unlink(index) < 0 && errno != ENOENT)
         rc = err_errno(err, errno, "removing '%s'", index);
-    if (rc < 0 || (rc = dir_make(clips, err)) < 0 || (rc = dir_make(thumbs, err)) < 0 || (rc = dir_sweep_temporaries(dir, err)) < 0 ||
-        (rc = dir_sweep_temporaries(clips, err)) < 0)
-        goto out;
-    rc = dir_sweep_temporaries(thumbs, err);
-out:
+    if (rc == 0 && (rc = dir_make(clips, err)) == 0 && (rc = dir_make(thumbs, err)) == 0 && (rc = dir_sweep_temporaries(dir, err)) == 0 &&
+        (rc = dir_sweep_temporaries(clips, err)) == 0)
+        rc = dir_sweep_temporaries(thumbs, err);
     mem_free(clips);
     mem_free(thumbs);
     mem_free(index);

@@ -10,9 +10,11 @@
 #include "prep/quality.h"
 #include "prep/record.h"
 
-/* Makes and locks the folder.  Refuses one that holds other things, and one that lies in one of the source folders [n] or around it.
- * dataset.json goes: from here until dataset_finish the dataset is not finished. */
-int dataset_open_folder(const char *const *sources, int64_t n, const char *dir, DirLock *lock, Err *err);
+/* Makes and locks the folder; nothing in it changes.  Refuses one that holds other things, and one that lies in one of the source
+ * folders [n] or around it. */
+int dataset_lock_folder(const char *const *sources, int64_t n, const char *dir, DirLock *lock, Err *err);
+/* dataset.json goes: from here until dataset_finish the dataset is not finished. */
+int dataset_begin(const char *dir, Err *err);
 
 typedef struct Dataset {
     const char *dir, *layout, *recipe_sha256;

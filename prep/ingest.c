@@ -1,5 +1,7 @@
 #include "prep/ingest.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +18,7 @@
 #include "prep/duplicates.h"
 #include "prep/layout.h"
 #include "prep/record.h"
+#include "prep/seen.h"
 #include "prep/worker.h"
 
 typedef struct Run {
@@ -32,7 +35,9 @@ typedef struct Run {
     char **lines;       /* [n_lines] the same, all of them, in source order */
     int64_t *places;    /* [n_lines] of their sources among all */
     int64_t n_lines;
-    int64_t done;
+    int64_t done, hashed, unchanged;
+    Seen seen;
+    double seen_saved; /* when, by time_now_s */
     Progress *progress;
 } Run;
 
@@ -149,6 +154,57 @@ static json_t *prior_of(const Run *r, const Source *s)
     }
 }
 
+/* ---- which sources were read ---- */
+enum { SEEN_SAVE_S = 30 }; /* a run that is killed loses the hashing of so many seconds */
+
+/* What cannot be kept costs the next run some time, not this one its end. */
+static int save_seen(Run *r, Err *err)
+{
+    Err cause = {0};
+    int rc = seen_save(&r->seen, r->dir, &cause);
+    r->seen_saved = time_now_s();
+    if (rc == ERR_NOMEM)
+        return err_set(err, rc, "%s", cause.msg);
+    if (rc < 0)
+        log_warn(r->p->log, "the next run will hash all sources again: %s", cause.msg);
+    return 0;
+}
+
+static int note_seen(Run *r, const Source *s, const json_t *seen, Err *err)
+{
+    const char *entry = json_string_value(json_object_get(seen, "entry"));
+    if (json_is_true(json_object_get(seen, "hashed")))
+        r->hashed++;
+    else
+        r->unchanged += seen != NULL;
+    if (entry && *entry && json_object_set_new(r->seen.hash, s->path, json_string(entry)) < 0)
+        return err_set(err, ERR_NOMEM, "out of memory for the list of sources");
+    return time_now_s() < r->seen_saved + SEEN_SAVE_S ? 0 : save_seen(r, err);
+}
+
+/* Entries of this run's sources alone, and the counts. */
+static int end_seen(Run *r, Err *err)
+{
+    json_t *kept = json_object();
+    int bad = !kept;
+    for (int64_t i = 0; i < r->n && !bad; i++) {
+        const char *path = r->sources.item[r->chosen[i]].path;
+        json_t *entry = json_object_get(r->seen.hash, path);
+        bad = entry && json_object_set(kept, path, entry) < 0;
+    }
+    if (bad) {
+        json_decref(kept);
+        return err_set(err, ERR_NOMEM, "out of memory for the list of sources");
+    }
+    json_decref(r->seen.hash);
+    r->seen.hash = kept;
+    int64_t unread = r->done - r->unchanged - r->hashed;
+    log_info(r->p->log, "%lld sources, %lld unchanged, %lld hashed%s", (long long)r->done, (long long)r->unchanged, (long long)r->hashed,
+             unread ? ", the others could not be read" : "");
+    return save_seen(r, err);
+}
+
+/* ---- the processes ---- */
 /* In the worker process. */
 static int work(void *user, int64_t at, json_t **out, Err *err)
 {
@@ -165,7 +221,9 @@ static int worked(void *user, int64_t at, const json_t *result, const char *code
 {
     Run *r = user;
     json_t *failed = NULL;
-    int rc = result ? 0 : clip_failed(&r->cfg, &r->sources.item[r->chosen[at]], code, text, &failed, err);
+    const Source *s = &r->sources.item[r->chosen[at]];
+    int rc = result ? note_seen(r, s, json_object_get(json_array_get(result, 0), "seen"), err)
+                    : clip_failed(&r->cfg, s, code, text, &failed, err);
     if (rc == 0)
         rc = keep(r, at, result ? result : failed, err);
     json_decref(failed);
@@ -193,6 +251,8 @@ static int process_all(Run *r, Err *err)
     r->progress = progress_start("ingest", "clips", r->n, r->p->quiet);
     int rc = workers_run(&w, r->n, err);
     progress_end(&r->progress);
+    if (rc == 0)
+        rc = end_seen(r, err);
     if (rc == 0 && r->done < r->n)
         rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld clips; the same command goes on from there", (long long)r->done,
                      (long long)r->n);
@@ -200,6 +260,20 @@ static int process_all(Run *r, Err *err)
 }
 
 /* ---- the whole ---- */
+static int open_folder(Run *r, Err *err)
+{
+    char place[PATH_MAX];
+    int rc = dataset_lock_folder(&r->p->source, 1, r->dir, &r->lock, err);
+    if (rc < 0 || (rc = records_load(r->dir, &r->prior, err)) < 0 || (rc = seen_load(&r->seen, r->dir, err)) < 0 ||
+        (rc = dataset_begin(r->dir, err)) < 0)
+        return rc;
+    r->cfg.seen = r->p->verify_sources ? NULL : r->seen.hash;
+    if (!realpath(r->p->source, place))
+        return err_errno(err, errno, "'%s'", r->p->source);
+    mem_free(r->seen.place);
+    return (r->seen.place = mem_strdup(place, err)) ? save_seen(r, err) : ERR_NOMEM;
+}
+
 static int print_plan(const Run *r)
 {
     const PrepConfig *c = &r->cfg;
@@ -248,12 +322,12 @@ int ingest(const IngestParams *p, Err *err)
         rc = ERR_NOMEM;
     else if (p->dry_run)
         rc = print_plan(&r);
-    else if ((rc = dataset_open_folder(&p->source, 1, r.dir, &r.lock, err)) == 0 && (rc = records_load(r.dir, &r.prior, err)) == 0 &&
-             (rc = journal_open(&r.journal, r.dir, err)) == 0 && (rc = process_all(&r, err)) == 0)
+    else if ((rc = open_folder(&r, err)) == 0 && (rc = journal_open(&r.journal, r.dir, err)) == 0 && (rc = process_all(&r, err)) == 0)
         rc = finish(&r, err);
 out:
     journal_close(&r.journal);
     dir_unlock(&r.lock);
+    seen_fini(&r.seen);
     json_decref(r.prior);
     for (int64_t i = 0; r.texts && i < r.n; i++)
         json_decref(r.texts[i]);

@@ -13,6 +13,7 @@ typedef struct IngestParams {
     int64_t jobs;                      /* worker processes; 0: none, everything in this process, without limits */
     int64_t shard, shards;             /* with shards > 1 the dataset goes to OUT/shard-K-of-N */
     int dry_run, quiet;
+    int verify_sources;                /* every source is read, also one that is unchanged (prep/seen.h) */
     const Log *log;
     FILE *results;                     /* the counts */
 } IngestParams;
@@ -20,7 +21,8 @@ typedef struct IngestParams {
 /* Files in the dataset's folder: clips/ID.mkv, manifest.jsonl (one line a source, in source order), and dataset.json last.
  * Each source is decoded in a process of its own (prep/worker.h): the caller must have one thread.
  * While it runs, journal.jsonl keeps what is finished; a run that was killed goes on from there, and the end is the same
- * bytes whatever happened in between and whatever `jobs` is.  Sources are only read.
+ * bytes whatever happened in between and whatever `jobs` is.  Sources are only read, and not hashed again while they are
+ * unchanged: how many were is said in the log.
  * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
 int ingest(const IngestParams *p, Err *err);
 #endif

@@ -15,6 +15,7 @@
 typedef struct Options {
     CommonOptions common; /* first, for the offsets of OPT_* */
     const char *out, *layout, *tokenizer, *clip_tokenizer, *pad;
+    int verify_sources;
 } Options;
 
 static void open_log(StderrLog *log, const Options *o)
@@ -57,6 +58,7 @@ static int run_ingest(void *options, const StrList *positional, Err *err)
                       .jobs = threads_choose(o->common.jobs),
                       .dry_run = o->common.dry_run,
                       .quiet = o->common.quiet,
+                      .verify_sources = o->verify_sources,
                       .log = &log.log,
                       .results = stdout};
     rc = shard_parse(o->common.shard, &p.shard, &p.shards, err);
@@ -148,6 +150,8 @@ static const Opt ingest_opts[] = {
     {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the prepared dataset goes", 1},
     {"layout", 0, OPT_STR, offsetof(Options, layout), 0, 0, NULL, NULL, "NAME",
      "metadata, fashion-t2v, lists, captions, trees, table, ubc or pairs; default: looked for", 0},
+    {"verify-sources", 0, OPT_FLAG, offsetof(Options, verify_sources), 0, 0, NULL, NULL, NULL,
+     "read every source again; without it, those whose inode, size, mtime and ctime are as before are not", 0},
     {0}};
 static const Opt merge_opts[] = {
     OPT_JOBS, OPTS_LOG, OPT_DRY_RUN,

@@ -14,6 +14,7 @@
 #include "common/media/video.h"
 #include "prep/clip.h"
 #include "prep/dataset.h"
+#include "prep/seen.h"
 #include "prep/worker.h"
 
 typedef struct Line {
@@ -372,7 +373,8 @@ int merge(const MergeParams *p, Err *err)
         rc = prep_config(&m.cfg, m.recipe, err);
     if (rc == 0 && p->dry_run)
         fprintf(p->results, "%lld shards with %lld manifest lines would become the dataset %s\n", (long long)p->n, (long long)m.n, p->out);
-    else if (rc == 0 && (rc = dataset_open_folder(p->shards, p->n, p->out, &m.lock, err)) == 0 && (rc = take_files(&m, err)) == 0)
+    else if (rc == 0 && (rc = dataset_lock_folder(p->shards, p->n, p->out, &m.lock, err)) == 0 &&
+             (rc = dataset_begin(p->out, err)) == 0 && (rc = seen_remove(p->out, err)) == 0 && (rc = take_files(&m, err)) == 0)
         rc = finish(&m, err);
     dir_unlock(&m.lock);
     recipe_close(&m.recipe);

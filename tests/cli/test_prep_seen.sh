@@ -1,0 +1,105 @@
+#!/bin/sh
+# weft-prep ingest over sources it has seen: what is unchanged is not read again, and every change is noticed.
+. tests/cli/lib.sh
+prep="$B/weft-prep"
+clip="$B/tests/tools/make_clip"
+fast="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=48 --set clip.height=80 --set clip.min_side=16 --set clip.max_reject_ratio=1"
+again() { # NAME [OPTION...]
+    name=$1
+    shift
+    runs "$name" 3 "$prep" ingest "$T/src" --out "$T/out" $fast "$@"
+}
+manifest_same() { # NAME
+    check "$1" cmp "$T/manifest" "$T/out/manifest.jsonl"
+}
+
+mkdir -p "$T/src/pictures"
+for i in 1 2 3; do
+    "$clip" "$T/src/c$i.mp4" 48 80 8 60 "$i" || fail "make c$i"
+    echo "Clip number $i, a dress." >"$T/src/c$i.txt"
+done
+echo "this is no video" >"$T/src/text.mp4"
+echo "A text." >"$T/src/text.txt"
+for k in 1 2 3; do echo "picture $k" >"$T/src/pictures/$k.png"; done
+echo "A folder." >"$T/src/pictures.txt"
+again "just written"
+stderr_has "5 sources, 0 unchanged, 5 hashed"
+cp "$T/out/manifest.jsonl" "$T/manifest"
+sleep 2.2
+again "what was just written is not believed"
+stderr_has "5 sources, 0 unchanged, 5 hashed"
+again "nothing has changed"
+stderr_has "5 sources, 5 unchanged, 0 hashed"
+manifest_same "the manifest is the same"
+again "all are read when asked to" --verify-sources
+stderr_has "5 sources, 0 unchanged, 5 hashed"
+manifest_same "the manifest is the same when all are read"
+
+# ---- changes ----
+touch -r "$T/src/text.mp4" "$T/time"
+echo "this is NO video" >"$T/src/text.mp4"
+touch -r "$T/time" "$T/src/text.mp4"
+again "other bytes, the same size and mtime"
+stderr_has "5 sources, 4 unchanged, 1 hashed"
+sum=$(sha256sum <"$T/src/text.mp4" | cut -d' ' -f1)
+check "the manifest has the new hash" grep -q "$sum" "$T/out/manifest.jsonl"
+sleep 2.2
+again "it is believed from the next time on" # which hashes it once more
+again "all are settled"
+stderr_has "5 sources, 5 unchanged, 0 hashed"
+cp "$T/out/manifest.jsonl" "$T/manifest"
+touch -r "$T/src/pictures/2.png" "$T/time"
+echo "picture X" >"$T/src/pictures/2.png"
+touch -r "$T/time" "$T/src/pictures/2.png"
+again "one picture of a folder"
+stderr_has "5 sources, 4 unchanged, 1 hashed"
+check "the manifest has another hash" sh -c "! cmp -s '$T/manifest' '$T/out/manifest.jsonl'"
+sleep 2.2
+again "the folder settles"
+cp "$T/out/manifest.jsonl" "$T/manifest"
+rm "$T/src/pictures/3.png"
+again "a picture is gone"
+stderr_has "5 sources, 4 unchanged, 1 hashed"
+cp -p "$T/src/c2.mp4" "$T/copy.mp4"
+mv "$T/copy.mp4" "$T/src/c2.mp4"
+again "a copy in its place" # another inode
+stderr_has "5 sources, 4 unchanged, 1 hashed"
+echo "more" >>"$T/src/c3.txt"
+again "captions are no sources"
+stderr_has "5 sources, 4 unchanged, 1 hashed" # the copy, once more
+
+# ---- the file that knows ----
+sleep 2.2
+again "settled"
+cp "$T/out/manifest.jsonl" "$T/manifest"
+cp "$T/out/.sources" "$T/sources"
+lost() { # NAME: the state is no good, which only costs the hashing
+    again "$1"
+    stderr_has "5 sources, 0 unchanged, 5 hashed"
+    manifest_same "$1: the manifest is the same"
+    again "$1: and again"
+    stderr_has "5 sources, 5 unchanged, 0 hashed"
+}
+rm "$T/out/.sources"
+lost "missing"
+head -c 200 "$T/sources" >"$T/out/.sources"
+lost "torn"
+echo "of another program" >"$T/out/.sources"
+lost "foreign"
+sed '$s/[0-9a-f]\{8\}"/00000000"/' "$T/sources" >"$T/out/.sources"
+lost "damaged"
+rm "$T/out/.sources"
+mkdir "$T/out/.sources"
+again "cannot be written"
+stderr_has "the next run will hash all sources again"
+manifest_same "cannot be written: the manifest is the same"
+rmdir "$T/out/.sources"
+
+# ---- one file in several entries is read once ----
+mkdir "$T/parts"
+ln "$T/src/c1.mp4" "$T/parts/c1.mp4"
+sleep 2.2
+for k in 1 2 3 4; do echo "{\"file_name\":\"c1.mp4\",\"id\":\"p$k\",\"text\":\"x\",\"start_s\":$k}"; done >"$T/parts/metadata.jsonl"
+runs "parts of one file" 3 "$prep" ingest "$T/parts" --out "$T/p" $fast
+check "it is not read four times" grep -q "4 sources, [23] unchanged, [12] hashed" "$T/stderr" # twice by two at a time
+finish
