@@ -102,6 +102,29 @@ int dataset_lock_folder(const char *const *sources, int64_t n, const char *dir, 
     return rc < 0 ? rc : dir_lock(lock, dir, err);
 }
 
+int dataset_check_same(const char *dir, const json_t *prior, const char *was, const char *now,
+                       int (*has)(void *user, const json_t *line), void *user, Err *err)
+{
+    const char *id;
+    json_t *line;
+    int64_t clips = 0, known = 0;
+    json_object_foreach ((json_t *)(uintptr_t)prior, id, line) {
+        if (!json_is_object(json_object_get(line, "clip")))
+            continue;
+        int rc = has(user, line);
+        if (rc < 0)
+            return err_set(err, rc, "comparing the sources of '%s'", dir);
+        known += rc;
+        clips++;
+    }
+    if (2 * known >= clips)
+        return 0;
+    return err_set(err, ERR_USAGE,
+                   "'%s' holds a dataset of %s: %lld of its %lld clips are of sources that are in %s too, expected half of them or "
+                   "more; give another --out, or --replace to give that dataset up",
+                   dir, was ? was : "other sources", (long long)known, (long long)clips, now);
+}
+
 int dataset_begin(const char *dir, Err *err)
 {
     char *clips = path_join(dir, "clips", err), *thumbs = path_join(dir, "thumbs", err), *index = path_join(dir, "dataset.json", err);

@@ -13,6 +13,11 @@
 /* Makes and locks the folder; nothing in it changes.  Refuses one that holds other things, and one that lies in one of the source
  * folders [n] or around it. */
 int dataset_lock_folder(const char *const *sources, int64_t n, const char *dir, DirLock *lock, Err *err);
+/* Whether the dataset whose lines (id -> line, of records_load) lie in the folder may make place for one of other sources: only when
+ * it has no clips, or when at least half of them are of sources that are in the new set too.  Everything else is somebody's work: ERR_USAGE.
+ * has: 1 when a line's source is in the new set, negative: an error.  was: the old sources' folder or NULL, now: the new ones'. */
+int dataset_check_same(const char *dir, const json_t *prior, const char *was, const char *now,
+                       int (*has)(void *user, const json_t *line), void *user, Err *err);
 /* dataset.json goes: from here until dataset_finish the dataset is not finished. */
 int dataset_begin(const char *dir, Err *err);
 

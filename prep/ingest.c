@@ -259,21 +259,58 @@ static int process_all(Run *r, Err *err)
     return rc < 0 ? rc : gather(r, err);
 }
 
-/* ---- the whole ---- */
+/* ---- the folder ---- */
+typedef struct NewSet {
+    const Run *run;
+    json_t *at; /* Source.path -> place in the list */
+} NewSet;
+
+/* Whether a file of this name and size is among the sources. */
+static int is_found(void *user, const json_t *line)
+{
+    const NewSet *f = user;
+    const json_t *source = json_object_get(line, "source");
+    const json_t *at = json_object_get(f->at, json_string_value(json_object_get(source, "path")));
+    if (!at)
+        return 0;
+    const Source *s = &f->run->sources.item[json_integer_value(at)];
+    char *path = path_join(f->run->p->source, s->path, NULL);
+    int64_t size = path ? seen_size(path, s->kind) : ERR_NOMEM;
+    mem_free(path);
+    return size == ERR_NOMEM ? ERR_NOMEM : size == json_integer_value(json_object_get(source, "size"));
+}
+
+/* Nobody's clips make place for those of another folder unasked. */
+static int check_place(const Run *r, const char *place, Err *err)
+{
+    if (r->p->replace || json_object_size(r->prior) == 0 || (r->seen.place && strcmp(r->seen.place, place) == 0))
+        return 0;
+    NewSet f = {r, json_object()};
+    int rc = f.at ? 0 : err_set(err, ERR_NOMEM, "out of memory for the list of sources");
+    for (int64_t i = 0; i < r->sources.n && rc == 0; i++)
+        if (json_object_set_new(f.at, r->sources.item[i].path, json_integer((json_int_t)i)) < 0)
+            rc = err_set(err, ERR_NOMEM, "out of memory for the list of sources");
+    if (rc == 0)
+        rc = dataset_check_same(r->dir, r->prior, r->seen.place, r->p->source, is_found, &f, err);
+    json_decref(f.at);
+    return rc;
+}
+
 static int open_folder(Run *r, Err *err)
 {
     char place[PATH_MAX];
     int rc = dataset_lock_folder(&r->p->source, 1, r->dir, &r->lock, err);
+    if (rc == 0 && !realpath(r->p->source, place))
+        rc = err_errno(err, errno, "'%s'", r->p->source);
     if (rc < 0 || (rc = records_load(r->dir, &r->prior, err)) < 0 || (rc = seen_load(&r->seen, r->dir, err)) < 0 ||
-        (rc = dataset_begin(r->dir, err)) < 0)
+        (rc = check_place(r, place, err)) < 0 || (rc = dataset_begin(r->dir, err)) < 0)
         return rc;
     r->cfg.seen = r->p->verify_sources ? NULL : r->seen.hash;
-    if (!realpath(r->p->source, place))
-        return err_errno(err, errno, "'%s'", r->p->source);
     mem_free(r->seen.place);
     return (r->seen.place = mem_strdup(place, err)) ? save_seen(r, err) : ERR_NOMEM;
 }
 
+/* ---- the whole ---- */
 static int print_plan(const Run *r)
 {
     const PrepConfig *c = &r->cfg;

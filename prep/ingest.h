@@ -13,6 +13,7 @@ typedef struct IngestParams {
     int64_t jobs;                      /* worker processes; 0: none, everything in this process, without limits */
     int64_t shard, shards;             /* with shards > 1 the dataset goes to OUT/shard-K-of-N */
     int dry_run, quiet;
+    int replace;                       /* what was made from another source in `out` may go */
     int verify_sources;                /* every source is read, also one that is unchanged (prep/seen.h) */
     const Log *log;
     FILE *results;                     /* the counts */
@@ -23,6 +24,8 @@ typedef struct IngestParams {
  * While it runs, journal.jsonl keeps what is finished; a run that was killed goes on from there, and the end is the same
  * bytes whatever happened in between and whatever `jobs` is.  Sources are only read, and not hashed again while they are
  * unchanged: how many were is said in the log.
+ * A dataset of other sources in `out` is left as it is (ERR_USAGE): one whose folder was another, unless half of its clips or more are of
+ * files that are here under the same names with the same sizes, as on a disk mounted elsewhere.
  * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
 int ingest(const IngestParams *p, Err *err);
 #endif

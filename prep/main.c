@@ -15,7 +15,7 @@
 typedef struct Options {
     CommonOptions common; /* first, for the offsets of OPT_* */
     const char *out, *layout, *tokenizer, *clip_tokenizer, *pad;
-    int verify_sources;
+    int verify_sources, replace;
 } Options;
 
 static void open_log(StderrLog *log, const Options *o)
@@ -59,6 +59,7 @@ static int run_ingest(void *options, const StrList *positional, Err *err)
                       .dry_run = o->common.dry_run,
                       .quiet = o->common.quiet,
                       .verify_sources = o->verify_sources,
+                      .replace = o->replace,
                       .log = &log.log,
                       .results = stdout};
     rc = shard_parse(o->common.shard, &p.shard, &p.shards, err);
@@ -82,6 +83,7 @@ static int run_merge(void *options, const StrList *positional, Err *err)
                      .jobs = threads_choose(o->common.jobs),
                      .dry_run = o->common.dry_run,
                      .quiet = o->common.quiet,
+                     .replace = o->replace,
                      .log = &log.log,
                      .results = stdout};
     return merge(&p, err);
@@ -136,6 +138,9 @@ static int run_probe(void *options, const StrList *positional, Err *err)
     return rc < 0 ? rc : status;
 }
 
+#define OPT_REPLACE \
+    {"replace", 0, OPT_FLAG, offsetof(Options, replace), 0, 0, NULL, NULL, NULL, \
+     "a dataset of other sources in DIR is given up for this one; without it, it is left alone", 0}
 #define OPT_PAD \
     {"pad", 0, OPT_ENUM, offsetof(Options, pad), 0, 0, "reject|hold", NULL, NULL, \
      "a source that is too short: reject it (default), or hold its last frame; as --set clip.short=...", 0}
@@ -147,6 +152,7 @@ static const Opt ingest_opts[] = {
     OPTS_LOG,
     OPT_DRY_RUN,
     OPT_PAD,
+    OPT_REPLACE,
     {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the prepared dataset goes", 1},
     {"layout", 0, OPT_STR, offsetof(Options, layout), 0, 0, NULL, NULL, "NAME",
      "metadata, fashion-t2v, lists, captions, trees, table, ubc or pairs; default: looked for", 0},
@@ -154,7 +160,7 @@ static const Opt ingest_opts[] = {
      "read every source again; without it, those whose inode, size, mtime and ctime are as before are not", 0},
     {0}};
 static const Opt merge_opts[] = {
-    OPT_JOBS, OPTS_LOG, OPT_DRY_RUN,
+    OPT_JOBS, OPTS_LOG, OPT_DRY_RUN, OPT_REPLACE,
     {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the whole dataset goes", 1},
     {0}};
 static const Opt tokenize_opts[] = {

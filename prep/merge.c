@@ -14,6 +14,7 @@
 #include "common/media/video.h"
 #include "prep/clip.h"
 #include "prep/dataset.h"
+#include "prep/record.h"
 #include "prep/seen.h"
 #include "prep/worker.h"
 
@@ -363,6 +364,42 @@ static int finish(Merge *m, Err *err)
     return rc;
 }
 
+/* Whether a source of this id and content is in the set; user: id -> SHA-256. */
+static int is_found(void *user, const json_t *line)
+{
+    const json_t *sha256 = json_object_get(user, json_string_value(json_object_get(line, "id")));
+    return sha256 && json_equal((json_t *)(uintptr_t)sha256, json_object_get(json_object_get(line, "source"), "sha256"));
+}
+
+static int check_place(const Merge *m, Err *err)
+{
+    json_t *prior = NULL, *set = json_object();
+    int rc = m->p->replace ? 0 : records_load(m->p->out, &prior, err);
+    for (int64_t i = 0; i < m->n && rc == 0 && json_object_size(prior); i++) {
+        json_t *record;
+        if ((rc = json_parse(&record, m->line[i].text, (int64_t)strlen(m->line[i].text), "manifest line", err)) < 0)
+            break;
+        if (json_object_set(set, json_string_value(json_object_get(record, "id")),
+                            json_object_get(json_object_get(record, "source"), "sha256")) < 0)
+            rc = err_set(err, ERR_NOMEM, "out of memory for the list of sources");
+        json_decref(record);
+    }
+    if (rc == 0 && json_object_size(prior))
+        rc = dataset_check_same(m->p->out, prior, NULL, "the shards", is_found, set, err);
+    json_decref(prior);
+    json_decref(set);
+    return rc;
+}
+
+static int open_folder(Merge *m, Err *err)
+{
+    const MergeParams *p = m->p;
+    int rc = dataset_lock_folder(p->shards, p->n, p->out, &m->lock, err);
+    if (rc == 0 && (rc = check_place(m, err)) == 0 && (rc = dataset_begin(p->out, err)) == 0)
+        rc = seen_remove(p->out, err); /* they may be of another ingest */
+    return rc;
+}
+
 int merge(const MergeParams *p, Err *err)
 {
     Merge m = {.p = p, .lock = {-1}};
@@ -373,8 +410,7 @@ int merge(const MergeParams *p, Err *err)
         rc = prep_config(&m.cfg, m.recipe, err);
     if (rc == 0 && p->dry_run)
         fprintf(p->results, "%lld shards with %lld manifest lines would become the dataset %s\n", (long long)p->n, (long long)m.n, p->out);
-    else if (rc == 0 && (rc = dataset_lock_folder(p->shards, p->n, p->out, &m.lock, err)) == 0 &&
-             (rc = dataset_begin(p->out, err)) == 0 && (rc = seen_remove(p->out, err)) == 0 && (rc = take_files(&m, err)) == 0)
+    else if (rc == 0 && (rc = open_folder(&m, err)) == 0 && (rc = take_files(&m, err)) == 0)
         rc = finish(&m, err);
     dir_unlock(&m.lock);
     recipe_close(&m.recipe);

@@ -12,6 +12,7 @@ typedef struct MergeParams {
     const char *out;
     int64_t jobs;              /* processes that check clips; 0: none */
     int dry_run, quiet;
+    int replace;               /* a dataset of other sources in `out` may go */
     const Log *log;
     FILE *results;             /* the counts */
 } MergeParams;
@@ -19,7 +20,8 @@ typedef struct MergeParams {
 /* Writes to `out` the same bytes as ingest without --shard: lines in source order, look-alikes decided over the whole set.  Clips are
  * checked against their lines' pixel hashes, then hard-linked, or copied where that cannot be; the shards are only read.  A merge
  * that was interrupted goes on when run again.
- * Refuses (ERR_USAGE, ERR_FORMAT, ERR_NOTFOUND) what is not all of one set, each shard once and finished.
+ * Refuses (ERR_USAGE, ERR_FORMAT, ERR_NOTFOUND) what is not all of one set, each shard once and finished; and to take the place of a
+ * dataset less than half of whose clips are of the same sources.
  * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
 int merge(const MergeParams *p, Err *err);
 #endif

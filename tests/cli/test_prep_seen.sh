@@ -102,4 +102,42 @@ sleep 2.2
 for k in 1 2 3 4; do echo "{\"file_name\":\"c1.mp4\",\"id\":\"p$k\",\"text\":\"x\",\"start_s\":$k}"; done >"$T/parts/metadata.jsonl"
 runs "parts of one file" 3 "$prep" ingest "$T/parts" --out "$T/p" $fast
 check "it is not read four times" grep -q "4 sources, [23] unchanged, [12] hashed" "$T/stderr" # twice by two at a time
+
+# ---- a dataset of other sources ----
+fast="$fast --quiet"
+mkdir "$T/other" "$T/few"
+for i in 1 2 3; do
+    "$clip" "$T/other/c$i.mp4" 48 80 8 61 "$i" # the same names, other films
+    echo "Another clip, number $i." >"$T/other/c$i.txt"
+done
+runs "its dataset" 0 "$prep" ingest "$T/other" --out "$T/theirs" $fast
+cp -r "$T/theirs" "$T/theirs.before"
+runs "another source into it" 2 "$prep" ingest "$T/src" --out "$T/theirs" $fast
+stderr_has "'$T/theirs' holds a dataset of $(realpath "$T/other"): 0 of its 3 clips are of sources that are in $T/src too, expected half of them or more"
+stderr_has "give another --out, or --replace to give that dataset up"
+check "it is as it was, .sources and all" diff -r "$T/theirs.before" "$T/theirs"
+rm "$T/theirs/.sources"
+runs "also when nothing tells where it came from" 2 "$prep" ingest "$T/src" --out "$T/theirs" $fast
+stderr_has "a dataset of other sources: 0 of its 3 clips"
+same "it is as it was once more" "$T/theirs.before" "$T/theirs"
+cp -r "$T/other" "$T/moved"
+runs "the same files elsewhere" 0 "$prep" ingest "$T/moved" --out "$T/theirs" $fast
+same "give the same bytes" "$T/theirs.before" "$T/theirs"
+rm "$T/moved/c3.mp4" "$T/moved/c3.txt"
+runs "half of the place's own may go" 0 "$prep" ingest "$T/moved" --out "$T/theirs" $fast
+mv "$T/moved" "$T/again"
+cp "$T/src/c3.mp4" "$T/src/c3.txt" "$T/again"
+runs "moved and grown" 0 "$prep" ingest "$T/again" --out "$T/theirs" $fast
+runs "replaced when asked to" 3 "$prep" ingest "$T/src" --out "$T/theirs" $fast --replace
+runs "from then on it is this source's" 3 "$prep" ingest "$T/src" --out "$T/theirs" $fast
+runs "a fresh one" 3 "$prep" ingest "$T/src" --out "$T/fresh" $fast
+same "replaced, it is as if made afresh" "$T/fresh" "$T/theirs"
+for k in 0 1; do "$prep" ingest "$T/other" --out "$T/shards" $fast --shard $k/2 >/dev/null 2>&1; done
+runs "shards of others into it" 2 "$prep" merge "$T"/shards/shard-*-of-2 --out "$T/theirs" --quiet
+stderr_has "0 of its 3 clips are of sources that are in the shards too"
+same "it is as it was before the merge" "$T/fresh" "$T/theirs"
+runs "shards of others when asked to" 0 "$prep" merge "$T"/shards/shard-*-of-2 --out "$T/theirs" --quiet --replace
+same "the bytes of one run over it" "$T/theirs.before" "$T/theirs"
+check "no longer the earlier source's" test ! -e "$T/theirs/.sources"
+runs "which is refused then" 2 "$prep" ingest "$T/src" --out "$T/theirs" $fast
 finish
