@@ -74,8 +74,8 @@ int fashion_parse_counts(FrameCounts *out, const char *text, int64_t size, const
             return err_set(err, ERR_FORMAT, "%s line %lld: the video's name is no text of at most %d bytes", where, (long long)row,
                            SOURCE_ID_MAX);
         int rc = add_count(out, video, video_n, frames, err);
-        if (rc == 0 && (rc = path_check_relative(out->item[out->n - 1].video, err)) < 0)
-            return err_wrap(err, rc, "%s line %lld", where, (long long)row);
+        if (rc == 0 && path_check_relative(out->item[out->n - 1].video, err) < 0)
+            return err_wrap(err, ERR_FORMAT, "%s line %lld", where, (long long)row);
         if (rc < 0)
             return rc;
     }

@@ -5,6 +5,7 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "prep/layout_rest.h"
 
 const Layout *const layouts[] = {&layout_metadata, &layout_fashion, &layout_lists, &layout_captions, &layout_trees,
                                  &layout_table,    &layout_ubc,     &layout_pairs, NULL};
@@ -31,7 +32,7 @@ int layout_choose(const char *root, const char *name, const Layout **out, char *
 {
     *out = NULL;
     if (!file_is_dir(root))
-        return err_set(err, file_exists(root) ? ERR_USAGE : ERR_NOTFOUND, "the source '%s' %s", root,
+        return err_set(err, ERR_NOTFOUND, "the source '%s' %s", root,
                        file_exists(root) ? "is not a folder" : "does not exist");
     if (name) {
         snprintf(why, size, "asked for with --layout");
@@ -42,7 +43,9 @@ int layout_choose(const char *root, const char *name, const Layout **out, char *
         /* What any tree of videos looks like counts only when nothing more telling is there. */
         if ((layouts[i] == &layout_ubc || layouts[i] == &layout_pairs) && *out)
             break;
-        int rc = layouts[i]->detect(root, *out ? also : why, *out ? sizeof also : size, err);
+        int rc = layouts[i] == &layout_ubc ? lists_refuse_lone(root, err) : 0;
+        if (rc == 0)
+            rc = layouts[i]->detect(root, *out ? also : why, *out ? sizeof also : size, err);
         if (rc < 0)
             return rc;
         if (rc == 1 && *out)
@@ -61,13 +64,15 @@ int layout_read(const Layout *layout, const char *root, uint64_t seed, SourceLis
     int rc = layout->read(root, seed, out, log, err);
     for (int64_t i = 0; i < out->n && rc == 0; i++) {
         Source *s = &out->item[i];
-        if ((rc = path_check_relative(s->path, err)) < 0)
-            return err_wrap(err, rc, "%s", s->where ? s->where : s->id);
+        if (path_check_relative(s->path, err) < 0)
+            return err_wrap(err, ERR_FORMAT, "%s", s->where ? s->where : s->id);
         char *full = path_join(root, s->path, err);
         if (!full)
             return ERR_NOMEM;
         s->kind = file_is_dir(full) ? SOURCE_FRAMES : SOURCE_VIDEO;
         mem_free(full);
     }
-    return rc < 0 ? rc : source_list_check(out, err);
+    if (rc == 0)
+        rc = source_list_settle(out, err);
+    return rc < 0 ? rc : layout_tell_rest(root, out, layout == &layout_ubc || layout == &layout_pairs, log, err);
 }

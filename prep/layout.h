@@ -41,6 +41,8 @@ int metadata_read_file(const char *root, const char *name, SourceList *out, Err 
  * lines inside, with the line. */
 int lists_parse(SourceList *l, const char *videos, int64_t videos_size, const char *videos_name, const char *prompts,
                 int64_t prompts_size, const char *prompts_name, Err *err);
+/* ERR_USAGE when there is a list of videos without a list of prompts. */
+int lists_refuse_lone(const char *root, Err *err);
 /* {file: caption or captions}. */
 int captions_map_parse(SourceList *l, const char *text, int64_t size, const char *name, Err *err);
 

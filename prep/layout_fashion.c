@@ -11,6 +11,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "prep/layout.h"
+#include "prep/layout_rest.h"
 
 enum { FASHION_TEXT_MAX = 64 << 20 };
 static const char frames_dir[] = "FashionDataset_frames_crop", videos_dir[] = "videos";
@@ -21,6 +22,7 @@ typedef struct Fashion {
     SourceList *out;
     json_t *captions, *templates, *categories; /* objects or NULL */
     json_t *used;                              /* paths that have a source */
+    json_t *told;                              /* captions that a source has, by address */
 } Fashion;
 
 /* 1 when a file or folder of that name is below root, 0, or ERR_NOMEM. */
@@ -81,6 +83,10 @@ static int locate_in(const Fashion *f, const char *dir, const char *video, char 
 static int add_captions(const Fashion *f, Source *s, const char *video, Err *err)
 {
     const json_t *v = fashion_lookup(f->captions, video), *item;
+    char address[24];
+    snprintf(address, sizeof address, "%p", (const void *)v);
+    if (v && json_object_set_new(f->told, address, json_true()) < 0)
+        return err_set(err, ERR_NOMEM, "out of memory for '%s'", video);
     if (json_is_string(v))
         return source_add_caption(s, json_string_value(v), (int64_t)json_string_length(v), err);
     if (v && !json_is_array(v))
@@ -243,11 +249,30 @@ static int add_unlisted(Fashion *f, const char *dir, int lists, Err *err)
     return rc;
 }
 
+/* Texts whose video is missing or misspelt must not go unsaid. */
+static int tell_of_orphans(const Fashion *f, const Log *log, Err *err)
+{
+    json_t *left = json_object(), *v;
+    const char *video;
+    char address[24];
+    int rc = left ? 0 : ERR_NOMEM;
+    json_object_foreach (f->captions, video, v) {
+        snprintf(address, sizeof address, "%p", (const void *)v);
+        if (rc == 0 && !json_object_get(f->told, address) && json_object_set_new(left, video, json_true()) < 0)
+            rc = ERR_NOMEM;
+    }
+    if (rc == 0)
+        layout_tell(log, "texts of captions_app.json without a video", left);
+    json_decref(left);
+    return rc < 0 ? err_set(err, rc, "out of memory for captions_app.json") : 0;
+}
+
 static int fashion_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
 {
-    Fashion f = {.root = root, .seed = seed, .out = out, .used = json_object()};
+    Fashion f = {.root = root, .seed = seed, .out = out, .used = json_object(), .told = json_object()};
     int lists = 0, rc;
-    (void)log;
+    if (!f.used || !f.told)
+        return err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
     if ((rc = read_object(root, "captions_app.json", &f.captions, err)) < 0 ||
         (rc = read_object(root, "caption_motion_template.json", &f.templates, err)) < 0 ||
         (rc = read_object(root, "categories.json", &f.categories, err)) < 0)
@@ -258,11 +283,14 @@ static int fashion_read(const char *root, uint64_t seed, SourceList *out, const 
         goto out;
     if ((rc = add_unlisted(&f, frames_dir, lists, err)) == 0)
         rc = add_unlisted(&f, videos_dir, lists, err);
+    if (rc == 0)
+        rc = tell_of_orphans(&f, log, err);
 out:
     json_decref(f.captions);
     json_decref(f.templates);
     json_decref(f.categories);
     json_decref(f.used);
+    json_decref(f.told);
     return rc;
 }
 

@@ -7,6 +7,7 @@
 #include "common/base/str.h"
 #include "prep/layout.h"
 #include "prep/layout_lines.h"
+#include "prep/layout_rest.h"
 #include "prep/layout_walk.h"
 
 enum { LIST_BYTES_MAX = 1 << 28 };
@@ -118,6 +119,23 @@ static int find_lists(const char *root, Lists *out, Err *err)
     return out->videos[0] && out->prompts[0];
 }
 
+int lists_refuse_lone(const char *root, Err *err)
+{
+    Lists l;
+    char **names = NULL;
+    int64_t n = 0, stem;
+    int rc = find_lists(root, &l, err), alone = rc == 0 && l.videos[0];
+    if (rc < 0 || !alone || (rc = dir_list(root, &names, &n, err)) < 0)
+        return rc < 0 ? rc : 0;
+    for (int64_t i = 0; i < n; i++)
+        if (source_is_video_name(names[i], &stem) && stem == (int64_t)strlen(l.videos) - 4 && strncmp(names[i], l.videos, (size_t)stem) == 0)
+            alone = 0; /* it is the caption of a video of that name */
+    dir_list_free(&names, n);
+    return alone ? err_set(err, ERR_USAGE, "'%s' holds %s and no prompts.txt, where the prompts stand line by line; --layout pairs takes the videos as they lie",
+                           root, l.videos)
+                 : 0;
+}
+
 static int lists_detect(const char *root, char *why, size_t size, Err *err)
 {
     Lists l;
@@ -226,7 +244,16 @@ static int trees_detect(const char *root, char *why, size_t size, Err *err)
 typedef struct Trees {
     const char *root, *videos;
     SourceList *out;
+    json_t *labels; /* without a video so far */
 } Trees;
+
+static int add_label(void *user, const char *path, WalkKind kind, Err *err)
+{
+    const Trees *t = user;
+    if (kind != WALK_FILE || !str_ends_with(path, ".txt"))
+        return 0;
+    return json_object_set_new_nocheck(t->labels, path, json_true()) < 0 ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path) : 0;
+}
 
 static int add_clip(void *user, const char *path, WalkKind kind, Err *err)
 {
@@ -236,6 +263,8 @@ static int add_clip(void *user, const char *path, WalkKind kind, Err *err)
     if (kind == WALK_FILE && !source_is_video_name(path, &stem))
         return 0;
     char *full = path_join("videos", path, err), *label = mem_printf(err, "%s/labels/%.*s.txt", t->root, (int)stem, path), *text = NULL;
+    if (label)
+        json_object_del(t->labels, label + strlen(t->root) + strlen("/labels/"));
     int rc = full && label ? new_source(t->out, full, (int64_t)strlen(full), full, &s, err) : ERR_NOMEM;
     if (rc == 0) {
         mem_free(s->id);
@@ -263,13 +292,18 @@ static int add_clip(void *user, const char *path, WalkKind kind, Err *err)
 
 static int trees_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
 {
-    Trees t = {.root = root, .out = out};
-    char *videos = path_join(root, "videos", err);
+    Trees t = {.root = root, .out = out, .labels = json_object()};
+    char *videos = path_join(root, "videos", err), *labels = path_join(root, "labels", err);
     (void)seed;
-    (void)log;
     t.videos = videos;
-    int rc = videos ? walk_folder(videos, add_clip, &t, err) : ERR_NOMEM;
+    int rc = videos && labels && t.labels ? walk_folder(labels, add_label, &t, err) : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
+    if (rc == 0)
+        rc = walk_folder(videos, add_clip, &t, err);
+    if (rc == 0)
+        layout_tell(log, "labels without a video", t.labels);
+    json_decref(t.labels);
     mem_free(videos);
+    mem_free(labels);
     return rc;
 }
 

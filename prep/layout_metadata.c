@@ -1,5 +1,6 @@
 /* A clip as an object of metadata: its file under file_name, video_path, path or video, its caption under text, caption, prompt or
  * cap; and the files such objects come in: JSON lines, a JSON list, CSV. */
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,17 +30,22 @@ static int is_one_of(const char *key, const char *const *keys)
     return 0;
 }
 
+static const char *kind_of(const json_t *v)
+{
+    return json_is_object(v) ? "an object" : json_is_array(v) ? "an array" : json_is_string(v) ? "a string" : json_is_number(v) ? "a number" : json_is_null(v) ? "null" : "true or false";
+}
+
 static int add_caption(Source *s, const json_t *v, const char *key, const char *where, Err *err)
 {
     if (json_is_string(v))
         return source_add_caption(s, json_string_value(v), (int64_t)json_string_length(v), err);
     if (!json_is_array(v))
-        return err_set(err, ERR_FORMAT, "%s: '%s' is neither a string nor an array of strings", where, key);
+        return err_set(err, ERR_FORMAT, "%s: '%s' is %s, expected a string or an array of strings", where, key, kind_of(v));
     size_t i;
     const json_t *item;
     json_array_foreach (v, i, item) {
         if (!json_is_string(item))
-            return err_set(err, ERR_FORMAT, "%s: '%s' item %zu is not a string", where, key, i);
+            return err_set(err, ERR_FORMAT, "%s: '%s' item %zu is %s, expected a string", where, key, i, kind_of(item));
         int rc = source_add_caption(s, json_string_value(item), (int64_t)json_string_length(item), err);
         if (rc < 0)
             return rc;
@@ -78,6 +84,9 @@ static int put_attribute(Source *s, const char *key, json_t *v, const char *wher
         return err_set(err, ERR_FORMAT, "%s: attribute '%s' is neither a string nor an array of strings", where, key);
     if (!s->attributes)
         s->attributes = json_object();
+    const json_t *before = json_object_get(s->attributes, key);
+    if (before && !json_equal(before, v))
+        return err_set(err, ERR_FORMAT, "%s: '%s' stands there twice with different values, by itself and in 'attributes'", where, key);
     return json_object_set(s->attributes, key, v) < 0 ? err_set(err, ERR_NOMEM, "%s: out of memory", where) : 0;
 }
 
@@ -131,8 +140,10 @@ static int read_times(Source *s, const json_t *o, const char *where, Err *err)
             return err_set(err, ERR_FORMAT, "%s: 'fps' is %g, expected 0.1 to 1000", where, fps);
         s->rate = rate_from(fps);
     }
-    if (!(start >= 0 && start <= 1e6) || !(end == -1 || (end > start && end <= 1e6)))
-        return err_set(err, ERR_FORMAT, "%s: 'start_s' %g and 'end_s' %g are not a part of a video", where, start, end);
+    if (!(start >= 0 && start <= 1e6))
+        return err_set(err, ERR_FORMAT, "%s: 'start_s' is %g, expected seconds from 0 on", where, start);
+    if (json_is_number(json_object_get(o, "end_s")) && !(end > start && end <= 1e6))
+        return err_set(err, ERR_FORMAT, "%s: 'end_s' is %g, expected seconds after 'start_s' %g; without it the part goes on to the end", where, end, start);
     if (start > 0)
         s->start = (Rational){(int64_t)nearbyint(start * 1e6), 1000000};
     if (end > 0)
@@ -200,7 +211,7 @@ static int read_segment(Source *s, const json_t *g, size_t i, const char *where,
     if (!(start >= 0 && end >= start && end <= 1e8) || (!us && (start != nearbyint(start) || end != nearbyint(end))))
         return err_set(err, ERR_FORMAT, "%s: %g to %g is no part of a video", place, start, end);
     if (s->n_segments && s->segments_us != us)
-        return err_set(err, ERR_FORMAT, "%s: frames and seconds are mixed", place);
+        return err_set(err, ERR_FORMAT, "%s: its 'unit' is '%s', others of the clip have '%s'; one for all is expected", place, unit, us ? "frame" : "s");
     s->segments_us = us;
     double scale = us ? 1e6 : 1;
     return source_add_segment(s, (int64_t)nearbyint(start * scale), (int64_t)nearbyint(end * scale), text, (int64_t)strlen(text), err);
@@ -237,11 +248,13 @@ static int read_names(Source *s, const json_t *o, const char *where, Err *err)
         (rc = json_get_str_or(o, "split", where, "train", &split, err)) < 0 ||
         (rc = json_get_str_or(o, "sha256", where, NULL, &sha, err)) < 0)
         return rc;
-    if ((rc = path_check_relative(path, err)) < 0)
-        return err_wrap(err, rc, "%s: '%s'", where, key);
+    if (path_check_relative(path, err) < 0)
+        return err_wrap(err, ERR_FORMAT, "%s: '%s'", where, key);
     s->split = source_split(split);
+    s->split_given = json_object_get(o, "split") != NULL;
+    s->id_given = id != NULL;
     if (!s->split)
-        return err_set(err, ERR_FORMAT, "%s: 'split' is '%s', expected train, val or test", where, split);
+        return err_set(err, ERR_FORMAT, "%s: 'split' is '%s', expected train, val (also valid, validation, dev, eval) or test", where, split);
     Digest digest;
     if (sha && digest_parse(sha, &digest, err) < 0)
         return err_wrap(err, ERR_FORMAT, "%s: 'sha256'", where);
@@ -297,7 +310,7 @@ int metadata_parse_list(SourceList *l, const char *text, int64_t size, const cha
     size_t i;
     int rc = json_parse(&list, text, size, name, err);
     if (rc == 0 && !json_is_array(list))
-        rc = err_set(err, ERR_FORMAT, "%s: not an array of objects", name);
+        rc = err_set(err, ERR_FORMAT, "%s: it is %s, expected an array of objects; an object a line belongs into a file .jsonl", name, kind_of(list));
     if (rc == 0)
         json_array_foreach (list, i, o) {
             char where[320];
@@ -309,18 +322,54 @@ int metadata_parse_list(SourceList *l, const char *text, int64_t size, const cha
     return rc;
 }
 
-/* A field of CSV as the value it stands for; NULL: an empty one, as if it were not there. */
-static json_t *csv_value(const char *key, const char *text)
+/* A field of CSV as the value it stands for; *out NULL: an empty one, as if it were not there. */
+static int csv_value(const char *key, const char *text, json_t **out, const char *where, Err *err)
 {
+    static const char *const json_keys[] = {"segments", "crop", "cut", "attributes", NULL};
     char *end;
-    if (!*text)
-        return NULL;
+    *out = NULL;
+    if (!*text && !is_one_of(key, caption_keys))
+        return 0;
+    if (is_one_of(key, json_keys)) {
+        char place[384];
+        snprintf(place, sizeof place, "%.300s: '%s' as JSON", where, key);
+        return json_parse(out, text, (int64_t)strlen(text), place, err);
+    }
     if (strcmp(key, "fps") == 0 || strcmp(key, "start_s") == 0 || strcmp(key, "end_s") == 0) {
         double v = strtod(text, &end);
         if (!*end && isfinite(v))
-            return json_real(v);
+            *out = json_real(v);
     }
-    return json_string(text);
+    *out = *out ? *out : json_string(text);
+    return *out ? 0 : err_set(err, ERR_NOMEM, "%s: out of memory", where);
+}
+
+/* The header's names without the blanks around them; those that mean something in small letters. */
+static int csv_header(json_t *header, const char *name, Err *err)
+{
+    const char *const *const known[] = {path_keys, caption_keys, attribute_keys, plain_keys};
+    const char *only = json_array_size(header) == 1 ? json_string_value(json_array_get(header, 0)) : "";
+    if (strpbrk(only, ";\t|"))
+        return err_set(err, ERR_FORMAT, "%s line 1: the header is the one field '%.100s'; fields are separated by commas (RFC 4180)", name, only);
+    for (size_t i = 0; i < json_array_size(header); i++) {
+        char *key = caption_clean(json_string_value(json_array_get(header, i)), (int64_t)json_string_length(json_array_get(header, i)), err);
+        char *small = key ? mem_strdup(key, err) : NULL;
+        for (char *p = small; p && *p; p++)
+            *p = (char)tolower((unsigned char)*p);
+        int means = 0;
+        for (size_t k = 0; small && k < sizeof known / sizeof *known; k++)
+            means = means || is_one_of(small, known[k]);
+        int rc = small && json_array_set_new(header, i, json_string(means ? small : key)) == 0 ? 0 : ERR_NOMEM;
+        mem_free(small);
+        mem_free(key);
+        if (rc < 0)
+            return err_set(err, rc, "%s: out of memory", name);
+    }
+    for (size_t i = 0; i < json_array_size(header); i++)
+        for (size_t k = 0; k < i; k++)
+            if (json_equal(json_array_get(header, i), json_array_get(header, k)))
+                return err_set(err, ERR_FORMAT, "%s: the header names '%s' twice", name, json_string_value(json_array_get(header, i)));
+    return 1;
 }
 
 static int csv_object(const json_t *header, const json_t *row, json_t **out, const char *where, Err *err)
@@ -332,11 +381,13 @@ static int csv_object(const json_t *header, const json_t *row, json_t **out, con
     json_t *o = json_object();
     json_array_foreach (header, i, name) {
         const char *key = json_string_value(name), *text = json_string_value(json_array_get(row, i));
-        int caption = is_one_of(key, caption_keys);
-        json_t *v = caption ? json_string(text) : csv_value(key, text);
-        if (v && json_object_set_new(o, key, v) < 0) {
+        json_t *v;
+        int rc = csv_value(key, text, &v, where, err);
+        if (rc == 0 && v && json_object_set_new(o, key, v) < 0)
+            rc = err_set(err, ERR_NOMEM, "%s: out of memory", where);
+        if (rc < 0) {
             json_decref(o);
-            return err_set(err, ERR_NOMEM, "%s: out of memory", where);
+            return rc;
         }
     }
     *out = o;
@@ -351,10 +402,7 @@ int metadata_parse_csv(SourceList *l, const char *text, int64_t size, const char
     int rc = csv_row(text, size, &at, &line, &header, name, err);
     if (rc == 0)
         return err_set(err, ERR_FORMAT, "%s: no header line", name);
-    for (size_t i = 0; rc == 1 && i < json_array_size(header); i++)
-        for (size_t k = 0; k < i && rc == 1; k++)
-            if (json_equal(json_array_get(header, i), json_array_get(header, k)))
-                rc = err_set(err, ERR_FORMAT, "%s: the header names '%s' twice", name, json_string_value(json_array_get(header, i)));
+    rc = rc == 1 ? csv_header(header, name, err) : rc;
     while (rc == 1) {
         snprintf(where, sizeof where, "%.256s line %lld", name, (long long)line + 1);
         if ((rc = csv_row(text, size, &at, &line, &row, name, err)) != 1)
@@ -371,9 +419,15 @@ int metadata_parse_csv(SourceList *l, const char *text, int64_t size, const char
     return rc;
 }
 
+/* Lines of a file that messages call by its path below the root. */
+typedef struct Lines { SourceList *out; const char *name; } Lines;
+
 static int line_of(void *user, const char *text, int64_t size, const char *where, Err *err)
 {
-    return metadata_parse_line(user, text, size, where, err);
+    const Lines *l = user;
+    char place[320];
+    snprintf(place, sizeof place, "%.256s%s", l->name, where + strlen(path_base(l->name)));
+    return metadata_parse_line(l->out, text, size, place, err);
 }
 
 /* ---- the files ---- */
@@ -383,7 +437,7 @@ int metadata_read_file(const char *root, const char *name, SourceList *out, Err 
     int64_t size;
     int rc = path ? 0 : ERR_NOMEM;
     if (rc == 0 && str_ends_with(name, ".jsonl")) {
-        rc = lines_read(path, LINE_BYTES_MAX, line_of, out, err);
+        rc = lines_read(path, LINE_BYTES_MAX, line_of, &(Lines){out, name}, err);
     } else if (rc == 0 && (rc = file_read(path, METADATA_BYTES_MAX, &text, &size, err)) == 0) {
         rc = str_ends_with(name, ".csv") ? metadata_parse_csv(out, text, size, name, err) : metadata_parse_list(out, text, size, name, err);
     }
@@ -411,27 +465,89 @@ static int find_metadata(const char *root, const char **name, Err *err)
     return *name != NULL;
 }
 
+/* Folders that may have a metadata file of their own, whose paths begin there. */
+static const char *const split_folders[] = {"train", "val", "valid", "validation", "dev", "eval", "test"};
+enum { SPLIT_FOLDERS = sizeof split_folders / sizeof *split_folders };
+typedef struct Metadata { char *file[1 + SPLIT_FOLDERS]; int n; } Metadata; /* [0]: the root's; then those of split_folders; NULL none */
+
+static void metadata_fini(Metadata *m)
+{
+    for (int i = 0; i <= SPLIT_FOLDERS; i++)
+        mem_free(m->file[i]);
+}
+
+/* All metadata files; the root's and a split's together are ERR_USAGE. */
+static int find_all_metadata(const char *root, Metadata *m, Err *err)
+{
+    int rc = 0;
+    *m = (Metadata){0};
+    for (int i = 0; i <= SPLIT_FOLDERS && rc >= 0; i++) {
+        const char *name, *folder = i ? split_folders[i - 1] : "";
+        char *path = path_join(root, folder, err);
+        rc = path ? find_metadata(path, &name, err) : ERR_NOMEM;
+        mem_free(path);
+        if (rc != 1)
+            continue;
+        m->n++;
+        if (!(m->file[i] = path_join(folder, name, err)))
+            rc = ERR_NOMEM;
+        else if (i && m->file[0])
+            rc = err_set(err, ERR_USAGE, "'%s' holds %s and %s: keep one of them", root, m->file[0], m->file[i]);
+    }
+    return rc < 0 ? rc : m->n > 0;
+}
+
 static int metadata_detect(const char *root, char *why, size_t size, Err *err)
 {
-    const char *name;
-    int found = find_metadata(root, &name, err);
-    if (found == 1)
-        snprintf(why, size, "it holds %s", name);
+    Metadata m;
+    int found = find_all_metadata(root, &m, err);
+    size_t n = found == 1 ? (size_t)snprintf(why, size, "it holds ") : 0;
+    for (int i = 0, told = 0; i <= SPLIT_FOLDERS && found == 1 && n < size; i++)
+        if (m.file[i])
+            n += (size_t)snprintf(why + n, size - n, "%s%s", told++ ? ", " : "", m.file[i]);
+    metadata_fini(&m);
     return found;
+}
+
+/* A split's own metadata: paths begin in its folder, which says the split of what does not say so itself. */
+static int read_split(const char *root, const char *folder, const char *file, SourceList *out, Err *err)
+{
+    int64_t before = out->n;
+    int rc = metadata_read_file(root, file, out, err);
+    for (int64_t i = before; i < out->n && rc == 0; i++) {
+        Source *s = &out->item[i];
+        char *path = path_join(folder, s->path, err), *id = path && !s->id_given ? source_id_from_path(path, err) : NULL;
+        if (!path || (!s->id_given && !id)) {
+            mem_free(path);
+            return ERR_NOMEM;
+        }
+        mem_free(s->path);
+        s->path = path;
+        if (id) {
+            mem_free(s->id);
+            s->id = id;
+        }
+        s->split = s->split_given ? s->split : source_split(folder);
+    }
+    return rc;
 }
 
 static int metadata_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
 {
-    const char *name;
+    Metadata m;
     (void)seed;
     (void)log;
-    int found = find_metadata(root, &name, err);
-    if (found == 0)
-        return err_set(err, ERR_NOTFOUND, "'%s' holds no metadata.jsonl, metadata.json or metadata.csv", root);
-    return found < 0 ? found : metadata_read_file(root, name, out, err);
+    int rc = find_all_metadata(root, &m, err);
+    if (rc == 0)
+        rc = err_set(err, ERR_NOTFOUND, "'%s' holds no metadata.jsonl, metadata.json or metadata.csv, nor do train/, val/ or test/ in it", root);
+    for (int i = 0; i <= SPLIT_FOLDERS && rc >= 0; i++)
+        if (m.file[i])
+            rc = i ? read_split(root, split_folders[i - 1], m.file[i], out, err) : metadata_read_file(root, m.file[i], out, err);
+    metadata_fini(&m);
+    return rc < 0 ? rc : 0;
 }
 
-const Layout layout_metadata = {"metadata", "metadata.jsonl, .json or .csv with file_name and text, caption or prompt", metadata_detect,
+const Layout layout_metadata = {"metadata", "metadata.jsonl, .json or .csv with file_name and text, caption or prompt, here or in train/, val/, test/", metadata_detect,
                                 metadata_read};
 
 /* ---- a table of another name ---- */
@@ -462,7 +578,7 @@ static int find_table(const char *root, char *name, size_t size, Err *err)
         if (str_ends_with(f, ".csv"))
             head[strcspn(head, "\r\n")] = 0; /* the header */
         for (int k = 0; path_keys[k]; k++)
-            names_files = names_files || strstr(head, path_keys[k]);
+            names_files = names_files || strcasestr(head, path_keys[k]);
         if (names_files && count++ == 0)
             snprintf(name, size, "%s", f);
         else if (names_files)

@@ -6,6 +6,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "prep/layout.h"
+#include "prep/layout_rest.h"
 #include "prep/layout_walk.h"
 
 static int stop_at_first(void *user, const char *path, WalkKind kind, Err *err)
@@ -28,7 +29,9 @@ static int pairs_detect(const char *root, char *why, size_t size, Err *err)
 typedef struct Pairs {
     const char *root;
     SourceList *out;
-    json_t *texts; /* caption files that belong to no video so far */
+    json_t *texts; /* caption files */
+    json_t *used;  /* those of them that a clip has */
+    json_t *poses; /* videos and pictures drawn from the clips: poses, masks */
     int ubc;       /* ids are the last component of the path, splits any folder's name */
 } Pairs;
 
@@ -51,14 +54,16 @@ static char *caption_path(const char *root, const Source *s, int ubc, Err *err)
     return file;
 }
 
-static int read_caption(const char *root, Source *s, int ubc, Err *err)
+static int read_caption(const Pairs *pairs, Source *s, Err *err)
 {
     int64_t size;
-    char *text = NULL, *file = caption_path(root, s, ubc, err);
+    char *text = NULL, *file = caption_path(pairs->root, s, pairs->ubc, err);
     if (!file)
         return ERR_NOMEM;
-    int rc = 0;
-    if (!file_exists(file)) {
+    int rc = json_object_set_new_nocheck(pairs->used, file + strlen(pairs->root) + 1, json_true()) < 0 ? ERR_NOMEM : 0;
+    if (rc < 0) {
+        err_set(err, rc, "out of memory for '%s'", file);
+    } else if (!file_exists(file)) {
         rc = source_warn(s, "no_caption_file", err, "there is no %s", path_base(file));
     } else if (!walk_is_regular(file)) {
         rc = source_reject(s, "bad_caption", err, "%s is not a regular file", path_base(file));
@@ -103,10 +108,30 @@ static char *ubc_id(const char *path, Err *err)
     return source_id_from_path(path_base(path), err);
 }
 
+/* Whether a folder of the path holds what was drawn from clips, as trees of UBC Fashion have it beside them: "train_dwpose". */
+static int is_drawn(const char *path, int folder)
+{
+    static const char *const ends[] = {"dwpose", "densepose", "openpose", "pose", "poses", "mask", "masks", "smpl", "seg", "segm", "depth"};
+    for (const char *at = path; *at;) {
+        size_t length = strcspn(at, "/");
+        for (size_t i = 0; i < sizeof ends / sizeof *ends && (folder || at[length]); i++) {
+            size_t n = strlen(ends[i]);
+            const char *from = at + length - n;
+            if (length >= n && strncmp(from, ends[i], n) == 0 && (length == n || from[-1] == '_' || from[-1] == '-'))
+                return 1;
+        }
+        at += length + (at[length] == '/');
+    }
+    return 0;
+}
+
 static int add_file(void *user, const char *path, WalkKind kind, Err *err)
 {
     const Pairs *pairs = user;
     Source *s;
+    if (pairs->ubc && kind <= WALK_PICTURES && (kind == WALK_PICTURES || source_is_video_name(path, NULL)) &&
+        is_drawn(path, kind == WALK_PICTURES))
+        return json_object_set_new_nocheck(pairs->poses, path, json_true()) < 0 ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path) : 0;
     if (kind == WALK_FILE && str_ends_with(path, ".txt") && json_object_set_new_nocheck(pairs->texts, path, json_true()) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for '%s'", path);
     if (kind == WALK_FILE && !source_is_video_name(path, NULL))
@@ -121,37 +146,54 @@ static int add_file(void *user, const char *path, WalkKind kind, Err *err)
     const char *split = split_of(path, pairs->ubc);
     if (split)
         s->split = split;
+    s->kind = kind == WALK_PICTURES ? SOURCE_FRAMES : SOURCE_VIDEO;
     if (kind > WALK_PICTURES)
         return walk_reject(s, kind, err);
-    return read_caption(pairs->root, s, pairs->ubc, err);
+    return read_caption(pairs, s, err);
 }
 
-/* A caption whose video is missing or misspelt must not go unsaid. */
-static int warn_of_orphans(const Pairs *pairs, const Log *log, Err *err)
+/* Pictures of a clip that is there as a video too are left out: the video has the times. */
+static int drop_pictures_of_videos(SourceList *l, const Log *log, Err *err)
 {
-    for (int64_t i = 0; i < pairs->out->n; i++) {
-        const char *path = pairs->out->item[i].path;
-        int64_t stem = (int64_t)strlen(path);
-        source_is_video_name(path, &stem);
-        char *text = mem_printf(err, "%.*s.txt", (int)stem, path);
-        if (!text)
-            return ERR_NOMEM;
-        json_object_del(pairs->texts, text);
-        mem_free(text);
+    json_t *videos = json_object(), *dropped = json_object();
+    uint8_t *keep = mem_calloc(l->n, 1, err);
+    int rc = videos && dropped && keep ? 0 : err_set(err, ERR_NOMEM, "out of memory for a list of clips");
+    for (int64_t i = 0; i < l->n && rc == 0; i++)
+        if (l->item[i].kind == SOURCE_VIDEO)
+            rc = json_object_set_new_nocheck(videos, l->item[i].id, json_true()) < 0 ? ERR_NOMEM : 0;
+    for (int64_t i = 0; i < l->n && rc == 0; i++) {
+        keep[i] = l->item[i].kind == SOURCE_VIDEO || !json_object_get(videos, l->item[i].id);
+        if (!keep[i] && json_object_set_new_nocheck(dropped, l->item[i].path, json_true()) < 0)
+            rc = ERR_NOMEM;
     }
-    size_t n = json_object_size(pairs->texts);
-    if (n)
-        log_warn(log, "text files without a video: %zu, such as %s", n, json_object_iter_key(json_object_iter(pairs->texts)));
-    return 0;
+    if (rc == 0) {
+        source_list_keep(l, keep);
+        layout_tell(log, "folders of pictures of clips that are there as videos, not taken", dropped);
+    }
+    mem_free(keep);
+    json_decref(videos);
+    json_decref(dropped);
+    return rc;
 }
 
 static int read_tree(const char *root, int ubc, SourceList *out, const Log *log, Err *err)
 {
-    Pairs pairs = {root, out, json_object(), ubc};
-    int rc = pairs.texts ? walk_folder(root, add_file, &pairs, err) : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
-    if (rc == 0 && !ubc)
-        rc = warn_of_orphans(&pairs, log, err);
+    Pairs pairs = {root, out, json_object(), json_object(), json_object(), ubc};
+    const char *path;
+    json_t *v;
+    int rc = pairs.texts && pairs.used && pairs.poses ? walk_folder(root, add_file, &pairs, err)
+                                                      : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
+    if (rc == 0 && ubc)
+        rc = drop_pictures_of_videos(out, log, err);
+    if (rc == 0) {
+        json_object_foreach (pairs.used, path, v)
+            json_object_del(pairs.texts, path);
+        layout_tell(log, "text files without a video", pairs.texts);
+        layout_tell(log, "poses and masks, not taken", pairs.poses);
+    }
     json_decref(pairs.texts);
+    json_decref(pairs.used);
+    json_decref(pairs.poses);
     return rc;
 }
 

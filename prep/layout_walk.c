@@ -1,6 +1,7 @@
 #include "prep/layout_walk.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,27 +16,23 @@ enum { DEPTH_MAX = 32 };
 /* Numbered pictures, and nothing that a walk would look at for itself. */
 static int holds_pictures(const char *dir, char **names, int64_t n, int *out, Err *err)
 {
-    int64_t number, pictures = 0;
+    uint8_t *marks = mem_calloc(n, 1, err);
     *out = 0;
-    for (int64_t i = 0; i < n; i++) {
-        if (names[i][0] == '.')
+    if (!marks)
+        return ERR_NOMEM;
+    int rc = 0, others = pictures_among(names, n, marks) == 0;
+    for (int64_t i = 0; i < n && !others && rc == 0; i++) {
+        if (names[i][0] == '.' || marks[i])
             continue;
-        if (picture_number(names[i], &number)) {
-            pictures++;
-            continue;
-        }
-        if (source_is_video_name(names[i], NULL))
-            return 0;
         char *path = path_join(dir, names[i], err);
         if (!path)
-            return ERR_NOMEM;
-        int folder = file_is_dir(path);
+            rc = ERR_NOMEM;
+        others = path && (source_is_video_name(names[i], NULL) || file_is_dir(path));
         mem_free(path);
-        if (folder)
-            return 0;
     }
-    *out = pictures > 0;
-    return 0;
+    mem_free(marks);
+    *out = !others;
+    return rc;
 }
 
 /* UTF-8 without control characters: what a manifest can say. */
@@ -80,6 +77,17 @@ static int is_loop(const Around *here)
     return 0;
 }
 
+/* Whether the folder is one that the root lies in: entering it would take in what is beside the root. */
+static int is_around(const char *root, const char *full)
+{
+    char *inner = realpath(root, NULL), *outer = realpath(full, NULL);
+    size_t n = outer ? strlen(outer) : 0;
+    int around = inner && outer && strncmp(inner, outer, n) == 0 && (inner[n] == '/' || n == 1);
+    free(inner);
+    free(outer);
+    return around;
+}
+
 static int walk(const char *root, const char *folder, int depth, const Around *outer, WalkFn *found, void *user, Err *err)
 {
     char **names = NULL, *full = path_join(root, folder, err);
@@ -93,7 +101,8 @@ static int walk(const char *root, const char *folder, int depth, const Around *o
         here.dev = st.st_dev;
         here.ino = st.st_ino;
     }
-    int loop = is_loop(&here);
+    struct stat link;
+    int loop = is_loop(&here) || (depth > 0 && lstat(full, &link) == 0 && S_ISLNK(link.st_mode) && is_around(root, full));
     if (loop || (depth > 0 && access(full, R_OK | X_OK) < 0 && errno == EACCES)) {
         mem_free(full);
         return found(user, folder, loop ? WALK_LOOP : WALK_CLOSED, err);

@@ -7,7 +7,7 @@
 typedef enum WalkKind {
     WALK_FILE,
     WALK_PICTURES, /* a folder with numbered pictures and no folders or videos in it */
-    WALK_LOOP,     /* a link to a folder that it lies in: not entered */
+    WALK_LOOP,     /* a link to a folder that it, or the root, lies in: not entered; other links are followed */
     WALK_CLOSED,   /* a folder that may not be read */
     WALK_NAME      /* a folder or video whose name is no text: `path` has its odd bytes as %XX */
 } WalkKind;

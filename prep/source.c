@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <utf8proc.h>
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
@@ -72,10 +73,13 @@ int source_id_check(const char *id, Err *err)
     return 0;
 }
 
+/* Given ids first, then by path: the first keeps its id. */
 static int by_id(const void *a, const void *b)
 {
     const Source *x = *(const Source *const *)a, *y = *(const Source *const *)b;
     int c = strcmp(x->id, y->id);
+    c = c ? c : y->id_given - x->id_given;
+    c = c ? c : strcmp(x->path, y->path);
     return c ? c : (x > y) - (x < y);
 }
 
@@ -84,24 +88,69 @@ static const char *place(const Source *s)
     return s->where ? s->where : s->path;
 }
 
-int source_list_check(const SourceList *l, Err *err)
+/* The id cut to fit, with the path's mark behind it; takes the id over. */
+static char *marked_id(char *id, const char *path, Err *err)
+{
+    int64_t n = (int64_t)strlen(id), most = SOURCE_ID_MAX - 20;
+    n = n < most ? n : most;
+    while (n > 0 && ((unsigned char)id[n] & 0xc0) == 0x80)
+        n--;
+    char *marked = mem_printf(err, "%.*s-%08x", (int)n, id, (unsigned)hash_xxh3(path, (int64_t)strlen(path)));
+    mem_free(id);
+    return marked;
+}
+
+static int make_unique(Source *s, const Source *other, Err *err)
+{
+    if (s->id_given && other->id_given)
+        return err_set(err, ERR_FORMAT, "id '%s' is used twice: by %s and by %s", s->id, place(other), place(s));
+    if (strcmp(s->path, other->path) == 0)
+        return err_set(err, ERR_FORMAT, "'%s' is used twice, by %s and by %s: give each an \"id\" of its own", s->path, place(other), place(s));
+    int rc = source_warn(s, "id_changed", err, "'%s' would have the id '%s' too", other->path, s->id);
+    if (rc == 0 && !(s->id = marked_id(s->id, s->path, err)))
+        rc = ERR_NOMEM;
+    return rc;
+}
+
+int source_list_settle(SourceList *l, Err *err)
 {
     for (int64_t i = 0; i < l->n; i++)
         if (source_id_check(l->item[i].id, err) < 0)
             return err_wrap(err, ERR_FORMAT, "%s", place(&l->item[i]));
-    const Source **order = mem_calloc(l->n, sizeof *order, err);
+    Source **order = mem_calloc(l->n, sizeof *order, err);
     if (!order)
         return ERR_NOMEM;
-    for (int64_t i = 0; i < l->n; i++)
-        order[i] = &l->item[i];
-    if (l->n)
-        qsort(order, (size_t)l->n, sizeof *order, by_id);
-    int rc = 0;
-    for (int64_t i = 1; i < l->n && rc == 0; i++)
-        if (strcmp(order[i - 1]->id, order[i]->id) == 0)
-            rc = err_set(err, ERR_FORMAT, "id '%s' is used twice: by %s and by %s", order[i]->id, place(order[i - 1]), place(order[i]));
+    int rc = 0, changed = 1;
+    for (int pass = 0; rc == 0 && changed && pass < 3; pass++) { /* a mark might make an id that another file has */
+        changed = 0;
+        for (int64_t i = 0; i < l->n; i++)
+            order[i] = &l->item[i];
+        if (l->n)
+            qsort(order, (size_t)l->n, sizeof *order, by_id);
+        for (int64_t i = 1, first = 0; i < l->n && rc == 0; i++) {
+            if (strcmp(order[first]->id, order[i]->id) != 0) {
+                first = i;
+                continue;
+            }
+            rc = make_unique(order[i], order[first], err);
+            changed = 1;
+        }
+    }
+    if (rc == 0 && changed)
+        rc = err_set(err, ERR_FORMAT, "ids of files that differ by a mark cannot be told apart; give them an \"id\" in metadata.jsonl");
     mem_free(order);
     return rc;
+}
+
+void source_list_keep(SourceList *l, const uint8_t *keep)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < l->n; i++)
+        if (keep[i])
+            l->item[n++] = l->item[i];
+        else
+            source_fini(&l->item[i]);
+    l->n = n;
 }
 
 static void add_text(Sha256 *sha, const char *text)
@@ -171,7 +220,9 @@ int source_list_sha256(const SourceList *l, char hex[65], Err *err)
 
 int source_is_video_name(const char *name, int64_t *stem)
 {
-    static const char *const ext[] = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif", ".ts", ".h264"};
+    static const char *const ext[] = {".mp4",  ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif", ".ts",  ".h264", ".mpg",  ".mpeg", ".mpg4", ".m1v",  ".m2v",
+                                      ".m2ts", ".mts", ".flv", ".f4v",  ".ogv", ".3gp", ".3g2", ".vob", ".wmv",  ".asf",  ".mxf",  ".y4m",  ".264",  ".h265",
+                                      ".265",  ".hevc", ".ivf", ".mjpeg", ".mjpg", ".divx", ".rm", ".rmvb", ".qt", ".dv",  ".av1",  ".obu"};
     size_t n = strlen(name);
     for (size_t i = 0; i < sizeof ext / sizeof *ext; i++) {
         size_t e = strlen(ext[i]);
@@ -214,16 +265,17 @@ char *source_id_from_path(const char *path, Err *err)
     if (source_is_video_name(id, &n))
         id[n] = 0;
     for (char *p = id; *p; p++)
-        if (*p == '/')
+        if (*p == '/' || *p == '#' || (unsigned char)*p < 0x20 || *p == 0x7f || (*p == '.' && (p == id || p[-1] == '.')))
             *p = '_';
-    return id;
+    return strlen(id) > SOURCE_ID_MAX - 20 ? marked_id(id, path, err) : id;
 }
 
 const char *source_split(const char *name)
 {
-    static const char *const names[][2] = {{"train", "train"}, {"val", "val"}, {"valid", "val"}, {"validation", "val"}, {"test", "test"}};
+    static const char *const names[][2] = {{"train", "train"}, {"val", "val"}, {"valid", "val"}, {"validation", "val"},
+                                          {"dev", "val"},     {"eval", "val"}, {"test", "test"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i][0]) == 0)
+        if (strcasecmp(name, names[i][0]) == 0)
             return names[i][1];
     return NULL;
 }
@@ -251,13 +303,17 @@ char *caption_clean(const char *text, int64_t size, Err *err)
     return out;
 }
 
-/* UTF-8 without control characters other than blanks. */
-static int is_text(const char *text, int64_t size)
+/* The place of the first byte that is no UTF-8, or a control character other than blanks; -1 none. */
+static int64_t first_bad(const char *text, int64_t size)
 {
-    for (int64_t i = 0; i < size; i++)
-        if (((unsigned char)text[i] < 0x20 && !is_blank(text[i])) || text[i] == 0x7f)
-            return 0;
-    return str_is_utf8(text, size);
+    utf8proc_int32_t code;
+    for (int64_t i = 0; i < size;) {
+        utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)text + i, size - i, &code);
+        if (used < 1 || (code < 0x20 && !is_blank(text[i])) || code == 0x7f)
+            return i;
+        i += used;
+    }
+    return -1;
 }
 
 /* The cleaned text, or a rejection: *out is NULL then, and also when nothing is left. */
@@ -266,8 +322,9 @@ static int clean_or_reject(Source *s, const char *text, int64_t size, char **out
     *out = NULL;
     if (size > CAPTION_BYTES_MAX)
         return source_reject(s, "bad_caption", err, "a caption has %lld bytes, at most %d are read", (long long)size, CAPTION_BYTES_MAX);
-    if (!is_text(text, size))
-        return source_reject(s, "bad_caption", err, "a caption is not UTF-8 text");
+    int64_t bad = first_bad(text, size);
+    if (bad >= 0)
+        return source_reject(s, "bad_caption", err, "a caption is not UTF-8 text: byte %lld is 0x%02X", (long long)bad, (unsigned char)text[bad]);
     char *clean = caption_clean(text, size, err);
     if (!clean)
         return ERR_NOMEM;

@@ -2,7 +2,7 @@
  *
  *   SourceList list = {0}; Source *s;
  *   source_list_add(&list, &s, err); s->path = ...; s->id = source_id_from_path(s->path, err); source_add_caption(s, text, n, err);
- *   source_list_check(&list, err);   ids are valid and unique
+ *   source_list_settle(&list, err);  ids are valid and unique
  *   source_list_fini(&list);
  */
 #ifndef WEFT_PREP_SOURCE_H
@@ -26,7 +26,9 @@ typedef struct Source { /* strings owned; NULL where unknown unless said otherwi
     Rational rate;                /* of numbered pictures and of segments; den 0: the recipe's clip.frames_fps */
     Rational start, end;          /* only this part of the source is used, seconds; den 0: no limit */
     char *category, *expect_sha256; /* expect_sha256: 64 hex digits the bytes must have */
+    int id_given;                 /* by the metadata; others are made from paths and may be changed to be unique */
     const char *split;            /* constant: "train", "val", "test"; never NULL */
+    int split_given;
     char **captions;              /* cleaned, none empty */
     int64_t n_captions;
     Segment *segments;            /* by start */
@@ -43,8 +45,11 @@ typedef struct SourceList { Source *item; int64_t n, cap; } SourceList;
 /* A zeroed slot (split "train") at the end; *out is good until the next add. */
 int source_list_add(SourceList *l, Source **out, Err *err);
 void source_list_fini(SourceList *l);
-/* ERR_FORMAT when an id is invalid, or two are equal: the sentence names both places. */
-int source_list_check(const SourceList *l, Err *err);
+/* Where ids made from paths are equal, all but the first by path get "-" and eight hex digits of their path's hash, and a note.  ERR_FORMAT
+ * when a given id is invalid, or two of them are equal, or one path has two sources without ids: the sentence names both places. */
+int source_list_settle(SourceList *l, Err *err);
+/* Only the sources with keep[i] stay. */
+void source_list_keep(SourceList *l, const uint8_t *keep);
 
 /* SHA-256 in hex of all that the list says of its sources, in order: two runs with the same value read the same list. */
 int source_list_sha256(const SourceList *l, char hex[65], Err *err);
@@ -53,11 +58,12 @@ int source_list_sha256(const SourceList *l, char hex[65], Err *err);
 int source_id_check(const char *id, Err *err);
 /* In place: "./a//b" becomes "a/b", as find and shells write names; a leading '/' stays. */
 void source_path_clean(char *path);
-/* "train/a b.mp4" -> "train_a b": one trailing video extension off, '/' becomes '_'.  mem_free. */
+/* "train/a b.mp4" -> "train_a b": one trailing video extension off; '/', '#' (which numbers windows), control characters, a leading '.' and
+ * the second of ".." become '_'; what is longer than 180 bytes ends in "-" and eight hex digits of the path's hash.  mem_free. */
 char *source_id_from_path(const char *path, Err *err);
-/* Whether the name ends in .mp4 .mov .mkv .webm .avi .m4v .gif .ts .h264; the length without it. */
+/* Whether the name ends as those of videos do (.mp4 .mov .mkv .mpg ...); the length without it. */
 int source_is_video_name(const char *name, int64_t *stem);
-/* "train", "val" ("valid", "validation"), "test"; NULL for anything else. */
+/* "train", "val" ("valid", "validation", "dev", "eval"), "test", whatever the case; NULL for anything else. */
 const char *source_split(const char *name);
 
 /* Adds a cleaned caption; an empty one is not added; one that is no UTF-8 text or too long, or one too many, rejects the source. */

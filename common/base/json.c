@@ -12,7 +12,8 @@ static int err_json(Err *err, const json_error_t *e, const char *name)
     if (!e->text[0] || json_error_code(e) == json_error_out_of_memory) { /* jansson says nothing when its own allocation fails */
         return err_set(err, ERR_NOMEM, "out of memory: reading '%s'", name);
     }
-    return err_set(err, ERR_FORMAT, "%s:%d:%d: %s", name, e->line, e->column, e->text);
+    const char *text = json_error_code(e) == json_error_null_character ? "\\u0000 in a text" : e->text; /* jansson speaks of its own flags */
+    return err_set(err, ERR_FORMAT, "%s:%d:%d: %s", name, e->line, e->column, text);
 }
 
 int json_parse(json_t **out, const char *text, int64_t size, const char *name, Err *err)

@@ -108,7 +108,7 @@ runs "unknown layout" 2 "$prep" ingest "$T/src" --out "$T/x" --layout pair
 stderr_has "perhaps 'pairs'"
 mkdir "$T/meta"
 cp "$T/src/c1.mp4" "$T/meta/a.mp4"
-printf '{"file_name":"a.mp4","text":"x"}\n{"file_name":"b.mp4","text":"y","id":"a"}\n' >"$T/meta/metadata.jsonl"
+printf '{"file_name":"a.mp4","text":"x","id":"a"}\n{"file_name":"b.mp4","text":"y","id":"a"}\n' >"$T/meta/metadata.jsonl"
 runs "duplicate ids" 1 "$prep" ingest "$T/meta" --out "$T/x" $fast
 stderr_has "id 'a' is used twice: by metadata.jsonl line 1 and by metadata.jsonl line 2"
 printf '{"file_name":"a.mp4","text":"x","id":"../../etc/a"}\n' >"$T/meta/metadata.jsonl"

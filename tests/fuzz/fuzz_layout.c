@@ -35,7 +35,7 @@ static void metadata(const char *text, int64_t size)
     int64_t at = 0, n, rc = 0;
     while (rc == 0 && lines_next(text, size, &at, &line, &n))
         rc = metadata_parse_line(&l, line, n, "line", &err);
-    if (rc == 0 && source_list_check(&l, &err) == 0)
+    if (rc == 0 && source_list_settle(&l, &err) == 0)
         check_sources(&l);
     source_list_fini(&l);
 }
@@ -111,7 +111,7 @@ static void tables(const char *text, int64_t size, int kind)
                          : lists_parse(&l, text, split, "videos", text + after, size - after, "prompts", &err);
     if (rc > 0 || (rc < 0 && err.code != rc))
         abort();
-    if (rc == 0 && source_list_check(&l, &err) == 0)
+    if (rc == 0 && source_list_settle(&l, &err) == 0)
         check_sources(&l);
     source_list_fini(&l);
 }

@@ -81,9 +81,26 @@ static void ids(void **state)
     CHECK_FAILS(source_id_check("a\nb", &err), ERR_FORMAT, "0x0a", &err);
     CHECK_FAILS(source_id_check("\xff", &err), ERR_FORMAT, "UTF-8", &err);
     CHECK_FAILS(source_id_check(".hidden", &err), ERR_FORMAT, "'.'", &err);
-    char *id = source_id_from_path("train/A1P+0ZhMAiS.mp4", &err);
-    assert_string_equal(id, "train_A1P+0ZhMAiS");
-    mem_free(id);
+    static const char *const ids[][2] = {{"train/A1P+0ZhMAiS.mp4", "train_A1P+0ZhMAiS"}, {"a..b#1.MPEG", "a._b_1"}, {".x/a\tb.m2ts", "_x_a_b"}, {"a.mp4.d", "a.mp4.d"}};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        char *id = source_id_from_path(ids[i][0], &err);
+        assert_string_equal(id, ids[i][1]);
+        CHECK_OK(source_id_check(id, &err), &err);
+        mem_free(id);
+    }
+    char path[400];
+    memset(path, 0xc3, 399); /* two bytes a letter: the cut lies between letters */
+    for (int i = 0; i < 398; i += 2)
+        memcpy(path + i, "\xc3\xa9", 2);
+    path[398] = 0;
+    char *one = source_id_from_path(path, &err);
+    path[396] = 'x';
+    path[397] = 'y';
+    char *two = source_id_from_path(path, &err);
+    CHECK_OK(source_id_check(one, &err), &err);
+    assert_true(strlen(one) <= SOURCE_ID_MAX - 8 && strcmp(one, two) != 0 && strncmp(one, two, 170) == 0);
+    mem_free(one);
+    mem_free(two);
 }
 
 static void refuses_line(const char *line, const char *part)
@@ -124,13 +141,13 @@ static void metadata_lines(void **state)
 
     refuses_line("{\"text\": \"x\"}", "file_name");
     refuses_line("{\"file_name\": \"a.mp4\"}", "no caption");
-    refuses_line("{\"file_name\": \"a.mp4\", \"text\": 5}", "neither a string");
+    refuses_line("{\"file_name\": \"a.mp4\", \"text\": 5}", "'text' is a number, expected a string");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": [1]}", "item 0");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"prompt\": \"y\"}", "'text' and under 'prompt'");
     refuses_line("{\"file_name\": \"../a.mp4\", \"text\": \"x\"}", "..");
     refuses_line("{\"file_name\": \"/etc/a.mp4\", \"text\": \"x\"}", "/etc/a.mp4");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"id\": \"../x\"}", "'..'");
-    refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"split\": \"dev\"}", "train, val or test");
+    refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"split\": \"holdout\"}", "'split' is 'holdout', expected train, val (also");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"style\": 3}", "'style'");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"attributes\": []}", "not an object");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"start_s\": 2, \"end_s\": 1}", "start_s");
@@ -163,6 +180,17 @@ static void metadata_folder(void **state)
 
     put(root, "metadata.jsonl",
         "{\"file_name\": \"a.mp4\", \"text\": \"x\"}\n{\"file_name\": \"b.mp4\", \"text\": \"x\", \"id\": \"a\"}\n");
+    CHECK_OK(layout_read(layout, root, 0, &l, NULL, &err), &err); /* the given id stays, the other makes way */
+    assert_string_equal(l.item[1].id, "a");
+    assert_true(strncmp(l.item[0].id, "a-", 2) == 0 && strlen(l.item[0].id) == 10);
+    assert_true(has_warning(&l.item[0], "id_changed"));
+    source_list_fini(&l);
+    put(root, "metadata.jsonl", "{\"file_name\": \"a.mp4\", \"text\": \"x\"}\n{\"file_name\": \"a.mp4\", \"text\": \"y\", \"start_s\": 3}\n");
+    CHECK_FAILS(layout_read(layout, root, 0, &l, NULL, &err), ERR_FORMAT,
+                "'a.mp4' is used twice, by metadata.jsonl line 1 and by metadata.jsonl line 2: give each an \"id\" of its own", &err);
+    source_list_fini(&l);
+    put(root, "metadata.jsonl", "{\"file_name\": \"a.mp4\", \"text\": \"x\", \"id\": \"a\"}\n"
+                                "{\"file_name\": \"b.mp4\", \"text\": \"x\", \"id\": \"a\"}\n");
     CHECK_FAILS(layout_read(layout, root, 0, &l, NULL, &err), ERR_FORMAT, "by metadata.jsonl line 1 and by metadata.jsonl line 2", &err);
     source_list_fini(&l);
 
@@ -200,7 +228,13 @@ static void pairs_folder(void **state)
     assert_string_equal(l.item[2].split, "test");
     source_list_fini(&l);
     put(root, "a.mkv", "v");
-    CHECK_FAILS(layout_read(layout, root, 0, &l, NULL, &err), ERR_FORMAT, "id 'a' is used twice", &err);
+    put(root, "test_z.mp4", "v");
+    CHECK_OK(layout_read(layout, root, 0, &l, NULL, &err), &err);
+    assert_int_equal(l.n, 5);
+    assert_string_equal(l.item[1].id, "a"); /* a.MOV */
+    assert_true(strncmp(l.item[2].id, "a-", 2) == 0 && has_warning(&l.item[2], "id_changed"));
+    assert_string_equal(l.item[3].id, "test_z");
+    assert_true(strncmp(l.item[4].id, "test_z-", 7) == 0);
     source_list_fini(&l);
 }
 
@@ -221,7 +255,7 @@ static void fashion_formats(void **state)
     fashion_counts_fini(&c);
     CHECK_FAILS(fashion_parse_counts(&c, "a 5\nb x\n", 8, "t", &err), ERR_FORMAT, "t line 2", &err);
     fashion_counts_fini(&c);
-    CHECK_FAILS(fashion_parse_counts(&c, "../a 5\n", 7, "t", &err), ERR_USAGE, "t line 1", &err);
+    CHECK_FAILS(fashion_parse_counts(&c, "../a 5\n", 7, "t", &err), ERR_FORMAT, "t line 1", &err);
     fashion_counts_fini(&c);
 
     json_t *templates;

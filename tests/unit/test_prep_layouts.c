@@ -116,13 +116,24 @@ static void csv(void **state)
         {"path,text\na.mp4,\"x\"y\n", "clips.csv line 2: text after a closing quote"},
         {"path,text,path\na.mp4,x,y\n", "names 'path' twice"},
         {"path,text\na.mp4,\xff\n", "no UTF-8"},
+        {"path;text\na.mp4;x\n", "clips.csv line 1: the header is the one field 'path;text'; fields are separated by commas"},
+        {"path,text,Text \na.mp4,x,y\n", "names 'text' twice"},
+        {"path,text,segments\na.mp4,x,[1\n", "clips.csv line 2: 'segments' as JSON"},
+        {"path,text,end_s\na.mp4,x,-1\n", "clips.csv line 2: 'end_s' is -1, expected seconds after 'start_s' 0"},
+        {"path,text,fabric,attributes\na.mp4,x,silk,\"{\"\"fabric\"\": \"\"wool\"\"}\"\n", "'fabric' stands there twice with different values"},
         {"path,note\na.mp4,x\n", "clips.csv line 2: no caption"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         put(root, "clips.csv", wrong[i].text);
         refuses(root, ERR_FORMAT, wrong[i].part);
     }
     put(root, "clips.csv", "path,text\n../a.mp4,x\n");
-    refuses(root, ERR_USAGE, "clips.csv line 2: 'path'");
+    refuses(root, ERR_FORMAT, "clips.csv line 2: 'path'");
+    put(root, "clips.csv", " Path ,TEXT,segments,Fps\na.mp4,A dress.,\"[{\"\"start\"\": 1, \"\"end\"\": 3, \"\"unit\"\": \"\"s\"\", \"\"text\"\": \"\"She turns.\"\"}]\",25\n");
+    CHECK_OK(read_folder(root, "table", &l, &err), &err);
+    assert_int_equal(l.item[0].n_segments, 1);
+    assert_int_equal(l.item[0].rate.num, 25);
+    assert_int_equal(json_object_size(l.item[0].extra), 0);
+    source_list_fini(&l);
 }
 
 static void json_files(void **state)
@@ -205,8 +216,146 @@ static void trees(void **state)
     source_list_fini(&l);
 }
 
+/* ---- what is not taken is told ---- */
+static char told[4096];
+static void hear(void *user, LogLevel level, const char *line)
+{
+    (void)user, (void)level;
+    snprintf(told + strlen(told), sizeof told - strlen(told), "%s\n", line);
+}
+
+static void read_and_tell(const char *root, const char *name, SourceList *l, const char *want)
+{
+    Err err = {0};
+    const Log log = {hear, NULL, LOG_WARN};
+    const Layout *layout;
+    char why[256];
+    told[0] = 0;
+    CHECK_OK(layout_choose(root, NULL, &layout, why, sizeof why, &err), &err);
+    assert_string_equal(layout->name, name);
+    CHECK_OK(layout_read(layout, root, 1, l, &log, &err), &err);
+    assert_string_equal(told, want);
+}
+
+static void left_out(void **state)
+{
+    char *ubc = check_tmp_path("left-ubc"), *meta = check_tmp_path("left-meta"), *pairs = check_tmp_path("left-pairs"), *two = check_tmp_path("left-two"),
+         *t2v = check_tmp_path("left-t2v");
+    SourceList l = {0};
+    (void)state;
+    put(ubc, "train/A1P+0ZhMAiS.mp4", "v");
+    put(ubc, "train/91+20mY7UJS.mp4", "v");
+    put(ubc, "train_dwpose/A1P+0ZhMAiS.mp4", "v");
+    put(ubc, "test-densepose/91M3UFSKn8S/000.png", "p");
+    put(ubc, "train_frames/A1P+0ZhMAiS/000.png", "p");
+    put(ubc, "train_frames/91D23ZVV6NS/000.png", "p");
+    put(ubc, "test/91hECpvrRSS.txt", "A lost text.");
+    put(ubc, "train/91+20mY7UJS.txt", "A dress.");
+    read_and_tell(ubc, "ubc", &l, "folders of pictures of clips that are there as videos, not taken: 1, such as train_frames/A1P+0ZhMAiS\n"
+                                  "text files without a video: 1, such as test/91hECpvrRSS.txt\n"
+                                  "poses and masks, not taken: 2, such as test-densepose/91M3UFSKn8S, train_dwpose/A1P+0ZhMAiS.mp4\n");
+    assert_int_equal(l.n, 3);
+    is(&l.item[0], "91+20mY7UJS", "train/91+20mY7UJS.mp4", "train", "A dress.");
+    is(&l.item[2], "91D23ZVV6NS", "train_frames/91D23ZVV6NS", "train", NULL);
+    source_list_fini(&l);
+
+    put(meta, "metadata.csv", "file_name,text\na.mp4,A.\n");
+    put(meta, "a.mp4", "v");
+    put(meta, "b.mpg", "v");
+    put(meta, "c/00.png", "v");
+    put(meta, "d.xyz", "?");
+    put(meta, "README", "?");
+    read_and_tell(meta, "metadata", &l, "videos and folders of pictures that are not listed and not taken: 2, such as b.mpg, c\n"
+                                        "files that are no videos by their names and not taken: 1, such as d.xyz\n");
+    source_list_fini(&l);
+
+    put(pairs, "a.flv", "v");
+    put(pairs, "a.txt", "A.");
+    put(pairs, "b.m2ts", "v");
+    put(pairs, "c.3GP", "v");
+    put(pairs, "x.tmp", "v");
+    put(pairs, "walk/img00001.jpg", "p");
+    put(pairs, "walk/img00002.jpg", "p");
+    put(pairs, "run/frame-0.png", "p");
+    put(pairs, "run/frame-1.png", "p");
+    put(pairs, "album/dress1.jpg", "p");
+    put(pairs, "album/coat2.jpg", "p");
+    put(pairs, "one/cover7.png", "p");
+    put(pairs, "both/000.png", "p");
+    put(pairs, "both/thumb1.png", "p");
+    read_and_tell(pairs, "pairs", &l, "files that are no videos by their names and not taken: 1, such as x.tmp\n");
+    assert_int_equal(l.n, 6);
+    is(&l.item[0], "a", "a.flv", "train", "A.");
+    is(&l.item[2], "both", "both", "train", NULL);
+    is(&l.item[4], "run", "run", "train", NULL);
+    is(&l.item[5], "walk", "walk", "train", NULL);
+    source_list_fini(&l);
+
+    put(two, "videos/x.mp4", "v");
+    put(two, "labels/x.txt", "A skirt.");
+    put(two, "labels/y.txt", "A lost text.");
+    read_and_tell(two, "trees", &l, "labels without a video: 1, such as y.txt\n");
+    source_list_fini(&l);
+
+    put(t2v, "captions_app.json", "{\"A1P+0ZhMAiS.mp4\": \"A.\", \"91+20mY7UJS\": \"B.\"}");
+    put(t2v, "videos/A1P+0ZhMAiS.mp4", "v");
+    read_and_tell(t2v, "fashion-t2v", &l, "texts of captions_app.json without a video: 1, such as 91+20mY7UJS\n");
+    source_list_fini(&l);
+}
+
+/* A link leads where it leads, but not around the folder itself. */
+static void links(void **state)
+{
+    char *around = check_tmp_path("links"), *root = check_tmp_path("links/set"), *else_where = check_tmp_path("elsewhere");
+    SourceList l = {0};
+    (void)state;
+    put(around, "beside.mp4", "v");
+    put(root, "a.mp4", "v");
+    put(else_where, "b.mp4", "v");
+    assert_int_equal(symlink("..", at(root, "up")), 0);
+    assert_int_equal(symlink(else_where, at(root, "away")), 0);
+    read_and_tell(root, "pairs", &l, "");
+    assert_int_equal(l.n, 3);
+    is(&l.item[0], "a", "a.mp4", "train", NULL);
+    is(&l.item[1], "away_b", "away/b.mp4", "train", NULL);
+    assert_string_equal(l.item[2].path, "up");
+    assert_string_equal(l.item[2].reject_code, "link_loop");
+    source_list_fini(&l);
+}
+
+static void metadata_of_splits(void **state)
+{
+    char *root = check_tmp_path("splits"), *lone = check_tmp_path("lone");
+    SourceList l = {0};
+    (void)state;
+    put(root, "train/metadata.jsonl", "{\"file_name\": \"a.mp4\", \"text\": \"A.\"}\n{\"file_name\": \"c.mp4\", \"text\": \"C.\", \"split\": \"Test\", \"id\": \"see\"}\n");
+    put(root, "validation/metadata.csv", "File_Name , TEXT\na.mp4,B.\n");
+    put(root, "train/a.mp4", "v");
+    put(root, "train/c.mp4", "v");
+    put(root, "validation/a.mp4", "v");
+    read_and_tell(root, "metadata", &l, "");
+    assert_int_equal(l.n, 3);
+    is(&l.item[0], "train_a", "train/a.mp4", "train", "A.");
+    is(&l.item[1], "see", "train/c.mp4", "test", "C.");
+    is(&l.item[2], "validation_a", "validation/a.mp4", "val", "B.");
+    source_list_fini(&l);
+    put(root, "train/metadata.jsonl", "{\"file_name\": \"a.mp4\", \"text\": 5}\n");
+    refuses(root, ERR_FORMAT, "train/metadata.jsonl line 1");
+    put(root, "metadata.json", "[]");
+    refuses(root, ERR_USAGE, "holds metadata.json and train/metadata.jsonl: keep one of them");
+
+    put(lone, "videos.txt", "a.mp4\n");
+    put(lone, "a.mp4", "v");
+    refuses(lone, ERR_USAGE, "holds videos.txt and no prompts.txt");
+    put(lone, "videos.mp4", "v");
+    read_and_tell(lone, "pairs", &l, "");
+    is(&l.item[1], "videos", "videos.mp4", "train", "a.mp4");
+    source_list_fini(&l);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(lists), cmocka_unit_test(csv), cmocka_unit_test(json_files), cmocka_unit_test(trees)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(lists), cmocka_unit_test(csv),   cmocka_unit_test(json_files),        cmocka_unit_test(trees),
+                                       cmocka_unit_test(left_out), cmocka_unit_test(links), cmocka_unit_test(metadata_of_splits)};
     return check_run("prep layouts", tests);
 }
