@@ -126,7 +126,7 @@ $(B)/tests/%.o: tests/%.cu
 # which the sanitizer would take for the fibers' own.
 $(B)/common/ops/cuda/sim/%.o: common/ops/cuda/sim/%.cc
 	@mkdir -p $(@D)
-	$(CXX) $(filter-out -fsanitize=thread,$(CXXFLAGS_W)) -DWEFT_SIM -O3 -march=$(ARCH) -fno-tree-loop-distribute-patterns -MMD -MP -c $< -o $@
+	$(CXX) $(filter-out -fsanitize=thread,$(CXXFLAGS_W)) -DWEFT_SIM -O3 -march=$(ARCH) $(if $(findstring clang,$(CXX)),-fno-builtin,-fno-tree-loop-distribute-patterns) -MMD -MP -c $< -o $@
 
 # The CUDA back end: a shared object that programs open at run time.  sm_80 and sm_90, and PTX for what comes after.
 CUDA_ARCH := -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
