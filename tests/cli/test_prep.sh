@@ -1,5 +1,5 @@
 #!/bin/sh
-# weft-prep from the shell: exit statuses, messages, kill -9 and again, the same bytes whatever the jobs, real videos.
+# weft-prep from the shell: exit statuses, messages, the same bytes whatever the jobs, real videos.
 . tests/cli/lib.sh
 prep="$B/weft-prep"
 clip="$B/tests/tools/make_clip"
@@ -57,37 +57,6 @@ same "the same bytes with twins when run again" "$T/alike1" "$T/alike"
 rm "$T/twins/a.mp4" "$T/twins/a.txt"
 runs "one twin left" 0 "$prep" ingest "$T/twins" --out "$T/alike" $fast --set quality.duplicates=reject --quiet
 stdout_has "1 accepted, 0 rejected"
-
-# ---- kill -9 at several moments, then again ----
-kills=0
-for delay in 0.05 0.15 0.3 0.5 0.8; do
-    rm -rf "$T/killed"
-    killed_after "$delay" "$prep" ingest "$T/src" --out "$T/killed" $fast --jobs 2 && kills=$((kills + 1))
-    if [ -f "$T/killed/dataset.json" ]; then same "finished when killed after $delay s" "$T/one" "$T/killed"; fi
-    "$prep" ingest "$T/src" --out "$T/killed" $fast --quiet >/dev/null 2>&1
-    same "killed after $delay s and run again" "$T/one" "$T/killed"
-done
-if [ "$kills" -gt 0 ]; then pass "$kills of 5 runs were killed on the way"; else skip "no run was killed on the way" "the machine is too fast"; fi
-rm -rf "$T/killed"
-for delay in 0.1 0.2 0.1 0.3; do killed_after "$delay" "$prep" ingest "$T/src" --out "$T/killed" $fast --jobs 1; done
-"$prep" ingest "$T/src" --out "$T/killed" $fast --quiet >/dev/null 2>&1
-same "killed four times in a row and run again" "$T/one" "$T/killed"
-
-# ---- a worker killed while the run goes on ----
-shot=0
-for round in 1 2 3 4; do
-    rm -rf "$T/shot"
-    "$prep" ingest "$T/src" --out "$T/shot" $fast --jobs 2 --quiet >/dev/null 2>&1 &
-    parent=$!
-    for try in 1 2 3 4 5 6 7 8 9 10; do
-        worker=$(cut -d' ' -f1 "/proc/$parent/task/$parent/children" 2>/dev/null)
-        [ -n "$worker" ] && kill -9 "$worker" 2>/dev/null && shot=$((shot + 1)) && break
-        sleep 0.02
-    done
-    wait $parent
-    same "a worker killed, round $round" "$T/one" "$T/shot"
-done
-check "workers were killed" test "$shot" -gt 0
 
 # ---- shards ----
 for k in 0 1 2; do "$prep" ingest "$T/src" --out "$T/shards" $fast --shard $k/3 --set clip.max_reject_ratio=1 --quiet >/dev/null 2>&1; done
