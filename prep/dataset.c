@@ -232,8 +232,8 @@ static json_t *shard_json(const Dataset *d)
 
 static int write_index(const Dataset *d, const Tally *t, const char *manifest_sha256, Err *err)
 {
-    json_t *o = json_pack("{s:i, s:{s:s, s:i}, s:s, s:o, s:{s:I, s:I, s:I, s:O, s:O, s:O, s:O}, s:s, s:O, s:{s:s, s:I, s:s}}", "format", 1,
-                          "tool", "name", "weft-prep", "revision", PREP_REVISION, "layout", d->layout, "shard", shard_json(d), "counts",
+    json_t *o = json_pack("{s:i, s:{s:s, s:i}, s:s, s:s*, s:o, s:{s:I, s:I, s:I, s:O, s:O, s:O, s:O}, s:s, s:O, s:{s:s, s:I, s:s}}", "format", 1,
+                          "tool", "name", "weft-prep", "revision", PREP_REVISION, "layout", d->layout, "layout_found", d->layout_found, "shard", shard_json(d), "counts",
                           "sources", (json_int_t)d->n, "accepted", (json_int_t)t->accepted, "rejected", (json_int_t)t->rejected, "reasons",
                           t->reasons, "warnings", t->warnings, "splits", t->splits, "categories", t->categories, "recipe_sha256",
                           d->recipe_sha256, "recipe", recipe_json(d->recipe), "manifest", "file", "manifest.jsonl", "lines",

@@ -22,7 +22,7 @@ int dataset_check_same(const char *dir, const json_t *prior, const char *was, co
 int dataset_begin(const char *dir, Err *err);
 
 typedef struct Dataset {
-    const char *dir, *layout, *recipe_sha256;
+    const char *dir, *layout, *layout_found, *recipe_sha256; /* layout_found: why it was taken */
     const Recipe *recipe;
     int64_t shard, shards;
     char **lines; /* [n], in source order; those of look-alikes are changed by dataset_finish */

@@ -27,6 +27,7 @@ typedef struct Run {
     const Layout *layout;
     SourceList sources;
     int64_t *chosen, n; /* places in sources that are this shard's */
+    char why[256];      /* the layout */
     char *dir;          /* the dataset's folder */
     DirLock lock;
     json_t *prior;
@@ -45,11 +46,13 @@ typedef struct Run {
 static int find_sources(Run *r, Err *err)
 {
     const IngestParams *p = r->p;
-    char why[256];
-    int rc = layout_choose(p->source, p->layout, &r->layout, why, sizeof why, err);
+    static const char *const sections[] = {"clip", "captions", "quality", "limits", NULL};
+    int rc = layout_choose(p->source, p->layout, &r->layout, r->why, sizeof r->why, err);
     if (rc < 0)
         return rc;
-    log_info(p->log, "layout %s: %s", r->layout->name, why);
+    log_info(p->log, "layout %s: %s", r->layout->name, r->why);
+    if (p->show_recipe)
+        recipe_print_sections(p->recipe, sections, p->show_recipe);
     if ((rc = layout_read(r->layout, p->source, (uint64_t)recipe_int(p->recipe, "seed"), &r->sources, p->log, err)) < 0 ||
         (rc = captions_apply(&r->sources, p->recipe, err)) < 0)
         return rc;
@@ -334,6 +337,7 @@ static int finish(Run *r, Err *err)
     char list_sha256[65];
     Dataset d = {.dir = r->dir,
                  .layout = r->layout->name,
+                 .layout_found = r->why,
                  .recipe = p->recipe,
                  .recipe_sha256 = r->cfg.recipe_sha256,
                  .shard = p->shard,

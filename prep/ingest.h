@@ -13,6 +13,7 @@ typedef struct IngestParams {
     int64_t jobs;                      /* worker processes; 0: none, everything in this process, without limits */
     int64_t shard, shards;             /* with shards > 1 the dataset goes to OUT/shard-K-of-N */
     int dry_run, quiet;
+    FILE *show_recipe;                 /* what will be done, after the layout was told; NULL: nowhere */
     int replace;                       /* what was made from another source in `out` may go */
     int verify_sources;                /* every source is read, also one that is unchanged (prep/seen.h) */
     const Log *log;

@@ -58,13 +58,12 @@ static int run_ingest(void *options, const StrList *positional, Err *err)
                       .jobs = threads_choose(o->common.jobs),
                       .dry_run = o->common.dry_run,
                       .quiet = o->common.quiet,
+                      .show_recipe = !o->common.quiet || o->common.dry_run ? stderr : NULL,
                       .verify_sources = o->verify_sources,
                       .replace = o->replace,
                       .log = &log.log,
                       .results = stdout};
     rc = shard_parse(o->common.shard, &p.shard, &p.shards, err);
-    if (rc == 0 && (!o->common.quiet || o->common.dry_run))
-        recipe_print(recipe, stderr);
     if (rc == 0)
         rc = ingest(&p, err);
     recipe_close(&recipe);

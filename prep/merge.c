@@ -352,6 +352,7 @@ static int finish(Merge *m, Err *err)
     }
     Dataset d = {.dir = m->p->out,
                  .layout = json_string_value(json_object_get(m->datasets[0], "layout")),
+                 .layout_found = json_string_value(json_object_get(m->datasets[0], "layout_found")),
                  .recipe = m->recipe,
                  .recipe_sha256 = m->cfg.recipe_sha256,
                  .shards = 1,

@@ -1,7 +1,10 @@
 #include "prep/report.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
@@ -212,22 +215,58 @@ static json_t *content(const Build *b, const json_t *dataset)
             return NULL;
         }
     }
-    return json_pack("{s:i, s:O, s:O, s:O, s:{s:f, s:f}, s:o, s:O, s:O, s:O}", "format", 1, "layout", json_object_get(dataset, "layout"),
-                     "counts", json_object_get(dataset, "counts"), "attributes", b->attributes, "timing", "mean_abs_error_s",
+    return json_pack("{s:i, s:O, s:O*, s:O*, s:O, s:O, s:{s:f, s:f}, s:o, s:O, s:O, s:O}", "format", 1, "layout", json_object_get(dataset, "layout"),
+                     "layout_found", json_object_get(dataset, "layout_found"), "recipe", json_object_get(dataset, "recipe"), "counts", json_object_get(dataset, "counts"), "attributes", b->attributes, "timing", "mean_abs_error_s",
                      b->seen ? b->error_sum / (double)b->seen : 0.0, "max_abs_error_s", b->error_max, "histograms", histograms,
                      "rejected", b->rejected, "accepted", b->accepted, "duplicates", b->duplicates);
 }
 
-static int write_page(const char *dir, const json_t *report_content, Err *err)
+/* The number in "report-N.html", N from 2 on; 0 for any other name. */
+static int64_t page_number(const char *name)
+{
+    int64_t n = 0;
+    int end = 0;
+    return sscanf(name, "report-%9" SCNd64 ".html%n", &n, &end) == 1 && end && !name[end] && n > 1 && name[7] != '0' ? n : 0;
+}
+
+/* Pages of an earlier report that had more of them. */
+static int drop_pages(const char *dir, int64_t last, Err *err)
+{
+    char **names;
+    int64_t n;
+    int rc = dir_list(dir, &names, &n, err);
+    for (int64_t i = 0; rc == 0 && i < n; i++) {
+        char *path = page_number(names[i]) > last ? path_join(dir, names[i], err) : NULL;
+        if (page_number(names[i]) > last && (!path || (unlink(path) < 0 && errno != ENOENT)))
+            rc = path ? err_errno(err, errno, "removing '%s'", path) : ERR_NOMEM;
+        mem_free(path);
+    }
+    if (rc == 0 || n)
+        dir_list_free(&names, n);
+    return rc;
+}
+
+static int write_page(const char *dir, const json_t *report_content, int64_t page, Err *err)
 {
     AtomicFile *file = NULL;
-    char *path = path_join(dir, "report.html", err);
+    char name[40], *path;
+    report_page_name(page, name);
+    path = path_join(dir, name, err);
     int rc = path ? atomic_open(&file, path, err) : ERR_NOMEM;
-    if (rc == 0 && (rc = report_html(dir, report_content, atomic_stream(file), err)) == 0)
+    if (rc == 0 && (rc = report_html(dir, report_content, page, atomic_stream(file), err)) == 0)
         rc = ferror(atomic_stream(file)) ? err_errno(err, errno ? errno : EIO, "writing '%s'", path) : atomic_commit(&file, err);
     atomic_abort(&file);
     mem_free(path);
     return rc;
+}
+
+static int write_pages(const char *dir, const json_t *report_content, Err *err)
+{
+    const int64_t pages = report_pages(report_content);
+    int rc = 0;
+    for (int64_t page = 1; page <= pages && rc == 0; page++)
+        rc = write_page(dir, report_content, page, err);
+    return rc < 0 ? rc : drop_pages(dir, pages, err);
 }
 
 int report_write(const char *dir, const json_t *dataset, int tokens, Err *err)
@@ -249,7 +288,7 @@ int report_write(const char *dir, const json_t *dataset, int tokens, Err *err)
     if (!(o = content(&b, dataset)))
         rc = err_set(err, ERR_NOMEM, "out of memory for the report");
     else if ((rc = schema_check("report", o, "report.json", err)) == 0 && (rc = json_write_file(o, path, err)) == 0)
-        rc = write_page(dir, o, err);
+        rc = write_pages(dir, o, err);
 out:
     for (int m = 0; m < MEASURES; m++)
         mem_free(b.values[m].v);

@@ -1,6 +1,6 @@
 /* What a prepared dataset is, for people: PREPARED/report.html (one file, nothing from outside) and PREPARED/report.json (the same
- * content, schemas/report.schema.json).  The page is drawn from the JSON and thumbs/ alone; both are the same bytes for the same
- * dataset. */
+ * content, schemas/report.schema.json).  Where there is too much for one page it shows the first of each kind, and report-2.html, report-3.html, ...
+ * show all.  Pages are drawn from the JSON and thumbs/ alone; all are the same bytes for the same dataset. */
 #ifndef WEFT_PREP_REPORT_H
 #define WEFT_PREP_REPORT_H
 #include <jansson.h>
@@ -11,6 +11,9 @@
 int report_write(const char *dir, const json_t *dataset, int tokens, Err *err);
 /* `weft-prep report`: of a finished dataset, with the tokens counted if `tokenize` has run. */
 int report(const char *dir, FILE *results, Err *err);
-/* The page from report.json's content; pictures are read from dir, and left out where they are missing. */
-int report_html(const char *dir, const json_t *content, FILE *out, Err *err);
+/* How many pages report.json's content takes, the first (report.html) counted; the name of one, from 1. */
+int64_t report_pages(const json_t *content);
+void report_page_name(int64_t page, char name[40]);
+/* A page of it; pictures are read from dir one after another, and left out where they are missing. */
+int report_html(const char *dir, const json_t *content, int64_t page, FILE *out, Err *err);
 #endif

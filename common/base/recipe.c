@@ -257,6 +257,26 @@ void recipe_print(const Recipe *r, FILE *out)
     }
 }
 
+void recipe_print_sections(const Recipe *r, const char *const *sections, FILE *out)
+{
+    enum { COLUMNS = 120 };
+    const char *key;
+    json_t *v;
+    for (; *sections; sections++) {
+        int at = fprintf(out, "%s:", *sections);
+        const char *between = "";
+        json_object_foreach(json_object_get(r->json, *sections), key, v) {
+            char *text = json_text(v, 0, NULL);
+            int n = (int)(strlen(key) + (text ? strlen(text) : 1));
+            if (at + n > COLUMNS) at = fprintf(out, "%s\n   ", between), between = "";
+            at += fprintf(out, "%s %s %s", between, key, text ? text : "?");
+            between = ",";
+            mem_free(text);
+        }
+        fputc('\n', out);
+    }
+}
+
 int model_frames_check(int64_t model_frames, int64_t *latent_frames, Err *err)
 {
     if (model_frames >= 1 && model_frames % 8 <= 1) {

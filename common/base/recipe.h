@@ -28,6 +28,8 @@ const char *recipe_str(const Recipe *r, const char *path); /* borrowed; NULL for
 const json_t *recipe_get(const Recipe *r, const char *path);
 /* "section.key = value" lines, in the form --set takes. */
 void recipe_print(const Recipe *r, FILE *out);
+/* The same of some sections (NULL-terminated) in few lines: "clip: width 480, height 720, ...". */
+void recipe_print_sections(const Recipe *r, const char *const *sections, FILE *out);
 
 /* JSON from YAML text through libyaml (plain scalars typed by the YAML 1.2 core schema: null, bool, int, float). */
 int yaml_parse(json_t **out, const char *text, int64_t size, const char *name, Err *err);

@@ -68,12 +68,12 @@ static json_t *dataset(const char *dir, int accepted)
     return o;
 }
 
-static char *page_of(const char *dir)
+static char *page_of(const char *dir, const char *name)
 {
     Err err = {0};
     char path[600], *page;
     int64_t size;
-    snprintf(path, sizeof path, "%s/report.html", dir);
+    snprintf(path, sizeof path, "%s/%s", dir, name);
     CHECK_OK(file_read(path, 1 << 24, &page, &size, &err), &err);
     return page;
 }
@@ -96,7 +96,7 @@ static void tells_everything(void **state)
     assert_int_equal(json_integer_value(json_object_get(json_object_get(json_object_get(o, "attributes"), "color"), "red")), 60);
     check_value("timing", json_real_value(json_object_get(json_object_get(o, "timing"), "mean_abs_error_s")), 0.008, 1e-9, 0);
     json_decref(o);
-    char *page = page_of(dir);
+    char *page = page_of(dir, "report.html");
     static const char *const never[] = {"<script", "<img src=x", "onerror='", "http:", "https:", "<b>&", "<dark>", "<i>", "url("};
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
         if (strstr(page, never[i]))
@@ -109,10 +109,80 @@ static void tells_everything(void **state)
     assert_non_null(strstr(page, "@media print"));
     assert_non_null(strstr(page, "Accepted clips (24 of 60)"));
     CHECK_OK(report_write(dir, set, 0, &err), &err);
-    char *again = page_of(dir);
+    char *again = page_of(dir, "report.html");
     assert_string_equal(page, again);
     mem_free(again);
     mem_free(page);
+    json_decref(set);
+}
+
+static int has_clip(const char *page, const char *id)
+{
+    char text[64];
+    snprintf(text, sizeof text, "<bdi>%s</bdi>", id);
+    return strstr(page, text) != NULL;
+}
+
+/* More than one page holds: the first shows some of each reason and where the rest is; every clip is on the others once. */
+static void pages(void **state)
+{
+    enum { DAMAGED = 450, TWINS = 30 };
+    static const struct { const char *name; int first, last; } want[] = {{"report-2.html", 0, 200}, {"report-3.html", 200, 400}, {"report-4.html", 400, 450}};
+    Err err = {0};
+    char *dir = make("pages", 1), path[600], id[32], *page;
+    (void)state;
+    snprintf(path, sizeof path, "%s/manifest.jsonl", dir);
+    FILE *f = fopen(path, "w");
+    line(f, "a", "null", "x", "\"thumbs/a.png\"");
+    for (int i = 0; i < DAMAGED; i++) {
+        snprintf(id, sizeof id, "d%d", i);
+        line(f, id, "{\"code\":\"damaged\",\"text\":\"it is\"}", "x", "\"thumbs/a.png\"");
+        snprintf(id, sizeof id, "t%d", i);
+        if (i < TWINS)
+            line(f, id, "{\"code\":\"near_duplicate\",\"text\":\"looks like 'a': 3 of 192 bits differ\"}", "x", "null");
+    }
+    line(f, "z", "{\"code\":\"dark\",\"text\":\"it is\"}", "x", "null");
+    fclose(f);
+    json_t *set = dataset(dir, 1), *counts = json_object_get(set, "counts");
+    json_object_set_new(counts, "rejected", json_integer(DAMAGED + TWINS + 1));
+    json_object_set_new(counts, "reasons", json_pack("{s:i, s:i, s:i}", "damaged", DAMAGED, "near_duplicate", TWINS, "dark", 1));
+    static const char *const stale[] = {"report-7.html", "report-19.html"}, *const others[] = {"report-x.html", "report-1.html", "report-8.html.txt", "report-07.html"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, stale[i]);
+        CHECK_OK(file_write_atomic(path, "old", 3, &err), &err);
+    }
+    for (int i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, others[i]);
+        CHECK_OK(file_write_atomic(path, "mine", 4, &err), &err);
+    }
+    CHECK_OK(report_write(dir, set, 0, &err), &err);
+    page = page_of(dir, "report.html");
+    assert_true(has_clip(page, "d23") && !has_clip(page, "d24") && has_clip(page, "z") && has_clip(page, "t23") && !has_clip(page, "t24"));
+    assert_non_null(strstr(page, "These are the first 24 of 450. <a href=\"report-2.html\">All of them</a>"));
+    assert_non_null(strstr(page, "These are the first 24 of 30. <a href=\"report-5.html\">All of them</a>"));
+    assert_non_null(strstr(page, "These are the first 24 of 30. <a href=\"report-6.html\">All of them</a>"));
+    mem_free(page);
+    for (int p = 0; p < 3; p++) {
+        page = page_of(dir, want[p].name);
+        for (int i = 0; i < DAMAGED; i++) {
+            snprintf(id, sizeof id, "d%d", i);
+            assert_int_equal(has_clip(page, id), i >= want[p].first && i < want[p].last);
+        }
+        assert_true(!has_clip(page, "t0") && strstr(page, "data:image/png") && strstr(page, "href=\"report.html\""));
+        assert_int_equal(strstr(page, ">next page<") != NULL, 1);
+        mem_free(page);
+    }
+    page = page_of(dir, "report-6.html");
+    assert_true(has_clip(page, "t29") && strstr(page, "Clips that look alike") && !strstr(page, ">next page<") && strstr(page, "report-5.html"));
+    mem_free(page);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, stale[i]);
+        assert_false(file_exists(path));
+    }
+    for (int i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, others[i]);
+        assert_true(file_exists(path));
+    }
     json_decref(set);
 }
 
@@ -138,6 +208,6 @@ static void without_memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(tells_everything), cmocka_unit_test(without_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(tells_everything), cmocka_unit_test(pages), cmocka_unit_test(without_memory)};
     return check_run("prep report", tests);
 }
