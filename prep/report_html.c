@@ -16,7 +16,7 @@ static const char head[] =
     "h3{font-size:14px;margin:0 0 4px}p{margin:6px 0}.sum b{font-size:20px}.sum span{margin-right:28px}\n"
     "table{border-collapse:collapse;margin:4px 0}th,td{padding:3px 12px 3px 0;text-align:left;vertical-align:top}\n"
     "th{color:#555;font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.t td{border-top:1px solid #999}\n"
-    ".row{display:flex;flex-wrap:wrap;gap:20px 40px}\n"
+    ".row{display:flex;flex-wrap:wrap;align-items:flex-start;gap:20px 40px}\n"
     ".grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(270px,1fr));gap:14px}\n"
     ".pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(540px,1fr));gap:14px 28px}\n"
     ".pair{display:grid;grid-template-columns:1fr 1fr;gap:4px}\n"
