@@ -360,28 +360,31 @@ static void chart(FILE *out, const json_t *h)
 }
 
 /* The recipe, folded away on screens. */
-static void recipe_table(FILE *out, const json_t *recipe)
+static int recipe_table(FILE *out, const json_t *recipe, Err *err)
 {
     static const char *const sections[] = {"clip", "captions", "quality", "limits"};
     const char *key;
     json_t *v;
     if (!recipe)
-        return;
+        return 0;
     fputs("<details><summary>Recipe</summary><div class=\"row\">\n", out);
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
         fprintf(out, "<table><tr><th colspan=\"2\">%s</th></tr>", sections[i]);
         json_object_foreach (json_object_get(recipe, sections[i]), key, v) {
-            char *value = json_text(v, 0, NULL);
+            char *value = json_text(v, 0, err);
+            if (!value)
+                return ERR_NOMEM;
             fputs("<tr><td>", out);
             text(out, key);
             fputs("</td><td class=\"n\">", out);
-            bdi(out, value ? value : "?");
+            bdi(out, value);
             fputs("</td></tr>", out);
             mem_free(value);
         }
         fputs("</table>\n", out);
     }
     fputs("</div></details>\n", out);
+    return 0;
 }
 
 static int front_lists(const char *dir, const json_t *content, FILE *out, Err *err)
@@ -447,8 +450,8 @@ static int front_page(const char *dir, const json_t *content, FILE *out, Err *er
     fprintf(out, "</div>\n<p>Timing of accepted clips: frames lie %.2f ms from their wanted times on average, %.2f ms at most.</p>\n",
             1e3 * json_number_value(json_object_get(timing, "mean_abs_error_s")),
             1e3 * json_number_value(json_object_get(timing, "max_abs_error_s")));
-    recipe_table(out, json_object_get(content, "recipe"));
-    return front_lists(dir, content, out, err);
+    int rc = recipe_table(out, json_object_get(content, "recipe"), err);
+    return rc < 0 ? rc : front_lists(dir, content, out, err);
 }
 
 int report_html(const char *dir, const json_t *content, int64_t page, FILE *out, Err *err)

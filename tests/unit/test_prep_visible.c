@@ -156,7 +156,7 @@ static void people_come_and_go(void **state)
         snprintf(name, sizeof name, "v%zu", i);
         run_caption(root, name);
     }
-    json_t *lines = run_ingest(root, out, 2, (const char *const[]){"clip.max_lost=1", "quality.visible_reject=0.02", NULL});
+    json_t *lines = run_ingest(root, out, 2, (const char *const[]){"clip.max_lost=1", "quality.visible_reject=0.02", "clip.allow_vfr=true", NULL});
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         snprintf(name, sizeof name, "v%zu", i);
         const json_t *line = run_line(lines, name), *quality = json_object_get(line, "quality");
