@@ -87,6 +87,7 @@ static int plan_download(Backend *be, void *host, const void *src, int64_t bytes
 
 typedef int (*DeviceOpen)(Backend **out, const Log *log, Err *err);
 int weft_sim_open(Backend **out, const Log *log, Err *err); /* common/ops/cuda/device.cu, compiled for the simulator */
+int sim_environment(Err *err);                              /* ERR_USAGE when a WEFT_SIM_* variable is none it knows */
 
 #define CUDA_OBJECT "libweft-cuda.so"
 
@@ -135,8 +136,10 @@ int backend_open(Backend **out, const char *name, int64_t threads, const Log *lo
     *out = NULL;
     if (strcmp(name, "cuda") == 0)
         return cuda_open(out, log, err);
-    if (strcmp(name, "sim") == 0)
-        return weft_sim_open(out, log, err);
+    if (strcmp(name, "sim") == 0) {
+        int rc = sim_environment(err);
+        return rc < 0 ? rc : weft_sim_open(out, log, err);
+    }
     if (strcmp(name, "auto") == 0) {
         Err why = {0};
         if (cuda_open(out, log, &why) == 0)

@@ -98,6 +98,37 @@ static void two_biases(void **state)
     ops_check(&c);
 }
 
+/* More shapes than a device remembers: the oldest make way, and come back. */
+static void many_shapes(void **state)
+{
+    enum { SHAPES = 300, MOST = 8 * SHAPES };
+    static float ones[MOST], y[8];
+    Err err = {0};
+    Backend *be;
+    void *p[3];
+    (void)state;
+    CHECK_OK(backend_open(&be, "sim", 1, NULL, &err), &err);
+    for (int i = 0; i < 3; i++)
+        CHECK_OK(be->alloc(be, MOST * 8 * 2, &p[i], &err), &err);
+    for (int i = 0; i < MOST; i++)
+        ones[i] = 1;
+    for (int k = 0; k < 2 * SHAPES; k++) {
+        const int64_t K = 8 * (k % SHAPES + 1);
+        Tensor ty = tensor_of(p[0], DT_BF16, 2, 1, 8), tx = tensor_of(p[1], DT_BF16, 2, 1, K), tw = tensor_of(p[2], DT_BF16, 2, 8, K);
+        CHECK_OK(backend_put_f32(be, &tx, ones, &err), &err);
+        for (int64_t at = 0; k == 0 && at < 8; at++) { /* all of w once */
+            Tensor part = tensor_of((char *)p[2] + at * MOST * 2, DT_BF16, 1, MOST);
+            CHECK_OK(backend_put_f32(be, &part, ones, &err), &err);
+        }
+        CHECK_OK(op_linear(be, &ty, &tx, &tw, NULL, &err), &err);
+        CHECK_OK(backend_get_f32(be, y, &ty, &err), &err);
+        check_value("y", y[7], (double)K, 0, 1.0 / 128);
+    }
+    for (int i = 0; i < 3; i++)
+        be->release(be, p[i]);
+    backend_close(&be);
+}
+
 static int call_backward_x(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
     return op_linear_backward_x(be, &t[0], &t[1], &t[2], *(const int *)c->param, err);
@@ -182,7 +213,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear), cmocka_unit_test(leading_axes_are_folded), cmocka_unit_test(feed_forward_layer),
-        cmocka_unit_test(exact_bias), cmocka_unit_test(two_biases),
+        cmocka_unit_test(exact_bias), cmocka_unit_test(two_biases), cmocka_unit_test(many_shapes),
         cmocka_unit_test(linear_backward_x),
         cmocka_unit_test(linear_backward_w), cmocka_unit_test(column_sums_of_many_rows), cmocka_unit_test(linear_by_hand), cmocka_unit_test(ops_summary),
     };

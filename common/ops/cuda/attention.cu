@@ -18,12 +18,22 @@ static AttentionArgs arguments(const Tensor *q, const Tensor *k, const Tensor *v
     return a;
 }
 
+/* Each head of each sequence is a row of the grid. */
+static int check_slices(const AttentionArgs *a, Err *err)
+{
+    const int64_t most = 65535;
+    if (a->B <= most / a->heads) return 0;
+    return err_set(err, ERR_LIMIT, "attention: %lld sequences of %lld heads, a device takes at most %lld heads in one call; a smaller batch is needed",
+                   (long long)a->B, (long long)a->heads, (long long)most);
+}
+
 static int attention(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k, const Tensor *v, const AttnParams *p, Err *err)
 {
     AttentionArgs a = arguments(q, k, v, p);
     a.o = (bf16 *)o->data;
     a.lse = lse ? (float *)lse->data : nullptr;
     Device *d = device_of(be);
+    DEVICE_TRY(check_slices(&a, err));
     if (!for_tensor_cores(&a)) return attention_plain(d, &a, err);
     return d->capability == 90 ? attention_90(d, &a, err) : attention_64(d, &a, err);
 }
@@ -35,6 +45,7 @@ static int attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, c
     AttentionArgs a = arguments(q, k, v, p);
     a.o = (bf16 *)o->data, a.go = (const bf16 *)go->data, a.lse = (float *)lse->data;
     a.gq = (bf16 *)gq->data, a.gk = (bf16 *)gk->data, a.gv = (bf16 *)gv->data;
+    DEVICE_TRY(check_slices(&a, err));
     return for_tensor_cores(&a) ? attention_64_backward(d, &a, err) : attention_plain_backward(d, &a, err);
 }
 

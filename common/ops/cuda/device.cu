@@ -99,6 +99,7 @@ static int device_sync(Backend *be, Err *err)
 static void device_close(Backend *be)
 {
     Device *d = device_of(be);
+    if (d->copy) cudaStreamSynchronize(d->copy);
     if (d->compute) cudaStreamSynchronize(d->compute);
     for (int i = 0; i < d->plans; i++) {
         cublasLtMatmulDescDestroy(d->plan[i].desc);
@@ -140,10 +141,19 @@ static int open_memory(Device *d, Err *err)
 
 static int open_matmul(Device *d, Err *err)
 {
+    static const cublasLtMatmulPreferenceAttributes_t alignments[] = {
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
     size_t bytes = DEVICE_WORKSPACE_BYTES;
+    /* The library's defaults would let it add partial sums that are rounded to bf16, and need operands at multiples of 256 bytes. */
+    const uint32_t exact = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE, alignment = 16;
     if (cublasLtCreate(&d->lt) != CUBLAS_STATUS_SUCCESS || cublasLtMatmulPreferenceCreate(&d->preference) != CUBLAS_STATUS_SUCCESS ||
-        cublasLtMatmulPreferenceSetAttribute(d->preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes) != CUBLAS_STATUS_SUCCESS)
+        cublasLtMatmulPreferenceSetAttribute(d->preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes) != CUBLAS_STATUS_SUCCESS ||
+        cublasLtMatmulPreferenceSetAttribute(d->preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &exact, sizeof exact) != CUBLAS_STATUS_SUCCESS)
         return err_set(err, ERR_DEVICE, "cuBLASLt could not be opened");
+    for (auto a : alignments)
+        if (cublasLtMatmulPreferenceSetAttribute(d->preference, a, &alignment, sizeof alignment) != CUBLAS_STATUS_SUCCESS)
+            return err_set(err, ERR_DEVICE, "cuBLASLt does not take operands at multiples of 16 bytes");
     return 0;
 }
 

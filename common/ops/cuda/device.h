@@ -15,7 +15,7 @@ enum {
 /* A cuBLASLt call that was prepared before: found again by its shapes. */
 struct MatmulPlan {
     int64_t m, n, k;
-    int ta, tb, epilogue, out_f32, accumulate, bias_f32;
+    int ta, tb, epilogue, out_f32, accumulate;
     cublasLtMatmulDesc_t desc;
     cublasLtMatrixLayout_t a, b, d;
     cublasLtMatmulAlgo_t algo;
@@ -37,7 +37,7 @@ struct Device {
     void *workspace;
     char *scratch;
     MatmulPlan plan[MAX_MATMUL_PLANS];
-    int plans;
+    int plans, oldest;      /* when all are taken the oldest makes way */
 };
 
 static inline Device *device_of(Backend *be) { return (Device *)be; }

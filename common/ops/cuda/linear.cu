@@ -19,7 +19,7 @@ static bool same_plan(const MatmulPlan *a, const MatmulPlan *b)
 }
 
 /* D (m x n) = op(A) op(B): descriptors, layouts, the first algorithm the library proposes. */
-static int prepare_plan(Device *d, MatmulPlan *p, Err *err)
+static int prepare_plan(Device *d, MatmulPlan *p, const void *bias_data, Err *err)
 {
     cublasOperation_t ta = p->ta ? CUBLAS_OP_T : CUBLAS_OP_N, tb = p->tb ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasLtEpilogue_t epilogue = p->epilogue ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
@@ -32,6 +32,8 @@ static int prepare_plan(Device *d, MatmulPlan *p, Err *err)
     DEVICE_TRY(lt_check(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue), "epilogue", p, err));
     if (p->epilogue)
         DEVICE_TRY(lt_check(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias, sizeof bias), "bias type", p, err));
+    if (p->epilogue)
+        DEVICE_TRY(lt_check(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias_data, sizeof bias_data), "bias", p, err));
     DEVICE_TRY(lt_check(cublasLtMatrixLayoutCreate(&p->a, CUDA_R_16BF, (uint64_t)(p->ta ? p->k : p->m), (uint64_t)(p->ta ? p->m : p->k),
                                                    p->ta ? p->k : p->m), "layout", p, err));
     DEVICE_TRY(lt_check(cublasLtMatrixLayoutCreate(&p->b, CUDA_R_16BF, (uint64_t)(p->tb ? p->n : p->k), (uint64_t)(p->tb ? p->k : p->n),
@@ -39,6 +41,7 @@ static int prepare_plan(Device *d, MatmulPlan *p, Err *err)
     DEVICE_TRY(lt_check(cublasLtMatrixLayoutCreate(&p->d, out, (uint64_t)p->m, (uint64_t)p->n, p->m), "layout", p, err));
     DEVICE_TRY(lt_check(cublasLtMatmulAlgoGetHeuristic(d->lt, p->desc, p->a, p->b, p->d, p->d, d->preference, 1, &found, &n_found), "heuristic", p, err));
     if (n_found < 1) return err_set(err, ERR_DEVICE, "cuBLASLt has no algorithm for m %lld n %lld k %lld", (long long)p->m, (long long)p->n, (long long)p->k);
+    DEVICE_TRY(lt_check(found.state, "heuristic", p, err));
     p->algo = found.algo;
     return 0;
 }
@@ -51,22 +54,22 @@ static void drop_plan(MatmulPlan *p)
     if (p->d) cublasLtMatrixLayoutDestroy(p->d);
 }
 
-static int find_plan(Device *d, const MatmulPlan *want, MatmulPlan **out, Err *err)
+static int find_plan(Device *d, const MatmulPlan *want, const void *bias, MatmulPlan **out, Err *err)
 {
     for (int i = 0; i < d->plans; i++)
         if (same_plan(&d->plan[i], want)) {
             *out = &d->plan[i];
             return 0;
         }
-    if (d->plans == MAX_MATMUL_PLANS) return err_set(err, ERR_LIMIT, "more than %d different products", MAX_MATMUL_PLANS);
-    MatmulPlan *p = &d->plan[d->plans];
-    *p = *want;
-    int rc = prepare_plan(d, p, err);
+    MatmulPlan fresh = *want;
+    int rc = prepare_plan(d, &fresh, bias, err);
     if (rc < 0) {
-        drop_plan(p);
+        drop_plan(&fresh);
         return rc;
     }
-    d->plans++;
+    MatmulPlan *p = &d->plan[d->plans < MAX_MATMUL_PLANS ? d->plans++ : d->oldest++ % MAX_MATMUL_PLANS];
+    drop_plan(p); /* what is in flight has its own copy */
+    *p = fresh;
     *out = p;
     return 0;
 }
@@ -75,7 +78,7 @@ static int matmul(Device *d, const MatmulPlan *want, const void *A, const void *
 {
     MatmulPlan *p = nullptr;
     const float one = 1.0f, beta = want->accumulate ? 1.0f : 0.0f;
-    DEVICE_TRY(find_plan(d, want, &p, err));
+    DEVICE_TRY(find_plan(d, want, bias, &p, err));
     if (p->epilogue)
         DEVICE_TRY(lt_check(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias), "bias", p, err));
     return lt_check(cublasLtMatmul(d->lt, p->desc, &one, A, p->a, B, p->b, &beta, D, p->d, D, p->d, &p->algo, d->workspace, DEVICE_WORKSPACE_BYTES, d->compute),

@@ -15,7 +15,8 @@ struct cublasLtMatmulDescOpaque_t {
     cudaDataType bias_type;
 };
 struct cublasLtMatrixLayoutOpaque_t { cudaDataType type; uint64_t rows, cols; int64_t ld; };
-struct cublasLtMatmulPreferenceOpaque_t { size_t workspace; };
+/* As the library's, with its defaults: any reduction, and operands at multiples of 256 bytes. */
+struct cublasLtMatmulPreferenceOpaque_t { size_t workspace; uint32_t reductions, alignment[4]; };
 
 namespace {
 
@@ -58,8 +59,11 @@ void run(const Call &x)
 
 bool known(cudaDataType t) { return t == CUDA_R_32F || t == CUDA_R_16BF; }
 size_t width(cudaDataType t) { return t == CUDA_R_32F ? 4 : 2; }
-/* What the tensor-core paths of the library require. */
-bool aligned(const void *p, const cublasLtMatrixLayoutOpaque_t &l) { return (uintptr_t)p % 16 == 0 && (size_t)l.ld * width(l.type) % 16 == 0; }
+/* What the tensor-core paths of the library require, and what was promised when the algorithm was chosen. */
+bool aligned(const void *p, const cublasLtMatrixLayoutOpaque_t &l, uint64_t promised)
+{
+    return (uintptr_t)p % (promised > 16 ? promised : 16) == 0 && (size_t)l.ld * width(l.type) % 16 == 0;
+}
 
 cublasStatus_t check_shapes(const cublasLtMatmulDescOpaque_t &d, const cublasLtMatrixLayoutOpaque_t &a, const cublasLtMatrixLayoutOpaque_t &b,
                             const cublasLtMatrixLayoutOpaque_t &c, const cublasLtMatrixLayoutOpaque_t &out)
@@ -108,13 +112,18 @@ cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataTyp
 }
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) { delete l; return CUBLAS_STATUS_SUCCESS; }
 
-cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) { *p = new cublasLtMatmulPreferenceOpaque_t{0}; return CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) { *p = new cublasLtMatmulPreferenceOpaque_t{0, 7, {256, 256, 256, 256}}; return CUBLAS_STATUS_SUCCESS; }
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) { delete p; return CUBLAS_STATUS_SUCCESS; }
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t a, const void *value,
                                                     size_t size)
 {
-    if (a != CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES || size != sizeof p->workspace) return CUBLAS_STATUS_INVALID_VALUE;
-    memcpy(&p->workspace, value, size);
+    const bool alignment = a >= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES && a <= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES;
+    void *field = a == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES     ? (void *)&p->workspace
+                  : a == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK ? (void *)&p->reductions
+                  : alignment                                       ? (void *)&p->alignment[a - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES]
+                                                                    : nullptr;
+    if (!field || size != (a == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? sizeof p->workspace : sizeof p->reductions)) return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(field, value, size);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -123,11 +132,13 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmul
                                               cublasLtMatmulHeuristicResult_t *results, int *found)
 {
     (void)h;
-    (void)p;
     *found = 0;
     cublasStatus_t rc = check_shapes(*d, *a, *b, *c, *out);
     if (rc != CUBLAS_STATUS_SUCCESS || wanted < 1) return rc;
     memset(results, 0, sizeof *results);
+    /* It would be free to add partial sums as rounded outputs. */
+    if (p->reductions & (CUBLASLT_REDUCTION_SCHEME_INPLACE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    for (int i = 0; i < 4; i++) results->algo.data[i] = p->alignment[i];
     *found = 1;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -138,12 +149,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const 
                               cudaStream_t stream)
 {
     (void)h;
-    (void)algo;
     (void)workspace;
     (void)workspace_bytes;
     cublasStatus_t rc = check_shapes(*d, *la, *lb, *lc, *ld);
     if (rc != CUBLAS_STATUS_SUCCESS) return rc;
-    if (!aligned(A, *la) || !aligned(B, *lb) || !aligned(D, *ld)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!aligned(A, *la, algo->data[0]) || !aligned(B, *lb, algo->data[1]) || !aligned(C, *lc, algo->data[2]) || !aligned(D, *ld, algo->data[3])) return CUBLAS_STATUS_NOT_SUPPORTED;
     Call call = {*d, *la, *lb, *lc, *ld, A, B, C, D, *(const float *)alpha, *(const float *)beta};
     sim_enqueue(stream, [call] { run(call); });
     return CUBLAS_STATUS_SUCCESS;

@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "common/base/err.h"
 #include "common/ops/cuda/sim/runtime.h"
 
 extern "C" { /* present when the program is built with the sanitizer, null otherwise */
@@ -669,17 +670,26 @@ void sim_clear(void) { fault[0] = 0; }
 }
 
 namespace {
+const char *refused, *expected, *value; /* a variable of the environment, NULL none */
 __attribute__((constructor)) void configure_from_environment(void)
 {
     static const char *const names[] = {"ascending", "descending", "random", "greedy"};
     SimConfig c = config;
     const char *schedule = getenv("WEFT_SIM_SCHEDULE"), *seed = getenv("WEFT_SIM_SEED"), *streams = getenv("WEFT_SIM_STREAMS"),
                *capability = getenv("WEFT_SIM_CAPABILITY");
+    char *end = nullptr;
+    int known = !schedule;
     for (int i = 0; schedule && i < 4; i++)
-        if (strcmp(schedule, names[i]) == 0) c.schedule = (SimSchedule)i;
-    if (seed) c.seed = strtoull(seed, nullptr, 10);
-    if (capability) c.capability = atoi(capability);
+        if (strcmp(schedule, names[i]) == 0) c.schedule = (SimSchedule)i, known = 1;
+    if (!known) refused = "WEFT_SIM_SCHEDULE", expected = "ascending, descending, random or greedy", value = schedule;
+    if (seed) c.seed = strtoull(seed, &end, 10);
+    if (seed && (!*seed || *end)) refused = "WEFT_SIM_SEED", expected = "a whole number", value = seed;
+    if (capability) c.capability = strcmp(capability, "90") == 0 ? 90 : 80;
+    if (capability && strcmp(capability, "80") != 0 && strcmp(capability, "90") != 0) refused = "WEFT_SIM_CAPABILITY", expected = "80 or 90", value = capability;
     if (streams) c.eager_streams = strcmp(streams, "eager") == 0;
+    if (streams && !c.eager_streams && strcmp(streams, "lazy") != 0) refused = "WEFT_SIM_STREAMS", expected = "lazy or eager", value = streams;
     sim_configure(&c);
 }
 }
+
+extern "C" int sim_environment(Err *err) { return refused ? err_set(err, ERR_USAGE, "%s is '%s', expected %s", refused, value, expected) : 0; }
