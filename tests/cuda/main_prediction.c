@@ -86,7 +86,7 @@ static void print_assumptions(void)
            machines[0].launch * 1e6);
     for (int m = 0; m < MACHINES; m++) {
         const double *s = machines[m].reached;
-        printf("| %s | %.0f | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f |\n", machines[m].name, machines[m].peak * 1e-12,
+        printf("| %s | %.0f | %.2f | %.2f | %.2f | %.2f | %.4f | %.2f | %.2f |\n", machines[m].name, machines[m].peak * 1e-12,
                s[COST_PRODUCT], s[COST_ATTENTION], s[COST_ATTENTION_BACK], s[COST_CONV], s[COST_PLAIN], machines[m].bandwidth * 1e-12,
                s[COST_MEMORY]);
     }

@@ -116,6 +116,26 @@ static void attention_of_vast_scores(void **state)
     ops_check(&c);
 }
 
+/* Every score is near -20: a key past the end, read as zeros, would have nearly all of the weight. */
+static void nothing_past_the_end(void **state)
+{
+    static const int64_t lengths[] = {1, 2, 33, 63, 65, 127, 129, 190};
+    (void)state;
+    for (int k = 0; k < 3; k++) /* the tensor cores' kernels, the plain one by its head and by its mask */
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+            Options opt = {.s = {1, k == 2 ? lengths[i] : 67, lengths[i], 1, k == 1 ? 60 : 64}, .scale = 0.125, .causal = k == 2};
+            const Shape *s = &opt.s;
+            Case c = {.name = "attention, low scores", .call = call_attention, .bound = bound_attention, .rounds_inside = 1, .param = &opt, .moods = 1u << UNIFORM,
+                      .warpgroups = k == 0};
+            CASE_ADD(&c, "o", OUT, ACT, 3, s->B, s->Sq, s->hd);
+            case_range(&c, CASE_ADD(&c, "q", IN, ACT, 3, s->B, s->Sq, s->hd), 0.9, 1.1);
+            case_range(&c, CASE_ADD(&c, "k", IN, ACT, 3, s->B, s->Sk, s->hd), -2.6, -2.4);
+            case_range(&c, CASE_ADD(&c, "v", IN, ACT, 3, s->B, s->Sk, s->hd), 1, 2);
+            opt.lse = CASE_ADD(&c, "lse", OUT, DT_F32, 3, s->B, 1, s->Sq);
+            ops_check(&c);
+        }
+}
+
 /* ---- gradient --------------------------------------------------------------------------------------------------- */
 
 enum { GQ, GK, GV, GO, Q, K, V, O, LSE };
@@ -460,6 +480,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ref_against_the_textbook), cmocka_unit_test(attention), cmocka_unit_test(attention_of_vast_scores),
+        cmocka_unit_test(nothing_past_the_end),
         cmocka_unit_test(attention_backward), cmocka_unit_test(attention_backward_alone),
         cmocka_unit_test(gradients_of_hard_numbers), cmocka_unit_test(not_a_number_stays), cmocka_unit_test(ops_summary),
     };

@@ -1,5 +1,5 @@
 /* Attention for any head dimension, with bias and causal mask: one warp a query (or, for the gradients of k and v, a key), 32 scores at a
- * time, online softmax.  What T5, CLIP and small models run on; head dimension 64 without bias goes to the tensor-core kernels. */
+ * time, online softmax in float.  What T5, CLIP and small models run on; head dimension 64 without bias goes to the tensor-core kernels. */
 #include "common/ops/cuda/attention.h"
 
 enum { WARPS = 4, THREADS = 32 * WARPS, MAX_HEAD = 256, PER_LANE = MAX_HEAD / 32 };
@@ -28,39 +28,101 @@ __device__ __forceinline__ float dot(const bf16 *a, const bf16 *b, int64_t hd)
     return sum;
 }
 
-__global__ void __launch_bounds__(THREADS) attention_rows(AttentionArgs a)
+/* ---- forward: a block's queries share tiles of 32 keys and values in shared memory ------------------------------------------------ */
+
+enum { KEYS = 32, PAD = 4 }; /* rows of hd + PAD elements: 8-byte reads, a row a lane, meet in no bank where hd is a multiple of 16 */
+
+/* Shared memory: the block's queries as floats [WARPS, width], weights [THREADS], keys and values [KEYS, width + PAD]; width: hd up to a
+ * multiple of 4, what is beyond hd zero. */
+HOST_AND_DEVICE static inline int64_t rows_width(int64_t hd) { return (hd + 3) / 4 * 4; }
+static size_t rows_shared(int64_t hd)
 {
-    SMEM_ARRAY(float, weights, THREADS);
+    return (size_t)(WARPS * rows_width(hd) + THREADS) * sizeof(float) + (size_t)(2 * KEYS * (rows_width(hd) + PAD)) * sizeof(bf16);
+}
+
+/* A tile of rows first .. of one head's [S, hd]; rows past the end and columns past hd: zero.  V elements a thread: 8, or 1. */
+template <int V> __device__ __forceinline__ void stage_rows(bf16 *tile, const bf16 *x, int64_t b, int64_t first, int64_t h, int64_t S, const AttentionArgs &a)
+{
+    const int width = (int)rows_width(a.hd), across = (width + V - 1) / V;
+    for (int id = threadIdx.x; id < KEYS * across; id += THREADS) {
+        const int row = id / across, c = id % across * V;
+        const int64_t j = first + row;
+        bf16 *to = tile + row * (width + PAD) + c;
+        const bf16 *from = row_of(x, b, j < S ? j : S - 1, h, S, a.heads, a.hd) + c;
+        if constexpr (V == 8) {
+            const uint4 v = j < S ? load16(from) : uint4{0, 0, 0, 0};
+            ((uint2 *)to)[0] = uint2{v.x, v.y};
+            ((uint2 *)to)[1] = uint2{v.z, v.w};
+        } else {
+            *to = j < S && c < a.hd ? *from : bf16{0};
+        }
+    }
+}
+
+/* The terms in order, as dot() has them: zeros past hd change nothing. */
+__device__ __forceinline__ float dot_tile(const float *q, const bf16 *k, int width)
+{
+    float sum = 0.0f;
+    for (int c = 0; c < width; c += 4) {
+        const uint2 v = *(const uint2 *)(k + c);
+        const float4 f = *(const float4 *)(q + c);
+        sum += f.x * __uint_as_float(v.x << 16);
+        sum += f.y * __uint_as_float(v.x & 0xffff0000u);
+        sum += f.z * __uint_as_float(v.y << 16);
+        sum += f.w * __uint_as_float(v.y & 0xffff0000u);
+    }
+    return sum;
+}
+
+template <int V> __global__ void __launch_bounds__(THREADS) attention_rows(AttentionArgs a)
+{
+    SMEM_DYN(float, shared);
     const WarpRow r = warp_row(a.heads, a.Sq);
-    const bf16 *q = row_of(a.q, r.b, r.i, r.h, a.Sq, a.heads, a.hd);
-    float *w = weights + (threadIdx.x & ~31), best = -1e30f, sum = 0.0f, acc[PER_LANE];
-    for (int k = 0; k < PER_LANE; k++) acc[k] = 0.0f;
-    const int64_t last = a.causal && r.i + 1 < a.Sk ? r.i + 1 : a.Sk;
-    for (int64_t j0 = 0; j0 < last; j0 += 32) {
+    const int width = (int)rows_width(a.hd), warp = threadIdx.x >> 5;
+    float *q = shared + warp * width, *w = shared + WARPS * width + warp * 32, best = -1e30f, sum = 0.0f, acc[PER_LANE / 2][2];
+    bf16 *keys = (bf16 *)(shared + WARPS * width + THREADS), *values = keys + KEYS * (width + PAD);
+    for (int c = r.lane; c < width; c += 32) q[c] = c < a.hd ? load(row_of(a.q, r.b, r.i, r.h, a.Sq, a.heads, a.hd), c) : 0.0f;
+    for (int k = 0; k < PER_LANE / 2; k++) acc[k][0] = acc[k][1] = 0.0f;
+    const int64_t top_row = (int64_t)blockIdx.x * WARPS + WARPS, last = a.causal && r.i + 1 < a.Sk ? r.i + 1 : a.Sk,
+                  block_last = a.causal && top_row < a.Sk ? top_row : a.Sk; /* of any of the block's queries */
+    for (int64_t j0 = 0; j0 < block_last; j0 += KEYS) {
+        __syncthreads(); /* the tile before is read */
+        stage_rows<V>(keys, a.k, r.b, j0, r.h, a.Sk, a);
+        stage_rows<V>(values, a.v, r.b, j0, r.h, a.Sk, a);
+        __syncthreads();
         const int64_t j = j0 + r.lane;
+        const int live = j < last, n = last - j0 < KEYS ? (int)(last - j0) : (int)KEYS;
         float s = -1e30f;
-        if (j < last) {
-            s = a.scale * dot(q, row_of(a.k, r.b, j, r.h, a.Sk, a.heads, a.hd), a.hd);
+        if (live) {
+            s = a.scale * dot_tile(q, keys + r.lane * (width + PAD), width);
             if (a.bias) s += a.bias[(r.h * a.Sq + r.i) * a.Sk + j];
         }
-        const float top = fmaxf(best, warp_max(s)), shrink = expf(best - top), p = j < last ? expf(s - top) : 0.0f;
+        const float top = fmaxf(best, warp_max(s)), shrink = expf(best - top), p = live ? expf(s - top) : 0.0f;
         sum = sum * shrink + warp_sum(p);
         best = top;
         w[r.lane] = p;
         __syncwarp();
-        for (int k = 0; k < PER_LANE; k++) {
-            const int64_t c = r.lane + 32 * k;
-            if (c >= a.hd) break;
-            acc[k] *= shrink;
-            for (int64_t jj = 0; jj < 32 && j0 + jj < last; jj++) acc[k] += w[jj] * load(row_of(a.v, r.b, j0 + jj, r.h, a.Sk, a.heads, a.hd), c);
+        for (int k = 0; k < PER_LANE / 2; k++) { /* this lane's columns 2 lane and 2 lane + 1 of each 64 */
+            const int c = 64 * k + 2 * r.lane;
+            if (c >= width) break;
+            float x = acc[k][0] * shrink, y = acc[k][1] * shrink;
+            for (int jj = 0; jj < n; jj++) {
+                const uint32_t v = *(const uint32_t *)(values + jj * (width + PAD) + c);
+                x += w[jj] * __uint_as_float(v << 16);
+                y += w[jj] * __uint_as_float(v & 0xffff0000u);
+            }
+            acc[k][0] = x;
+            acc[k][1] = y;
         }
         __syncwarp();
     }
     if (!r.live) return;
-    for (int k = 0; k < PER_LANE; k++) {
-        const int64_t c = r.lane + 32 * k;
-        if (c < a.hd) store((bf16 *)row_of(a.o, r.b, r.i, r.h, a.Sq, a.heads, a.hd), c, acc[k] / sum);
-    }
+    bf16 *o = (bf16 *)row_of(a.o, r.b, r.i, r.h, a.Sq, a.heads, a.hd);
+    for (int k = 0; k < PER_LANE / 2; k++)
+        for (int e = 0; e < 2; e++) {
+            const int c = 64 * k + 2 * r.lane + e;
+            if (c < a.hd) store(o, c, acc[k][e] / sum);
+        }
     if (a.lse && r.lane == 0) a.lse[(r.b * a.heads + r.h) * a.Sq + r.i] = best + logf(sum);
 }
 
@@ -160,7 +222,11 @@ static int check_head(const AttentionArgs *a, Err *err)
 int attention_plain(Device *d, const AttentionArgs *a, Err *err)
 {
     DEVICE_TRY(check_head(a, err));
-    LAUNCH((attention_rows), dim3(blocks_for(a->Sq, WARPS), (unsigned)(a->B * a->heads)), dim3(THREADS), 0, d->compute, *a);
+    const size_t shared = rows_shared(a->hd); /* 38 KiB at most: no opt-in */
+    auto run = [&](void (*kernel)(AttentionArgs)) {
+        LAUNCH((kernel), dim3(blocks_for(a->Sq, WARPS), (unsigned)(a->B * a->heads)), dim3(THREADS), shared, d->compute, *a);
+    };
+    run(a->hd % 8 == 0 && aligned16(a->k, a->v) ? attention_rows<8> : attention_rows<1>);
     return device_launched("attention", err);
 }
 
