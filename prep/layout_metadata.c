@@ -350,7 +350,8 @@ static int csv_header(json_t *header, const char *name, Err *err)
     const char *const *const known[] = {path_keys, caption_keys, attribute_keys, plain_keys};
     const char *only = json_array_size(header) == 1 ? json_string_value(json_array_get(header, 0)) : "";
     if (strpbrk(only, ";\t|"))
-        return err_set(err, ERR_FORMAT, "%s line 1: the header is the one field '%.100s'; fields are separated by commas (RFC 4180)", name, only);
+        return err_set(err, ERR_FORMAT, "%s line 1: the header is the one field '%.100s', its names apart by %s; commas are expected (RFC 4180)", name, only,
+                       strchr(only, '\t') ? "tabs" : strchr(only, ';') ? "';'" : "'|'");
     for (size_t i = 0; i < json_array_size(header); i++) {
         char *key = caption_clean(json_string_value(json_array_get(header, i)), (int64_t)json_string_length(json_array_get(header, i)), err);
         char *small = key ? mem_strdup(key, err) : NULL;

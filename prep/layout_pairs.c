@@ -108,13 +108,15 @@ static char *ubc_id(const char *path, Err *err)
     return source_id_from_path(path_base(path), err);
 }
 
-/* Whether a folder of the path holds what was drawn from clips, as trees of UBC Fashion have it beside them: "train_dwpose". */
-static int is_drawn(const char *path, int folder)
+/* Whether a folder of the path holds what was drawn from clips, as trees of UBC Fashion have it beside them: "train_dwpose".  In other trees only
+ * names that can mean nothing else count. */
+static int is_drawn(const char *path, int folder, int ubc)
 {
     static const char *const ends[] = {"dwpose", "densepose", "openpose", "pose", "poses", "mask", "masks", "smpl", "seg", "segm", "depth"};
+    const size_t n_ends = ubc ? sizeof ends / sizeof *ends : 3;
     for (const char *at = path; *at;) {
         size_t length = strcspn(at, "/");
-        for (size_t i = 0; i < sizeof ends / sizeof *ends && (folder || at[length]); i++) {
+        for (size_t i = 0; i < n_ends && (folder || at[length]); i++) {
             size_t n = strlen(ends[i]);
             const char *from = at + length - n;
             if (length >= n && strncmp(from, ends[i], n) == 0 && (length == n || from[-1] == '_' || from[-1] == '-'))
@@ -129,8 +131,8 @@ static int add_file(void *user, const char *path, WalkKind kind, Err *err)
 {
     const Pairs *pairs = user;
     Source *s;
-    if (pairs->ubc && kind <= WALK_PICTURES && (kind == WALK_PICTURES || source_is_video_name(path, NULL)) &&
-        is_drawn(path, kind == WALK_PICTURES))
+    if (kind <= WALK_PICTURES && (kind == WALK_PICTURES || source_is_video_name(path, NULL)) &&
+        is_drawn(path, kind == WALK_PICTURES, pairs->ubc))
         return json_object_set_new_nocheck(pairs->poses, path, json_true()) < 0 ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path) : 0;
     if (kind == WALK_FILE && str_ends_with(path, ".txt") && json_object_set_new_nocheck(pairs->texts, path, json_true()) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for '%s'", path);

@@ -17,7 +17,7 @@ typedef struct Rest {
 /* By its name a file that belongs to a data set without being a clip: texts, tables, pictures, arrays, archives. */
 static int is_companion(const char *path)
 {
-    static const char *const ext[] = {".txt", ".json", ".jsonl", ".csv", ".tsv", ".md", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".npy", ".npz", ".pkl",
+    static const char *const ext[] = {".txt", ".json", ".jsonl", ".csv", ".tsv", ".md", ".png", ".jpg", ".jpeg", ".npy", ".npz", ".pkl",
                                       ".pt", ".pth", ".safetensors", ".parquet", ".yaml", ".yml", ".html", ".log", ".py", ".sh", ".zip", ".tar", ".gz",
                                       ".srt", ".vtt", ".xml", ".wav", ".mp3", ".m4a", ".pdf"};
     size_t n = strlen(path);

@@ -8,7 +8,8 @@
 #include "common/media/media_internal.h"
 
 /* Containers read as they are; formats that follow references to other files or addresses are not among them. */
-static const char formats[] = "mov,matroska,webm,avi,mpegts,mpeg,ogg,flv,gif,ivf,h264,hevc,png_pipe,jpeg_pipe";
+static const char formats[] = "mov,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,mxf,rm,dv,gif,ivf,h264,hevc,obu,m4v,mpegvideo,mjpeg,yuv4mpegpipe,"
+                              "png_pipe,jpeg_pipe";
 enum { MAX_STREAMS = 16, MAX_DRAIN_ERRORS = 64, MEMORY_BUFFER = 1 << 15 };
 
 /* ---- time limit ---- */

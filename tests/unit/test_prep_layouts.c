@@ -116,7 +116,7 @@ static void csv(void **state)
         {"path,text\na.mp4,\"x\"y\n", "clips.csv line 2: text after a closing quote"},
         {"path,text,path\na.mp4,x,y\n", "names 'path' twice"},
         {"path,text\na.mp4,\xff\n", "no UTF-8"},
-        {"path;text\na.mp4;x\n", "clips.csv line 1: the header is the one field 'path;text'; fields are separated by commas"},
+        {"path;text\na.mp4;x\n", "clips.csv line 1: the header is the one field 'path;text', its names apart by ';'; commas are expected"},
         {"path,text,Text \na.mp4,x,y\n", "names 'text' twice"},
         {"path,text,segments\na.mp4,x,[1\n", "clips.csv line 2: 'segments' as JSON"},
         {"path,text,end_s\na.mp4,x,-1\n", "clips.csv line 2: 'end_s' is -1, expected seconds after 'start_s' 0"},
@@ -281,9 +281,12 @@ static void left_out(void **state)
     put(pairs, "album/dress1.jpg", "p");
     put(pairs, "album/coat2.jpg", "p");
     put(pairs, "one/cover7.png", "p");
+    put(pairs, "pic/0001.webp", "p");
+    put(pairs, "all_dwpose/a.mp4", "v");
     put(pairs, "both/000.png", "p");
     put(pairs, "both/thumb1.png", "p");
-    read_and_tell(pairs, "pairs", &l, "files that are no videos by their names and not taken: 1, such as x.tmp\n");
+    read_and_tell(pairs, "pairs", &l, "poses and masks, not taken: 1, such as all_dwpose/a.mp4\n"
+                                      "files that are no videos by their names and not taken: 2, such as pic/0001.webp, x.tmp\n");
     assert_int_equal(l.n, 6);
     is(&l.item[0], "a", "a.flv", "train", "A.");
     is(&l.item[2], "both", "both", "train", NULL);

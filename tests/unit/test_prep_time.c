@@ -218,6 +218,30 @@ static void holes(void **state)
     json_decref(lines);
 }
 
+/* Containers beside those of the web, by their own names and codecs. */
+static void containers(void **state)
+{
+    static const struct { const char *name, *container, *codec; AVRational base; } want[] = {
+        {"a.wmv", "asf", "wmv2", {1, 25}},  {"b.mxf", "mxf", "mpeg2video", {1, 25}},      {"c.mpg", "mpeg", "mpeg2video", {1, 25}}, {"d.flv", "flv", "flv", {1, 25}},
+        {"e.m2v", "mpeg2video", "mpeg2video", {1, 25}}, {"f.mts", "mpegts", "libx264", {1, 25}}, {"g.3gp", "3gp", "mpeg4", {1, 25}}, {"h.mjpeg", "mjpeg", "mjpeg", {1, 25}}};
+    char *root = run_folder("containers"), *out = check_tmp_path("containers-out"), id[2] = "a";
+    (void)state;
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++, id[0]++) {
+        Clip c = film(want[i].container, want[i].base, NULL, 170, 0);
+        c.codec = want[i].codec;
+        c.options = NULL;
+        if (strcmp(want[i].codec, "mjpeg") == 0)
+            c.format = AV_PIX_FMT_YUVJ420P, c.range = AVCOL_RANGE_JPEG;
+        make_clip(run_path(root, want[i].name), &c);
+        run_caption(root, id);
+    }
+    json_t *lines = run_ingest(root, out, 2, NULL);
+    for (id[0] = 'a'; id[0] < 'a' + (char)(sizeof want / sizeof *want); id[0]++)
+        if (run_reason(run_line(lines, id))[0])
+            fail_msg("%s: %s", want[id[0] - 'a'].name, json_dumps(json_object_get(run_line(lines, id), "reason"), 0));
+    json_decref(lines);
+}
+
 /* Facts that are noted, or refused, because they cannot be taken at their word. */
 static void doubtful_facts(void **state)
 {
@@ -323,7 +347,7 @@ static void fits_and_fields(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rates), cmocka_unit_test(odd_times), cmocka_unit_test(holes),
-                                       cmocka_unit_test(doubtful_facts), cmocka_unit_test(fits_and_fields)};
+                                       cmocka_unit_test(doubtful_facts), cmocka_unit_test(containers), cmocka_unit_test(fits_and_fields)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoders that make the clips */
     return check_run("prep time", tests);
 }
