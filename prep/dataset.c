@@ -230,17 +230,23 @@ static json_t *shard_json(const Dataset *d)
                      (json_int_t)d->sources, "list_sha256", d->list_sha256, "places", places);
 }
 
-static int write_index(const Dataset *d, const Tally *t, const char *manifest_sha256, Err *err)
+static json_t *index_json(const Dataset *d, const Tally *t, const char *manifest_sha256)
 {
-    json_t *o = json_pack("{s:i, s:{s:s, s:i}, s:s, s:s*, s:o, s:{s:I, s:I, s:I, s:O, s:O, s:O, s:O}, s:s, s:O, s:{s:s, s:I, s:s}}", "format", 1,
+    return json_pack("{s:i, s:{s:s, s:i}, s:s, s:s*, s:o, s:{s:I, s:I, s:I, s:O, s:O, s:O, s:O}, s:s, s:O, s:{s:s, s:I, s:s}}", "format", 1,
                           "tool", "name", "weft-prep", "revision", PREP_REVISION, "layout", d->layout, "layout_found", d->layout_found, "shard", shard_json(d), "counts",
                           "sources", (json_int_t)d->n, "accepted", (json_int_t)t->accepted, "rejected", (json_int_t)t->rejected, "reasons",
                           t->reasons, "warnings", t->warnings, "splits", t->splits, "categories", t->categories, "recipe_sha256",
                           d->recipe_sha256, "recipe", recipe_json(d->recipe), "manifest", "file", "manifest.jsonl", "lines",
                           (json_int_t)d->n, "sha256", manifest_sha256);
+}
+
+/* The report; and dataset.json, last, unless too much was rejected. */
+static int write_index(const Dataset *d, const Tally *t, const char *manifest_sha256, int finished, Err *err)
+{
+    json_t *o = index_json(d, t, manifest_sha256);
     char *path = path_join(d->dir, "dataset.json", err);
     int rc = !o || !path ? err_set(err, ERR_NOMEM, "out of memory for dataset.json") : report_write(d->dir, o, 0, err);
-    if (rc == 0)
+    if (rc == 0 && finished)
         rc = json_write_file(o, path, err);
     mem_free(path);
     json_decref(o);
@@ -276,15 +282,16 @@ int dataset_finish(const Dataset *d, const QualityLimits *limits, const Log *log
         rc = write_manifest(d, &t, manifest_sha256, err);
     if (rc == 0)
         print_counts(d, &t, results);
-    if (rc == 0 && (double)t.rejected > ratio * (double)d->n)
-        rc = err_set(err, ERR_LIMIT, "%lld of %lld clips are rejected, more than clip.max_reject_ratio %g allows; see %s/manifest.jsonl",
+    if (rc == 0 && (double)t.rejected > ratio * (double)d->n && (rc = write_index(d, &t, manifest_sha256, 0, err)) == 0)
+        rc = err_set(err, ERR_LIMIT, "%lld of %lld clips are rejected, more than clip.max_reject_ratio %g allows; %s/report.html shows them "
+                     "(--set clip.max_reject_ratio=1 takes the set as it is)",
                      (long long)t.rejected, (long long)d->n, ratio, d->dir);
     if (rc == 0) /* the manifest keeps from here on what the journal kept; dataset.json comes last */
         rc = journal_remove(d->dir, err);
     if (rc == 0)
         rc = sweep(d, err);
     if (rc == 0)
-        rc = write_index(d, &t, manifest_sha256, err);
+        rc = write_index(d, &t, manifest_sha256, 1, err);
     int status = t.rejected ? 3 : 0;
     tally_fini(&t);
     return rc < 0 ? rc : status;

@@ -34,7 +34,7 @@ typedef struct Dataset {
 } Dataset;
 /* From the lines to the finished dataset: marks look-alikes, writes the manifest, prints the counts to results, removes files that no
  * line names, writes the report, then dataset.json.  0 all accepted, 3 some rejected, negative: it is not marked finished;
- * ERR_LIMIT when more are rejected than clip.max_reject_ratio allows. */
+ * ERR_LIMIT when more are rejected than clip.max_reject_ratio allows (the report is written then too). */
 int dataset_finish(const Dataset *d, const QualityLimits *limits, const Log *log, FILE *results, Err *err);
 
 /* A finished dataset's dataset.json, and its manifest's lines one after another; both validated, and the manifest's hash

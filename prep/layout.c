@@ -74,5 +74,6 @@ int layout_read(const Layout *layout, const char *root, uint64_t seed, SourceLis
     }
     if (rc == 0)
         rc = source_list_settle(out, err);
-    return rc < 0 ? rc : layout_tell_rest(root, out, layout == &layout_ubc || layout == &layout_pairs, log, err);
+    return rc < 0 ? rc : layout_tell_rest(root, out, layout == &layout_ubc || layout == &layout_pairs,
+                                          layout == &layout_ubc || layout == &layout_pairs || layout == &layout_metadata, log, err);
 }

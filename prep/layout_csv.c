@@ -37,9 +37,9 @@ static int quoted(Csv *c, Str *field, Err *err)
 static int bare(Csv *c, Str *field, Err *err)
 {
     int64_t from = c->at;
-    while (c->at < c->size && !strchr(",\n", c->text[c->at])) {
+    while (c->at < c->size && c->text[c->at] != ',' && c->text[c->at] != '\n') {
         if (c->text[c->at] == 0)
-            return bad(c, err, "a NUL byte");
+            return bad(c, err, "a NUL byte; is it UTF-16? UTF-8 is expected");
         if (c->text[c->at] == '"')
             return bad(c, err, "a quote inside a field that does not begin with one");
         c->at++;

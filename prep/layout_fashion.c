@@ -277,6 +277,8 @@ static int fashion_read(const char *root, uint64_t seed, SourceList *out, const 
         (rc = read_object(root, "caption_motion_template.json", &f.templates, err)) < 0 ||
         (rc = read_object(root, "categories.json", &f.categories, err)) < 0)
         goto out;
+    if (!f.templates && has(root, "action_label", err) == 1)
+        log_warn(log, "action_label/ is there and caption_motion_template.json is not: its labels give no sentences");
     if ((rc = add_listed(&f, "train_frame_num.txt", "train", &lists, err)) < 0 ||
         (rc = add_listed(&f, "val_frame_num.txt", "val", &lists, err)) < 0 ||
         (rc = add_listed(&f, "test_frame_num.txt", "test", &lists, err)) < 0)

@@ -2,6 +2,7 @@
  * UBC Fashion, which are the same but for ids and splits. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -41,6 +42,15 @@ static char *caption_path(const char *root, const Source *s, int ubc, Err *err)
     int64_t stem = (int64_t)strlen(s->path);
     source_is_video_name(s->path, &stem);
     char *file = mem_printf(err, "%s/%.*s.txt", root, (int)stem, s->path);
+    if (file && !file_exists(file)) { /* as cameras and old systems write it */
+        char *other = mem_printf(err, "%s/%.*s.TXT", root, (int)stem, s->path);
+        if (!other || file_exists(other)) {
+            mem_free(file);
+            file = other;
+        } else {
+            mem_free(other);
+        }
+    }
     static const char *const splits[] = {"train", "test", "val"};
     for (size_t i = 0; i < 3 && ubc && file && !file_exists(file); i++) {
         char *other = mem_printf(err, "%s/%s/%s.txt", root, splits[i], s->id);
@@ -134,7 +144,7 @@ static int add_file(void *user, const char *path, WalkKind kind, Err *err)
     if (kind <= WALK_PICTURES && (kind == WALK_PICTURES || source_is_video_name(path, NULL)) &&
         is_drawn(path, kind == WALK_PICTURES, pairs->ubc))
         return json_object_set_new_nocheck(pairs->poses, path, json_true()) < 0 ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path) : 0;
-    if (kind == WALK_FILE && str_ends_with(path, ".txt") && json_object_set_new_nocheck(pairs->texts, path, json_true()) < 0)
+    if (kind == WALK_FILE && strlen(path) > 4 && strcasecmp(path + strlen(path) - 4, ".txt") == 0 && json_object_set_new_nocheck(pairs->texts, path, json_true()) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for '%s'", path);
     if (kind == WALK_FILE && !source_is_video_name(path, NULL))
         return 0;

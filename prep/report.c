@@ -64,7 +64,8 @@ static int measure(Build *b, const json_t *record, Err *err)
     if (json_is_object(probe)) {
         double w = json_number_value(json_object_get(probe, "display_width"));
         double h = json_number_value(json_object_get(probe, "display_height"));
-        rc = add_value(&b->values[DURATION], ratio(json_object_get(probe, "last_time")), err);
+        double last = ratio(json_object_get(probe, "last_time")), rate = ratio(json_object_get(probe, "avg_rate"));
+        rc = add_value(&b->values[DURATION], last + (rate > 0 ? 1 / rate : 0), err); /* the last frame is shown too */
         if (rc == 0)
             rc = add_value(&b->values[RATE], ratio(json_object_get(probe, "avg_rate")), err);
         if (rc == 0)
@@ -303,12 +304,36 @@ out:
     return rc;
 }
 
+/* Files of the dataset that a manifest line names and that are not there. */
+typedef struct Gone { const char *dir; char *first; int64_t n; } Gone;
+
+static int count_gone(void *user, const json_t *record, Err *err)
+{
+    Gone *g = user;
+    const char *names[2] = {json_string_value(json_object_get(json_object_get(record, "clip"), "file")), json_string_value(json_object_get(record, "contact"))};
+    for (int i = 0; i < 2; i++) {
+        char *path = names[i] ? path_join(g->dir, names[i], err) : NULL;
+        if (names[i] && !path)
+            return ERR_NOMEM;
+        if (path && !file_exists(path) && g->n++ == 0 && !(g->first = mem_strdup(names[i], err))) {
+            mem_free(path);
+            return ERR_NOMEM;
+        }
+        mem_free(path);
+    }
+    return 0;
+}
+
 int report(const char *dir, FILE *results, Err *err)
 {
     json_t *dataset;
+    Gone gone = {.dir = dir};
     int rc = dataset_read(dir, &dataset, err);
     if (rc == 0 && (rc = report_write(dir, dataset, 1, err)) == 0)
         fprintf(results, "%s/report.html and report.json are written\n", dir);
+    if (rc == 0 && (rc = dataset_each_line(dir, dataset, count_gone, &gone, err)) == 0 && gone.n)
+        fprintf(results, "%lld files of the dataset are not there, the first is %s: run ingest again\n", (long long)gone.n, gone.first);
+    mem_free(gone.first);
     json_decref(dataset);
     return rc;
 }

@@ -21,14 +21,14 @@ static const char head[] =
     ".pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(540px,1fr));gap:14px 28px}\n"
     ".pair{display:grid;grid-template-columns:1fr 1fr;gap:4px}\n"
     ".card{border:1px solid #ddd;border-radius:6px;padding:8px;overflow-wrap:anywhere;font-size:13px}\n"
-    ".card img{display:block;max-width:100%;height:128px;object-fit:contain;object-position:left;margin-bottom:6px}\n"
+    ".card img{display:block;max-width:100%;max-height:128px;margin-bottom:6px;outline:1px solid #eee}\n"
     ".none{height:128px;margin-bottom:6px;background:#f2f2f2;color:#777;display:flex;align-items:center;justify-content:center}\n"
     ".reason{margin:18px 0 6px;font-size:15px}details{margin:14px 0}summary{cursor:pointer;font-weight:600}.nav{margin:10px 0}a{color:#205a9c}\n"
     ".id{font-weight:600}.bad{color:#a11}.warn{color:#8a5a00}.dim{color:#666}svg text{font:11px system-ui,sans-serif;fill:#555}\n"
     "@media print{@page{margin:12mm}body{max-width:none;margin:0;padding:0;font-size:11px}\n"
     ".grid{grid-template-columns:repeat(3,1fr);gap:8px}.pairs{grid-template-columns:1fr 1fr;gap:8px 16px}\n"
     ".row{gap:10px 20px}svg{width:200px}\n"
-    ".card,svg,table,.pair{break-inside:avoid}h2{break-after:avoid}.card{font-size:9px}.card img,.none{height:80px}\n"
+    ".card,svg,table,.pair{break-inside:avoid}h2{break-after:avoid}.card{font-size:10px}.card img{max-height:80px}.none{height:80px}\n"
     ".nav,details{display:none}h3{break-after:avoid}\n"
     "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n"
     "</style></head><body>\n";
@@ -337,7 +337,8 @@ static void chart(FILE *out, const json_t *h)
     text(out, member(h, "name"));
     fprintf(out, " <span class=\"dim\">%s</span></h3>", member(h, "unit"));
     if (n == 0) {
-        fputs("<p class=\"dim\">nothing measured (weft-prep tokenize counts tokens)</p></div>\n", out);
+        fputs(strstr(member(h, "unit"), "token") ? "<p class=\"dim\">not counted yet: weft-prep tokenize does</p></div>\n"
+                                                : "<p class=\"dim\">nothing measured</p></div>\n", out);
         return;
     }
     fprintf(out, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\">", WIDTH, HEIGHT + 18, WIDTH, HEIGHT + 18);
@@ -353,7 +354,7 @@ static void chart(FILE *out, const json_t *h)
         fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%.4g, all %lld</text></svg></div>\n", WIDTH / 2, HEIGHT + 14, low, whole(h, "values"));
         return;
     }
-    fprintf(out, "<text x=\"0\" y=\"%d\">%.4g</text><text x=\"%d\" y=\"%d\" text-anchor=\"middle\">mean %.4g of %lld</text>", HEIGHT + 14, low, WIDTH / 2,
+    fprintf(out, "<text x=\"0\" y=\"%d\">%.4g</text><text x=\"%d\" y=\"%d\" text-anchor=\"middle\">mean %.4g, n %lld</text>", HEIGHT + 14, low, WIDTH / 2,
             HEIGHT + 14, json_number_value(json_object_get(h, "mean")), whole(h, "values"));
     fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.4g</text>", WIDTH, HEIGHT + 14, high);
     fprintf(out, "<text x=\"%d\" y=\"10\" text-anchor=\"end\">tallest %lld</text></svg></div>\n", WIDTH, top);

@@ -38,6 +38,11 @@ check "a report is written" test -s "$T/one/report.html" -a -s "$T/one/report.js
 cp "$T/one/report.html" "$T/first.html"
 rm "$T/one/report.html" "$T/one/report.json"
 runs "report" 0 "$prep" report "$T/one"
+check "all its files are there" sh -c '! grep -q "not there" "$1"' sh "$T/stdout"
+cp -r "$T/one" "$T/less"
+rm "$T/less/clips/c1.mkv"
+runs "report of what lost a clip" 0 "$prep" report "$T/less"
+stdout_has "1 files of the dataset are not there, the first is clips/c1.mkv"
 stdout_has "report.html and report.json are written"
 check "the same page again" cmp "$T/first.html" "$T/one/report.html"
 runs "report of no dataset" 1 "$prep" report "$T/src"
@@ -87,6 +92,7 @@ printf '{"file_name":"a.mp4","text":"x"}\n{"file_name":"b.mp4","text":"y"}\n{"fi
 runs "too many rejects" 1 "$prep" ingest "$T/meta" --out "$T/x" $fast
 stderr_has "2 of 3 clips are rejected, more than clip.max_reject_ratio"
 check "nothing is marked finished" test ! -e "$T/x/dataset.json"
+check "but the report is there" grep -q missing "$T/x/report.html"
 runs "fewer rejects than allowed" 3 "$prep" ingest "$T/meta" --out "$T/x" $fast --set clip.max_reject_ratio=0.9
 stderr_has "clip 'b' is rejected: missing: 'b.mp4' is not there"
 

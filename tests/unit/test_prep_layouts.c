@@ -126,6 +126,9 @@ static void csv(void **state)
         put(root, "clips.csv", wrong[i].text);
         refuses(root, ERR_FORMAT, wrong[i].part);
     }
+    static const char nul[] = "path,text\na.mp4,x\0y\n";
+    CHECK_FAILS(metadata_parse_csv(&l, nul, sizeof nul - 1, "n.csv", &err), ERR_FORMAT, "n.csv line 2: a NUL byte", &err);
+    source_list_fini(&l);
     put(root, "clips.csv", "path,text\n../a.mp4,x\n");
     refuses(root, ERR_FORMAT, "clips.csv line 2: 'path'");
     put(root, "clips.csv", " Path ,TEXT,segments,Fps\na.mp4,A dress.,\"[{\"\"start\"\": 1, \"\"end\"\": 3, \"\"unit\"\": \"\"s\"\", \"\"text\"\": \"\"She turns.\"\"}]\",25\n");
@@ -274,6 +277,8 @@ static void left_out(void **state)
     put(pairs, "b.m2ts", "v");
     put(pairs, "c.3GP", "v");
     put(pairs, "x.tmp", "v");
+    put(pairs, "prompts.jsonl", "{}");
+    put(pairs, "c.TXT", "C.");
     put(pairs, "walk/img00001.jpg", "p");
     put(pairs, "walk/img00002.jpg", "p");
     put(pairs, "run/frame-0.png", "p");
@@ -286,10 +291,12 @@ static void left_out(void **state)
     put(pairs, "both/000.png", "p");
     put(pairs, "both/thumb1.png", "p");
     read_and_tell(pairs, "pairs", &l, "poses and masks, not taken: 1, such as all_dwpose/a.mp4\n"
+                                      "tables that are not read (metadata.jsonl, .json or .csv is, and one at the root that names files): 1, such as prompts.jsonl\n"
                                       "files that are no videos by their names and not taken: 2, such as pic/0001.webp, x.tmp\n");
     assert_int_equal(l.n, 6);
     is(&l.item[0], "a", "a.flv", "train", "A.");
     is(&l.item[2], "both", "both", "train", NULL);
+    is(&l.item[3], "c", "c.3GP", "train", "C.");
     is(&l.item[4], "run", "run", "train", NULL);
     is(&l.item[5], "walk", "walk", "train", NULL);
     source_list_fini(&l);
@@ -302,7 +309,9 @@ static void left_out(void **state)
 
     put(t2v, "captions_app.json", "{\"A1P+0ZhMAiS.mp4\": \"A.\", \"91+20mY7UJS\": \"B.\"}");
     put(t2v, "videos/A1P+0ZhMAiS.mp4", "v");
-    read_and_tell(t2v, "fashion-t2v", &l, "texts of captions_app.json without a video: 1, such as 91+20mY7UJS\n");
+    put(t2v, "action_label/A1P+0ZhMAiS.txt", "0 44 0\n");
+    read_and_tell(t2v, "fashion-t2v", &l, "action_label/ is there and caption_motion_template.json is not: its labels give no sentences\n"
+                                          "texts of captions_app.json without a video: 1, such as 91+20mY7UJS\n");
     source_list_fini(&l);
 }
 
