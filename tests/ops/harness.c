@@ -300,7 +300,8 @@ static double distance(const Tensor *got, const double *want)
 {
     double sum = 0;
     for (int64_t i = 0, n = tensor_count(got); i < n; i++)
-        sum += pow(tensor_get(got, i) - want[i], 2);
+        if (tensor_get(got, i) != want[i]) /* an infinity that is wanted is no distance */
+            sum += pow(tensor_get(got, i) - want[i], 2);
     return sqrt(sum);
 }
 
@@ -327,7 +328,8 @@ static double least_error(const Operand *a, const double *want)
     const int digits = a->dtype == DT_BF16 ? 8 : a->dtype == DT_F16 ? 11 : a->dtype == DT_F32 ? 24 : 53;
     double sum = 0;
     for (int64_t i = 0; i < a->count; i++)
-        sum += pow(fmax(FLT_MIN, ldexp(0.5, ilogb(want[i]) + 1 - digits)), 2);
+        if (isfinite(want[i]))
+            sum += pow(fmax(FLT_MIN, ldexp(0.5, ilogb(want[i]) + 1 - digits)), 2);
     return sqrt(sum);
 }
 
