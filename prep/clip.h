@@ -13,7 +13,7 @@
 #include "common/base/err.h"
 #include "common/base/recipe.h"
 #include "prep/quality.h"
-#include "prep/source.h"
+#include "prep/layout/source.h"
 
 /* Changes when the same source and recipe would give other pixels or another decision; part of every key. */
 enum { PREP_REVISION = 3 };

@@ -12,7 +12,7 @@
 #include "common/base/str.h"
 #include "prep/clip.h"
 #include "prep/duplicates.h"
-#include "prep/layout_lines.h"
+#include "common/base/lines.h"
 #include "prep/report.h"
 
 /* ---- opening ---- */

@@ -7,7 +7,7 @@
 #include <string.h>
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "prep/source.h"
+#include "prep/layout/source.h"
 
 /* ---- distance ---- */
 static int64_t ones(uint64_t x)

@@ -10,7 +10,7 @@
 #include "common/base/err.h"
 #include "common/base/hash.h"
 #include "common/media/video.h"
-#include "prep/source.h"
+#include "prep/layout/source.h"
 
 typedef struct FrameReader FrameReader;
 

@@ -8,8 +8,8 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
-#include "prep/captions.h"
-#include "prep/layout_lines.h"
+#include "prep/layout/captions.h"
+#include "common/base/lines.h"
 
 json_t *record_build(const Source *s, const json_t *result, Err *err)
 {

@@ -4,7 +4,7 @@
 #include <jansson.h>
 #include <stdint.h>
 #include "common/base/err.h"
-#include "prep/source.h"
+#include "prep/layout/source.h"
 
 /* The manifest line of a source from clip_process's result (borrowed). */
 json_t *record_build(const Source *s, const json_t *result, Err *err);

@@ -9,9 +9,9 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
-#include "prep/captions.h"
+#include "prep/layout/captions.h"
 #include "prep/dataset.h"
-#include "prep/layout_lines.h"
+#include "common/base/lines.h"
 
 enum { SAMPLE = 24, BINS = 24 };
 

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/hash.h"
-#include "prep/source.h"
+#include "prep/layout/source.h"
 
 typedef struct Seen {
     char *place;  /* real path of the source folder, NULL: not known */

@@ -6,7 +6,7 @@
 #include "common/base/mem.h"
 #include "common/base/recipe.h"
 #include "common/base/str.h"
-#include "prep/captions.h"
+#include "prep/layout/captions.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -4,8 +4,8 @@
 #include <string.h>
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "prep/layout.h"
-#include "prep/layout_lines.h"
+#include "prep/layout/layout.h"
+#include "common/base/lines.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
-#include "prep/layout.h"
+#include "prep/layout/layout.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

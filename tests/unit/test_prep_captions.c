@@ -3,7 +3,7 @@
 #include <string.h>
 #include "check.h"
 #include "common/base/mem.h"
-#include "prep/captions.h"
+#include "prep/layout/captions.h"
 
 static void rules(void **state)
 {

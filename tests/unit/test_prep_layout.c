@@ -7,7 +7,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
-#include "prep/layout.h"
+#include "prep/layout/layout.h"
 
 static void put(const char *root, const char *name, const char *text)
 {

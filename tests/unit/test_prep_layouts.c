@@ -5,8 +5,8 @@
 #include "check.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
-#include "prep/layout.h"
-#include "prep/layout_csv.h"
+#include "prep/layout/layout.h"
+#include "prep/layout/csv.h"
 
 static char *at(const char *root, const char *name)
 {

@@ -1,4 +1,4 @@
-#include "prep/layout_csv.h"
+#include "prep/layout/csv.h"
 
 #include <string.h>
 #include "common/base/str.h"

@@ -5,10 +5,10 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/layout.h"
-#include "prep/layout_lines.h"
-#include "prep/layout_rest.h"
-#include "prep/layout_walk.h"
+#include "prep/layout/layout.h"
+#include "common/base/lines.h"
+#include "prep/layout/unused.h"
+#include "prep/layout/walk.h"
 
 enum { LIST_BYTES_MAX = 1 << 28 };
 

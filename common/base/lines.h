@@ -1,6 +1,6 @@
 /* Reading a text file line by line with a bound on the line. */
-#ifndef WEFT_PREP_LAYOUT_LINES_H
-#define WEFT_PREP_LAYOUT_LINES_H
+#ifndef WEFT_BASE_LINES_H
+#define WEFT_BASE_LINES_H
 #include <stdint.h>
 #include "common/base/err.h"
 

@@ -1,9 +1,9 @@
 /* What lies in a source folder and is not taken: it must not go unsaid. */
-#ifndef WEFT_PREP_LAYOUT_REST_H
-#define WEFT_PREP_LAYOUT_REST_H
+#ifndef WEFT_PREP_LAYOUT_UNUSED_H
+#define WEFT_PREP_LAYOUT_UNUSED_H
 #include "common/base/err.h"
 #include "common/base/log.h"
-#include "prep/source.h"
+#include "prep/layout/source.h"
 
 /* One line on the log for each kind of file below root that no source stands for, with the number and the first names: videos and folders of
  * pictures, unless the layout takes all that it finds; and files that are neither videos, pictures, texts nor tables by their names.

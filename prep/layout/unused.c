@@ -1,11 +1,11 @@
-#include "prep/layout_rest.h"
+#include "prep/layout/unused.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
-#include "prep/layout_walk.h"
+#include "prep/layout/walk.h"
 
 enum { NAMES = 3 };
 

@@ -1,4 +1,4 @@
-#include "prep/layout_walk.h"
+#include "prep/layout/walk.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "prep/frames.h"
-#include "prep/source.h"
+#include "prep/layout/source.h"
 
 enum { DEPTH_MAX = 32 };
 

@@ -1,4 +1,4 @@
-#include "prep/layout_lines.h"
+#include "common/base/lines.h"
 
 #include <errno.h>
 #include <stdio.h>

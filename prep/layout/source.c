@@ -1,4 +1,4 @@
-#include "prep/source.h"
+#include "prep/layout/source.h"
 
 #include <stdarg.h>
 #include <stdio.h>

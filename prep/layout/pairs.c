@@ -6,9 +6,9 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/layout.h"
-#include "prep/layout_rest.h"
-#include "prep/layout_walk.h"
+#include "prep/layout/layout.h"
+#include "prep/layout/unused.h"
+#include "prep/layout/walk.h"
 
 static int stop_at_first(void *user, const char *path, WalkKind kind, Err *err)
 {

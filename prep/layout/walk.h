@@ -2,7 +2,7 @@
 #ifndef WEFT_PREP_LAYOUT_WALK_H
 #define WEFT_PREP_LAYOUT_WALK_H
 #include "common/base/err.h"
-#include "prep/source.h"
+#include "prep/layout/source.h"
 
 typedef enum WalkKind {
     WALK_FILE,

@@ -1,11 +1,11 @@
-#include "prep/layout.h"
+#include "prep/layout/layout.h"
 
 #include <stdio.h>
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/layout_rest.h"
+#include "prep/layout/unused.h"
 
 const Layout *const layouts[] = {&layout_metadata, &layout_fashion, &layout_lists, &layout_captions, &layout_trees,
                                  &layout_table,    &layout_ubc,     &layout_pairs, NULL};

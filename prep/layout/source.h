@@ -5,8 +5,8 @@
  *   source_list_settle(&list, err);  ids are valid and unique
  *   source_list_fini(&list);
  */
-#ifndef WEFT_PREP_SOURCE_H
-#define WEFT_PREP_SOURCE_H
+#ifndef WEFT_PREP_LAYOUT_SOURCE_H
+#define WEFT_PREP_LAYOUT_SOURCE_H
 #include <jansson.h>
 #include <stdint.h>
 #include "common/base/err.h"

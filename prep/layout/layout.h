@@ -1,12 +1,12 @@
 /* Ways people keep clips and captions.  A layout reader turns a folder into a SourceList, in a fixed order, without opening a
  * video.  What a user wrote wrongly (a broken line, an id twice, a path that leaves the folder) is refused with its place;
  * what is missing or empty is a Source that will be recorded as rejected. */
-#ifndef WEFT_PREP_LAYOUT_H
-#define WEFT_PREP_LAYOUT_H
+#ifndef WEFT_PREP_LAYOUT_LAYOUT_H
+#define WEFT_PREP_LAYOUT_LAYOUT_H
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/log.h"
-#include "prep/source.h"
+#include "prep/layout/source.h"
 
 typedef struct Layout {
     const char *name;

@@ -10,9 +10,9 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/layout.h"
-#include "prep/layout_csv.h"
-#include "prep/layout_lines.h"
+#include "prep/layout/layout.h"
+#include "prep/layout/csv.h"
+#include "common/base/lines.h"
 
 enum { METADATA_BYTES_MAX = 1 << 28 };
 

@@ -1,4 +1,4 @@
-/* The Fashion-Text2Video tree, as Text2Performer keeps it (dataset formats: prep/fashion_parse.c):
+/* The Fashion-Text2Video tree, as Text2Performer keeps it (dataset formats: prep/layout/fashion_parse.c):
  *
  *   FashionDataset_frames_crop/<video>/000.png ...   or   videos/<video>.mp4
  *   captions_app.json   action_label/<video>.txt + caption_motion_template.json   or   motion_text/<video>.txt
@@ -10,8 +10,8 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/layout.h"
-#include "prep/layout_rest.h"
+#include "prep/layout/layout.h"
+#include "prep/layout/unused.h"
 
 enum { FASHION_TEXT_MAX = 64 << 20 };
 static const char frames_dir[] = "FashionDataset_frames_crop", videos_dir[] = "videos";

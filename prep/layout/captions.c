@@ -1,4 +1,4 @@
-#include "prep/captions.h"
+#include "prep/layout/captions.h"
 
 #include <ctype.h>
 #include <stdio.h>

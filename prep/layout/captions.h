@@ -1,9 +1,9 @@
 /* What the recipe's section `captions` does to the sources a layout has found: clean-up rules, guessed attributes, splits. */
-#ifndef WEFT_PREP_CAPTIONS_H
-#define WEFT_PREP_CAPTIONS_H
+#ifndef WEFT_PREP_LAYOUT_CAPTIONS_H
+#define WEFT_PREP_LAYOUT_CAPTIONS_H
 #include "common/base/err.h"
 #include "common/base/recipe.h"
-#include "prep/source.h"
+#include "prep/layout/source.h"
 
 typedef struct CaptionRules {
     int wrappers;        /* take b'...' and a pair of quotes around the whole off */
