@@ -10,7 +10,7 @@
 #include "common/base/mem.h"
 #include "common/base/schema.h"
 #include "common/base/str.h"
-#include "prep/clip.h"
+#include "prep/clip/clip.h"
 #include "prep/duplicates.h"
 #include "common/base/lines.h"
 #include "prep/report.h"

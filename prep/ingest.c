@@ -13,7 +13,7 @@
 #include "common/base/str.h"
 #include "common/base/threads.h"
 #include "prep/layout/captions.h"
-#include "prep/clip.h"
+#include "prep/clip/clip.h"
 #include "prep/dataset.h"
 #include "prep/duplicates.h"
 #include "prep/layout/layout.h"

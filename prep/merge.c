@@ -12,7 +12,7 @@
 #include "common/base/progress.h"
 #include "common/base/threads.h"
 #include "common/media/video.h"
-#include "prep/clip.h"
+#include "prep/clip/clip.h"
 #include "prep/dataset.h"
 #include "prep/record.h"
 #include "prep/seen.h"

@@ -4,7 +4,7 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "prep/clip.h"
+#include "prep/clip/clip.h"
 
 int probe(const char *path, const Recipe *recipe, FILE *results, Err *err)
 {

@@ -11,7 +11,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/frames.h"
+#include "prep/clip/frames.h"
 
 #define HEAD "weft-prep sources 1 "
 enum { HEAD_BYTES = sizeof HEAD - 1 + 16 + 1, RACY_S = 2 };

@@ -10,7 +10,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/choose.h"
+#include "prep/clip/choose.h"
 
 int source_list_add(SourceList *l, Source **out, Err *err)
 {

@@ -8,7 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/frames.h"
+#include "prep/clip/frames.h"
 #include "prep/layout/source.h"
 
 enum { DEPTH_MAX = 32 };

@@ -1,7 +1,7 @@
 /* The frame rule, against a second implementation that looks at every frame for every output. */
 #include <stdlib.h>
 #include "check.h"
-#include "prep/choose.h"
+#include "prep/clip/choose.h"
 
 enum { N = 4000 };
 

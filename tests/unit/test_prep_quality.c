@@ -8,7 +8,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
-#include "prep/clip.h"
+#include "prep/clip/clip.h"
 #include "prep/quality.h"
 
 static uint32_t lcg(uint32_t *s)

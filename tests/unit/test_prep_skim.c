@@ -6,7 +6,7 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "prep/clip.h"
+#include "prep/clip/clip.h"
 
 static char *at(const char *root, const char *name)
 {

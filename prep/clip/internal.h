@@ -1,9 +1,9 @@
 /* Shared by the files of the clip pipeline: what is known of one clip while it is worked on, and its JSON. */
 #ifndef WEFT_PREP_CLIP_INTERNAL_H
 #define WEFT_PREP_CLIP_INTERNAL_H
-#include "prep/choose.h"
-#include "prep/clip.h"
-#include "prep/frames.h"
+#include "prep/clip/choose.h"
+#include "prep/clip/clip.h"
+#include "prep/clip/frames.h"
 
 typedef struct Scan {
     VideoInfo info;

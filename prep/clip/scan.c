@@ -3,7 +3,7 @@
 #include <string.h>
 #include "common/base/mem.h"
 #include "prep/bars.h"
-#include "prep/clip_internal.h"
+#include "prep/clip/internal.h"
 
 static int scan_push(Scan *s, const FrameMark *m, Err *err)
 {

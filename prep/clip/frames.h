@@ -4,8 +4,8 @@
  *   while ((rc = frame_reader_next(r, &mark, err)) == 1)  if (wanted(mark.index)) frame_reader_rgb(r, &plan, rgb, err);
  *   frame_reader_close(&r);
  */
-#ifndef WEFT_PREP_FRAMES_H
-#define WEFT_PREP_FRAMES_H
+#ifndef WEFT_PREP_CLIP_FRAMES_H
+#define WEFT_PREP_CLIP_FRAMES_H
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/hash.h"

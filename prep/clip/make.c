@@ -4,7 +4,7 @@
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
-#include "prep/clip_internal.h"
+#include "prep/clip/internal.h"
 #include "prep/evening.h"
 
 enum { SURVEY_POINTS_MAX = 1 << 16 };

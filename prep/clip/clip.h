@@ -6,8 +6,8 @@
  * whatever then turns out otherwise, or looks past the window, begins again and decodes everything.
  * Whatever is wrong with the source ends as a rejection in the result; a negative return means the run cannot go on
  * (no memory, the output cannot be written). */
-#ifndef WEFT_PREP_CLIP_H
-#define WEFT_PREP_CLIP_H
+#ifndef WEFT_PREP_CLIP_CLIP_H
+#define WEFT_PREP_CLIP_CLIP_H
 #include <jansson.h>
 #include <stdint.h>
 #include "common/base/err.h"

@@ -1,4 +1,4 @@
-#include "prep/choose.h"
+#include "prep/clip/choose.h"
 
 typedef __int128 Wide;
 

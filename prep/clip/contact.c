@@ -2,7 +2,7 @@
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
-#include "prep/clip_internal.h"
+#include "prep/clip/internal.h"
 
 enum { TILE_WIDTH_MAX = 192, TILE_HEIGHT_MAX = 128, TILES = 3 };
 

@@ -3,8 +3,8 @@
  * Output k of a window that starts at grid point s wants the time origin + (s + k)/fps; it gets the frame nearest to it,
  * ties to the earlier frame.  Times are exact rationals and are compared as 128-bit cross products: no floating point,
  * no frame counter times rate (which variable rates, dropped frames and edit lists all break). */
-#ifndef WEFT_PREP_CHOOSE_H
-#define WEFT_PREP_CHOOSE_H
+#ifndef WEFT_PREP_CLIP_CHOOSE_H
+#define WEFT_PREP_CLIP_CHOOSE_H
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/media/video.h"

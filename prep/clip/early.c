@@ -2,7 +2,7 @@
  * frame before is held, and converted when some output frame turns out to be nearest to it. */
 #include <string.h>
 #include "common/base/mem.h"
-#include "prep/clip_internal.h"
+#include "prep/clip/internal.h"
 
 enum { EARLY_BYTES_MAX = 1 << 29 };
 

@@ -1,4 +1,4 @@
-#include "prep/clip.h"
+#include "prep/clip/clip.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "prep/clip_internal.h"
+#include "prep/clip/internal.h"
 #include "prep/seen.h"
 
 static WindowPolicy window_policy(const char *name)

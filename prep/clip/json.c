@@ -1,6 +1,6 @@
 /* The manifest's view of a clip. */
 #include <math.h>
-#include "prep/clip_internal.h"
+#include "prep/clip/internal.h"
 
 json_t *clip_rational_json(Rational r)
 {

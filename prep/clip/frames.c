@@ -1,4 +1,4 @@
-#include "prep/frames.h"
+#include "prep/clip/frames.h"
 
 #include <errno.h>
 #include <stdio.h>
