@@ -104,7 +104,7 @@ $(B)/%.o: %.c
 	$(CC) $(CFLAGS_W) -MMD -MP -c $< -o $@
 
 # Sums over every pixel of every clip, in whole numbers: worth the vectoriser.
-$(B)/prep/quality.o: CFLAGS_W += -O3
+$(B)/prep/picture/quality.o: CFLAGS_W += -O3
 
 # The cpu back end: this machine's vector instructions; contraction allowed, -ffast-math not.
 $(B)/common/ops/cpu%.o: common/ops/cpu%.c

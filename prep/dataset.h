@@ -7,7 +7,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/recipe.h"
-#include "prep/quality.h"
+#include "prep/picture/quality.h"
 #include "prep/record.h"
 
 /* Makes and locks the folder; nothing in it changes.  Refuses one that holds other things, and one that lies in one of the source

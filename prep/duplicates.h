@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/log.h"
-#include "prep/quality.h"
+#include "prep/picture/quality.h"
 
 enum { LOOKALIKE_BITS = 192, DUPLICATE_BITS_MAX = 24 };
 

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/recipe.h"
-#include "prep/quality.h"
+#include "prep/picture/quality.h"
 #include "prep/layout/source.h"
 
 /* Changes when the same source and recipe would give other pixels or another decision; part of every key. */

@@ -5,7 +5,7 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "prep/clip/internal.h"
-#include "prep/evening.h"
+#include "prep/picture/evening.h"
 
 enum { SURVEY_POINTS_MAX = 1 << 16 };
 

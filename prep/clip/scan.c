@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include "common/base/mem.h"
-#include "prep/bars.h"
+#include "prep/picture/bars.h"
 #include "prep/clip/internal.h"
 
 static int scan_push(Scan *s, const FrameMark *m, Err *err)

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include "clip_maker.h"
 #include "common/base/str.h"
-#include "prep/bars.h"
+#include "prep/picture/bars.h"
 #include "prep_run.h"
 
 enum { W = 96, H = 144, FRAMES = 49 };

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include "clip_maker.h"
-#include "prep/evening.h"
+#include "prep/picture/evening.h"
 #include "prep_run.h"
 
 enum { W = 96, H = 144, FRAMES = 49, PIXELS = W * H };

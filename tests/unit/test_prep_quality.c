@@ -9,7 +9,7 @@
 #include "common/base/mem.h"
 #include "common/base/schema.h"
 #include "prep/clip/clip.h"
-#include "prep/quality.h"
+#include "prep/picture/quality.h"
 
 static uint32_t lcg(uint32_t *s)
 {

@@ -2,7 +2,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include "prep/visible.h"
+#include "prep/picture/visible.h"
 #include "prep_run.h"
 
 enum { W = 96, H = 144, N = 49 };

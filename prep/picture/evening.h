@@ -7,8 +7,8 @@
  * Pixels with luma between 5 and 95 % count, but for those whose three channels all lie within 8 % of white (a studio's background).
  * White balance is grey-world: gain of a channel = mean of all channels / its mean, within 0.8..1.25, mixed with 1 by the strength.
  * Exposure: target / median luma of those pixels, within 0.7..1.4.  Sums are whole numbers: the same gains everywhere. */
-#ifndef WEFT_PREP_EVENING_H
-#define WEFT_PREP_EVENING_H
+#ifndef WEFT_PREP_PICTURE_EVENING_H
+#define WEFT_PREP_PICTURE_EVENING_H
 #include <jansson.h>
 #include <stdint.h>
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/base/mem.h"
-#include "prep/quality.h"
+#include "prep/picture/quality.h"
 
 const char *const quality_codes[QUALITY_CODES] = {"dark",   "bright",  "flat",  "black_frames",  "scene_cut",
                                                   "frozen", "blurred", "noisy", "little_motion", "enlarged",

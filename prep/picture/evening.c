@@ -1,4 +1,4 @@
-#include "prep/evening.h"
+#include "prep/picture/evening.h"
 
 enum { UNIT = 10000 /* of luma */, NEAR_WHITE = 235 /* 92 % of 255 and more */ };
 

@@ -1,4 +1,4 @@
-#include "prep/quality.h"
+#include "prep/picture/quality.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -7,13 +7,13 @@
  * Pictures are RGB, [height,width,3].  Luma y = 0.2126 R + 0.7152 G + 0.0722 B, 0..255, exact in integers of 1/10000.  Figures are
  * facts; limits are the recipe's section `quality`; the verdict follows from the two alone, so that it can be drawn anew from the
  * figures that the manifest keeps. */
-#ifndef WEFT_PREP_QUALITY_H
-#define WEFT_PREP_QUALITY_H
+#ifndef WEFT_PREP_PICTURE_QUALITY_H
+#define WEFT_PREP_PICTURE_QUALITY_H
 #include <jansson.h>
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/recipe.h"
-#include "prep/visible.h"
+#include "prep/picture/visible.h"
 
 typedef struct FrameFigures {
     double rgb[3];             /* means */
@@ -23,7 +23,7 @@ typedef struct FrameFigures {
     double change;             /* mean |difference| of RGB to the frame before; 0 for the first */
     double correlation;        /* of both frames' colour histograms, 3 x 32 bins; 1 for the first and when neither varies */
     uint64_t dhash;
-    double visible;            /* share that differs from the background (prep/visible.h), which needs all pictures: not of the meter */
+    double visible;            /* share that differs from the background (prep/picture/visible.h), which needs all pictures: not of the meter */
 } FrameFigures;
 
 typedef struct Meter Meter;

@@ -7,8 +7,8 @@
  * lines along a side are a bar when the picture behind them begins along a straight line, not as a shape in front of a dark
  * background.  Both sides of an axis give the same number of lines, an even one, at most 15 % of the axis each; a bar on one side only
  * is left alone. */
-#ifndef WEFT_PREP_BARS_H
-#define WEFT_PREP_BARS_H
+#ifndef WEFT_PREP_PICTURE_BARS_H
+#define WEFT_PREP_PICTURE_BARS_H
 #include <stdint.h>
 #include "common/base/err.h"
 

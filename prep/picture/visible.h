@@ -8,8 +8,8 @@
  * tenths of the pictures (a studio, floor and all), the background is that colour.  Otherwise the camera is taken to stand still: the
  * background of a cell is what it shows most often, unless that has an outline against its surroundings which what it shows at another
  * time has not (somebody who stands still and leaves).  Then only what moves at some time is seen. */
-#ifndef WEFT_PREP_VISIBLE_H
-#define WEFT_PREP_VISIBLE_H
+#ifndef WEFT_PREP_PICTURE_VISIBLE_H
+#define WEFT_PREP_PICTURE_VISIBLE_H
 #include <stdint.h>
 #include "common/base/err.h"
 

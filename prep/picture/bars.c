@@ -1,4 +1,4 @@
-#include "prep/bars.h"
+#include "prep/picture/bars.h"
 
 #include <stdlib.h>
 #include "common/base/mem.h"

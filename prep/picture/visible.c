@@ -1,4 +1,4 @@
-#include "prep/visible.h"
+#include "prep/picture/visible.h"
 
 #include <stdlib.h>
 #include <string.h>
