@@ -14,12 +14,12 @@
 #include "common/base/threads.h"
 #include "prep/layout/captions.h"
 #include "prep/clip/clip.h"
-#include "prep/dataset.h"
-#include "prep/duplicates.h"
+#include "prep/set/dataset.h"
+#include "prep/set/duplicates.h"
 #include "prep/layout/layout.h"
-#include "prep/record.h"
-#include "prep/seen.h"
-#include "prep/worker.h"
+#include "prep/set/record.h"
+#include "prep/set/seen.h"
+#include "prep/set/worker.h"
 
 typedef struct Run {
     const IngestParams *p;

@@ -15,13 +15,13 @@ typedef struct IngestParams {
     int dry_run, quiet;
     FILE *show_recipe;                 /* what will be done, after the layout was told; NULL: nowhere */
     int replace;                       /* what was made from another source in `out` may go */
-    int verify_sources;                /* every source is read, also one that is unchanged (prep/seen.h) */
+    int verify_sources;                /* every source is read, also one that is unchanged (prep/set/seen.h) */
     const Log *log;
     FILE *results;                     /* the counts */
 } IngestParams;
 
 /* Files in the dataset's folder: clips/ID.mkv, manifest.jsonl (one line a source, in source order), and dataset.json last.
- * Each source is decoded in a process of its own (prep/worker.h): the caller must have one thread.
+ * Each source is decoded in a process of its own (prep/set/worker.h): the caller must have one thread.
  * While it runs, journal.jsonl keeps what is finished; a run that was killed goes on from there, and the end is the same
  * bytes whatever happened in between and whatever `jobs` is.  Sources are only read, and not hashed again while they are
  * unchanged: how many were is said in the log.

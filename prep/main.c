@@ -9,7 +9,7 @@
 #include "prep/ingest.h"
 #include "prep/merge.h"
 #include "prep/probe.h"
-#include "prep/report.h"
+#include "prep/set/report.h"
 #include "prep/tokenize.h"
 
 typedef struct Options {

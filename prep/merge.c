@@ -13,10 +13,10 @@
 #include "common/base/threads.h"
 #include "common/media/video.h"
 #include "prep/clip/clip.h"
-#include "prep/dataset.h"
-#include "prep/record.h"
-#include "prep/seen.h"
-#include "prep/worker.h"
+#include "prep/set/dataset.h"
+#include "prep/set/record.h"
+#include "prep/set/seen.h"
+#include "prep/set/worker.h"
 
 typedef struct Line {
     char *text;

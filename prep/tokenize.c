@@ -8,8 +8,8 @@
 #include "common/base/mem.h"
 #include "common/text/clip_tokenizer.h"
 #include "common/text/t5_tokenizer.h"
-#include "prep/dataset.h"
-#include "prep/report.h"
+#include "prep/set/dataset.h"
+#include "prep/set/report.h"
 
 enum { BINS = 16, BIN_TOKENS = 16 }; /* the last bin holds the rest */
 

@@ -8,7 +8,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "prep/clip/internal.h"
-#include "prep/seen.h"
+#include "prep/set/seen.h"
 
 static WindowPolicy window_policy(const char *name)
 {

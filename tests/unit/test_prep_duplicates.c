@@ -6,7 +6,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/progress.h"
-#include "prep/duplicates.h"
+#include "prep/set/duplicates.h"
 
 enum { BITS = 12 };
 static const double COLOUR = 6;

@@ -9,7 +9,7 @@
 #include "common/base/mem.h"
 #include "common/base/schema.h"
 #include "common/media/video.h"
-#include "prep/report.h"
+#include "prep/set/report.h"
 
 #define EVIL "</p><script>alert(1)</script><img src=x onerror='a()'> \\\"&amp;"
 #define HEX "0000000000000000000000000000000000000000000000000000000000000000"

@@ -9,7 +9,7 @@
 #include "check.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
-#include "prep/worker.h"
+#include "prep/set/worker.h"
 
 enum { FINE, CRASH, ABORT, SPIN, EAT, KILLED_ONCE, KILLED_ALWAYS, LARGE, KINDS };
 

@@ -1,8 +1,8 @@
 /* What a prepared dataset is, for people: PREPARED/report.html (one file, nothing from outside) and PREPARED/report.json (the same
  * content, schemas/report.schema.json).  Where there is too much for one page it shows the first of each kind, and report-2.html, report-3.html, ...
  * show all.  Pages are drawn from the JSON and thumbs/ alone; all are the same bytes for the same dataset. */
-#ifndef WEFT_PREP_REPORT_H
-#define WEFT_PREP_REPORT_H
+#ifndef WEFT_PREP_SET_REPORT_H
+#define WEFT_PREP_SET_REPORT_H
 #include <jansson.h>
 #include <stdio.h>
 #include "common/base/err.h"

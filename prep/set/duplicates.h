@@ -3,8 +3,8 @@
  * Two clips look alike when the 192 bits of their three picture hashes (first, middle, last frame) differ in few places and their
  * mean colours lie close: on white studio backgrounds the hash alone sees little but the silhouette.  In order of preference
  * (more source pixels, more bytes, earlier) each clip is kept unless it looks like one that is kept already. */
-#ifndef WEFT_PREP_DUPLICATES_H
-#define WEFT_PREP_DUPLICATES_H
+#ifndef WEFT_PREP_SET_DUPLICATES_H
+#define WEFT_PREP_SET_DUPLICATES_H
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/log.h"

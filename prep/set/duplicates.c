@@ -1,4 +1,4 @@
-#include "prep/duplicates.h"
+#include "prep/set/duplicates.h"
 
 #include <jansson.h>
 #include <math.h>

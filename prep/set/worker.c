@@ -1,4 +1,4 @@
-#include "prep/worker.h"
+#include "prep/set/worker.h"
 
 #include <errno.h>
 #include <poll.h>

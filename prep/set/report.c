@@ -1,4 +1,4 @@
-#include "prep/report.h"
+#include "prep/set/report.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,7 +10,7 @@
 #include "common/base/mem.h"
 #include "common/base/schema.h"
 #include "prep/layout/captions.h"
-#include "prep/dataset.h"
+#include "prep/set/dataset.h"
 #include "common/base/lines.h"
 
 enum { SAMPLE = 24, BINS = 24 };

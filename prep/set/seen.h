@@ -6,8 +6,8 @@
  * ctime (nanoseconds) of its file, or of each numbered picture of its folder, are what they were; who writes new bytes and puts the
  * old mtime back still changes the ctime.  A file that was changed within two seconds before it was hashed is not kept: it could
  * change once more within the same tick of the file system's clock. */
-#ifndef WEFT_PREP_SEEN_H
-#define WEFT_PREP_SEEN_H
+#ifndef WEFT_PREP_SET_SEEN_H
+#define WEFT_PREP_SET_SEEN_H
 #include <jansson.h>
 #include <stdint.h>
 #include "common/base/err.h"

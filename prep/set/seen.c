@@ -1,4 +1,4 @@
-#include "prep/seen.h"
+#include "prep/set/seen.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 /* Manifest lines: putting one together, keeping finished ones through a crash, finding them again, counting them. */
-#ifndef WEFT_PREP_RECORD_H
-#define WEFT_PREP_RECORD_H
+#ifndef WEFT_PREP_SET_RECORD_H
+#define WEFT_PREP_SET_RECORD_H
 #include <jansson.h>
 #include <stdint.h>
 #include "common/base/err.h"

@@ -1,4 +1,4 @@
-#include "prep/dataset.h"
+#include "prep/set/dataset.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -11,9 +11,9 @@
 #include "common/base/schema.h"
 #include "common/base/str.h"
 #include "prep/clip/clip.h"
-#include "prep/duplicates.h"
+#include "prep/set/duplicates.h"
 #include "common/base/lines.h"
-#include "prep/report.h"
+#include "prep/set/report.h"
 
 /* ---- opening ---- */
 static int inside(const char *path, const char *folder)

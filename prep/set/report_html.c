@@ -3,7 +3,7 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "prep/report.h"
+#include "prep/set/report.h"
 
 enum { FRONT = 24, PAGE = 200 }; /* clips of each reason on the first page, and in all on others */
 

@@ -1,4 +1,4 @@
-#include "prep/record.h"
+#include "prep/set/record.h"
 
 #include <errno.h>
 #include <stdio.h>

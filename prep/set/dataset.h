@@ -1,6 +1,6 @@
 /* The prepared dataset's folder: opening it for writing, and its two index files. */
-#ifndef WEFT_PREP_DATASET_H
-#define WEFT_PREP_DATASET_H
+#ifndef WEFT_PREP_SET_DATASET_H
+#define WEFT_PREP_SET_DATASET_H
 #include <stdint.h>
 #include <stdio.h>
 #include "common/base/err.h"
@@ -8,7 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/recipe.h"
 #include "prep/picture/quality.h"
-#include "prep/record.h"
+#include "prep/set/record.h"
 
 /* Makes and locks the folder; nothing in it changes.  Refuses one that holds other things, and one that lies in one of the source
  * folders [n] or around it. */
