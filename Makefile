@@ -21,7 +21,7 @@ PKGS = libavformat libavcodec libavutil libswscale lmdb jansson yaml-0.1 $(BLAS)
 B        := build/$(VARIANT)
 PROGRAMS := weft-prep weft-cache weft-train weft-infer
 ROOMS    := prep cache train infer
-COMMON_C := $(wildcard common/*/*.c)
+COMMON_C := $(wildcard common/*/*.c common/*/*/*.c)
 COMMON_X := $(wildcard common/*/*.cc)
 SIM_CU   := $(wildcard common/ops/cuda/*.cu)
 SIM_X    := $(wildcard common/ops/cuda/sim/*.cc)
@@ -107,7 +107,7 @@ $(B)/%.o: %.c
 $(B)/prep/picture/quality.o: CFLAGS_W += -O3
 
 # The cpu back end: this machine's vector instructions; contraction allowed, -ffast-math not.
-$(B)/common/ops/cpu%.o: common/ops/cpu%.c
+$(B)/common/ops/cpu/%.o: common/ops/cpu/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_W) -O3 -march=$(ARCH) -ffp-contract=fast -fno-math-errno -fno-trapping-math -MMD -MP -c $< -o $@
 
@@ -162,7 +162,7 @@ $(B)/embed_table.o: $(B)/embed_table.c
 
 $(LIB): $(LIB_O)
 	@rm -f $@
-	ar rcs $@ $^
+	ar qcs $@ $^
 
 $(BINS): $(B)/weft-%: $(B)/%/main.o $(LIB)
 	$(CC) $(LDFLAGS_W) $^ -o $@ $(LDLIBS)

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "common/ops/ops_ref.h"
+#include "common/ops/ref/ref.h"
 
 static OpsTable exact; /* ref's: what moves and converts values has nothing to round in between */
 static NaiveRan *watch; /* receives the entries that run; may be NULL */

@@ -1,5 +1,5 @@
 /* The cpu back end: opening, scratch, the table.  See cpu_internal.h for the rules all its files keep. */
-#include "common/ops/cpu_internal.h"
+#include "common/ops/cpu/cpu.h"
 
 #include "common/base/mem.h"
 

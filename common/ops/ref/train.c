@@ -1,6 +1,6 @@
 /* Posterior, diffusion, loss, optimiser. */
 #include <math.h>
-#include "common/ops/ops_ref.h"
+#include "common/ops/ref/ref.h"
 #include "common/ops/rounding.h"
 
 /* cogvideox.md 2.6: z = (mean + exp(clamp(logvar, -30, 20)/2) eps) scale */

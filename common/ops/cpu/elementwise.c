@@ -1,6 +1,6 @@
 /* Elementwise operations and moves, in pieces of CPU_BLOCK elements or of rows.  None of them depends on how the pieces are
  * shared out. */
-#include "common/ops/cpu_internal.h"
+#include "common/ops/cpu/cpu.h"
 
 static int fill_cpu(Backend *be, const Tensor *y, float value, Err *err)
 {

@@ -4,7 +4,7 @@
  * Backward recomputes P = exp(S - lse) by tile.  With enough heads a thread owns a whole head and each tile gives dQ, dK, dV in
  * five products; with fewer heads than threads, key blocks (dK, dV) and then query blocks (dQ) are owned instead, at seven
  * products.  Both ways add the same products in the same order to each output row: the bits are equal. */
-#include "common/ops/cpu_internal.h"
+#include "common/ops/cpu/cpu.h"
 
 enum { QUERIES = 256, KEYS = 512, GRAD_QUERIES = 192, GRAD_KEYS = 192 };
 

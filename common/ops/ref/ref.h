@@ -2,8 +2,8 @@
  * intermediate value in double, rounded once when stored; no threads, no BLAS.
  *
  * B batch, S tokens of a sequence, D width, M rows, T frames, H rows of a frame, W columns, C channels. */
-#ifndef WEFT_COMMON_OPS_OPS_REF_H
-#define WEFT_COMMON_OPS_OPS_REF_H
+#ifndef WEFT_OPS_REF_REF_H
+#define WEFT_OPS_REF_REF_H
 #include "common/ops/ops_table.h"
 
 static inline double ref_get(const Tensor *t, int64_t i)

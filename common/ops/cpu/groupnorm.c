@@ -1,6 +1,6 @@
 /* GroupNorm in two passes over [T,H,W,C]: sums by pieces of pixels and by channel, in double and about the first pixel's value
  * (so that a large mean costs no digits), combined in order; then normalise, condition and SiLU in one go. */
-#include "common/ops/cpu_internal.h"
+#include "common/ops/cpu/cpu.h"
 
 typedef struct Group {
     const float *x;

@@ -1,6 +1,6 @@
 /* Moving things: embedding rows, token rows, patches, boxes, tile seams, resampling by repetition and mean. */
 #include <string.h>
-#include "common/ops/ops_ref.h"
+#include "common/ops/ref/ref.h"
 
 static int embed_ref(Backend *be, const Tensor *y, const Tensor *table, const Tensor *ids, Err *err)
 {

@@ -1,5 +1,5 @@
 /* The causal convolution of the VAE, cogvideox.md 2.1: cross-correlation, channels last. */
-#include "common/ops/ops_ref.h"
+#include "common/ops/ref/ref.h"
 
 /* Sum over the taps (a, e, f) and input channels of the padded input at frame t, rows i.., columns j.. times the weight of
  * output channel o.  Frame t + a of the sequence prefix ++ x; outside the frame the input is zero. */

@@ -1,7 +1,7 @@
 /* Element by element: fill, copy, sums, activations. */
 #include <math.h>
 #include <string.h>
-#include "common/ops/ops_ref.h"
+#include "common/ops/ref/ref.h"
 
 static const double gelu_c = 0.044715;
 static const double sqrt_2_over_pi = 0.79788456080286535588;

@@ -1,7 +1,7 @@
 /* Normalisation and modulation.  Statistics in two passes, in double: mean first, then the mean square of the deviations. */
 #include <math.h>
 #include "common/base/mem.h"
-#include "common/ops/ops_ref.h"
+#include "common/ops/ref/ref.h"
 
 enum { SHIFT, SCALE, GATE }; /* chunks of a stream's modulation, in order; video's three come first, then the text's */
 

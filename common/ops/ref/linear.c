@@ -1,5 +1,5 @@
 /* Matrix products.  y = x W^T + b, and its gradients. */
-#include "common/ops/ops_ref.h"
+#include "common/ops/ref/ref.h"
 
 /* y[m,n] = sum over k of x[m,k] w[n,k], + b[n] */
 static int linear_ref(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, Err *err)

@@ -2,7 +2,7 @@
  * recomputes the probabilities from the log-sum-exp (Dao et al. 2022). */
 #include <math.h>
 #include "common/base/mem.h"
-#include "common/ops/ops_ref.h"
+#include "common/ops/ref/ref.h"
 
 /* Where row `row` of head `head` of sequence `batch` begins in x [B,S,heads*hd]. */
 static int64_t head_row(const Tensor *x, int64_t heads, int64_t batch, int64_t head, int64_t row)

@@ -1,7 +1,7 @@
 /* Causal convolution as implicit GEMM: for PIXELS output pixels of a frame at a time, the inputs under a few taps (time, row) are
  * gathered into a panel in thread scratch, which one sgemm multiplies with the kernel's matching columns and adds to the output.
  * The panel is sized to stay in a core's second-level cache.  A 1x1x1 kernel is a product straight from x. */
-#include "common/ops/cpu_internal.h"
+#include "common/ops/cpu/cpu.h"
 
 enum { PIXELS = 256, PANEL_WIDTH = 1152 }; /* the panel holds whole runs of kw * Ci, at least one */
 

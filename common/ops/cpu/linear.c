@@ -1,7 +1,7 @@
 /* Matrix products on a grid of output tiles, each tile one single-threaded sgemm (or one a slice of k where the weights are half
  * precision: the slice is converted into thread scratch first).  A few rows only, as in time embeddings and modulations, is a
  * matter of reading the weights once: those go through loops of their own. */
-#include "common/ops/cpu_internal.h"
+#include "common/ops/cpu/cpu.h"
 
 #include <limits.h>
 

@@ -1,4 +1,4 @@
-#include "common/ops/ops_ref.h"
+#include "common/ops/ref/ref.h"
 
 void ops_ref_table(OpsTable *out)
 {

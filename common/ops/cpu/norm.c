@@ -1,7 +1,7 @@
 /* Norms over rows, fused with the modulation: weight, bias, scale and shift of a segment (the text rows or the video rows of one
  * sequence) are folded into one factor and one offset a column, so a row is read once and written once.  Column sums (gradients
  * of weights and modulation) are taken by pieces of rows within a segment, in double, then added piece by piece. */
-#include "common/ops/cpu_internal.h"
+#include "common/ops/cpu/cpu.h"
 
 enum { COLUMNS = 256 }; /* a piece of the final column sums */
 

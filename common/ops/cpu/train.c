@@ -1,6 +1,6 @@
 /* Diffusion, loss and optimiser: elementwise loops, and sums by pieces of CPU_BLOCK elements whose partial sums are added in
  * order. */
-#include "common/ops/cpu_internal.h"
+#include "common/ops/cpu/cpu.h"
 #include "common/ops/rounding.h"
 
 static int posterior_cpu(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err)
