@@ -1,9 +1,9 @@
 /* Exposure and white-balance evening: the gains against the definition, the prepared clip against the gains, and nothing when off. */
 #include <math.h>
 #include <stdlib.h>
-#include "clip_maker.h"
+#include "unit/clip_maker.h"
 #include "prep/picture/evening.h"
-#include "prep_run.h"
+#include "unit/prep_run.h"
 
 enum { W = 96, H = 144, FRAMES = 49, PIXELS = W * H };
 

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "clip_maker.h"
+#include "unit/clip_maker.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/media/media_internal.h"

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "clip_maker.h"
+#include "unit/clip_maker.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"

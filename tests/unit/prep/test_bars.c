@@ -1,9 +1,9 @@
 /* Black bars burnt into the picture: found where they are, left alone where there are none, and gone from the prepared clip. */
 #include <stdlib.h>
-#include "clip_maker.h"
+#include "unit/clip_maker.h"
 #include "common/base/str.h"
 #include "prep/picture/bars.h"
-#include "prep_run.h"
+#include "unit/prep_run.h"
 
 enum { W = 96, H = 144, FRAMES = 49 };
 

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include "clip_maker.h"
+#include "unit/clip_maker.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/media/media_internal.h"

@@ -1,8 +1,8 @@
 /* Times and shapes that are not plain, through the whole ingest: the ledger and the pixels of every output frame against the rule
  * computed here.  Frames carry their number as a bar code. */
 #include <stdlib.h>
-#include "clip_maker.h"
-#include "prep_run.h"
+#include "unit/clip_maker.h"
+#include "unit/prep_run.h"
 
 enum { W = 96, H = 144, OUT = 49 };
 

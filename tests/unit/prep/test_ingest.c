@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "clip_maker.h"
+#include "unit/clip_maker.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"

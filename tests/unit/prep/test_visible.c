@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "prep/picture/visible.h"
-#include "prep_run.h"
+#include "unit/prep_run.h"
 
 enum { W = 96, H = 144, N = 49 };
 

@@ -3,8 +3,8 @@
 #include <libavutil/pixdesc.h>
 #include <math.h>
 #include <stdlib.h>
-#include "clip_maker.h"
-#include "prep_run.h"
+#include "unit/clip_maker.h"
+#include "unit/prep_run.h"
 
 enum { W = 96, H = 144, FRAMES = 49, COLUMNS = 3, ROWS = 4, PATCHES = COLUMNS * ROWS, MARGIN = 8 /* the scaler's reach, chroma's too */ };
 
