@@ -1,5 +1,6 @@
-/* The order of writing is what makes a killed run harmless: entries that do not belong to this dataset, recipe and weights go first,
- * then meta says what the cache is about to hold, then records, and a clip's entry only after all records it names. */
+/* The order of writing is what makes a killed run harmless: entries that do not belong to this
+ * dataset, recipe and weights go first, then meta says what the cache is about to hold, then
+ * records, and a clip's entry only after all records it names. */
 #include "cache/build.h"
 #include <string.h>
 #include "cache/encoding.h"
@@ -14,26 +15,30 @@ typedef struct Build {
     const BuildParams *params;
     Prepared *p;
     Encoding *e;
-    Cache *cache;               /* NULL in a dry run without one */
+    Cache *cache;                 /* NULL in a dry run without one */
     Digest *text_key, *token_key; /* [p->n_text] */
-    Digest *latents_key;        /* [p->n] */
-    Encoder *encoder;           /* opened when something must be computed */
-    json_t *rejected;           /* id -> reason */
-    int64_t computed, reused;   /* latents and embeddings */
+    Digest *latents_key;          /* [p->n] */
+    Encoder *encoder;             /* opened when something must be computed */
+    json_t *rejected;             /* id -> reason */
+    int64_t computed, reused;     /* latents and embeddings */
 } Build;
 
-/* ---- what is wanted ---------------------------------------------------------------------------------------------- */
+/* ---- what is wanted -------------------------------------------------------------------------- */
 
 static int check_size(const Build *b, Err *err)
 {
     const Recipe *r = b->params->recipe;
-    int64_t frames = recipe_int(r, "clip.model_frames"), height = recipe_int(r, "clip.height"), width = recipe_int(r, "clip.width");
+    int64_t frames = recipe_int(r, "clip.model_frames"), height = recipe_int(r, "clip.height"),
+            width = recipe_int(r, "clip.width");
     for (int64_t i = 0; i < b->p->n; i++) {
         const PreparedClip *c = &b->p->clip[i];
         if (c->frames != frames || c->height != height || c->width != width)
-            return err_set(err, ERR_USAGE, "clip '%s' has %lld frames of %lldx%lld, the recipe says %lld of %lldx%lld: use the recipe it "
-                           "was prepared with", c->id, (long long)c->frames, (long long)c->width, (long long)c->height,
-                           (long long)frames, (long long)width, (long long)height);
+            return err_set(
+                err, ERR_USAGE,
+                "clip '%s' has %lld frames of %lldx%lld, the recipe says %lld of %lldx%lld: use the recipe it "
+                "was prepared with",
+                c->id, (long long)c->frames, (long long)c->width, (long long)c->height, (long long)frames,
+                (long long)width, (long long)height);
     }
     return 0;
 }
@@ -42,13 +47,15 @@ static int check_tokenizer(const Build *b, Err *err)
 {
     const Prepared *p = b->p;
     if (p->tokenizer_sha256[0] && strcmp(p->tokenizer_sha256, b->e->tokenizer_sha256) != 0)
-        return err_set(err, ERR_USAGE, "tokens.jsonl was made with another tokeniser (%.12s) than '%s' has (%.12s): run weft-prep "
-                       "tokenize with that one", p->tokenizer_sha256, b->params->model, b->e->tokenizer_sha256);
+        return err_set(err, ERR_USAGE,
+                       "tokens.jsonl was made with another tokeniser (%.12s) than '%s' has (%.12s): run weft-prep "
+                       "tokenize with that one",
+                       p->tokenizer_sha256, b->params->model, b->e->tokenizer_sha256);
     for (int64_t i = 0; i < p->n_text; i++)
         for (int64_t k = 0; k < p->text[i].n; k++)
             if (p->text[i].ids[k] >= b->e->t5.vocab)
-                return err_set(err, ERR_FORMAT, "tokens.jsonl: id %d of \"%.60s\", the text encoder knows %lld", p->text[i].ids[k],
-                               p->text[i].text, (long long)b->e->t5.vocab);
+                return err_set(err, ERR_FORMAT, "tokens.jsonl: id %d of \"%.60s\", the text encoder knows %lld",
+                               p->text[i].ids[k], p->text[i].text, (long long)b->e->t5.vocab);
     return 0;
 }
 
@@ -58,12 +65,15 @@ static int make_keys(Build *b, Err *err)
     b->text_key = mem_calloc(b->p->n_text, sizeof *b->text_key, err);
     b->token_key = mem_calloc(b->p->n_text, sizeof *b->token_key, err);
     b->latents_key = mem_calloc(b->p->n, sizeof *b->latents_key, err);
-    if (!b->text_key || !b->token_key || !b->latents_key) return ERR_NOMEM;
+    if (!b->text_key || !b->token_key || !b->latents_key)
+        return ERR_NOMEM;
     for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
         rc = encoding_text_key(b->e, &b->p->text[i], &b->text_key[i], err);
-        if (rc == 0) rc = encoding_tokens_key(b->e, &b->p->text[i], &b->token_key[i], err);
+        if (rc == 0)
+            rc = encoding_tokens_key(b->e, &b->p->text[i], &b->token_key[i], err);
     }
-    for (int64_t i = 0; rc == 0 && i < b->p->n; i++) rc = encoding_latents_key(b->e, &b->p->clip[i], &b->latents_key[i], err);
+    for (int64_t i = 0; rc == 0 && i < b->p->n; i++)
+        rc = encoding_latents_key(b->e, &b->p->clip[i], &b->latents_key[i], err);
     return rc;
 }
 
@@ -77,14 +87,16 @@ static json_t *hex_json(const Digest *d)
 static json_t *key_list(const PreparedClip *c, const Digest *keys)
 {
     json_t *list = json_array();
-    for (int64_t i = 0; i < c->n_text; i++) json_array_append_new(list, hex_json(&keys[c->text[i]]));
+    for (int64_t i = 0; i < c->n_text; i++)
+        json_array_append_new(list, hex_json(&keys[c->text[i]]));
     return list;
 }
 
 static json_t *caption_list(const Build *b, const PreparedClip *c)
 {
     json_t *list = json_array();
-    for (int64_t i = 0; i < c->n_text; i++) json_array_append_new(list, json_string(b->p->text[c->text[i]].text));
+    for (int64_t i = 0; i < c->n_text; i++)
+        json_array_append_new(list, json_string(b->p->text[c->text[i]].text));
     return list;
 }
 
@@ -93,30 +105,36 @@ static json_t *clip_facts(const Build *b, int64_t i, const char *file_sha256)
 {
     const PreparedClip *c = &b->p->clip[i];
     Tensor t = encoding_latents_shape(b->e, c);
-    return json_pack("{s:o, s:o, s:o, s:o, s:O, s:O, s:O, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I}, s:s, s:s, s:s, s:s}", "latents",
-                     hex_json(&b->latents_key[i]), "texts", key_list(c, b->text_key), "tokens", key_list(c, b->token_key), "captions",
-                     caption_list(b, c), "split", json_object_get(c->line, "split"), "category", json_object_get(c->line, "category"),
-                     "attributes", json_object_get(c->line, "attributes"), "frames", (json_int_t)c->frames, "height",
-                     (json_int_t)c->height, "width", (json_int_t)c->width, "fps", (json_int_t)c->fps, "latent", "frames",
-                     (json_int_t)t.dim[0], "height", (json_int_t)t.dim[1], "width", (json_int_t)t.dim[2], "channels",
-                     (json_int_t)b->e->vae.latent_channels, "pixels_sha256", c->pixels_sha256, "file_sha256", file_sha256, "vae_sha256",
-                     b->e->vae_sha256, "text_encoder_sha256", b->e->t5_sha256);
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:O, s:O, s:O, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I}, s:s, s:s, s:s, s:s}",
+        "latents", hex_json(&b->latents_key[i]), "texts", key_list(c, b->text_key), "tokens", key_list(c, b->token_key),
+        "captions", caption_list(b, c), "split", json_object_get(c->line, "split"), "category",
+        json_object_get(c->line, "category"), "attributes", json_object_get(c->line, "attributes"), "frames",
+        (json_int_t)c->frames, "height", (json_int_t)c->height, "width", (json_int_t)c->width, "fps",
+        (json_int_t)c->fps, "latent", "frames", (json_int_t)t.dim[0], "height", (json_int_t)t.dim[1], "width",
+        (json_int_t)t.dim[2], "channels", (json_int_t)b->e->vae.latent_channels, "pixels_sha256", c->pixels_sha256,
+        "file_sha256", file_sha256, "vae_sha256", b->e->vae_sha256, "text_encoder_sha256", b->e->t5_sha256);
 }
 
-/* ---- what is there ----------------------------------------------------------------------------------------------- */
+/* ---- what is there --------------------------------------------------------------------------- */
 
-/* Whether a sound record of that kind and shape is there.  A damaged one counts as absent, and is written again. */
-static int have_record(const Build *b, CacheDb db, const Digest *key, RecordKind kind, const Tensor *shape, int *have, Err *err)
+/* Whether a sound record of that kind and shape is there.  A damaged one counts as absent, and is
+ * written again. */
+static int have_record(const Build *b, CacheDb db, const Digest *key, RecordKind kind, const Tensor *shape, int *have,
+                       Err *err)
 {
     *have = 0;
-    if (!b->cache) return 0;
+    if (!b->cache)
+        return 0;
     CacheTxn *t = NULL;
     RecordView v;
     Err damage = {0};
     int rc = cache_begin(&t, b->cache, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     rc = cache_get_record(t, db, key, 1, &v, &damage);
-    if (rc == 1) *have = v.kind == kind && v.tensor.dtype == shape->dtype && tensor_same_shape(&v.tensor, shape);
+    if (rc == 1)
+        *have = v.kind == kind && v.tensor.dtype == shape->dtype && tensor_same_shape(&v.tensor, shape);
     cache_end(&t);
     if (rc == ERR_FORMAT || rc == ERR_UNSUPPORTED) {
         log_warn(b->params->log, "%s; it is computed again", damage.msg);
@@ -128,10 +146,12 @@ static int have_record(const Build *b, CacheDb db, const Digest *key, RecordKind
 static int get_entry(const Build *b, const char *id, json_t **out, Err *err)
 {
     *out = NULL;
-    if (!b->cache) return 0;
+    if (!b->cache)
+        return 0;
     CacheTxn *t = NULL;
     int rc = cache_begin(&t, b->cache, err);
-    if (rc == 0) rc = cache_get_clip(t, id, out, err);
+    if (rc == 0)
+        rc = cache_get_clip(t, id, out, err);
     cache_end(&t);
     return rc < 0 ? rc : 0;
 }
@@ -141,7 +161,8 @@ static int same_member(const json_t *a, const json_t *b, const char *key)
     return json_equal(json_object_get(a, key), json_object_get(b, key));
 }
 
-/* Entries of clips that are not in this dataset any more, or whose records come from other pixels, weights or settings. */
+/* Entries of clips that are not in this dataset any more, or whose records come from other pixels,
+ * weights or settings. */
 static int find_stale(const Build *b, json_t *stale, Err *err)
 {
     CacheTxn *t = NULL;
@@ -150,17 +171,23 @@ static int find_stale(const Build *b, json_t *stale, Err *err)
     json_t *entry, *index = json_object();
     int rc = index ? cache_begin(&t, b->cache, err) : err_set(err, ERR_NOMEM, "clip ids");
     for (int64_t i = 0; rc == 0 && i < b->p->n; i++)
-        if (json_object_set_new(index, b->p->clip[i].id, json_integer(i)) < 0) rc = err_set(err, ERR_NOMEM, "clip ids");
+        if (json_object_set_new(index, b->p->clip[i].id, json_integer(i)) < 0)
+            rc = err_set(err, ERR_NOMEM, "clip ids");
     while (rc >= 0) {
         Err damage = {0};
         rc = cache_next_clip(t, &cursor, &id, &entry, &damage);
-        if (rc == 0) break;
-        if (rc < 0 && rc != ERR_FORMAT) err_set(err, rc, "%s", damage.msg);
-        if (rc < 0 && rc != ERR_FORMAT) break;
+        if (rc == 0)
+            break;
+        if (rc < 0 && rc != ERR_FORMAT)
+            err_set(err, rc, "%s", damage.msg);
+        if (rc < 0 && rc != ERR_FORMAT)
+            break;
         const json_t *at = json_object_get(index, id);
         json_t *want = at && entry ? clip_facts(b, json_integer_value(at), "") : NULL;
-        int keep = want && same_member(want, entry, "latents") && same_member(want, entry, "texts") && same_member(want, entry, "tokens");
-        if (!keep) json_array_append_new(stale, json_string(id));
+        int keep = want && same_member(want, entry, "latents") && same_member(want, entry, "texts") &&
+                   same_member(want, entry, "tokens");
+        if (!keep)
+            json_array_append_new(stale, json_string(id));
         json_decref(want);
         json_decref(entry);
         rc = 0;
@@ -177,8 +204,12 @@ static int drop_stale(Build *b, Err *err)
     int rc = stale ? find_stale(b, stale, err) : err_set(err, ERR_NOMEM, "stale clips");
     size_t i, n = json_array_size(stale);
     json_t *id;
-    if (rc == 0 && n > 0) log_info(b->params->log, "%zu entries of other pixels, weights or settings go", n);
-    if (rc == 0) json_array_foreach(stale, i, id) if ((rc = cache_delete_clip(b->cache, json_string_value(id), err)) < 0) break;
+    if (rc == 0 && n > 0)
+        log_info(b->params->log, "%zu entries of other pixels, weights or settings go", n);
+    if (rc == 0)
+        json_array_foreach (stale, i, id)
+            if ((rc = cache_delete_clip(b->cache, json_string_value(id), err)) < 0)
+                break;
     json_decref(stale);
     return rc;
 }
@@ -186,13 +217,16 @@ static int drop_stale(Build *b, Err *err)
 /* Takes over value. */
 static int put_meta(Build *b, const char *key, json_t *value, Err *err)
 {
-    if (!value) return err_set(err, ERR_NOMEM, "meta '%s'", key);
+    if (!value)
+        return err_set(err, ERR_NOMEM, "meta '%s'", key);
     CacheTxn *t = NULL;
     json_t *old = NULL;
     int rc = cache_begin(&t, b->cache, err);
-    if (rc == 0) cache_get_meta(t, key, &old, NULL); /* one that cannot be read is written again */
+    if (rc == 0)
+        cache_get_meta(t, key, &old, NULL); /* one that cannot be read is written again */
     cache_end(&t);
-    if (rc == 0 && !(old && json_equal(old, value))) rc = cache_put_meta(b->cache, key, value, err);
+    if (rc == 0 && !(old && json_equal(old, value)))
+        rc = cache_put_meta(b->cache, key, value, err);
     json_decref(old);
     json_decref(value);
     return rc;
@@ -202,36 +236,48 @@ static int put_all_meta(Build *b, Err *err)
 {
     const json_t *d = b->p->dataset;
     int rc = put_meta(b, "vae", encoding_meta_vae(b->e), err);
-    if (rc == 0) rc = put_meta(b, "text", encoding_meta_text(b->e, &b->text_key[0]), err);
-    if (rc == 0) rc = put_meta(b, "encoding", encoding_meta_values(b->e), err);
-    if (rc == 0) rc = put_meta(b, "dataset", json_pack("{s:O, s:O, s:I, s:{s:I, s:I}}", "manifest_sha256",
-                                                       json_object_get(json_object_get(d, "manifest"), "sha256"), "recipe_sha256",
-                                                       json_object_get(d, "recipe_sha256"), "clips", (json_int_t)b->p->n, "shard",
-                                                       "index", (json_int_t)b->params->shard, "count",
-                                                       (json_int_t)b->params->shards), err);
-    if (rc == 0) rc = put_meta(b, "recipe", json_incref((json_t *)recipe_json(b->params->recipe)), err);
+    if (rc == 0)
+        rc = put_meta(b, "text", encoding_meta_text(b->e, &b->text_key[0]), err);
+    if (rc == 0)
+        rc = put_meta(b, "encoding", encoding_meta_values(b->e), err);
+    if (rc == 0)
+        rc = put_meta(b, "dataset",
+                      json_pack("{s:O, s:O, s:I, s:{s:I, s:I}}", "manifest_sha256",
+                                json_object_get(json_object_get(d, "manifest"), "sha256"), "recipe_sha256",
+                                json_object_get(d, "recipe_sha256"), "clips", (json_int_t)b->p->n, "shard", "index",
+                                (json_int_t)b->params->shard, "count", (json_int_t)b->params->shards),
+                      err);
+    if (rc == 0)
+        rc = put_meta(b, "recipe", json_incref((json_t *)recipe_json(b->params->recipe)), err);
     return rc;
 }
 
-/* ---- texts ------------------------------------------------------------------------------------------------------- */
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 static int store_text(Build *b, int64_t i, Err *err)
 {
     PreparedText *t = &b->p->text[i];
     Tensor ids = tensor_of(t->ids, DT_I32, 1, b->p->text_length), shape = encoding_text_shape(b->e), value;
     int have, rc = have_record(b, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, &have, err);
-    if (rc == 0 && !have) rc = cache_put_record(b->cache, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, err);
-    if (rc == 0) rc = have_record(b, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &shape, &have, err);
-    if (rc < 0) return rc;
+    if (rc == 0 && !have)
+        rc = cache_put_record(b->cache, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, err);
+    if (rc == 0)
+        rc = have_record(b, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &shape, &have, err);
+    if (rc < 0)
+        return rc;
     if (have) {
         b->reused++;
         return 0;
     }
-    if (!b->encoder && (rc = encoder_open_text(&b->encoder, b->e, err)) < 0) return rc;
+    if (!b->encoder && (rc = encoder_open_text(&b->encoder, b->e, err)) < 0)
+        return rc;
     if (t->cut > 0)
-        log_warn(b->params->log, "caption \"%.60s...\" is %lld ids too long: its end is cut off", t->text, (long long)t->cut);
-    if ((rc = encoder_text(b->encoder, t, &value, err)) < 0) return err_wrap(err, rc, "encoding \"%.60s\"", t->text);
-    if ((rc = cache_put_record(b->cache, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &value, err)) < 0) return rc;
+        log_warn(b->params->log, "caption \"%.60s...\" is %lld ids too long: its end is cut off", t->text,
+                 (long long)t->cut);
+    if ((rc = encoder_text(b->encoder, t, &value, err)) < 0)
+        return err_wrap(err, rc, "encoding \"%.60s\"", t->text);
+    if ((rc = cache_put_record(b->cache, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &value, err)) < 0)
+        return rc;
     b->computed++;
     return 0;
 }
@@ -241,8 +287,10 @@ static int store_texts(Build *b, Err *err)
     Progress *bar = progress_start("texts", "texts", b->p->n_text, b->params->quiet);
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
-        if (interrupt_requested()) rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld texts; run again to go on", (long long)i);
-        else rc = store_text(b, i, err);
+        if (interrupt_requested())
+            rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld texts; run again to go on", (long long)i);
+        else
+            rc = store_text(b, i, err);
         progress_step(bar, i + 1, NULL);
     }
     progress_end(&bar);
@@ -250,7 +298,7 @@ static int store_texts(Build *b, Err *err)
     return rc;
 }
 
-/* ---- clips ------------------------------------------------------------------------------------------------------- */
+/* ---- clips ----------------------------------------------------------------------------------- */
 
 /* The clip's pixels, found to be those of the manifest.  *rgb mem_free. */
 static int read_pixels(const PreparedClip *c, uint8_t **rgb, Err *err)
@@ -259,10 +307,13 @@ static int read_pixels(const PreparedClip *c, uint8_t **rgb, Err *err)
     Digest d;
     char hex[65];
     int rc = video_read_rgb(c->path, c->frames, c->width, c->height, rgb, &n, &width, &height, err);
-    if (rc < 0) return rc;
-    if ((rc = sha256_bytes(*rgb, n * height * width * 3, &d, err)) < 0) return rc;
+    if (rc < 0)
+        return rc;
+    if ((rc = sha256_bytes(*rgb, n * height * width * 3, &d, err)) < 0)
+        return rc;
     digest_hex(&d, hex);
-    if (strcmp(hex, c->pixels_sha256) == 0) return 0;
+    if (strcmp(hex, c->pixels_sha256) == 0)
+        return 0;
     return err_set(err, ERR_FORMAT, "'%s': its pixels are not those of the manifest", c->path);
 }
 
@@ -270,23 +321,31 @@ static int hash_file(const char *path, char hex[65], Err *err)
 {
     Digest d;
     int rc = sha256_file(path, &d, err);
-    if (rc == 0) digest_hex(&d, hex);
+    if (rc == 0)
+        digest_hex(&d, hex);
     return rc;
 }
 
-/* What is wrong with the clip itself goes to `reason` (the run goes on without it), everything else to err. */
+/* What is wrong with the clip itself goes to `reason` (the run goes on without it), everything else
+ * to err. */
 static int store_latents(Build *b, int64_t i, int trusted, Err *reason, Err *err)
 {
     const PreparedClip *c = &b->p->clip[i];
     Tensor shape = encoding_latents_shape(b->e, c), value;
     uint8_t *rgb = NULL;
     int have, rc = have_record(b, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &shape, &have, err);
-    if (rc == 0 && !(trusted && have)) rc = read_pixels(c, &rgb, reason);
-    if (rc == 0 && !have && !b->encoder) rc = encoder_open_clips(&b->encoder, b->e, c, err);
-    if (rc == 0 && !have) rc = encoder_clip(b->encoder, c, rgb, &value, reason);
-    if (rc == 0 && !have) rc = cache_put_record(b->cache, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &value, err);
-    if (rc == 0 && have) b->reused++;
-    if (rc == 0 && !have) b->computed++;
+    if (rc == 0 && !(trusted && have))
+        rc = read_pixels(c, &rgb, reason);
+    if (rc == 0 && !have && !b->encoder)
+        rc = encoder_open_clips(&b->encoder, b->e, c, err);
+    if (rc == 0 && !have)
+        rc = encoder_clip(b->encoder, c, rgb, &value, reason);
+    if (rc == 0 && !have)
+        rc = cache_put_record(b->cache, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &value, err);
+    if (rc == 0 && have)
+        b->reused++;
+    if (rc == 0 && !have)
+        b->computed++;
     mem_free(rgb);
     return rc;
 }
@@ -296,9 +355,11 @@ static int reject(Build *b, const PreparedClip *c, const Err *reason, Err *err)
     json_t *entry = NULL;
     log_warn(b->params->log, "clip '%s' is left out: %s", c->id, reason->msg);
     int rc = get_entry(b, c->id, &entry, err);
-    if (rc == 0 && entry) rc = cache_delete_clip(b->cache, c->id, err);
+    if (rc == 0 && entry)
+        rc = cache_delete_clip(b->cache, c->id, err);
     json_decref(entry);
-    if (rc == 0 && json_object_set_new(b->rejected, c->id, json_string(reason->msg)) < 0) rc = err_set(err, ERR_NOMEM, "rejected clips");
+    if (rc == 0 && json_object_set_new(b->rejected, c->id, json_string(reason->msg)) < 0)
+        rc = err_set(err, ERR_NOMEM, "rejected clips");
     return rc;
 }
 
@@ -309,15 +370,20 @@ static int store_clip(Build *b, int64_t i, Err *err)
     char file_sha256[65];
     Err reason = {0};
     int rc = hash_file(c->path, file_sha256, &reason);
-    if (rc == 0) rc = get_entry(b, c->id, &entry, err);
-    if (rc == 0 && !(facts = clip_facts(b, i, file_sha256))) rc = err_set(err, ERR_NOMEM, "clip '%s'", c->id);
+    if (rc == 0)
+        rc = get_entry(b, c->id, &entry, err);
+    if (rc == 0 && !(facts = clip_facts(b, i, file_sha256)))
+        rc = err_set(err, ERR_NOMEM, "clip '%s'", c->id);
     /* this very file has been decoded before and its pixels found right */
     int trusted = entry && same_member(entry, facts, "file_sha256") && same_member(entry, facts, "pixels_sha256");
-    if (rc == 0) rc = store_latents(b, i, trusted, &reason, err);
-    if (rc == 0 && !(entry && json_equal(entry, facts))) rc = cache_put_clip(b->cache, c->id, facts, err);
+    if (rc == 0)
+        rc = store_latents(b, i, trusted, &reason, err);
+    if (rc == 0 && !(entry && json_equal(entry, facts)))
+        rc = cache_put_clip(b->cache, c->id, facts, err);
     json_decref(entry);
     json_decref(facts);
-    if (rc < 0 && reason.code == rc && rc != ERR_NOMEM) return reject(b, c, &reason, err);
+    if (rc < 0 && reason.code == rc && rc != ERR_NOMEM)
+        return reject(b, c, &reason, err);
     return rc < 0 ? err_wrap(err, rc, "clip '%s'", c->id) : 0;
 }
 
@@ -326,8 +392,10 @@ static int store_clips(Build *b, Err *err)
     Progress *bar = progress_start("clips", "clips", b->p->n, b->params->quiet);
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < b->p->n; i++) {
-        if (interrupt_requested()) rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld clips; run again to go on", (long long)i);
-        else rc = store_clip(b, i, err);
+        if (interrupt_requested())
+            rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld clips; run again to go on", (long long)i);
+        else
+            rc = store_clip(b, i, err);
         progress_step(bar, i + 1, NULL);
     }
     progress_end(&bar);
@@ -335,23 +403,31 @@ static int store_clips(Build *b, Err *err)
     return rc;
 }
 
-/* ---- the run ----------------------------------------------------------------------------------------------------- */
+/* ---- the run --------------------------------------------------------------------------------- */
 
 static int run(Build *b, Err *err)
 {
     const BuildParams *p = b->params;
     int rc = cache_open(&b->cache, p->out, CACHE_WRITE, err);
-    if (rc == 0) rc = drop_stale(b, err);
-    if (rc == 0) rc = put_all_meta(b, err);
-    if (rc == 0) rc = store_texts(b, err);
-    if (rc == 0) rc = store_clips(b, err);
-    if (rc == 0) rc = put_meta(b, "rejected", json_incref(b->rejected), err);
-    if (rc < 0) return rc;
+    if (rc == 0)
+        rc = drop_stale(b, err);
+    if (rc == 0)
+        rc = put_all_meta(b, err);
+    if (rc == 0)
+        rc = store_texts(b, err);
+    if (rc == 0)
+        rc = store_clips(b, err);
+    if (rc == 0)
+        rc = put_meta(b, "rejected", json_incref(b->rejected), err);
+    if (rc < 0)
+        return rc;
     int64_t rejected = (int64_t)json_object_size(b->rejected);
     fprintf(p->results, "%s: %lld clips, %lld texts: %lld computed, %lld reused, %lld rejected\n", p->out,
-            (long long)(b->p->n - rejected), (long long)b->p->n_text, (long long)b->computed, (long long)b->reused, (long long)rejected);
+            (long long)(b->p->n - rejected), (long long)b->p->n_text, (long long)b->computed, (long long)b->reused,
+            (long long)rejected);
     if ((double)rejected > recipe_num(p->recipe, "clip.max_reject_ratio") * (double)b->p->n)
-        return err_set(err, ERR_FORMAT, "%lld of %lld clips could not be cached, more than clip.max_reject_ratio allows",
+        return err_set(err, ERR_FORMAT,
+                       "%lld of %lld clips could not be cached, more than clip.max_reject_ratio allows",
                        (long long)rejected, (long long)b->p->n);
     return rejected ? 3 : 0;
 }
@@ -378,21 +454,27 @@ static int plan(Build *b, Err *err)
     int64_t texts = 0, clips = 0, t5 = 0, vae = 0, bytes = 0;
     char *file = path_join(p->out, "data.mdb", err);
     int rc = file ? 0 : ERR_NOMEM;
-    if (rc == 0 && file_exists(file)) rc = cache_open(&b->cache, p->out, CACHE_READ, err);
+    if (rc == 0 && file_exists(file))
+        rc = cache_open(&b->cache, p->out, CACHE_READ, err);
     mem_free(file);
-    if (rc == 0) rc = count_missing(b, &texts, &clips, err);
-    if (rc == 0) rc = encoding_plan_text(b->e, &t5, err);
+    if (rc == 0)
+        rc = count_missing(b, &texts, &clips, err);
+    if (rc == 0)
+        rc = encoding_plan_text(b->e, &t5, err);
     if (rc == 0 && b->p->n > 0) {
         Tensor t = encoding_latents_shape(b->e, &b->p->clip[0]);
         bytes = clips * (tensor_bytes(&t) + RECORD_HEADER_SIZE);
         rc = encoding_plan_clip(b->e, &b->p->clip[0], &vae, err);
     }
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     Tensor t = encoding_text_shape(b->e);
     bytes += texts * (tensor_bytes(&t) + RECORD_HEADER_SIZE);
-    fprintf(p->results, "clips: %lld, %lld to encode\ntexts: %lld, %lld to encode\nto store: %.1f MB (%s)\n", (long long)b->p->n,
-            (long long)clips, (long long)b->p->n_text, (long long)texts, (double)bytes / 1e6, b->e->dtype_name);
-    fprintf(p->results, "memory, T5: %.1f MB weights + %.1f MB working\nmemory, VAE: %.1f MB weights + %.1f MB working%s\n",
+    fprintf(p->results, "clips: %lld, %lld to encode\ntexts: %lld, %lld to encode\nto store: %.1f MB (%s)\n",
+            (long long)b->p->n, (long long)clips, (long long)b->p->n_text, (long long)texts, (double)bytes / 1e6,
+            b->e->dtype_name);
+    fprintf(p->results,
+            "memory, T5: %.1f MB weights + %.1f MB working\nmemory, VAE: %.1f MB weights + %.1f MB working%s\n",
             (double)b->e->t5_bytes / 1e6, (double)t5 / 1e6, (double)b->e->vae_bytes / 1e6, (double)vae / 1e6,
             b->e->tiling.enabled ? " (tiled)" : "");
     return 0;
@@ -403,12 +485,18 @@ int build(const BuildParams *params, Err *err)
     Build b = {.params = params, .rejected = json_object()};
     int rc = b.rejected ? 0 : err_set(err, ERR_NOMEM, "building a cache");
     int64_t length = recipe_int(params->recipe, "model.text_length");
-    if (rc == 0) rc = prepared_open(&b.p, params->prepared, params->shard, params->shards, length, err);
-    if (rc == 0) rc = check_size(&b, err);
-    if (rc == 0) rc = encoding_open(&b.e, params->be, params->recipe, params->model, params->log, err);
-    if (rc == 0) rc = check_tokenizer(&b, err);
-    if (rc == 0) rc = make_keys(&b, err);
-    if (rc == 0) rc = params->dry_run ? plan(&b, err) : run(&b, err);
+    if (rc == 0)
+        rc = prepared_open(&b.p, params->prepared, params->shard, params->shards, length, err);
+    if (rc == 0)
+        rc = check_size(&b, err);
+    if (rc == 0)
+        rc = encoding_open(&b.e, params->be, params->recipe, params->model, params->log, err);
+    if (rc == 0)
+        rc = check_tokenizer(&b, err);
+    if (rc == 0)
+        rc = make_keys(&b, err);
+    if (rc == 0)
+        rc = params->dry_run ? plan(&b, err) : run(&b, err);
     encoder_close(&b.encoder);
     cache_close(&b.cache);
     encoding_close(&b.e);

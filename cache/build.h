@@ -16,7 +16,9 @@ typedef struct BuildParams {
     FILE *results;
 } BuildParams;
 
-/* The end state depends on the dataset, the recipe and the weights alone: an interrupted run, run again, gives the same records.
- * Returns 0, 3 when some clips were rejected (their reasons are in meta "rejected"), or a negative code. */
+/* The end state depends on the dataset, the recipe and the weights alone: an interrupted run, run
+ * again, gives the same records.
+ * Returns 0, 3 when some clips were rejected (their reasons are in meta "rejected"), or a negative
+ * code. */
 int build(const BuildParams *params, Err *err);
 #endif

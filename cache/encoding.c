@@ -8,15 +8,18 @@
 #include "common/base/rng.h"
 #include "common/text/t5_tokenizer.h"
 
-/* ---- the model folder -------------------------------------------------------------------------------------------- */
+/* ---- the model folder ------------------------------------------------------------------------ */
 
-static int weights_identity(const Encoding *e, const char *folder, const char *stem, char hex[65], int64_t *bytes, Err *err)
+static int weights_identity(const Encoding *e, const char *folder, const char *stem, char hex[65], int64_t *bytes,
+                            Err *err)
 {
     SafeTensors *s = NULL;
     int rc = safetensors_open_folder(&s, folder, stem, e->log, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     *bytes = 0;
-    for (int64_t i = 0; i < safetensors_count(s); i++) *bytes += tensor_bytes(&safetensors_at(s, i)->tensor);
+    for (int64_t i = 0; i < safetensors_count(s); i++)
+        *bytes += tensor_bytes(&safetensors_at(s, i)->tensor);
     log_info(e->log, "reading the weights of '%s' (%.1f MB) for their digest", folder, (double)*bytes / 1e6);
     rc = safetensors_digest(s, hex, err);
     safetensors_close(&s);
@@ -34,9 +37,12 @@ static int read_vae(Encoding *e, Err *err)
     json_t *json = NULL;
     char *where = NULL;
     int rc = read_config(e->vae_dir, &json, &where, err);
-    if (rc == 0) rc = vae_config_parse(&e->vae, json, where, err);
-    if (rc == 0 && !(e->vae_json = vae_config_json(&e->vae, err))) rc = ERR_NOMEM;
-    if (rc == 0) rc = weights_identity(e, e->vae_dir, "diffusion_pytorch_model", e->vae_sha256, &e->vae_bytes, err);
+    if (rc == 0)
+        rc = vae_config_parse(&e->vae, json, where, err);
+    if (rc == 0 && !(e->vae_json = vae_config_json(&e->vae, err)))
+        rc = ERR_NOMEM;
+    if (rc == 0)
+        rc = weights_identity(e, e->vae_dir, "diffusion_pytorch_model", e->vae_sha256, &e->vae_bytes, err);
     json_decref(json);
     mem_free(where);
     return rc;
@@ -47,9 +53,12 @@ static int read_t5(Encoding *e, Err *err)
     json_t *json = NULL;
     char *where = NULL;
     int rc = read_config(e->t5_dir, &json, &where, err);
-    if (rc == 0) rc = t5_config_parse(&e->t5, json, where, err);
-    if (rc == 0 && !(e->t5_json = t5_config_json(&e->t5, err))) rc = ERR_NOMEM;
-    if (rc == 0) rc = weights_identity(e, e->t5_dir, "model", e->t5_sha256, &e->t5_bytes, err);
+    if (rc == 0)
+        rc = t5_config_parse(&e->t5, json, where, err);
+    if (rc == 0 && !(e->t5_json = t5_config_json(&e->t5, err)))
+        rc = ERR_NOMEM;
+    if (rc == 0)
+        rc = weights_identity(e, e->t5_dir, "model", e->t5_sha256, &e->t5_bytes, err);
     json_decref(json);
     mem_free(where);
     return rc;
@@ -61,22 +70,27 @@ static int read_tokenizer(Encoding *e, const char *model, Err *err)
     T5Tokenizer *t = NULL;
     int rc = folder ? t5_tokenizer_open(&t, folder, err) : ERR_NOMEM;
     if (rc == 0 && t5_tokenizer_vocab(t) > e->t5.vocab)
-        rc = err_set(err, ERR_FORMAT, "'%s': its tokeniser has %lld ids, its text encoder %lld", model, (long long)t5_tokenizer_vocab(t),
-                     (long long)e->t5.vocab);
-    if (rc == 0) memcpy(e->tokenizer_sha256, t5_tokenizer_digest(t), 65);
+        rc = err_set(err, ERR_FORMAT, "'%s': its tokeniser has %lld ids, its text encoder %lld", model,
+                     (long long)t5_tokenizer_vocab(t), (long long)e->t5.vocab);
+    if (rc == 0)
+        memcpy(e->tokenizer_sha256, t5_tokenizer_digest(t), 65);
     t5_tokenizer_close(&t);
     mem_free(folder);
     return rc;
 }
 
 /* As schemas/recipe.schema.json spells them. */
-static const struct { const char *name; DType dtype; } stored_types[] = {{"fp32", DT_F32}, {"fp16", DT_F16}, {"bf16", DT_BF16}};
+static const struct {
+    const char *name;
+    DType dtype;
+} stored_types[] = {{"fp32", DT_F32}, {"fp16", DT_F16}, {"bf16", DT_BF16}};
 
 int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, const Log *log, Err *err)
 {
     *out = NULL;
     Encoding *e = mem_calloc(1, sizeof *e, err);
-    if (!e) return ERR_NOMEM;
+    if (!e)
+        return ERR_NOMEM;
     e->be = be;
     e->log = log;
     for (size_t i = 0; i < sizeof stored_types / sizeof *stored_types; i++)
@@ -90,11 +104,16 @@ int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char 
     e->vae_dir = path_join(model, "vae", err);
     e->t5_dir = path_join(model, "text_encoder", err);
     int rc = e->vae_dir && e->t5_dir ? 0 : ERR_NOMEM;
-    if (rc == 0) rc = read_vae(e, err);
-    if (rc == 0) rc = read_t5(e, err);
-    if (rc == 0) rc = read_tokenizer(e, model, err);
-    if (rc < 0) encoding_close(&e);
-    else e->tiling = vae_tiling_default(&e->vae, recipe_bool(recipe, "cache.vae_tiling"));
+    if (rc == 0)
+        rc = read_vae(e, err);
+    if (rc == 0)
+        rc = read_t5(e, err);
+    if (rc == 0)
+        rc = read_tokenizer(e, model, err);
+    if (rc < 0)
+        encoding_close(&e);
+    else
+        e->tiling = vae_tiling_default(&e->vae, recipe_bool(recipe, "cache.vae_tiling"));
     *out = e;
     return rc;
 }
@@ -102,7 +121,8 @@ int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char 
 void encoding_close(Encoding **p)
 {
     Encoding *e = *p;
-    if (!e) return;
+    if (!e)
+        return;
     mem_free(e->vae_dir);
     mem_free(e->t5_dir);
     json_decref(e->vae_json);
@@ -111,21 +131,26 @@ void encoding_close(Encoding **p)
     *p = NULL;
 }
 
-/* ---- keys -------------------------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 static json_t *tiling_json(const Encoding *e)
 {
     const VaeTiling *t = &e->tiling;
-    if (!t->enabled) return json_null();
-    return json_pack("{s:[I,I], s:[I,I], s:[f,f]}", "pixels", (json_int_t)t->pixel_height, (json_int_t)t->pixel_width, "latents",
-                     (json_int_t)t->latent_height, (json_int_t)t->latent_width, "overlap", t->overlap_height, t->overlap_width);
+    if (!t->enabled)
+        return json_null();
+    return json_pack("{s:[I,I], s:[I,I], s:[f,f]}", "pixels", (json_int_t)t->pixel_height, (json_int_t)t->pixel_width,
+                     "latents", (json_int_t)t->latent_height, (json_int_t)t->latent_width, "overlap", t->overlap_height,
+                     t->overlap_width);
 }
 
 static json_t *ids_json(const PreparedText *t)
 {
     json_t *ids = json_array();
     for (int64_t i = 0; ids && i < t->n; i++)
-        if (json_array_append_new(ids, json_integer(t->ids[i])) < 0) { json_decref(ids); ids = NULL; }
+        if (json_array_append_new(ids, json_integer(t->ids[i])) < 0) {
+            json_decref(ids);
+            ids = NULL;
+        }
     return ids;
 }
 
@@ -139,25 +164,32 @@ static int key_of(json_t *parts, Digest *out, Err *err)
 
 int encoding_text_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err)
 {
-    return key_of(json_pack("{s:s, s:i, s:o, s:I, s:O, s:s, s:s, s:s}", "kind", "text", "revision", CACHE_NUMERICS_REVISION, "ids",
-                            ids_json(t), "length", (json_int_t)e->text_length, "config", e->t5_json, "weights", e->t5_sha256, "compute",
-                            dtype_name(e->be->act), "dtype", e->dtype_name), out, err);
+    return key_of(json_pack("{s:s, s:i, s:o, s:I, s:O, s:s, s:s, s:s}", "kind", "text", "revision",
+                            CACHE_NUMERICS_REVISION, "ids", ids_json(t), "length", (json_int_t)e->text_length, "config",
+                            e->t5_json, "weights", e->t5_sha256, "compute", dtype_name(e->be->act), "dtype",
+                            e->dtype_name),
+                  out, err);
 }
 
 int encoding_tokens_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err)
 {
-    return key_of(json_pack("{s:s, s:s, s:s, s:I}", "kind", "tokens", "text", t->text, "tokenizer", e->tokenizer_sha256, "length",
-                            (json_int_t)e->text_length), out, err);
+    return key_of(json_pack("{s:s, s:s, s:s, s:I}", "kind", "tokens", "text", t->text, "tokenizer", e->tokenizer_sha256,
+                            "length", (json_int_t)e->text_length),
+                  out, err);
 }
 
 int encoding_latents_key(const Encoding *e, const PreparedClip *c, Digest *out, Err *err)
 {
     int sample = e->kind == RECORD_SAMPLE;
     json_t *parts = json_pack("{s:s, s:i, s:s, s:[I,I,I], s:O, s:s, s:o, s:s, s:s, s:s}", "kind", "latents", "revision",
-                              CACHE_NUMERICS_REVISION, "pixels", c->pixels_sha256, "size", (json_int_t)c->frames, (json_int_t)c->height,
-                              (json_int_t)c->width, "config", e->vae_json, "weights", e->vae_sha256, "tiling", tiling_json(e), "compute",
-                              dtype_name(e->be->act), "dtype", e->dtype_name, "store", sample ? "sample" : "moments");
-    if (parts && sample && json_object_set_new(parts, "seed", json_integer(e->seed)) < 0) { json_decref(parts); parts = NULL; }
+                              CACHE_NUMERICS_REVISION, "pixels", c->pixels_sha256, "size", (json_int_t)c->frames,
+                              (json_int_t)c->height, (json_int_t)c->width, "config", e->vae_json, "weights",
+                              e->vae_sha256, "tiling", tiling_json(e), "compute", dtype_name(e->be->act), "dtype",
+                              e->dtype_name, "store", sample ? "sample" : "moments");
+    if (parts && sample && json_object_set_new(parts, "seed", json_integer(e->seed)) < 0) {
+        json_decref(parts);
+        parts = NULL;
+    }
     return key_of(parts, out, err);
 }
 
@@ -186,34 +218,35 @@ int encoding_plan_text(const Encoding *e, int64_t *bytes, Err *err)
 json_t *encoding_meta_vae(const Encoding *e)
 {
     return json_pack("{s:f, s:b, s:I, s:O, s:s, s:o}", "scaling_factor", e->vae.scaling_factor, "invert_scale_latents",
-                     e->vae.invert_scale_latents, "latent_channels", (json_int_t)e->vae.latent_channels, "config", e->vae_json,
-                     "weights_sha256", e->vae_sha256, "tiling", tiling_json(e));
+                     e->vae.invert_scale_latents, "latent_channels", (json_int_t)e->vae.latent_channels, "config",
+                     e->vae_json, "weights_sha256", e->vae_sha256, "tiling", tiling_json(e));
 }
 
 json_t *encoding_meta_text(const Encoding *e, const Digest *empty)
 {
     char hex[65];
     digest_hex(empty, hex);
-    return json_pack("{s:I, s:I, s:O, s:s, s:s, s:s}", "length", (json_int_t)e->text_length, "dim", (json_int_t)e->t5.d_model, "config",
-                     e->t5_json, "weights_sha256", e->t5_sha256, "tokenizer_sha256", e->tokenizer_sha256, "empty", hex);
+    return json_pack("{s:I, s:I, s:O, s:s, s:s, s:s}", "length", (json_int_t)e->text_length, "dim",
+                     (json_int_t)e->t5.d_model, "config", e->t5_json, "weights_sha256", e->t5_sha256,
+                     "tokenizer_sha256", e->tokenizer_sha256, "empty", hex);
 }
 
 json_t *encoding_meta_values(const Encoding *e)
 {
-    return json_pack("{s:s, s:s, s:i}", "dtype", e->dtype_name, "store", e->kind == RECORD_MOMENTS ? "moments" : "sample", "revision",
-                     CACHE_NUMERICS_REVISION);
+    return json_pack("{s:s, s:s, s:i}", "dtype", e->dtype_name, "store",
+                     e->kind == RECORD_MOMENTS ? "moments" : "sample", "revision", CACHE_NUMERICS_REVISION);
 }
 
-/* ---- encoders ---------------------------------------------------------------------------------------------------- */
+/* ---- encoders -------------------------------------------------------------------------------- */
 
 struct Encoder {
     const Encoding *e;
     T5 *t5;
     Vae *vae;
     Arena *work;
-    float *values;      /* what the model gives */
-    void *stored;       /* the same in the stored type; NULL when that is F32 */
-    int64_t room;       /* floats */
+    float *values; /* what the model gives */
+    void *stored;  /* the same in the stored type; NULL when that is F32 */
+    int64_t room;  /* floats */
 };
 
 /* `room` floats of result, `work` bytes of working memory. */
@@ -221,8 +254,10 @@ static int make_buffers(Encoder *p, int64_t room, int64_t work, const char *name
 {
     p->room = room;
     int rc = arena_new(&p->work, p->e->be, work, name, err);
-    if (rc == 0 && !(p->values = mem_calloc(room, sizeof *p->values, err))) rc = ERR_NOMEM;
-    if (rc == 0 && p->e->dtype != DT_F32 && !(p->stored = mem_calloc(room, dtype_size(p->e->dtype), err))) rc = ERR_NOMEM;
+    if (rc == 0 && !(p->values = mem_calloc(room, sizeof *p->values, err)))
+        rc = ERR_NOMEM;
+    if (rc == 0 && p->e->dtype != DT_F32 && !(p->stored = mem_calloc(room, dtype_size(p->e->dtype), err)))
+        rc = ERR_NOMEM;
     return rc;
 }
 
@@ -230,14 +265,18 @@ int encoder_open_text(Encoder **out, const Encoding *e, Err *err)
 {
     *out = NULL;
     Encoder *p = mem_calloc(1, sizeof *p, err);
-    if (!p) return ERR_NOMEM;
+    if (!p)
+        return ERR_NOMEM;
     p->e = e;
     Tensor t = encoding_text_shape(e);
     int64_t work = 0;
     int rc = encoding_plan_text(e, &work, err);
-    if (rc == 0) rc = make_buffers(p, tensor_count(&t), work, "T5", err);
-    if (rc == 0) rc = t5_open(&p->t5, e->be, e->t5_dir, err);
-    if (rc < 0) encoder_close(&p);
+    if (rc == 0)
+        rc = make_buffers(p, tensor_count(&t), work, "T5", err);
+    if (rc == 0)
+        rc = t5_open(&p->t5, e->be, e->t5_dir, err);
+    if (rc < 0)
+        encoder_close(&p);
     *out = p;
     return rc;
 }
@@ -246,14 +285,18 @@ int encoder_open_clips(Encoder **out, const Encoding *e, const PreparedClip *lik
 {
     *out = NULL;
     Encoder *p = mem_calloc(1, sizeof *p, err);
-    if (!p) return ERR_NOMEM;
+    if (!p)
+        return ERR_NOMEM;
     p->e = e;
     Tensor t = encoding_latents_shape(e, like);
     int64_t work = 0, room = tensor_count(&t) * (e->kind == RECORD_SAMPLE ? 2 : 1);
     int rc = encoding_plan_clip(e, like, &work, err);
-    if (rc == 0) rc = make_buffers(p, room, work, "VAE", err);
-    if (rc == 0) rc = vae_open(&p->vae, e->be, e->vae_dir, err);
-    if (rc < 0) encoder_close(&p);
+    if (rc == 0)
+        rc = make_buffers(p, room, work, "VAE", err);
+    if (rc == 0)
+        rc = vae_open(&p->vae, e->be, e->vae_dir, err);
+    if (rc < 0)
+        encoder_close(&p);
     *out = p;
     return rc;
 }
@@ -261,7 +304,8 @@ int encoder_open_clips(Encoder **out, const Encoding *e, const PreparedClip *lik
 void encoder_close(Encoder **pp)
 {
     Encoder *p = *pp;
-    if (!p) return;
+    if (!p)
+        return;
     t5_close(&p->t5);
     vae_close(&p->vae);
     arena_free(&p->work);
@@ -283,7 +327,8 @@ static int store_values(Encoder *p, Tensor shape, Tensor *out, Err *err)
             y = p->e->dtype == DT_F16 ? half_to_float(half[i]) : bfloat_to_float(half[i]);
         }
         if (!isfinite(y))
-            return err_set(err, ERR_FORMAT, "value %lld is %g, which %s cannot hold", (long long)i, (double)x, p->e->dtype_name);
+            return err_set(err, ERR_FORMAT, "value %lld is %g, which %s cannot hold", (long long)i, (double)x,
+                           p->e->dtype_name);
     }
     shape.data = half ? (void *)half : p->values;
     *out = shape;
@@ -303,7 +348,8 @@ static int draw_sample(Encoder *p, const PreparedClip *c, int64_t n, Err *err)
     Digest d;
     uint64_t name;
     int rc = digest_parse(c->pixels_sha256, &d, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     memcpy(&name, d.byte, sizeof name);
     Philox rng = philox_stream((uint64_t)p->e->seed, RNG_POSTERIOR, 0, name);
     for (int64_t i = 0; i < n * C; i++) {
@@ -318,8 +364,10 @@ int encoder_clip(Encoder *p, const PreparedClip *c, const uint8_t *rgb, Tensor *
 {
     Tensor shape = encoding_latents_shape(p->e, c);
     int64_t need = tensor_count(&shape) * (p->e->kind == RECORD_SAMPLE ? 2 : 1);
-    if (need > p->room) return err_set(err, ERR_LIMIT, "%lld values, planned for %lld", (long long)need, (long long)p->room);
+    if (need > p->room)
+        return err_set(err, ERR_LIMIT, "%lld values, planned for %lld", (long long)need, (long long)p->room);
     int rc = vae_encode_rgb(p->vae, p->work, &p->e->tiling, p->values, rgb, c->frames, c->height, c->width, err);
-    if (rc == 0 && p->e->kind == RECORD_SAMPLE) rc = draw_sample(p, c, tensor_count(&shape) / p->e->vae.latent_channels, err);
+    if (rc == 0 && p->e->kind == RECORD_SAMPLE)
+        rc = draw_sample(p, c, tensor_count(&shape) / p->e->vae.latent_channels, err);
     return rc < 0 ? rc : store_values(p, shape, out, err);
 }

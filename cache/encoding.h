@@ -8,7 +8,7 @@
 #include "common/store/cache.h"
 
 typedef struct Encoding {
-    Backend *be;            /* borrowed */
+    Backend *be; /* borrowed */
     const Log *log;
     char *vae_dir, *t5_dir;
     VaeConfig vae;
@@ -17,13 +17,14 @@ typedef struct Encoding {
     char vae_sha256[65], t5_sha256[65], tokenizer_sha256[65];
     int64_t vae_bytes, t5_bytes; /* of the weights */
     VaeTiling tiling;
-    DType dtype;            /* of stored latents and embeddings */
-    RecordKind kind;        /* RECORD_MOMENTS or RECORD_SAMPLE */
+    DType dtype;               /* of stored latents and embeddings */
+    RecordKind kind;           /* RECORD_MOMENTS or RECORD_SAMPLE */
     int64_t text_length, seed; /* seed of the posterior draws of RECORD_SAMPLE */
-    const char *dtype_name; /* as the recipe spells it */
+    const char *dtype_name;    /* as the recipe spells it */
 } Encoding;
 
-/* Reads MODEL/vae, MODEL/text_encoder and MODEL/tokenizer: configs, and the digests of all weights (which reads them once). */
+/* Reads MODEL/vae, MODEL/text_encoder and MODEL/tokenizer: configs, and the digests of all weights
+ * (which reads them once). */
 int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, const Log *log, Err *err);
 void encoding_close(Encoding **e);
 
@@ -36,7 +37,8 @@ Tensor encoding_text_shape(const Encoding *e);
 /* Sets *bytes to the working memory of encoding this clip, or a text; weights not included. */
 int encoding_plan_clip(const Encoding *e, const PreparedClip *c, int64_t *bytes, Err *err);
 int encoding_plan_text(const Encoding *e, int64_t *bytes, Err *err);
-/* meta entries "vae", "text" (empty: the empty prompt's key) and "encoding".  New references, NULL without memory. */
+/* meta entries "vae", "text" (empty: the empty prompt's key) and "encoding".  New references, NULL
+ * without memory. */
 json_t *encoding_meta_vae(const Encoding *e);
 json_t *encoding_meta_text(const Encoding *e, const Digest *empty);
 json_t *encoding_meta_values(const Encoding *e);
@@ -47,8 +49,8 @@ int encoder_open_text(Encoder **out, const Encoding *e, Err *err);
 /* For clips of the size of `like`. */
 int encoder_open_clips(Encoder **out, const Encoding *e, const PreparedClip *like, Err *err);
 void encoder_close(Encoder **p);
-/* The record's tensor, owned by the encoder until the next call.  ERR_FORMAT when a value is not finite or does not fit the
- * stored type. */
+/* The record's tensor, owned by the encoder until the next call.  ERR_FORMAT when a value is not
+ * finite or does not fit the stored type. */
 int encoder_text(Encoder *p, const PreparedText *t, Tensor *out, Err *err);
 /* rgb [frames,height,width,3] */
 int encoder_clip(Encoder *p, const PreparedClip *c, const uint8_t *rgb, Tensor *out, Err *err);

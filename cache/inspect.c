@@ -5,13 +5,17 @@
 #include "common/store/cache.h"
 
 /* A cache and one read transaction. */
-typedef struct View { Cache *cache; CacheTxn *txn; } View;
+typedef struct View {
+    Cache *cache;
+    CacheTxn *txn;
+} View;
 
 static int view_open(View *v, const char *dir, Err *err)
 {
     *v = (View){0};
     int rc = cache_open(&v->cache, dir, CACHE_READ, err);
-    if (rc == 0) rc = cache_begin(&v->txn, v->cache, err);
+    if (rc == 0)
+        rc = cache_begin(&v->txn, v->cache, err);
     return rc;
 }
 
@@ -52,7 +56,8 @@ int cache_ls(const char *dir, FILE *out, Err *err)
         print_clip(out, id, facts);
         json_decref(facts);
     }
-    if (rc == 0) rc = cache_stat(v.txn, &stat, err);
+    if (rc == 0)
+        rc = cache_stat(v.txn, &stat, err);
     if (rc == 0)
         fprintf(out, "%lld clips, %lld latents, %lld texts, %.1f MB\n", (long long)stat.clips, (long long)stat.latents,
                 (long long)stat.text, (double)stat.file_bytes / 1e6);
@@ -61,23 +66,27 @@ int cache_ls(const char *dir, FILE *out, Err *err)
     return rc;
 }
 
-/* ---- show -------------------------------------------------------------------------------------------------------- */
+/* ---- show ------------------------------------------------------------------------------------ */
 
 static json_t *record_json(View *v, CacheDb db, const json_t *hex, Err *err)
 {
     RecordView r;
     char shape[128], checksum[20];
     int rc = find_record(v, db, hex, 1, &r, err);
-    if (rc < 0) return NULL;
-    if (rc == 0) return json_pack("{s:O, s:s}", "key", hex, "record", "missing");
+    if (rc < 0)
+        return NULL;
+    if (rc == 0)
+        return json_pack("{s:O, s:s}", "key", hex, "record", "missing");
     snprintf(checksum, sizeof checksum, "%016llx", (unsigned long long)r.checksum);
-    return json_pack("{s:O, s:s, s:s}", "key", hex, "record", tensor_describe(&r.tensor, shape, sizeof shape), "xxh3", checksum);
+    return json_pack("{s:O, s:s, s:s}", "key", hex, "record", tensor_describe(&r.tensor, shape, sizeof shape), "xxh3",
+                     checksum);
 }
 
 static int print_json(json_t *v, FILE *out, Err *err)
 {
     char *text = v ? json_text(v, 2, err) : NULL;
-    if (text) fprintf(out, "%s\n", text);
+    if (text)
+        fprintf(out, "%s\n", text);
     mem_free(text);
     json_decref(v);
     return text ? 0 : err_set(err, ERR_NOMEM, "printing an entry");
@@ -87,12 +96,15 @@ static int show_clip(View *v, const char *id, FILE *out, Err *err)
 {
     json_t *facts, *hex;
     int rc = cache_get_clip(v->txn, id, &facts, err);
-    if (rc == 0) return err_set(err, ERR_NOTFOUND, "no clip '%s' in the cache", id);
-    if (rc < 0) return rc;
+    if (rc == 0)
+        return err_set(err, ERR_NOTFOUND, "no clip '%s' in the cache", id);
+    if (rc < 0)
+        return rc;
     json_object_set_new(facts, "latents", record_json(v, CACHE_LATENTS, json_object_get(facts, "latents"), err));
     size_t i;
     json_t *texts = json_object_get(facts, "texts");
-    json_array_foreach(texts, i, hex) json_array_set_new(texts, i, record_json(v, CACHE_TEXT, hex, err));
+    json_array_foreach (texts, i, hex)
+        json_array_set_new(texts, i, record_json(v, CACHE_TEXT, hex, err));
     json_object_set_new(facts, "id", json_string(id));
     if (err->code) { /* a damaged record */
         json_decref(facts);
@@ -107,8 +119,10 @@ static int show_meta(View *v, FILE *out, Err *err)
     json_t *all = json_object(), *value;
     int rc = all ? 0 : err_set(err, ERR_NOMEM, "meta");
     for (size_t i = 0; rc >= 0 && i < sizeof keys / sizeof *keys; i++)
-        if ((rc = cache_get_meta(v->txn, keys[i], &value, err)) == 1) json_object_set_new(all, keys[i], value);
-    if (rc >= 0) return print_json(all, out, err);
+        if ((rc = cache_get_meta(v->txn, keys[i], &value, err)) == 1)
+            json_object_set_new(all, keys[i], value);
+    if (rc >= 0)
+        return print_json(all, out, err);
     json_decref(all);
     return rc;
 }
@@ -117,15 +131,22 @@ int cache_show(const char *dir, const StrList *ids, FILE *out, Err *err)
 {
     View v;
     int rc = view_open(&v, dir, err);
-    if (rc == 0 && ids->n == 0) rc = show_meta(&v, out, err);
-    for (int64_t i = 0; rc == 0 && i < ids->n; i++) rc = show_clip(&v, ids->item[i], out, err);
+    if (rc == 0 && ids->n == 0)
+        rc = show_meta(&v, out, err);
+    for (int64_t i = 0; rc == 0 && i < ids->n; i++)
+        rc = show_clip(&v, ids->item[i], out, err);
     view_close(&v);
     return rc;
 }
 
-/* ---- verify ------------------------------------------------------------------------------------------------------ */
+/* ---- verify ---------------------------------------------------------------------------------- */
 
-typedef struct Verify { View view; FILE *out; int64_t records, clips, damaged; int unfinished; } Verify;
+typedef struct Verify {
+    View view;
+    FILE *out;
+    int64_t records, clips, damaged;
+    int unfinished;
+} Verify;
 
 static int report(Verify *w, const char *what, const char *why)
 {
@@ -143,30 +164,37 @@ static int verify_records(Verify *w, CacheDb db, Err *err)
         Err damage = {0};
         rc = cache_next_record(w->view.txn, db, &cursor, &key, &r, 1, &damage);
         if (rc == 0 || (rc < 0 && rc != ERR_FORMAT && rc != ERR_UNSUPPORTED)) {
-            if (rc < 0) err_set(err, rc, "%s", damage.msg);
+            if (rc < 0)
+                err_set(err, rc, "%s", damage.msg);
             break;
         }
-        if (rc < 0) report(w, "record", damage.msg);
+        if (rc < 0)
+            report(w, "record", damage.msg);
     }
     cache_cursor_free(&cursor);
     return rc;
 }
 
-/* A record that a clip names: there, and of the kind and shape that its entry and meta promise (dims -1: any). */
+/* A record that a clip names: there, and of the kind and shape that its entry and meta promise
+ * (dims -1: any). */
 static int verify_named(Verify *w, const char *id, CacheDb db, const json_t *hex, const int64_t want[4], Err *err)
 {
     RecordView r;
     Err damage = {0};
     char why[256], shape[128];
     int rc = find_record(&w->view, db, hex, 0, &r, &damage);
-    if (rc < 0 && rc != ERR_FORMAT && rc != ERR_UNSUPPORTED) return err_set(err, rc, "%s", damage.msg);
-    if (rc < 0) return report(w, id, damage.msg);
+    if (rc < 0 && rc != ERR_FORMAT && rc != ERR_UNSUPPORTED)
+        return err_set(err, rc, "%s", damage.msg);
+    if (rc < 0)
+        return report(w, id, damage.msg);
     snprintf(why, sizeof why, "its %s record %s is missing", cache_db_name(db), json_string_value(hex));
-    if (rc == 0) return report(w, id, why);
+    if (rc == 0)
+        return report(w, id, why);
     for (int i = 0; i < r.tensor.rank; i++) {
         int64_t last = db == CACHE_LATENTS && i == 3 && r.kind == RECORD_MOMENTS ? 2 * want[3] : want[i];
         if (want[i] >= 0 && r.tensor.dim[i] != last) {
-            snprintf(why, sizeof why, "its %s record is %s", cache_db_name(db), tensor_describe(&r.tensor, shape, sizeof shape));
+            snprintf(why, sizeof why, "its %s record is %s", cache_db_name(db),
+                     tensor_describe(&r.tensor, shape, sizeof shape));
             return report(w, id, why);
         }
     }
@@ -179,11 +207,16 @@ static int verify_clip(Verify *w, const char *id, const json_t *facts, const int
     const int64_t tokens[4] = {text[0], -1, -1, -1};
     int64_t shape[4];
     static const char *const names[4] = {"frames", "height", "width", "channels"};
-    for (int i = 0; i < 4; i++) shape[i] = json_integer_value(json_object_get(latent, names[i]));
+    for (int i = 0; i < 4; i++)
+        shape[i] = json_integer_value(json_object_get(latent, names[i]));
     int rc = verify_named(w, id, CACHE_LATENTS, json_object_get(facts, "latents"), shape, err);
     size_t i;
-    json_array_foreach(json_object_get(facts, "texts"), i, hex) if (rc == 0) rc = verify_named(w, id, CACHE_TEXT, hex, text, err);
-    json_array_foreach(json_object_get(facts, "tokens"), i, hex) if (rc == 0) rc = verify_named(w, id, CACHE_TOKENS, hex, tokens, err);
+    json_array_foreach (json_object_get(facts, "texts"), i, hex)
+        if (rc == 0)
+            rc = verify_named(w, id, CACHE_TEXT, hex, text, err);
+    json_array_foreach (json_object_get(facts, "tokens"), i, hex)
+        if (rc == 0)
+            rc = verify_named(w, id, CACHE_TOKENS, hex, tokens, err);
     return rc;
 }
 
@@ -192,7 +225,8 @@ static int text_shape(Verify *w, int64_t text[4], Err *err)
 {
     json_t *meta = NULL;
     Err damage = {0};
-    for (int i = 0; i < 4; i++) text[i] = -1;
+    for (int i = 0; i < 4; i++)
+        text[i] = -1;
     int rc = cache_get_meta(w->view.txn, "text", &meta, &damage);
     if (rc == 1) {
         text[0] = json_integer_value(json_object_get(meta, "length"));
@@ -220,10 +254,14 @@ static int verify_clips(Verify *w, Err *err)
     for (; rc >= 0; w->clips++) {
         Err damage = {0};
         rc = cache_next_clip(w->view.txn, &cursor, &id, &facts, &damage);
-        if (rc == 0) break;
-        if (rc == ERR_FORMAT) rc = report(w, id, damage.msg);
-        else if (rc < 0) err_set(err, rc, "%s", damage.msg);
-        else rc = verify_clip(w, id, facts, text, err);
+        if (rc == 0)
+            break;
+        if (rc == ERR_FORMAT)
+            rc = report(w, id, damage.msg);
+        else if (rc < 0)
+            err_set(err, rc, "%s", damage.msg);
+        else
+            rc = verify_clip(w, id, facts, text, err);
         json_decref(facts);
     }
     cache_cursor_free(&cursor);
@@ -236,12 +274,15 @@ static int verify_finished(Verify *w, Err *err)
     json_t *dataset = NULL, *rejected = NULL;
     CacheStat stat;
     int rc = cache_get_meta(w->view.txn, "dataset", &dataset, err);
-    if (rc >= 0) rc = cache_get_meta(w->view.txn, "rejected", &rejected, err);
-    if (rc >= 0) rc = cache_stat(w->view.txn, &stat, err);
+    if (rc >= 0)
+        rc = cache_get_meta(w->view.txn, "rejected", &rejected, err);
+    if (rc >= 0)
+        rc = cache_stat(w->view.txn, &stat, err);
     int64_t want = json_integer_value(json_object_get(dataset, "clips")) - (int64_t)json_object_size(rejected);
     if (rc >= 0 && (w->unfinished || stat.clips != want)) {
         w->unfinished = 1;
-        fprintf(w->out, "unfinished: %lld of %lld clips; run weft-cache build again\n", (long long)stat.clips, (long long)want);
+        fprintf(w->out, "unfinished: %lld of %lld clips; run weft-cache build again\n", (long long)stat.clips,
+                (long long)want);
     }
     json_decref(dataset);
     json_decref(rejected);
@@ -252,12 +293,15 @@ int cache_verify(const char *dir, FILE *out, Err *err)
 {
     Verify w = {.out = out};
     int rc = view_open(&w.view, dir, err);
-    for (int db = CACHE_LATENTS; rc == 0 && db <= CACHE_TOKENS; db++) rc = verify_records(&w, (CacheDb)db, err);
-    if (rc == 0) rc = verify_clips(&w, err);
-    if (rc == 0) rc = verify_finished(&w, err);
+    for (int db = CACHE_LATENTS; rc == 0 && db <= CACHE_TOKENS; db++)
+        rc = verify_records(&w, (CacheDb)db, err);
     if (rc == 0)
-        fprintf(out, "%s: %lld records, %lld clips, %lld damaged%s\n", dir, (long long)w.records, (long long)w.clips, (long long)w.damaged,
-                w.unfinished ? ", unfinished" : "");
+        rc = verify_clips(&w, err);
+    if (rc == 0)
+        rc = verify_finished(&w, err);
+    if (rc == 0)
+        fprintf(out, "%s: %lld records, %lld clips, %lld damaged%s\n", dir, (long long)w.records, (long long)w.clips,
+                (long long)w.damaged, w.unfinished ? ", unfinished" : "");
     view_close(&w.view);
     return rc < 0 ? rc : w.damaged > 0 || w.unfinished;
 }

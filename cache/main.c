@@ -20,22 +20,33 @@ static int run_build(void *options, const StrList *positional, Err *err)
     log_to_stderr(&log, "weft-cache", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
     interrupt_install();
     int rc = recipe_open(&recipe, &o->common, err);
-    if (rc < 0) return rc;
-    BuildParams p = {.prepared = positional->item[0], .out = o->out, .recipe = recipe, .dry_run = o->common.dry_run,
-                     .quiet = o->common.quiet, .log = &log.log, .results = stdout};
+    if (rc < 0)
+        return rc;
+    BuildParams p = {.prepared = positional->item[0],
+                     .out = o->out,
+                     .recipe = recipe,
+                     .dry_run = o->common.dry_run,
+                     .quiet = o->common.quiet,
+                     .log = &log.log,
+                     .results = stdout};
     p.model = o->model ? o->model : recipe_str(recipe, "model.base_model");
-    if (!p.model) rc = err_set(err, ERR_USAGE, "which model? give --model DIR, or model.base_model in the recipe");
-    if (rc == 0) rc = shard_parse(o->common.shard, &p.shard, &p.shards, err);
+    if (!p.model)
+        rc = err_set(err, ERR_USAGE, "which model? give --model DIR, or model.base_model in the recipe");
+    if (rc == 0)
+        rc = shard_parse(o->common.shard, &p.shard, &p.shards, err);
     char *shard_dir = NULL; /* each shard writes its own environment, under the name that weft-prep gives shards */
     if (rc == 0 && p.shards > 1) {
         shard_dir = mem_printf(err, "%s/shard-%lld-of-%lld", o->out, (long long)p.shard, (long long)p.shards);
         p.out = shard_dir;
         rc = shard_dir ? 0 : ERR_NOMEM;
     }
-    if (rc == 0) rc = backend_open(&be, o->common.device, threads_choose(o->common.jobs), &log.log, err);
-    if (rc == 0 && !o->common.quiet) recipe_print(recipe, stderr);
+    if (rc == 0)
+        rc = backend_open(&be, o->common.device, threads_choose(o->common.jobs), &log.log, err);
+    if (rc == 0 && !o->common.quiet)
+        recipe_print(recipe, stderr);
     p.be = be;
-    if (rc == 0) rc = build(&p, err);
+    if (rc == 0)
+        rc = build(&p, err);
     mem_free(shard_dir);
     backend_close(&be);
     recipe_close(&recipe);
@@ -64,22 +75,24 @@ static int run_verify(void *options, const StrList *positional, Err *err)
 static const Opt build_opts[] = {
     OPTS_COMMON,
     {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the cache is or goes", 1},
-    {"model", 'm', OPT_STR, offsetof(Options, model), 0, 0, NULL, NULL, "DIR", "pipeline folder; default: model.base_model", 0},
+    {"model", 'm', OPT_STR, offsetof(Options, model), 0, 0, NULL, NULL, "DIR",
+     "pipeline folder; default: model.base_model", 0},
     {0}};
 static const Opt no_opts[] = {{0}};
 
 static const Command commands[] = {
-    {"build", "encode clips and captions that are not cached yet", "[options] PREPARED --out CACHE", build_opts, sizeof(Options), 1, 1,
-     run_build},
+    {"build", "encode clips and captions that are not cached yet", "[options] PREPARED --out CACHE", build_opts,
+     sizeof(Options), 1, 1, run_build},
     {"ls", "list the clips", "CACHE", no_opts, 0, 1, 1, run_ls},
-    {"show", "a clip's entry, or without an id what the cache was made with", "CACHE [ID...]", no_opts, 0, 1, -1, run_show},
+    {"show", "a clip's entry, or without an id what the cache was made with", "CACHE [ID...]", no_opts, 0, 1, -1,
+     run_show},
     {"verify", "check every checksum and every clip's records", "CACHE", no_opts, 0, 1, 1, run_verify},
     {0}};
 
 int main(int argc, char **argv)
 {
     int status = selftest_main("weft-cache", argc, argv);
-    return status >= 0
-               ? status
-               : program_main("weft-cache", "Turns a prepared dataset into a cache of latents and embeddings.", commands, argc, argv);
+    return status >= 0 ? status
+                       : program_main("weft-cache", "Turns a prepared dataset into a cache of latents and embeddings.",
+                                      commands, argc, argv);
 }

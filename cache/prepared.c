@@ -16,10 +16,10 @@ typedef struct Reading {
     Prepared *p;
     const char *dir;
     int64_t shard, shards;
-    int64_t accepted;   /* clips seen so far */
-    json_t *ids;        /* clip id -> true: to find one given twice */
-    json_t *texts;      /* caption -> index into p->text */
-    char *has_tokens;   /* [p->n_text] */
+    int64_t accepted; /* clips seen so far */
+    json_t *ids;      /* clip id -> true: to find one given twice */
+    json_t *texts;    /* caption -> index into p->text */
+    char *has_tokens; /* [p->n_text] */
 } Reading;
 
 typedef int (*LineFn)(Reading *r, json_t *line, Err *err);
@@ -28,7 +28,8 @@ typedef int (*LineFn)(Reading *r, json_t *line, Err *err);
 static int each_line(Reading *r, const char *name, const char *schema_name, LineFn f, Err *err)
 {
     char *path = path_join(r->dir, name, err), *text = NULL, where[64];
-    if (!path) return ERR_NOMEM;
+    if (!path)
+        return ERR_NOMEM;
     Schema *schema = NULL;
     size_t room = 0;
     int64_t number = 0;
@@ -39,13 +40,17 @@ static int each_line(Reading *r, const char *name, const char *schema_name, Line
         json_t *line = NULL;
         snprintf(where, sizeof where, "%s:%lld", name, (long long)++number);
         rc = json_parse(&line, text, (int64_t)n, where, err);
-        if (rc == 0) rc = schema_validate(schema, line, where, err);
-        if (rc == 0 && (rc = f(r, line, err)) < 0) rc = err_wrap(err, rc, "%s", where);
+        if (rc == 0)
+            rc = schema_validate(schema, line, where, err);
+        if (rc == 0 && (rc = f(r, line, err)) < 0)
+            rc = err_wrap(err, rc, "%s", where);
         json_decref(line);
     }
-    if (rc == 0 && (ferror(file) || errno)) rc = err_errno(err, errno, "reading '%s'", path);
+    if (rc == 0 && (ferror(file) || errno))
+        rc = err_errno(err, errno, "reading '%s'", path);
     schema_close(&schema);
-    if (file) fclose(file);
+    if (file)
+        fclose(file);
     free(text);
     mem_free(path);
     return rc;
@@ -61,12 +66,14 @@ static int text_index(Reading *r, const char *text, int64_t *index, Err *err)
         return 0;
     }
     PreparedText *grown = mem_realloc(p->text, p->n_text + 1, sizeof *grown, err);
-    if (!grown) return ERR_NOMEM;
+    if (!grown)
+        return ERR_NOMEM;
     p->text = grown;
     grown[p->n_text] = (PreparedText){.text = mem_strdup(text, err)};
     grown[p->n_text].ids = mem_calloc(p->text_length, sizeof *grown->ids, err);
     *index = p->n_text++;
-    if (!grown[*index].text || !grown[*index].ids) return ERR_NOMEM;
+    if (!grown[*index].text || !grown[*index].ids)
+        return ERR_NOMEM;
     return json_object_set_new(r->texts, text, json_integer(*index)) < 0 ? err_set(err, ERR_NOMEM, "captions") : 0;
 }
 
@@ -75,11 +82,16 @@ static int fill_clip(Reading *r, PreparedClip *c, json_t *line, Err *err)
     const json_t *clip = json_object_get(line, "clip"), *captions = json_object_get(line, "captions");
     const char *file = json_string_value(json_object_get(clip, "file"));
     int rc;
-    if (!file) return err_set(err, ERR_FORMAT, "clip '%s' is accepted but has no file", json_string_value(json_object_get(line, "id")));
-    if ((rc = path_check_relative(file, err)) < 0) return rc;
+    if (!file)
+        return err_set(err, ERR_FORMAT, "clip '%s' is accepted but has no file",
+                       json_string_value(json_object_get(line, "id")));
+    if ((rc = path_check_relative(file, err)) < 0)
+        return rc;
     c->line = json_incref(line);
-    if (!(c->id = mem_strdup(json_string_value(json_object_get(line, "id")), err))) return ERR_NOMEM;
-    if (!(c->path = path_join(r->dir, file, err))) return ERR_NOMEM;
+    if (!(c->id = mem_strdup(json_string_value(json_object_get(line, "id")), err)))
+        return ERR_NOMEM;
+    if (!(c->path = path_join(r->dir, file, err)))
+        return ERR_NOMEM;
     c->frames = json_integer_value(json_object_get(clip, "frames"));
     c->height = json_integer_value(json_object_get(clip, "height"));
     c->width = json_integer_value(json_object_get(clip, "width"));
@@ -87,9 +99,11 @@ static int fill_clip(Reading *r, PreparedClip *c, json_t *line, Err *err)
     c->pixels_sha256 = json_string_value(json_object_get(clip, "pixels_sha256"));
     int64_t n = (int64_t)json_array_size(captions);
     c->n_text = n ? n : 1; /* no caption: the empty one */
-    if (!(c->text = mem_calloc(c->n_text, sizeof *c->text, err))) return ERR_NOMEM;
+    if (!(c->text = mem_calloc(c->n_text, sizeof *c->text, err)))
+        return ERR_NOMEM;
     for (int64_t i = 0; i < n; i++)
-        if ((rc = text_index(r, json_string_value(json_array_get(captions, (size_t)i)), &c->text[i], err)) < 0) return rc;
+        if ((rc = text_index(r, json_string_value(json_array_get(captions, (size_t)i)), &c->text[i], err)) < 0)
+            return rc;
     return 0;
 }
 
@@ -97,18 +111,24 @@ static int manifest_line(Reading *r, json_t *line, Err *err)
 {
     Prepared *p = r->p;
     const char *id = json_string_value(json_object_get(line, "id"));
-    if (json_object_get(r->ids, id)) return err_set(err, ERR_FORMAT, "the id '%s' is given twice", id);
-    if (json_object_set_new(r->ids, id, json_true()) < 0) return err_set(err, ERR_NOMEM, "clip ids");
-    if (strcmp(json_string_value(json_object_get(line, "decision")), "accept") != 0) return 0;
-    if (r->accepted++ % r->shards != r->shard) return 0;
+    if (json_object_get(r->ids, id))
+        return err_set(err, ERR_FORMAT, "the id '%s' is given twice", id);
+    if (json_object_set_new(r->ids, id, json_true()) < 0)
+        return err_set(err, ERR_NOMEM, "clip ids");
+    if (strcmp(json_string_value(json_object_get(line, "decision")), "accept") != 0)
+        return 0;
+    if (r->accepted++ % r->shards != r->shard)
+        return 0;
     PreparedClip *grown = mem_realloc(p->clip, p->n + 1, sizeof *grown, err);
-    if (!grown) return ERR_NOMEM;
+    if (!grown)
+        return ERR_NOMEM;
     p->clip = grown;
     p->clip[p->n] = (PreparedClip){0};
     return fill_clip(r, &p->clip[p->n++], line, err);
 }
 
-/* Two tokenisers in one dataset, a wrong length, ids that do not end in </s>: refused. Captions that no clip uses are passed over. */
+/* Two tokenisers in one dataset, a wrong length, ids that do not end in </s>: refused. Captions
+ * that no clip uses are passed over. */
 static int tokens_line(Reading *r, json_t *line, Err *err)
 {
     Prepared *p = r->p;
@@ -117,18 +137,21 @@ static int tokens_line(Reading *r, json_t *line, Err *err)
     const json_t *ids = json_object_get(line, "ids"), *known = json_object_get(r->texts, text);
     int64_t length = json_integer_value(json_object_get(line, "length")), n = (int64_t)json_array_size(ids);
     if (length != p->text_length)
-        return err_set(err, ERR_USAGE, "ids are padded to %lld, model.text_length is %lld: run weft-prep tokenize with this recipe",
+        return err_set(err, ERR_USAGE,
+                       "ids are padded to %lld, model.text_length is %lld: run weft-prep tokenize with this recipe",
                        (long long)length, (long long)p->text_length);
     if (p->tokenizer_sha256[0] && strcmp(p->tokenizer_sha256, tokenizer) != 0)
         return err_set(err, ERR_FORMAT, "made with another tokeniser than the lines before");
     memcpy(p->tokenizer_sha256, tokenizer, 65);
     if (n > length || json_integer_value(json_array_get(ids, (size_t)n - 1)) != EOS)
         return err_set(err, ERR_FORMAT, "expected at most %lld ids with </s> last", (long long)length);
-    if (!known) return 0;
+    if (!known)
+        return 0;
     PreparedText *t = &p->text[json_integer_value(known)];
     for (int64_t i = 0; i < n; i++) {
         int64_t id = json_integer_value(json_array_get(ids, (size_t)i));
-        if (id > INT32_MAX) return err_set(err, ERR_FORMAT, "id %lld", (long long)id);
+        if (id > INT32_MAX)
+            return err_set(err, ERR_FORMAT, "id %lld", (long long)id);
         t->ids[i] = (int32_t)id;
     }
     t->n = n;
@@ -141,12 +164,15 @@ static int check_manifest(const Prepared *p, const char *dir, Err *err)
 {
     const char *want = json_string_value(json_object_get(json_object_get(p->dataset, "manifest"), "sha256"));
     char *path = path_join(dir, "manifest.jsonl", err), hex[65];
-    if (!path) return ERR_NOMEM;
+    if (!path)
+        return ERR_NOMEM;
     Digest d;
     int rc = sha256_file(path, &d, err);
-    if (rc == 0) digest_hex(&d, hex);
+    if (rc == 0)
+        digest_hex(&d, hex);
     if (rc == 0 && strcmp(hex, want) != 0)
-        rc = err_set(err, ERR_FORMAT, "'%s' is not the manifest that dataset.json was written for: run weft-prep ingest again", path);
+        rc = err_set(err, ERR_FORMAT,
+                     "'%s' is not the manifest that dataset.json was written for: run weft-prep ingest again", path);
     mem_free(path);
     return rc;
 }
@@ -154,10 +180,13 @@ static int check_manifest(const Prepared *p, const char *dir, Err *err)
 static int read_dataset(Prepared *p, const char *dir, Err *err)
 {
     char *path = path_join(dir, "dataset.json", err);
-    if (!path) return ERR_NOMEM;
+    if (!path)
+        return ERR_NOMEM;
     int rc = json_read_file(&p->dataset, path, err);
-    if (rc == ERR_NOTFOUND) err_wrap(err, rc, "not a finished prepared dataset (weft-prep ingest makes one)");
-    if (rc == 0) rc = schema_check("dataset", p->dataset, path, err);
+    if (rc == ERR_NOTFOUND)
+        err_wrap(err, rc, "not a finished prepared dataset (weft-prep ingest makes one)");
+    if (rc == 0)
+        rc = schema_check("dataset", p->dataset, path, err);
     mem_free(path);
     return rc;
 }
@@ -168,7 +197,8 @@ static int check_tokens(const Reading *r, Err *err)
     for (int64_t i = 0; i < p->n; i++)
         for (int64_t k = 0; k < p->clip[i].n_text; k++)
             if (!r->has_tokens[p->clip[i].text[k]])
-                return err_set(err, ERR_FORMAT, "clip '%s': its caption \"%.80s\" is not in tokens.jsonl: run weft-prep tokenize",
+                return err_set(err, ERR_FORMAT,
+                               "clip '%s': its caption \"%.80s\" is not in tokens.jsonl: run weft-prep tokenize",
                                p->clip[i].id, p->text[p->clip[i].text[k]].text);
     return 0;
 }
@@ -177,23 +207,31 @@ int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards
 {
     *out = NULL;
     Prepared *p = mem_calloc(1, sizeof *p, err);
-    if (!p) return ERR_NOMEM;
+    if (!p)
+        return ERR_NOMEM;
     p->text_length = text_length;
     Reading r = {.p = p, .dir = dir, .shard = shard, .shards = shards, .ids = json_object(), .texts = json_object()};
     int64_t empty;
     int rc = r.ids && r.texts ? 0 : err_set(err, ERR_NOMEM, "reading '%s'", dir);
-    if (rc == 0) rc = read_dataset(p, dir, err);
-    if (rc == 0) rc = check_manifest(p, dir, err);
-    if (rc == 0) rc = text_index(&r, "", &empty, err);
-    if (rc == 0) rc = each_line(&r, "manifest.jsonl", "manifest", manifest_line, err);
-    if (rc == 0 && !(r.has_tokens = mem_calloc(p->n_text, 1, err))) rc = ERR_NOMEM;
+    if (rc == 0)
+        rc = read_dataset(p, dir, err);
+    if (rc == 0)
+        rc = check_manifest(p, dir, err);
+    if (rc == 0)
+        rc = text_index(&r, "", &empty, err);
+    if (rc == 0)
+        rc = each_line(&r, "manifest.jsonl", "manifest", manifest_line, err);
+    if (rc == 0 && !(r.has_tokens = mem_calloc(p->n_text, 1, err)))
+        rc = ERR_NOMEM;
     if (rc == 0) {
         p->text[0].ids[0] = EOS;
         p->text[0].n = r.has_tokens[0] = 1;
         rc = each_line(&r, "tokens.jsonl", "tokens", tokens_line, err);
-        if (rc == ERR_NOTFOUND) err_wrap(err, rc, "run weft-prep tokenize first");
+        if (rc == ERR_NOTFOUND)
+            err_wrap(err, rc, "run weft-prep tokenize first");
     }
-    if (rc == 0) rc = check_tokens(&r, err);
+    if (rc == 0)
+        rc = check_tokens(&r, err);
     json_decref(r.ids);
     json_decref(r.texts);
     mem_free(r.has_tokens);
@@ -208,7 +246,8 @@ int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards
 void prepared_close(Prepared **pp)
 {
     Prepared *p = *pp;
-    if (!p) return;
+    if (!p)
+        return;
     for (int64_t i = 0; i < p->n; i++) {
         mem_free(p->clip[i].id);
         mem_free(p->clip[i].path);

@@ -1,4 +1,5 @@
-/* A prepared dataset as weft-cache reads it: the accepted clips of one shard, and the token ids of every caption they use. */
+/* A prepared dataset as weft-cache reads it: the accepted clips of one shard, and the token ids of
+ * every caption they use. */
 #ifndef WEFT_CACHE_PREPARED_H
 #define WEFT_CACHE_PREPARED_H
 #include <jansson.h>
@@ -7,29 +8,32 @@
 
 typedef struct PreparedText {
     char *text;
-    int32_t *ids;   /* [text_length], padded with 0 */
-    int64_t n;      /* before padding */
-    int64_t cut;    /* ids of the caption that did not fit */
+    int32_t *ids; /* [text_length], padded with 0 */
+    int64_t n;    /* before padding */
+    int64_t cut;  /* ids of the caption that did not fit */
 } PreparedText;
 
 typedef struct PreparedClip {
-    char *id, *path;                /* path of the clip's file */
-    json_t *line;                   /* its manifest line */
+    char *id, *path; /* path of the clip's file */
+    json_t *line;    /* its manifest line */
     int64_t frames, height, width, fps;
-    const char *pixels_sha256;      /* borrowed from line */
-    int64_t *text, n_text;          /* indices into Prepared.text, at least one */
+    const char *pixels_sha256; /* borrowed from line */
+    int64_t *text, n_text;     /* indices into Prepared.text, at least one */
 } PreparedClip;
 
 typedef struct Prepared {
-    json_t *dataset;                /* dataset.json */
-    PreparedClip *clip; int64_t n;  /* in the order of the manifest */
-    PreparedText *text; int64_t n_text; /* text[0] is the empty prompt; the rest in order of first use */
+    json_t *dataset; /* dataset.json */
+    PreparedClip *clip;
+    int64_t n; /* in the order of the manifest */
+    PreparedText *text;
+    int64_t n_text; /* text[0] is the empty prompt; the rest in order of first use */
     int64_t text_length;
-    char tokenizer_sha256[65];      /* "" when tokens.jsonl is empty */
+    char tokenizer_sha256[65]; /* "" when tokens.jsonl is empty */
 } Prepared;
 
-/* Reads and validates dataset.json, manifest.jsonl (whose hash dataset.json holds) and tokens.jsonl of `dir`; of the accepted clips
- * those with index % shards == shard.  Refuses ids given twice, captions without tokens, tokens of another length. */
+/* Reads and validates dataset.json, manifest.jsonl (whose hash dataset.json holds) and tokens.jsonl
+ * of `dir`; of the accepted clips those with index % shards == shard.  Refuses ids given twice,
+ * captions without tokens, tokens of another length. */
 int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards, int64_t text_length, Err *err);
 void prepared_close(Prepared **p);
 #endif

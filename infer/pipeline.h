@@ -1,4 +1,5 @@
-/* The parts of a pipeline folder, put together for sampling: tokeniser, text encoder, transformer, VAE, noise schedule.
+/* The parts of a pipeline folder, put together for sampling: tokeniser, text encoder, transformer,
+ * VAE, noise schedule.
  *
  *   pipeline_open(&p, be, model, checkpoint, &settings, log, err);
  *   pipeline_encode_text(p, "a red dress", embeds, err);
@@ -13,9 +14,9 @@
 #include "common/ops/backend.h"
 
 typedef struct SampleSettings {
-    int64_t width, height;      /* pixels; multiples of 16 */
-    int64_t num_frames;         /* written */
-    int64_t model_frames;       /* computed: num_frames, or one more which is dropped */
+    int64_t width, height; /* pixels; multiples of 16 */
+    int64_t num_frames;    /* written */
+    int64_t model_frames;  /* computed: num_frames, or one more which is dropped */
     int64_t latent_frames;
     double fps;
     SamplerKind sampler;
@@ -26,20 +27,26 @@ typedef struct SampleSettings {
 /* From the recipe's sampling section; checks sizes and frame counts. */
 int sample_settings(SampleSettings *out, const Recipe *recipe, Err *err);
 
-typedef struct PipelineSizes { int64_t text_len, text_dim, latent_channels, latent_height, latent_width; } PipelineSizes;
-typedef struct PipelineMemory { int64_t text_bytes, denoise_bytes, decode_bytes; } PipelineMemory; /* working memory, weights apart */
+typedef struct PipelineSizes {
+    int64_t text_len, text_dim, latent_channels, latent_height, latent_width;
+} PipelineSizes;
+/* working memory, weights apart */
+typedef struct PipelineMemory {
+    int64_t text_bytes, denoise_bytes, decode_bytes;
+} PipelineMemory;
 
 typedef struct Pipeline Pipeline;
-/* model: a diffusers pipeline folder.  checkpoint: NULL, or a folder that holds transformer/ (a weft-train checkpoint or final/)
- * or is itself a transformer folder.  No component is loaded before it is needed, the text encoder only while it is. */
-int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *checkpoint, const SampleSettings *s, const Log *log,
-                  Err *err);
+/* model: a diffusers pipeline folder.  checkpoint: NULL, or a folder that holds transformer/ (a
+ * weft-train checkpoint or final/) or is itself a transformer folder.  No component is loaded
+ * before it is needed, the text encoder only while it is. */
+int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *checkpoint, const SampleSettings *s,
+                  const Log *log, Err *err);
 void pipeline_close(Pipeline **p);
 PipelineSizes pipeline_sizes(const Pipeline *p);
 /* Working memory of each phase, found by running it on the plan back end. */
 int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err);
-/* {"transformer": digest, ..., "configs": digest} of the weights and of all config files in use. New reference; reads every weight file
- * once. */
+/* {"transformer": digest, ..., "configs": digest} of the weights and of all config files in use.
+ * New reference; reads every weight file once. */
 int pipeline_weights(Pipeline *p, json_t **out, Err *err);
 
 /* embeds [text_len, text_dim].  *cut: content tokens that did not fit. */
@@ -48,8 +55,9 @@ int pipeline_encode_text(Pipeline *p, const char *text, float *embeds, int64_t *
 void pipeline_drop_text_encoder(Pipeline *p);
 /* latents [F,h,w,C] from torch-compatible noise of `seed`.  on_step may be NULL. */
 typedef void (*StepFn)(void *user, int64_t step);
-int pipeline_denoise(Pipeline *p, const float *embeds, const float *negative, uint64_t seed, float *latents, StepFn on_step, void *user,
-                     Err *err);
-/* rgb [num_frames,height,width,3]; pixels (not clamped, [model_frames,..]) may be wanted by tests: NULL otherwise. */
+int pipeline_denoise(Pipeline *p, const float *embeds, const float *negative, uint64_t seed, float *latents,
+                     StepFn on_step, void *user, Err *err);
+/* rgb [num_frames,height,width,3]; pixels (not clamped, [model_frames,..]) may be wanted by tests:
+ * NULL otherwise. */
 int pipeline_decode(Pipeline *p, const float *latents, uint8_t *rgb, float *pixels, Err *err);
 #endif

@@ -1,6 +1,7 @@
-/* `weft-infer sample`: prompts in, videos out.  For each prompt ID, in this order: ID.mp4, ID/NNNN.png when asked for, and last
- * ID.json, which marks it whole.  Run again after an interruption, finished ones are left alone; one that was made differently is
- * never overwritten unasked. */
+/* `weft-infer sample`: prompts in, videos out.  For each prompt ID, in this order: ID.mp4,
+ * ID/NNNN.png when asked for, and last ID.json, which marks it whole.  Run again after an
+ * interruption, finished ones are left alone; one that was made differently is never overwritten
+ * unasked. */
 #ifndef WEFT_INFER_SAMPLE_H
 #define WEFT_INFER_SAMPLE_H
 #include "common/base/args.h"
@@ -17,7 +18,7 @@ typedef struct SampleOptions {
 extern const Opt sample_opts[];
 
 typedef struct SampleReport {
-    Str text;              /* results: the videos' paths, a line each; with --dry-run the plan */
+    Str text; /* results: the videos' paths, a line each; with --dry-run the plan */
     int64_t made, reused;
 } SampleReport;
 /* The report is the caller's: str_fini(&report->text), also on failure. */

@@ -32,9 +32,9 @@ typedef struct Run {
     DirLock lock;
     json_t *prior;
     Journal *journal;
-    json_t **texts;     /* [n] of each source its finished manifest lines, an array of strings */
-    char **lines;       /* [n_lines] the same, all of them, in source order */
-    int64_t *places;    /* [n_lines] of their sources among all */
+    json_t **texts;  /* [n] of each source its finished manifest lines, an array of strings */
+    char **lines;    /* [n_lines] the same, all of them, in source order */
+    int64_t *places; /* [n_lines] of their sources among all */
     int64_t n_lines;
     int64_t done, hashed, unchanged;
     Seen seen;
@@ -42,7 +42,7 @@ typedef struct Run {
     Progress *progress;
 } Run;
 
-/* ---- finding the sources ---- */
+/* ---- finding the sources --------------------------------------------------------------------- */
 static int find_sources(Run *r, Err *err)
 {
     const IngestParams *p = r->p;
@@ -53,12 +53,14 @@ static int find_sources(Run *r, Err *err)
     log_info(p->log, "layout %s: %s", r->layout->name, r->why);
     if (p->show_recipe)
         recipe_print_sections(p->recipe, sections, p->show_recipe);
-    if ((rc = layout_read(r->layout, p->source, (uint64_t)recipe_int(p->recipe, "seed"), &r->sources, p->log, err)) < 0 ||
+    if ((rc = layout_read(r->layout, p->source, (uint64_t)recipe_int(p->recipe, "seed"), &r->sources, p->log, err)) <
+            0 ||
         (rc = captions_apply(&r->sources, p->recipe, err)) < 0)
         return rc;
     for (int64_t i = 0; i < r->sources.n && r->cfg.window >= WINDOW_CHUNKS; i++)
         if (strchr(r->sources.item[i].id, '#') || strlen(r->sources.item[i].id) > SOURCE_ID_MAX - 8)
-            return err_set(err, ERR_USAGE, "id '%s': with clip.window=%s windows are named ID#k, so an id may hold no '#' and %d bytes",
+            return err_set(err, ERR_USAGE,
+                           "id '%s': with clip.window=%s windows are named ID#k, so an id may hold no '#' and %d bytes",
                            r->sources.item[i].id, recipe_str(p->recipe, "clip.window"), SOURCE_ID_MAX - 8);
     r->chosen = mem_calloc(r->sources.n, sizeof *r->chosen, err);
     if (!r->chosen)
@@ -71,12 +73,12 @@ static int find_sources(Run *r, Err *err)
     if (r->sources.n == 0)
         return err_set(err, ERR_NOTFOUND, "'%s' names no clip", p->source);
     if (p->shards > 1)
-        log_info(p->log, "shard %lld of %lld: %lld of %lld sources", (long long)p->shard, (long long)p->shards, (long long)r->n,
-                 (long long)r->sources.n);
+        log_info(p->log, "shard %lld of %lld: %lld of %lld sources", (long long)p->shard, (long long)p->shards,
+                 (long long)r->n, (long long)r->sources.n);
     return 0;
 }
 
-/* ---- the clips ---- */
+/* ---- the clips ------------------------------------------------------------------------------- */
 /* A finished window's line into the journal and the list. */
 static int keep_one(Run *r, int64_t at, const json_t *result, Err *err)
 {
@@ -94,7 +96,8 @@ static int keep_one(Run *r, int64_t at, const json_t *result, Err *err)
         rc = err_set(err, ERR_NOMEM, "out of memory for the record of '%s'", s->id);
     if (json_is_object(reason))
         log_warn(r->p->log, "clip '%s' is rejected: %s: %s", json_string_value(json_object_get(record, "id")),
-                 json_string_value(json_object_get(reason, "code")), json_string_value(json_object_get(reason, "text")));
+                 json_string_value(json_object_get(reason, "code")),
+                 json_string_value(json_object_get(reason, "text")));
     mem_free(line);
     json_decref(record);
     return rc;
@@ -157,7 +160,7 @@ static json_t *prior_of(const Run *r, const Source *s)
     }
 }
 
-/* ---- which sources were read ---- */
+/* ---- which sources were read ----------------------------------------------------------------- */
 enum { SEEN_SAVE_S = 30 }; /* a run that is killed loses the hashing of so many seconds */
 
 /* What cannot be kept costs the next run some time, not this one its end. */
@@ -202,18 +205,19 @@ static int end_seen(Run *r, Err *err)
     json_decref(r->seen.hash);
     r->seen.hash = kept;
     int64_t unread = r->done - r->unchanged - r->hashed;
-    log_info(r->p->log, "%lld sources, %lld unchanged, %lld hashed%s", (long long)r->done, (long long)r->unchanged, (long long)r->hashed,
-             unread ? ", the others could not be read" : "");
+    log_info(r->p->log, "%lld sources, %lld unchanged, %lld hashed%s", (long long)r->done, (long long)r->unchanged,
+             (long long)r->hashed, unread ? ", the others could not be read" : "");
     return save_seen(r, err);
 }
 
-/* ---- the processes ---- */
+/* ---- the processes --------------------------------------------------------------------------- */
 /* In the worker process. */
 static int work(void *user, int64_t at, json_t **out, Err *err)
 {
     const Run *r = user;
     const Source *s = &r->sources.item[r->chosen[at]];
-    dir_unlock(&(DirLock){r->p->jobs > 0 ? r->lock.fd : 0}); /* a worker that outlives the run for a moment must not hold it */
+    /* a worker that outlives the run for a moment must not hold it */
+    dir_unlock(&(DirLock){r->p->jobs > 0 ? r->lock.fd : 0});
     json_t *prior = prior_of(r, s);
     int rc = clip_process(&r->cfg, r->p->source, s, prior, r->dir, out, err);
     json_decref(prior);
@@ -257,12 +261,12 @@ static int process_all(Run *r, Err *err)
     if (rc == 0)
         rc = end_seen(r, err);
     if (rc == 0 && r->done < r->n)
-        rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld clips; the same command goes on from there", (long long)r->done,
-                     (long long)r->n);
+        rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld clips; the same command goes on from there",
+                     (long long)r->done, (long long)r->n);
     return rc < 0 ? rc : gather(r, err);
 }
 
-/* ---- the folder ---- */
+/* ---- the folder ------------------------------------------------------------------------------ */
 typedef struct NewSet {
     const Run *run;
     json_t *at; /* Source.path -> place in the list */
@@ -313,7 +317,7 @@ static int open_folder(Run *r, Err *err)
     return (r->seen.place = mem_strdup(place, err)) ? save_seen(r, err) : ERR_NOMEM;
 }
 
-/* ---- the whole ---- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 static int print_plan(const Run *r)
 {
     const PrepConfig *c = &r->cfg;
@@ -323,10 +327,10 @@ static int print_plan(const Run *r)
         rejects += r->sources.item[r->chosen[i]].reject_code != NULL;
         folders += r->sources.item[r->chosen[i]].kind == SOURCE_FRAMES;
     }
-    fprintf(f, "layout %s, %lld sources (%lld folders of pictures), %lld of them rejected before decoding\n", r->layout->name,
-            (long long)r->n, (long long)folders, (long long)rejects);
-    fprintf(f, "each becomes %lldx%lld, %lld frames at %lld fps in %s/clips; at most %.1f MB before FFV1\n", (long long)c->width,
-            (long long)c->height, (long long)c->frames, (long long)c->fps, r->dir,
+    fprintf(f, "layout %s, %lld sources (%lld folders of pictures), %lld of them rejected before decoding\n",
+            r->layout->name, (long long)r->n, (long long)folders, (long long)rejects);
+    fprintf(f, "each becomes %lldx%lld, %lld frames at %lld fps in %s/clips; at most %.1f MB before FFV1\n",
+            (long long)c->width, (long long)c->height, (long long)c->frames, (long long)c->fps, r->dir,
             3e-6 * (double)(c->width * c->height * c->frames) * (double)r->n);
     return 0;
 }
@@ -363,7 +367,8 @@ int ingest(const IngestParams *p, Err *err)
         rc = ERR_NOMEM;
     else if (p->dry_run)
         rc = print_plan(&r);
-    else if ((rc = open_folder(&r, err)) == 0 && (rc = journal_open(&r.journal, r.dir, err)) == 0 && (rc = process_all(&r, err)) == 0)
+    else if ((rc = open_folder(&r, err)) == 0 && (rc = journal_open(&r.journal, r.dir, err)) == 0 &&
+             (rc = process_all(&r, err)) == 0)
         rc = finish(&r, err);
 out:
     journal_close(&r.journal);

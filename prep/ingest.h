@@ -10,23 +10,27 @@
 typedef struct IngestParams {
     const char *source, *out, *layout; /* folders; layout NULL: detected */
     const Recipe *recipe;
-    int64_t jobs;                      /* worker processes; 0: none, everything in this process, without limits */
-    int64_t shard, shards;             /* with shards > 1 the dataset goes to OUT/shard-K-of-N */
+    int64_t jobs;          /* worker processes; 0: none, everything in this process, without limits */
+    int64_t shard, shards; /* with shards > 1 the dataset goes to OUT/shard-K-of-N */
     int dry_run, quiet;
-    FILE *show_recipe;                 /* what will be done, after the layout was told; NULL: nowhere */
-    int replace;                       /* what was made from another source in `out` may go */
-    int verify_sources;                /* every source is read, also one that is unchanged (prep/set/seen.h) */
+    FILE *show_recipe;  /* what will be done, after the layout was told; NULL: nowhere */
+    int replace;        /* what was made from another source in `out` may go */
+    int verify_sources; /* every source is read, also one that is unchanged (prep/set/seen.h) */
     const Log *log;
-    FILE *results;                     /* the counts */
+    FILE *results; /* the counts */
 } IngestParams;
 
-/* Files in the dataset's folder: clips/ID.mkv, manifest.jsonl (one line a source, in source order), and dataset.json last.
- * Each source is decoded in a process of its own (prep/set/worker.h): the caller must have one thread.
- * While it runs, journal.jsonl keeps what is finished; a run that was killed goes on from there, and the end is the same
- * bytes whatever happened in between and whatever `jobs` is.  Sources are only read, and not hashed again while they are
+/* Files in the dataset's folder: clips/ID.mkv, manifest.jsonl (one line a source, in source order),
+ * and dataset.json last.
+ * Each source is decoded in a process of its own (prep/set/worker.h): the caller must have one
+ * thread.
+ * While it runs, journal.jsonl keeps what is finished; a run that was killed goes on from there,
+ * and the end is the same bytes whatever happened in between and whatever `jobs` is.  Sources are
+ * only read, and not hashed again while they are
  * unchanged: how many were is said in the log.
- * A dataset of other sources in `out` is left as it is (ERR_USAGE): one whose folder was another, unless half of its clips or more are of
- * files that are here under the same names with the same sizes, as on a disk mounted elsewhere.
+ * A dataset of other sources in `out` is left as it is (ERR_USAGE): one whose folder was another,
+ * unless half of its clips or more are of files that are here under the same names with the same
+ * sizes, as on a disk mounted elsewhere.
  * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
 int ingest(const IngestParams *p, Err *err);
 #endif

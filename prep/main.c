@@ -133,16 +133,21 @@ static int run_probe(void *options, const StrList *positional, Err *err)
     }
     recipe_close(&recipe);
     if (rc >= 0 && failed)
-        rc = err_set(err, ERR_NOTFOUND, "%lld of %lld arguments could not be read", (long long)failed, (long long)positional->n);
+        rc = err_set(err, ERR_NOTFOUND, "%lld of %lld arguments could not be read", (long long)failed,
+                     (long long)positional->n);
     return rc < 0 ? rc : status;
 }
 
-#define OPT_REPLACE \
-    {"replace", 0, OPT_FLAG, offsetof(Options, replace), 0, 0, NULL, NULL, NULL, \
-     "a dataset of other sources in DIR is given up for this one; without it, it is left alone", 0}
-#define OPT_PAD \
-    {"pad", 0, OPT_ENUM, offsetof(Options, pad), 0, 0, "reject|hold", NULL, NULL, \
-     "a source that is too short: reject it (default), or hold its last frame; as --set clip.short=...", 0}
+#define OPT_REPLACE                                                                                       \
+    {                                                                                                     \
+        "replace", 0, OPT_FLAG, offsetof(Options, replace), 0, 0, NULL, NULL, NULL,                       \
+            "a dataset of other sources in DIR is given up for this one; without it, it is left alone", 0 \
+    }
+#define OPT_PAD                                                                                                   \
+    {                                                                                                             \
+        "pad", 0, OPT_ENUM, offsetof(Options, pad), 0, 0, "reject|hold", NULL, NULL,                              \
+            "a source that is too short: reject it (default), or hold its last frame; as --set clip.short=...", 0 \
+    }
 static const Opt ingest_opts[] = {
     OPTS_RECIPE,
     OPT_JOBS,
@@ -159,34 +164,39 @@ static const Opt ingest_opts[] = {
      "read every source again; without it, those whose inode, size, mtime and ctime are as before are not", 0},
     {0}};
 static const Opt merge_opts[] = {
-    OPT_JOBS, OPTS_LOG, OPT_DRY_RUN, OPT_REPLACE,
+    OPT_JOBS,
+    OPTS_LOG,
+    OPT_DRY_RUN,
+    OPT_REPLACE,
     {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the whole dataset goes", 1},
     {0}};
-static const Opt tokenize_opts[] = {
-    OPTS_RECIPE,
-    OPTS_LOG,
-    {"tokenizer", 't', OPT_STR, offsetof(Options, tokenizer), 0, 0, NULL, NULL, "PATH", "spiece.model, or a folder that holds one", 1},
-    {"clip-tokenizer", 0, OPT_STR, offsetof(Options, clip_tokenizer), 0, 0, NULL, NULL, "PATH",
-     "merges.txt, or a folder that holds one: counts CLIP's 77 tokens too", 0},
-    {0}};
+static const Opt tokenize_opts[] = {OPTS_RECIPE,
+                                    OPTS_LOG,
+                                    {"tokenizer", 't', OPT_STR, offsetof(Options, tokenizer), 0, 0, NULL, NULL, "PATH",
+                                     "spiece.model, or a folder that holds one", 1},
+                                    {"clip-tokenizer", 0, OPT_STR, offsetof(Options, clip_tokenizer), 0, 0, NULL, NULL,
+                                     "PATH", "merges.txt, or a folder that holds one: counts CLIP's 77 tokens too", 0},
+                                    {0}};
 static const Opt probe_opts[] = {OPTS_RECIPE, OPT_PAD, {0}};
 static const Opt report_opts[] = {{0}};
 
-static const Command commands[] = {{"ingest", "decode and normalise a folder of videos and captions", "[options] SOURCE --out PREPARED",
-                                    ingest_opts, sizeof(Options), 1, 1, run_ingest},
-                                   {"merge", "join the shards of one set (ingest --shard K/N)", "[options] SHARD... --out PREPARED",
-                                    merge_opts, sizeof(Options), 1, -1, run_merge},
-                                   {"tokenize", "write the captions' T5 ids beside the manifest", "[options] PREPARED --tokenizer PATH",
-                                    tokenize_opts, sizeof(Options), 1, 1, run_tokenize},
-                                   {"probe", "facts of video files or picture folders, and what ingest would do with them",
-                                    "[options] FILE...", probe_opts, sizeof(Options), 1, -1, run_probe},
-                                   {"report", "write report.html and report.json of a prepared dataset anew", "PREPARED", report_opts,
-                                    sizeof(Options), 1, 1, run_report},
-                                   {0}};
+static const Command commands[] = {
+    {"ingest", "decode and normalise a folder of videos and captions", "[options] SOURCE --out PREPARED", ingest_opts,
+     sizeof(Options), 1, 1, run_ingest},
+    {"merge", "join the shards of one set (ingest --shard K/N)", "[options] SHARD... --out PREPARED", merge_opts,
+     sizeof(Options), 1, -1, run_merge},
+    {"tokenize", "write the captions' T5 ids beside the manifest", "[options] PREPARED --tokenizer PATH", tokenize_opts,
+     sizeof(Options), 1, 1, run_tokenize},
+    {"probe", "facts of video files or picture folders, and what ingest would do with them", "[options] FILE...",
+     probe_opts, sizeof(Options), 1, -1, run_probe},
+    {"report", "write report.html and report.json of a prepared dataset anew", "PREPARED", report_opts, sizeof(Options),
+     1, 1, run_report},
+    {0}};
 
 int main(int argc, char **argv)
 {
     int status = selftest_main("weft-prep", argc, argv);
     return status >= 0 ? status
-                       : program_main("weft-prep", "Turns source videos and captions into a prepared dataset.", commands, argc, argv);
+                       : program_main("weft-prep", "Turns source videos and captions into a prepared dataset.",
+                                      commands, argc, argv);
 }

@@ -25,9 +25,9 @@ typedef struct Line {
 
 typedef struct Merge {
     const MergeParams *p;
-    json_t **datasets; /* [p->n] their dataset.json */
+    json_t **datasets;      /* [p->n] their dataset.json */
     int64_t reading, first; /* which shard's lines are being read, and where its first is */
-    Line *line;        /* [n] */
+    Line *line;             /* [n] */
     int64_t n, cap, done, linked, copied;
     Recipe *recipe;
     PrepConfig cfg;
@@ -35,7 +35,7 @@ typedef struct Merge {
     Progress *progress;
 } Merge;
 
-/* ---- do they belong together ---- */
+/* ---- do they belong together ----------------------------------------------------------------- */
 static const json_t *shard_of(const Merge *m, int64_t i)
 {
     return json_object_get(m->datasets[i], "shard");
@@ -75,12 +75,12 @@ static int check_shard(const Merge *m, int64_t i, Err *err)
     if (whole(json_object_get(d, "tool"), "revision") != PREP_REVISION)
         return err_set(err, ERR_USAGE, "'%s' was made by another version of weft-prep; run its ingest again", dir);
     if (whole(s, "count") != whole(s0, "count"))
-        return err_set(err, ERR_USAGE, "'%s' is one of %lld shards, but '%s' is one of %lld", dir, (long long)whole(s, "count"), first,
-                       (long long)whole(s0, "count"));
+        return err_set(err, ERR_USAGE, "'%s' is one of %lld shards, but '%s' is one of %lld", dir,
+                       (long long)whole(s, "count"), first, (long long)whole(s0, "count"));
     for (int64_t k = 0; k < i; k++)
         if (whole(shard_of(m, k), "index") == whole(s, "index"))
-            return err_set(err, ERR_USAGE, "'%s' and '%s' are both shard %lld of %lld", m->p->shards[k], dir, (long long)whole(s, "index"),
-                           (long long)whole(s, "count"));
+            return err_set(err, ERR_USAGE, "'%s' and '%s' are both shard %lld of %lld", m->p->shards[k], dir,
+                           (long long)whole(s, "index"), (long long)whole(s, "count"));
     if (!json_equal(json_object_get(d, "recipe"), json_object_get(d0, "recipe"))) {
         first_difference(json_object_get(d0, "recipe"), json_object_get(d, "recipe"), key, sizeof key);
         return err_set(err, ERR_USAGE, "'%s' was made with another recipe than '%s': %s differs", dir, first, key);
@@ -99,7 +99,8 @@ static int check_complete(const Merge *m, Err *err)
         for (int64_t i = 0; i < m->p->n; i++)
             found = found || whole(shard_of(m, i), "index") == index;
         if (!found)
-            return err_set(err, ERR_USAGE, "shard %lld of %lld is not among those given", (long long)index, (long long)count);
+            return err_set(err, ERR_USAGE, "shard %lld of %lld is not among those given", (long long)index,
+                           (long long)count);
     }
     return 0;
 }
@@ -124,7 +125,7 @@ static int open_shards(Merge *m, Err *err)
     return rc;
 }
 
-/* ---- their lines ---- */
+/* ---- their lines ----------------------------------------------------------------------------- */
 static int is_duplicate(const json_t *note)
 {
     const char *code = json_string_value(json_object_get(note, "code"));
@@ -137,7 +138,8 @@ static int forget_duplicates(json_t *record)
     json_t *warnings = json_object_get(record, "warnings");
     int bad = 0;
     if (is_duplicate(json_object_get(record, "reason")))
-        bad = json_object_set_new(record, "decision", json_string("accept")) < 0 || json_object_set_new(record, "reason", json_null()) < 0;
+        bad = json_object_set_new(record, "decision", json_string("accept")) < 0 ||
+              json_object_set_new(record, "reason", json_null()) < 0;
     for (size_t i = json_array_size(warnings); i-- > 0;)
         if (is_duplicate(json_array_get(warnings, i)))
             bad = bad || json_array_remove(warnings, i) < 0;
@@ -157,15 +159,16 @@ static int take_line(void *user, const json_t *record, Err *err)
         m->cap = cap;
     }
     if (m->n - m->first >= (int64_t)json_array_size(places))
-        return err_set(err, ERR_FORMAT, "'%s' has more manifest lines than dataset.json has places", m->p->shards[m->reading]);
+        return err_set(err, ERR_FORMAT, "'%s' has more manifest lines than dataset.json has places",
+                       m->p->shards[m->reading]);
     json_t *copy = json_deep_copy(record);
     int bad = !copy || forget_duplicates(copy);
     char *text = bad ? NULL : json_text(copy, 0, err);
     json_decref(copy);
     if (!text)
         return err_set(err, ERR_NOMEM, "out of memory for a manifest line");
-    m->line[m->n] = (Line){text, (int64_t)json_integer_value(json_array_get(places, (size_t)(m->n - m->first))), m->reading,
-                            m->n};
+    m->line[m->n] = (Line){text, (int64_t)json_integer_value(json_array_get(places, (size_t)(m->n - m->first))),
+                           m->reading, m->n};
     m->n++;
     return 0;
 }
@@ -194,8 +197,10 @@ static int read_lines(Merge *m, Err *err)
         const Line *x = &m->line[i];
         int same = i && m->line[i - 1].place == x->place;
         if (same ? m->line[i - 1].shard != x->shard : x->place != sources)
-            return err_set(err, ERR_FORMAT, "'%s': dataset.json does not fit those of the other shards: source %lld is there twice or not at all",
-                           m->p->shards[x->shard], (long long)sources);
+            return err_set(
+                err, ERR_FORMAT,
+                "'%s': dataset.json does not fit those of the other shards: source %lld is there twice or not at all",
+                m->p->shards[x->shard], (long long)sources);
         sources += !same;
     }
     if (sources != whole(shard_of(m, 0), "sources"))
@@ -204,7 +209,7 @@ static int read_lines(Merge *m, Err *err)
     return 0;
 }
 
-/* ---- their files ---- */
+/* ---- their files ----------------------------------------------------------------------------- */
 static int check_pixels(const char *path, const json_t *clip, Err *err)
 {
     const char *want = json_string_value(json_object_get(clip, "pixels_sha256"));
@@ -212,7 +217,8 @@ static int check_pixels(const char *path, const json_t *clip, Err *err)
     int64_t n, width, height;
     Digest digest;
     char hex[65];
-    int rc = video_read_rgb(path, whole(clip, "frames"), whole(clip, "width"), whole(clip, "height"), &rgb, &n, &width, &height, err);
+    int rc = video_read_rgb(path, whole(clip, "frames"), whole(clip, "width"), whole(clip, "height"), &rgb, &n, &width,
+                            &height, err);
     if (rc < 0)
         return rc;
     if ((rc = sha256_bytes(rgb, n * width * height * 3, &digest, err)) == 0) {
@@ -243,7 +249,8 @@ static int copy_file(const char *from, const char *to, Err *err)
     return rc;
 }
 
-/* `from` also under the name `to`.  1 linked, 2 copied: where the file system cannot link, or not between the two. */
+/* `from` also under the name `to`.  1 linked, 2 copied: where the file system cannot link, or not
+ * between the two. */
 static int link_or_copy(const char *from, const char *to, Err *err)
 {
     if (unlink(to) < 0 && errno != ENOENT)
@@ -257,7 +264,8 @@ static int link_or_copy(const char *from, const char *to, Err *err)
     return rc < 0 ? rc : 2;
 }
 
-/* A file of a shard into the dataset: 0 it was there already, 1 linked, 2 copied.  clip: what it must hold, or NULL. */
+/* A file of a shard into the dataset: 0 it was there already, 1 linked, 2 copied.  clip: what it
+ * must hold, or NULL. */
 static int take_file(const Merge *m, const Line *x, const char *name, const json_t *clip, Err *err)
 {
     struct stat a, b;
@@ -289,9 +297,11 @@ static int work(void *user, int64_t item, json_t **out, Err *err)
     const Merge *m = user;
     const Line *x = &m->line[item];
     json_t *record;
-    dir_unlock(&(DirLock){m->p->jobs > 0 ? m->lock.fd : 0}); /* a worker that outlives the run for a moment must not hold it */
+    /* a worker that outlives the run for a moment must not hold it */
+    dir_unlock(&(DirLock){m->p->jobs > 0 ? m->lock.fd : 0});
     int how = 0, rc = json_parse(&record, x->text, (int64_t)strlen(x->text), "manifest line", err);
-    const json_t *clip = rc == 0 ? json_object_get(record, "clip") : NULL, *contact = rc == 0 ? json_object_get(record, "contact") : NULL;
+    const json_t *clip = rc == 0 ? json_object_get(record, "clip") : NULL,
+                 *contact = rc == 0 ? json_object_get(record, "contact") : NULL;
     if (rc == 0 && json_is_object(clip))
         rc = how = take_file(m, x, json_string_value(json_object_get(clip, "file")), clip, err);
     if (rc >= 0 && json_is_string(contact))
@@ -322,13 +332,14 @@ static int asked_to_stop(void *user)
 
 static int take_files(Merge *m, Err *err)
 {
-    Workers w = {.jobs = m->p->jobs < m->n ? m->p->jobs : m->n, .user = m, .work = work, .done = worked, .stop = asked_to_stop};
+    Workers w = {
+        .jobs = m->p->jobs < m->n ? m->p->jobs : m->n, .user = m, .work = work, .done = worked, .stop = asked_to_stop};
     m->progress = progress_start("merge", "clips", m->n, m->p->quiet);
     int rc = workers_run(&w, m->n, err);
     progress_end(&m->progress);
     if (rc == 0 && m->done < m->n)
-        rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld clips; the same command goes on from there", (long long)m->done,
-                     (long long)m->n);
+        rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld clips; the same command goes on from there",
+                     (long long)m->done, (long long)m->n);
     static const char *const folders[] = {"clips", "thumbs"};
     for (int i = 0; i < 2 && rc == 0; i++) {
         char *dir = path_join(m->p->out, folders[i], err);
@@ -340,7 +351,7 @@ static int take_files(Merge *m, Err *err)
     return rc;
 }
 
-/* ---- the whole ---- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 static int finish(Merge *m, Err *err)
 {
     char **lines = mem_calloc(m->n, sizeof *lines, err);
@@ -369,7 +380,8 @@ static int finish(Merge *m, Err *err)
 static int is_found(void *user, const json_t *line)
 {
     const json_t *sha256 = json_object_get(user, json_string_value(json_object_get(line, "id")));
-    return sha256 && json_equal((json_t *)(uintptr_t)sha256, json_object_get(json_object_get(line, "source"), "sha256"));
+    return sha256 &&
+           json_equal((json_t *)(uintptr_t)sha256, json_object_get(json_object_get(line, "source"), "sha256"));
 }
 
 static int check_place(const Merge *m, Err *err)
@@ -410,7 +422,8 @@ int merge(const MergeParams *p, Err *err)
     if (rc == 0 && (rc = recipe_from_json(&m.recipe, json_object_get(m.datasets[0], "recipe"), err)) == 0)
         rc = prep_config(&m.cfg, m.recipe, err);
     if (rc == 0 && p->dry_run)
-        fprintf(p->results, "%lld shards with %lld manifest lines would become the dataset %s\n", (long long)p->n, (long long)m.n, p->out);
+        fprintf(p->results, "%lld shards with %lld manifest lines would become the dataset %s\n", (long long)p->n,
+                (long long)m.n, p->out);
     else if (rc == 0 && (rc = open_folder(&m, err)) == 0 && (rc = take_files(&m, err)) == 0)
         rc = finish(&m, err);
     dir_unlock(&m.lock);

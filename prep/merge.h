@@ -1,4 +1,5 @@
-/* `weft-prep merge`: the shards of one set (ingest --shard K/N) become the dataset that one run over all of it would have made. */
+/* `weft-prep merge`: the shards of one set (ingest --shard K/N) become the dataset that one run
+ * over all of it would have made. */
 #ifndef WEFT_PREP_MERGE_H
 #define WEFT_PREP_MERGE_H
 #include <stdint.h>
@@ -10,18 +11,20 @@ typedef struct MergeParams {
     const char *const *shards; /* [n] folders */
     int64_t n;
     const char *out;
-    int64_t jobs;              /* processes that check clips; 0: none */
+    int64_t jobs; /* processes that check clips; 0: none */
     int dry_run, quiet;
-    int replace;               /* a dataset of other sources in `out` may go */
+    int replace; /* a dataset of other sources in `out` may go */
     const Log *log;
-    FILE *results;             /* the counts */
+    FILE *results; /* the counts */
 } MergeParams;
 
-/* Writes to `out` the same bytes as ingest without --shard: lines in source order, look-alikes decided over the whole set.  Clips are
- * checked against their lines' pixel hashes, then hard-linked, or copied where that cannot be; the shards are only read.  A merge
- * that was interrupted goes on when run again.
- * Refuses (ERR_USAGE, ERR_FORMAT, ERR_NOTFOUND) what is not all of one set, each shard once and finished; and to take the place of a
- * dataset less than half of whose clips are of the same sources.
+/* Writes to `out` the same bytes as ingest without --shard: lines in source order, look-alikes
+ * decided over the whole set.  Clips are checked against their lines' pixel hashes, then
+ * hard-linked, or copied where that cannot be; the shards are only read.  A merge that was
+ * interrupted goes on when run again.
+ * Refuses (ERR_USAGE, ERR_FORMAT, ERR_NOTFOUND) what is not all of one set, each shard once and
+ * finished; and to take the place of a dataset less than half of whose clips are of the same
+ * sources.
  * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
 int merge(const MergeParams *p, Err *err);
 #endif

@@ -1,4 +1,5 @@
-/* `weft-prep probe`: everything about one source, and what ingest would do with it, as JSON.  Nothing is written. */
+/* `weft-prep probe`: everything about one source, and what ingest would do with it, as JSON.
+ * Nothing is written. */
 #ifndef WEFT_PREP_PROBE_H
 #define WEFT_PREP_PROBE_H
 #include <stdio.h>

@@ -37,11 +37,13 @@ static int cut_ids(Tokenizing *t, int32_t *ids, int64_t n, const char *id, int64
         return ERR_NOMEM;
     ids[t->length - 1] = ids[n - 1];
     t->cuts++;
-    log_warn(t->log, "clip '%s': its caption has %lld tokens, %lld fit; cut off: '%s'", id, (long long)n, (long long)t->length, *cut_text);
+    log_warn(t->log, "clip '%s': its caption has %lld tokens, %lld fit; cut off: '%s'", id, (long long)n,
+             (long long)t->length, *cut_text);
     return 0;
 }
 
-static json_t *token_line(const Tokenizing *t, const char *text, const int32_t *ids, int64_t n, int64_t cut, const char *cut_text, Err *err)
+static json_t *token_line(const Tokenizing *t, const char *text, const int32_t *ids, int64_t n, int64_t cut,
+                          const char *cut_text, Err *err)
 {
     Digest digest;
     char hex[65];
@@ -54,9 +56,9 @@ static json_t *token_line(const Tokenizing *t, const char *text, const int32_t *
             json_decref(list);
             list = NULL;
         }
-    json_t *line = json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:s}", "text", text, "text_sha256", hex, "ids", list, "n", (json_int_t)n,
-                             "length", (json_int_t)t->length, "cut", (json_int_t)cut, "cut_text", cut_text, "tokenizer_sha256",
-                             t5_tokenizer_digest(t->tokenizer));
+    json_t *line = json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:s}", "text", text, "text_sha256", hex, "ids", list,
+                             "n", (json_int_t)n, "length", (json_int_t)t->length, "cut", (json_int_t)cut, "cut_text",
+                             cut_text, "tokenizer_sha256", t5_tokenizer_digest(t->tokenizer));
     if (!line)
         err_set(err, ERR_NOMEM, "out of memory for the tokens of a caption");
     return line;
@@ -79,8 +81,8 @@ static int count_clip(Tokenizing *t, const char *text, const char *id, Err *err)
     count_length(t->bins[1], n);
     if (n > CLIP_LENGTH) {
         t->clip_cuts++;
-        log_warn(t->log, "clip '%s': its caption has %lld tokens of CLIP, %d fit: evaluation will not see its end", id, (long long)n,
-                 CLIP_LENGTH);
+        log_warn(t->log, "clip '%s': its caption has %lld tokens of CLIP, %d fit: evaluation will not see its end", id,
+                 (long long)n, CLIP_LENGTH);
     }
     return 0;
 }
@@ -136,7 +138,8 @@ static int one_record(void *user, const json_t *record, Err *err)
     return 0;
 }
 
-int tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, int64_t length, const Log *log, FILE *results, Err *err)
+int tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, int64_t length, const Log *log,
+             FILE *results, Err *err)
 {
     Tokenizing t = {.length = length, .seen = json_object(), .log = log};
     json_t *dataset = NULL;
@@ -151,12 +154,13 @@ int tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer,
     }
     if (rc < 0 || (rc = dir_lock(&lock, dir, err)) < 0 || (rc = dir_sweep_temporaries(dir, err)) < 0 ||
         (rc = t5_tokenizer_open(&t.tokenizer, tokenizer, err)) < 0 ||
-        (clip_tokenizer && (rc = clip_tokenizer_open(&t.clip, clip_tokenizer, err)) < 0) || (rc = atomic_open(&t.file, path, err)) < 0)
+        (clip_tokenizer && (rc = clip_tokenizer_open(&t.clip, clip_tokenizer, err)) < 0) ||
+        (rc = atomic_open(&t.file, path, err)) < 0)
         goto out;
     if ((rc = dataset_each_line(dir, dataset, one_record, &t, err)) == 0 && (rc = atomic_commit(&t.file, err)) == 0 &&
         (rc = report_write(dir, dataset, 1, err)) == 0) {
-        fprintf(results, "%lld distinct captions, the longest has %lld of %lld tokens, %lld cut\n", (long long)t.captions,
-                (long long)t.longest, (long long)t.length, (long long)t.cuts);
+        fprintf(results, "%lld distinct captions, the longest has %lld of %lld tokens, %lld cut\n",
+                (long long)t.captions, (long long)t.longest, (long long)t.length, (long long)t.cuts);
         print_lengths("T5", t.bins[0], results);
         if (t.clip) {
             print_lengths("CLIP", t.bins[1], results);

@@ -1,4 +1,5 @@
-/* `weft-prep tokenize`: PREPARED/tokens.jsonl, one line a distinct caption of the accepted clips, in order of first use;
+/* `weft-prep tokenize`: PREPARED/tokens.jsonl, one line a distinct caption of the accepted clips,
+ * in order of first use;
  * and the report anew, now with token counts. */
 #ifndef WEFT_PREP_TOKENIZE_H
 #define WEFT_PREP_TOKENIZE_H
@@ -7,8 +8,11 @@
 #include "common/base/err.h"
 #include "common/base/log.h"
 
-/* length: ids a caption may have, </s> included; 0: model.text_length of the dataset's own recipe.  A caption that does not
- * fit is cut, warned about, and the cut text shown.  clip_tokenizer (merges.txt or a folder, or NULL): CLIP's 77 tokens are counted
- * beside, each caption that evaluation would cut is warned about.  results: the counts, with how many captions have how many tokens. */
-int tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, int64_t length, const Log *log, FILE *results, Err *err);
+/* length: ids a caption may have, </s> included; 0: model.text_length of the dataset's own recipe.
+ * A caption that does not fit is cut, warned about, and the cut text shown.  clip_tokenizer
+ * (merges.txt or a folder, or NULL): CLIP's 77 tokens are counted beside, each caption that
+ * evaluation would cut is warned about.  results: the counts, with how many captions have how many
+ * tokens. */
+int tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, int64_t length, const Log *log,
+             FILE *results, Err *err);
 #endif

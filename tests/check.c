@@ -10,7 +10,8 @@
 
 void check_ok(int rc, Err *err, const char *expr, const char *file, int line)
 {
-    if (rc >= 0) return;
+    if (rc >= 0)
+        return;
     print_error("%s: %d (%s): %s\n", expr, rc, err_name(rc), err && err->msg[0] ? err->msg : "no message");
     err_clear(err);
     _fail(file, line);
@@ -19,15 +20,15 @@ void check_ok(int rc, Err *err, const char *expr, const char *file, int line)
 void check_fails(int rc, int code, const char *part, Err *err, const char *expr, const char *file, int line)
 {
     if (rc != code || !err->msg[0] || !strstr(err->msg, part)) {
-        print_error("%s: %d (%s), expected %d (%s)\n  message: %s\n  must contain: %s\n", expr, rc, err_name(rc), code, err_name(code),
-                    err->msg, part);
+        print_error("%s: %d (%s), expected %d (%s)\n  message: %s\n  must contain: %s\n", expr, rc, err_name(rc), code,
+                    err_name(code), err->msg, part);
         err_clear(err); /* the next test of this program starts clean */
         _fail(file, line);
     }
     err_clear(err);
 }
 
-/* ---- numbers ---- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 void check_near(const char *what, const float *got, const double *want, int64_t n, double atol, double rtol)
 {
@@ -40,9 +41,10 @@ void check_near(const char *what, const float *got, const double *want, int64_t 
             worst_ratio = isnan(ratio) ? INFINITY : ratio;
         }
     }
-    if (worst < 0) return;
-    fail_msg("%s[%lld]: got %.9g, want %.9g, off by %.3g: %.3g times the bound (atol %g, rtol %g)", what, (long long)worst, got[worst],
-             want[worst], fabs(got[worst] - want[worst]), worst_ratio, atol, rtol);
+    if (worst < 0)
+        return;
+    fail_msg("%s[%lld]: got %.9g, want %.9g, off by %.3g: %.3g times the bound (atol %g, rtol %g)", what,
+             (long long)worst, got[worst], want[worst], fabs(got[worst] - want[worst]), worst_ratio, atol, rtol);
 }
 
 double check_rel_l2(const char *what, const float *got, const double *want, int64_t n, double bound)
@@ -53,14 +55,16 @@ double check_rel_l2(const char *what, const float *got, const double *want, int6
         norm += want[i] * want[i];
     }
     double rel = norm > 0 ? sqrt(diff / norm) : sqrt(diff);
-    if (!(rel <= bound)) fail_msg("%s: relative L2 %.3g over %lld values, bound %g", what, rel, (long long)n, bound);
+    if (!(rel <= bound))
+        fail_msg("%s: relative L2 %.3g over %lld values, bound %g", what, rel, (long long)n, bound);
     return rel;
 }
 
 void check_value(const char *what, double got, double want, double atol, double rtol)
 {
     if (!(fabs(got - want) <= atol + rtol * fabs(want))) {
-        fail_msg("%s: got %.12g, want %.12g, off by %.3g (atol %g, rtol %g)", what, got, want, fabs(got - want), atol, rtol);
+        fail_msg("%s: got %.12g, want %.12g, off by %.3g (atol %g, rtol %g)", what, got, want, fabs(got - want), atol,
+                 rtol);
     }
 }
 
@@ -69,28 +73,34 @@ uint64_t check_seed(void)
     static int printed;
     const char *text = getenv("SEED");
     uint64_t seed = text ? strtoull(text, NULL, 0) : 1;
-    if (!printed++) printf("# SEED=%llu\n", (unsigned long long)seed);
+    if (!printed++)
+        printf("# SEED=%llu\n", (unsigned long long)seed);
     return seed;
 }
 
-/* ---- places ---- */
+/* ---- places ---------------------------------------------------------------------------------- */
 
 static char tmp_dir[PATH_SIZE];
 static pid_t tmp_owner;
 
 static void remove_tmp(void)
 {
-    if (getpid() != tmp_owner) return; /* a child that was forked by a test */
-    if (getenv("KEEP")) printf("# kept %s\n", tmp_dir);
-    else dir_remove(tmp_dir, NULL);
+    if (getpid() != tmp_owner)
+        return; /* a child that was forked by a test */
+    if (getenv("KEEP"))
+        printf("# kept %s\n", tmp_dir);
+    else
+        dir_remove(tmp_dir, NULL);
 }
 
 const char *check_tmp(void)
 {
-    if (tmp_dir[0]) return tmp_dir;
+    if (tmp_dir[0])
+        return tmp_dir;
     const char *base = getenv("TMPDIR");
     snprintf(tmp_dir, sizeof tmp_dir, "%s/weft-test-XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(tmp_dir)) fail_msg("no temporary folder '%s'", tmp_dir);
+    if (!mkdtemp(tmp_dir))
+        fail_msg("no temporary folder '%s'", tmp_dir);
     tmp_owner = getpid();
     atexit(remove_tmp);
     return tmp_dir;
@@ -102,7 +112,8 @@ static char *join(const char *a, const char *b)
     static char **held;
     static int64_t n;
     char *path = path_join(a, b, NULL), **more = realloc(held, (size_t)(n + 1) * sizeof *held);
-    if (!path || !more) fail_msg("out of memory");
+    if (!path || !more)
+        fail_msg("out of memory");
     held = more;
     held[n++] = path;
     return path;
@@ -117,14 +128,18 @@ char *check_tmp_path(const char *name)
 static const char *repo_root(void)
 {
     static char root[PATH_SIZE];
-    if (root[0]) return root;
+    if (root[0])
+        return root;
     char start[2][PATH_SIZE] = {{0}};
-    if (readlink("/proc/self/exe", start[0], PATH_SIZE - 1) < 0) start[0][0] = 0;
-    if (!getcwd(start[1], PATH_SIZE)) start[1][0] = 0;
+    if (readlink("/proc/self/exe", start[0], PATH_SIZE - 1) < 0)
+        start[0][0] = 0;
+    if (!getcwd(start[1], PATH_SIZE))
+        start[1][0] = 0;
     for (int i = 0; i < 2; i++) {
         for (char *slash; (slash = strrchr(start[i], '/')) != NULL; *slash = 0) {
             char *probe = join(start[i], "tests/check.h");
-            if (!file_exists(probe)) continue;
+            if (!file_exists(probe))
+                continue;
             memcpy(root, start[i], PATH_SIZE);
             return root;
         }
@@ -141,7 +156,8 @@ char *check_repo_path(const char *relative)
 const char *check_shared(void)
 {
     static char *shared;
-    if (shared) return shared;
+    if (shared)
+        return shared;
     const char *given = getenv("WEFT_SHARED");
     char *path = given && *given ? join(given, "") : join(repo_root(), "../shared");
     return file_is_dir(path) ? shared = path : NULL;
@@ -150,7 +166,8 @@ const char *check_shared(void)
 char *check_need_shared(const char *relative)
 {
     char *path = check_shared() ? join(check_shared(), relative) : NULL;
-    if (!path || !file_exists(path)) check_skip("the shared reference data is not here");
+    if (!path || !file_exists(path))
+        check_skip("the shared reference data is not here");
     return path;
 }
 
@@ -160,7 +177,7 @@ void check_skip(const char *why)
     skip();
 }
 
-/* ---- guard bytes: [size, left zone][n bytes][right zone] ---- */
+/* ---- guard bytes: [size, left zone][n bytes][right zone] ------------------------------------- */
 
 #define GUARD 64
 #define GUARD_BYTE 0xA5
@@ -168,7 +185,8 @@ void check_skip(const char *why)
 void *check_guarded(int64_t n)
 {
     unsigned char *p = malloc((size_t)n + 2 * GUARD);
-    if (!p) fail_msg("out of memory: %lld guarded bytes", (long long)n);
+    if (!p)
+        fail_msg("out of memory: %lld guarded bytes", (long long)n);
     memset(p, GUARD_BYTE, (size_t)n + 2 * GUARD);
     memcpy(p, &n, sizeof n);
     return p + GUARD;
@@ -180,14 +198,17 @@ void check_guards(const void *data)
     int64_t n;
     memcpy(&n, p, sizeof n);
     for (int64_t i = (int64_t)sizeof n; i < GUARD; i++) {
-        if (p[i] != GUARD_BYTE) fail_msg("write %lld bytes before a block of %lld", (long long)(GUARD - i), (long long)n);
+        if (p[i] != GUARD_BYTE)
+            fail_msg("write %lld bytes before a block of %lld", (long long)(GUARD - i), (long long)n);
     }
     for (int64_t i = 0; i < GUARD; i++) {
-        if (p[GUARD + n + i] != GUARD_BYTE) fail_msg("write %lld bytes after a block of %lld", (long long)(i + 1), (long long)n);
+        if (p[GUARD + n + i] != GUARD_BYTE)
+            fail_msg("write %lld bytes after a block of %lld", (long long)(i + 1), (long long)n);
     }
 }
 
 void check_guarded_free(void *p)
 {
-    if (p) free((unsigned char *)p - GUARD);
+    if (p)
+        free((unsigned char *)p - GUARD);
 }

@@ -1,9 +1,10 @@
-/* What cmocka lacks: array comparison with a bound and its reason, seeds, guard bytes, temporary folders, skipping with a reason,
- * and where the reference data lies.
+/* What cmocka lacks: array comparison with a bound and its reason, seeds, guard bytes, temporary
+ * folders, skipping with a reason, and where the reference data lies.
  *
  * A test file is one program:
- *   static void reads_header(void **state) { CHECK_OK(safetensors_open(&s, path, &err), &err); ... }
- *   int main(void) { const struct CMUnitTest tests[] = { cmocka_unit_test(reads_header) }; return check_run("store", tests); }
+ *   static void reads_header(void **state) { CHECK_OK(safetensors_open(&s, path, &err), &err); ...
+ *   } int main(void) { const struct CMUnitTest tests[] = { cmocka_unit_test(reads_header) }; return
+ *   check_run("store", tests); }
  */
 #ifndef WEFT_TESTS_CHECK_H
 #define WEFT_TESTS_CHECK_H
@@ -30,9 +31,9 @@ void check_near(const char *what, const float *got, const double *want, int64_t 
 double check_rel_l2(const char *what, const float *got, const double *want, int64_t n, double bound);
 void check_value(const char *what, double got, double want, double atol, double rtol);
 
-uint64_t check_seed(void);               /* SEED from the environment, else 1; printed once */
-const char *check_tmp(void);             /* a fresh directory for this test program, removed at exit unless KEEP=1 */
-char *check_tmp_path(const char *name);  /* file inside it; lives as long as the program, not to be freed */
+uint64_t check_seed(void);              /* SEED from the environment, else 1; printed once */
+const char *check_tmp(void);            /* a fresh directory for this test program, removed at exit unless KEEP=1 */
+char *check_tmp_path(const char *name); /* file inside it; lives as long as the program, not to be freed */
 /* The shared reference data: WEFT_SHARED, or ../shared beside the repository; NULL when absent. */
 const char *check_shared(void);
 /* Skips the test (counted) unless WEFT_SHARED data is there. Returns the path of the file under it. */
@@ -40,7 +41,8 @@ char *check_need_shared(const char *relative);
 /* The repository's own files (tests/golden/...): path relative to the repository root. */
 char *check_repo_path(const char *relative);
 void check_skip(const char *why);
-/* n bytes with guard zones around; check_guards fails when a zone changed. Free with check_guarded_free. */
+/* n bytes with guard zones around; check_guards fails when a zone changed. Free with
+ * check_guarded_free. */
 void *check_guarded(int64_t n);
 void check_guards(const void *p);
 void check_guarded_free(void *p);

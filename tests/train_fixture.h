@@ -1,12 +1,18 @@
 /* Small caches for the tests of weft-train, and broken ones; fixture_make(PIPELINE, OUT).
  *
- * Latents fit the tiny pipeline of tests/golden (3 frames of 6 x 4); texts, moments and keys come from Philox streams.
- *   a, b      5 and 3 clips (one of b's is split val); together 7 to train on, two captions each for even ones
+ * Latents fit the tiny pipeline of tests/golden (3 frames of 6 x 4); texts, moments and keys come
+ * from Philox streams.
+ *   a, b      5 and 3 clips (one of b's is split val); together 7 to train on, two captions each
+ *             for even ones
  *   sample    4 clips with stored samples instead of moments, in half
- *   again     clip-0 once more        wide      twice the channels       holes    a text record that is not there
- *   nan       a latent that is no number        val       nothing to train on     other    another VAE's weights
- *   other-text, other-tokenizer, other-config     another text encoder's weights, tokenizer, VAE's config
- *   part      2 of 3 clips, as a stopped build leaves them     done      2 of 3 clips, the third rejected */
+ *   again     clip-0 once more        wide      twice the channels       holes    a text record
+ *             that is not there
+ *   nan       a latent that is no number        val       nothing to train on     other    another
+ *             VAE's weights
+ *   other-text, other-tokenizer, other-config     another text encoder's weights, tokenizer, VAE's
+ *   config
+ *   part      2 of 3 clips, as a stopped build leaves them     done      2 of 3 clips, the third
+ *             rejected */
 #ifndef WEFT_TESTS_TRAIN_FIXTURE_H
 #define WEFT_TESTS_TRAIN_FIXTURE_H
 #include <math.h>
@@ -43,8 +49,8 @@ static void fixture_hex_of(const char *what, int i, char hex[65])
     digest_hex(&d, hex);
 }
 
-static int fixture_put_tensor(Cache *c, CacheDb db, const char *hex, RecordKind kind, int rank, const int64_t *dim, uint64_t stream,
-                              int nan, Err *err)
+static int fixture_put_tensor(Cache *c, CacheDb db, const char *hex, RecordKind kind, int rank, const int64_t *dim,
+                              uint64_t stream, int nan, Err *err)
 {
     Philox p = philox_stream(5, RNG_TEST, 0, stream);
     Tensor t = tensor_view(NULL, kind == RECORD_SAMPLE ? DT_F16 : DT_F32, rank, dim);
@@ -78,26 +84,28 @@ static int fixture_put_clip(Cache *c, const FixSpec *s, int i, const char *vae, 
     fixture_hex_of(s->name, i, latents);
     fixture_hex_of("tokens", i, tokens);
     fixture_hex_of("pixels", i, pixels);
-    rc = fixture_put_tensor(c, CACHE_LATENTS, latents, s->kind, 4, (int64_t[]){FIX_F, FIX_H, FIX_W, parts * s->channels}, (uint64_t)i,
-                            s->nan && i == s->first, err);
+    rc = fixture_put_tensor(c, CACHE_LATENTS, latents, s->kind, 4,
+                            (int64_t[]){FIX_F, FIX_H, FIX_W, parts * s->channels}, (uint64_t)i, s->nan && i == s->first,
+                            err);
     for (int k = 0; k < texts && rc == 0; k++) {
         fixture_hex_of(k ? "second text" : "text", i, text[k]);
         if (!(s->holes && i == s->first))
-            rc = fixture_put_tensor(c, CACHE_TEXT, text[k], RECORD_TEXT, 2, (int64_t[]){FIX_S, FIX_D}, (uint64_t)(1000 + 2 * i + k), 0,
-                                    err);
+            rc = fixture_put_tensor(c, CACHE_TEXT, text[k], RECORD_TEXT, 2, (int64_t[]){FIX_S, FIX_D},
+                                    (uint64_t)(1000 + 2 * i + k), 0, err);
     }
     if (rc < 0)
         return rc;
-    facts = json_pack("{s:s, s:o, s:o, s:o, s:s, s:n, s:{}, s:i, s:i, s:i, s:i, s:{s:i, s:i, s:i, s:i}, s:s, s:s, s:s, s:s}", "latents",
-                      latents, "texts", texts == 2 ? json_pack("[s, s]", text[0], text[1]) : json_pack("[s]", text[0]), "tokens",
-                      texts == 2 ? json_pack("[s, s]", tokens, tokens) : json_pack("[s]", tokens), "captions",
-                      texts == 2 ? json_pack("[s, s]", "one", "two") : json_pack("[s]", "one"), "split",
-                      s->val && i == s->first + s->n - 1 ? "val"
-                      : s->val > 1                       ? "test"
-                                                         : "train",
-                      "category", "attributes", "frames", 9, "height", 48, "width", 32, "fps", 8, "latent", "frames", FIX_F, "height",
-                      FIX_H, "width", FIX_W, "channels", s->channels, "pixels_sha256", pixels, "file_sha256", pixels, "vae_sha256", vae,
-                      "text_encoder_sha256", pixels);
+    facts = json_pack(
+        "{s:s, s:o, s:o, s:o, s:s, s:n, s:{}, s:i, s:i, s:i, s:i, s:{s:i, s:i, s:i, s:i}, s:s, s:s, s:s, s:s}",
+        "latents", latents, "texts", texts == 2 ? json_pack("[s, s]", text[0], text[1]) : json_pack("[s]", text[0]),
+        "tokens", texts == 2 ? json_pack("[s, s]", tokens, tokens) : json_pack("[s]", tokens), "captions",
+        texts == 2 ? json_pack("[s, s]", "one", "two") : json_pack("[s]", "one"), "split",
+        s->val && i == s->first + s->n - 1 ? "val"
+        : s->val > 1                       ? "test"
+                                           : "train",
+        "category", "attributes", "frames", 9, "height", 48, "width", 32, "fps", 8, "latent", "frames", FIX_F, "height",
+        FIX_H, "width", FIX_W, "channels", s->channels, "pixels_sha256", pixels, "file_sha256", pixels, "vae_sha256",
+        vae, "text_encoder_sha256", pixels);
     rc = facts ? cache_put_clip(c, id, facts, err) : ERR_NOMEM;
     json_decref(facts);
     return rc;
@@ -105,8 +113,8 @@ static int fixture_put_clip(Cache *c, const FixSpec *s, int i, const char *vae, 
 
 static int fixture_put_dataset(Cache *c, const FixSpec *s, const char *hex, Err *err)
 {
-    json_t *dataset = json_pack("{s:s, s:s, s:i, s:{s:i, s:i}}", "manifest_sha256", hex, "recipe_sha256", hex, "clips", s->whole, "shard",
-                                "index", 0, "count", 1);
+    json_t *dataset = json_pack("{s:s, s:s, s:i, s:{s:i, s:i}}", "manifest_sha256", hex, "recipe_sha256", hex, "clips",
+                                s->whole, "shard", "index", 0, "count", 1);
     json_t *rejected = json_pack("{s:s}", "clip-99", "its pixels have changed");
     int rc = dataset && rejected ? cache_put_meta(c, "dataset", dataset, err) : ERR_NOMEM;
 
@@ -118,7 +126,9 @@ static int fixture_put_dataset(Cache *c, const FixSpec *s, const char *hex, Err 
 }
 
 /* Meta 'vae' and 'text' as weft-cache build writes them for the pipeline. */
-typedef struct FixMeta { json_t *vae, *text; } FixMeta;
+typedef struct FixMeta {
+    json_t *vae, *text;
+} FixMeta;
 
 static int fixture_make_cache(const char *out, const FixSpec *s, const FixMeta *m, Err *err)
 {
@@ -192,10 +202,10 @@ static int fixture_meta(const char *pipeline, FixMeta *m, Err *err)
     if (rc == 0 && (rc = fixture_digest(vae, "diffusion_pytorch_model", hex[0], err)) == 0 &&
         (rc = fixture_digest(text, "model", hex[1], err)) == 0 && (rc = fixture_config(vae, &config[0], err)) == 0 &&
         (rc = fixture_config(text, &config[1], err)) == 0 && (rc = t5_tokenizer_open(&t, tokenizer, err)) == 0) {
-        m->vae = json_pack("{s:f, s:b, s:i, s:O, s:s, s:n}", "scaling_factor", 1.15258426, "invert_scale_latents", 0, "latent_channels",
-                           FIX_C, "config", config[0], "weights_sha256", hex[0], "tiling");
-        m->text = json_pack("{s:i, s:i, s:O, s:s, s:s, s:s}", "length", FIX_S, "dim", FIX_D, "config", config[1], "weights_sha256",
-                            hex[1], "tokenizer_sha256", t5_tokenizer_digest(t), "empty", hex[1]);
+        m->vae = json_pack("{s:f, s:b, s:i, s:O, s:s, s:n}", "scaling_factor", 1.15258426, "invert_scale_latents", 0,
+                           "latent_channels", FIX_C, "config", config[0], "weights_sha256", hex[0], "tiling");
+        m->text = json_pack("{s:i, s:i, s:O, s:s, s:s, s:s}", "length", FIX_S, "dim", FIX_D, "config", config[1],
+                            "weights_sha256", hex[1], "tokenizer_sha256", t5_tokenizer_digest(t), "empty", hex[1]);
         rc = m->vae && m->text ? 0 : ERR_NOMEM;
     }
     t5_tokenizer_close(&t);

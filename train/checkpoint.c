@@ -21,14 +21,19 @@ char *checkpoint_folder(const char *run, int64_t step, Err *err)
     return mem_printf(err, "%s/checkpoint-%lld", run, (long long)step);
 }
 
-/* ---- optimiser state ---------------------------------------------------------------------------------------------- */
+/* ---- optimiser state ------------------------------------------------------------------------- */
 
 enum { ARENAS = 3 };
 
 /* What resuming needs beside the transformer's file: flat arenas laid out like the parameters. */
-typedef struct FlatArenas { Tensor flat[ARENAS]; const char *name[ARENAS]; int n; } FlatArenas;
+typedef struct FlatArenas {
+    Tensor flat[ARENAS];
+    const char *name[ARENAS];
+    int n;
+} FlatArenas;
 
-/* The type of the transformer's file: what operations read.  Where masters lie beside that they go with the moments. */
+/* The type of the transformer's file: what operations read.  Where masters lie beside that they go
+ * with the moments. */
 static DType file_type(const TrainState *s)
 {
     return s->be->act == DT_BF16 || dit_params(s->dit)->values == DT_BF16 ? DT_BF16 : DT_F32;
@@ -46,12 +51,18 @@ static Tensor flat_part(const TrainState *s, const Tensor *flat, const Param *p)
 {
     Tensor values = params_flat_values(dit_params(s->dit)), t = tensor_view(NULL, DT_F32, p->rank, p->dim);
 
-    t.data = (char *)flat->data + ((char *)p->master.data - (char *)values.data) / dtype_size(values.dtype) * dtype_size(DT_F32);
+    t.data = (char *)flat->data +
+             ((char *)p->master.data - (char *)values.data) / dtype_size(values.dtype) * dtype_size(DT_F32);
     return t;
 }
 
-/* Tensors in the order of the file's list: all parameters of one arena, then of the next; brought to the host one at a time. */
-typedef struct Saving { const TrainState *s; FlatArenas a; void *room; } Saving;
+/* Tensors in the order of the file's list: all parameters of one arena, then of the next; brought
+ * to the host one at a time. */
+typedef struct Saving {
+    const TrainState *s;
+    FlatArenas a;
+    void *room;
+} Saving;
 
 static Tensor saved_part(const Saving *w, int64_t i)
 {
@@ -98,7 +109,8 @@ static int save_optimizer(const TrainState *s, const char *path, Err *err)
 }
 
 /* Uploads one tensor of an arena, or adds its name to the list of what is wrong. */
-static int load_part(TrainState *s, const SafeTensors *file, const Tensor *flat, const char *kind, const Param *p, Str *bad, Err *err)
+static int load_part(TrainState *s, const SafeTensors *file, const Tensor *flat, const char *kind, const Param *p,
+                     Str *bad, Err *err)
 {
     char *name = mem_printf(err, "%s.%s", kind, p->name);
     const SafeEntry *e = name ? safetensors_find(file, name) : NULL;
@@ -137,7 +149,7 @@ int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err 
     return rc;
 }
 
-/* ---- saving ------------------------------------------------------------------------------------------------------- */
+/* ---- saving ---------------------------------------------------------------------------------- */
 
 /* Transformer, and the optimiser for a checkpoint, into `folder`. */
 static int write_parts(const char *folder, const TrainState *s, int optimizer, Err *err)
@@ -146,8 +158,8 @@ static int write_parts(const char *folder, const TrainState *s, int optimizer, E
     char *moments = path_join(folder, optimizer_path, err);
     int rc = transformer && weft && moments ? 0 : ERR_NOMEM;
 
-    if (rc == 0 && (rc = dir_make(weft, err)) == 0 &&
-        (rc = dit_save(s->dit, transformer, file_type(s), err)) == 0 && optimizer)
+    if (rc == 0 && (rc = dir_make(weft, err)) == 0 && (rc = dit_save(s->dit, transformer, file_type(s), err)) == 0 &&
+        optimizer)
         rc = save_optimizer(s, moments, err);
     mem_free(transformer);
     mem_free(weft);
@@ -186,7 +198,8 @@ static int put_in_place(const char *run, const char *tmp, const char *folder, Er
 
 int checkpoint_save(const char *run, const TrainState *s, const json_t *state, Err *err)
 {
-    char *folder = checkpoint_folder(run, s->step, err), *tmp = folder ? mem_printf(err, "%s.tmp-saving", folder) : NULL;
+    char *folder = checkpoint_folder(run, s->step, err),
+         *tmp = folder ? mem_printf(err, "%s.tmp-saving", folder) : NULL;
     int rc = tmp ? dir_remove(tmp, err) : ERR_NOMEM;
 
     if (rc == 0)
@@ -202,7 +215,7 @@ int checkpoint_save(const char *run, const TrainState *s, const json_t *state, E
     return rc;
 }
 
-/* ---- finding ------------------------------------------------------------------------------------------------------ */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 /* N of "checkpoint-N", or -1. */
 static int64_t checkpoint_number(const char *name)
@@ -261,10 +274,12 @@ static int read_state(const char *folder, int64_t step, json_t **state, Err *err
     return rc;
 }
 
-/* Whole: the last file is there and fits, and what it says of the others holds, the ones to go on from among them. */
+/* Whole: the last file is there and fits, and what it says of the others holds, the ones to go on
+ * from among them. */
 static int check_whole(const char *folder, int64_t step, int optimizer, json_t **state, Err *err)
 {
-    static const char *const needed[] = {"transformer/config.json", "transformer/diffusion_pytorch_model.safetensors", optimizer_path};
+    static const char *const needed[] = {"transformer/config.json", "transformer/diffusion_pytorch_model.safetensors",
+                                         optimizer_path};
     const json_t *files;
     int rc = read_state(folder, step, state, err);
 
@@ -322,7 +337,7 @@ int checkpoint_prune(const char *run, int64_t keep, Err *err)
     return rc;
 }
 
-/* ---- final -------------------------------------------------------------------------------------------------------- */
+/* ---- final ----------------------------------------------------------------------------------- */
 
 int final_save(const char *run, const char *base, const TrainState *s, const json_t *state, const Log *log, Err *err)
 {

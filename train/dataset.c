@@ -27,7 +27,7 @@ void dataset_close(Dataset **d)
     *d = NULL;
 }
 
-/* ---- reading the lists -------------------------------------------------------------------------------------------- */
+/* ---- reading the lists ----------------------------------------------------------------------- */
 
 static int read_key(const json_t *v, Digest *out, const char *dir, const char *id, const char *what, Err *err)
 {
@@ -63,7 +63,8 @@ static int read_clip(Sample *s, int *take, const char *dir, const char *id, cons
     return 0;
 }
 
-static int add_clip(Dataset *d, int64_t *cap, int64_t cache, const char *dir, const char *id, const json_t *facts, Err *err)
+static int add_clip(Dataset *d, int64_t *cap, int64_t cache, const char *dir, const char *id, const json_t *facts,
+                    Err *err)
 {
     Sample s = {.cache = cache};
     int take, rc = read_clip(&s, &take, dir, id, facts, err);
@@ -87,7 +88,8 @@ static int add_clip(Dataset *d, int64_t *cap, int64_t cache, const char *dir, co
     return rc;
 }
 
-/* A build that was stopped leaves fewer entries than its dataset has clips: learning from those alone would go unnoticed. */
+/* A build that was stopped leaves fewer entries than its dataset has clips: learning from those
+ * alone would go unnoticed. */
 static int check_finished(CacheTxn *t, const char *dir, Err *err)
 {
     json_t *dataset = NULL, *rejected = NULL;
@@ -95,14 +97,15 @@ static int check_finished(CacheTxn *t, const char *dir, Err *err)
     int64_t clips = 0, there;
     int rc = cache_get_meta(t, "dataset", &dataset, err);
 
-    if (rc > 0 && (rc = json_get_int(dataset, "clips", "meta 'dataset'", &clips, err)) == 0 && (rc = cache_stat(t, &stat, err)) == 0 &&
-        (rc = cache_get_meta(t, "rejected", &rejected, err)) >= 0) {
+    if (rc > 0 && (rc = json_get_int(dataset, "clips", "meta 'dataset'", &clips, err)) == 0 &&
+        (rc = cache_stat(t, &stat, err)) == 0 && (rc = cache_get_meta(t, "rejected", &rejected, err)) >= 0) {
         there = stat.clips + (int64_t)json_object_size(rejected);
         rc = 0;
         if (there < clips)
-            rc = err_set(err, ERR_USAGE,
-                         "cache '%s' holds %lld of %lld clips: its build was stopped; run the same weft-cache build again", dir,
-                         (long long)there, (long long)clips);
+            rc = err_set(
+                err, ERR_USAGE,
+                "cache '%s' holds %lld of %lld clips: its build was stopped; run the same weft-cache build again", dir,
+                (long long)there, (long long)clips);
     }
     json_decref(dataset);
     json_decref(rejected);
@@ -140,24 +143,26 @@ static int by_id(const void *a, const void *b)
 static int sort_samples(Dataset *d, const char *const *dirs, Err *err)
 {
     if (d->n == 0)
-        return err_set(err, ERR_NOTFOUND, "no clip of split 'train' in cache '%s'%s", dirs[0], d->n_cache > 1 ? " and the others" : "");
+        return err_set(err, ERR_NOTFOUND, "no clip of split 'train' in cache '%s'%s", dirs[0],
+                       d->n_cache > 1 ? " and the others" : "");
     qsort(d->sample, (size_t)d->n, sizeof *d->sample, by_id);
     for (int64_t i = 1; i < d->n; i++)
         if (!strcmp(d->sample[i].id, d->sample[i - 1].id))
-            return err_set(err, ERR_USAGE, "clip '%s' is in cache '%s' and in cache '%s'", d->sample[i].id, dirs[d->sample[i - 1].cache],
-                           dirs[d->sample[i].cache]);
+            return err_set(err, ERR_USAGE, "clip '%s' is in cache '%s' and in cache '%s'", d->sample[i].id,
+                           dirs[d->sample[i - 1].cache], dirs[d->sample[i].cache]);
     return 0;
 }
 
-/* ---- checking the records ----------------------------------------------------------------------------------------- */
+/* ---- checking the records -------------------------------------------------------------------- */
 
-static int get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, const Sample *s, RecordView *out, Err *err)
+static int get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, const Sample *s, RecordView *out,
+                      Err *err)
 {
     int rc = cache_get_record(t, db, key, verify, out, err);
 
     if (rc == 0)
-        return err_set(err, ERR_NOTFOUND, "clip '%s': its %s record is not in the cache; run weft-cache build again", s->id,
-                       cache_db_name(db));
+        return err_set(err, ERR_NOTFOUND, "clip '%s': its %s record is not in the cache; run weft-cache build again",
+                       s->id, cache_db_name(db));
     return rc < 0 ? err_wrap(err, rc, "clip '%s'", s->id) : 0;
 }
 
@@ -169,14 +174,18 @@ static int check_latents(Dataset *d, const RecordView *r, const Sample *s, const
     char got[160];
 
     tensor_describe(x, got, sizeof got);
-    if ((r->kind != RECORD_MOMENTS && r->kind != RECORD_SAMPLE) || x->rank != 4 || !dtype_is_float(x->dtype) || x->dim[3] % parts)
-        return err_set(err, ERR_FORMAT, "clip '%s': its latents record is no moments or sample tensor but %s", s->id, got);
+    if ((r->kind != RECORD_MOMENTS && r->kind != RECORD_SAMPLE) || x->rank != 4 || !dtype_is_float(x->dtype) ||
+        x->dim[3] % parts)
+        return err_set(err, ERR_FORMAT, "clip '%s': its latents record is no moments or sample tensor but %s", s->id,
+                       got);
     if (x->dim[3] / parts != c->in_channels)
-        return err_set(err, ERR_USAGE,
-                       "clip '%s': latents %s have %lld channels, the transformer takes %lld: the cache was made with another VAE",
-                       s->id, got, (long long)(x->dim[3] / parts), (long long)c->in_channels);
+        return err_set(
+            err, ERR_USAGE,
+            "clip '%s': latents %s have %lld channels, the transformer takes %lld: the cache was made with another VAE",
+            s->id, got, (long long)(x->dim[3] / parts), (long long)c->in_channels);
     if (x->dim[1] % c->patch || x->dim[2] % c->patch)
-        return err_set(err, ERR_USAGE, "clip '%s': latents %s: height and width must be multiples of the patch size %lld", s->id, got,
+        return err_set(err, ERR_USAGE,
+                       "clip '%s': latents %s: height and width must be multiples of the patch size %lld", s->id, got,
                        (long long)c->patch);
     if (d->F == 0) {
         d->F = x->dim[0];
@@ -185,9 +194,10 @@ static int check_latents(Dataset *d, const RecordView *r, const Sample *s, const
         d->C = c->in_channels;
     }
     if (x->dim[0] != d->F || x->dim[1] != d->h || x->dim[2] != d->w)
-        return err_set(err, ERR_USAGE,
-                       "clip '%s': latents %s, but clip '%s' has %lld frames of %lld x %lld: a run takes clips of one size", s->id, got,
-                       d->sample[0].id, (long long)d->F, (long long)d->h, (long long)d->w);
+        return err_set(
+            err, ERR_USAGE,
+            "clip '%s': latents %s, but clip '%s' has %lld frames of %lld x %lld: a run takes clips of one size", s->id,
+            got, d->sample[0].id, (long long)d->F, (long long)d->h, (long long)d->w);
     return 0;
 }
 
@@ -195,8 +205,8 @@ static int check_text(const RecordView *r, const Sample *s, const DitConfig *c, 
 {
     char got[160];
 
-    if (r->kind != RECORD_TEXT || r->tensor.rank != 2 || !dtype_is_float(r->tensor.dtype) || r->tensor.dim[0] != c->text_len ||
-        r->tensor.dim[1] != c->text_dim)
+    if (r->kind != RECORD_TEXT || r->tensor.rank != 2 || !dtype_is_float(r->tensor.dtype) ||
+        r->tensor.dim[0] != c->text_len || r->tensor.dim[1] != c->text_dim)
         return err_set(err, ERR_USAGE, "clip '%s': its text record is %s, the transformer takes [%lld, %lld]", s->id,
                        tensor_describe(&r->tensor, got, sizeof got), (long long)c->text_len, (long long)c->text_dim);
     return 0;
@@ -207,7 +217,8 @@ static int check_sample(Dataset *d, CacheTxn *t, const Sample *s, const DitConfi
     RecordView r;
     int rc;
 
-    if ((rc = get_record(t, CACHE_LATENTS, &s->latents, 0, s, &r, err)) < 0 || (rc = check_latents(d, &r, s, c, err)) < 0)
+    if ((rc = get_record(t, CACHE_LATENTS, &s->latents, 0, s, &r, err)) < 0 ||
+        (rc = check_latents(d, &r, s, c, err)) < 0)
         return rc;
     for (int64_t i = 0; i < s->n_text; i++)
         if ((rc = get_record(t, CACHE_TEXT, &s->text[i], 0, s, &r, err)) < 0 || (rc = check_text(&r, s, c, err)) < 0)
@@ -230,7 +241,7 @@ static int check_all(Dataset *d, const DitConfig *c, Err *err)
     return rc;
 }
 
-/* ---- identity ----------------------------------------------------------------------------------------------------- */
+/* ---- identity -------------------------------------------------------------------------------- */
 
 static int digest_all(Dataset *d, Err *err)
 {
@@ -267,7 +278,8 @@ int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const D
         goto fail;
     }
     if (c->out_channels != c->in_channels) {
-        rc = err_set(err, ERR_UNSUPPORTED, "the transformer takes %lld channels and gives %lld: training needs as many out as in",
+        rc = err_set(err, ERR_UNSUPPORTED,
+                     "the transformer takes %lld channels and gives %lld: training needs as many out as in",
                      (long long)c->in_channels, (long long)c->out_channels);
         goto fail;
     }
@@ -290,7 +302,7 @@ fail:
     return rc;
 }
 
-/* ---- draws -------------------------------------------------------------------------------------------------------- */
+/* ---- draws ----------------------------------------------------------------------------------- */
 
 void dataset_order(const Dataset *d, uint64_t seed, int64_t epoch, int64_t *order)
 {
@@ -299,7 +311,7 @@ void dataset_order(const Dataset *d, uint64_t seed, int64_t epoch, int64_t *orde
     philox_permutation(&p, order, d->n);
 }
 
-/* ---- batches ------------------------------------------------------------------------------------------------------ */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 static int64_t latent_count(const Dataset *d)
 {
@@ -311,9 +323,12 @@ int batch_new(HostBatch *b, const Dataset *d, int64_t room, Err *err)
     int64_t latents = latent_count(d), text = d->text_len * d->text_dim;
 
     b->room = room;
-    if (!(b->sample = mem_calloc(room, sizeof *b->sample, err)) || !(b->kind = mem_calloc(room, sizeof *b->kind, err)) ||
-        !(b->moments = mem_calloc(room * latents, 2 * sizeof(float), err)) || !(b->draw = mem_calloc(room * latents, sizeof(float), err)) ||
-        !(b->noise = mem_calloc(room * latents, sizeof(float), err)) || !(b->text = mem_calloc(room * text, sizeof(float), err)) ||
+    if (!(b->sample = mem_calloc(room, sizeof *b->sample, err)) ||
+        !(b->kind = mem_calloc(room, sizeof *b->kind, err)) ||
+        !(b->moments = mem_calloc(room * latents, 2 * sizeof(float), err)) ||
+        !(b->draw = mem_calloc(room * latents, sizeof(float), err)) ||
+        !(b->noise = mem_calloc(room * latents, sizeof(float), err)) ||
+        !(b->text = mem_calloc(room * text, sizeof(float), err)) ||
         !(b->timestep = mem_calloc(room, sizeof *b->timestep, err)))
         return ERR_NOMEM;
     return 0;
@@ -345,7 +360,8 @@ static void to_host(float *out, const Tensor *t, double scale)
 }
 
 /* Sample number `sample` into place `at`. */
-static int read_sample(const Dataset *d, HostBatch *b, CacheTxn *t, uint64_t seed, int64_t epoch, int64_t sample, int64_t at, Err *err)
+static int read_sample(const Dataset *d, HostBatch *b, CacheTxn *t, uint64_t seed, int64_t epoch, int64_t sample,
+                       int64_t at, Err *err)
 {
     const Sample *s = &d->sample[sample];
     Philox posterior = philox_stream(seed, RNG_POSTERIOR, (uint64_t)epoch, (uint64_t)sample);
@@ -368,7 +384,8 @@ static int read_sample(const Dataset *d, HostBatch *b, CacheTxn *t, uint64_t see
     return 0;
 }
 
-int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, const int64_t *sample, int64_t n, int64_t n_train, Err *err)
+int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, const int64_t *sample, int64_t n,
+               int64_t n_train, Err *err)
 {
     if (n < 1 || n > b->room)
         return err_set(err, ERR_USAGE, "a batch of %lld samples, expected 1 to %lld", (long long)n, (long long)b->room);
@@ -389,7 +406,8 @@ int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, con
 }
 
 /* x0 [1,F,h,w,C] <- the posterior's draw times the scaling factor, or the stored sample. */
-static int put_latents(const Dataset *d, const HostBatch *b, int64_t at, Backend *be, Arena *work, const Tensor *x0, Err *err)
+static int put_latents(const Dataset *d, const HostBatch *b, int64_t at, Backend *be, Arena *work, const Tensor *x0,
+                       Err *err)
 {
     int64_t n = latent_count(d), mark = arena_mark(work);
     Tensor moments, eps;

@@ -1,4 +1,5 @@
-/* The encoders' identities, as weft-cache wrote them down, against each other and against the base model. */
+/* The encoders' identities, as weft-cache wrote them down, against each other and against the base
+ * model. */
 #include <string.h>
 
 #include "common/base/file.h"
@@ -21,9 +22,10 @@ static int read_digest(const json_t *meta, const char *where, const char *member
     return rc;
 }
 
-/* Digests and configs must be the same.  `who` is a cache's folder or a base model's part, `first` the cache compared with. */
-static int same_maker(const char *what, const char *member, const json_t *have, const char *who, const json_t *want, const char *first,
-                      Err *err)
+/* Digests and configs must be the same.  `who` is a cache's folder or a base model's part, `first`
+ * the cache compared with. */
+static int same_maker(const char *what, const char *member, const json_t *have, const char *who, const json_t *want,
+                      const char *first, Err *err)
 {
     const char *a = NULL, *b = NULL;
     int rc = read_digest(want, first, member, &a, err);
@@ -31,30 +33,35 @@ static int same_maker(const char *what, const char *member, const json_t *have, 
     if (rc == 0)
         rc = read_digest(have, who, member, &b, err);
     if (rc == 0 && strcmp(a, b))
-        rc = err_set(err, ERR_USAGE, "cache '%s' was made with another %s (%.12s...) than '%s' has (%.12s...)", first, what, a, who, b);
+        rc = err_set(err, ERR_USAGE, "cache '%s' was made with another %s (%.12s...) than '%s' has (%.12s...)", first,
+                     what, a, who, b);
     return rc;
 }
 
-static int same_config(const char *what, const json_t *have, const char *who, const json_t *want, const char *first, Err *err)
+static int same_config(const char *what, const json_t *have, const char *who, const json_t *want, const char *first,
+                       Err *err)
 {
-    char *a = json_canonical(json_object_get(want, "config"), err), *b = json_canonical(json_object_get(have, "config"), err);
+    char *a = json_canonical(json_object_get(want, "config"), err),
+         *b = json_canonical(json_object_get(have, "config"), err);
     int rc = a && b ? 0 : ERR_NOMEM;
 
     if (rc == 0 && strcmp(a, b))
-        rc = err_set(err, ERR_USAGE, "cache '%s' was made with another %s config than '%s' has: %s against %s", first, what, who, a, b);
+        rc = err_set(err, ERR_USAGE, "cache '%s' was made with another %s config than '%s' has: %s against %s", first,
+                     what, who, a, b);
     mem_free(a);
     mem_free(b);
     return rc;
 }
 
-/* ---- caches ------------------------------------------------------------------------------------------------------- */
+/* ---- caches ---------------------------------------------------------------------------------- */
 
 static int read_meta(CacheTxn *t, const char *key, const char *dir, json_t **out, Err *err)
 {
     int rc = cache_get_meta(t, key, out, err);
 
     if (rc == 0)
-        return err_set(err, ERR_FORMAT, "cache '%s' does not say what made it (meta '%s'): it was not finished by weft-cache build", dir,
+        return err_set(err, ERR_FORMAT,
+                       "cache '%s' does not say what made it (meta '%s'): it was not finished by weft-cache build", dir,
                        key);
     if (rc > 0 && !json_is_object(json_object_get(*out, "config")))
         return err_set(err, ERR_FORMAT, "cache '%s': meta '%s' has no config", dir, key);
@@ -90,7 +97,7 @@ int encoders_read(Dataset *d, CacheTxn *t, const char *const *dirs, int64_t cach
     return rc;
 }
 
-/* ---- the base model ----------------------------------------------------------------------------------------------- */
+/* ---- the base model -------------------------------------------------------------------------- */
 
 static int parse_config(const char *folder, int is_vae, json_t **out, Err *err)
 {
@@ -100,7 +107,8 @@ static int parse_config(const char *folder, int is_vae, json_t **out, Err *err)
     json_t *json = NULL;
     int rc = where ? json_read_file(&json, where, err) : ERR_NOMEM;
 
-    if (rc == 0 && (rc = is_vae ? vae_config_parse(&vae, json, where, err) : t5_config_parse(&t5, json, where, err)) == 0)
+    if (rc == 0 &&
+        (rc = is_vae ? vae_config_parse(&vae, json, where, err) : t5_config_parse(&t5, json, where, err)) == 0)
         rc = (*out = is_vae ? vae_config_json(&vae, err) : t5_config_json(&t5, err)) ? 0 : ERR_NOMEM;
     json_decref(json);
     mem_free(where);
@@ -126,7 +134,8 @@ static int identity(const char *folder, const char *stem, int is_vae, const Log 
     return rc;
 }
 
-static int check_encoder(const json_t *want, const char *cache, const char *folder, int is_vae, const Log *log, Err *err)
+static int check_encoder(const json_t *want, const char *cache, const char *folder, int is_vae, const Log *log,
+                         Err *err)
 {
     const char *what = is_vae ? "VAE" : "text encoder";
     json_t *have = NULL;

@@ -8,7 +8,7 @@ enum { PASSES = 2 }; /* one that is in use, one that is being read */
 
 typedef struct Pass {
     HostBatch batch;
-    int rc;       /* of reading it */
+    int rc; /* of reading it */
     Err err;
 } Pass;
 
@@ -17,12 +17,12 @@ struct Feed {
     int64_t first_step, *order; /* the reading thread's */
     Pass pass[PASSES];
     pthread_t thread;
-    pthread_mutex_t lock;       /* guards what follows; a pass belongs to the loop while taken <= its number < made */
+    pthread_mutex_t lock; /* guards what follows; a pass belongs to the loop while taken <= its number < made */
     pthread_cond_t changed;
-    int64_t made, taken;        /* passes read, and given back by the loop */
-    int stop, ended;            /* the loop wants no more; the thread reads no more */
-    int holding;                /* the loop has pass number `taken` */
-    int started, locks;         /* what feed_close must undo */
+    int64_t made, taken; /* passes read, and given back by the loop */
+    int stop, ended;     /* the loop wants no more; the thread reads no more */
+    int holding;         /* the loop has pass number `taken` */
+    int started, locks;  /* what feed_close must undo */
 };
 
 /* The place for the next pass, or NULL when the loop wants no more. */

@@ -19,7 +19,7 @@ void job_close(Job *j)
     recipe_close(&j->recipe);
 }
 
-/* ---- recipe ------------------------------------------------------------------------------------------------------- */
+/* ---- recipe ---------------------------------------------------------------------------------- */
 
 static void read_training(Job *j)
 {
@@ -39,13 +39,15 @@ static void read_training(Job *j)
     j->c.epsilon = recipe_num(r, "training.adam_epsilon");
     j->c.weight_decay = recipe_num(r, "training.weight_decay");
     j->c.max_grad_norm = recipe_num(r, "training.max_grad_norm");
-    j->c.warmup_steps = strcmp(recipe_str(r, "training.lr_scheduler"), "constant") ? recipe_int(r, "training.warmup_steps") : 0;
+    j->c.warmup_steps = strcmp(recipe_str(r, "training.lr_scheduler"), "constant")
+                            ? recipe_int(r, "training.warmup_steps")
+                            : 0;
     j->c.seed = j->seed;
     j->how = DIT_TRAIN | (strcmp(recipe_str(r, "training.gradient_dtype"), "bf16") == 0 ? DIT_BF16_GRADS : 0) |
              (recipe_bool(r, "training.master_weights") ? 0 : DIT_BF16_VALUES);
-    j->c.policy = !recipe_bool(r, "training.gradient_checkpointing")           ? RECOMPUTE_NONE
+    j->c.policy = !recipe_bool(r, "training.gradient_checkpointing")          ? RECOMPUTE_NONE
                   : strcmp(recipe_str(r, "training.recompute"), "block") == 0 ? RECOMPUTE_BLOCK
-                                                                               : RECOMPUTE_BLOCK_ATTENTION;
+                                                                              : RECOMPUTE_BLOCK_ATTENTION;
 }
 
 /* A plan needs no device: it is made for the precision that the recipe asks for. */
@@ -67,9 +69,11 @@ static int refuse_ranks(const TrainOptions *o, Err *err)
     if (rc < 0 || ranks == 1)
         return rc;
     if (o->common.shard)
-        return err_set(err, ERR_UNSUPPORTED, "--shard %s: training runs in one process; give it all caches", o->common.shard);
+        return err_set(err, ERR_UNSUPPORTED, "--shard %s: training runs in one process; give it all caches",
+                       o->common.shard);
     return err_set(err, ERR_UNSUPPORTED,
-                   "this is rank %lld of %lld (Slurm or MPI): training runs on one rank in this version; start one, or say --shard 0/1",
+                   "this is rank %lld of %lld (Slurm or MPI): training runs on one rank in this version; start one, or "
+                   "say --shard 0/1",
                    (long long)rank, (long long)ranks);
 }
 
@@ -81,29 +85,37 @@ static int refuse_unsupported(const Job *j, const TrainOptions *o, Err *err)
 
     if (strcmp(precision, half ? "bf16" : "no"))
         return err_set(err, ERR_UNSUPPORTED,
-                       "training.mixed_precision is '%s', but the %s back end computes in %s; add --set training.mixed_precision=%s",
+                       "training.mixed_precision is '%s', but the %s back end computes in %s; add --set "
+                       "training.mixed_precision=%s",
                        precision, j->be->name, half ? "bfloat16" : "float32", half ? "bf16" : "no");
     if (recipe_bool(j->recipe, "training.use_8bit_adam"))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "training.use_8bit_adam is true, but the optimiser keeps its moments in float32; set it to false");
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "training.use_8bit_adam is true, but the optimiser keeps its moments in float32; set it to false");
     return j->plan ? 0 : refuse_ranks(o, err);
 }
 
-/* Each pass rounds its gradient into the sum, and what is less than a half of the sum's last bit is lost: the 257th of equal parts is. */
+/* Each pass rounds its gradient into the sum, and what is less than a half of the sum's last bit is
+ * lost: the 257th of equal parts is. */
 static int refuse_lost_gradients(const Job *j, Err *err)
 {
     if (!(j->how & DIT_BF16_GRADS) || j->accumulate == 1)
         return 0;
     if (j->accumulate > 256)
         return err_set(err, ERR_USAGE,
-                       "training.gradient_dtype is 'bf16' and training.gradient_accumulation_steps %lld: from the 257th pass on, bf16 sums "
-                       "lose what is added; set training.gradient_dtype=fp32, or at most 256 passes", (long long)j->accumulate);
-    log_warn(&j->log.log, "training.gradient_dtype is 'bf16': the sum over gradient_accumulation_steps (%lld) is rounded to 8 bits after "
-                          "each pass; 'fp32' keeps it exact, a larger batch_size needs fewer passes", (long long)j->accumulate);
+                       "training.gradient_dtype is 'bf16' and training.gradient_accumulation_steps %lld: from the "
+                       "257th pass on, bf16 sums "
+                       "lose what is added; set training.gradient_dtype=fp32, or at most 256 passes",
+                       (long long)j->accumulate);
+    log_warn(
+        &j->log.log,
+        "training.gradient_dtype is 'bf16': the sum over gradient_accumulation_steps (%lld) is rounded to 8 bits after "
+        "each pass; 'fp32' keeps it exact, a larger batch_size needs fewer passes",
+        (long long)j->accumulate);
     return 0;
 }
 
-/* ---- base model --------------------------------------------------------------------------------------------------- */
+/* ---- base model ------------------------------------------------------------------------------ */
 
 static int choose_model(Job *j, const TrainOptions *o, Err *err)
 {
@@ -118,7 +130,8 @@ static int choose_model(Job *j, const TrainOptions *o, Err *err)
     return 0;
 }
 
-/* The resolved path of the folder, or of the nearest one above it that is there, with a slash at the end; mem_free. */
+/* The resolved path of the folder, or of the nearest one above it that is there, with a slash at
+ * the end; mem_free. */
 static char *resolved(const char *path, Err *err)
 {
     char *at = mem_strdup(path, err), *real = NULL, *out = NULL;
@@ -146,7 +159,8 @@ static int refuse_out_in_model(const Job *j, const char *out, Err *err)
         if (!to || !from)
             rc = ERR_NOMEM;
         else if (file_is_dir(model[i]) && strncmp(to, from, strlen(from)) == 0)
-            rc = err_set(err, ERR_USAGE, "--out '%s' is in the model folder '%s': choose a folder of its own", out, model[i]);
+            rc = err_set(err, ERR_USAGE, "--out '%s' is in the model folder '%s': choose a folder of its own", out,
+                         model[i]);
         mem_free(to);
         mem_free(from);
     }
@@ -186,15 +200,17 @@ static int read_schedule(Job *j, Err *err)
     return rc;
 }
 
-/* ---- steps -------------------------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static int count_steps(Job *j, Err *err)
 {
     int64_t each, all;
 
     if (j->batch > j->data->n) /* a pass never holds a sample twice */
-        return err_set(err, ERR_USAGE, "training.batch_size is %lld, but the caches hold %lld clips to train on; set it to at most %lld",
-                       (long long)j->batch, (long long)j->data->n, (long long)j->data->n);
+        return err_set(
+            err, ERR_USAGE,
+            "training.batch_size is %lld, but the caches hold %lld clips to train on; set it to at most %lld",
+            (long long)j->batch, (long long)j->data->n, (long long)j->data->n);
     if (mem_mul(j->batch, j->accumulate, &each) < 0)
         return err_set(err, ERR_USAGE, "batch_size x gradient_accumulation_steps is too large");
     j->epoch_steps = (j->data->n - 1) / each + 1;
@@ -219,20 +235,19 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
 
     log_to_stderr(&j->log, "weft-train", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
     j->quiet = o->common.quiet;
-    if ((rc = recipe_open(&j->recipe, &o->common, err)) < 0 ||
-        (rc = open_backend(j, o, err)) < 0)
+    if ((rc = recipe_open(&j->recipe, &o->common, err)) < 0 || (rc = open_backend(j, o, err)) < 0)
         return rc;
     read_training(j);
     if ((rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 ||
         (rc = refuse_lost_gradients(j, err)) < 0 || (rc = refuse_out_in_model(j, o->out, err)) < 0 ||
-         (rc = read_dit_config(j, err)) < 0 ||
-        (rc = read_schedule(j, err)) < 0 || (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||
+        (rc = read_dit_config(j, err)) < 0 || (rc = read_schedule(j, err)) < 0 ||
+        (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||
         (rc = encoders_check(j->data, o->cache.item[0], j->base, &j->log.log, err)) < 0)
         return rc;
     return count_steps(j, err);
 }
 
-/* ---- what it will need -------------------------------------------------------------------------------------------- */
+/* ---- what it will need ----------------------------------------------------------------------- */
 
 static int plan_on(const Job *j, Backend *plan, Recompute policy, int64_t *bytes, Err *err)
 {
@@ -248,7 +263,8 @@ static int plan_on(const Job *j, Backend *plan, Recompute policy, int64_t *bytes
 
     c.policy = policy;
     b.timestep = timestep;
-    if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, j->how, err)) == 0 && (rc = arena_new(&work, plan, 0, "training", err)) == 0 &&
+    if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, j->how, err)) == 0 &&
+        (rc = arena_new(&work, plan, 0, "training", err)) == 0 &&
         (rc = train_init(&s, plan, dit, &j->schedule, &c, err)) == 0 &&
         (rc = arena_tensor(work, &b.x0, dtype_wide(plan->act), 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
         (rc = arena_tensor(work, &b.noise, dtype_wide(plan->act), 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
@@ -293,7 +309,8 @@ static int count_parameters(const Job *j, int64_t *n, int64_t *flat, Err *err)
     return rc;
 }
 
-/* Operations of one sample's forward pass: the products of the blocks (24 N D^2) and of attention (4 N^2 D); the rest is small. */
+/* Operations of one sample's forward pass: the products of the blocks (24 N D^2) and of attention
+ * (4 N^2 D); the rest is small. */
 static void forward_operations(const Job *j, double *linear, double *attention)
 {
     double D = (double)(j->dit.heads * j->dit.head_dim), L = (double)j->dit.layers;
@@ -321,21 +338,24 @@ static void print_steps(const Job *j, FILE *out)
     const Dataset *d = j->data;
 
     fprintf(out, "samples            %" PRId64 " in %" PRId64 " cache%s", d->n, d->n_cache, d->n_cache == 1 ? "" : "s");
-    fprintf(out, "; latents %" PRId64 " frames of %" PRId64 " x %" PRId64 ", %" PRId64 " channels; text %" PRId64 " x %" PRId64 "\n", d->F,
-            d->h, d->w, d->C, d->text_len, d->text_dim);
-    fprintf(out, "steps              %" PRId64 ": %" PRId64 " an epoch of up to %" PRId64 " x %" PRId64 " samples", j->steps,
-            j->epoch_steps, j->accumulate, j->batch);
+    fprintf(out,
+            "; latents %" PRId64 " frames of %" PRId64 " x %" PRId64 ", %" PRId64 " channels; text %" PRId64
+            " x %" PRId64 "\n",
+            d->F, d->h, d->w, d->C, d->text_len, d->text_dim);
+    fprintf(out, "steps              %" PRId64 ": %" PRId64 " an epoch of up to %" PRId64 " x %" PRId64 " samples",
+            j->steps, j->epoch_steps, j->accumulate, j->batch);
     fprintf(out, ", at most %" PRId64 " epochs\n", j->epochs);
 }
 
-/* Weights as operations read them, the exact values beside where those are copies, gradients, moments, what a device keeps for itself: all but
- * the working memory. */
+/* Weights as operations read them, the exact values beside where those are copies, gradients,
+ * moments, what a device keeps for itself: all but the working memory. */
 static double print_arenas(const Job *j, int64_t flat, FILE *out)
 {
     const DitConfig *c = &j->dit;
     double each = 4.0 * (double)flat, grads = j->how & DIT_BF16_GRADS ? each / 2 : each;
     double master = j->how & DIT_BF16_VALUES ? 0 : each, copies = j->be->act == DT_BF16 || master == 0 ? each / 2 : 0;
-    double codes = 4.0 * (double)(j->data->F * (j->data->h / c->patch) * (j->data->w / c->patch) * c->heads * c->head_dim);
+    double codes = 4.0 *
+                   (double)(j->data->F * (j->data->h / c->patch) * (j->data->w / c->patch) * c->heads * c->head_dim);
     double own = j->be->act == DT_BF16 ? DEVICE_SCRATCH_BYTES + DEVICE_WORKSPACE_BYTES : 0;
     char a[32], b[32], g[32];
 
@@ -344,8 +364,8 @@ static double print_arenas(const Job *j, int64_t flat, FILE *out)
         fprintf(out, "weights %s (bf16), master %s", si(copies, "B", a), si(master, "B", b));
     else
         fprintf(out, "weights %s%s", si(copies + master, "B", a), copies > 0 ? " (bf16, no master)" : "");
-    fprintf(out, ", gradients %s%s, m %s, v %s, position codes %s", si(grads, "B", g), j->how & DIT_BF16_GRADS ? " (bf16)" : "",
-            si(each, "B", a), a, si(codes, "B", b));
+    fprintf(out, ", gradients %s%s, m %s, v %s, position codes %s", si(grads, "B", g),
+            j->how & DIT_BF16_GRADS ? " (bf16)" : "", si(each, "B", a), a, si(codes, "B", b));
     if (own > 0)
         fprintf(out, ", scratch %s", si(own, "B", a));
     fputc('\n', out);
@@ -354,7 +374,10 @@ static double print_arenas(const Job *j, int64_t flat, FILE *out)
 
 static int print_memory(Job *j, int64_t flat, FILE *out, Err *err)
 {
-    static const struct { Recompute policy; const char *name; } row[] = {
+    static const struct {
+        Recompute policy;
+        const char *name;
+    } row[] = {
         {RECOMPUTE_NONE, "keep all"}, {RECOMPUTE_BLOCK_ATTENTION, "block+attention"}, {RECOMPUTE_BLOCK, "block"}};
     double arenas = print_arenas(j, flat, out);
     char c[32], d[32];
@@ -366,8 +389,8 @@ static int print_memory(Job *j, int64_t flat, FILE *out, Err *err)
             return rc;
         if (row[i].policy == j->c.policy)
             j->planned = arenas + (double)bytes;
-        fprintf(out, "  %-17sactivations %s, %s in all%s\n", row[i].name, si((double)bytes, "B", c), si(arenas + (double)bytes, "B", d),
-                row[i].policy == j->c.policy ? "  <- this recipe" : "");
+        fprintf(out, "  %-17sactivations %s, %s in all%s\n", row[i].name, si((double)bytes, "B", c),
+                si(arenas + (double)bytes, "B", d), row[i].policy == j->c.policy ? "  <- this recipe" : "");
     }
     return 0;
 }
@@ -376,7 +399,8 @@ void job_log_memory(const Job *j)
 {
     char taken[32];
     if (j->planned > 0)
-        log_info(&j->log.log, "memory: %s taken, %.0f bytes of the plan left", si((double)j->be->taken, "B", taken), j->planned - (double)j->be->taken);
+        log_info(&j->log.log, "memory: %s taken, %.0f bytes of the plan left", si((double)j->be->taken, "B", taken),
+                 j->planned - (double)j->be->taken);
 }
 
 int job_print(Job *j, FILE *out, Err *err)
@@ -396,7 +420,8 @@ int job_print(Job *j, FILE *out, Err *err)
     sample = 3 * (linear + attention); /* backward is twice the forward pass */
     if (j->c.policy != RECOMPUTE_NONE)
         sample += linear + (j->c.policy == RECOMPUTE_BLOCK ? attention : 0);
-    fprintf(out, "operations         %s a sample, %s in all (estimated: products of blocks and attention)\n", si(sample, "FLOP", a),
+    fprintf(out, "operations         %s a sample, %s in all (estimated: products of blocks and attention)\n",
+            si(sample, "FLOP", a),
             si(sample * (double)j->steps * fmin((double)(j->batch * j->accumulate), (double)j->data->n), "FLOP", b));
     return 0;
 }

@@ -39,30 +39,39 @@ static int plan(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
-#define OPT_CACHE \
-    {"cache", 0, OPT_LIST, offsetof(TrainOptions, cache), 0, 0, NULL, NULL, "DIR", "cache to learn from; repeat it for several", 1}
-#define OPT_MODEL \
-    {"model", 'm', OPT_STR, offsetof(TrainOptions, model), 0, 0, NULL, NULL, "FOLDER", \
-     "base model in diffusers layout; default: training.base_model", 0}
+#define OPT_CACHE                                                                     \
+    {                                                                                 \
+        "cache", 0, OPT_LIST, offsetof(TrainOptions, cache), 0, 0, NULL, NULL, "DIR", \
+            "cache to learn from; repeat it for several", 1                           \
+    }
+#define OPT_MODEL                                                                         \
+    {                                                                                     \
+        "model", 'm', OPT_STR, offsetof(TrainOptions, model), 0, 0, NULL, NULL, "FOLDER", \
+            "base model in diffusers layout; default: training.base_model", 0             \
+    }
 
 static const Opt run_opts[] = {
-    OPTS_COMMON, OPT_CACHE,
-    {"out", 'o', OPT_STR, offsetof(TrainOptions, out), 0, 0, NULL, NULL, "DIR", "the run: checkpoints, log.jsonl, final", 1},
-    OPT_MODEL, {0},
+    OPTS_COMMON,
+    OPT_CACHE,
+    {"out", 'o', OPT_STR, offsetof(TrainOptions, out), 0, 0, NULL, NULL, "DIR",
+     "the run: checkpoints, log.jsonl, final", 1},
+    OPT_MODEL,
+    {0},
 };
 static const Opt plan_opts[] = {OPTS_COMMON, OPT_CACHE, OPT_MODEL, {0}};
 
 int main(int argc, char **argv)
 {
     static const Command commands[] = {
-        {"run", "train, or go on with a run that stopped", "--cache DIR... --out RUN [options]", run_opts, sizeof(TrainOptions), 0, 0, run},
-        {"plan", "print steps, parameters, memory and operations of a run", "--cache DIR... [options]", plan_opts, sizeof(TrainOptions), 0,
-         0, plan},
+        {"run", "train, or go on with a run that stopped", "--cache DIR... --out RUN [options]", run_opts,
+         sizeof(TrainOptions), 0, 0, run},
+        {"plan", "print steps, parameters, memory and operations of a run", "--cache DIR... [options]", plan_opts,
+         sizeof(TrainOptions), 0, 0, plan},
         {0},
     };
 
     int status = selftest_main("weft-train", argc, argv);
-    return status >= 0
-               ? status
-               : program_main("weft-train", "Fine-tunes CogVideoX from a cache of latents and text embeddings.", commands, argc, argv);
+    return status >= 0 ? status
+                       : program_main("weft-train", "Fine-tunes CogVideoX from a cache of latents and text embeddings.",
+                                      commands, argc, argv);
 }

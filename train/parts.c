@@ -52,7 +52,8 @@ static int describe(json_t *parts, const char *folder, const char *below, int de
 
 int parts_describe(const char *folder, json_t **out, Err *err)
 {
-    int rc = (*out = json_object()) ? describe(*out, folder, "", 0, err) : err_set(err, ERR_NOMEM, "'%s': out of memory", folder);
+    int rc = (*out = json_object()) ? describe(*out, folder, "", 0, err)
+                                    : err_set(err, ERR_NOMEM, "'%s': out of memory", folder);
 
     if (rc < 0) {
         json_decref(*out);
@@ -68,7 +69,8 @@ static int check_part(const char *path, const json_t *want, Err *err)
     int rc = size < 0 ? (int)size : json_get_int(want, "size", path, &stored, err);
 
     if (rc == 0 && size != stored)
-        rc = err_set(err, ERR_FORMAT, "'%s' has %lld bytes, %lld were written", path, (long long)size, (long long)stored);
+        rc = err_set(err, ERR_FORMAT, "'%s' has %lld bytes, %lld were written", path, (long long)size,
+                     (long long)stored);
     if (rc == 0 && (rc = file_part(path, &have, err)) == 0 && !json_equal(have, want))
         rc = err_set(err, ERR_FORMAT, "'%s' is not what was written: its SHA-256 differs", path);
     json_decref(have);
@@ -81,7 +83,7 @@ int parts_check(const char *folder, const json_t *parts, Err *err)
     json_t *want;
     int rc = 0;
 
-    json_object_foreach((json_t *)parts, name, want) {
+    json_object_foreach ((json_t *)parts, name, want) {
         char *path = path_join(folder, name, err);
         rc = path ? path_check_relative(name, err) : ERR_NOMEM;
         if (rc == 0)

@@ -27,8 +27,8 @@ static int copy_bytes(AtomicFile *out, const char *to, FILE *in, const char *fro
     return rc;
 }
 
-/* A file of its own, never a link: an edit of one must not reach the other.  Where the file system can, the two share their blocks
- * until one is written to. */
+/* A file of its own, never a link: an edit of one must not reach the other.  Where the file system
+ * can, the two share their blocks until one is written to. */
 static int copy_file(const char *to, const char *from, Err *err)
 {
     FILE *in = fopen(from, "rb");
@@ -108,7 +108,7 @@ int pipeline_copy(const char *folder, const char *base, const Log *log, Err *err
         if (rc == 0 && !json_is_object(index))
             rc = err_set(err, ERR_FORMAT, "'%s': expected a JSON object", from);
         if (rc == 0)
-            json_object_foreach(index, key, v)
+            json_object_foreach (index, key, v)
                 if (rc == 0 && is_component(key, v))
                     rc = copy_component(folder, base, key, log, err);
         if (rc == 0)

@@ -44,11 +44,13 @@ json_t *resume_run_json(const Job *j, int64_t parameters, Err *err)
     char *base = real_folder(j->base, err), *start = real_folder(j->start, err);
     json_t *o = !base || !start
                     ? NULL
-                    : json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[IIII], s:O}", "format", 1, "program", "weft-train",
-                                "device", j->be->name, "base_model", base, "pretrained_weights", start, "cache_digest",
-                                j->data->digest, "samples", (json_int_t)j->data->n, "parameters", (json_int_t)parameters, "steps",
-                                (json_int_t)j->steps, "epoch_steps", (json_int_t)j->epoch_steps, "latents", (json_int_t)j->data->F,
-                                (json_int_t)j->data->h, (json_int_t)j->data->w, (json_int_t)j->data->C, "recipe", recipe_json(j->recipe));
+                    : json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[IIII], s:O}", "format", 1,
+                                "program", "weft-train", "device", j->be->name, "base_model", base,
+                                "pretrained_weights", start, "cache_digest", j->data->digest, "samples",
+                                (json_int_t)j->data->n, "parameters", (json_int_t)parameters, "steps",
+                                (json_int_t)j->steps, "epoch_steps", (json_int_t)j->epoch_steps, "latents",
+                                (json_int_t)j->data->F, (json_int_t)j->data->h, (json_int_t)j->data->w,
+                                (json_int_t)j->data->C, "recipe", recipe_json(j->recipe));
 
     mem_free(base);
     mem_free(start);
@@ -63,22 +65,26 @@ json_t *resume_state_json(const Job *j, int64_t step, Err *err)
 
     job_step_range(j, step, &epoch, &first, &last); /* first: samples of `epoch` already seen */
     if (base && start && recipe_digest(j, digest, err) == 0)
-        o = json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:O}", "format", 1, "step", (json_int_t)step, "epoch",
-                      (json_int_t)epoch, "position", (json_int_t)first, "seed", (json_int_t)j->seed, "device", j->be->name, "base_model",
-                      base, "pretrained_weights", start, "cache_digest", j->data->digest, "recipe_digest", digest, "recipe",
-                      recipe_json(j->recipe));
+        o = json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:O}", "format", 1, "step", (json_int_t)step,
+                      "epoch", (json_int_t)epoch, "position", (json_int_t)first, "seed", (json_int_t)j->seed, "device",
+                      j->be->name, "base_model", base, "pretrained_weights", start, "cache_digest", j->data->digest,
+                      "recipe_digest", digest, "recipe", recipe_json(j->recipe));
     mem_free(base);
     mem_free(start);
     return or_no_memory(o, err);
 }
 
-/* ---- comparison --------------------------------------------------------------------------------------------------- */
+/* ---- comparison ------------------------------------------------------------------------------ */
 
-/* These change how far and at what cost, never what is computed; the folders are compared as they were chosen, beside. */
+/* These change how far and at what cost, never what is computed; the folders are compared as they
+ * were chosen, beside. */
 static int may_change(const char *key)
 {
-    static const char *const free_keys[] = {"num_epochs", "max_steps", "checkpointing_steps", "checkpoints_total_limit", "log_every",
-                                            "gradient_checkpointing", "recompute", "base_model", "pretrained_weights"};
+    static const char *const free_keys[] = {"num_epochs",          "max_steps",
+                                            "checkpointing_steps", "checkpoints_total_limit",
+                                            "log_every",           "gradient_checkpointing",
+                                            "recompute",           "base_model",
+                                            "pretrained_weights"};
 
     for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++)
         if (!strcmp(key, free_keys[i]))
@@ -126,7 +132,7 @@ static int note_all(Str *changes, const Job *j, const json_t *stored, Err *err)
         rc = note_folder(changes, "pretrained_weights", stored, j->start, err);
     if (rc == 0 && strcmp(json_string_value(json_object_get(stored, "cache_digest")), j->data->digest))
         rc = str_printf(changes, err, "%sthe cache holds other clips, latents or texts", changes->len ? "; " : "");
-    json_object_foreach(json_object_get(after, "training"), key, v) {
+    json_object_foreach (json_object_get(after, "training"), key, v) {
         char name[96];
         snprintf(name, sizeof name, "training.%s", key);
         if (rc == 0 && !may_change(key))
@@ -142,19 +148,21 @@ int resume_check(const Job *j, const json_t *stored, int64_t step, Err *err)
     int rc = note_all(&changes, j, stored, err);
 
     if (rc == 0 && changes.len)
-        rc = err_set(err, ERR_USAGE, "cannot go on from checkpoint-%lld: %s; undo the change, or train into another folder",
+        rc = err_set(err, ERR_USAGE,
+                     "cannot go on from checkpoint-%lld: %s; undo the change, or train into another folder",
                      (long long)step, changes.data);
     if (rc == 0 && j->steps < step)
-        rc = err_set(err, ERR_USAGE, "cannot go on from checkpoint-%lld: the recipe stops at step %lld", (long long)step,
-                     (long long)j->steps);
+        rc = err_set(err, ERR_USAGE, "cannot go on from checkpoint-%lld: the recipe stops at step %lld",
+                     (long long)step, (long long)j->steps);
     if (rc == 0 && strcmp(device, j->be->name))
-        log_warn(&j->log.log, "checkpoint-%lld was computed on %s, this run on %s: results will differ in the last bits", (long long)step,
-                 device, j->be->name);
+        log_warn(&j->log.log,
+                 "checkpoint-%lld was computed on %s, this run on %s: results will differ in the last bits",
+                 (long long)step, device, j->be->name);
     str_fini(&changes);
     return rc;
 }
 
-/* ---- log ---------------------------------------------------------------------------------------------------------- */
+/* ---- log ------------------------------------------------------------------------------------- */
 
 /* Whether one line (without its newline) is a log line of a step up to `step`. */
 static int line_stays(const char *line, int64_t n, int64_t step)
@@ -178,7 +186,8 @@ int resume_cut_log(const char *path, int64_t step, Err *err)
         return 0;
     if ((rc = file_read(path, log_max, &text, &size, err)) < 0)
         return rc;
-    for (at = text; (end = memchr(at, '\n', (size_t)(text + size - at))) != NULL && line_stays(at, end - at, step); at = end + 1)
+    for (at = text; (end = memchr(at, '\n', (size_t)(text + size - at))) != NULL && line_stays(at, end - at, step);
+         at = end + 1)
         continue;
     if (at != text + size)
         rc = file_write_atomic(path, text, at - text, err);

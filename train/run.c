@@ -1,8 +1,9 @@
 /* The training loop and its resume.
  *
- * A step's data, draws and rate are functions of its number, so that the state to keep is small: weights, moments, the step.
- * log.jsonl is cut back to the checkpoint before going on; a run that was killed ends with the same bits as one that was not
- * (the "time" object of log lines aside). */
+ * A step's data, draws and rate are functions of its number, so that the state to keep is small:
+ * weights, moments, the step.
+ * log.jsonl is cut back to the checkpoint before going on; a run that was killed ends with the same
+ * bits as one that was not (the "time" object of log lines aside). */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -34,7 +35,10 @@ typedef struct Run {
 } Run;
 
 /* What one step did. */
-typedef struct StepFacts { int64_t epoch, samples; double loss, norm, lr, data_s, start_s; } StepFacts;
+typedef struct StepFacts {
+    int64_t epoch, samples;
+    double loss, norm, lr, data_s, start_s;
+} StepFacts;
 
 static void run_close(Run *r)
 {
@@ -48,7 +52,7 @@ static void run_close(Run *r)
     dir_unlock(&r->lock);
 }
 
-/* ---- start -------------------------------------------------------------------------------------------------------- */
+/* ---- start ----------------------------------------------------------------------------------- */
 
 /* Transformer, optimiser and step: from the newest checkpoint, or fresh. */
 static int load_state(Run *r, Err *err)
@@ -111,17 +115,19 @@ static int run_open(Run *r, Err *err)
     int64_t bytes = 0;
     int rc;
 
-    if ((rc = dir_make(r->out, err)) < 0 || (rc = dir_lock(&r->lock, r->out, err)) < 0 || (rc = dir_sweep_temporaries(r->out, err)) < 0 ||
-        (rc = load_state(r, err)) < 0 || (rc = checkpoint_prune(r->out, j->keep, err)) < 0 || (rc = open_log(r, err)) < 0 ||
+    if ((rc = dir_make(r->out, err)) < 0 || (rc = dir_lock(&r->lock, r->out, err)) < 0 ||
+        (rc = dir_sweep_temporaries(r->out, err)) < 0 || (rc = load_state(r, err)) < 0 ||
+        (rc = checkpoint_prune(r->out, j->keep, err)) < 0 || (rc = open_log(r, err)) < 0 ||
         (rc = write_run_file(r, err)) < 0 || (rc = job_plan_work(j, j->c.policy, &bytes, err)) < 0 ||
-        (rc = arena_new(&r->work, j->be, bytes, "training", err)) < 0 || (rc = feed_open(&r->feed, j, r->state.step, err)) < 0)
+        (rc = arena_new(&r->work, j->be, bytes, "training", err)) < 0 ||
+        (rc = feed_open(&r->feed, j, r->state.step, err)) < 0)
         return rc;
     r->state.work = r->work;
     r->progress = progress_start("train", "steps", j->steps, j->quiet);
     return 0;
 }
 
-/* ---- one step ----------------------------------------------------------------------------------------------------- */
+/* ---- one step -------------------------------------------------------------------------------- */
 
 /* Names the samples of a pass whose loss was no number. */
 static int blame_samples(const Run *r, const HostBatch *b, int rc, Err *err)
@@ -167,10 +173,11 @@ static int one_step(Run *r, StepFacts *f, Err *err)
 static int log_step(Run *r, const StepFacts *f, Err *err)
 {
     double all = time_now_s() - f->start_s;
-    json_t *line = json_pack("{s:I, s:I, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f, s:f}}", "step", (json_int_t)r->state.step, "epoch",
-                             (json_int_t)f->epoch, "loss", f->loss, "lr", f->lr, "grad_norm", f->norm, "samples", (json_int_t)f->samples,
-                             "time", "data", f->data_s, "forward", r->state.seconds.forward, "backward", r->state.seconds.backward,
-                             "optimizer", r->state.seconds.optimizer, "samples_per_second", all > 0 ? (double)f->samples / all : 0.0);
+    json_t *line = json_pack(
+        "{s:I, s:I, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f, s:f}}", "step", (json_int_t)r->state.step, "epoch",
+        (json_int_t)f->epoch, "loss", f->loss, "lr", f->lr, "grad_norm", f->norm, "samples", (json_int_t)f->samples,
+        "time", "data", f->data_s, "forward", r->state.seconds.forward, "backward", r->state.seconds.backward,
+        "optimizer", r->state.seconds.optimizer, "samples_per_second", all > 0 ? (double)f->samples / all : 0.0);
     char note[48];
     int rc;
 
@@ -185,9 +192,10 @@ static int log_step(Run *r, const StepFacts *f, Err *err)
     return rc;
 }
 
-/* ---- checkpoints -------------------------------------------------------------------------------------------------- */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
-/* A weight that is no number must not reach a checkpoint; the log must be on disk before one that counts on it. */
+/* A weight that is no number must not reach a checkpoint; the log must be on disk before one that
+ * counts on it. */
 static int save(Run *r, Err *err)
 {
     Job *j = r->job;
@@ -197,7 +205,8 @@ static int save(Run *r, Err *err)
     int rc = op_sum_squares(j->be, &squares, &values, err);
 
     if (rc == 0 && !isfinite(squares))
-        rc = err_set(err, ERR_LIMIT, "step %lld: the weights are no longer finite; no checkpoint was written", (long long)r->state.step);
+        rc = err_set(err, ERR_LIMIT, "step %lld: the weights are no longer finite; no checkpoint was written",
+                     (long long)r->state.step);
     if (rc == 0 && (fflush(r->log) != 0 || fsync(fileno(r->log)) != 0))
         rc = err_errno(err, errno, "writing '%s/log.jsonl'", r->out);
     if (rc == 0)
@@ -241,7 +250,8 @@ static int loop(Run *r, Err *err)
         if (rc == 0 && (r->state.step % j->checkpoint_every == 0 || last || stop))
             rc = save(r, err);
         if (rc == 0 && stop && !last)
-            rc = err_set(err, ERR_INTERRUPTED, "interrupted; '%s/checkpoint-%lld' is saved and the same command goes on from there", r->out,
+            rc = err_set(err, ERR_INTERRUPTED,
+                         "interrupted; '%s/checkpoint-%lld' is saved and the same command goes on from there", r->out,
                          (long long)r->state.step);
     }
     return rc == 0 ? finish(r, err) : rc;

@@ -35,7 +35,8 @@ int train_init(TrainState *s, Backend *be, Dit *dit, const Schedule *schedule, c
     s->dit = dit;
     s->schedule = schedule;
     s->c = *c;
-    if ((rc = zeros(be, &s->m, dit_params(dit)->flat, err)) < 0 || (rc = zeros(be, &s->v, dit_params(dit)->flat, err)) < 0) {
+    if ((rc = zeros(be, &s->m, dit_params(dit)->flat, err)) < 0 ||
+        (rc = zeros(be, &s->v, dit_params(dit)->flat, err)) < 0) {
         train_fini(s);
         return err_wrap(err, rc, "optimiser state");
     }
@@ -65,9 +66,11 @@ static int coefficients(const TrainState *s, const TrainBatch *batch, double *a,
 
 /* Latents and velocities on their way through the model. */
 typedef struct Latents {
-    Tensor xt, target;  /* wide: noised latents, the velocity aimed at */
-    Tensor input, u;    /* the activations' type: what the model reads; its velocity, then the gradient of that */
-    Tensor miss;        /* wide: u, then its gradient; xt's place, which is free by then.  u itself where types are the same */
+    Tensor xt, target; /* wide: noised latents, the velocity aimed at */
+    Tensor input, u;   /* the activations' type: what the model reads; its velocity, then the gradient of that */
+    /* wide: u, then its gradient; xt's place, which is free by then.  u itself where types are the
+     * same */
+    Tensor miss;
 } Latents;
 
 static int take_latents(TrainState *s, const Tensor *like, Latents *l, Err *err)
@@ -90,8 +93,8 @@ static int convert(TrainState *s, const Tensor *y, const Tensor *x, Err *err)
     return y->data == x->data && y->dtype == x->dtype ? 0 : op_copy(s->be, y, x, err);
 }
 
-static int gradient_in(TrainState *s, const TrainBatch *batch, double weight, const double *a, const double *b, double *loss,
-                       DitTape **tape, Err *err)
+static int gradient_in(TrainState *s, const TrainBatch *batch, double weight, const double *a, const double *b,
+                       double *loss, DitTape **tape, Err *err)
 {
     Latents l;
     double start = time_now_s(), middle;
@@ -100,8 +103,10 @@ static int gradient_in(TrainState *s, const TrainBatch *batch, double weight, co
     if ((rc = take_latents(s, &batch->x0, &l, err)) < 0 ||
         (rc = op_diffuse(s->be, &l.xt, &l.target, &batch->x0, &batch->noise, a, b, err)) < 0 ||
         (rc = convert(s, &l.input, &l.xt, err)) < 0 ||
-        (rc = dit_forward_train(s->dit, s->work, tape, s->c.policy, &l.u, &l.input, &batch->text, batch->timestep, err)) < 0 ||
-        (rc = convert(s, &l.miss, &l.u, err)) < 0 || (rc = op_mse(s->be, loss, &l.miss, &l.miss, &l.target, weight, err)) < 0 ||
+        (rc = dit_forward_train(s->dit, s->work, tape, s->c.policy, &l.u, &l.input, &batch->text, batch->timestep,
+                                err)) < 0 ||
+        (rc = convert(s, &l.miss, &l.u, err)) < 0 ||
+        (rc = op_mse(s->be, loss, &l.miss, &l.miss, &l.target, weight, err)) < 0 ||
         (rc = convert(s, &l.u, &l.miss, err)) < 0)
         return rc;
     middle = time_now_s();
@@ -138,9 +143,14 @@ int train_update(TrainState *s, double *norm, double *lr, Err *err)
 {
     double start = time_now_s(), squares = 0;
     Tensor p = params_flat_values(dit_params(s->dit)), g = params_flat_grads(dit_params(s->dit));
-    Tensor copies = params_flat_copies(dit_params(s->dit)), *copy = s->be->act == DT_BF16 && p.dtype == DT_F32 ? &copies : NULL;
-    AdamParams adam = {.beta1 = s->c.beta1, .beta2 = s->c.beta2, .eps = s->c.epsilon, .weight_decay = s->c.weight_decay,
-                       .step = s->step + 1, .seed = s->c.seed};
+    Tensor copies = params_flat_copies(dit_params(s->dit)),
+           *copy = s->be->act == DT_BF16 && p.dtype == DT_F32 ? &copies : NULL;
+    AdamParams adam = {.beta1 = s->c.beta1,
+                       .beta2 = s->c.beta2,
+                       .eps = s->c.epsilon,
+                       .weight_decay = s->c.weight_decay,
+                       .step = s->step + 1,
+                       .seed = s->c.seed};
     int rc;
 
     if ((rc = op_sum_squares(s->be, &squares, &g, err)) < 0)
@@ -148,7 +158,8 @@ int train_update(TrainState *s, double *norm, double *lr, Err *err)
     *norm = sqrt(squares);
     *lr = adam.lr = train_rate(&s->c, s->step);
     if (!isfinite(*norm))
-        return err_set(err, ERR_LIMIT, "step %lld: the gradient's norm is %g; nothing was updated", (long long)s->step + 1, *norm);
+        return err_set(err, ERR_LIMIT, "step %lld: the gradient's norm is %g; nothing was updated",
+                       (long long)s->step + 1, *norm);
     adam.grad_scale = s->c.max_grad_norm > 0 ? fmin(1.0, s->c.max_grad_norm / (*norm + 1e-6)) : 1.0;
     if ((rc = op_adamw(s->be, &p, copy, &g, &s->m, &s->v, &adam, err)) < 0 || (rc = op_fill(s->be, &g, 0, err)) < 0)
         return rc;

@@ -7,7 +7,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-/* ---- values ---- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static int takes_value(const Opt *o)
 {
@@ -17,7 +17,8 @@ static int takes_value(const Opt *o)
 /* In long double, which holds every int64_t: as a double 2^53 + 1 would be 2^53. */
 static int check_range(const Opt *o, long double x, const char *text, Err *err)
 {
-    if ((o->min == 0 && o->max == 0) || (x >= o->min && x <= o->max)) return 0;
+    if ((o->min == 0 && o->max == 0) || (x >= o->min && x <= o->max))
+        return 0;
     return err_set(err, ERR_USAGE, "--%s: %s is not within %.16g to %.16g", o->name, text, o->min, o->max);
 }
 
@@ -26,8 +27,10 @@ static int parse_int(const Opt *o, const char *text, int64_t *out, Err *err)
     char *end;
     errno = 0;
     long long x = strtoll(text, &end, 10);
-    if (end == text || *end || *text == ' ') return err_set(err, ERR_USAGE, "--%s: expected a whole number, found '%s'", o->name, text);
-    if (errno == ERANGE) return err_set(err, ERR_USAGE, "--%s: %s does not fit 64 bits", o->name, text);
+    if (end == text || *end || *text == ' ')
+        return err_set(err, ERR_USAGE, "--%s: expected a whole number, found '%s'", o->name, text);
+    if (errno == ERANGE)
+        return err_set(err, ERR_USAGE, "--%s: %s does not fit 64 bits", o->name, text);
     *out = x;
     return check_range(o, (long double)x, text, err);
 }
@@ -48,7 +51,8 @@ static int is_choice(const char *choices, const char *text)
     size_t n = strlen(text);
     for (const char *p = choices; *p;) {
         size_t m = strcspn(p, "|");
-        if (m == n && memcmp(p, text, n) == 0) return 1;
+        if (m == n && memcmp(p, text, n) == 0)
+            return 1;
         p += m;
         p += *p == '|';
     }
@@ -58,7 +62,8 @@ static int is_choice(const char *choices, const char *text)
 static int list_add(StrList *l, const char *text, Err *err)
 {
     const char **item = mem_realloc(l->item, l->n + 1, sizeof *item, err);
-    if (!item) return ERR_NOMEM;
+    if (!item)
+        return ERR_NOMEM;
     l->item = item;
     l->item[l->n++] = text;
     return 0;
@@ -77,7 +82,8 @@ static int store(const Opt *o, void *options, const char *text, Err *err)
     case OPT_NUM: return parse_num(o, text, field(o, options), err);
     case OPT_LIST: return list_add(field(o, options), text, err);
     case OPT_ENUM:
-        if (!is_choice(o->choices, text)) return err_set(err, ERR_USAGE, "--%s: expected %s, found '%s'", o->name, o->choices, text);
+        if (!is_choice(o->choices, text))
+            return err_set(err, ERR_USAGE, "--%s: expected %s, found '%s'", o->name, o->choices, text);
         break;
     case OPT_STR: break;
     }
@@ -85,39 +91,49 @@ static int store(const Opt *o, void *options, const char *text, Err *err)
     return 0;
 }
 
-/* ---- parsing ---- */
+/* ---- parsing --------------------------------------------------------------------------------- */
 
 static int unknown_option(const Opt *opts, const char *given, Err *err)
 {
     int64_t n = 0;
-    while (opts[n].name) n++;
+    while (opts[n].name)
+        n++;
     const char **names = mem_calloc(n + 1, sizeof *names, err);
-    if (!names) return ERR_NOMEM;
-    for (int64_t i = 0; i < n; i++) names[i] = opts[i].name;
+    if (!names)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < n; i++)
+        names[i] = opts[i].name;
     const char *near = str_nearest(given, names);
-    if (near) err_set(err, ERR_USAGE, "unknown option '--%s'; did you mean '--%s'?", given, near);
-    else err_set(err, ERR_USAGE, "unknown option '--%s'", given);
+    if (near)
+        err_set(err, ERR_USAGE, "unknown option '--%s'; did you mean '--%s'?", given, near);
+    else
+        err_set(err, ERR_USAGE, "unknown option '--%s'", given);
     mem_free(names);
     return ERR_USAGE;
 }
 
-/* Finds the option an argument starts with; *value is what is glued to it ("=x", or x after a short name), or NULL. */
+/* Finds the option an argument starts with; *value is what is glued to it ("=x", or x after a short
+ * name), or NULL. */
 static int find_option(const Opt *opts, const char *arg, const Opt **found, const char **value, Err *err)
 {
     *found = NULL;
     *value = NULL;
     if (arg[1] != '-') {
         for (const Opt *o = opts; o->name && !*found; o++) {
-            if (o->short_name && o->short_name == arg[1]) *found = o;
+            if (o->short_name && o->short_name == arg[1])
+                *found = o;
         }
-        if (!*found) return err_set(err, ERR_USAGE, "unknown option '-%c'", arg[1]);
-        if (arg[2]) *value = arg + 2;
+        if (!*found)
+            return err_set(err, ERR_USAGE, "unknown option '-%c'", arg[1]);
+        if (arg[2])
+            *value = arg + 2;
         return 0;
     }
     const char *name = arg + 2;
     size_t n = strcspn(name, "=");
     for (const Opt *o = opts; o->name && !*found; o++) {
-        if (strlen(o->name) == n && memcmp(o->name, name, n) == 0) *found = o;
+        if (strlen(o->name) == n && memcmp(o->name, name, n) == 0)
+            *found = o;
     }
     if (!*found) {
         char *cut = mem_strndup(name, (int64_t)n, err);
@@ -125,7 +141,8 @@ static int find_option(const Opt *opts, const char *arg, const Opt **found, cons
         mem_free(cut);
         return rc;
     }
-    if (name[n] == '=') *value = name + n + 1;
+    if (name[n] == '=')
+        *value = name + n + 1;
     return 0;
 }
 
@@ -135,13 +152,17 @@ static int take_option(const Opt *opts, void *options, char *given, int argc, ch
     const Opt *o;
     const char *value;
     int rc = find_option(opts, argv[*i], &o, &value, err);
-    if (rc < 0) return rc;
-    if (!takes_value(o) && value) return err_set(err, ERR_USAGE, "--%s takes no value, found '%s'", o->name, value);
+    if (rc < 0)
+        return rc;
+    if (!takes_value(o) && value)
+        return err_set(err, ERR_USAGE, "--%s takes no value, found '%s'", o->name, value);
     if (takes_value(o) && !value) {
-        if (*i + 1 >= argc) return err_set(err, ERR_USAGE, "--%s needs a value (%s)", o->name, o->meta ? o->meta : "VALUE");
+        if (*i + 1 >= argc)
+            return err_set(err, ERR_USAGE, "--%s needs a value (%s)", o->name, o->meta ? o->meta : "VALUE");
         value = argv[++*i];
     }
-    if (given[o - opts]++ && o->type != OPT_LIST) return err_set(err, ERR_USAGE, "--%s is given twice", o->name);
+    if (given[o - opts]++ && o->type != OPT_LIST)
+        return err_set(err, ERR_USAGE, "--%s is given twice", o->name);
     given[o - opts] = 1;
     return store(o, options, value, err);
 }
@@ -149,30 +170,39 @@ static int take_option(const Opt *opts, void *options, char *given, int argc, ch
 static int check_required(const Opt *opts, const char *given, Err *err)
 {
     for (const Opt *o = opts; o->name; o++) {
-        if (!o->required || given[o - opts]) continue;
+        if (!o->required || given[o - opts])
+            continue;
         return err_set(err, ERR_USAGE, "--%s %s is needed: %s", o->name, o->meta ? o->meta : "", o->help);
     }
     return 0;
 }
 
-int args_parse(const Opt *opts, void *options, size_t options_size, int argc, char **argv, StrList *positional, Err *err)
+int args_parse(const Opt *opts, void *options, size_t options_size, int argc, char **argv, StrList *positional,
+               Err *err)
 {
     int64_t n = 0;
     int rc = 0, only_positional = 0;
     memset(options, 0, options_size);
     *positional = (StrList){0};
-    while (opts[n].name) n++;
+    while (opts[n].name)
+        n++;
     char *given = mem_calloc(n + 1, 1, err);
-    if (!given) return ERR_NOMEM;
+    if (!given)
+        return ERR_NOMEM;
     for (const Opt *o = opts; o->name && rc == 0; o++) {
-        if (o->dflt) rc = store(o, options, o->dflt, err);
+        if (o->dflt)
+            rc = store(o, options, o->dflt, err);
     }
     for (int i = 0; i < argc && rc == 0; i++) {
-        if (only_positional || argv[i][0] != '-' || argv[i][1] == 0) rc = list_add(positional, argv[i], err);
-        else if (strcmp(argv[i], "--") == 0) only_positional = 1;
-        else rc = take_option(opts, options, given, argc, argv, &i, err);
+        if (only_positional || argv[i][0] != '-' || argv[i][1] == 0)
+            rc = list_add(positional, argv[i], err);
+        else if (strcmp(argv[i], "--") == 0)
+            only_positional = 1;
+        else
+            rc = take_option(opts, options, given, argc, argv, &i, err);
     }
-    if (rc == 0) rc = check_required(opts, given, err);
+    if (rc == 0)
+        rc = check_required(opts, given, err);
     mem_free(given);
     if (rc < 0) {
         args_fini(opts, options);
@@ -184,7 +214,8 @@ int args_parse(const Opt *opts, void *options, size_t options_size, int argc, ch
 void args_fini(const Opt *opts, void *options)
 {
     for (const Opt *o = opts; o->name; o++) {
-        if (o->type == OPT_LIST) args_free_list(field(o, options));
+        if (o->type == OPT_LIST)
+            args_free_list(field(o, options));
     }
 }
 
@@ -194,7 +225,7 @@ void args_free_list(StrList *l)
     *l = (StrList){0};
 }
 
-/* ---- showing ---- */
+/* ---- showing --------------------------------------------------------------------------------- */
 
 void args_print(const Opt *opts, const void *options, FILE *out)
 {
@@ -209,7 +240,8 @@ void args_print(const Opt *opts, const void *options, FILE *out)
             fprintf(out, " %.17g", *(const double *)at);
         } else if (o->type == OPT_LIST) {
             const StrList *l = at;
-            for (int64_t i = 0; i < l->n; i++) fprintf(out, " %s", l->item[i]);
+            for (int64_t i = 0; i < l->n; i++)
+                fprintf(out, " %s", l->item[i]);
         } else if (*(const char *const *)at) {
             fprintf(out, " %s", *(const char *const *)at);
         }
@@ -225,14 +257,21 @@ void args_help(const char *program, const Command *cmd, FILE *out)
     for (const Opt *o = cmd->opts; o->name; o++) {
         char dash[8] = "    ", left[128];
         const char *meta = o->type == OPT_ENUM ? o->choices : o->meta ? o->meta : "VALUE";
-        if (o->short_name) snprintf(dash, sizeof dash, "-%c, ", o->short_name);
-        snprintf(left, sizeof left, "  %s--%s%s%s", dash, o->name, takes_value(o) ? " " : "", takes_value(o) ? meta : "");
-        if (strlen(left) >= HELP_COLUMN) fprintf(out, "%s\n%*s", left, HELP_COLUMN, "");
-        else fprintf(out, "%-*s", HELP_COLUMN, left);
+        if (o->short_name)
+            snprintf(dash, sizeof dash, "-%c, ", o->short_name);
+        snprintf(left, sizeof left, "  %s--%s%s%s", dash, o->name, takes_value(o) ? " " : "",
+                 takes_value(o) ? meta : "");
+        if (strlen(left) >= HELP_COLUMN)
+            fprintf(out, "%s\n%*s", left, HELP_COLUMN, "");
+        else
+            fprintf(out, "%-*s", HELP_COLUMN, left);
         fputs(o->help, out);
-        if (o->min != 0 || o->max != 0) fprintf(out, " [%.16g..%.16g]", o->min, o->max);
-        if (o->dflt) fprintf(out, " (default %s)", o->dflt);
-        if (o->required) fputs(" (needed)", out);
+        if (o->min != 0 || o->max != 0)
+            fprintf(out, " [%.16g..%.16g]", o->min, o->max);
+        if (o->dflt)
+            fprintf(out, " (default %s)", o->dflt);
+        if (o->required)
+            fputs(" (needed)", out);
         fputc('\n', out);
     }
     fprintf(out, "%-*sthis text\n", HELP_COLUMN, "  -h, --help");
@@ -241,24 +280,31 @@ void args_help(const char *program, const Command *cmd, FILE *out)
 static void print_about(const char *program, const char *about, const Command *commands, FILE *out)
 {
     fprintf(out, "usage: %s COMMAND [options] ...\n%s\n\ncommands:\n", program, about);
-    for (const Command *c = commands; c->name; c++) fprintf(out, "  %-12s %s\n", c->name, c->summary);
-    fprintf(out, "\n'%s COMMAND --help' lists a command's options; '%s --version' tells the version.\n", program, program);
+    for (const Command *c = commands; c->name; c++)
+        fprintf(out, "  %-12s %s\n", c->name, c->summary);
+    fprintf(out, "\n'%s COMMAND --help' lists a command's options; '%s --version' tells the version.\n", program,
+            program);
 }
 
-/* ---- the whole of a main ---- */
+/* ---- the whole of a main --------------------------------------------------------------------- */
 
 static const Command *find_command(const Command *commands, const char *name, Err *err)
 {
     int64_t n = 0;
     for (; commands[n].name; n++) {
-        if (strcmp(commands[n].name, name) == 0) return &commands[n];
+        if (strcmp(commands[n].name, name) == 0)
+            return &commands[n];
     }
     const char **names = mem_calloc(n + 1, sizeof *names, err);
-    if (!names) return NULL;
-    for (int64_t i = 0; i < n; i++) names[i] = commands[i].name;
+    if (!names)
+        return NULL;
+    for (int64_t i = 0; i < n; i++)
+        names[i] = commands[i].name;
     const char *near = str_nearest(name, names);
-    if (near) err_set(err, ERR_USAGE, "unknown command '%s'; did you mean '%s'?", name, near);
-    else err_set(err, ERR_USAGE, "unknown command '%s'", name);
+    if (near)
+        err_set(err, ERR_USAGE, "unknown command '%s'; did you mean '%s'?", name, near);
+    else
+        err_set(err, ERR_USAGE, "unknown command '%s'", name);
     mem_free(names);
     return NULL;
 }
@@ -267,7 +313,8 @@ static const Command *find_command(const Command *commands, const char *name, Er
 static int wants_help(int argc, char **argv)
 {
     for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return 1;
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return 1;
     }
     return 0;
 }
@@ -275,8 +322,8 @@ static int wants_help(int argc, char **argv)
 static int check_positional(const Command *cmd, const StrList *given, Err *err)
 {
     if (given->n < cmd->min_positional) {
-        return err_set(err, ERR_USAGE, "%s: %lld argument%s given, at least %d needed: %s", cmd->name, (long long)given->n,
-                       given->n == 1 ? "" : "s", cmd->min_positional, cmd->usage);
+        return err_set(err, ERR_USAGE, "%s: %lld argument%s given, at least %d needed: %s", cmd->name,
+                       (long long)given->n, given->n == 1 ? "" : "s", cmd->min_positional, cmd->usage);
     }
     if (cmd->max_positional >= 0 && given->n > cmd->max_positional) {
         return err_set(err, ERR_USAGE, "%s: unexpected argument '%s'", cmd->name, given->item[cmd->max_positional]);
@@ -288,11 +335,13 @@ static int run_command(const Command *cmd, int argc, char **argv, Err *err)
 {
     StrList positional = {0};
     void *options = mem_calloc((int64_t)cmd->options_size, 1, err);
-    if (!options) return ERR_NOMEM;
+    if (!options)
+        return ERR_NOMEM;
     int rc = args_parse(cmd->opts, options, cmd->options_size, argc, argv, &positional, err);
     if (rc == 0) {
         rc = check_positional(cmd, &positional, err);
-        if (rc == 0) rc = cmd->run(options, &positional, err);
+        if (rc == 0)
+            rc = cmd->run(options, &positional, err);
         args_fini(cmd->opts, options);
         args_free_list(&positional);
     }
@@ -311,27 +360,36 @@ int program_main(const char *program, const char *about, const Command *commands
         print_about(program, about, commands, stderr);
         return 2;
     }
-    if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0) print_about(program, about, commands, stdout);
-    else if (strcmp(first, "--version") == 0) printf("%s %s\n", program, WEFT_VERSION);
-    else if (!(cmd = find_command(commands, first, &err))) rc = err.code;
-    else if (wants_help(argc - 2, argv + 2)) args_help(program, cmd, stdout);
-    else rc = run_command(cmd, argc - 2, argv + 2, &err);
+    if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)
+        print_about(program, about, commands, stdout);
+    else if (strcmp(first, "--version") == 0)
+        printf("%s %s\n", program, WEFT_VERSION);
+    else if (!(cmd = find_command(commands, first, &err)))
+        rc = err.code;
+    else if (wants_help(argc - 2, argv + 2))
+        args_help(program, cmd, stdout);
+    else
+        rc = run_command(cmd, argc - 2, argv + 2, &err);
     /* A result that did not reach its reader is no success. */
-    if (fflush(stdout) != 0 && rc >= 0) rc = err_errno(&err, errno, "writing to standard output");
-    if (rc >= 0) return rc;
+    if (fflush(stdout) != 0 && rc >= 0)
+        rc = err_errno(&err, errno, "writing to standard output");
+    if (rc >= 0)
+        return rc;
     str_make_printable(err.msg, 1);
     fprintf(stderr, "%s: error: %s\n", program, err.msg[0] ? err.msg : err_name(rc));
-    if (rc != ERR_USAGE) return 1;
+    if (rc != ERR_USAGE)
+        return 1;
     fprintf(stderr, "try '%s%s%s --help'\n", program, cmd ? " " : "", cmd ? cmd->name : "");
     return 2;
 }
 
-/* ---- shards ---- */
+/* ---- shards ---------------------------------------------------------------------------------- */
 
 static int shard_number(const char *text, int64_t *out, const char **end)
 {
     char *stop;
-    if (*text < '0' || *text > '9') return ERR_USAGE;
+    if (*text < '0' || *text > '9')
+        return ERR_USAGE;
     errno = 0;
     *out = strtoll(text, &stop, 10);
     *end = stop;
@@ -350,18 +408,21 @@ static int shard_from(const char *rank, const char *size, const char *source, in
 int shard_parse(const char *text, int64_t *k, int64_t *n, Err *err)
 {
     static const char *const sources[][2] = {
-        {"SLURM_PROCID", "SLURM_NTASKS"}, {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+        {"SLURM_PROCID", "SLURM_NTASKS"},
+        {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
     };
     if (text) {
         const char *slash;
-        if (shard_number(text, k, &slash) < 0 || *slash != '/' || shard_number(slash + 1, n, &slash) < 0 || *slash || *k >= *n) {
+        if (shard_number(text, k, &slash) < 0 || *slash != '/' || shard_number(slash + 1, n, &slash) < 0 || *slash ||
+            *k >= *n) {
             return err_set(err, ERR_USAGE, "--shard: expected K/N with 0 <= K < N, found '%s'", text);
         }
         return 0;
     }
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         const char *rank = getenv(sources[i][0]), *size = getenv(sources[i][1]);
-        if (rank && size) return shard_from(rank, size, sources[i][0], k, n, err);
+        if (rank && size)
+            return shard_from(rank, size, sources[i][0], k, n, err);
     }
     *k = 0;
     *n = 1;

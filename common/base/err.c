@@ -6,14 +6,16 @@
 
 void err_clear(Err *err)
 {
-    if (!err) return;
+    if (!err)
+        return;
     err->code = 0;
     err->msg[0] = 0;
 }
 
 int err_set(Err *err, int code, const char *fmt, ...)
 {
-    if (!err || err->msg[0]) return code;
+    if (!err || err->msg[0])
+        return code;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(err->msg, sizeof err->msg, fmt, ap);
@@ -24,7 +26,8 @@ int err_set(Err *err, int code, const char *fmt, ...)
 
 int err_wrap(Err *err, int code, const char *fmt, ...)
 {
-    if (!err) return code;
+    if (!err)
+        return code;
     char front[ERR_MSG_MAX];
     va_list ap;
     va_start(ap, fmt);

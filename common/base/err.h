@@ -1,8 +1,8 @@
 /* Error values: a code to act on and a sentence to read.
  *
  * A function that can fail returns 0 or one of the negative codes below and takes an `Err *` last.
- * The caller owns the Err; NULL is allowed everywhere.  The first cause wins: err_set leaves an Err that
- * already holds a message alone, err_wrap puts "while ..." context in front of it.
+ * The caller owns the Err; NULL is allowed everywhere.  The first cause wins: err_set leaves an Err
+ * that already holds a message alone, err_wrap puts "while ..." context in front of it.
  * A sentence names the thing, what was expected and what was found.
  * Only main.c prints errors and ends the process. */
 #ifndef WEFT_COMMON_BASE_ERR_H
@@ -41,10 +41,11 @@ typedef struct Err {
 void err_clear(Err *err);
 /* Records code and message unless one is recorded already; returns `code` either way. */
 int err_set(Err *err, int code, const char *fmt, ...) WEFT_PRINTF(3, 4);
-/* Puts the formatted context and ": " in front of the recorded message (or records it as the message
- * when there is none); returns `code`.  `return err_wrap(err, rc, "reading '%s'", path);` */
+/* Puts the formatted context and ": " in front of the recorded message (or records it as the
+ * message when there is none); returns `code`.  `return err_wrap(err, rc, "reading '%s'", path);` */
 int err_wrap(Err *err, int code, const char *fmt, ...) WEFT_PRINTF(3, 4);
-/* As err_set with ": strerror(errnum)" at the end; ENOMEM becomes ERR_NOMEM, ENOENT ERR_NOTFOUND, else ERR_IO. */
+/* As err_set with ": strerror(errnum)" at the end; ENOMEM becomes ERR_NOMEM, ENOENT ERR_NOTFOUND,
+ * else ERR_IO. */
 int err_errno(Err *err, int errnum, const char *fmt, ...) WEFT_PRINTF(3, 4);
 /* "bad data", "not found", ...: a constant string for a code. */
 const char *err_name(int code);

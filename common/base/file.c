@@ -11,7 +11,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-/* ---- reading ---- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int too_big(const char *path, int64_t max_bytes, Err *err)
 {
@@ -27,7 +27,8 @@ int file_read(const char *path, int64_t max_bytes, char **out, int64_t *size, Er
     *out = NULL;
     *size = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return err_errno(err, errno, "opening '%s'", path);
+    if (fd < 0)
+        return err_errno(err, errno, "opening '%s'", path);
     if (fstat(fd, &st) < 0) {
         rc = err_errno(err, errno, "reading '%s'", path);
         goto fail;
@@ -47,7 +48,8 @@ int file_read(const char *path, int64_t max_bytes, char **out, int64_t *size, Er
         data = more;
         ssize_t n = 1;
         while (len < cap && (n = read(fd, data + len, (size_t)(cap - len))) != 0) {
-            if (n < 0 && errno == EINTR) continue;
+            if (n < 0 && errno == EINTR)
+                continue;
             if (n < 0) {
                 rc = err_errno(err, errno, "reading '%s'", path);
                 goto fail;
@@ -58,7 +60,8 @@ int file_read(const char *path, int64_t max_bytes, char **out, int64_t *size, Er
             rc = too_big(path, max_bytes, err);
             goto fail;
         }
-        if (n == 0) break;
+        if (n == 0)
+            break;
         cap *= 2;
     }
     close(fd);
@@ -87,15 +90,17 @@ int file_is_dir(const char *path)
 int64_t file_size(const char *path, Err *err)
 {
     struct stat st;
-    if (stat(path, &st) < 0) return err_errno(err, errno, "'%s'", path);
+    if (stat(path, &st) < 0)
+        return err_errno(err, errno, "'%s'", path);
     return st.st_size;
 }
 
-/* ---- paths ---- */
+/* ---- paths ----------------------------------------------------------------------------------- */
 
 char *path_join(const char *a, const char *b, Err *err)
 {
-    if (!a || !*a) return mem_strdup(b, err);
+    if (!a || !*a)
+        return mem_strdup(b, err);
     return mem_printf(err, "%s%s%s", a, str_ends_with(a, "/") ? "" : "/", b);
 }
 
@@ -108,25 +113,30 @@ const char *path_base(const char *path)
 char *path_dir(const char *path, Err *err)
 {
     const char *slash = strrchr(path, '/');
-    if (!slash) return mem_strdup(".", err);
-    while (slash > path && slash[-1] == '/') slash--;
+    if (!slash)
+        return mem_strdup(".", err);
+    while (slash > path && slash[-1] == '/')
+        slash--;
     return slash == path ? mem_strdup("/", err) : mem_strndup(path, slash - path, err);
 }
 
 int path_check_relative(const char *path, Err *err)
 {
-    if (!*path) return err_set(err, ERR_USAGE, "empty path");
-    if (*path == '/') return err_set(err, ERR_USAGE, "path '%s' is absolute; expected one inside the folder", path);
+    if (!*path)
+        return err_set(err, ERR_USAGE, "empty path");
+    if (*path == '/')
+        return err_set(err, ERR_USAGE, "path '%s' is absolute; expected one inside the folder", path);
     for (const char *p = path; *p;) {
         size_t n = strcspn(p, "/");
-        if (n == 2 && p[0] == '.' && p[1] == '.') return err_set(err, ERR_USAGE, "path '%s' has a '..' component", path);
+        if (n == 2 && p[0] == '.' && p[1] == '.')
+            return err_set(err, ERR_USAGE, "path '%s' has a '..' component", path);
         p += n;
         p += *p == '/';
     }
     return 0;
 }
 
-/* ---- atomic writing ---- */
+/* ---- atomic writing -------------------------------------------------------------------------- */
 
 struct AtomicFile {
     char *path, *temporary;
@@ -140,9 +150,12 @@ static void random_suffix(char *out)
 {
     unsigned char bytes[SUFFIX_RANDOM];
     if (getrandom(bytes, sizeof bytes, GRND_NONBLOCK) != (ssize_t)sizeof bytes) {
-        for (int i = 0; i < SUFFIX_RANDOM; i++) bytes[i] = (unsigned char)(getpid() >> (4 * i)); /* O_EXCL settles the rest */
+        /* O_EXCL settles the rest */
+        for (int i = 0; i < SUFFIX_RANDOM; i++)
+            bytes[i] = (unsigned char)(getpid() >> (4 * i));
     }
-    for (int i = 0; i < SUFFIX_RANDOM; i++) out[i] = "0123456789abcdefghijklmnopqrstuv"[bytes[i] & 31];
+    for (int i = 0; i < SUFFIX_RANDOM; i++)
+        out[i] = "0123456789abcdefghijklmnopqrstuv"[bytes[i] & 31];
 }
 
 int atomic_open(AtomicFile **out, const char *path, Err *err)
@@ -150,16 +163,20 @@ int atomic_open(AtomicFile **out, const char *path, Err *err)
     int rc = ERR_NOMEM, fd = -1;
     *out = NULL;
     AtomicFile *f = mem_calloc(1, sizeof *f, err);
-    if (!f) return ERR_NOMEM;
+    if (!f)
+        return ERR_NOMEM;
     f->path = mem_strdup(path, err);
     f->temporary = f->path ? mem_printf(err, "%s" SUFFIX "XXXXXX", path) : NULL;
-    if (!f->temporary) goto fail;
+    if (!f->temporary)
+        goto fail;
     for (int tries = 0; fd < 0 && tries < 100; tries++) {
         random_suffix(f->temporary + strlen(f->temporary) - SUFFIX_RANDOM);
         fd = open(f->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd < 0 && errno != EEXIST) break;
+        if (fd < 0 && errno != EEXIST)
+            break;
     }
-    if (fd >= 0) f->stream = fdopen(fd, "w+b");
+    if (fd >= 0)
+        f->stream = fdopen(fd, "w+b");
     if (!f->stream) {
         rc = err_errno(err, errno, "creating '%s'", path);
         if (fd >= 0) {
@@ -201,14 +218,21 @@ int atomic_commit(AtomicFile **f, Err *err)
     char *dir = NULL;
     int rc = 0;
     int failed = ferror(a->stream) ? EIO : 0;
-    if (fflush(a->stream) != 0 || fsync(fileno(a->stream)) != 0) failed = errno;
-    if (fclose(a->stream) != 0 && !failed) failed = errno;
+    if (fflush(a->stream) != 0 || fsync(fileno(a->stream)) != 0)
+        failed = errno;
+    if (fclose(a->stream) != 0 && !failed)
+        failed = errno;
     a->stream = NULL;
-    if (failed) rc = err_errno(err, failed, "writing '%s'", a->path);
-    if (rc == 0 && !(dir = path_dir(a->path, err))) rc = ERR_NOMEM;
-    if (rc == 0 && rename(a->temporary, a->path) != 0) rc = err_errno(err, errno, "renaming '%s' to '%s'", a->temporary, a->path);
-    if (rc < 0) unlink(a->temporary);
-    else rc = dir_sync(dir, err);
+    if (failed)
+        rc = err_errno(err, failed, "writing '%s'", a->path);
+    if (rc == 0 && !(dir = path_dir(a->path, err)))
+        rc = ERR_NOMEM;
+    if (rc == 0 && rename(a->temporary, a->path) != 0)
+        rc = err_errno(err, errno, "renaming '%s' to '%s'", a->temporary, a->path);
+    if (rc < 0)
+        unlink(a->temporary);
+    else
+        rc = dir_sync(dir, err);
     mem_free(dir);
     atomic_free(f);
     return rc;
@@ -216,7 +240,8 @@ int atomic_commit(AtomicFile **f, Err *err)
 
 void atomic_abort(AtomicFile **f)
 {
-    if (!*f) return;
+    if (!*f)
+        return;
     fclose((*f)->stream);
     unlink((*f)->temporary);
     atomic_free(f);
@@ -226,7 +251,8 @@ int file_write_atomic(const char *path, const void *bytes, int64_t size, Err *er
 {
     AtomicFile *f;
     int rc = atomic_open(&f, path, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     if (size > 0 && fwrite(bytes, 1, (size_t)size, f->stream) != (size_t)size) {
         rc = err_errno(err, errno, "writing '%s'", path);
         atomic_abort(&f);
@@ -235,7 +261,7 @@ int file_write_atomic(const char *path, const void *bytes, int64_t size, Err *er
     return atomic_commit(&f, err);
 }
 
-/* ---- directories ---- */
+/* ---- directories ----------------------------------------------------------------------------- */
 
 int dir_make(const char *path, Err *err)
 {
@@ -246,7 +272,8 @@ int dir_make(const char *path, Err *err)
         p += strcspn(p, "/");
         char cut = *p;
         *p = 0;
-        if (mkdir(copy, 0777) != 0 && !(errno == EEXIST && file_is_dir(copy))) rc = err_errno(err, errno, "making directory '%s'", copy);
+        if (mkdir(copy, 0777) != 0 && !(errno == EEXIST && file_is_dir(copy)))
+            rc = err_errno(err, errno, "making directory '%s'", copy);
         *p = cut;
     }
     mem_free(copy);
@@ -256,8 +283,10 @@ int dir_make(const char *path, Err *err)
 int dir_remove(const char *path, Err *err)
 {
     struct stat st;
-    if (lstat(path, &st) != 0) return errno == ENOENT ? 0 : err_errno(err, errno, "removing '%s'", path);
-    if (!S_ISDIR(st.st_mode)) return unlink(path) == 0 || errno == ENOENT ? 0 : err_errno(err, errno, "removing '%s'", path);
+    if (lstat(path, &st) != 0)
+        return errno == ENOENT ? 0 : err_errno(err, errno, "removing '%s'", path);
+    if (!S_ISDIR(st.st_mode))
+        return unlink(path) == 0 || errno == ENOENT ? 0 : err_errno(err, errno, "removing '%s'", path);
     char **names;
     int64_t n;
     int rc = dir_list(path, &names, &n, err);
@@ -267,14 +296,16 @@ int dir_remove(const char *path, Err *err)
         mem_free(inner);
     }
     dir_list_free(&names, n);
-    if (rc == 0 && rmdir(path) != 0 && errno != ENOENT) rc = err_errno(err, errno, "removing '%s'", path);
+    if (rc == 0 && rmdir(path) != 0 && errno != ENOENT)
+        rc = err_errno(err, errno, "removing '%s'", path);
     return rc;
 }
 
 int dir_sync(const char *path, Err *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return err_errno(err, errno, "syncing '%s'", path);
+    if (fd < 0)
+        return err_errno(err, errno, "syncing '%s'", path);
     /* Some file systems do not know how to sync a directory, and need not. */
     int rc = fsync(fd) == 0 || errno == EINVAL || errno == ENOTSUP ? 0 : err_errno(err, errno, "syncing '%s'", path);
     close(fd);
@@ -293,15 +324,18 @@ int dir_list(const char *path, char ***names, int64_t *n, Err *err)
     *names = NULL;
     *n = 0;
     DIR *d = opendir(path);
-    if (!d) return err_errno(err, errno, "opening directory '%s'", path);
+    if (!d)
+        return err_errno(err, errno, "opening directory '%s'", path);
     for (;;) {
         errno = 0;
         struct dirent *e = readdir(d);
         if (!e) {
-            if (errno) rc = err_errno(err, errno, "reading directory '%s'", path);
+            if (errno)
+                rc = err_errno(err, errno, "reading directory '%s'", path);
             break;
         }
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
         if (*n == cap) {
             char **more = mem_realloc(*names, cap ? cap * 2 : 16, sizeof *more, err);
             if (!more) {
@@ -329,7 +363,8 @@ int dir_list(const char *path, char ***names, int64_t *n, Err *err)
 
 void dir_list_free(char ***names, int64_t n)
 {
-    for (int64_t i = 0; i < n && *names; i++) mem_free((*names)[i]);
+    for (int64_t i = 0; i < n && *names; i++)
+        mem_free((*names)[i]);
     mem_free(*names);
     *names = NULL;
 }
@@ -342,7 +377,8 @@ int dir_sweep_temporaries(const char *path, Err *err)
     int rc = dir_list(path, &names, &n, err);
     for (int64_t i = 0; i < n && rc == 0; i++) {
         int64_t len = (int64_t)strlen(names[i]);
-        if (len <= tail || strncmp(names[i] + len - tail, SUFFIX, strlen(SUFFIX)) != 0) continue;
+        if (len <= tail || strncmp(names[i] + len - tail, SUFFIX, strlen(SUFFIX)) != 0)
+            continue;
         char *inner = path_join(path, names[i], err);
         rc = inner ? dir_remove(inner, err) : ERR_NOMEM;
         mem_free(inner);
@@ -355,7 +391,8 @@ int dir_lock(DirLock *lock, const char *dir, Err *err)
 {
     lock->fd = 0;
     char *path = path_join(dir, ".lock", err);
-    if (!path) return ERR_NOMEM;
+    if (!path)
+        return ERR_NOMEM;
     int rc = 0, fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (fd == 0) { /* standard input was closed; 0 in a DirLock means none */
         fd = fcntl(0, F_DUPFD_CLOEXEC, 1);
@@ -376,6 +413,7 @@ int dir_lock(DirLock *lock, const char *dir, Err *err)
 
 void dir_unlock(DirLock *lock)
 {
-    if (lock->fd > 0) close(lock->fd);
+    if (lock->fd > 0)
+        close(lock->fd);
     lock->fd = 0;
 }

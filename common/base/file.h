@@ -1,14 +1,16 @@
 /* Files: whole reads, atomic writes, paths, directories.
  *
- * Nothing half-written is ever left looking finished: an AtomicFile is written under a temporary name in the
- * same directory ("NAME.tmp-XXXXXX"), synced, and renamed on commit; the directory is synced after the rename. */
+ * Nothing half-written is ever left looking finished: an AtomicFile is written under a temporary
+ * name in the same directory ("NAME.tmp-XXXXXX"), synced, and renamed on commit; the directory is
+ * synced after the rename. */
 #ifndef WEFT_COMMON_BASE_FILE_H
 #define WEFT_COMMON_BASE_FILE_H
 #include <stdint.h>
 #include <stdio.h>
 #include "common/base/err.h"
 
-/* The whole file as a NUL-terminated block (size excludes the NUL).  Refuses more than max_bytes (ERR_LIMIT).
+/* The whole file as a NUL-terminated block (size excludes the NUL).  Refuses more than max_bytes
+ * (ERR_LIMIT).
  * *out is the caller's to mem_free. */
 int file_read(const char *path, int64_t max_bytes, char **out, int64_t *size, Err *err);
 
@@ -18,8 +20,8 @@ int atomic_open(AtomicFile **out, const char *path, Err *err);
 FILE *atomic_stream(AtomicFile *f);
 /* The temporary path (for libraries that open by name). */
 const char *atomic_path(const AtomicFile *f);
-/* Flush, fsync, rename, fsync the directory.  Frees *f in every case; on failure the temporary is removed and
- * an older file of that name is untouched. */
+/* Flush, fsync, rename, fsync the directory.  Frees *f in every case; on failure the temporary is
+ * removed and an older file of that name is untouched. */
 int atomic_commit(AtomicFile **f, Err *err);
 /* Drop: removes the temporary.  Accepts NULL inside. */
 void atomic_abort(AtomicFile **f);
@@ -48,9 +50,11 @@ int path_check_relative(const char *path, Err *err);
 /* Removes leftovers "*.tmp-??????" in a directory (from a killed run). */
 int dir_sweep_temporaries(const char *path, Err *err);
 
-/* An advisory lock on a directory ("DIR/.lock", flock): one writer.  ERR_LIMIT with a sentence when taken.  The
- * operating system drops it when the process dies. */
-typedef struct DirLock { int fd; } DirLock; /* zero-initialise; 0: not held */
+/* An advisory lock on a directory ("DIR/.lock", flock): one writer.  ERR_LIMIT with a sentence when
+ * taken.  The operating system drops it when the process dies. */
+typedef struct DirLock {
+    int fd;
+} DirLock; /* zero-initialise; 0: not held */
 int dir_lock(DirLock *lock, const char *dir, Err *err);
 void dir_unlock(DirLock *lock);
 #endif

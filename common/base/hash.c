@@ -44,7 +44,8 @@ int sha256_bytes(const void *bytes, int64_t size, Digest *out, Err *err)
 {
     Sha256 s = {0};
     int rc = sha256_init(&s, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     sha256_update(&s, bytes, size);
     sha256_final(&s, out);
     return 0;
@@ -58,17 +59,22 @@ int sha256_file(const char *path, Digest *out, Err *err)
     Sha256 s = {0};
     char *block = NULL;
     FILE *f = fopen(path, "rbe");
-    if (!f) return err_errno(err, errno, "opening '%s'", path);
+    if (!f)
+        return err_errno(err, errno, "opening '%s'", path);
     rc = sha256_init(&s, err);
-    if (rc < 0) goto done;
+    if (rc < 0)
+        goto done;
     block = mem_calloc(FILE_BLOCK, 1, err);
     if (!block) {
         rc = ERR_NOMEM;
         goto done;
     }
-    for (size_t n; (n = fread(block, 1, FILE_BLOCK, f)) > 0;) sha256_update(&s, block, (int64_t)n);
-    if (ferror(f)) rc = err_errno(err, errno, "reading '%s'", path);
-    else sha256_final(&s, out);
+    for (size_t n; (n = fread(block, 1, FILE_BLOCK, f)) > 0;)
+        sha256_update(&s, block, (int64_t)n);
+    if (ferror(f))
+        rc = err_errno(err, errno, "reading '%s'", path);
+    else
+        sha256_final(&s, out);
 done:
     sha256_fini(&s);
     mem_free(block);
@@ -87,16 +93,21 @@ void digest_hex(const Digest *d, char out[65])
 
 static int hex_value(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 int digest_parse(const char *hex, Digest *out, Err *err)
 {
     Digest d;
-    if (strnlen(hex, 65) != 64) return err_set(err, ERR_FORMAT, "a SHA-256 is 64 hex digits, found '%.80s'", hex);
+    if (strnlen(hex, 65) != 64)
+        return err_set(err, ERR_FORMAT, "a SHA-256 is 64 hex digits, found '%.80s'", hex);
     for (int i = 0; i < 32; i++) {
         int high = hex_value(hex[2 * i]), low = hex_value(hex[2 * i + 1]);
-        if (high < 0 || low < 0) return err_set(err, ERR_FORMAT, "a SHA-256 is 64 hex digits, found '%s'", hex);
+        if (high < 0 || low < 0)
+            return err_set(err, ERR_FORMAT, "a SHA-256 is 64 hex digits, found '%s'", hex);
         d.byte[i] = (uint8_t)(high << 4 | low);
     }
     *out = d;

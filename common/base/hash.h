@@ -1,5 +1,5 @@
-/* xxh3-64 for checksums and keys inside our own files; SHA-256 where a user would compare it, and wherever two
- * different things must never meet under one name (content keys). */
+/* xxh3-64 for checksums and keys inside our own files; SHA-256 where a user would compare it, and
+ * wherever two different things must never meet under one name (content keys). */
 #ifndef WEFT_COMMON_BASE_HASH_H
 #define WEFT_COMMON_BASE_HASH_H
 #include <stdint.h>
@@ -7,8 +7,12 @@
 
 uint64_t hash_xxh3(const void *bytes, int64_t size);
 
-typedef struct Sha256 { void *impl; } Sha256; /* zero-initialise */
-typedef struct Digest { uint8_t byte[32]; } Digest;
+typedef struct Sha256 {
+    void *impl;
+} Sha256; /* zero-initialise */
+typedef struct Digest {
+    uint8_t byte[32];
+} Digest;
 
 int sha256_init(Sha256 *s, Err *err);
 void sha256_update(Sha256 *s, const void *bytes, int64_t size);

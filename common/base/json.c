@@ -9,10 +9,12 @@
 
 static int err_json(Err *err, const json_error_t *e, const char *name)
 {
-    if (!e->text[0] || json_error_code(e) == json_error_out_of_memory) { /* jansson says nothing when its own allocation fails */
+    /* jansson says nothing when its own allocation fails */
+    if (!e->text[0] || json_error_code(e) == json_error_out_of_memory) {
         return err_set(err, ERR_NOMEM, "out of memory: reading '%s'", name);
     }
-    const char *text = json_error_code(e) == json_error_null_character ? "\\u0000 in a text" : e->text; /* jansson speaks of its own flags */
+    /* jansson speaks of its own flags */
+    const char *text = json_error_code(e) == json_error_null_character ? "\\u0000 in a text" : e->text;
     return err_set(err, ERR_FORMAT, "%s:%d:%d: %s", name, e->line, e->column, text);
 }
 
@@ -29,7 +31,8 @@ int json_read_file(json_t **out, const char *path, Err *err)
     int64_t size = 0;
     *out = NULL;
     int rc = file_read(path, JSON_FILE_MAX, &text, &size, err);
-    if (rc == 0) rc = json_parse(out, text, size, path, err);
+    if (rc == 0)
+        rc = json_parse(out, text, size, path, err);
     mem_free(text);
     return rc;
 }
@@ -49,7 +52,8 @@ static int write_real(Str *s, double x, const Style *style, Err *err)
     char text[64];
     for (int digits = style->canonical ? 17 : 15; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
-        if (strtod(text, NULL) == x) break;
+        if (strtod(text, NULL) == x)
+            break;
     }
     int rc = str_append(s, text, err);
     return rc == 0 && !strpbrk(text, ".e") ? str_append(s, ".0", err) : rc;
@@ -62,12 +66,15 @@ static int write_string(Str *s, const char *text, size_t n, Err *err)
     for (size_t i = 0; i < n && rc == 0; i++) {
         unsigned char c = (unsigned char)text[i];
         const char *plain = "\"\\\b\f\n\r\t", *escaped = "\"\\bfnrt", *at = c ? strchr(plain, c) : NULL;
-        if (c >= 0x20 && !at) continue;
+        if (c >= 0x20 && !at)
+            continue;
         rc = str_append_n(s, text + start, (int64_t)(i - start), err);
-        if (rc == 0) rc = at ? str_printf(s, err, "\\%c", escaped[at - plain]) : str_printf(s, err, "\\u%04x", c);
+        if (rc == 0)
+            rc = at ? str_printf(s, err, "\\%c", escaped[at - plain]) : str_printf(s, err, "\\u%04x", c);
         start = i + 1;
     }
-    if (rc == 0) rc = str_append_n(s, text + start, (int64_t)(n - start), err);
+    if (rc == 0)
+        rc = str_append_n(s, text + start, (int64_t)(n - start), err);
     return rc < 0 ? rc : str_append(s, "\"", err);
 }
 
@@ -84,23 +91,33 @@ static int compare_keys(const void *a, const void *b)
 static int write_object(Str *s, const json_t *v, const Style *style, int depth, Err *err)
 {
     int64_t n = (int64_t)json_object_size(v), i = 0;
-    if (n == 0) return str_append(s, "{}", err);
+    if (n == 0)
+        return str_append(s, "{}", err);
     const char **keys = mem_calloc(n, sizeof *keys, err);
-    if (!keys) return ERR_NOMEM;
+    if (!keys)
+        return ERR_NOMEM;
     const char *key;
     json_t *member;
-    json_object_foreach((json_t *)v, key, member) keys[i++] = key;
-    if (style->canonical) qsort(keys, (size_t)n, sizeof *keys, compare_keys);
+    json_object_foreach ((json_t *)v, key, member)
+        keys[i++] = key;
+    if (style->canonical)
+        qsort(keys, (size_t)n, sizeof *keys, compare_keys);
     int rc = str_append(s, "{", err);
     for (i = 0; i < n && rc == 0; i++) {
-        if (i) rc = str_append(s, ",", err);
-        if (rc == 0) rc = write_break(s, style, depth + 1, err);
-        if (rc == 0) rc = write_string(s, keys[i], strlen(keys[i]), err);
-        if (rc == 0) rc = str_append(s, style->indent ? ": " : ":", err);
-        if (rc == 0) rc = write_value(s, json_object_get(v, keys[i]), style, depth + 1, err);
+        if (i)
+            rc = str_append(s, ",", err);
+        if (rc == 0)
+            rc = write_break(s, style, depth + 1, err);
+        if (rc == 0)
+            rc = write_string(s, keys[i], strlen(keys[i]), err);
+        if (rc == 0)
+            rc = str_append(s, style->indent ? ": " : ":", err);
+        if (rc == 0)
+            rc = write_value(s, json_object_get(v, keys[i]), style, depth + 1, err);
     }
     mem_free(keys);
-    if (rc == 0) rc = write_break(s, style, depth, err);
+    if (rc == 0)
+        rc = write_break(s, style, depth, err);
     return rc < 0 ? rc : str_append(s, "}", err);
 }
 
@@ -108,14 +125,19 @@ static int write_array(Str *s, const json_t *v, const Style *style, int depth, E
 {
     size_t n = json_array_size(v);
     int nested = 0; /* arrays of scalars stay on one line */
-    for (size_t i = 0; i < n; i++) nested |= json_is_object(json_array_get(v, i)) || json_is_array(json_array_get(v, i));
+    for (size_t i = 0; i < n; i++)
+        nested |= json_is_object(json_array_get(v, i)) || json_is_array(json_array_get(v, i));
     int rc = str_append(s, "[", err);
     for (size_t i = 0; i < n && rc == 0; i++) {
-        if (i) rc = str_append(s, style->indent && !nested ? ", " : ",", err);
-        if (rc == 0 && nested) rc = write_break(s, style, depth + 1, err);
-        if (rc == 0) rc = write_value(s, json_array_get(v, i), style, depth + 1, err);
+        if (i)
+            rc = str_append(s, style->indent && !nested ? ", " : ",", err);
+        if (rc == 0 && nested)
+            rc = write_break(s, style, depth + 1, err);
+        if (rc == 0)
+            rc = write_value(s, json_array_get(v, i), style, depth + 1, err);
     }
-    if (rc == 0 && nested) rc = write_break(s, style, depth, err);
+    if (rc == 0 && nested)
+        rc = write_break(s, style, depth, err);
     return rc < 0 ? rc : str_append(s, "]", err);
 }
 
@@ -136,7 +158,8 @@ static int write_value(Str *s, const json_t *v, const Style *style, int depth, E
 static char *text_of(const json_t *v, Style style, Err *err)
 {
     Str s = {0};
-    if (write_value(&s, v, &style, 0, err) < 0) str_fini(&s);
+    if (write_value(&s, v, &style, 0, err) < 0)
+        str_fini(&s);
     return s.data;
 }
 
@@ -155,8 +178,10 @@ int json_write_file(const json_t *v, const char *path, Err *err)
     Str s = {0};
     Style style = {.indent = 2};
     int rc = write_value(&s, v, &style, 0, err);
-    if (rc == 0) rc = str_append(&s, "\n", err);
-    if (rc == 0) rc = file_write_atomic(path, s.data, s.len, err);
+    if (rc == 0)
+        rc = str_append(&s, "\n", err);
+    if (rc == 0)
+        rc = file_write_atomic(path, s.data, s.len, err);
     str_fini(&s);
     return rc < 0 ? err_wrap(err, rc, "writing '%s'", path) : 0;
 }
@@ -165,17 +190,20 @@ int json_write_line(const json_t *v, FILE *f, Err *err)
 {
     Str s = {0};
     int rc = write_value(&s, v, &(Style){0}, 0, err);
-    if (rc == 0) rc = str_append(&s, "\n", err);
-    if (rc == 0 && fwrite(s.data, 1, (size_t)s.len, f) != (size_t)s.len) rc = err_set(err, ERR_IO, "writing a JSON line failed");
+    if (rc == 0)
+        rc = str_append(&s, "\n", err);
+    if (rc == 0 && fwrite(s.data, 1, (size_t)s.len, f) != (size_t)s.len)
+        rc = err_set(err, ERR_IO, "writing a JSON line failed");
     str_fini(&s);
     return rc;
 }
 
-/* ---- typed members ---- */
+/* ---- typed members --------------------------------------------------------------------------- */
 
 static const char *type_name(const json_t *v)
 {
-    if (!v) return "nothing";
+    if (!v)
+        return "nothing";
     switch (json_typeof(v)) {
     case JSON_OBJECT: return "an object";
     case JSON_ARRAY: return "an array";
@@ -203,7 +231,8 @@ static const json_t *member_of(const json_t *o, const char *key)
 int json_get_int(const json_t *o, const char *key, const char *where, int64_t *out, Err *err)
 {
     const json_t *v = json_object_get(o, key);
-    if (!json_is_integer(v)) return wrong(err, where, key, "an integer", v);
+    if (!json_is_integer(v))
+        return wrong(err, where, key, "an integer", v);
     *out = json_integer_value(v);
     return 0;
 }
@@ -217,7 +246,8 @@ int json_get_int_or(const json_t *o, const char *key, const char *where, int64_t
 int json_get_num(const json_t *o, const char *key, const char *where, double *out, Err *err)
 {
     const json_t *v = json_object_get(o, key);
-    if (!json_is_number(v)) return wrong(err, where, key, "a number", v);
+    if (!json_is_number(v))
+        return wrong(err, where, key, "a number", v);
     *out = json_number_value(v);
     return 0;
 }
@@ -232,8 +262,10 @@ int json_get_bool_or(const json_t *o, const char *key, const char *where, int df
 {
     const json_t *v = member_of(o, key);
     *out = dflt;
-    if (!v) return 0;
-    if (!json_is_boolean(v)) return wrong(err, where, key, "true or false", v);
+    if (!v)
+        return 0;
+    if (!json_is_boolean(v))
+        return wrong(err, where, key, "true or false", v);
     *out = json_is_true(v);
     return 0;
 }
@@ -241,7 +273,8 @@ int json_get_bool_or(const json_t *o, const char *key, const char *where, int df
 int json_get_str(const json_t *o, const char *key, const char *where, const char **out, Err *err)
 {
     const json_t *v = json_object_get(o, key);
-    if (!json_is_string(v)) return wrong(err, where, key, "a string", v);
+    if (!json_is_string(v))
+        return wrong(err, where, key, "a string", v);
     *out = json_string_value(v);
     return 0;
 }

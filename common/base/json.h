@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include "common/base/err.h"
 
-/* Parses text (duplicate keys refused, NUL in strings refused).  `name` stands in messages: "name:line:column: ...". */
+/* Parses text (duplicate keys refused, NUL in strings refused).  `name` stands in messages:
+ * "name:line:column: ...". */
 int json_parse(json_t **out, const char *text, int64_t size, const char *name, Err *err);
 int json_read_file(json_t **out, const char *path, Err *err);
 /* Compact or indented (indent > 0) text; keys in insertion order; mem_free. */
@@ -18,7 +19,8 @@ int json_write_file(const json_t *v, const char *path, Err *err); /* atomic, ind
 /* A line of JSONL. */
 int json_write_line(const json_t *v, FILE *f, Err *err);
 
-/* Typed access to an object's member; `where` names the object in messages ("transformer/config.json").
+/* Typed access to an object's member; `where` names the object in messages
+ * ("transformer/config.json").
  * _or versions give the default when the key is absent or null; a wrong type is an error in both. */
 int json_get_int(const json_t *o, const char *key, const char *where, int64_t *out, Err *err);
 int json_get_int_or(const json_t *o, const char *key, const char *where, int64_t dflt, int64_t *out, Err *err);

@@ -39,7 +39,8 @@ int lines_read(const char *path, int64_t max_bytes, LineFn *line, void *user, Er
         if (c == EOF && n == 0)
             break;
         if (c != EOF && c != '\n') {
-            rc = err_set(err, ERR_LIMIT, "%s line %lld has more than %lld bytes", name, (long long)number, (long long)max_bytes - 1);
+            rc = err_set(err, ERR_LIMIT, "%s line %lld has more than %lld bytes", name, (long long)number,
+                         (long long)max_bytes - 1);
             break;
         }
         if (n && buf[n - 1] == '\r')

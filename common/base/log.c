@@ -12,7 +12,8 @@
 
 void log_line(const Log *log, LogLevel level, const char *fmt, ...)
 {
-    if (!log || !log->write || level > log->level) return;
+    if (!log || !log->write || level > log->level)
+        return;
     char line[LOG_LINE_MAX];
     va_list ap;
     va_start(ap, fmt);
@@ -36,7 +37,8 @@ static const char *level_name(LogLevel level)
 static void make_utf8(char *s)
 {
     for (; *s && !str_is_utf8(s, (int64_t)strlen(s)); s++) {
-        if ((unsigned char)*s >= 0x80) *s = '?';
+        if ((unsigned char)*s >= 0x80)
+            *s = '?';
     }
 }
 
@@ -46,7 +48,8 @@ static void write_json(const StderrLog *self, LogLevel level, const char *line)
     time_iso(now);
     snprintf(text, sizeof text, "%s", line);
     make_utf8(text);
-    json_t *o = json_pack("{s:s,s:s,s:s,s:s}", "time", now, "level", level_name(level), "program", self->program, "message", text);
+    json_t *o = json_pack("{s:s,s:s,s:s,s:s}", "time", now, "level", level_name(level), "program", self->program,
+                          "message", text);
     char *out = o ? json_dumps(o, JSON_COMPACT) : NULL;
     fprintf(stderr, "%s\n", out ? out : text); /* one call: lines of several threads do not mix */
     free(out);
@@ -61,8 +64,10 @@ static void write_stderr(void *user, LogLevel level, const char *line)
         return;
     }
     const char *over_progress = isatty(STDERR_FILENO) ? "\r\033[K" : "";
-    if (level == LOG_INFO) fprintf(stderr, "%s%s: %s\n", over_progress, self->program, line);
-    else fprintf(stderr, "%s%s: %s: %s\n", over_progress, self->program, level_name(level), line);
+    if (level == LOG_INFO)
+        fprintf(stderr, "%s%s: %s\n", over_progress, self->program, line);
+    else
+        fprintf(stderr, "%s%s: %s: %s\n", over_progress, self->program, level_name(level), line);
 }
 
 void log_to_stderr(StderrLog *out, const char *program, LogLevel level, int json)

@@ -17,7 +17,8 @@ typedef struct Log {
     LogLevel level; /* lines above this level are not formatted */
 } Log;
 
-/* Formats one line (no trailing newline, control characters shown as "?") and hands it to log->write. */
+/* Formats one line (no trailing newline, control characters shown as "?") and hands it to
+ * log->write. */
 void log_line(const Log *log, LogLevel level, const char *fmt, ...) WEFT_PRINTF(3, 4);
 #define log_error(log, ...) log_line((log), LOG_ERROR, __VA_ARGS__)
 #define log_warn(log, ...) log_line((log), LOG_WARN, __VA_ARGS__)

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The one process-wide state here, for tests: allocations left until one fails (0: off), and whether it has. */
+/* The one process-wide state here, for tests: allocations left until one fails (0: off), and
+ * whether it has. */
 static atomic_llong fail_countdown;
 static atomic_int fail_happened;
 
@@ -22,21 +23,25 @@ int mem_failed(void)
 
 static int must_fail(void)
 {
-    if (atomic_load_explicit(&fail_countdown, memory_order_relaxed) <= 0) return 0;
-    if (atomic_fetch_sub(&fail_countdown, 1) != 1) return 0;
+    if (atomic_load_explicit(&fail_countdown, memory_order_relaxed) <= 0)
+        return 0;
+    if (atomic_fetch_sub(&fail_countdown, 1) != 1)
+        return 0;
     atomic_store(&fail_happened, 1);
     return 1;
 }
 
 int mem_mul(int64_t a, int64_t b, int64_t *out)
 {
-    if (a < 0 || b < 0 || __builtin_mul_overflow(a, b, out)) return ERR_LIMIT;
+    if (a < 0 || b < 0 || __builtin_mul_overflow(a, b, out))
+        return ERR_LIMIT;
     return 0;
 }
 
 int mem_add(int64_t a, int64_t b, int64_t *out)
 {
-    if (a < 0 || b < 0 || __builtin_add_overflow(a, b, out)) return ERR_LIMIT;
+    if (a < 0 || b < 0 || __builtin_add_overflow(a, b, out))
+        return ERR_LIMIT;
     return 0;
 }
 
@@ -49,7 +54,8 @@ static void *refuse(Err *err, int64_t count, int64_t size)
 void *mem_calloc(int64_t count, int64_t size, Err *err)
 {
     int64_t bytes;
-    if (mem_mul(count, size, &bytes) < 0 || must_fail()) return refuse(err, count, size);
+    if (mem_mul(count, size, &bytes) < 0 || must_fail())
+        return refuse(err, count, size);
     void *p = calloc(1, bytes ? (size_t)bytes : 1);
     return p ? p : refuse(err, count, size);
 }
@@ -57,14 +63,16 @@ void *mem_calloc(int64_t count, int64_t size, Err *err)
 void *mem_realloc(void *old, int64_t count, int64_t size, Err *err)
 {
     int64_t bytes;
-    if (mem_mul(count, size, &bytes) < 0 || must_fail()) return refuse(err, count, size);
+    if (mem_mul(count, size, &bytes) < 0 || must_fail())
+        return refuse(err, count, size);
     void *p = realloc(old, bytes ? (size_t)bytes : 1);
     return p ? p : refuse(err, count, size);
 }
 
 void *mem_alloc_aligned(int64_t bytes, Err *err)
 {
-    if (bytes < 0 || bytes > INT64_MAX - 64 || must_fail()) return refuse(err, bytes, 1);
+    if (bytes < 0 || bytes > INT64_MAX - 64 || must_fail())
+        return refuse(err, bytes, 1);
     void *p = aligned_alloc(64, (size_t)(bytes ? (bytes + 63) / 64 * 64 : 64));
     return p ? p : refuse(err, bytes, 1);
 }
@@ -72,7 +80,8 @@ void *mem_alloc_aligned(int64_t bytes, Err *err)
 char *mem_strndup(const char *s, int64_t n, Err *err)
 {
     char *p = mem_calloc(n < INT64_MAX ? n + 1 : n, 1, err);
-    if (p) memcpy(p, s, (size_t)n);
+    if (p)
+        memcpy(p, s, (size_t)n);
     return p;
 }
 
@@ -88,7 +97,8 @@ char *mem_printf(Err *err, const char *fmt, ...)
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
     char *p = n < 0 ? refuse(err, n, 1) : mem_calloc((int64_t)n + 1, 1, err);
-    if (p) vsnprintf(p, (size_t)n + 1, fmt, again);
+    if (p)
+        vsnprintf(p, (size_t)n + 1, fmt, again);
     va_end(again);
     va_end(ap);
     return p;

@@ -10,8 +10,8 @@
 extern "C" {
 #endif
 
-/* count * size bytes, zeroed; NULL and ERR_NOMEM in err when it cannot be had or overflows.  count 0 gives a
- * valid pointer.  Free with mem_free. */
+/* count * size bytes, zeroed; NULL and ERR_NOMEM in err when it cannot be had or overflows.  count
+ * 0 gives a valid pointer.  Free with mem_free. */
 void *mem_calloc(int64_t count, int64_t size, Err *err);
 /* As realloc: on failure the old block stays valid and NULL is returned. */
 void *mem_realloc(void *old, int64_t count, int64_t size, Err *err);
@@ -28,7 +28,8 @@ void mem_free_aligned(void *p);
 int mem_mul(int64_t a, int64_t b, int64_t *out);
 int mem_add(int64_t a, int64_t b, int64_t *out);
 
-/* Test hook: the n-th allocation from now (1 = the next) fails, once; 0 turns it off.  Process-wide. */
+/* Test hook: the n-th allocation from now (1 = the next) fails, once; 0 turns it off.
+ * Process-wide. */
 void mem_fail_after(int64_t n);
 /* Whether that failure has happened. */
 int mem_failed(void);

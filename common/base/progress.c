@@ -34,9 +34,11 @@ void time_iso(char out[32])
 
 Progress *progress_start(const char *what, const char *unit, int64_t total, int quiet)
 {
-    if (quiet) return NULL;
+    if (quiet)
+        return NULL;
     Progress *p = mem_calloc(1, sizeof *p, NULL);
-    if (!p) return NULL;
+    if (!p)
+        return NULL;
     if (pthread_mutex_init(&p->lock, NULL) != 0) {
         mem_free(p);
         return NULL;
@@ -53,8 +55,10 @@ Progress *progress_start(const char *what, const char *unit, int64_t total, int 
 static void format_time(char *out, size_t size, double seconds)
 {
     long s = seconds < 3.6e8 ? (long)(seconds + 0.5) : 360000000;
-    if (s >= 3600) snprintf(out, size, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
-    else snprintf(out, size, "%ld:%02ld", s / 60, s % 60);
+    if (s >= 3600)
+        snprintf(out, size, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(out, size, "%ld:%02ld", s / 60, s % 60);
 }
 
 static void show(Progress *p, double now_s, int last)
@@ -62,7 +66,8 @@ static void show(Progress *p, double now_s, int last)
     char line[512], time_text[32];
     double spent = now_s - p->started_s, rate = spent > 0 ? (double)p->done / spent : 0;
     int n = snprintf(line, sizeof line, "%s: %lld", p->what, (long long)p->done);
-    if (p->total >= 0) n += snprintf(line + n, sizeof line - (size_t)n, "/%lld", (long long)p->total);
+    if (p->total >= 0)
+        n += snprintf(line + n, sizeof line - (size_t)n, "/%lld", (long long)p->total);
     n += snprintf(line + n, sizeof line - (size_t)n, " %s, %.*f/s", p->unit, rate < 0.1 ? 3 : 1, rate);
     if (last) {
         format_time(time_text, sizeof time_text, spent);
@@ -71,25 +76,30 @@ static void show(Progress *p, double now_s, int last)
         format_time(time_text, sizeof time_text, (double)(p->total - p->done) / rate);
         n += snprintf(line + n, sizeof line - (size_t)n, ", ETA %s", time_text);
     }
-    if (p->extra[0]) snprintf(line + n, sizeof line - (size_t)n, ", %s", p->extra);
+    if (p->extra[0])
+        snprintf(line + n, sizeof line - (size_t)n, ", %s", p->extra);
     fprintf(stderr, "%s%s%s", p->terminal ? "\r\033[K" : "", line, p->terminal && !last ? "" : "\n");
     p->shown_s = now_s;
 }
 
 void progress_step(Progress *p, int64_t done, const char *extra)
 {
-    if (!p) return;
+    if (!p)
+        return;
     pthread_mutex_lock(&p->lock);
-    if (done > p->done) p->done = done; /* steps of several threads may arrive out of order */
+    if (done > p->done)
+        p->done = done; /* steps of several threads may arrive out of order */
     snprintf(p->extra, sizeof p->extra, "%s", extra ? extra : "");
     double now_s = time_now_s();
-    if (now_s - p->shown_s >= (p->terminal ? REDRAW_S : LINE_S)) show(p, now_s, 0);
+    if (now_s - p->shown_s >= (p->terminal ? REDRAW_S : LINE_S))
+        show(p, now_s, 0);
     pthread_mutex_unlock(&p->lock);
 }
 
 void progress_end(Progress **p)
 {
-    if (!*p) return;
+    if (!*p)
+        return;
     show(*p, time_now_s(), 1);
     pthread_mutex_destroy(&(*p)->lock);
     mem_free(*p);

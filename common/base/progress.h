@@ -1,5 +1,6 @@
-/* The progress line: "cache: 12/480 clips, 3.1/s, ETA 2:31" redrawn on a terminal, a plain line every ten seconds elsewhere,
- * nothing when quiet; and wall-clock time. Safe to call from several threads. */
+/* The progress line: "cache: 12/480 clips, 3.1/s, ETA 2:31" redrawn on a terminal, a plain line
+ * every ten seconds elsewhere, nothing when quiet; and wall-clock time. Safe to call from several
+ * threads. */
 #ifndef WEFT_COMMON_BASE_PROGRESS_H
 #define WEFT_COMMON_BASE_PROGRESS_H
 #include <stdint.h>

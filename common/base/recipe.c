@@ -15,7 +15,7 @@ struct Recipe {
     json_t *json;
 };
 
-/* ---- the three layers ---- */
+/* ---- the three layers ------------------------------------------------------------------------ */
 
 static int no_memory(Err *err)
 {
@@ -25,19 +25,23 @@ static int no_memory(Err *err)
 static int load_preset(json_t **out, const char *name, Err *err)
 {
     char *path = mem_printf(err, PRESET_DIR "%s.json", name);
-    if (!path) return ERR_NOMEM;
+    if (!path)
+        return ERR_NOMEM;
     const char *text = embedded_file(path);
     int rc = text ? json_parse(out, text, (int64_t)strlen(text), path, err) : ERR_USAGE;
     mem_free(path);
-    if (text) return rc;
+    if (text)
+        return rc;
     Str known = {0};
     const char *file;
     for (int64_t i = 0; (file = embedded_path(i)) != NULL && rc != ERR_NOMEM; i++) {
-        if (strncmp(file, PRESET_DIR, strlen(PRESET_DIR)) != 0) continue;
+        if (strncmp(file, PRESET_DIR, strlen(PRESET_DIR)) != 0)
+            continue;
         file += strlen(PRESET_DIR);
         rc = str_printf(&known, err, "%s%.*s", known.len ? ", " : "", (int)strcspn(file, "."), file);
     }
-    if (rc != ERR_NOMEM) rc = err_set(err, ERR_USAGE, "no preset named '%s'; there are: %s", name, known.data ? known.data : "none");
+    if (rc != ERR_NOMEM)
+        rc = err_set(err, ERR_USAGE, "no preset named '%s'; there are: %s", name, known.data ? known.data : "none");
     str_fini(&known);
     return rc;
 }
@@ -53,12 +57,17 @@ static int merge_config(json_t *recipe, const char *path, Err *err)
     int64_t size = 0;
     json_t *v = NULL;
     int rc = file_read(path, CONFIG_MAX, &text, &size, err);
-    if (rc == 0) rc = is_yaml(path) ? yaml_parse(&v, text, size, path, err) : json_parse(&v, text, size, path, err);
+    if (rc == 0)
+        rc = is_yaml(path) ? yaml_parse(&v, text, size, path, err) : json_parse(&v, text, size, path, err);
     mem_free(text);
-    if (rc < 0) return rc;
-    if (json_is_null(v) && is_yaml(path)) rc = 0; /* only comments: nothing to change */
-    else if (!json_is_object(v)) rc = err_set(err, ERR_FORMAT, "%s: a recipe is an object of sections", path);
-    else if (json_object_update_recursive(recipe, v) < 0) rc = no_memory(err);
+    if (rc < 0)
+        return rc;
+    if (json_is_null(v) && is_yaml(path))
+        rc = 0; /* only comments: nothing to change */
+    else if (!json_is_object(v))
+        rc = err_set(err, ERR_FORMAT, "%s: a recipe is an object of sections", path);
+    else if (json_object_update_recursive(recipe, v) < 0)
+        rc = no_memory(err);
     json_decref(v);
     return rc;
 }
@@ -68,55 +77,66 @@ static int set_value(const char *text, json_t **out, Err *err)
 {
     Err no_json = {0};
     int rc = json_parse(out, text, (int64_t)strlen(text), "--set", &no_json);
-    if (rc == 0 || rc == ERR_NOMEM) return rc < 0 ? no_memory(err) : 0;
-    if (!str_is_utf8(text, (int64_t)strlen(text))) return err_set(err, ERR_USAGE, "--set: the value is not UTF-8");
+    if (rc == 0 || rc == ERR_NOMEM)
+        return rc < 0 ? no_memory(err) : 0;
+    if (!str_is_utf8(text, (int64_t)strlen(text)))
+        return err_set(err, ERR_USAGE, "--set: the value is not UTF-8");
     *out = json_string(text);
     return *out ? 0 : no_memory(err);
 }
 
-/* "section.key=value".  A name that the schema does not know is put in as it is, for the validation to refuse it. */
+/* "section.key=value".  A name that the schema does not know is put in as it is, for the validation
+ * to refuse it. */
 static int apply_set(json_t *recipe, const char *assignment, Err *err)
 {
     const char *equals = strchr(assignment, '=');
-    if (!equals || equals == assignment) return err_set(err, ERR_USAGE, "--set: expected SECTION.KEY=VALUE, found '%s'", assignment);
+    if (!equals || equals == assignment)
+        return err_set(err, ERR_USAGE, "--set: expected SECTION.KEY=VALUE, found '%s'", assignment);
     char *path = mem_strndup(assignment, equals - assignment, err);
-    if (!path) return ERR_NOMEM;
+    if (!path)
+        return ERR_NOMEM;
     json_t *at = recipe, *value;
     int rc = set_value(equals + 1, &value, err);
     char *key = path;
     for (char *dot; rc == 0 && (dot = strchr(key, '.')) != NULL; key = dot + 1) {
         *dot = 0;
         json_t *next = json_object_get(at, key);
-        if (next && !json_is_object(next)) rc = err_set(err, ERR_USAGE, "--set: '%s' holds a value, not a section: '%s'", key, assignment);
+        if (next && !json_is_object(next))
+            rc = err_set(err, ERR_USAGE, "--set: '%s' holds a value, not a section: '%s'", key, assignment);
         if (!next && json_object_set_new(at, key, next = json_object()) < 0) {
-            rc = str_is_utf8(key, (int64_t)strlen(key)) ? no_memory(err) : err_set(err, ERR_USAGE, "--set: a name is not UTF-8");
+            rc = str_is_utf8(key, (int64_t)strlen(key)) ? no_memory(err)
+                                                        : err_set(err, ERR_USAGE, "--set: a name is not UTF-8");
         }
         at = next;
     }
     if (rc == 0 && json_object_set(at, key, value) < 0) {
-        rc = str_is_utf8(key, (int64_t)strlen(key)) ? no_memory(err) : err_set(err, ERR_USAGE, "--set: a name is not UTF-8");
+        rc = str_is_utf8(key, (int64_t)strlen(key)) ? no_memory(err)
+                                                    : err_set(err, ERR_USAGE, "--set: a name is not UTF-8");
     }
     json_decref(value);
     mem_free(path);
     return rc;
 }
 
-/* ---- the whole ---- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 /* Whole numbers become reals where the schema says "number": one meaning, one form, one hash. */
 static int reals_as_reals(const json_t *schema, json_t *recipe, Err *err)
 {
     const char *key;
     json_t *rule;
-    json_object_foreach(json_object_get(schema, "properties"), key, rule) {
+    json_object_foreach (json_object_get(schema, "properties"), key, rule) {
         json_t *v = json_object_get(recipe, key);
         const char *type = json_string_value(json_object_get(rule, "type"));
         int rc = 0;
-        if (json_is_object(v)) rc = reals_as_reals(rule, v, err);
+        if (json_is_object(v))
+            rc = reals_as_reals(rule, v, err);
         else if (json_is_integer(v) && type && strcmp(type, "number") == 0) {
-            if (json_object_set_new(recipe, key, json_real((double)json_integer_value(v))) < 0) rc = no_memory(err);
+            if (json_object_set_new(recipe, key, json_real((double)json_integer_value(v))) < 0)
+                rc = no_memory(err);
         }
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -127,10 +147,12 @@ static int check_frames(const json_t *recipe, Err *err)
     int64_t num = json_integer_value(json_object_get(clip, "num_frames")), latents;
     int64_t model = json_integer_value(json_object_get(clip, "model_frames"));
     int rc = model_frames_check(model, &latents, err);
-    if (rc < 0) return err_wrap(err, rc, "'clip.model_frames'");
-    if (num == model || num == model - 1) return 0;
-    return err_set(err, ERR_USAGE, "'clip.num_frames' is %lld; with 'clip.model_frames' %lld expected %lld or %lld", (long long)num,
-                   (long long)model, (long long)model - 1, (long long)model);
+    if (rc < 0)
+        return err_wrap(err, rc, "'clip.model_frames'");
+    if (num == model || num == model - 1)
+        return 0;
+    return err_set(err, ERR_USAGE, "'clip.num_frames' is %lld; with 'clip.model_frames' %lld expected %lld or %lld",
+                   (long long)num, (long long)model, (long long)model - 1, (long long)model);
 }
 
 /* Validates and takes over `json` (on success); `what` stands in messages. */
@@ -138,14 +160,19 @@ static int finish(Recipe **out, json_t *json, const char *what, Err *err)
 {
     Schema *schema;
     int rc = schema_open(&schema, "recipe", err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     rc = schema_validate(schema, json, what, err);
-    if (rc == 0) rc = reals_as_reals(schema_json(schema), json, err);
-    if (rc == 0) rc = check_frames(json, err);
+    if (rc == 0)
+        rc = reals_as_reals(schema_json(schema), json, err);
+    if (rc == 0)
+        rc = check_frames(json, err);
     schema_close(&schema);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     Recipe *r = mem_calloc(1, sizeof *r, err);
-    if (!r) return ERR_NOMEM;
+    if (!r)
+        return ERR_NOMEM;
     r->json = json;
     *out = r;
     return 0;
@@ -156,14 +183,21 @@ int recipe_open(Recipe **out, const CommonOptions *common, Err *err)
     json_t *json = NULL;
     *out = NULL;
     int rc = load_preset(&json, common->preset ? common->preset : PRESET_DEFAULT, err);
-    if (rc == 0 && common->config) rc = merge_config(json, common->config, err);
-    for (int64_t i = 0; i < common->set.n && rc == 0; i++) rc = apply_set(json, common->set.item[i], err);
-    if (rc == 0 && common->seed >= 0 && json_object_set_new(json, "seed", json_integer(common->seed)) < 0) rc = no_memory(err);
-    if (rc == 0) rc = finish(out, json, "recipe", err);
-    if (rc == 0) return 0;
+    if (rc == 0 && common->config)
+        rc = merge_config(json, common->config, err);
+    for (int64_t i = 0; i < common->set.n && rc == 0; i++)
+        rc = apply_set(json, common->set.item[i], err);
+    if (rc == 0 && common->seed >= 0 && json_object_set_new(json, "seed", json_integer(common->seed)) < 0)
+        rc = no_memory(err);
+    if (rc == 0)
+        rc = finish(out, json, "recipe", err);
+    if (rc == 0)
+        return 0;
     json_decref(json);
-    if (rc == ERR_FORMAT) rc = ERR_USAGE; /* bad data, but it is what was asked for */
-    if (err) err->code = rc;
+    if (rc == ERR_FORMAT)
+        rc = ERR_USAGE; /* bad data, but it is what was asked for */
+    if (err)
+        err->code = rc;
     return rc;
 }
 
@@ -171,18 +205,23 @@ int recipe_from_json(Recipe **out, const json_t *v, Err *err)
 {
     *out = NULL;
     json_t *copy = json_deep_copy(v);
-    if (!copy) return no_memory(err);
+    if (!copy)
+        return no_memory(err);
     int rc = finish(out, copy, "stored recipe", err);
-    if (rc == 0) return 0;
+    if (rc == 0)
+        return 0;
     json_decref(copy);
-    if (rc == ERR_USAGE) rc = ERR_FORMAT;
-    if (err) err->code = rc;
+    if (rc == ERR_USAGE)
+        rc = ERR_FORMAT;
+    if (err)
+        err->code = rc;
     return rc;
 }
 
 void recipe_close(Recipe **r)
 {
-    if (!*r) return;
+    if (!*r)
+        return;
     json_decref((*r)->json);
     mem_free(*r);
     *r = NULL;
@@ -193,7 +232,7 @@ const json_t *recipe_json(const Recipe *r)
     return r->json;
 }
 
-/* ---- values ---- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 const json_t *recipe_get(const Recipe *r, const char *path)
 {
@@ -243,13 +282,13 @@ void recipe_print(const Recipe *r, FILE *out)
 {
     const char *section, *key;
     json_t *members, *v;
-    json_object_foreach(r->json, section, members) {
+    json_object_foreach (r->json, section, members) {
         if (!json_is_object(members)) {
             char *text = json_text(members, 0, NULL);
             fprintf(out, "%s = %s\n", section, text ? text : "?");
             mem_free(text);
         }
-        json_object_foreach(members, key, v) {
+        json_object_foreach (members, key, v) {
             char *text = json_text(v, 0, NULL);
             fprintf(out, "%s.%s = %s\n", section, key, text ? text : "?");
             mem_free(text);
@@ -265,10 +304,11 @@ void recipe_print_sections(const Recipe *r, const char *const *sections, FILE *o
     for (; *sections; sections++) {
         int at = fprintf(out, "%s:", *sections);
         const char *between = "";
-        json_object_foreach(json_object_get(r->json, *sections), key, v) {
+        json_object_foreach (json_object_get(r->json, *sections), key, v) {
             char *text = json_text(v, 0, NULL);
             int n = (int)(strlen(key) + (text ? strlen(text) : 1));
-            if (at + n > COLUMNS) at = fprintf(out, "%s\n   ", between), between = "";
+            if (at + n > COLUMNS)
+                at = fprintf(out, "%s\n   ", between), between = "";
             at += fprintf(out, "%s %s %s", between, key, text ? text : "?");
             between = ",";
             mem_free(text);
@@ -284,6 +324,8 @@ int model_frames_check(int64_t model_frames, int64_t *latent_frames, Err *err)
         return 0;
     }
     long long n = model_frames, below = model_frames / 8 * 8 + 1;
-    if (n < 1) return err_set(err, ERR_USAGE, "%lld frames: the model works on 8N+1 or 8N frames, at least 1", n);
-    return err_set(err, ERR_USAGE, "%lld frames: the model works on 8N+1 or 8N frames; the nearest are %lld and %lld", n, below, below + 7);
+    if (n < 1)
+        return err_set(err, ERR_USAGE, "%lld frames: the model works on 8N+1 or 8N frames, at least 1", n);
+    return err_set(err, ERR_USAGE, "%lld frames: the model works on 8N+1 or 8N frames; the nearest are %lld and %lld",
+                   n, below, below + 7);
 }

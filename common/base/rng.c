@@ -24,8 +24,9 @@ void philox4x32(const uint32_t ctr[4], const uint32_t key[2], uint32_t out[4])
     out[3] = c3;
 }
 
-/* The name (purpose, epoch, sample) is hashed to a stream by Philox itself under the seed's key: 128 bits in, of which 64 become the
- * upper half of the stream's counter and 64 its key.  Two names meet with probability 2^-128. */
+/* The name (purpose, epoch, sample) is hashed to a stream by Philox itself under the seed's key:
+ * 128 bits in, of which 64 become the upper half of the stream's counter and 64 its key.  Two names
+ * meet with probability 2^-128. */
 Philox philox_stream(uint64_t seed, RngPurpose purpose, uint64_t epoch, uint64_t sample)
 {
     const uint32_t seed_key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
@@ -56,7 +57,8 @@ float philox_uniform(const Philox *p, uint64_t i)
     return (float)(philox_u32(p, i) >> 8) * 0x1p-24f;
 }
 
-/* Four normals from a block: words 0 and 2 give the radius (never zero, so that its logarithm is finite), 1 and 3 the angle. */
+/* Four normals from a block: words 0 and 2 give the radius (never zero, so that its logarithm is
+ * finite), 1 and 3 the angle. */
 static void block_normals(const Philox *p, uint64_t index, float out[4])
 {
     uint32_t bits[4];
@@ -82,7 +84,8 @@ void philox_fill_normal(const Philox *p, uint64_t first, float *out, int64_t n)
     for (int64_t i = 0; i < n;) {
         uint64_t at = first + (uint64_t)i;
         block_normals(p, at / 4, four);
-        for (uint64_t j = at % 4; j < 4 && i < n; j++) out[i++] = four[j];
+        for (uint64_t j = at % 4; j < 4 && i < n; j++)
+            out[i++] = four[j];
     }
 }
 
@@ -96,7 +99,8 @@ uint64_t philox_below(const Philox *p, uint64_t i, uint64_t n)
 
 void philox_permutation(const Philox *p, int64_t *perm, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) perm[i] = i;
+    for (int64_t i = 0; i < n; i++)
+        perm[i] = i;
     for (int64_t i = n - 1; i > 0; i--) {
         int64_t j = (int64_t)philox_below(p, (uint64_t)i, (uint64_t)i + 1), held = perm[i];
         perm[i] = perm[j];
@@ -111,7 +115,8 @@ enum { MT_N = 624, MT_M = 397 };
 void torch_seed(TorchRng *r, uint64_t seed)
 {
     r->state[0] = (uint32_t)seed;
-    for (uint32_t i = 1; i < MT_N; i++) r->state[i] = 1812433253u * (r->state[i - 1] ^ r->state[i - 1] >> 30) + i;
+    for (uint32_t i = 1; i < MT_N; i++)
+        r->state[i] = 1812433253u * (r->state[i - 1] ^ r->state[i - 1] >> 30) + i;
     r->left = 1;
     r->next = 0;
     r->has_normal = 0;
@@ -127,14 +132,16 @@ static uint32_t twist(uint32_t high, uint32_t low)
 static void next_state(TorchRng *r)
 {
     uint32_t *s = r->state;
-    for (int i = 0; i < MT_N; i++) s[i] = s[(i + MT_M) % MT_N] ^ twist(s[i], s[(i + 1) % MT_N]);
+    for (int i = 0; i < MT_N; i++)
+        s[i] = s[(i + MT_M) % MT_N] ^ twist(s[i], s[(i + 1) % MT_N]);
     r->left = MT_N;
     r->next = 0;
 }
 
 uint32_t torch_u32(TorchRng *r)
 {
-    if (--r->left == 0) next_state(r);
+    if (--r->left == 0)
+        next_state(r);
     uint32_t y = r->state[r->next++];
     y ^= y >> 11;
     y ^= y << 7 & 0x9D2C5680u;
@@ -153,7 +160,8 @@ static double uniform_53(TorchRng *r)
     return (double)((high << 32 | low) & 0x1FFFFFFFFFFFFFull) * 0x1p-53;
 }
 
-/* Box-Muller in double, the sine kept for the next call: the generator's cache outlives the randn call. */
+/* Box-Muller in double, the sine kept for the next call: the generator's cache outlives the randn
+ * call. */
 static double scalar_normal(TorchRng *r)
 {
     if (r->has_normal) {
@@ -167,7 +175,8 @@ static double scalar_normal(TorchRng *r)
     return radius * cos(angle);
 }
 
-/* 16 uniforms become 16 normals, in pairs (j, j+8).  The angle is rounded to float, as torch does; the rest is double. */
+/* 16 uniforms become 16 normals, in pairs (j, j+8).  The angle is rounded to float, as torch does;
+ * the rest is double. */
 static void box_muller_16(float *x)
 {
     for (int j = 0; j < 8; j++) {
@@ -181,13 +190,18 @@ static void box_muller_16(float *x)
 void torch_randn(TorchRng *r, float *out, int64_t n)
 {
     if (n < 16) {
-        for (int64_t i = 0; i < n; i++) out[i] = (float)scalar_normal(r);
+        for (int64_t i = 0; i < n; i++)
+            out[i] = (float)scalar_normal(r);
         return;
     }
-    for (int64_t i = 0; i < n; i++) out[i] = uniform_24(r);
-    for (int64_t i = 0; i + 16 <= n; i += 16) box_muller_16(out + i);
-    if (n % 16 == 0) return;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = uniform_24(r);
+    for (int64_t i = 0; i + 16 <= n; i += 16)
+        box_muller_16(out + i);
+    if (n % 16 == 0)
+        return;
     float *tail = out + n - 16; /* the last 16 are drawn again, over what was there */
-    for (int i = 0; i < 16; i++) tail[i] = uniform_24(r);
+    for (int i = 0; i < 16; i++)
+        tail[i] = uniform_24(r);
     box_muller_16(tail);
 }

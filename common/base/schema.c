@@ -8,14 +8,17 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-/* ---- what is compiled in (the Makefile makes the table) ---- */
+/* ---- what is compiled in (the Makefile makes the table) -------------------------------------- */
 
-extern const struct Embedded { const char *path, *text; } weft_embedded[];
+extern const struct Embedded {
+    const char *path, *text;
+} weft_embedded[];
 
 const char *embedded_file(const char *path)
 {
     for (const struct Embedded *e = weft_embedded; e->path; e++) {
-        if (strcmp(e->path, path) == 0) return e->text;
+        if (strcmp(e->path, path) == 0)
+            return e->text;
     }
     return NULL;
 }
@@ -23,12 +26,13 @@ const char *embedded_file(const char *path)
 const char *embedded_path(int64_t i)
 {
     for (const struct Embedded *e = weft_embedded; e->path && i >= 0; e++, i--) {
-        if (i == 0) return e->path;
+        if (i == 0)
+            return e->path;
     }
     return NULL;
 }
 
-/* ---- the schema itself ---- */
+/* ---- the schema itself ----------------------------------------------------------------------- */
 
 typedef struct Pattern {
     const json_t *text; /* the schema's own string */
@@ -44,8 +48,10 @@ struct Schema {
 static const json_t *resolve(const Schema *s, const json_t *node)
 {
     const char *ref = json_string_value(json_object_get(node, "$ref"));
-    if (!ref) return node;
-    if (strncmp(ref, "#/$defs/", 8) != 0) return NULL;
+    if (!ref)
+        return node;
+    if (strncmp(ref, "#/$defs/", 8) != 0)
+        return NULL;
     return json_object_get(json_object_get(s->root, "$defs"), ref + 8);
 }
 
@@ -53,12 +59,16 @@ static int add_pattern(Schema *s, const json_t *text, Err *err)
 {
     int code;
     size_t at;
-    if (!json_is_string(text)) return err_set(err, ERR_FORMAT, "schema: a pattern is a string");
+    if (!json_is_string(text))
+        return err_set(err, ERR_FORMAT, "schema: a pattern is a string");
     Pattern *more = mem_realloc(s->patterns, s->n_patterns + 1, sizeof *more, err);
-    if (!more) return ERR_NOMEM;
+    if (!more)
+        return ERR_NOMEM;
     s->patterns = more;
-    pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)json_string_value(text), PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &at, NULL);
-    if (!compiled) return err_set(err, ERR_FORMAT, "schema: pattern '%s': error %d at %zu", json_string_value(text), code, at);
+    pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)json_string_value(text), PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code,
+                                         &at, NULL);
+    if (!compiled)
+        return err_set(err, ERR_FORMAT, "schema: pattern '%s': error %d at %zu", json_string_value(text), code, at);
     s->patterns[s->n_patterns++] = (Pattern){text, compiled};
     return 0;
 }
@@ -70,45 +80,74 @@ static int check_members(Schema *s, const json_t *map, int depth, Err *err)
     const char *key;
     json_t *member;
     int rc = json_is_object(map) ? 0 : err_set(err, ERR_FORMAT, "schema: properties and $defs are objects");
-    json_object_foreach((json_t *)map, key, member) {
-        if (rc == 0) rc = check_self(s, member, depth, err);
+    json_object_foreach ((json_t *)map, key, member) {
+        if (rc == 0)
+            rc = check_self(s, member, depth, err);
     }
     return rc;
 }
 
-/* Refuses keywords that the validator does not know: a rule that is not enforced must not look as if it were. */
+/* Refuses keywords that the validator does not know: a rule that is not enforced must not look as
+ * if it were. */
 static int check_self(Schema *s, const json_t *node, int depth, Err *err)
 {
     static const char *const plain[] = {
-        "type", "required", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minItems",
-        "maxItems", "minLength", "maxLength", "title", "description", "default", "examples", "$schema", "$id", NULL,
+        "type",
+        "required",
+        "enum",
+        "const",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minItems",
+        "maxItems",
+        "minLength",
+        "maxLength",
+        "title",
+        "description",
+        "default",
+        "examples",
+        "$schema",
+        "$id",
+        NULL,
     };
     const char *key;
     json_t *v;
     int rc = 0;
-    if (json_is_boolean(node)) return 0;
-    if (!json_is_object(node)) return err_set(err, ERR_FORMAT, "schema: a schema is an object or a boolean");
-    if (depth > 64) return err_set(err, ERR_LIMIT, "schema: nested deeper than 64");
-    json_object_foreach((json_t *)node, key, v) {
+    if (json_is_boolean(node))
+        return 0;
+    if (!json_is_object(node))
+        return err_set(err, ERR_FORMAT, "schema: a schema is an object or a boolean");
+    if (depth > 64)
+        return err_set(err, ERR_LIMIT, "schema: nested deeper than 64");
+    json_object_foreach ((json_t *)node, key, v) {
         int known = 0;
-        for (const char *const *p = plain; *p; p++) known |= strcmp(*p, key) == 0;
-        if (known) continue;
+        for (const char *const *p = plain; *p; p++)
+            known |= strcmp(*p, key) == 0;
+        if (known)
+            continue;
         if (strcmp(key, "properties") == 0 || strcmp(key, "$defs") == 0) {
             rc = check_members(s, v, depth + 1, err);
         } else if (strcmp(key, "items") == 0 || strcmp(key, "additionalProperties") == 0) {
             rc = check_self(s, v, depth + 1, err);
         } else if (strcmp(key, "oneOf") == 0 || strcmp(key, "anyOf") == 0) {
-            for (size_t i = 0; i < json_array_size(v) && rc == 0; i++) rc = check_self(s, json_array_get(v, i), depth + 1, err);
+            for (size_t i = 0; i < json_array_size(v) && rc == 0; i++)
+                rc = check_self(s, json_array_get(v, i), depth + 1, err);
         } else if (strcmp(key, "pattern") == 0) {
             rc = add_pattern(s, v, err);
         } else if (strcmp(key, "$ref") == 0) {
             const json_t *target = resolve(s, node);
-            if (target && !json_object_get(target, "$ref")) continue;
-            rc = err_set(err, ERR_FORMAT, "schema: $ref '%s' leads nowhere", json_is_string(v) ? json_string_value(v) : "?");
+            if (target && !json_object_get(target, "$ref"))
+                continue;
+            rc = err_set(err, ERR_FORMAT, "schema: $ref '%s' leads nowhere",
+                         json_is_string(v) ? json_string_value(v) : "?");
         } else {
             rc = err_set(err, ERR_FORMAT, "schema: keyword '%s' is not supported", key);
         }
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -117,7 +156,8 @@ int schema_open(Schema **out, const char *name, Err *err)
 {
     *out = NULL;
     char *path = mem_printf(err, "schemas/%s.schema.json", name);
-    if (!path) return ERR_NOMEM;
+    if (!path)
+        return ERR_NOMEM;
     const char *text = embedded_file(path);
     int rc = text ? schema_open_text(out, text, path, err) : err_set(err, ERR_NOTFOUND, "no schema named '%s'", name);
     mem_free(path);
@@ -128,9 +168,11 @@ int schema_open_text(Schema **out, const char *text, const char *name, Err *err)
 {
     *out = NULL;
     Schema *s = mem_calloc(1, sizeof *s, err);
-    if (!s) return ERR_NOMEM;
+    if (!s)
+        return ERR_NOMEM;
     int rc = json_parse(&s->root, text, (int64_t)strlen(text), name, err);
-    if (rc == 0) rc = check_self(s, s->root, 0, err);
+    if (rc == 0)
+        rc = check_self(s, s->root, 0, err);
     if (rc < 0) {
         schema_close(&s);
         return err_wrap(err, rc, "%s", name);
@@ -141,8 +183,10 @@ int schema_open_text(Schema **out, const char *text, const char *name, Err *err)
 
 void schema_close(Schema **s)
 {
-    if (!*s) return;
-    for (int64_t i = 0; i < (*s)->n_patterns; i++) pcre2_code_free((*s)->patterns[i].code);
+    if (!*s)
+        return;
+    for (int64_t i = 0; i < (*s)->n_patterns; i++)
+        pcre2_code_free((*s)->patterns[i].code);
     mem_free((*s)->patterns);
     json_decref((*s)->root);
     mem_free(*s);
@@ -154,7 +198,7 @@ const json_t *schema_json(const Schema *s)
     return s->root;
 }
 
-/* ---- validation ---- */
+/* ---- validation ------------------------------------------------------------------------------ */
 
 /* Where in the value we are, innermost first; key NULL: an array element. */
 typedef struct Place {
@@ -170,9 +214,11 @@ typedef struct Check {
 
 static int write_place(Str *s, const Place *p, Err *err)
 {
-    if (!p) return 0;
+    if (!p)
+        return 0;
     int rc = write_place(s, p->up, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     return p->key ? str_printf(s, err, "%s%s", s->len ? "." : "", p->key) : str_printf(s, err, "[%zu]", p->index);
 }
 
@@ -184,7 +230,8 @@ static int short_text(const json_t *v, char *out, size_t size, Err *err)
         return 0;
     }
     char *text = json_text(v, 0, err);
-    if (!text) return ERR_NOMEM;
+    if (!text)
+        return ERR_NOMEM;
     snprintf(out, size, "%s", text);
     mem_free(text);
     return 0;
@@ -196,9 +243,12 @@ static int wrong(const Check *c, const Place *place, const json_t *found, const 
     char found_text[80];
     Str where = {0};
     int rc = short_text(found, found_text, sizeof found_text, c->err);
-    if (rc == 0) rc = write_place(&where, place, c->err);
-    if (rc == 0 && where.len) rc = err_set(c->err, ERR_FORMAT, "'%s': expected %s, found %s", where.data, expected, found_text);
-    else if (rc == 0) rc = err_set(c->err, ERR_FORMAT, "expected %s, found %s", expected, found_text);
+    if (rc == 0)
+        rc = write_place(&where, place, c->err);
+    if (rc == 0 && where.len)
+        rc = err_set(c->err, ERR_FORMAT, "'%s': expected %s, found %s", where.data, expected, found_text);
+    else if (rc == 0)
+        rc = err_set(c->err, ERR_FORMAT, "expected %s, found %s", expected, found_text);
     str_fini(&where);
     return rc;
 }
@@ -226,10 +276,13 @@ static int has_type(const json_t *v, const char *type)
 
 static int type_fits(const json_t *type, const json_t *v)
 {
-    if (!type) return 1;
-    if (json_is_string(type)) return has_type(v, json_string_value(type));
+    if (!type)
+        return 1;
+    if (json_is_string(type))
+        return has_type(v, json_string_value(type));
     for (size_t i = 0; i < json_array_size(type); i++) {
-        if (has_type(v, json_string_value(json_array_get(type, i)))) return 1;
+        if (has_type(v, json_string_value(json_array_get(type, i))))
+            return 1;
     }
     return 0;
 }
@@ -242,9 +295,11 @@ static int wrong_choice(const Check *c, const Place *place, const json_t *v, con
     for (size_t i = 0; i < json_array_size(choices) && rc == 0; i++) {
         char text[80];
         rc = short_text(json_array_get(choices, i), text, sizeof text, c->err);
-        if (rc == 0) rc = str_printf(&s, c->err, "%s%s", i ? " or " : "", text);
+        if (rc == 0)
+            rc = str_printf(&s, c->err, "%s%s", i ? " or " : "", text);
     }
-    if (rc == 0) rc = wrong(c, place, v, s.data);
+    if (rc == 0)
+        rc = wrong(c, place, v, s.data);
     str_fini(&s);
     return rc;
 }
@@ -275,7 +330,8 @@ static int check_number(const Check *c, const json_t *node, const json_t *v, con
 static int64_t count_characters(const char *s)
 {
     int64_t n = 0;
-    for (; *s; s++) n += ((unsigned char)*s & 0xC0) != 0x80;
+    for (; *s; s++)
+        n += ((unsigned char)*s & 0xC0) != 0x80;
     return n;
 }
 
@@ -289,10 +345,13 @@ static int check_string(const Check *c, const json_t *node, const json_t *v, con
         return wrong_number(c, place, v, "a string of characters: at most", json_number_value(bound));
     const json_t *pattern = json_object_get(node, "pattern");
     for (int64_t i = 0; pattern && i < c->schema->n_patterns; i++) {
-        if (c->schema->patterns[i].text != pattern) continue;
+        if (c->schema->patterns[i].text != pattern)
+            continue;
         pcre2_match_data *match = pcre2_match_data_create(1, NULL);
-        if (!match) return err_set(c->err, ERR_NOMEM, "out of memory: matching a pattern");
-        int rc = pcre2_match(c->schema->patterns[i].code, (PCRE2_SPTR)json_string_value(v), json_string_length(v), 0, 0, match, NULL);
+        if (!match)
+            return err_set(c->err, ERR_NOMEM, "out of memory: matching a pattern");
+        int rc = pcre2_match(c->schema->patterns[i].code, (PCRE2_SPTR)json_string_value(v), json_string_length(v), 0, 0,
+                             match, NULL);
         pcre2_match_data_free(match);
         if (rc < 0) {
             char expected[256];
@@ -315,7 +374,8 @@ static int check_array(const Check *c, const json_t *node, const json_t *v, cons
         return wrong_number(c, place, v, "elements: at most", json_number_value(bound));
     for (size_t i = 0; items && i < n; i++) {
         int rc = validate(c, items, json_array_get(v, i), &(Place){place, NULL, i});
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -326,13 +386,17 @@ static int unknown_key(const Check *c, const json_t *properties, const char *key
     const char *name;
     json_t *member;
     const char **names = mem_calloc((int64_t)json_object_size(properties) + 1, sizeof *names, c->err);
-    if (!names) return ERR_NOMEM;
+    if (!names)
+        return ERR_NOMEM;
     int64_t n = 0;
-    json_object_foreach((json_t *)properties, name, member) names[n++] = name;
+    json_object_foreach ((json_t *)properties, name, member)
+        names[n++] = name;
     const char *near = str_nearest(key, names);
     int rc = write_place(&where, &(Place){place, key, 0}, c->err);
-    if (rc == 0 && near) rc = err_set(c->err, ERR_FORMAT, "unknown key '%s'; did you mean '%s'?", where.data, near);
-    else if (rc == 0) rc = err_set(c->err, ERR_FORMAT, "unknown key '%s'", where.data);
+    if (rc == 0 && near)
+        rc = err_set(c->err, ERR_FORMAT, "unknown key '%s'; did you mean '%s'?", where.data, near);
+    else if (rc == 0)
+        rc = err_set(c->err, ERR_FORMAT, "unknown key '%s'", where.data);
     str_fini(&where);
     mem_free(names);
     return rc;
@@ -342,53 +406,68 @@ static int missing_key(const Check *c, const char *key, const Place *place)
 {
     Str where = {0};
     int rc = write_place(&where, &(Place){place, key, 0}, c->err);
-    if (rc == 0) rc = err_set(c->err, ERR_FORMAT, "key '%s' is missing", where.data);
+    if (rc == 0)
+        rc = err_set(c->err, ERR_FORMAT, "key '%s' is missing", where.data);
     str_fini(&where);
     return rc;
 }
 
 static int check_object(const Check *c, const json_t *node, const json_t *v, const Place *place)
 {
-    const json_t *properties = json_object_get(node, "properties"), *rest = json_object_get(node, "additionalProperties");
+    const json_t *properties = json_object_get(node, "properties"),
+                 *rest = json_object_get(node, "additionalProperties");
     const json_t *required = json_object_get(node, "required");
     const char *key;
     json_t *member;
-    /* Unknown keys first: a misspelt key is also a missing one, and its spelling is the better news. */
-    json_object_foreach((json_t *)v, key, member) {
-        if (!json_object_get(properties, key) && json_is_false(rest)) return unknown_key(c, properties, key, place);
+    /* Unknown keys first: a misspelt key is also a missing one, and its spelling is the better
+     * news. */
+    json_object_foreach ((json_t *)v, key, member) {
+        if (!json_object_get(properties, key) && json_is_false(rest))
+            return unknown_key(c, properties, key, place);
     }
     for (size_t i = 0; i < json_array_size(required); i++) {
         const char *name = json_string_value(json_array_get(required, i));
-        if (!json_object_get(v, name)) return missing_key(c, name, place);
+        if (!json_object_get(v, name))
+            return missing_key(c, name, place);
     }
-    json_object_foreach((json_t *)v, key, member) {
+    json_object_foreach ((json_t *)v, key, member) {
         const json_t *rule = json_object_get(properties, key);
-        if (!rule) rule = rest;
+        if (!rule)
+            rule = rest;
         int rc = rule ? validate(c, rule, member, &(Place){place, key, 0}) : 0;
-        if (rc < 0) return rc;
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
 
-/* anyOf and oneOf.  When nothing fits, the message is that of the first branch whose type fits: the one that was meant. */
+/* anyOf and oneOf.  When nothing fits, the message is that of the first branch whose type fits: the
+ * one that was meant. */
 static int check_branches(const Check *c, const json_t *branches, int one, const json_t *v, const Place *place)
 {
     int fits = 0;
     Err *meant = mem_calloc(2, sizeof *meant, c->err); /* [0] the message to keep, [1] this branch's */
-    if (!meant) return ERR_NOMEM;
+    if (!meant)
+        return ERR_NOMEM;
     int rc = 0;
     for (size_t i = 0; i < json_array_size(branches) && rc != ERR_NOMEM; i++) {
         const json_t *branch = json_array_get(branches, i), *target = resolve(c->schema, branch);
         err_clear(&meant[1]);
         rc = validate(&(Check){c->schema, &meant[1]}, branch, v, place);
         fits += rc == 0;
-        if (rc < 0 && type_fits(json_object_get(target, "type"), v) && !meant[0].msg[0]) meant[0] = meant[1];
+        if (rc < 0 && type_fits(json_object_get(target, "type"), v) && !meant[0].msg[0])
+            meant[0] = meant[1];
     }
-    if (rc == ERR_NOMEM) err_set(c->err, rc, "%s", meant[1].msg);
-    else if (fits == 1 || (fits && !one)) rc = 0;
-    else if (fits) rc = wrong(c, place, v, "exactly one of the allowed forms to fit");
-    else if (meant[0].msg[0]) rc = err_set(c->err, ERR_FORMAT, "%s", meant[0].msg);
-    else rc = wrong(c, place, v, "one of the allowed forms");
+    if (rc == ERR_NOMEM)
+        err_set(c->err, rc, "%s", meant[1].msg);
+    else if (fits == 1 || (fits && !one))
+        rc = 0;
+    else if (fits)
+        rc = wrong(c, place, v, "exactly one of the allowed forms to fit");
+    else if (meant[0].msg[0])
+        rc = err_set(c->err, ERR_FORMAT, "%s", meant[0].msg);
+    else
+        rc = wrong(c, place, v, "one of the allowed forms");
     mem_free(meant);
     return rc;
 }
@@ -402,24 +481,34 @@ static int check_choices(const Check *c, const json_t *node, const json_t *v, co
         return rc < 0 ? rc : wrong(c, place, v, expected);
     }
     for (size_t i = 0; i < json_array_size(choices); i++) {
-        if (json_equal(json_array_get(choices, i), v)) return 0;
+        if (json_equal(json_array_get(choices, i), v))
+            return 0;
     }
     return choices ? wrong_choice(c, place, v, choices) : 0;
 }
 
 static int validate(const Check *c, const json_t *node, const json_t *v, const Place *place)
 {
-    if (json_is_true(node)) return 0;
-    if (json_is_false(node)) return wrong(c, place, v, "nothing");
+    if (json_is_true(node))
+        return 0;
+    if (json_is_false(node))
+        return wrong(c, place, v, "nothing");
     const json_t *target = resolve(c->schema, node);
     int rc = 0;
-    if (target != node) rc = validate(c, target, v, place);
-    const json_t *type = json_object_get(node, "type"), *any = json_object_get(node, "anyOf"), *one = json_object_get(node, "oneOf");
-    if (rc == 0 && !type_fits(type, v)) rc = wrong_choice(c, place, v, type);
-    if (rc == 0) rc = check_choices(c, node, v, place);
-    if (rc == 0 && any) rc = check_branches(c, any, 0, v, place);
-    if (rc == 0 && one) rc = check_branches(c, one, 1, v, place);
-    if (rc < 0) return rc;
+    if (target != node)
+        rc = validate(c, target, v, place);
+    const json_t *type = json_object_get(node, "type"), *any = json_object_get(node, "anyOf"),
+                 *one = json_object_get(node, "oneOf");
+    if (rc == 0 && !type_fits(type, v))
+        rc = wrong_choice(c, place, v, type);
+    if (rc == 0)
+        rc = check_choices(c, node, v, place);
+    if (rc == 0 && any)
+        rc = check_branches(c, any, 0, v, place);
+    if (rc == 0 && one)
+        rc = check_branches(c, one, 1, v, place);
+    if (rc < 0)
+        return rc;
     switch (json_typeof(v)) {
     case JSON_OBJECT: return check_object(c, node, v, place);
     case JSON_ARRAY: return check_array(c, node, v, place);
@@ -440,7 +529,8 @@ int schema_check(const char *name, const json_t *value, const char *what, Err *e
 {
     Schema *s;
     int rc = schema_open(&s, name, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     rc = schema_validate(s, value, what, err);
     schema_close(&s);
     return rc;

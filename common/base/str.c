@@ -12,10 +12,12 @@ static int str_reserve(Str *s, int64_t n, Err *err)
     if (mem_add(s->len, n, &need) < 0 || mem_add(need, 1, &need) < 0) {
         return err_set(err, ERR_NOMEM, "string of %lld + %lld bytes", (long long)s->len, (long long)n);
     }
-    if (need <= s->cap) return 0;
+    if (need <= s->cap)
+        return 0;
     int64_t cap = s->cap < INT64_MAX / 2 && s->cap * 2 > need ? s->cap * 2 : need < 64 ? 64 : need;
     char *data = mem_realloc(s->data, cap, 1, err);
-    if (!data) return ERR_NOMEM;
+    if (!data)
+        return ERR_NOMEM;
     s->data = data;
     s->cap = cap;
     s->data[s->len] = 0;
@@ -25,8 +27,10 @@ static int str_reserve(Str *s, int64_t n, Err *err)
 int str_append_n(Str *s, const void *bytes, int64_t n, Err *err)
 {
     int rc = str_reserve(s, n, err);
-    if (rc < 0) return rc;
-    if (n) memcpy(s->data + s->len, bytes, (size_t)n);
+    if (rc < 0)
+        return rc;
+    if (n)
+        memcpy(s->data + s->len, bytes, (size_t)n);
     s->len += n;
     s->data[s->len] = 0;
     return 0;
@@ -62,14 +66,18 @@ void str_fini(Str *s)
 /* Bytes of the well-formed sequence at p, 0 when there is none. Table 3-7 of the Unicode standard. */
 static int utf8_sequence(const unsigned char *p, int64_t n)
 {
-    if (p[0] < 0x80) return 1;
+    if (p[0] < 0x80)
+        return 1;
     int len = p[0] >= 0xC2 && p[0] <= 0xDF ? 2 : (p[0] & 0xF0) == 0xE0 ? 3 : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4 : 0;
-    if (!len || len > n) return 0;
+    if (!len || len > n)
+        return 0;
     unsigned char low = p[0] == 0xE0 ? 0xA0 : p[0] == 0xF0 ? 0x90 : 0x80;
     unsigned char high = p[0] == 0xED ? 0x9F : p[0] == 0xF4 ? 0x8F : 0xBF;
-    if (p[1] < low || p[1] > high) return 0;
+    if (p[1] < low || p[1] > high)
+        return 0;
     for (int i = 2; i < len; i++) {
-        if ((p[i] & 0xC0) != 0x80) return 0;
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
     }
     return len;
 }
@@ -79,7 +87,8 @@ int str_is_utf8(const char *s, int64_t n)
     const unsigned char *p = (const unsigned char *)s;
     for (int64_t i = 0; i < n;) {
         int len = utf8_sequence(p + i, n - i);
-        if (!len) return 0;
+        if (!len)
+            return 0;
         i += len;
     }
     return 1;
@@ -96,7 +105,8 @@ int str_distance(const char *a, const char *b)
 {
     int rows[3][DISTANCE_MAX_LEN + 1]; /* of the table of distances between beginnings: this row and the two above it */
     int na = (int)strnlen(a, DISTANCE_MAX_LEN), nb = (int)strnlen(b, DISTANCE_MAX_LEN);
-    for (int j = 0; j <= nb; j++) rows[0][j] = j;
+    for (int j = 0; j <= nb; j++)
+        rows[0][j] = j;
     for (int i = 1; i <= na; i++) {
         int *row = rows[i % 3], *above = rows[(i + 2) % 3], *above2 = rows[(i + 1) % 3];
         row[0] = i;
@@ -104,9 +114,12 @@ int str_distance(const char *a, const char *b)
             int same = lower(a[i - 1]) == lower(b[j - 1]);
             int swapped = i > 1 && j > 1 && lower(a[i - 1]) == lower(b[j - 2]) && lower(a[i - 2]) == lower(b[j - 1]);
             int best = above[j - 1] + !same;
-            if (above[j] + 1 < best) best = above[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            if (swapped && above2[j - 2] + 1 < best) best = above2[j - 2] + 1;
+            if (above[j] + 1 < best)
+                best = above[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            if (swapped && above2[j - 2] + 1 < best)
+                best = above2[j - 2] + 1;
             row[j] = best;
         }
     }
@@ -132,7 +145,8 @@ void str_make_printable(char *s, int keep_newlines)
 {
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
-        if ((c < 0x20 && !(c == '\n' && keep_newlines)) || c == 0x7F) *s = '?';
+        if ((c < 0x20 && !(c == '\n' && keep_newlines)) || c == 0x7F)
+            *s = '?';
     }
 }
 

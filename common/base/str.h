@@ -17,11 +17,13 @@ void str_fini(Str *s);
 
 /* 1 when the bytes are well-formed UTF-8 (no surrogates, no overlong forms). */
 int str_is_utf8(const char *s, int64_t n);
-/* Number of characters inserted, removed, replaced or swapped with their neighbour (case ignored) between two names. */
+/* Number of characters inserted, removed, replaced or swapped with their neighbour (case ignored)
+ * between two names. */
 int str_distance(const char *a, const char *b);
 /* The nearest of `names` (NULL-terminated list) within distance max(2, len/3), or NULL. */
 const char *str_nearest(const char *name, const char *const *names);
-/* Control characters (a file name may hold an escape sequence, or a newline) become '?' in place; newlines too unless kept. */
+/* Control characters (a file name may hold an escape sequence, or a newline) become '?' in place;
+ * newlines too unless kept. */
 void str_make_printable(char *s, int keep_newlines);
 int str_ends_with(const char *s, const char *suffix);
 #endif

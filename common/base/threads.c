@@ -13,12 +13,14 @@ int64_t threads_available(void)
 
 int64_t threads_choose(int64_t jobs)
 {
-    if (jobs > 0) return jobs;
+    if (jobs > 0)
+        return jobs;
     const char *text = getenv("OMP_NUM_THREADS"); /* "4" or "4,2": the outermost level counts */
     if (text) {
         char *end;
         long n = strtol(text, &end, 10);
-        if (end != text && (*end == 0 || *end == ',') && n > 0 && n <= 4096) return n;
+        if (end != text && (*end == 0 || *end == ',') && n > 0 && n <= 4096)
+            return n;
     }
     return threads_available();
 }
@@ -33,7 +35,8 @@ static void on_signal(int number)
 
 void interrupt_install(void)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND}; /* a second one ends the process at once */
+    /* a second one ends the process at once */
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

@@ -4,8 +4,8 @@
 #include <stdint.h>
 int64_t threads_available(void);
 int64_t threads_choose(int64_t jobs);
-/* Ask to stop politely: SIGINT, SIGTERM and SIGHUP (unless it is ignored, as under nohup) set a flag that long
- * loops look at between items. */
+/* Ask to stop politely: SIGINT, SIGTERM and SIGHUP (unless it is ignored, as under nohup) set a
+ * flag that long loops look at between items. */
 void interrupt_install(void);
 int interrupt_requested(void);
 #endif

@@ -5,7 +5,8 @@
 #include "common/base/json.h"
 #include "common/base/recipe.h"
 
-/* An alias is the same node again, so a few lines can stand for billions of nodes, or for a node that holds itself. */
+/* An alias is the same node again, so a few lines can stand for billions of nodes, or for a node
+ * that holds itself. */
 #define YAML_DEPTH_MAX 64
 #define YAML_NODES_MAX 100000
 
@@ -18,13 +19,15 @@ typedef struct Reader {
 
 static int bad(const Reader *r, const yaml_node_t *node, const char *what)
 {
-    return err_set(r->err, ERR_FORMAT, "%s:%zu:%zu: %s", r->name, node->start_mark.line + 1, node->start_mark.column + 1, what);
+    return err_set(r->err, ERR_FORMAT, "%s:%zu:%zu: %s", r->name, node->start_mark.line + 1,
+                   node->start_mark.column + 1, what);
 }
 
 static int is_one_of(const char *s, const char *const *names)
 {
     for (; *names; names++) {
-        if (strcmp(s, *names) == 0) return 1;
+        if (strcmp(s, *names) == 0)
+            return 1;
     }
     return 0;
 }
@@ -54,12 +57,14 @@ static int is_float(const char *s)
         part = strspn(s + 1, "0123456789");
         s += 1 + part;
     }
-    if (whole + part == 0) return 0;
+    if (whole + part == 0)
+        return 0;
     if (*s == 'e' || *s == 'E') {
         s++;
         s += *s == '-' || *s == '+';
         size_t exponent = strspn(s, "0123456789");
-        if (!exponent) return 0;
+        if (!exponent)
+            return 0;
         s += exponent;
     }
     return *s == 0;
@@ -74,7 +79,8 @@ static int plain_value(const Reader *r, const yaml_node_t *node, const char *s, 
         ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF", ".nan", ".NaN", ".NAN", NULL,
     };
     int base = integer_base(s);
-    if (is_one_of(s, not_finite)) return bad(r, node, "a number must be finite");
+    if (is_one_of(s, not_finite))
+        return bad(r, node, "a number must be finite");
     if (is_one_of(s, nulls)) {
         *out = json_null();
     } else if (is_one_of(s, trues)) {
@@ -84,11 +90,13 @@ static int plain_value(const Reader *r, const yaml_node_t *node, const char *s, 
     } else if (base) {
         errno = 0;
         long long x = strtoll(base == 10 ? s : s + 2, NULL, base);
-        if (errno == ERANGE) return bad(r, node, "a whole number must fit 64 bits");
+        if (errno == ERANGE)
+            return bad(r, node, "a whole number must fit 64 bits");
         *out = json_integer(x);
     } else if (is_float(s)) {
         double x = strtod(s, NULL);
-        if (x - x != 0) return bad(r, node, "a number must be finite");
+        if (x - x != 0)
+            return bad(r, node, "a number must be finite");
         *out = json_real(x);
     } else {
         *out = json_string(s);
@@ -102,14 +110,19 @@ static int convert_mapping(Reader *r, const yaml_node_t *node, int depth, json_t
 {
     for (yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++) {
         const yaml_node_t *key = yaml_document_get_node(&r->document, p->key);
-        if (!key || key->type != YAML_SCALAR_NODE) return bad(r, node, "a key must be a plain name");
+        if (!key || key->type != YAML_SCALAR_NODE)
+            return bad(r, node, "a key must be a plain name");
         const char *name = (const char *)key->data.scalar.value;
-        if (strlen(name) != key->data.scalar.length) return bad(r, key, "a key must not contain a NUL");
-        if (json_object_get(object, name)) return bad(r, key, "a key is given twice");
+        if (strlen(name) != key->data.scalar.length)
+            return bad(r, key, "a key must not contain a NUL");
+        if (json_object_get(object, name))
+            return bad(r, key, "a key is given twice");
         json_t *value = NULL;
         int rc = convert(r, p->value, depth + 1, &value);
-        if (rc < 0) return rc;
-        if (json_object_set_new(object, name, value) < 0) return err_set(r->err, ERR_NOMEM, "out of memory: reading '%s'", r->name);
+        if (rc < 0)
+            return rc;
+        if (json_object_set_new(object, name, value) < 0)
+            return err_set(r->err, ERR_NOMEM, "out of memory: reading '%s'", r->name);
     }
     return 0;
 }
@@ -119,8 +132,10 @@ static int convert_sequence(Reader *r, const yaml_node_t *node, int depth, json_
     for (yaml_node_item_t *i = node->data.sequence.items.start; i < node->data.sequence.items.top; i++) {
         json_t *value = NULL;
         int rc = convert(r, *i, depth + 1, &value);
-        if (rc < 0) return rc;
-        if (json_array_append_new(array, value) < 0) return err_set(r->err, ERR_NOMEM, "out of memory: reading '%s'", r->name);
+        if (rc < 0)
+            return rc;
+        if (json_array_append_new(array, value) < 0)
+            return err_set(r->err, ERR_NOMEM, "out of memory: reading '%s'", r->name);
     }
     return 0;
 }
@@ -128,8 +143,10 @@ static int convert_sequence(Reader *r, const yaml_node_t *node, int depth, json_
 static int convert_scalar(Reader *r, const yaml_node_t *node, json_t **out)
 {
     const char *s = (const char *)node->data.scalar.value;
-    if (strlen(s) != node->data.scalar.length) return bad(r, node, "text must not contain a NUL");
-    if (node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE) return plain_value(r, node, s, out);
+    if (strlen(s) != node->data.scalar.length)
+        return bad(r, node, "text must not contain a NUL");
+    if (node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
+        return plain_value(r, node, s, out);
     *out = json_string(s);
     return 0;
 }
@@ -140,19 +157,25 @@ static int convert(Reader *r, int index, int depth, json_t **out)
     const yaml_node_t *node = yaml_document_get_node(&r->document, index);
     int rc = 0;
     *out = NULL;
-    if (depth > YAML_DEPTH_MAX) return bad(r, node, "nested deeper than 64");
-    if (++r->nodes > YAML_NODES_MAX) return bad(r, node, "more than 100000 values");
-    if (node->tag && !is_one_of((const char *)node->tag, tags)) return bad(r, node, "explicit types (!!) are not supported");
+    if (depth > YAML_DEPTH_MAX)
+        return bad(r, node, "nested deeper than 64");
+    if (++r->nodes > YAML_NODES_MAX)
+        return bad(r, node, "more than 100000 values");
+    if (node->tag && !is_one_of((const char *)node->tag, tags))
+        return bad(r, node, "explicit types (!!) are not supported");
     if (node->type == YAML_SCALAR_NODE) {
         rc = convert_scalar(r, node, out);
     } else if (node->type == YAML_MAPPING_NODE) {
         *out = json_object();
-        if (*out) rc = convert_mapping(r, node, depth, *out);
+        if (*out)
+            rc = convert_mapping(r, node, depth, *out);
     } else {
         *out = json_array();
-        if (*out) rc = convert_sequence(r, node, depth, *out);
+        if (*out)
+            rc = convert_sequence(r, node, depth, *out);
     }
-    if (rc == 0 && !*out) rc = err_set(r->err, ERR_NOMEM, "out of memory: reading '%s'", r->name);
+    if (rc == 0 && !*out)
+        rc = err_set(r->err, ERR_NOMEM, "out of memory: reading '%s'", r->name);
     if (rc < 0) {
         json_decref(*out);
         *out = NULL;
@@ -162,7 +185,8 @@ static int convert(Reader *r, int index, int depth, json_t **out)
 
 static int err_yaml(const yaml_parser_t *p, const char *name, Err *err)
 {
-    if (p->error == YAML_MEMORY_ERROR) return err_set(err, ERR_NOMEM, "out of memory: reading '%s'", name);
+    if (p->error == YAML_MEMORY_ERROR)
+        return err_set(err, ERR_NOMEM, "out of memory: reading '%s'", name);
     return err_set(err, ERR_FORMAT, "%s:%zu:%zu: %s", name, p->problem_mark.line + 1, p->problem_mark.column + 1,
                    p->problem ? p->problem : "not YAML");
 }
@@ -171,16 +195,21 @@ static int err_yaml(const yaml_parser_t *p, const char *name, Err *err)
 static int read_stream(yaml_parser_t *parser, const char *name, json_t **out, Err *err)
 {
     Reader r = {.name = name, .err = err};
-    if (!yaml_parser_load(parser, &r.document)) return err_yaml(parser, name, err);
+    if (!yaml_parser_load(parser, &r.document))
+        return err_yaml(parser, name, err);
     int rc = 0, empty = !yaml_document_get_root_node(&r.document);
-    if (empty) *out = json_null();
-    else rc = convert(&r, 1, 0, out);
+    if (empty)
+        *out = json_null();
+    else
+        rc = convert(&r, 1, 0, out);
     yaml_document_delete(&r.document);
-    if (rc < 0 || empty) return rc;
+    if (rc < 0 || empty)
+        return rc;
     if (!yaml_parser_load(parser, &r.document)) {
         rc = err_yaml(parser, name, err);
     } else {
-        if (yaml_document_get_root_node(&r.document)) rc = err_set(err, ERR_FORMAT, "%s: more than one YAML document", name);
+        if (yaml_document_get_root_node(&r.document))
+            rc = err_set(err, ERR_FORMAT, "%s: more than one YAML document", name);
         yaml_document_delete(&r.document);
     }
     return rc;
@@ -190,7 +219,8 @@ int yaml_parse(json_t **out, const char *text, int64_t size, const char *name, E
 {
     yaml_parser_t parser;
     *out = NULL;
-    if (!yaml_parser_initialize(&parser)) return err_set(err, ERR_NOMEM, "out of memory: reading '%s'", name);
+    if (!yaml_parser_initialize(&parser))
+        return err_set(err, ERR_NOMEM, "out of memory: reading '%s'", name);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, (size_t)size);
     int rc = read_stream(&parser, name, out, err);
     yaml_parser_delete(&parser);

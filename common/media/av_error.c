@@ -6,19 +6,22 @@
 #include <string.h>
 #include "common/media/media_internal.h"
 
-/* The library reports many causes only in its log ("moov atom not found").  The last error line of this thread is kept
- * so that err_av can quote it. */
+/* The library reports many causes only in its log ("moov atom not found").  The last error line of
+ * this thread is kept so that err_av can quote it. */
 static _Thread_local char last_line[200];
 
 static void keep_line(void *object, int level, const char *fmt, va_list args)
 {
     (void)object;
-    if (level > AV_LOG_ERROR) return;
+    if (level > AV_LOG_ERROR)
+        return;
     vsnprintf(last_line, sizeof last_line, fmt, args);
     size_t n = strlen(last_line);
-    while (n > 0 && (last_line[n - 1] == '\n' || last_line[n - 1] == '.' || last_line[n - 1] == ' ')) last_line[--n] = 0;
+    while (n > 0 && (last_line[n - 1] == '\n' || last_line[n - 1] == '.' || last_line[n - 1] == ' '))
+        last_line[--n] = 0;
     for (char *p = last_line; *p; p++)
-        if ((unsigned char)*p < 32 || *p == 127) *p = '?'; /* text from a file may hold anything */
+        if ((unsigned char)*p < 32 || *p == 127)
+            *p = '?'; /* text from a file may hold anything */
 }
 
 static void quiet_once(void)
@@ -40,13 +43,18 @@ int err_av(Err *err, int code, int av, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
-    if (av == AVERROR(ENOMEM)) code = ERR_NOMEM;
-    else if (av == AVERROR(ENOENT)) code = ERR_NOTFOUND;
-    else if (av == AVERROR(EIO) || av == AVERROR(ENOSPC) || av == AVERROR(EDQUOT) || av == AVERROR(EFBIG) || av == AVERROR(EACCES) ||
-             av == AVERROR(EMFILE))
+    if (av == AVERROR(ENOMEM))
+        code = ERR_NOMEM;
+    else if (av == AVERROR(ENOENT))
+        code = ERR_NOTFOUND;
+    else if (av == AVERROR(EIO) || av == AVERROR(ENOSPC) || av == AVERROR(EDQUOT) || av == AVERROR(EFBIG) ||
+             av == AVERROR(EACCES) || av == AVERROR(EMFILE))
         code = ERR_IO;
-    if (av == AVERROR_EXIT) return err_set(err, ERR_LIMIT, "%s: took longer than its time limit", what);
-    if (av_strerror(av, why, sizeof why) < 0) snprintf(why, sizeof why, "code %d", av);
-    if (last_line[0]) return err_set(err, code, "%s: %s (%s)", what, why, last_line);
+    if (av == AVERROR_EXIT)
+        return err_set(err, ERR_LIMIT, "%s: took longer than its time limit", what);
+    if (av_strerror(av, why, sizeof why) < 0)
+        snprintf(why, sizeof why, "code %d", av);
+    if (last_line[0])
+        return err_set(err, code, "%s: %s (%s)", what, why, last_line);
     return err_set(err, code, "%s: %s", what, why);
 }

@@ -7,34 +7,38 @@
 #include <time.h>
 #include "common/media/video.h"
 
-/* ---- errors of the libraries (av_error.c) ---- */
-/* Routes the libraries' log away from stderr (once a process); each thread remembers its last error line for err_av.
+/* ---- errors of the libraries (av_error.c) ---------------------------------------------------- */
+/* Routes the libraries' log away from stderr (once a process); each thread remembers its last error
+ * line for err_av.
  * Called before anything whose failure err_av will report: it forgets the older line. */
 void av_quiet(void);
-/* err_set with ": reason" of the library's code; `code` unless the library's says better (memory, not found, time). */
+/* err_set with ": reason" of the library's code; `code` unless the library's says better (memory,
+ * not found, time). */
 int err_av(Err *err, int code, int av, const char *fmt, ...) WEFT_PRINTF(4, 5);
 
-/* ---- colour (video_facts.c) ---- */
+/* ---- colour (video_facts.c) ------------------------------------------------------------------ */
 /* How samples become RGB. */
 typedef struct ColourRule {
-    int space;            /* SWS_CS_*; 0: none is needed (RGB, grey) */
-    int full;             /* full range */
-    int guessed;          /* not all of it was tagged */
-    int unsupported;      /* a tagged matrix that no linear rule covers */
-    const char *name;     /* of the matrix, for VideoInfo.matrix_used */
+    int space;        /* SWS_CS_*; 0: none is needed (RGB, grey) */
+    int full;         /* full range */
+    int guessed;      /* not all of it was tagged */
+    int unsupported;  /* a tagged matrix that no linear rule covers */
+    const char *name; /* of the matrix, for VideoInfo.matrix_used */
 } ColourRule;
-ColourRule colour_rule(enum AVPixelFormat fmt, enum AVCodecID codec, int64_t width, int64_t height, enum AVColorSpace space,
-                       enum AVColorRange range);
+ColourRule colour_rule(enum AVPixelFormat fmt, enum AVCodecID codec, int64_t width, int64_t height,
+                       enum AVColorSpace space, enum AVColorRange range);
 /* The plain twin of a deprecated full-range (yuvj) format; others unchanged. */
 enum AVPixelFormat plain_format(enum AVPixelFormat fmt);
 /* Rotation (clockwise, 0..270) and flip of a 3x3 display matrix; ERR_UNSUPPORTED for other angles. */
 int display_matrix_read(const int32_t m[9], int *rotation, int *flip, Err *err);
 /* Upright size of a stored picture: sample aspect, then rotation. */
-void display_size(int64_t width, int64_t height, Rational sar, int rotation, int64_t *display_width, int64_t *display_height);
+void display_size(int64_t width, int64_t height, Rational sar, int rotation, int64_t *display_width,
+                  int64_t *display_height);
 /* Fills `info` from an opened stream and (when there is one) its first frame. */
-int facts_read(VideoInfo *info, AVFormatContext *fmt, AVStream *st, const AVCodecContext *dec, AVFrame *first, Err *err);
+int facts_read(VideoInfo *info, AVFormatContext *fmt, AVStream *st, const AVCodecContext *dec, AVFrame *first,
+               Err *err);
 
-/* ---- scaling (video_convert.c) ---- */
+/* ---- scaling (video_convert.c) --------------------------------------------------------------- */
 /* One swscale context, remade when anything about the job changes. */
 typedef struct ScaleJob {
     int src_width, src_height, src_format, dst_width, dst_height, dst_format;
@@ -53,17 +57,26 @@ int scaler_prepare(Scaler *s, const ScaleJob *job, Err *err);
 int scaler_room(Scaler *s, int64_t width, int64_t height, Err *err);
 void scaler_fini(Scaler *s);
 
-/* ---- HDR (video_hdr.c) ---- */
+/* ---- HDR (video_hdr.c) ----------------------------------------------------------------------- */
 typedef enum HdrKind { HDR_NONE, HDR_PQ, HDR_HLG, HDR_WIDE /* SDR curve, BT.2020 primaries */ } HdrKind;
 HdrKind hdr_kind(enum AVColorTransferCharacteristic transfer, enum AVColorPrimaries primaries);
-/* In place: rows of width 16-bit RGB triples become rows of 8-bit BT.709 ones, stride in bytes.  wide: BT.2020 primaries. */
+/* In place: rows of width 16-bit RGB triples become rows of 8-bit BT.709 ones, stride in bytes.
+ * wide: BT.2020 primaries. */
 void hdr_tone_map(uint8_t *rows, int64_t stride, int64_t width, int64_t height, HdrKind kind, int wide);
 
-/* ---- the reader (video_reader.c) ---- */
+/* ---- the reader (video_reader.c) ------------------------------------------------------------- */
 enum { MEDIA_SENT_MAX = 64 }; /* more than any decoder's delay with one thread */
-typedef struct MemorySource { const uint8_t *data; int64_t size, at; } MemorySource;
-typedef struct ByteRange { int64_t from, to; } ByteRange;
-typedef struct ByteRanges { ByteRange *range; int64_t n; } ByteRanges;
+typedef struct MemorySource {
+    const uint8_t *data;
+    int64_t size, at;
+} MemorySource;
+typedef struct ByteRange {
+    int64_t from, to;
+} ByteRange;
+typedef struct ByteRanges {
+    ByteRange *range;
+    int64_t n;
+} ByteRanges;
 struct VideoReader {
     AVFormatContext *fmt;
     AVCodecContext *dec;
@@ -80,19 +93,21 @@ struct VideoReader {
     struct timespec entered;
     double spent_s;
     /* decoding */
-    int first_rc;       /* result of decoding the first frame, which video_open does to know the facts */
+    int first_rc; /* result of decoding the first frame, which video_open does to know the facts */
     int first_waiting;
     Err first_err;
     int draining, read_rc;
     int drain_errors;
-    int damaged;        /* until a clean key frame later than damaged_pts */
+    int damaged; /* until a clean key frame later than damaged_pts */
     int64_t damaged_pts;
     int frame_damaged;
-    int width, height;  /* of the frame before; 0 none */
+    int width, height; /* of the frame before; 0 none */
     /* packets whose frames are still to come, for video_skim */
     int64_t sent[MEDIA_SENT_MAX];
     int n_sent, untold; /* untold: packets and frames do not match one to one by their timestamps */
-    int64_t *ahead;     /* [n_ahead] timestamps of the frames that video_skim found, increasing; NULL: frames are decoded */
+    /* [n_ahead] timestamps of the frames that video_skim found, increasing; NULL: frames are
+     * decoded */
+    int64_t *ahead;
     int64_t n_ahead, cap_ahead, at_ahead;
     /* times */
     int have_first;
@@ -102,8 +117,9 @@ struct VideoReader {
     ByteRanges bad; /* bytes of the file whose checksum is wrong */
 };
 int reader_over_time(void *reader);
-/* ---- checksums of Matroska and WebM (ebml_crc.c) ---- */
-/* Fills r->bad from the opened container, whose place in the file is kept.  Nothing for files without checksums. */
+/* ---- checksums of Matroska and WebM (ebml_crc.c) --------------------------------------------- */
+/* Fills r->bad from the opened container, whose place in the file is kept.  Nothing for files
+ * without checksums. */
 int ebml_check(VideoReader *r, Err *err);
 /* Whether the byte at pos is known to be damaged. */
 int ebml_bad(const VideoReader *r, int64_t pos);

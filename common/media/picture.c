@@ -16,20 +16,22 @@ static FitPlan natural_plan(const VideoInfo *info)
 
 static int grow(uint8_t **rgb, int64_t *room, int64_t frames, int64_t frame_bytes, const char *path, Err *err)
 {
-    if (frames <= *room) return 0;
+    if (frames <= *room)
+        return 0;
     int64_t want = *room ? *room * 2 : 64, bytes;
     if (mem_mul(want, frame_bytes, &bytes) < 0 || bytes > (int64_t)1 << MAX_RGB_BYTES_LOG2)
-        return err_set(err, ERR_LIMIT, "'%s': over %lld frames of %lld bytes do not fit one block", path, (long long)*room,
-                       (long long)frame_bytes);
+        return err_set(err, ERR_LIMIT, "'%s': over %lld frames of %lld bytes do not fit one block", path,
+                       (long long)*room, (long long)frame_bytes);
     uint8_t *more = mem_realloc(*rgb, want, frame_bytes, err);
-    if (!more) return ERR_NOMEM;
+    if (!more)
+        return ERR_NOMEM;
     *rgb = more;
     *room = want;
     return 0;
 }
 
-int video_read_rgb(const char *path, int64_t expect_frames, int64_t expect_width, int64_t expect_height, uint8_t **rgb, int64_t *n,
-                   int64_t *width, int64_t *height, Err *err)
+int video_read_rgb(const char *path, int64_t expect_frames, int64_t expect_width, int64_t expect_height, uint8_t **rgb,
+                   int64_t *n, int64_t *width, int64_t *height, Err *err)
 {
     *rgb = NULL;
     VideoReader *r = NULL;
@@ -37,30 +39,35 @@ int video_read_rgb(const char *path, int64_t expect_frames, int64_t expect_width
     uint8_t *all = NULL;
     int64_t count = 0, room = 0;
     int rc = video_open(&r, path, NULL, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     const VideoInfo *info = video_info(r);
     FitPlan plan = natural_plan(info);
     int64_t bytes = plan.width * plan.height * 3;
     if ((expect_width && plan.width != expect_width) || (expect_height && plan.height != expect_height)) {
-        rc = err_set(err, ERR_FORMAT, "'%s': frames of %lldx%lld, expected %lldx%lld", path, (long long)plan.width, (long long)plan.height,
-                     (long long)expect_width, (long long)expect_height);
+        rc = err_set(err, ERR_FORMAT, "'%s': frames of %lldx%lld, expected %lldx%lld", path, (long long)plan.width,
+                     (long long)plan.height, (long long)expect_width, (long long)expect_height);
         goto fail;
     }
     while ((rc = video_next(r, &f, err)) == 1) {
         const AVFrame *av = f.av;
-        if (f.damaged) rc = err_set(err, ERR_FORMAT, "'%s': frame %lld is damaged", path, (long long)count);
+        if (f.damaged)
+            rc = err_set(err, ERR_FORMAT, "'%s': frame %lld is damaged", path, (long long)count);
         else if (av->width != info->width || av->height != info->height)
-            rc = err_set(err, ERR_FORMAT, "'%s': frame %lld is %dx%d, the first was %lldx%lld", path, (long long)count, av->width,
-                         av->height,
-                         (long long)info->width, (long long)info->height);
+            rc = err_set(err, ERR_FORMAT, "'%s': frame %lld is %dx%d, the first was %lldx%lld", path, (long long)count,
+                         av->width, av->height, (long long)info->width, (long long)info->height);
         else if (expect_frames && count >= expect_frames)
             rc = err_set(err, ERR_FORMAT, "'%s': more than %lld frames", path, (long long)expect_frames);
-        if (rc < 0) goto fail;
-        if ((rc = grow(&all, &room, count + 1, bytes, path, err)) < 0) goto fail;
-        if ((rc = video_to_rgb(r, &f, &plan, all + count * bytes, err)) < 0) goto fail;
+        if (rc < 0)
+            goto fail;
+        if ((rc = grow(&all, &room, count + 1, bytes, path, err)) < 0)
+            goto fail;
+        if ((rc = video_to_rgb(r, &f, &plan, all + count * bytes, err)) < 0)
+            goto fail;
         count++;
     }
-    if (rc < 0) goto fail;
+    if (rc < 0)
+        goto fail;
     VideoCounts counts = video_counts(r);
     if (counts.refused_packets)
         rc = err_set(err, ERR_FORMAT, "'%s': %lld of %lld packets are damaged", path, (long long)counts.refused_packets,
@@ -68,7 +75,8 @@ int video_read_rgb(const char *path, int64_t expect_frames, int64_t expect_width
     else if (count == 0 || (expect_frames && count != expect_frames))
         rc = err_set(err, ERR_FORMAT, "'%s': %lld frames, expected %lld", path, (long long)count,
                      (long long)(expect_frames ? expect_frames : 1));
-    if (rc < 0) goto fail;
+    if (rc < 0)
+        goto fail;
     *rgb = all;
     *n = count;
     *width = plan.width;
@@ -84,9 +92,12 @@ fail:
 char *video_metadata(const char *path, const char *key, Err *err)
 {
     VideoReader *r = NULL;
-    if (video_open(&r, path, NULL, err) < 0) return NULL;
-    const AVDictionaryEntry *e = av_dict_get(r->fmt->metadata, key, NULL, 0); /* ignores case: Matroska shouts its keys */
-    if (!e) e = av_dict_get(r->stream->metadata, key, NULL, 0);
+    if (video_open(&r, path, NULL, err) < 0)
+        return NULL;
+    /* ignores case: Matroska shouts its keys */
+    const AVDictionaryEntry *e = av_dict_get(r->fmt->metadata, key, NULL, 0);
+    if (!e)
+        e = av_dict_get(r->stream->metadata, key, NULL, 0);
     char *value = e ? mem_strdup(e->value, err) : NULL;
     video_close(&r);
     return value;
@@ -99,14 +110,19 @@ int picture_read(const char *path, uint8_t **rgb, int64_t *width, int64_t *heigh
     VideoFrame f;
     uint8_t *pixels = NULL;
     int rc = video_open(&r, path, NULL, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     FitPlan plan = natural_plan(video_info(r));
     rc = video_next(r, &f, err);
-    if (rc == 0 || (rc == 1 && f.damaged)) rc = err_set(err, ERR_FORMAT, "'%s': the picture is damaged", path);
-    if (rc < 0) goto fail;
+    if (rc == 0 || (rc == 1 && f.damaged))
+        rc = err_set(err, ERR_FORMAT, "'%s': the picture is damaged", path);
+    if (rc < 0)
+        goto fail;
     rc = ERR_NOMEM;
-    if (!(pixels = mem_calloc(plan.width * plan.height, 3, err))) goto fail;
-    if ((rc = video_to_rgb(r, &f, &plan, pixels, err)) < 0) goto fail;
+    if (!(pixels = mem_calloc(plan.width * plan.height, 3, err)))
+        goto fail;
+    if ((rc = video_to_rgb(r, &f, &plan, pixels, err)) < 0)
+        goto fail;
     *rgb = pixels;
     *width = plan.width;
     *height = plan.height;
@@ -118,7 +134,8 @@ fail:
     return rc;
 }
 
-static int encode_png(AVCodecContext *enc, AVFrame *frame, AVPacket *packet, const uint8_t *rgb, int64_t width, int64_t height)
+static int encode_png(AVCodecContext *enc, AVFrame *frame, AVPacket *packet, const uint8_t *rgb, int64_t width,
+                      int64_t height)
 {
     enc->width = frame->width = (int)width;
     enc->height = frame->height = (int)height;
@@ -128,29 +145,37 @@ static int encode_png(AVCodecContext *enc, AVFrame *frame, AVPacket *packet, con
     enc->thread_count = 1;
     enc->flags |= AV_CODEC_FLAG_BITEXACT;
     int av = avcodec_open2(enc, NULL, NULL);
-    if (av >= 0) av = av_frame_get_buffer(frame, 0);
-    if (av < 0) return av;
-    for (int64_t y = 0; y < height; y++) memcpy(frame->data[0] + y * frame->linesize[0], rgb + y * width * 3, (size_t)(width * 3));
+    if (av >= 0)
+        av = av_frame_get_buffer(frame, 0);
+    if (av < 0)
+        return av;
+    for (int64_t y = 0; y < height; y++)
+        memcpy(frame->data[0] + y * frame->linesize[0], rgb + y * width * 3, (size_t)(width * 3));
     av = avcodec_send_frame(enc, frame);
-    if (av >= 0) av = avcodec_send_frame(enc, NULL);
-    if (av >= 0) av = avcodec_receive_packet(enc, packet);
+    if (av >= 0)
+        av = avcodec_send_frame(enc, NULL);
+    if (av >= 0)
+        av = avcodec_receive_packet(enc, packet);
     return av;
 }
 
 int picture_write_png(const char *path, const uint8_t *rgb, int64_t width, int64_t height, Err *err)
 {
     if (width < 1 || height < 1 || width > 65535 || height > 65535)
-        return err_set(err, ERR_USAGE, "'%s': a picture of %lldx%lld, expected 1 to 65535 a side", path, (long long)width,
-                       (long long)height);
+        return err_set(err, ERR_USAGE, "'%s': a picture of %lldx%lld, expected 1 to 65535 a side", path,
+                       (long long)width, (long long)height);
     av_quiet();
     const AVCodec *codec = avcodec_find_encoder(AV_CODEC_ID_PNG);
-    if (!codec) return err_set(err, ERR_UNSUPPORTED, "'%s': this FFmpeg has no PNG encoder", path);
+    if (!codec)
+        return err_set(err, ERR_UNSUPPORTED, "'%s': this FFmpeg has no PNG encoder", path);
     AVCodecContext *enc = avcodec_alloc_context3(codec);
     AVFrame *frame = av_frame_alloc();
     AVPacket *packet = av_packet_alloc();
     int rc, av = enc && frame && packet ? encode_png(enc, frame, packet, rgb, width, height) : AVERROR(ENOMEM);
-    if (av < 0) rc = err_av(err, ERR_IO, av, "'%s': cannot make a PNG of %lldx%lld", path, (long long)width, (long long)height);
-    else rc = file_write_atomic(path, packet->data, packet->size, err);
+    if (av < 0)
+        rc = err_av(err, ERR_IO, av, "'%s': cannot make a PNG of %lldx%lld", path, (long long)width, (long long)height);
+    else
+        rc = file_write_atomic(path, packet->data, packet->size, err);
     av_packet_free(&packet);
     av_frame_free(&frame);
     avcodec_free_context(&enc);

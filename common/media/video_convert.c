@@ -7,42 +7,58 @@
 #include "common/media/media_internal.h"
 
 enum { MAX_SCALED_BYTES = 1 << 29 }; /* a 1 x 4096 source, scaled to cover, would want gigabytes */
-/* Bicubic; the other four make results exact, unbiased and the same on every processor (dataset.md 8.4). */
+/* Bicubic; the other four make results exact, unbiased and the same on every processor (dataset.md
+ * 8.4). */
 enum { SCALE_FLAGS = SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_BITEXACT };
 
-/* ---- plan ---- */
+/* ---- plan ------------------------------------------------------------------------------------ */
 static int64_t round_ratio(int64_t a, int64_t b, int64_t c) /* round(a*b/c), halves up */
 {
     return (int64_t)(((__int128)2 * a * b + c) / ((__int128)2 * c));
 }
 
-static FitPlan plan_size(int64_t w, int64_t h, int64_t width, int64_t height, FitMode mode, double bias_x, double bias_y)
+static FitPlan plan_size(int64_t w, int64_t h, int64_t width, int64_t height, FitMode mode, double bias_x,
+                         double bias_y)
 {
-    FitPlan p = {.mode = mode, .width = width, .height = height, .scaled_width = width, .scaled_height = height,
-                 .bias_x = bias_x, .bias_y = bias_y};
-    if (mode == FIT_STRETCH) return p;
+    FitPlan p = {.mode = mode,
+                 .width = width,
+                 .height = height,
+                 .scaled_width = width,
+                 .scaled_height = height,
+                 .bias_x = bias_x,
+                 .bias_y = bias_y};
+    if (mode == FIT_STRETCH)
+        return p;
     int wider = (__int128)w * height >= (__int128)h * width;
-    if (wider == (mode == FIT_COVER)) p.scaled_width = round_ratio(height, w, h);
-    else p.scaled_height = round_ratio(width, h, w);
+    if (wider == (mode == FIT_COVER))
+        p.scaled_width = round_ratio(height, w, h);
+    else
+        p.scaled_height = round_ratio(width, h, w);
     if (mode == FIT_COVER) {
-        if (p.scaled_width < width) p.scaled_width = width;
-        if (p.scaled_height < height) p.scaled_height = height;
+        if (p.scaled_width < width)
+            p.scaled_width = width;
+        if (p.scaled_height < height)
+            p.scaled_height = height;
         p.crop_x = (int64_t)floor((double)(p.scaled_width - width) * bias_x);
         p.crop_y = (int64_t)floor((double)(p.scaled_height - height) * bias_y);
         p.lost = 1 - (double)(width * height) / ((double)p.scaled_width * (double)p.scaled_height);
     } else {
-        if (p.scaled_width < 1) p.scaled_width = 1;
-        if (p.scaled_height < 1) p.scaled_height = 1;
-        if (p.scaled_width > width) p.scaled_width = width;
-        if (p.scaled_height > height) p.scaled_height = height;
+        if (p.scaled_width < 1)
+            p.scaled_width = 1;
+        if (p.scaled_height < 1)
+            p.scaled_height = 1;
+        if (p.scaled_width > width)
+            p.scaled_width = width;
+        if (p.scaled_height > height)
+            p.scaled_height = height;
         p.crop_x = -(int64_t)floor((double)(width - p.scaled_width) * bias_x);
         p.crop_y = -(int64_t)floor((double)(height - p.scaled_height) * bias_y);
     }
     return p;
 }
 
-FitPlan fit_plan_part(const VideoInfo *info, const int64_t part[4], int64_t width, int64_t height, FitMode mode, double bias_x,
-                      double bias_y)
+FitPlan fit_plan_part(const VideoInfo *info, const int64_t part[4], int64_t width, int64_t height, FitMode mode,
+                      double bias_x, double bias_y)
 {
     FitPlan p = part[2] ? plan_size(part[2], part[3], width, height, mode, bias_x, bias_y)
                         : fit_plan(info, width, height, mode, bias_x, bias_y);
@@ -55,7 +71,7 @@ FitPlan fit_plan(const VideoInfo *info, int64_t width, int64_t height, FitMode m
     return plan_size(info->display_width, info->display_height, width, height, mode, bias_x, bias_y);
 }
 
-/* ---- scaler ---- */
+/* ---- scaler ---------------------------------------------------------------------------------- */
 void scaler_fini(Scaler *s)
 {
     sws_freeContext(s->sws);
@@ -65,16 +81,18 @@ void scaler_fini(Scaler *s)
 
 int scaler_prepare(Scaler *s, const ScaleJob *job, Err *err)
 {
-    if (s->sws && memcmp(&s->job, job, sizeof *job) == 0) return 0;
+    if (s->sws && memcmp(&s->job, job, sizeof *job) == 0)
+        return 0;
     sws_freeContext(s->sws);
     s->job = *job;
-    s->sws = sws_getContext(job->src_width, job->src_height, (enum AVPixelFormat)job->src_format, job->dst_width, job->dst_height,
-                            (enum AVPixelFormat)job->dst_format, SCALE_FLAGS, NULL, NULL, NULL);
+    s->sws = sws_getContext(job->src_width, job->src_height, (enum AVPixelFormat)job->src_format, job->dst_width,
+                            job->dst_height, (enum AVPixelFormat)job->dst_format, SCALE_FLAGS, NULL, NULL, NULL);
     if (!s->sws)
         return err_set(err, ERR_UNSUPPORTED, "cannot convert %dx%d %s to %dx%d %s", job->src_width, job->src_height,
                        av_get_pix_fmt_name((enum AVPixelFormat)job->src_format), job->dst_width, job->dst_height,
                        av_get_pix_fmt_name((enum AVPixelFormat)job->dst_format));
-    if (!job->space) return 0;
+    if (!job->space)
+        return 0;
     const int *matrix = sws_getCoefficients(job->space);
     int contrast = job->contrast ? job->contrast : 1 << 16;
     if (sws_setColorspaceDetails(s->sws, matrix, job->src_full, matrix, job->dst_full, 0, contrast, 1 << 16) < 0) {
@@ -91,79 +109,102 @@ int scaler_room(Scaler *s, int64_t width, int64_t height, Err *err)
 {
     int64_t stride = (width * 3 + 63) / 64 * 64 + 64, bytes;
     if (mem_mul(stride, height, &bytes) < 0 || bytes > MAX_SCALED_BYTES)
-        return err_set(err, ERR_LIMIT, "a scaled picture of %lldx%lld is too large", (long long)width, (long long)height);
+        return err_set(err, ERR_LIMIT, "a scaled picture of %lldx%lld is too large", (long long)width,
+                       (long long)height);
     s->rgb_stride = (int)stride;
-    if (bytes <= s->rgb_bytes) return 0;
+    if (bytes <= s->rgb_bytes)
+        return 0;
     av_freep(&s->rgb);
     s->rgb_bytes = 0;
     s->rgb = av_mallocz((size_t)bytes);
-    if (!s->rgb) return err_set(err, ERR_NOMEM, "no memory for a picture of %lldx%lld", (long long)width, (long long)height);
+    if (!s->rgb)
+        return err_set(err, ERR_NOMEM, "no memory for a picture of %lldx%lld", (long long)width, (long long)height);
     s->rgb_bytes = bytes;
     return 0;
 }
 
-/* out [plan.height, plan.width, 3] <- the stored-orientation picture, turned, mirrored, cropped; outside it the edge repeats. */
-static void turn_and_crop(const Scaler *s, int64_t stored_w, int64_t stored_h, const FitPlan *plan, int rotation, int flip, uint8_t *out)
+/* out [plan.height, plan.width, 3] <- the stored-orientation picture, turned, mirrored, cropped;
+ * outside it the edge repeats. */
+static void turn_and_crop(const Scaler *s, int64_t stored_w, int64_t stored_h, const FitPlan *plan, int rotation,
+                          int flip, uint8_t *out)
 {
     for (int64_t y = 0; y < plan->height; y++) {
         int64_t uy = y + plan->crop_y;
         uy = uy < 0 ? 0 : uy >= plan->scaled_height ? plan->scaled_height - 1 : uy;
         if (rotation == 0 && !flip && plan->crop_x >= 0 && plan->crop_x + plan->width <= stored_w) {
-            memcpy(out + y * plan->width * 3, s->rgb + uy * s->rgb_stride + plan->crop_x * 3, (size_t)(plan->width * 3));
+            memcpy(out + y * plan->width * 3, s->rgb + uy * s->rgb_stride + plan->crop_x * 3,
+                   (size_t)(plan->width * 3));
             continue;
         }
         for (int64_t x = 0; x < plan->width; x++) {
             int64_t ux = x + plan->crop_x;
             ux = ux < 0 ? 0 : ux >= plan->scaled_width ? plan->scaled_width - 1 : ux;
-            if (flip) ux = plan->scaled_width - 1 - ux;
+            if (flip)
+                ux = plan->scaled_width - 1 - ux;
             int64_t p = ux, q = uy;
-            if (rotation == 90) p = uy, q = stored_h - 1 - ux;
-            else if (rotation == 180) p = stored_w - 1 - ux, q = stored_h - 1 - uy;
-            else if (rotation == 270) p = stored_w - 1 - uy, q = ux;
+            if (rotation == 90)
+                p = uy, q = stored_h - 1 - ux;
+            else if (rotation == 180)
+                p = stored_w - 1 - ux, q = stored_h - 1 - uy;
+            else if (rotation == 270)
+                p = stored_w - 1 - uy, q = ux;
             memcpy(out + (y * plan->width + x) * 3, s->rgb + q * s->rgb_stride + p * 3, 3);
         }
     }
 }
 
-/* ---- frames ---- */
-static int check_transfer(const VideoReader *r, const AVFrame *f, const FitPlan *plan, HdrKind *kind, int *wide, Err *err)
+/* ---- frames ---------------------------------------------------------------------------------- */
+static int check_transfer(const VideoReader *r, const AVFrame *f, const FitPlan *plan, HdrKind *kind, int *wide,
+                          Err *err)
 {
-    enum AVColorTransferCharacteristic trc = f->color_trc != AVCOL_TRC_UNSPECIFIED ? f->color_trc : r->stream->codecpar->color_trc;
-    enum AVColorPrimaries pri = f->color_primaries != AVCOL_PRI_UNSPECIFIED ? f->color_primaries : r->stream->codecpar->color_primaries;
+    enum AVColorTransferCharacteristic trc = f->color_trc != AVCOL_TRC_UNSPECIFIED ? f->color_trc
+                                                                                   : r->stream->codecpar->color_trc;
+    enum AVColorPrimaries pri = f->color_primaries != AVCOL_PRI_UNSPECIFIED ? f->color_primaries
+                                                                            : r->stream->codecpar->color_primaries;
     *kind = hdr_kind(trc, pri);
     *wide = pri == AVCOL_PRI_BT2020;
-    if (plan->tone_map) return 0;
+    if (plan->tone_map)
+        return 0;
     if (*kind == HDR_PQ || *kind == HDR_HLG)
         return err_set(err, ERR_UNSUPPORTED, "'%s' is HDR (transfer %s), expected SDR: tone-map it first", r->path,
                        av_color_transfer_name(trc));
     if (*kind == HDR_WIDE)
-        return err_set(err, ERR_UNSUPPORTED, "'%s' has BT.2020 primaries, expected BT.709 or SD ones: convert it first", r->path);
+        return err_set(err, ERR_UNSUPPORTED, "'%s' has BT.2020 primaries, expected BT.709 or SD ones: convert it first",
+                       r->path);
     return 0;
 }
 
-/* r->part becomes the plan's part of the frame: the rectangle is turned back, unstretched, and put on the chroma grid. */
+/* r->part becomes the plan's part of the frame: the rectangle is turned back, unstretched, and put
+ * on the chroma grid. */
 static int cut_part(VideoReader *r, const AVFrame *f, const FitPlan *plan, Err *err)
 {
     const VideoInfo *v = &r->info;
     const int64_t *c = plan->part;
     int turned = v->rotation % 180 != 0;
     int64_t dw = turned ? v->display_height : v->display_width, dh = turned ? v->display_width : v->display_height;
-    if (c[0] < 0 || c[1] < 0 || c[2] < 1 || c[3] < 1 || c[0] + c[2] > v->display_width || c[1] + c[3] > v->display_height)
-        return err_set(err, ERR_FORMAT, "'%s': the part %lldx%lld at %lld, %lld does not lie in the picture of %lldx%lld", r->path,
+    if (c[0] < 0 || c[1] < 0 || c[2] < 1 || c[3] < 1 || c[0] + c[2] > v->display_width ||
+        c[1] + c[3] > v->display_height)
+        return err_set(err, ERR_FORMAT,
+                       "'%s': the part %lldx%lld at %lld, %lld does not lie in the picture of %lldx%lld", r->path,
                        (long long)c[2], (long long)c[3], (long long)c[0], (long long)c[1], (long long)v->display_width,
                        (long long)v->display_height);
     int64_t ux = v->flip ? v->display_width - c[0] - c[2] : c[0], x = ux, y = c[1], w = c[2], h = c[3];
-    if (v->rotation == 90) x = c[1], y = dh - ux - c[2];
-    else if (v->rotation == 180) x = dw - ux - c[2], y = dh - c[1] - c[3];
-    else if (v->rotation == 270) x = dw - c[1] - c[3], y = ux;
-    if (turned) w = c[3], h = c[2];
+    if (v->rotation == 90)
+        x = c[1], y = dh - ux - c[2];
+    else if (v->rotation == 180)
+        x = dw - ux - c[2], y = dh - c[1] - c[3];
+    else if (v->rotation == 270)
+        x = dw - c[1] - c[3], y = ux;
+    if (turned)
+        w = c[3], h = c[2];
     const AVPixFmtDescriptor *d = av_pix_fmt_desc_get((enum AVPixelFormat)f->format);
     int64_t left = (round_ratio(x, f->width, dw) >> d->log2_chroma_w) << d->log2_chroma_w;
     int64_t top = (round_ratio(y, f->height, dh) >> d->log2_chroma_h) << d->log2_chroma_h;
     int64_t right = round_ratio(x + w, f->width, dw), bottom = round_ratio(y + h, f->height, dh);
     av_frame_unref(r->part);
     int av = av_frame_ref(r->part, f);
-    if (av < 0) return err_av(err, ERR_NOMEM, av, "'%s': no memory for a part of a frame", r->path);
+    if (av < 0)
+        return err_av(err, ERR_NOMEM, av, "'%s': no memory for a part of a frame", r->path);
     r->part->crop_left = (size_t)left;
     r->part->crop_top = (size_t)top;
     r->part->crop_right = (size_t)(f->width - (right > left ? right : left + 1));
@@ -183,12 +224,16 @@ static Rows choose_rows(const VideoReader *r, const AVFrame *f, Deinterlace mode
     Rows rows = {{f->data[0], f->data[1], f->data[2], f->data[3]},
                  {f->linesize[0], f->linesize[1], f->linesize[2], f->linesize[3]},
                  f->height};
-    int field = mode == DEINTERLACE_NEVER ? 0 : mode == DEINTERLACE_ALWAYS && !r->info.interlaced ? 1 : r->info.interlaced;
-    if (!field || f->height < 4) return rows;
+    int field = mode == DEINTERLACE_NEVER                           ? 0
+                : mode == DEINTERLACE_ALWAYS && !r->info.interlaced ? 1
+                                                                    : r->info.interlaced;
+    if (!field || f->height < 4)
+        return rows;
     const AVPixFmtDescriptor *d = av_pix_fmt_desc_get((enum AVPixelFormat)f->format);
     int planes = d->flags & AV_PIX_FMT_FLAG_PAL ? 1 : av_pix_fmt_count_planes((enum AVPixelFormat)f->format);
     for (int i = 0; i < planes; i++) {
-        if (field == 2) rows.data[i] += rows.stride[i];
+        if (field == 2)
+            rows.data[i] += rows.stride[i];
         rows.stride[i] *= 2;
     }
     rows.height = field == 2 ? f->height / 2 : (f->height + 1) / 2;
@@ -199,7 +244,8 @@ static Rows choose_rows(const VideoReader *r, const AVFrame *f, Deinterlace mode
 static FitPlan replan(const VideoReader *r, const AVFrame *f, const FitPlan *plan)
 {
     FitPlan use = *plan;
-    if ((f->width == r->info.width && f->height == r->info.height) || plan->part[2]) return use;
+    if ((f->width == r->info.width && f->height == r->info.height) || plan->part[2])
+        return use;
     int64_t w, h;
     display_size(f->width, f->height, r->info.sar, r->info.rotation, &w, &h);
     use = plan_size(w, h, plan->width, plan->height, plan->mode, plan->bias_x, plan->bias_y);
@@ -212,15 +258,21 @@ int video_to_rgb(VideoReader *r, const VideoFrame *frame, const FitPlan *plan, u
 {
     const AVFrame *f = frame->av;
     HdrKind hdr;
-    if (!f) return err_set(err, ERR_USAGE, "'%s': frame %lld was not decoded", r->path, (long long)frame->index);
+    if (!f)
+        return err_set(err, ERR_USAGE, "'%s': frame %lld was not decoded", r->path, (long long)frame->index);
     int wide, rc = check_transfer(r, f, plan, &hdr, &wide, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     FitPlan use = replan(r, f, plan);
-    if (use.part[2] && (rc = cut_part(r, f, &use, err)) < 0) return rc;
-    if (use.part[2]) f = r->part;
+    if (use.part[2] && (rc = cut_part(r, f, &use, err)) < 0)
+        return rc;
+    if (use.part[2])
+        f = r->part;
     int turned = r->info.rotation % 180 != 0;
-    int64_t stored_w = turned ? use.scaled_height : use.scaled_width, stored_h = turned ? use.scaled_width : use.scaled_height;
-    if ((rc = scaler_room(&r->scaler, hdr ? 2 * stored_w : stored_w, stored_h, err)) < 0) return rc;
+    int64_t stored_w = turned ? use.scaled_height : use.scaled_width,
+            stored_h = turned ? use.scaled_width : use.scaled_height;
+    if ((rc = scaler_room(&r->scaler, hdr ? 2 * stored_w : stored_w, stored_h, err)) < 0)
+        return rc;
 
     const AVCodecParameters *par = r->stream->codecpar;
     ColourRule rule = colour_rule((enum AVPixelFormat)f->format, par->codec_id, r->info.width, r->info.height,
@@ -230,19 +282,30 @@ int video_to_rgb(VideoReader *r, const VideoFrame *frame, const FitPlan *plan, u
         return err_set(err, ERR_UNSUPPORTED, "'%s': colour matrix '%s' cannot be converted", r->path, r->info.matrix);
 
     Rows rows = choose_rows(r, f, use.deinterlace);
-    ScaleJob job = {f->width, rows.height, plain_format((enum AVPixelFormat)f->format), (int)stored_w, (int)stored_h,
-                    hdr ? AV_PIX_FMT_RGB48 : AV_PIX_FMT_RGB24, rule.space, rule.full, 1, 0};
+    ScaleJob job = {f->width,
+                    rows.height,
+                    plain_format((enum AVPixelFormat)f->format),
+                    (int)stored_w,
+                    (int)stored_h,
+                    hdr ? AV_PIX_FMT_RGB48 : AV_PIX_FMT_RGB24,
+                    rule.space,
+                    rule.full,
+                    1,
+                    0};
     int depth = av_pix_fmt_desc_get((enum AVPixelFormat)f->format)->comp[0].depth;
-    if (rule.full && depth > 8 && strcmp(rule.name, "grey") != 0 && rule.space) /* the scaler takes 255 << n, not 2^depth - 1, for white */
+    /* the scaler takes 255 << n, not 2^depth - 1, for white */
+    if (rule.full && depth > 8 && strcmp(rule.name, "grey") != 0 && rule.space)
         job.contrast = (int)(65536.0 * (255 << (depth - 8)) / ((1 << depth) - 1) + 0.5);
-    if ((rc = scaler_prepare(&r->scaler, &job, err)) < 0) return err_wrap(err, rc, "'%s'", r->path);
+    if ((rc = scaler_prepare(&r->scaler, &job, err)) < 0)
+        return err_wrap(err, rc, "'%s'", r->path);
     uint8_t *dst[4] = {r->scaler.rgb};
     int dst_stride[4] = {r->scaler.rgb_stride};
     int done = sws_scale(r->scaler.sws, rows.data, rows.stride, 0, rows.height, dst, dst_stride);
     if (done != stored_h)
-        return err_set(err, ERR_FORMAT, "'%s': frame %lld: %d of %lld rows converted", r->path, (long long)frame->index, done,
-                       (long long)stored_h);
-    if (hdr) hdr_tone_map(r->scaler.rgb, r->scaler.rgb_stride, stored_w, stored_h, hdr, wide);
+        return err_set(err, ERR_FORMAT, "'%s': frame %lld: %d of %lld rows converted", r->path, (long long)frame->index,
+                       done, (long long)stored_h);
+    if (hdr)
+        hdr_tone_map(r->scaler.rgb, r->scaler.rgb_stride, stored_w, stored_h, hdr, wide);
     turn_and_crop(&r->scaler, stored_w, stored_h, &use, r->info.rotation, r->info.flip, rgb);
     return 0;
 }

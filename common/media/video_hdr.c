@@ -1,5 +1,6 @@
-/* HDR to SDR: the signal becomes light, light in BT.2020 primaries becomes light in BT.709's, what is brighter than paper white is
- * bent down (Reinhard's curve with a white point, on the largest channel so that hues stay), and the BT.709 curve ends it. */
+/* HDR to SDR: the signal becomes light, light in BT.2020 primaries becomes light in BT.709's, what
+ * is brighter than paper white is bent down (Reinhard's curve with a white point, on the largest
+ * channel so that hues stay), and the BT.709 curve ends it. */
 #include <math.h>
 #include "common/media/media_internal.h"
 
@@ -8,10 +9,10 @@ static const double white = 203, peak = 1000; /* cd/m2: ITU-R BT.2408's referenc
 
 HdrKind hdr_kind(enum AVColorTransferCharacteristic transfer, enum AVColorPrimaries primaries)
 {
-    return transfer == AVCOL_TRC_SMPTE2084       ? HDR_PQ
-           : transfer == AVCOL_TRC_ARIB_STD_B67  ? HDR_HLG
-           : primaries == AVCOL_PRI_BT2020       ? HDR_WIDE
-                                                 : HDR_NONE;
+    return transfer == AVCOL_TRC_SMPTE2084      ? HDR_PQ
+           : transfer == AVCOL_TRC_ARIB_STD_B67 ? HDR_HLG
+           : primaries == AVCOL_PRI_BT2020      ? HDR_WIDE
+                                                : HDR_NONE;
 }
 
 /* Light in units of reference white. */
@@ -44,7 +45,8 @@ static double look_up(const double *table, double x)
 
 void hdr_tone_map(uint8_t *rows, int64_t stride, int64_t width, int64_t height, HdrKind kind, int wide)
 {
-    static const double to_709[3][3] = {{1.6605, -0.5876, -0.0728}, {-0.1246, 1.1329, -0.0083}, {-0.0182, -0.1006, 1.1187}};
+    static const double to_709[3][3] = {
+        {1.6605, -0.5876, -0.0728}, {-0.1246, 1.1329, -0.0083}, {-0.0182, -0.1006, 1.1187}};
     double light[STEPS + 1], signal[STEPS + 1]; /* signal over the root of light: fine where eyes are */
     for (int i = 0; i <= STEPS; i++) {
         light[i] = to_light((double)i / STEPS, kind);
@@ -56,14 +58,18 @@ void hdr_tone_map(uint8_t *rows, int64_t stride, int64_t width, int64_t height, 
         uint8_t *out = rows + y * stride;
         for (int64_t x = 0; x < width; x++) {
             double v[3], rgb[3], largest = 0;
-            for (int c = 0; c < 3; c++) v[c] = look_up(light, in[3 * x + c] / 65535.0);
+            for (int c = 0; c < 3; c++)
+                v[c] = look_up(light, in[3 * x + c] / 65535.0);
             for (int c = 0; c < 3; c++) {
                 rgb[c] = wide ? to_709[c][0] * v[0] + to_709[c][1] * v[1] + to_709[c][2] * v[2] : v[c];
-                if (rgb[c] < 0) rgb[c] = 0;
-                if (rgb[c] > largest) largest = rgb[c];
+                if (rgb[c] < 0)
+                    rgb[c] = 0;
+                if (rgb[c] > largest)
+                    largest = rgb[c];
             }
             double gain = kind == HDR_WIDE || largest == 0 ? 1 : (1 + largest / (top * top)) / (1 + largest);
-            for (int c = 0; c < 3; c++) out[3 * x + c] = (uint8_t)(255 * look_up(signal, sqrt(rgb[c] * gain)) + 0.5);
+            for (int c = 0; c < 3; c++)
+                out[3 * x + c] = (uint8_t)(255 * look_up(signal, sqrt(rgb[c] * gain)) + 0.5);
         }
     }
 }

@@ -22,18 +22,20 @@ struct VideoWriter {
 static int check_params(const char *path, const VideoWriterParams *p, Err *err)
 {
     if (p->width < 1 || p->height < 1 || p->width > 16384 || p->height > 16384)
-        return err_set(err, ERR_USAGE, "'%s': frames of %lldx%lld, expected 1 to 16384 a side", path, (long long)p->width,
-                       (long long)p->height);
-    if (p->codec == VIDEO_FFV1 && (p->width < 16 || p->height < 16)) /* the library's own decoder gets such frames wrong */
-        return err_set(err, ERR_USAGE, "'%s': FFV1 frames of %lldx%lld, expected 16 or more a side", path, (long long)p->width,
-                       (long long)p->height);
+        return err_set(err, ERR_USAGE, "'%s': frames of %lldx%lld, expected 1 to 16384 a side", path,
+                       (long long)p->width, (long long)p->height);
+    /* the library's own decoder gets such frames wrong */
+    if (p->codec == VIDEO_FFV1 && (p->width < 16 || p->height < 16))
+        return err_set(err, ERR_USAGE, "'%s': FFV1 frames of %lldx%lld, expected 16 or more a side", path,
+                       (long long)p->width, (long long)p->height);
     if (p->codec == VIDEO_H264 && (p->width % 2 || p->height % 2))
-        return err_set(err, ERR_USAGE, "'%s': H.264 frames of %lldx%lld, expected even sides", path, (long long)p->width,
-                       (long long)p->height);
+        return err_set(err, ERR_USAGE, "'%s': H.264 frames of %lldx%lld, expected even sides", path,
+                       (long long)p->width, (long long)p->height);
     if (p->rate.num < 1 || p->rate.den < 1 || p->rate.num > 1000000 || p->rate.den > 1000000)
-        return err_set(err, ERR_USAGE, "'%s': %lld/%lld frames per second, expected a positive rate", path, (long long)p->rate.num,
-                       (long long)p->rate.den);
-    if (p->crf < 0 || p->crf > 51) return err_set(err, ERR_USAGE, "'%s': crf %lld, expected 1 to 51", path, (long long)p->crf);
+        return err_set(err, ERR_USAGE, "'%s': %lld/%lld frames per second, expected a positive rate", path,
+                       (long long)p->rate.num, (long long)p->rate.den);
+    if (p->crf < 0 || p->crf > 51)
+        return err_set(err, ERR_USAGE, "'%s': crf %lld, expected 1 to 51", path, (long long)p->crf);
     return 0;
 }
 
@@ -41,9 +43,11 @@ static int open_encoder(VideoWriter *w, const VideoWriterParams *p, Err *err)
 {
     const char *name = p->codec == VIDEO_FFV1 ? "ffv1" : "libx264";
     const AVCodec *codec = avcodec_find_encoder_by_name(name);
-    if (!codec) return err_set(err, ERR_UNSUPPORTED, "'%s': this FFmpeg has no %s encoder", w->path, name);
+    if (!codec)
+        return err_set(err, ERR_UNSUPPORTED, "'%s': this FFmpeg has no %s encoder", w->path, name);
     w->enc = avcodec_alloc_context3(codec);
-    if (!w->enc) return err_set(err, ERR_NOMEM, "'%s': no memory for the encoder", w->path);
+    if (!w->enc)
+        return err_set(err, ERR_NOMEM, "'%s': no memory for the encoder", w->path);
     AVCodecContext *c = w->enc;
     c->width = (int)p->width;
     c->height = (int)p->height;
@@ -52,7 +56,8 @@ static int open_encoder(VideoWriter *w, const VideoWriterParams *p, Err *err)
     c->sample_aspect_ratio = (AVRational){1, 1};
     c->thread_count = 1;
     c->flags |= AV_CODEC_FLAG_BITEXACT;
-    if (w->fmt->oformat->flags & AVFMT_GLOBALHEADER) c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
+    if (w->fmt->oformat->flags & AVFMT_GLOBALHEADER)
+        c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
     AVDictionary *options = NULL;
     int av;
     if (p->codec == VIDEO_FFV1) {
@@ -69,43 +74,57 @@ static int open_encoder(VideoWriter *w, const VideoWriterParams *p, Err *err)
         c->colorspace = AVCOL_SPC_BT709;
         c->chroma_sample_location = AVCHROMA_LOC_LEFT;
         av = av_dict_set_int(&options, "crf", p->crf ? p->crf : 17, 0);
-        if (av >= 0) av = av_dict_set(&options, "preset", p->fast ? "superfast" : "medium", 0);
-        /* libx264's macroblock tree reads uninitialised memory at small sizes with AVX-512: the bytes would differ by run. */
-        if (av >= 0) av = av_dict_set(&options, "x264-params", "mbtree=0", 0);
+        if (av >= 0)
+            av = av_dict_set(&options, "preset", p->fast ? "superfast" : "medium", 0);
+        /* libx264's macroblock tree reads uninitialised memory at small sizes with AVX-512: the
+         * bytes would differ by run. */
+        if (av >= 0)
+            av = av_dict_set(&options, "x264-params", "mbtree=0", 0);
     }
     c->color_primaries = AVCOL_PRI_BT709;
     c->color_trc = AVCOL_TRC_BT709;
-    if (av >= 0) av = avcodec_open2(c, codec, &options);
+    if (av >= 0)
+        av = avcodec_open2(c, codec, &options);
     av_dict_free(&options);
     if (av < 0)
-        return err_av(err, ERR_UNSUPPORTED, av, "'%s': the %s encoder refuses %dx%d", w->path, name, c->width, c->height);
+        return err_av(err, ERR_UNSUPPORTED, av, "'%s': the %s encoder refuses %dx%d", w->path, name, c->width,
+                      c->height);
     return 0;
 }
 
 static int open_output(VideoWriter *w, const VideoWriterParams *p, Err *err)
 {
     char *url = mem_printf(err, "file:%s", atomic_path(w->file));
-    if (!url) return ERR_NOMEM;
+    if (!url)
+        return ERR_NOMEM;
     int av = avformat_alloc_output_context2(&w->fmt, NULL, p->codec == VIDEO_FFV1 ? "matroska" : "mp4", url);
     mem_free(url);
-    if (av < 0) return err_av(err, ERR_UNSUPPORTED, av, "'%s': no such container", w->path);
+    if (av < 0)
+        return err_av(err, ERR_UNSUPPORTED, av, "'%s': no such container", w->path);
     w->fmt->flags |= AVFMT_FLAG_BITEXACT; /* no dates, no random UIDs, no library versions */
     for (const char *const *m = p->metadata; m && m[0] && m[1]; m += 2)
-        if (av_dict_set(&w->fmt->metadata, m[0], m[1], 0) < 0) return err_set(err, ERR_NOMEM, "'%s': no memory for metadata", w->path);
+        if (av_dict_set(&w->fmt->metadata, m[0], m[1], 0) < 0)
+            return err_set(err, ERR_NOMEM, "'%s': no memory for metadata", w->path);
     int rc = open_encoder(w, p, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     w->stream = avformat_new_stream(w->fmt, NULL);
-    if (!w->stream) return err_set(err, ERR_NOMEM, "'%s': no memory for a stream", w->path);
+    if (!w->stream)
+        return err_set(err, ERR_NOMEM, "'%s': no memory for a stream", w->path);
     w->stream->time_base = w->enc->time_base;
     w->stream->avg_frame_rate = w->enc->framerate;
     w->stream->sample_aspect_ratio = w->enc->sample_aspect_ratio;
     av = avcodec_parameters_from_context(w->stream->codecpar, w->enc);
-    if (av >= 0) av = avio_open(&w->fmt->pb, w->fmt->url, AVIO_FLAG_WRITE);
+    if (av >= 0)
+        av = avio_open(&w->fmt->pb, w->fmt->url, AVIO_FLAG_WRITE);
     AVDictionary *options = NULL;
-    if (av >= 0 && p->codec == VIDEO_H264) av = av_dict_set(&options, "movflags", "+faststart+use_metadata_tags", 0);
-    if (av >= 0) av = avformat_write_header(w->fmt, &options);
+    if (av >= 0 && p->codec == VIDEO_H264)
+        av = av_dict_set(&options, "movflags", "+faststart+use_metadata_tags", 0);
+    if (av >= 0)
+        av = avformat_write_header(w->fmt, &options);
     av_dict_free(&options);
-    if (av < 0) return err_av(err, ERR_IO, av, "'%s': cannot start the file", w->path);
+    if (av < 0)
+        return err_av(err, ERR_IO, av, "'%s': cannot start the file", w->path);
     return 0;
 }
 
@@ -113,15 +132,20 @@ int video_create(VideoWriter **out, const char *path, const VideoWriterParams *p
 {
     *out = NULL;
     int rc = check_params(path, p, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     av_quiet();
     VideoWriter *w = mem_calloc(1, sizeof *w, err);
-    if (!w) return ERR_NOMEM;
+    if (!w)
+        return ERR_NOMEM;
     w->codec = p->codec;
     rc = ERR_NOMEM;
-    if (!(w->path = mem_strdup(path, err))) goto fail;
-    if ((rc = atomic_open(&w->file, path, err)) < 0) goto fail;
-    if ((rc = open_output(w, p, err)) < 0) goto fail;
+    if (!(w->path = mem_strdup(path, err)))
+        goto fail;
+    if ((rc = atomic_open(&w->file, path, err)) < 0)
+        goto fail;
+    if ((rc = open_output(w, p, err)) < 0)
+        goto fail;
     w->packet = av_packet_alloc();
     w->frame = av_frame_alloc();
     rc = ERR_NOMEM;
@@ -151,14 +175,18 @@ static int write_packets(VideoWriter *w, Err *err)
 {
     for (;;) {
         int av = avcodec_receive_packet(w->enc, w->packet);
-        if (av == AVERROR(EAGAIN) || av == AVERROR_EOF) return 0;
+        if (av == AVERROR(EAGAIN) || av == AVERROR_EOF)
+            return 0;
         if (av >= 0) {
-            if (w->packet->duration <= 0) w->packet->duration = 1; /* the last frame must be shown as long as the others */
+            /* the last frame must be shown as long as the others */
+            if (w->packet->duration <= 0)
+                w->packet->duration = 1;
             av_packet_rescale_ts(w->packet, w->enc->time_base, w->stream->time_base);
             w->packet->stream_index = w->stream->index;
             av = av_interleaved_write_frame(w->fmt, w->packet);
         }
-        if (av < 0) return err_av(err, ERR_IO, av, "'%s': writing frame %lld", w->path, (long long)w->frames);
+        if (av < 0)
+            return err_av(err, ERR_IO, av, "'%s': writing frame %lld", w->path, (long long)w->frames);
     }
 }
 
@@ -166,7 +194,8 @@ static void fill_rgb32(AVFrame *f, const uint8_t *rgb)
 {
     for (int y = 0; y < f->height; y++) {
         uint32_t *row = (uint32_t *)(void *)(f->data[0] + (ptrdiff_t)y * f->linesize[0]);
-        for (int x = 0; x < f->width; x++, rgb += 3) row[x] = (uint32_t)rgb[0] << 16 | (uint32_t)rgb[1] << 8 | rgb[2];
+        for (int x = 0; x < f->width; x++, rgb += 3)
+            row[x] = (uint32_t)rgb[0] << 16 | (uint32_t)rgb[1] << 8 | rgb[2];
     }
 }
 
@@ -175,10 +204,13 @@ static int fill_yuv(VideoWriter *w, const uint8_t *rgb, Err *err)
     AVFrame *f = w->frame;
     ScaleJob job = {f->width, f->height, AV_PIX_FMT_RGB24, f->width, f->height, f->format, SWS_CS_ITU709, 1, 0, 0};
     int rc = scaler_prepare(&w->scaler, &job, err);
-    if (rc < 0) return err_wrap(err, rc, "'%s'", w->path);
-    if ((rc = scaler_room(&w->scaler, f->width, f->height, err)) < 0) return err_wrap(err, rc, "'%s'", w->path);
+    if (rc < 0)
+        return err_wrap(err, rc, "'%s'", w->path);
+    if ((rc = scaler_room(&w->scaler, f->width, f->height, err)) < 0)
+        return err_wrap(err, rc, "'%s'", w->path);
     for (int y = 0; y < f->height; y++) /* the scaler reads past a row's end, so the rows get a margin */
-        memcpy(w->scaler.rgb + (ptrdiff_t)y * w->scaler.rgb_stride, rgb + (ptrdiff_t)y * f->width * 3, (size_t)f->width * 3);
+        memcpy(w->scaler.rgb + (ptrdiff_t)y * w->scaler.rgb_stride, rgb + (ptrdiff_t)y * f->width * 3,
+               (size_t)f->width * 3);
     const uint8_t *src[4] = {w->scaler.rgb};
     int stride[4] = {w->scaler.rgb_stride};
     if (sws_scale(w->scaler.sws, src, stride, 0, f->height, f->data, f->linesize) != f->height)
@@ -190,12 +222,16 @@ int video_write(VideoWriter *w, const uint8_t *rgb, Err *err)
 {
     av_quiet();
     int rc, av = av_frame_make_writable(w->frame);
-    if (av < 0) return err_av(err, ERR_NOMEM, av, "'%s': frame %lld", w->path, (long long)w->frames);
-    if (w->codec == VIDEO_FFV1) fill_rgb32(w->frame, rgb);
-    else if ((rc = fill_yuv(w, rgb, err)) < 0) return rc;
+    if (av < 0)
+        return err_av(err, ERR_NOMEM, av, "'%s': frame %lld", w->path, (long long)w->frames);
+    if (w->codec == VIDEO_FFV1)
+        fill_rgb32(w->frame, rgb);
+    else if ((rc = fill_yuv(w, rgb, err)) < 0)
+        return rc;
     w->frame->pts = w->frames;
     av = avcodec_send_frame(w->enc, w->frame);
-    if (av < 0) return err_av(err, ERR_IO, av, "'%s': encoding frame %lld", w->path, (long long)w->frames);
+    if (av < 0)
+        return err_av(err, ERR_IO, av, "'%s': encoding frame %lld", w->path, (long long)w->frames);
     w->frames++;
     return write_packets(w, err);
 }
@@ -205,12 +241,18 @@ int video_finish(VideoWriter **writer, Err *err)
     VideoWriter *w = *writer;
     av_quiet();
     int rc = 0, av = avcodec_send_frame(w->enc, NULL);
-    if (w->frames == 0) rc = err_set(err, ERR_USAGE, "'%s': a video without frames", w->path);
-    else if (av < 0) rc = err_av(err, ERR_IO, av, "'%s': ending the encoder", w->path);
-    if (rc == 0) rc = write_packets(w, err);
-    if (rc == 0 && (av = av_write_trailer(w->fmt)) < 0) rc = err_av(err, ERR_IO, av, "'%s': ending the file", w->path);
-    if (rc == 0 && (av = avio_closep(&w->fmt->pb)) < 0) rc = err_av(err, ERR_IO, av, "'%s': closing the file", w->path);
-    if (rc == 0) rc = atomic_commit(&w->file, err);
+    if (w->frames == 0)
+        rc = err_set(err, ERR_USAGE, "'%s': a video without frames", w->path);
+    else if (av < 0)
+        rc = err_av(err, ERR_IO, av, "'%s': ending the encoder", w->path);
+    if (rc == 0)
+        rc = write_packets(w, err);
+    if (rc == 0 && (av = av_write_trailer(w->fmt)) < 0)
+        rc = err_av(err, ERR_IO, av, "'%s': ending the file", w->path);
+    if (rc == 0 && (av = avio_closep(&w->fmt->pb)) < 0)
+        rc = err_av(err, ERR_IO, av, "'%s': closing the file", w->path);
+    if (rc == 0)
+        rc = atomic_commit(&w->file, err);
     video_abort(writer);
     return rc;
 }
@@ -218,14 +260,17 @@ int video_finish(VideoWriter **writer, Err *err)
 void video_abort(VideoWriter **writer)
 {
     VideoWriter *w = *writer;
-    if (!w) return;
+    if (!w)
+        return;
     scaler_fini(&w->scaler);
     av_frame_free(&w->frame);
     av_packet_free(&w->packet);
     avcodec_free_context(&w->enc);
-    if (w->fmt) avio_closep(&w->fmt->pb);
+    if (w->fmt)
+        avio_closep(&w->fmt->pb);
     avformat_free_context(w->fmt);
-    if (w->file) atomic_abort(&w->file);
+    if (w->file)
+        atomic_abort(&w->file);
     mem_free(w->path);
     mem_free(w);
     *writer = NULL;

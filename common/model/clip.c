@@ -10,8 +10,12 @@
 #include "common/base/str.h"
 #include "common/ops/ops.h"
 
-typedef struct ClipLinear { const Param *w, *b; } ClipLinear; /* also a norm's weight and bias */
-typedef struct ClipLayer { ClipLinear norm1, q, k, v, out, norm2, fc1, fc2; } ClipLayer;
+typedef struct ClipLinear {
+    const Param *w, *b;
+} ClipLinear; /* also a norm's weight and bias */
+typedef struct ClipLayer {
+    ClipLinear norm1, q, k, v, out, norm2, fc1, fc2;
+} ClipLayer;
 
 struct Clip {
     ClipConfig c;
@@ -23,7 +27,7 @@ struct Clip {
     ClipLinear final_norm, pre_norm, post_norm;
 };
 
-/* ---- config ------------------------------------------------------------------------------------------------------- */
+/* ---- config ---------------------------------------------------------------------------------- */
 
 static int parse_act(int64_t *out, const json_t *json, const char *where, Err *err)
 {
@@ -50,13 +54,16 @@ static int parse_tower(ClipTower *t, const ClipTower *dflt, const json_t *json, 
         (rc = json_get_int_or(json, "intermediate_size", where, dflt->intermediate, &t->intermediate, err)) ||
         (rc = json_get_int_or(json, "num_hidden_layers", where, dflt->layers, &t->layers, err)) ||
         (rc = json_get_int_or(json, "num_attention_heads", where, dflt->heads, &t->heads, err)) ||
-        (rc = json_get_num_or(json, "layer_norm_eps", where, 1e-5, &t->eps, err)) || (rc = parse_act(&t->act, json, where, err)))
+        (rc = json_get_num_or(json, "layer_norm_eps", where, 1e-5, &t->eps, err)) ||
+        (rc = parse_act(&t->act, json, where, err)))
         return rc;
-    if (t->hidden < 1 || t->hidden > 1 << 16 || t->intermediate < 1 || t->intermediate > 1 << 20 || t->layers < 1 || t->layers > 1000 ||
-        t->heads < 1 || t->hidden % t->heads || !(t->eps > 0 && t->eps < 1))
-        return err_set(err, ERR_FORMAT, "%s: hidden_size %lld, intermediate_size %lld, num_hidden_layers %lld, num_attention_heads %lld, "
-                       "layer_norm_eps %g make no tower", where, (long long)t->hidden, (long long)t->intermediate, (long long)t->layers,
-                       (long long)t->heads, t->eps);
+    if (t->hidden < 1 || t->hidden > 1 << 16 || t->intermediate < 1 || t->intermediate > 1 << 20 || t->layers < 1 ||
+        t->layers > 1000 || t->heads < 1 || t->hidden % t->heads || !(t->eps > 0 && t->eps < 1))
+        return err_set(
+            err, ERR_FORMAT,
+            "%s: hidden_size %lld, intermediate_size %lld, num_hidden_layers %lld, num_attention_heads %lld, "
+            "layer_norm_eps %g make no tower",
+            where, (long long)t->hidden, (long long)t->intermediate, (long long)t->layers, (long long)t->heads, t->eps);
     return 0;
 }
 
@@ -80,17 +87,20 @@ int clip_config_parse(ClipConfig *out, const json_t *json, const char *where, Er
         (rc = json_get_int_or(vision, "patch_size", vision_where, 32, &c.patch, err)) ||
         (rc = json_get_int_or(vision, "num_channels", vision_where, 3, &channels, err)))
         return rc;
-    if (c.projection < 1 || c.projection > 1 << 16 || c.vocab < 1 || c.vocab > 1 << 24 || c.positions < 1 || c.positions > 1 << 14)
-        return err_set(err, ERR_FORMAT, "%s: projection_dim %lld, vocab_size %lld, max_position_embeddings %lld are not possible", where,
+    if (c.projection < 1 || c.projection > 1 << 16 || c.vocab < 1 || c.vocab > 1 << 24 || c.positions < 1 ||
+        c.positions > 1 << 14)
+        return err_set(err, ERR_FORMAT,
+                       "%s: projection_dim %lld, vocab_size %lld, max_position_embeddings %lld are not possible", where,
                        (long long)c.projection, (long long)c.vocab, (long long)c.positions);
     if (channels != 3 || c.image_size < 1 || c.image_size > 1 << 12 || c.patch < 1 || c.image_size % c.patch)
-        return err_set(err, ERR_UNSUPPORTED, "%s: %lld channels, image_size %lld, patch_size %lld; expected 3 channels and whole patches",
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: %lld channels, image_size %lld, patch_size %lld; expected 3 channels and whole patches",
                        vision_where, (long long)channels, (long long)c.image_size, (long long)c.patch);
     *out = c;
     return 0;
 }
 
-/* ---- parameters --------------------------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 static int is_buffer(const char *name)
 {
@@ -98,7 +108,11 @@ static int is_buffer(const char *name)
 }
 
 /* Adds every name (bind 0) or looks it up (bind 1). */
-typedef struct Walk { Clip *c; int bind; Err *err; } Walk;
+typedef struct Walk {
+    Clip *c;
+    int bind;
+    Err *err;
+} Walk;
 
 static int param(const Walk *w, const Param **out, const char *name, int rank, const int64_t *dim)
 {
@@ -125,9 +139,12 @@ static int layers(const Walk *w, ClipLayer *l, const ClipTower *t, const char *t
     for (int64_t i = 0; i < t->layers && !rc; i++, l++) {
         char p[96];
         snprintf(p, sizeof p, "%s.encoder.layers.%lld.", tower, (long long)i);
-        if ((rc = linear(w, &l->norm1, p, "layer_norm1", D, 0)) || (rc = linear(w, &l->q, p, "self_attn.q_proj", D, D)) ||
-            (rc = linear(w, &l->k, p, "self_attn.k_proj", D, D)) || (rc = linear(w, &l->v, p, "self_attn.v_proj", D, D)) ||
-            (rc = linear(w, &l->out, p, "self_attn.out_proj", D, D)) || (rc = linear(w, &l->norm2, p, "layer_norm2", D, 0)) ||
+        if ((rc = linear(w, &l->norm1, p, "layer_norm1", D, 0)) ||
+            (rc = linear(w, &l->q, p, "self_attn.q_proj", D, D)) ||
+            (rc = linear(w, &l->k, p, "self_attn.k_proj", D, D)) ||
+            (rc = linear(w, &l->v, p, "self_attn.v_proj", D, D)) ||
+            (rc = linear(w, &l->out, p, "self_attn.out_proj", D, D)) ||
+            (rc = linear(w, &l->norm2, p, "layer_norm2", D, 0)) ||
             (rc = linear(w, &l->fc1, p, "mlp.fc1", t->intermediate, D)))
             break;
         rc = linear(w, &l->fc2, p, "mlp.fc2", D, t->intermediate);
@@ -151,7 +168,12 @@ static int walk(Clip *m, int bind, Err *err)
         (rc = linear(&w, &m->pre_norm, "vision_model.", "pre_layrnorm", V, 0)) || /* spelled so */
         (rc = linear(&w, &m->post_norm, "vision_model.", "post_layernorm", V, 0)))
         return rc;
-    const struct { const Param **out; const char *name; int rank; int64_t dim[4]; } single[] = {
+    const struct {
+        const Param **out;
+        const char *name;
+        int rank;
+        int64_t dim[4];
+    } single[] = {
         {&m->logit_scale, "logit_scale", 0, {0}},
         {&m->text_projection, "text_projection.weight", 2, {P, T}},
         {&m->vision_projection, "visual_projection.weight", 2, {P, V}},
@@ -238,9 +260,17 @@ ParamSet *clip_params(Clip *c)
     return &c->ps;
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------------------ */
+/* ---- forward --------------------------------------------------------------------------------- */
 
-typedef struct Pass { Clip *m; Backend *be; Arena *work; const ClipTower *tower; int causal; Tensor x; /* [1,n,D] */ Err *err; } Pass;
+typedef struct Pass {
+    Clip *m;
+    Backend *be;
+    Arena *work;
+    const ClipTower *tower;
+    int causal;
+    Tensor x; /* [1,n,D] */
+    Err *err;
+} Pass;
 
 static int take(Pass *p, Tensor *t, int64_t n, int64_t width)
 {
@@ -261,7 +291,8 @@ static int apply(Pass *p, const Tensor *y, const Tensor *x, const ClipLinear *l)
 static int attention(Pass *p, const ClipLayer *l)
 {
     int64_t mark = arena_mark(p->work), n = p->x.dim[1], D = p->x.dim[2];
-    const AttnParams ap = {.heads = p->tower->heads, .scale = 1 / sqrt((double)(D / p->tower->heads)), .causal = p->causal};
+    const AttnParams ap = {
+        .heads = p->tower->heads, .scale = 1 / sqrt((double)(D / p->tower->heads)), .causal = p->causal};
     const ClipLinear *const w[3] = {&l->q, &l->k, &l->v};
     Tensor h, o, qkv[3];
     int rc = take(p, &h, n, D);
@@ -270,7 +301,8 @@ static int attention(Pass *p, const ClipLayer *l)
     for (int i = 0; i < 3; i++)
         if ((rc = take(p, &qkv[i], n, D)) || (rc = apply(p, &qkv[i], &h, w[i])))
             goto fail;
-    if ((rc = op_attention(p->be, &o, NULL, &qkv[0], &qkv[1], &qkv[2], &ap, p->err)) || (rc = apply(p, &h, &o, &l->out)))
+    if ((rc = op_attention(p->be, &o, NULL, &qkv[0], &qkv[1], &qkv[2], &ap, p->err)) ||
+        (rc = apply(p, &h, &o, &l->out)))
         goto fail;
     rc = op_add(p->be, &p->x, &p->x, &h, p->err);
 fail:
@@ -284,7 +316,8 @@ static int feed_forward(Pass *p, const ClipLayer *l)
     int64_t mark = arena_mark(p->work), n = p->x.dim[1], D = p->x.dim[2];
     Tensor h, u;
     int rc = take(p, &h, n, D);
-    if (rc || (rc = take(p, &u, n, p->tower->intermediate)) || (rc = norm(p, &h, &p->x, &l->norm2)) || (rc = apply(p, &u, &h, &l->fc1)))
+    if (rc || (rc = take(p, &u, n, p->tower->intermediate)) || (rc = norm(p, &h, &p->x, &l->norm2)) ||
+        (rc = apply(p, &u, &h, &l->fc1)))
         goto fail;
     if ((rc = op_act(p->be, &u, &u, (ActKind)p->tower->act, p->err)) || (rc = apply(p, &h, &u, &l->fc2)))
         goto fail;
@@ -330,8 +363,8 @@ static int project(Pass *p, const Tensor *row, const Param *projection, float *e
     return get(p, embed, &out);
 }
 
-/* transformers' rule: with the historic eos_token_id of 2 the largest id is taken for the end, else the first eos; row 0 when
- * there is none. */
+/* transformers' rule: with the historic eos_token_id of 2 the largest id is taken for the end, else
+ * the first eos; row 0 when there is none. */
 static int64_t pooled_row(const ClipConfig *c, const int32_t *ids, int64_t n)
 {
     int64_t at = 0;
@@ -370,7 +403,8 @@ fail:
 static int embed_patches(Pass *p, const float *pixels)
 {
     const Clip *m = p->m;
-    int64_t mark = arena_mark(p->work), S = m->c.image_size, n = n_patches(&m->c), D = p->x.dim[2], size = 3 * m->c.patch * m->c.patch;
+    int64_t mark = arena_mark(p->work), S = m->c.image_size, n = n_patches(&m->c), D = p->x.dim[2],
+            size = 3 * m->c.patch * m->c.patch;
     Tensor image, patches, rows, all = tensor_as(&p->x, 2, n + 1, D), first = tensor_rows(&all, 0, 1);
     Tensor kernel = tensor_as(&m->patches->value, 2, D, size); /* channel, row, column: patchify's order */
     float *last = p->be->plan ? NULL : mem_alloc_aligned(S * S * 3 * (int64_t)sizeof *last, p->err);
@@ -378,10 +412,12 @@ static int embed_patches(Pass *p, const float *pixels)
     for (int64_t i = 0; last && i < S * S; i++)
         for (int64_t c = 0; c < 3; c++)
             last[i * 3 + c] = pixels[c * S * S + i];
-    if (rc || (rc = arena_tensor(p->work, &image, p->be->act, 5, p->err, 1, 1, S, S, 3)) || (rc = take(p, &patches, n, size)) ||
-        (rc = take(p, &rows, n, D)) || (rc = last ? backend_put_f32(p->be, &image, last, p->err) : 0))
+    if (rc || (rc = arena_tensor(p->work, &image, p->be->act, 5, p->err, 1, 1, S, S, 3)) ||
+        (rc = take(p, &patches, n, size)) || (rc = take(p, &rows, n, D)) ||
+        (rc = last ? backend_put_f32(p->be, &image, last, p->err) : 0))
         goto fail;
-    if ((rc = op_patchify(p->be, &patches, &image, m->c.patch, p->err)) || (rc = op_linear(p->be, &rows, &patches, &kernel, NULL, p->err)))
+    if ((rc = op_patchify(p->be, &patches, &image, m->c.patch, p->err)) ||
+        (rc = op_linear(p->be, &rows, &patches, &kernel, NULL, p->err)))
         goto fail;
     if ((rc = op_copy(p->be, &first, &m->class_row->value, p->err)))
         goto fail;
@@ -400,7 +436,8 @@ int clip_image(Clip *c, Arena *work, float *embed, float *hidden, float *pooled,
     int rc = take(&p, &p.x, n, D);
     if (rc || (rc = arena_tensor(work, &row, c->be->act, 2, err, 1, D)) || (rc = embed_patches(&p, pixels)))
         goto fail;
-    if ((rc = add_positions(&p, c->vision_positions)) || (rc = norm(&p, &p.x, &p.x, &c->pre_norm)) || (rc = run_layers(&p, c->vision)))
+    if ((rc = add_positions(&p, c->vision_positions)) || (rc = norm(&p, &p.x, &p.x, &c->pre_norm)) ||
+        (rc = run_layers(&p, c->vision)))
         goto fail;
     if ((rc = get(&p, hidden, &p.x)))
         goto fail;

@@ -1,11 +1,16 @@
-/* CLIP text and vision towers (transformers CLIPModel) and its image preprocessing: text-encoders.md section 4. */
+/* CLIP text and vision towers (transformers CLIPModel) and its image preprocessing:
+ * text-encoders.md section 4. */
 #ifndef WEFT_COMMON_MODEL_CLIP_H
 #define WEFT_COMMON_MODEL_CLIP_H
 #include <jansson.h>
 #include "common/model/params.h"
 #include "common/ops/arena.h"
 
-typedef struct ClipTower { int64_t hidden, intermediate, layers, heads, act; double eps; } ClipTower; /* act: an ActKind */
+/* act: an ActKind */
+typedef struct ClipTower {
+    int64_t hidden, intermediate, layers, heads, act;
+    double eps;
+} ClipTower;
 typedef struct ClipConfig {
     ClipTower text, vision;
     int64_t vocab, positions, eos_id, projection, image_size, patch;
@@ -17,12 +22,17 @@ int clip_new_filled(Clip **out, Backend *be, const ClipConfig *c, Err *err);
 void clip_close(Clip **c);
 const ClipConfig *clip_config(const Clip *c);
 ParamSet *clip_params(Clip *c);
-/* embed [projection], not normalised; hidden [n,hidden] (last_hidden_state, after final_layer_norm) and pooled may be NULL. Host. */
-int clip_text(Clip *c, Arena *work, float *embed, float *hidden, float *pooled, const int32_t *ids, int64_t n, Err *err);
-/* pixels [3,S,S] preprocessed.  hidden [1+patches,hidden] (not normalised), pooled may be NULL. Host. */
+/* embed [projection], not normalised; hidden [n,hidden] (last_hidden_state, after final_layer_norm)
+ * and pooled may be NULL. Host. */
+int clip_text(Clip *c, Arena *work, float *embed, float *hidden, float *pooled, const int32_t *ids, int64_t n,
+              Err *err);
+/* pixels [3,S,S] preprocessed.  hidden [1+patches,hidden] (not normalised), pooled may be NULL.
+ * Host. */
 int clip_image(Clip *c, Arena *work, float *embed, float *hidden, float *pooled, const float *pixels, Err *err);
-/* RGB8 [H,W,3] -> [3,S,S]: shorter edge to S with Pillow's bicubic (bit-exact), centre crop, 1/255, mean and std. */
+/* RGB8 [H,W,3] -> [3,S,S]: shorter edge to S with Pillow's bicubic (bit-exact), centre crop, 1/255,
+ * mean and std. */
 int clip_preprocess(float *out, const uint8_t *rgb, int64_t H, int64_t W, int64_t S, Err *err);
 /* Pillow's bicubic (a = -0.5, antialiased) on interleaved 8-bit channels, bit-exact. */
-int pil_bicubic(uint8_t *out, int64_t out_h, int64_t out_w, const uint8_t *in, int64_t in_h, int64_t in_w, int64_t channels, Err *err);
+int pil_bicubic(uint8_t *out, int64_t out_h, int64_t out_w, const uint8_t *in, int64_t in_h, int64_t in_w,
+                int64_t channels, Err *err);
 #endif

@@ -7,8 +7,12 @@
 
 enum { PRECISION = 22 }; /* bits behind the point of Pillow's integer weights */
 
-/* One axis of the resampling: output o is the sum over i < n[o] of weight[o*most + i] * in[first[o] + i]. */
-typedef struct Taps { int32_t *weight; int64_t *first, *n, most; } Taps;
+/* One axis of the resampling: output o is the sum over i < n[o] of weight[o*most + i] * in[first[o]
+ * + i]. */
+typedef struct Taps {
+    int32_t *weight;
+    int64_t *first, *n, most;
+} Taps;
 
 static double cubic(double t)
 {
@@ -76,16 +80,17 @@ static void resample(uint8_t *out, const uint8_t *in, const Taps *t, int64_t A, 
         }
 }
 
-int pil_bicubic(uint8_t *out, int64_t out_h, int64_t out_w, const uint8_t *in, int64_t in_h, int64_t in_w, int64_t channels, Err *err)
+int pil_bicubic(uint8_t *out, int64_t out_h, int64_t out_w, const uint8_t *in, int64_t in_h, int64_t in_w,
+                int64_t channels, Err *err)
 {
     const int64_t most = 1 << 16;
     Taps rows = {0}, cols = {0};
     uint8_t *mid = NULL;
     int rc = 0;
-    if (out_h < 1 || out_w < 1 || in_h < 1 || in_w < 1 || channels < 1 || out_h > most || out_w > most || in_h > most || in_w > most ||
-        channels > 256)
-        return err_set(err, ERR_USAGE, "bicubic from %lldx%lld to %lldx%lld with %lld channels is not possible", (long long)in_w,
-                       (long long)in_h, (long long)out_w, (long long)out_h, (long long)channels);
+    if (out_h < 1 || out_w < 1 || in_h < 1 || in_w < 1 || channels < 1 || out_h > most || out_w > most || in_h > most ||
+        in_w > most || channels > 256)
+        return err_set(err, ERR_USAGE, "bicubic from %lldx%lld to %lldx%lld with %lld channels is not possible",
+                       (long long)in_w, (long long)in_h, (long long)out_w, (long long)out_h, (long long)channels);
     if (in_w != out_w) {
         if ((rc = taps_init(&cols, in_w, out_w, err)))
             goto fail;
@@ -112,10 +117,11 @@ fail:
 
 int clip_preprocess(float *out, const uint8_t *rgb, int64_t H, int64_t W, int64_t S, Err *err)
 {
-    static const float mean[3] = {0.48145466f, 0.4578275f, 0.40821073f}, std[3] = {0.26862954f, 0.26130258f, 0.27577711f};
+    static const float mean[3] = {0.48145466f, 0.4578275f, 0.40821073f},
+                       std[3] = {0.26862954f, 0.26130258f, 0.27577711f};
     if (H < 1 || W < 1 || S < 1 || H > 1 << 16 || W > 1 << 16 || S > 1 << 12)
-        return err_set(err, ERR_USAGE, "CLIP: a picture of %lldx%lld (width x height) for an input of %lld", (long long)W, (long long)H,
-                       (long long)S);
+        return err_set(err, ERR_USAGE, "CLIP: a picture of %lldx%lld (width x height) for an input of %lld",
+                       (long long)W, (long long)H, (long long)S);
     int64_t h = H <= W ? S : S * H / W, w = H <= W ? S * W / H : S; /* the longer edge is truncated, not rounded */
     int64_t top = (h - S) / 2, left = (w - S) / 2;
     uint8_t *small = mem_calloc(h * w, 3, err);

@@ -8,10 +8,16 @@
 
 static const char stem[] = "diffusion_pytorch_model";
 
-/* ---- parameters --------------------------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
-/* One Linear or LayerNorm: where its two parameters are kept, its name, its weight's shape; the bias is [dim[0]]. */
-typedef struct Entry { size_t at; const char *name; int rank; int64_t dim[4]; } Entry;
+/* One Linear or LayerNorm: where its two parameters are kept, its name, its weight's shape; the
+ * bias is [dim[0]]. */
+typedef struct Entry {
+    size_t at;
+    const char *name;
+    int rank;
+    int64_t dim[4];
+} Entry;
 
 static int entry_add(Dit *d, const char *prefix, const Entry *e, Err *err)
 {
@@ -37,7 +43,8 @@ static int entry_bind(Dit *d, void *base, const char *prefix, const Entry *e, Er
     return a->w && a->b ? 0 : err_set(err, ERR_NOMEM, "transformer: out of memory naming '%s%s'", prefix, e->name);
 }
 
-/* Goes through all entries: adds their parameters (bind 0), or finds them again in the finished set (bind 1). */
+/* Goes through all entries: adds their parameters (bind 0), or finds them again in the finished set
+ * (bind 1). */
 static int entries_each(Dit *d, int bind, Err *err)
 {
     const DitConfig *c = &d->c;
@@ -53,12 +60,18 @@ static int entries_each(Dit *d, int bind, Err *err)
         {offsetof(Dit, proj_out), "proj_out", 2, {p * p * c->out_channels, D}},
     };
     const Entry block[] = {
-        {offsetof(DitBlock, mod1), "norm1.linear", 2, {6 * D, Te}}, {offsetof(DitBlock, norm1), "norm1.norm", 1, {D}},
-        {offsetof(DitBlock, norm_q), "attn1.norm_q", 1, {hd}},      {offsetof(DitBlock, norm_k), "attn1.norm_k", 1, {hd}},
-        {offsetof(DitBlock, to_q), "attn1.to_q", 2, {D, D}},        {offsetof(DitBlock, to_k), "attn1.to_k", 2, {D, D}},
-        {offsetof(DitBlock, to_v), "attn1.to_v", 2, {D, D}},        {offsetof(DitBlock, to_out), "attn1.to_out.0", 2, {D, D}},
-        {offsetof(DitBlock, mod2), "norm2.linear", 2, {6 * D, Te}}, {offsetof(DitBlock, norm2), "norm2.norm", 1, {D}},
-        {offsetof(DitBlock, ff1), "ff.net.0.proj", 2, {4 * D, D}},  {offsetof(DitBlock, ff2), "ff.net.2", 2, {D, 4 * D}},
+        {offsetof(DitBlock, mod1), "norm1.linear", 2, {6 * D, Te}},
+        {offsetof(DitBlock, norm1), "norm1.norm", 1, {D}},
+        {offsetof(DitBlock, norm_q), "attn1.norm_q", 1, {hd}},
+        {offsetof(DitBlock, norm_k), "attn1.norm_k", 1, {hd}},
+        {offsetof(DitBlock, to_q), "attn1.to_q", 2, {D, D}},
+        {offsetof(DitBlock, to_k), "attn1.to_k", 2, {D, D}},
+        {offsetof(DitBlock, to_v), "attn1.to_v", 2, {D, D}},
+        {offsetof(DitBlock, to_out), "attn1.to_out.0", 2, {D, D}},
+        {offsetof(DitBlock, mod2), "norm2.linear", 2, {6 * D, Te}},
+        {offsetof(DitBlock, norm2), "norm2.norm", 1, {D}},
+        {offsetof(DitBlock, ff1), "ff.net.0.proj", 2, {4 * D, D}},
+        {offsetof(DitBlock, ff2), "ff.net.2", 2, {D, 4 * D}},
     };
 
     for (size_t k = 0; k < sizeof whole / sizeof *whole; k++)
@@ -72,7 +85,7 @@ static int entries_each(Dit *d, int bind, Err *err)
     return 0;
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 /* The model with its table of parameters, no values yet. */
 static int dit_table(Dit **out, Backend *be, const DitConfig *c, Err *err)
@@ -87,7 +100,8 @@ static int dit_table(Dit **out, Backend *be, const DitConfig *c, Err *err)
     d->c = *c;
     if (!(d->block = mem_calloc(c->layers, sizeof *d->block, err)))
         goto fail;
-    if ((rc = entries_each(d, 0, err)) < 0 || (rc = params_finish(&d->params, err)) < 0 || (rc = entries_each(d, 1, err)) < 0)
+    if ((rc = entries_each(d, 0, err)) < 0 || (rc = params_finish(&d->params, err)) < 0 ||
+        (rc = entries_each(d, 1, err)) < 0)
         goto fail;
     *out = d;
     return 0;
@@ -157,7 +171,8 @@ int dit_open(Dit **out, Backend *be, const char *folder, DitLoad how, Err *err)
         return rc;
     if ((rc = dit_table(&d, be, &c, err)) == 0)
         set_types(d, how);
-    if (rc < 0 || (rc = load_values(d, folder, how, err)) < 0 || (how & DIT_TRAIN && (rc = params_alloc_grads(&d->params, err)) < 0)) {
+    if (rc < 0 || (rc = load_values(d, folder, how, err)) < 0 ||
+        (how & DIT_TRAIN && (rc = params_alloc_grads(&d->params, err)) < 0)) {
         dit_close(&d);
         return err_wrap(err, rc, "transformer '%s'", folder);
     }
@@ -198,8 +213,8 @@ int dit_save(Dit *d, const char *folder, DType dtype, Err *err)
     char *config = NULL, *weights = NULL;
     int rc = ERR_NOMEM;
 
-    if (!(config = path_join(folder, "config.json", err)) || !(weights = mem_printf(err, "%s/%s.safetensors", folder, stem)) ||
-        !(json = dit_config_json(&d->c, err)))
+    if (!(config = path_join(folder, "config.json", err)) ||
+        !(weights = mem_printf(err, "%s/%s.safetensors", folder, stem)) || !(json = dit_config_json(&d->c, err)))
         goto fail;
     if ((rc = dir_make(folder, err)) < 0 || (rc = json_write_file(json, config, err)) < 0)
         goto fail;

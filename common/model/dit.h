@@ -1,8 +1,10 @@
-/* The CogVideoX transformer (diffusers CogVideoXTransformer3DModel, 2B family): forward, backward, recomputation.
+/* The CogVideoX transformer (diffusers CogVideoXTransformer3DModel, 2B family): forward, backward,
+ * recomputation.
  * The maths with its pitfalls is in MODEL.md.
  *
- * Latents are [B,F,h,w,C] channels-last here; diffusers has [B,F,C,h,w]: convert with latents_from_torch / latents_to_torch
- * (latents.h).  Text is [B,S,text_dim] with exactly max_text_seq_length rows. */
+ * Latents are [B,F,h,w,C] channels-last here; diffusers has [B,F,C,h,w]: convert with
+ * latents_from_torch / latents_to_torch (latents.h).  Text is [B,S,text_dim] with exactly
+ * max_text_seq_length rows. */
 #ifndef WEFT_COMMON_MODEL_DIT_H
 #define WEFT_COMMON_MODEL_DIT_H
 #include <jansson.h>
@@ -13,26 +15,30 @@ typedef struct DitConfig {
     int64_t heads, head_dim, layers, in_channels, out_channels, patch, time_dim, text_dim, text_len;
     int64_t sample_width, sample_height, sample_frames, temporal_ratio; /* latent units for width and height */
     double spatial_scale, temporal_scale, norm_eps;
-    int flip_sin_to_cos; double freq_shift;
+    int flip_sin_to_cos;
+    double freq_shift;
 } DitConfig;
 
 typedef struct Dit Dit;
 
-/* Reads and checks transformer/config.json's values; refuses variants not covered (rotary, patch_size_t, learned positions). */
+/* Reads and checks transformer/config.json's values; refuses variants not covered (rotary,
+ * patch_size_t, learned positions). */
 int dit_config_parse(DitConfig *out, const json_t *json, const char *where, Err *err);
 /* The config as diffusers writes it ("_class_name", ...). New reference. */
 json_t *dit_config_json(const DitConfig *c, Err *err);
 
 /* How a model is opened; the last two, added to DIT_TRAIN, keep one of its flat arenas as BF16. */
 typedef enum DitLoad {
-    DIT_MAPPED = 0,      /* inference */
-    DIT_TRAIN = 1,       /* flat fp32 values and gradients */
-    DIT_BF16_GRADS = 2,  /* half the gradients' memory; each addition to them rounds */
-    DIT_BF16_VALUES = 4  /* no fp32 masters: op_adamw rounds stochastically */
+    DIT_MAPPED = 0,     /* inference */
+    DIT_TRAIN = 1,      /* flat fp32 values and gradients */
+    DIT_BF16_GRADS = 2, /* half the gradients' memory; each addition to them rounds */
+    DIT_BF16_VALUES = 4 /* no fp32 masters: op_adamw rounds stochastically */
 } DitLoad;
-/* FOLDER holds config.json and diffusion_pytorch_model.safetensors (or an index). On the plan back end no weight is read. */
+/* FOLDER holds config.json and diffusion_pytorch_model.safetensors (or an index). On the plan back
+ * end no weight is read. */
 int dit_open(Dit **out, Backend *be, const char *folder, DitLoad how, Err *err);
-/* A model of this config with filler weights (params_fill) in flat arenas, with gradients when `how` has DIT_TRAIN. */
+/* A model of this config with filler weights (params_fill) in flat arenas, with gradients when
+ * `how` has DIT_TRAIN. */
 int dit_new_filled(Dit **out, Backend *be, const DitConfig *c, int how, Err *err);
 void dit_close(Dit **d);
 const DitConfig *dit_config(const Dit *d);
@@ -40,24 +46,32 @@ ParamSet *dit_params(Dit *d);
 /* FOLDER/config.json + diffusion_pytorch_model.safetensors, as diffusers names them; atomic each. */
 int dit_save(Dit *d, const char *folder, DType dtype, Err *err);
 
-/* v [B,F,h,w,C] = model(latents, text, t).  timestep: host array of B.  Everything else comes from `work`, but for the position codes
- * (F32, as large as two bf16 token streams): made in the first call of a size and kept by the model, or before it by dit_prepare. */
+/* v [B,F,h,w,C] = model(latents, text, t).  timestep: host array of B.  Everything else comes from
+ * `work`, but for the position codes (F32, as large as two bf16 token streams): made in the first
+ * call of a size and kept by the model, or before it by dit_prepare. */
 int dit_prepare(Dit *d, int64_t F, int64_t h, int64_t w, Err *err);
-int dit_forward(Dit *d, Arena *work, const Tensor *v, const Tensor *latents, const Tensor *text, const int64_t *timestep, Err *err);
+int dit_forward(Dit *d, Arena *work, const Tensor *v, const Tensor *latents, const Tensor *text,
+                const int64_t *timestep, Err *err);
 
 /* Training: what forward keeps for backward.  Gradients are bit-identical under all policies. */
-typedef enum Recompute { RECOMPUTE_NONE, RECOMPUTE_BLOCK, RECOMPUTE_BLOCK_ATTENTION /* keep attention output and log-sum-exp */ } Recompute;
+typedef enum Recompute {
+    RECOMPUTE_NONE,
+    RECOMPUTE_BLOCK,
+    RECOMPUTE_BLOCK_ATTENTION /* keep attention output and log-sum-exp */
+} Recompute;
 typedef struct DitTape DitTape;
-/* Forward that records on a new tape inside `work` (which must stay unreset until backward is done). */
-int dit_forward_train(Dit *d, Arena *work, DitTape **tape, Recompute policy, const Tensor *v, const Tensor *latents, const Tensor *text,
-                      const int64_t *timestep, Err *err);
-/* Adds every parameter's gradient, last block first; after each block `on_block(user, first_param_name_prefix)` may start its
- * reduction (NULL: none).  Frees *tape. */
-int dit_backward(Dit *d, Arena *work, DitTape **tape, const Tensor *grad_v, void (*on_block)(void *user, int64_t block), void *user,
-                 Err *err);
+/* Forward that records on a new tape inside `work` (which must stay unreset until backward is
+ * done). */
+int dit_forward_train(Dit *d, Arena *work, DitTape **tape, Recompute policy, const Tensor *v, const Tensor *latents,
+                      const Tensor *text, const int64_t *timestep, Err *err);
+/* Adds every parameter's gradient, last block first; after each block `on_block(user,
+ * first_param_name_prefix)` may start its reduction (NULL: none).  Frees *tape. */
+int dit_backward(Dit *d, Arena *work, DitTape **tape, const Tensor *grad_v, void (*on_block)(void *user, int64_t block),
+                 void *user, Err *err);
 void dit_tape_free(DitTape **tape);
 
-/* The fp32 time vector [dim] (cogvideox.md 3.1) and position table [F*rows*cols, D] (3.3), host arrays; tests use them too. */
+/* The fp32 time vector [dim] (cogvideox.md 3.1) and position table [F*rows*cols, D] (3.3), host
+ * arrays; tests use them too. */
 void dit_time_vector(const DitConfig *c, int64_t t, float *out);
 void dit_position_table(const DitConfig *c, int64_t frames, int64_t rows, int64_t cols, float *out);
 #endif

@@ -1,5 +1,6 @@
-/* The transformer, backward.  Gradients of parameters are added to; one gradient of the token stream, gx [B,S,D], is carried from
- * the head down to the tokens and is the gradient of x_out, then x_mid, then x_in of each block in turn (the residual path costs
+/* The transformer, backward.  Gradients of parameters are added to; one gradient of the token
+ * stream, gx [B,S,D], is carried from the head down to the tokens and is the gradient of x_out,
+ * then x_mid, then x_in of each block in turn (the residual path costs
  * nothing: branches add to gx).  Every block also adds to gsemb [B,Te], the gradient of silu(emb). */
 #include "common/model/dit_internal.h"
 
@@ -14,21 +15,23 @@ static int linear_input(const Dit *d, const Tensor *gx, const Tensor *gy, const 
 }
 
 /* Modulation vectors come from one linear on silu(emb). */
-static int modulation_backward(const Dit *d, const Affine *a, const Tensor *gm, const Tensor *semb, const Tensor *gsemb, Err *err)
+static int modulation_backward(const Dit *d, const Affine *a, const Tensor *gm, const Tensor *semb, const Tensor *gsemb,
+                               Err *err)
 {
     TRY(linear_grads(d, a, gm, semb, err));
     return linear_input(d, gsemb, gm, a, 1, err);
 }
 
-static int norm_backward(const Dit *d, const Tensor *gx, const Tensor *gm, const Tensor *gy, const Tensor *x, const Affine *a, double eps,
-                         const Modulation *m, int add, Err *err)
+static int norm_backward(const Dit *d, const Tensor *gx, const Tensor *gm, const Tensor *gy, const Tensor *x,
+                         const Affine *a, double eps, const Modulation *m, int add, Err *err)
 {
-    return op_layernorm_backward(d->be, gx, &a->w->grad, &a->b->grad, gm, gy, x, &a->w->value, &a->b->value, eps, m, add, err);
+    return op_layernorm_backward(d->be, gx, &a->w->grad, &a->b->grad, gm, gy, x, &a->w->value, &a->b->value, eps, m,
+                                 add, err);
 }
 
 /* x_out = x_mid + gate*ff(norm2(x_mid)) */
-static int feed_forward_backward(Dit *d, Arena *work, const DitShape *z, const DitBlock *b, const DitBlockSave *s, const Tensor *semb,
-                                 const Tensor *gx, const Tensor *gsemb, Err *err)
+static int feed_forward_backward(Dit *d, Arena *work, const DitShape *z, const DitBlock *b, const DitBlockSave *s,
+                                 const Tensor *semb, const Tensor *gx, const Tensor *gsemb, Err *err)
 {
     Backend *be = d->be;
     Modulation m = {&s->mod2, d->c.text_len};
@@ -49,8 +52,8 @@ static int feed_forward_backward(Dit *d, Arena *work, const DitShape *z, const D
 }
 
 /* Queries or keys: norm, then linear; gradient of h1 written (add 0) or added to. */
-static int qk_backward(const Dit *d, const Tensor *graw, const Tensor *g, const Tensor *raw, const Affine *norm, const Affine *to,
-                       const Tensor *h1, const Tensor *gh, int add, Err *err)
+static int qk_backward(const Dit *d, const Tensor *graw, const Tensor *g, const Tensor *raw, const Affine *norm,
+                       const Affine *to, const Tensor *h1, const Tensor *gh, int add, Err *err)
 {
     Tensor graw_heads = dit_heads(d, graw), g_heads = dit_heads(d, g), raw_heads = dit_heads(d, raw);
 
@@ -60,8 +63,8 @@ static int qk_backward(const Dit *d, const Tensor *graw, const Tensor *g, const 
 }
 
 /* x_mid = x_in + gate*to_out(attention(norm1(x_in))) */
-static int attention_half_backward(Dit *d, Arena *work, const DitShape *z, const DitBlock *b, const DitBlockSave *s, const Tensor *semb,
-                                   const Tensor *gx, const Tensor *gsemb, Err *err)
+static int attention_half_backward(Dit *d, Arena *work, const DitShape *z, const DitBlock *b, const DitBlockSave *s,
+                                   const Tensor *semb, const Tensor *gx, const Tensor *gsemb, Err *err)
 {
     Backend *be = d->be;
     Modulation m = {&s->mod1, d->c.text_len};
@@ -86,7 +89,8 @@ static int attention_half_backward(Dit *d, Arena *work, const DitShape *z, const
     return modulation_backward(d, &b->mod1, &gm, semb, gsemb, err);
 }
 
-/* Computes again what the policy did not keep, with the same operations on the same inputs: the same bits. */
+/* Computes again what the policy did not keep, with the same operations on the same inputs: the
+ * same bits. */
 static int block_backward(Dit *d, Arena *work, DitTape *t, int64_t i, const Tensor *gx, const Tensor *gsemb, Err *err)
 {
     const DitShape *z = &t->shape;
@@ -106,7 +110,8 @@ static int block_backward(Dit *d, Arena *work, DitTape *t, int64_t i, const Tens
 }
 
 /* Writes gx: zero on text rows, which the head drops. */
-static int head_backward(Dit *d, Arena *work, DitTape *t, const Tensor *grad_v, const Tensor *gx, const Tensor *gsemb, Err *err)
+static int head_backward(Dit *d, Arena *work, DitTape *t, const Tensor *grad_v, const Tensor *gx, const Tensor *gsemb,
+                         Err *err)
 {
     Backend *be = d->be;
     const DitShape *z = &t->shape;
@@ -167,8 +172,8 @@ static int time_backward(Dit *d, Arena *work, DitTape *t, const Tensor *gsemb, E
     return linear_grads(d, &d->time1, &gs1, &p->vec, err);
 }
 
-static int backward_in(Dit *d, Arena *work, DitTape *t, const Tensor *grad_v, void (*on_block)(void *user, int64_t block), void *user,
-                       Err *err)
+static int backward_in(Dit *d, Arena *work, DitTape *t, const Tensor *grad_v,
+                       void (*on_block)(void *user, int64_t block), void *user, Err *err)
 {
     const DitShape *z = &t->shape;
     Tensor gx, gsemb;
@@ -186,8 +191,8 @@ static int backward_in(Dit *d, Arena *work, DitTape *t, const Tensor *grad_v, vo
     return time_backward(d, work, t, &gsemb, err);
 }
 
-int dit_backward(Dit *d, Arena *work, DitTape **tape, const Tensor *grad_v, void (*on_block)(void *user, int64_t block), void *user,
-                 Err *err)
+int dit_backward(Dit *d, Arena *work, DitTape **tape, const Tensor *grad_v, void (*on_block)(void *user, int64_t block),
+                 void *user, Err *err)
 {
     int64_t mark = arena_mark(work);
     int rc;

@@ -1,4 +1,5 @@
-/* The transformer's config.json, and the two tables that are computed and not stored: time vector and position codes. */
+/* The transformer's config.json, and the two tables that are computed and not stored: time vector
+ * and position codes. */
 #include <math.h>
 #include <string.h>
 
@@ -6,10 +7,13 @@
 #include "common/base/str.h"
 #include "common/model/dit_internal.h"
 
-/* ---- config.json -------------------------------------------------------------------------------------------------- */
+/* ---- config.json ----------------------------------------------------------------------------- */
 
 /* An integer key: absent takes diffusers' default; outside [1, max] is an error. */
-typedef struct SizeKey { const char *key; int64_t dflt, max, *out; } SizeKey;
+typedef struct SizeKey {
+    const char *key;
+    int64_t dflt, max, *out;
+} SizeKey;
 
 static int read_sizes(const SizeKey *k, int n, const json_t *json, const char *where, Err *err)
 {
@@ -22,19 +26,23 @@ static int read_sizes(const SizeKey *k, int n, const json_t *json, const char *w
     return 0;
 }
 
-static int require_flag(const json_t *json, const char *key, int dflt, int want, const char *why, const char *where, Err *err)
+static int require_flag(const json_t *json, const char *key, int dflt, int want, const char *why, const char *where,
+                        Err *err)
 {
     int value;
 
     TRY(json_get_bool_or(json, key, where, dflt, &value, err));
-    return value == want ? 0 : err_set(err, ERR_UNSUPPORTED, "%s: %s is %s (%s): not supported", where, key, value ? "true" : "false", why);
+    return value == want ? 0
+                         : err_set(err, ERR_UNSUPPORTED, "%s: %s is %s (%s): not supported", where, key,
+                                   value ? "true" : "false", why);
 }
 
 static int require_null(const json_t *json, const char *key, const char *why, const char *where, Err *err)
 {
     const json_t *v = json_object_get(json, key);
 
-    return !v || json_is_null(v) ? 0 : err_set(err, ERR_UNSUPPORTED, "%s: %s is set (%s): not supported", where, key, why);
+    return !v || json_is_null(v) ? 0
+                                 : err_set(err, ERR_UNSUPPORTED, "%s: %s is set (%s): not supported", where, key, why);
 }
 
 static int require_name(const json_t *json, const char *key, const char *want, const char *where, Err *err)
@@ -42,30 +50,57 @@ static int require_name(const json_t *json, const char *key, const char *want, c
     const char *text;
 
     TRY(json_get_str_or(json, key, where, want, &text, err));
-    return strcmp(text, want) ? err_set(err, ERR_UNSUPPORTED, "%s: %s is '%s', only '%s' is supported", where, key, text, want) : 0;
+    return strcmp(text, want)
+               ? err_set(err, ERR_UNSUPPORTED, "%s: %s is '%s', only '%s' is supported", where, key, text, want)
+               : 0;
 }
 
-/* A key this code has never heard of may name a variant that computes something else; diffusers' own notes start with '_'. */
+/* A key this code has never heard of may name a variant that computes something else; diffusers'
+ * own notes start with '_'. */
 static int refuse_unknown(const json_t *json, const char *where, Err *err)
 {
     static const char *const known[] = {
-        "num_attention_heads", "attention_head_dim", "num_layers", "in_channels", "out_channels", "patch_size", "patch_size_t", "patch_bias",
-        "attention_bias", "dropout", "activation_fn", "timestep_activation_fn", "flip_sin_to_cos", "freq_shift", "time_embed_dim",
-        "text_embed_dim", "ofs_embed_dim", "max_text_seq_length", "norm_elementwise_affine", "norm_eps", "sample_width", "sample_height",
-        "sample_frames", "temporal_compression_ratio", "spatial_interpolation_scale", "temporal_interpolation_scale",
-        "use_rotary_positional_embeddings", "use_learned_positional_embeddings", NULL,
+        "num_attention_heads",
+        "attention_head_dim",
+        "num_layers",
+        "in_channels",
+        "out_channels",
+        "patch_size",
+        "patch_size_t",
+        "patch_bias",
+        "attention_bias",
+        "dropout",
+        "activation_fn",
+        "timestep_activation_fn",
+        "flip_sin_to_cos",
+        "freq_shift",
+        "time_embed_dim",
+        "text_embed_dim",
+        "ofs_embed_dim",
+        "max_text_seq_length",
+        "norm_elementwise_affine",
+        "norm_eps",
+        "sample_width",
+        "sample_height",
+        "sample_frames",
+        "temporal_compression_ratio",
+        "spatial_interpolation_scale",
+        "temporal_interpolation_scale",
+        "use_rotary_positional_embeddings",
+        "use_learned_positional_embeddings",
+        NULL,
     };
     const char *key;
     json_t *value;
 
-    json_object_foreach((json_t *)json, key, value) {
+    json_object_foreach ((json_t *)json, key, value) {
         int found = key[0] == '_';
         for (int i = 0; known[i] && !found; i++)
             found = strcmp(key, known[i]) == 0;
         if (!found) {
             const char *near = str_nearest(key, known);
-            return err_set(err, ERR_UNSUPPORTED, "%s: unknown key '%s'%s%s%s", where, key, near ? " (did you mean '" : "", near ? near : "",
-                           near ? "'?)" : "");
+            return err_set(err, ERR_UNSUPPORTED, "%s: unknown key '%s'%s%s%s", where, key,
+                           near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
         }
     }
     return 0;
@@ -95,12 +130,18 @@ int dit_config_parse(DitConfig *out, const json_t *json, const char *where, Err 
 {
     DitConfig c;
     const SizeKey size[] = {
-        {"num_attention_heads", 30, 1024, &c.heads},      {"attention_head_dim", 64, 1024, &c.head_dim},
-        {"num_layers", 30, 1024, &c.layers},              {"in_channels", 16, 4096, &c.in_channels},
-        {"out_channels", 16, 4096, &c.out_channels},      {"patch_size", 2, 16, &c.patch},
-        {"time_embed_dim", 512, 65536, &c.time_dim},      {"text_embed_dim", 4096, 65536, &c.text_dim},
-        {"max_text_seq_length", 226, 65536, &c.text_len}, {"sample_width", 90, 16384, &c.sample_width},
-        {"sample_height", 60, 16384, &c.sample_height},   {"sample_frames", 49, 16384, &c.sample_frames},
+        {"num_attention_heads", 30, 1024, &c.heads},
+        {"attention_head_dim", 64, 1024, &c.head_dim},
+        {"num_layers", 30, 1024, &c.layers},
+        {"in_channels", 16, 4096, &c.in_channels},
+        {"out_channels", 16, 4096, &c.out_channels},
+        {"patch_size", 2, 16, &c.patch},
+        {"time_embed_dim", 512, 65536, &c.time_dim},
+        {"text_embed_dim", 4096, 65536, &c.text_dim},
+        {"max_text_seq_length", 226, 65536, &c.text_len},
+        {"sample_width", 90, 16384, &c.sample_width},
+        {"sample_height", 60, 16384, &c.sample_height},
+        {"sample_frames", 49, 16384, &c.sample_frames},
         {"temporal_compression_ratio", 4, 64, &c.temporal_ratio},
     };
 
@@ -116,12 +157,14 @@ int dit_config_parse(DitConfig *out, const json_t *json, const char *where, Err 
     TRY(json_get_num_or(json, "freq_shift", where, 0.0, &c.freq_shift, err));
     if (c.heads * c.head_dim % 16)
         return err_set(err, ERR_UNSUPPORTED,
-                       "%s: width %lld (num_attention_heads x attention_head_dim) is no multiple of 16: the position code cannot be split",
+                       "%s: width %lld (num_attention_heads x attention_head_dim) is no multiple of 16: the position "
+                       "code cannot be split",
                        where, (long long)(c.heads * c.head_dim));
     if (!(c.spatial_scale > 0 && c.temporal_scale > 0 && c.norm_eps > 0))
-        return err_set(err, ERR_FORMAT,
-                       "%s: spatial_interpolation_scale %g, temporal_interpolation_scale %g and norm_eps %g must be positive", where,
-                       c.spatial_scale, c.temporal_scale, c.norm_eps);
+        return err_set(
+            err, ERR_FORMAT,
+            "%s: spatial_interpolation_scale %g, temporal_interpolation_scale %g and norm_eps %g must be positive",
+            where, c.spatial_scale, c.temporal_scale, c.norm_eps);
     if (!(c.freq_shift >= 0 && c.freq_shift < (double)(c.heads * c.head_dim / 2)))
         return err_set(err, ERR_FORMAT, "%s: freq_shift is %g, expected 0 to half the width", where, c.freq_shift);
     *out = c;
@@ -131,27 +174,29 @@ int dit_config_parse(DitConfig *out, const json_t *json, const char *where, Err 
 json_t *dit_config_json(const DitConfig *c, Err *err)
 {
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:I, s:b, s:f, s:b, s:f, s:I, s:I, s:I, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:I,"
+        "{s:s, s:s, s:s, s:I, s:b, s:f, s:b, s:f, s:I, s:I, s:I, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, "
+        "s:I, s:f, s:I,"
         " s:s, s:b}",
-        "_class_name", "CogVideoXTransformer3DModel", "_diffusers_version", "0.30.0", "activation_fn", "gelu-approximate",
-        "attention_head_dim", (json_int_t)c->head_dim, "attention_bias", 1, "dropout", 0.0, "flip_sin_to_cos", c->flip_sin_to_cos,
-        "freq_shift", c->freq_shift, "in_channels", (json_int_t)c->in_channels, "max_text_seq_length", (json_int_t)c->text_len,
-        "num_attention_heads", (json_int_t)c->heads, "norm_elementwise_affine", 1, "norm_eps", c->norm_eps, "num_layers",
-        (json_int_t)c->layers, "out_channels", (json_int_t)c->out_channels, "patch_size", (json_int_t)c->patch, "sample_frames",
-        (json_int_t)c->sample_frames, "sample_height", (json_int_t)c->sample_height, "sample_width", (json_int_t)c->sample_width,
-        "temporal_compression_ratio", (json_int_t)c->temporal_ratio, "spatial_interpolation_scale", c->spatial_scale, "text_embed_dim",
-        (json_int_t)c->text_dim, "temporal_interpolation_scale", c->temporal_scale, "time_embed_dim", (json_int_t)c->time_dim,
-        "timestep_activation_fn", "silu", "use_rotary_positional_embeddings", 0);
+        "_class_name", "CogVideoXTransformer3DModel", "_diffusers_version", "0.30.0", "activation_fn",
+        "gelu-approximate", "attention_head_dim", (json_int_t)c->head_dim, "attention_bias", 1, "dropout", 0.0,
+        "flip_sin_to_cos", c->flip_sin_to_cos, "freq_shift", c->freq_shift, "in_channels", (json_int_t)c->in_channels,
+        "max_text_seq_length", (json_int_t)c->text_len, "num_attention_heads", (json_int_t)c->heads,
+        "norm_elementwise_affine", 1, "norm_eps", c->norm_eps, "num_layers", (json_int_t)c->layers, "out_channels",
+        (json_int_t)c->out_channels, "patch_size", (json_int_t)c->patch, "sample_frames", (json_int_t)c->sample_frames,
+        "sample_height", (json_int_t)c->sample_height, "sample_width", (json_int_t)c->sample_width,
+        "temporal_compression_ratio", (json_int_t)c->temporal_ratio, "spatial_interpolation_scale", c->spatial_scale,
+        "text_embed_dim", (json_int_t)c->text_dim, "temporal_interpolation_scale", c->temporal_scale, "time_embed_dim",
+        (json_int_t)c->time_dim, "timestep_activation_fn", "silu", "use_rotary_positional_embeddings", 0);
 
     if (!o)
         err_set(err, ERR_NOMEM, "transformer config: out of memory");
     return o;
 }
 
-/* ---- time vector -------------------------------------------------------------------------------------------------- */
+/* ---- time vector ----------------------------------------------------------------------------- */
 
-/* float32 arithmetic all through, step by step as diffusers computes it: with t near 1000 the angle's own rounding (7e-5) is part of
- * what the weights were trained on. */
+/* float32 arithmetic all through, step by step as diffusers computes it: with t near 1000 the
+ * angle's own rounding (7e-5) is part of what the weights were trained on. */
 void dit_time_vector(const DitConfig *c, int64_t t, float *out)
 {
     int64_t half = c->heads * c->head_dim / 2;
@@ -165,9 +210,10 @@ void dit_time_vector(const DitConfig *c, int64_t t, float *out)
     }
 }
 
-/* ---- position codes ----------------------------------------------------------------------------------------------- */
+/* ---- position codes -------------------------------------------------------------------------- */
 
-/* One axis: out[0..width) = sin(s w_k) then cos(s w_k), w_k = 10000^(-k/(width/2)); s is rounded to float, the rest is double. */
+/* One axis: out[0..width) = sin(s w_k) then cos(s w_k), w_k = 10000^(-k/(width/2)); s is rounded to
+ * float, the rest is double. */
 static void axis_code(int64_t index, double scale, int64_t width, float *out)
 {
     double s = (double)((float)index / (float)scale);

@@ -1,10 +1,11 @@
-/* The transformer, forward: as inference (activations share their places) and as training (kept on a tape). */
+/* The transformer, forward: as inference (activations share their places) and as training (kept on
+ * a tape). */
 #include <string.h>
 
 #include "common/base/mem.h"
 #include "common/model/dit_internal.h"
 
-/* ---- sizes -------------------------------------------------------------------------------------------------------- */
+/* ---- sizes ----------------------------------------------------------------------------------- */
 
 static int is_shape(const Tensor *t, DType dtype, int rank, const int64_t *dim)
 {
@@ -13,28 +14,34 @@ static int is_shape(const Tensor *t, DType dtype, int rank, const int64_t *dim)
     return t->dtype == dtype && tensor_same_shape(t, &want);
 }
 
-int dit_shape(const Dit *d, const Tensor *v, const Tensor *latents, const Tensor *text, const int64_t *timestep, DitShape *out, Err *err)
+int dit_shape(const Dit *d, const Tensor *v, const Tensor *latents, const Tensor *text, const int64_t *timestep,
+              DitShape *out, Err *err)
 {
     const DitConfig *c = &d->c;
     char got[160];
     int64_t B = latents->dim[0], F = latents->dim[1], h = latents->dim[2], w = latents->dim[3];
 
-    if (latents->rank != 5 || latents->dtype != d->be->act || latents->dim[4] != c->in_channels || B < 1 || F < 1 || h < 1 || w < 1)
+    if (latents->rank != 5 || latents->dtype != d->be->act || latents->dim[4] != c->in_channels || B < 1 || F < 1 ||
+        h < 1 || w < 1)
         return err_set(err, ERR_USAGE, "transformer: latents are %s, expected %s [batch, frames, height, width, %lld]",
                        tensor_describe(latents, got, sizeof got), dtype_name(d->be->act), (long long)c->in_channels);
     if (h % c->patch || w % c->patch)
-        return err_set(err, ERR_USAGE, "transformer: latent height %lld and width %lld must be multiples of the patch size %lld",
+        return err_set(err, ERR_USAGE,
+                       "transformer: latent height %lld and width %lld must be multiples of the patch size %lld",
                        (long long)h, (long long)w, (long long)c->patch);
     if (!is_shape(text, d->be->act, 3, (const int64_t[]){B, c->text_len, c->text_dim}))
-        return err_set(err, ERR_USAGE, "transformer: text is %s, expected %s [%lld, %lld, %lld]", tensor_describe(text, got, sizeof got),
-                       dtype_name(d->be->act), (long long)B, (long long)c->text_len, (long long)c->text_dim);
+        return err_set(err, ERR_USAGE, "transformer: text is %s, expected %s [%lld, %lld, %lld]",
+                       tensor_describe(text, got, sizeof got), dtype_name(d->be->act), (long long)B,
+                       (long long)c->text_len, (long long)c->text_dim);
     if (!is_shape(v, d->be->act, 5, (const int64_t[]){B, F, h, w, c->out_channels}))
-        return err_set(err, ERR_USAGE, "transformer: the result's place is %s, expected %s [%lld, %lld, %lld, %lld, %lld]",
-                       tensor_describe(v, got, sizeof got), dtype_name(d->be->act), (long long)B, (long long)F, (long long)h, (long long)w,
-                       (long long)c->out_channels);
+        return err_set(err, ERR_USAGE,
+                       "transformer: the result's place is %s, expected %s [%lld, %lld, %lld, %lld, %lld]",
+                       tensor_describe(v, got, sizeof got), dtype_name(d->be->act), (long long)B, (long long)F,
+                       (long long)h, (long long)w, (long long)c->out_channels);
     for (int64_t b = 0; b < B; b++)
         if (timestep[b] < 0)
-            return err_set(err, ERR_USAGE, "transformer: timestep %lld of sample %lld is negative", (long long)timestep[b], (long long)b);
+            return err_set(err, ERR_USAGE, "transformer: timestep %lld of sample %lld is negative",
+                           (long long)timestep[b], (long long)b);
     *out = (DitShape){.B = B, .F = F, .rows = h / c->patch, .cols = w / c->patch, .D = c->heads * c->head_dim};
     out->Nv = F * out->rows * out->cols;
     out->S = c->text_len + out->Nv;
@@ -55,7 +62,7 @@ static int host_room(Dit *d, int64_t n, Err *err)
     return 0;
 }
 
-/* ---- time and tokens ---------------------------------------------------------------------------------------------- */
+/* ---- time and tokens ------------------------------------------------------------------------- */
 
 static int time_embed(Dit *d, Arena *work, const DitShape *z, const int64_t *timestep, DitTime *t, Err *err)
 {
@@ -76,7 +83,8 @@ static int time_embed(Dit *d, Arena *work, const DitShape *z, const int64_t *tim
     return op_act(d->be, &t->semb, &t->emb, ACT_SILU, err); /* every user of emb takes its silu */
 }
 
-/* The codes of all video tokens, [F*rows*cols, D]: made on the host for the first call of a size, a frame at a time, then kept. */
+/* The codes of all video tokens, [F*rows*cols, D]: made on the host for the first call of a size, a
+ * frame at a time, then kept. */
 static int position_codes(Dit *d, const DitShape *z, Err *err)
 {
     const int64_t of[3] = {z->F, z->rows, z->cols}, grid = z->rows * z->cols;
@@ -107,7 +115,8 @@ int dit_prepare(Dit *d, int64_t F, int64_t h, int64_t w, Err *err)
 }
 
 /* x [B,S,D] = text_proj(text), then patches + position codes. */
-static int embed_tokens(Dit *d, Arena *work, const DitShape *z, const Tensor *x, const Tensor *latents, const Tensor *text, Err *err)
+static int embed_tokens(Dit *d, Arena *work, const DitShape *z, const Tensor *x, const Tensor *latents,
+                        const Tensor *text, Err *err)
 {
     const DitConfig *c = &d->c;
     int64_t mark = arena_mark(work), feature = c->in_channels * c->patch * c->patch;
@@ -129,7 +138,7 @@ static int embed_tokens(Dit *d, Arena *work, const DitShape *z, const Tensor *x,
     return op_add_rows(d->be, x, c->text_len, &d->codes, err);
 }
 
-/* ---- block -------------------------------------------------------------------------------------------------------- */
+/* ---- block ----------------------------------------------------------------------------------- */
 
 static int take_own(const Dit *d, Arena *work, const DitShape *z, DitBlockSave *s, Err *err)
 {
@@ -148,7 +157,8 @@ static int take_own(const Dit *d, Arena *work, const DitShape *z, DitBlockSave *
     return arena_tensor(work, &s->g, act, 3, err, z->B, z->S, 4 * z->D);
 }
 
-/* Five tokens' worth beside x: h for what a linear reads, and four that are q, k, v and then the feed-forward's inside. */
+/* Five tokens' worth beside x: h for what a linear reads, and four that are q, k, v and then the
+ * feed-forward's inside. */
 static int take_shared(const Dit *d, Arena *work, const DitShape *z, DitBlockSave *s, Err *err)
 {
     Tensor h, four;
@@ -178,7 +188,8 @@ int dit_block_take(const Dit *d, Arena *work, const DitShape *z, DitBlockSave *s
 static int attend(const Dit *d, const DitBlock *b, DitBlockSave *s, Err *err)
 {
     Backend *be = d->be;
-    Tensor q_raw = dit_heads(d, &s->q_raw), k_raw = dit_heads(d, &s->k_raw), q = dit_heads(d, &s->q), k = dit_heads(d, &s->k);
+    Tensor q_raw = dit_heads(d, &s->q_raw), k_raw = dit_heads(d, &s->k_raw), q = dit_heads(d, &s->q),
+           k = dit_heads(d, &s->k);
     AttnParams p = dit_attention_params(d);
 
     TRY(dit_linear(d, &s->q_raw, &s->h1, &b->to_q, err));
@@ -211,10 +222,10 @@ int dit_block_forward(const Dit *d, int64_t i, const Tensor *semb, DitBlockSave 
     return dit_linear(d, &s->y2, &s->g, &b->ff2, err);
 }
 
-/* ---- head --------------------------------------------------------------------------------------------------------- */
+/* ---- head ------------------------------------------------------------------------------------ */
 
-static int head_forward(const Dit *d, Arena *work, const DitShape *z, const Tensor *semb, const Tensor *x, const DitHead *p,
-                        const Tensor *v, Err *err)
+static int head_forward(const Dit *d, Arena *work, const DitShape *z, const Tensor *semb, const Tensor *x,
+                        const DitHead *p, const Tensor *v, Err *err)
 {
     Backend *be = d->be;
     const DitConfig *c = &d->c;
@@ -223,7 +234,8 @@ static int head_forward(const Dit *d, Arena *work, const DitShape *z, const Tens
     Tensor tokens;
 
     TRY(op_copy_rows(be, &p->x_video, 0, x, c->text_len, z->Nv, err)); /* text ends here */
-    TRY(op_layernorm(be, &p->n_final, &p->x_video, &d->norm_final.w->value, &d->norm_final.b->value, c->norm_eps, NULL, err));
+    TRY(op_layernorm(be, &p->n_final, &p->x_video, &d->norm_final.w->value, &d->norm_final.b->value, c->norm_eps, NULL,
+                     err));
     TRY(dit_linear(d, &p->mod_out, semb, &d->mod_out, err));
     TRY(op_layernorm(be, &p->n_out, &p->n_final, &d->norm_out.w->value, &d->norm_out.b->value, c->norm_eps, &m, err));
     TRY(arena_tensor(work, &tokens, be->act, 3, err, z->B, z->Nv, c->patch * c->patch * c->out_channels));
@@ -233,10 +245,10 @@ static int head_forward(const Dit *d, Arena *work, const DitShape *z, const Tens
     return 0;
 }
 
-/* ---- inference ---------------------------------------------------------------------------------------------------- */
+/* ---- inference ------------------------------------------------------------------------------- */
 
-static int forward_in(Dit *d, Arena *work, const DitShape *z, const Tensor *v, const Tensor *latents, const Tensor *text,
-                      const int64_t *timestep, Err *err)
+static int forward_in(Dit *d, Arena *work, const DitShape *z, const Tensor *v, const Tensor *latents,
+                      const Tensor *text, const int64_t *timestep, Err *err)
 {
     DitTime t;
     Tensor x;
@@ -261,7 +273,8 @@ static int forward_in(Dit *d, Arena *work, const DitShape *z, const Tensor *v, c
     return head_forward(d, work, z, &t.semb, &x, &head, v, err);
 }
 
-int dit_forward(Dit *d, Arena *work, const Tensor *v, const Tensor *latents, const Tensor *text, const int64_t *timestep, Err *err)
+int dit_forward(Dit *d, Arena *work, const Tensor *v, const Tensor *latents, const Tensor *text,
+                const int64_t *timestep, Err *err)
 {
     int64_t mark = arena_mark(work);
     DitShape z;
@@ -273,7 +286,7 @@ int dit_forward(Dit *d, Arena *work, const Tensor *v, const Tensor *latents, con
     return rc;
 }
 
-/* ---- training ----------------------------------------------------------------------------------------------------- */
+/* ---- training -------------------------------------------------------------------------------- */
 
 void dit_tape_free(DitTape **tape)
 {
@@ -284,7 +297,8 @@ void dit_tape_free(DitTape **tape)
     *tape = NULL;
 }
 
-/* Block i of a recorded forward: x_in -> x_out, both on the tape.  Leaves in t->block[i] what the policy keeps. */
+/* Block i of a recorded forward: x_in -> x_out, both on the tape.  Leaves in t->block[i] what the
+ * policy keeps. */
 static int block_record(Dit *d, Arena *work, DitTape *t, int64_t i, const Tensor *x_in, const Tensor *x_out, Err *err)
 {
     const DitShape *z = &t->shape;
@@ -336,8 +350,8 @@ static int record(Dit *d, Arena *work, DitTape *t, const Tensor *v, const int64_
     return head_forward(d, work, z, &t->time.semb, &x, head, v, err);
 }
 
-int dit_forward_train(Dit *d, Arena *work, DitTape **tape, Recompute policy, const Tensor *v, const Tensor *latents, const Tensor *text,
-                      const int64_t *timestep, Err *err)
+int dit_forward_train(Dit *d, Arena *work, DitTape **tape, Recompute policy, const Tensor *v, const Tensor *latents,
+                      const Tensor *text, const int64_t *timestep, Err *err)
 {
     DitShape z;
     DitTape *t;

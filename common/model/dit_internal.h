@@ -1,42 +1,52 @@
-/* Shared by the files of the transformer: dit_config.c (config, tables), dit.c (parameters), dit_forward.c, dit_backward.c. */
+/* Shared by the files of the transformer: dit_config.c (config, tables), dit.c (parameters),
+ * dit_forward.c, dit_backward.c. */
 #ifndef WEFT_COMMON_MODEL_DIT_INTERNAL_H
 #define WEFT_COMMON_MODEL_DIT_INTERNAL_H
 #include <math.h>
 #include "common/model/dit.h"
 #include "common/ops/ops.h"
 
-#define TRY(call)           \
-    do {                    \
-        int rc_ = (call);   \
-        if (rc_ < 0)        \
-            return rc_;     \
+#define TRY(call)         \
+    do {                  \
+        int rc_ = (call); \
+        if (rc_ < 0)      \
+            return rc_;   \
     } while (0)
 
 #define DIT_QK_EPS 1e-6 /* LayerNorm of queries and keys: fixed in diffusers, not in the config */
 
-typedef struct Affine { Param *w, *b; } Affine; /* a Linear or a LayerNorm */
+typedef struct Affine {
+    Param *w, *b;
+} Affine; /* a Linear or a LayerNorm */
 
-typedef struct DitBlock { Affine mod1, norm1, norm_q, norm_k, to_q, to_k, to_v, to_out, mod2, norm2, ff1, ff2; } DitBlock;
+typedef struct DitBlock {
+    Affine mod1, norm1, norm_q, norm_k, to_q, to_k, to_v, to_out, mod2, norm2, ff1, ff2;
+} DitBlock;
 
 struct Dit {
     Backend *be;
     DitConfig c;
     ParamSet params;
     Affine patch, text, time1, time2, norm_final, norm_out, mod_out, proj_out;
-    DitBlock *block;          /* [layers] */
-    float *host; int64_t host_n; /* staging for values computed on the host: time vectors, position codes */
-    Tensor codes;             /* position codes on the back end, of the size codes_of; data NULL: none yet */
-    int64_t codes_of[3];      /* frames, rows, columns */
+    DitBlock *block; /* [layers] */
+    float *host;
+    int64_t host_n;      /* staging for values computed on the host: time vectors, position codes */
+    Tensor codes;        /* position codes on the back end, of the size codes_of; data NULL: none yet */
+    int64_t codes_of[3]; /* frames, rows, columns */
 };
 
 /* Sizes of one call. */
-typedef struct DitShape { int64_t B, F, rows, cols, Nv /* video tokens */, S /* text + video tokens */, D; } DitShape;
+typedef struct DitShape {
+    int64_t B, F, rows, cols, Nv /* video tokens */, S /* text + video tokens */, D;
+} DitShape;
 
 /* The time path: vec [B,D] -> linear -> l1 -> silu -> s1 -> linear -> emb -> silu -> semb [B,Te]. */
-typedef struct DitTime { Tensor vec, l1, s1, emb, semb; } DitTime;
+typedef struct DitTime {
+    Tensor vec, l1, s1, emb, semb;
+} DitTime;
 
-/* Everything a block computes, in order; tensors of width D unless noted.  Backward wants each in a place of its own; a plain
- * forward lets them share (dit_block_lean). */
+/* Everything a block computes, in order; tensors of width D unless noted.  Backward wants each in a
+ * place of its own; a plain forward lets them share (dit_block_lean). */
 typedef struct DitBlockSave {
     Tensor x_in;
     Tensor mod1 /* [B,6D] */, h1, q_raw, k_raw, q, k, v, o, lse /* [B,heads,S] */, y1, x_mid;
@@ -44,25 +54,31 @@ typedef struct DitBlockSave {
     int have_attention; /* o and lse hold the result already */
 } DitBlockSave;
 
-/* The head: rows of video tokens, after norm_final, shift and scale, after norm_out.  Kept for backward; one place for inference. */
-typedef struct DitHead { Tensor x_video, n_final, mod_out /* [B,2D] */, n_out; } DitHead;
+/* The head: rows of video tokens, after norm_final, shift and scale, after norm_out.  Kept for
+ * backward; one place for inference. */
+typedef struct DitHead {
+    Tensor x_video, n_final, mod_out /* [B,2D] */, n_out;
+} DitHead;
 
 struct DitTape {
     Recompute policy;
     DitShape shape;
     Tensor latents, text; /* the caller's */
     DitTime time;
-    DitBlockSave *block;  /* [layers]; what the policy does not keep has data NULL */
+    DitBlockSave *block; /* [layers]; what the policy does not keep has data NULL */
     DitHead head;
 };
 
 /* The position table of one frame, [rows*cols, D]. */
 void dit_position_frame(const DitConfig *c, int64_t frame, int64_t rows, int64_t cols, float *out);
-int dit_shape(const Dit *d, const Tensor *v, const Tensor *latents, const Tensor *text, const int64_t *timestep, DitShape *out, Err *err);
-/* s->x_in, and x_mid where the caller wants it elsewhere, are set; with own = 1 the rest gets places of its own from `work`
- * (except o and lse when they are set already), with own = 0 places that are reused as soon as they may be (forward only). */
+int dit_shape(const Dit *d, const Tensor *v, const Tensor *latents, const Tensor *text, const int64_t *timestep,
+              DitShape *out, Err *err);
+/* s->x_in, and x_mid where the caller wants it elsewhere, are set; with own = 1 the rest gets
+ * places of its own from `work` (except o and lse when they are set already), with own = 0 places
+ * that are reused as soon as they may be (forward only). */
 int dit_block_take(const Dit *d, Arena *work, const DitShape *z, DitBlockSave *s, int own, Err *err);
-/* Block i without its last residual add: s->y2 is the feed-forward's output, x_out = x_mid + gate*y2 is left to the caller. */
+/* Block i without its last residual add: s->y2 is the feed-forward's output, x_out = x_mid +
+ * gate*y2 is left to the caller. */
 int dit_block_forward(const Dit *d, int64_t i, const Tensor *semb, DitBlockSave *s, Err *err);
 
 static inline int dit_linear(const Dit *d, const Tensor *y, const Tensor *x, const Affine *a, Err *err)

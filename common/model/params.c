@@ -10,11 +10,13 @@
 #include "common/ops/ops.h"
 
 enum { VALUES, GRADS, COPIES }; /* of ParamSet.owned */
-#define FLAT_STEP 16         /* elements: every tensor of a flat arena starts on a 64-byte boundary, of a BF16 one on a 32-byte one */
+/* elements: every tensor of a flat arena starts on a 64-byte boundary, of a BF16 one on a 32-byte
+ * one */
+#define FLAT_STEP 16
 #define CHUNK ((int64_t)1 << 20) /* elements converted at a time */
-#define LISTED_MAX 480       /* characters of names listed of each kind in one message */
+#define LISTED_MAX 480           /* characters of names listed of each kind in one message */
 
-/* ---- the table -------------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static int64_t param_elements(const Param *p)
 {
@@ -45,7 +47,8 @@ int params_add(ParamSet *ps, int conv, const char *name, int rank, const int64_t
     int64_t count = 1;
     for (int i = 0; i < rank; i++)
         if (dim[i] < 1 || mem_mul(count, dim[i], &count) < 0 || count > INT64_MAX / 64)
-            return err_set(err, ERR_LIMIT, "parameter '%s': extent %lld on axis %d is not possible", name, (long long)dim[i], i);
+            return err_set(err, ERR_LIMIT, "parameter '%s': extent %lld on axis %d is not possible", name,
+                           (long long)dim[i], i);
     if ((ps->n & (ps->n - 1)) == 0) { /* room for the next power of two */
         Param *grown = mem_realloc(ps->param, ps->n ? 2 * ps->n : 1, sizeof *grown, err);
         if (!grown)
@@ -125,7 +128,7 @@ void params_fini(ParamSet *ps)
     memset(ps, 0, sizeof *ps);
 }
 
-/* ---- element conversion and kernel order, in host memory ---------------------------------------------------------- */
+/* ---- element conversion and kernel order, in host memory ------------------------------------- */
 
 static float load_float(const unsigned char *src, DType dtype, int64_t i)
 {
@@ -187,7 +190,9 @@ static void unpack(void *dst, const void *src, const Param *p, DType dtype, int6
 }
 
 /* Two host buffers for the elements moved at a time, in the largest type. */
-typedef struct Staging { void *a, *b; } Staging;
+typedef struct Staging {
+    void *a, *b;
+} Staging;
 
 static int staging_init(Staging *s, const Param *p, int64_t n, Err *err)
 {
@@ -283,10 +288,13 @@ int params_put(ParamSet *ps, const Param *p, const float *host, Err *err)
     return rc;
 }
 
-/* ---- loading ---------------------------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------- */
 
 /* Names of one kind for the message: as many as fit, and the count of all. */
-typedef struct Names { Str text; int64_t n; } Names;
+typedef struct Names {
+    Str text;
+    int64_t n;
+} Names;
 
 static int names_add(Names *list, Err *err, const char *fmt, const char *name, const char *found, const char *expected)
 {
@@ -300,7 +308,9 @@ static int names_add(Names *list, Err *err, const char *fmt, const char *name, c
 static int names_say(const Names *list, const char *kind, Str *out, Err *err)
 {
     int cut = list->text.len > LISTED_MAX;
-    return list->n ? str_printf(out, err, "; %s %lld: %s%s", kind, (long long)list->n, list->text.data, cut ? ", ..." : "") : 0;
+    return list->n
+               ? str_printf(out, err, "; %s %lld: %s%s", kind, (long long)list->n, list->text.data, cut ? ", ..." : "")
+               : 0;
 }
 
 static int is_alias(const ParamSet *ps, const char *name)
@@ -317,7 +327,8 @@ static const SafeEntry *entry_of(const Param *p, const SafeTensors *file)
     return e || !p->alias ? e : safetensors_find(file, p->alias);
 }
 
-/* Compares the file's names, shapes and types with the table; everything that is wrong goes into one message. */
+/* Compares the file's names, shapes and types with the table; everything that is wrong goes into
+ * one message. */
 static int check_names(const ParamSet *ps, const SafeTensors *file, const char *what, Err *err)
 {
     Names missing = {0}, misshapen = {0}, unexpected = {0};
@@ -334,7 +345,8 @@ static int check_names(const ParamSet *ps, const SafeTensors *file, const char *
         DType t = e->tensor.dtype;
         Tensor want = file_tensor(p, t == DT_F16 || t == DT_BF16 ? t : DT_F32, NULL);
         if (t != want.dtype || !tensor_same_shape(&e->tensor, &want))
-            rc = names_add(&misshapen, err, "%s is %s, expected %s", p->name, tensor_describe(&e->tensor, found, sizeof found),
+            rc = names_add(&misshapen, err, "%s is %s, expected %s", p->name,
+                           tensor_describe(&e->tensor, found, sizeof found),
                            tensor_describe(&want, expected, sizeof expected));
     }
     for (int64_t i = 0; i < safetensors_count(file) && !rc; i++) {
@@ -346,8 +358,8 @@ static int check_names(const ParamSet *ps, const SafeTensors *file, const char *
         if ((rc = names_say(&missing, "missing", &say, err)) || (rc = names_say(&misshapen, "misshapen", &say, err)) ||
             (rc = names_say(&unexpected, "unexpected", &say, err)))
             goto fail;
-        rc = err_set(err, ERR_FORMAT, "%s: tensors do not fit the model's config (%lld expected, %lld found)%s", what, (long long)ps->n,
-                     (long long)safetensors_count(file), say.data);
+        rc = err_set(err, ERR_FORMAT, "%s: tensors do not fit the model's config (%lld expected, %lld found)%s", what,
+                     (long long)ps->n, (long long)safetensors_count(file), say.data);
     }
 fail:
     str_fini(&say);
@@ -368,7 +380,8 @@ static DType kept_type(const Backend *be, const Param *p, DType from)
 static int is_mappable(const Backend *be, const Param *p, const SafeEntry *e)
 {
     DType t = e->tensor.dtype;
-    return be->host && !p->conv && kept_type(be, p, t) == t && (uintptr_t)e->tensor.data % (uintptr_t)dtype_size(t) == 0;
+    return be->host && !p->conv && kept_type(be, p, t) == t &&
+           (uintptr_t)e->tensor.data % (uintptr_t)dtype_size(t) == 0;
 }
 
 static int64_t round_64(int64_t bytes)
@@ -424,7 +437,8 @@ static int flat_arena(ParamSet *ps, int which, DType dtype, const char *what, Er
     int64_t size = dtype_size(dtype);
     int rc = be->alloc(be, ps->flat * size, &ps->owned[which], err);
     if (rc)
-        return err_wrap(err, rc, "%s of %lld parameters (%lld bytes)", what, (long long)params_count(ps), (long long)(ps->flat * size));
+        return err_wrap(err, rc, "%s of %lld parameters (%lld bytes)", what, (long long)params_count(ps),
+                        (long long)(ps->flat * size));
     Tensor all = tensor_of(ps->owned[which], dtype, 1, ps->flat);
     char *at = ps->owned[which];
     for (int64_t i = 0; i < ps->n; i++) {
@@ -507,7 +521,7 @@ Tensor params_flat_grads(const ParamSet *ps)
     return tensor_of(ps->owned[GRADS], ps->grads, 1, ps->flat);
 }
 
-/* ---- the deterministic filler (cogvideox.md 9) ---------------------------------------------------------------------- */
+/* ---- the deterministic filler (cogvideox.md 9) ----------------------------------------------- */
 
 double filler_u(uint32_t S, uint32_t i)
 {
@@ -558,10 +572,15 @@ int params_fill(ParamSet *ps, Backend *be, Err *err)
     return rc;
 }
 
-/* ---- saving ----------------------------------------------------------------------------------------------------- */
+/* ---- saving ---------------------------------------------------------------------------------- */
 
 /* One tensor at a time is brought to the host. */
-typedef struct Saving { const ParamSet *ps; DType dtype; void *room; Staging st; } Saving;
+typedef struct Saving {
+    const ParamSet *ps;
+    DType dtype;
+    void *room;
+    Staging st;
+} Saving;
 
 static int fetch(void *user, int64_t i, const void **data, Err *err)
 {

@@ -1,8 +1,10 @@
-/* The named parameters of a model: its table of (name, shape), bound to a safetensors file or to arenas.
+/* The named parameters of a model: its table of (name, shape), bound to a safetensors file or to
+ * arenas.
  *
- * A model builds its ParamSet from its config alone; loading then compares the file with that table and reports *all* missing,
- * misshapen and unexpected names in one message.  Order is bytewise by name: it is the order of flat arenas, of the filler of
- * cogvideox.md section 9, and of checkpoints. */
+ * A model builds its ParamSet from its config alone; loading then compares the file with that table
+ * and reports *all* missing, misshapen and unexpected names in one message.  Order is bytewise by
+ * name: it is the order of flat arenas, of the filler of cogvideox.md section 9, and of
+ * checkpoints. */
 #ifndef WEFT_COMMON_MODEL_PARAMS_H
 #define WEFT_COMMON_MODEL_PARAMS_H
 #include "common/ops/backend.h"
@@ -12,44 +14,52 @@ typedef struct Param {
     char *name;
     const char *alias; /* borrowed: another name a file may use for it, or NULL; set it after params_add */
     int rank;
-    int64_t dim[5];  /* as in the file: convolutions [Co,Ci,kt,kh,kw] */
-    int conv;        /* kernel stored channels-last on the back end: value is [Co,kt,kh,kw,Ci] (2-D: kt = 1) */
-    Tensor value;    /* on the back end, what operations read; data NULL until loaded */
-    Tensor master;   /* in the flat arena that an optimiser updates; value itself where operations read that; data NULL: no arena */
-    Tensor grad;     /* of type grads, or data NULL */
+    int64_t dim[5]; /* as in the file: convolutions [Co,Ci,kt,kh,kw] */
+    int conv;       /* kernel stored channels-last on the back end: value is [Co,kt,kh,kw,Ci] (2-D: kt = 1) */
+    Tensor value;   /* on the back end, what operations read; data NULL until loaded */
+    /* in the flat arena that an optimiser updates; value itself where operations read that; data
+     * NULL: no arena */
+    Tensor master;
+    Tensor grad; /* of type grads, or data NULL */
 } Param;
 
 typedef struct ParamSet {
-    Param *param; int64_t n;   /* sorted by name after params_finish */
+    Param *param;
+    int64_t n; /* sorted by name after params_finish */
     Backend *be;
-    void *owned[4];            /* back-end blocks: values, gradients, 16-bit copies, spare */
-    int64_t flat;              /* elements of a flat arena: every tensor starts on a multiple of 16, gaps hold zeros */
-    DType values, grads;       /* of the flat arenas: F32 (a zeroed ParamSet's), or BF16 set before they are made.  BF16 values are all
+    void *owned[4]; /* back-end blocks: values, gradients, 16-bit copies, spare */
+    int64_t flat;   /* elements of a flat arena: every tensor starts on a multiple of 16, gaps hold zeros */
+    DType values,
+        grads; /* of the flat arenas: F32 (a zeroed ParamSet's), or BF16 set before they are made.  BF16 values are all
                                   there is, norms and biases too: nothing exact lies beside them */
-    int is_flat;               /* values (the masters) lie in one flat arena */
-    SafeTensors *file;         /* kept open when values point into the mapping */
-    int (*ignore)(const char *name); /* tensors of a file that are none of the model's and no error; NULL: there are none */
+    int is_flat;       /* values (the masters) lie in one flat arena */
+    SafeTensors *file; /* kept open when values point into the mapping */
+    /* tensors of a file that are none of the model's and no error; NULL: there are none */
+    int (*ignore)(const char *name);
 } ParamSet;
 
 /* Zero-initialise a ParamSet to start.  rank 0..5, extents >= 1; conv: rank 4 or 5. */
 int params_add(ParamSet *ps, int conv, const char *name, int rank, const int64_t *dim, Err *err);
 /* params_add with a formatted name and the extents as arguments. */
 int params_addf(ParamSet *ps, int conv, int rank, const int64_t *dim, Err *err, const char *fmt, ...) WEFT_PRINTF(6, 7);
-int params_finish(ParamSet *ps, Err *err);           /* sorts; duplicate name: ERR_USAGE */
+int params_finish(ParamSet *ps, Err *err);                /* sorts; duplicate name: ERR_USAGE */
 Param *params_find(const ParamSet *ps, const char *name); /* NULL when absent */
-int64_t params_count(const ParamSet *ps);            /* elements in all */
+int64_t params_count(const ParamSet *ps);                 /* elements in all */
 int64_t params_bytes(const ParamSet *ps, DType dtype);
 
-/* On a back end whose activations are BF16, tensors of rank 2 and more are kept as BF16 and all others (norms, biases) as F32, whatever
- * the file holds; elsewhere a file's type is kept.  Nothing larger than a few MB of a tensor is converted at a time.
+/* On a back end whose activations are BF16, tensors of rank 2 and more are kept as BF16 and all
+ * others (norms, biases) as F32, whatever the file holds; elsewhere a file's type is kept.  Nothing
+ * larger than a few MB of a tensor is converted at a time.
  *
- * Values point into the mapped file where the back end's memory is host memory, the data are aligned and no repacking is needed;
+ * Values point into the mapped file where the back end's memory is host memory, the data are
+ * aligned and no repacking is needed;
  * else they are copied (dtype kept).  Takes over *file on success. */
 int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char *what, Err *err);
-/* Values in one flat arena (training), with BF16 copies of what operations read as BF16 and the arena holds as F32.  The file stays the
- * caller's. */
+/* Values in one flat arena (training), with BF16 copies of what operations read as BF16 and the
+ * arena holds as F32.  The file stays the caller's. */
 int params_load_flat(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err);
-/* Values in one flat arena, filled by the deterministic filler (cogvideox.md 9): tests and the demo's model. */
+/* Values in one flat arena, filled by the deterministic filler (cogvideox.md 9): tests and the
+ * demo's model. */
 int params_fill(ParamSet *ps, Backend *be, Err *err);
 /* Values without contents, typed as loading an F32 file would: for the plan back end. */
 int params_plan(ParamSet *ps, Backend *be, Err *err);
@@ -57,8 +67,9 @@ int params_plan(ParamSet *ps, Backend *be, Err *err);
 int params_refresh(ParamSet *ps, Err *err);
 /* One flat arena of zeros for gradients, in the same order as the values' arena. */
 int params_alloc_grads(ParamSet *ps, Err *err);
-/* The flat arenas as 1-D tensors of ps->flat elements (values of params_load_flat / params_fill; their BF16 copies; grads); data NULL
- * when there is none.  The gaps between tensors are zeros and stay zeros under op_adamw. */
+/* The flat arenas as 1-D tensors of ps->flat elements (values of params_load_flat / params_fill;
+ * their BF16 copies; grads); data NULL when there is none.  The gaps between tensors are zeros and
+ * stay zeros under op_adamw. */
 Tensor params_flat_values(const ParamSet *ps);
 Tensor params_flat_copies(const ParamSet *ps);
 Tensor params_flat_grads(const ParamSet *ps);

@@ -8,12 +8,13 @@ struct Sampler {
     const Schedule *schedule; /* borrowed */
     SamplerKind kind;
     int64_t n_steps, *timestep;
-    void *block;                  /* x0, x0_old, noise: F32 each */
-    Tensor x0, x0_old, noise;     /* x0_old.data NULL until a step has been done; DDIM has x0 alone */
+    void *block;              /* x0, x0_old, noise: F32 each */
+    Tensor x0, x0_old, noise; /* x0_old.data NULL until a step has been done; DDIM has x0 alone */
     void *old_data;
 };
 
-int sampler_new(Sampler **out, Backend *be, const Schedule *s, SamplerKind kind, int64_t n_steps, const Tensor *like, Err *err)
+int sampler_new(Sampler **out, Backend *be, const Schedule *s, SamplerKind kind, int64_t n_steps, const Tensor *like,
+                Err *err)
 {
     Sampler *p;
     int64_t count = tensor_count(like), bytes, stride;
@@ -21,7 +22,8 @@ int sampler_new(Sampler **out, Backend *be, const Schedule *s, SamplerKind kind,
 
     *out = NULL;
     if (n_steps < 1 || n_steps > s->n_train)
-        return err_set(err, ERR_USAGE, "%lld sampling steps, expected 1 to %lld", (long long)n_steps, (long long)s->n_train);
+        return err_set(err, ERR_USAGE, "%lld sampling steps, expected 1 to %lld", (long long)n_steps,
+                       (long long)s->n_train);
     if (!(p = mem_calloc(1, sizeof *p, err)))
         return ERR_NOMEM;
     p->be = be;
@@ -88,7 +90,8 @@ static int step_ddim(Sampler *p, int64_t t, const Tensor *x, Err *err)
 static int step_dpm(Sampler *p, int64_t k, const Tensor *x, NoiseFn noise, void *user, Err *err)
 {
     int64_t t = p->timestep[k], n = p->schedule->n_train / p->n_steps;
-    int second = p->x0_old.data && t - n >= 0; /* both the reference's condition for the second-order formula and for its second draw */
+    /* both the reference's condition for the second-order formula and for its second draw */
+    int second = p->x0_old.data && t - n >= 0;
     DpmStep c = dpm_step(p->schedule, t, p->x0_old.data && k > 0 ? p->timestep[k - 1] : -1, p->n_steps);
     Tensor spare;
     int rc;
@@ -103,7 +106,8 @@ static int step_dpm(Sampler *p, int64_t k, const Tensor *x, NoiseFn noise, void 
         rc = op_lincomb(p->be, x, 4, (const double[]){c.c1, -c.c2 * c.c3, c.c2 * c.c4, c.cn},
                         (const Tensor *const[]){x, &p->x0, &p->x0_old, &p->noise}, err);
     else
-        rc = op_lincomb(p->be, x, 3, (const double[]){c.c1, -c.c2, c.cn}, (const Tensor *const[]){x, &p->x0, &p->noise}, err);
+        rc = op_lincomb(p->be, x, 3, (const double[]){c.c1, -c.c2, c.cn}, (const Tensor *const[]){x, &p->x0, &p->noise},
+                        err);
     if (rc < 0)
         return rc;
     spare = p->x0; /* x0 becomes x0_old; the older one's place is free for the next x0 */
@@ -118,9 +122,11 @@ int sampler_step(Sampler *p, int64_t k, const Tensor *x, const Tensor *v, NoiseF
     int rc;
 
     if (k < 0 || k >= p->n_steps)
-        return err_set(err, ERR_USAGE, "sampling step %lld, expected 0 to %lld", (long long)k, (long long)p->n_steps - 1);
+        return err_set(err, ERR_USAGE, "sampling step %lld, expected 0 to %lld", (long long)k,
+                       (long long)p->n_steps - 1);
     if (!tensor_same_shape(x, &p->x0) || !tensor_same_shape(v, &p->x0))
-        return err_set(err, ERR_USAGE, "sampling step %lld: latents and velocity must have the shape the sampler was made for",
+        return err_set(err, ERR_USAGE,
+                       "sampling step %lld: latents and velocity must have the shape the sampler was made for",
                        (long long)k);
     velocity_coefficients(p->schedule, p->timestep[k], &sqrt_a, &sqrt_1a);
     if ((rc = op_lincomb(p->be, &p->x0, 2, (const double[]){sqrt_a, -sqrt_1a}, (const Tensor *const[]){x, v}, err)) < 0)

@@ -1,6 +1,7 @@
 /* Noise schedule, timesteps and step coefficients: MODEL.md section 4.
  *
- * The schedule is a pure function of a handful of numbers; everything stays in double until a sampler applies it. */
+ * The schedule is a pure function of a handful of numbers; everything stays in double until a
+ * sampler applies it. */
 #include <math.h>
 #include <string.h>
 
@@ -17,7 +18,8 @@ typedef struct ScheduleSpec {
 static int schedule_build(Schedule *s, const ScheduleSpec *spec, Err *err)
 {
     int64_t n = spec->n_train, i;
-    double lo = sqrt(spec->beta_start), hi = sqrt(spec->beta_end), step = (hi - lo) / (double)(n - 1), product = 1.0, first, last;
+    double lo = sqrt(spec->beta_start), hi = sqrt(spec->beta_end), step = (hi - lo) / (double)(n - 1), product = 1.0,
+           first, last;
 
     s->n_train = n;
     s->alpha_bar = mem_calloc(n, sizeof(double), err);
@@ -56,7 +58,7 @@ void schedule_fini(Schedule *s)
     s->alpha_bar = NULL;
 }
 
-/* ---- scheduler_config.json ---------------------------------------------------------------------------------------- */
+/* ---- scheduler_config.json ------------------------------------------------------------------- */
 
 static int read_spacing(TimestepSpacing *out, const json_t *o, const char *where, Err *err)
 {
@@ -72,19 +74,23 @@ static int read_spacing(TimestepSpacing *out, const json_t *o, const char *where
     else if (!strcmp(text, "leading"))
         *out = SPACING_LEADING;
     else
-        return err_set(err, ERR_UNSUPPORTED, "%s: timestep_spacing is '%s', expected trailing, linspace or leading", where, text);
+        return err_set(err, ERR_UNSUPPORTED, "%s: timestep_spacing is '%s', expected trailing, linspace or leading",
+                       where, text);
     return 0;
 }
 
 /* A string that must have one value for the maths here to hold. */
-static int require_text(const json_t *o, const char *key, const char *dflt, const char *want, const char *where, Err *err)
+static int require_text(const json_t *o, const char *key, const char *dflt, const char *want, const char *where,
+                        Err *err)
 {
     const char *text;
     int rc = json_get_str_or(o, key, where, dflt, &text, err);
 
     if (rc < 0)
         return rc;
-    return strcmp(text, want) ? err_set(err, ERR_UNSUPPORTED, "%s: %s is '%s', only '%s' is supported", where, key, text, want) : 0;
+    return strcmp(text, want)
+               ? err_set(err, ERR_UNSUPPORTED, "%s: %s is '%s', only '%s' is supported", where, key, text, want)
+               : 0;
 }
 
 /* Absent keys take the defaults of diffusers' class, which is what from_pretrained does. */
@@ -98,7 +104,8 @@ static int schedule_parse(Schedule *s, const json_t *o, const char *where, Err *
         return rc;
     s->dpm = !strcmp(cls, "CogVideoXDPMScheduler");
     if (!s->dpm && strcmp(cls, "CogVideoXDDIMScheduler"))
-        return err_set(err, ERR_UNSUPPORTED, "%s: scheduler class '%s', expected CogVideoXDDIMScheduler or CogVideoXDPMScheduler", where,
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: scheduler class '%s', expected CogVideoXDDIMScheduler or CogVideoXDPMScheduler", where,
                        cls);
     if ((rc = require_text(o, "prediction_type", "epsilon", "v_prediction", where, err)) < 0 ||
         (rc = require_text(o, "beta_schedule", "scaled_linear", "scaled_linear", where, err)) < 0 ||
@@ -112,18 +119,20 @@ static int schedule_parse(Schedule *s, const json_t *o, const char *where, Err *
         (rc = json_get_bool_or(o, "set_alpha_to_one", where, 1, &spec.alpha_to_one, err)) < 0)
         return rc;
     if (json_object_get(o, "trained_betas") && !json_is_null(json_object_get(o, "trained_betas")))
-        return err_set(err, ERR_UNSUPPORTED, "%s: trained_betas is set; only a schedule computed from beta_start and beta_end is supported",
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: trained_betas is set; only a schedule computed from beta_start and beta_end is supported",
                        where);
     if (spec.n_train < 2 || spec.n_train > 1000000)
-        return err_set(err, ERR_FORMAT, "%s: num_train_timesteps is %lld, expected 2 to 1000000", where, (long long)spec.n_train);
+        return err_set(err, ERR_FORMAT, "%s: num_train_timesteps is %lld, expected 2 to 1000000", where,
+                       (long long)spec.n_train);
     if (!(spec.beta_start > 0 && spec.beta_start < spec.beta_end && spec.beta_end < 1))
-        return err_set(err, ERR_FORMAT, "%s: beta_start %g and beta_end %g, expected 0 < start < end < 1", where, spec.beta_start,
-                       spec.beta_end);
+        return err_set(err, ERR_FORMAT, "%s: beta_start %g and beta_end %g, expected 0 < start < end < 1", where,
+                       spec.beta_start, spec.beta_end);
     if (!(spec.snr_shift > 0 && spec.snr_shift < 1e6))
         return err_set(err, ERR_FORMAT, "%s: snr_shift_scale is %g, expected a positive number", where, spec.snr_shift);
     if (s->steps_offset < 0 || s->steps_offset >= spec.n_train)
-        return err_set(err, ERR_FORMAT, "%s: steps_offset is %lld, expected 0 to %lld", where, (long long)s->steps_offset,
-                       (long long)spec.n_train - 1);
+        return err_set(err, ERR_FORMAT, "%s: steps_offset is %lld, expected 0 to %lld", where,
+                       (long long)s->steps_offset, (long long)spec.n_train - 1);
     return schedule_build(s, &spec, err);
 }
 
@@ -147,7 +156,7 @@ int schedule_init_file(Schedule *s, const char *folder, Err *err)
     return rc;
 }
 
-/* ---- timesteps ---------------------------------------------------------------------------------------------------- */
+/* ---- timesteps ------------------------------------------------------------------------------- */
 
 /* numpy.arange(N, 0, -N/n): its length in floating point, which is n+1 for some n. */
 static int64_t trailing_length(int64_t n_train, int64_t n)
@@ -163,10 +172,8 @@ static int64_t timestep_raw(const Schedule *s, int64_t n, int64_t k)
     case SPACING_TRAILING: /* element k of that arange, rounded to even, minus one */
         delta = (N - N / (double)n) - N;
         return (int64_t)rint(k == 0 ? N : N + (double)k * delta) - 1;
-    case SPACING_LINSPACE:
-        return (int64_t)rint(n == 1 ? 0.0 : (double)(n - 1 - k) * ((N - 1) / (double)(n - 1)));
-    default:
-        return (n - 1 - k) * (s->n_train / n) + s->steps_offset;
+    case SPACING_LINSPACE: return (int64_t)rint(n == 1 ? 0.0 : (double)(n - 1 - k) * ((N - 1) / (double)(n - 1)));
+    default: return (n - 1 - k) * (s->n_train / n) + s->steps_offset;
     }
 }
 
@@ -183,20 +190,23 @@ int schedule_timesteps(const Schedule *s, int64_t n, int64_t *t, Err *err)
         while (s->n_train % upper)
             upper++;
         return err_set(err, ERR_USAGE,
-                       "%lld sampling steps: trailing spacing does not give %lld distinct timesteps for that count; the nearest that "
+                       "%lld sampling steps: trailing spacing does not give %lld distinct timesteps for that count; "
+                       "the nearest that "
                        "divide %lld are %lld and %lld",
                        (long long)n, (long long)n, (long long)s->n_train, (long long)lower, (long long)upper);
     }
     for (k = 0; k < n; k++) {
         t[k] = timestep_raw(s, n, k);
         if (t[k] < 0 || t[k] >= s->n_train || (k > 0 && t[k] >= t[k - 1]))
-            return err_set(err, ERR_USAGE, "%lld sampling steps: step %lld has timestep %lld, expected descending values within 0 to %lld",
-                           (long long)n, (long long)k, (long long)t[k], (long long)s->n_train - 1);
+            return err_set(
+                err, ERR_USAGE,
+                "%lld sampling steps: step %lld has timestep %lld, expected descending values within 0 to %lld",
+                (long long)n, (long long)k, (long long)t[k], (long long)s->n_train - 1);
     }
     return 0;
 }
 
-/* ---- coefficients ------------------------------------------------------------------------------------------------- */
+/* ---- coefficients ---------------------------------------------------------------------------- */
 
 /* The step goes to t - N/n, which need not be the next list entry: the reference does so too. */
 static double alpha_previous(const Schedule *s, int64_t t, int64_t n_steps, int *last)
@@ -237,7 +247,8 @@ DpmStep dpm_step(const Schedule *s, int64_t t, int64_t t_back, int64_t n_steps)
     double h = half_log_snr(prev) - half_log_snr(now);
     DpmStep step = {0, 0, 1, 0, 0};
 
-    /* h is +inf on the first step (alpha 0) and the last (alpha 1): exp(-inf) and expm1(-inf) are the limits wanted */
+    /* h is +inf on the first step (alpha 0) and the last (alpha 1): exp(-inf) and expm1(-inf) are
+     * the limits wanted */
     step.c1 = sqrt((1.0 - prev) / (1.0 - now)) * exp(-h);
     step.c2 = expm1(-2.0 * h) * sqrt(prev);
     step.cn = sqrt(1.0 - prev) * sqrt(1.0 - exp(-2.0 * h));
@@ -251,7 +262,8 @@ DpmStep dpm_step(const Schedule *s, int64_t t, int64_t t_back, int64_t n_steps)
 
 double guidance_at(double g, int dynamic, int64_t t, int64_t n_steps)
 {
-    /* The angle reaches 7.7e6 rad: double only.  t is the timestep value, not the step number: that is how the reference has it. */
+    /* The angle reaches 7.7e6 rad: double only.  t is the timestep value, not the step number: that
+     * is how the reference has it. */
     double part = (double)(n_steps - t) / (double)n_steps;
 
     return dynamic ? 1.0 + g * (1.0 - cos(M_PI * pow(part, 5.0))) / 2.0 : g;

@@ -10,7 +10,9 @@
 #include "common/base/mem.h"
 #include "common/ops/ops.h"
 
-typedef struct T5Block { const Param *norm1, *q, *k, *v, *o, *norm2, *wi_0, *wi_1, *wo; } T5Block;
+typedef struct T5Block {
+    const Param *norm1, *q, *k, *v, *o, *norm2, *wi_0, *wi_1, *wo;
+} T5Block;
 
 struct T5 {
     T5Config c;
@@ -22,7 +24,7 @@ struct T5 {
     int unmasked; /* it has no mask in it: good for the next call */
 };
 
-/* ---- config ------------------------------------------------------------------------------------------------------- */
+/* ---- config ---------------------------------------------------------------------------------- */
 
 static int check_activation(const json_t *json, const char *where, Err *err)
 {
@@ -44,20 +46,29 @@ int t5_config_parse(T5Config *out, const json_t *json, const char *where, Err *e
     int rc = check_activation(json, where, err);
     if (rc || (rc = json_get_int(json, "vocab_size", where, &c.vocab, err)) ||
         (rc = json_get_int(json, "d_model", where, &c.d_model, err)) ||
-        (rc = json_get_int(json, "d_kv", where, &c.d_kv, err)) || (rc = json_get_int(json, "d_ff", where, &c.d_ff, err)) ||
-        (rc = json_get_int(json, "num_layers", where, &c.layers, err)) || (rc = json_get_int(json, "num_heads", where, &c.heads, err)) ||
+        (rc = json_get_int(json, "d_kv", where, &c.d_kv, err)) ||
+        (rc = json_get_int(json, "d_ff", where, &c.d_ff, err)) ||
+        (rc = json_get_int(json, "num_layers", where, &c.layers, err)) ||
+        (rc = json_get_int(json, "num_heads", where, &c.heads, err)) ||
         (rc = json_get_int_or(json, "relative_attention_num_buckets", where, 32, &c.buckets, err)) ||
         (rc = json_get_int_or(json, "relative_attention_max_distance", where, 128, &c.max_distance, err)) ||
         (rc = json_get_num_or(json, "layer_norm_epsilon", where, 1e-6, &c.eps, err)))
         return rc;
-    const struct { const char *key; int64_t value, least, most; } range[] = {
-        {"vocab_size", c.vocab, 1, 1 << 24}, {"d_model", c.d_model, 1, 1 << 16}, {"d_kv", c.d_kv, 1, 1 << 12}, {"d_ff", c.d_ff, 1, 1 << 20},
-        {"num_layers", c.layers, 1, 1000}, {"num_heads", c.heads, 1, 1 << 12},
-        {"relative_attention_num_buckets", c.buckets, 4, 1 << 12}, {"relative_attention_max_distance", c.max_distance, 2, 1 << 20}};
+    const struct {
+        const char *key;
+        int64_t value, least, most;
+    } range[] = {{"vocab_size", c.vocab, 1, 1 << 24},
+                 {"d_model", c.d_model, 1, 1 << 16},
+                 {"d_kv", c.d_kv, 1, 1 << 12},
+                 {"d_ff", c.d_ff, 1, 1 << 20},
+                 {"num_layers", c.layers, 1, 1000},
+                 {"num_heads", c.heads, 1, 1 << 12},
+                 {"relative_attention_num_buckets", c.buckets, 4, 1 << 12},
+                 {"relative_attention_max_distance", c.max_distance, 2, 1 << 20}};
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
         if (range[i].value < range[i].least || range[i].value > range[i].most)
-            return err_set(err, ERR_FORMAT, "%s: %s is %lld, expected %lld..%lld", where, range[i].key, (long long)range[i].value,
-                           (long long)range[i].least, (long long)range[i].most);
+            return err_set(err, ERR_FORMAT, "%s: %s is %lld, expected %lld..%lld", where, range[i].key,
+                           (long long)range[i].value, (long long)range[i].least, (long long)range[i].most);
     if (c.buckets % 4 || c.max_distance <= c.buckets / 4)
         return err_set(err, ERR_UNSUPPORTED, "%s: %lld buckets up to distance %lld", where, (long long)c.buckets,
                        (long long)c.max_distance);
@@ -70,18 +81,19 @@ int t5_config_parse(T5Config *out, const json_t *json, const char *where, Err *e
 json_t *t5_config_json(const T5Config *c, Err *err)
 {
     json_t *out = json_pack(
-        "{s[s],sI,sI,sI,ss,sf,sI,ss,sb,sb,sf,ss,sI,sI,sI,sI,sI,sb,sb,sI}", "architectures", "T5EncoderModel", "d_ff", (json_int_t)c->d_ff,
-        "d_kv", (json_int_t)c->d_kv, "d_model", (json_int_t)c->d_model, "dense_act_fn", "gelu_new", "dropout_rate", 0.1, "eos_token_id",
-        (json_int_t)1, "feed_forward_proj", "gated-gelu", "is_encoder_decoder", 0, "is_gated_act", 1, "layer_norm_epsilon", c->eps,
-        "model_type", "t5", "num_heads", (json_int_t)c->heads, "num_layers", (json_int_t)c->layers, "pad_token_id", (json_int_t)0,
-        "relative_attention_max_distance", (json_int_t)c->max_distance, "relative_attention_num_buckets", (json_int_t)c->buckets,
-        "tie_word_embeddings", 0, "use_cache", 0, "vocab_size", (json_int_t)c->vocab);
+        "{s[s],sI,sI,sI,ss,sf,sI,ss,sb,sb,sf,ss,sI,sI,sI,sI,sI,sb,sb,sI}", "architectures", "T5EncoderModel", "d_ff",
+        (json_int_t)c->d_ff, "d_kv", (json_int_t)c->d_kv, "d_model", (json_int_t)c->d_model, "dense_act_fn", "gelu_new",
+        "dropout_rate", 0.1, "eos_token_id", (json_int_t)1, "feed_forward_proj", "gated-gelu", "is_encoder_decoder", 0,
+        "is_gated_act", 1, "layer_norm_epsilon", c->eps, "model_type", "t5", "num_heads", (json_int_t)c->heads,
+        "num_layers", (json_int_t)c->layers, "pad_token_id", (json_int_t)0, "relative_attention_max_distance",
+        (json_int_t)c->max_distance, "relative_attention_num_buckets", (json_int_t)c->buckets, "tie_word_embeddings", 0,
+        "use_cache", 0, "vocab_size", (json_int_t)c->vocab);
     if (!out)
         err_set(err, ERR_NOMEM, "no memory for the T5 config");
     return out;
 }
 
-/* ---- parameters --------------------------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 /* A full T5 checkpoint also carries its decoder. */
 static int is_foreign(const char *name)
@@ -90,7 +102,10 @@ static int is_foreign(const char *name)
 }
 
 /* Adds every name (bind 0) or looks it up (bind 1). */
-typedef struct Walk { T5 *t; int bind; } Walk;
+typedef struct Walk {
+    T5 *t;
+    int bind;
+} Walk;
 
 static int param(const Walk *w, const Param **out, int64_t block, const char *name, int64_t d0, int64_t d1, Err *err)
 {
@@ -118,10 +133,12 @@ static int walk(T5 *t, int bind, Err *err)
         return rc;
     for (int64_t i = 0; i < c->layers; i++) {
         T5Block *b = &t->block[i];
-        if ((rc = param(&w, &b->norm1, i, "0.layer_norm", D, 0, err)) || (rc = param(&w, &b->q, i, "0.SelfAttention.q", inner, D, err)) ||
+        if ((rc = param(&w, &b->norm1, i, "0.layer_norm", D, 0, err)) ||
+            (rc = param(&w, &b->q, i, "0.SelfAttention.q", inner, D, err)) ||
             (rc = param(&w, &b->k, i, "0.SelfAttention.k", inner, D, err)) ||
             (rc = param(&w, &b->v, i, "0.SelfAttention.v", inner, D, err)) ||
-            (rc = param(&w, &b->o, i, "0.SelfAttention.o", D, inner, err)) || (rc = param(&w, &b->norm2, i, "1.layer_norm", D, 0, err)) ||
+            (rc = param(&w, &b->o, i, "0.SelfAttention.o", D, inner, err)) ||
+            (rc = param(&w, &b->norm2, i, "1.layer_norm", D, 0, err)) ||
             (rc = param(&w, &b->wi_0, i, "1.DenseReluDense.wi_0", c->d_ff, D, err)) ||
             (rc = param(&w, &b->wi_1, i, "1.DenseReluDense.wi_1", c->d_ff, D, err)) ||
             (rc = param(&w, &b->wo, i, "1.DenseReluDense.wo", D, c->d_ff, err)))
@@ -218,7 +235,7 @@ int t5_save(T5 *t, const char *folder, DType dtype, Err *err)
     return rc;
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------------------ */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 int t5_bucket(int64_t r, int64_t buckets, int64_t max_distance)
 {
@@ -281,7 +298,9 @@ typedef struct Pass {
     Backend *be;
     Arena *work;
     int64_t n;
-    Tensor x;     /* the residual stream [1,n,D], F32 whatever the activations are: it leaves the range of half precision */
+    /* the residual stream [1,n,D], F32 whatever the activations are: it leaves the range of half
+     * precision */
+    Tensor x;
     Err *err;
 } Pass;
 
@@ -353,7 +372,8 @@ static int embed(Pass *p, const int32_t *ids)
     int64_t mark = arena_mark(p->work);
     Tensor on_be, h;
     int rc = arena_tensor(p->work, &on_be, DT_I32, 1, p->err, p->n);
-    if (rc || (rc = take(p, &h, p->t->c.d_model)) || (rc = p->be->upload(p->be, on_be.data, ids, tensor_bytes(&on_be), p->err)))
+    if (rc || (rc = take(p, &h, p->t->c.d_model)) ||
+        (rc = p->be->upload(p->be, on_be.data, ids, tensor_bytes(&on_be), p->err)))
         goto fail;
     if ((rc = op_embed(p->be, &h, &p->t->embed->value, &on_be, p->err)))
         goto fail;
@@ -371,8 +391,8 @@ int t5_encode(T5 *t, Arena *work, float *hidden, const int32_t *ids, const uint8
     int rc;
     if (n < 1 || n > 1 << 14)
         return err_set(err, ERR_USAGE, "T5: %lld tokens, expected 1..%d", (long long)n, 1 << 14);
-    if ((rc = arena_tensor(work, &p.x, dtype_wide(t->be->act), 3, err, 1, n, t->c.d_model)) || (rc = position_bias(t, mask, n, err)) ||
-        (rc = embed(&p, ids)))
+    if ((rc = arena_tensor(work, &p.x, dtype_wide(t->be->act), 3, err, 1, n, t->c.d_model)) ||
+        (rc = position_bias(t, mask, n, err)) || (rc = embed(&p, ids)))
         goto fail;
     for (int64_t i = 0; i < t->c.layers && !rc; i++)
         if (!(rc = attention(&p, &t->block[i])))

@@ -11,13 +11,19 @@
 
 #define STEM "diffusion_pytorch_model"
 
-/* ---- config ------------------------------------------------------------------------------------------------------- */
+/* ---- config ---------------------------------------------------------------------------------- */
 
-static const char *const known_keys[] = {
-    "act_fn", "block_out_channels", "down_block_types", "force_upcast", "in_channels", "invert_scale_latents", "latent_channels",
-    "latents_mean", "latents_std", "layers_per_block", "norm_eps", "norm_num_groups", "out_channels", "sample_height", "sample_width",
-    "scaling_factor", "shift_factor", "temporal_compression_ratio", "up_block_types", "use_post_quant_conv", "use_quant_conv", NULL
-};
+static const char *const known_keys[] = {"act_fn",           "block_out_channels",
+                                         "down_block_types", "force_upcast",
+                                         "in_channels",      "invert_scale_latents",
+                                         "latent_channels",  "latents_mean",
+                                         "latents_std",      "layers_per_block",
+                                         "norm_eps",         "norm_num_groups",
+                                         "out_channels",     "sample_height",
+                                         "sample_width",     "scaling_factor",
+                                         "shift_factor",     "temporal_compression_ratio",
+                                         "up_block_types",   "use_post_quant_conv",
+                                         "use_quant_conv",   NULL};
 
 static int check_keys(const json_t *json, const char *where, Err *err)
 {
@@ -27,15 +33,16 @@ static int check_keys(const json_t *json, const char *where, Err *err)
     if (rc)
         return rc;
     if (strcmp(class_name, "AutoencoderKLCogVideoX"))
-        return err_set(err, ERR_UNSUPPORTED, "%s: the class is '%s', expected AutoencoderKLCogVideoX", where, class_name);
-    json_object_foreach((json_t *)json, key, value) {
+        return err_set(err, ERR_UNSUPPORTED, "%s: the class is '%s', expected AutoencoderKLCogVideoX", where,
+                       class_name);
+    json_object_foreach ((json_t *)json, key, value) {
         int known = key[0] == '_'; /* diffusers' own notes */
         for (int i = 0; known_keys[i] && !known; i++)
             known = !strcmp(key, known_keys[i]);
         if (!known) {
             const char *near = str_nearest(key, known_keys);
-            return err_set(err, ERR_UNSUPPORTED, "%s: unknown key '%s'%s%s%s", where, key, near ? " (did you mean '" : "",
-                           near ? near : "", near ? "'?)" : "");
+            return err_set(err, ERR_UNSUPPORTED, "%s: unknown key '%s'%s%s%s", where, key,
+                           near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
         }
     }
     return 0;
@@ -48,7 +55,8 @@ static int check_types(const json_t *json, const char *key, const char *want, in
     if (!list || json_is_null(list))
         return 0;
     if (!json_is_array(list) || (int64_t)json_array_size(list) != n)
-        return err_set(err, ERR_FORMAT, "%s: %s must be a list of %lld, one for each of block_out_channels", where, key, (long long)n);
+        return err_set(err, ERR_FORMAT, "%s: %s must be a list of %lld, one for each of block_out_channels", where, key,
+                       (long long)n);
     for (int64_t i = 0; i < n; i++) {
         const char *name = json_string_value(json_array_get(list, (size_t)i));
         if (!name || strcmp(name, want))
@@ -69,7 +77,8 @@ static int parse_blocks(VaeConfig *c, const json_t *json, const char *where, Err
         const json_t *v = list ? json_array_get(list, (size_t)i) : NULL;
         c->block_channels[i] = list ? json_integer_value(v) : dflt[i];
         if (c->block_channels[i] < 1 || c->block_channels[i] > 1 << 16)
-            return err_set(err, ERR_FORMAT, "%s: block_out_channels[%lld] must be an integer in 1..65536", where, (long long)i);
+            return err_set(err, ERR_FORMAT, "%s: block_out_channels[%lld] must be an integer in 1..65536", where,
+                           (long long)i);
     }
     int rc = check_types(json, "down_block_types", "CogVideoXDownBlock3D", c->n_blocks, where, err);
     return rc ? rc : check_types(json, "up_block_types", "CogVideoXUpBlock3D", c->n_blocks, where, err);
@@ -77,25 +86,30 @@ static int parse_blocks(VaeConfig *c, const json_t *json, const char *where, Err
 
 static int check_values(const VaeConfig *c, double ratio, const char *where, Err *err)
 {
-    const struct { const char *key; int64_t value, most; } range[] = {
-        {"in_channels", c->in_channels, 1024}, {"out_channels", c->out_channels, 1024}, {"latent_channels", c->latent_channels, 1024},
-        {"layers_per_block", c->layers_per_block, VAE_LAYERS_MAX}, {"norm_num_groups", c->groups, 1 << 16},
-        {"sample_height", c->sample_height, 1 << 14}, {"sample_width", c->sample_width, 1 << 14}};
+    const struct {
+        const char *key;
+        int64_t value, most;
+    } range[] = {
+        {"in_channels", c->in_channels, 1024},         {"out_channels", c->out_channels, 1024},
+        {"latent_channels", c->latent_channels, 1024}, {"layers_per_block", c->layers_per_block, VAE_LAYERS_MAX},
+        {"norm_num_groups", c->groups, 1 << 16},       {"sample_height", c->sample_height, 1 << 14},
+        {"sample_width", c->sample_width, 1 << 14}};
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
         if (range[i].value < 1 || range[i].value > range[i].most)
-            return err_set(err, ERR_FORMAT, "%s: %s is %lld, expected 1..%lld", where, range[i].key, (long long)range[i].value,
-                           (long long)range[i].most);
+            return err_set(err, ERR_FORMAT, "%s: %s is %lld, expected 1..%lld", where, range[i].key,
+                           (long long)range[i].value, (long long)range[i].most);
     for (int64_t i = 0; i < c->n_blocks; i++)
         if (c->block_channels[i] % c->groups)
-            return err_set(err, ERR_FORMAT, "%s: block_out_channels[%lld] = %lld is no multiple of norm_num_groups = %lld", where,
+            return err_set(err, ERR_FORMAT,
+                           "%s: block_out_channels[%lld] = %lld is no multiple of norm_num_groups = %lld", where,
                            (long long)i, (long long)c->block_channels[i], (long long)c->groups);
     if ((double)c->temporal_ratio != ratio || c->temporal_ratio < 1 || (c->temporal_ratio & (c->temporal_ratio - 1)) ||
         c->temporal_ratio > 1 << (c->n_blocks - 1))
-        return err_set(err, ERR_UNSUPPORTED, "%s: temporal_compression_ratio is %g, expected a power of two up to %d", where, ratio,
-                       1 << (c->n_blocks - 1));
+        return err_set(err, ERR_UNSUPPORTED, "%s: temporal_compression_ratio is %g, expected a power of two up to %d",
+                       where, ratio, 1 << (c->n_blocks - 1));
     if (!(c->norm_eps > 0 && c->norm_eps < 1) || !(c->scaling_factor > 0 && c->scaling_factor < 1e6))
-        return err_set(err, ERR_FORMAT, "%s: norm_eps %g and scaling_factor %g must be positive numbers", where, c->norm_eps,
-                       c->scaling_factor);
+        return err_set(err, ERR_FORMAT, "%s: norm_eps %g and scaling_factor %g must be positive numbers", where,
+                       c->norm_eps, c->scaling_factor);
     return 0;
 }
 
@@ -122,7 +136,8 @@ int vae_config_parse(VaeConfig *out, const json_t *json, const char *where, Err 
         (rc = json_get_str_or(json, "act_fn", where, "silu", &act, err)) || (rc = parse_blocks(&c, json, where, err)))
         return rc;
     if (quant || post_quant)
-        return err_set(err, ERR_UNSUPPORTED, "%s: %s is true, expected false", where, quant ? "use_quant_conv" : "use_post_quant_conv");
+        return err_set(err, ERR_UNSUPPORTED, "%s: %s is true, expected false", where,
+                       quant ? "use_quant_conv" : "use_post_quant_conv");
     if (strcmp(act, "silu") && strcmp(act, "swish"))
         return err_set(err, ERR_UNSUPPORTED, "%s: act_fn is '%s', expected silu", where, act);
     c.temporal_ratio = ratio >= 1 && ratio <= 1 << VAE_BLOCKS_MAX ? (int64_t)ratio : 0;
@@ -146,14 +161,16 @@ json_t *vae_config_json(const VaeConfig *c, Err *err)
     for (int64_t i = 0; i < c->n_blocks; i++)
         json_array_append_new(channels, json_integer(c->block_channels[i]));
     json_t *out = json_pack(
-        "{ss,ss,ss,so,so,sb,sI,sb,sI,sn,sn,sI,sf,sI,sI,sI,sI,sf,sn,sI,so,sb,sb}", "_class_name", "AutoencoderKLCogVideoX",
-        "_diffusers_version", "0.31.0", "act_fn", "silu", "block_out_channels", channels, "down_block_types",
-        list_of("CogVideoXDownBlock3D", c->n_blocks), "force_upcast", 1, "in_channels", (json_int_t)c->in_channels, "invert_scale_latents",
-        c->invert_scale_latents, "latent_channels", (json_int_t)c->latent_channels, "latents_mean", "latents_std", "layers_per_block",
-        (json_int_t)c->layers_per_block, "norm_eps", c->norm_eps, "norm_num_groups", (json_int_t)c->groups, "out_channels",
-        (json_int_t)c->out_channels, "sample_height", (json_int_t)c->sample_height, "sample_width", (json_int_t)c->sample_width,
-        "scaling_factor", c->scaling_factor, "shift_factor", "temporal_compression_ratio", (json_int_t)c->temporal_ratio, "up_block_types",
-        list_of("CogVideoXUpBlock3D", c->n_blocks), "use_post_quant_conv", 0, "use_quant_conv", 0);
+        "{ss,ss,ss,so,so,sb,sI,sb,sI,sn,sn,sI,sf,sI,sI,sI,sI,sf,sn,sI,so,sb,sb}", "_class_name",
+        "AutoencoderKLCogVideoX", "_diffusers_version", "0.31.0", "act_fn", "silu", "block_out_channels", channels,
+        "down_block_types", list_of("CogVideoXDownBlock3D", c->n_blocks), "force_upcast", 1, "in_channels",
+        (json_int_t)c->in_channels, "invert_scale_latents", c->invert_scale_latents, "latent_channels",
+        (json_int_t)c->latent_channels, "latents_mean", "latents_std", "layers_per_block",
+        (json_int_t)c->layers_per_block, "norm_eps", c->norm_eps, "norm_num_groups", (json_int_t)c->groups,
+        "out_channels", (json_int_t)c->out_channels, "sample_height", (json_int_t)c->sample_height, "sample_width",
+        (json_int_t)c->sample_width, "scaling_factor", c->scaling_factor, "shift_factor", "temporal_compression_ratio",
+        (json_int_t)c->temporal_ratio, "up_block_types", list_of("CogVideoXUpBlock3D", c->n_blocks),
+        "use_post_quant_conv", 0, "use_quant_conv", 0);
     if (!out)
         err_set(err, ERR_NOMEM, "no memory for the VAE's config");
     return out;
@@ -164,12 +181,18 @@ int64_t vae_scale(const VaeConfig *c)
     return (int64_t)1 << (c->n_blocks - 1);
 }
 
-/* ---- the graph and its names -------------------------------------------------------------------------------------- */
+/* ---- the graph and its names ----------------------------------------------------------------- */
 
-/* The graph is walked twice: first every parameter is added to the table, then, sorted, each is looked up. */
-typedef struct Walk { Vae *v; int bind; Err *err; } Walk;
+/* The graph is walked twice: first every parameter is added to the table, then, sorted, each is
+ * looked up. */
+typedef struct Walk {
+    Vae *v;
+    int bind;
+    Err *err;
+} Walk;
 
-static int param(const Walk *w, const Param **out, int conv, int rank, const int64_t *dim, const char *prefix, const char *suffix)
+static int param(const Walk *w, const Param **out, int conv, int rank, const int64_t *dim, const char *prefix,
+                 const char *suffix)
 {
     char name[256];
     snprintf(name, sizeof name, "%s%s", prefix, suffix);
@@ -179,8 +202,8 @@ static int param(const Walk *w, const Param **out, int conv, int rank, const int
     return 0;
 }
 
-static int pair(const Walk *w, const Param **weight, const Param **bias, int conv, int rank, const int64_t *dim, const char *prefix,
-                const char *suffix)
+static int pair(const Walk *w, const Param **weight, const Param **bias, int conv, int rank, const int64_t *dim,
+                const char *prefix, const char *suffix)
 {
     char name[160];
     snprintf(name, sizeof name, "%s%s", prefix, suffix);
@@ -217,10 +240,13 @@ static int residual(const Walk *w, VaeRes *r, int decoder, int64_t ci, int64_t c
     if ((rc = norm(w, &r->norm1, decoder, ci, p, "norm1")) || (rc = causal(w, &r->conv1, ci, co, p, "conv1")) ||
         (rc = norm(w, &r->norm2, decoder, co, p, "norm2")) || (rc = causal(w, &r->conv2, co, co, p, "conv2")))
         return rc;
-    return ci == co ? 0 : pair(w, &r->shortcut_w, &r->shortcut_b, 0, 5, (const int64_t[]){co, ci, 1, 1, 1}, p, "conv_shortcut");
+    return ci == co
+               ? 0
+               : pair(w, &r->shortcut_w, &r->shortcut_b, 0, 5, (const int64_t[]){co, ci, 1, 1, 1}, p, "conv_shortcut");
 }
 
-static int stage(const Walk *w, VaeNet *net, int64_t *C, int64_t co, int64_t n_res, const char *resample, int time, const char *prefix)
+static int stage(const Walk *w, VaeNet *net, int64_t *C, int64_t co, int64_t n_res, const char *resample, int time,
+                 const char *prefix)
 {
     VaeStage *s = &net->stage[net->n_stages++];
     int rc = 0;
@@ -246,7 +272,8 @@ static int walk_encoder(const Walk *w)
         rc = stage(w, net, &C, c->block_channels[i], c->layers_per_block, i < last ? ".downsamplers.0.conv" : NULL,
                    (c->temporal_ratio >> i) > 1, p);
     }
-    if (rc || (rc = stage(w, net, &C, C, 2, NULL, 0, "encoder.mid_block")) || (rc = norm(w, &net->norm_out, 0, C, "encoder.", "norm_out")))
+    if (rc || (rc = stage(w, net, &C, C, 2, NULL, 0, "encoder.mid_block")) ||
+        (rc = norm(w, &net->norm_out, 0, C, "encoder.", "norm_out")))
         return rc;
     return causal(w, &net->conv_out, C, net->out_channels, "encoder.", "conv_out");
 }
@@ -257,13 +284,14 @@ static int walk_decoder(const Walk *w)
     VaeNet *net = &w->v->dec;
     int64_t last = c->n_blocks - 1, C = c->block_channels[last];
     char p[64];
-    *net = (VaeNet){.decoder = 1, .in_channels = c->latent_channels, .out_channels = c->out_channels, .first_channels = C};
+    *net = (VaeNet){
+        .decoder = 1, .in_channels = c->latent_channels, .out_channels = c->out_channels, .first_channels = C};
     int rc = causal(w, &net->conv_in, c->latent_channels, C, "decoder.", "conv_in");
     rc = rc ? rc : stage(w, net, &C, C, 2, NULL, 0, "decoder.mid_block");
     for (int64_t i = 0; i <= last && !rc; i++) {
         snprintf(p, sizeof p, "decoder.up_blocks.%lld", (long long)i);
-        rc = stage(w, net, &C, c->block_channels[last - i], c->layers_per_block + 1, i < last ? ".upsamplers.0.conv" : NULL,
-                   (c->temporal_ratio >> i) > 1, p);
+        rc = stage(w, net, &C, c->block_channels[last - i], c->layers_per_block + 1,
+                   i < last ? ".upsamplers.0.conv" : NULL, (c->temporal_ratio >> i) > 1, p);
     }
     if (rc || (rc = norm(w, &net->norm_out, 1, C, "decoder.", "norm_out")))
         return rc;
@@ -277,7 +305,7 @@ static int walk(Vae *v, int bind, Err *err)
     return rc ? rc : walk_decoder(&w);
 }
 
-/* ---- open, save, close -------------------------------------------------------------------------------------------- */
+/* ---- open, save, close ----------------------------------------------------------------------- */
 
 static int vae_new(Vae **out, Backend *be, const VaeConfig *c, Err *err)
 {

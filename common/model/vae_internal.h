@@ -1,4 +1,5 @@
-/* Shared by vae.c (config, weights), vae_pass.c (one chunk through a network) and vae_run.c (chunks, tiles, host memory). */
+/* Shared by vae.c (config, weights), vae_pass.c (one chunk through a network) and vae_run.c
+ * (chunks, tiles, host memory). */
 #ifndef WEFT_COMMON_MODEL_VAE_INTERNAL_H
 #define WEFT_COMMON_MODEL_VAE_INTERNAL_H
 #include "common/model/vae.h"
@@ -6,11 +7,18 @@
 
 enum { VAE_BLOCKS_MAX = 8, VAE_LAYERS_MAX = 16, VAE_PIXEL_CHUNK = 8, VAE_LATENT_CHUNK = 2 };
 
-/* A causal 3x3x3 convolution.  cache: the last two frames of its padded input; memory of the running tile. */
-typedef struct VaeConv { const Param *w, *b; Tensor cache; } VaeConv;
+/* A causal 3x3x3 convolution.  cache: the last two frames of its padded input; memory of the
+ * running tile. */
+typedef struct VaeConv {
+    const Param *w, *b;
+    Tensor cache;
+} VaeConv;
 
-/* GroupNorm; in the decoder conditioned on the latent: scale = conv_y(z), shift = conv_b(z). NULL members: plain. */
-typedef struct VaeNorm { const Param *w, *b, *scale_w, *scale_b, *shift_w, *shift_b; } VaeNorm;
+/* GroupNorm; in the decoder conditioned on the latent: scale = conv_y(z), shift = conv_b(z). NULL
+ * members: plain. */
+typedef struct VaeNorm {
+    const Param *w, *b, *scale_w, *scale_b, *shift_w, *shift_b;
+} VaeNorm;
 
 typedef struct VaeRes {
     VaeNorm norm1, norm2;
@@ -30,7 +38,7 @@ typedef struct VaeNet {
     int decoder;
     int64_t in_channels, out_channels, first_channels; /* first_channels: what conv_in gives */
     VaeConv conv_in, conv_out;
-    VaeStage stage[VAE_BLOCKS_MAX + 1];   /* in the order of execution */
+    VaeStage stage[VAE_BLOCKS_MAX + 1]; /* in the order of execution */
     int64_t n_stages;
     VaeNorm norm_out;
 } VaeNet;
@@ -43,7 +51,7 @@ struct Vae {
     VaeNet enc, dec;
 };
 
-int64_t vae_scale(const VaeConfig *c);                            /* pixels a latent: 8 */
+int64_t vae_scale(const VaeConfig *c);                               /* pixels a latent: 8 */
 int64_t vae_stage_frames(const VaeStage *s, int decoder, int64_t T); /* frames after the stage */
 int64_t vae_net_frames(const VaeNet *n, int64_t T);                  /* frames after the network */
 

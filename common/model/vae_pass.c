@@ -1,17 +1,19 @@
 /* One chunk of frames through the encoder or the decoder.
  *
- * The running activation x lives in one buffer, large enough for the largest stage, and every step ends there: residual blocks
- * add into it, and the changes of resolution go frame by frame, in the order that never overwrites a frame still to be read.
- * What a residual block needs besides lies above it on the arena: two more buffers of its size, the peak of the whole pass. */
+ * The running activation x lives in one buffer, large enough for the largest stage, and every step
+ * ends there: residual blocks add into it, and the changes of resolution go frame by frame, in the
+ * order that never overwrites a frame still to be read.
+ * What a residual block needs besides lies above it on the arena: two more buffers of its size, the
+ * peak of the whole pass. */
 #include "common/model/vae_internal.h"
 
 typedef struct Pass {
     Vae *v;
     Backend *be;
     Arena *work;
-    const Tensor *z;   /* the latent chunk that conditions the decoder's norms */
+    const Tensor *z; /* the latent chunk that conditions the decoder's norms */
     int first, last;
-    void *room;        /* the buffer of x */
+    void *room; /* the buffer of x */
     Err *err;
 } Pass;
 
@@ -91,7 +93,8 @@ fail:
     return rc;
 }
 
-/* The same where the channels change: y = shortcut(x) first, then x is free to be normalised in place. */
+/* The same where the channels change: y = shortcut(x) first, then x is free to be normalised in
+ * place. */
 static int res_shortcut(Pass *p, VaeRes *r, Tensor *x)
 {
     int64_t mark = arena_mark(p->work), T = x->dim[0], H = x->dim[1], W = x->dim[2];
@@ -112,8 +115,9 @@ fail:
     return rc;
 }
 
-/* Time halved where the stage says so, then a 3x3 convolution of stride 2 with one row below and one column to the right of
- * zeros.  Output frame t lies before every input frame that is read after it. */
+/* Time halved where the stage says so, then a 3x3 convolution of stride 2 with one row below and
+ * one column to the right of zeros.  Output frame t lies before every input frame that is read
+ * after it. */
 static int downsample(Pass *p, const VaeStage *s, Tensor *x)
 {
     int64_t mark = arena_mark(p->work), T = x->dim[0], H = x->dim[1], W = x->dim[2], C = x->dim[3];
@@ -128,7 +132,8 @@ static int downsample(Pass *p, const VaeStage *s, Tensor *x)
         Tensor from = tensor_rows(x, pair ? 2 * t - T % 2 : t, pair ? 2 : 1), frame = tensor_rows(&to, t, 1);
         if (pair && (rc = op_pool_time(p->be, &mean, &from, p->err)))
             break;
-        if ((rc = op_conv(p->be, &small, pair ? &mean : &from, NULL, &s->resample_w->value, &s->resample_b->value, &cp, p->err)))
+        if ((rc = op_conv(p->be, &small, pair ? &mean : &from, NULL, &s->resample_w->value, &s->resample_b->value, &cp,
+                          p->err)))
             break;
         rc = op_copy(p->be, &frame, &small, p->err);
     }
@@ -138,8 +143,9 @@ fail:
     return rc;
 }
 
-/* Nearest x2 in space (and frames repeated where the stage says so), then a 3x3 convolution, last frame first: an output frame is
- * four input frames long, so it lies behind every input frame that is read after it.  A repeated frame is computed once. */
+/* Nearest x2 in space (and frames repeated where the stage says so), then a 3x3 convolution, last
+ * frame first: an output frame is four input frames long, so it lies behind every input frame that
+ * is read after it.  A repeated frame is computed once. */
 static int upsample(Pass *p, const VaeStage *s, Tensor *x)
 {
     int64_t mark = arena_mark(p->work), T = x->dim[0], H = x->dim[1], W = x->dim[2], C = x->dim[3];

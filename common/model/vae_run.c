@@ -1,7 +1,9 @@
-/* A clip through the VAE: temporal chunks (part of the result), spatial tiles with blended seams, host memory in and out.
+/* A clip through the VAE: temporal chunks (part of the result), spatial tiles with blended seams,
+ * host memory in and out.
  *
- * Of a tile that is done only what its neighbours need is kept: the bottom rows (for the tile below) and the right columns (for
- * the tile to the right), all frames, blended as they are; so no tile is held whole. */
+ * Of a tile that is done only what its neighbours need is kept: the bottom rows (for the tile
+ * below) and the right columns (for the tile to the right), all frames, blended as they are; so no
+ * tile is held whole. */
 #include <math.h>
 #include <string.h>
 
@@ -12,29 +14,29 @@ typedef struct Job { /* one call of encode or decode; "in" and "out" as the netw
     Vae *v;
     VaeNet *net;
     Arena *work;
-    const float *in;     /* host [T,H,W,Ci], or */
-    const uint8_t *rgb;  /* the same in 8 bits */
-    float *out;          /* host [To,Ho,Wo,Co] */
+    const float *in;    /* host [T,H,W,Ci], or */
+    const uint8_t *rgb; /* the same in 8 bits */
+    float *out;         /* host [To,Ho,Wo,Co] */
     int64_t T, H, W, To, Ho, Wo, Ci, Co;
-    int64_t chunk;       /* frames a chunk; the first takes the remainder too */
-    float *staging;      /* host: the larger of a chunk's input and output */
+    int64_t chunk;  /* frames a chunk; the first takes the remainder too */
+    float *staging; /* host: the larger of a chunk's input and output */
     Err *err;
 } Job;
 
 typedef struct Axis { /* of the tile grid, in units of the input, but extent and keep in units of the output */
     int64_t tile, stride, extent, keep;
-    int64_t n;           /* tiles along the axis */
+    int64_t n; /* tiles along the axis */
 } Axis;
 
 typedef struct Tile {
-    int64_t y0, x0, h, w;     /* input box */
-    int64_t oy, ox, oh, ow;   /* output box, uncropped */
+    int64_t y0, x0, h, w;       /* input box */
+    int64_t oy, ox, oh, ow;     /* output box, uncropped */
     const Tensor *above, *left; /* strips of the neighbours [To,extent,ow,Co], [To,oh,extent,Co], or NULL */
     Tensor *below, *right;      /* strips to leave, or NULL; may share memory with above and left */
     int64_t keep_h, keep_w;
 } Tile;
 
-/* ---- frame counts ------------------------------------------------------------------------------------------------- */
+/* ---- frame counts ---------------------------------------------------------------------------- */
 
 static int64_t n_chunks(int64_t T, int64_t chunk)
 {
@@ -84,7 +86,7 @@ int64_t vae_pixel_frames(const VaeConfig *c, int64_t latents)
     return frames_through(c, 1, latents, VAE_LATENT_CHUNK);
 }
 
-/* ---- host memory -------------------------------------------------------------------------------------------------- */
+/* ---- host memory ----------------------------------------------------------------------------- */
 
 /* dst <- frames [t0, t0+T) of the tile's input box. */
 static int read_box(const Job *j, const Tile *tile, int64_t t0, const Tensor *dst)
@@ -120,7 +122,7 @@ static int write_box(const Job *j, const Tile *tile, int64_t t0, const Tensor *s
     return 0;
 }
 
-/* ---- tiles -------------------------------------------------------------------------------------------------------- */
+/* ---- tiles ----------------------------------------------------------------------------------- */
 
 /* Blends the chunk with its neighbours, first above, then left, and leaves its own edges. */
 static int blend(const Job *j, const Tile *tile, int64_t t0, const Tensor *cur)
@@ -155,12 +157,14 @@ static int run_tile(const Job *j, const Tile *tile)
     int64_t mark = arena_mark(j->work), n = n_chunks(j->T, j->chunk), t = 0, ot = 0;
     int rc = n > 1 ? vae_caches_take(v, j->net, j->work, tile->h, tile->w, j->err) : 0;
     for (int64_t k = 0; k < n && !rc; k++) {
-        int64_t inner = arena_mark(j->work), frames = chunk_frames(j->T, j->chunk, k), made = vae_net_frames(j->net, frames);
+        int64_t inner = arena_mark(j->work), frames = chunk_frames(j->T, j->chunk, k),
+                made = vae_net_frames(j->net, frames);
         Tensor in, out;
         if ((rc = arena_tensor(j->work, &out, v->be->act, 4, j->err, made, tile->oh, tile->ow, j->Co)) ||
             (rc = arena_tensor(j->work, &in, v->be->act, 4, j->err, frames, tile->h, tile->w, j->Ci)))
             break;
-        if ((rc = read_box(j, tile, t, &in)) || (rc = vae_pass(v, j->net, j->work, &out, &in, k == 0, k == n - 1, j->err)) ||
+        if ((rc = read_box(j, tile, t, &in)) ||
+            (rc = vae_pass(v, j->net, j->work, &out, &in, k == 0, k == n - 1, j->err)) ||
             (rc = blend(j, tile, ot, &out)) || (rc = write_box(j, tile, ot, &out)))
             break;
         t += frames;
@@ -199,9 +203,16 @@ static int run_grid(const Job *j, const Axis *rows, const Axis *cols, Tensor *ab
             rc = arena_tensor(j->work, &left, act, 4, err, j->To, made, cols->extent, j->Co);
         for (int64_t c = 0; c < cols->n && !rc; c++) {
             int64_t wide = least(cols->tile, j->W - c * cols->stride);
-            Tile t = {.y0 = r * rows->stride, .x0 = c * cols->stride, .h = high, .w = wide,
-                      .oy = r * rows->keep, .ox = c * cols->keep, .oh = made, .ow = scaled(j, wide),
-                      .above = r && rows->extent ? &above[c] : NULL, .left = c && cols->extent ? &left : NULL,
+            Tile t = {.y0 = r * rows->stride,
+                      .x0 = c * cols->stride,
+                      .h = high,
+                      .w = wide,
+                      .oy = r * rows->keep,
+                      .ox = c * cols->keep,
+                      .oh = made,
+                      .ow = scaled(j, wide),
+                      .above = r && rows->extent ? &above[c] : NULL,
+                      .left = c && cols->extent ? &left : NULL,
                       .below = r + 1 < rows->n && rows->extent ? &above[c] : NULL,
                       .right = c + 1 < cols->n && cols->extent ? &left : NULL};
             t.keep_h = least(t.oh, rows->keep);
@@ -220,10 +231,11 @@ static int axis_init(const Job *j, Axis *a, const char *name, int64_t size, int6
     a->stride = (int64_t)((double)tile * (1 - overlap));
     a->extent = (int64_t)((double)made * overlap);
     a->keep = made - a->extent;
-    if (tile < 1 || !(overlap >= 0 && overlap <= 0.5) || a->stride < 1 || scaled(j, tile) != made || scaled(j, a->stride) != a->keep ||
-        (!j->net->decoder && a->stride % vae_scale(&j->v->c)))
-        return err_set(j->err, ERR_USAGE, "VAE tiles: %s %lld with overlap %g steps by %lld and keeps %lld: the tiles would not meet", name,
-                       (long long)tile, overlap, (long long)a->stride, (long long)a->keep);
+    if (tile < 1 || !(overlap >= 0 && overlap <= 0.5) || a->stride < 1 || scaled(j, tile) != made ||
+        scaled(j, a->stride) != a->keep || (!j->net->decoder && a->stride % vae_scale(&j->v->c)))
+        return err_set(j->err, ERR_USAGE,
+                       "VAE tiles: %s %lld with overlap %g steps by %lld and keeps %lld: the tiles would not meet",
+                       name, (long long)tile, overlap, (long long)a->stride, (long long)a->keep);
     a->n = (size + a->stride - 1) / a->stride;
     return 0;
 }
@@ -232,8 +244,10 @@ static int run(Job *j, const VaeTiling *tiling)
 {
     const VaeTiling *g = tiling;
     int decode = j->net->decoder, rc = 0;
-    Axis rows = {.tile = j->H, .stride = j->H, .keep = j->Ho, .n = 1}, cols = {.tile = j->W, .stride = j->W, .keep = j->Wo, .n = 1};
-    if (g && g->enabled && (j->H > (decode ? g->latent_height : g->pixel_height) || j->W > (decode ? g->latent_width : g->pixel_width))) {
+    Axis rows = {.tile = j->H, .stride = j->H, .keep = j->Ho, .n = 1},
+         cols = {.tile = j->W, .stride = j->W, .keep = j->Wo, .n = 1};
+    if (g && g->enabled &&
+        (j->H > (decode ? g->latent_height : g->pixel_height) || j->W > (decode ? g->latent_width : g->pixel_width))) {
         int64_t p[2] = {g->pixel_height, g->pixel_width}, l[2] = {g->latent_height, g->latent_width};
         rc = axis_init(j, &rows, "height", j->H, decode ? l[0] : p[0], decode ? p[0] : l[0], g->overlap_height);
         rc = rc ? rc : axis_init(j, &cols, "width", j->W, decode ? l[1] : p[1], decode ? p[1] : l[1], g->overlap_width);
@@ -252,52 +266,81 @@ static int run(Job *j, const VaeTiling *tiling)
     return rc;
 }
 
-/* ---- the calls ---------------------------------------------------------------------------------------------------- */
+/* ---- the calls ------------------------------------------------------------------------------- */
 
 static int check_size(const char *what, int64_t T, int64_t H, int64_t W, int64_t multiple, Err *err)
 {
     const int64_t most = 1 << 14;
     if (T < 1 || H < 1 || W < 1 || H % multiple || W % multiple)
-        return err_set(err, ERR_USAGE, "%s: %lld frames of %lldx%lld (width x height): sizes must be positive multiples of %lld", what,
+        return err_set(err, ERR_USAGE,
+                       "%s: %lld frames of %lldx%lld (width x height): sizes must be positive multiples of %lld", what,
                        (long long)T, (long long)W, (long long)H, (long long)multiple);
     if (T > most || H > most || W > most)
-        return err_set(err, ERR_LIMIT, "%s: %lld frames of %lldx%lld (width x height): more than %lld on an axis", what, (long long)T,
-                       (long long)W, (long long)H, (long long)most);
+        return err_set(err, ERR_LIMIT, "%s: %lld frames of %lldx%lld (width x height): more than %lld on an axis", what,
+                       (long long)T, (long long)W, (long long)H, (long long)most);
     return 0;
 }
 
-static int encode(Vae *v, Arena *work, const VaeTiling *tiling, float *moments, const float *pixels, const uint8_t *rgb, int64_t T,
-                  int64_t H, int64_t W, Err *err)
+static int encode(Vae *v, Arena *work, const VaeTiling *tiling, float *moments, const float *pixels, const uint8_t *rgb,
+                  int64_t T, int64_t H, int64_t W, Err *err)
 {
     int64_t s = vae_scale(&v->c);
     int rc = check_size("VAE encode", T, H, W, s, err);
     if (rc)
         return rc;
-    Job j = {.v = v, .net = &v->enc, .work = work, .in = pixels, .rgb = rgb, .out = moments, .T = T, .H = H, .W = W,
-             .To = v->whole_clip ? vae_net_frames(&v->enc, T) : vae_latent_frames(&v->c, T), .Ho = H / s, .Wo = W / s,
-             .Ci = v->enc.in_channels, .Co = v->enc.out_channels, .chunk = v->whole_clip ? T : VAE_PIXEL_CHUNK, .err = err};
+    Job j = {.v = v,
+             .net = &v->enc,
+             .work = work,
+             .in = pixels,
+             .rgb = rgb,
+             .out = moments,
+             .T = T,
+             .H = H,
+             .W = W,
+             .To = v->whole_clip ? vae_net_frames(&v->enc, T) : vae_latent_frames(&v->c, T),
+             .Ho = H / s,
+             .Wo = W / s,
+             .Ci = v->enc.in_channels,
+             .Co = v->enc.out_channels,
+             .chunk = v->whole_clip ? T : VAE_PIXEL_CHUNK,
+             .err = err};
     return run(&j, tiling);
 }
 
-int vae_encode(Vae *v, Arena *work, const VaeTiling *tiling, float *moments, const float *pixels, int64_t T, int64_t H, int64_t W, Err *err)
+int vae_encode(Vae *v, Arena *work, const VaeTiling *tiling, float *moments, const float *pixels, int64_t T, int64_t H,
+               int64_t W, Err *err)
 {
     return encode(v, work, tiling, moments, pixels, NULL, T, H, W, err);
 }
 
-int vae_encode_rgb(Vae *v, Arena *work, const VaeTiling *tiling, float *moments, const uint8_t *rgb, int64_t T, int64_t H, int64_t W,
-                   Err *err)
+int vae_encode_rgb(Vae *v, Arena *work, const VaeTiling *tiling, float *moments, const uint8_t *rgb, int64_t T,
+                   int64_t H, int64_t W, Err *err)
 {
     return encode(v, work, tiling, moments, NULL, rgb, T, H, W, err);
 }
 
-int vae_decode(Vae *v, Arena *work, const VaeTiling *tiling, float *pixels, const float *z, int64_t L, int64_t h, int64_t w, Err *err)
+int vae_decode(Vae *v, Arena *work, const VaeTiling *tiling, float *pixels, const float *z, int64_t L, int64_t h,
+               int64_t w, Err *err)
 {
     int64_t s = vae_scale(&v->c);
     int rc = check_size("VAE decode", L, h, w, 1, err);
     if (rc)
         return rc;
-    Job j = {.v = v, .net = &v->dec, .work = work, .in = z, .out = pixels, .T = L, .H = h, .W = w, .To = vae_pixel_frames(&v->c, L),
-             .Ho = h * s, .Wo = w * s, .Ci = v->dec.in_channels, .Co = v->dec.out_channels, .chunk = VAE_LATENT_CHUNK, .err = err};
+    Job j = {.v = v,
+             .net = &v->dec,
+             .work = work,
+             .in = z,
+             .out = pixels,
+             .T = L,
+             .H = h,
+             .W = w,
+             .To = vae_pixel_frames(&v->c, L),
+             .Ho = h * s,
+             .Wo = w * s,
+             .Ci = v->dec.in_channels,
+             .Co = v->dec.out_channels,
+             .chunk = VAE_LATENT_CHUNK,
+             .err = err};
     return run(&j, tiling);
 }
 
@@ -308,8 +351,11 @@ void vae_set_chunked(Vae *v, int chunked)
 
 VaeTiling vae_tiling_default(const VaeConfig *c, int enabled)
 {
-    VaeTiling t = {.enabled = enabled, .pixel_height = c->sample_height / 2, .pixel_width = c->sample_width / 2,
-                   .overlap_height = 1.0 / 6, .overlap_width = 1.0 / 5};
+    VaeTiling t = {.enabled = enabled,
+                   .pixel_height = c->sample_height / 2,
+                   .pixel_width = c->sample_width / 2,
+                   .overlap_height = 1.0 / 6,
+                   .overlap_width = 1.0 / 5};
     t.latent_height = t.pixel_height / vae_scale(c);
     t.latent_width = t.pixel_width / vae_scale(c);
     return t;
@@ -323,10 +369,10 @@ void pixels_to_rgb(uint8_t *rgb, const float *pixels, int64_t n)
     }
 }
 
-/* ---- planning ----------------------------------------------------------------------------------------------------- */
+/* ---- planning -------------------------------------------------------------------------------- */
 
-static int plan(const VaeConfig *c, DType act, const VaeTiling *tiling, int decode, int64_t T, int64_t H, int64_t W, int64_t *bytes,
-                Err *err)
+static int plan(const VaeConfig *c, DType act, const VaeTiling *tiling, int decode, int64_t T, int64_t H, int64_t W,
+                int64_t *bytes, Err *err)
 {
     Backend *be = NULL;
     Vae *v = NULL;
@@ -337,7 +383,8 @@ static int plan(const VaeConfig *c, DType act, const VaeTiling *tiling, int deco
     be->act = act;
     if ((rc = vae_new_filled(&v, be, c, err)) || (rc = arena_new(&work, be, 0, "vae", err)))
         goto fail;
-    rc = decode ? vae_decode(v, work, tiling, NULL, NULL, T, H, W, err) : vae_encode(v, work, tiling, NULL, NULL, T, H, W, err);
+    rc = decode ? vae_decode(v, work, tiling, NULL, NULL, T, H, W, err)
+                : vae_encode(v, work, tiling, NULL, NULL, T, H, W, err);
     *bytes = arena_high(work);
 fail:
     arena_free(&work);
@@ -346,12 +393,14 @@ fail:
     return rc;
 }
 
-int vae_plan_encode(const VaeConfig *c, DType act, const VaeTiling *tiling, int64_t T, int64_t H, int64_t W, int64_t *bytes, Err *err)
+int vae_plan_encode(const VaeConfig *c, DType act, const VaeTiling *tiling, int64_t T, int64_t H, int64_t W,
+                    int64_t *bytes, Err *err)
 {
     return plan(c, act, tiling, 0, T, H, W, bytes, err);
 }
 
-int vae_plan_decode(const VaeConfig *c, DType act, const VaeTiling *tiling, int64_t L, int64_t h, int64_t w, int64_t *bytes, Err *err)
+int vae_plan_decode(const VaeConfig *c, DType act, const VaeTiling *tiling, int64_t L, int64_t h, int64_t w,
+                    int64_t *bytes, Err *err)
 {
     return plan(c, act, tiling, 1, L, h, w, bytes, err);
 }

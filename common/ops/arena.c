@@ -7,9 +7,12 @@ enum { ALIGN = 64 };
 struct Arena {
     Backend *be;
     const char *name;
-    char *base;                 /* one block; on plan and in split builds nothing */
-    int64_t size, used, high;   /* bytes; size is ignored on plan */
-    struct Piece { int64_t at; void *p; } *piece; /* split builds: every tensor its own allocation, in order of `at` */
+    char *base;               /* one block; on plan and in split builds nothing */
+    int64_t size, used, high; /* bytes; size is ignored on plan */
+    struct Piece {
+        int64_t at;
+        void *p;
+    } * piece; /* split builds: every tensor its own allocation, in order of `at` */
     int64_t n_piece, cap_piece;
 };
 
@@ -88,10 +91,12 @@ int arena_take(Arena *a, Tensor *out, DType dtype, int rank, const int64_t *dim,
     char shape[160];
     *out = tensor_view(NULL, dtype, rank, dim);
     if (padded_bytes(dtype, rank, dim, &bytes) < 0 || mem_add(a->used, bytes, &end) < 0)
-        return err_set(err, ERR_LIMIT, "%s memory: a tensor %s cannot be sized", a->name, tensor_describe(out, shape, sizeof shape));
+        return err_set(err, ERR_LIMIT, "%s memory: a tensor %s cannot be sized", a->name,
+                       tensor_describe(out, shape, sizeof shape));
     if (!a->be->plan && end > a->size)
-        return err_set(err, ERR_LIMIT, "%s memory: no room for a tensor %s: %lld of %lld bytes in use, %lld needed", a->name,
-                       tensor_describe(out, shape, sizeof shape), (long long)a->used, (long long)a->size, (long long)bytes);
+        return err_set(err, ERR_LIMIT, "%s memory: no room for a tensor %s: %lld of %lld bytes in use, %lld needed",
+                       a->name, tensor_describe(out, shape, sizeof shape), (long long)a->used, (long long)a->size,
+                       (long long)bytes);
     if (a->be->plan) {
         out->data = (void *)(uintptr_t)(ALIGN + a->used); /* distinct, never read */
     } else if (SPLIT) {

@@ -1,26 +1,30 @@
 /* Working memory, planned before it is allocated.
  *
- * An Arena is one block on a back end handed out from the bottom up and given back to a mark (a stack).  On the plan back end
- * it has no block: it only records its high-water mark.  So the memory of any model call is found by making the very same call
- * on the plan back end first:
+ * An Arena is one block on a back end handed out from the bottom up and given back to a mark (a
+ * stack).  On the plan back end it has no block: it only records its high-water mark.  So the
+ * memory of any model call is found by making the very same call on the plan back end first:
  *
  *   arena_new(&a, plan, 0, "vae", err);  vae_encode(vae_on_plan, a, ...);  bytes = arena_high(a);
- *   arena_new(&b, cpu, bytes, "vae", err);  vae_encode(vae, b, ...);        // never exceeds, never allocates
+ *   arena_new(&b, cpu, bytes, "vae", err);  vae_encode(vae, b, ...);        // never exceeds, never
+ *   allocates
  *
- * Pointers handed out are 64-byte aligned and valid until released past.  In builds with -DWEFT_ARENA_SPLIT (the sanitizer
- * builds) every tensor is its own allocation so that overruns are seen; the limit is enforced all the same. */
+ * Pointers handed out are 64-byte aligned and valid until released past.  In builds with
+ * -DWEFT_ARENA_SPLIT (the sanitizer builds) every tensor is its own allocation so that overruns are
+ * seen; the limit is enforced all the same. */
 #ifndef WEFT_COMMON_OPS_ARENA_H
 #define WEFT_COMMON_OPS_ARENA_H
 #include "common/ops/backend.h"
 
 typedef struct Arena Arena;
 
-/* bytes is ignored on the plan back end.  `name` (borrowed, a literal) stands in the message when the arena is too small. */
+/* bytes is ignored on the plan back end.  `name` (borrowed, a literal) stands in the message when
+ * the arena is too small. */
 int arena_new(Arena **out, Backend *be, int64_t bytes, const char *name, Err *err);
 void arena_free(Arena **a);
 /* A tensor of the given type and shape, contents undefined; ERR_LIMIT when the arena is too small. */
 int arena_take(Arena *a, Tensor *out, DType dtype, int rank, const int64_t *dim, Err *err);
-#define arena_tensor(a, out, dtype, rank, err, ...) arena_take((a), (out), (dtype), (rank), (const int64_t[]){__VA_ARGS__}, (err))
+#define arena_tensor(a, out, dtype, rank, err, ...) \
+    arena_take((a), (out), (dtype), (rank), (const int64_t[]){__VA_ARGS__}, (err))
 int64_t arena_mark(const Arena *a);
 void arena_reset(Arena *a, int64_t mark); /* gives back everything taken since the mark */
 int64_t arena_high(const Arena *a);       /* most bytes ever in use */

@@ -14,7 +14,7 @@ typedef struct HostBackend { /* ref, cpu and plan: a Backend, first, and its tab
     OpsTable table;
 } HostBackend;
 
-/* ---- memory: the host's ----------------------------------------------------------------------------------------- */
+/* ---- memory: the host's ---------------------------------------------------------------------- */
 
 static int host_alloc(Backend *be, int64_t bytes, void **out, Err *err)
 {
@@ -54,7 +54,7 @@ static void cpu_close(Backend *be)
     host_close(be);
 }
 
-/* ---- memory: plan's, which is none ------------------------------------------------------------------------------ */
+/* ---- memory: plan's, which is none ----------------------------------------------------------- */
 
 static int plan_alloc(Backend *be, int64_t bytes, void **out, Err *err)
 {
@@ -83,7 +83,7 @@ static int plan_download(Backend *be, void *host, const void *src, int64_t bytes
     return 0;
 }
 
-/* ---- devices ---------------------------------------------------------------------------------------------------- */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 typedef int (*DeviceOpen)(Backend **out, const Log *log, Err *err);
 int weft_sim_open(Backend **out, const Log *log, Err *err); /* common/ops/cuda/device.cu, compiled for the simulator */
@@ -125,10 +125,15 @@ static int cuda_open(Backend **out, const Log *log, Err *err)
     return open_it(out, log, err);
 }
 
-/* ---- open, close ------------------------------------------------------------------------------------------------ */
+/* ---- open, close ----------------------------------------------------------------------------- */
 
-static const struct { const char *name; void (*table)(OpsTable *); } host_kinds[] = {
-    {"ref", ops_ref_table}, {"cpu", ops_cpu_table}, {"plan", ops_plan_table},
+static const struct {
+    const char *name;
+    void (*table)(OpsTable *);
+} host_kinds[] = {
+    {"ref", ops_ref_table},
+    {"cpu", ops_cpu_table},
+    {"plan", ops_plan_table},
 };
 
 int backend_open(Backend **out, const char *name, int64_t threads, const Log *log, Err *err)
@@ -161,9 +166,18 @@ int backend_open(Backend **out, const char *name, int64_t threads, const Log *lo
     int plan = strcmp(name, "plan") == 0;
     host_kinds[kind].table(&h->table);
     h->be = (Backend){
-        .name = host_kinds[kind].name, .ops = &h->table, .act = DT_F32, .host = 1, .plan = plan, .threads = threads_choose(threads),
-        .log = log, .alloc = plan ? plan_alloc : host_alloc, .release = plan ? plan_release : host_release,
-        .upload = plan ? plan_upload : host_copy, .download = plan ? plan_download : host_copy, .sync = host_sync,
+        .name = host_kinds[kind].name,
+        .ops = &h->table,
+        .act = DT_F32,
+        .host = 1,
+        .plan = plan,
+        .threads = threads_choose(threads),
+        .log = log,
+        .alloc = plan ? plan_alloc : host_alloc,
+        .release = plan ? plan_release : host_release,
+        .upload = plan ? plan_upload : host_copy,
+        .download = plan ? plan_download : host_copy,
+        .sync = host_sync,
         .close = host_close,
     };
     if (strcmp(name, "cpu") == 0) {
@@ -186,7 +200,7 @@ void backend_close(Backend **be)
         *be = NULL;
 }
 
-/* ---- conversion on the way -------------------------------------------------------------------------------------- */
+/* ---- conversion on the way ------------------------------------------------------------------- */
 
 enum { CHUNK = 1 << 18 }; /* elements converted at a time: few large copies to a device */
 

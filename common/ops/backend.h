@@ -1,15 +1,15 @@
-/* A back end: memory plus a table of operations.  Model code calls the op_* functions of ops.h and never asks which back end
- * it is on.
+/* A back end: memory plus a table of operations.  Model code calls the op_* functions of ops.h and
+ * never asks which back end it is on.
  *
  *   ref   plain C, the formula as written, sums in double: for people and for tests
  *   cpu   OpenMP + BLAS
  *   cuda  libweft-cuda.so, opened at run time: beside the program, else where the loader looks
  *   sim   the same sources, executed thread by thread on the CPU: slow, for tests
- *   plan  computes nothing: every op returns 0 and memory is only counted.  Running a model on it gives the exact
- *         memory the model needs (see arena.h)
+ *   plan  computes nothing: every op returns 0 and memory is only counted.  Running a model on it
+ *         gives the exact memory the model needs (see arena.h)
  *
- * Thread rule: one thread calls a back end; it uses its own threads inside.  Same inputs, same back end: same bits, whatever
- * the number of threads. */
+ * Thread rule: one thread calls a back end; it uses its own threads inside.  Same inputs, same back
+ * end: same bits, whatever the number of threads. */
 #ifndef WEFT_COMMON_OPS_BACKEND_H
 #define WEFT_COMMON_OPS_BACKEND_H
 #include <stdint.h>
@@ -23,37 +23,42 @@ struct OpsTable;
 /* What a device's test of its own instructions says of each: how many values were wrong. */
 typedef void (*DeviceReport)(void *user, const char *what, int wrong);
 
-/* What a device keeps for itself besides what it is asked for: partial sums, converted biases, attention's gradient of q as it grows; and
- * cuBLASLt's workspace. */
+/* What a device keeps for itself besides what it is asked for: partial sums, converted biases,
+ * attention's gradient of q as it grows; and cuBLASLt's workspace. */
 #define DEVICE_SCRATCH_BYTES ((int64_t)128 << 20)
 #define DEVICE_WORKSPACE_BYTES ((int64_t)32 << 20)
 
 struct Backend {
     const char *name;
     const struct OpsTable *ops;
-    DType act;            /* element type of activations: F32 on ref, cpu, plan, BF16 on cuda, sim. A test may set F64 on ref: then every
-                             activation, weight, gradient and statistic may be F64 (for central differences) */
-    int host;             /* its memory is host memory: tensors may point into mapped files */
-    int plan;             /* nothing is computed */
+    /* element type of activations: F32 on ref, cpu, plan, BF16 on cuda, sim.  A test may set F64 on
+     * ref: then every activation, weight, gradient and statistic may be F64 (central differences) */
+    DType act;
+    int host; /* its memory is host memory: tensors may point into mapped files */
+    int plan; /* nothing is computed */
     int64_t threads;
     const Log *log;
     void *impl;
-    int64_t taken;        /* bytes it keeps for itself and has given since it was opened, whether they were given back or not */
+    /* bytes it keeps for itself and has given since it was opened, whether they were given back or
+     * not */
+    int64_t taken;
     int (*alloc)(Backend *be, int64_t bytes, void **out, Err *err); /* 64-byte aligned, contents undefined */
     void (*release)(Backend *be, void *p);                          /* NULL accepted */
     int (*upload)(Backend *be, void *dst, const void *host, int64_t bytes, Err *err);
     int (*download)(Backend *be, void *host, const void *src, int64_t bytes, Err *err);
     int (*sync)(Backend *be, Err *err);
     void (*close)(Backend *be);
-    int (*selftest)(Backend *be, DeviceReport report, void *user, Err *err); /* NULL on host back ends; see selftest.h */
+    /* NULL on host back ends; see selftest.h */
+    int (*selftest)(Backend *be, DeviceReport report, void *user, Err *err);
 };
 
-/* name: "auto", "ref", "cpu", "cuda", "sim", "plan".  threads 0: all cores.  auto takes cuda where it opens, else cpu, and
- * logs which.  log may be NULL and must outlive the back end. */
+/* name: "auto", "ref", "cpu", "cuda", "sim", "plan".  threads 0: all cores.  auto takes cuda where
+ * it opens, else cpu, and logs which.  log may be NULL and must outlive the back end. */
 int backend_open(Backend **out, const char *name, int64_t threads, const Log *log, Err *err);
 void backend_close(Backend **be);
 
-/* Convenience over upload/download: host float32 array <-> tensor of any float dtype on the back end (converted). */
+/* Convenience over upload/download: host float32 array <-> tensor of any float dtype on the back
+ * end (converted). */
 int backend_put_f32(Backend *be, const Tensor *dst, const float *host, Err *err);
 int backend_get_f32(Backend *be, float *host, const Tensor *src, Err *err);
 #endif

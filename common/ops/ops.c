@@ -1,22 +1,38 @@
-/* The checked front end: every op looks at its arguments once, for all back ends, then calls the back end's entry.
+/* The checked front end: every op looks at its arguments once, for all back ends, then calls the
+ * back end's entry.
  *
- * Each op_x begins with the list of its tensors; ARGS refuses a missing one and absurd sizes, NEED refuses what does not hold,
- * with one sentence: the op, every tensor with its type and shape, and the rule that is broken. */
+ * Each op_x begins with the list of its tensors; ARGS refuses a missing one and absurd sizes, NEED
+ * refuses what does not hold, with one sentence: the op, every tensor with its type and shape, and
+ * the rule that is broken. */
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "common/ops/ops_table.h"
 
-typedef struct Arg { const char *name; const Tensor *t; int optional; } Arg;
-#define ARG(t) {#t, (t), 0}
-#define OPT(t) {#t, (t), 1}
-#define ARGS(...) \
+typedef struct Arg {
+    const char *name;
+    const Tensor *t;
+    int optional;
+} Arg;
+#define ARG(t)     \
+    {              \
+#t, (t), 0 \
+    }
+#define OPT(t)     \
+    {              \
+#t, (t), 1 \
+    }
+#define ARGS(...)                                      \
     const Arg args[] = {__VA_ARGS__, {NULL, NULL, 0}}; \
-    const char *const missing = broken_arg(be, args); \
-    if (missing) \
-        return refuse(err, __func__, missing, args)
-#define NEED(holds, rule) do { if (!(holds)) return refuse(err, __func__, (rule), args); } while (0)
+    const char *const missing = broken_arg(be, args);  \
+    if (missing)                                       \
+    return refuse(err, __func__, missing, args)
+#define NEED(holds, rule)                               \
+    do {                                                \
+        if (!(holds))                                   \
+            return refuse(err, __func__, (rule), args); \
+    } while (0)
 
 static int refuse(Err *err, const char *op, const char *rule, const Arg *args)
 {
@@ -49,14 +65,15 @@ static const char *broken_arg(const Backend *be, const Arg *args)
     return NULL;
 }
 
-/* ---- what the rules are made of (NULL tensors pass) ------------------------------------------------------------- */
+/* ---- what the rules are made of (NULL tensors pass) ------------------------------------------ */
 
 static int is_act(const Backend *be, const Tensor *t)
 {
     return !t || t->dtype == be->act;
 }
 
-/* Operands of one type: the activations', or F32 (the time embedding and the sampler's latents, whatever the activations are). */
+/* Operands of one type: the activations', or F32 (the time embedding and the sampler's latents,
+ * whatever the activations are). */
 static int one_type(const Backend *be, const Tensor *a, const Tensor *b, const Tensor *c)
 {
     return (a->dtype == be->act || a->dtype == DT_F32) && (!b || b->dtype == a->dtype) && (!c || c->dtype == a->dtype);
@@ -64,7 +81,8 @@ static int one_type(const Backend *be, const Tensor *a, const Tensor *b, const T
 
 static int is_weight(const Backend *be, const Tensor *t)
 {
-    return !t || t->dtype == DT_F32 || t->dtype == DT_F16 || t->dtype == DT_BF16 || (t->dtype == DT_F64 && be->act == DT_F64);
+    return !t || t->dtype == DT_F32 || t->dtype == DT_F16 || t->dtype == DT_BF16 ||
+           (t->dtype == DT_F64 && be->act == DT_F64);
 }
 
 /* Statistics, modulation, optimiser state. */
@@ -124,7 +142,7 @@ static int same_or_apart(const Backend *be, const Tensor *a, const Tensor *b)
 #define SAME_RULE "shapes must be equal"
 #define APART_RULE "an output overlaps an input"
 
-/* ---- elementwise and moves -------------------------------------------------------------------------------------- */
+/* ---- elementwise and moves ------------------------------------------------------------------- */
 
 int op_fill(Backend *be, const Tensor *y, float value, Err *err)
 {
@@ -136,7 +154,8 @@ int op_fill(Backend *be, const Tensor *y, float value, Err *err)
 int op_copy(Backend *be, const Tensor *y, const Tensor *x, Err *err)
 {
     ARGS(ARG(y), ARG(x));
-    NEED(y->dtype == x->dtype || (dtype_is_float(y->dtype) && dtype_is_float(x->dtype)), "only float types are converted");
+    NEED(y->dtype == x->dtype || (dtype_is_float(y->dtype) && dtype_is_float(x->dtype)),
+         "only float types are converted");
     NEED(tensor_count(y) == tensor_count(x), "element counts must be equal");
     NEED(apart(be, y, x), APART_RULE);
     return be->ops->copy(be, y, x, err);
@@ -199,7 +218,8 @@ int op_embed(Backend *be, const Tensor *y, const Tensor *table, const Tensor *id
     NEED(is_act(be, y), ACT_RULE);
     NEED(is_weight(be, table), WEIGHT_RULE);
     NEED(ids->dtype == DT_I32, "ids must be I32");
-    NEED(table->rank == 2 && last_dim(y) == table->dim[1] && row_count(y) == tensor_count(ids), "y must be one table row an id");
+    NEED(table->rank == 2 && last_dim(y) == table->dim[1] && row_count(y) == tensor_count(ids),
+         "y must be one table row an id");
     NEED(apart(be, y, table) && apart(be, y, ids), APART_RULE);
     return be->ops->embed(be, y, table, ids, err);
 }
@@ -208,7 +228,8 @@ int op_copy_rows(Backend *be, const Tensor *y, int64_t y0, const Tensor *x, int6
 {
     ARGS(ARG(y), ARG(x));
     NEED(is_act(be, y) && is_act(be, x), ACT_RULE);
-    NEED(y->rank == 3 && x->rank == 3 && y->dim[0] == x->dim[0] && y->dim[2] == x->dim[2], "shapes must be [B,S,D] with equal B and D");
+    NEED(y->rank == 3 && x->rank == 3 && y->dim[0] == x->dim[0] && y->dim[2] == x->dim[2],
+         "shapes must be [B,S,D] with equal B and D");
     NEED(n >= 0 && y0 >= 0 && x0 >= 0 && n <= y->dim[1] - y0 && n <= x->dim[1] - x0, "rows outside the sequence");
     NEED(apart(be, y, x), APART_RULE);
     return be->ops->copy_rows(be, y, y0, x, x0, n, err);
@@ -252,13 +273,15 @@ int op_unpatchify(Backend *be, const Tensor *latents, const Tensor *tokens, int6
     return be->ops->unpatchify(be, latents, tokens, p, err);
 }
 
-int op_copy_box(Backend *be, const Tensor *dst, const int64_t d[4], const Tensor *src, const int64_t s[4], const int64_t n[4], Err *err)
+int op_copy_box(Backend *be, const Tensor *dst, const int64_t d[4], const Tensor *src, const int64_t s[4],
+                const int64_t n[4], Err *err)
 {
     ARGS(ARG(dst), ARG(src));
     NEED(dtype_is_float(dst->dtype) && dtype_is_float(src->dtype), FLOAT_RULE);
     NEED(dst->rank == 4 && src->rank == 4, "shapes must be [T,H,W,C]");
     for (int i = 0; i < 4; i++)
-        NEED(n[i] >= 0 && d[i] >= 0 && s[i] >= 0 && n[i] <= dst->dim[i] - d[i] && n[i] <= src->dim[i] - s[i], "the box is outside");
+        NEED(n[i] >= 0 && d[i] >= 0 && s[i] >= 0 && n[i] <= dst->dim[i] - d[i] && n[i] <= src->dim[i] - s[i],
+             "the box is outside");
     NEED(apart(be, dst, src), APART_RULE);
     return be->ops->copy_box(be, dst, d, src, s, n, err);
 }
@@ -276,13 +299,14 @@ int op_blend(Backend *be, const Tensor *cur, const Tensor *prev, int axis, int64
     return be->ops->blend(be, cur, prev, axis, extent, err);
 }
 
-/* ---- products --------------------------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 #define LINEAR_RULE "y[..,N] = x[..,K] w[N,K]^T + b[N] needs equal rows and these sizes"
 
 static int linear_fits(const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b)
 {
-    return w->rank == 2 && last_dim(x) == w->dim[1] && last_dim(y) == w->dim[0] && row_count(x) == row_count(y) && is_vector(b, w->dim[0]);
+    return w->rank == 2 && last_dim(x) == w->dim[1] && last_dim(y) == w->dim[0] && row_count(x) == row_count(y) &&
+           is_vector(b, w->dim[0]);
 }
 
 int op_linear(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, Err *err)
@@ -312,7 +336,8 @@ int op_linear_backward_w(Backend *be, const Tensor *gw, const Tensor *gb, const 
     NEED(is_trained(be, gw) && is_trained(be, gb), TRAINED_RULE);
     NEED(row_count(gy) == row_count(x) && is_vector(gb, last_dim(gy)), LINEAR_RULE);
     NEED(!gw || linear_fits(gy, x, gw, gb), LINEAR_RULE);
-    NEED(apart(be, gw, gy) && apart(be, gw, x) && apart(be, gb, gy) && apart(be, gb, x) && apart(be, gb, gw), APART_RULE);
+    NEED(apart(be, gw, gy) && apart(be, gw, x) && apart(be, gb, gy) && apart(be, gb, x) && apart(be, gb, gw),
+         APART_RULE);
     if (!gw && !gb)
         return 0;
     return be->ops->linear_backward_w(be, gw, gb, gy, x, err);
@@ -320,12 +345,14 @@ int op_linear_backward_w(Backend *be, const Tensor *gw, const Tensor *gb, const 
 
 #define ATTENTION_RULE "q and o must be [B,Sq,heads*hd], k and v [B,Sk,heads*hd], bias [heads,Sq,Sk], lse [B,heads,Sq]"
 
-static int attention_fits(const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *o, const Tensor *lse, const AttnParams *p)
+static int attention_fits(const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *o, const Tensor *lse,
+                          const AttnParams *p)
 {
     if (q->rank != 3 || k->rank != 3 || p->heads < 1 || q->dim[2] % p->heads)
         return 0;
     return q->dim[0] == k->dim[0] && q->dim[2] == k->dim[2] && tensor_same_shape(k, v) && tensor_same_shape(q, o) &&
-           (!p->bias || SHAPE(p->bias, 3, p->heads, q->dim[1], k->dim[1])) && (!lse || SHAPE(lse, 3, q->dim[0], p->heads, q->dim[1]));
+           (!p->bias || SHAPE(p->bias, 3, p->heads, q->dim[1], k->dim[1])) &&
+           (!lse || SHAPE(lse, 3, q->dim[0], p->heads, q->dim[1]));
 }
 
 int op_attention(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k, const Tensor *v,
@@ -342,8 +369,9 @@ int op_attention(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *
     return be->ops->attention(be, o, lse, q, k, v, p, err);
 }
 
-int op_attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv, const Tensor *go, const Tensor *q,
-                          const Tensor *k, const Tensor *v, const Tensor *o, const Tensor *lse, const AttnParams *p, Err *err)
+int op_attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv, const Tensor *go,
+                          const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *o, const Tensor *lse,
+                          const AttnParams *p, Err *err)
 {
     if (p->bias || p->causal)
         return err_set(err, ERR_UNSUPPORTED, "op_attention_backward: not with a bias or a causal mask");
@@ -351,8 +379,9 @@ int op_attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, const
     for (int i = 0; i < 8; i++)
         NEED(is_act(be, args[i].t), ACT_RULE);
     NEED(is_stat(be, lse), STAT_RULE);
-    NEED(attention_fits(q, k, v, o, lse, p) && tensor_same_shape(gq, q) && tensor_same_shape(gk, k) && tensor_same_shape(gv, v) &&
-         tensor_same_shape(go, o), ATTENTION_RULE);
+    NEED(attention_fits(q, k, v, o, lse, p) && tensor_same_shape(gq, q) && tensor_same_shape(gk, k) &&
+             tensor_same_shape(gv, v) && tensor_same_shape(go, o),
+         ATTENTION_RULE);
     NEED(isfinite(p->scale), "the scale must be finite");
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 9; j++)
@@ -360,7 +389,7 @@ int op_attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, const
     return be->ops->attention_backward(be, gq, gk, gv, go, q, k, v, o, lse, p, err);
 }
 
-/* ---- norms ------------------------------------------------------------------------------------------------------ */
+/* ---- norms ----------------------------------------------------------------------------------- */
 
 #define MOD_RULE "with modulation x must be [B,S,D], mod [B,6*D] and text_rows in 0..S, or mod [B,2*D] and text_rows 0"
 
@@ -370,7 +399,8 @@ static int modulation_fits(const Tensor *x, const Modulation *m, int chunks_2)
         return 1;
     if (!m->mod || x->rank != 3 || m->text_rows < 0 || m->text_rows > x->dim[1])
         return 0;
-    return SHAPE(m->mod, 2, x->dim[0], 6 * x->dim[2]) || (chunks_2 && m->text_rows == 0 && SHAPE(m->mod, 2, x->dim[0], 2 * x->dim[2]));
+    return SHAPE(m->mod, 2, x->dim[0], 6 * x->dim[2]) ||
+           (chunks_2 && m->text_rows == 0 && SHAPE(m->mod, 2, x->dim[0], 2 * x->dim[2]));
 }
 
 int op_layernorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, double eps,
@@ -382,15 +412,17 @@ int op_layernorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w,
     NEED(is_weight(be, w) && is_weight(be, b), WEIGHT_RULE);
     NEED(is_stat(be, mod), STAT_RULE);
     NEED(tensor_same_shape(y, x), SAME_RULE);
-    NEED(x->rank >= 1 && is_vector(w, last_dim(x)) && is_vector(b, last_dim(x)), "w and b must be [D], D the last axis of x");
+    NEED(x->rank >= 1 && is_vector(w, last_dim(x)) && is_vector(b, last_dim(x)),
+         "w and b must be [D], D the last axis of x");
     NEED(modulation_fits(x, m, 1), MOD_RULE);
     NEED(eps >= 0, "eps must not be negative");
     NEED(same_or_apart(be, y, x) && apart(be, y, w) && apart(be, y, b) && apart(be, y, mod), APART_RULE);
     return be->ops->layernorm(be, y, x, w, b, eps, m, err);
 }
 
-int op_layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, const Tensor *gb, const Tensor *gm, const Tensor *gy,
-                          const Tensor *x, const Tensor *w, const Tensor *b, double eps, const Modulation *m, int add, Err *err)
+int op_layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, const Tensor *gb, const Tensor *gm,
+                          const Tensor *gy, const Tensor *x, const Tensor *w, const Tensor *b, double eps,
+                          const Modulation *m, int add, Err *err)
 {
     const Tensor *mod = m ? m->mod : NULL;
     ARGS(OPT(gx), OPT(gw), OPT(gb), OPT(gm), ARG(gy), ARG(x), OPT(w), OPT(b), OPT(mod));
@@ -399,7 +431,8 @@ int op_layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, const
     NEED(is_stat(be, mod) && is_stat(be, gm), STAT_RULE);
     NEED(is_trained(be, gw) && is_trained(be, gb) && (!gw || !gb || gw->dtype == gb->dtype), TRAINED_RULE);
     NEED(tensor_same_shape(gy, x) && (!gx || tensor_same_shape(gx, x)), SAME_RULE);
-    NEED(x->rank >= 1 && is_vector(w, last_dim(x)) && is_vector(b, last_dim(x)), "w and b must be [D], D the last axis of x");
+    NEED(x->rank >= 1 && is_vector(w, last_dim(x)) && is_vector(b, last_dim(x)),
+         "w and b must be [D], D the last axis of x");
     NEED(is_vector(gw, last_dim(x)) && is_vector(gb, last_dim(x)), "gw and gb must be [D], D the last axis of x");
     NEED(!gw == !gb && (!gw || (w && b)), "gw and gb go together, and with w and b");
     NEED(!gm == !m && (!gm || (mod && tensor_same_shape(gm, mod))), "gm goes with the modulation, shaped like it");
@@ -423,8 +456,8 @@ int op_gate_add(Backend *be, const Tensor *x, const Tensor *y, const Modulation 
     return be->ops->gate_add(be, x, y, m, err);
 }
 
-int op_gate_add_backward(Backend *be, const Tensor *gy, const Tensor *gm, const Tensor *gx, const Tensor *y, const Modulation *m,
-                         Err *err)
+int op_gate_add_backward(Backend *be, const Tensor *gy, const Tensor *gm, const Tensor *gx, const Tensor *y,
+                         const Modulation *m, Err *err)
 {
     const Tensor *mod = m ? m->mod : NULL;
     ARGS(ARG(gy), OPT(gm), ARG(gx), ARG(y), ARG(mod));
@@ -451,8 +484,8 @@ int op_rmsnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, d
     return be->ops->rmsnorm(be, y, x, w, eps, err);
 }
 
-int op_groupnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, int64_t groups, double eps,
-                 const SpatialCond *cond, ActKind act, Err *err)
+int op_groupnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, int64_t groups,
+                 double eps, const SpatialCond *cond, ActKind act, Err *err)
 {
     const Tensor *scale = cond ? cond->scale : NULL, *shift = cond ? cond->shift : NULL;
     ARGS(ARG(y), ARG(x), ARG(w), ARG(b), OPT(scale), OPT(shift));
@@ -471,7 +504,7 @@ int op_groupnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w,
     return be->ops->groupnorm(be, y, x, w, b, groups, eps, cond, act, err);
 }
 
-/* ---- convolution and resampling --------------------------------------------------------------------------------- */
+/* ---- convolution and resampling -------------------------------------------------------------- */
 
 int op_conv(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix, const Tensor *w, const Tensor *b,
             const ConvParams *p, Err *err)
@@ -479,9 +512,12 @@ int op_conv(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix,
     ARGS(ARG(y), ARG(x), OPT(prefix), ARG(w), ARG(b));
     NEED(is_act(be, y) && is_act(be, x) && is_act(be, prefix), ACT_RULE);
     NEED(is_weight(be, w) && is_weight(be, b), WEIGHT_RULE);
-    NEED(x->rank == 4 && w->rank == 5 && w->dim[4] == x->dim[3] && is_vector(b, w->dim[0]), "x [T,H,W,Ci], w [Co,kt,kh,kw,Ci], b [Co]");
-    const int64_t *k = w->dim, high = x->dim[1] + p->top + p->bottom - k[2], wide = x->dim[2] + p->left + p->right - k[3];
-    NEED(p->stride >= 1 && p->top >= 0 && p->bottom >= 0 && p->left >= 0 && p->right >= 0, "stride and padding must not be negative");
+    NEED(x->rank == 4 && w->rank == 5 && w->dim[4] == x->dim[3] && is_vector(b, w->dim[0]),
+         "x [T,H,W,Ci], w [Co,kt,kh,kw,Ci], b [Co]");
+    const int64_t *k = w->dim, high = x->dim[1] + p->top + p->bottom - k[2],
+                  wide = x->dim[2] + p->left + p->right - k[3];
+    NEED(p->stride >= 1 && p->top >= 0 && p->bottom >= 0 && p->left >= 0 && p->right >= 0,
+         "stride and padding must not be negative");
     NEED(high >= 0 && wide >= 0, "the kernel is larger than the padded frame");
     NEED(SHAPE(y, 4, x->dim[0], high / p->stride + 1, wide / p->stride + 1, k[0]), "y must be [T,Ho,Wo,Co]");
     NEED(!prefix || SHAPE(prefix, 4, k[1] - 1, x->dim[1], x->dim[2], x->dim[3]), "the prefix must be [kt-1,H,W,Ci]");
@@ -520,30 +556,34 @@ int op_pool_time(Backend *be, const Tensor *y, const Tensor *x, Err *err)
     ARGS(ARG(y), ARG(x));
     NEED(is_act(be, y) && is_act(be, x), ACT_RULE);
     NEED(x->rank == 4, "x must be [T,H,W,C]");
-    NEED(SHAPE(y, 4, (x->dim[0] + 1) / 2, x->dim[1], x->dim[2], x->dim[3]), "y must be [T',H,W,C] (T even T/2, T odd (T+1)/2)");
+    NEED(SHAPE(y, 4, (x->dim[0] + 1) / 2, x->dim[1], x->dim[2], x->dim[3]),
+         "y must be [T',H,W,C] (T even T/2, T odd (T+1)/2)");
     NEED(apart(be, y, x), APART_RULE);
     return be->ops->pool_time(be, y, x, err);
 }
 
-/* ---- diffusion, loss, optimiser --------------------------------------------------------------------------------- */
+/* ---- diffusion, loss, optimiser -------------------------------------------------------------- */
 
 int op_posterior(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err)
 {
     ARGS(ARG(z), ARG(moments), OPT(eps));
     NEED(one_type(be, z, moments, eps), ONE_RULE);
-    NEED(z->rank >= 1 && moments->rank == z->rank && last_dim(moments) == 2 * last_dim(z) && row_count(moments) == row_count(z) &&
-         (!eps || tensor_same_shape(eps, z)), "z and eps must be [..,C], moments [..,2C]");
+    NEED(z->rank >= 1 && moments->rank == z->rank && last_dim(moments) == 2 * last_dim(z) &&
+             row_count(moments) == row_count(z) && (!eps || tensor_same_shape(eps, z)),
+         "z and eps must be [..,C], moments [..,2C]");
     NEED(apart(be, z, moments) && apart(be, z, eps), APART_RULE);
     return be->ops->posterior(be, z, moments, eps, scale, err);
 }
 
-int op_diffuse(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a, const double *s,
-               Err *err)
+int op_diffuse(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a,
+               const double *s, Err *err)
 {
     ARGS(ARG(xt), ARG(v), ARG(x0), ARG(eps));
     NEED(one_type(be, xt, v, x0) && one_type(be, xt, eps, NULL), ONE_RULE);
-    NEED(xt->rank >= 1 && tensor_same_shape(xt, v) && tensor_same_shape(xt, x0) && tensor_same_shape(xt, eps), SAME_RULE);
-    NEED(apart(be, xt, v) && apart(be, xt, x0) && apart(be, xt, eps) && apart(be, v, x0) && apart(be, v, eps), APART_RULE);
+    NEED(xt->rank >= 1 && tensor_same_shape(xt, v) && tensor_same_shape(xt, x0) && tensor_same_shape(xt, eps),
+         SAME_RULE);
+    NEED(apart(be, xt, v) && apart(be, xt, x0) && apart(be, xt, eps) && apart(be, v, x0) && apart(be, v, eps),
+         APART_RULE);
     return be->ops->diffuse(be, xt, v, x0, eps, a, s, err);
 }
 
@@ -563,15 +603,17 @@ int op_sum_squares(Backend *be, double *sum, const Tensor *g, Err *err)
     return be->ops->sum_squares(be, sum, g, err);
 }
 
-int op_adamw(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a,
-             Err *err)
+int op_adamw(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v,
+             const AdamParams *a, Err *err)
 {
     ARGS(ARG(p), OPT(copy), ARG(g), ARG(m), ARG(v));
     NEED(is_stat(be, m) && is_stat(be, v), STAT_RULE);
     NEED(is_trained(be, p) && is_trained(be, g), TRAINED_RULE);
-    NEED(!copy || ((copy->dtype == DT_BF16 || be->act == DT_F64) && p->dtype != DT_BF16), "a copy is BF16, of parameters that are not");
-    NEED(tensor_count(p) == tensor_count(g) && tensor_count(p) == tensor_count(m) && tensor_count(p) == tensor_count(v) &&
-         (!copy || tensor_count(p) == tensor_count(copy)), "element counts must be equal");
+    NEED(!copy || ((copy->dtype == DT_BF16 || be->act == DT_F64) && p->dtype != DT_BF16),
+         "a copy is BF16, of parameters that are not");
+    NEED(tensor_count(p) == tensor_count(g) && tensor_count(p) == tensor_count(m) &&
+             tensor_count(p) == tensor_count(v) && (!copy || tensor_count(p) == tensor_count(copy)),
+         "element counts must be equal");
     NEED(a->step >= 1, "the step counts from 1");
     for (int i = 0; i < 5; i++)
         for (int j = 0; j < i; j++)

@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct { int64_t size; const char *name; } dtypes[DT_COUNT] = {
+static const struct {
+    int64_t size;
+    const char *name;
+} dtypes[DT_COUNT] = {
     [DT_F32] = {4, "F32"}, [DT_F16] = {2, "F16"}, [DT_BF16] = {2, "BF16"}, [DT_F64] = {8, "F64"}, [DT_U8] = {1, "U8"},
     [DT_I8] = {1, "I8"},   [DT_U16] = {2, "U16"}, [DT_I16] = {2, "I16"},   [DT_U32] = {4, "U32"}, [DT_I32] = {4, "I32"},
     [DT_U64] = {8, "U64"}, [DT_I64] = {8, "I64"}, [DT_BOOL] = {1, "BOOL"},
@@ -32,7 +35,7 @@ DType dtype_wide(DType act)
     return act == DT_F64 ? DT_F64 : DT_F32;
 }
 
-/* ---- views ------------------------------------------------------------------------------------------------------ */
+/* ---- views ----------------------------------------------------------------------------------- */
 
 Tensor tensor_view(void *data, DType dtype, int rank, const int64_t *dim)
 {
@@ -93,7 +96,7 @@ Tensor tensor_rows(const Tensor *t, int64_t first, int64_t n)
     return r;
 }
 
-/* ---- 16-bit floats ---------------------------------------------------------------------------------------------- */
+/* ---- 16-bit floats --------------------------------------------------------------------------- */
 
 static uint32_t float_bits(float f)
 {

@@ -1,4 +1,5 @@
-/* The cache's environment and its writer.  One LMDB commit per put, synced: a killed writer loses at most the put it was in. */
+/* The cache's environment and its writer.  One LMDB commit per put, synced: a killed writer loses
+ * at most the put it was in. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -31,14 +32,22 @@ int err_mdb(Err *err, int code, const char *fmt, ...)
     vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
     switch (code) {
-    case MDB_INVALID: case MDB_VERSION_MISMATCH: case MDB_CORRUPTED: case MDB_PAGE_NOTFOUND: case MDB_INCOMPATIBLE:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INCOMPATIBLE:
         return err_set(err, ERR_FORMAT, "%s: not a cache this program can read (%s)", what, mdb_strerror(code));
-    case MDB_MAP_FULL: case MDB_READERS_FULL: case MDB_DBS_FULL: case MDB_TXN_FULL: case MDB_MAP_RESIZED:
-        return err_set(err, ERR_LIMIT, "%s: %s", what, mdb_strerror(code));
-    case ENOSPC: case EDQUOT: case EFBIG:
-        return err_set(err, ERR_LIMIT, "%s: %s; what was stored before is intact", what, mdb_strerror(code));
-    case MDB_BAD_VALSIZE: case EINVAL:
-        return err_set(err, ERR_USAGE, "%s: %s", what, mdb_strerror(code));
+    case MDB_MAP_FULL:
+    case MDB_READERS_FULL:
+    case MDB_DBS_FULL:
+    case MDB_TXN_FULL:
+    case MDB_MAP_RESIZED: return err_set(err, ERR_LIMIT, "%s: %s", what, mdb_strerror(code));
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG: return err_set(err, ERR_LIMIT, "%s: %s; what was stored before is intact", what, mdb_strerror(code));
+    case MDB_BAD_VALSIZE:
+    case EINVAL: return err_set(err, ERR_USAGE, "%s: %s", what, mdb_strerror(code));
     case EIO: /* also LMDB's word for a write that was cut short, which is how a disk fills up */
         return err_set(err, ERR_IO, "%s: the disk is full or failing; what was stored before is intact", what);
     default:
@@ -49,24 +58,28 @@ int err_mdb(Err *err, int code, const char *fmt, ...)
 int cache_key(Digest *out, const json_t *parts, Err *err)
 {
     char *text = json_canonical(parts, err);
-    if (!text) return ERR_NOMEM;
+    if (!text)
+        return ERR_NOMEM;
     int rc = sha256_bytes(text, (int64_t)strlen(text), out, err);
     mem_free(text);
     return rc;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
-/* LMDB follows whatever a page says, and dies of it when the page is damaged or the file was cut short.  So the file is mapped here
- * as well and every page looked at: the head before LMDB opens it (check_head), the rest under a read transaction, so that no writer
- * reuses a page meanwhile (check_pages). */
+/* LMDB follows whatever a page says, and dies of it when the page is damaged or the file was cut
+ * short.  So the file is mapped here as well and every page looked at: the head before LMDB opens
+ * it (check_head), the rest under a read transaction, so that no writer reuses a page meanwhile
+ * (check_pages). */
 static int map_file(const Cache *c, int fd, uint8_t **out, int64_t *size, Err *err)
 {
     struct stat st;
-    if (fstat(fd, &st) < 0) return err_errno(err, errno, "'%s': the size of data.mdb", c->dir);
+    if (fstat(fd, &st) < 0)
+        return err_errno(err, errno, "'%s': the size of data.mdb", c->dir);
     *size = (int64_t)st.st_size;
     void *p = *size > 0 ? mmap(NULL, (size_t)*size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
-    if (p == MAP_FAILED) return err_errno(err, *size > 0 ? errno : EINVAL, "'%s': mapping data.mdb", c->dir);
+    if (p == MAP_FAILED)
+        return err_errno(err, *size > 0 ? errno : EINVAL, "'%s': mapping data.mdb", c->dir);
     *out = p;
     return 0;
 }
@@ -76,10 +89,13 @@ static int check_head(const Cache *c, const char *file, Err *err)
     uint8_t *bytes = NULL;
     int64_t size = 0;
     int fd = open(file, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return err_errno(err, errno, "'%s'", file);
+    if (fd < 0)
+        return err_errno(err, errno, "'%s'", file);
     int rc = map_file(c, fd, &bytes, &size, err);
-    if (rc == 0) rc = cache_pages_check_head(bytes, size, c->dir, err);
-    if (bytes) munmap(bytes, (size_t)size);
+    if (rc == 0)
+        rc = cache_pages_check_head(bytes, size, c->dir, err);
+    if (bytes)
+        munmap(bytes, (size_t)size);
     close(fd);
     return rc;
 }
@@ -87,15 +103,20 @@ static int check_head(const Cache *c, const char *file, Err *err)
 static int check_pages(const Cache *c, Err *err)
 {
     int found = 0;
-    for (int tries = 0; found == 0 && tries < 1000; tries++) { /* a busy writer can replace the state that a transaction began with */
+    /* a busy writer can replace the state that a transaction began with */
+    for (int tries = 0; found == 0 && tries < 1000; tries++) {
         MDB_txn *txn;
         uint8_t *bytes = NULL;
         int64_t size = 0;
         int fd, rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &txn);
-        if (rc) return err_mdb(err, rc, "opening '%s'", c->dir);
-        found = mdb_env_get_fd(c->env, &fd) ? err_set(err, ERR_IO, "'%s': no file", c->dir) : map_file(c, fd, &bytes, &size, err);
-        if (found == 0) found = cache_pages_check(bytes, size, mdb_txn_id(txn), c->dir, err);
-        if (bytes) munmap(bytes, (size_t)size);
+        if (rc)
+            return err_mdb(err, rc, "opening '%s'", c->dir);
+        found = mdb_env_get_fd(c->env, &fd) ? err_set(err, ERR_IO, "'%s': no file", c->dir)
+                                            : map_file(c, fd, &bytes, &size, err);
+        if (found == 0)
+            found = cache_pages_check(bytes, size, mdb_txn_id(txn), c->dir, err);
+        if (bytes)
+            munmap(bytes, (size_t)size);
         mdb_txn_abort(txn);
     }
     return found == 0 ? err_set(err, ERR_IO, "'%s': its writer is too busy", c->dir) : found < 0 ? found : 0;
@@ -104,22 +125,31 @@ static int check_pages(const Cache *c, Err *err)
 static int open_env(Cache *c, Err *err)
 {
     int rc = mdb_env_create(&c->env);
-    if (rc) return err_mdb(err, rc, "'%s'", c->dir);
+    if (rc)
+        return err_mdb(err, rc, "'%s'", c->dir);
     char *file = path_join(c->dir, "data.mdb", err);
-    if (!file) return ERR_NOMEM;
+    if (!file)
+        return ERR_NOMEM;
     int there = file_exists(file);
     int64_t size = there ? file_size(file, err) : 0;
-    if (size > 0) rc = check_head(c, file, err);
+    if (size > 0)
+        rc = check_head(c, file, err);
     mem_free(file);
-    if (size < 0 || rc < 0) return size < 0 ? (int)size : rc;
-    if (c->mode == CACHE_READ && !there) return err_set(err, ERR_NOTFOUND, "'%s' holds no cache (no data.mdb)", c->dir);
-    if (c->mode == CACHE_READ && size == 0) return err_set(err, ERR_FORMAT, "'%s': data.mdb is empty", c->dir);
+    if (size < 0 || rc < 0)
+        return size < 0 ? (int)size : rc;
+    if (c->mode == CACHE_READ && !there)
+        return err_set(err, ERR_NOTFOUND, "'%s' holds no cache (no data.mdb)", c->dir);
+    if (c->mode == CACHE_READ && size == 0)
+        return err_set(err, ERR_FORMAT, "'%s': data.mdb is empty", c->dir);
     mdb_env_set_maxdbs(c->env, N_DBS);
     mdb_env_set_maxreaders(c->env, MAX_READERS);
-    if (size == 0) mdb_env_set_mapsize(c->env, FIRST_MAP); /* else as large as it was */
+    if (size == 0)
+        mdb_env_set_mapsize(c->env, FIRST_MAP); /* else as large as it was */
     rc = mdb_env_open(c->env, c->dir, MDB_NOTLS | (c->mode == CACHE_READ ? MDB_RDONLY : 0), 0666);
-    if (rc) return err_mdb(err, rc, "opening '%s'", c->dir);
-    if ((rc = check_pages(c, err)) < 0) return rc;
+    if (rc)
+        return err_mdb(err, rc, "opening '%s'", c->dir);
+    if ((rc = check_pages(c, err)) < 0)
+        return rc;
     int dead;
     mdb_reader_check(c->env, &dead);
     return 0;
@@ -129,12 +159,14 @@ static int open_databases(Cache *c, Err *err)
 {
     MDB_txn *txn;
     int rc = mdb_txn_begin(c->env, NULL, c->mode == CACHE_READ ? MDB_RDONLY : 0, &txn);
-    if (rc) return err_mdb(err, rc, "opening '%s'", c->dir);
+    if (rc)
+        return err_mdb(err, rc, "opening '%s'", c->dir);
     for (int i = 0; i < N_DBS; i++) {
         rc = mdb_dbi_open(txn, db_names[i], c->mode == CACHE_WRITE ? MDB_CREATE : 0, &c->dbi[i]);
         if (rc) {
             mdb_txn_abort(txn);
-            if (rc == MDB_NOTFOUND) return err_set(err, ERR_FORMAT, "'%s' is not a Weft cache (no database '%s')", c->dir, db_names[i]);
+            if (rc == MDB_NOTFOUND)
+                return err_set(err, ERR_FORMAT, "'%s' is not a Weft cache (no database '%s')", c->dir, db_names[i]);
             return err_mdb(err, rc, "opening '%s'", c->dir);
         }
     }
@@ -147,10 +179,12 @@ static int check_format(Cache *c, Err *err)
     CacheTxn *t = NULL;
     json_t *format = NULL;
     int rc = cache_begin(&t, c, err);
-    if (rc == 0) rc = cache_get_meta(t, "format", &format, err);
+    if (rc == 0)
+        rc = cache_get_meta(t, "format", &format, err);
     cache_end(&t);
     json_decref(format); /* of another version: the schema has refused it */
-    if (rc == 0 && c->mode == CACHE_READ) return err_set(err, ERR_FORMAT, "'%s' is not a Weft cache (no format)", c->dir);
+    if (rc == 0 && c->mode == CACHE_READ)
+        return err_set(err, ERR_FORMAT, "'%s' is not a Weft cache (no format)", c->dir);
     if (rc == 0) {
         format = json_pack("{s:i}", "version", CACHE_FORMAT);
         rc = format ? cache_put_meta(c, "format", format, err) : err_set(err, ERR_NOMEM, "'%s'", c->dir);
@@ -163,18 +197,27 @@ int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err)
 {
     *out = NULL;
     Cache *c = mem_calloc(1, sizeof *c, err);
-    if (!c) return ERR_NOMEM;
+    if (!c)
+        return ERR_NOMEM;
     pthread_mutex_init(&c->mutex, NULL);
     c->mode = mode;
     int rc = (c->dir = mem_strdup(dir, err)) ? 0 : ERR_NOMEM;
-    if (rc == 0 && mode == CACHE_WRITE) rc = dir_make(dir, err);
-    if (rc == 0 && mode == CACHE_WRITE) rc = dir_lock(&c->lock, dir, err);
-    if (rc == 0) rc = schema_open(&c->clip_schema, "cache-clip", err);
-    if (rc == 0) rc = schema_open(&c->meta_schema, "cache-meta", err);
-    if (rc == 0) rc = open_env(c, err);
-    if (rc == 0) rc = open_databases(c, err);
-    if (rc == 0) rc = check_format(c, err);
-    if (rc < 0) cache_close(&c);
+    if (rc == 0 && mode == CACHE_WRITE)
+        rc = dir_make(dir, err);
+    if (rc == 0 && mode == CACHE_WRITE)
+        rc = dir_lock(&c->lock, dir, err);
+    if (rc == 0)
+        rc = schema_open(&c->clip_schema, "cache-clip", err);
+    if (rc == 0)
+        rc = schema_open(&c->meta_schema, "cache-meta", err);
+    if (rc == 0)
+        rc = open_env(c, err);
+    if (rc == 0)
+        rc = open_databases(c, err);
+    if (rc == 0)
+        rc = check_format(c, err);
+    if (rc < 0)
+        cache_close(&c);
     *out = c;
     return rc;
 }
@@ -182,8 +225,10 @@ int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err)
 void cache_close(Cache **p)
 {
     Cache *c = *p;
-    if (!c) return;
-    if (c->env) mdb_env_close(c->env);
+    if (!c)
+        return;
+    if (c->env)
+        mdb_env_close(c->env);
     schema_close(&c->clip_schema);
     schema_close(&c->meta_schema);
     dir_unlock(&c->lock);
@@ -193,23 +238,31 @@ void cache_close(Cache **p)
     *p = NULL;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* One change: a value given in up to two parts (header, payload), or a deletion. */
-typedef struct Change { MDB_dbi dbi; MDB_val key; const void *part[2]; size_t size[2]; int remove; } Change;
+typedef struct Change {
+    MDB_dbi dbi;
+    MDB_val key;
+    const void *part[2];
+    size_t size[2];
+    int remove;
+} Change;
 
 static int try_change(Cache *c, const Change *ch)
 {
     MDB_txn *txn;
     MDB_val value = {ch->size[0] + ch->size[1], NULL}, key = ch->key;
     int rc = mdb_txn_begin(c->env, NULL, 0, &txn);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     if (ch->remove) {
         rc = mdb_del(txn, ch->dbi, &key, NULL);
     } else {
         rc = mdb_put(txn, ch->dbi, &key, &value, MDB_RESERVE);
         for (size_t i = 0, at = 0; rc == 0 && i < 2; at += ch->size[i++])
-            if (ch->size[i]) memcpy((char *)value.mv_data + at, ch->part[i], ch->size[i]);
+            if (ch->size[i])
+                memcpy((char *)value.mv_data + at, ch->part[i], ch->size[i]);
     }
     if (rc) {
         mdb_txn_abort(txn);
@@ -223,11 +276,14 @@ static int grow(Cache *c, int64_t more, Err *err)
 {
     MDB_envinfo info;
     int rc = mdb_env_info(c->env, &info);
-    if (rc) return err_mdb(err, rc, "'%s'", c->dir);
+    if (rc)
+        return err_mdb(err, rc, "'%s'", c->dir);
     int64_t size = (int64_t)info.me_mapsize, add = size > 2 * more ? size : 2 * more, total;
-    if (mem_add(size, add, &total) < 0) return err_set(err, ERR_LIMIT, "'%s': its map cannot grow any more", c->dir);
+    if (mem_add(size, add, &total) < 0)
+        return err_set(err, ERR_LIMIT, "'%s': its map cannot grow any more", c->dir);
     pthread_mutex_lock(&c->mutex);
-    if (c->n_txn > 0) rc = err_set(err, ERR_USAGE, "'%s' must grow while a read transaction is open", c->dir);
+    if (c->n_txn > 0)
+        rc = err_set(err, ERR_USAGE, "'%s' must grow while a read transaction is open", c->dir);
     else if ((rc = mdb_env_set_mapsize(c->env, (size_t)total)))
         rc = err_mdb(err, rc, "'%s': growing to %lld bytes", c->dir, (long long)total);
     pthread_mutex_unlock(&c->mutex);
@@ -238,8 +294,10 @@ static int apply(Cache *c, const Change *ch, const char *what, Err *err)
 {
     int rc;
     while ((rc = try_change(c, ch)) == MDB_MAP_FULL)
-        if ((rc = grow(c, (int64_t)(ch->size[0] + ch->size[1]) + (1 << 20), err)) < 0) return err_wrap(err, rc, "storing %s", what);
-    if (rc == MDB_NOTFOUND && ch->remove) return err_set(err, ERR_NOTFOUND, "%s is not in '%s'", what, c->dir);
+        if ((rc = grow(c, (int64_t)(ch->size[0] + ch->size[1]) + (1 << 20), err)) < 0)
+            return err_wrap(err, rc, "storing %s", what);
+    if (rc == MDB_NOTFOUND && ch->remove)
+        return err_set(err, ERR_NOTFOUND, "%s is not in '%s'", what, c->dir);
     return rc ? err_mdb(err, rc, "storing %s in '%s'", what, c->dir) : 0;
 }
 
@@ -266,9 +324,11 @@ int cache_put_record(Cache *c, CacheDb db, const Digest *key, RecordKind kind, c
     char what[96];
     name_record(what, db, key);
     int rc = record_check_tensor(kind, t, err);
-    if (rc < 0) return err_wrap(err, rc, "%s", what);
+    if (rc < 0)
+        return err_wrap(err, rc, "%s", what);
     if (tensor_bytes(t) > MAX_VALUE - RECORD_HEADER_SIZE)
-        return err_set(err, ERR_LIMIT, "%s: %lld bytes, a record holds at most 4 GiB", what, (long long)tensor_bytes(t));
+        return err_set(err, ERR_LIMIT, "%s: %lld bytes, a record holds at most 4 GiB", what,
+                       (long long)tensor_bytes(t));
     record_header_encode(header, kind, t);
     Change ch = {c->dbi[db], digest_val(key), {header, t->data}, {sizeof header, (size_t)tensor_bytes(t)}, 0};
     return apply(c, &ch, what, err);
@@ -277,7 +337,8 @@ int cache_put_record(Cache *c, CacheDb db, const Digest *key, RecordKind kind, c
 int cache_check_id(const char *id, Err *err)
 {
     size_t n = strlen(id);
-    if (n >= 1 && n <= MAX_KEY) return 0;
+    if (n >= 1 && n <= MAX_KEY)
+        return 0;
     return err_set(err, ERR_USAGE, "a key of %zu bytes, 1 to %d allowed", n, MAX_KEY);
 }
 
@@ -292,8 +353,10 @@ int cache_check_meta(const Cache *c, const char *key, const json_t *value, Err *
 {
     json_t *o = json_object();
     int rc;
-    if (!o || json_object_set(o, key, (json_t *)value) < 0) rc = err_set(err, ERR_NOMEM, "cache meta '%s'", key);
-    else rc = schema_validate(c->meta_schema, o, "cache meta", err);
+    if (!o || json_object_set(o, key, (json_t *)value) < 0)
+        rc = err_set(err, ERR_NOMEM, "cache meta '%s'", key);
+    else
+        rc = schema_validate(c->meta_schema, o, "cache meta", err);
     json_decref(o);
     return rc;
 }
@@ -303,7 +366,8 @@ static int put_json(Cache *c, int db, const char *key, const json_t *value, Err 
     char what[600];
     snprintf(what, sizeof what, "%s '%s'", db_names[db], key);
     char *text = json_canonical(value, err);
-    if (!text) return ERR_NOMEM;
+    if (!text)
+        return ERR_NOMEM;
     Change ch = {c->dbi[db], text_val(key), {text, NULL}, {strlen(text), 0}, 0};
     int rc = apply(c, &ch, what, err);
     mem_free(text);
@@ -313,14 +377,16 @@ static int put_json(Cache *c, int db, const char *key, const json_t *value, Err 
 int cache_put_clip(Cache *c, const char *id, const json_t *facts, Err *err)
 {
     int rc = cache_check_id(id, err);
-    if (rc == 0) rc = cache_check_clip(c, id, facts, err);
+    if (rc == 0)
+        rc = cache_check_clip(c, id, facts, err);
     return rc < 0 ? rc : put_json(c, DB_CLIPS, id, facts, err);
 }
 
 int cache_put_meta(Cache *c, const char *key, const json_t *value, Err *err)
 {
     int rc = cache_check_id(key, err);
-    if (rc == 0) rc = cache_check_meta(c, key, value, err);
+    if (rc == 0)
+        rc = cache_check_meta(c, key, value, err);
     return rc < 0 ? rc : put_json(c, DB_META, key, value, err);
 }
 

@@ -4,17 +4,20 @@
  *
  * Named databases and keys:
  *   meta     text                    JSON (schemas/cache-meta.schema.json)
- *   clips    clip id                 JSON (schemas/cache-clip.schema.json): facts, keys of its latents and texts
+ *   clips    clip id                 JSON (schemas/cache-clip.schema.json): facts, keys of its
+ *            latents and texts
  *   tokens   content key (32 bytes)  record: I32 [n]
  *   text     content key             record: [226, text_dim]
  *   latents  content key             record: moments [F,h,w,2C]
- * A content key is SHA-256 over everything that shaped the value (cache_key_*): source pixels, parameters, weights' digest,
- * numerics revision.  What is stale can therefore not be found, and what is unchanged is never computed again.
+ * A content key is SHA-256 over everything that shaped the value (cache_key_*): source pixels,
+ * parameters, weights' digest, numerics revision.  What is stale can therefore not be found, and
+ * what is unchanged is never computed again.
  *
- * Caveats (LMDB's): not on network file systems; one process must not open the same directory twice; a view is valid until its
- * read transaction ends; keep read transactions short while a writer runs, or the file grows; never use across fork.  LMDB trusts
- * its own pages: cache_open therefore checks all of them first (cache_pages.h; one small read a record), and what is damaged or was
- * made by an enemy is refused.  Records' contents are checked where they are read. */
+ * Caveats (LMDB's): not on network file systems; one process must not open the same directory
+ * twice; a view is valid until its read transaction ends; keep read transactions short while a
+ * writer runs, or the file grows; never use across fork.  LMDB trusts its own pages: cache_open
+ * therefore checks all of them first (cache_pages.h; one small read a record), and what is damaged
+ * or was made by an enemy is refused.  Records' contents are checked where they are read. */
 #ifndef WEFT_COMMON_STORE_CACHE_H
 #define WEFT_COMMON_STORE_CACHE_H
 #include <jansson.h>
@@ -28,53 +31,66 @@
 typedef enum CacheDb { CACHE_LATENTS, CACHE_TEXT, CACHE_TOKENS } CacheDb; /* databases of records */
 typedef enum RecordKind { RECORD_MOMENTS = 1, RECORD_SAMPLE = 2, RECORD_TEXT = 3, RECORD_TOKENS = 4 } RecordKind;
 
-/* The tensors each kind takes: moments F32/F16/BF16 [F,h,w,2C], sample [F,h,w,C], text [n,dim], tokens I32 [n]; ERR_FORMAT otherwise. */
+/* The tensors each kind takes: moments F32/F16/BF16 [F,h,w,2C], sample [F,h,w,C], text [n,dim],
+ * tokens I32 [n]; ERR_FORMAT otherwise. */
 int record_check_tensor(RecordKind kind, const Tensor *t, Err *err);
 
 /* The 48 bytes in front of every tensor, little-endian:
  *   0 u32 magic "WEFT"   4 u16 version 1   6 u16 dtype   8 u8 kind   9 u8 rank   10 u16 zero
  *  12 u32 dims[5] (unused: 0)   32 u64 payload bytes   40 u64 xxh3-64 of the payload
- * LMDB puts a large value 16 bytes into a page: the tensor then lies on a 64-byte boundary.  (A small one lies anywhere: the get and
- * next functions below hand out an aligned copy of it.) */
+ * LMDB puts a large value 16 bytes into a page: the tensor then lies on a 64-byte boundary.  (A
+ * small one lies anywhere: the get and next functions below hand out an aligned copy of it.) */
 #define RECORD_HEADER_SIZE 48
-typedef struct RecordView { RecordKind kind; Tensor tensor; uint64_t checksum; } RecordView; /* tensor borrowed from the map */
+/* tensor borrowed from the map */
+typedef struct RecordView {
+    RecordKind kind;
+    Tensor tensor;
+    uint64_t checksum;
+} RecordView;
 void record_header_encode(uint8_t out[RECORD_HEADER_SIZE], RecordKind kind, const Tensor *t);
-/* Checks magic, version, sizes against `size`, and with `verify` the checksum. `what` names the record in messages. */
+/* Checks magic, version, sizes against `size`, and with `verify` the checksum. `what` names the
+ * record in messages. */
 int record_decode(RecordView *out, const void *bytes, int64_t size, int verify, const char *what, Err *err);
 
 typedef struct Cache Cache;
 typedef enum CacheMode { CACHE_READ, CACHE_WRITE } CacheMode;
-/* WRITE makes the directory, takes its lock (a second writer: ERR_LIMIT), creates the databases.  A torn, damaged or foreign
+/* WRITE makes the directory, takes its lock (a second writer: ERR_LIMIT), creates the databases.  A
+ * torn, damaged or foreign
  * file: ERR_FORMAT, and nothing is touched. READ of an absent one: ERR_NOTFOUND. */
 int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err);
 void cache_close(Cache **c);
 
-/* Writing.  Each put commits (synced) before it returns; the map grows by itself, for which this process must have no read
- * transaction open on c (ERR_USAGE).  ERR_LIMIT/ERR_IO on a full disk: what was committed stays readable and the next run goes
- * on from there.  Clips and meta are validated against their schemas, written and read. */
+/* Writing.  Each put commits (synced) before it returns; the map grows by itself, for which this
+ * process must have no read transaction open on c (ERR_USAGE).  ERR_LIMIT/ERR_IO on a full disk:
+ * what was committed stays readable and the next run goes on from there.  Clips and meta are
+ * validated against their schemas, written and read. */
 int cache_put_record(Cache *c, CacheDb db, const Digest *key, RecordKind kind, const Tensor *t, Err *err);
 int cache_put_clip(Cache *c, const char *id, const json_t *facts, Err *err);
 int cache_put_meta(Cache *c, const char *key, const json_t *value, Err *err);
 int cache_delete_record(Cache *c, CacheDb db, const Digest *key, Err *err);
 int cache_delete_clip(Cache *c, const char *id, Err *err);
 
-/* Reading: a transaction per thread.  When another process has made the cache larger than this one's map, cache_begin maps it
- * anew, for which no other transaction may be open here (ERR_LIMIT). */
+/* Reading: a transaction per thread.  When another process has made the cache larger than this
+ * one's map, cache_begin maps it anew, for which no other transaction may be open here (ERR_LIMIT). */
 typedef struct CacheTxn CacheTxn;
 int cache_begin(CacheTxn **out, Cache *c, Err *err);
 void cache_end(CacheTxn **t);
 /* 1 found, 0 absent, negative on error.  The view is valid until cache_end. */
 int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err);
-int cache_get_clip(CacheTxn *t, const char *id, json_t **out, Err *err);   /* new reference */
+int cache_get_clip(CacheTxn *t, const char *id, json_t **out, Err *err); /* new reference */
 int cache_get_meta(CacheTxn *t, const char *key, json_t **out, Err *err);
-/* Iterate in key order: 1 with an item (valid until the next call), 0 at the end, negative on error (of the transaction, or
- * ERR_FORMAT for a damaged item: `key` or `id` are set and the next call goes on behind it). *cursor starts NULL and is freed at the
- * end (or with cache_cursor_free when leaving early). */
+/* Iterate in key order: 1 with an item (valid until the next call), 0 at the end, negative on error
+ * (of the transaction, or ERR_FORMAT for a damaged item: `key` or `id` are set and the next call
+ * goes on behind it). *cursor starts NULL and is freed at the end (or with cache_cursor_free when
+ * leaving early). */
 typedef struct CacheCursor CacheCursor;
-int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key, RecordView *out, int verify, Err *err);
+int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key, RecordView *out, int verify,
+                      Err *err);
 int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err);
 void cache_cursor_free(CacheCursor **cursor);
-typedef struct CacheStat { int64_t clips, latents, text, tokens, meta, file_bytes, map_bytes; } CacheStat;
+typedef struct CacheStat {
+    int64_t clips, latents, text, tokens, meta, file_bytes, map_bytes;
+} CacheStat;
 int cache_stat(CacheTxn *t, CacheStat *out, Err *err);
 const char *cache_db_name(CacheDb db);
 

@@ -9,17 +9,29 @@ enum { RECORD_VERSION = 1, RECORD_RANK = 5 };
 static const uint8_t magic[4] = {'W', 'E', 'F', 'T'};
 
 /* Field offsets, as the header documents them. */
-enum { AT_MAGIC = 0, AT_VERSION = 4, AT_DTYPE = 6, AT_KIND = 8, AT_RANK = 9, AT_ZERO = 10, AT_DIMS = 12, AT_BYTES = 32, AT_CHECKSUM = 40 };
+enum {
+    AT_MAGIC = 0,
+    AT_VERSION = 4,
+    AT_DTYPE = 6,
+    AT_KIND = 8,
+    AT_RANK = 9,
+    AT_ZERO = 10,
+    AT_DIMS = 12,
+    AT_BYTES = 32,
+    AT_CHECKSUM = 40
+};
 
 static void put_le(uint8_t *out, uint64_t v, int n)
 {
-    for (int i = 0; i < n; i++) out[i] = (uint8_t)(v >> (8 * i));
+    for (int i = 0; i < n; i++)
+        out[i] = (uint8_t)(v >> (8 * i));
 }
 
 static uint64_t get_le(const uint8_t *in, int n)
 {
     uint64_t v = 0;
-    for (int i = 0; i < n; i++) v |= (uint64_t)in[i] << (8 * i);
+    for (int i = 0; i < n; i++)
+        v |= (uint64_t)in[i] << (8 * i);
     return v;
 }
 
@@ -33,9 +45,12 @@ int record_check_tensor(RecordKind kind, const Tensor *t, Err *err)
     case RECORD_TEXT: fits = floats && t->rank == 2; break;
     case RECORD_TOKENS: fits = t->dtype == DT_I32 && t->rank == 1; break;
     }
-    for (int i = 0; fits && i < t->rank; i++) fits = t->dim[i] >= 0 && t->dim[i] <= UINT32_MAX;
-    if (fits) return 0;
-    return err_set(err, ERR_FORMAT, "a record of kind %d cannot be %s", (int)kind, tensor_describe(t, shape, sizeof shape));
+    for (int i = 0; fits && i < t->rank; i++)
+        fits = t->dim[i] >= 0 && t->dim[i] <= UINT32_MAX;
+    if (fits)
+        return 0;
+    return err_set(err, ERR_FORMAT, "a record of kind %d cannot be %s", (int)kind,
+                   tensor_describe(t, shape, sizeof shape));
 }
 
 void record_header_encode(uint8_t out[RECORD_HEADER_SIZE], RecordKind kind, const Tensor *t)
@@ -47,7 +62,8 @@ void record_header_encode(uint8_t out[RECORD_HEADER_SIZE], RecordKind kind, cons
     put_le(out + AT_DTYPE, t->dtype, 2);
     out[AT_KIND] = (uint8_t)kind;
     out[AT_RANK] = (uint8_t)t->rank;
-    for (int i = 0; i < t->rank; i++) put_le(out + AT_DIMS + 4 * i, (uint64_t)t->dim[i], 4);
+    for (int i = 0; i < t->rank; i++)
+        put_le(out + AT_DIMS + 4 * i, (uint64_t)t->dim[i], 4);
     put_le(out + AT_BYTES, (uint64_t)tensor_bytes(t), 8);
     put_le(out + AT_CHECKSUM, hash_xxh3(t->data, tensor_bytes(t)), 8);
 }
@@ -56,28 +72,35 @@ int record_decode(RecordView *out, const void *bytes, int64_t size, int verify, 
 {
     const uint8_t *h = bytes;
     if (size < RECORD_HEADER_SIZE)
-        return err_set(err, ERR_FORMAT, "%s: %lld bytes, a record has at least %d", what, (long long)size, RECORD_HEADER_SIZE);
-    if (memcmp(h + AT_MAGIC, magic, 4) != 0) return err_set(err, ERR_FORMAT, "%s: not a record (wrong magic)", what);
+        return err_set(err, ERR_FORMAT, "%s: %lld bytes, a record has at least %d", what, (long long)size,
+                       RECORD_HEADER_SIZE);
+    if (memcmp(h + AT_MAGIC, magic, 4) != 0)
+        return err_set(err, ERR_FORMAT, "%s: not a record (wrong magic)", what);
     uint64_t version = get_le(h + AT_VERSION, 2), dtype = get_le(h + AT_DTYPE, 2), length = get_le(h + AT_BYTES, 8);
     int rank = h[AT_RANK];
     if (version != RECORD_VERSION)
-        return err_set(err, ERR_UNSUPPORTED, "%s: record version %llu, expected %d", what, (unsigned long long)version, RECORD_VERSION);
-    if (dtype >= DT_COUNT) return err_set(err, ERR_FORMAT, "%s: unknown dtype %llu", what, (unsigned long long)dtype);
-    if (rank > RECORD_RANK || get_le(h + AT_ZERO, 2) != 0) return err_set(err, ERR_FORMAT, "%s: damaged header (rank %d)", what, rank);
+        return err_set(err, ERR_UNSUPPORTED, "%s: record version %llu, expected %d", what, (unsigned long long)version,
+                       RECORD_VERSION);
+    if (dtype >= DT_COUNT)
+        return err_set(err, ERR_FORMAT, "%s: unknown dtype %llu", what, (unsigned long long)dtype);
+    if (rank > RECORD_RANK || get_le(h + AT_ZERO, 2) != 0)
+        return err_set(err, ERR_FORMAT, "%s: damaged header (rank %d)", what, rank);
     int64_t dim[RECORD_RANK], need = dtype_size((DType)dtype);
     for (int i = 0; i < RECORD_RANK; i++) {
         dim[i] = (int64_t)get_le(h + AT_DIMS + 4 * i, 4);
         if (i >= rank && dim[i] != 0)
             return err_set(err, ERR_FORMAT, "%s: damaged header (unused dimension %lld)", what, (long long)dim[i]);
-        if (i < rank && mem_mul(need, dim[i], &need) < 0) return err_set(err, ERR_FORMAT, "%s: its shape overflows", what);
+        if (i < rank && mem_mul(need, dim[i], &need) < 0)
+            return err_set(err, ERR_FORMAT, "%s: its shape overflows", what);
     }
     if (need != size - RECORD_HEADER_SIZE || length != (uint64_t)need)
-        return err_set(err, ERR_FORMAT, "%s: its shape needs %lld bytes, its header says %llu, it has %lld", what, (long long)need,
-                       (unsigned long long)length, (long long)size - RECORD_HEADER_SIZE);
+        return err_set(err, ERR_FORMAT, "%s: its shape needs %lld bytes, its header says %llu, it has %lld", what,
+                       (long long)need, (unsigned long long)length, (long long)size - RECORD_HEADER_SIZE);
     RecordView v = {.kind = (RecordKind)h[AT_KIND], .checksum = get_le(h + AT_CHECKSUM, 8)};
     v.tensor = tensor_view((void *)(h + RECORD_HEADER_SIZE), (DType)dtype, rank, dim);
     int rc = record_check_tensor(v.kind, &v.tensor, err);
-    if (rc < 0) return err_wrap(err, rc, "%s", what);
+    if (rc < 0)
+        return err_wrap(err, rc, "%s", what);
     if (verify && hash_xxh3(v.tensor.data, need) != v.checksum)
         return err_set(err, ERR_FORMAT, "%s: damaged, its checksum does not match its bytes", what);
     *out = v;

@@ -1,5 +1,5 @@
-/* safetensors: mapping, header checks, sharded index, digest.  Everything about a file is decided in read_header before one entry
- * is handed out; the data themselves are never looked at. */
+/* safetensors: mapping, header checks, sharded index, digest.  Everything about a file is decided
+ * in read_header before one entry is handed out; the data themselves are never looked at. */
 #include "common/store/safetensors.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ enum {
     MAX_HEADER = 100000000, /* the reference's limit */
     MAX_TENSORS = 1000000,
     MAX_NAME = 4096,
-    MAX_DEPTH = 3           /* {name: {shape: [..]}} */
+    MAX_DEPTH = 3 /* {name: {shape: [..]}} */
 };
 
 typedef struct Shard {
@@ -39,18 +39,26 @@ struct SafeTensors {
 };
 
 /* Every dtype of the format with its bits; `dtype` is DT_COUNT where Weft has no such type. */
-static const struct { const char *name; int bits; DType dtype; } dtypes[] = {
-    {"F32", 32, DT_F32}, {"F16", 16, DT_F16}, {"BF16", 16, DT_BF16}, {"F64", 64, DT_F64}, {"U8", 8, DT_U8}, {"I8", 8, DT_I8},
-    {"U16", 16, DT_U16}, {"I16", 16, DT_I16}, {"U32", 32, DT_U32}, {"I32", 32, DT_I32}, {"U64", 64, DT_U64}, {"I64", 64, DT_I64},
-    {"BOOL", 8, DT_BOOL}, {"C64", 64, DT_COUNT}, {"F8_E4M3", 8, DT_COUNT}, {"F8_E5M2", 8, DT_COUNT}, {"F8_E8M0", 8, DT_COUNT},
-    {"F8_E4M3FNUZ", 8, DT_COUNT}, {"F8_E5M2FNUZ", 8, DT_COUNT}, {"F6_E2M3", 6, DT_COUNT}, {"F6_E3M2", 6, DT_COUNT},
+static const struct {
+    const char *name;
+    int bits;
+    DType dtype;
+} dtypes[] = {
+    {"F32", 32, DT_F32},          {"F16", 16, DT_F16},      {"BF16", 16, DT_BF16},
+    {"F64", 64, DT_F64},          {"U8", 8, DT_U8},         {"I8", 8, DT_I8},
+    {"U16", 16, DT_U16},          {"I16", 16, DT_I16},      {"U32", 32, DT_U32},
+    {"I32", 32, DT_I32},          {"U64", 64, DT_U64},      {"I64", 64, DT_I64},
+    {"BOOL", 8, DT_BOOL},         {"C64", 64, DT_COUNT},    {"F8_E4M3", 8, DT_COUNT},
+    {"F8_E5M2", 8, DT_COUNT},     {"F8_E8M0", 8, DT_COUNT}, {"F8_E4M3FNUZ", 8, DT_COUNT},
+    {"F8_E5M2FNUZ", 8, DT_COUNT}, {"F6_E2M3", 6, DT_COUNT}, {"F6_E3M2", 6, DT_COUNT},
     {"F4", 4, DT_COUNT},
 };
 
-/* ---- one header -------------------------------------------------------------------------------------------------- */
+/* ---- one header ------------------------------------------------------------------------------ */
 
-/* Bounds what the JSON parser will have to build, and refuses what it would let through: more than three levels, a minus sign (-0
- * parses as 0), arrays longer than a shape may be, more objects than tensors are allowed. */
+/* Bounds what the JSON parser will have to build, and refuses what it would let through: more than
+ * three levels, a minus sign (-0 parses as 0), arrays longer than a shape may be, more objects than
+ * tensors are allowed. */
 static int scan_header(const char *text, int64_t n, Err *err)
 {
     int64_t depth = 0, objects = 0, commas = 0;
@@ -58,9 +66,11 @@ static int scan_header(const char *text, int64_t n, Err *err)
         char c = text[i];
         if (c == '"') {
             for (i++; i < n && text[i] != '"'; i++)
-                if (text[i] == '\\') i++;
+                if (text[i] == '\\')
+                    i++;
         } else if (c == '{' || c == '[') {
-            if (++depth > MAX_DEPTH) return err_set(err, ERR_FORMAT, "header: nested deeper than %d levels", MAX_DEPTH);
+            if (++depth > MAX_DEPTH)
+                return err_set(err, ERR_FORMAT, "header: nested deeper than %d levels", MAX_DEPTH);
             if (c == '{' && ++objects > MAX_TENSORS + 2)
                 return err_set(err, ERR_LIMIT, "header: more than %d tensors", MAX_TENSORS);
             commas = 0;
@@ -78,11 +88,13 @@ static int scan_header(const char *text, int64_t n, Err *err)
 
 static int check_metadata(const json_t *meta, Err *err)
 {
-    if (!json_is_object(meta)) return err_set(err, ERR_FORMAT, "__metadata__ is not an object");
+    if (!json_is_object(meta))
+        return err_set(err, ERR_FORMAT, "__metadata__ is not an object");
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)meta, key, value)
-        if (!json_is_string(value)) return err_set(err, ERR_FORMAT, "__metadata__ \"%.100s\" is not a string", key);
+    json_object_foreach ((json_t *)meta, key, value)
+        if (!json_is_string(value))
+            return err_set(err, ERR_FORMAT, "__metadata__ \"%.100s\" is not a string", key);
     return 0;
 }
 
@@ -90,27 +102,38 @@ static int check_metadata(const json_t *meta, Err *err)
 static int parse_entry(SafeEntry *e, int64_t range[2], const char *name, const json_t *v, Err *err)
 {
     size_t length = strlen(name);
-    if (length == 0) return err_set(err, ERR_FORMAT, "a tensor with an empty name");
-    if (length > MAX_NAME) return err_set(err, ERR_FORMAT, "a tensor name of %zu bytes, at most %d allowed", length, MAX_NAME);
+    if (length == 0)
+        return err_set(err, ERR_FORMAT, "a tensor with an empty name");
+    if (length > MAX_NAME)
+        return err_set(err, ERR_FORMAT, "a tensor name of %zu bytes, at most %d allowed", length, MAX_NAME);
     const char *dtype = json_string_value(json_object_get(v, "dtype"));
     const json_t *shape = json_object_get(v, "shape"), *offsets = json_object_get(v, "data_offsets");
-    if (!json_is_object(v) || !dtype || !json_is_array(shape) || !json_is_array(offsets) || json_array_size(offsets) != 2)
-        return err_set(err, ERR_FORMAT, "tensor '%s': expected {dtype: string, shape: list, data_offsets: [begin, end]}", name);
+    if (!json_is_object(v) || !dtype || !json_is_array(shape) || !json_is_array(offsets) ||
+        json_array_size(offsets) != 2)
+        return err_set(err, ERR_FORMAT,
+                       "tensor '%s': expected {dtype: string, shape: list, data_offsets: [begin, end]}", name);
     size_t k = 0, kinds = sizeof dtypes / sizeof dtypes[0];
-    while (k < kinds && strcmp(dtypes[k].name, dtype) != 0) k++;
-    if (k == kinds) return err_set(err, ERR_FORMAT, "tensor '%s': unknown dtype \"%.40s\"", name, dtype);
+    while (k < kinds && strcmp(dtypes[k].name, dtype) != 0)
+        k++;
+    if (k == kinds)
+        return err_set(err, ERR_FORMAT, "tensor '%s': unknown dtype \"%.40s\"", name, dtype);
     size_t rank = json_array_size(shape);
-    if (rank > TENSOR_RANK_MAX) return err_set(err, ERR_FORMAT, "tensor '%s': rank %zu, at most %d", name, rank, TENSOR_RANK_MAX);
+    if (rank > TENSOR_RANK_MAX)
+        return err_set(err, ERR_FORMAT, "tensor '%s': rank %zu, at most %d", name, rank, TENSOR_RANK_MAX);
     int64_t dim[TENSOR_RANK_MAX] = {0}, count = 1, bits;
     for (size_t i = 0; i < rank; i++) {
         const json_t *d = json_array_get(shape, i);
         if (!json_is_integer(d) || json_integer_value(d) < 0)
             return err_set(err, ERR_FORMAT, "tensor '%s': shape[%zu] is not a whole number", name, i);
         dim[i] = json_integer_value(d);
-        if (mem_mul(count, dim[i], &count) < 0) return err_set(err, ERR_FORMAT, "tensor '%s': its shape overflows", name);
+        if (mem_mul(count, dim[i], &count) < 0)
+            return err_set(err, ERR_FORMAT, "tensor '%s': its shape overflows", name);
     }
-    if (mem_mul(count, dtypes[k].bits, &bits) < 0) return err_set(err, ERR_FORMAT, "tensor '%s': its shape overflows", name);
-    if (bits % 8) return err_set(err, ERR_FORMAT, "tensor '%s': %lld bits of %s are no whole bytes", name, (long long)bits, dtype);
+    if (mem_mul(count, dtypes[k].bits, &bits) < 0)
+        return err_set(err, ERR_FORMAT, "tensor '%s': its shape overflows", name);
+    if (bits % 8)
+        return err_set(err, ERR_FORMAT, "tensor '%s': %lld bits of %s are no whole bytes", name, (long long)bits,
+                       dtype);
     for (int i = 0; i < 2; i++) {
         const json_t *o = json_array_get(offsets, (size_t)i);
         if (!json_is_integer(o) || json_integer_value(o) < 0)
@@ -118,20 +141,25 @@ static int parse_entry(SafeEntry *e, int64_t range[2], const char *name, const j
         range[i] = json_integer_value(o);
     }
     if (range[1] < range[0] || range[1] - range[0] != bits / 8)
-        return err_set(err, ERR_FORMAT, "tensor '%s': data_offsets [%lld, %lld] for %lld bytes of %s", name, (long long)range[0],
-                       (long long)range[1], (long long)(bits / 8), dtype);
-    if (dtypes[k].dtype == DT_COUNT) return err_set(err, ERR_UNSUPPORTED, "tensor '%s': dtype %s is not supported", name, dtype);
+        return err_set(err, ERR_FORMAT, "tensor '%s': data_offsets [%lld, %lld] for %lld bytes of %s", name,
+                       (long long)range[0], (long long)range[1], (long long)(bits / 8), dtype);
+    if (dtypes[k].dtype == DT_COUNT)
+        return err_set(err, ERR_UNSUPPORTED, "tensor '%s': dtype %s is not supported", name, dtype);
     e->tensor = tensor_view(NULL, dtypes[k].dtype, (int)rank, dim);
     return 0;
 }
 
-typedef struct Located { SafeEntry entry; int64_t range[2]; } Located;
+typedef struct Located {
+    SafeEntry entry;
+    int64_t range[2];
+} Located;
 
 static int by_range(const void *a, const void *b)
 {
     const Located *x = a, *y = b;
     for (int i = 0; i < 2; i++)
-        if (x->range[i] != y->range[i]) return x->range[i] < y->range[i] ? -1 : 1;
+        if (x->range[i] != y->range[i])
+            return x->range[i] < y->range[i] ? -1 : 1;
     return 0;
 }
 
@@ -152,11 +180,13 @@ static int check_coverage(Located *at, int64_t n, int64_t data_size, Err *err)
         end = at[i].range[1];
     }
     if (end != data_size)
-        return err_set(err, ERR_FORMAT, "tensors cover %lld bytes, the file holds %lld", (long long)end, (long long)data_size);
+        return err_set(err, ERR_FORMAT, "tensors cover %lld bytes, the file holds %lld", (long long)end,
+                       (long long)data_size);
     return 0;
 }
 
-/* Checks a whole file.  On success *entries (sorted by name, names owned) point into `bytes`, *meta is a new reference or NULL. */
+/* Checks a whole file.  On success *entries (sorted by name, names owned) point into `bytes`, *meta
+ * is a new reference or NULL. */
 static int read_header(const uint8_t *bytes, int64_t size, SafeEntry **entries, int64_t *n, json_t **meta, Err *err)
 {
     json_t *root = NULL;
@@ -165,42 +195,60 @@ static int read_header(const uint8_t *bytes, int64_t size, SafeEntry **entries, 
     int64_t count = 0;
     uint64_t length = 0;
     int rc = 0;
-    if (size < 8) return err_set(err, ERR_FORMAT, "%lld bytes, too short for a safetensors file", (long long)size);
+    if (size < 8)
+        return err_set(err, ERR_FORMAT, "%lld bytes, too short for a safetensors file", (long long)size);
     memcpy(&length, bytes, 8);
-    if (length > MAX_HEADER) return err_set(err, ERR_FORMAT, "header too large: %llu bytes", (unsigned long long)length);
+    if (length > MAX_HEADER)
+        return err_set(err, ERR_FORMAT, "header too large: %llu bytes", (unsigned long long)length);
     if ((int64_t)length > size - 8)
-        return err_set(err, ERR_FORMAT, "header of %llu bytes in a file of %lld", (unsigned long long)length, (long long)size);
+        return err_set(err, ERR_FORMAT, "header of %llu bytes in a file of %lld", (unsigned long long)length,
+                       (long long)size);
     const char *text = (const char *)bytes + 8;
-    if ((rc = scan_header(text, (int64_t)length, err)) < 0) return rc;
-    if ((rc = json_parse(&root, text, (int64_t)length, "header", err)) < 0) return rc;
+    if ((rc = scan_header(text, (int64_t)length, err)) < 0)
+        return rc;
+    if ((rc = json_parse(&root, text, (int64_t)length, "header", err)) < 0)
+        return rc;
     if (!json_is_object(root)) {
         rc = err_set(err, ERR_FORMAT, "header is not an object");
         goto fail;
     }
-    if (!(at = mem_calloc((int64_t)json_object_size(root), sizeof *at, err))) { rc = ERR_NOMEM; goto fail; }
+    if (!(at = mem_calloc((int64_t)json_object_size(root), sizeof *at, err))) {
+        rc = ERR_NOMEM;
+        goto fail;
+    }
     const char *key;
     json_t *value;
-    json_object_foreach(root, key, value) {
+    json_object_foreach (root, key, value) {
         if (strcmp(key, "__metadata__") == 0) {
-            if ((rc = check_metadata(value, err)) < 0) goto fail;
+            if ((rc = check_metadata(value, err)) < 0)
+                goto fail;
             continue;
         }
-        if ((rc = parse_entry(&at[count].entry, at[count].range, key, value, err)) < 0) goto fail;
+        if ((rc = parse_entry(&at[count].entry, at[count].range, key, value, err)) < 0)
+            goto fail;
         at[count++].entry.name = key; /* borrowed from root until copied below */
     }
-    if ((rc = check_coverage(at, count, size - 8 - (int64_t)length, err)) < 0) goto fail;
-    if (!(out = mem_calloc(count, sizeof *out, err))) { rc = ERR_NOMEM; goto fail; }
+    if ((rc = check_coverage(at, count, size - 8 - (int64_t)length, err)) < 0)
+        goto fail;
+    if (!(out = mem_calloc(count, sizeof *out, err))) {
+        rc = ERR_NOMEM;
+        goto fail;
+    }
     for (*n = 0; *n < count; (*n)++) {
         out[*n] = at[*n].entry;
         out[*n].tensor.data = (void *)(bytes + 8 + length + at[*n].range[0]);
-        if (!(out[*n].name = mem_strdup(at[*n].entry.name, err))) { rc = ERR_NOMEM; goto fail; }
+        if (!(out[*n].name = mem_strdup(at[*n].entry.name, err))) {
+            rc = ERR_NOMEM;
+            goto fail;
+        }
     }
     qsort(out, (size_t)count, sizeof *out, by_name);
     *entries = out;
     *meta = json_incref(json_object_get(root, "__metadata__"));
 fail:
     if (rc < 0 && out) {
-        while (*n > 0) mem_free((char *)out[--*n].name);
+        while (*n > 0)
+            mem_free((char *)out[--*n].name);
         mem_free(out);
     }
     mem_free(at);
@@ -210,7 +258,8 @@ fail:
 
 static void free_entries(SafeEntry *entry, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) mem_free((char *)entry[i].name);
+    for (int64_t i = 0; i < n; i++)
+        mem_free((char *)entry[i].name);
     mem_free(entry);
 }
 
@@ -220,22 +269,27 @@ int safetensors_check(const void *bytes, int64_t size, Err *err)
     json_t *meta = NULL;
     int64_t n = 0;
     int rc = read_header(bytes, size, &entry, &n, &meta, err);
-    if (rc == 0) free_entries(entry, n);
+    if (rc == 0)
+        free_entries(entry, n);
     json_decref(meta);
     return rc;
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static int map_file(Shard *s, const char *path, Err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
-    if (fd < 0) return err_errno(err, errno, "'%s'", path);
+    if (fd < 0)
+        return err_errno(err, errno, "'%s'", path);
     struct stat st;
-    if (fstat(fd, &st) < 0) rc = err_errno(err, errno, "'%s'", path);
-    else if (!S_ISREG(st.st_mode)) rc = err_set(err, ERR_FORMAT, "'%s' is not a regular file", path);
+    if (fstat(fd, &st) < 0)
+        rc = err_errno(err, errno, "'%s'", path);
+    else if (!S_ISREG(st.st_mode))
+        rc = err_set(err, ERR_FORMAT, "'%s' is not a regular file", path);
     else if (st.st_size < 8)
-        rc = err_set(err, ERR_FORMAT, "'%s': %lld bytes, too short for a safetensors file", path, (long long)st.st_size);
+        rc = err_set(err, ERR_FORMAT, "'%s': %lld bytes, too short for a safetensors file", path,
+                     (long long)st.st_size);
     if (rc == 0) {
         s->size = (int64_t)st.st_size;
         s->map = mmap(NULL, (size_t)s->size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -251,7 +305,8 @@ static int map_file(Shard *s, const char *path, Err *err)
 static int open_shard(Shard *s, const char *path, SafeEntry **entry, int64_t *n, Err *err)
 {
     int rc = map_file(s, path, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     rc = read_header(s->map, s->size, entry, n, &s->meta, err);
     return rc < 0 ? err_wrap(err, rc, "'%s'", path) : 0;
 }
@@ -259,11 +314,13 @@ static int open_shard(Shard *s, const char *path, SafeEntry **entry, int64_t *n,
 void safetensors_close(SafeTensors **p)
 {
     SafeTensors *s = *p;
-    if (!s) return;
+    if (!s)
+        return;
     free_entries(s->entry, s->n);
     for (int64_t i = 0; i < s->n_shard; i++) {
         mem_free(s->shard[i].name);
-        if (s->shard[i].map) munmap(s->shard[i].map, (size_t)s->shard[i].size);
+        if (s->shard[i].map)
+            munmap(s->shard[i].map, (size_t)s->shard[i].size);
         json_decref(s->shard[i].meta);
     }
     mem_free(s->shard);
@@ -276,7 +333,8 @@ int safetensors_open(SafeTensors **out, const char *path, Err *err)
     *out = NULL;
     SafeTensors *s = mem_calloc(1, sizeof *s, err);
     int rc = s ? 0 : ERR_NOMEM;
-    if (rc == 0 && !(s->shard = mem_calloc(1, sizeof *s->shard, err))) rc = ERR_NOMEM;
+    if (rc == 0 && !(s->shard = mem_calloc(1, sizeof *s->shard, err)))
+        rc = ERR_NOMEM;
     if (rc == 0) {
         s->n_shard = 1;
         rc = open_shard(&s->shard[0], path, &s->entry, &s->n, err);
@@ -289,7 +347,7 @@ int safetensors_open(SafeTensors **out, const char *path, Err *err)
     return 0;
 }
 
-/* ---- the sharded index ------------------------------------------------------------------------------------------- */
+/* ---- the sharded index ----------------------------------------------------------------------- */
 
 static int plain_name(const char *s)
 {
@@ -301,29 +359,35 @@ static int collect_shards(SafeTensors *s, const json_t *map, Err *err)
 {
     const char *tensor;
     json_t *value;
-    json_object_foreach((json_t *)map, tensor, value) {
+    json_object_foreach ((json_t *)map, tensor, value) {
         const char *name = json_string_value(value);
         if (!name || !plain_name(name))
             return err_set(err, ERR_FORMAT, "weight_map '%.200s': expected a plain file name, found '%.200s'", tensor,
                            name ? name : "no string");
         int64_t i = 0;
-        while (i < s->n_shard && strcmp(s->shard[i].name, name) != 0) i++;
-        if (i < s->n_shard) continue;
+        while (i < s->n_shard && strcmp(s->shard[i].name, name) != 0)
+            i++;
+        if (i < s->n_shard)
+            continue;
         Shard *grown = mem_realloc(s->shard, s->n_shard + 1, sizeof *grown, err);
-        if (!grown) return ERR_NOMEM;
+        if (!grown)
+            return ERR_NOMEM;
         s->shard = grown;
         s->shard[i] = (Shard){.name = mem_strdup(name, err)};
-        if (!s->shard[i].name) return ERR_NOMEM;
+        if (!s->shard[i].name)
+            return ERR_NOMEM;
         s->n_shard++;
     }
     return 0;
 }
 
 /* Moves the shard's listed entries into s; those the map does not list are left out with a warning. */
-static int adopt_entries(SafeTensors *s, const Shard *shard, const json_t *map, SafeEntry *entry, int64_t n, const Log *log, Err *err)
+static int adopt_entries(SafeTensors *s, const Shard *shard, const json_t *map, SafeEntry *entry, int64_t n,
+                         const Log *log, Err *err)
 {
     SafeEntry *grown = mem_realloc(s->entry, s->n + n, sizeof *grown, err);
-    if (!grown) return ERR_NOMEM;
+    if (!grown)
+        return ERR_NOMEM;
     s->entry = grown;
     for (int64_t i = 0; i < n; i++) {
         const char *owner = json_string_value(json_object_get(map, entry[i].name));
@@ -332,7 +396,8 @@ static int adopt_entries(SafeTensors *s, const Shard *shard, const json_t *map, 
             continue;
         }
         if (strcmp(owner, shard->name) != 0)
-            return err_set(err, ERR_FORMAT, "tensor '%s' is in '%s', the index places it in '%s'", entry[i].name, shard->name, owner);
+            return err_set(err, ERR_FORMAT, "tensor '%s' is in '%s', the index places it in '%s'", entry[i].name,
+                           shard->name, owner);
         s->entry[s->n++] = entry[i];
         entry[i].name = NULL; /* taken over */
     }
@@ -343,9 +408,11 @@ static void check_total(const SafeTensors *s, const json_t *index, const char *p
 {
     const json_t *total = json_object_get(json_object_get(index, "metadata"), "total_size");
     int64_t bytes = 0;
-    for (int64_t i = 0; i < s->n; i++) bytes += tensor_bytes(&s->entry[i].tensor);
+    for (int64_t i = 0; i < s->n; i++)
+        bytes += tensor_bytes(&s->entry[i].tensor);
     if (json_is_number(total) && json_number_value(total) != (double)bytes)
-        log_warn(log, "'%s': total_size is %.0f, the shards hold %lld bytes", path, json_number_value(total), (long long)bytes);
+        log_warn(log, "'%s': total_size is %.0f, the shards hold %lld bytes", path, json_number_value(total),
+                 (long long)bytes);
 }
 
 /* Names of the map that no shard held, all in one message. */
@@ -356,13 +423,17 @@ static int check_all_present(const SafeTensors *s, const json_t *map, Err *err)
     json_t *value;
     int64_t n = 0;
     int rc = 0;
-    json_object_foreach((json_t *)map, tensor, value) {
-        if (safetensors_find(s, tensor)) continue;
-        if (n++ < 10) rc = str_printf(&missing, err, "%s'%s' in '%s'", n > 1 ? ", " : "", tensor, json_string_value(value));
-        if (rc < 0) break;
+    json_object_foreach ((json_t *)map, tensor, value) {
+        if (safetensors_find(s, tensor))
+            continue;
+        if (n++ < 10)
+            rc = str_printf(&missing, err, "%s'%s' in '%s'", n > 1 ? ", " : "", tensor, json_string_value(value));
+        if (rc < 0)
+            break;
     }
     if (rc == 0 && n > 0)
-        rc = err_set(err, ERR_FORMAT, "%lld tensors of the index are missing: %s%s", (long long)n, missing.data, n > 10 ? ", ..." : "");
+        rc = err_set(err, ERR_FORMAT, "%lld tensors of the index are missing: %s%s", (long long)n, missing.data,
+                     n > 10 ? ", ..." : "");
     str_fini(&missing);
     return rc;
 }
@@ -371,25 +442,30 @@ static int open_index(SafeTensors *s, const char *folder, const char *path, cons
 {
     json_t *index = NULL;
     int rc = json_read_file(&index, path, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     const json_t *map = json_object_get(index, "weight_map");
     if (!json_is_object(map)) {
         rc = err_set(err, ERR_FORMAT, "weight_map is missing or not an object");
         goto fail;
     }
-    if ((rc = collect_shards(s, map, err)) < 0) goto fail;
+    if ((rc = collect_shards(s, map, err)) < 0)
+        goto fail;
     for (int64_t i = 0; i < s->n_shard; i++) {
         SafeEntry *entry = NULL;
         int64_t n = 0;
         char *file = path_join(folder, s->shard[i].name, err);
         rc = file ? open_shard(&s->shard[i], file, &entry, &n, err) : ERR_NOMEM;
         mem_free(file);
-        if (rc == 0) rc = adopt_entries(s, &s->shard[i], map, entry, n, log, err);
+        if (rc == 0)
+            rc = adopt_entries(s, &s->shard[i], map, entry, n, log, err);
         free_entries(entry, entry ? n : 0);
-        if (rc < 0) goto fail;
+        if (rc < 0)
+            goto fail;
     }
     qsort(s->entry, (size_t)s->n, sizeof *s->entry, by_name);
-    if ((rc = check_all_present(s, map, err)) < 0) goto fail;
+    if ((rc = check_all_present(s, map, err)) < 0)
+        goto fail;
     check_total(s, index, path, log);
 fail:
     json_decref(index);
@@ -408,7 +484,8 @@ int safetensors_open_folder(SafeTensors **out, const char *folder, const char *s
     } else if (file_exists(single)) {
         rc = safetensors_open(&s, single, err);
     } else if (!file_exists(index)) {
-        rc = err_set(err, ERR_NOTFOUND, "'%s': neither %s.safetensors nor %s.safetensors.index.json", folder, stem, stem);
+        rc = err_set(err, ERR_NOTFOUND, "'%s': neither %s.safetensors nor %s.safetensors.index.json", folder, stem,
+                     stem);
     } else if (!(s = mem_calloc(1, sizeof *s, err))) {
         rc = ERR_NOMEM;
     } else {
@@ -416,12 +493,14 @@ int safetensors_open_folder(SafeTensors **out, const char *folder, const char *s
     }
     mem_free(single);
     mem_free(index);
-    if (rc < 0) safetensors_close(&s);
-    else *out = s;
+    if (rc < 0)
+        safetensors_close(&s);
+    else
+        *out = s;
     return rc;
 }
 
-/* ---- access ------------------------------------------------------------------------------------------------------ */
+/* ---- access ---------------------------------------------------------------------------------- */
 
 int64_t safetensors_count(const SafeTensors *s)
 {
@@ -442,7 +521,8 @@ const SafeEntry *safetensors_find(const SafeTensors *s, const char *name)
 const char *safetensors_meta(const SafeTensors *s, const char *key)
 {
     const char *value = NULL;
-    for (int64_t i = 0; i < s->n_shard && !value; i++) value = json_string_value(json_object_get(s->shard[i].meta, key));
+    for (int64_t i = 0; i < s->n_shard && !value; i++)
+        value = json_string_value(json_object_get(s->shard[i].meta, key));
     return value;
 }
 
@@ -456,7 +536,8 @@ int safetensors_digest(const SafeTensors *s, char hex[65], Err *err)
     Sha256 h = {0};
     Digest d;
     int rc = sha256_init(&h, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     for (int64_t i = 0; i < s->n; i++) {
         const SafeEntry *e = &s->entry[i];
         const char *dtype = dtype_name(e->tensor.dtype);
@@ -465,7 +546,8 @@ int safetensors_digest(const SafeTensors *s, char hex[65], Err *err)
         digest_i64(&h, (int64_t)strlen(dtype));
         sha256_update(&h, dtype, (int64_t)strlen(dtype));
         digest_i64(&h, e->tensor.rank);
-        for (int k = 0; k < e->tensor.rank; k++) digest_i64(&h, e->tensor.dim[k]);
+        for (int k = 0; k < e->tensor.rank; k++)
+            digest_i64(&h, e->tensor.dim[k]);
         sha256_update(&h, e->tensor.data, tensor_bytes(&e->tensor));
     }
     sha256_final(&h, &d);

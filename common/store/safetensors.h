@@ -1,5 +1,5 @@
-/* safetensors: memory-mapped reader, sharded index, atomic writer.  The checks are those of text-encoders.md 5.2 and 5.3: a
- * hostile file gets a clear error, never a wrong tensor. */
+/* safetensors: memory-mapped reader, sharded index, atomic writer.  The checks are those of
+ * text-encoders.md 5.2 and 5.3: a hostile file gets a clear error, never a wrong tensor. */
 #ifndef WEFT_COMMON_STORE_SAFETENSORS_H
 #define WEFT_COMMON_STORE_SAFETENSORS_H
 #include <jansson.h>
@@ -9,14 +9,15 @@
 
 typedef struct SafeTensors SafeTensors;
 typedef struct SafeEntry {
-    const char *name;   /* borrowed until close */
-    Tensor tensor;      /* data points into the read-only mapping; may be unaligned */
+    const char *name; /* borrowed until close */
+    Tensor tensor;    /* data points into the read-only mapping; may be unaligned */
 } SafeEntry;
 
 /* One file. */
 int safetensors_open(SafeTensors **out, const char *path, Err *err);
-/* FOLDER/STEM.safetensors or, when absent, FOLDER/STEM.safetensors.index.json with its shards (plain file names only).  `stem` is
- * "diffusion_pytorch_model" or "model". Mismatch of total_size is a warning (log may be NULL). */
+/* FOLDER/STEM.safetensors or, when absent, FOLDER/STEM.safetensors.index.json with its shards
+ * (plain file names only).  `stem` is "diffusion_pytorch_model" or "model". Mismatch of total_size
+ * is a warning (log may be NULL). */
 int safetensors_open_folder(SafeTensors **out, const char *folder, const char *stem, const Log *log, Err *err);
 void safetensors_close(SafeTensors **s);
 int64_t safetensors_count(const SafeTensors *s);
@@ -25,20 +26,25 @@ const SafeEntry *safetensors_at(const SafeTensors *s, int64_t i);
 const SafeEntry *safetensors_find(const SafeTensors *s, const char *name);
 /* The string value of __metadata__[key], or NULL. Borrowed. */
 const char *safetensors_meta(const SafeTensors *s, const char *key);
-/* SHA-256 over names, dtypes, shapes and bytes in name order, hex: the weights' identity, independent of file layout.  Cached
+/* SHA-256 over names, dtypes, shapes and bytes in name order, hex: the weights' identity,
+ * independent of file layout.  Cached
  * nowhere: reading a big model takes seconds; callers keep it. */
 int safetensors_digest(const SafeTensors *s, char hex[65], Err *err);
 
 /* Header checks alone, for fuzzing and tests: bytes as a whole file. */
 int safetensors_check(const void *bytes, int64_t size, Err *err);
 
-/* Writer: describe all tensors, then write bytes.  Tensors sorted by element size descending then name, header padded to 8. */
-typedef struct SafeSource { const char *name; Tensor tensor; } SafeSource; /* host memory */
+/* Writer: describe all tensors, then write bytes.  Tensors sorted by element size descending then
+ * name, header padded to 8. */
+typedef struct SafeSource {
+    const char *name;
+    Tensor tensor;
+} SafeSource; /* host memory */
 /* metadata: JSON object of strings or NULL. Atomic. */
 int safetensors_write(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata, Err *err);
-/* The same for tensors that are not in host memory (data NULL): `fetch` gives the bytes of tensors[i] when its turn has come; they need
- * to stay only until the next call. */
+/* The same for tensors that are not in host memory (data NULL): `fetch` gives the bytes of
+ * tensors[i] when its turn has come; they need to stay only until the next call. */
 typedef int (*SafeFetch)(void *user, int64_t i, const void **data, Err *err);
-int safetensors_write_from(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata, SafeFetch fetch, void *user,
-                           Err *err);
+int safetensors_write_from(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata,
+                           SafeFetch fetch, void *user, Err *err);
 #endif

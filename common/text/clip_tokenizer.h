@@ -1,4 +1,5 @@
-/* The CLIP tokeniser (HF fast behaviour): byte-level BPE on merges.txt; utf8proc for NFC and lower case, PCRE2 for the pattern.
+/* The CLIP tokeniser (HF fast behaviour): byte-level BPE on merges.txt; utf8proc for NFC and lower
+ * case, PCRE2 for the pattern.
  * text-encoders.md section 3. */
 #ifndef WEFT_COMMON_TEXT_CLIP_TOKENIZER_H
 #define WEFT_COMMON_TEXT_CLIP_TOKENIZER_H
@@ -13,6 +14,6 @@ void clip_tokenizer_close(ClipTokenizer **t);
 /* bos, ids, eos; not cut. *ids mem_free.  Text must be UTF-8 (ERR_FORMAT otherwise). */
 int clip_tokenizer_encode(const ClipTokenizer *t, const char *text, int64_t size, int32_t **ids, int64_t *n, Err *err);
 /* Exactly 77: bos + first 75 + eos, padded with 49407. */
-int clip_tokenizer_encode_padded(const ClipTokenizer *t, const char *text, int64_t size, int32_t ids[CLIP_LENGTH], int64_t *used,
-                                 int64_t *cut, Err *err);
+int clip_tokenizer_encode_padded(const ClipTokenizer *t, const char *text, int64_t size, int32_t ids[CLIP_LENGTH],
+                                 int64_t *used, int64_t *cut, Err *err);
 #endif

@@ -12,7 +12,8 @@ struct Spm {
     sentencepiece::SentencePieceProcessor processor;
 };
 
-namespace {
+namespace
+{
 
 int status_error(Err *err, int code, const char *doing, const sentencepiece::util::Status &status)
 {
@@ -20,7 +21,8 @@ int status_error(Err *err, int code, const char *doing, const sentencepiece::uti
 }
 
 /* Runs f and turns what it throws into an error. */
-template <typename F> int guarded(Err *err, const char *doing, F f)
+template <typename F>
+int guarded(Err *err, const char *doing, F f)
 {
     try {
         return f();
@@ -38,22 +40,36 @@ char *copy_bytes(const std::string &s, Err *err)
     return mem_strndup(s.data(), static_cast<int64_t>(s.size()), err);
 }
 
-class Lines : public sentencepiece::SentenceIterator {
+class Lines : public sentencepiece::SentenceIterator
+{
   public:
-    Lines(const char *const *lines, int64_t n) : lines_(lines), n_(n) { load(); }
-    bool done() const override { return at_ >= n_; }
+    Lines(const char *const *lines, int64_t n) : lines_(lines), n_(n)
+    {
+        load();
+    }
+    bool done() const override
+    {
+        return at_ >= n_;
+    }
     void Next() override
     {
         at_++;
         load();
     }
-    const std::string &value() const override { return value_; }
-    sentencepiece::util::Status status() const override { return sentencepiece::util::Status(); }
+    const std::string &value() const override
+    {
+        return value_;
+    }
+    sentencepiece::util::Status status() const override
+    {
+        return sentencepiece::util::Status();
+    }
 
   private:
     void load()
     {
-        if (at_ < n_) value_ = lines_[at_];
+        if (at_ < n_)
+            value_ = lines_[at_];
     }
     const char *const *lines_;
     int64_t n_, at_ = 0;
@@ -68,11 +84,14 @@ int spm_open(Spm **out, const void *bytes, int64_t size, Err *err)
     Spm *p = nullptr;
     int rc = guarded(err, "tokeniser model", [&] {
         p = new Spm;
-        auto status = p->processor.LoadFromSerializedProto(absl::string_view(static_cast<const char *>(bytes), static_cast<size_t>(size)));
+        auto status = p->processor.LoadFromSerializedProto(
+            absl::string_view(static_cast<const char *>(bytes), static_cast<size_t>(size)));
         return status.ok() ? 0 : status_error(err, ERR_FORMAT, "tokeniser model", status);
     });
-    if (rc < 0) delete p;
-    else *out = p;
+    if (rc < 0)
+        delete p;
+    else
+        *out = p;
     return rc;
 }
 
@@ -93,11 +112,15 @@ int spm_encode(const Spm *p, const char *text, int64_t size, int32_t **ids, int6
     return guarded(err, "tokenising", [&] {
         std::vector<int> got;
         auto status = p->processor.Encode(absl::string_view(text, static_cast<size_t>(size)), &got);
-        if (!status.ok()) return status_error(err, ERR_FORMAT, "tokenising", status);
-        auto *grown = static_cast<int32_t *>(mem_realloc(*ids, *n + static_cast<int64_t>(got.size()), sizeof(int32_t), err));
-        if (!grown) return static_cast<int>(ERR_NOMEM);
+        if (!status.ok())
+            return status_error(err, ERR_FORMAT, "tokenising", status);
+        auto *grown = static_cast<int32_t *>(
+            mem_realloc(*ids, *n + static_cast<int64_t>(got.size()), sizeof(int32_t), err));
+        if (!grown)
+            return static_cast<int>(ERR_NOMEM);
         *ids = grown;
-        for (int id : got) grown[(*n)++] = id;
+        for (int id : got)
+            grown[(*n)++] = id;
         return 0;
     });
 }
@@ -108,7 +131,8 @@ char *spm_decode(const Spm *p, const int32_t *ids, int64_t n, Err *err)
     guarded(err, "joining tokens", [&] {
         std::string joined;
         auto status = p->processor.Decode(std::vector<int>(ids, ids + n), &joined);
-        if (!status.ok()) return status_error(err, ERR_FORMAT, "joining tokens", status);
+        if (!status.ok())
+            return status_error(err, ERR_FORMAT, "joining tokens", status);
         text = copy_bytes(joined, err);
         return 0;
     });
@@ -121,14 +145,21 @@ int spm_train(const char *const *lines, int64_t n, int64_t vocab, char **model, 
         Lines input(lines, n);
         std::string bytes;
         const std::unordered_map<std::string, std::string> settings = {
-            {"model_type", "unigram"}, {"vocab_size", std::to_string(vocab)}, {"hard_vocab_limit", "false"},
-            {"normalization_rule_name", "nmt_nfkc"}, {"character_coverage", "1.0"},
-            {"pad_id", "0"}, {"eos_id", "1"}, {"unk_id", "2"}, {"bos_id", "-1"},
+            {"model_type", "unigram"},
+            {"vocab_size", std::to_string(vocab)},
+            {"hard_vocab_limit", "false"},
+            {"normalization_rule_name", "nmt_nfkc"},
+            {"character_coverage", "1.0"},
+            {"pad_id", "0"},
+            {"eos_id", "1"},
+            {"unk_id", "2"},
+            {"bos_id", "-1"},
             {"num_threads", "1"}, /* sums in one order: the same bits every time */
             {"minloglevel", "2"},
         };
         auto status = sentencepiece::SentencePieceTrainer::Train(settings, &input, &bytes);
-        if (!status.ok()) return status_error(err, ERR_USAGE, "training a tokeniser", status);
+        if (!status.ok())
+            return status_error(err, ERR_USAGE, "training a tokeniser", status);
         *size = static_cast<int64_t>(bytes.size());
         *model = copy_bytes(bytes, err);
         return *model ? 0 : static_cast<int>(ERR_NOMEM);

@@ -32,16 +32,17 @@ int choose_check(const Rational *times, int64_t n, Err *err)
     const int64_t limit = (int64_t)1 << 61;
     for (int64_t i = 0; i < n; i++) {
         if (times[i].den < 1 || times[i].den > INT32_MAX || times[i].num >= limit || times[i].num <= -limit)
-            return err_set(err, ERR_FORMAT, "frame %lld: time %lld/%lld s is out of range", (long long)i, (long long)times[i].num,
-                           (long long)times[i].den);
+            return err_set(err, ERR_FORMAT, "frame %lld: time %lld/%lld s is out of range", (long long)i,
+                           (long long)times[i].num, (long long)times[i].den);
         if (i && rational_cmp(times[i - 1], times[i]) >= 0)
-            return err_set(err, ERR_FORMAT, "frame %lld: time %.6f s does not come after %.6f s", (long long)i, rational_value(times[i]),
-                           rational_value(times[i - 1]));
+            return err_set(err, ERR_FORMAT, "frame %lld: time %.6f s does not come after %.6f s", (long long)i,
+                           rational_value(times[i]), rational_value(times[i - 1]));
     }
     return 0;
 }
 
-/* A wide fraction; parts stay below 2^126 for times that pass choose_check, fps and grid points below 2^31. */
+/* A wide fraction; parts stay below 2^126 for times that pass choose_check, fps and grid points
+ * below 2^31. */
 typedef struct Fraction {
     Wide num, den;
 } Fraction;
@@ -94,9 +95,7 @@ int64_t choose_windows(int64_t points, int64_t frames, int64_t stride, int64_t c
 {
     int64_t room = points - frames, n = 0;
     for (int64_t j = 0; j < count; j++) {
-        int64_t at = stride      ? j * stride
-                     : count > 1 ? (2 * j * room + count - 1) / (2 * (count - 1))
-                                 : room / 2;
+        int64_t at = stride ? j * stride : count > 1 ? (2 * j * room + count - 1) / (2 * (count - 1)) : room / 2;
         at = at > room ? room : at;
         if (n == 0 || at > starts[n - 1])
             starts[n++] = at;

@@ -63,9 +63,11 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
     if (rc < 0)
         return rc;
     quality_limits(&out->quality, recipe);
-    /* Only what shapes the pixels or the verdict; captions and duplicates are looked at afresh in every run. */
-    static const char *const other[] = {"max_reject_ratio", "allow_empty_caption"},
-                            *const alike[] = {"duplicates", "duplicate_bits", "duplicate_colour"};
+    /* Only what shapes the pixels or the verdict; captions and duplicates are looked at afresh in
+     * every run. */
+    static const char *const other[] = {"max_reject_ratio", "allow_empty_caption"}, *const alike[] = {
+                                                                                        "duplicates", "duplicate_bits",
+                                                                                        "duplicate_colour"};
     json_t *clip = json_deep_copy(recipe_get(recipe, "clip")), *quality = json_deep_copy(recipe_get(recipe, "quality"));
     for (size_t i = 0; i < sizeof other / sizeof *other; i++)
         json_object_del(clip, other[i]);
@@ -86,10 +88,11 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
 
 VideoLimits clip_limits(const PrepConfig *cfg)
 {
-    return (VideoLimits){.max_pixels = cfg->max_pixels, .max_frames = cfg->max_frames, .max_seconds = (double)cfg->wall_s};
+    return (VideoLimits){
+        .max_pixels = cfg->max_pixels, .max_frames = cfg->max_frames, .max_seconds = (double)cfg->wall_s};
 }
 
-/* ---- the record ---- */
+/* ---- the record ------------------------------------------------------------------------------ */
 int clip_put(Work *w, const char *key, json_t *value, Err *err)
 {
     if (!value || json_object_set_new(w->record, key, value) < 0)
@@ -97,7 +100,8 @@ int clip_put(Work *w, const char *key, json_t *value, Err *err)
     return 0;
 }
 
-/* Messages of the media library name the file as it was opened; the manifest says the path relative to the source folder. */
+/* Messages of the media library name the file as it was opened; the manifest says the path relative
+ * to the source folder. */
 static char *relative_text(const Work *w, const char *text, Err *err)
 {
     const char *at = strstr(text, w->path);
@@ -157,11 +161,11 @@ static int work_init(Work *w, const char *root, Err *err)
     w->rate = s->rate.den ? s->rate : (Rational){w->cfg->frames_fps, 1};
     snprintf(w->id, sizeof w->id, "%s", s->id);
     w->several = w->cfg->window >= WINDOW_CHUNKS;
-    w->record = json_pack("{s:s, s:s, s:n, s:[], s:n, s:s, s:{s:s, s:s, s:n, s:n}, s:n, s:n, s:n, s:[], s:n, s:n, s:n, s:n, s:n}", "id",
-                          s->id, "decision", "accept",
-                          "reason", "warnings", "key", "recipe_sha256", w->cfg->recipe_sha256, "source", "path", s->path, "kind",
-                          s->kind == SOURCE_FRAMES ? "frames" : "video", "size", "sha256", "probe", "window", "geometry", "ledger",
-                          "timing", "evening", "quality", "contact", "clip");
+    w->record = json_pack(
+        "{s:s, s:s, s:n, s:[], s:n, s:s, s:{s:s, s:s, s:n, s:n}, s:n, s:n, s:n, s:[], s:n, s:n, s:n, s:n, s:n}", "id",
+        s->id, "decision", "accept", "reason", "warnings", "key", "recipe_sha256", w->cfg->recipe_sha256, "source",
+        "path", s->path, "kind", s->kind == SOURCE_FRAMES ? "frames" : "video", "size", "sha256", "probe", "window",
+        "geometry", "ledger", "timing", "evening", "quality", "contact", "clip");
     w->path = path_join(root, s->path, err);
     w->picks = mem_calloc(w->cfg->frames, sizeof *w->picks, err);
     return w->record && w->path && w->picks ? 0 : err_set(err, ERR_NOMEM, "out of memory for clip '%s'", s->id);
@@ -178,17 +182,19 @@ static void work_fini(Work *w)
     json_decref(w->record);
 }
 
-/* ---- identity ---- */
+/* ---- identity -------------------------------------------------------------------------------- */
 static int make_key(Work *w, const char *sha256, Err *err)
 {
     const Source *s = w->src;
-    json_t *parts = json_pack("{s:s, s:s, s:[I,I,I,I], s:s, s:o, s:o, s:o, s:i}", "recipe", w->cfg->recipe_sha256, "source", sha256,
-                              "crop", (json_int_t)s->crop[0], (json_int_t)s->crop[1], (json_int_t)s->crop[2], (json_int_t)s->crop[3], "kind",
-                              s->kind == SOURCE_FRAMES ? "frames" : "video", "rate", clip_rational_json(w->rate), "start",
-                              clip_rational_json(s->start), "end", clip_rational_json(s->end), "revision", PREP_REVISION);
+    json_t *parts = json_pack(
+        "{s:s, s:s, s:[I,I,I,I], s:s, s:o, s:o, s:o, s:i}", "recipe", w->cfg->recipe_sha256, "source", sha256, "crop",
+        (json_int_t)s->crop[0], (json_int_t)s->crop[1], (json_int_t)s->crop[2], (json_int_t)s->crop[3], "kind",
+        s->kind == SOURCE_FRAMES ? "frames" : "video", "rate", clip_rational_json(w->rate), "start",
+        clip_rational_json(s->start), "end", clip_rational_json(s->end), "revision", PREP_REVISION);
     char *text = parts ? json_canonical(parts, err) : NULL;
     Digest digest;
-    int rc = text ? sha256_bytes(text, (int64_t)strlen(text), &digest, err) : err_set(err, ERR_NOMEM, "out of memory for a key");
+    int rc = text ? sha256_bytes(text, (int64_t)strlen(text), &digest, err)
+                  : err_set(err, ERR_NOMEM, "out of memory for a key");
     if (rc == 0) {
         digest_hex(&digest, w->key);
         rc = clip_put(w, "key", json_string(w->key), err);
@@ -209,8 +215,8 @@ static int identify(Work *w, Err *err)
     int64_t size = found.size;
     if (rc == 0)
         digest_hex(&found.sha256, hex);
-    if (rc == 0 &&
-        (json_object_set_new(source, "size", json_integer(size)) < 0 || json_object_set_new(source, "sha256", json_string(hex)) < 0))
+    if (rc == 0 && (json_object_set_new(source, "size", json_integer(size)) < 0 ||
+                    json_object_set_new(source, "sha256", json_string(hex)) < 0))
         return err_set(err, ERR_NOMEM, "out of memory for clip '%s'", s->id);
     if (rc == 0 && w->out_dir)
         put = clip_put(w, "seen", json_pack("{s:b, s:s}", "hashed", found.hashed, "entry", found.entry), err);
@@ -225,35 +231,39 @@ static int identify(Work *w, Err *err)
     if (rc < 0)
         return clip_reject_error(w, err, rc, &cause, s->kind == SOURCE_FRAMES ? "bad_pictures" : "not_a_video");
     if (w->cfg->max_file_bytes && size > w->cfg->max_file_bytes)
-        return clip_reject(w, err, "limit", "'%s' has %lld bytes, more than limits.file_mb allows", s->path, (long long)size);
+        return clip_reject(w, err, "limit", "'%s' has %lld bytes, more than limits.file_mb allows", s->path,
+                           (long long)size);
     if (size == 0)
         return clip_reject(w, err, "empty_file", "'%s' has 0 bytes", s->path);
     if (s->expect_sha256 && strcmp(s->expect_sha256, hex) != 0)
-        return clip_reject(w, err, "hash_mismatch", "the bytes hash to %s, the metadata says %s", hex, s->expect_sha256);
+        return clip_reject(w, err, "hash_mismatch", "the bytes hash to %s, the metadata says %s", hex,
+                           s->expect_sha256);
     return 0;
 }
 
-/* ---- an earlier run's result ---- */
-static const char *const result_members[] = {"decision", "reason", "probe",   "window",  "geometry",
-                                             "ledger",   "timing", "evening", "quality", "contact", "clip", NULL};
+/* ---- an earlier run's result ----------------------------------------------------------------- */
+static const char *const result_members[] = {"decision", "reason",  "probe",   "window",  "geometry", "ledger",
+                                             "timing",   "evening", "quality", "contact", "clip",     NULL};
 
 /* Verdicts that looked at more than the key, or at the machine, are not taken over. */
 static int repeatable(const char *code)
 {
-    static const char *const no[] = {"empty_caption", "bad_caption", "bad_segments", "hash_mismatch",
-                                     "limit",         "unreadable",  "missing",      "worker_crash",
-                                     "timeout",       "memory",      NULL};
+    static const char *const no[] = {
+        "empty_caption", "bad_caption",  "bad_segments", "hash_mismatch", "limit", "unreadable",
+        "missing",       "worker_crash", "timeout",      "memory",        NULL};
     for (int i = 0; no[i]; i++)
         if (strcmp(code, no[i]) == 0)
             return 0;
     return 1;
 }
 
-/* Warnings about the source's pixels stay; those about its captions and annotations are made afresh. */
+/* Warnings about the source's pixels stay; those about its captions and annotations are made
+ * afresh. */
 static json_t *pixel_warnings(const json_t *prior)
 {
-    static const char *const codes[] = {"unordered_frames", "colour_guessed", "damage_outside", "window_moved", "tone_mapped",
-                                        "bars_trimmed",     "frames_held",    "size_changes",   "bad_aspect",   "windows_left", NULL};
+    static const char *const codes[] = {
+        "unordered_frames", "colour_guessed", "damage_outside", "window_moved", "tone_mapped", "bars_trimmed",
+        "frames_held",      "size_changes",   "bad_aspect",     "windows_left", NULL};
     json_t *kept = json_array(), *note;
     size_t i;
     json_array_foreach (json_object_get(prior, "warnings"), i, note) {
@@ -285,13 +295,15 @@ static int same_file(const Work *w, const json_t *name, const json_t *size, Err 
 /* 1 and the record replaced when the earlier result stands. */
 static int reuse(Work *w, const json_t *prior, Err *err)
 {
-    const json_t *key = json_object_get(prior, "key"), *clip = json_object_get(prior, "clip"), *reason = json_object_get(prior, "reason"),
-                 *contact = json_object_get(prior, "contact");
+    const json_t *key = json_object_get(prior, "key"), *clip = json_object_get(prior, "clip"),
+                 *reason = json_object_get(prior, "reason"), *contact = json_object_get(prior, "contact");
     if (!json_is_string(key) || strcmp(json_string_value(key), w->key) != 0)
         return 0;
     if (json_is_object(reason) && !repeatable(json_string_value(json_object_get(reason, "code"))))
         return 0;
-    int rc = clip && json_is_object(clip) ? same_file(w, json_object_get(clip, "file"), json_object_get(clip, "size"), err) : 1;
+    int rc = clip && json_is_object(clip)
+                 ? same_file(w, json_object_get(clip, "file"), json_object_get(clip, "size"), err)
+                 : 1;
     if (rc == 1 && json_is_string(contact))
         rc = same_file(w, contact, NULL, err);
     if (rc != 1)
@@ -302,19 +314,21 @@ static int reuse(Work *w, const json_t *prior, Err *err)
             return rc;
     }
     if (json_is_object(reason) && strcmp(json_string_value(json_object_get(reason, "code")), "near_duplicate") == 0 &&
-        ((rc = clip_put(w, "decision", json_string("accept"), err)) < 0 || (rc = clip_put(w, "reason", json_null(), err)) < 0))
+        ((rc = clip_put(w, "decision", json_string("accept"), err)) < 0 ||
+         (rc = clip_put(w, "reason", json_null(), err)) < 0))
         return rc; /* whether it still is one, the whole set tells */
     rc = clip_put(w, "warnings", pixel_warnings(prior), err);
     return rc < 0 ? rc : 1;
 }
 
-/* ---- captions ---- */
+/* ---- captions -------------------------------------------------------------------------------- */
 static int put_captions(Work *w, Err *err)
 {
     const json_t *window = json_object_get(w->record, "window"), *start = json_object_get(window, "start_time");
     double start_s = 0, end_s = 0;
     if (json_is_object(window)) {
-        start_s = (double)json_integer_value(json_array_get(start, 0)) / (double)json_integer_value(json_array_get(start, 1));
+        start_s = (double)json_integer_value(json_array_get(start, 0)) /
+                  (double)json_integer_value(json_array_get(start, 1));
         end_s = start_s + (double)(w->cfg->frames - 1) / (double)w->cfg->fps;
     }
     char **list;
@@ -337,7 +351,8 @@ static int put_captions(Work *w, Err *err)
         return rc;
     if (w->cfg->allow_empty_caption)
         return clip_warn(w, err, "empty_caption", "no caption: trained as the empty prompt");
-    rc = clip_reject(w, err, "empty_caption", "no caption (clip.allow_empty_caption takes such clips as the empty prompt)");
+    rc = clip_reject(w, err, "empty_caption",
+                     "no caption (clip.allow_empty_caption takes such clips as the empty prompt)");
     return rc == 1 ? clip_put(w, "clip", json_null(), err) < 0 ? ERR_NOMEM : 1 : rc;
 }
 
@@ -348,7 +363,8 @@ static int and_captions(Work *w, int rc, Err *err)
     return captions < 0 ? captions : rc || captions;
 }
 
-/* The window that is worked on: its id, and the record as far as all windows of the source share it. */
+/* The window that is worked on: its id, and the record as far as all windows of the source share
+ * it. */
 static int begin_window(Work *w, const json_t *shared, int64_t window, Err *err)
 {
     json_t *record = json_deep_copy(shared);
@@ -370,7 +386,8 @@ static int end_window(Work *w, json_t *results, Err *err)
     return 0;
 }
 
-/* 1 and results filled when everything an earlier run made of the source stands, 0 and results empty otherwise. */
+/* 1 and results filled when everything an earlier run made of the source stands, 0 and results
+ * empty otherwise. */
 static int reuse_all(Work *w, const json_t *prior, json_t *results, Err *err)
 {
     size_t n = json_array_size(prior);
@@ -432,7 +449,8 @@ static int make_all(Work *w, json_t *results, Err *err)
     return rc;
 }
 
-int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out, Err *err)
+int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir,
+                 json_t **out, Err *err)
 {
     Work w = {.cfg = cfg, .src = s, .out_dir = out_dir};
     json_t *results = json_array();

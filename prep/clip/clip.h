@@ -1,11 +1,14 @@
-/* One source clip through the whole pipeline: identity, decoding, judgement, choice of frames, geometry, pixels, FFV1.
+/* One source clip through the whole pipeline: identity, decoding, judgement, choice of frames,
+ * geometry, pixels, FFV1.
  *
- * Two passes over the source: the first decodes everything and keeps only times and damage (so that a truncated or
- * damaged file is known before anything is written, and windows may lie anywhere); the second converts the chosen frames.
- * Of the first window the first pass keeps the pictures, and what follows it is, where that is exact, only read (video_skim);
+ * Two passes over the source: the first decodes everything and keeps only times and damage (so that
+ * a truncated or damaged file is known before anything is written, and windows may lie anywhere);
+ * the second converts the chosen frames.
+ * Of the first window the first pass keeps the pictures, and what follows it is, where that is
+ * exact, only read (video_skim);
  * whatever then turns out otherwise, or looks past the window, begins again and decodes everything.
- * Whatever is wrong with the source ends as a rejection in the result; a negative return means the run cannot go on
- * (no memory, the output cannot be written). */
+ * Whatever is wrong with the source ends as a rejection in the result; a negative return means the
+ * run cannot go on (no memory, the output cannot be written). */
 #ifndef WEFT_PREP_CLIP_CLIP_H
 #define WEFT_PREP_CLIP_CLIP_H
 #include <jansson.h>
@@ -15,7 +18,8 @@
 #include "prep/picture/quality.h"
 #include "prep/layout/source.h"
 
-/* Changes when the same source and recipe would give other pixels or another decision; part of every key. */
+/* Changes when the same source and recipe would give other pixels or another decision; part of
+ * every key. */
 enum { PREP_REVISION = 3 };
 
 /* Which parts of a source are taken; from WINDOW_CHUNKS on there may be several, and ids get "#k". */
@@ -35,21 +39,25 @@ typedef struct PrepConfig {
     int allow_vfr, allow_empty_caption;
     int64_t cpu_s, wall_s, memory_bytes, max_file_bytes, max_pixels, max_frames; /* the recipe's limits */
     QualityLimits quality;
-    int decode_all; /* also what follows the first window, whatever its packets tell; not the recipe's: the result is the same */
+    /* also what follows the first window, whatever its packets tell; not the recipe's: the result
+     * is the same */
+    int decode_all;
     const json_t *seen; /* sources hashed before (prep/set/seen.h); NULL: every source is read */
     char recipe_sha256[65];
 } PrepConfig;
 
 int prep_config(PrepConfig *out, const Recipe *recipe, Err *err);
 
-/* *out: an array, one object a window, or one for a source that is rejected as a whole, with the manifest's members
- * id, decision, reason, warnings, captions, key, recipe_sha256, source, probe, window, geometry, ledger, timing, evening,
- * quality, contact and clip; and, where out_dir is given and the source could be read, `seen`: {hashed, entry} of prep/set/seen.h.
- * prior: the manifest lines (valid) of the same source from an earlier run, or NULL: taken over when their key is the same and their
- * clips are there.
- * out_dir: the dataset's folder (clips/ and thumbs/ exist); NULL: nothing is written, `clip` and `contact` are null. */
-int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir, json_t **out,
-                 Err *err);
+/* *out: an array, one object a window, or one for a source that is rejected as a whole, with the
+ * manifest's members id, decision, reason, warnings, captions, key, recipe_sha256, source, probe,
+ * window, geometry, ledger, timing, evening, quality, contact and clip; and, where out_dir is given
+ * and the source could be read, `seen`: {hashed, entry} of prep/set/seen.h.
+ * prior: the manifest lines (valid) of the same source from an earlier run, or NULL: taken over
+ * when their key is the same and their clips are there.
+ * out_dir: the dataset's folder (clips/ and thumbs/ exist); NULL: nothing is written, `clip` and
+ * `contact` are null. */
+int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir,
+                 json_t **out, Err *err);
 /* *out as above for a source whose processing gave no result. */
 int clip_failed(const PrepConfig *cfg, const Source *s, const char *code, const char *text, json_t **out, Err *err);
 #endif

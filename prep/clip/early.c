@@ -1,5 +1,6 @@
-/* The first window's pictures from the first pass.  Which frame stands for an output frame is known when the one after it is: so the
- * frame before is held, and converted when some output frame turns out to be nearest to it. */
+/* The first window's pictures from the first pass.  Which frame stands for an output frame is known
+ * when the one after it is: so the frame before is held, and converted when some output frame turns
+ * out to be nearest to it. */
 #include <string.h>
 #include "common/base/mem.h"
 #include "prep/clip/internal.h"
@@ -33,7 +34,8 @@ static int start(Work *w, const VideoInfo *v, const FrameMark *m, Err *err)
     return e->rgb && e->index ? 0 : ERR_NOMEM;
 }
 
-/* The held frame stands for output frame e->next.  A frame that cannot be converted ends it: the second pass will tell. */
+/* The held frame stands for output frame e->next.  A frame that cannot be converted ends it: the
+ * second pass will tell. */
 static int take(Work *w, FrameReader *r, Err *err)
 {
     Early *e = &w->early;

@@ -20,7 +20,7 @@ struct FrameReader {
     VideoInfo info;
 };
 
-/* ---- numbered pictures ---- */
+/* ---- numbered pictures ----------------------------------------------------------------------- */
 int picture_number(const char *name, int64_t *number, int64_t *prefix)
 {
     static const char *const ext[] = {".png", ".jpg", ".jpeg"};
@@ -106,7 +106,8 @@ int pictures_list(const char *path, Picture **out, int64_t *n, Err *err)
         qsort(list, (size_t)count, sizeof *list, by_number);
     for (int64_t i = 1; i < count && rc == 0; i++)
         if (list[i - 1].number == list[i].number)
-            rc = err_set(err, ERR_FORMAT, "'%s': pictures %s and %s have the same number", path, list[i - 1].name, list[i].name);
+            rc = err_set(err, ERR_FORMAT, "'%s': pictures %s and %s have the same number", path, list[i - 1].name,
+                         list[i].name);
     if (rc == 0 && count == 0)
         rc = err_set(err, ERR_FORMAT, "'%s': a folder without numbered pictures (000.png, 001.png, ...)", path);
     if (rc < 0) {
@@ -118,8 +119,9 @@ int pictures_list(const char *path, Picture **out, int64_t *n, Err *err)
     return 0;
 }
 
-/* ---- reading ---- */
-/* Picture i as a video of one frame, so that every kind of PNG and JPEG, colour tags included, takes the same road. */
+/* ---- reading --------------------------------------------------------------------------------- */
+/* Picture i as a video of one frame, so that every kind of PNG and JPEG, colour tags included,
+ * takes the same road. */
 static int open_picture(const FrameReader *r, int64_t i, VideoReader **out, VideoFrame *frame, Err *err)
 {
     char *path = path_join(r->path, r->pictures[i].name, err);
@@ -153,7 +155,8 @@ static int open_folder(FrameReader *r, Rational rate, Err *err)
     return rc;
 }
 
-int frame_reader_open(FrameReader **out, const char *path, SourceKind kind, Rational rate, const VideoLimits *limits, Err *err)
+int frame_reader_open(FrameReader **out, const char *path, SourceKind kind, Rational rate, const VideoLimits *limits,
+                      Err *err)
 {
     *out = NULL;
     FrameReader *r = mem_calloc(1, sizeof *r, err);
@@ -197,8 +200,8 @@ int frame_reader_next(FrameReader *r, FrameMark *out, Err *err)
         int rc = video_next(r->video, &r->frame, err);
         if (rc == 1)
             *out = (FrameMark){r->frame.index, r->frame.time,
-                               (double)r->frame.pts * (double)r->info.time_base.num / (double)r->info.time_base.den, r->frame.damaged,
-                               r->frame.pts_assumed};
+                               (double)r->frame.pts * (double)r->info.time_base.num / (double)r->info.time_base.den,
+                               r->frame.damaged, r->frame.pts_assumed};
         return rc;
     }
     if (r->at == r->n)
@@ -218,9 +221,9 @@ int frame_reader_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err
     if (rc == 0) {
         const VideoInfo *v = video_info(picture);
         if (v->display_width != r->info.display_width || v->display_height != r->info.display_height)
-            rc = err_set(err, ERR_FORMAT, "picture %s is %lldx%lld, the first is %lldx%lld", r->pictures[r->at - 1].name,
-                         (long long)v->display_width, (long long)v->display_height, (long long)r->info.display_width,
-                         (long long)r->info.display_height);
+            rc = err_set(err, ERR_FORMAT, "picture %s is %lldx%lld, the first is %lldx%lld",
+                         r->pictures[r->at - 1].name, (long long)v->display_width, (long long)v->display_height,
+                         (long long)r->info.display_width, (long long)r->info.display_height);
         else
             rc = video_to_rgb(picture, &frame, plan, rgb, err);
     }
@@ -248,7 +251,7 @@ VideoCounts frame_reader_counts(const FrameReader *r)
     return r->video ? video_counts(r->video) : (VideoCounts){.packets = r->at, .frames = r->at};
 }
 
-/* ---- identity ---- */
+/* ---- identity -------------------------------------------------------------------------------- */
 /* A pipe or a device would never end. */
 static int hash_file(const char *path, int64_t *size, Digest *digest, Err *err)
 {

@@ -1,7 +1,9 @@
-/* The pictures of a source one after another, whether it is a video or a folder of numbered pictures.
+/* The pictures of a source one after another, whether it is a video or a folder of numbered
+ * pictures.
  *
  *   frame_reader_open(&r, path, kind, rate, err);
- *   while ((rc = frame_reader_next(r, &mark, err)) == 1)  if (wanted(mark.index)) frame_reader_rgb(r, &plan, rgb, err);
+ *   while ((rc = frame_reader_next(r, &mark, err)) == 1)  if (wanted(mark.index))
+ *   frame_reader_rgb(r, &plan, rgb, err);
  *   frame_reader_close(&r);
  */
 #ifndef WEFT_PREP_CLIP_FRAMES_H
@@ -22,30 +24,39 @@ typedef struct FrameMark {
 } FrameMark;
 
 /* limits: of each video and picture; NULL: the media library's own. */
-int frame_reader_open(FrameReader **out, const char *path, SourceKind kind, Rational rate, const VideoLimits *limits, Err *err);
+int frame_reader_open(FrameReader **out, const char *path, SourceKind kind, Rational rate, const VideoLimits *limits,
+                      Err *err);
 void frame_reader_close(FrameReader **r);
 const VideoInfo *frame_reader_info(const FrameReader *r);
 /* 1 a frame, 0 clean end, negative error. */
 int frame_reader_next(FrameReader *r, FrameMark *out, Err *err);
 /* The frame frame_reader_next gave last, as the plan says: rgb [height,width,3]. */
 int frame_reader_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err);
-/* Of a video only: keeps the frame given last through the next frame_reader_next, and that frame as pixels. */
+/* Of a video only: keeps the frame given last through the next frame_reader_next, and that frame as
+ * pixels. */
 int frame_reader_hold(FrameReader *r, Err *err);
 int frame_reader_held_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err);
 /* As video_skim; a folder of pictures is never decoded here: 0. */
 int frame_reader_skim(FrameReader *r, Err *err);
 VideoCounts frame_reader_counts(const FrameReader *r);
 
-/* Bytes and SHA-256 of a source; of a folder: of the lines "NUMBER SIZE SHA256\n" of its pictures in order. */
+/* Bytes and SHA-256 of a source; of a folder: of the lines "NUMBER SIZE SHA256\n" of its pictures
+ * in order. */
 int source_hash(const char *path, SourceKind kind, int64_t *size, Digest *digest, Err *err);
 
-/* Whether the name is that of a numbered picture: .png, .jpg or .jpeg behind digits; the length of what stands before the digits. */
+/* Whether the name is that of a numbered picture: .png, .jpg or .jpeg behind digits; the length of
+ * what stands before the digits. */
 int picture_number(const char *name, int64_t *number, int64_t *prefix);
-/* How many of the names are a folder's frames, each marked: those of digits alone, or "frame_" and digits; where there is none of these, two
- * or more with the same text before their digits ("img00001.jpg", "walk-7.png"), if all numbered pictures have it. */
+/* How many of the names are a folder's frames, each marked: those of digits alone, or "frame_" and
+ * digits; where there is none of these, two or more with the same text before their digits
+ * ("img00001.jpg", "walk-7.png"), if all numbered pictures have it. */
 int64_t pictures_among(char **names, int64_t n, uint8_t *marks);
-/* The frames of a folder in numeric order ("7.png", "007.jpg", "frame_7.png": number 7); other files are not looked at. */
-typedef struct Picture { int64_t number; char *name; } Picture;
+/* The frames of a folder in numeric order ("7.png", "007.jpg", "frame_7.png": number 7); other
+ * files are not looked at. */
+typedef struct Picture {
+    int64_t number;
+    char *name;
+} Picture;
 int pictures_list(const char *path, Picture **out, int64_t *n, Err *err);
 void pictures_free(Picture **p, int64_t n);
 #endif

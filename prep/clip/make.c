@@ -11,19 +11,19 @@ enum { SURVEY_POINTS_MAX = 1 << 16 };
 
 typedef struct Make {
     Work *w;
-    const Pick *picks;     /* [n] */
-    int64_t n, k;          /* output frames wanted, made */
-    VideoWriter *out;      /* NULL: only measured */
-    Contact *contact;      /* NULL: none */
-    Visible *visible;      /* NULL: not looked for */
-    uint8_t *rgb;          /* [height,width,3] */
+    const Pick *picks; /* [n] */
+    int64_t n, k;      /* output frames wanted, made */
+    VideoWriter *out;  /* NULL: only measured */
+    Contact *contact;  /* NULL: none */
+    Visible *visible;  /* NULL: not looked for */
+    uint8_t *rgb;      /* [height,width,3] */
     int64_t bytes;
     Meter *meter;
     FrameFigures *figures; /* [n] */
     Sha256 sha;
     int64_t duplicates;
-    Evening *measured;     /* not NULL: the pictures are only looked at for it */
-    const Evening *even;   /* not NULL: applied to every picture */
+    Evening *measured;   /* not NULL: the pictures are only looked at for it */
+    const Evening *even; /* not NULL: applied to every picture */
 } Make;
 
 static int make_open(Make *m, Work *w, const Pick *picks, int64_t n, Err *err)
@@ -84,7 +84,8 @@ static int use_frame(Make *m, int64_t index, Err *err)
     return 0;
 }
 
-/* From the pictures of the first pass: 1 when they are those the window chose, 0 when they are not, negative. */
+/* From the pictures of the first pass: 1 when they are those the window chose, 0 when they are not,
+ * negative. */
 static int convert_early(Make *m, Err *err)
 {
     const Early *e = &m->w->early;
@@ -131,11 +132,12 @@ static int convert(Make *m, Err *err)
     if (failed)
         return clip_reject_error(w, err, failed, &cause, "damaged");
     if (m->k < m->n)
-        return clip_reject(w, err, "changed", "the source changed while it was read: frame %lld is gone", (long long)m->picks[m->k].index);
+        return clip_reject(w, err, "changed", "the source changed while it was read: frame %lld is gone",
+                           (long long)m->picks[m->k].index);
     return 0;
 }
 
-/* ---- the verdict ---- */
+/* ---- the verdict ----------------------------------------------------------------------------- */
 static double enlarged(const Work *w)
 {
     const VideoInfo *v = &w->scan.info;
@@ -188,7 +190,8 @@ static int wants_another(const Work *w, const Verdict *v)
            ((v->black && l->black_frames == FOUND_MOVE) || (v->cuts && l->scene_cut == FOUND_MOVE));
 }
 
-/* Measures the whole source and moves the window to the nearest clean place: 2 moved, 0 there is none, 1 rejected, negative. */
+/* Measures the whole source and moves the window to the nearest clean place: 2 moved, 0 there is
+ * none, 1 rejected, negative. */
 static int survey(Work *w, Err *err)
 {
     Make m = {0};
@@ -205,12 +208,14 @@ static int survey(Work *w, Err *err)
         rc = make_open(&m, w, picks, n, err);
     }
     if (rc == 0 && (rc = convert(&m, err)) == 0 &&
-        (rc = quality_clean_window(m.figures, bad, n, w->cfg->frames, w->start, &w->cfg->quality, &start, err)) == 0 && start >= 0) {
+        (rc = quality_clean_window(m.figures, bad, n, w->cfg->frames, w->start, &w->cfg->quality, &start, err)) == 0 &&
+        start >= 0) {
         int64_t from = w->start;
         w->moved = 1;
         rc = clip_window(w, start, err);
         if (rc == 0)
-            rc = clip_warn(w, err, "window_moved", "the window begins at output frame %lld instead of %lld, clear of black frames and cuts",
+            rc = clip_warn(w, err, "window_moved",
+                           "the window begins at output frame %lld instead of %lld, clear of black frames and cuts",
                            (long long)start, (long long)from);
         rc = rc ? rc : 2;
     }
@@ -220,7 +225,7 @@ static int survey(Work *w, Err *err)
     return rc;
 }
 
-/* ---- the file ---- */
+/* ---- the file -------------------------------------------------------------------------------- */
 static int finish(Make *m, const char *path, const char *file, Err *err)
 {
     Work *w = m->w;
@@ -234,9 +239,9 @@ static int finish(Make *m, const char *path, const char *file, Err *err)
     sha256_final(&m->sha, &digest);
     digest_hex(&digest, hex);
     return clip_put(w, "clip",
-                    json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:I}", "file", file, "size", (json_int_t)size, "pixels_sha256", hex, "frames",
-                              (json_int_t)c->frames, "width", (json_int_t)c->width, "height", (json_int_t)c->height, "fps",
-                              (json_int_t)c->fps),
+                    json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:I}", "file", file, "size", (json_int_t)size,
+                              "pixels_sha256", hex, "frames", (json_int_t)c->frames, "width", (json_int_t)c->width,
+                              "height", (json_int_t)c->height, "fps", (json_int_t)c->fps),
                     err);
 }
 
@@ -295,7 +300,8 @@ out:
 
 int clip_make(Work *w, Err *err)
 {
-    char *file = mem_printf(err, "clips/%s.mkv", w->id), *path = file && w->out_dir ? path_join(w->out_dir, file, err) : NULL;
+    char *file = mem_printf(err, "clips/%s.mkv", w->id),
+         *path = file && w->out_dir ? path_join(w->out_dir, file, err) : NULL;
     int rc = !file || (w->out_dir && !path) ? ERR_NOMEM : 2;
     while (rc == 2)
         rc = make_window(w, path, file, err);

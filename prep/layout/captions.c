@@ -7,15 +7,17 @@
 #include <strings.h>
 #include "common/base/mem.h"
 
-/* ---- clean-up ---- */
+/* ---- clean-up -------------------------------------------------------------------------------- */
 /* The text without what surrounds it; *n shrinks. */
 static const char *unwrap(const char *text, size_t *n)
 {
-    if (*n >= 3 && (text[0] == 'b' || text[0] == 'B') && (text[1] == '\'' || text[1] == '"') && text[*n - 1] == text[1]) {
+    if (*n >= 3 && (text[0] == 'b' || text[0] == 'B') && (text[1] == '\'' || text[1] == '"') &&
+        text[*n - 1] == text[1]) {
         *n -= 3;
         return text + 2;
     }
-    if (*n >= 2 && (text[0] == '\'' || text[0] == '"') && text[*n - 1] == text[0] && !memchr(text + 1, text[0], *n - 2)) {
+    if (*n >= 2 && (text[0] == '\'' || text[0] == '"') && text[*n - 1] == text[0] &&
+        !memchr(text + 1, text[0], *n - 2)) {
         *n -= 2;
         return text + 1;
     }
@@ -23,21 +25,25 @@ static const char *unwrap(const char *text, size_t *n)
 }
 
 /* Openings of machine-made captions; the longest that fits goes. */
-static const char *const openings[] = {
-    "in this video,", "in this video", "in the video,", "in the video", "in this scene,", "the video begins with",
-    "the video shows", "this video shows", "the video features", "this video features", "the video depicts",
-    "this video depicts", "the video captures", "this video captures", "the video showcases", "this video showcases",
-    "the video displays", "this video displays", "the video presents", "this video presents", "the video portrays",
-    "the video is of", "this is a video of", "a video of", "the clip shows", "this clip shows", "the scene shows",
-    "the image shows", "this image shows", "we see", "the video opens with", "the video starts with",
-    "this video is about"};
+static const char *const openings[] = {"in this video,",       "in this video",         "in the video,",
+                                       "in the video",         "in this scene,",        "the video begins with",
+                                       "the video shows",      "this video shows",      "the video features",
+                                       "this video features",  "the video depicts",     "this video depicts",
+                                       "the video captures",   "this video captures",   "the video showcases",
+                                       "this video showcases", "the video displays",    "this video displays",
+                                       "the video presents",   "this video presents",   "the video portrays",
+                                       "the video is of",      "this is a video of",    "a video of",
+                                       "the clip shows",       "this clip shows",       "the scene shows",
+                                       "the image shows",      "this image shows",      "we see",
+                                       "the video opens with", "the video starts with", "this video is about"};
 
 static const char *without_opening(const char *text, size_t *n)
 {
     size_t longest = 0;
     for (size_t i = 0; i < sizeof openings / sizeof *openings; i++) {
         size_t m = strlen(openings[i]);
-        if (m > longest && *n > m && strncasecmp(text, openings[i], m) == 0 && (text[m] == ' ' || text[m] == ':' || text[m - 1] == ','))
+        if (m > longest && *n > m && strncasecmp(text, openings[i], m) == 0 &&
+            (text[m] == ' ' || text[m] == ':' || text[m - 1] == ','))
             longest = m;
     }
     text += longest;
@@ -70,8 +76,10 @@ char *caption_rules(const char *text, const CaptionRules *rules, Err *err)
     return with;
 }
 
-/* ---- guessing ---- */
-typedef struct Word { const char *key, *value, *words; /* separated by '|' */ } Word;
+/* ---- guessing -------------------------------------------------------------------------------- */
+typedef struct Word {
+    const char *key, *value, *words; /* separated by '|' */
+} Word;
 static const Word vocabulary[] = {
     {"category", "Dresses", "dress|dresses|gown|gowns"},
     {"category", "Outerwear", "jacket|jackets|coat|coats|blazer|blazers|cardigan|cardigans|parka|trench coat"},
@@ -95,9 +103,18 @@ static const Word vocabulary[] = {
     {"style", "formal", "formal|business"},
     {"style", "evening wear", "evening wear|evening dress|evening gown|evening"},
     {"style", "sportswear", "sportswear|sporty|athletic"},
-    {"color", "black", "black"}, {"color", "white", "white"}, {"color", "red", "red"}, {"color", "blue", "blue|navy"},
-    {"color", "green", "green"}, {"color", "yellow", "yellow"}, {"color", "pink", "pink"}, {"color", "purple", "purple"},
-    {"color", "orange", "orange"}, {"color", "brown", "brown"}, {"color", "grey", "grey|gray"}, {"color", "beige", "beige"},
+    {"color", "black", "black"},
+    {"color", "white", "white"},
+    {"color", "red", "red"},
+    {"color", "blue", "blue|navy"},
+    {"color", "green", "green"},
+    {"color", "yellow", "yellow"},
+    {"color", "pink", "pink"},
+    {"color", "purple", "purple"},
+    {"color", "orange", "orange"},
+    {"color", "brown", "brown"},
+    {"color", "grey", "grey|gray"},
+    {"color", "beige", "beige"},
     {"sleeve", "long", "long sleeves|long-sleeved|long sleeve|long-sleeve"},
     {"sleeve", "short", "short sleeves|short-sleeved|short sleeve|short-sleeve"},
     {"sleeve", "sleeveless", "sleeveless|no sleeves|without sleeves"},
@@ -116,7 +133,8 @@ static int find_word(const char *text, size_t n, const char *word, size_t m, uin
 {
     int found = 0;
     for (size_t i = 0; i + m <= n; i++) {
-        if (strncasecmp(text + i, word, m) != 0 || (i && is_word(text[i - 1])) || (i + m < n && is_word(text[i + m])) || covered[i])
+        if (strncasecmp(text + i, word, m) != 0 || (i && is_word(text[i - 1])) || (i + m < n && is_word(text[i + m])) ||
+            covered[i])
             continue;
         memset(covered + i, 1, m);
         found = 1;
@@ -186,7 +204,7 @@ int captions_guess(Source *s, Err *err)
     return rc;
 }
 
-/* ---- all sources ---- */
+/* ---- all sources ----------------------------------------------------------------------------- */
 static int apply_one(Source *s, const CaptionRules *rules, Err *err)
 {
     int64_t n = 0;
@@ -207,7 +225,8 @@ static int apply_one(Source *s, const CaptionRules *rules, Err *err)
 
 int captions_apply(SourceList *l, const Recipe *recipe, Err *err)
 {
-    const CaptionRules rules = {recipe_bool(recipe, "captions.strip_wrappers"), recipe_bool(recipe, "captions.strip_preambles"),
+    const CaptionRules rules = {recipe_bool(recipe, "captions.strip_wrappers"),
+                                recipe_bool(recipe, "captions.strip_preambles"),
                                 recipe_str(recipe, "captions.trigger")};
     int guesses = recipe_bool(recipe, "captions.guess_attributes"), rc = 0;
     if (recipe_num(recipe, "captions.val_ratio") + recipe_num(recipe, "captions.test_ratio") > 1)

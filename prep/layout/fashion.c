@@ -1,9 +1,12 @@
-/* The Fashion-Text2Video tree, as Text2Performer keeps it (dataset formats: prep/layout/fashion_parse.c):
+/* The Fashion-Text2Video tree, as Text2Performer keeps it (dataset formats:
+ * prep/layout/fashion_parse.c):
  *
  *   FashionDataset_frames_crop/<video>/000.png ...   or   videos/<video>.mp4
- *   captions_app.json   action_label/<video>.txt + caption_motion_template.json   or   motion_text/<video>.txt
+ *   captions_app.json   action_label/<video>.txt + caption_motion_template.json   or
+ *   motion_text/<video>.txt
  *   train_frame_num.txt val_frame_num.txt test_frame_num.txt   (optional: who is in which split)
- *   categories.json {video: category}                          (optional: not part of the public set) */
+ *   categories.json {video: category}                          (optional: not part of the public
+ *   set) */
 #include <stdio.h>
 #include <string.h>
 #include "common/base/file.h"
@@ -36,7 +39,8 @@ static int has(const char *root, const char *name, Err *err)
 
 static int fashion_detect(const char *root, char *why, size_t size, Err *err)
 {
-    static const char *const signs[] = {"captions_app.json", frames_dir, "caption_motion_template.json", "train_frame_num.txt"};
+    static const char *const signs[] = {"captions_app.json", frames_dir, "caption_motion_template.json",
+                                        "train_frame_num.txt"};
     int found = 0;
     for (size_t i = 0; i < sizeof signs / sizeof *signs && found == 0; i++) {
         found = has(root, signs[i], err);
@@ -59,7 +63,8 @@ static int read_object(const char *root, const char *name, json_t **out, Err *er
     return rc;
 }
 
-/* 1 and the path relative to the root when DIR/NAME is there, with ".mp4" put on or taken off as needed. */
+/* 1 and the path relative to the root when DIR/NAME is there, with ".mp4" put on or taken off as
+ * needed. */
 static int locate_in(const Fashion *f, const char *dir, const char *video, char **out, Err *err)
 {
     int64_t stem = (int64_t)strlen(video), n = stem;
@@ -184,18 +189,21 @@ static int add_video(Fashion *f, const char *video, const char *split, int64_t f
     if (!s->path || !s->id || !s->where || json_object_set_new_nocheck(f->used, s->path, json_true()) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for '%s'", video);
     if (!found)
-        rc = source_reject(s, "missing", err, "neither a folder %s/%s nor a file %s/%s.mp4 is there", frames_dir, video, videos_dir, video);
+        rc = source_reject(s, "missing", err, "neither a folder %s/%s nor a file %s/%s.mp4 is there", frames_dir, video,
+                           videos_dir, video);
     char *full = found ? path_join(f->root, s->path, err) : NULL;
     int64_t have = 0;
     if (found && !full)
         rc = ERR_NOMEM;
     if (full && frames >= 0 && file_is_dir(full) && (rc = count_pictures(full, &have, err)) == 0 && have != frames)
-        rc = source_warn(s, "frame_count", err, "%s says %lld pictures, the folder holds %lld", where, (long long)frames, (long long)have);
+        rc = source_warn(s, "frame_count", err, "%s says %lld pictures, the folder holds %lld", where,
+                         (long long)frames, (long long)have);
     mem_free(full);
     const json_t *category = fashion_lookup(f->categories, video);
     if (category && !json_is_string(category) && rc == 0)
         rc = err_set(err, ERR_FORMAT, "categories.json: '%s' is not a string", video);
-    if (rc == 0 && category && *json_string_value(category) && !(s->category = mem_strdup(json_string_value(category), err)))
+    if (rc == 0 && category && *json_string_value(category) &&
+        !(s->category = mem_strdup(json_string_value(category), err)))
         rc = ERR_NOMEM;
     if (rc == 0)
         rc = add_captions(f, s, video, err);
@@ -239,8 +247,8 @@ static int add_unlisted(Fashion *f, const char *dir, int lists, Err *err)
             int64_t before = f->out->n;
             rc = add_video(f, names[i], "train", -1, dir, err);
             if (rc == 0 && lists && f->out->n > before)
-                rc = source_warn(&f->out->item[before], "unlisted", err, "no *_frame_num.txt names '%s'; it goes to the train split",
-                                 names[i]);
+                rc = source_warn(&f->out->item[before], "unlisted", err,
+                                 "no *_frame_num.txt names '%s'; it goes to the train split", names[i]);
         }
         mem_free(at);
     }
@@ -296,5 +304,6 @@ out:
     return rc;
 }
 
-const Layout layout_fashion = {"fashion-t2v", "Fashion-Text2Video: frame folders or videos, captions_app.json, action_label",
+const Layout layout_fashion = {"fashion-t2v",
+                               "Fashion-Text2Video: frame folders or videos, captions_app.json, action_label",
                                fashion_detect, fashion_read};

@@ -1,4 +1,5 @@
-/* The file formats of Fashion-Text2Video as its loaders read them (github yumingj/Text2Performer, data/). */
+/* The file formats of Fashion-Text2Video as its loaders read them (github yumingj/Text2Performer,
+ * data/). */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,8 +72,8 @@ int fashion_parse_counts(FrameCounts *out, const char *text, int64_t size, const
         if (!number(count, count_n, &frames))
             return err_set(err, ERR_FORMAT, "%s line %lld: expected '<video> <frame count>'", where, (long long)row);
         if (video_n > SOURCE_ID_MAX || memchr(video, 0, (size_t)video_n) || !str_is_utf8(video, video_n))
-            return err_set(err, ERR_FORMAT, "%s line %lld: the video's name is no text of at most %d bytes", where, (long long)row,
-                           SOURCE_ID_MAX);
+            return err_set(err, ERR_FORMAT, "%s line %lld: the video's name is no text of at most %d bytes", where,
+                           (long long)row, SOURCE_ID_MAX);
         int rc = add_count(out, video, video_n, frames, err);
         if (rc == 0 && path_check_relative(out->item[out->n - 1].video, err) < 0)
             return err_wrap(err, ERR_FORMAT, "%s line %lld", where, (long long)row);
@@ -113,7 +114,8 @@ static void sentence_case(char *text)
     }
 }
 
-int fashion_motion_text(const json_t *templates, int64_t label, uint64_t seed, const char *id, int64_t start, char **out, Err *err)
+int fashion_motion_text(const json_t *templates, int64_t label, uint64_t seed, const char *id, int64_t start,
+                        char **out, Err *err)
 {
     static const char mark[] = "<Gender>";
     char key[24];
@@ -140,14 +142,16 @@ int fashion_motion_text(const json_t *templates, int64_t label, uint64_t seed, c
     return 0;
 }
 
-static int add_label(Source *s, const char *rest, int64_t n, int64_t start, int64_t end, const json_t *templates, uint64_t seed, Err *err)
+static int add_label(Source *s, const char *rest, int64_t n, int64_t start, int64_t end, const json_t *templates,
+                     uint64_t seed, Err *err)
 {
     int64_t label;
     char *text;
     while (n && blank(rest[n - 1]))
         n--;
     if (!number(rest, n, &label))
-        return source_reject(s, "bad_segments", err, "a motion label is '%.*s', expected a number", n > 40 ? 40 : (int)n, rest);
+        return source_reject(s, "bad_segments", err, "a motion label is '%.*s', expected a number",
+                             n > 40 ? 40 : (int)n, rest);
     int rc = fashion_motion_text(templates, label, seed, s->id, start, &text, err);
     if (rc == 0 && !text && label != LABEL_NO_MOTION)
         rc = source_warn(s, "unknown_label", err, "motion label %lld has no template", (long long)label);
@@ -157,7 +161,8 @@ static int add_label(Source *s, const char *rest, int64_t n, int64_t start, int6
     return rc;
 }
 
-int fashion_parse_segments(Source *s, const char *text, int64_t size, const json_t *templates, uint64_t seed, const char *where, Err *err)
+int fashion_parse_segments(Source *s, const char *text, int64_t size, const json_t *templates, uint64_t seed,
+                           const char *where, Err *err)
 {
     const char *line, *a, *b;
     int64_t at = 0, n, row = 0, start, end;
@@ -169,12 +174,14 @@ int fashion_parse_segments(Source *s, const char *text, int64_t size, const json
         if (a_n == 0)
             continue;
         if (!number(a, a_n, &start) || !number(b, b_n, &end) || end < start)
-            return source_reject(s, "bad_segments", err, "%s line %lld: expected '<start> <end> <label or text>'", where, (long long)row);
+            return source_reject(s, "bad_segments", err, "%s line %lld: expected '<start> <end> <label or text>'",
+                                 where, (long long)row);
         if (end - start < SEGMENT_MIN)
             continue;
         while (p < stop && blank(*p))
             p++;
-        rc = templates ? add_label(s, p, stop - p, start, end, templates, seed, err) : source_add_segment(s, start, end, p, stop - p, err);
+        rc = templates ? add_label(s, p, stop - p, start, end, templates, seed, err)
+                       : source_add_segment(s, start, end, p, stop - p, err);
     }
     return rc;
 }

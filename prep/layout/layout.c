@@ -7,8 +7,9 @@
 #include "common/base/str.h"
 #include "prep/layout/unused.h"
 
-const Layout *const layouts[] = {&layout_metadata, &layout_fashion, &layout_lists, &layout_captions, &layout_trees,
-                                 &layout_table,    &layout_ubc,     &layout_pairs, NULL};
+const Layout *const layouts[] = {&layout_metadata, &layout_fashion, &layout_lists,
+                                 &layout_captions, &layout_trees,   &layout_table,
+                                 &layout_ubc,      &layout_pairs,   NULL};
 
 static int choose_named(const char *name, const Layout **out, Err *err)
 {
@@ -24,8 +25,8 @@ static int choose_named(const char *name, const Layout **out, Err *err)
     char all[256] = "";
     for (int i = 0; names[i]; i++)
         snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", names[i]);
-    return err_set(err, ERR_USAGE, "layout '%s' is not known%s%s%s; the layouts are %s", name, near ? ", perhaps '" : "", near ? near : "",
-                   near ? "'" : "", all);
+    return err_set(err, ERR_USAGE, "layout '%s' is not known%s%s%s; the layouts are %s", name,
+                   near ? ", perhaps '" : "", near ? near : "", near ? "'" : "", all);
 }
 
 int layout_choose(const char *root, const char *name, const Layout **out, char *why, size_t size, Err *err)
@@ -49,13 +50,14 @@ int layout_choose(const char *root, const char *name, const Layout **out, char *
         if (rc < 0)
             return rc;
         if (rc == 1 && *out)
-            return err_set(err, ERR_USAGE, "'%s' looks like two layouts: %s (%s) and %s (%s); choose one with --layout", root, (*out)->name,
-                           why, layouts[i]->name, also);
+            return err_set(err, ERR_USAGE, "'%s' looks like two layouts: %s (%s) and %s (%s); choose one with --layout",
+                           root, (*out)->name, why, layouts[i]->name, also);
         if (rc == 1)
             *out = layouts[i];
     }
     if (!*out)
-        return err_set(err, ERR_NOTFOUND, "'%s' holds no metadata, lists, captions, Fashion-Text2Video files, pictures or videos", root);
+        return err_set(err, ERR_NOTFOUND,
+                       "'%s' holds no metadata, lists, captions, Fashion-Text2Video files, pictures or videos", root);
     return 0;
 }
 
@@ -74,6 +76,8 @@ int layout_read(const Layout *layout, const char *root, uint64_t seed, SourceLis
     }
     if (rc == 0)
         rc = source_list_settle(out, err);
-    return rc < 0 ? rc : layout_tell_rest(root, out, layout == &layout_ubc || layout == &layout_pairs,
-                                          layout == &layout_ubc || layout == &layout_pairs || layout == &layout_metadata, log, err);
+    return rc < 0 ? rc
+                  : layout_tell_rest(root, out, layout == &layout_ubc || layout == &layout_pairs,
+                                     layout == &layout_ubc || layout == &layout_pairs || layout == &layout_metadata,
+                                     log, err);
 }

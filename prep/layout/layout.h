@@ -1,5 +1,6 @@
-/* Ways people keep clips and captions.  A layout reader turns a folder into a SourceList, in a fixed order, without opening a
- * video.  What a user wrote wrongly (a broken line, an id twice, a path that leaves the folder) is refused with its place;
+/* Ways people keep clips and captions.  A layout reader turns a folder into a SourceList, in a
+ * fixed order, without opening a video.  What a user wrote wrongly (a broken line, an id twice, a
+ * path that leaves the folder) is refused with its place;
  * what is missing or empty is a Source that will be recorded as rejected. */
 #ifndef WEFT_PREP_LAYOUT_LAYOUT_H
 #define WEFT_PREP_LAYOUT_LAYOUT_H
@@ -18,14 +19,15 @@ typedef struct Layout {
 
 /* NULL-terminated, in the order of detection. */
 extern const Layout *const layouts[];
-extern const Layout layout_metadata, layout_fashion, layout_lists, layout_captions, layout_trees, layout_table, layout_ubc, layout_pairs;
+extern const Layout layout_metadata, layout_fashion, layout_lists, layout_captions, layout_trees, layout_table,
+    layout_ubc, layout_pairs;
 
 /* By name, or by looking when name is NULL.  why: a sentence for the user. */
 int layout_choose(const char *root, const char *name, const Layout **out, char *why, size_t size, Err *err);
 /* Reads and checks (ids, paths). */
 int layout_read(const Layout *layout, const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err);
 
-/* Parsers, on bytes that may be anything (fuzzed). ------------------------------------------------------------------ */
+/* Parsers, on bytes that may be anything (fuzzed). --------------------------------------------- */
 
 /* One object (borrowed) of metadata into a new source. */
 int metadata_add(SourceList *l, json_t *o, const char *where, Err *err);
@@ -37,8 +39,8 @@ int metadata_parse_csv(SourceList *l, const char *text, int64_t size, const char
 /* A file of these, by its ending. */
 int metadata_read_file(const char *root, const char *name, SourceList *out, Err *err);
 
-/* A list of videos and a list of prompts, line by line; trailing blank lines of each are left out.  Refuses unequal counts and blank
- * lines inside, with the line. */
+/* A list of videos and a list of prompts, line by line; trailing blank lines of each are left out.
+ * Refuses unequal counts and blank lines inside, with the line. */
 int lists_parse(SourceList *l, const char *videos, int64_t videos_size, const char *videos_name, const char *prompts,
                 int64_t prompts_size, const char *prompts_name, Err *err);
 /* ERR_USAGE when there is a list of videos without a list of prompts. */
@@ -57,13 +59,16 @@ typedef struct FrameCounts {
 } FrameCounts;
 int fashion_parse_counts(FrameCounts *out, const char *text, int64_t size, const char *where, Err *err);
 void fashion_counts_fini(FrameCounts *c);
-/* Lines "<start> <end> <rest>" (end inclusive) become the source's segments.  With templates the rest is a label number, without
- * (NULL) it is the sentence itself.  Segments with end - start < 8 are left out, as the reference loader does; a line that is none
- * rejects the source. */
-int fashion_parse_segments(Source *s, const char *text, int64_t size, const json_t *templates, uint64_t seed, const char *where, Err *err);
-/* A sentence for a label, template and gender word drawn by (seed, id, start); *out is NULL for label 22 ("no text") and for labels
- * without templates, else the caller's to mem_free. */
-int fashion_motion_text(const json_t *templates, int64_t label, uint64_t seed, const char *id, int64_t start, char **out, Err *err);
-/* The value of a video, borrowed; keys may be spelled with or without ".mp4" or around the 11-character ID. */
+/* Lines "<start> <end> <rest>" (end inclusive) become the source's segments.  With templates the
+ * rest is a label number, without (NULL) it is the sentence itself.  Segments with end - start < 8
+ * are left out, as the reference loader does; a line that is none rejects the source. */
+int fashion_parse_segments(Source *s, const char *text, int64_t size, const json_t *templates, uint64_t seed,
+                           const char *where, Err *err);
+/* A sentence for a label, template and gender word drawn by (seed, id, start); *out is NULL for
+ * label 22 ("no text") and for labels without templates, else the caller's to mem_free. */
+int fashion_motion_text(const json_t *templates, int64_t label, uint64_t seed, const char *id, int64_t start,
+                        char **out, Err *err);
+/* The value of a video, borrowed; keys may be spelled with or without ".mp4" or around the
+ * 11-character ID. */
 json_t *fashion_lookup(const json_t *object, const char *video);
 #endif

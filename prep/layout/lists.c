@@ -29,7 +29,7 @@ static int new_source(SourceList *l, const char *path, int64_t n, const char *wh
     return path_check_relative((*s)->path, err) < 0 ? err_wrap(err, ERR_FORMAT, "%s", where) : 0;
 }
 
-/* ---- two lists ---- */
+/* ---- two lists ------------------------------------------------------------------------------- */
 static int is_blank_line(const char *line, int64_t n)
 {
     while (n && strchr(" \t\r\v\f", line[n - 1]) && line[n - 1])
@@ -50,7 +50,8 @@ static int count_lines(const char *text, int64_t size, const char *name, int64_t
             continue;
         }
         if (blank)
-            return err_set(err, ERR_FORMAT, "%s line %lld is blank: which video it belongs to cannot be told", name, (long long)blank);
+            return err_set(err, ERR_FORMAT, "%s line %lld is blank: which video it belongs to cannot be told", name,
+                           (long long)blank);
         *count = row;
     }
     return 0;
@@ -77,7 +78,8 @@ int lists_parse(SourceList *l, const char *videos, int64_t videos_size, const ch
     if (rc < 0 || (rc = count_lines(prompts, prompts_size, prompts_name, &np, err)) < 0)
         return rc;
     if (nv != np)
-        return err_set(err, ERR_FORMAT, "%s has %lld lines and %s has %lld: from line %lld on nothing would fit together", videos_name,
+        return err_set(err, ERR_FORMAT,
+                       "%s has %lld lines and %s has %lld: from line %lld on nothing would fit together", videos_name,
                        (long long)nv, prompts_name, (long long)np, (long long)(nv < np ? nv : np) + 1);
     for (int64_t row = 1; row <= nv; row++) {
         lines_next(videos, videos_size, &at_v, &line, &size);
@@ -93,13 +95,16 @@ int lists_parse(SourceList *l, const char *videos, int64_t videos_size, const ch
     return 0;
 }
 
-typedef struct Lists { char videos[16], prompts[16]; } Lists;
+typedef struct Lists {
+    char videos[16], prompts[16];
+} Lists;
 
 /* Exactly one file of each family: 1; none of one: 0; several of one: ERR_USAGE. */
 static int find_lists(const char *root, Lists *out, Err *err)
 {
-    static const char *const videos[] = {"videos.txt", "video.txt", NULL},
-                             *const prompts[] = {"prompts.txt", "prompt.txt", "captions.txt", "caption.txt", NULL};
+    static const char *const videos[] = {"videos.txt", "video.txt", NULL}, *const prompts[] = {
+                                                                               "prompts.txt", "prompt.txt",
+                                                                               "captions.txt", "caption.txt", NULL};
     const char *const *const families[] = {videos, prompts};
     char *names[] = {out->videos, out->prompts};
     for (int f = 0; f < 2; f++) {
@@ -111,7 +116,8 @@ static int find_lists(const char *root, Lists *out, Err *err)
             int found = file_exists(path) && !file_is_dir(path);
             mem_free(path);
             if (found && names[f][0] && out->videos[0])
-                return err_set(err, ERR_USAGE, "'%s' holds %s and %s: keep one of them", root, names[f], families[f][i]);
+                return err_set(err, ERR_USAGE, "'%s' holds %s and %s: keep one of them", root, names[f],
+                               families[f][i]);
             if (found)
                 snprintf(names[f], 16, "%s", families[f][i]);
         }
@@ -128,10 +134,13 @@ int lists_refuse_lone(const char *root, Err *err)
     if (rc < 0 || !alone || (rc = dir_list(root, &names, &n, err)) < 0)
         return rc < 0 ? rc : 0;
     for (int64_t i = 0; i < n; i++)
-        if (source_is_video_name(names[i], &stem) && stem == (int64_t)strlen(l.videos) - 4 && strncmp(names[i], l.videos, (size_t)stem) == 0)
+        if (source_is_video_name(names[i], &stem) && stem == (int64_t)strlen(l.videos) - 4 &&
+            strncmp(names[i], l.videos, (size_t)stem) == 0)
             alone = 0; /* it is the caption of a video of that name */
     dir_list_free(&names, n);
-    return alone ? err_set(err, ERR_USAGE, "'%s' holds %s and no prompts.txt, where the prompts stand line by line; --layout pairs takes the videos as they lie",
+    return alone ? err_set(err, ERR_USAGE,
+                           "'%s' holds %s and no prompts.txt, where the prompts stand line by line; --layout pairs "
+                           "takes the videos as they lie",
                            root, l.videos)
                  : 0;
 }
@@ -168,10 +177,10 @@ static int lists_read(const char *root, uint64_t seed, SourceList *out, const Lo
     return rc;
 }
 
-const Layout layout_lists = {"lists", "videos.txt and prompts.txt (or video, prompt, caption, captions), line by line", lists_detect,
-                             lists_read};
+const Layout layout_lists = {"lists", "videos.txt and prompts.txt (or video, prompt, caption, captions), line by line",
+                             lists_detect, lists_read};
 
-/* ---- a map ---- */
+/* ---- a map ----------------------------------------------------------------------------------- */
 int captions_map_parse(SourceList *l, const char *text, int64_t size, const char *name, Err *err)
 {
     json_t *map, *v, *item;
@@ -228,9 +237,10 @@ static int captions_read(const char *root, uint64_t seed, SourceList *out, const
     return rc;
 }
 
-const Layout layout_captions = {"captions", "captions.json: {file: caption or captions}", captions_detect, captions_read};
+const Layout layout_captions = {"captions", "captions.json: {file: caption or captions}", captions_detect,
+                                captions_read};
 
-/* ---- two trees ---- */
+/* ---- two trees ------------------------------------------------------------------------------- */
 static int trees_detect(const char *root, char *why, size_t size, Err *err)
 {
     char *videos = path_join(root, "videos", err), *labels = path_join(root, "labels", err);
@@ -252,7 +262,9 @@ static int add_label(void *user, const char *path, WalkKind kind, Err *err)
     const Trees *t = user;
     if (kind != WALK_FILE || !str_ends_with(path, ".txt"))
         return 0;
-    return json_object_set_new_nocheck(t->labels, path, json_true()) < 0 ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path) : 0;
+    return json_object_set_new_nocheck(t->labels, path, json_true()) < 0
+               ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path)
+               : 0;
 }
 
 static int add_clip(void *user, const char *path, WalkKind kind, Err *err)
@@ -262,7 +274,8 @@ static int add_clip(void *user, const char *path, WalkKind kind, Err *err)
     int64_t stem = (int64_t)strlen(path), size;
     if (kind == WALK_FILE && !source_is_video_name(path, &stem))
         return 0;
-    char *full = path_join("videos", path, err), *label = mem_printf(err, "%s/labels/%.*s.txt", t->root, (int)stem, path), *text = NULL;
+    char *full = path_join("videos", path, err),
+         *label = mem_printf(err, "%s/labels/%.*s.txt", t->root, (int)stem, path), *text = NULL;
     if (label)
         json_object_del(t->labels, label + strlen(t->root) + strlen("/labels/"));
     int rc = full && label ? new_source(t->out, full, (int64_t)strlen(full), full, &s, err) : ERR_NOMEM;
@@ -296,7 +309,8 @@ static int trees_read(const char *root, uint64_t seed, SourceList *out, const Lo
     char *videos = path_join(root, "videos", err), *labels = path_join(root, "labels", err);
     (void)seed;
     t.videos = videos;
-    int rc = videos && labels && t.labels ? walk_folder(labels, add_label, &t, err) : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
+    int rc = videos && labels && t.labels ? walk_folder(labels, add_label, &t, err)
+                                          : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
     if (rc == 0)
         rc = walk_folder(videos, add_clip, &t, err);
     if (rc == 0)

@@ -1,5 +1,6 @@
-/* A clip as an object of metadata: its file under file_name, video_path, path or video, its caption under text, caption, prompt or
- * cap; and the files such objects come in: JSON lines, a JSON list, CSV. */
+/* A clip as an object of metadata: its file under file_name, video_path, path or video, its caption
+ * under text, caption, prompt or cap; and the files such objects come in: JSON lines, a JSON list,
+ * CSV. */
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
@@ -19,8 +20,8 @@ enum { METADATA_BYTES_MAX = 1 << 28 };
 static const char *const path_keys[] = {"file_name", "video_path", "path", "video", NULL};
 static const char *const caption_keys[] = {"text", "caption", "prompt", "cap", NULL};
 static const char *const attribute_keys[] = {"fabric", "pattern", "style", "color", "sleeve", "length", "motion", NULL};
-static const char *const plain_keys[] = {"id",    "category", "split",      "fps",    "start_s",  "end_s",
-                                         "sha256", "crop",     "attributes", "segments", "cut", NULL};
+static const char *const plain_keys[] = {"id",     "category", "split",      "fps",      "start_s", "end_s",
+                                         "sha256", "crop",     "attributes", "segments", "cut",     NULL};
 
 static int is_one_of(const char *key, const char *const *keys)
 {
@@ -32,7 +33,12 @@ static int is_one_of(const char *key, const char *const *keys)
 
 static const char *kind_of(const json_t *v)
 {
-    return json_is_object(v) ? "an object" : json_is_array(v) ? "an array" : json_is_string(v) ? "a string" : json_is_number(v) ? "a number" : json_is_null(v) ? "null" : "true or false";
+    return json_is_object(v)   ? "an object"
+           : json_is_array(v)  ? "an array"
+           : json_is_string(v) ? "a string"
+           : json_is_number(v) ? "a number"
+           : json_is_null(v)   ? "null"
+                               : "true or false";
 }
 
 static int add_caption(Source *s, const json_t *v, const char *key, const char *where, Err *err)
@@ -40,7 +46,8 @@ static int add_caption(Source *s, const json_t *v, const char *key, const char *
     if (json_is_string(v))
         return source_add_caption(s, json_string_value(v), (int64_t)json_string_length(v), err);
     if (!json_is_array(v))
-        return err_set(err, ERR_FORMAT, "%s: '%s' is %s, expected a string or an array of strings", where, key, kind_of(v));
+        return err_set(err, ERR_FORMAT, "%s: '%s' is %s, expected a string or an array of strings", where, key,
+                       kind_of(v));
     size_t i;
     const json_t *item;
     json_array_foreach (v, i, item) {
@@ -67,7 +74,9 @@ static int read_captions(Source *s, const json_t *o, const char *where, Err *err
         if (rc < 0)
             return rc;
     }
-    return found || s->n_segments ? 0 : err_set(err, ERR_FORMAT, "%s: no caption: none of 'text', 'caption', 'prompt', 'cap'", where);
+    return found || s->n_segments
+               ? 0
+               : err_set(err, ERR_FORMAT, "%s: no caption: none of 'text', 'caption', 'prompt', 'cap'", where);
 }
 
 /* A string, or an array of strings. */
@@ -86,7 +95,8 @@ static int put_attribute(Source *s, const char *key, json_t *v, const char *wher
         s->attributes = json_object();
     const json_t *before = json_object_get(s->attributes, key);
     if (before && !json_equal(before, v))
-        return err_set(err, ERR_FORMAT, "%s: '%s' stands there twice with different values, by itself and in 'attributes'", where, key);
+        return err_set(err, ERR_FORMAT,
+                       "%s: '%s' stands there twice with different values, by itself and in 'attributes'", where, key);
     return json_object_set(s->attributes, key, v) < 0 ? err_set(err, ERR_NOMEM, "%s: out of memory", where) : 0;
 }
 
@@ -132,7 +142,8 @@ static int read_times(Source *s, const json_t *o, const char *where, Err *err)
 {
     double fps, start, end;
     int rc;
-    if ((rc = json_get_num_or(o, "fps", where, 0, &fps, err)) < 0 || (rc = json_get_num_or(o, "start_s", where, 0, &start, err)) < 0 ||
+    if ((rc = json_get_num_or(o, "fps", where, 0, &fps, err)) < 0 ||
+        (rc = json_get_num_or(o, "start_s", where, 0, &start, err)) < 0 ||
         (rc = json_get_num_or(o, "end_s", where, -1, &end, err)) < 0)
         return rc;
     if (json_is_number(json_object_get(o, "fps"))) {
@@ -143,7 +154,9 @@ static int read_times(Source *s, const json_t *o, const char *where, Err *err)
     if (!(start >= 0 && start <= 1e6))
         return err_set(err, ERR_FORMAT, "%s: 'start_s' is %g, expected seconds from 0 on", where, start);
     if (json_is_number(json_object_get(o, "end_s")) && !(end > start && end <= 1e6))
-        return err_set(err, ERR_FORMAT, "%s: 'end_s' is %g, expected seconds after 'start_s' %g; without it the part goes on to the end", where, end, start);
+        return err_set(err, ERR_FORMAT,
+                       "%s: 'end_s' is %g, expected seconds after 'start_s' %g; without it the part goes on to the end",
+                       where, end, start);
     if (start > 0)
         s->start = (Rational){(int64_t)nearbyint(start * 1e6), 1000000};
     if (end > 0)
@@ -152,7 +165,8 @@ static int read_times(Source *s, const json_t *o, const char *where, Err *err)
 }
 
 /* Four whole numbers; *given: they are there. */
-static int read_numbers(const json_t *o, const char *key, size_t want, int64_t *out, int *given, const char *where, Err *err)
+static int read_numbers(const json_t *o, const char *key, size_t want, int64_t *out, int *given, const char *where,
+                        Err *err)
 {
     const json_t *v = json_object_get(o, key);
     *given = v && !json_is_null(v);
@@ -168,8 +182,8 @@ static int read_numbers(const json_t *o, const char *key, size_t want, int64_t *
     return 0;
 }
 
-/* crop is [x, y, width, height]; where the caption stands under "cap" (Open-Sora-Plan) it is [x0, x1, y0, y1], and cut are the first
- * and last frame at fps. */
+/* crop is [x, y, width, height]; where the caption stands under "cap" (Open-Sora-Plan) it is [x0,
+ * x1, y0, y1], and cut are the first and last frame at fps. */
 static int read_part(Source *s, const json_t *o, const char *where, Err *err)
 {
     int64_t c[4], cut[2];
@@ -202,8 +216,9 @@ static int read_segment(Source *s, const json_t *g, size_t i, const char *where,
         return err_set(err, ERR_FORMAT, "%s is not an object", place);
     if (json_object_get(g, "label"))
         return err_set(err, ERR_UNSUPPORTED, "%s has a 'label'; only a 'text' is read here", place);
-    if ((rc = json_get_num(g, "start", place, &start, err)) < 0 || (rc = json_get_num(g, "end", place, &end, err)) < 0 ||
-        (rc = json_get_str(g, "text", place, &text, err)) < 0 || (rc = json_get_str_or(g, "unit", place, "frame", &unit, err)) < 0)
+    if ((rc = json_get_num(g, "start", place, &start, err)) < 0 ||
+        (rc = json_get_num(g, "end", place, &end, err)) < 0 || (rc = json_get_str(g, "text", place, &text, err)) < 0 ||
+        (rc = json_get_str_or(g, "unit", place, "frame", &unit, err)) < 0)
         return rc;
     int us = strcmp(unit, "s") == 0;
     if (!us && strcmp(unit, "frame") != 0)
@@ -211,10 +226,12 @@ static int read_segment(Source *s, const json_t *g, size_t i, const char *where,
     if (!(start >= 0 && end >= start && end <= 1e8) || (!us && (start != nearbyint(start) || end != nearbyint(end))))
         return err_set(err, ERR_FORMAT, "%s: %g to %g is no part of a video", place, start, end);
     if (s->n_segments && s->segments_us != us)
-        return err_set(err, ERR_FORMAT, "%s: its 'unit' is '%s', others of the clip have '%s'; one for all is expected", place, unit, us ? "frame" : "s");
+        return err_set(err, ERR_FORMAT, "%s: its 'unit' is '%s', others of the clip have '%s'; one for all is expected",
+                       place, unit, us ? "frame" : "s");
     s->segments_us = us;
     double scale = us ? 1e6 : 1;
-    return source_add_segment(s, (int64_t)nearbyint(start * scale), (int64_t)nearbyint(end * scale), text, (int64_t)strlen(text), err);
+    return source_add_segment(s, (int64_t)nearbyint(start * scale), (int64_t)nearbyint(end * scale), text,
+                              (int64_t)strlen(text), err);
 }
 
 static int read_segments(Source *s, const json_t *o, const char *where, Err *err)
@@ -243,7 +260,8 @@ static int read_names(Source *s, const json_t *o, const char *where, Err *err)
         }
     if (!key)
         return err_set(err, ERR_FORMAT, "%s: no file: none of 'file_name', 'video_path', 'path', 'video'", where);
-    if ((rc = json_get_str(o, key, where, &path, err)) < 0 || (rc = json_get_str_or(o, "id", where, NULL, &id, err)) < 0 ||
+    if ((rc = json_get_str(o, key, where, &path, err)) < 0 ||
+        (rc = json_get_str_or(o, "id", where, NULL, &id, err)) < 0 ||
         (rc = json_get_str_or(o, "category", where, NULL, &category, err)) < 0 ||
         (rc = json_get_str_or(o, "split", where, "train", &split, err)) < 0 ||
         (rc = json_get_str_or(o, "sha256", where, NULL, &sha, err)) < 0)
@@ -254,7 +272,9 @@ static int read_names(Source *s, const json_t *o, const char *where, Err *err)
     s->split_given = json_object_get(o, "split") != NULL;
     s->id_given = id != NULL;
     if (!s->split)
-        return err_set(err, ERR_FORMAT, "%s: 'split' is '%s', expected train, val (also valid, validation, dev, eval) or test", where, split);
+        return err_set(err, ERR_FORMAT,
+                       "%s: 'split' is '%s', expected train, val (also valid, validation, dev, eval) or test", where,
+                       split);
     Digest digest;
     if (sha && digest_parse(sha, &digest, err) < 0)
         return err_wrap(err, ERR_FORMAT, "%s: 'sha256'", where);
@@ -310,7 +330,9 @@ int metadata_parse_list(SourceList *l, const char *text, int64_t size, const cha
     size_t i;
     int rc = json_parse(&list, text, size, name, err);
     if (rc == 0 && !json_is_array(list))
-        rc = err_set(err, ERR_FORMAT, "%s: it is %s, expected an array of objects; an object a line belongs into a file .jsonl", name, kind_of(list));
+        rc = err_set(err, ERR_FORMAT,
+                     "%s: it is %s, expected an array of objects; an object a line belongs into a file .jsonl", name,
+                     kind_of(list));
     if (rc == 0)
         json_array_foreach (list, i, o) {
             char where[320];
@@ -350,10 +372,16 @@ static int csv_header(json_t *header, const char *name, Err *err)
     const char *const *const known[] = {path_keys, caption_keys, attribute_keys, plain_keys};
     const char *only = json_array_size(header) == 1 ? json_string_value(json_array_get(header, 0)) : "";
     if (strpbrk(only, ";\t|"))
-        return err_set(err, ERR_FORMAT, "%s line 1: the header is the one field '%.100s', its names apart by %s; commas are expected (RFC 4180)", name, only,
-                       strchr(only, '\t') ? "tabs" : strchr(only, ';') ? "';'" : "'|'");
+        return err_set(
+            err, ERR_FORMAT,
+            "%s line 1: the header is the one field '%.100s', its names apart by %s; commas are expected (RFC 4180)",
+            name, only,
+            strchr(only, '\t')  ? "tabs"
+            : strchr(only, ';') ? "';'"
+                                : "'|'");
     for (size_t i = 0; i < json_array_size(header); i++) {
-        char *key = caption_clean(json_string_value(json_array_get(header, i)), (int64_t)json_string_length(json_array_get(header, i)), err);
+        char *key = caption_clean(json_string_value(json_array_get(header, i)),
+                                  (int64_t)json_string_length(json_array_get(header, i)), err);
         char *small = key ? mem_strdup(key, err) : NULL;
         for (char *p = small; p && *p; p++)
             *p = (char)tolower((unsigned char)*p);
@@ -369,7 +397,8 @@ static int csv_header(json_t *header, const char *name, Err *err)
     for (size_t i = 0; i < json_array_size(header); i++)
         for (size_t k = 0; k < i; k++)
             if (json_equal(json_array_get(header, i), json_array_get(header, k)))
-                return err_set(err, ERR_FORMAT, "%s: the header names '%s' twice", name, json_string_value(json_array_get(header, i)));
+                return err_set(err, ERR_FORMAT, "%s: the header names '%s' twice", name,
+                               json_string_value(json_array_get(header, i)));
     return 1;
 }
 
@@ -378,7 +407,8 @@ static int csv_object(const json_t *header, const json_t *row, json_t **out, con
     size_t i;
     const json_t *name;
     if (json_array_size(row) != json_array_size(header))
-        return err_set(err, ERR_FORMAT, "%s: %zu fields, the header has %zu", where, json_array_size(row), json_array_size(header));
+        return err_set(err, ERR_FORMAT, "%s: %zu fields, the header has %zu", where, json_array_size(row),
+                       json_array_size(header));
     json_t *o = json_object();
     json_array_foreach (header, i, name) {
         const char *key = json_string_value(name), *text = json_string_value(json_array_get(row, i));
@@ -421,7 +451,10 @@ int metadata_parse_csv(SourceList *l, const char *text, int64_t size, const char
 }
 
 /* Lines of a file that messages call by its path below the root. */
-typedef struct Lines { SourceList *out; const char *name; } Lines;
+typedef struct Lines {
+    SourceList *out;
+    const char *name;
+} Lines;
 
 static int line_of(void *user, const char *text, int64_t size, const char *where, Err *err)
 {
@@ -431,7 +464,7 @@ static int line_of(void *user, const char *text, int64_t size, const char *where
     return metadata_parse_line(l->out, text, size, place, err);
 }
 
-/* ---- the files ---- */
+/* ---- the files ------------------------------------------------------------------------------- */
 int metadata_read_file(const char *root, const char *name, SourceList *out, Err *err)
 {
     char *path = path_join(root, name, err), *text = NULL;
@@ -440,7 +473,8 @@ int metadata_read_file(const char *root, const char *name, SourceList *out, Err 
     if (rc == 0 && str_ends_with(name, ".jsonl")) {
         rc = lines_read(path, LINE_BYTES_MAX, line_of, &(Lines){out, name}, err);
     } else if (rc == 0 && (rc = file_read(path, METADATA_BYTES_MAX, &text, &size, err)) == 0) {
-        rc = str_ends_with(name, ".csv") ? metadata_parse_csv(out, text, size, name, err) : metadata_parse_list(out, text, size, name, err);
+        rc = str_ends_with(name, ".csv") ? metadata_parse_csv(out, text, size, name, err)
+                                         : metadata_parse_list(out, text, size, name, err);
     }
     mem_free(text);
     mem_free(path);
@@ -469,7 +503,11 @@ static int find_metadata(const char *root, const char **name, Err *err)
 /* Folders that may have a metadata file of their own, whose paths begin there. */
 static const char *const split_folders[] = {"train", "val", "valid", "validation", "dev", "eval", "test"};
 enum { SPLIT_FOLDERS = sizeof split_folders / sizeof *split_folders };
-typedef struct Metadata { char *file[1 + SPLIT_FOLDERS]; int n; } Metadata; /* [0]: the root's; then those of split_folders; NULL none */
+/* [0]: the root's; then those of split_folders; NULL none */
+typedef struct Metadata {
+    char *file[1 + SPLIT_FOLDERS];
+    int n;
+} Metadata;
 
 static void metadata_fini(Metadata *m)
 {
@@ -510,14 +548,16 @@ static int metadata_detect(const char *root, char *why, size_t size, Err *err)
     return found;
 }
 
-/* A split's own metadata: paths begin in its folder, which says the split of what does not say so itself. */
+/* A split's own metadata: paths begin in its folder, which says the split of what does not say so
+ * itself. */
 static int read_split(const char *root, const char *folder, const char *file, SourceList *out, Err *err)
 {
     int64_t before = out->n;
     int rc = metadata_read_file(root, file, out, err);
     for (int64_t i = before; i < out->n && rc == 0; i++) {
         Source *s = &out->item[i];
-        char *path = path_join(folder, s->path, err), *id = path && !s->id_given ? source_id_from_path(path, err) : NULL;
+        char *path = path_join(folder, s->path, err),
+             *id = path && !s->id_given ? source_id_from_path(path, err) : NULL;
         if (!path || (!s->id_given && !id)) {
             mem_free(path);
             return ERR_NOMEM;
@@ -540,19 +580,25 @@ static int metadata_read(const char *root, uint64_t seed, SourceList *out, const
     (void)log;
     int rc = find_all_metadata(root, &m, err);
     if (rc == 0)
-        rc = err_set(err, ERR_NOTFOUND, "'%s' holds no metadata.jsonl, metadata.json or metadata.csv, nor do train/, val/ or test/ in it", root);
+        rc = err_set(err, ERR_NOTFOUND,
+                     "'%s' holds no metadata.jsonl, metadata.json or metadata.csv, nor do train/, val/ or test/ in it",
+                     root);
     for (int i = 0; i <= SPLIT_FOLDERS && rc >= 0; i++)
         if (m.file[i])
-            rc = i ? read_split(root, split_folders[i - 1], m.file[i], out, err) : metadata_read_file(root, m.file[i], out, err);
+            rc = i ? read_split(root, split_folders[i - 1], m.file[i], out, err)
+                   : metadata_read_file(root, m.file[i], out, err);
     metadata_fini(&m);
     return rc < 0 ? rc : 0;
 }
 
-const Layout layout_metadata = {"metadata", "metadata.jsonl, .json or .csv with file_name and text, caption or prompt, here or in train/, val/, test/", metadata_detect,
-                                metadata_read};
+const Layout layout_metadata = {
+    "metadata",
+    "metadata.jsonl, .json or .csv with file_name and text, caption or prompt, here or in train/, val/, test/",
+    metadata_detect, metadata_read};
 
-/* ---- a table of another name ---- */
-/* The only file at the root that ends in .jsonl, .csv or .json, is no sign of another layout and names files: 1 or 0. */
+/* ---- a table of another name ----------------------------------------------------------------- */
+/* The only file at the root that ends in .jsonl, .csv or .json, is no sign of another layout and
+ * names files: 1 or 0. */
 static int find_table(const char *root, char *name, size_t size, Err *err)
 {
     char **names;
@@ -562,7 +608,8 @@ static int find_table(const char *root, char *name, size_t size, Err *err)
         return rc;
     for (int64_t i = 0; i < n && rc == 0; i++) {
         const char *f = names[i];
-        static const char *const others[] = {"captions.json", "captions_app.json", "caption_motion_template.json", "categories.json", NULL};
+        static const char *const others[] = {"captions.json", "captions_app.json", "caption_motion_template.json",
+                                             "categories.json", NULL};
         if (strncmp(f, "metadata.", 9) == 0 || is_one_of(f, others) || strlen(f) >= size ||
             !(str_ends_with(f, ".jsonl") || str_ends_with(f, ".csv") || str_ends_with(f, ".json")))
             continue;
@@ -609,5 +656,5 @@ static int table_read(const char *root, uint64_t seed, SourceList *out, const Lo
     return found < 0 ? found : metadata_read_file(root, name, out, err);
 }
 
-const Layout layout_table = {"table", "one file of JSON lines, CSV or a JSON list, with video_path or path and caption", table_detect,
-                             table_read};
+const Layout layout_table = {"table", "one file of JSON lines, CSV or a JSON list, with video_path or path and caption",
+                             table_detect, table_read};

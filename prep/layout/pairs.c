@@ -1,5 +1,5 @@
-/* Pairs: x.mp4, or a folder x of numbered pictures, with its caption in x.txt beside it, in any depth of folders; and trees of
- * UBC Fashion, which are the same but for ids and splits. */
+/* Pairs: x.mp4, or a folder x of numbered pictures, with its caption in x.txt beside it, in any
+ * depth of folders; and trees of UBC Fashion, which are the same but for ids and splits. */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -36,7 +36,8 @@ typedef struct Pairs {
     int ubc;       /* ids are the last component of the path, splits any folder's name */
 } Pairs;
 
-/* The caption's file: x.txt beside x.mp4 or the folder x; in a tree of UBC Fashion also <split>/<id>.txt at the root. */
+/* The caption's file: x.txt beside x.mp4 or the folder x; in a tree of UBC Fashion also
+ * <split>/<id>.txt at the root. */
 static char *caption_path(const char *root, const Source *s, int ubc, Err *err)
 {
     int64_t stem = (int64_t)strlen(s->path);
@@ -118,11 +119,12 @@ static char *ubc_id(const char *path, Err *err)
     return source_id_from_path(path_base(path), err);
 }
 
-/* Whether a folder of the path holds what was drawn from clips, as trees of UBC Fashion have it beside them: "train_dwpose".  In other trees only
- * names that can mean nothing else count. */
+/* Whether a folder of the path holds what was drawn from clips, as trees of UBC Fashion have it
+ * beside them: "train_dwpose".  In other trees only names that can mean nothing else count. */
 static int is_drawn(const char *path, int folder, int ubc)
 {
-    static const char *const ends[] = {"dwpose", "densepose", "openpose", "pose", "poses", "mask", "masks", "smpl", "seg", "segm", "depth"};
+    static const char *const ends[] = {"dwpose", "densepose", "openpose", "pose", "poses", "mask",
+                                       "masks",  "smpl",      "seg",      "segm", "depth"};
     const size_t n_ends = ubc ? sizeof ends / sizeof *ends : 3;
     for (const char *at = path; *at;) {
         size_t length = strcspn(at, "/");
@@ -143,8 +145,11 @@ static int add_file(void *user, const char *path, WalkKind kind, Err *err)
     Source *s;
     if (kind <= WALK_PICTURES && (kind == WALK_PICTURES || source_is_video_name(path, NULL)) &&
         is_drawn(path, kind == WALK_PICTURES, pairs->ubc))
-        return json_object_set_new_nocheck(pairs->poses, path, json_true()) < 0 ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path) : 0;
-    if (kind == WALK_FILE && strlen(path) > 4 && strcasecmp(path + strlen(path) - 4, ".txt") == 0 && json_object_set_new_nocheck(pairs->texts, path, json_true()) < 0)
+        return json_object_set_new_nocheck(pairs->poses, path, json_true()) < 0
+                   ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path)
+                   : 0;
+    if (kind == WALK_FILE && strlen(path) > 4 && strcasecmp(path + strlen(path) - 4, ".txt") == 0 &&
+        json_object_set_new_nocheck(pairs->texts, path, json_true()) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for '%s'", path);
     if (kind == WALK_FILE && !source_is_video_name(path, NULL))
         return 0;
@@ -215,9 +220,10 @@ static int pairs_read(const char *root, uint64_t seed, SourceList *out, const Lo
     return read_tree(root, 0, out, log, err);
 }
 
-const Layout layout_pairs = {"pairs", "x.mp4, or a folder x of numbered pictures, with its caption in x.txt", pairs_detect, pairs_read};
+const Layout layout_pairs = {"pairs", "x.mp4, or a folder x of numbered pictures, with its caption in x.txt",
+                             pairs_detect, pairs_read};
 
-/* ---- UBC Fashion ---- */
+/* ---- UBC Fashion ----------------------------------------------------------------------------- */
 /* A clip's ID: eleven letters, digits, '+' and '-', the last an S. */
 static int ubc_name(const char *path)
 {
@@ -229,7 +235,8 @@ static int ubc_name(const char *path)
 static int stop_at_ubc(void *user, const char *path, WalkKind kind, Err *err)
 {
     (void)err;
-    if (kind > WALK_PICTURES || (kind == WALK_FILE && !source_is_video_name(path, NULL)) || !ubc_name(path) || !split_of(path, 1))
+    if (kind > WALK_PICTURES || (kind == WALK_FILE && !source_is_video_name(path, NULL)) || !ubc_name(path) ||
+        !split_of(path, 1))
         return 0;
     snprintf(user, 160, "it holds %.100s, named as UBC Fashion names its clips", path);
     return 1;
@@ -249,5 +256,6 @@ static int ubc_read(const char *root, uint64_t seed, SourceList *out, const Log 
     return read_tree(root, 1, out, log, err);
 }
 
-const Layout layout_ubc = {"ubc", "{train,test}/ID.mp4 or {train,valid,train-frames}/ID/ with pictures, captions in ID.txt", ubc_detect,
-                           ubc_read};
+const Layout layout_ubc = {"ubc",
+                           "{train,test}/ID.mp4 or {train,valid,train-frames}/ID/ with pictures, captions in ID.txt",
+                           ubc_detect, ubc_read};

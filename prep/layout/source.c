@@ -65,7 +65,8 @@ int source_id_check(const char *id, Err *err)
         return err_set(err, ERR_FORMAT, "an id is not UTF-8");
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)id[i] < 0x20 || id[i] == 0x7f)
-            return err_set(err, ERR_FORMAT, "an id has the control character 0x%02x at byte %zu", (unsigned char)id[i], i);
+            return err_set(err, ERR_FORMAT, "an id has the control character 0x%02x at byte %zu", (unsigned char)id[i],
+                           i);
     if (strchr(id, '/') || strstr(id, ".."))
         return err_set(err, ERR_FORMAT, "id '%s' has '/' or '..' in it; it names a file of the dataset", id);
     if (id[0] == '.')
@@ -105,7 +106,8 @@ static int make_unique(Source *s, const Source *other, Err *err)
     if (s->id_given && other->id_given)
         return err_set(err, ERR_FORMAT, "id '%s' is used twice: by %s and by %s", s->id, place(other), place(s));
     if (strcmp(s->path, other->path) == 0)
-        return err_set(err, ERR_FORMAT, "'%s' is used twice, by %s and by %s: give each an \"id\" of its own", s->path, place(other), place(s));
+        return err_set(err, ERR_FORMAT, "'%s' is used twice, by %s and by %s: give each an \"id\" of its own", s->path,
+                       place(other), place(s));
     int rc = source_warn(s, "id_changed", err, "'%s' would have the id '%s' too", other->path, s->id);
     if (rc == 0 && !(s->id = marked_id(s->id, s->path, err)))
         rc = ERR_NOMEM;
@@ -137,7 +139,8 @@ int source_list_settle(SourceList *l, Err *err)
         }
     }
     if (rc == 0 && changed)
-        rc = err_set(err, ERR_FORMAT, "ids of files that differ by a mark cannot be told apart; give them an \"id\" in metadata.jsonl");
+        rc = err_set(err, ERR_FORMAT,
+                     "ids of files that differ by a mark cannot be told apart; give them an \"id\" in metadata.jsonl");
     mem_free(order);
     return rc;
 }
@@ -220,9 +223,11 @@ int source_list_sha256(const SourceList *l, char hex[65], Err *err)
 
 int source_is_video_name(const char *name, int64_t *stem)
 {
-    static const char *const ext[] = {".mp4",  ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif", ".ts",  ".h264", ".mpg",  ".mpeg", ".mpg4", ".m1v",  ".m2v",
-                                      ".m2ts", ".mts", ".flv", ".f4v",  ".ogv", ".3gp", ".3g2", ".vob", ".wmv",  ".asf",  ".mxf",  ".y4m",  ".264",  ".h265",
-                                      ".265",  ".hevc", ".ivf", ".mjpeg", ".mjpg", ".divx", ".rm", ".rmvb", ".qt", ".dv",  ".av1",  ".obu"};
+    static const char *const ext[] = {".mp4",  ".mov",  ".mkv",  ".webm", ".avi", ".m4v",  ".gif",  ".ts",
+                                      ".h264", ".mpg",  ".mpeg", ".mpg4", ".m1v", ".m2v",  ".m2ts", ".mts",
+                                      ".flv",  ".f4v",  ".ogv",  ".3gp",  ".3g2", ".vob",  ".wmv",  ".asf",
+                                      ".mxf",  ".y4m",  ".264",  ".h265", ".265", ".hevc", ".ivf",  ".mjpeg",
+                                      ".mjpg", ".divx", ".rm",   ".rmvb", ".qt",  ".dv",   ".av1",  ".obu"};
     size_t n = strlen(name);
     for (size_t i = 0; i < sizeof ext / sizeof *ext; i++) {
         size_t e = strlen(ext[i]);
@@ -265,15 +270,16 @@ char *source_id_from_path(const char *path, Err *err)
     if (source_is_video_name(id, &n))
         id[n] = 0;
     for (char *p = id; *p; p++)
-        if (*p == '/' || *p == '#' || (unsigned char)*p < 0x20 || *p == 0x7f || (*p == '.' && (p == id || p[-1] == '.')))
+        if (*p == '/' || *p == '#' || (unsigned char)*p < 0x20 || *p == 0x7f ||
+            (*p == '.' && (p == id || p[-1] == '.')))
             *p = '_';
     return strlen(id) > SOURCE_ID_MAX - 20 ? marked_id(id, path, err) : id;
 }
 
 const char *source_split(const char *name)
 {
-    static const char *const names[][2] = {{"train", "train"}, {"val", "val"}, {"valid", "val"}, {"validation", "val"},
-                                          {"dev", "val"},     {"eval", "val"}, {"test", "test"}};
+    static const char *const names[][2] = {{"train", "train"}, {"val", "val"},  {"valid", "val"}, {"validation", "val"},
+                                           {"dev", "val"},     {"eval", "val"}, {"test", "test"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcasecmp(name, names[i][0]) == 0)
             return names[i][1];
@@ -321,10 +327,12 @@ static int clean_or_reject(Source *s, const char *text, int64_t size, char **out
 {
     *out = NULL;
     if (size > CAPTION_BYTES_MAX)
-        return source_reject(s, "bad_caption", err, "a caption has %lld bytes, at most %d are read", (long long)size, CAPTION_BYTES_MAX);
+        return source_reject(s, "bad_caption", err, "a caption has %lld bytes, at most %d are read", (long long)size,
+                             CAPTION_BYTES_MAX);
     int64_t bad = first_bad(text, size);
     if (bad >= 0)
-        return source_reject(s, "bad_caption", err, "a caption is not UTF-8 text: byte %lld is 0x%02X", (long long)bad, (unsigned char)text[bad]);
+        return source_reject(s, "bad_caption", err, "a caption is not UTF-8 text: byte %lld is 0x%02X", (long long)bad,
+                             (unsigned char)text[bad]);
     char *clean = caption_clean(text, size, err);
     if (!clean)
         return ERR_NOMEM;
@@ -415,7 +423,8 @@ static int ends_sentence(const char *text)
     return 0;
 }
 
-int source_window_captions(const Source *s, int64_t frames_fps, double start_s, double end_s, char ***out, int64_t *n, Err *err)
+int source_window_captions(const Source *s, int64_t frames_fps, double start_s, double end_s, char ***out, int64_t *n,
+                           Err *err)
 {
     double fps = s->segments_us ? 1e6 : s->rate.den ? rational_value(s->rate) : (double)frames_fps;
     Str motion = {0};
@@ -424,7 +433,11 @@ int source_window_captions(const Source *s, int64_t frames_fps, double start_s, 
     *n = 0;
     for (int64_t i = 0; i < s->n_segments && rc == 0; i++)
         if (belongs(&s->segments[i], fps, !s->segments_us, start_s, end_s))
-            rc = str_printf(&motion, err, "%s%s", !motion.len ? "" : ends_sentence(motion.data) ? " " : ". ", s->segments[i].text);
+            rc = str_printf(&motion, err, "%s%s",
+                            !motion.len                  ? ""
+                            : ends_sentence(motion.data) ? " "
+                                                         : ". ",
+                            s->segments[i].text);
     int64_t count = s->n_captions ? s->n_captions : (motion.len > 0);
     for (int64_t i = 0; i < count && rc == 0; i++) {
         const char *app = s->n_captions ? s->captions[i] : "";
@@ -462,7 +475,8 @@ int source_reject(Source *s, const char *code, Err *err, const char *fmt, ...)
 
 json_t *note_new(const char *code, const char *text, Err *err)
 {
-    /* A sentence may quote bytes of a file name that is no UTF-8: json_string refuses those, so they become '?'. */
+    /* A sentence may quote bytes of a file name that is no UTF-8: json_string refuses those, so
+     * they become '?'. */
     char *copy = mem_strdup(text, err);
     json_t *note = NULL;
     if (copy) {

@@ -31,25 +31,30 @@ static int is_table(const char *path)
     return has_ending(path, ext) && strncmp(path_base(path), "metadata.", 9) != 0 && !(slash && strchr(slash + 1, '/'));
 }
 
-/* By its name a file that belongs to a data set without being a clip: texts, tables, pictures, arrays, archives. */
+/* By its name a file that belongs to a data set without being a clip: texts, tables, pictures,
+ * arrays, archives. */
 static int is_companion(const char *path)
 {
-    static const char *const ext[] = {".txt", ".json", ".jsonl", ".csv", ".tsv", ".md", ".png", ".jpg", ".jpeg", ".npy", ".npz", ".pkl",
-                                      ".pt", ".pth", ".safetensors", ".parquet", ".yaml", ".yml", ".html", ".log", ".py", ".sh", ".zip", ".tar", ".gz",
-                                      ".srt", ".vtt", ".xml", ".wav", ".mp3", ".m4a", ".pdf", NULL};
-    return has_ending(path, ext) || strcasecmp(path_base(path), "license") == 0 || strcasecmp(path_base(path), "readme") == 0;
+    static const char *const ext[] = {
+        ".txt", ".json", ".jsonl", ".csv",         ".tsv",     ".md",   ".png", ".jpg",  ".jpeg", ".npy", ".npz",
+        ".pkl", ".pt",   ".pth",   ".safetensors", ".parquet", ".yaml", ".yml", ".html", ".log",  ".py",  ".sh",
+        ".zip", ".tar",  ".gz",    ".srt",         ".vtt",     ".xml",  ".wav", ".mp3",  ".m4a",  ".pdf", NULL};
+    return has_ending(path, ext) || strcasecmp(path_base(path), "license") == 0 ||
+           strcasecmp(path_base(path), "readme") == 0;
 }
 
 static int look(void *user, const char *path, WalkKind kind, Err *err)
 {
     const Rest *r = user;
     json_t *to = kind == WALK_PICTURES || (kind == WALK_FILE && source_is_video_name(path, NULL)) ? r->clips
-                 : kind == WALK_FILE && r->tables && is_table(path)                              ? r->tables
-                 : kind == WALK_FILE && !is_companion(path)                                      ? r->others
-                                                                                                 : NULL;
+                 : kind == WALK_FILE && r->tables && is_table(path)                               ? r->tables
+                 : kind == WALK_FILE && !is_companion(path)                                       ? r->others
+                                                                                                  : NULL;
     if (!to || json_object_get(r->taken, path))
         return 0;
-    return json_object_set_new_nocheck(to, path, json_true()) < 0 ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path) : 0;
+    return json_object_set_new_nocheck(to, path, json_true()) < 0
+               ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path)
+               : 0;
 }
 
 void layout_tell(const Log *log, const char *what, const json_t *paths)
@@ -69,7 +74,9 @@ int layout_tell_rest(const char *root, const SourceList *l, int takes_all, int t
 {
     json_t *taken = json_object();
     Rest r = {taken, json_object(), json_object(), tables ? json_object() : NULL};
-    int rc = taken && r.clips && r.others && (r.tables || !tables) ? 0 : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
+    int rc = taken && r.clips && r.others && (r.tables || !tables)
+                 ? 0
+                 : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
     for (int64_t i = 0; i < l->n && rc == 0; i++)
         if (json_object_set_new_nocheck(taken, l->item[i].path, json_true()) < 0)
             rc = err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
@@ -79,7 +86,10 @@ int layout_tell_rest(const char *root, const SourceList *l, int takes_all, int t
         if (!takes_all)
             layout_tell(log, "videos and folders of pictures that are not listed and not taken", r.clips);
         if (r.tables)
-            layout_tell(log, "tables that are not read (metadata.jsonl, .json or .csv is, and one at the root that names files)", r.tables);
+            layout_tell(
+                log,
+                "tables that are not read (metadata.jsonl, .json or .csv is, and one at the root that names files)",
+                r.tables);
         layout_tell(log, "files that are no videos by their names and not taken", r.others);
     }
     json_decref(taken);

@@ -49,7 +49,9 @@ static int found_odd(const char *folder, const char *name, WalkFn *found, void *
     Str text = {0};
     int rc = *folder ? str_printf(&text, err, "%s/", folder) : 0;
     for (const char *p = name; *p && rc == 0; p++)
-        rc = str_printf(&text, err, (unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f || *p == '%' ? "%%%02X" : "%c", (unsigned char)*p);
+        rc = str_printf(&text, err,
+                        (unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f || *p == '%' ? "%%%02X" : "%c",
+                        (unsigned char)*p);
     if (rc == 0)
         rc = found(user, text.data, WALK_NAME, err);
     str_fini(&text);
@@ -77,7 +79,8 @@ static int is_loop(const Around *here)
     return 0;
 }
 
-/* Whether the folder is one that the root lies in: entering it would take in what is beside the root. */
+/* Whether the folder is one that the root lies in: entering it would take in what is beside the
+ * root. */
 static int is_around(const char *root, const char *full)
 {
     char *inner = realpath(root, NULL), *outer = realpath(full, NULL);
@@ -88,7 +91,8 @@ static int is_around(const char *root, const char *full)
     return around;
 }
 
-static int walk(const char *root, const char *folder, int depth, const Around *outer, WalkFn *found, void *user, Err *err)
+static int walk(const char *root, const char *folder, int depth, const Around *outer, WalkFn *found, void *user,
+                Err *err)
 {
     char **names = NULL, *full = path_join(root, folder, err);
     int64_t n = 0;
@@ -102,7 +106,8 @@ static int walk(const char *root, const char *folder, int depth, const Around *o
         here.ino = st.st_ino;
     }
     struct stat link;
-    int loop = is_loop(&here) || (depth > 0 && lstat(full, &link) == 0 && S_ISLNK(link.st_mode) && is_around(root, full));
+    int loop = is_loop(&here) ||
+               (depth > 0 && lstat(full, &link) == 0 && S_ISLNK(link.st_mode) && is_around(root, full));
     if (loop || (depth > 0 && access(full, R_OK | X_OK) < 0 && errno == EACCES)) {
         mem_free(full);
         return found(user, folder, loop ? WALK_LOOP : WALK_CLOSED, err);
@@ -121,7 +126,8 @@ static int walk(const char *root, const char *folder, int depth, const Around *o
         if (!at)
             rc = ERR_NOMEM;
         else if (!is_plain(names[i]))
-            rc = file_is_dir(at) || source_is_video_name(names[i], NULL) ? found_odd(folder, names[i], found, user, err) : 0;
+            rc = file_is_dir(at) || source_is_video_name(names[i], NULL) ? found_odd(folder, names[i], found, user, err)
+                                                                         : 0;
         else if (file_is_dir(at))
             rc = walk(root, path, depth + 1, &here, found, user, err);
         else
@@ -140,7 +146,8 @@ int walk_folder(const char *root, WalkFn *found, void *user, Err *err)
 
 int walk_reject(Source *s, WalkKind kind, Err *err)
 {
-    return kind == WALK_LOOP   ? source_reject(s, "link_loop", err, "'%s' is a link to a folder that it lies in", s->path)
-           : kind == WALK_NAME ? source_reject(s, "bad_name", err, "the name of '%s' is no text (%%XX are bytes); rename it", s->path)
-                             : source_reject(s, "unreadable", err, "the folder '%s' may not be read", s->path);
+    return kind == WALK_LOOP ? source_reject(s, "link_loop", err, "'%s' is a link to a folder that it lies in", s->path)
+           : kind == WALK_NAME
+               ? source_reject(s, "bad_name", err, "the name of '%s' is no text (%%XX are bytes); rename it", s->path)
+               : source_reject(s, "unreadable", err, "the folder '%s' may not be read", s->path);
 }

@@ -12,10 +12,12 @@ typedef enum WalkKind {
     WALK_NAME      /* a folder or video whose name is no text: `path` has its odd bytes as %XX */
 } WalkKind;
 typedef int WalkFn(void *user, const char *path, WalkKind kind, Err *err);
-/* Calls `found` for each thing below root in path order (path relative to root); names with a leading '.' are passed over; the
- * pictures of a folder are not named one by one.  A return other than 0 stops and is returned. */
+/* Calls `found` for each thing below root in path order (path relative to root); names with a
+ * leading '.' are passed over; the pictures of a folder are not named one by one.  A return other
+ * than 0 stops and is returned. */
 int walk_folder(const char *root, WalkFn *found, void *user, Err *err);
-/* What cannot be entered becomes a rejected source, so that the run goes on and the manifest tells of it. */
+/* What cannot be entered becomes a rejected source, so that the run goes on and the manifest tells
+ * of it. */
 int walk_reject(Source *s, WalkKind kind, Err *err);
 /* A file that can be read to its end: no pipe, no device. */
 int walk_is_regular(const char *path);

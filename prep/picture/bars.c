@@ -4,10 +4,12 @@
 #include "common/base/mem.h"
 
 enum {
-    DARK = 24 * 10000,    /* luma in units of 1/10000 */
-    SIDE_PERCENT = 15,    /* most that is cut away a side */
-    SLACK = 2,            /* lines by which both sides may differ: scaling and compression blur the edge */
-    EDGE = 4              /* of the first lines of the picture one is lit along half of its length, on average over the pictures */
+    DARK = 24 * 10000, /* luma in units of 1/10000 */
+    SIDE_PERCENT = 15, /* most that is cut away a side */
+    SLACK = 2,         /* lines by which both sides may differ: scaling and compression blur the edge */
+    /* of the first lines of the picture one is lit along half of its length, on average over the
+     * pictures */
+    EDGE = 4
 };
 
 typedef struct Lines {
@@ -16,8 +18,8 @@ typedef struct Lines {
 
 struct BarMeter {
     int64_t pictures;
-    Lines axis[2];          /* columns, rows */
-    int32_t *column_max;    /* [columns] */
+    Lines axis[2];       /* columns, rows */
+    int32_t *column_max; /* [columns] */
 };
 
 int bar_meter_open(BarMeter **out, int64_t width, int64_t height, Err *err)
@@ -111,8 +113,10 @@ void bar_meter_find(const BarMeter *m, int64_t bars[4], int *wider)
     for (int a = 0; a < 2; a++) {
         const Lines *l = &m->axis[a];
         int64_t first = found[2 * a], last = found[2 * a + 1], length = m->axis[!a].n;
-        int64_t low = first < last ? first : last, high = first < last ? last : first, cut = high - low <= SLACK ? high : low;
-        for (int side = 0; side < 2; side++) /* bars of the other axis may be left out, a dark surrounding as wide as one likes may not */
+        int64_t low = first < last ? first : last, high = first < last ? last : first,
+                cut = high - low <= SLACK ? high : low;
+        /* bars of the other axis may be left out, a dark surrounding as wide as one likes may not */
+        for (int side = 0; side < 2; side++)
             length -= found[2 * !a + side] < most[!a] ? found[2 * !a + side] : most[!a];
         if (low == 0 || !straight(l, m->pictures, 0, first, length) || !straight(l, m->pictures, 1, last, length))
             continue;

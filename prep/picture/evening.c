@@ -48,7 +48,8 @@ void evening_apply(const Evening *e, uint8_t *rgb, int64_t n)
 json_t *evening_json(const Evening *e)
 {
     double n = e->counted ? (double)e->counted : 1;
-    return json_pack("{s:[f,f,f], s:f, s:f, s:[f,f,f], s:f}", "white", e->white[0], e->white[1], e->white[2], "exposure", e->exposure,
-                     "pixels", e->pixels ? (double)e->counted / (double)e->pixels : 0.0, "mean_rgb", (double)e->sum[0] / n,
-                     (double)e->sum[1] / n, (double)e->sum[2] / n, "median_luma", 255 * e->median);
+    return json_pack("{s:[f,f,f], s:f, s:f, s:[f,f,f], s:f}", "white", e->white[0], e->white[1], e->white[2],
+                     "exposure", e->exposure, "pixels", e->pixels ? (double)e->counted / (double)e->pixels : 0.0,
+                     "mean_rgb", (double)e->sum[0] / n, (double)e->sum[1] / n, (double)e->sum[2] / n, "median_luma",
+                     255 * e->median);
 }

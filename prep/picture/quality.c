@@ -10,9 +10,9 @@ enum { BINS = 32, UNIT = 10000 /* of luma */ };
 
 struct Meter {
     int64_t width, height;
-    int32_t black;      /* in units of luma */
-    uint8_t *before;    /* [height,width,3] */
-    int32_t *rows;      /* [3][width] luma around the current row */
+    int32_t black;   /* in units of luma */
+    uint8_t *before; /* [height,width,3] */
+    int32_t *rows;   /* [3][width] luma around the current row */
     int64_t histogram[2][3 * BINS];
     int64_t n;
 };
@@ -47,18 +47,20 @@ void meter_close(Meter **meter)
     *meter = NULL;
 }
 
-/* ---- one picture ---- */
+/* ---- one picture ----------------------------------------------------------------------------- */
 static void luma_row(const uint8_t *rgb, int64_t n, int32_t *y)
 {
     for (int64_t i = 0; i < n; i++)
         y[i] = 2126 * rgb[3 * i] + 7152 * rgb[3 * i + 1] + 722 * rgb[3 * i + 2];
 }
 
-/* ---- area averages ---- */
-/* Pixel i of n covers [i*cells, (i+1)*cells) and cell c [c*n, (c+1)*n): whole numbers.  How much of pixel i lies in cell c. */
+/* ---- area averages --------------------------------------------------------------------------- */
+/* Pixel i of n covers [i*cells, (i+1)*cells) and cell c [c*n, (c+1)*n): whole numbers.  How much of
+ * pixel i lies in cell c. */
 static int64_t overlap(int64_t i, int64_t c, int64_t n, int64_t cells)
 {
-    int64_t from = i * cells > c * n ? i * cells : c * n, to = (i + 1) * cells < (c + 1) * n ? (i + 1) * cells : (c + 1) * n;
+    int64_t from = i * cells > c * n ? i * cells : c * n,
+            to = (i + 1) * cells < (c + 1) * n ? (i + 1) * cells : (c + 1) * n;
     return to > from ? to - from : 0;
 }
 
@@ -73,7 +75,8 @@ static void hash_row(Hash *h, const int32_t *luma, int64_t y)
 {
     const int64_t w = h->width;
     for (int64_t c = 0; c < COLUMNS; c++) {
-        int64_t first = c * w / COLUMNS, last = ((c + 1) * w - 1) / COLUMNS, sum = overlap(first, c, w, COLUMNS) * luma[first], inner = 0;
+        int64_t first = c * w / COLUMNS, last = ((c + 1) * w - 1) / COLUMNS,
+                sum = overlap(first, c, w, COLUMNS) * luma[first], inner = 0;
         if (last > first)
             sum += overlap(last, c, w, COLUMNS) * luma[last];
         for (int64_t x = first + 1; x < last; x++)
@@ -100,7 +103,8 @@ uint64_t picture_dhash(const uint8_t *rgb, int64_t width, int64_t height)
         memset(line, 0, sizeof line);
         for (int64_t x = 0; x < width; x++) {
             const uint8_t *p = rgb + (y * width + x) * 3;
-            int64_t luma = 2126 * p[0] + 7152 * p[1] + 722 * p[2], first = x * COLUMNS / width, last = ((x + 1) * COLUMNS - 1) / width;
+            int64_t luma = 2126 * p[0] + 7152 * p[1] + 722 * p[2], first = x * COLUMNS / width,
+                    last = ((x + 1) * COLUMNS - 1) / width;
             if (first == last)
                 line[first] += COLUMNS * luma;
             else
@@ -123,7 +127,8 @@ typedef struct Sums {
     double y2, lap2; /* of whole numbers, added row by row in order: the same bits everywhere */
 } Sums;
 
-static int32_t laplacian(const int32_t *up, const int32_t *at, const int32_t *down, int64_t left, int64_t i, int64_t right)
+static int32_t laplacian(const int32_t *up, const int32_t *at, const int32_t *down, int64_t left, int64_t i,
+                         int64_t right)
 {
     return up[i] + down[i] + at[left] + at[right] - 4 * at[i]; /* at most 8 * 2550000 */
 }
@@ -131,7 +136,8 @@ static int32_t laplacian(const int32_t *up, const int32_t *at, const int32_t *do
 static void laplacian_row(const int32_t *up, const int32_t *at, const int32_t *down, int64_t n, Sums *s)
 {
     for (int64_t from = 0; from < n; from += 4096) { /* 4096 squares fit */
-        int64_t to = from + 4096 < n ? from + 4096 : n, first = from ? from : 1, last = to < n ? to : n - 1, sum = 0, squares = 0;
+        int64_t to = from + 4096 < n ? from + 4096 : n, first = from ? from : 1, last = to < n ? to : n - 1, sum = 0,
+                squares = 0;
         for (int64_t i = first; i < last; i++) {
             int32_t lap = laplacian(up, at, down, i - 1, i, i + 1);
             uint32_t size = (uint32_t)abs(lap);
@@ -149,7 +155,8 @@ static void laplacian_row(const int32_t *up, const int32_t *at, const int32_t *d
     }
 }
 
-/* Four counters a bin, taken in turn: a run of equal samples need not wait for its own last increment. */
+/* Four counters a bin, taken in turn: a run of equal samples need not wait for its own last
+ * increment. */
 enum { LANES = 4 };
 
 static void row_histogram(const uint8_t *rgb, int64_t n, uint32_t histogram[LANES][3][256])
@@ -241,7 +248,8 @@ void meter_add(Meter *m, const uint8_t *rgb, FrameFigures *out)
     m->n++;
 }
 
-void picture_shrink(const uint8_t *rgb, int64_t width, int64_t height, uint8_t *out, int64_t to_width, int64_t to_height)
+void picture_shrink(const uint8_t *rgb, int64_t width, int64_t height, uint8_t *out, int64_t to_width,
+                    int64_t to_height)
 {
     int64_t weight = width * height;
     for (int64_t r = 0; r < to_height; r++)

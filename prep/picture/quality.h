@@ -4,9 +4,10 @@
  *   for each output frame k: meter_add(m, rgb, &frame[k]);   meter_close(&m);
  *   quality_judge(frame, n, &limits, &verdict, err);
  *
- * Pictures are RGB, [height,width,3].  Luma y = 0.2126 R + 0.7152 G + 0.0722 B, 0..255, exact in integers of 1/10000.  Figures are
- * facts; limits are the recipe's section `quality`; the verdict follows from the two alone, so that it can be drawn anew from the
- * figures that the manifest keeps. */
+ * Pictures are RGB, [height,width,3].  Luma y = 0.2126 R + 0.7152 G + 0.0722 B, 0..255, exact in
+ * integers of 1/10000.  Figures are facts; limits are the recipe's section `quality`; the verdict
+ * follows from the two alone, so that it can be drawn anew from the figures that the manifest
+ * keeps. */
 #ifndef WEFT_PREP_PICTURE_QUALITY_H
 #define WEFT_PREP_PICTURE_QUALITY_H
 #include <jansson.h>
@@ -16,14 +17,18 @@
 #include "prep/picture/visible.h"
 
 typedef struct FrameFigures {
-    double rgb[3];             /* means */
-    double luma, std;          /* mean and standard deviation of y */
-    double laplacian;          /* variance of the 4-neighbour Laplacian of y, border mirrored without repeating the edge */
-    double black;              /* share of pixels with y < black_level */
-    double change;             /* mean |difference| of RGB to the frame before; 0 for the first */
-    double correlation;        /* of both frames' colour histograms, 3 x 32 bins; 1 for the first and when neither varies */
+    double rgb[3];    /* means */
+    double luma, std; /* mean and standard deviation of y */
+    /* variance of the 4-neighbour Laplacian of y, border mirrored without repeating the edge */
+    double laplacian;
+    double black;  /* share of pixels with y < black_level */
+    double change; /* mean |difference| of RGB to the frame before; 0 for the first */
+    /* of both frames' colour histograms, 3 x 32 bins; 1 for the first and when neither varies */
+    double correlation;
     uint64_t dhash;
-    double visible;            /* share that differs from the background (prep/picture/visible.h), which needs all pictures: not of the meter */
+    /* share that differs from the background (prep/picture/visible.h), which needs all pictures:
+     * not of the meter */
+    double visible;
 } FrameFigures;
 
 typedef struct Meter Meter;
@@ -32,13 +37,20 @@ int meter_open(Meter **out, int64_t width, int64_t height, double black_level, E
 void meter_add(Meter *m, const uint8_t *rgb, FrameFigures *out);
 void meter_close(Meter **m);
 
-/* 64-bit difference hash of luma: exact area average to 9 columns x 8 rows, bit = right > left, row-major, first comparison is
- * the most significant bit.  The plain form; meter_add gives the same bits from its rows. */
+/* 64-bit difference hash of luma: exact area average to 9 columns x 8 rows, bit = right > left,
+ * row-major, first comparison is the most significant bit.  The plain form; meter_add gives the
+ * same bits from its rows. */
 uint64_t picture_dhash(const uint8_t *rgb, int64_t width, int64_t height);
 /* Area average to out [to_height,to_width,3]; 1 <= to_width <= width, the same for heights. */
-void picture_shrink(const uint8_t *rgb, int64_t width, int64_t height, uint8_t *out, int64_t to_width, int64_t to_height);
+void picture_shrink(const uint8_t *rgb, int64_t width, int64_t height, uint8_t *out, int64_t to_width,
+                    int64_t to_height);
 
-typedef enum Found { FOUND_IGNORE, FOUND_REJECT, FOUND_MOVE /* take another window, if there is a clean one */, FOUND_WARN } Found;
+typedef enum Found {
+    FOUND_IGNORE,
+    FOUND_REJECT,
+    FOUND_MOVE /* take another window, if there is a clean one */,
+    FOUND_WARN
+} Found;
 typedef struct QualityLimits {
     int warn_only;
     double blur_reject, blur_warn, noise_warn, dark_reject, dark_warn, bright_warn, bright_reject, flat_reject;
@@ -51,13 +63,24 @@ void quality_limits(QualityLimits *out, const Recipe *recipe);
 
 /* In the order in which one is named as the reason. */
 typedef enum QualityCode {
-    QUALITY_DARK, QUALITY_BRIGHT, QUALITY_FLAT, QUALITY_BLACK, QUALITY_CUT, QUALITY_FROZEN, QUALITY_BLUR,
-    QUALITY_NOISE, QUALITY_STILL, QUALITY_ENLARGED, QUALITY_VISIBLE, QUALITY_CODES
+    QUALITY_DARK,
+    QUALITY_BRIGHT,
+    QUALITY_FLAT,
+    QUALITY_BLACK,
+    QUALITY_CUT,
+    QUALITY_FROZEN,
+    QUALITY_BLUR,
+    QUALITY_NOISE,
+    QUALITY_STILL,
+    QUALITY_ENLARGED,
+    QUALITY_VISIBLE,
+    QUALITY_CODES
 } QualityCode;
 extern const char *const quality_codes[QUALITY_CODES]; /* "dark", "bright", ... */
 
 typedef struct Verdict {
-    double mean_rgb[3], luma, std, sharpness, texture, change_min, change_median, change_max, change_mean, frozen, correlation, enlarged;
+    double mean_rgb[3], luma, std, sharpness, texture, change_min, change_median, change_max, change_mean, frozen,
+        correlation, enlarged;
     double visible_min, visible_median;
     VisibleMethod visible_method;                /* to be set after quality_judge */
     int64_t black, cuts, first_black, first_cut; /* first_*: output frame, -1 when there is none */
@@ -66,12 +89,14 @@ typedef struct Verdict {
 /* enlarged: output pixels per source pixel. */
 int quality_judge(const FrameFigures *f, int64_t n, double enlarged, const QualityLimits *l, Verdict *out, Err *err);
 /* A sentence with the figure and its limit. */
-void quality_sentence(const Verdict *v, QualityCode code, const QualityLimits *l, int rejected, char *text, size_t size);
+void quality_sentence(const Verdict *v, QualityCode code, const QualityLimits *l, int rejected, char *text,
+                      size_t size);
 /* The manifest's `quality`.  NULL when memory could not be had. */
-json_t *quality_json(const FrameFigures *f, int64_t n, const Verdict *v, const QualityLimits *l, int64_t duplicates, int moved);
+json_t *quality_json(const FrameFigures *f, int64_t n, const Verdict *v, const QualityLimits *l, int64_t duplicates,
+                     int moved);
 
-/* The window of `count` frames without a scene cut, a black frame (each when its limit says so) or a frame of bad[n] that begins
- * nearest to `wanted`, the earlier of two; -1 when there is none. */
-int quality_clean_window(const FrameFigures *f, const uint8_t *bad, int64_t n, int64_t count, int64_t wanted, const QualityLimits *l,
-                         int64_t *start, Err *err);
+/* The window of `count` frames without a scene cut, a black frame (each when its limit says so) or
+ * a frame of bad[n] that begins nearest to `wanted`, the earlier of two; -1 when there is none. */
+int quality_clean_window(const FrameFigures *f, const uint8_t *bad, int64_t n, int64_t count, int64_t wanted,
+                         const QualityLimits *l, int64_t *start, Err *err);
 #endif

@@ -6,17 +6,17 @@
 #include "common/base/mem.h"
 #include "prep/picture/quality.h"
 
-const char *const quality_codes[QUALITY_CODES] = {"dark",   "bright",  "flat",  "black_frames",  "scene_cut",
-                                                  "frozen", "blurred", "noisy", "little_motion", "enlarged",
-                                                  "little_visible"};
+const char *const quality_codes[QUALITY_CODES] = {"dark",          "bright",   "flat",          "black_frames",
+                                                  "scene_cut",     "frozen",   "blurred",       "noisy",
+                                                  "little_motion", "enlarged", "little_visible"};
 
 static Found found(const Recipe *r, const char *path)
 {
     const char *s = recipe_str(r, path);
-    return strcmp(s, "reject") == 0                              ? FOUND_REJECT
+    return strcmp(s, "reject") == 0                            ? FOUND_REJECT
            : strcmp(s, "move") == 0 || strcmp(s, "split") == 0 ? FOUND_MOVE
-           : strcmp(s, "warn") == 0                              ? FOUND_WARN
-                                                                 : FOUND_IGNORE;
+           : strcmp(s, "warn") == 0                            ? FOUND_WARN
+                                                               : FOUND_IGNORE;
 }
 
 void quality_limits(QualityLimits *out, const Recipe *r)
@@ -50,7 +50,7 @@ void quality_limits(QualityLimits *out, const Recipe *r)
                            .duplicates = found(r, "quality.duplicates")};
 }
 
-/* ---- statistics ---- */
+/* ---- statistics ------------------------------------------------------------------------------ */
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -155,52 +155,59 @@ void quality_sentence(const Verdict *v, QualityCode code, const QualityLimits *l
 {
     switch (code) {
     case QUALITY_DARK:
-        snprintf(text, size, "mean luma %.1f is below %g (quality.dark_%s)", v->luma, rejected ? l->dark_reject : l->dark_warn,
-                 rejected ? "reject" : "warn");
+        snprintf(text, size, "mean luma %.1f is below %g (quality.dark_%s)", v->luma,
+                 rejected ? l->dark_reject : l->dark_warn, rejected ? "reject" : "warn");
         break;
     case QUALITY_BRIGHT:
-        snprintf(text, size, "mean luma %.1f is above %g (quality.bright_%s)", v->luma, rejected ? l->bright_reject : l->bright_warn,
-                 rejected ? "reject" : "warn");
+        snprintf(text, size, "mean luma %.1f is above %g (quality.bright_%s)", v->luma,
+                 rejected ? l->bright_reject : l->bright_warn, rejected ? "reject" : "warn");
         break;
     case QUALITY_FLAT:
-        snprintf(text, size, "luma's standard deviation %.2f is below %g (quality.flat_reject)", v->std, l->flat_reject);
+        snprintf(text, size, "luma's standard deviation %.2f is below %g (quality.flat_reject)", v->std,
+                 l->flat_reject);
         break;
     case QUALITY_BLACK:
-        snprintf(text, size, "%lld frames are black, the first is output frame %lld%s", (long long)v->black, (long long)v->first_black,
-                 l->black_frames == FOUND_MOVE ? "; no window without one was found" : "");
+        snprintf(text, size, "%lld frames are black, the first is output frame %lld%s", (long long)v->black,
+                 (long long)v->first_black, l->black_frames == FOUND_MOVE ? "; no window without one was found" : "");
         break;
     case QUALITY_CUT:
-        snprintf(text, size, "%lld scene cuts, the first at output frame %lld%s", (long long)v->cuts, (long long)v->first_cut,
-                 l->scene_cut == FOUND_MOVE ? "; no window without one was found" : " (quality.scene_cut=split looks for another window)");
+        snprintf(text, size, "%lld scene cuts, the first at output frame %lld%s", (long long)v->cuts,
+                 (long long)v->first_cut,
+                 l->scene_cut == FOUND_MOVE ? "; no window without one was found"
+                                            : " (quality.scene_cut=split looks for another window)");
         break;
     case QUALITY_FROZEN:
-        snprintf(text, size, "%.0f %% of the frames stand still for %lld or more in a row; quality.frozen_%s is %g", 100 * v->frozen,
-                 (long long)l->frozen_run, rejected ? "reject" : "warn", rejected ? l->frozen_reject : l->frozen_warn);
+        snprintf(text, size, "%.0f %% of the frames stand still for %lld or more in a row; quality.frozen_%s is %g",
+                 100 * v->frozen, (long long)l->frozen_run, rejected ? "reject" : "warn",
+                 rejected ? l->frozen_reject : l->frozen_warn);
         break;
     case QUALITY_BLUR:
         snprintf(text, size, "sharpness (variance of the Laplacian) %.2f is below %g (quality.blur_%s)", v->sharpness,
                  rejected ? l->blur_reject : l->blur_warn, rejected ? "reject" : "warn");
         break;
     case QUALITY_NOISE:
-        snprintf(text, size, "variance of the Laplacian %.0f is above %g (quality.noise_warn): noise", v->sharpness, l->noise_warn);
+        snprintf(text, size, "variance of the Laplacian %.0f is above %g (quality.noise_warn): noise", v->sharpness,
+                 l->noise_warn);
         break;
     case QUALITY_STILL:
         snprintf(text, size, "mean change %.3f is below %g (quality.motion_warn)", v->change_mean, l->motion_warn);
         break;
     case QUALITY_ENLARGED:
-        snprintf(text, size, "the source is enlarged %.2f times (quality.enlarge_warn is %g)", v->enlarged, l->enlarge_warn);
+        snprintf(text, size, "the source is enlarged %.2f times (quality.enlarge_warn is %g)", v->enlarged,
+                 l->enlarge_warn);
         break;
     case QUALITY_VISIBLE:
-        snprintf(text, size, "in half of the frames %.1f %% of the picture or less differs from the %s; quality.visible_%s is %g",
-                 100 * v->visible_median, v->visible_method == VISIBLE_PLAIN ? "plain background" : "background that stands still",
+        snprintf(text, size,
+                 "in half of the frames %.1f %% of the picture or less differs from the %s; quality.visible_%s is %g",
+                 100 * v->visible_median,
+                 v->visible_method == VISIBLE_PLAIN ? "plain background" : "background that stands still",
                  rejected ? "reject" : "warn", rejected ? l->visible_reject : l->visible_warn);
         break;
-    case QUALITY_CODES:
-        break;
+    case QUALITY_CODES: break;
     }
 }
 
-/* ---- JSON ---- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 /* Four decimals: enough to judge by, and kind to the manifest's size. */
 static double rounded(double x)
 {
@@ -249,26 +256,32 @@ static json_t *hash_list(const FrameFigures *f, int64_t n)
     return json_pack("[s, s, s]", hex[0], hex[1], hex[2]);
 }
 
-json_t *quality_json(const FrameFigures *f, int64_t n, const Verdict *v, const QualityLimits *l, int64_t duplicates, int moved)
+json_t *quality_json(const FrameFigures *f, int64_t n, const Verdict *v, const QualityLimits *l, int64_t duplicates,
+                     int moved)
 {
 #define SERIES(member) series(f, n, offsetof(FrameFigures, member))
-    json_t *frames = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "luma", SERIES(luma), "luma_std", SERIES(std), "laplacian",
-                               SERIES(laplacian), "black", SERIES(black), "change", SERIES(change), "correlation", SERIES(correlation),
-                               "visible", SERIES(visible));
+    json_t *frames = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "luma", SERIES(luma), "luma_std", SERIES(std),
+                               "laplacian", SERIES(laplacian), "black", SERIES(black), "change", SERIES(change),
+                               "correlation", SERIES(correlation), "visible", SERIES(visible));
 #undef SERIES
-    return json_pack("{s:s, s:o, s:o, s:[f,f,f], s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f}, s:f, s:f, s:o, s:I, s:f, s:b, s:o, "
+    return json_pack("{s:s, s:o, s:o, s:[f,f,f], s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f}, s:f, s:f, s:o, s:I, "
+                     "s:f, s:b, s:o, "
                      "s:{s:s, s:f, s:f}, s:o}",
-                     "verdict", v->reject ? "reject" : v->warn ? "warn" : "ok", "reject_codes", code_list(v->reject), "warn_codes",
-                     code_list(v->warn), "mean_rgb", v->mean_rgb[0], v->mean_rgb[1], v->mean_rgb[2], "mean_luma", v->luma, "luma_std",
-                     v->std, "sharpness", v->sharpness, "texture", v->texture, "black_frames", (json_int_t)v->black, "change", "min",
-                     v->change_min, "median", v->change_median, "max", v->change_max, "mean", v->change_mean, "frozen", v->frozen,
-                     "correlation", v->correlation, "cuts", cut_list(f, n, v, l), "duplicates", (json_int_t)duplicates, "enlarged",
-                     v->enlarged, "window_moved", moved, "hashes", hash_list(f, n), "visible", "method",
-                     v->visible_method == VISIBLE_PLAIN ? "plain" : "moving", "min", v->visible_min, "median", v->visible_median,
-                     "frames", frames);
+                     "verdict",
+                     v->reject ? "reject"
+                     : v->warn ? "warn"
+                               : "ok",
+                     "reject_codes", code_list(v->reject), "warn_codes", code_list(v->warn), "mean_rgb", v->mean_rgb[0],
+                     v->mean_rgb[1], v->mean_rgb[2], "mean_luma", v->luma, "luma_std", v->std, "sharpness",
+                     v->sharpness, "texture", v->texture, "black_frames", (json_int_t)v->black, "change", "min",
+                     v->change_min, "median", v->change_median, "max", v->change_max, "mean", v->change_mean, "frozen",
+                     v->frozen, "correlation", v->correlation, "cuts", cut_list(f, n, v, l), "duplicates",
+                     (json_int_t)duplicates, "enlarged", v->enlarged, "window_moved", moved, "hashes", hash_list(f, n),
+                     "visible", "method", v->visible_method == VISIBLE_PLAIN ? "plain" : "moving", "min",
+                     v->visible_min, "median", v->visible_median, "frames", frames);
 }
 
-/* ---- another window ---- */
+/* ---- another window -------------------------------------------------------------------------- */
 static int clean(const FrameFigures *f, const uint8_t *bad, int64_t count, const QualityLimits *l, double *scratch)
 {
     for (int64_t k = 0; k < count; k++)
@@ -281,8 +294,8 @@ static int clean(const FrameFigures *f, const uint8_t *bad, int64_t count, const
     return 1;
 }
 
-int quality_clean_window(const FrameFigures *f, const uint8_t *bad, int64_t n, int64_t count, int64_t wanted, const QualityLimits *l,
-                         int64_t *start, Err *err)
+int quality_clean_window(const FrameFigures *f, const uint8_t *bad, int64_t n, int64_t count, int64_t wanted,
+                         const QualityLimits *l, int64_t *start, Err *err)
 {
     double *scratch = mem_calloc(count, sizeof *scratch, err);
     if (!scratch)

@@ -5,18 +5,21 @@
 #include "common/base/mem.h"
 
 enum {
-    COLUMNS = 48, ROWS = 72,
-    DIFFERENT = 20, /* levels of some channel by which a cell differs from the background: more than shadows and compression do */
-    ALIKE = 6,      /* within which a cell is taken to show the same thing again */
-    LOOKS = 32,     /* pictures that the background of a cell is found from, at most */
-    ROUNDS = 4      /* things that are taken out of it, at most */
+    COLUMNS = 48,
+    ROWS = 72,
+    /* levels of some channel by which a cell differs from the background: more than shadows and
+     * compression do */
+    DIFFERENT = 20,
+    ALIKE = 6,  /* within which a cell is taken to show the same thing again */
+    LOOKS = 32, /* pictures that the background of a cell is found from, at most */
+    ROUNDS = 4  /* things that are taken out of it, at most */
 };
 
 struct Visible {
     int64_t width, height, columns, rows, n, k; /* k: pictures added */
-    int32_t *sum;    /* [columns,3] of a row of cells */
-    uint8_t *cells;  /* [n,rows,columns,3] */
-    uint8_t *background; /* [rows,columns,3], and [rows,columns] marks */
+    int32_t *sum;                               /* [columns,3] of a row of cells */
+    uint8_t *cells;                             /* [n,rows,columns,3] */
+    uint8_t *background;                        /* [rows,columns,3], and [rows,columns] marks */
 };
 
 int visible_open(Visible **out, int64_t width, int64_t height, int64_t n, Err *err)
@@ -68,7 +71,8 @@ void visible_add(Visible *v, const uint8_t *rgb)
                 v->sum[3 * c] += red, v->sum[3 * c + 1] += green, v->sum[3 * c + 2] += blue;
             }
         for (int64_t c = 0; c < v->columns; c++, cell += 3) {
-            int64_t area = (bottom - top + step - 1) / step * ((c + 1) * v->width / v->columns - c * v->width / v->columns);
+            int64_t area = (bottom - top + step - 1) / step *
+                           ((c + 1) * v->width / v->columns - c * v->width / v->columns);
             for (int i = 0; i < 3; i++)
                 cell[i] = (uint8_t)((v->sum[3 * c + i] + area / 2) / area);
         }
@@ -105,7 +109,8 @@ static int64_t border(const Visible *v, int64_t cells[COLUMNS + 2 * ROWS])
     return n;
 }
 
-/* The colour of a picture's border, the median of its channels; whether nine tenths of the border have it. */
+/* The colour of a picture's border, the median of its channels; whether nine tenths of the border
+ * have it. */
 static int border_colour(const Visible *v, int64_t k, uint8_t colour[3])
 {
     int64_t cells[COLUMNS + 2 * ROWS], n = border(v, cells), alike = 0;
@@ -155,8 +160,9 @@ static int64_t outline(const Visible *v, const uint8_t *picture, const uint8_t *
     return sum;
 }
 
-/* What is most often there may be a person who stands still.  A thing has an outline, the background goes on behind it: where some
- * picture differs from the background, the one of the two with the weaker outline there is the background. */
+/* What is most often there may be a person who stands still.  A thing has an outline, the
+ * background goes on behind it: where some picture differs from the background, the one of the two
+ * with the weaker outline there is the background. */
 static void take_things_out(const Visible *v, uint8_t *background, uint8_t *inside)
 {
     int64_t cells = v->rows * v->columns;

@@ -1,13 +1,16 @@
-/* How much of the picture the subject takes up, as far as picture statistics tell: the share that differs from the background.
+/* How much of the picture the subject takes up, as far as picture statistics tell: the share that
+ * differs from the background.
  *
  *   Visible *v;  visible_open(&v, width, height, n, err);
  *   for each of the n pictures: visible_add(v, rgb);
  *   method = visible_find(v, share);   visible_close(&v);
  *
- * Pictures are looked at in cells, at most 48 across and 72 down.  Where the border above, left and right is of one colour in nine
- * tenths of the pictures (a studio, floor and all), the background is that colour.  Otherwise the camera is taken to stand still: the
- * background of a cell is what it shows most often, unless that has an outline against its surroundings which what it shows at another
- * time has not (somebody who stands still and leaves).  Then only what moves at some time is seen. */
+ * Pictures are looked at in cells, at most 48 across and 72 down.  Where the border above, left and
+ * right is of one colour in nine tenths of the pictures (a studio, floor and all), the background
+ * is that colour.  Otherwise the camera is taken to stand still: the background of a cell is what
+ * it shows most often, unless that has an outline against its surroundings which what it shows at
+ * another time has not (somebody who stands still and leaves).  Then only what moves at some time
+ * is seen. */
 #ifndef WEFT_PREP_PICTURE_VISIBLE_H
 #define WEFT_PREP_PICTURE_VISIBLE_H
 #include <stdint.h>

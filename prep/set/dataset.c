@@ -15,7 +15,7 @@
 #include "common/base/lines.h"
 #include "prep/set/report.h"
 
-/* ---- opening ---- */
+/* ---- opening --------------------------------------------------------------------------------- */
 static int inside(const char *path, const char *folder)
 {
     size_t n = strlen(folder);
@@ -30,7 +30,8 @@ static int check_apart(const char *source, const char *dir, Err *err)
     if (!realpath(dir, b))
         return err_errno(err, errno, "'%s'", dir);
     if (inside(a, b) || inside(b, a))
-        return err_set(err, ERR_USAGE, "the dataset '%s' and the source '%s' must not lie in each other: sources are only read", dir,
+        return err_set(err, ERR_USAGE,
+                       "the dataset '%s' and the source '%s' must not lie in each other: sources are only read", dir,
                        source);
     return 0;
 }
@@ -58,7 +59,8 @@ static int index_is_ours(const char *dir, Err *err)
     Err cause = {0};
     int rc = path ? json_read_file(&o, path, &cause) : ERR_NOMEM;
     const char *manifest = json_string_value(json_object_get(o, "manifest"));
-    rc = rc == ERR_NOMEM ? rc : manifest && json_is_integer(json_object_get(o, "format")) && json_object_get(o, "recipe");
+    rc = rc == ERR_NOMEM ? rc
+                         : manifest && json_is_integer(json_object_get(o, "format")) && json_object_get(o, "recipe");
     json_decref(o);
     mem_free(path);
     return rc;
@@ -73,19 +75,23 @@ static int check_ours(const char *dir, Err *err)
     if (rc < 0)
         return rc;
     for (int64_t i = 0; i < n && rc == 0; i++) {
-        int index = strcmp(names[i], "dataset.json") == 0, files = strcmp(names[i], "clips") == 0 || strcmp(names[i], "thumbs") == 0;
-        int ours = index ? index_is_ours(dir, err) : strcmp(names[i], "manifest.jsonl") == 0 || strcmp(names[i], "journal.jsonl") == 0 ||
-                                                         strcmp(names[i], ".lock") == 0 /* of a run that was stopped early */;
+        int index = strcmp(names[i], "dataset.json") == 0,
+            files = strcmp(names[i], "clips") == 0 || strcmp(names[i], "thumbs") == 0;
+        int ours = index ? index_is_ours(dir, err)
+                         : strcmp(names[i], "manifest.jsonl") == 0 || strcmp(names[i], "journal.jsonl") == 0 ||
+                               strcmp(names[i], ".lock") == 0 /* of a run that was stopped early */;
         if (files)
             files = holds_files(dir, names[i], err);
         if (ours < 0 || files < 0)
             rc = ERR_NOMEM;
         known = known || ours > 0;
-        if (names[i][0] != '.' && (files || (strcmp(names[i], "clips") != 0 && strcmp(names[i], "thumbs") != 0)) && ours <= 0)
+        if (names[i][0] != '.' && (files || (strcmp(names[i], "clips") != 0 && strcmp(names[i], "thumbs") != 0)) &&
+            ours <= 0)
             other = (int)i;
     }
     if (rc == 0 && !known && other >= 0)
-        rc = err_set(err, ERR_USAGE, "'%s' holds other things ('%s') and no dataset; give an empty folder or a new name", dir,
+        rc = err_set(err, ERR_USAGE,
+                     "'%s' holds other things ('%s') and no dataset; give an empty folder or a new name", dir,
                      names[other]);
     dir_list_free(&names, n);
     return rc;
@@ -120,19 +126,21 @@ int dataset_check_same(const char *dir, const json_t *prior, const char *was, co
     if (2 * known >= clips)
         return 0;
     return err_set(err, ERR_USAGE,
-                   "'%s' holds a dataset of %s: %lld of its %lld clips are of sources that are in %s too, expected half of them or "
+                   "'%s' holds a dataset of %s: %lld of its %lld clips are of sources that are in %s too, expected "
+                   "half of them or "
                    "more; give another --out, or --replace to give that dataset up",
                    dir, was ? was : "other sources", (long long)known, (long long)clips, now);
 }
 
 int dataset_begin(const char *dir, Err *err)
 {
-    char *clips = path_join(dir, "clips", err), *thumbs = path_join(dir, "thumbs", err), *index = path_join(dir, "dataset.json", err);
+    char *clips = path_join(dir, "clips", err), *thumbs = path_join(dir, "thumbs", err),
+         *index = path_join(dir, "dataset.json", err);
     int rc = clips && thumbs && index ? 0 : ERR_NOMEM;
     if (rc == 0 && unlink(index) < 0 && errno != ENOENT)
         rc = err_errno(err, errno, "removing '%s'", index);
-    if (rc == 0 && (rc = dir_make(clips, err)) == 0 && (rc = dir_make(thumbs, err)) == 0 && (rc = dir_sweep_temporaries(dir, err)) == 0 &&
-        (rc = dir_sweep_temporaries(clips, err)) == 0)
+    if (rc == 0 && (rc = dir_make(clips, err)) == 0 && (rc = dir_make(thumbs, err)) == 0 &&
+        (rc = dir_sweep_temporaries(dir, err)) == 0 && (rc = dir_sweep_temporaries(clips, err)) == 0)
         rc = dir_sweep_temporaries(thumbs, err);
     mem_free(clips);
     mem_free(thumbs);
@@ -140,7 +148,7 @@ int dataset_begin(const char *dir, Err *err)
     return rc;
 }
 
-/* ---- writing ---- */
+/* ---- writing --------------------------------------------------------------------------------- */
 /* The manifest, with the counts and the file's hash on the way. */
 static int write_manifest(const Dataset *d, Tally *tally, char hex[65], Err *err)
 {
@@ -226,18 +234,20 @@ static json_t *shard_json(const Dataset *d)
             json_decref(places);
             places = NULL;
         }
-    return json_pack("{s:I, s:I, s:I, s:s, s:o}", "index", (json_int_t)d->shard, "count", (json_int_t)d->shards, "sources",
-                     (json_int_t)d->sources, "list_sha256", d->list_sha256, "places", places);
+    return json_pack("{s:I, s:I, s:I, s:s, s:o}", "index", (json_int_t)d->shard, "count", (json_int_t)d->shards,
+                     "sources", (json_int_t)d->sources, "list_sha256", d->list_sha256, "places", places);
 }
 
 static json_t *index_json(const Dataset *d, const Tally *t, const char *manifest_sha256)
 {
-    return json_pack("{s:i, s:{s:s, s:i}, s:s, s:s*, s:o, s:{s:I, s:I, s:I, s:O, s:O, s:O, s:O}, s:s, s:O, s:{s:s, s:I, s:s}}", "format", 1,
-                          "tool", "name", "weft-prep", "revision", PREP_REVISION, "layout", d->layout, "layout_found", d->layout_found, "shard", shard_json(d), "counts",
-                          "sources", (json_int_t)d->n, "accepted", (json_int_t)t->accepted, "rejected", (json_int_t)t->rejected, "reasons",
-                          t->reasons, "warnings", t->warnings, "splits", t->splits, "categories", t->categories, "recipe_sha256",
-                          d->recipe_sha256, "recipe", recipe_json(d->recipe), "manifest", "file", "manifest.jsonl", "lines",
-                          (json_int_t)d->n, "sha256", manifest_sha256);
+    return json_pack(
+        "{s:i, s:{s:s, s:i}, s:s, s:s*, s:o, s:{s:I, s:I, s:I, s:O, s:O, s:O, s:O}, s:s, s:O, s:{s:s, s:I, s:s}}",
+        "format", 1, "tool", "name", "weft-prep", "revision", PREP_REVISION, "layout", d->layout, "layout_found",
+        d->layout_found, "shard", shard_json(d), "counts", "sources", (json_int_t)d->n, "accepted",
+        (json_int_t)t->accepted, "rejected", (json_int_t)t->rejected, "reasons", t->reasons, "warnings", t->warnings,
+        "splits", t->splits, "categories", t->categories, "recipe_sha256", d->recipe_sha256, "recipe",
+        recipe_json(d->recipe), "manifest", "file", "manifest.jsonl", "lines", (json_int_t)d->n, "sha256",
+        manifest_sha256);
 }
 
 /* The report; and dataset.json, last, unless too much was rejected. */
@@ -257,7 +267,8 @@ static void print_counts(const Dataset *d, const Tally *t, FILE *out)
 {
     const char *key;
     json_t *v;
-    fprintf(out, "%lld sources: %lld accepted, %lld rejected\n", (long long)d->n, (long long)t->accepted, (long long)t->rejected);
+    fprintf(out, "%lld sources: %lld accepted, %lld rejected\n", (long long)d->n, (long long)t->accepted,
+            (long long)t->rejected);
     json_object_foreach (t->reasons, key, v)
         fprintf(out, "  rejected %-16s %lld\n", key, (long long)json_integer_value(v));
     json_object_foreach (t->categories, key, v) {
@@ -283,9 +294,11 @@ int dataset_finish(const Dataset *d, const QualityLimits *limits, const Log *log
     if (rc == 0)
         print_counts(d, &t, results);
     if (rc == 0 && (double)t.rejected > ratio * (double)d->n && (rc = write_index(d, &t, manifest_sha256, 0, err)) == 0)
-        rc = err_set(err, ERR_LIMIT, "%lld of %lld clips are rejected, more than clip.max_reject_ratio %g allows; %s/report.html shows them "
-                     "(--set clip.max_reject_ratio=1 takes the set as it is)",
-                     (long long)t.rejected, (long long)d->n, ratio, d->dir);
+        rc = err_set(
+            err, ERR_LIMIT,
+            "%lld of %lld clips are rejected, more than clip.max_reject_ratio %g allows; %s/report.html shows them "
+            "(--set clip.max_reject_ratio=1 takes the set as it is)",
+            (long long)t.rejected, (long long)d->n, ratio, d->dir);
     if (rc == 0) /* the manifest keeps from here on what the journal kept; dataset.json comes last */
         rc = journal_remove(d->dir, err);
     if (rc == 0)
@@ -297,7 +310,7 @@ int dataset_finish(const Dataset *d, const QualityLimits *limits, const Log *log
     return rc < 0 ? rc : status;
 }
 
-/* ---- reading ---- */
+/* ---- reading --------------------------------------------------------------------------------- */
 int dataset_read(const char *dir, json_t **out, Err *err)
 {
     *out = NULL;
@@ -305,7 +318,8 @@ int dataset_read(const char *dir, json_t **out, Err *err)
     char *path = path_join(dir, "dataset.json", err);
     int rc = path ? 0 : ERR_NOMEM;
     if (rc == 0 && !file_exists(path))
-        rc = err_set(err, ERR_NOTFOUND, "'%s' is no finished dataset: it has no dataset.json (run weft-prep ingest)", dir);
+        rc = err_set(err, ERR_NOTFOUND, "'%s' is no finished dataset: it has no dataset.json (run weft-prep ingest)",
+                     dir);
     if (rc == 0 && (rc = json_read_file(&o, path, err)) == 0)
         rc = schema_check("dataset", o, path, err);
     mem_free(path);
@@ -333,7 +347,8 @@ static int read_line(void *user, const char *text, int64_t size, const char *whe
     return rc;
 }
 
-int dataset_each_line(const char *dir, const json_t *dataset, int (*line)(void *user, const json_t *record, Err *err), void *user, Err *err)
+int dataset_each_line(const char *dir, const json_t *dataset, int (*line)(void *user, const json_t *record, Err *err),
+                      void *user, Err *err)
 {
     Lines l = {.line = line, .user = user};
     Digest digest;
@@ -343,8 +358,9 @@ int dataset_each_line(const char *dir, const json_t *dataset, int (*line)(void *
         digest_hex(&digest, hex);
         const char *want = json_string_value(json_object_get(json_object_get(dataset, "manifest"), "sha256"));
         if (strcmp(hex, want) != 0)
-            rc = err_set(err, ERR_FORMAT, "'%s' is not the manifest dataset.json was made with (SHA-256 %.12s..., expected %.12s...)", path,
-                         hex, want);
+            rc = err_set(err, ERR_FORMAT,
+                         "'%s' is not the manifest dataset.json was made with (SHA-256 %.12s..., expected %.12s...)",
+                         path, hex, want);
     }
     if (rc == 0 && (rc = schema_open(&l.schema, "manifest", err)) == 0)
         rc = lines_read(path, RECORD_BYTES_MAX, read_line, &l, err);

@@ -9,7 +9,7 @@
 #include "common/base/mem.h"
 #include "prep/layout/source.h"
 
-/* ---- distance ---- */
+/* ---- distance -------------------------------------------------------------------------------- */
 static int64_t ones(uint64_t x)
 {
     x -= x >> 1 & 0x5555555555555555u;
@@ -30,7 +30,7 @@ double lookalike_colour(const Lookalike *a, const Lookalike *b)
     return sqrt(sum);
 }
 
-/* ---- the index ---- */
+/* ---- the index ------------------------------------------------------------------------------- */
 typedef struct Rank {
     int64_t pixels, bytes, at;
 } Rank;
@@ -59,9 +59,9 @@ static int by_evenness(const void *a, const void *b)
 }
 
 typedef struct Index {
-    int64_t bands, size;         /* size: a power of two */
+    int64_t bands, size; /* size: a power of two */
     uint8_t band[LOOKALIKE_BITS];
-    int64_t *head, *next;        /* entries rank * bands + band, -1 ends */
+    int64_t *head, *next; /* entries rank * bands + band, -1 ends */
 } Index;
 
 static int bit_of(const Lookalike *x, int at)
@@ -113,15 +113,16 @@ static void slots(const Index *x, const Lookalike *item, int64_t step, int64_t *
             *v = *v << 1 | (uint64_t)bit_of(item, b);
     }
     for (int64_t b = 0; b < x->bands; b++) {
-        uint64_t h = (value[b] + (uint64_t)b * 0xd6e8feb86659fd93u + (uint64_t)step * 0xa0761d6478bd642fu) * 0x9e3779b97f4a7c15u;
+        uint64_t h = (value[b] + (uint64_t)b * 0xd6e8feb86659fd93u + (uint64_t)step * 0xa0761d6478bd642fu) *
+                     0x9e3779b97f4a7c15u;
         h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;
         slot[b] = (int64_t)(h >> 20 & (uint64_t)(x->size - 1));
     }
 }
 
 /* The better of rank `best` and what the entries of a slot offer. */
-static int64_t nearest(const Index *x, const Lookalike *item, const Rank *rank, int64_t slot, const Lookalike *a, int64_t bits,
-                       double colour, int64_t best)
+static int64_t nearest(const Index *x, const Lookalike *item, const Rank *rank, int64_t slot, const Lookalike *a,
+                       int64_t bits, double colour, int64_t best)
 {
     for (int64_t e = x->head[slot]; e >= 0; e = x->next[e]) {
         int64_t q = e / x->bands;
@@ -165,13 +166,13 @@ int duplicates_find(const Lookalike *item, int64_t n, int64_t bits, double colou
     return rc;
 }
 
-/* ---- manifest lines ---- */
+/* ---- manifest lines -------------------------------------------------------------------------- */
 typedef struct Set {
     Lookalike *item;
     int64_t *line, *of; /* the item's place among the lines; duplicates_find's answer */
     char **id;
     int64_t n;
-    json_t *sources;    /* path -> number */
+    json_t *sources; /* path -> number */
 } Set;
 
 static int add_line(Set *set, const char *text, int64_t at, Err *err)
@@ -189,10 +190,12 @@ static int add_line(Set *set, const char *text, int64_t at, Err *err)
             x->hash[i] = strtoull(json_string_value(json_array_get(json_object_get(quality, "hashes"), i)), NULL, 16);
             x->rgb[i] = json_number_value(json_array_get(json_object_get(quality, "mean_rgb"), i));
         }
-        x->pixels = json_integer_value(json_object_get(probe, "width")) * json_integer_value(json_object_get(probe, "height"));
+        x->pixels = json_integer_value(json_object_get(probe, "width")) *
+                    json_integer_value(json_object_get(probe, "height"));
         x->bytes = json_integer_value(json_object_get(source, "size"));
         if (!json_object_get(set->sources, path) &&
-            json_object_set_new_nocheck(set->sources, path, json_integer((json_int_t)json_object_size(set->sources))) < 0)
+            json_object_set_new_nocheck(set->sources, path, json_integer((json_int_t)json_object_size(set->sources))) <
+                0)
             rc = err_set(err, ERR_NOMEM, "out of memory for the list of sources");
         x->source = json_integer_value(json_object_get(set->sources, path));
         set->line[set->n] = at;
@@ -212,22 +215,24 @@ static int mark_line(char **line, const Set *set, int64_t i, const QualityLimits
     int rc = json_parse(&record, *line, (int64_t)strlen(*line), "manifest line", err);
     if (rc < 0)
         return rc;
-    snprintf(text, sizeof text, "looks like '%s': %lld of %d bits differ, mean colours are %.2f apart%s", set->id[set->of[i]],
-             (long long)lookalike_distance(a, b), LOOKALIKE_BITS, lookalike_colour(a, b),
+    snprintf(text, sizeof text, "looks like '%s': %lld of %d bits differ, mean colours are %.2f apart%s",
+             set->id[set->of[i]], (long long)lookalike_distance(a, b), LOOKALIKE_BITS, lookalike_colour(a, b),
              l->duplicates == FOUND_WARN ? "" : "; that one is kept");
     json_t *note = note_new("near_duplicate", text, err);
     int bad = !note;
     if (note && l->duplicates == FOUND_WARN)
         bad = json_array_append_new(json_object_get(record, "warnings"), note) < 0;
     else if (note)
-        bad = json_object_set_new(record, "reason", note) < 0 || json_object_set_new(record, "decision", json_string("reject")) < 0;
+        bad = json_object_set_new(record, "reason", note) < 0 ||
+              json_object_set_new(record, "decision", json_string("reject")) < 0;
     char *marked = bad ? NULL : json_text(record, 0, err);
     json_decref(record);
     if (!marked)
         return err_set(err, ERR_NOMEM, "out of memory for a manifest line");
     mem_free(*line);
     *line = marked;
-    log_warn(log, "clip '%s' %s: near_duplicate: %s", set->id[i], l->duplicates == FOUND_WARN ? "is noted" : "is rejected", text);
+    log_warn(log, "clip '%s' %s: near_duplicate: %s", set->id[i],
+             l->duplicates == FOUND_WARN ? "is noted" : "is rejected", text);
     return 0;
 }
 
@@ -240,7 +245,9 @@ int duplicates_mark(char **lines, int64_t n, const QualityLimits *limits, const 
                .of = mem_calloc(n, sizeof *set.of, err),
                .id = mem_calloc(n, sizeof *set.id, err),
                .sources = json_object()};
-    int rc = set.item && set.line && set.of && set.id && set.sources ? 0 : err_set(err, ERR_NOMEM, "out of memory for the set of clips");
+    int rc = set.item && set.line && set.of && set.id && set.sources
+                 ? 0
+                 : err_set(err, ERR_NOMEM, "out of memory for the set of clips");
     for (int64_t i = 0; i < n && rc == 0; i++)
         rc = add_line(&set, lines[i], i, err);
     if (rc == 0)

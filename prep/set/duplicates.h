@@ -1,8 +1,9 @@
 /* Clips that look alike, over a whole set.
  *
- * Two clips look alike when the 192 bits of their three picture hashes (first, middle, last frame) differ in few places and their
- * mean colours lie close: on white studio backgrounds the hash alone sees little but the silhouette.  In order of preference
- * (more source pixels, more bytes, earlier) each clip is kept unless it looks like one that is kept already. */
+ * Two clips look alike when the 192 bits of their three picture hashes (first, middle, last frame)
+ * differ in few places and their mean colours lie close: on white studio backgrounds the hash alone
+ * sees little but the silhouette.  In order of preference (more source pixels, more bytes, earlier)
+ * each clip is kept unless it looks like one that is kept already. */
 #ifndef WEFT_PREP_SET_DUPLICATES_H
 #define WEFT_PREP_SET_DUPLICATES_H
 #include <stdint.h>
@@ -20,13 +21,15 @@ typedef struct Lookalike {
 } Lookalike;
 
 /* of[i]: the most preferred kept clip that clip i looks like, or -1: kept itself.
- * bits + 1 bands of the 192 bits are indexed: two hashes that differ in at most `bits` places agree in one of them.  The bits that
- * vary most are dealt out evenly, so that no band has the same value everywhere.  bits <= DUPLICATE_BITS_MAX. */
+ * bits + 1 bands of the 192 bits are indexed: two hashes that differ in at most `bits` places agree
+ * in one of them.  The bits that vary most are dealt out evenly, so that no band has the same value
+ * everywhere.  bits <= DUPLICATE_BITS_MAX. */
 int duplicates_find(const Lookalike *item, int64_t n, int64_t bits, double colour, int64_t *of, Err *err);
 int64_t lookalike_distance(const Lookalike *a, const Lookalike *b);
 double lookalike_colour(const Lookalike *a, const Lookalike *b);
 
-/* Finished manifest lines (replaced where they change): duplicates among the accepted get the reason, or the warning,
- * "near_duplicate" with the id of the clip that is kept.  Their `clip` stays, in case that one goes away. */
+/* Finished manifest lines (replaced where they change): duplicates among the accepted get the
+ * reason, or the warning, "near_duplicate" with the id of the clip that is kept.  Their `clip`
+ * stays, in case that one goes away. */
 int duplicates_mark(char **lines, int64_t n, const QualityLimits *limits, const Log *log, Err *err);
 #endif

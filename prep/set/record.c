@@ -14,14 +14,14 @@
 json_t *record_build(const Source *s, const json_t *result, Err *err)
 {
     static const char *const front[] = {"decision", "reason"};
-    static const char *const rest[] = {"key",      "recipe_sha256", "source", "probe",   "window",
-                                       "geometry", "ledger",        "timing", "evening", "quality", "contact", "clip"};
+    static const char *const rest[] = {"key",    "recipe_sha256", "source",  "probe",   "window",  "geometry",
+                                       "ledger", "timing",        "evening", "quality", "contact", "clip"};
     json_t *o = json_object(), *warnings = s->warnings ? json_copy(s->warnings) : json_array();
     int bad = !o || !warnings || json_object_set(o, "id", json_object_get(result, "id")) < 0;
     for (size_t i = 0; i < sizeof front / sizeof *front && !bad; i++)
         bad = json_object_set(o, front[i], json_object_get(result, front[i])) < 0;
-    bad = bad || json_array_extend(warnings, json_object_get(result, "warnings")) < 0 || json_object_set(o, "warnings", warnings) < 0 ||
-          json_object_set_new(o, "split", json_string(s->split)) < 0 ||
+    bad = bad || json_array_extend(warnings, json_object_get(result, "warnings")) < 0 ||
+          json_object_set(o, "warnings", warnings) < 0 || json_object_set_new(o, "split", json_string(s->split)) < 0 ||
           json_object_set_new(o, "category", s->category ? json_string(s->category) : json_null()) < 0 ||
           json_object_set(o, "captions", json_object_get(result, "captions")) < 0 ||
           json_object_set_new(o, "attributes", s->attributes ? json_incref(s->attributes) : json_object()) < 0 ||
@@ -37,7 +37,7 @@ json_t *record_build(const Source *s, const json_t *result, Err *err)
     return o;
 }
 
-/* ---- an earlier run ---- */
+/* ---- an earlier run -------------------------------------------------------------------------- */
 typedef struct Loading {
     json_t *map;
     Schema *schema;
@@ -63,7 +63,8 @@ int records_load(const char *out_dir, json_t **out, Err *err)
     static const char *const files[] = {"manifest.jsonl", "journal.jsonl"};
     Loading l = {.map = json_object()};
     *out = NULL;
-    int rc = l.map ? schema_open(&l.schema, "manifest", err) : err_set(err, ERR_NOMEM, "out of memory for earlier records");
+    int rc = l.map ? schema_open(&l.schema, "manifest", err)
+                   : err_set(err, ERR_NOMEM, "out of memory for earlier records");
     for (size_t i = 0; i < sizeof files / sizeof *files && rc == 0; i++) {
         char *path = path_join(out_dir, files[i], err);
         rc = !path ? ERR_NOMEM : file_exists(path) ? lines_read(path, RECORD_BYTES_MAX, load_line, &l, err) : 0;
@@ -77,7 +78,7 @@ int records_load(const char *out_dir, json_t **out, Err *err)
     return rc;
 }
 
-/* ---- the journal ---- */
+/* ---- the journal ----------------------------------------------------------------------------- */
 struct Journal {
     FILE *file;
     char *path;
@@ -110,7 +111,8 @@ fail:
 
 int journal_add(Journal *j, const char *line, Err *err)
 {
-    if (fputs(line, j->file) == EOF || fputc('\n', j->file) == EOF || fflush(j->file) == EOF || fdatasync(fileno(j->file)) < 0)
+    if (fputs(line, j->file) == EOF || fputc('\n', j->file) == EOF || fflush(j->file) == EOF ||
+        fdatasync(fileno(j->file)) < 0)
         return err_errno(err, errno, "writing '%s'", j->path);
     return 0;
 }
@@ -137,11 +139,14 @@ int journal_remove(const char *out_dir, Err *err)
     return rc;
 }
 
-/* ---- counts ---- */
+/* ---- counts ---------------------------------------------------------------------------------- */
 int tally_init(Tally *t, Err *err)
 {
-    *t = (Tally){.reasons = json_object(), .warnings = json_object(), .splits = json_object(), .categories = json_object()};
-    return t->reasons && t->warnings && t->splits && t->categories ? 0 : err_set(err, ERR_NOMEM, "out of memory for the counts");
+    *t = (Tally){
+        .reasons = json_object(), .warnings = json_object(), .splits = json_object(), .categories = json_object()};
+    return t->reasons && t->warnings && t->splits && t->categories
+               ? 0
+               : err_set(err, ERR_NOMEM, "out of memory for the counts");
 }
 
 void tally_fini(Tally *t)

@@ -1,4 +1,5 @@
-/* Manifest lines: putting one together, keeping finished ones through a crash, finding them again, counting them. */
+/* Manifest lines: putting one together, keeping finished ones through a crash, finding them again,
+ * counting them. */
 #ifndef WEFT_PREP_SET_RECORD_H
 #define WEFT_PREP_SET_RECORD_H
 #include <jansson.h>
@@ -9,8 +10,9 @@
 /* The manifest line of a source from clip_process's result (borrowed). */
 json_t *record_build(const Source *s, const json_t *result, Err *err);
 
-/* Lines of an earlier run by id: those of OUT/manifest.jsonl, then those of OUT/journal.jsonl.  Lines that are no valid
- * records (a torn last line) are passed over: their clips are done again.  *out: id -> line. */
+/* Lines of an earlier run by id: those of OUT/manifest.jsonl, then those of OUT/journal.jsonl.
+ * Lines that are no valid records (a torn last line) are passed over: their clips are done again.
+ * *out: id -> line. */
 int records_load(const char *out_dir, json_t **out, Err *err);
 
 /* OUT/journal.jsonl: each finished clip's line, on the disk before the next is taken. */
@@ -22,7 +24,10 @@ void journal_close(Journal **j);
 int journal_remove(const char *out_dir, Err *err);
 
 /* Counts for dataset.json over lines in order. */
-typedef struct Tally { int64_t accepted, rejected; json_t *reasons, *warnings, *splits, *categories; } Tally;
+typedef struct Tally {
+    int64_t accepted, rejected;
+    json_t *reasons, *warnings, *splits, *categories;
+} Tally;
 int tally_init(Tally *t, Err *err);
 int tally_add(Tally *t, const json_t *record, Err *err);
 void tally_fini(Tally *t);

@@ -18,8 +18,12 @@ enum { SAMPLE = 24, BINS = 24 };
 typedef enum Measure { DURATION, RATE, SIDE, BRIGHTNESS, SHARPNESS, MOTION, VISIBLE, TOKENS, MEASURES } Measure;
 static const struct {
     const char *name, *unit;
-} measures[MEASURES] = {{"duration of sources", "s"},        {"frame rate of sources", "frames/s"}, {"shorter side of sources", "pixels"},
-                        {"brightness", "mean luma"},         {"sharpness", "Laplacian variance"},   {"motion", "mean change"},
+} measures[MEASURES] = {{"duration of sources", "s"},
+                        {"frame rate of sources", "frames/s"},
+                        {"shorter side of sources", "pixels"},
+                        {"brightness", "mean luma"},
+                        {"sharpness", "Laplacian variance"},
+                        {"motion", "mean change"},
                         {"visible subject", "share of the picture"},
                         {"caption length", "T5 tokens"}};
 
@@ -31,8 +35,8 @@ typedef struct Values {
 typedef struct Build {
     Values values[MEASURES];
     json_t *attributes, *rejected, *accepted, *duplicates;
-    json_t *contacts;       /* id -> contact, of all clips */
-    int64_t accepts, seen;  /* accepted clips in all, met so far */
+    json_t *contacts;      /* id -> contact, of all clips */
+    int64_t accepts, seen; /* accepted clips in all, met so far */
     double error_sum, error_max;
 } Build;
 
@@ -50,7 +54,7 @@ static int add_value(Values *l, double x, Err *err)
     return 0;
 }
 
-/* ---- a manifest line ---- */
+/* ---- a manifest line ------------------------------------------------------------------------- */
 static double ratio(const json_t *pair)
 {
     double den = json_number_value(json_array_get(pair, 1));
@@ -76,7 +80,8 @@ static int measure(Build *b, const json_t *record, Err *err)
         if (rc == 0)
             rc = add_value(&b->values[SHARPNESS], json_number_value(json_object_get(quality, "sharpness")), err);
         if (rc == 0)
-            rc = add_value(&b->values[MOTION], json_number_value(json_object_get(json_object_get(quality, "change"), "mean")), err);
+            rc = add_value(&b->values[MOTION],
+                           json_number_value(json_object_get(json_object_get(quality, "change"), "mean")), err);
         const json_t *visible = json_object_get(quality, "visible");
         if (rc == 0 && visible)
             rc = add_value(&b->values[VISIBLE], json_number_value(json_object_get(visible, "median")), err);
@@ -91,7 +96,8 @@ static int count(json_t *o, const char *name, const char *value)
     if (!row && json_object_set_new_nocheck(o, name, row = json_object()) < 0)
         return 1;
     char *label = label_counted(value, NULL);
-    int bad = !label || json_object_set_new_nocheck(row, label, json_integer(json_integer_value(json_object_get(row, label)) + 1)) < 0;
+    int bad = !label || json_object_set_new_nocheck(
+                            row, label, json_integer(json_integer_value(json_object_get(row, label)) + 1)) < 0;
     mem_free(label);
     return bad;
 }
@@ -115,10 +121,10 @@ static json_t *card(const json_t *record)
 {
     json_t *contact = json_object_get(record, "contact");
     return json_pack("{s:O, s:O, s:O, s:O, s:O, s:O, s:O, s:o}", "id", json_object_get(record, "id"), "path",
-                     json_object_get(json_object_get(record, "source"), "path"), "split", json_object_get(record, "split"), "category",
-                     json_object_get(record, "category"), "reason", json_object_get(record, "reason"), "warnings",
-                     json_object_get(record, "warnings"), "captions", json_object_get(record, "captions"), "contact",
-                     contact ? json_incref(contact) : json_null());
+                     json_object_get(json_object_get(record, "source"), "path"), "split",
+                     json_object_get(record, "split"), "category", json_object_get(record, "category"), "reason",
+                     json_object_get(record, "reason"), "warnings", json_object_get(record, "warnings"), "captions",
+                     json_object_get(record, "captions"), "contact", contact ? json_incref(contact) : json_null());
 }
 
 /* "looks like 'ID': 3 of 192 bits differ ..." */
@@ -169,13 +175,14 @@ static int add_tokens(void *user, const char *text, int64_t size, const char *wh
     json_t *line;
     int64_t n = 0, cut = 0;
     int rc = json_parse(&line, text, size, where, err);
-    if (rc == 0 && (rc = json_get_int(line, "n", where, &n, err)) == 0 && (rc = json_get_int_or(line, "cut", where, 0, &cut, err)) == 0)
+    if (rc == 0 && (rc = json_get_int(line, "n", where, &n, err)) == 0 &&
+        (rc = json_get_int_or(line, "cut", where, 0, &cut, err)) == 0)
         rc = add_value(&b->values[TOKENS], (double)(n + cut), err);
     json_decref(line);
     return rc;
 }
 
-/* ---- the whole ---- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 static json_t *histogram(const Values *l, int which)
 {
     double low = 0, high = 0, sum = 0;
@@ -196,8 +203,9 @@ static json_t *histogram(const Values *l, int which)
             json_decref(list);
             return NULL;
         }
-    return json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:o}", "name", measures[which].name, "unit", measures[which].unit, "values",
-                     (json_int_t)l->n, "min", low, "max", high, "mean", l->n ? sum / (double)l->n : 0.0, "counts", list);
+    return json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:o}", "name", measures[which].name, "unit", measures[which].unit,
+                     "values", (json_int_t)l->n, "min", low, "max", high, "mean", l->n ? sum / (double)l->n : 0.0,
+                     "counts", list);
 }
 
 static json_t *content(const Build *b, const json_t *dataset)
@@ -216,10 +224,12 @@ static json_t *content(const Build *b, const json_t *dataset)
             return NULL;
         }
     }
-    return json_pack("{s:i, s:O, s:O*, s:O*, s:O, s:O, s:{s:f, s:f}, s:o, s:O, s:O, s:O}", "format", 1, "layout", json_object_get(dataset, "layout"),
-                     "layout_found", json_object_get(dataset, "layout_found"), "recipe", json_object_get(dataset, "recipe"), "counts", json_object_get(dataset, "counts"), "attributes", b->attributes, "timing", "mean_abs_error_s",
-                     b->seen ? b->error_sum / (double)b->seen : 0.0, "max_abs_error_s", b->error_max, "histograms", histograms,
-                     "rejected", b->rejected, "accepted", b->accepted, "duplicates", b->duplicates);
+    return json_pack("{s:i, s:O, s:O*, s:O*, s:O, s:O, s:{s:f, s:f}, s:o, s:O, s:O, s:O}", "format", 1, "layout",
+                     json_object_get(dataset, "layout"), "layout_found", json_object_get(dataset, "layout_found"),
+                     "recipe", json_object_get(dataset, "recipe"), "counts", json_object_get(dataset, "counts"),
+                     "attributes", b->attributes, "timing", "mean_abs_error_s",
+                     b->seen ? b->error_sum / (double)b->seen : 0.0, "max_abs_error_s", b->error_max, "histograms",
+                     histograms, "rejected", b->rejected, "accepted", b->accepted, "duplicates", b->duplicates);
 }
 
 /* The number in "report-N.html", N from 2 on; 0 for any other name. */
@@ -227,7 +237,9 @@ static int64_t page_number(const char *name)
 {
     int64_t n = 0;
     int end = 0;
-    return sscanf(name, "report-%9" SCNd64 ".html%n", &n, &end) == 1 && end && !name[end] && n > 1 && name[7] != '0' ? n : 0;
+    return sscanf(name, "report-%9" SCNd64 ".html%n", &n, &end) == 1 && end && !name[end] && n > 1 && name[7] != '0'
+               ? n
+               : 0;
 }
 
 /* Pages of an earlier report that had more of them. */
@@ -255,7 +267,8 @@ static int write_page(const char *dir, const json_t *report_content, int64_t pag
     path = path_join(dir, name, err);
     int rc = path ? atomic_open(&file, path, err) : ERR_NOMEM;
     if (rc == 0 && (rc = report_html(dir, report_content, page, atomic_stream(file), err)) == 0)
-        rc = ferror(atomic_stream(file)) ? err_errno(err, errno ? errno : EIO, "writing '%s'", path) : atomic_commit(&file, err);
+        rc = ferror(atomic_stream(file)) ? err_errno(err, errno ? errno : EIO, "writing '%s'", path)
+                                         : atomic_commit(&file, err);
     atomic_abort(&file);
     mem_free(path);
     return rc;
@@ -272,7 +285,10 @@ static int write_pages(const char *dir, const json_t *report_content, Err *err)
 
 int report_write(const char *dir, const json_t *dataset, int tokens, Err *err)
 {
-    Build b = {.attributes = json_object(), .rejected = json_array(), .accepted = json_array(), .duplicates = json_array(),
+    Build b = {.attributes = json_object(),
+               .rejected = json_array(),
+               .accepted = json_array(),
+               .duplicates = json_array(),
                .contacts = json_object(),
                .accepts = json_integer_value(json_object_get(json_object_get(dataset, "counts"), "accepted"))};
     json_t *o = NULL;
@@ -305,12 +321,17 @@ out:
 }
 
 /* Files of the dataset that a manifest line names and that are not there. */
-typedef struct Gone { const char *dir; char *first; int64_t n; } Gone;
+typedef struct Gone {
+    const char *dir;
+    char *first;
+    int64_t n;
+} Gone;
 
 static int count_gone(void *user, const json_t *record, Err *err)
 {
     Gone *g = user;
-    const char *names[2] = {json_string_value(json_object_get(json_object_get(record, "clip"), "file")), json_string_value(json_object_get(record, "contact"))};
+    const char *names[2] = {json_string_value(json_object_get(json_object_get(record, "clip"), "file")),
+                            json_string_value(json_object_get(record, "contact"))};
     for (int i = 0; i < 2; i++) {
         char *path = names[i] ? path_join(g->dir, names[i], err) : NULL;
         if (names[i] && !path)
@@ -332,7 +353,8 @@ int report(const char *dir, FILE *results, Err *err)
     if (rc == 0 && (rc = report_write(dir, dataset, 1, err)) == 0)
         fprintf(results, "%s/report.html and report.json are written\n", dir);
     if (rc == 0 && (rc = dataset_each_line(dir, dataset, count_gone, &gone, err)) == 0 && gone.n)
-        fprintf(results, "%lld files of the dataset are not there, the first is %s: run ingest again\n", (long long)gone.n, gone.first);
+        fprintf(results, "%lld files of the dataset are not there, the first is %s: run ingest again\n",
+                (long long)gone.n, gone.first);
     mem_free(gone.first);
     json_decref(dataset);
     return rc;

@@ -1,17 +1,21 @@
-/* What a prepared dataset is, for people: PREPARED/report.html (one file, nothing from outside) and PREPARED/report.json (the same
- * content, schemas/report.schema.json).  Where there is too much for one page it shows the first of each kind, and report-2.html, report-3.html, ...
- * show all.  Pages are drawn from the JSON and thumbs/ alone; all are the same bytes for the same dataset. */
+/* What a prepared dataset is, for people: PREPARED/report.html (one file, nothing from outside) and
+ * PREPARED/report.json (the same content, schemas/report.schema.json).  Where there is too much for
+ * one page it shows the first of each kind, and report-2.html, report-3.html, ...
+ * show all.  Pages are drawn from the JSON and thumbs/ alone; all are the same bytes for the same
+ * dataset. */
 #ifndef WEFT_PREP_SET_REPORT_H
 #define WEFT_PREP_SET_REPORT_H
 #include <jansson.h>
 #include <stdio.h>
 #include "common/base/err.h"
 
-/* dataset: dataset.json's content, whose manifest lies in dir already.  tokens: count those of tokens.jsonl, if it is there. */
+/* dataset: dataset.json's content, whose manifest lies in dir already.  tokens: count those of
+ * tokens.jsonl, if it is there. */
 int report_write(const char *dir, const json_t *dataset, int tokens, Err *err);
 /* `weft-prep report`: of a finished dataset, with the tokens counted if `tokenize` has run. */
 int report(const char *dir, FILE *results, Err *err);
-/* How many pages report.json's content takes, the first (report.html) counted; the name of one, from 1. */
+/* How many pages report.json's content takes, the first (report.html) counted; the name of one,
+ * from 1. */
 int64_t report_pages(const json_t *content);
 void report_page_name(int64_t page, char name[40]);
 /* A page of it; pictures are read from dir one after another, and left out where they are missing. */

@@ -1,4 +1,5 @@
-/* The report as pages: everything from files is escaped, pictures are data: URIs, charts are inline SVG, nothing is loaded. */
+/* The report as pages: everything from files is escaped, pictures are data: URIs, charts are inline
+ * SVG, nothing is loaded. */
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/json.h"
@@ -9,26 +10,34 @@ enum { FRONT = 24, PAGE = 200 }; /* clips of each reason on the first page, and 
 
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-    "<meta http-equiv=\"Content-Security-Policy\"\n content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
+    "<meta http-equiv=\"Content-Security-Policy\"\n content=\"default-src 'none'; img-src data:; style-src "
+    "'unsafe-inline'\">\n"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Prepared dataset</title>\n<style>\n"
-    "body{font:15px/1.45 system-ui,sans-serif;color:#222;background:#fff;max-width:1200px;margin:24px auto;padding:0 20px}\n"
-    "h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:32px 0 10px;border-bottom:1px solid #ccc;padding-bottom:4px}\n"
+    "body{font:15px/1.45 system-ui,sans-serif;color:#222;background:#fff;max-width:1200px;margin:24px auto;padding:0 "
+    "20px}\n"
+    "h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:32px 0 10px;border-bottom:1px solid "
+    "#ccc;padding-bottom:4px}\n"
     "h3{font-size:14px;margin:0 0 4px}p{margin:6px 0}.sum b{font-size:20px}.sum span{margin-right:28px}\n"
     "table{border-collapse:collapse;margin:4px 0}th,td{padding:3px 12px 3px 0;text-align:left;vertical-align:top}\n"
-    "th{color:#555;font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.t td{border-top:1px solid #999}\n"
+    "th{color:#555;font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.t td{border-top:1px "
+    "solid #999}\n"
     ".row{display:flex;flex-wrap:wrap;align-items:flex-start;gap:20px 40px}\n"
     ".grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(270px,1fr));gap:14px}\n"
     ".pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(540px,1fr));gap:14px 28px}\n"
     ".pair{display:grid;grid-template-columns:1fr 1fr;gap:4px}\n"
     ".card{border:1px solid #ddd;border-radius:6px;padding:8px;overflow-wrap:anywhere;font-size:13px}\n"
     ".card img{display:block;max-width:100%;max-height:128px;margin-bottom:6px;outline:1px solid #eee}\n"
-    ".none{height:128px;margin-bottom:6px;background:#f2f2f2;color:#777;display:flex;align-items:center;justify-content:center}\n"
-    ".reason{margin:18px 0 6px;font-size:15px}details{margin:14px 0}summary{cursor:pointer;font-weight:600}.nav{margin:10px 0}a{color:#205a9c}\n"
-    ".id{font-weight:600}.bad{color:#a11}.warn{color:#8a5a00}.dim{color:#666}svg text{font:11px system-ui,sans-serif;fill:#555}\n"
+    ".none{height:128px;margin-bottom:6px;background:#f2f2f2;color:#777;display:flex;align-items:center;justify-"
+    "content:center}\n"
+    ".reason{margin:18px 0 6px;font-size:15px}details{margin:14px "
+    "0}summary{cursor:pointer;font-weight:600}.nav{margin:10px 0}a{color:#205a9c}\n"
+    ".id{font-weight:600}.bad{color:#a11}.warn{color:#8a5a00}.dim{color:#666}svg text{font:11px "
+    "system-ui,sans-serif;fill:#555}\n"
     "@media print{@page{margin:12mm}body{max-width:none;margin:0;padding:0;font-size:11px}\n"
     ".grid{grid-template-columns:repeat(3,1fr);gap:8px}.pairs{grid-template-columns:1fr 1fr;gap:8px 16px}\n"
     ".row{gap:10px 20px}svg{width:200px}\n"
-    ".card,svg,table,.pair{break-inside:avoid}h2{break-after:avoid}.card{font-size:10px}.card img{max-height:80px}.none{height:80px}\n"
+    ".card,svg,table,.pair{break-inside:avoid}h2{break-after:avoid}.card{font-size:10px}.card "
+    "img{max-height:80px}.none{height:80px}\n"
     ".nav,details{display:none}h3{break-after:avoid}\n"
     "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n"
     "</style></head><body>\n";
@@ -46,7 +55,8 @@ static void text(FILE *out, const char *s)
         }
 }
 
-/* Text from files in an element of its own direction: a right-to-left caption turns nothing else around. */
+/* Text from files in an element of its own direction: a right-to-left caption turns nothing else
+ * around. */
 static void bdi(FILE *out, const char *s)
 {
     fputs("<bdi>", out);
@@ -64,7 +74,7 @@ static long long whole(const json_t *o, const char *key)
     return (long long)json_integer_value(json_object_get(o, key));
 }
 
-/* ---- pictures ---- */
+/* ---- pictures -------------------------------------------------------------------------------- */
 static void base64(FILE *out, const uint8_t *p, int64_t n)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -171,9 +181,14 @@ static int pairs(const char *dir, const json_t *list, size_t first, size_t last,
     return rc;
 }
 
-/* ---- pages ---- */
-/* What a page of its own shows: clips rejected for one reason, or pairs that look alike (reason NULL): number first .. last - 1 of them. */
-typedef struct Part { const char *reason; size_t first, last, all; int64_t page; } Part;
+/* ---- pages ----------------------------------------------------------------------------------- */
+/* What a page of its own shows: clips rejected for one reason, or pairs that look alike (reason
+ * NULL): number first .. last - 1 of them. */
+typedef struct Part {
+    const char *reason;
+    size_t first, last, all;
+    int64_t page;
+} Part;
 
 static const char *reason_of(const json_t *clip)
 {
@@ -214,7 +229,11 @@ void report_page_name(int64_t page, char name[40])
 }
 
 /* The part on a page, or, with page 0, the first of a reason. */
-typedef struct Find { int64_t page; const char *reason; Part part; } Find;
+typedef struct Find {
+    int64_t page;
+    const char *reason;
+    Part part;
+} Find;
 
 static void find_part(void *user, const Part *p)
 {
@@ -236,7 +255,8 @@ static void link_to_all(FILE *out, const json_t *content, const char *reason)
 }
 
 /* Clips rejected for a reason: number first .. last - 1. */
-static int rejected_for(const char *dir, const json_t *rejected, const char *reason, size_t first, size_t last, FILE *out, Err *err)
+static int rejected_for(const char *dir, const json_t *rejected, const char *reason, size_t first, size_t last,
+                        FILE *out, Err *err)
 {
     const json_t *clip;
     size_t i, n = 0;
@@ -272,14 +292,15 @@ static int further_page(const char *dir, const json_t *content, int64_t page, FI
     move_on(out, page, pages);
     fputs(p->reason ? "<h1>Rejected clips: " : "<h1>Clips that look alike", out);
     text(out, p->reason);
-    fprintf(out, "</h1>\n<p class=\"dim\">%zu to %zu of %zu · page %lld of %lld</p>\n", p->first + 1, p->last, p->all, (long long)page, (long long)pages);
+    fprintf(out, "</h1>\n<p class=\"dim\">%zu to %zu of %zu · page %lld of %lld</p>\n", p->first + 1, p->last, p->all,
+            (long long)page, (long long)pages);
     int rc = p->reason ? rejected_for(dir, json_object_get(content, "rejected"), p->reason, p->first, p->last, out, err)
                        : pairs(dir, json_object_get(content, "duplicates"), p->first, p->last, out, err);
     move_on(out, page, pages);
     return rc;
 }
 
-/* ---- tables and charts ---- */
+/* ---- tables and charts ----------------------------------------------------------------------- */
 static void tally(FILE *out, const char *title, const json_t *counts)
 {
     const char *key;
@@ -304,7 +325,8 @@ static void categories(FILE *out, const json_t *rows)
     json_t *row;
     long long sum[3] = {0};
     fputs("<table><tr><th>category</th><th class=\"n\">train</th><th class=\"n\">val</th><th class=\"n\">test</th>"
-          "<th class=\"n\">all</th></tr>", out);
+          "<th class=\"n\">all</th></tr>",
+          out);
     json_object_foreach ((json_t *)(uintptr_t)rows, key, row) {
         long long all = 0;
         fputs("<tr><td>", out);
@@ -337,25 +359,35 @@ static void chart(FILE *out, const json_t *h)
     text(out, member(h, "name"));
     fprintf(out, " <span class=\"dim\">%s</span></h3>", member(h, "unit"));
     if (n == 0) {
-        fputs(strstr(member(h, "unit"), "token") ? "<p class=\"dim\">not counted yet: weft-prep tokenize does</p></div>\n"
-                                                : "<p class=\"dim\">nothing measured</p></div>\n", out);
+        fputs(strstr(member(h, "unit"), "token")
+                  ? "<p class=\"dim\">not counted yet: weft-prep tokenize does</p></div>\n"
+                  : "<p class=\"dim\">nothing measured</p></div>\n",
+              out);
         return;
     }
-    fprintf(out, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\">", WIDTH, HEIGHT + 18, WIDTH, HEIGHT + 18);
-    double bar = n > 1 ? (double)WIDTH / (double)n : 24, left = n > 1 ? 0 : (WIDTH - bar) / 2; /* all values equal: one bar */
+    fprintf(out, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\">", WIDTH, HEIGHT + 18, WIDTH,
+            HEIGHT + 18);
+    /* all values equal: one bar */
+    double bar = n > 1 ? (double)WIDTH / (double)n : 24, left = n > 1 ? 0 : (WIDTH - bar) / 2;
     json_array_foreach (counts, i, v) {
         double tall = (double)json_integer_value(v) / (double)top * (HEIGHT - 14);
-        fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"#4a78a8\"><title>%lld</title></rect>",
-                left + (double)i * bar, HEIGHT - tall, bar - 1, tall, (long long)json_integer_value(v));
+        fprintf(
+            out,
+            "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"#4a78a8\"><title>%lld</title></rect>",
+            left + (double)i * bar, HEIGHT - tall, bar - 1, tall, (long long)json_integer_value(v));
     }
     fprintf(out, "<line x1=\"0\" y1=\"%d\" x2=\"%d\" y2=\"%d\" stroke=\"#999\"/>", HEIGHT, WIDTH, HEIGHT);
-    const double low = json_number_value(json_object_get(h, "min")), high = json_number_value(json_object_get(h, "max"));
+    const double low = json_number_value(json_object_get(h, "min")),
+                 high = json_number_value(json_object_get(h, "max"));
     if (n == 1) {
-        fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%.4g, all %lld</text></svg></div>\n", WIDTH / 2, HEIGHT + 14, low, whole(h, "values"));
+        fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%.4g, all %lld</text></svg></div>\n", WIDTH / 2,
+                HEIGHT + 14, low, whole(h, "values"));
         return;
     }
-    fprintf(out, "<text x=\"0\" y=\"%d\">%.4g</text><text x=\"%d\" y=\"%d\" text-anchor=\"middle\">mean %.4g, n %lld</text>", HEIGHT + 14, low, WIDTH / 2,
-            HEIGHT + 14, json_number_value(json_object_get(h, "mean")), whole(h, "values"));
+    fprintf(out,
+            "<text x=\"0\" y=\"%d\">%.4g</text><text x=\"%d\" y=\"%d\" text-anchor=\"middle\">mean %.4g, n %lld</text>",
+            HEIGHT + 14, low, WIDTH / 2, HEIGHT + 14, json_number_value(json_object_get(h, "mean")),
+            whole(h, "values"));
     fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.4g</text>", WIDTH, HEIGHT + 14, high);
     fprintf(out, "<text x=\"%d\" y=\"10\" text-anchor=\"end\">tallest %lld</text></svg></div>\n", WIDTH, top);
 }
@@ -398,7 +430,8 @@ static int front_lists(const char *dir, const json_t *content, FILE *out, Err *e
     if (json_array_size(duplicates)) {
         fprintf(out, "<h2>Clips that look alike (%zu)</h2>\n", json_array_size(duplicates));
         link_to_all(out, content, NULL);
-        rc = pairs(dir, duplicates, 0, json_array_size(duplicates) < FRONT ? json_array_size(duplicates) : FRONT, out, err);
+        rc = pairs(dir, duplicates, 0, json_array_size(duplicates) < FRONT ? json_array_size(duplicates) : FRONT, out,
+                   err);
     }
     if (json_array_size(rejected))
         fprintf(out, "<h2>Rejected clips (%zu)</h2>\n", json_array_size(rejected));
@@ -418,8 +451,7 @@ static int front_lists(const char *dir, const json_t *content, FILE *out, Err *e
 
 static int front_page(const char *dir, const json_t *content, FILE *out, Err *err)
 {
-    const json_t *counts = json_object_get(content, "counts"), *timing = json_object_get(content, "timing"),
-                 *h;
+    const json_t *counts = json_object_get(content, "counts"), *timing = json_object_get(content, "timing"), *h;
     const char *key;
     json_t *values;
     size_t i;
@@ -448,7 +480,9 @@ static int front_page(const char *dir, const json_t *content, FILE *out, Err *er
     fputs("<h2>Figures</h2><div class=\"row\">\n", out);
     json_array_foreach (json_object_get(content, "histograms"), i, h)
         chart(out, h);
-    fprintf(out, "</div>\n<p>Timing of accepted clips: frames lie %.2f ms from their wanted times on average, %.2f ms at most.</p>\n",
+    fprintf(out,
+            "</div>\n<p>Timing of accepted clips: frames lie %.2f ms from their wanted times on average, %.2f ms at "
+            "most.</p>\n",
             1e3 * json_number_value(json_object_get(timing, "mean_abs_error_s")),
             1e3 * json_number_value(json_object_get(timing, "max_abs_error_s")));
     int rc = recipe_table(out, json_object_get(content, "recipe"), err);

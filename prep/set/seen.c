@@ -17,11 +17,11 @@
 enum { HEAD_BYTES = sizeof HEAD - 1 + 16 + 1, RACY_S = 2 };
 static const int64_t file_bytes_max = (int64_t)1 << 32, ns = 1000000000;
 
-/* ---- what the file system says ---- */
+/* ---- what the file system says --------------------------------------------------------------- */
 typedef struct Stamp {
     char text[65]; /* SHA-256 of all it says */
     int64_t size;
-    int settled;   /* nothing was changed just now */
+    int settled; /* nothing was changed just now */
 } Stamp;
 
 static int64_t in_ns(struct timespec t)
@@ -40,8 +40,8 @@ static int stamp_file(const char *path, int64_t now, Str *lines, Stamp *out, Err
     out->size += st.st_size;
     /* An mtime in the future was set by hand and says nothing; the ctime is the system's own. */
     out->settled = out->settled && c < now - edge && (m < now - edge || m > now + edge);
-    return str_printf(lines, err, "%" PRIuMAX " %" PRIuMAX " %lld %lld %lld\n", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino,
-                      (long long)st.st_size, (long long)m, (long long)c);
+    return str_printf(lines, err, "%" PRIuMAX " %" PRIuMAX " %lld %lld %lld\n", (uintmax_t)st.st_dev,
+                      (uintmax_t)st.st_ino, (long long)st.st_size, (long long)m, (long long)c);
 }
 
 static int stamp(const char *path, SourceKind kind, Stamp *out, Err *err)
@@ -96,18 +96,20 @@ int seen_identify(const json_t *hash, const char *name, const char *path, Source
     int known = stamp(path, kind, &before, NULL); /* what else is wrong with it, source_hash says */
     if (known == 0 && recall(json_string_value(json_object_get(hash, name)), &before, out))
         return 0;
-    int rc = known == ERR_NOMEM ? err_set(err, known, "out of memory for '%s'", path) : source_hash(path, kind, &out->size, &out->sha256, err);
+    int rc = known == ERR_NOMEM ? err_set(err, known, "out of memory for '%s'", path)
+                                : source_hash(path, kind, &out->size, &out->sha256, err);
     if (rc < 0)
         return rc;
     out->hashed = 1;
-    if (known < 0 || !before.settled || (known = stamp(path, kind, &after, NULL)) < 0 || strcmp(before.text, after.text) != 0)
+    if (known < 0 || !before.settled || (known = stamp(path, kind, &after, NULL)) < 0 ||
+        strcmp(before.text, after.text) != 0)
         return known == ERR_NOMEM ? err_set(err, known, "out of memory for '%s'", path) : 0;
     digest_hex(&out->sha256, hex);
     snprintf(out->entry, sizeof out->entry, "%s %lld %s", before.text, (long long)out->size, hex);
     return 0;
 }
 
-/* ---- the file ---- */
+/* ---- the file -------------------------------------------------------------------------------- */
 /* The sum over the body stands in the first line: a file that is not whole tells nothing. */
 static void head(char out[HEAD_BYTES + 1], const char *body, int64_t size)
 {
@@ -122,7 +124,8 @@ int seen_load(Seen *out, const char *out_dir, Err *err)
     Err ignored = {0};
     *out = (Seen){0};
     int rc = path ? 0 : ERR_NOMEM;
-    if (rc == 0 && file_exists(path) && file_read(path, file_bytes_max, &text, &size, &ignored) == 0 && size > HEAD_BYTES) {
+    if (rc == 0 && file_exists(path) && file_read(path, file_bytes_max, &text, &size, &ignored) == 0 &&
+        size > HEAD_BYTES) {
         head(want, text + HEAD_BYTES, size - HEAD_BYTES);
         if (memcmp(text, want, HEAD_BYTES) == 0)
             json_parse(&o, text + HEAD_BYTES, size - HEAD_BYTES, ".sources", &ignored);
@@ -143,14 +146,17 @@ int seen_load(Seen *out, const char *out_dir, Err *err)
 int seen_save(const Seen *s, const char *out_dir, Err *err)
 {
     /* A folder whose name is no text is not recorded. */
-    json_t *place = s->place ? json_string(s->place) : NULL, *o = json_pack("{s:o?, s:O}", "place", place, "hashed", s->hash);
-    char *path = path_join(out_dir, ".sources", err), *text = o && path ? json_text(o, 0, err) : NULL, first[HEAD_BYTES + 1];
+    json_t *place = s->place ? json_string(s->place) : NULL,
+           *o = json_pack("{s:o?, s:O}", "place", place, "hashed", s->hash);
+    char *path = path_join(out_dir, ".sources", err), *text = o && path ? json_text(o, 0, err) : NULL,
+         first[HEAD_BYTES + 1];
     AtomicFile *file = NULL;
     int rc = text ? atomic_open(&file, path, err) : err_set(err, ERR_NOMEM, "out of memory for the list of sources");
     if (rc == 0) {
         head(first, text, (int64_t)strlen(text));
-        rc = fputs(first, atomic_stream(file)) == EOF || fputs(text, atomic_stream(file)) == EOF ? err_errno(err, errno, "writing '%s'", path)
-                                                                                                 : atomic_commit(&file, err);
+        rc = fputs(first, atomic_stream(file)) == EOF || fputs(text, atomic_stream(file)) == EOF
+                 ? err_errno(err, errno, "writing '%s'", path)
+                 : atomic_commit(&file, err);
     }
     atomic_abort(&file);
     json_decref(o);

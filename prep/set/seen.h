@@ -1,11 +1,12 @@
-/* Which sources are unchanged since they were hashed, so that a run over a large set need not read all of it again; and which folder
- * they were found in.
+/* Which sources are unchanged since they were hashed, so that a run over a large set need not read
+ * all of it again; and which folder they were found in.
  *
- * Kept in OUT/.sources beside the dataset, never in it: what is told here changes no byte of the manifest, and a file that is
- * missing, torn or of another program only costs the hashing.  A source counts as unchanged while device, inode, size, mtime and
- * ctime (nanoseconds) of its file, or of each numbered picture of its folder, are what they were; who writes new bytes and puts the
- * old mtime back still changes the ctime.  A file that was changed within two seconds before it was hashed is not kept: it could
- * change once more within the same tick of the file system's clock. */
+ * Kept in OUT/.sources beside the dataset, never in it: what is told here changes no byte of the
+ * manifest, and a file that is missing, torn or of another program only costs the hashing.  A
+ * source counts as unchanged while device, inode, size, mtime and ctime (nanoseconds) of its file,
+ * or of each numbered picture of its folder, are what they were; who writes new bytes and puts the
+ * old mtime back still changes the ctime.  A file that was changed within two seconds before it was
+ * hashed is not kept: it could change once more within the same tick of the file system's clock. */
 #ifndef WEFT_PREP_SET_SEEN_H
 #define WEFT_PREP_SET_SEEN_H
 #include <jansson.h>
@@ -33,8 +34,10 @@ typedef struct Identity {
     char entry[256]; /* for Seen.hash; "": it may not be kept */
     int hashed;      /* the bytes were read */
 } Identity;
-/* As source_hash, from `hash` (borrowed, NULL: nothing is known) where the source at `path`, known as `name`, is unchanged. */
+/* As source_hash, from `hash` (borrowed, NULL: nothing is known) where the source at `path`, known
+ * as `name`, is unchanged. */
 int seen_identify(const json_t *hash, const char *name, const char *path, SourceKind kind, Identity *out, Err *err);
-/* Bytes of a source without reading them, as source_hash counts them; negative when it is not there. */
+/* Bytes of a source without reading them, as source_hash counts them; negative when it is not
+ * there. */
 int64_t seen_size(const char *path, SourceKind kind);
 #endif

@@ -32,7 +32,7 @@ typedef struct Pool {
     int64_t n, next, running;
 } Pool;
 
-/* ---- in the child ---- */
+/* ---- in the child ---------------------------------------------------------------------------- */
 static void limit(int what, int64_t soft, int64_t hard)
 {
     struct rlimit l;
@@ -101,7 +101,7 @@ static int run_child(const Workers *w, int64_t item, int fd)
     return send_all(fd, text) ? EXIT_RESULT : EXIT_MEMORY;
 }
 
-/* ---- in the parent ---- */
+/* ---- in the parent --------------------------------------------------------------------------- */
 static int start(Pool *p, Child *c, int64_t item, int tries, Err *err)
 {
     int fd[2];
@@ -120,11 +120,13 @@ static int start(Pool *p, Child *c, int64_t item, int tries, Err *err)
         for (int64_t i = 0; i < p->w->jobs; i++)
             if (p->child[i].pid)
                 close(p->child[i].fd);
-        _exit(getppid() == parent ? run_child(p->w, item, fd[1]) : EXIT_MEMORY); /* the parent may have died before the call */
+        /* the parent may have died before the call */
+        _exit(getppid() == parent ? run_child(p->w, item, fd[1]) : EXIT_MEMORY);
     }
     close(fd[1]);
     str_fini(&c->text);
-    *c = (Child){.pid = pid, .fd = fd[0], .tries = tries, .item = item, .deadline = time_now_s() + (double)p->w->limits.wall_s};
+    *c = (Child){
+        .pid = pid, .fd = fd[0], .tries = tries, .item = item, .deadline = time_now_s() + (double)p->w->limits.wall_s};
     p->running++;
     return 0;
 }
@@ -134,7 +136,8 @@ static const char *cause(const Workers *w, const Child *c, int status, char *tex
 {
     int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     if (c->late || sig == SIGXCPU) {
-        snprintf(text, size, "reading it took more than %lld s %s", (long long)(c->late ? w->limits.wall_s : w->limits.cpu_s),
+        snprintf(text, size, "reading it took more than %lld s %s",
+                 (long long)(c->late ? w->limits.wall_s : w->limits.cpu_s),
                  c->late ? "(limits.wall_seconds)" : "of processor time (limits.cpu_seconds)");
         return "timeout";
     }
@@ -143,9 +146,11 @@ static const char *cause(const Workers *w, const Child *c, int status, char *tex
         return "memory";
     }
     if (sig)
-        snprintf(text, size, "the process that read it died of signal %d (%s)%s", sig, strsignal(sig), c->tries > 1 ? " every time" : "");
+        snprintf(text, size, "the process that read it died of signal %d (%s)%s", sig, strsignal(sig),
+                 c->tries > 1 ? " every time" : "");
     else
-        snprintf(text, size, "the process that read it ended with status %d", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+        snprintf(text, size, "the process that read it ended with status %d",
+                 WIFEXITED(status) ? WEXITSTATUS(status) : -1);
     return "worker_crash";
 }
 
@@ -241,7 +246,10 @@ int workers_run(const Workers *w, int64_t n, Err *err)
 {
     if (w->jobs < 1)
         return run_here(w, n, err);
-    Pool p = {.w = w, .n = n, .child = mem_calloc(w->jobs, sizeof *p.child, err), .fds = mem_calloc(w->jobs, sizeof *p.fds, err)};
+    Pool p = {.w = w,
+              .n = n,
+              .child = mem_calloc(w->jobs, sizeof *p.child, err),
+              .fds = mem_calloc(w->jobs, sizeof *p.fds, err)};
     int rc = p.child && p.fds ? 0 : ERR_NOMEM;
     while (rc == 0) {
         for (int64_t i = 0; i < w->jobs && rc == 0; i++)

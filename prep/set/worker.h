@@ -1,9 +1,9 @@
-/* Child processes for work on hostile bytes: each item gets a process of its own with limits, so that a crash, a hang or the
- * memory of a codec costs that item and nothing else.
+/* Child processes for work on hostile bytes: each item gets a process of its own with limits, so
+ * that a crash, a hang or the memory of a codec costs that item and nothing else.
  *
- * The calling process must have one thread (a child that is forked among threads may not allocate).  A child takes its item from
- * the memory it inherits and sends its result, JSON, through a pipe; files it writes must appear atomically.  No child outlives
- * its parent. */
+ * The calling process must have one thread (a child that is forked among threads may not allocate).
+ * A child takes its item from the memory it inherits and sends its result, JSON, through a pipe;
+ * files it writes must appear atomically.  No child outlives its parent. */
 #ifndef WEFT_PREP_SET_WORKER_H
 #define WEFT_PREP_SET_WORKER_H
 #include <jansson.h>
@@ -17,15 +17,16 @@ typedef struct WorkerLimits { /* a process; zero: none */
 } WorkerLimits;
 
 typedef struct Workers {
-    int64_t jobs;             /* processes at a time; 0: no processes, every item in this one */
+    int64_t jobs; /* processes at a time; 0: no processes, every item in this one */
     WorkerLimits limits;
     void *user;
-    /* In the child: the item's result.  A negative return stops the whole run, but for ERR_NOMEM, which is the item's loss. */
+    /* In the child: the item's result.  A negative return stops the whole run, but for ERR_NOMEM,
+     * which is the item's loss. */
     int (*work)(void *user, int64_t item, json_t **out, Err *err);
-    /* In the parent, in the order of finishing: the result, or (result NULL) why there is none.  code: "worker_crash", "timeout" or
-     * "memory".  A negative return stops the run. */
+    /* In the parent, in the order of finishing: the result, or (result NULL) why there is none.
+     * code: "worker_crash", "timeout" or "memory".  A negative return stops the run. */
     int (*done)(void *user, int64_t item, const json_t *result, const char *code, const char *text, Err *err);
-    int (*stop)(void *user);  /* asked before each item is taken: 1 to take no more */
+    int (*stop)(void *user); /* asked before each item is taken: 1 to take no more */
 } Workers;
 
 /* Items 0..n-1.  A child killed from outside (SIGKILL, SIGTERM) is tried again, three times in all. */

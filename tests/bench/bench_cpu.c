@@ -1,7 +1,7 @@
-/* Times the cpu back end against the machine's own sgemm, in one run: each heavy op at the demo's size and at a real layer's,
- * then whole training steps.  FLOPs are counted as the maths needs them (recomputation inside attention's backward is not
- * credited).  Times are the best of several repetitions; with one thread they are CPU time, which other work on the machine
- * changes little.
+/* Times the cpu back end against the machine's own sgemm, in one run: each heavy op at the demo's
+ * size and at a real layer's, then whole training steps.  FLOPs are counted as the maths needs them
+ * (recomputation inside attention's backward is not credited).  Times are the best of several
+ * repetitions; with one thread they are CPU time, which other work on the machine changes little.
  *
  *   make bench            all of it
  *   build/release/tests/bench/bench_cpu [THREADS] [PART OF A NAME] */
@@ -99,15 +99,19 @@ static void report_bytes(Bench *b, const char *name, double bytes, Run run, void
     fflush(stdout);
 }
 
-/* ---- the yardstick ------------------------------------------------------------------------------------------------ */
+/* ---- the yardstick --------------------------------------------------------------------------- */
 
-typedef struct Square { int n; float *a, *b, *c; } Square;
+typedef struct Square {
+    int n;
+    float *a, *b, *c;
+} Square;
 
 static int run_square(Bench *b, void *arg)
 {
     Square *s = arg;
     (void)b;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, s->n, s->n, s->n, 1.0f, s->a, s->n, s->b, s->n, 0.0f, s->c, s->n);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, s->n, s->n, s->n, 1.0f, s->a, s->n, s->b, s->n, 0.0f, s->c,
+                s->n);
     return 0;
 }
 
@@ -133,9 +137,11 @@ static void measure_sgemm(Bench *b)
         openblas_set_num_threads(1);
 }
 
-/* ---- products ----------------------------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
-typedef struct Linear { Tensor x, w, b, y, gw, gb; } Linear;
+typedef struct Linear {
+    Tensor x, w, b, y, gw, gb;
+} Linear;
 
 static int run_linear(Bench *b, void *arg)
 {
@@ -159,11 +165,12 @@ static void bench_linear(Bench *b, int64_t m, int64_t n, int64_t k, DType type)
 {
     char name[96];
     double flops = 2.0 * (double)m * (double)n * (double)k;
-    snprintf(name, sizeof name, "linear %lld x %lld -> %lld, weights %s", (long long)m, (long long)k, (long long)n, dtype_name(type));
+    snprintf(name, sizeof name, "linear %lld x %lld -> %lld, weights %s", (long long)m, (long long)k, (long long)n,
+             dtype_name(type));
     if (!wanted(b, name))
         return;
-    Linear l = {TENSOR(b, DT_F32, 2, m, k), TENSOR(b, type, 2, n, k), TENSOR(b, type, 1, n), TENSOR(b, DT_F32, 2, m, n),
-                TENSOR(b, DT_F32, 2, n, k), TENSOR(b, DT_F32, 1, n)};
+    Linear l = {TENSOR(b, DT_F32, 2, m, k), TENSOR(b, type, 2, n, k),   TENSOR(b, type, 1, n),
+                TENSOR(b, DT_F32, 2, m, n), TENSOR(b, DT_F32, 2, n, k), TENSOR(b, DT_F32, 1, n)};
     report(b, name, flops, run_linear, &l);
     if (type == DT_F32) {
         report(b, "linear backward x, the same", flops, run_linear_x, &l);
@@ -174,9 +181,12 @@ static void bench_linear(Bench *b, int64_t m, int64_t n, int64_t k, DType type)
         b->be->release(b->be, all[i]->data);
 }
 
-/* ---- attention ---------------------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
-typedef struct Attention { Tensor q, k, v, o, lse, go, gq, gk, gv; AttnParams p; } Attention;
+typedef struct Attention {
+    Tensor q, k, v, o, lse, go, gq, gk, gv;
+    AttnParams p;
+} Attention;
 
 static int run_attention(Bench *b, void *arg)
 {
@@ -187,7 +197,8 @@ static int run_attention(Bench *b, void *arg)
 static int run_attention_back(Bench *b, void *arg)
 {
     Attention *a = arg;
-    return op_attention_backward(b->be, &a->gq, &a->gk, &a->gv, &a->go, &a->q, &a->k, &a->v, &a->o, &a->lse, &a->p, &b->err);
+    return op_attention_backward(b->be, &a->gq, &a->gk, &a->gv, &a->go, &a->q, &a->k, &a->v, &a->o, &a->lse, &a->p,
+                                 &b->err);
 }
 
 static void bench_attention(Bench *b, int64_t batch, int64_t s, int64_t heads, int64_t hd, int backward)
@@ -195,8 +206,8 @@ static void bench_attention(Bench *b, int64_t batch, int64_t s, int64_t heads, i
     char name[96];
     int64_t d = heads * hd;
     double flops = 4.0 * (double)batch * (double)s * (double)s * (double)d;
-    snprintf(name, sizeof name, "attention %lld x %lld tokens, %lld heads of %lld", (long long)batch, (long long)s, (long long)heads,
-             (long long)hd);
+    snprintf(name, sizeof name, "attention %lld x %lld tokens, %lld heads of %lld", (long long)batch, (long long)s,
+             (long long)heads, (long long)hd);
     if (!wanted(b, name))
         return;
     Attention a = {.p = {.heads = heads, .scale = 0.125}, .lse = TENSOR(b, DT_F32, 3, batch, heads, s)};
@@ -213,9 +224,12 @@ static void bench_attention(Bench *b, int64_t batch, int64_t s, int64_t heads, i
     b->be->release(b->be, a.lse.data);
 }
 
-/* ---- convolution and its norm ------------------------------------------------------------------------------------- */
+/* ---- convolution and its norm ---------------------------------------------------------------- */
 
-typedef struct Conv { Tensor x, w, b, y, nw, nb; ConvParams p; } Conv;
+typedef struct Conv {
+    Tensor x, w, b, y, nw, nb;
+    ConvParams p;
+} Conv;
 
 static int run_conv(Bench *b, void *arg)
 {
@@ -229,16 +243,23 @@ static int run_groupnorm(Bench *b, void *arg)
     return op_groupnorm(b->be, &c->x, &c->x, &c->nw, &c->nb, 8, 1e-6, NULL, ACT_SILU, &b->err);
 }
 
-static void bench_conv(Bench *b, int64_t t, int64_t h, int64_t w, int64_t ci, int64_t co, int64_t kt, int64_t stride, DType type)
+static void bench_conv(Bench *b, int64_t t, int64_t h, int64_t w, int64_t ci, int64_t co, int64_t kt, int64_t stride,
+                       DType type)
 {
     char name[96];
     int64_t ho = stride == 2 ? h / 2 : h, wo = stride == 2 ? w / 2 : w, lead = stride == 2 ? 0 : 1;
-    snprintf(name, sizeof name, "conv %lldx3x3/%lld, %lld -> %lld on %lldx%lldx%lld, weights %s", (long long)kt, (long long)stride,
-             (long long)ci, (long long)co, (long long)t, (long long)h, (long long)w, dtype_name(type));
+    snprintf(name, sizeof name, "conv %lldx3x3/%lld, %lld -> %lld on %lldx%lldx%lld, weights %s", (long long)kt,
+             (long long)stride, (long long)ci, (long long)co, (long long)t, (long long)h, (long long)w,
+             dtype_name(type));
     if (!wanted(b, name))
         return;
-    Conv c = {TENSOR(b, DT_F32, 4, t, h, w, ci), TENSOR(b, type, 5, co, kt, 3, 3, ci), TENSOR(b, type, 1, co),
-              TENSOR(b, DT_F32, 4, t, ho, wo, co), TENSOR(b, DT_F32, 1, ci), TENSOR(b, DT_F32, 1, ci), {stride, lead, 1, lead, 1, 0}};
+    Conv c = {TENSOR(b, DT_F32, 4, t, h, w, ci),
+              TENSOR(b, type, 5, co, kt, 3, 3, ci),
+              TENSOR(b, type, 1, co),
+              TENSOR(b, DT_F32, 4, t, ho, wo, co),
+              TENSOR(b, DT_F32, 1, ci),
+              TENSOR(b, DT_F32, 1, ci),
+              {stride, lead, 1, lead, 1, 0}};
     report(b, name, 2.0 * (double)(t * ho * wo * co) * (double)(kt * 9 * ci), run_conv, &c);
     if (ci >= 8 && stride == 1 && type == DT_F32)
         report_bytes(b, "groupnorm + SiLU, its input", 3.0 * (double)tensor_bytes(&c.x), run_groupnorm, &c);
@@ -247,9 +268,12 @@ static void bench_conv(Bench *b, int64_t t, int64_t h, int64_t w, int64_t ci, in
         b->be->release(b->be, all[i]->data);
 }
 
-/* ---- norms and activations ---------------------------------------------------------------------------------------- */
+/* ---- norms and activations ------------------------------------------------------------------- */
 
-typedef struct Rows { Tensor x, y, w, b, mod, gm, gw, gb, g; Modulation m; } Rows;
+typedef struct Rows {
+    Tensor x, y, w, b, mod, gm, gw, gb, g;
+    Modulation m;
+} Rows;
 
 static int run_norm(Bench *b, void *arg)
 {
@@ -260,7 +284,8 @@ static int run_norm(Bench *b, void *arg)
 static int run_norm_back(Bench *b, void *arg)
 {
     Rows *r = arg;
-    return op_layernorm_backward(b->be, &r->g, &r->gw, &r->gb, &r->gm, &r->y, &r->x, &r->w, &r->b, 1e-5, &r->m, 1, &b->err);
+    return op_layernorm_backward(b->be, &r->g, &r->gw, &r->gb, &r->gm, &r->y, &r->x, &r->w, &r->b, 1e-5, &r->m, 1,
+                                 &b->err);
 }
 
 static int run_gelu(Bench *b, void *arg)
@@ -281,8 +306,12 @@ static void bench_rows(Bench *b, int64_t batch, int64_t s, int64_t d)
     snprintf(name, sizeof name, "layernorm + modulation %lldx%lldx%lld", (long long)batch, (long long)s, (long long)d);
     if (!wanted(b, name))
         return;
-    Rows r = {.w = TENSOR(b, DT_F32, 1, d), .b = TENSOR(b, DT_F32, 1, d), .gw = TENSOR(b, DT_F32, 1, d), .gb = TENSOR(b, DT_F32, 1, d),
-              .mod = TENSOR(b, DT_F32, 2, batch, 6 * d), .gm = TENSOR(b, DT_F32, 2, batch, 6 * d)};
+    Rows r = {.w = TENSOR(b, DT_F32, 1, d),
+              .b = TENSOR(b, DT_F32, 1, d),
+              .gw = TENSOR(b, DT_F32, 1, d),
+              .gb = TENSOR(b, DT_F32, 1, d),
+              .mod = TENSOR(b, DT_F32, 2, batch, 6 * d),
+              .gm = TENSOR(b, DT_F32, 2, batch, 6 * d)};
     r.x = TENSOR(b, DT_F32, 3, batch, s, d);
     r.y = TENSOR(b, DT_F32, 3, batch, s, d);
     r.g = TENSOR(b, DT_F32, 3, batch, s, d);
@@ -297,7 +326,7 @@ static void bench_rows(Bench *b, int64_t batch, int64_t s, int64_t d)
         b->be->release(b->be, all[i]->data);
 }
 
-/* ---- training steps ----------------------------------------------------------------------------------------------- */
+/* ---- training steps -------------------------------------------------------------------------- */
 
 typedef struct Train {
     Dit *dit;
@@ -314,7 +343,8 @@ static int run_step(Bench *b, void *arg)
     double loss, square;
     int64_t mark = arena_mark(t->work);
     Tensor values = params_flat_values(dit_params(t->dit)), grads = params_flat_grads(dit_params(t->dit));
-    AdamParams adam = {.lr = 1e-4, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 1e-4, .step = ++t->step, .grad_scale = 1};
+    AdamParams adam = {
+        .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 1e-4, .step = ++t->step, .grad_scale = 1};
     int rc = op_fill(b->be, &grads, 0, &b->err);
     if (rc == 0)
         rc = dit_forward_train(t->dit, t->work, &tape, t->how, &t->v, &t->latents, &t->text, t->timestep, &b->err);
@@ -340,7 +370,8 @@ static double forward_flops(const DitConfig *c, double batch, double tokens)
     return batch * ((double)c->layers * layer + ends);
 }
 
-static void train_open(Bench *b, Train *t, Backend *be, const DitConfig *c, int64_t frames, int64_t h, int64_t w, int64_t batch)
+static void train_open(Bench *b, Train *t, Backend *be, const DitConfig *c, int64_t frames, int64_t h, int64_t w,
+                       int64_t batch)
 {
     Backend *own = b->be;
     b->be = be;
@@ -367,8 +398,8 @@ static void train_close(Train *t, Backend *be)
     dit_close(&t->dit);
 }
 
-static void bench_train(Bench *b, const char *name, const DitConfig *c, int64_t frames, int64_t h, int64_t w, int64_t batch,
-                        Recompute how)
+static void bench_train(Bench *b, const char *name, const DitConfig *c, int64_t frames, int64_t h, int64_t w,
+                        int64_t batch, Recompute how)
 {
     if (!wanted(b, name))
         return;
@@ -394,12 +425,40 @@ static void bench_train(Bench *b, const char *name, const DitConfig *c, int64_t 
 
 static void bench_steps(Bench *b)
 {
-    DitConfig demo = {.heads = 4, .head_dim = 32, .layers = 4, .in_channels = 8, .out_channels = 8, .patch = 2, .time_dim = 64,
-                      .text_dim = 64, .text_len = 226, .sample_width = 12, .sample_height = 18, .sample_frames = 49, .temporal_ratio = 4,
-                      .spatial_scale = 1.875, .temporal_scale = 1, .norm_eps = 1e-5, .flip_sin_to_cos = 1};
-    DitConfig real = {.heads = 30, .head_dim = 64, .layers = 2, .in_channels = 16, .out_channels = 16, .patch = 2, .time_dim = 512,
-                      .text_dim = 4096, .text_len = 226, .sample_width = 90, .sample_height = 60, .sample_frames = 49, .temporal_ratio = 4,
-                      .spatial_scale = 1.875, .temporal_scale = 1, .norm_eps = 1e-5, .flip_sin_to_cos = 1};
+    DitConfig demo = {.heads = 4,
+                      .head_dim = 32,
+                      .layers = 4,
+                      .in_channels = 8,
+                      .out_channels = 8,
+                      .patch = 2,
+                      .time_dim = 64,
+                      .text_dim = 64,
+                      .text_len = 226,
+                      .sample_width = 12,
+                      .sample_height = 18,
+                      .sample_frames = 49,
+                      .temporal_ratio = 4,
+                      .spatial_scale = 1.875,
+                      .temporal_scale = 1,
+                      .norm_eps = 1e-5,
+                      .flip_sin_to_cos = 1};
+    DitConfig real = {.heads = 30,
+                      .head_dim = 64,
+                      .layers = 2,
+                      .in_channels = 16,
+                      .out_channels = 16,
+                      .patch = 2,
+                      .time_dim = 512,
+                      .text_dim = 4096,
+                      .text_len = 226,
+                      .sample_width = 90,
+                      .sample_height = 60,
+                      .sample_frames = 49,
+                      .temporal_ratio = 4,
+                      .spatial_scale = 1.875,
+                      .temporal_scale = 1,
+                      .norm_eps = 1e-5,
+                      .flip_sin_to_cos = 1};
     bench_train(b, "training step, demo: 4 layers of 128, 2 x 928 tokens", &demo, 13, 18, 12, 2, RECOMPUTE_NONE);
     bench_train(b, "training step, demo, recomputing blocks", &demo, 13, 18, 12, 2, RECOMPUTE_BLOCK);
     bench_train(b, "training step, 2 layers of 1920, 1 x 601 tokens", &real, 5, 30, 20, 1, RECOMPUTE_NONE);
@@ -411,7 +470,8 @@ int main(int argc, char **argv)
     Bench b = {.only = argc > 2 ? argv[2] : NULL};
     if (backend_open(&b.be, "cpu", argc > 1 ? atoll(argv[1]) : threads_available(), NULL, &b.err) < 0)
         die(&b, "cpu");
-    printf("BLAS kernels: %s; threads: %lld\n", openblas_get_corename ? openblas_get_corename() : "unknown", (long long)b.be->threads);
+    printf("BLAS kernels: %s; threads: %lld\n", openblas_get_corename ? openblas_get_corename() : "unknown",
+           (long long)b.be->threads);
     measure_sgemm(&b);
     printf("\n| %-58s | %9s | %8s | %5s |\n|---|---|---|---|\n", "what", "ms", "GFLOP/s", "ratio");
     bench_linear(&b, 1856, 128, 128, DT_F32);

@@ -1,21 +1,31 @@
-/* A back end that computes nothing and counts: what every call of an operation would cost the CUDA back end.
+/* A back end that computes nothing and counts: what every call of an operation would cost the CUDA
+ * back end.
  *
- * It is the plan back end with bf16 activations and another table of operations, so a model's own code, run on it at full size, gives
- * FLOPs, bytes and memory by operation.  Counted are the FLOPs and the passes over memory that the kernels of common/ops/cuda make
- * (a norm's backward reads its operands twice, attention's backward keeps gQ's sums in 4 bytes), not the least possible. */
+ * It is the plan back end with bf16 activations and another table of operations, so a model's own
+ * code, run on it at full size, gives FLOPs, bytes and memory by operation.  Counted are the FLOPs
+ * and the passes over memory that the kernels of common/ops/cuda make (a norm's backward reads its
+ * operands twice, attention's backward keeps gQ's sums in 4 bytes), not the least possible. */
 #ifndef WEFT_TESTS_CUDA_COUNT_H
 #define WEFT_TESTS_CUDA_COUNT_H
 #include "common/ops/ops.h"
 
 /* Which of a device's limits an operation is held against. */
-typedef enum CostKind { COST_PRODUCT, COST_PLAIN, COST_ATTENTION, COST_ATTENTION_BACK, COST_CONV, COST_MEMORY, COST_KINDS } CostKind;
+typedef enum CostKind {
+    COST_PRODUCT,
+    COST_PLAIN,
+    COST_ATTENTION,
+    COST_ATTENTION_BACK,
+    COST_CONV,
+    COST_MEMORY,
+    COST_KINDS
+} CostKind;
 
 typedef struct Machine {
     const char *name;
-    double peak;                  /* dense bf16 tensor FLOP/s, fp32 accumulation */
-    double bandwidth;             /* bytes/s */
-    double reached[COST_KINDS];   /* assumed share of the peak (of the bandwidth for COST_MEMORY) */
-    double launch;                /* seconds a kernel launch keeps the device waiting */
+    double peak;                /* dense bf16 tensor FLOP/s, fp32 accumulation */
+    double bandwidth;           /* bytes/s */
+    double reached[COST_KINDS]; /* assumed share of the peak (of the bandwidth for COST_MEMORY) */
+    double launch;              /* seconds a kernel launch keeps the device waiting */
 } Machine;
 enum { MACHINE_A100, MACHINE_H100, MACHINES };
 extern const Machine machines[MACHINES];
@@ -38,7 +48,7 @@ typedef struct Counter {
     Backend *be;
     CountRow row[COUNT_OPS];
     int n;
-    int64_t held;              /* bytes allocated */
+    int64_t held; /* bytes allocated */
 } Counter;
 
 /* Seconds of one call: the longer of its arithmetic and its memory traffic. */

@@ -9,11 +9,30 @@
 
 /* An instruction has 16 bytes; the low 12 bits name the operation and the form of its operands. */
 enum {
-    OP_HMMA = 0x23c, OP_HGMMA = 0x9f0, OP_HGMMA_REGISTERS = 0xdf0, OP_LDSM = 0x83b, OP_LDGSTS = 0xfae, OP_MUFU = 0x308, OP_LDL = 0x983, OP_STL = 0x387, OP_BRA = 0x947, OP_NOP = 0x918,
-    INSTRUCTION = 16, MOST_BYTES = 64 << 20,
+    OP_HMMA = 0x23c,
+    OP_HGMMA = 0x9f0,
+    OP_HGMMA_REGISTERS = 0xdf0,
+    OP_LDSM = 0x83b,
+    OP_LDGSTS = 0xfae,
+    OP_MUFU = 0x308,
+    OP_LDL = 0x983,
+    OP_STL = 0x387,
+    OP_BRA = 0x947,
+    OP_NOP = 0x918,
+    INSTRUCTION = 16,
+    MOST_BYTES = 64 << 20,
 };
 
-typedef struct Elf { const uint8_t *data; int64_t size; const Elf64_Shdr *section; int64_t n; const char *names; int64_t names_size; int sm; } Elf; /* sm: 80, 90 */
+/* sm: 80, 90 */
+typedef struct Elf {
+    const uint8_t *data;
+    int64_t size;
+    const Elf64_Shdr *section;
+    int64_t n;
+    const char *names;
+    int64_t names_size;
+    int sm;
+} Elf;
 
 static int bad(Err *err, const char *path, const char *what)
 {
@@ -33,7 +52,8 @@ static int elf_open(Elf *e, const char *path, const uint8_t *data, int64_t size,
     *e = (Elf){.data = data, .size = size};
     if (size < (int64_t)sizeof *h || memcmp(h->e_ident, ELFMAG, SELFMAG) != 0 || h->e_ident[EI_CLASS] != ELFCLASS64)
         return bad(err, path, "not a 64-bit ELF file");
-    if (h->e_shentsize != sizeof(Elf64_Shdr) || h->e_shoff % 8 != 0 || !inside(e, h->e_shoff, (uint64_t)h->e_shnum * sizeof(Elf64_Shdr)))
+    if (h->e_shentsize != sizeof(Elf64_Shdr) || h->e_shoff % 8 != 0 ||
+        !inside(e, h->e_shoff, (uint64_t)h->e_shnum * sizeof(Elf64_Shdr)))
         return bad(err, path, "its section table lies outside the file");
     e->section = (const Elf64_Shdr *)(data + h->e_shoff);
     e->sm = h->e_flags >> 8 & 255;
@@ -59,8 +79,8 @@ static uint64_t word_at(const uint8_t *p)
     return w;
 }
 
-/* Where a BRA at instruction i goes: bits 32..81, signed, in bytes from the next instruction; from sm_90 on bits 34..81 and, below them,
- * bits 16..23, in words of 4 bytes. */
+/* Where a BRA at instruction i goes: bits 32..81, signed, in bytes from the next instruction; from
+ * sm_90 on bits 34..81 and, below them, bits 16..23, in words of 4 bytes. */
 static int64_t branch_target(const uint8_t *code, int64_t i, int sm)
 {
     uint64_t low = word_at(code + i * INSTRUCTION), high = word_at(code + i * INSTRUCTION + 8);
@@ -152,7 +172,8 @@ static int add_kernels(KernelList *out, const Elf *e, const char *path, Err *err
             return bad(err, path, "a kernel's name is too long");
         read_code(k, e->data + s->sh_offset, (int64_t)s->sh_size / INSTRUCTION, e->sm);
         for (int64_t j = 0; j < e->n; j++)
-            if (strncmp(section_name(e, j), info, sizeof info - 1) == 0 && strcmp(section_name(e, j) + sizeof info - 1, k->name) == 0 &&
+            if (strncmp(section_name(e, j), info, sizeof info - 1) == 0 &&
+                strcmp(section_name(e, j) + sizeof info - 1, k->name) == 0 &&
                 inside(e, e->section[j].sh_offset, e->section[j].sh_size))
                 read_info(k, e->data + e->section[j].sh_offset, (int64_t)e->section[j].sh_size);
     }
@@ -174,7 +195,7 @@ int cubin_read(KernelList *out, const char *path, Err *err)
     return rc;
 }
 
-/* ---- ptxas -v ------------------------------------------------------------------------------------------------------- */
+/* ---- ptxas -v -------------------------------------------------------------------------------- */
 
 /* The number before `unit` in the line, or 0. */
 static int number_before(const char *line, const char *unit)

@@ -1,9 +1,10 @@
-/* Times every heavy operation, then whole jobs, on a device at the size of CogVideoX-2B, beside what the device could do at most.
+/* Times every heavy operation, then whole jobs, on a device at the size of CogVideoX-2B, beside
+ * what the device could do at most.
  *
  *   main_bench [--device cuda|sim] [--size 2b|toy] [--gpu A100|H100] [--only PART OF A NAME]
  *
- * FLOPs and bytes are those the counting back end (count.h) finds for the same call.  On sim only the toy size makes sense, and only to
- * see that all of it runs. */
+ * FLOPs and bytes are those the counting back end (count.h) finds for the same call.  On sim only
+ * the toy size makes sense, and only to see that all of it runs. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,18 +21,22 @@ typedef struct Bench {
     const Size *size;
     const Machine *gpu;
     const char *only;
-    float *noise;        /* NOISE values */
+    float *noise; /* NOISE values */
     Err err;
 } Bench;
 enum { NOISE = 1 << 20 };
 
-/* ---- operations ------------------------------------------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------ */
 
-/* Extents that depend on the size: batch, tokens, width, 4 and 6 widths, heads, their dimension; frames of a chunk, height, width and their
- * halves; the first two widths of the VAE; all parameters. */
+/* Extents that depend on the size: batch, tokens, width, 4 and 6 widths, heads, their dimension;
+ * frames of a chunk, height, width and their halves; the first two widths of the VAE; all
+ * parameters. */
 enum { END, B = -100, N, D, D4, D6, HEADS, HD, T, H, W, H2, W2, C0, C1, ALL };
 typedef enum Kind { A, K, F, P } Kind; /* activations, weights, F32, F32 above 0 */
-typedef struct Operand { Kind kind; int dim[5]; } Operand;
+typedef struct Operand {
+    Kind kind;
+    int dim[5];
+} Operand;
 enum { OPERANDS = 10 };
 typedef struct Op {
     const char *name;
@@ -39,11 +44,26 @@ typedef struct Op {
     Operand arg[OPERANDS];
 } Op;
 
-static int call_linear(Backend *be, const Tensor *t, Err *err) { return op_linear(be, &t[0], &t[1], &t[2], &t[3], err); }
-static int call_linear_x(Backend *be, const Tensor *t, Err *err) { return op_linear_backward_x(be, &t[1], &t[0], &t[2], 0, err); }
-static int call_linear_w(Backend *be, const Tensor *t, Err *err) { return op_linear_backward_w(be, &t[2], NULL, &t[0], &t[1], err); }
-static int call_bias(Backend *be, const Tensor *t, Err *err) { return op_linear_backward_w(be, NULL, &t[1], &t[0], &t[0], err); }
-static AttnParams attention_of(const Tensor *lse) { return (AttnParams){lse->dim[1], 0.125, NULL, 0}; }
+static int call_linear(Backend *be, const Tensor *t, Err *err)
+{
+    return op_linear(be, &t[0], &t[1], &t[2], &t[3], err);
+}
+static int call_linear_x(Backend *be, const Tensor *t, Err *err)
+{
+    return op_linear_backward_x(be, &t[1], &t[0], &t[2], 0, err);
+}
+static int call_linear_w(Backend *be, const Tensor *t, Err *err)
+{
+    return op_linear_backward_w(be, &t[2], NULL, &t[0], &t[1], err);
+}
+static int call_bias(Backend *be, const Tensor *t, Err *err)
+{
+    return op_linear_backward_w(be, NULL, &t[1], &t[0], &t[0], err);
+}
+static AttnParams attention_of(const Tensor *lse)
+{
+    return (AttnParams){lse->dim[1], 0.125, NULL, 0};
+}
 static int call_attention(Backend *be, const Tensor *t, Err *err)
 {
     AttnParams p = attention_of(&t[4]);
@@ -59,7 +79,10 @@ static int call_norm(Backend *be, const Tensor *t, Err *err)
     Modulation m = {&t[4], 1};
     return op_layernorm(be, &t[1], &t[0], &t[2], &t[3], 1e-5, &m, err);
 }
-static int call_head_norm(Backend *be, const Tensor *t, Err *err) { return op_layernorm(be, &t[1], &t[0], &t[2], &t[3], 1e-6, NULL, err); }
+static int call_head_norm(Backend *be, const Tensor *t, Err *err)
+{
+    return op_layernorm(be, &t[1], &t[0], &t[2], &t[3], 1e-6, NULL, err);
+}
 static int call_norm_back(Backend *be, const Tensor *t, Err *err)
 {
     Modulation m = {&t[4], 1};
@@ -75,8 +98,14 @@ static int call_gate_back(Backend *be, const Tensor *t, Err *err)
     Modulation m = {&t[2], 1};
     return op_gate_add_backward(be, &t[3], &t[4], &t[0], &t[1], &m, err);
 }
-static int call_gelu(Backend *be, const Tensor *t, Err *err) { return op_act(be, &t[1], &t[0], ACT_GELU_TANH, err); }
-static int call_gelu_back(Backend *be, const Tensor *t, Err *err) { return op_act_backward(be, &t[2], &t[1], &t[0], ACT_GELU_TANH, err); }
+static int call_gelu(Backend *be, const Tensor *t, Err *err)
+{
+    return op_act(be, &t[1], &t[0], ACT_GELU_TANH, err);
+}
+static int call_gelu_back(Backend *be, const Tensor *t, Err *err)
+{
+    return op_act_backward(be, &t[2], &t[1], &t[0], ACT_GELU_TANH, err);
+}
 static int call_conv(Backend *be, const Tensor *t, Err *err)
 {
     ConvParams p = {1, 1, 1, 1, 1, 0};
@@ -86,13 +115,17 @@ static int call_group(Backend *be, const Tensor *t, Err *err)
 {
     return op_groupnorm(be, &t[1], &t[0], &t[2], &t[3], 4, 1e-6, NULL, ACT_SILU, err);
 }
-static int call_upsample(Backend *be, const Tensor *t, Err *err) { return op_upsample(be, &t[1], &t[0], 0, err); }
+static int call_upsample(Backend *be, const Tensor *t, Err *err)
+{
+    return op_upsample(be, &t[1], &t[0], 0, err);
+}
 static int call_squares(Backend *be, const Tensor *t, Err *err)
 {
     double sum;
     return op_sum_squares(be, &sum, &t[0], err);
 }
-static const AdamParams adam = {.lr = 1e-5, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 1e-4, .step = 3, .grad_scale = 1};
+static const AdamParams adam = {
+    .lr = 1e-5, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 1e-4, .step = 3, .grad_scale = 1};
 static int call_adamw(Backend *be, const Tensor *t, Err *err)
 {
     return op_adamw(be, &t[0], &t[4], &t[1], &t[2], &t[3], &adam, err);
@@ -110,19 +143,42 @@ static const Op ops[] = {
     {"weight gradient, feed-forward", call_linear_w, {{A, {B, N, D4}}, {A, {B, N, D}}, {F, {D4, D}}}},
     {"bias gradient, feed-forward", call_bias, {{A, {B, N, D4}}, {F, {D4}}}},
     {"attention", call_attention, {{A, {B, N, D}}, {A, {B, N, D}}, {A, {B, N, D}}, {A, {B, N, D}}, {F, {B, HEADS, N}}}},
-    {"attention backward", call_attention_back,
-     {{A, {B, N, D}}, {A, {B, N, D}}, {A, {B, N, D}}, {A, {B, N, D}}, {F, {B, HEADS, N}}, {A, {B, N, D}}, {A, {B, N, D}}, {A, {B, N, D}},
+    {"attention backward",
+     call_attention_back,
+     {{A, {B, N, D}},
+      {A, {B, N, D}},
+      {A, {B, N, D}},
+      {A, {B, N, D}},
+      {F, {B, HEADS, N}},
+      {A, {B, N, D}},
+      {A, {B, N, D}},
+      {A, {B, N, D}},
       {A, {B, N, D}}}},
     {"layer norm, modulated", call_norm, {{A, {B, N, D}}, {A, {B, N, D}}, {F, {D}}, {F, {D}}, {F, {B, D6}}}},
     {"layer norm, heads", call_head_norm, {{A, {B, N, HEADS, HD}}, {A, {B, N, HEADS, HD}}, {F, {HD}}, {F, {HD}}}},
-    {"layer norm backward", call_norm_back,
-     {{A, {B, N, D}}, {A, {B, N, D}}, {F, {D}}, {F, {D}}, {F, {B, D6}}, {A, {B, N, D}}, {F, {D}}, {F, {D}}, {F, {B, D6}}}},
+    {"layer norm backward",
+     call_norm_back,
+     {{A, {B, N, D}},
+      {A, {B, N, D}},
+      {F, {D}},
+      {F, {D}},
+      {F, {B, D6}},
+      {A, {B, N, D}},
+      {F, {D}},
+      {F, {D}},
+      {F, {B, D6}}}},
     {"gated residual", call_gate, {{A, {B, N, D}}, {A, {B, N, D}}, {F, {B, D6}}}},
-    {"gated residual backward", call_gate_back, {{A, {B, N, D}}, {A, {B, N, D}}, {F, {B, D6}}, {A, {B, N, D}}, {F, {B, D6}}}},
+    {"gated residual backward",
+     call_gate_back,
+     {{A, {B, N, D}}, {A, {B, N, D}}, {F, {B, D6}}, {A, {B, N, D}}, {F, {B, D6}}}},
     {"gelu", call_gelu, {{A, {B, N, D4}}, {A, {B, N, D4}}}},
     {"gelu backward", call_gelu_back, {{A, {B, N, D4}}, {A, {B, N, D4}}, {A, {B, N, D4}}}},
-    {"convolution, first width", call_conv, {{A, {T, H, W, C0}}, {A, {T, H, W, C0}}, {K, {C0, 3, 3, 3, C0}}, {F, {C0}}}},
-    {"convolution, second width, half size", call_conv, {{A, {T, H2, W2, C1}}, {A, {T, H2, W2, C1}}, {K, {C1, 3, 3, 3, C1}}, {F, {C1}}}},
+    {"convolution, first width",
+     call_conv,
+     {{A, {T, H, W, C0}}, {A, {T, H, W, C0}}, {K, {C0, 3, 3, 3, C0}}, {F, {C0}}}},
+    {"convolution, second width, half size",
+     call_conv,
+     {{A, {T, H2, W2, C1}}, {A, {T, H2, W2, C1}}, {K, {C1, 3, 3, 3, C1}}, {F, {C1}}}},
     {"convolution of pixels", call_conv, {{A, {T, H, W, 3}}, {A, {T, H, W, C0}}, {K, {C0, 3, 3, 3, 3}}, {F, {C0}}}},
     {"convolution to pixels", call_conv, {{A, {T, H, W, C0}}, {A, {T, H, W, 3}}, {K, {3, 3, 3, 3, C0}}, {F, {3}}}},
     {"group norm, SiLU", call_group, {{A, {T, H, W, C0}}, {A, {T, H, W, C0}}, {F, {C0}}, {F, {C0}}}},
@@ -135,7 +191,8 @@ static const Op ops[] = {
 static int64_t extent(const Size *z, int code)
 {
     const DitConfig *c = &z->dit;
-    int64_t width = c->heads * c->head_dim, h = z->height / 8, w = z->width / 8, frames = vae_latent_frames(&z->vae, z->frames);
+    int64_t width = c->heads * c->head_dim, h = z->height / 8, w = z->width / 8,
+            frames = vae_latent_frames(&z->vae, z->frames);
 
     switch (code) {
     case B: return z->batch;
@@ -152,7 +209,8 @@ static int64_t extent(const Size *z, int code)
     case W2: return z->width / 2;
     case C0: return z->vae.block_channels[0];
     case C1: return z->vae.block_channels[1];
-    case ALL: return c->layers * (24 * width * width + 12 * width * c->time_dim) / 2; /* half of the parameters: 13.6 GB of state at 2B */
+    /* half of the parameters: 13.6 GB of state at 2B */
+    case ALL: return c->layers * (24 * width * width + 12 * width * c->time_dim) / 2;
     default: return code;
     }
 }
@@ -179,7 +237,7 @@ static int fill(Bench *b, Backend *be, Tensor *t, Kind kind)
     return rc;
 }
 
-/* ---- timing ------------------------------------------------------------------------------------------------------------------ */
+/* ---- timing ---------------------------------------------------------------------------------- */
 
 static void report(const Bench *b, const char *name, double seconds, const CountRow *c)
 {
@@ -282,18 +340,19 @@ static int bench_task(Bench *b, TaskKind kind)
         return rc;
     report(b, task_names[kind], best, &cost);
     if (kind == TASK_SAMPLE)
-        printf("  that is %.2f s for %lld sampling steps\n", best * (double)b->size->sampling_steps, (long long)b->size->sampling_steps);
+        printf("  that is %.2f s for %lld sampling steps\n", best * (double)b->size->sampling_steps,
+               (long long)b->size->sampling_steps);
     return 0;
 }
 
-/* ---- main --------------------------------------------------------------------------------------------------------------------- */
+/* ---- main ------------------------------------------------------------------------------------ */
 
 static int run(Bench *b)
 {
     int rc = 0;
 
-    printf("device %s, size %s; limits: %s\n\n| %-42s | %11s | %8s | %8s | %11s | %7s |\n|---|---|---|---|---|---|\n", b->be->name,
-           b->size->name, b->gpu->name, "operation", "ms", "TFLOP/s", "GB/s", "limit ms", "reached");
+    printf("device %s, size %s; limits: %s\n\n| %-42s | %11s | %8s | %8s | %11s | %7s |\n|---|---|---|---|---|---|\n",
+           b->be->name, b->size->name, b->gpu->name, "operation", "ms", "TFLOP/s", "GB/s", "limit ms", "reached");
     for (size_t i = 0; i < sizeof ops / sizeof *ops && rc == 0; i++)
         if (!b->only || strstr(ops[i].name, b->only))
             rc = bench_op(b, &ops[i]);
@@ -309,7 +368,9 @@ static int run(Bench *b)
     return rc;
 }
 
-typedef struct Options { const char *device, *size, *gpu, *only; } Options;
+typedef struct Options {
+    const char *device, *size, *gpu, *only;
+} Options;
 static const Opt options[] = {
     {"device", 0, OPT_ENUM, offsetof(Options, device), 0, 0, "cuda|sim", "cuda", NULL, "back end", 0},
     {"size", 0, OPT_ENUM, offsetof(Options, size), 0, 0, "2b|toy", "2b", NULL, "of the model", 0},

@@ -1,9 +1,10 @@
 /* The static report of the CUDA kernels, and its gate.
  *
- *   main_report [--compiler TEXT] [--json OUT.json] [--check GOLDEN.json] ARCH CUBIN PTXAS.txt [ARCH CUBIN PTXAS.txt ...]
+ *   main_report [--compiler TEXT] [--json OUT.json] [--check GOLDEN.json] ARCH CUBIN PTXAS.txt
+ *   [ARCH CUBIN PTXAS.txt ...]
  *
- * prints a table to standard output; --json writes what the gate remembers; --check compares with it: exit 1 when a kernel began to
- * spill (or spills more) or uses more than 8 registers more. */
+ * prints a table to standard output; --json writes what the gate remembers; --check compares with
+ * it: exit 1 when a kernel began to spill (or spills more) or uses more than 8 registers more. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -20,16 +21,21 @@ extern char *__cxa_demangle(const char *name, char *buffer, size_t *size, int *s
 enum { MORE_REGISTERS = 8 };
 #define LEAST_SHARE 0.98 /* of what the tensor-core instructions were of their loop */
 
-/* ---- what one launch does at the size of CogVideoX-2B: 49 frames of 480 x 720, batch 2 ---------------------------------------- */
+/* ---- what one launch does at the size of CogVideoX-2B: 49 frames of 480 x 720, batch 2 ------- */
 
-#define TOKENS (2.0 * 17776)            /* rows of a batch */
-#define U (TOKENS * 1920 * 2)           /* bytes of one activation of width 1920 */
+#define TOKENS (2.0 * 17776)                 /* rows of a batch */
+#define U (TOKENS * 1920 * 2)                /* bytes of one activation of width 1920 */
 #define SCORES (2.0 * TOKENS * 17776 * 1920) /* FLOPs of one product of all queries with all keys */
 #define PARAMS 1.694e9
-#define FULL (8.0 * 480 * 720)          /* positions of a chunk of 8 frames */
+#define FULL (8.0 * 480 * 720) /* positions of a chunk of 8 frames */
 
 /* Threads and dynamic shared memory as the launchers give them; threads 0: __launch_bounds__ says. */
-typedef struct Use { const char *kernel; int threads, shared; double flops, bytes; const char *what; } Use;
+typedef struct Use {
+    const char *kernel;
+    int threads, shared;
+    double flops, bytes;
+    const char *what;
+} Use;
 static const Use uses[] = {
     {"attention_64_forward", 0, 32768, 2 * SCORES, 4 * U, "2 x 17776 tokens, 30 heads"},
     {"attention_90_forward", 0, 90112, 2 * SCORES, 4 * U, "2 x 17776 tokens, 30 heads"},
@@ -40,10 +46,12 @@ static const Use uses[] = {
     {"attention_64_gq", 0, 0, 0, 3 * U / 3, "a third of it"},
     {"conv_streamed<ConvTile<256, 128,", 0, 0, 2 * FULL * 128 * 3456, 4 * FULL * 128, "3x3x3, 128 to 128, 8x480x720"},
     {"conv_90_streamed", 0, 196608, 2 * FULL * 128 * 3456, 4 * FULL * 128, "3x3x3, 128 to 128, 8x480x720"},
-    {"conv_streamed<ConvTile<128, 256,", 0, 0, 2 * FULL / 4 * 256 * 6912, 4 * FULL / 4 * 256, "3x3x3, 256 to 256, 8x240x360"},
-    {"conv_streamed<ConvTile<128, 32,", 0, 0, 2 * 2 * 5400. * 32 * 13824, 2 * 2 * 5400. * (512 + 32), "3x3x3, 512 to 32, 2x60x90"},
-    {"conv_streamed<ConvTile<128, 16,", 0, 0, 2 * FULL * 3 * 3456, 2 * FULL * (128 + 3), "3x3x3, 128 to 3, 8x480x720"},
-    {"conv_gathered<ConvTile<128, 128,", 0, 0, 2 * FULL * 128 * 81, 2 * FULL * (3 + 128), "3x3x3, 3 to 128, 8x480x720"},
+    {"conv_streamed<ConvTile<128, 256,", 0, 0, 2 * FULL / 4 * 256 * 6912, 4 * FULL / 4 * 256,
+     "3x3x3, 256 to 256, 8x240x360"},
+    {"conv_streamed<ConvTile<128, 32,", 0, 0, 2 * 2 * 5400. * 32 * 13824, 2 * 2 * 5400. * (512 + 32),
+     "3x3x3, 512 to 32, 2x60x90"},
+    {"conv_streamed<ConvTile<128, 16,", 0, 0, 2 * FULL * 3 * 3456, 2 * FULL *(128 + 3), "3x3x3, 128 to 3, 8x480x720"},
+    {"conv_gathered<ConvTile<128, 128,", 0, 0, 2 * FULL * 128 * 81, 2 * FULL *(3 + 128), "3x3x3, 3 to 128, 8x480x720"},
     {"layernorm_rows<8, 8>", 0, 0, 0, 2 * U, "q or k, heads of 64"},
     {"layernorm_rows<32, 8>", 0, 0, 0, 2 * U, "rows of 1920, modulated"},
     {"layernorm_backward_rows<8, 8>", 0, 0, 0, 3 * U, "q or k"},
@@ -72,10 +80,14 @@ static const Use uses[] = {
     {"group_statistics", 32, 0, 0, 0, NULL},
 };
 
-/* ---- occupancy ---------------------------------------------------------------------------------------------------------------- */
+/* ---- occupancy ------------------------------------------------------------------------------- */
 
 /* CUDA programming guide, compute capabilities 8.0 and 9.0. */
-typedef struct Limits { const char *arch; int machine; int shared, warps, blocks, registers; } Limits;
+typedef struct Limits {
+    const char *arch;
+    int machine;
+    int shared, warps, blocks, registers;
+} Limits;
 static const Limits limits[] = {
     {"sm_80", MACHINE_A100, 164 << 10, 64, 32, 65536},
     {"sm_90", MACHINE_H100, 228 << 10, 64, 32, 65536},
@@ -98,7 +110,7 @@ static int blocks_per_sm(const Limits *l, int threads, int registers, int shared
     return n < l->blocks ? n : l->blocks;
 }
 
-/* ---- names ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* "void conv_plain<3>(ConvArgs)" -> "conv_plain<3>". */
 static void short_name(const char *mangled, char *out, size_t size)
@@ -125,13 +137,15 @@ static const Use *use_of(const char *name)
 {
     for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
         size_t n = strlen(uses[i].kernel);
-        if (strncmp(name, uses[i].kernel, n) == 0 && (uses[i].kernel[n - 1] == '<' || strchr(uses[i].kernel, ',') || !name[n]))
+        if (strncmp(name, uses[i].kernel, n) == 0 &&
+            (uses[i].kernel[n - 1] == '<' || strchr(uses[i].kernel, ',') || !name[n]))
             return &uses[i];
     }
     return NULL;
 }
 
-/* A convolution's tile is in its name: shared memory is STAGES tiles of 32 bf16 for each of BM + BN rows. */
+/* A convolution's tile is in its name: shared memory is STAGES tiles of 32 bf16 for each of BM + BN
+ * rows. */
 static int dynamic_shared(const char *name, const Use *u)
 {
     int bm, bn, stages;
@@ -142,12 +156,14 @@ static int dynamic_shared(const char *name, const Use *u)
     return u ? u->shared : 0;
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static void print_number(double x)
 {
-    if (x > 0) printf(x < 100 ? "| %.3g " : "| %.0f ", x);
-    else printf("| ");
+    if (x > 0)
+        printf(x < 100 ? "| %.3g " : "| %.0f ", x);
+    else
+        printf("| ");
 }
 
 static void print_kernel(const Limits *l, const Kernel *k)
@@ -158,14 +174,18 @@ static void print_kernel(const Limits *l, const Kernel *k)
     int dynamic = dynamic_shared(name, u), threads = u && u->threads ? u->threads : k->threads ? k->threads : 256;
     const LoopCounts *c = &k->loop;
 
-    printf("| `%s` | %d | %d/%d | %d | %.1f | %d | %d | %s%lld ", name, k->registers, k->spill_stores, k->spill_loads, k->stack,
-           (k->shared + dynamic) / 1024.0, threads, blocks_per_sm(l, threads, k->registers, k->shared + dynamic), k->has_loop ? "" : "all ",
+    printf("| `%s` | %d | %d/%d | %d | %.1f | %d | %d | %s%lld ", name, k->registers, k->spill_stores, k->spill_loads,
+           k->stack, (k->shared + dynamic) / 1024.0, threads,
+           blocks_per_sm(l, threads, k->registers, k->shared + dynamic), k->has_loop ? "" : "all ",
            (long long)c->total);
-    if (c->hmma || c->hgmma) { /* an m16n8k16 takes 8 cycles of a tensor core on A100, 4 on H100; a warp's share of an m64nNk16, N/2 */
+    /* an m16n8k16 takes 8 cycles of a tensor core on A100, 4 on H100; a warp's share of an
+     * m64nNk16, N/2 */
+    if (c->hmma || c->hgmma) {
         int64_t cycles = (l->machine == MACHINE_A100 ? 8 : 4) * c->hmma + c->hgmma_columns / 2;
-        printf("| %lld%s | %lld | %lld | %.2f ", (long long)(c->hmma + c->hgmma), c->hgmma ? " HGMMA" : "", (long long)c->ldsm, (long long)c->ldgsts,
-               (double)cycles / (double)c->total);
-    } else printf("| | | | ");
+        printf("| %lld%s | %lld | %lld | %.2f ", (long long)(c->hmma + c->hgmma), c->hgmma ? " HGMMA" : "",
+               (long long)c->ldsm, (long long)c->ldgsts, (double)cycles / (double)c->total);
+    } else
+        printf("| | | | ");
     printf("| %lld/%lld (%lld/%lld) ", (long long)c->ldl, (long long)c->stl, (long long)k->ldl, (long long)k->stl);
     if (u && u->what) {
         Cost cost = {.kind = u->flops > 0 ? COST_PRODUCT : COST_MEMORY, .flops = u->flops, .bytes = u->bytes};
@@ -173,7 +193,8 @@ static void print_kernel(const Limits *l, const Kernel *k)
         print_number(u->bytes / 1e6);
         print_number(cost_roof(&machines[l->machine], &cost) * 1e3);
         printf("| %s |\n", u->what);
-    } else printf("| | | | |\n");
+    } else
+        printf("| | | | |\n");
 }
 
 static int by_weight(const void *a, const void *b)
@@ -187,7 +208,8 @@ static void print_table(const Limits *l, KernelList *kernels)
 {
     qsort(kernels->item, (size_t)kernels->n, sizeof *kernels->item, by_weight);
     printf("\n## %s (%s)\n\n", l->arch, machines[l->machine].name);
-    printf("| kernel | registers | spill B st/ld | stack B | shared KB | threads | blocks/SM | loop instr | HMMA | LDSM | cp.async | "
+    printf("| kernel | registers | spill B st/ld | stack B | shared KB | threads | blocks/SM | loop instr | HMMA | "
+           "LDSM | cp.async | "
            "tensor/issue "
            "| LDL/STL loop (all) | GFLOP | MB | roofline ms | one launch at 2B "
            "|\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
@@ -195,7 +217,7 @@ static void print_table(const Limits *l, KernelList *kernels)
         print_kernel(l, &kernels->item[i]);
 }
 
-/* ---- the gate --------------------------------------------------------------------------------------------------------------------- */
+/* ---- the gate -------------------------------------------------------------------------------- */
 
 static json_t *facts(const KernelList *kernels)
 {
@@ -204,8 +226,9 @@ static json_t *facts(const KernelList *kernels)
     for (int64_t i = 0; i < kernels->n; i++) {
         const Kernel *k = &kernels->item[i];
         json_object_set_new(all, k->name,
-                            json_pack("{s:i, s:i, s:i, s:i}", "registers", k->registers, "spill_bytes", k->spill_stores + k->spill_loads, "hmma",
-                                      (int)(k->loop.hmma + k->loop.hgmma), "loop", (int)k->loop.total));
+                            json_pack("{s:i, s:i, s:i, s:i}", "registers", k->registers, "spill_bytes",
+                                      k->spill_stores + k->spill_loads, "hmma", (int)(k->loop.hmma + k->loop.hgmma),
+                                      "loop", (int)k->loop.total));
     }
     return all;
 }
@@ -217,23 +240,27 @@ static int gate(const char *arch, const json_t *golden, const KernelList *kernel
     for (int64_t i = 0; i < kernels->n; i++) {
         const Kernel *k = &kernels->item[i];
         const json_t *was = json_object_get(golden, k->name);
-        int spill = k->spill_stores + k->spill_loads, registers = (int)json_integer_value(json_object_get(was, "registers"));
+        int spill = k->spill_stores + k->spill_loads,
+            registers = (int)json_integer_value(json_object_get(was, "registers"));
         int spilled = (int)json_integer_value(json_object_get(was, "spill_bytes"));
         if (spill > spilled)
             failed |= fprintf(stderr, "%s %s: %d bytes of spills, %d before\n", arch, k->name, spill, spilled) > 0;
         if (was && k->registers > registers + MORE_REGISTERS)
             failed |= fprintf(stderr, "%s %s: %d registers, %d before\n", arch, k->name, k->registers, registers) > 0;
-        const double products = (double)(k->loop.hmma + k->loop.hgmma), before = json_number_value(json_object_get(was, "hmma"));
-        if (before > 0 && products * json_number_value(json_object_get(was, "loop")) < LEAST_SHARE * before * (double)k->loop.total)
-            failed |= fprintf(stderr, "%s %s: %g tensor-core instructions in a loop of %d, before %g in %d\n", arch, k->name, products,
-                              (int)k->loop.total, before, (int)json_integer_value(json_object_get(was, "loop"))) > 0;
+        const double products = (double)(k->loop.hmma + k->loop.hgmma),
+                     before = json_number_value(json_object_get(was, "hmma"));
+        if (before > 0 &&
+            products * json_number_value(json_object_get(was, "loop")) < LEAST_SHARE * before * (double)k->loop.total)
+            failed |= fprintf(stderr, "%s %s: %g tensor-core instructions in a loop of %d, before %g in %d\n", arch,
+                              k->name, products, (int)k->loop.total, before,
+                              (int)json_integer_value(json_object_get(was, "loop"))) > 0;
         if (!was)
             fprintf(stderr, "note: %s %s is not in the golden file\n", arch, k->name);
     }
     return failed;
 }
 
-/* ---- main ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- main ------------------------------------------------------------------------------------ */
 
 static int collect(KernelList *out, const char *arch, char **triple, int n, Err *err)
 {
@@ -259,7 +286,8 @@ static int run(const char *compiler, const char *out, const char *check, char **
         KernelList kernels = {0};
         rc = collect(&kernels, limits[i].arch, triple, n, err);
         if (rc == 0 && check)
-            failed |= gate(limits[i].arch, json_object_get(json_object_get(golden, "kernels"), limits[i].arch), &kernels);
+            failed |= gate(limits[i].arch, json_object_get(json_object_get(golden, "kernels"), limits[i].arch),
+                           &kernels);
         else if (rc == 0 && kernels.n)
             print_table(&limits[i], &kernels);
         if (rc == 0)
@@ -280,19 +308,25 @@ int main(int argc, char **argv)
     Err err = {0};
 
     for (; at + 1 < argc && argv[at][0] == '-'; at += 2) {
-        if (strcmp(argv[at], "--compiler") == 0) compiler = argv[at + 1];
-        else if (strcmp(argv[at], "--json") == 0) out = argv[at + 1];
-        else if (strcmp(argv[at], "--check") == 0) check = argv[at + 1];
-        else break;
+        if (strcmp(argv[at], "--compiler") == 0)
+            compiler = argv[at + 1];
+        else if (strcmp(argv[at], "--json") == 0)
+            out = argv[at + 1];
+        else if (strcmp(argv[at], "--check") == 0)
+            check = argv[at + 1];
+        else
+            break;
     }
     if (argc - at < 3 || (argc - at) % 3) {
         fprintf(stderr, "usage: main_report [--compiler TEXT] [--json FILE] [--check FILE] ARCH CUBIN PTXAS.txt ...\n");
         return 2;
     }
     if (!check)
-        printf("# CUDA kernels, compiled by %s\n\nMade by `make cuda-report`; nothing here was timed. Loop: the largest loop with HMMA or HGMMA, "
+        printf("# CUDA kernels, compiled by %s\n\nMade by `make cuda-report`; nothing here was timed. Loop: the "
+               "largest loop with HMMA or HGMMA, "
                "else the whole kernel"
-               " (\"all\"). tensor/issue: cycles its HMMA keep the tensor core busy\nfor each instruction issued (8 cycles each on A100, 4 "
+               " (\"all\"). tensor/issue: cycles its HMMA keep the tensor core busy\nfor each instruction issued (8 "
+               "cycles each on A100, 4 "
                "on H100; HGMMA, of wgmma: half its columns). Files *_90.cu are compiled for sm_90a alone. Roofline:"
                " the longer of FLOP/peak and bytes/bandwidth.\n",
                compiler);

@@ -6,7 +6,7 @@
 #include "common/ops/ops.h"
 #include "train/step.h"
 
-/* ---- sizes ------------------------------------------------------------------------------------------------------------- */
+/* ---- sizes ----------------------------------------------------------------------------------- */
 
 const Size size_2b = {
     .name = "2B",
@@ -85,7 +85,15 @@ const Size size_toy = {
             .sample_width = 32,
             .norm_eps = 1e-6,
             .scaling_factor = 1},
-    .t5 = {.vocab = 64, .d_model = 32, .d_kv = 8, .heads = 2, .d_ff = 64, .layers = 2, .buckets = 8, .max_distance = 16, .eps = 1e-6},
+    .t5 = {.vocab = 64,
+           .d_model = 32,
+           .d_kv = 8,
+           .heads = 2,
+           .d_ff = 64,
+           .layers = 2,
+           .buckets = 8,
+           .max_distance = 16,
+           .eps = 1e-6},
     .frames = 9,
     .height = 32,
     .width = 32,
@@ -94,11 +102,16 @@ const Size size_toy = {
 };
 
 const char *const task_names[TASKS] = {
-    "training step, recompute none", "training step, recompute block", "training step, recompute block+attention",
-    "VAE encode", "VAE decode", "sampling step", "T5 encode",
+    "training step, recompute none",
+    "training step, recompute block",
+    "training step, recompute block+attention",
+    "VAE encode",
+    "VAE decode",
+    "sampling step",
+    "T5 encode",
 };
 
-/* ---- a task ------------------------------------------------------------------------------------------------------------ */
+/* ---- a task ---------------------------------------------------------------------------------- */
 
 struct Task {
     TaskKind kind;
@@ -114,7 +127,7 @@ struct Task {
     Tensor latents, next, velocity; /* sampling: next F32 */
     int64_t timestep[8];
     int64_t latent_frames, h, w;
-    float *in, *out;                /* host: a clip, its latents; a caption's vectors */
+    float *in, *out; /* host: a clip, its latents; a caption's vectors */
     int32_t *ids;
 };
 
@@ -169,7 +182,8 @@ static int open_sample(Task *t, Err *err)
     const Size *z = t->size;
     int rc = dit_new_filled(&t->dit, t->be, &z->dit, 0, err);
 
-    if (rc < 0 || (rc = TAKE(t, &t->latents, t->be->act, 5, err, 2, t->latent_frames, t->h, t->w, z->dit.in_channels)) < 0 ||
+    if (rc < 0 ||
+        (rc = TAKE(t, &t->latents, t->be->act, 5, err, 2, t->latent_frames, t->h, t->w, z->dit.in_channels)) < 0 ||
         (rc = TAKE(t, &t->velocity, t->be->act, 5, err, 2, t->latent_frames, t->h, t->w, z->dit.in_channels)) < 0 ||
         (rc = TAKE(t, &t->next, DT_F32, 5, err, 1, t->latent_frames, t->h, t->w, z->dit.in_channels)) < 0)
         return rc;
@@ -179,7 +193,8 @@ static int open_sample(Task *t, Err *err)
 static int open_vae(Task *t, Err *err)
 {
     const Size *z = t->size;
-    int64_t pixels = z->frames * z->height * z->width * 3, latents = t->latent_frames * t->h * t->w * 2 * z->vae.latent_channels;
+    int64_t pixels = z->frames * z->height * z->width * 3,
+            latents = t->latent_frames * t->h * t->w * 2 * z->vae.latent_channels;
     int rc = vae_new_filled(&t->vae, t->be, &z->vae, err);
 
     if (rc < 0 || t->be->plan)

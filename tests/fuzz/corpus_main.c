@@ -1,5 +1,6 @@
-/* Runs a fuzz target over its corpus (tests/fuzz/corpus/NAME) as an ordinary test, one TAP line; every file also cut short and
- * with single bytes flipped, so that a sanitizer build sees bad input without libFuzzer. */
+/* Runs a fuzz target over its corpus (tests/fuzz/corpus/NAME) as an ordinary test, one TAP line;
+ * every file also cut short and with single bytes flipped, so that a sanitizer build sees bad input
+ * without libFuzzer. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void run_exact(const char *bytes, int64_t size)
 {
     uint8_t *copy = malloc(size ? (size_t)size : 1); /* exact size: overreads are seen */
-    if (!copy) return;
+    if (!copy)
+        return;
     memcpy(copy, bytes, (size_t)size);
     LLVMFuzzerTestOneInput(copy, (size_t)size);
     free(copy);
@@ -22,7 +24,8 @@ int main(int argc, char **argv)
 {
     const char *name = strrchr(argv[0], '/');
     name = name ? name + 1 : argv[0];
-    if (strncmp(name, "fuzz_", 5) == 0) name += 5;
+    if (strncmp(name, "fuzz_", 5) == 0)
+        name += 5;
     char dir[512];
     snprintf(dir, sizeof dir, "tests/fuzz/corpus/%s", name);
     Err err = {0};

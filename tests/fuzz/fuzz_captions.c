@@ -1,5 +1,5 @@
-/* What the recipe does to captions, on any text.  The first byte chooses the rules; then, each up to a NUL byte, the trigger and the
- * captions. */
+/* What the recipe does to captions, on any text.  The first byte chooses the rules; then, each up
+ * to a NUL byte, the trigger and the captions. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,8 +62,8 @@ static void guesses(Source *s)
 static const Recipe *everything(void)
 {
     static Recipe *recipe; /* lives as long as the process */
-    static const char *set[] = {"captions.strip_wrappers=true", "captions.strip_preambles=true", "captions.guess_attributes=true",
-                                "captions.trigger=sks"};
+    static const char *set[] = {"captions.strip_wrappers=true", "captions.strip_preambles=true",
+                                "captions.guess_attributes=true", "captions.trigger=sks"};
     CommonOptions common = {.preset = "demo", .set = {set, 4}, .seed = -1};
     if (!recipe)
         must(recipe_open(&recipe, &common, NULL) == 0);

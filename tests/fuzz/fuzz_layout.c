@@ -123,26 +123,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *text = (const char *)data + 1;
     int64_t n = (int64_t)size - 1;
     switch (data[0] % 10) {
-    case 0:
-        metadata(text, n);
-        break;
-    case 1:
-        counts(text, n);
-        break;
-    case 2:
-        segments(text, n, 1);
-        break;
-    case 3:
-        segments(text, n, 0);
-        break;
-    case 4:
-        lookup(text, n);
-        break;
-    case 5:
-        caption(text, n);
-        break;
-    default:
-        tables(text, n, data[0] % 10 - 6);
+    case 0: metadata(text, n); break;
+    case 1: counts(text, n); break;
+    case 2: segments(text, n, 1); break;
+    case 3: segments(text, n, 0); break;
+    case 4: lookup(text, n); break;
+    case 5: caption(text, n); break;
+    default: tables(text, n, data[0] % 10 - 6);
     }
     return 0;
 }

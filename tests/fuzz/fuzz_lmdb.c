@@ -14,13 +14,16 @@ static void read_all(void)
 {
     Cache *c = NULL;
     CacheTxn *t = NULL;
-    if (cache_open(&c, dir, CACHE_READ, NULL) < 0) return; /* sound pages, but no cache */
-    if (cache_begin(&t, c, NULL) < 0) abort();
+    if (cache_open(&c, dir, CACHE_READ, NULL) < 0)
+        return; /* sound pages, but no cache */
+    if (cache_begin(&t, c, NULL) < 0)
+        abort();
     for (int db = CACHE_LATENTS; db <= CACHE_TOKENS; db++) {
         CacheCursor *cursor = NULL;
         Digest key;
         RecordView v;
-        while (cache_next_record(t, (CacheDb)db, &cursor, &key, &v, 1, NULL) != 0 && cursor) continue;
+        while (cache_next_record(t, (CacheDb)db, &cursor, &key, &v, 1, NULL) != 0 && cursor)
+            continue;
         cache_cursor_free(&cursor);
     }
     cache_end(&t);
@@ -33,7 +36,8 @@ static void write_some(void)
     int32_t ids[600] = {0};
     Tensor t = tensor_of(ids, DT_I32, 1, 600);
     Digest key = {{0}};
-    if (cache_open(&c, dir, CACHE_WRITE, NULL) < 0) return;
+    if (cache_open(&c, dir, CACHE_WRITE, NULL) < 0)
+        return;
     (void)cache_delete_record(c, CACHE_TOKENS, &key, NULL);
     (void)cache_put_record(c, CACHE_TOKENS, &key, RECORD_TOKENS, &t, NULL);
     cache_close(&c);
@@ -51,10 +55,13 @@ static void sweep(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (cache_pages_check_head(data, (int64_t)size, "fuzz", NULL) < 0) return 0;
+    if (cache_pages_check_head(data, (int64_t)size, "fuzz", NULL) < 0)
+        return 0;
     int sound = 0;
-    for (uint64_t txnid = 0; txnid < 16; txnid++) sound |= cache_pages_check(data, (int64_t)size, txnid, "fuzz", NULL) == 1;
-    if (!sound) return 0;
+    for (uint64_t txnid = 0; txnid < 16; txnid++)
+        sound |= cache_pages_check(data, (int64_t)size, txnid, "fuzz", NULL) == 1;
+    if (!sound)
+        return 0;
     if (!dir[0]) {
         snprintf(dir, sizeof dir, "/tmp/weft-fuzz-lmdb-%ld", (long)getpid());
         snprintf(file, sizeof file, "%s/data.mdb", dir);
@@ -62,11 +69,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     Cache *c = NULL;
     if (access(dir, F_OK) < 0) { /* a cache makes its folder */
-        if (cache_open(&c, dir, CACHE_WRITE, NULL) < 0) abort();
+        if (cache_open(&c, dir, CACHE_WRITE, NULL) < 0)
+            abort();
         cache_close(&c);
     }
     FILE *f = fopen(file, "wb");
-    if (!f || fwrite(data, 1, size, f) != size || fclose(f) != 0) abort();
+    if (!f || fwrite(data, 1, size, f) != size || fclose(f) != 0)
+        abort();
     read_all();
     write_some();
     return 0;

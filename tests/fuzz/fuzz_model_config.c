@@ -1,5 +1,6 @@
-/* Any JSON as each model's config.json: refused with a sentence, or its table of tensors and its memory can be had, and for those that
- * Weft writes, the config written from it reads back the same. */
+/* Any JSON as each model's config.json: refused with a sentence, or its table of tensors and its
+ * memory can be had, and for those that Weft writes, the config written from it reads back the
+ * same. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void expect(int holds)
 {
-    if (!holds) abort();
+    if (!holds)
+        abort();
 }
 
 static void try_vae(const json_t *json, Backend *plan)
@@ -50,12 +52,14 @@ static void try_text(const json_t *json, Backend *plan)
     memset(&back, 0, sizeof back);
     if (t5_config_parse(&t5_config, json, "fuzz", &err) == 0) {
         json_t *written = t5_config_json(&t5_config, NULL);
-        expect(written && t5_config_parse(&back, written, "written", &err) == 0 && memcmp(&t5_config, &back, sizeof back) == 0);
+        expect(written && t5_config_parse(&back, written, "written", &err) == 0 &&
+               memcmp(&t5_config, &back, sizeof back) == 0);
         json_decref(written);
         t5_plan(&t5_config, DT_F32, 226, &bytes, NULL);
     }
     err_clear(&err);
-    if (clip_config_parse(&clip_config, json, "fuzz", &err) == 0 && clip_new_filled(&clip, plan, &clip_config, &err) == 0)
+    if (clip_config_parse(&clip_config, json, "fuzz", &err) == 0 &&
+        clip_new_filled(&clip, plan, &clip_config, &err) == 0)
         expect(params_count(clip_params(clip)) > 0);
     clip_close(&clip);
 }
@@ -74,7 +78,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     json_t *json = NULL;
     Backend *plan = NULL;
-    if (json_parse(&json, (const char *)data, (int64_t)size, "fuzz", NULL) < 0) return 0;
+    if (json_parse(&json, (const char *)data, (int64_t)size, "fuzz", NULL) < 0)
+        return 0;
     expect(backend_open(&plan, "plan", 1, NULL, NULL) == 0);
     try_vae(json, plan);
     try_text(json, plan);

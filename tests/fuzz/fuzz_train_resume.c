@@ -1,5 +1,5 @@
-/* Any bytes as a checkpoint's state.json and as a run's log.jsonl: a state is refused with a sentence or may be gone on from; a cut log
- * is a beginning of what it was, in whole lines. */
+/* Any bytes as a checkpoint's state.json and as a run's log.jsonl: a state is refused with a
+ * sentence or may be gone on from; a cut log is a beginning of what it was, in whole lines. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +45,8 @@ static void try_state(const uint8_t *bytes, size_t size)
     json_t *v = NULL;
     int64_t step;
 
-    if (json_parse(&v, (const char *)bytes, (int64_t)size, "fuzz", &err) == 0 && schema_check("train-state", v, "fuzz", &err) == 0 &&
-        json_get_int(v, "step", "fuzz", &step, &err) == 0)
+    if (json_parse(&v, (const char *)bytes, (int64_t)size, "fuzz", &err) == 0 &&
+        schema_check("train-state", v, "fuzz", &err) == 0 && json_get_int(v, "step", "fuzz", &step, &err) == 0)
         expect(resume_check(some_job(), v, step, &err) == 0 || err.msg[0]);
     else
         expect(err.msg[0] != 0);

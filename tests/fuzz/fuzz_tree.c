@@ -1,5 +1,6 @@
-/* The layout readers on folders of any files.  The first byte chooses the layout, or that it is looked for; then names and contents in
- * turn, each up to a NUL byte.  A name that ends in '/' is a folder. */
+/* The layout readers on folders of any files.  The first byte chooses the layout, or that it is
+ * looked for; then names and contents in turn, each up to a NUL byte.  A name that ends in '/' is a
+ * folder. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@ static void remove_root(void)
 static void make_root(void)
 {
     if (!root[0]) {
-        snprintf(root, sizeof root, "%s/weft-fuzz-tree-%ld", file_is_dir("/dev/shm") ? "/dev/shm" : "/tmp", (long)getpid());
+        snprintf(root, sizeof root, "%s/weft-fuzz-tree-%ld", file_is_dir("/dev/shm") ? "/dev/shm" : "/tmp",
+                 (long)getpid());
         atexit(remove_root);
     }
     if (dir_remove(root, NULL) < 0 || dir_make(root, NULL) < 0)
@@ -62,7 +64,8 @@ static void read_twice(const Layout *layout)
         if (rc[i] > 0 || (rc[i] < 0 && (err.code != rc[i] || !err.msg[0])))
             abort();
         for (int64_t k = 0; k < l.n && rc[i] == 0; k++)
-            if (!l.item[k].split || path_check_relative(l.item[k].path, NULL) < 0 || source_id_check(l.item[k].id, NULL) < 0)
+            if (!l.item[k].split || path_check_relative(l.item[k].path, NULL) < 0 ||
+                source_id_check(l.item[k].id, NULL) < 0)
                 abort();
         if (rc[i] == 0 && source_list_sha256(&l, hex[i], &err) < 0)
             abort();

@@ -1,6 +1,8 @@
-/* The decoder wrapper on hostile bytes: open, facts, every frame to RGB; of odd sizes what follows the second only read.
+/* The decoder wrapper on hostile bytes: open, facts, every frame to RGB; of odd sizes what follows
+ * the second only read.
  * Corpus: tiny clips of many containers and codecs
- * (FFmpeg's test picture, 3 to 6 frames of 32x48 or less; rotated, with pixel aspect, interlaced, without timestamps). */
+ * (FFmpeg's test picture, 3 to 6 frames of 32x48 or less; rotated, with pixel aspect, interlaced,
+ * without timestamps). */
 #include <stdlib.h>
 #include "common/media/media_internal.h"
 
@@ -14,23 +16,29 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     VideoReader *r = NULL;
     VideoFrame f;
     if (video_open_memory(&r, data, (int64_t)size, &limits, &err) < 0) {
-        if (!err.code || !err.msg[0] || r) abort(); /* a refusal has a code and a sentence */
+        if (!err.code || !err.msg[0] || r)
+            abort(); /* a refusal has a code and a sentence */
         return 0;
     }
     const VideoInfo *info = video_info(r);
-    if (info->width < 1 || info->height < 1 || info->display_width < 1 || info->display_height < 1 || info->sar.den < 1) abort();
+    if (info->width < 1 || info->height < 1 || info->display_width < 1 || info->display_height < 1 || info->sar.den < 1)
+        abort();
     uint8_t *rgb = malloc(W * H * 3);
     int64_t last = INT64_MIN;
     for (int mode = FIT_COVER; video_next(r, &f, &err) == 1; mode = (mode + 1) % 3) {
         FitPlan plan = fit_plan(info, W, H, (FitMode)mode, 0.5, 0.3);
-        if (f.pts <= last || f.time.num < 0 || f.time.den < 1) abort();
+        if (f.pts <= last || f.time.num < 0 || f.time.den < 1)
+            abort();
         last = f.pts;
         Err refused = {0};
-        if (rgb) video_to_rgb(r, &f, &plan, rgb, &refused);
-        if (size % 2 && f.index == 1 && video_skim(r, &refused) < 0) break;
+        if (rgb)
+            video_to_rgb(r, &f, &plan, rgb, &refused);
+        if (size % 2 && f.index == 1 && video_skim(r, &refused) < 0)
+            break;
     }
     VideoCounts c = video_counts(r);
-    if (c.frames > limits.max_frames || c.damaged_frames > c.frames) abort();
+    if (c.frames > limits.max_frames || c.damaged_frames > c.frames)
+        abort();
     free(rgb);
     video_close(&r);
     return 0;

@@ -1,5 +1,6 @@
-/* The real 2B shapes: a random-weight checkpoint with the true configs is written (3.8 GB in the temporary folder), opened memory-mapped,
- * and run forward at a reduced latent size, within 12 GiB.  Skipped where the temporary folder has less than 6 GB. */
+/* The real 2B shapes: a random-weight checkpoint with the true configs is written (3.8 GB in the
+ * temporary folder), opened memory-mapped, and run forward at a reduced latent size, within 12 GiB.
+ * Skipped where the temporary folder has less than 6 GB. */
 #include "tests/check.h"
 
 #include <math.h>
@@ -24,7 +25,8 @@ static double peak_gib(void)
     return (double)u.ru_maxrss / (1 << 20);
 }
 
-/* One forward pass at the reduced size; on the plan back end nothing is computed and out is NULL. Returns the memory it took. */
+/* One forward pass at the reduced size; on the plan back end nothing is computed and out is NULL.
+ * Returns the memory it took. */
 static int64_t forward(Dit *dit, Backend *be, int64_t bytes, float *out)
 {
     Err err = {0};
@@ -44,7 +46,8 @@ static int64_t forward(Dit *dit, Backend *be, int64_t bytes, float *out)
         mem_free(in);
     }
     CHECK_OK(dit_forward(dit, a, &y, &x, &text, &step, &err), &err);
-    if (out) CHECK_OK(backend_get_f32(be, out, &y, &err), &err);
+    if (out)
+        CHECK_OK(backend_get_f32(be, out, &y, &err), &err);
     int64_t high = arena_high(a);
     arena_free(&a);
     return high;

@@ -1,4 +1,5 @@
-/* CLIP's towers against numbers of transformers' classes, its preprocessing against Pillow's to the bit; on ref and cpu. */
+/* CLIP's towers against numbers of transformers' classes, its preprocessing against Pillow's to the
+ * bit; on ref and cpu. */
 #include <math.h>
 #include <string.h>
 #include "check.h"
@@ -13,9 +14,19 @@ enum { N_BACKENDS = 2, N = 10, S = 28 };
 static const ClipConfig tiny = {
     .text = {.hidden = 32, .intermediate = 64, .layers = 2, .heads = 4, .act = ACT_QUICK_GELU, .eps = 1e-5},
     .vision = {.hidden = 48, .intermediate = 96, .layers = 2, .heads = 4, .act = ACT_QUICK_GELU, .eps = 1e-5},
-    .vocab = 99, .positions = 16, .eos_id = 2, .projection = 24, .image_size = S, .patch = 7};
+    .vocab = 99,
+    .positions = 16,
+    .eos_id = 2,
+    .projection = 24,
+    .image_size = S,
+    .patch = 7};
 
-typedef struct Rig { Backend *be; Clip *clip; Arena *work; Err err; } Rig;
+typedef struct Rig {
+    Backend *be;
+    Clip *clip;
+    Arena *work;
+    Err err;
+} Rig;
 
 static void rig_open(Rig *r, const char *backend, const ClipConfig *c)
 {
@@ -71,7 +82,8 @@ static void embeds_as_transformers(void **state)
     }
 }
 
-/* Nothing after the end of the text is seen by it: the true length, other padding and an explicit end give the same bits. */
+/* Nothing after the end of the text is seen by it: the true length, other padding and an explicit
+ * end give the same bits. */
 static void padding_is_not_seen(void **state)
 {
     (void)state;
@@ -116,11 +128,13 @@ static void takes_the_activation_from_the_config(void **state)
 static void resizes_as_pillow(void **state)
 {
     (void)state;
-    const struct { const uint8_t *in, *want; int64_t in_h, in_w, h, w; } cases[] = {
-        {bicubic_0_in, bicubic_0_out, BICUBIC_0_IN_H, BICUBIC_0_IN_W, BICUBIC_0_H, BICUBIC_0_W},
-        {bicubic_1_in, bicubic_1_out, BICUBIC_1_IN_H, BICUBIC_1_IN_W, BICUBIC_1_H, BICUBIC_1_W},
-        {bicubic_2_in, bicubic_2_out, BICUBIC_2_IN_H, BICUBIC_2_IN_W, BICUBIC_2_H, BICUBIC_2_W},
-        {bicubic_3_in, bicubic_3_out, BICUBIC_3_IN_H, BICUBIC_3_IN_W, BICUBIC_3_H, BICUBIC_3_W}};
+    const struct {
+        const uint8_t *in, *want;
+        int64_t in_h, in_w, h, w;
+    } cases[] = {{bicubic_0_in, bicubic_0_out, BICUBIC_0_IN_H, BICUBIC_0_IN_W, BICUBIC_0_H, BICUBIC_0_W},
+                 {bicubic_1_in, bicubic_1_out, BICUBIC_1_IN_H, BICUBIC_1_IN_W, BICUBIC_1_H, BICUBIC_1_W},
+                 {bicubic_2_in, bicubic_2_out, BICUBIC_2_IN_H, BICUBIC_2_IN_W, BICUBIC_2_H, BICUBIC_2_W},
+                 {bicubic_3_in, bicubic_3_out, BICUBIC_3_IN_H, BICUBIC_3_IN_W, BICUBIC_3_H, BICUBIC_3_W}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Err err = {0};
         int64_t n = cases[i].h * cases[i].w;
@@ -152,13 +166,20 @@ static void preprocesses_as_clip(void **state)
     float *out = check_guarded(3 * 14 * 14 * (int64_t)sizeof *out);
     CHECK_OK(clip_preprocess(out, rgb, 20, 30, 14, &err), &err);
     for (int k = 0; k < 4; k++)
-        check_near("row", out + (k == 0 ? 0 : k == 1 ? 13 : k == 2 ? 14 : 41) * 14, preprocess_0_13 + k * 14, 14, 1e-6, 0);
+        check_near("row",
+                   out + (k == 0   ? 0
+                          : k == 1 ? 13
+                          : k == 2 ? 14
+                                   : 41) *
+                             14,
+                   preprocess_0_13 + k * 14, 14, 1e-6, 0);
     check_guards(out);
     check_guarded_free(out);
     free(rgb);
 }
 
-/* Portrait: a smooth picture turned gives the same picture turned; the two passes round in the other order, a level each. */
+/* Portrait: a smooth picture turned gives the same picture turned; the two passes round in the
+ * other order, a level each. */
 static void preprocesses_portraits(void **state)
 {
     (void)state;
@@ -180,10 +201,12 @@ static void preprocesses_portraits(void **state)
 static void saves_and_opens(void **state)
 {
     (void)state;
-    static const char config[] =
-        "{\"projection_dim\":24,\"text_config\":{\"vocab_size\":99,\"hidden_size\":32,\"intermediate_size\":64,\"num_hidden_layers\":2,"
-        "\"num_attention_heads\":4,\"max_position_embeddings\":16,\"eos_token_id\":2},\"vision_config\":{\"hidden_size\":48,"
-        "\"intermediate_size\":96,\"num_hidden_layers\":2,\"num_attention_heads\":4,\"image_size\":28,\"patch_size\":7}}";
+    static const char config[] = "{\"projection_dim\":24,\"text_config\":{\"vocab_size\":99,\"hidden_size\":32,"
+                                 "\"intermediate_size\":64,\"num_hidden_layers\":2,"
+                                 "\"num_attention_heads\":4,\"max_position_embeddings\":16,\"eos_token_id\":2},"
+                                 "\"vision_config\":{\"hidden_size\":48,"
+                                 "\"intermediate_size\":96,\"num_hidden_layers\":2,\"num_attention_heads\":4,\"image_"
+                                 "size\":28,\"patch_size\":7}}";
     Rig r;
     Err err = {0};
     Clip *again = NULL;
@@ -204,7 +227,11 @@ static void saves_and_opens(void **state)
 static void refuses_configs(void **state)
 {
     (void)state;
-    static const struct { const char *text; int code; const char *part; } bad[] = {
+    static const struct {
+        const char *text;
+        int code;
+        const char *part;
+    } bad[] = {
         {"{}", ERR_FORMAT, "text_config"},
         {"{\"text_config\":{\"hidden_act\":\"relu\"},\"vision_config\":{}}", ERR_UNSUPPORTED, "hidden_act is 'relu'"},
         {"{\"text_config\":{\"num_attention_heads\":7},\"vision_config\":{}}", ERR_FORMAT, "num_attention_heads 7"},
@@ -226,7 +253,12 @@ static void knows_the_real_shapes(void **state)
     ClipConfig large = {
         .text = {.hidden = 768, .intermediate = 3072, .layers = 12, .heads = 12, .act = ACT_QUICK_GELU, .eps = 1e-5},
         .vision = {.hidden = 1024, .intermediate = 4096, .layers = 24, .heads = 16, .act = ACT_QUICK_GELU, .eps = 1e-5},
-        .vocab = 49408, .positions = 77, .eos_id = 2, .projection = 768, .image_size = 224, .patch = 14};
+        .vocab = 49408,
+        .positions = 77,
+        .eos_id = 2,
+        .projection = 768,
+        .image_size = 224,
+        .patch = 14};
     Err err = {0};
     Backend *plan = NULL;
     Clip *clip = NULL;
@@ -279,11 +311,16 @@ static void agrees_with_the_whole_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(embeds_as_transformers), cmocka_unit_test(padding_is_not_seen),
-        cmocka_unit_test(takes_the_activation_from_the_config), cmocka_unit_test(resizes_as_pillow),
-        cmocka_unit_test(preprocesses_as_clip), cmocka_unit_test(preprocesses_portraits), cmocka_unit_test(saves_and_opens),
+        cmocka_unit_test(embeds_as_transformers),
+        cmocka_unit_test(padding_is_not_seen),
+        cmocka_unit_test(takes_the_activation_from_the_config),
+        cmocka_unit_test(resizes_as_pillow),
+        cmocka_unit_test(preprocesses_as_clip),
+        cmocka_unit_test(preprocesses_portraits),
+        cmocka_unit_test(saves_and_opens),
         cmocka_unit_test(refuses_configs),
-        cmocka_unit_test(knows_the_real_shapes), cmocka_unit_test(agrees_with_the_whole_file),
+        cmocka_unit_test(knows_the_real_shapes),
+        cmocka_unit_test(agrees_with_the_whole_file),
     };
     return check_run("clip", tests);
 }

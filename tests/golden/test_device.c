@@ -1,7 +1,9 @@
-/* Models and training on a device, executed by the simulator: bfloat16 activations and matrices, float32 masters, gradients and latents.
+/* Models and training on a device, executed by the simulator: bfloat16 activations and matrices,
+ * float32 masters, gradients and latents.
  *
- * The yardstick is a naive bf16 version: the ref back end with every activation rounded to bfloat16, sums in double.  `sim` rounds at
- * the same places but sums in float32 in its own order, so it may be as far from exact as that version twice over (design, tolerances). */
+ * The yardstick is a naive bf16 version: the ref back end with every activation rounded to
+ * bfloat16, sums in double.  `sim` rounds at the same places but sums in float32 in its own order,
+ * so it may be as far from exact as that version twice over (design, tolerances). */
 #include <math.h>
 #include <string.h>
 
@@ -16,7 +18,7 @@
 #include "train/checkpoint.h"
 #include "train/job.h"
 
-/* ---- back ends ---------------------------------------------------------------------------------------------------- */
+/* ---- back ends ------------------------------------------------------------------------------- */
 
 /* "naive": ref with bf16 activations. */
 static Backend *open_backend(const char *name)
@@ -54,14 +56,29 @@ static void check_against_naive(const char *what, float *const values[3], int64_
 
 static const char *const yardsticks[3] = {"ref", "naive", "sim"};
 
-/* ---- training ----------------------------------------------------------------------------------------------------- */
+/* ---- training -------------------------------------------------------------------------------- */
 
 enum { B = 2, F = 3, H = 4, W = 4, C = 4, S = 7, T = 16, LATENTS = B * F * H * W * C };
 
-/* A transformer of two heads of 64, the width the tensor-core kernels are for; 19 tokens a sample, no multiple of any tile. */
-static const DitConfig tiny = {.heads = 2, .head_dim = 64, .layers = 2, .in_channels = C, .out_channels = C, .patch = 2, .time_dim = 16,
-                               .text_dim = T, .text_len = S, .sample_width = 4, .sample_height = 4, .sample_frames = 9, .temporal_ratio = 4,
-                               .spatial_scale = 1.875, .temporal_scale = 1.0, .norm_eps = 1e-5, .flip_sin_to_cos = 1};
+/* A transformer of two heads of 64, the width the tensor-core kernels are for; 19 tokens a sample,
+ * no multiple of any tile. */
+static const DitConfig tiny = {.heads = 2,
+                               .head_dim = 64,
+                               .layers = 2,
+                               .in_channels = C,
+                               .out_channels = C,
+                               .patch = 2,
+                               .time_dim = 16,
+                               .text_dim = T,
+                               .text_len = S,
+                               .sample_width = 4,
+                               .sample_height = 4,
+                               .sample_frames = 9,
+                               .temporal_ratio = 4,
+                               .spatial_scale = 1.875,
+                               .temporal_scale = 1.0,
+                               .norm_eps = 1e-5,
+                               .flip_sin_to_cos = 1};
 
 enum { ALL_BF16 = DIT_TRAIN | DIT_BF16_GRADS | DIT_BF16_VALUES };
 
@@ -90,8 +107,15 @@ static void put_normal(Case *k, const Tensor *t, uint64_t stream)
 /* transformer: a folder, or NULL for the filler's weights.  how: DIT_TRAIN and more. */
 static void case_open(Case *k, const char *backend, Recompute policy, int how, const char *transformer)
 {
-    TrainConfig t = {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 1e-4, .max_grad_norm = 1.0,
-                     .warmup_steps = 4, .policy = policy, .seed = 11};
+    TrainConfig t = {.learning_rate = 1e-3,
+                     .beta1 = 0.9,
+                     .beta2 = 0.95,
+                     .epsilon = 1e-8,
+                     .weight_decay = 1e-4,
+                     .max_grad_norm = 1.0,
+                     .warmup_steps = 4,
+                     .policy = policy,
+                     .seed = 11};
     Err err = {0};
 
     memset(k, 0, sizeof *k);
@@ -144,8 +168,9 @@ static float *flat(Case *k, Tensor t)
     return out;
 }
 
-/* The loss curve of cpu.  A bf16 rounding errs by up to 2^-9 of the value.  The loss is a mean over 384 squares of misses whose errors
- * are many such roundings, mostly independent: 2^-9 of the loss holds them; the gradient's norm, through both passes, twice that. */
+/* The loss curve of cpu.  A bf16 rounding errs by up to 2^-9 of the value.  The loss is a mean over
+ * 384 squares of misses whose errors are many such roundings, mostly independent: 2^-9 of the loss
+ * holds them; the gradient's norm, through both passes, twice that. */
 static void follows_cpu(void **state)
 {
     enum { STEPS = 20 };
@@ -169,15 +194,20 @@ static void follows_cpu(void **state)
 }
 
 /* bf16 gradients, and weights without masters, follow the same curve.
- * Gradients: each is off by up to 2^-9 of itself, an error that is independent between elements and only turns the update; on cpu 1.2e-5
- * of the loss was measured, 2^-12 is allowed; on sim the activations' rounding is all that shows: 2^-9 as above.
- * Weights: rounding moves each by up to 2^-7 of itself, a step (1e-3) being about as large, and the noises add up over the steps.  Six
- * seeds were off by 1.8e-3 to 4.0e-3 of the loss and 6.0e-3 to 9.8e-3 of the norm on cpu, one by 2.8e-3 and 9.8e-3 on sim: twice the
- * worst is allowed. */
+ * Gradients: each is off by up to 2^-9 of itself, an error that is independent between elements and
+ * only turns the update; on cpu 1.2e-5 of the loss was measured, 2^-12 is allowed; on sim the
+ * activations' rounding is all that shows: 2^-9 as above.
+ * Weights: rounding moves each by up to 2^-7 of itself, a step (1e-3) being about as large, and the
+ * noises add up over the steps.  Six seeds were off by 1.8e-3 to 4.0e-3 of the loss and 6.0e-3 to
+ * 9.8e-3 of the norm on cpu, one by 2.8e-3 and 9.8e-3 on sim: twice the worst is allowed. */
 static void bf16_types_follow(void **state)
 {
     enum { STEPS = 20 };
-    static const struct { const char *be; int how; double loss, norm; } run[] = {
+    static const struct {
+        const char *be;
+        int how;
+        double loss, norm;
+    } run[] = {
         {"cpu", DIT_TRAIN, 0, 0},
         {"cpu", DIT_TRAIN | DIT_BF16_GRADS, 0x1p-12, 0x1p-10},
         {"cpu", DIT_TRAIN | DIT_BF16_VALUES, 8e-3, 2e-2},
@@ -252,9 +282,13 @@ static float *gradient_bits(Recompute policy, int how, SimSchedule schedule, int
 /* Neither what is computed again nor the order in which threads run changes a bit. */
 static void same_bits(void **state)
 {
-    static const struct { Recompute policy; SimSchedule schedule; } runs[] = {
-        {RECOMPUTE_BLOCK, SIM_ASCENDING}, {RECOMPUTE_BLOCK_ATTENTION, SIM_DESCENDING},
-        {RECOMPUTE_BLOCK, SIM_RANDOM}, {RECOMPUTE_NONE, SIM_GREEDY}};
+    static const struct {
+        Recompute policy;
+        SimSchedule schedule;
+    } runs[] = {{RECOMPUTE_BLOCK, SIM_ASCENDING},
+                {RECOMPUTE_BLOCK_ATTENTION, SIM_DESCENDING},
+                {RECOMPUTE_BLOCK, SIM_RANDOM},
+                {RECOMPUTE_NONE, SIM_GREEDY}};
     int64_t n, m;
 
     (void)state;
@@ -264,7 +298,8 @@ static void same_bits(void **state)
             float *again = gradient_bits(runs[i].policy, how, runs[i].schedule, &m);
             assert_int_equal(n, m);
             if (memcmp(first, again, (size_t)n * sizeof *first))
-                fail_msg("policy %d under schedule %d, types %d: other bits", (int)runs[i].policy, (int)runs[i].schedule, how);
+                fail_msg("policy %d under schedule %d, types %d: other bits", (int)runs[i].policy,
+                         (int)runs[i].schedule, how);
             mem_free(again);
         }
         mem_free(first);
@@ -312,8 +347,8 @@ static void check_copies(Case *k)
     mem_free(master);
 }
 
-/* A checkpoint's transformer is bf16, its masters, if any, lie beside, and going on from it gives the bits of a run that was not
- * interrupted, the noise of stochastic rounding included. */
+/* A checkpoint's transformer is bf16, its masters, if any, lie beside, and going on from it gives
+ * the bits of a run that was not interrupted, the noise of stochastic rounding included. */
 static void resumes_as(int how, const char *run, const char *transformer)
 {
     Err err = {0};
@@ -394,15 +429,25 @@ static void a_step_allocates_nothing(void **state)
     }
 }
 
-/* ---- encoders and sampling ---------------------------------------------------------------------------------------- */
+/* ---- encoders and sampling ------------------------------------------------------------------- */
 
 static void vae(void **state)
 {
-    static const VaeConfig c = {.in_channels = 3, .out_channels = 3, .latent_channels = 4, .n_blocks = 4, .block_channels = {8, 16, 16, 32},
-                                .layers_per_block = 1, .groups = 4, .temporal_ratio = 4, .sample_height = 32, .sample_width = 32,
-                                .norm_eps = 1e-6, .scaling_factor = 1.15258426};
+    static const VaeConfig c = {.in_channels = 3,
+                                .out_channels = 3,
+                                .latent_channels = 4,
+                                .n_blocks = 4,
+                                .block_channels = {8, 16, 16, 32},
+                                .layers_per_block = 1,
+                                .groups = 4,
+                                .temporal_ratio = 4,
+                                .sample_height = 32,
+                                .sample_width = 32,
+                                .norm_eps = 1e-6,
+                                .scaling_factor = 1.15258426};
     enum { FRAMES = 17, SIDE = 24, L = 5, Z = SIDE / 8 };
-    static float pixels[FRAMES * SIDE * SIDE * 3], z[L * Z * Z * 4], moments[3][L * Z * Z * 8], frames[3][FRAMES * SIDE * SIDE * 3];
+    static float pixels[FRAMES * SIDE * SIDE * 3], z[L * Z * Z * 4], moments[3][L * Z * Z * 8],
+        frames[3][FRAMES * SIDE * SIDE * 3];
     Philox rng = philox_stream(5, RNG_TEST, 0, 0);
 
     (void)state;
@@ -428,11 +473,19 @@ static void vae(void **state)
     check_against_naive("VAE frames", (float *const[]){frames[0], frames[1], frames[2]}, FRAMES * SIDE * SIDE * 3);
 }
 
-/* From prompt to frames: T5, five guided steps, decoding, with the tiny pipeline that diffusers saved. */
+/* From prompt to frames: T5, five guided steps, decoding, with the tiny pipeline that diffusers
+ * saved. */
 static void samples(void **state)
 {
-    static const SampleSettings settings = {.width = 32, .height = 48, .num_frames = 9, .model_frames = 9, .latent_frames = 3, .fps = 8,
-                                            .sampler = SAMPLER_DDIM, .steps = 5, .guidance = 6.0};
+    static const SampleSettings settings = {.width = 32,
+                                            .height = 48,
+                                            .num_frames = 9,
+                                            .model_frames = 9,
+                                            .latent_frames = 3,
+                                            .fps = 8,
+                                            .sampler = SAMPLER_DDIM,
+                                            .steps = 5,
+                                            .guidance = 6.0};
     enum { TEXT = 226 * 32, LATENT = 3 * 6 * 4 * 4, PIXELS = 9 * 48 * 32 * 3 };
     static float text[3][TEXT], latents[3][LATENT], pixels[3][PIXELS];
     static uint8_t rgb[PIXELS];
@@ -444,7 +497,8 @@ static void samples(void **state)
         Pipeline *p = NULL;
         float *negative = mem_calloc(TEXT, sizeof *negative, &err);
         int64_t cut;
-        CHECK_OK(pipeline_open(&p, be, check_repo_path("tests/golden/pipeline/model"), NULL, &settings, NULL, &err), &err);
+        CHECK_OK(pipeline_open(&p, be, check_repo_path("tests/golden/pipeline/model"), NULL, &settings, NULL, &err),
+                 &err);
         CHECK_OK(pipeline_encode_text(p, "A woman in a red dress.", text[i], &cut, &err), &err);
         CHECK_OK(pipeline_encode_text(p, "", negative, &cut, &err), &err);
         CHECK_OK(pipeline_denoise(p, text[i], negative, 42, latents[i], NULL, NULL, &err), &err);
@@ -458,7 +512,7 @@ static void samples(void **state)
     check_against_naive("sampled frames", (float *const[]){pixels[0], pixels[1], pixels[2]}, PIXELS);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* What `weft-train plan` prints of the arenas. */
 static void plan_says(Job *j, int how, const char *line)
@@ -477,8 +531,8 @@ static void plan_says(Job *j, int how, const char *line)
     free(text);
 }
 
-/* The 2B model, 49 frames of 480x720, batch 2, in bf16: what each policy needs on the device; the reference page counts about 46 GB with
- * block+attention, of which 2 are the libraries' own. */
+/* The 2B model, 49 frames of 480x720, batch 2, in bf16: what each policy needs on the device; the
+ * reference page counts about 46 GB with block+attention, of which 2 are the libraries' own. */
 static void memory_of_2b(void **state)
 {
     static const Recompute policies[] = {RECOMPUTE_NONE, RECOMPUTE_BLOCK, RECOMPUTE_BLOCK_ATTENTION};
@@ -500,14 +554,17 @@ static void memory_of_2b(void **state)
         int64_t bytes = 0;
         CHECK_OK(job_plan_work(&j, policies[i], &bytes, &err), &err);
         gb[i] = arenas + (double)bytes / 1e9;
-        print_message("policy %d: %.1f GB of weights and state, %.1f GB of activations, %.1f GB\n", i, arenas, (double)bytes / 1e9, gb[i]);
+        print_message("policy %d: %.1f GB of weights and state, %.1f GB of activations, %.1f GB\n", i, arenas,
+                      (double)bytes / 1e9, gb[i]);
     }
     assert_true(gb[2] < 50 - 2 && gb[2] > 40);
     assert_true(gb[1] < gb[2] - 4 && gb[1] > gb[2] - 5); /* 30 attention outputs of 136.5 MB and their log-sum-exps */
     assert_true(gb[0] > gb[2] + 50);
     plan_says(&j, DIT_TRAIN, "weights 3.39 GB (bf16), master 6.78 GB, gradients 6.78 GB, m 6.78 GB, v 6.78 GB,");
-    plan_says(&j, DIT_TRAIN | DIT_BF16_GRADS, "weights 3.39 GB (bf16), master 6.78 GB, gradients 3.39 GB (bf16), m 6.78 GB, v 6.78 GB,");
-    plan_says(&j, DIT_TRAIN | DIT_BF16_VALUES, "weights 3.39 GB (bf16, no master), gradients 6.78 GB, m 6.78 GB, v 6.78 GB,");
+    plan_says(&j, DIT_TRAIN | DIT_BF16_GRADS,
+              "weights 3.39 GB (bf16), master 6.78 GB, gradients 3.39 GB (bf16), m 6.78 GB, v 6.78 GB,");
+    plan_says(&j, DIT_TRAIN | DIT_BF16_VALUES,
+              "weights 3.39 GB (bf16, no master), gradients 6.78 GB, m 6.78 GB, v 6.78 GB,");
     plan_says(&j, ALL_BF16, "weights 3.39 GB (bf16, no master), gradients 3.39 GB (bf16), m 6.78 GB, v 6.78 GB,");
     dit_close(&dit);
     backend_close(&j.be);
@@ -518,10 +575,16 @@ static void memory_of_2b(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory_of_2b), cmocka_unit_test(follows_cpu), cmocka_unit_test(bf16_types_follow),
-        cmocka_unit_test(gradients),    cmocka_unit_test(same_bits),   cmocka_unit_test(same_bits_on_hosts),
-        cmocka_unit_test(resumes),      cmocka_unit_test(a_step_allocates_nothing),
-        cmocka_unit_test(vae),          cmocka_unit_test(samples),
+        cmocka_unit_test(memory_of_2b),
+        cmocka_unit_test(follows_cpu),
+        cmocka_unit_test(bf16_types_follow),
+        cmocka_unit_test(gradients),
+        cmocka_unit_test(same_bits),
+        cmocka_unit_test(same_bits_on_hosts),
+        cmocka_unit_test(resumes),
+        cmocka_unit_test(a_step_allocates_nothing),
+        cmocka_unit_test(vae),
+        cmocka_unit_test(samples),
     };
     return check_run("device", tests);
 }

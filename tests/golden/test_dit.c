@@ -1,5 +1,6 @@
-/* The transformer against the reference implementation's numbers on formula-defined weights (fp64 there): outputs, loss, every
- * gradient norm; time vector and position codes of the 2B model; and what must hold without any reference. */
+/* The transformer against the reference implementation's numbers on formula-defined weights (fp64
+ * there): outputs, loss, every gradient norm; time vector and position codes of the 2B model; and
+ * what must hold without any reference. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +19,23 @@ static const Recompute policies[] = {RECOMPUTE_NONE, RECOMPUTE_BLOCK, RECOMPUTE_
 
 static DitConfig tiny_config(void)
 {
-    DitConfig c = {.heads = 2, .head_dim = 16, .layers = 2, .in_channels = 4, .out_channels = 4, .patch = 2, .time_dim = 8, .text_dim = 12,
-                   .text_len = 5, .sample_width = 6, .sample_height = 4, .sample_frames = 9, .temporal_ratio = 4, .spatial_scale = 1.875,
-                   .temporal_scale = 1.0, .norm_eps = 1e-5, .flip_sin_to_cos = 1};
+    DitConfig c = {.heads = 2,
+                   .head_dim = 16,
+                   .layers = 2,
+                   .in_channels = 4,
+                   .out_channels = 4,
+                   .patch = 2,
+                   .time_dim = 8,
+                   .text_dim = 12,
+                   .text_len = 5,
+                   .sample_width = 6,
+                   .sample_height = 4,
+                   .sample_frames = 9,
+                   .temporal_ratio = 4,
+                   .spatial_scale = 1.875,
+                   .temporal_scale = 1.0,
+                   .norm_eps = 1e-5,
+                   .flip_sin_to_cos = 1};
     return c;
 }
 
@@ -107,19 +122,31 @@ static void get_torch(Case *k, const Tensor *t, double *out)
     mem_free(b);
 }
 
-/* ---- config and parameters ---------------------------------------------------------------------------------------- */
+/* ---- config and parameters ------------------------------------------------------------------- */
 
 static void table_2b(void **state)
 {
-    static const struct { const char *name; int rank; int64_t dim[4]; } some[] = {
-        {"patch_embed.proj.weight", 4, {1920, 16, 2, 2}},       {"patch_embed.text_proj.weight", 2, {1920, 4096}},
-        {"time_embedding.linear_1.weight", 2, {512, 1920}},     {"time_embedding.linear_2.bias", 1, {512}},
-        {"norm_final.weight", 1, {1920}},                       {"norm_out.linear.weight", 2, {3840, 512}},
-        {"norm_out.norm.bias", 1, {1920}},                      {"proj_out.weight", 2, {64, 1920}},
-        {"transformer_blocks.0.norm1.linear.weight", 2, {11520, 512}},  {"transformer_blocks.29.norm2.norm.weight", 1, {1920}},
-        {"transformer_blocks.7.attn1.norm_q.weight", 1, {64}},          {"transformer_blocks.7.attn1.norm_k.bias", 1, {64}},
-        {"transformer_blocks.15.attn1.to_q.weight", 2, {1920, 1920}},   {"transformer_blocks.15.attn1.to_out.0.bias", 1, {1920}},
-        {"transformer_blocks.3.ff.net.0.proj.weight", 2, {7680, 1920}}, {"transformer_blocks.3.ff.net.2.weight", 2, {1920, 7680}},
+    static const struct {
+        const char *name;
+        int rank;
+        int64_t dim[4];
+    } some[] = {
+        {"patch_embed.proj.weight", 4, {1920, 16, 2, 2}},
+        {"patch_embed.text_proj.weight", 2, {1920, 4096}},
+        {"time_embedding.linear_1.weight", 2, {512, 1920}},
+        {"time_embedding.linear_2.bias", 1, {512}},
+        {"norm_final.weight", 1, {1920}},
+        {"norm_out.linear.weight", 2, {3840, 512}},
+        {"norm_out.norm.bias", 1, {1920}},
+        {"proj_out.weight", 2, {64, 1920}},
+        {"transformer_blocks.0.norm1.linear.weight", 2, {11520, 512}},
+        {"transformer_blocks.29.norm2.norm.weight", 1, {1920}},
+        {"transformer_blocks.7.attn1.norm_q.weight", 1, {64}},
+        {"transformer_blocks.7.attn1.norm_k.bias", 1, {64}},
+        {"transformer_blocks.15.attn1.to_q.weight", 2, {1920, 1920}},
+        {"transformer_blocks.15.attn1.to_out.0.bias", 1, {1920}},
+        {"transformer_blocks.3.ff.net.0.proj.weight", 2, {7680, 1920}},
+        {"transformer_blocks.3.ff.net.2.weight", 2, {1920, 7680}},
     };
     DitConfig c = full_config();
     Backend *be = NULL;
@@ -172,7 +199,8 @@ static void config_refusals(void **state)
     CHECK_FAILS(parse_text("{\"dropout\": 0.1}", &err), ERR_UNSUPPORTED, "dropout", &err);
     CHECK_FAILS(parse_text("{\"_class_name\": \"UNet2D\"}", &err), ERR_UNSUPPORTED, "UNet2D", &err);
     CHECK_FAILS(parse_text("{\"num_layers\": 0}", &err), ERR_FORMAT, "num_layers", &err);
-    CHECK_FAILS(parse_text("{\"num_attention_heads\": 1, \"attention_head_dim\": 24}", &err), ERR_UNSUPPORTED, "multiple of 16", &err);
+    CHECK_FAILS(parse_text("{\"num_attention_heads\": 1, \"attention_head_dim\": 24}", &err), ERR_UNSUPPORTED,
+                "multiple of 16", &err);
     CHECK_FAILS(parse_text("{\"norm_eps\": 0}", &err), ERR_FORMAT, "norm_eps", &err);
     CHECK_FAILS(parse_text("{\"num_layers\": \"x\"}", &err), ERR_FORMAT, "num_layers", &err);
 
@@ -183,14 +211,18 @@ static void config_refusals(void **state)
     json_decref(o);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
-typedef struct At { int64_t i; double value; } At;
+typedef struct At {
+    int64_t i;
+    double value;
+} At;
 
 static void time_vector(void **state)
 {
-    static const At want[] = {{0, 0.99964982},    {1, -0.99016261},   {2, 0.98671645},    {480, -0.84446985}, {959, 0.99491763},
-                              {960, -0.02646075}, {961, 0.13992153},  {1440, -0.53560317},{1919, 0.10069210}};
+    static const At want[] = {{0, 0.99964982},    {1, -0.99016261},    {2, 0.98671645},
+                              {480, -0.84446985}, {959, 0.99491763},   {960, -0.02646075},
+                              {961, 0.13992153},  {1440, -0.53560317}, {1919, 0.10069210}};
     DitConfig c = full_config();
     float vec[1920];
 
@@ -204,18 +236,26 @@ static void time_vector(void **state)
 
 static void position_codes(void **state)
 {
-    static const At frame1[] = {{0, 0.84147098},   {1, 0.82053744}, {239, 0.00010391}, {240, 0.54030231}, {241, 0.57159279},
-                                {479, 0.99999999}, {480, 0},        {839, 0},          {840, 1},          {1199, 1},
-                                {1200, 0},         {1559, 0},       {1560, 1},         {1919, 1}};
-    static const At col1[] = {{480, 0.50840657}, {481, 0.49675992}, {839, 0.00005472}, {840, 0.86111715}, {841, 0.86788800}, {1199, 1.0},
-                              {1200, 0}, {1559, 0}};
+    static const At frame1[] = {{0, 0.84147098},   {1, 0.82053744},   {239, 0.00010391}, {240, 0.54030231},
+                                {241, 0.57159279}, {479, 0.99999999}, {480, 0},          {839, 0},
+                                {840, 1},          {1199, 1},         {1200, 0},         {1559, 0},
+                                {1560, 1},         {1919, 1}};
+    static const At col1[] = {{480, 0.50840657}, {481, 0.49675992}, {839, 0.00005472}, {840, 0.86111715},
+                              {841, 0.86788800}, {1199, 1.0},       {1200, 0},         {1559, 0}};
     static const At row1[] = {{1200, 0.50840657}, {1201, 0.49675992}, {1559, 0.00005472}, {1560, 0.86111715},
                               {1561, 0.86788800}, {1919, 1.0},        {480, 0},           {839, 0}};
-    static const At far[] = {{0, -0.99999021},  {1, -0.91723343},   {240, 0.00442570},   {241, -0.39835013},  {480, 0.23896230},
-                             {481, 0.59074474}, {840, -0.97102885}, {1200, -0.99546451}, {1201, -0.77249186}, {1560, -0.09513364}};
-    static const struct { int64_t f, r, x; const At *at; size_t n; } token[] = {
-        {1, 0, 0, frame1, sizeof frame1 / sizeof *frame1}, {0, 0, 1, col1, sizeof col1 / sizeof *col1},
-        {0, 1, 0, row1, sizeof row1 / sizeof *row1},       {11, 44, 29, far, sizeof far / sizeof *far},
+    static const At far[] = {{0, -0.99999021},    {1, -0.91723343},   {240, 0.00442570},  {241, -0.39835013},
+                             {480, 0.23896230},   {481, 0.59074474},  {840, -0.97102885}, {1200, -0.99546451},
+                             {1201, -0.77249186}, {1560, -0.09513364}};
+    static const struct {
+        int64_t f, r, x;
+        const At *at;
+        size_t n;
+    } token[] = {
+        {1, 0, 0, frame1, sizeof frame1 / sizeof *frame1},
+        {0, 0, 1, col1, sizeof col1 / sizeof *col1},
+        {0, 1, 0, row1, sizeof row1 / sizeof *row1},
+        {11, 44, 29, far, sizeof far / sizeof *far},
     };
     enum { F = 12, R = 45, X = 30, D = 1920 };
     DitConfig c = full_config();
@@ -233,7 +273,7 @@ static void position_codes(void **state)
     mem_free(table);
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------------------ */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 static void check_outputs(const char *what, const double *out, int64_t n, double mean, double rms, const double want[8])
 {
@@ -244,17 +284,30 @@ static void check_outputs(const char *what, const double *out, int64_t n, double
         sum += out[i];
         squares += out[i] * out[i];
     }
-    /* 1e-5 of the rms: the time embedding is float32 in the reference too, and a differently rounded angle moves values by 5e-6 */
+    /* 1e-5 of the rms: the time embedding is float32 in the reference too, and a differently
+     * rounded angle moves values by 5e-6 */
     check_value(what, sum / (double)n, mean, 1e-5 * rms, 0);
     check_value(what, sqrt(squares / (double)n), rms, 0, 1e-5);
     for (int i = 0; i < 8; i++)
         check_value(what, out[at[i]], want[i], 1.2e-5 * rms, 0);
 }
 
-static const struct { const char *name; int64_t h, w; double mean, rms, value[8]; } forward_case[] = {
-    {"landscape", 4, 6, 0.238655081, 1.23510683,
+static const struct {
+    const char *name;
+    int64_t h, w;
+    double mean, rms, value[8];
+} forward_case[] = {
+    {"landscape",
+     4,
+     6,
+     0.238655081,
+     1.23510683,
      {0.29777176, 0.63301879, 0.02968116, -1.42841266, -0.66618539, 1.04413983, 1.99273300, 1.21040165}},
-    {"portrait", 6, 4, 0.229301929, 1.20789033,
+    {"portrait",
+     6,
+     4,
+     0.229301929,
+     1.20789033,
      {-0.28866999, -0.49752220, -0.50636307, -0.10139715, -1.62950316, 0.15720141, -1.22688035, 0.34080890}},
 };
 
@@ -270,12 +323,15 @@ static void forward_golden(void **state)
             assert_int_equal(params_count(dit_params(k.dit)), 34976);
             CHECK_OK(dit_forward(k.dit, k.work, &k.v, &k.latents, &k.text, k.timestep, &k.err), &k.err);
             get_torch(&k, &k.v, out);
-            check_outputs(forward_case[i].name, out, 576, forward_case[i].mean, forward_case[i].rms, forward_case[i].value);
+            check_outputs(forward_case[i].name, out, 576, forward_case[i].mean, forward_case[i].rms,
+                          forward_case[i].value);
             /* the recording forward is the same function, bit for bit */
             for (int p = 0; p < 3; p++) {
                 DitTape *tape = NULL;
                 int64_t mark = arena_mark(k.work);
-                CHECK_OK(dit_forward_train(k.dit, k.work, &tape, policies[p], &k.v, &k.latents, &k.text, k.timestep, &k.err), &k.err);
+                CHECK_OK(
+                    dit_forward_train(k.dit, k.work, &tape, policies[p], &k.v, &k.latents, &k.text, k.timestep, &k.err),
+                    &k.err);
                 get_torch(&k, &k.v, kept);
                 assert_memory_equal(out, kept, sizeof out);
                 dit_tape_free(&tape);
@@ -285,10 +341,12 @@ static void forward_golden(void **state)
         }
 }
 
-/* Queries and keys a thousand times smaller: only then does the epsilon of their norms show (make_dit_small_qk.py). */
+/* Queries and keys a thousand times smaller: only then does the epsilon of their norms show
+ * (make_dit_small_qk.py). */
 static void small_queries(void **state)
 {
-    static const double want[8] = {-0.30525786, -0.44767988, -0.47489316, -0.13409280, -1.58809988, 0.12740243, -1.21380429, 0.30547128};
+    static const double want[8] = {-0.30525786, -0.44767988, -0.47489316, -0.13409280,
+                                   -1.58809988, 0.12740243,  -1.21380429, 0.30547128};
 
     (void)state;
     for (int b = 0; b < 2; b++) {
@@ -309,7 +367,8 @@ static void small_queries(void **state)
     }
 }
 
-/* A file is the same model as the arena it was written from, mapped or not, and in half within half's rounding. */
+/* A file is the same model as the arena it was written from, mapped or not, and in half within
+ * half's rounding. */
 static void save_and_open(void **state)
 {
     Case k;
@@ -335,7 +394,8 @@ static void save_and_open(void **state)
     CHECK_OK(dit_forward(d, k.work, &k.v, &k.latents, &k.text, k.timestep, &k.err), &k.err);
     get_torch(&k, &k.v, again);
     for (int i = 0; i < 576; i++)
-        check_value("half weights", again[i], out[i], 2e-2, 0); /* 2^-11 a weight through two blocks; no sharper argument */
+        /* 2^-11 a weight through two blocks; no sharper argument */
+        check_value("half weights", again[i], out[i], 2e-2, 0);
     dit_close(&d);
     CHECK_FAILS(dit_open(&d, k.be, check_tmp_path("nowhere"), DIT_MAPPED, &k.err), ERR_NOTFOUND, "config.json", &k.err);
     case_close(&k);
@@ -355,11 +415,12 @@ static void shapes_refused(void **state)
     CHECK_OK(arena_tensor(k.work, &text, DT_F32, 3, &k.err, 2, 4, 12), &k.err);
     CHECK_FAILS(dit_forward(k.dit, k.work, &k.v, &k.latents, &text, k.timestep, &k.err), ERR_USAGE, "text is", &k.err);
     k.timestep[1] = -1;
-    CHECK_FAILS(dit_forward(k.dit, k.work, &k.v, &k.latents, &k.text, k.timestep, &k.err), ERR_USAGE, "timestep -1", &k.err);
+    CHECK_FAILS(dit_forward(k.dit, k.work, &k.v, &k.latents, &k.text, k.timestep, &k.err), ERR_USAGE, "timestep -1",
+                &k.err);
     case_close(&k);
 }
 
-/* ---- backward ----------------------------------------------------------------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 /* Gradients of mean((v - target)^2) into zeroed arenas; returns the loss. */
 static double backward(Case *k, Recompute policy)
@@ -370,7 +431,8 @@ static double backward(Case *k, Recompute policy)
     Tensor grads = params_flat_grads(dit_params(k->dit));
 
     CHECK_OK(op_fill(k->be, &grads, 0, &k->err), &k->err);
-    CHECK_OK(dit_forward_train(k->dit, k->work, &tape, policy, &k->v, &k->latents, &k->text, k->timestep, &k->err), &k->err);
+    CHECK_OK(dit_forward_train(k->dit, k->work, &tape, policy, &k->v, &k->latents, &k->text, k->timestep, &k->err),
+             &k->err);
     CHECK_OK(op_mse(k->be, &loss, &k->grad_v, &k->v, &k->target, 1.0, &k->err), &k->err);
     CHECK_OK(dit_backward(k->dit, k->work, &tape, &k->grad_v, NULL, NULL, &k->err), &k->err);
     assert_null(tape);
@@ -380,17 +442,30 @@ static double backward(Case *k, Recompute policy)
 
 static void gradient_norms(void **state)
 {
-    static const struct { const char *name; double weight, bias; } want[] = {
-        {"patch_embed.proj", 0.66221703, 0.32610337},        {"patch_embed.text_proj", 0.052245743, 0.026552971},
-        {"time_embedding.linear_1", 1.443027, 0.36754113},   {"time_embedding.linear_2", 0.60523646, 0.51926659},
-        {"transformer_blocks.0.norm1.linear", 0.10661122, 0.15168961},   {"transformer_blocks.0.norm1.norm", 0.039602593, 0.065242255},
-        {"transformer_blocks.0.attn1.norm_q", 0.013982805, 0.0099666683},{"transformer_blocks.0.attn1.norm_k", 0.013965228, 0},
-        {"transformer_blocks.0.attn1.to_q", 0.087779835, 0.012064203},   {"transformer_blocks.0.attn1.to_k", 0.084446718, 0.005914116},
-        {"transformer_blocks.0.attn1.to_v", 0.17993027, 0.056467337},    {"transformer_blocks.0.attn1.to_out.0", 0.16062785, 0.05287323},
-        {"transformer_blocks.0.norm2.linear", 0.14279447, 0.19732242},   {"transformer_blocks.0.norm2.norm", 0.034129973, 0.045041636},
-        {"transformer_blocks.0.ff.net.0.proj", 0.18922478, 0.037551143}, {"transformer_blocks.0.ff.net.2", 0.37090505, 0.050143481},
-        {"norm_final", 0.27691276, 0.34818648},              {"norm_out.linear", 0.41496678, 0.70708072},
-        {"norm_out.norm", 0.61627804, 0.51793834},           {"proj_out", 1.6259188, 0.35714319},
+    static const struct {
+        const char *name;
+        double weight, bias;
+    } want[] = {
+        {"patch_embed.proj", 0.66221703, 0.32610337},
+        {"patch_embed.text_proj", 0.052245743, 0.026552971},
+        {"time_embedding.linear_1", 1.443027, 0.36754113},
+        {"time_embedding.linear_2", 0.60523646, 0.51926659},
+        {"transformer_blocks.0.norm1.linear", 0.10661122, 0.15168961},
+        {"transformer_blocks.0.norm1.norm", 0.039602593, 0.065242255},
+        {"transformer_blocks.0.attn1.norm_q", 0.013982805, 0.0099666683},
+        {"transformer_blocks.0.attn1.norm_k", 0.013965228, 0},
+        {"transformer_blocks.0.attn1.to_q", 0.087779835, 0.012064203},
+        {"transformer_blocks.0.attn1.to_k", 0.084446718, 0.005914116},
+        {"transformer_blocks.0.attn1.to_v", 0.17993027, 0.056467337},
+        {"transformer_blocks.0.attn1.to_out.0", 0.16062785, 0.05287323},
+        {"transformer_blocks.0.norm2.linear", 0.14279447, 0.19732242},
+        {"transformer_blocks.0.norm2.norm", 0.034129973, 0.045041636},
+        {"transformer_blocks.0.ff.net.0.proj", 0.18922478, 0.037551143},
+        {"transformer_blocks.0.ff.net.2", 0.37090505, 0.050143481},
+        {"norm_final", 0.27691276, 0.34818648},
+        {"norm_out.linear", 0.41496678, 0.70708072},
+        {"norm_out.norm", 0.61627804, 0.51793834},
+        {"proj_out", 1.6259188, 0.35714319},
     };
     (void)state;
     for (int b = 0; b < 2; b++) {
@@ -412,7 +487,8 @@ static void gradient_norms(void **state)
                 p = params_find(dit_params(k.dit), name);
                 assert_non_null(p);
                 CHECK_OK(op_sum_squares(k.be, &sum, &p->grad, &k.err), &k.err);
-                /* norm_k.bias adds one constant to a whole softmax row: its gradient is rounding noise */
+                /* norm_k.bias adds one constant to a whole softmax row: its gradient is rounding
+                 * noise */
                 check_value(name, sqrt(sum), expected, expected == 0 ? 1e-7 : 0, 1e-4);
             }
         case_close(&k);
@@ -489,7 +565,8 @@ static void gradients_add(void **state)
     backward(&k, RECOMPUTE_NONE);
     copy_grads(&k, once);
     mark = arena_mark(k.work);
-    CHECK_OK(dit_forward_train(k.dit, k.work, &tape, RECOMPUTE_BLOCK, &k.v, &k.latents, &k.text, k.timestep, &k.err), &k.err);
+    CHECK_OK(dit_forward_train(k.dit, k.work, &tape, RECOMPUTE_BLOCK, &k.v, &k.latents, &k.text, k.timestep, &k.err),
+             &k.err);
     CHECK_OK(dit_backward(k.dit, k.work, &tape, &k.grad_v, NULL, NULL, &k.err), &k.err);
     arena_reset(k.work, mark);
     copy_grads(&k, twice);
@@ -530,7 +607,8 @@ static void central_differences(void **state)
         values[at] = kept;
         CHECK_OK(backend_put_f32(k.be, &p->value, values, &k.err), &k.err);
         step = (double)moved[0] - (double)moved[1];
-        /* float activations: the loss carries about 1e-7, divided by a step of 8e-3; curvature adds (4e-3)^2 */
+        /* float activations: the loss carries about 1e-7, divided by a step of 8e-3; curvature adds
+         * (4e-3)^2 */
         check_value(p->name, grads[at], (loss[0] - loss[1]) / step, 2e-4, 3e-3);
         mem_free(values);
         mem_free(grads);
@@ -553,13 +631,14 @@ static void blocks_reported(void **state)
 
     (void)state;
     case_open(&k, "cpu", 4, 2);
-    CHECK_OK(dit_forward_train(k.dit, k.work, &tape, RECOMPUTE_BLOCK, &k.v, &k.latents, &k.text, k.timestep, &k.err), &k.err);
+    CHECK_OK(dit_forward_train(k.dit, k.work, &tape, RECOMPUTE_BLOCK, &k.v, &k.latents, &k.text, k.timestep, &k.err),
+             &k.err);
     CHECK_OK(dit_backward(k.dit, k.work, &tape, &k.target, note_block, seen, &k.err), &k.err);
     assert_true(seen[0] == 2 && seen[1] == 1 && seen[2] == 0);
     case_close(&k);
 }
 
-/* ---- what must hold ----------------------------------------------------------------------------------------------- */
+/* ---- what must hold -------------------------------------------------------------------------- */
 
 /* Text tokens have no positions: any order of them gives the same video. */
 static void text_order(void **state)
@@ -585,7 +664,8 @@ static void text_order(void **state)
     case_close(&k);
 }
 
-/* Memory found on the plan back end is enough, and not a byte more is used; checkpointing needs less. */
+/* Memory found on the plan back end is enough, and not a byte more is used; checkpointing needs
+ * less. */
 static void plan_is_exact(void **state)
 {
     DitConfig c = tiny_config();
@@ -629,12 +709,12 @@ static void plan_is_exact(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table_2b),           cmocka_unit_test(config_refusals),   cmocka_unit_test(time_vector),
-        cmocka_unit_test(position_codes),     cmocka_unit_test(forward_golden),    cmocka_unit_test(save_and_open),
-        cmocka_unit_test(shapes_refused),     cmocka_unit_test(gradient_norms),    cmocka_unit_test(policies_same_bits),
-        cmocka_unit_test(threads_same_bits),  cmocka_unit_test(gradients_add),     cmocka_unit_test(central_differences),
-        cmocka_unit_test(blocks_reported),    cmocka_unit_test(text_order),         cmocka_unit_test(small_queries),
-               cmocka_unit_test(plan_is_exact),
+        cmocka_unit_test(table_2b),          cmocka_unit_test(config_refusals), cmocka_unit_test(time_vector),
+        cmocka_unit_test(position_codes),    cmocka_unit_test(forward_golden),  cmocka_unit_test(save_and_open),
+        cmocka_unit_test(shapes_refused),    cmocka_unit_test(gradient_norms),  cmocka_unit_test(policies_same_bits),
+        cmocka_unit_test(threads_same_bits), cmocka_unit_test(gradients_add),   cmocka_unit_test(central_differences),
+        cmocka_unit_test(blocks_reported),   cmocka_unit_test(text_order),      cmocka_unit_test(small_queries),
+        cmocka_unit_test(plan_is_exact),
     };
     return check_run("dit", tests);
 }

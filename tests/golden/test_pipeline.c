@@ -1,5 +1,5 @@
-/* A pipeline folder saved by diffusers, opened as it is: text vectors, 50 DDIM steps, 50 DPM steps and decoded frames against
- * what diffusers computed with it (tests/golden/make_pipeline.py). */
+/* A pipeline folder saved by diffusers, opened as it is: text vectors, 50 DDIM steps, 50 DPM steps
+ * and decoded frames against what diffusers computed with it (tests/golden/make_pipeline.py). */
 #include "tests/check.h"
 
 #include <string.h>
@@ -11,8 +11,15 @@
 #include "common/store/safetensors.h"
 #include "infer/pipeline.h"
 
-static const SampleSettings settings = {.width = 32, .height = 48, .num_frames = 9, .model_frames = 9, .latent_frames = 3, .fps = 8,
-                                        .sampler = SAMPLER_DDIM, .steps = 50, .guidance = 6.0};
+static const SampleSettings settings = {.width = 32,
+                                        .height = 48,
+                                        .num_frames = 9,
+                                        .model_frames = 9,
+                                        .latent_frames = 3,
+                                        .fps = 8,
+                                        .sampler = SAMPLER_DDIM,
+                                        .steps = 50,
+                                        .guidance = 6.0};
 
 static SafeTensors *outputs(void)
 {
@@ -29,7 +36,8 @@ static double *recorded(const SafeTensors *s, const char *name, int64_t *n)
     assert_non_null(e);
     *n = tensor_count(&e->tensor);
     double *out = mem_calloc(*n, sizeof *out, NULL);
-    for (int64_t i = 0; i < *n; i++) out[i] = tensor_get(&e->tensor, i);
+    for (int64_t i = 0; i < *n; i++)
+        out[i] = tensor_get(&e->tensor, i);
     return out;
 }
 
@@ -109,10 +117,26 @@ static void sample_like_diffusers(const char *device, SamplerKind kind, const ch
     safetensors_close(&s);
 }
 
-static void ddim_cpu(void **state) { (void)state; sample_like_diffusers("cpu", SAMPLER_DDIM, "latents_ddim"); }
-static void ddim_ref(void **state) { (void)state; sample_like_diffusers("ref", SAMPLER_DDIM, "latents_ddim"); }
-static void dpm_cpu(void **state) { (void)state; sample_like_diffusers("cpu", SAMPLER_DPM, "latents_dpm"); }
-static void dpm_ref(void **state) { (void)state; sample_like_diffusers("ref", SAMPLER_DPM, "latents_dpm"); }
+static void ddim_cpu(void **state)
+{
+    (void)state;
+    sample_like_diffusers("cpu", SAMPLER_DDIM, "latents_ddim");
+}
+static void ddim_ref(void **state)
+{
+    (void)state;
+    sample_like_diffusers("ref", SAMPLER_DDIM, "latents_ddim");
+}
+static void dpm_cpu(void **state)
+{
+    (void)state;
+    sample_like_diffusers("cpu", SAMPLER_DPM, "latents_dpm");
+}
+static void dpm_ref(void **state)
+{
+    (void)state;
+    sample_like_diffusers("ref", SAMPLER_DPM, "latents_dpm");
+}
 
 /* The number of threads changes no bit. */
 static void threads_agree(void **state)
@@ -133,7 +157,8 @@ static void threads_agree(void **state)
         latents[t] = mem_calloc(n, sizeof(float), NULL);
         CHECK_OK(pipeline_encode_text(p, "a coat", embeds, &cut, &err), &err);
         CHECK_OK(pipeline_denoise(p, embeds, embeds, 7, latents[t], NULL, NULL, &err), &err);
-        if (t == 1) assert_memory_equal(latents[0], latents[1], (size_t)n * sizeof(float));
+        if (t == 1)
+            assert_memory_equal(latents[0], latents[1], (size_t)n * sizeof(float));
         mem_free(embeds);
         pipeline_close(&p);
         backend_close(&be);
@@ -146,7 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(noise_is_torchs), cmocka_unit_test(ddim_cpu), cmocka_unit_test(ddim_ref),
-        cmocka_unit_test(dpm_cpu), cmocka_unit_test(dpm_ref), cmocka_unit_test(threads_agree),
+        cmocka_unit_test(dpm_cpu),         cmocka_unit_test(dpm_ref),  cmocka_unit_test(threads_agree),
     };
     return check_run("pipeline", tests);
 }

@@ -1,5 +1,5 @@
-/* Noise schedule, timesteps, DDIM and DPM coefficients, guidance: the printed values of the reference implementation (MODEL.md
- * section 4), and what a sampler makes of them. */
+/* Noise schedule, timesteps, DDIM and DPM coefficients, guidance: the printed values of the
+ * reference implementation (MODEL.md section 4), and what a sampler makes of them. */
 #include <math.h>
 #include <string.h>
 
@@ -21,18 +21,23 @@ static Schedule default_schedule(void)
 
 static void alpha_bar_table(void **state)
 {
-    static const struct { int64_t t; double alpha; } row[] = {
-        {0, 0.997454327643007},    {1, 0.99480062642698},     {10, 0.970785768866012},    {19, 0.946572979237755},
-        {39, 0.89233133852726},    {99, 0.730866866758863},   {199, 0.490373106500153},   {299, 0.306367939410882},
-        {399, 0.178615234117946},  {499, 0.0959695616907354}, {599, 0.0461613739603478},  {699, 0.0188306237958065},
-        {799, 0.00582107548947729},{899, 0.000968787982023056},{959, 0.000119095607773903},{979, 2.71943604002177e-05},
-        {998, 6.23078846739516e-08},
+    static const struct {
+        int64_t t;
+        double alpha;
+    } row[] = {
+        {0, 0.997454327643007},      {1, 0.99480062642698},       {10, 0.970785768866012},
+        {19, 0.946572979237755},     {39, 0.89233133852726},      {99, 0.730866866758863},
+        {199, 0.490373106500153},    {299, 0.306367939410882},    {399, 0.178615234117946},
+        {499, 0.0959695616907354},   {599, 0.0461613739603478},   {699, 0.0188306237958065},
+        {799, 0.00582107548947729},  {899, 0.000968787982023056}, {959, 0.000119095607773903},
+        {979, 2.71943604002177e-05}, {998, 6.23078846739516e-08},
     };
     Schedule s = default_schedule();
 
     (void)state;
     assert_int_equal(s.n_train, 1000);
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) /* 15 printed digits; the products of 1000 factors carry about 1e-13 */
+    /* 15 printed digits; the products of 1000 factors carry about 1e-13 */
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
         check_value("alpha_bar", s.alpha_bar[row[i].t], row[i].alpha, 0, 1e-12);
     assert_true(s.alpha_bar[999] == 0);
     assert_true(s.final_alpha == 1);
@@ -55,14 +60,16 @@ static void timesteps_trailing(void **state)
     assert_int_equal(t[0], 999);
     CHECK_OK(schedule_timesteps(&s, 1000, t, &err), &err);
     assert_int_equal(t[999], 0);
-    /* 60 does not divide 1000: the list is fine, but the last step goes to timestep 0, not past the end */
+    /* 60 does not divide 1000: the list is fine, but the last step goes to timestep 0, not past the
+     * end */
     CHECK_OK(schedule_timesteps(&s, 60, t, &err), &err);
     assert_int_equal(t[59], 16);
     assert_int_equal(t[59] - 1000 / 60, 0);
     schedule_fini(&s);
 }
 
-/* For 62 counts floating point gives one timestep too many, the last being -1: refused, with the nearest divisors. */
+/* For 62 counts floating point gives one timestep too many, the last being -1: refused, with the
+ * nearest divisors. */
 static void timesteps_refused(void **state)
 {
     static const int64_t first[] = {61, 103, 121, 122, 201};
@@ -110,9 +117,16 @@ static void timesteps_other_spacings(void **state)
 
 static void ddim_table(void **state)
 {
-    static const struct { int64_t t; double a, b; } row[] = {
-        {999, 0.9999864027, 0.005214821224}, {979, 0.9999540471, 0.005698511822}, {519, 0.9933069571, 0.02233820435},
-        {499, 0.9924884041, 0.02344527461},  {59, 0.8151303628, 0.1984634629},    {39, 0.704426721, 0.3074951568},
+    static const struct {
+        int64_t t;
+        double a, b;
+    } row[] = {
+        {999, 0.9999864027, 0.005214821224},
+        {979, 0.9999540471, 0.005698511822},
+        {519, 0.9933069571, 0.02233820435},
+        {499, 0.9924884041, 0.02344527461},
+        {59, 0.8151303628, 0.1984634629},
+        {39, 0.704426721, 0.3074951568},
         {19, 0, 1},
     };
     Schedule s = default_schedule();
@@ -128,7 +142,10 @@ static void ddim_table(void **state)
 
 static void dpm_table(void **state)
 {
-    static const struct { int64_t t; double c1, c2, c3, c4, cn; } row[] = {
+    static const struct {
+        int64_t t;
+        double c1, c2, c3, c4, cn;
+    } row[] = {
         {979, 0.47780604, -0.0084214203, 1, 0, 0.8784011},
         {959, 0.63744382, -0.010160625, 1.3048067, 0.30480667, 0.77033809},
         {519, 0.9216819, -0.043065653, 1.4895677, 0.48956771, 0.35450606},
@@ -165,7 +182,10 @@ static void dpm_table(void **state)
 
 static void dynamic_guidance(void **state)
 {
-    static const struct { int64_t t; double g; } row[] = {
+    static const struct {
+        int64_t t;
+        double g;
+    } row[] = {
         {999, 2.2915}, {979, 2.5435}, {959, 6.9744}, {939, 6.4204}, {919, 2.7881}, {899, 4.2719},
         {879, 1.0376}, {99, 6.8644},  {79, 1.0636},  {59, 1.0},     {39, 1.0},     {19, 1.1234},
     };
@@ -176,7 +196,8 @@ static void dynamic_guidance(void **state)
     assert_true(guidance_at(6.0, 0, 979, 50) == 6.0);
 }
 
-/* With a model that knows the answer (v of the true x0) DDIM ends on x0; the first step sees x0 = -v. */
+/* With a model that knows the answer (v of the true x0) DDIM ends on x0; the first step sees x0 =
+ * -v. */
 static void ddim_oracle(void **state)
 {
     enum { N = 24 };
@@ -222,7 +243,10 @@ static void ddim_oracle(void **state)
     schedule_fini(&s);
 }
 
-typedef struct Draws { Backend *be; int64_t calls; } Draws;
+typedef struct Draws {
+    Backend *be;
+    int64_t calls;
+} Draws;
 static int draw(void *user, const Tensor *out, Err *err)
 {
     Draws *d = user;
@@ -306,16 +330,22 @@ static void config_file(void **state)
     Err err = {0};
 
     (void)state;
-    CHECK_OK(from_text(&s, "{\"_class_name\": \"CogVideoXDPMScheduler\", \"num_train_timesteps\": 1000, \"beta_start\": 0.00085,"
-                           "\"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\", \"trained_betas\": null, \"clip_sample\": false,"
-                           "\"set_alpha_to_one\": true, \"steps_offset\": 0, \"prediction_type\": \"v_prediction\","
-                           "\"timestep_spacing\": \"trailing\", \"rescale_betas_zero_snr\": true, \"snr_shift_scale\": 3.0}", &err), &err);
+    CHECK_OK(
+        from_text(&s,
+                  "{\"_class_name\": \"CogVideoXDPMScheduler\", \"num_train_timesteps\": 1000, \"beta_start\": 0.00085,"
+                  "\"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\", \"trained_betas\": null, "
+                  "\"clip_sample\": false,"
+                  "\"set_alpha_to_one\": true, \"steps_offset\": 0, \"prediction_type\": \"v_prediction\","
+                  "\"timestep_spacing\": \"trailing\", \"rescale_betas_zero_snr\": true, \"snr_shift_scale\": 3.0}",
+                  &err),
+        &err);
     assert_true(s.dpm && s.spacing == SPACING_TRAILING && s.final_alpha == 1);
     assert_memory_equal(s.alpha_bar, d.alpha_bar, sizeof(double) * 1000);
     schedule_fini(&s);
     /* absent keys: the defaults of the class (no zero-SNR rescaling, leading) */
     CHECK_OK(from_text(&s,
-                       "{\"_class_name\": \"CogVideoXDDIMScheduler\", \"prediction_type\": \"v_prediction\", \"set_alpha_to_one\": false}",
+                       "{\"_class_name\": \"CogVideoXDDIMScheduler\", \"prediction_type\": \"v_prediction\", "
+                       "\"set_alpha_to_one\": false}",
                        &err),
              &err);
     assert_true(!s.dpm && s.spacing == SPACING_LEADING && s.alpha_bar[999] > 0 && s.final_alpha == s.alpha_bar[0]);
@@ -323,8 +353,8 @@ static void config_file(void **state)
 
     CHECK_FAILS(from_text(&s, "[]", &err), ERR_FORMAT, "object", &err);
     CHECK_FAILS(from_text(&s, "{\"_class_name\": \"DDIMScheduler\"}", &err), ERR_UNSUPPORTED, "DDIMScheduler", &err);
-    CHECK_FAILS(from_text(&s, "{\"_class_name\": \"CogVideoXDDIMScheduler\"}", &err), ERR_UNSUPPORTED, "prediction_type is 'epsilon'",
-                &err);
+    CHECK_FAILS(from_text(&s, "{\"_class_name\": \"CogVideoXDDIMScheduler\"}", &err), ERR_UNSUPPORTED,
+                "prediction_type is 'epsilon'", &err);
 #define V "{\"_class_name\": \"CogVideoXDDIMScheduler\", \"prediction_type\": \"v_prediction\", "
     CHECK_FAILS(from_text(&s, V "\"beta_schedule\": \"linear\"}", &err), ERR_UNSUPPORTED, "beta_schedule", &err);
     CHECK_FAILS(from_text(&s, V "\"timestep_spacing\": \"karras\"}", &err), ERR_UNSUPPORTED, "karras", &err);
@@ -340,10 +370,11 @@ static void config_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(alpha_bar_table),  cmocka_unit_test(timesteps_trailing), cmocka_unit_test(timesteps_refused),
-        cmocka_unit_test(timesteps_other_spacings), cmocka_unit_test(ddim_table), cmocka_unit_test(dpm_table),
-        cmocka_unit_test(dynamic_guidance), cmocka_unit_test(ddim_oracle),        cmocka_unit_test(dpm_by_hand),
-        cmocka_unit_test(config_file),
+        cmocka_unit_test(alpha_bar_table),   cmocka_unit_test(timesteps_trailing),
+        cmocka_unit_test(timesteps_refused), cmocka_unit_test(timesteps_other_spacings),
+        cmocka_unit_test(ddim_table),        cmocka_unit_test(dpm_table),
+        cmocka_unit_test(dynamic_guidance),  cmocka_unit_test(ddim_oracle),
+        cmocka_unit_test(dpm_by_hand),       cmocka_unit_test(config_file),
     };
     return check_run("schedule", tests);
 }

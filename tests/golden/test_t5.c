@@ -10,10 +10,23 @@
 static const char *const backends[] = {"ref", "cpu"};
 enum { N_BACKENDS = 2, D = 32, N = 12 };
 #define ATOL 2e-5 /* the golden file's: float32 outputs of a model of this size */
-static const T5Config tiny = {.vocab = 64, .d_model = D, .d_kv = 8, .heads = 4, .d_ff = 48, .layers = 2, .buckets = 32,
-                              .max_distance = 128, .eps = 1e-6};
+static const T5Config tiny = {.vocab = 64,
+                              .d_model = D,
+                              .d_kv = 8,
+                              .heads = 4,
+                              .d_ff = 48,
+                              .layers = 2,
+                              .buckets = 32,
+                              .max_distance = 128,
+                              .eps = 1e-6};
 
-typedef struct Rig { Backend *be; T5 *t5; Arena *work; int64_t bytes; Err err; } Rig;
+typedef struct Rig {
+    Backend *be;
+    T5 *t5;
+    Arena *work;
+    int64_t bytes;
+    Err err;
+} Rig;
 
 /* A model with room for n tokens, exactly as planned. */
 static void rig_open(Rig *r, const char *backend, const T5Config *c, int64_t n)
@@ -125,8 +138,10 @@ static void activations_agree(void **state)
 {
     (void)state;
     enum { COUNT = sizeof act_x / sizeof *act_x };
-    const struct { ActKind kind; const double *want; } kinds[] = {
-        {ACT_GELU_TANH, act_gelu_new}, {ACT_GELU_ERF, act_gelu_erf}, {ACT_QUICK_GELU, act_quick_gelu}};
+    const struct {
+        ActKind kind;
+        const double *want;
+    } kinds[] = {{ACT_GELU_TANH, act_gelu_new}, {ACT_GELU_ERF, act_gelu_erf}, {ACT_QUICK_GELU, act_quick_gelu}};
     float x[COUNT], y[COUNT];
     for (int i = 0; i < COUNT; i++)
         x[i] = (float)act_x[i];
@@ -168,12 +183,17 @@ static void saves_and_opens(void **state)
 static void refuses_configs(void **state)
 {
     (void)state;
-    static const struct { const char *text; int code; const char *part; } bad[] = {
+    static const struct {
+        const char *text;
+        int code;
+        const char *part;
+    } bad[] = {
         {"{\"feed_forward_proj\":\"relu\"}", ERR_UNSUPPORTED, "feed_forward_proj is 'relu'"},
         {"{\"feed_forward_proj\":\"gated-silu\"}", ERR_UNSUPPORTED, "gated-silu"},
         {"{\"feed_forward_proj\":\"gated-gelu\",\"dense_act_fn\":\"gelu\"}", ERR_UNSUPPORTED, "dense_act_fn is 'gelu'"},
         {"{\"feed_forward_proj\":\"gated-gelu\",\"vocab_size\":8}", ERR_FORMAT, "d_model"},
-        {"{\"feed_forward_proj\":\"gated-gelu\",\"vocab_size\":8,\"d_model\":-1,\"d_kv\":8,\"d_ff\":8,\"num_layers\":1,\"num_heads\":1}",
+        {"{\"feed_forward_proj\":\"gated-gelu\",\"vocab_size\":8,\"d_model\":-1,\"d_kv\":8,\"d_ff\":8,\"num_layers\":1,"
+         "\"num_heads\":1}",
          ERR_FORMAT, "d_model is -1"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Err err = {0};
@@ -189,8 +209,15 @@ static void refuses_configs(void **state)
 static void knows_the_real_shapes(void **state)
 {
     (void)state;
-    static const T5Config xxl = {.vocab = 32128, .d_model = 4096, .d_kv = 64, .heads = 64, .d_ff = 10240, .layers = 24, .buckets = 32,
-                                 .max_distance = 128, .eps = 1e-6};
+    static const T5Config xxl = {.vocab = 32128,
+                                 .d_model = 4096,
+                                 .d_kv = 64,
+                                 .heads = 64,
+                                 .d_ff = 10240,
+                                 .layers = 24,
+                                 .buckets = 32,
+                                 .max_distance = 128,
+                                 .eps = 1e-6};
     Err err = {0};
     Backend *plan = NULL;
     T5 *t5 = NULL;
@@ -280,10 +307,17 @@ static void agrees_with_the_whole_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(generator_is_right),     cmocka_unit_test(encodes_as_transformers), cmocka_unit_test(encodes_long_sequences),
-        cmocka_unit_test(first_block_agrees),     cmocka_unit_test(buckets_distances),       cmocka_unit_test(activations_agree),
-        cmocka_unit_test(saves_and_opens),        cmocka_unit_test(refuses_configs),         cmocka_unit_test(knows_the_real_shapes),
-        cmocka_unit_test(encodes_as_the_pipeline), cmocka_unit_test(agrees_with_the_whole_file),
+        cmocka_unit_test(generator_is_right),
+        cmocka_unit_test(encodes_as_transformers),
+        cmocka_unit_test(encodes_long_sequences),
+        cmocka_unit_test(first_block_agrees),
+        cmocka_unit_test(buckets_distances),
+        cmocka_unit_test(activations_agree),
+        cmocka_unit_test(saves_and_opens),
+        cmocka_unit_test(refuses_configs),
+        cmocka_unit_test(knows_the_real_shapes),
+        cmocka_unit_test(encodes_as_the_pipeline),
+        cmocka_unit_test(agrees_with_the_whole_file),
     };
     return check_run("t5", tests);
 }

@@ -1,4 +1,5 @@
-/* Twenty AdamW steps of the tiny pipeline against the same twenty taken with diffusers and torch (tests/golden/make_pipeline.py):
+/* Twenty AdamW steps of the tiny pipeline against the same twenty taken with diffusers and torch
+ * (tests/golden/make_pipeline.py):
  * same weights, noise and timesteps; warm-up over 4 steps, clipping at 1. */
 #include <math.h>
 #include <string.h>
@@ -11,7 +12,10 @@
 
 enum { B = 2, F = 3, C = 4, H = 6, W = 4, S = 226, T = 32, N = B * F * C * H * W, STEPS = 20 };
 
-typedef struct Facts { double loss[STEPS], norm[STEPS]; int64_t timestep[2 * STEPS]; } Facts;
+typedef struct Facts {
+    double loss[STEPS], norm[STEPS];
+    int64_t timestep[2 * STEPS];
+} Facts;
 
 static Facts read_facts(void)
 {
@@ -43,8 +47,14 @@ static void put_latents(Backend *be, const Tensor *t, uint32_t seed, Err *err)
 static void twenty_steps(const char *backend, Recompute policy)
 {
     static float text[B * S * T];
-    TrainConfig config = {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 1e-4, .max_grad_norm = 1.0,
-                          .warmup_steps = 4, .policy = policy};
+    TrainConfig config = {.learning_rate = 1e-3,
+                          .beta1 = 0.9,
+                          .beta2 = 0.95,
+                          .epsilon = 1e-8,
+                          .weight_decay = 1e-4,
+                          .max_grad_norm = 1.0,
+                          .warmup_steps = 4,
+                          .policy = policy};
     Facts f = read_facts();
     Err err = {0};
     Backend *be = NULL;
@@ -83,9 +93,21 @@ static void twenty_steps(const char *backend, Recompute policy)
     backend_close(&be);
 }
 
-static void cpu_keeping_all(void **state) { (void)state; twenty_steps("cpu", RECOMPUTE_NONE); }
-static void cpu_recomputing(void **state) { (void)state; twenty_steps("cpu", RECOMPUTE_BLOCK); }
-static void ref_keeping_attention(void **state) { (void)state; twenty_steps("ref", RECOMPUTE_BLOCK_ATTENTION); }
+static void cpu_keeping_all(void **state)
+{
+    (void)state;
+    twenty_steps("cpu", RECOMPUTE_NONE);
+}
+static void cpu_recomputing(void **state)
+{
+    (void)state;
+    twenty_steps("cpu", RECOMPUTE_BLOCK);
+}
+static void ref_keeping_attention(void **state)
+{
+    (void)state;
+    twenty_steps("ref", RECOMPUTE_BLOCK_ATTENTION);
+}
 
 int main(void)
 {

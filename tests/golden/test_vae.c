@@ -1,5 +1,6 @@
-/* The VAE against the numbers of the reference implementation (executed in double with formula-defined weights), against its own
- * invariants, and its memory plan against what it really uses; on ref and cpu. */
+/* The VAE against the numbers of the reference implementation (executed in double with
+ * formula-defined weights), against its own invariants, and its memory plan against what it really
+ * uses; on ref and cpu. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,13 +13,32 @@
 
 static const char *const backends[] = {"ref", "cpu"};
 enum { N_BACKENDS = 2 };
-static const VaeConfig tiny = {
-    .in_channels = 3, .out_channels = 3, .latent_channels = 4, .n_blocks = 4, .block_channels = {8, 16, 16, 32}, .layers_per_block = 2,
-    .groups = 4, .temporal_ratio = 4, .sample_height = 32, .sample_width = 32, .norm_eps = 1e-6, .scaling_factor = 1.15258426};
-static const VaeTiling tiles = {.enabled = 1, .pixel_height = 16, .pixel_width = 16, .latent_height = 2, .latent_width = 2,
-                                .overlap_height = 0.5, .overlap_width = 0.5};
+static const VaeConfig tiny = {.in_channels = 3,
+                               .out_channels = 3,
+                               .latent_channels = 4,
+                               .n_blocks = 4,
+                               .block_channels = {8, 16, 16, 32},
+                               .layers_per_block = 2,
+                               .groups = 4,
+                               .temporal_ratio = 4,
+                               .sample_height = 32,
+                               .sample_width = 32,
+                               .norm_eps = 1e-6,
+                               .scaling_factor = 1.15258426};
+static const VaeTiling tiles = {.enabled = 1,
+                                .pixel_height = 16,
+                                .pixel_width = 16,
+                                .latent_height = 2,
+                                .latent_width = 2,
+                                .overlap_height = 0.5,
+                                .overlap_width = 0.5};
 
-typedef struct Rig { Backend *be; Vae *vae; VaeConfig c; Err err; } Rig;
+typedef struct Rig {
+    Backend *be;
+    Vae *vae;
+    VaeConfig c;
+    Err err;
+} Rig;
 
 static void rig_open_as(Rig *r, const char *backend, const VaeConfig *c, int64_t threads)
 {
@@ -88,37 +108,168 @@ static float *decode(Rig *r, const VaeTiling *tiling, const float *z, int64_t L,
     return out;
 }
 
-/* ---- golden numbers: mean, root mean square, and elements 0, 1, N/7, N/3, N/2, 5N/7, N-2, N-1 in the reference's order -------- */
+/* ---- golden numbers: mean, root mean square, and elements 0, 1, N/7, N/3, N/2, 5N/7, N-2, N-1 in
+ * the reference's order ------------------------------------------------------------------------ */
 
 typedef struct Golden {
     const char *what;
     uint32_t S;
     int decode, chunked, tiled;
-    int64_t T, H, W;         /* input */
-    int64_t To, Ho, Wo, Co;  /* output */
+    int64_t T, H, W;        /* input */
+    int64_t To, Ho, Wo, Co; /* output */
     double mean, rms, value[8];
 } Golden;
 
 static const Golden golden[] = {
-    {"encode 8 frames", 100008, 0, 1, 0, 8, 32, 16, 2, 4, 2, 8, -0.00282592625, 0.506422545,
+    {"encode 8 frames",
+     100008,
+     0,
+     1,
+     0,
+     8,
+     32,
+     16,
+     2,
+     4,
+     2,
+     8,
+     -0.00282592625,
+     0.506422545,
      {0.06184933, 1.37251672, 0.00867166, 0.27006828, 0.06798571, 0.20776165, 0.05601082, -0.09780119}},
-    {"encode 9 frames", 100009, 0, 1, 0, 9, 32, 16, 3, 4, 2, 8, -0.0642212645, 0.461112057,
+    {"encode 9 frames",
+     100009,
+     0,
+     1,
+     0,
+     9,
+     32,
+     16,
+     3,
+     4,
+     2,
+     8,
+     -0.0642212645,
+     0.461112057,
      {0.27912862, 0.10399365, -0.14463840, -0.29619312, -0.59105955, 0.17448942, -0.01839656, 0.08013922}},
-    {"encode 17 frames", 100017, 0, 1, 0, 17, 32, 16, 5, 4, 2, 8, -0.00950849723, 0.46929687,
+    {"encode 17 frames",
+     100017,
+     0,
+     1,
+     0,
+     17,
+     32,
+     16,
+     5,
+     4,
+     2,
+     8,
+     -0.00950849723,
+     0.46929687,
      {-0.11231867, -0.08521182, 1.41970205, -0.07630228, -0.74684207, 0.07848359, -0.32438664, 0.06084176}},
-    {"encode 17 frames in one piece", 100017, 0, 0, 0, 17, 32, 16, 5, 4, 2, 8, -0.00734801238, 0.516457508,
+    {"encode 17 frames in one piece",
+     100017,
+     0,
+     0,
+     0,
+     17,
+     32,
+     16,
+     5,
+     4,
+     2,
+     8,
+     -0.00734801238,
+     0.516457508,
      {-0.23148670, -0.17101328, 1.71677975, -0.15281540, -0.84674793, -0.06297414, -0.25358837, 0.05164290}},
-    {"encode in tiles", 100109, 0, 1, 1, 9, 32, 24, 3, 4, 3, 8, -0.0245113922, 0.428007778,
+    {"encode in tiles",
+     100109,
+     0,
+     1,
+     1,
+     9,
+     32,
+     24,
+     3,
+     4,
+     3,
+     8,
+     -0.0245113922,
+     0.428007778,
      {-0.18379314, 0.35765070, 0.19641559, -0.03097692, 0.51450713, -0.17664217, 0.43030712, -0.23015692}},
-    {"decode 1 latent", 200001, 1, 1, 0, 1, 4, 2, 1, 32, 16, 3, 0.210305884, 0.684822201,
+    {"decode 1 latent",
+     200001,
+     1,
+     1,
+     0,
+     1,
+     4,
+     2,
+     1,
+     32,
+     16,
+     3,
+     0.210305884,
+     0.684822201,
      {0.08321964, 0.02876401, -0.36141006, -0.38602437, -0.16041313, 1.05869598, 0.35783654, 0.85235083}},
-    {"decode 2 latents", 200002, 1, 1, 0, 2, 4, 2, 8, 32, 16, 3, 0.27245212, 0.973328711,
+    {"decode 2 latents",
+     200002,
+     1,
+     1,
+     0,
+     2,
+     4,
+     2,
+     8,
+     32,
+     16,
+     3,
+     0.27245212,
+     0.973328711,
      {-0.14910667, -0.07353106, -0.26855848, 0.20717251, 0.24891014, -0.65501282, 0.45450518, 0.58020905}},
-    {"decode 3 latents", 200003, 1, 1, 0, 3, 4, 2, 9, 32, 16, 3, 0.190126614, 0.822238696,
+    {"decode 3 latents",
+     200003,
+     1,
+     1,
+     0,
+     3,
+     4,
+     2,
+     9,
+     32,
+     16,
+     3,
+     0.190126614,
+     0.822238696,
      {0.37327677, -0.00006539, 1.28552101, -1.51076878, -0.23713135, -0.15910583, 0.91406532, 0.84832309}},
-    {"decode 5 latents", 200005, 1, 1, 0, 5, 4, 2, 17, 32, 16, 3, 0.301466239, 0.839219078,
+    {"decode 5 latents",
+     200005,
+     1,
+     1,
+     0,
+     5,
+     4,
+     2,
+     17,
+     32,
+     16,
+     3,
+     0.301466239,
+     0.839219078,
      {0.26568703, -0.16939271, -0.38124550, -0.28507056, -0.33825591, 0.52787011, 0.37570338, 0.37562680}},
-    {"decode in tiles", 200103, 1, 1, 1, 3, 4, 3, 9, 32, 24, 3, 0.229141191, 0.951855341,
+    {"decode in tiles",
+     200103,
+     1,
+     1,
+     1,
+     3,
+     4,
+     3,
+     9,
+     32,
+     24,
+     3,
+     0.229141191,
+     0.951855341,
      {-0.06100772, 0.19135036, 0.41406343, -0.29343762, -0.15134068, 1.37346217, 0.42863514, 0.30384891}},
 };
 
@@ -170,7 +321,12 @@ static void gives_the_reference_numbers(void **state)
 static void gives_the_numbers_of_other_shapes(void **state)
 {
     (void)state;
-    VaeTiling t = {.enabled = 1, .pixel_height = 32, .pixel_width = 32, .latent_height = 4, .latent_width = 4, .overlap_height = 0.25,
+    VaeTiling t = {.enabled = 1,
+                   .pixel_height = 32,
+                   .pixel_width = 32,
+                   .latent_height = 4,
+                   .latent_width = 4,
+                   .overlap_height = 0.25,
                    .overlap_width = 0.5};
     for (int b = 0; b < N_BACKENDS; b++)
         for (size_t i = 0; i < sizeof variant_golden / sizeof *variant_golden; i++) {
@@ -183,9 +339,10 @@ static void gives_the_numbers_of_other_shapes(void **state)
         }
 }
 
-/* ---- what diffusers computes with its own folder (stored as float16) ----------------------------------------------- */
+/* ---- what diffusers computes with its own folder (stored as float16) ------------------------- */
 
-static void check_output(const SafeTensors *outputs, const char *name, const float *ours, int64_t T, int64_t C, int64_t H, int64_t W)
+static void check_output(const SafeTensors *outputs, const char *name, const float *ours, int64_t T, int64_t C,
+                         int64_t H, int64_t W)
 {
     const SafeEntry *e = safetensors_find(outputs, name);
     assert_non_null(e);
@@ -236,7 +393,7 @@ static void agrees_with_the_pipeline(void **state)
     free(made);
 }
 
-/* ---- invariants ----------------------------------------------------------------------------------------------------- */
+/* ---- invariants ------------------------------------------------------------------------------ */
 
 static void later_frames_do_not_reach_back(void **state)
 {
@@ -306,8 +463,10 @@ static void set_all(Rig *r, const char *part, float value)
     }
 }
 
-/* With scale 1 and shift 0 the condition says nothing: the decoder's norm is GroupNorm.  So the latent acts through conv_in alone:
- * with that kernel 0 too, every latent decodes to the same picture; with the condition alive it does not. */
+/* With scale 1 and shift 0 the condition says nothing: the decoder's norm is GroupNorm.  So the
+ * latent acts through conv_in alone:
+ * with that kernel 0 too, every latent decodes to the same picture; with the condition alive it
+ * does not. */
 static void condition_reduces_to_groupnorm(void **state)
 {
     (void)state;
@@ -344,7 +503,7 @@ static void counts_frames(void **state)
         assert_int_equal(vae_pixel_frames(&tiny, latents[i][0]), latents[i][1]);
 }
 
-/* ---- bytes, files, refusals ----------------------------------------------------------------------------------------- */
+/* ---- bytes, files, refusals ------------------------------------------------------------------ */
 
 static void takes_bytes(void **state)
 {
@@ -397,19 +556,22 @@ static void saves_and_opens(void **state)
 static void refuses_configs(void **state)
 {
     (void)state;
-    static const struct { const char *text; int code; const char *part; } bad[] = {
-        {"{\"_class_name\":\"AutoencoderKL\"}", ERR_UNSUPPORTED, "AutoencoderKL"},
-        {"{\"use_quant_conv\":true}", ERR_UNSUPPORTED, "use_quant_conv"},
-        {"{\"act_fn\":\"relu\"}", ERR_UNSUPPORTED, "act_fn is 'relu'"},
-        {"{\"layer_per_block\":2}", ERR_UNSUPPORTED, "layers_per_block"},
-        {"{\"down_block_types\":[\"CogVideoXDownBlock3D\"]}", ERR_FORMAT, "down_block_types"},
-        {"{\"up_block_types\":[\"A\",\"A\",\"A\",\"A\"]}", ERR_UNSUPPORTED, "up_block_types[0] is 'A'"},
-        {"{\"block_out_channels\":[128,0]}", ERR_FORMAT, "block_out_channels[1]"},
-        {"{\"block_out_channels\":[]}", ERR_UNSUPPORTED, "block_out_channels"},
-        {"{\"norm_num_groups\":48}", ERR_FORMAT, "norm_num_groups"},
-        {"{\"temporal_compression_ratio\":3}", ERR_UNSUPPORTED, "temporal_compression_ratio is 3"},
-        {"{\"latent_channels\":0}", ERR_FORMAT, "latent_channels is 0"},
-        {"{\"norm_eps\":\"x\"}", ERR_FORMAT, "norm_eps"}};
+    static const struct {
+        const char *text;
+        int code;
+        const char *part;
+    } bad[] = {{"{\"_class_name\":\"AutoencoderKL\"}", ERR_UNSUPPORTED, "AutoencoderKL"},
+               {"{\"use_quant_conv\":true}", ERR_UNSUPPORTED, "use_quant_conv"},
+               {"{\"act_fn\":\"relu\"}", ERR_UNSUPPORTED, "act_fn is 'relu'"},
+               {"{\"layer_per_block\":2}", ERR_UNSUPPORTED, "layers_per_block"},
+               {"{\"down_block_types\":[\"CogVideoXDownBlock3D\"]}", ERR_FORMAT, "down_block_types"},
+               {"{\"up_block_types\":[\"A\",\"A\",\"A\",\"A\"]}", ERR_UNSUPPORTED, "up_block_types[0] is 'A'"},
+               {"{\"block_out_channels\":[128,0]}", ERR_FORMAT, "block_out_channels[1]"},
+               {"{\"block_out_channels\":[]}", ERR_UNSUPPORTED, "block_out_channels"},
+               {"{\"norm_num_groups\":48}", ERR_FORMAT, "norm_num_groups"},
+               {"{\"temporal_compression_ratio\":3}", ERR_UNSUPPORTED, "temporal_compression_ratio is 3"},
+               {"{\"latent_channels\":0}", ERR_FORMAT, "latent_channels is 0"},
+               {"{\"norm_eps\":\"x\"}", ERR_FORMAT, "norm_eps"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Err err = {0};
         VaeConfig c;
@@ -440,7 +602,7 @@ static void refuses_calls(void **state)
     rig_close(&r);
 }
 
-/* ---- the real model, from its config alone -------------------------------------------------------------------------- */
+/* ---- the real model, from its config alone --------------------------------------------------- */
 
 static void knows_the_real_shapes(void **state)
 {
@@ -451,7 +613,8 @@ static void knows_the_real_shapes(void **state)
     VaeConfig c;
     json_t *empty = json_object();
     int64_t enc, dec, enc_tiled, dec_tiled;
-    CHECK_OK(vae_config_parse(&c, empty, "config.json", &err), &err); /* the class's defaults are CogVideoX-2B's values */
+    /* the class's defaults are CogVideoX-2B's values */
+    CHECK_OK(vae_config_parse(&c, empty, "config.json", &err), &err);
     json_decref(empty);
     CHECK_OK(backend_open(&plan, "plan", 1, NULL, &err), &err);
     CHECK_OK(vae_new_filled(&vae, plan, &c, &err), &err);
@@ -472,21 +635,27 @@ static void knows_the_real_shapes(void **state)
     CHECK_OK(vae_plan_decode(&c, DT_F32, NULL, 13, 90, 60, &dec, &err), &err);
     CHECK_OK(vae_plan_encode(&c, DT_F32, &t, 49, 720, 480, &enc_tiled, &err), &err);
     CHECK_OK(vae_plan_decode(&c, DT_F32, &t, 13, 90, 60, &dec_tiled, &err), &err);
-    print_message("# 480x720, 49 frames, F32: encode %.2f GB (tiled %.2f), decode %.2f GB (tiled %.2f)\n", enc * 1e-9, enc_tiled * 1e-9,
-                  dec * 1e-9, dec_tiled * 1e-9);
-    /* caches (3.60 and 5.62 GB) and three times [128,9,720,480], of which the decoder's widest step has four */
+    print_message("# 480x720, 49 frames, F32: encode %.2f GB (tiled %.2f), decode %.2f GB (tiled %.2f)\n", enc * 1e-9,
+                  enc_tiled * 1e-9, dec * 1e-9, dec_tiled * 1e-9);
+    /* caches (3.60 and 5.62 GB) and three times [128,9,720,480], of which the decoder's widest step
+     * has four */
     assert_true(enc < 8.5e9 && dec < 12.2e9 && enc_tiled < 2.6e9 && dec_tiled < 3.4e9);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gives_the_reference_numbers),      cmocka_unit_test(gives_the_numbers_of_other_shapes),
+        cmocka_unit_test(gives_the_reference_numbers),
+        cmocka_unit_test(gives_the_numbers_of_other_shapes),
         cmocka_unit_test(agrees_with_the_pipeline),
-        cmocka_unit_test(later_frames_do_not_reach_back),   cmocka_unit_test(tiles_and_threads_change_nothing),
-        cmocka_unit_test(condition_reduces_to_groupnorm),   cmocka_unit_test(counts_frames),
-        cmocka_unit_test(takes_bytes),                      cmocka_unit_test(saves_and_opens),
-        cmocka_unit_test(refuses_configs),                  cmocka_unit_test(refuses_calls),
+        cmocka_unit_test(later_frames_do_not_reach_back),
+        cmocka_unit_test(tiles_and_threads_change_nothing),
+        cmocka_unit_test(condition_reduces_to_groupnorm),
+        cmocka_unit_test(counts_frames),
+        cmocka_unit_test(takes_bytes),
+        cmocka_unit_test(saves_and_opens),
+        cmocka_unit_test(refuses_configs),
+        cmocka_unit_test(refuses_calls),
         cmocka_unit_test(knows_the_real_shapes),
     };
     return check_run("vae", tests);

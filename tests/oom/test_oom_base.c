@@ -1,7 +1,8 @@
-/* Every operation of common/base with its first allocation failing, then its second, and so on until it succeeds: it says "out of
- * memory", leaves nothing behind, and (under a sanitizer) leaks nothing.  Once with our own allocations, and once with jansson's too:
- * there only that nothing breaks and a failure has its sentence, since jansson 2.14's parser takes some of its own refused allocations
- * for bad JSON and drops characters after others. */
+/* Every operation of common/base with its first allocation failing, then its second, and so on
+ * until it succeeds: it says "out of memory", leaves nothing behind, and (under a sanitizer) leaks
+ * nothing.  Once with our own allocations, and once with jansson's too:
+ * there only that nothing breaks and a failure has its sentence, since jansson 2.14's parser takes
+ * some of its own refused allocations for bad JSON and drops characters after others. */
 #include "tests/check.h"
 #include <jansson.h>
 #include <stdlib.h>
@@ -17,7 +18,8 @@
 
 typedef int Operation(Err *err);
 
-/* want: what the operation returns when memory suffices; strict: a refused allocation must be ERR_NOMEM. */
+/* want: what the operation returns when memory suffices; strict: a refused allocation must be
+ * ERR_NOMEM. */
 static void exhaust(const char *name, Operation *operation, int want, int strict)
 {
     for (int n = 1;; n++) {
@@ -28,8 +30,10 @@ static void exhaust(const char *name, Operation *operation, int want, int strict
         if (failed && ((strict && rc != ERR_NOMEM) || (rc < 0 && (rc != err.code || !err.msg[0])))) {
             fail_msg("%s, allocation %d refused: returned %d, code %d, '%s'", name, n, rc, err.code, err.msg);
         }
-        if (failed) continue;
-        if (rc != want) fail_msg("%s with memory enough: returned %d, expected %d: %s", name, rc, want, err.msg);
+        if (failed)
+            continue;
+        if (rc != want)
+            fail_msg("%s with memory enough: returned %d, expected %d: %s", name, rc, want, err.msg);
         printf("# %s: %d allocations\n", name, n - 1);
         return;
     }
@@ -41,16 +45,19 @@ static int open_recipe(const char *config, const char *const *sets, Err *err)
 {
     CommonOptions o = {.preset = "demo", .config = config, .seed = 5};
     Recipe *r = NULL;
-    for (o.set.item = (const char **)sets; sets[o.set.n];) o.set.n++;
+    for (o.set.item = (const char **)sets; sets[o.set.n];)
+        o.set.n++;
     int rc = recipe_open(&r, &o, err);
-    if ((rc == 0) != (r != NULL)) fail_msg("recipe_open: %d and %p", rc, (void *)r);
+    if ((rc == 0) != (r != NULL))
+        fail_msg("recipe_open: %d and %p", rc, (void *)r);
     recipe_close(&r);
     return rc;
 }
 
 static int recipe_with_json(Err *err)
 {
-    return open_recipe(config_json, (const char *const[]){"training.learning_rate=1e-4", "training.max_steps=null", NULL}, err);
+    return open_recipe(config_json,
+                       (const char *const[]){"training.learning_rate=1e-4", "training.max_steps=null", NULL}, err);
 }
 
 static int recipe_with_yaml(Err *err)
@@ -91,9 +98,12 @@ static int json_there_and_back(Err *err)
     char *path = path_join(some_dir, "v.json", err);
     int rc = path ? json_parse(&v, text, sizeof text - 1, "t", err) : ERR_NOMEM;
     char *canonical = rc == 0 ? json_canonical(v, err) : NULL;
-    if (rc == 0 && !canonical) rc = ERR_NOMEM;
-    if (rc == 0) rc = json_write_file(v, path, err);
-    if (rc == 0) rc = json_read_file(&back, path, err);
+    if (rc == 0 && !canonical)
+        rc = ERR_NOMEM;
+    if (rc == 0)
+        rc = json_write_file(v, path, err);
+    if (rc == 0)
+        rc = json_read_file(&back, path, err);
     mem_free(canonical);
     mem_free(path);
     json_decref(v);
@@ -107,9 +117,12 @@ static int any_of(Err *err)
     json_t *v = NULL;
     int rc = schema_open_text(&s,
                               "{\"properties\": {\"x\": {\"anyOf\": [{\"type\": \"null\"}, "
-                              "{\"type\": \"string\", \"pattern\": \"^a\"}]}}}", "s", err);
-    if (rc == 0) rc = json_parse(&v, "{\"x\": \"abc\"}", 12, "t", err);
-    if (rc == 0) rc = schema_validate(s, v, "t", err);
+                              "{\"type\": \"string\", \"pattern\": \"^a\"}]}}}",
+                              "s", err);
+    if (rc == 0)
+        rc = json_parse(&v, "{\"x\": \"abc\"}", 12, "t", err);
+    if (rc == 0)
+        rc = schema_validate(s, v, "t", err);
     schema_close(&s);
     json_decref(v);
     return rc;
@@ -119,7 +132,8 @@ static int growing_string(Err *err)
 {
     Str s = {0};
     int rc = 0;
-    for (int i = 0; i < 200 && rc == 0; i++) rc = str_printf(&s, err, "%d, ", i);
+    for (int i = 0; i < 200 && rc == 0; i++)
+        rc = str_printf(&s, err, "%d, ", i);
     str_fini(&s);
     return rc;
 }
@@ -130,15 +144,21 @@ static int write_and_list(Err *err)
     int64_t n = 0;
     char *inner = path_join(some_dir, "one/two", err), *file = NULL;
     int rc = inner ? dir_make(inner, err) : ERR_NOMEM;
-    if (rc == 0 && !(file = path_join(inner, "f.tmp-123456", err))) rc = ERR_NOMEM;
-    if (rc == 0) rc = file_write_atomic(file, "x", 1, err);
-    if (rc == 0) rc = dir_sweep_temporaries(inner, err);
-    if (rc == 0) rc = dir_list(some_dir, &names, &n, err);
+    if (rc == 0 && !(file = path_join(inner, "f.tmp-123456", err)))
+        rc = ERR_NOMEM;
+    if (rc == 0)
+        rc = file_write_atomic(file, "x", 1, err);
+    if (rc == 0)
+        rc = dir_sweep_temporaries(inner, err);
+    if (rc == 0)
+        rc = dir_list(some_dir, &names, &n, err);
     dir_list_free(&names, n);
     DirLock lock = {0};
-    if (rc == 0) rc = dir_lock(&lock, some_dir, err);
+    if (rc == 0)
+        rc = dir_lock(&lock, some_dir, err);
     dir_unlock(&lock);
-    if (rc == 0) rc = dir_remove(inner, err);
+    if (rc == 0)
+        rc = dir_remove(inner, err);
     mem_free(inner);
     mem_free(file);
     return rc;
@@ -154,7 +174,10 @@ static int read_and_hash(Err *err)
     return rc < 0 ? rc : sha256_file(some_file, &d, err);
 }
 
-typedef struct Options { StrList tag; const char *out; } Options;
+typedef struct Options {
+    StrList tag;
+    const char *out;
+} Options;
 static const Opt opts[] = {
     {"tag", 0, OPT_LIST, offsetof(Options, tag), .help = "x"},
     {"out", 0, OPT_STR, offsetof(Options, out), .help = "x"},
@@ -165,8 +188,10 @@ static int parse_args(Err *err)
 {
     Options o;
     StrList positional;
-    int rc = args_parse(opts, &o, sizeof o, 6, (char *[]){"a", "--tag", "x", "b", "--tag=y", "--out=z"}, &positional, err);
-    if (rc < 0) return rc;
+    int rc = args_parse(opts, &o, sizeof o, 6, (char *[]){"a", "--tag", "x", "b", "--tag=y", "--out=z"}, &positional,
+                        err);
+    if (rc < 0)
+        return rc;
     args_fini(opts, &o);
     args_free_list(&positional);
     return 0;
@@ -181,13 +206,24 @@ static int parse_bad_args(Err *err)
 
 static void exhaust_all(int strict)
 {
-    static const struct { const char *name; Operation *run; int want; } operations[] = {
-        {"recipe with JSON", recipe_with_json, 0}, {"recipe with YAML", recipe_with_yaml, 0}, {"recipe, unknown key", recipe_unknown_key,
-            ERR_USAGE},
-        {"recipe, wrong value", recipe_wrong_type, ERR_USAGE}, {"recipe, unknown preset", recipe_unknown_preset, ERR_USAGE},
-        {"YAML", yaml_text, 0}, {"JSON", json_there_and_back, 0}, {"schema", any_of, 0}, {"string", growing_string, 0},
-        {"files", write_and_list, 0}, {"read and hash", read_and_hash, 0}, {"arguments", parse_args, 0}, {"bad arguments", parse_bad_args,
-            ERR_USAGE},
+    static const struct {
+        const char *name;
+        Operation *run;
+        int want;
+    } operations[] = {
+        {"recipe with JSON", recipe_with_json, 0},
+        {"recipe with YAML", recipe_with_yaml, 0},
+        {"recipe, unknown key", recipe_unknown_key, ERR_USAGE},
+        {"recipe, wrong value", recipe_wrong_type, ERR_USAGE},
+        {"recipe, unknown preset", recipe_unknown_preset, ERR_USAGE},
+        {"YAML", yaml_text, 0},
+        {"JSON", json_there_and_back, 0},
+        {"schema", any_of, 0},
+        {"string", growing_string, 0},
+        {"files", write_and_list, 0},
+        {"read and hash", read_and_hash, 0},
+        {"arguments", parse_args, 0},
+        {"bad arguments", parse_bad_args, ERR_USAGE},
     };
     Err err = {0};
     some_dir = check_tmp_path("dir");
@@ -196,14 +232,17 @@ static void exhaust_all(int strict)
     config_yaml = check_tmp_path("c.yaml");
     CHECK_OK(dir_make(some_dir, &err), &err);
     CHECK_OK(file_write_atomic(some_file, "abc", 3, &err), &err);
-    CHECK_OK(file_write_atomic(config_json, "{\"training\": {\"max_steps\": 3}, \"clip\": {\"fit\": \"pad\"}}", 54, &err), &err);
+    CHECK_OK(
+        file_write_atomic(config_json, "{\"training\": {\"max_steps\": 3}, \"clip\": {\"fit\": \"pad\"}}", 54, &err),
+        &err);
     CHECK_OK(file_write_atomic(config_yaml, "training: {max_steps: 3}\nclip:\n  fit: pad\n", 42, &err), &err);
-    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) exhaust(operations[i].name, operations[i].run, operations[i].want,
-                                                                                strict);
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
+        exhaust(operations[i].name, operations[i].run, operations[i].want, strict);
     char **names;
     int64_t n;
     CHECK_OK(dir_list(some_dir, &names, &n, &err), &err);
-    for (int64_t i = 0; i < n; i++) assert_null(strstr(names[i], ".tmp-"));
+    for (int64_t i = 0; i < n; i++)
+        assert_null(strstr(names[i], ".tmp-"));
     dir_list_free(&names, n);
 }
 

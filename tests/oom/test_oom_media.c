@@ -1,4 +1,5 @@
-/* Video and pictures with the first allocation failing, then the second, and so on; then with FFmpeg's own large blocks refused. */
+/* Video and pictures with the first allocation failing, then the second, and so on; then with
+ * FFmpeg's own large blocks refused. */
 #include <libavutil/mem.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -18,8 +19,10 @@ static int write_clip(VideoCodec codec, const char *path, Err *err)
     VideoWriterParams p = {.codec = codec, .width = W, .height = H, .rate = {8, 1}, .metadata = metadata};
     VideoWriter *w = NULL;
     int rc = video_create(&w, path, &p, err);
-    for (int k = 0; k < N && rc == 0; k++) rc = video_write(w, frame, err);
-    if (rc == 0) rc = video_finish(&w, err);
+    for (int k = 0; k < N && rc == 0; k++)
+        rc = video_write(w, frame, err);
+    if (rc == 0)
+        rc = video_finish(&w, err);
     video_abort(&w);
     return rc;
 }
@@ -39,7 +42,8 @@ static int read_whole(Err *err)
     uint8_t *rgb = NULL;
     int64_t n, w, h;
     int rc = video_read_rgb(mkv, N, W, H, &rgb, &n, &w, &h, err);
-    if ((rc == 0) != (rgb != NULL)) fail_msg("video_read_rgb: %d and %p", rc, (void *)rgb);
+    if ((rc == 0) != (rgb != NULL))
+        fail_msg("video_read_rgb: %d and %p", rc, (void *)rgb);
     mem_free(rgb);
     return rc;
 }
@@ -50,10 +54,12 @@ static int read_scaled(Err *err)
     VideoFrame f;
     uint8_t rgb[20 * 20 * 3];
     int rc = video_open(&r, mp4, NULL, err);
-    if (rc < 0) return rc;
+    if (rc < 0)
+        return rc;
     FitPlan plan = fit_plan(video_info(r), 20, 20, FIT_PAD, 0.5, 0.5);
     while ((rc = video_next(r, &f, err)) == 1)
-        if ((rc = video_to_rgb(r, &f, &plan, rgb, err)) < 0) break;
+        if ((rc = video_to_rgb(r, &f, &plan, rgb, err)) < 0)
+            break;
     video_close(&r);
     return rc;
 }
@@ -80,14 +86,18 @@ static int read_picture(Err *err)
     return rc;
 }
 
-static const struct { const char *name; int (*run)(Err *err); } operations[] = {
-    {"write FFV1", write_ffv1}, {"write H.264", write_h264}, {"read whole", read_whole}, {"read scaled", read_scaled},
-    {"metadata", read_metadata}, {"write PNG", write_picture}, {"read PNG", read_picture}};
+static const struct {
+    const char *name;
+    int (*run)(Err *err);
+} operations[] = {{"write FFV1", write_ffv1},   {"write H.264", write_h264}, {"read whole", read_whole},
+                  {"read scaled", read_scaled}, {"metadata", read_metadata}, {"write PNG", write_picture},
+                  {"read PNG", read_picture}};
 enum { OPERATIONS = sizeof operations / sizeof *operations };
 
 static void prepare(void)
 {
-    for (int i = 0; i < W * H * 3; i++) frame[i] = (uint8_t)(i * 7);
+    for (int i = 0; i < W * H * 3; i++)
+        frame[i] = (uint8_t)(i * 7);
     mkv = check_tmp_path("a.mkv");
     mp4 = check_tmp_path("a.mp4");
     png = check_tmp_path("a.png");
@@ -107,8 +117,10 @@ static void our_allocations_one_by_one(void **state)
             mem_fail_after(n);
             int rc = operations[i].run(&err), failed = mem_failed();
             mem_fail_after(0);
-            if (failed && (rc != ERR_NOMEM || !err.msg[0])) fail_msg("%s, allocation %d: %d '%s'", operations[i].name, n, rc, err.msg);
-            if (failed) continue;
+            if (failed && (rc != ERR_NOMEM || !err.msg[0]))
+                fail_msg("%s, allocation %d: %d '%s'", operations[i].name, n, rc, err.msg);
+            if (failed)
+                continue;
             CHECK_OK(rc, &err);
             break;
         }
@@ -125,7 +137,8 @@ static void large_blocks_of_the_library(void **state)
             av_max_alloc(limit);
             int rc = operations[i].run(&err);
             av_max_alloc(INT_MAX);
-            if (rc < 0 && (rc != err.code || !err.msg[0])) fail_msg("%s, blocks of %zu: %d '%s'", operations[i].name, limit, rc, err.msg);
+            if (rc < 0 && (rc != err.code || !err.msg[0]))
+                fail_msg("%s, blocks of %zu: %d '%s'", operations[i].name, limit, rc, err.msg);
             refused += rc < 0;
         }
     assert_in_range(refused, 50, 1000);
@@ -137,6 +150,7 @@ static void large_blocks_of_the_library(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(our_allocations_one_by_one), cmocka_unit_test(large_blocks_of_the_library)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(our_allocations_one_by_one),
+                                       cmocka_unit_test(large_blocks_of_the_library)};
     return check_run("oom: media", tests);
 }

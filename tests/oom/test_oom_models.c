@@ -1,5 +1,5 @@
-/* Opening, running and saving the VAE, T5 and CLIP with the n-th allocation failing: an error each time, nothing lost, and then right
- * results again. */
+/* Opening, running and saving the VAE, T5 and CLIP with the n-th allocation failing: an error each
+ * time, nothing lost, and then right results again. */
 #include <stdlib.h>
 #include <string.h>
 #include "check.h"
@@ -77,7 +77,12 @@ static int run_clip(Backend *be, Arena *work, Err *err)
     static const ClipConfig tiny = {
         .text = {.hidden = 8, .intermediate = 8, .layers = 1, .heads = 2, .act = ACT_QUICK_GELU, .eps = 1e-5},
         .vision = {.hidden = 8, .intermediate = 8, .layers = 1, .heads = 2, .act = ACT_QUICK_GELU, .eps = 1e-5},
-        .vocab = 16, .positions = 8, .eos_id = 2, .projection = 4, .image_size = 4, .patch = 2};
+        .vocab = 16,
+        .positions = 8,
+        .eos_id = 2,
+        .projection = 4,
+        .image_size = 4,
+        .patch = 2};
     Clip *clip = NULL;
     const int32_t ids[3] = {3, 4, 15};
     const uint8_t rgb[6 * 5 * 3] = {0};
@@ -113,7 +118,8 @@ static void clip_survives(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(vae_survives), cmocka_unit_test(t5_survives), cmocka_unit_test(clip_survives)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(vae_survives), cmocka_unit_test(t5_survives),
+                                       cmocka_unit_test(clip_survives)};
     vae_folder = check_repo_path("tests/golden/pipeline/model/vae");
     t5_folder = check_repo_path("tests/golden/pipeline/model/text_encoder");
     vae_copy = check_tmp_path("vae");

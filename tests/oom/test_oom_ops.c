@@ -1,4 +1,5 @@
-/* Ops whose n-th allocation fails, for n = 1, 2, 3, ...: ERR_NOMEM, nothing leaked, and the next call works. */
+/* Ops whose n-th allocation fails, for n = 1, 2, 3, ...: ERR_NOMEM, nothing leaked, and the next
+ * call works. */
 #include "common/base/mem.h"
 #include "common/ops/ops.h"
 #include "tests/check.h"
@@ -10,7 +11,8 @@ static float x[8][N], mod[B * 6 * D], grad_mod[B * 6 * D], lse[B * HEADS * S], w
 static int all_that_allocate(Backend *be, Err *err)
 {
     Tensor t[8], tm = tensor_of(mod, DT_F32, 2, B, 6 * D), tg = tensor_of(grad_mod, DT_F32, 2, B, 6 * D),
-           tl = tensor_of(lse, DT_F32, 3, B, HEADS, S), tw = tensor_of(w, DT_F32, 2, D, D), tv = tensor_of(w, DT_F32, 1, D);
+                 tl = tensor_of(lse, DT_F32, 3, B, HEADS, S), tw = tensor_of(w, DT_F32, 2, D, D),
+                 tv = tensor_of(w, DT_F32, 1, D);
     for (int i = 0; i < 8; i++)
         t[i] = tensor_of(x[i], DT_F32, 3, B, S, D);
     const AttnParams p = {HEADS, 0.5, NULL, 0};

@@ -1,4 +1,5 @@
-/* Every allocation of an ingest run fails once: the run says so, nothing leaks, and the dataset is not marked finished. */
+/* Every allocation of an ingest run fails once: the run says so, nothing leaks, and the dataset is
+ * not marked finished. */
 #include <stdio.h>
 #include <string.h>
 #include "check.h"
@@ -54,7 +55,8 @@ static void fail_each(int64_t n_sets)
     FILE *null = fopen("/dev/null", "w");
     make_source(root);
     CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, n_sets}, .seed = -1}, &err), &err);
-    IngestParams p = {.source = root, .out = out, .recipe = recipe, .jobs = 0, .shards = 1, .quiet = 1, .results = null};
+    IngestParams p = {
+        .source = root, .out = out, .recipe = recipe, .jobs = 0, .shards = 1, .quiet = 1, .results = null};
     int64_t failures = 0;
     for (int64_t n = 1;; n++) {
         err_clear(&err);
@@ -92,6 +94,7 @@ static void every_allocation_with_bars_and_evening(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation), cmocka_unit_test(every_allocation_with_bars_and_evening)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation),
+                                       cmocka_unit_test(every_allocation_with_bars_and_evening)};
     return check_run("prep out of memory", tests);
 }

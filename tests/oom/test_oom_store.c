@@ -1,5 +1,6 @@
-/* The store and the tokenisers with their first allocation failing, then their second, and so on until the operation succeeds: it
- * says "out of memory", leaves nothing behind, and (under a sanitizer) leaks nothing. */
+/* The store and the tokenisers with their first allocation failing, then their second, and so on
+ * until the operation succeeds: it says "out of memory", leaves nothing behind, and (under a
+ * sanitizer) leaks nothing. */
 #include "tests/check.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,10 @@ static void exhaust(const char *name, Operation *operation)
         mem_fail_after(0);
         if (failed && (rc != ERR_NOMEM || err.code != ERR_NOMEM || !err.msg[0]))
             fail_msg("%s, allocation %d refused: returned %d, code %d, '%s'", name, n, rc, err.code, err.msg);
-        if (failed) continue;
-        if (rc != 0) fail_msg("%s with memory enough: returned %d: %s", name, rc, err.msg);
+        if (failed)
+            continue;
+        if (rc != 0)
+            fail_msg("%s with memory enough: returned %d: %s", name, rc, err.msg);
         printf("# %s: %d allocations\n", name, n - 1);
         return;
     }
@@ -46,7 +49,8 @@ static int read_weights(Err *err)
     SafeTensors *s = NULL;
     char hex[65];
     int rc = safetensors_open(&s, weights, err);
-    if (rc == 0) rc = safetensors_digest(s, hex, err);
+    if (rc == 0)
+        rc = safetensors_digest(s, hex, err);
     safetensors_close(&s);
     return rc;
 }
@@ -78,12 +82,18 @@ static int use_cache(Err *err)
     Tensor tokens = tensor_of(ids, DT_I32, 1, 20);
     json_t *meta = json_pack("{s:s, s:s, s:i}", "dtype", "fp32", "store", "moments", "revision", 1), *back = NULL;
     int rc = cache_open(&c, cache_dir, CACHE_WRITE, err);
-    if (rc == 0) rc = cache_put_record(c, CACHE_TOKENS, &key, RECORD_TOKENS, &tokens, err);
-    if (rc == 0) rc = cache_put_meta(c, "encoding", meta, err);
-    if (rc == 0) rc = cache_begin(&t, c, err);
-    if (rc == 0) rc = cache_get_record(t, CACHE_TOKENS, &key, 1, &v, err);
-    if (rc == 1) rc = cache_get_meta(t, "encoding", &back, err);
-    while (rc == 1) rc = cache_next_record(t, CACHE_TOKENS, &cursor, &found, &v, 1, err);
+    if (rc == 0)
+        rc = cache_put_record(c, CACHE_TOKENS, &key, RECORD_TOKENS, &tokens, err);
+    if (rc == 0)
+        rc = cache_put_meta(c, "encoding", meta, err);
+    if (rc == 0)
+        rc = cache_begin(&t, c, err);
+    if (rc == 0)
+        rc = cache_get_record(t, CACHE_TOKENS, &key, 1, &v, err);
+    if (rc == 1)
+        rc = cache_get_meta(t, "encoding", &back, err);
+    while (rc == 1)
+        rc = cache_next_record(t, CACHE_TOKENS, &cursor, &found, &v, 1, err);
     cache_cursor_free(&cursor);
     cache_end(&t);
     cache_close(&c);
@@ -100,9 +110,12 @@ static int t5_text(Err *err)
     int64_t n, used, cut;
     char *words = NULL;
     int rc = t5_tokenizer_open(&t, model, err);
-    if (rc == 0) rc = t5_tokenizer_encode(t, text, sizeof text - 1, &ids, &n, err);
-    if (rc == 0) rc = t5_tokenizer_encode_padded(t, text, sizeof text - 1, padded, 8, &used, &cut, err);
-    if (rc == 0 && !(words = t5_tokenizer_decode(t, ids, n, err))) rc = err->code;
+    if (rc == 0)
+        rc = t5_tokenizer_encode(t, text, sizeof text - 1, &ids, &n, err);
+    if (rc == 0)
+        rc = t5_tokenizer_encode_padded(t, text, sizeof text - 1, padded, 8, &used, &cut, err);
+    if (rc == 0 && !(words = t5_tokenizer_decode(t, ids, n, err)))
+        rc = err->code;
     mem_free(words);
     mem_free(ids);
     t5_tokenizer_close(&t);
@@ -116,8 +129,10 @@ static int clip_text(Err *err)
     int32_t *ids = NULL, padded[CLIP_LENGTH];
     int64_t n, used, cut;
     int rc = clip_tokenizer_open(&t, merges, err);
-    if (rc == 0) rc = clip_tokenizer_encode(t, text, sizeof text - 1, &ids, &n, err);
-    if (rc == 0) rc = clip_tokenizer_encode_padded(t, text, sizeof text - 1, padded, &used, &cut, err);
+    if (rc == 0)
+        rc = clip_tokenizer_encode(t, text, sizeof text - 1, &ids, &n, err);
+    if (rc == 0)
+        rc = clip_tokenizer_encode_padded(t, text, sizeof text - 1, padded, &used, &cut, err);
     mem_free(ids);
     clip_tokenizer_close(&t);
     return rc;
@@ -125,7 +140,8 @@ static int clip_text(Err *err)
 
 static void make_files(void)
 {
-    static const char index[] = "{\"metadata\":{\"total_size\":32},\"weight_map\":{\"a\":\"m-1.safetensors\",\"b\":\"m-1.safetensors\"}}";
+    static const char index[] =
+        "{\"metadata\":{\"total_size\":32},\"weight_map\":{\"a\":\"m-1.safetensors\",\"b\":\"m-1.safetensors\"}}";
     static const char *const lines[] = {"a red dress", "a blue dress with stripes", "an old coat in the park"};
     static const char list[] = "r e\nre d</w>\nd r\n";
     Err err = {0};
@@ -136,7 +152,8 @@ static void make_files(void)
     model = check_tmp_path("spiece.model");
     merges = check_tmp_path("merges.txt");
     CHECK_OK(dir_make(folder, &err), &err);
-    CHECK_OK(file_write_atomic(check_tmp_path("shards/model.safetensors.index.json"), index, sizeof index - 1, &err), &err);
+    CHECK_OK(file_write_atomic(check_tmp_path("shards/model.safetensors.index.json"), index, sizeof index - 1, &err),
+             &err);
     CHECK_OK(file_write_atomic(merges, list, sizeof list - 1, &err), &err);
     CHECK_OK(t5_tokenizer_train(model, lines, 3, 60, &err), &err);
     CHECK_OK(write_weights(&err), &err);

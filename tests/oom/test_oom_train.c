@@ -1,5 +1,5 @@
-/* The transformer, the samplers and a whole training run with the n-th allocation failing: an error each time, nothing lost, and then
- * right results again. */
+/* The transformer, the samplers and a whole training run with the n-th allocation failing: an error
+ * each time, nothing lost, and then right results again. */
 #include <stdlib.h>
 
 #include "check.h"
@@ -58,8 +58,8 @@ static int model_body(Err *err)
     Arena *work = NULL;
     int rc = backend_open(&be, "cpu", 1, NULL, err);
 
-    if (rc == 0 && (rc = dit_open(&d, be, transformer, DIT_TRAIN, err)) == 0 && (rc = arena_new(&work, be, 8 << 20, "oom", err)) == 0 &&
-        (rc = model_calls(be, d, work, err)) == 0)
+    if (rc == 0 && (rc = dit_open(&d, be, transformer, DIT_TRAIN, err)) == 0 &&
+        (rc = arena_new(&work, be, 8 << 20, "oom", err)) == 0 && (rc = model_calls(be, d, work, err)) == 0)
         rc = dit_save(d, copy, DT_F16, err);
     arena_free(&work);
     dit_close(&d);
@@ -87,7 +87,8 @@ static int sampler_body(Err *err)
     Tensor tx = tensor_of(x, DT_F32, 1, 8), tv = tensor_of(v, DT_F32, 1, 8);
     int rc = backend_open(&be, "cpu", 1, NULL, err);
 
-    if (rc == 0 && (rc = schedule_init_default(&s, err)) == 0 && (rc = sampler_new(&p, be, &s, SAMPLER_DPM, 4, &tx, err)) == 0)
+    if (rc == 0 && (rc = schedule_init_default(&s, err)) == 0 &&
+        (rc = sampler_new(&p, be, &s, SAMPLER_DPM, 4, &tx, err)) == 0)
         for (int64_t k = 0; k < 4 && rc == 0; k++)
             rc = sampler_step(p, k, &tx, &tv, no_noise, be, err);
     sampler_free(&p);
@@ -107,7 +108,9 @@ static int run_body(Err *err)
 {
     const char *set[] = {"training.max_steps=6", "training.checkpointing_steps=3"};
     TrainOptions o = {.common = {.preset = "demo", .device = "cpu", .jobs = 1, .seed = -1, .quiet = 1, .set = {set, 2}},
-                      .cache = {(const char **)caches, 2}, .out = out, .model = model};
+                      .cache = {(const char **)caches, 2},
+                      .out = out,
+                      .model = model};
     Job j = {0};
     int rc = job_open(&j, &o, err);
 
@@ -148,7 +151,8 @@ static void whole_run(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(transformer_and_tape), cmocka_unit_test(sampler), cmocka_unit_test(whole_run)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(transformer_and_tape), cmocka_unit_test(sampler),
+                                       cmocka_unit_test(whole_run)};
     Err err = {0};
 
     model = check_repo_path("tests/golden/pipeline/model");

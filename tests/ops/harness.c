@@ -13,7 +13,7 @@ enum { GUARD = 64, GUARD_BYTE = 0xff };
 
 static const char *const mood_name[MOODS] = {"uniform", "tiny", "huge", "all equal", "outlier"};
 
-/* ---- cases ------------------------------------------------------------------------------------------------------ */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 int case_add(Case *c, const char *name, Role role, DType dtype, int rank, const int64_t *dim)
 {
@@ -54,7 +54,7 @@ static int is_output(const Operand *a)
     return a->role == OUT || a->role == INOUT;
 }
 
-/* ---- values ----------------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static void *grab(int64_t count, size_t size)
 {
@@ -125,7 +125,7 @@ static void put(const Tensor *t, const double *value)
     }
 }
 
-/* ---- the double reference --------------------------------------------------------------------------------------- */
+/* ---- the double reference -------------------------------------------------------------------- */
 
 static Backend *open_backend(const char *name, int64_t threads)
 {
@@ -185,7 +185,8 @@ static double weighed(const Case *c, double *const *value, unsigned out, double 
 
 void ops_differences(const Case *c, double *const *value, unsigned out, double *const *r, double **grad)
 {
-    const double h = 1e-4; /* truncation h^4 of a fifth derivative, cancellation 1e-16/h: about 1e-11 for values of size 1 */
+    /* truncation h^4 of a fifth derivative, cancellation 1e-16/h: about 1e-11 for values of size 1 */
+    const double h = 1e-4;
     for (int k = 0; k < c->n; k++)
         for (int64_t i = 0; grad[k] && i < c->arg[k].count; i++) {
             const double keep = value[k][i], step[4] = {1, -1, 2, -2}, part[4] = {8, -8, -1, 1};
@@ -199,9 +200,13 @@ void ops_differences(const Case *c, double *const *value, unsigned out, double *
         }
 }
 
-/* ---- one call on one back end, between guards ------------------------------------------------------------------- */
+/* ---- one call on one back end, between guards ------------------------------------------------ */
 
-typedef struct Block { char *dev, *host; int64_t bytes, at; int shared; } Block; /* tensor bytes lie at `at` */
+typedef struct Block {
+    char *dev, *host;
+    int64_t bytes, at;
+    int shared;
+} Block; /* tensor bytes lie at `at` */
 
 static Block block_new(Backend *be, const Operand *a, Mood mood, const double *value, Tensor *t)
 {
@@ -235,8 +240,8 @@ static void block_check(Backend *be, const char *what, Block *b, const Operand *
     int64_t end = b->bytes - GUARD;
     for (int64_t i = 0; i < b->bytes; i++)
         if ((i < b->at || i >= end || !written) && back[i] != b->host[i])
-            fail_msg("%s: %s: byte %lld of %lld changed (the tensor lies at %lld..%lld)", what, a->name, (long long)i, (long long)b->bytes,
-                     (long long)b->at, (long long)end);
+            fail_msg("%s: %s: byte %lld of %lld changed (the tensor lies at %lld..%lld)", what, a->name, (long long)i,
+                     (long long)b->bytes, (long long)b->at, (long long)end);
     memcpy(b->host, back, (size_t)b->bytes);
     free(back);
 }
@@ -251,7 +256,8 @@ static void block_free(Backend *be, Block *b)
 
 typedef struct Inputs {
     double *value[CASE_ARGS], *want[CASE_ARGS], *bound[CASE_ARGS];
-    double naive[CASE_ARGS], least[CASE_ARGS]; /* of each output: the naive version's error and a correct rounding's, as L2; devices only */
+    /* of each output: the naive version's error and a correct rounding's, as L2; devices only */
+    double naive[CASE_ARGS], least[CASE_ARGS];
     int has_naive;
     NaiveRan ran; /* the entries that the call made */
 } Inputs;
@@ -275,7 +281,7 @@ static void compare(const char *what, const Operand *a, const Tensor *got, const
                  tensor_get(got, worst), want[worst], fabs(tensor_get(got, worst) - want[worst]), bound[worst]);
 }
 
-/* ---- devices: the naive version as yardstick, and what each op has met ------------------------------------------- */
+/* ---- devices: the naive version as yardstick, and what each op has met ----------------------- */
 
 enum { MEETINGS = 2 * SIM_SCHEDULES }; /* schedule + SIM_SCHEDULES * eager */
 typedef struct Seen {
@@ -311,8 +317,9 @@ static void compare_with_naive(const char *what, const Operand *a, const Tensor 
     for (int64_t i = 0; i < a->count; i++)
         size += in->want[k][i] * in->want[k][i];
     if (!(off <= fmax(2 * in->naive[k], in->least[k])))
-        fail_msg("%s: %s is %.3e from exact (relative L2), a naive bf16 version %.3e, the rounding of the result at most %.3e", what, a->name,
-                 off / sqrt(size), in->naive[k] / sqrt(size), in->least[k] / sqrt(size));
+        fail_msg("%s: %s is %.3e from exact (relative L2), a naive bf16 version %.3e, the rounding of the result at "
+                 "most %.3e",
+                 what, a->name, off / sqrt(size), in->naive[k] / sqrt(size), in->least[k] / sqrt(size));
     for (int i = 0; i < NAIVE_OPS && in->ran.op[i]; i++) {
         Seen *s = seen_of(in->ran.op[i]);
         if (off > s->worst * in->naive[k] && in->naive[k] > 0) {
@@ -360,7 +367,8 @@ static void measure_naive(const Case *c, Inputs *in)
         const Operand *a = &c->arg[k];
         if (is_output(a)) {
             double most = 0;
-            const int stochastic = c->stochastic >> k & 1; /* the naive version's rounding to nearest is no yardstick for it */
+            /* the naive version's rounding to nearest is no yardstick for it */
+            const int stochastic = c->stochastic >> k & 1;
             in->naive[k] = stochastic ? 0 : distance(&t[k], in->want[k]);
             in->least[k] = least_error(a, in->want[k]) * (stochastic ? 2 : 1);
             for (int64_t i = 0; i < a->count; i++)
@@ -372,10 +380,12 @@ static void measure_naive(const Case *c, Inputs *in)
     }
 }
 
-/* ---- one call ---------------------------------------------------------------------------------------------------- */
+/* ---- one call -------------------------------------------------------------------------------- */
 
-/* pair: {output, input} to share memory, or NULL.  bits: a copy of every output's bytes, made or compared. */
-static void run_on(Backend *be, const char *label, const Case *c, Mood mood, const int *pair, const Inputs *in, char **bits)
+/* pair: {output, input} to share memory, or NULL.  bits: a copy of every output's bytes, made or
+ * compared. */
+static void run_on(Backend *be, const char *label, const Case *c, Mood mood, const int *pair, const Inputs *in,
+                   char **bits)
 {
     Block block[CASE_ARGS];
     Tensor t[CASE_ARGS];
@@ -411,15 +421,17 @@ static void run_on(Backend *be, const char *label, const Case *c, Mood mood, con
         if (bits && !bits[k])
             memcpy(bits[k] = grab(size, 1), bytes, (size_t)size);
         else if (bits && memcmp(bits[k], bytes, (size_t)size) != 0)
-            fail_msg("%s: %s: the bits differ from the run before: they depend on threads or their order", what, a->name);
+            fail_msg("%s: %s: the bits differ from the run before: they depend on threads or their order", what,
+                     a->name);
     }
     for (int k = 0; k < c->n; k++)
         block_free(be, &block[k]);
 }
 
-/* ---- bounds ----------------------------------------------------------------------------------------------------- */
+/* ---- bounds ---------------------------------------------------------------------------------- */
 
-/* factor roundings of the output's magnitude: the same call on absolute values; FLT_MIN for what underflows. */
+/* factor roundings of the output's magnitude: the same call on absolute values; FLT_MIN for what
+ * underflows. */
 static void bound_by_magnitude(const Case *c, double *const *value, double **bound)
 {
     double *absolute[CASE_ARGS];
@@ -446,7 +458,7 @@ static Case with_act(const Case *c, DType act)
     return typed;
 }
 
-/* ---- what the front end must refuse ----------------------------------------------------------------------------- */
+/* ---- what the front end must refuse ---------------------------------------------------------- */
 
 static void expect_refusal(Backend *be, const Case *c, const Tensor *t, int k, const char *spoiled)
 {
@@ -499,7 +511,7 @@ static void check_refusals(Backend *be, const Case *c)
         free(good[k].data);
 }
 
-/* ---- the whole case --------------------------------------------------------------------------------------------- */
+/* ---- the whole case -------------------------------------------------------------------------- */
 
 static Inputs inputs_of(const Case *c, Mood mood, int naive)
 {
@@ -562,7 +574,8 @@ static void run_on_sim(const Case *c, Mood mood, const int *pair, const Inputs *
     for (int runs = 0; runs < SIM_SCHEDULES; runs++, turn++) {
         const int schedule = (int)turn % SIM_SCHEDULES;
         const int64_t *met = in->ran.op[0] ? seen_of(in->ran.op[0])->meetings : NULL;
-        const int eager = met ? met[schedule] > met[schedule + SIM_SCHEDULES] : (int)(turn / SIM_SCHEDULES) % 2; /* what it met less often */
+        /* what it met less often */
+        const int eager = met ? met[schedule] > met[schedule + SIM_SCHEDULES] : (int)(turn / SIM_SCHEDULES) % 2;
         const SimConfig config = {(SimSchedule)schedule, turn, eager, (int)turn % 3, capability};
         sim_configure(&config);
         sim_clear();
@@ -679,10 +692,11 @@ void ops_summary(void **state)
         if (list)
             printf("op %s\n", s->op);
         else
-            print_message("%s: %lld runs on sim, at most %.2f of a naive bf16 version's error (%s)\n", s->op, (long long)s->runs, s->worst,
-                          s->where[0] ? s->where : "exact");
+            print_message("%s: %lld runs on sim, at most %.2f of a naive bf16 version's error (%s)\n", s->op,
+                          (long long)s->runs, s->worst, s->where[0] ? s->where : "exact");
         for (int m = 0; m < MEETINGS && !list && !SLOW_FIBERS; m++)
             if (!s->meetings[m])
-                fail_msg("%s never ran on sim under schedule %d with %s streams", s->op, m % SIM_SCHEDULES, m < SIM_SCHEDULES ? "lazy" : "eager");
+                fail_msg("%s never ran on sim under schedule %d with %s streams", s->op, m % SIM_SCHEDULES,
+                         m < SIM_SCHEDULES ? "lazy" : "eager");
     }
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 #include "common/ops/ref/ref.h"
 
-static OpsTable exact; /* ref's: what moves and converts values has nothing to round in between */
+static OpsTable exact;  /* ref's: what moves and converts values has nothing to round in between */
 static NaiveRan *watch; /* receives the entries that run; may be NULL */
 
 static void ran(const char *name)
@@ -57,7 +57,7 @@ static void accumulate(const Tensor *t, int64_t i, double gradient)
         ref_add_to(t, i, b(gradient));
 }
 
-/* ---- elementwise ------------------------------------------------------------------------------------------------ */
+/* ---- elementwise ----------------------------------------------------------------------------- */
 
 static int fill(Backend *be, const Tensor *y, float value, Err *err)
 {
@@ -71,7 +71,8 @@ static int copy(Backend *be, const Tensor *y, const Tensor *x, Err *err)
     return exact.copy(be, y, x, err);
 }
 
-/* One step: add, silu, both gelus and their derivatives are single kernels in the frameworks: one rounding, which the store does. */
+/* One step: add, silu, both gelus and their derivatives are single kernels in the frameworks: one
+ * rounding, which the store does. */
 static int add(Backend *be, const Tensor *y, const Tensor *x, const Tensor *z, Err *err)
 {
     RAN();
@@ -97,8 +98,8 @@ static float sigmoid(float x)
     return 1 / (1 + expf(-x));
 }
 
-/* The frameworks' formulas in float32: far left of zero they give 0 where the exact value is tiny.  x * sigmoid(1.702 x) is written with
- * three operations where it is used; the others are one. */
+/* The frameworks' formulas in float32: far left of zero they give 0 where the exact value is tiny.
+ * x * sigmoid(1.702 x) is written with three operations where it is used; the others are one. */
 static double act_of(ActKind kind, double value)
 {
     float x = (float)value;
@@ -156,7 +157,7 @@ static int act_gate(Backend *be, const Tensor *y, const Tensor *x, const Tensor 
     return 0;
 }
 
-/* ---- moves ------------------------------------------------------------------------------------------------------ */
+/* ---- moves ----------------------------------------------------------------------------------- */
 
 static int embed(Backend *be, const Tensor *y, const Tensor *table, const Tensor *ids, Err *err)
 {
@@ -196,7 +197,8 @@ static int unpatchify(Backend *be, const Tensor *latents, const Tensor *tokens, 
     return exact.unpatchify(be, latents, tokens, p, err);
 }
 
-static int copy_box(Backend *be, const Tensor *dst, const int64_t d[4], const Tensor *src, const int64_t s[4], const int64_t n[4], Err *err)
+static int copy_box(Backend *be, const Tensor *dst, const int64_t d[4], const Tensor *src, const int64_t s[4],
+                    const int64_t n[4], Err *err)
 {
     RAN();
     return exact.copy_box(be, dst, d, src, s, n, err);
@@ -214,13 +216,14 @@ static int blend(Backend *be, const Tensor *cur, const Tensor *prev, int axis, i
         for (int64_t e = 0; e < extent; e++)
             for (int64_t k = 0; k < inner; k++) {
                 int64_t at = (o * cur_n + e) * inner + k;
-                double share = (double)e / (double)extent, before = ref_get(prev, (o * prev_n + prev_n - extent + e) * inner + k);
+                double share = (double)e / (double)extent,
+                       before = ref_get(prev, (o * prev_n + prev_n - extent + e) * inner + k);
                 ref_set(cur, at, b(b(before * (1 - share)) + b(ref_get(cur, at) * share)));
             }
     return 0;
 }
 
-/* ---- products: sums in float32 or better, rounded once; the bias, held as the weights are, joins the sum ---------- */
+/* ---- products: sums in float32 or better, rounded once; the bias, held as the weights are, joins the sum ---- */
 
 static int linear(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *bias, Err *err)
 {
@@ -258,7 +261,8 @@ static int linear_backward_x(Backend *be, const Tensor *gx, const Tensor *gy, co
     return 0;
 }
 
-static int linear_backward_w(Backend *be, const Tensor *gw, const Tensor *gb, const Tensor *gy, const Tensor *x, Err *err)
+static int linear_backward_w(Backend *be, const Tensor *gw, const Tensor *gb, const Tensor *gy, const Tensor *x,
+                             Err *err)
 {
     RAN();
     (void)be, (void)err;
@@ -280,9 +284,12 @@ static int linear_backward_w(Backend *be, const Tensor *gw, const Tensor *gb, co
     return 0;
 }
 
-/* ---- attention: a matrix of scores, one of probabilities, every product rounded; softmax inside in float32 -------- */
+/* ---- attention: a matrix of scores, one of probabilities, every product rounded; softmax inside in float32 ---- */
 
-typedef struct Heads { int64_t B, Sq, Sk, heads, hd, D; double scale; } Heads;
+typedef struct Heads {
+    int64_t B, Sq, Sk, heads, hd, D;
+    double scale;
+} Heads;
 
 static Heads heads_of(const Tensor *q, const Tensor *k, const AttnParams *p)
 {
@@ -297,14 +304,16 @@ static double dot(const double *x, const double *y, int64_t n)
     return b(sum);
 }
 
-static int attention(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k, const Tensor *v, const AttnParams *p, Err *err)
+static int attention(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k, const Tensor *v,
+                     const AttnParams *p, Err *err)
 {
     RAN();
     (void)be, (void)err;
     const Heads n = heads_of(q, k, p);
     double *vq = values(q), *vk = values(k), *vv = values(v), *score = grab(n.Sk), *out = grab(n.hd);
     for (int64_t at = 0; at < n.B * n.heads * n.Sq; at++) { /* element of lse: batch, head, query */
-        int64_t i = at % n.Sq, h = at / n.Sq % n.heads, batch = at / n.Sq / n.heads, qi = (batch * n.Sq + i) * n.D + h * n.hd;
+        int64_t i = at % n.Sq, h = at / n.Sq % n.heads, batch = at / n.Sq / n.heads,
+                qi = (batch * n.Sq + i) * n.D + h * n.hd;
         double top = -INFINITY, total = 0;
         for (int64_t j = 0; j < n.Sk; j++) {
             double s = b(n.scale * dot(vq + qi, vk + (batch * n.Sk + j) * n.D + h * n.hd, n.hd));
@@ -330,9 +339,11 @@ static int attention(Backend *be, const Tensor *o, const Tensor *lse, const Tens
     return 0;
 }
 
-/* P, dP and the gradient of the scores are matrices in bf16; the softmax's derivative is one kernel. */
-static int attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv, const Tensor *go, const Tensor *q, const Tensor *k,
-                              const Tensor *v, const Tensor *o, const Tensor *lse, const AttnParams *p, Err *err)
+/* P, dP and the gradient of the scores are matrices in bf16; the softmax's derivative is one
+ * kernel. */
+static int attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv, const Tensor *go,
+                              const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *o, const Tensor *lse,
+                              const AttnParams *p, Err *err)
 {
     RAN();
     (void)be, (void)err;
@@ -340,7 +351,8 @@ static int attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, c
     double *vq = values(q), *vk = values(k), *vv = values(v), *vo = values(o), *vg = values(go), *vl = values(lse);
     double *sq = grab(tensor_count(gq)), *sk = grab(tensor_count(gk)), *sv = grab(tensor_count(gv));
     for (int64_t at = 0; at < n.B * n.heads * n.Sq; at++) {
-        int64_t i = at % n.Sq, h = at / n.Sq % n.heads, batch = at / n.Sq / n.heads, qi = (batch * n.Sq + i) * n.D + h * n.hd;
+        int64_t i = at % n.Sq, h = at / n.Sq % n.heads, batch = at / n.Sq / n.heads,
+                qi = (batch * n.Sq + i) * n.D + h * n.hd;
         double delta = 0;
         for (int64_t d = 0; d < n.hd; d++)
             delta += vg[qi + d] * vo[qi + d];
@@ -365,9 +377,11 @@ static int attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, c
     return 0;
 }
 
-/* ---- norms: statistics and the normalised value in one kernel, rounded once; what follows is a step each ---------- */
+/* ---- norms: statistics and the normalised value in one kernel, rounded once; what follows is a step each ---- */
 
-typedef struct Stats { double mean, inv; } Stats;
+typedef struct Stats {
+    double mean, inv;
+} Stats;
 
 static Stats stats_of(const double *x, int64_t n, double eps)
 {
@@ -391,7 +405,8 @@ static double weight_of(const Tensor *w, int64_t d, double otherwise)
     return w ? ref_get(w, d) : otherwise;
 }
 
-static int layernorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *bias, double eps, const Modulation *m, Err *err)
+static int layernorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *bias, double eps,
+                     const Modulation *m, Err *err)
 {
     RAN();
     (void)be, (void)err;
@@ -402,7 +417,8 @@ static int layernorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor
         for (int64_t d = 0; d < D; d++) {
             double n = b((vx[row * D + d] - s.mean) * s.inv * weight_of(w, d, 1) + weight_of(bias, d, 0));
             if (m)
-                n = b(b(n * b(1 + ref_get(m->mod, mod_at(m, x, row, d, 1)))) + ref_get(m->mod, mod_at(m, x, row, d, 0)));
+                n = b(b(n * b(1 + ref_get(m->mod, mod_at(m, x, row, d, 1)))) +
+                      ref_get(m->mod, mod_at(m, x, row, d, 0)));
             ref_set(y, row * D + d, n);
         }
     }
@@ -410,8 +426,9 @@ static int layernorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor
     return 0;
 }
 
-static int layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, const Tensor *gb, const Tensor *gm, const Tensor *gy, const Tensor *x,
-                              const Tensor *w, const Tensor *bias, double eps, const Modulation *m, int add_to, Err *err)
+static int layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, const Tensor *gb, const Tensor *gm,
+                              const Tensor *gy, const Tensor *x, const Tensor *w, const Tensor *bias, double eps,
+                              const Modulation *m, int add_to, Err *err)
 {
     RAN();
     (void)be, (void)err;
@@ -423,7 +440,8 @@ static int layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, c
         for (int pass = 0; pass < 2; pass++)
             for (int64_t d = 0; d < D; d++) {
                 int64_t at = row * D + d;
-                double n = (vx[at] - s.mean) * s.inv, g = vg[at]; /* g: what reaches the norm's output, a tensor in bf16 */
+                /* g: what reaches the norm's output, a tensor in bf16 */
+                double n = (vx[at] - s.mean) * s.inv, g = vg[at];
                 if (m && pass) {
                     double out = b(n * weight_of(w, d, 1) + weight_of(bias, d, 0));
                     sm[mod_at(m, x, row, d, 0)] += g;
@@ -463,7 +481,8 @@ static int gate_add(Backend *be, const Tensor *x, const Tensor *y, const Modulat
     return 0;
 }
 
-static int gate_add_backward(Backend *be, const Tensor *gy, const Tensor *gm, const Tensor *gx, const Tensor *y, const Modulation *m, Err *err)
+static int gate_add_backward(Backend *be, const Tensor *gy, const Tensor *gm, const Tensor *gx, const Tensor *y,
+                             const Modulation *m, Err *err)
 {
     RAN();
     (void)be, (void)err;
@@ -497,9 +516,10 @@ static int rmsnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *
     return 0;
 }
 
-/* The norm itself, which the store rounds; then the condition's product and sum, and the activation. */
-static int groupnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *bias, int64_t groups, double eps,
-                     const SpatialCond *cond, ActKind kind, Err *err)
+/* The norm itself, which the store rounds; then the condition's product and sum, and the
+ * activation. */
+static int groupnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *bias, int64_t groups,
+                     double eps, const SpatialCond *cond, ActKind kind, Err *err)
 {
     RAN();
     int64_t T = x->dim[0], H = x->dim[1], W = x->dim[2], C = x->dim[3];
@@ -507,8 +527,10 @@ static int groupnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor
     for (int64_t i = 0; rc == 0 && i < T * H * W * C; i++) {
         double v = ref_get(y, i);
         if (cond) { /* ops.h: the nearest pixel of the latent frame that conditions this one */
-            int64_t t = i / (H * W * C), row = i / (W * C) % H, col = i / C % W, Tz = cond->scale->dim[0], h = cond->scale->dim[1];
-            int64_t width = cond->scale->dim[2], tz = T > 1 && T % 2 ? (t ? 1 + (t - 1) * (Tz - 1) / (T - 1) : 0) : t * Tz / T;
+            int64_t t = i / (H * W * C), row = i / (W * C) % H, col = i / C % W, Tz = cond->scale->dim[0],
+                    h = cond->scale->dim[1];
+            int64_t width = cond->scale->dim[2],
+                    tz = T > 1 && T % 2 ? (t ? 1 + (t - 1) * (Tz - 1) / (T - 1) : 0) : t * Tz / T;
             int64_t at = ((tz * h + row * h / H) * width + col * width / W) * C + i % C;
             v = b(b(v * ref_get(cond->scale, at)) + ref_get(cond->shift, at));
         }
@@ -517,10 +539,12 @@ static int groupnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor
     return rc;
 }
 
-/* ---- convolution and resampling --------------------------------------------------------------------------------- */
+/* ---- convolution and resampling -------------------------------------------------------------- */
 
-/* The product is rounded, the bias added, the residual added: ref makes the product, with a bias of zeros. */
-static int conv(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix, const Tensor *w, const Tensor *bias, const ConvParams *p, Err *err)
+/* The product is rounded, the bias added, the residual added: ref makes the product, with a bias of
+ * zeros. */
+static int conv(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix, const Tensor *w,
+                const Tensor *bias, const ConvParams *p, Err *err)
 {
     RAN();
     int64_t n = tensor_count(y), C = y->dim[3];
@@ -550,7 +574,7 @@ static int pool_time(Backend *be, const Tensor *y, const Tensor *x, Err *err)
     return exact.pool_time(be, y, x, err);
 }
 
-/* ---- diffusion, loss, optimiser --------------------------------------------------------------------------------- */
+/* ---- diffusion, loss, optimiser -------------------------------------------------------------- */
 
 static int posterior(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err)
 {
@@ -567,7 +591,8 @@ static int posterior(Backend *be, const Tensor *z, const Tensor *moments, const 
     return 0;
 }
 
-static int diffuse(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a, const double *s, Err *err)
+static int diffuse(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a,
+                   const double *s, Err *err)
 {
     RAN();
     (void)be, (void)err;
@@ -605,14 +630,17 @@ static int sum_squares(Backend *be, double *sum, const Tensor *g, Err *err)
     return rc;
 }
 
-/* Everything held in bf16, a step each: lerp, multiply, multiply-add, square root, divide, add, multiply, add the quotient. */
-static int adamw(Backend *be, const Tensor *p, const Tensor *copy_of_p, const Tensor *g, const Tensor *m, const Tensor *v, const AdamParams *a, Err *err)
+/* Everything held in bf16, a step each: lerp, multiply, multiply-add, square root, divide, add,
+ * multiply, add the quotient. */
+static int adamw(Backend *be, const Tensor *p, const Tensor *copy_of_p, const Tensor *g, const Tensor *m,
+                 const Tensor *v, const AdamParams *a, Err *err)
 {
     RAN();
     (void)be, (void)err;
     double rate = a->lr / (1 - pow(a->beta1, (double)a->step)), root = sqrt(1 - pow(a->beta2, (double)a->step));
     for (int64_t i = 0, n = tensor_count(p); i < n; i++) {
-        double grad = b(a->grad_scale * ref_get(g, i)), first = ref_get(m, i), second = ref_get(v, i), value = ref_get(p, i);
+        double grad = b(a->grad_scale * ref_get(g, i)), first = ref_get(m, i), second = ref_get(v, i),
+               value = ref_get(p, i);
         first = b(first + (1 - a->beta1) * (grad - first));
         second = b(b(a->beta2 * second) + (1 - a->beta2) * grad * grad);
         value = b(value * (1 - a->lr * a->weight_decay));
@@ -629,12 +657,38 @@ static int adamw(Backend *be, const Tensor *p, const Tensor *copy_of_p, const Te
 Backend *naive_open(NaiveRan *into)
 {
     static const OpsTable naive = {
-        .fill = fill, .copy = copy, .add = add, .lincomb = lincomb, .act = act, .act_backward = act_backward, .act_gate = act_gate,
-        .embed = embed, .copy_rows = copy_rows, .add_rows = add_rows, .patchify = patchify, .unpatchify = unpatchify, .copy_box = copy_box,
-        .blend = blend, .linear = linear, .linear_backward_x = linear_backward_x, .linear_backward_w = linear_backward_w,
-        .attention = attention, .attention_backward = attention_backward, .layernorm = layernorm, .layernorm_backward = layernorm_backward,
-        .gate_add = gate_add, .gate_add_backward = gate_add_backward, .rmsnorm = rmsnorm, .groupnorm = groupnorm, .conv = conv,
-        .upsample = upsample, .pool_time = pool_time, .posterior = posterior, .diffuse = diffuse, .mse = mse, .sum_squares = sum_squares,
+        .fill = fill,
+        .copy = copy,
+        .add = add,
+        .lincomb = lincomb,
+        .act = act,
+        .act_backward = act_backward,
+        .act_gate = act_gate,
+        .embed = embed,
+        .copy_rows = copy_rows,
+        .add_rows = add_rows,
+        .patchify = patchify,
+        .unpatchify = unpatchify,
+        .copy_box = copy_box,
+        .blend = blend,
+        .linear = linear,
+        .linear_backward_x = linear_backward_x,
+        .linear_backward_w = linear_backward_w,
+        .attention = attention,
+        .attention_backward = attention_backward,
+        .layernorm = layernorm,
+        .layernorm_backward = layernorm_backward,
+        .gate_add = gate_add,
+        .gate_add_backward = gate_add_backward,
+        .rmsnorm = rmsnorm,
+        .groupnorm = groupnorm,
+        .conv = conv,
+        .upsample = upsample,
+        .pool_time = pool_time,
+        .posterior = posterior,
+        .diffuse = diffuse,
+        .mse = mse,
+        .sum_squares = sum_squares,
         .adamw = adamw,
     };
     static Backend *be; /* open until exit */

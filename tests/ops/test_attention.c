@@ -7,17 +7,23 @@
 #include "tests/ops/harness.h"
 #include "tests/ops/naive.h"
 
-typedef struct Shape { int64_t B, Sq, Sk, heads, hd; } Shape;
+typedef struct Shape {
+    int64_t B, Sq, Sk, heads, hd;
+} Shape;
 
 static const Shape shapes[] = {
-    {1, 1, 1, 1, 1}, {2, 3, 5, 2, 4}, {1, 63, 64, 1, 8}, {1, 64, 65, 2, 16}, {1, 65, 63, 3, 7}, {1, 13, 257, 2, 64}, {1, 129, 130, 2, 32},
-    {1, 270, 300, 1, 16}, /* one head, shared by two threads */
-    {1, 130, 70, 1, 64}, {1, 200, 300, 1, 64},
-    {1, 100, 100, 30, 64}, /* CogVideoX-2B's heads */
+    {1, 1, 1, 1, 1},     {2, 3, 5, 2, 4},      {1, 63, 64, 1, 8},     {1, 64, 65, 2, 16}, {1, 65, 63, 3, 7},
+    {1, 13, 257, 2, 64}, {1, 129, 130, 2, 32}, {1, 270, 300, 1, 16},  /* one head, shared by two threads */
+    {1, 130, 70, 1, 64}, {1, 200, 300, 1, 64}, {1, 100, 100, 30, 64}, /* CogVideoX-2B's heads */
 };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0], LAYER = N_SHAPES - 1 };
 
-typedef struct Options { Shape s; double scale; int causal, bias, lse; } Options; /* bias, lse: operand numbers, 0: NULL */
+/* bias, lse: operand numbers, 0: NULL */
+typedef struct Options {
+    Shape s;
+    double scale;
+    int causal, bias, lse;
+} Options;
 
 static AttnParams params_of(const Options *opt, const Tensor *t)
 {
@@ -39,7 +45,8 @@ static double most_of(const double *x, int64_t n)
     return most;
 }
 
-/* The largest possible sum of |q k| over a head, times the scale, plus the largest bias: what a score's roundings are roundings of. */
+/* The largest possible sum of |q k| over a head, times the scale, plus the largest bias: what a
+ * score's roundings are roundings of. */
 static double score_size(const Options *opt, const double *q, const double *k, const double *bias)
 {
     const Shape *s = &opt->s;
@@ -57,9 +64,11 @@ static double score_size(const Options *opt, const double *q, const double *k, c
     return most * fabs(opt->scale) + (bias ? most_of(bias, s->heads * s->Sq * s->Sk) : 0);
 }
 
-/* A score is off by e = (4 + sqrt(hd)) roundings of its size; a probability, being exp of a difference of scores, by the factor 2e
- * plus roundings of exp; so the weighed mean of v by that share of the largest |v|, never by more than twice |v|.  The sum over keys:
- * equal terms (the all-equal mood) round the same way each time, half the last sum's rounding on average: Sk/2 roundings. */
+/* A score is off by e = (4 + sqrt(hd)) roundings of its size; a probability, being exp of a
+ * difference of scores, by the factor 2e plus roundings of exp; so the weighed mean of v by that
+ * share of the largest |v|, never by more than twice |v|.  The sum over keys:
+ * equal terms (the all-equal mood) round the same way each time, half the last sum's rounding on
+ * average: Sk/2 roundings. */
 static void bound_attention(const Case *c, double *const *value, double *const *want, double **bound)
 {
     const Options *opt = c->param;
@@ -75,8 +84,15 @@ static void bound_attention(const Case *c, double *const *value, double *const *
 static void check_attention(const Shape *s, int causal, int bias, int lse, unsigned moods)
 {
     Options opt = {.s = *s, .scale = 1 / sqrt((double)s->hd), .causal = causal};
-    Case c = {.name = causal ? "attention, causal" : bias ? "attention with bias" : "attention", .call = call_attention,
-              .bound = bound_attention, .rounds_inside = 1, .param = &opt, .moods = moods, .huge = 100,
+    Case c = {.name = causal ? "attention, causal"
+                      : bias ? "attention with bias"
+                             : "attention",
+              .call = call_attention,
+              .bound = bound_attention,
+              .rounds_inside = 1,
+              .param = &opt,
+              .moods = moods,
+              .huge = 100,
               .warpgroups = s->hd == 64 && !causal && !bias};
     CASE_ADD(&c, "o", OUT, ACT, 3, s->B, s->Sq, s->heads * s->hd);
     case_range(&c, CASE_ADD(&c, "q", IN, ACT, 3, s->B, s->Sq, s->heads * s->hd), -3, 3);
@@ -106,7 +122,12 @@ static void attention_of_vast_scores(void **state)
     (void)state;
     const Shape s = {1, 17, 70, 2, 8};
     Options opt = {.s = s, .scale = 1};
-    Case c = {.name = "attention, vast scores", .call = call_attention, .bound = bound_attention, .rounds_inside = 1, .param = &opt, .moods = 1u << HUGE_VALUES,
+    Case c = {.name = "attention, vast scores",
+              .call = call_attention,
+              .bound = bound_attention,
+              .rounds_inside = 1,
+              .param = &opt,
+              .moods = 1u << HUGE_VALUES,
               .huge = 1e5};
     CASE_ADD(&c, "o", OUT, ACT, 3, s.B, s.Sq, s.heads * s.hd);
     CASE_ADD(&c, "q", IN, ACT, 3, s.B, s.Sq, s.heads * s.hd);
@@ -123,9 +144,15 @@ static void nothing_past_the_end(void **state)
     (void)state;
     for (int k = 0; k < 3; k++) /* the tensor cores' kernels, the plain one by its head and by its mask */
         for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-            Options opt = {.s = {1, k == 2 ? lengths[i] : 67, lengths[i], 1, k == 1 ? 60 : 64}, .scale = 0.125, .causal = k == 2};
+            Options opt = {
+                .s = {1, k == 2 ? lengths[i] : 67, lengths[i], 1, k == 1 ? 60 : 64}, .scale = 0.125, .causal = k == 2};
             const Shape *s = &opt.s;
-            Case c = {.name = "attention, low scores", .call = call_attention, .bound = bound_attention, .rounds_inside = 1, .param = &opt, .moods = 1u << UNIFORM,
+            Case c = {.name = "attention, low scores",
+                      .call = call_attention,
+                      .bound = bound_attention,
+                      .rounds_inside = 1,
+                      .param = &opt,
+                      .moods = 1u << UNIFORM,
                       .warpgroups = k == 0};
             CASE_ADD(&c, "o", OUT, ACT, 3, s->B, s->Sq, s->hd);
             case_range(&c, CASE_ADD(&c, "q", IN, ACT, 3, s->B, s->Sq, s->hd), 0.9, 1.1);
@@ -136,7 +163,7 @@ static void nothing_past_the_end(void **state)
         }
 }
 
-/* ---- gradient --------------------------------------------------------------------------------------------------- */
+/* ---- gradient -------------------------------------------------------------------------------- */
 
 enum { GQ, GK, GV, GO, Q, K, V, O, LSE };
 
@@ -146,8 +173,8 @@ static int call_backward(Backend *be, const Tensor *t, const Case *c, Err *err)
     return op_attention_backward(be, &t[GQ], &t[GK], &t[GV], &t[GO], &t[Q], &t[K], &t[V], &t[O], &t[LSE], &p, err);
 }
 
-/* P is off by the share e (roundings of score and lse), G = P (go.v - go.o) by that share of P (sum |go v| + sum |go o|); the sums
- * over keys or queries add their own roundings. */
+/* P is off by the share e (roundings of score and lse), G = P (go.v - go.o) by that share of P (sum
+ * |go v| + sum |go o|); the sums over keys or queries add their own roundings. */
 static void bound_backward(const Case *c, double *const *value, double *const *want, double **bound)
 {
     (void)want;
@@ -155,7 +182,8 @@ static void bound_backward(const Case *c, double *const *value, double *const *w
     const Shape *s = &opt->s;
     int64_t D = s->heads * s->hd;
     double size = score_size(opt, value[Q], value[K], NULL) + most_of(value[LSE], c->arg[LSE].count);
-    double e = ROUNDOFF * ((4 + sqrt((double)s->hd)) * size + 8 + sqrt((double)s->hd) + 0.5 * (double)(s->Sq > s->Sk ? s->Sq : s->Sk));
+    double e = ROUNDOFF * ((4 + sqrt((double)s->hd)) * size + 8 + sqrt((double)s->hd) +
+                           0.5 * (double)(s->Sq > s->Sk ? s->Sq : s->Sk));
     for (int64_t b = 0; b < s->B; b++)
         for (int64_t h = 0; h < s->heads; h++)
             for (int64_t i = 0; i < s->Sq; i++)
@@ -175,7 +203,8 @@ static void bound_backward(const Case *c, double *const *value, double *const *w
                 }
 }
 
-/* o and lse are given: those of the forward pass, so both are fed through ranges and replaced here by what q, k, v give. */
+/* o and lse are given: those of the forward pass, so both are fed through ranges and replaced here
+ * by what q, k, v give. */
 static int call_backward_after_forward(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
     AttnParams p = params_of(c->param, t);
@@ -187,17 +216,27 @@ static Case backward_case(const Options *opt, int (*call)(Backend *, const Tenso
 {
     const Shape *s = &opt->s;
     static const char *const names[] = {"gq", "gk", "gv", "go", "q", "k", "v", "o"};
-    Case c = {.name = "attention_backward", .call = call, .bound = bound_backward, .rounds_inside = 1, .param = opt, .warpgroups = s->hd == 64};
+    Case c = {.name = "attention_backward",
+              .call = call,
+              .bound = bound_backward,
+              .rounds_inside = 1,
+              .param = opt,
+              .warpgroups = s->hd == 64};
     for (int k = 0; k < 8; k++) {
         int key = k == GK || k == GV || k == K || k == V;
-        CASE_ADD(&c, names[k], k <= GV ? OUT : k == O ? forward : IN, ACT, 3, s->B, key ? s->Sk : s->Sq, s->heads * s->hd);
+        CASE_ADD(&c, names[k],
+                 k <= GV  ? OUT
+                 : k == O ? forward
+                          : IN,
+                 ACT, 3, s->B, key ? s->Sk : s->Sq, s->heads * s->hd);
     }
     CASE_ADD(&c, "lse", forward, DT_F32, 3, s->B, s->heads, s->Sq);
     return c;
 }
 
-/* Forward and backward together: o and lse are outputs too, and the wanted gradients those of the exact forward pass.  The gradients
- * see the forward pass's rounding of o and lse, which the bound's roundings of both cover. */
+/* Forward and backward together: o and lse are outputs too, and the wanted gradients those of the
+ * exact forward pass.  The gradients see the forward pass's rounding of o and lse, which the
+ * bound's roundings of both cover. */
 static void bound_both(const Case *c, double *const *value, double *const *want, double **bound)
 {
     double *with[CASE_ARGS];
@@ -205,7 +244,8 @@ static void bound_both(const Case *c, double *const *value, double *const *want,
         with[k] = k >= O ? want[k] : value[k];
     bound_backward(c, with, want, bound);
     const Options *opt = c->param;
-    double e = ROUNDOFF * ((4 + sqrt((double)opt->s.hd)) * score_size(opt, value[Q], value[K], NULL) + 8 + 0.5 * (double)opt->s.Sk);
+    double e = ROUNDOFF * ((4 + sqrt((double)opt->s.hd)) * score_size(opt, value[Q], value[K], NULL) + 8 +
+                           0.5 * (double)opt->s.Sk);
     double v = most_of(value[V], c->arg[V].count);
     for (int k = GQ; k <= GV; k++)
         for (int64_t i = 0; i < c->arg[k].count; i++)
@@ -229,7 +269,8 @@ static void attention_backward(void **state)
     }
 }
 
-/* Without the rounding of a forward pass: o and lse as inputs, any numbers (the formula is the same). */
+/* Without the rounding of a forward pass: o and lse as inputs, any numbers (the formula is the
+ * same). */
 static void attention_backward_alone(void **state)
 {
     (void)state;
@@ -242,12 +283,15 @@ static void attention_backward_alone(void **state)
     }
 }
 
-/* ---- gradients of hard numbers on the simulated GPU: gq is summed in fixed point there ---------------------------- */
+/* ---- gradients of hard numbers on the simulated GPU: gq is summed in fixed point there ------- */
 
 enum { HARD_Q = 45, HARD_K = 300, HARD_HEADS = 2, HARD_DIM = 64 * HARD_HEADS };
 static const Options hard = {.s = {1, HARD_Q, HARD_K, HARD_HEADS, 64}, .scale = 0.125};
 
-typedef struct Hard { const char *name; void (*make)(double *const *value); } Hard;
+typedef struct Hard {
+    const char *name;
+    void (*make)(double *const *value);
+} Hard;
 
 static void stretch(double *x, int64_t n, double by)
 {
@@ -255,19 +299,41 @@ static void stretch(double *x, int64_t n, double by)
         x[i] *= by;
 }
 
-static void as_drawn(double *const *value) { (void)value; }
-static void one_huge_value_row(double *const *value) { stretch(value[V] + 70 * HARD_DIM, HARD_DIM, 3e4); }
-static void one_huge_key_row(double *const *value) { stretch(value[K] + 270 * HARD_DIM, HARD_DIM, 200); }
-static void tiny_go(double *const *value) { stretch(value[GO], HARD_Q * HARD_DIM, 1e-30); }
-static void vast_go(double *const *value) { stretch(value[GO], HARD_Q * HARD_DIM, 1e30); }
+static void as_drawn(double *const *value)
+{
+    (void)value;
+}
+static void one_huge_value_row(double *const *value)
+{
+    stretch(value[V] + 70 * HARD_DIM, HARD_DIM, 3e4);
+}
+static void one_huge_key_row(double *const *value)
+{
+    stretch(value[K] + 270 * HARD_DIM, HARD_DIM, 200);
+}
+static void tiny_go(double *const *value)
+{
+    stretch(value[GO], HARD_Q * HARD_DIM, 1e-30);
+}
+static void vast_go(double *const *value)
+{
+    stretch(value[GO], HARD_Q * HARD_DIM, 1e30);
+}
 static void zero_go_rows(double *const *value)
 {
     for (int i = 0; i < HARD_Q; i += 2)
         stretch(value[GO] + i * HARD_DIM, HARD_DIM, 0);
 }
-static void one_hot(double *const *value) { stretch(value[Q], HARD_Q * HARD_DIM, 300); }
-static void flat(double *const *value) { stretch(value[Q], HARD_Q * HARD_DIM, 1e-6); }
-/* Every key occurs twice, the second time with its sign changed, and q is tiny: dS K nearly cancels between the blocks of 128 keys. */
+static void one_hot(double *const *value)
+{
+    stretch(value[Q], HARD_Q * HARD_DIM, 300);
+}
+static void flat(double *const *value)
+{
+    stretch(value[Q], HARD_Q * HARD_DIM, 1e-6);
+}
+/* Every key occurs twice, the second time with its sign changed, and q is tiny: dS K nearly cancels
+ * between the blocks of 128 keys. */
 static void cancelling(double *const *value)
 {
     flat(value);
@@ -352,7 +418,8 @@ static void free_all(void **p, int n)
         free(p[i]);
 }
 
-/* No gradient is further off than twice the naive bf16 version's worst, and all schedules give the same bits. */
+/* No gradient is further off than twice the naive bf16 version's worst, and all schedules give the
+ * same bits. */
 static void check_hard(const Case *c, const Hard *h, int schedules)
 {
     double *value[CASE_ARGS], *want[CASE_ARGS];
@@ -396,8 +463,15 @@ static void gradients_of_hard_numbers(void **state)
 {
     (void)state;
     static const Hard list[] = {
-        {"as drawn", as_drawn}, {"one huge value row", one_huge_value_row}, {"one huge key row", one_huge_key_row}, {"tiny go", tiny_go},
-        {"vast go", vast_go}, {"zero go rows", zero_go_rows}, {"one-hot", one_hot}, {"flat", flat}, {"cancelling", cancelling},
+        {"as drawn", as_drawn},
+        {"one huge value row", one_huge_value_row},
+        {"one huge key row", one_huge_key_row},
+        {"tiny go", tiny_go},
+        {"vast go", vast_go},
+        {"zero go rows", zero_go_rows},
+        {"one-hot", one_hot},
+        {"flat", flat},
+        {"cancelling", cancelling},
     };
     Case c = backward_case(&hard, call_backward, IN);
     if (SLOW_FIBERS)
@@ -406,7 +480,8 @@ static void gradients_of_hard_numbers(void **state)
         check_hard(&c, &list[i], i == 0 ? SIM_SCHEDULES : 1);
 }
 
-/* A number that is none must come out as NaN in gq, never vanish in the fixed point: in its row, or, of a key or value, in the head. */
+/* A number that is none must come out as NaN in gq, never vanish in the fixed point: in its row,
+ * or, of a key or value, in the head. */
 static void not_a_number_stays(void **state)
 {
     (void)state;
@@ -422,7 +497,8 @@ static void not_a_number_stays(void **state)
     for (int n = 0; n < 6; n++)
         for (int b = 0; b < 2; b++) {
             int k = where[n], key = k == K || k == V, row = 37;
-            double *at = &value[k][k == LSE ? HARD_Q + row : row * HARD_DIM + 64 + 5], keep = *at; /* in the second head */
+            /* in the second head */
+            double *at = &value[k][k == LSE ? HARD_Q + row : row * HARD_DIM + 64 + 5], keep = *at;
             *at = bad[b];
             hard_run(&c, value, (SimSchedule)(n % SIM_SCHEDULES), got);
             *at = keep;
@@ -430,14 +506,15 @@ static void not_a_number_stays(void **state)
                 for (int d = 0; d < HARD_DIM; d++) {
                     int nan = d >= 64 && (key || i == row);
                     if (!isnan(got[GQ][i * HARD_DIM + d]) != !nan)
-                        fail_msg("%s with %g: gq[%d, %d] is %g", c.arg[k].name, bad[b], i, d, (double)got[GQ][i * HARD_DIM + d]);
+                        fail_msg("%s with %g: gq[%d, %d] is %g", c.arg[k].name, bad[b], i, d,
+                                 (double)got[GQ][i * HARD_DIM + d]);
                 }
         }
     free_all((void **)value, c.n);
     free_all((void **)got, 3);
 }
 
-/* ---- ref against the textbook form: the whole matrix of scores, softmax without a shift ------------------------- */
+/* ---- ref against the textbook form: the whole matrix of scores, softmax without a shift ------ */
 
 static void ref_against_the_textbook(void **state)
 {
@@ -450,9 +527,9 @@ static void ref_against_the_textbook(void **state)
         ops_draw(k, SK * D, -2, 2, 2);
         ops_draw(v, SK * D, -2, 2, 3);
         ops_draw(bias, HEADS * SQ * SK, -2, 2, 4);
-        Tensor to = tensor_of(o, DT_F64, 3, 1, SQ, D), tl = tensor_of(lse, DT_F64, 3, 1, HEADS, SQ), tq = tensor_of(q, DT_F64, 3, 1, SQ, D),
-               tk = tensor_of(k, DT_F64, 3, 1, SK, D), tv = tensor_of(v, DT_F64, 3, 1, SK, D),
-               tb = tensor_of(bias, DT_F64, 3, HEADS, SQ, SK);
+        Tensor to = tensor_of(o, DT_F64, 3, 1, SQ, D), tl = tensor_of(lse, DT_F64, 3, 1, HEADS, SQ),
+               tq = tensor_of(q, DT_F64, 3, 1, SQ, D), tk = tensor_of(k, DT_F64, 3, 1, SK, D),
+               tv = tensor_of(v, DT_F64, 3, 1, SK, D), tb = tensor_of(bias, DT_F64, 3, HEADS, SQ, SK);
         AttnParams p = {HEADS, 0.4, &tb, causal};
         CHECK_OK(op_attention(ops_double(), &to, &tl, &tq, &tk, &tv, &p, &err), &err);
         for (int h = 0; h < HEADS; h++)
@@ -479,10 +556,15 @@ static void ref_against_the_textbook(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ref_against_the_textbook), cmocka_unit_test(attention), cmocka_unit_test(attention_of_vast_scores),
+        cmocka_unit_test(ref_against_the_textbook),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(attention_of_vast_scores),
         cmocka_unit_test(nothing_past_the_end),
-        cmocka_unit_test(attention_backward), cmocka_unit_test(attention_backward_alone),
-        cmocka_unit_test(gradients_of_hard_numbers), cmocka_unit_test(not_a_number_stays), cmocka_unit_test(ops_summary),
+        cmocka_unit_test(attention_backward),
+        cmocka_unit_test(attention_backward_alone),
+        cmocka_unit_test(gradients_of_hard_numbers),
+        cmocka_unit_test(not_a_number_stays),
+        cmocka_unit_test(ops_summary),
     };
     return check_run("ops: attention", tests);
 }

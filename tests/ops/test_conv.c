@@ -19,7 +19,10 @@ static void check_conv(const Conv *v, DType type, int prefix, unsigned moods)
     int64_t Ho = (v->x[1] + v->p.top + v->p.bottom - v->w[2]) / v->p.stride + 1;
     int64_t Wo = (v->x[2] + v->p.left + v->p.right - v->w[3]) / v->p.stride + 1;
     int64_t terms = v->w[1] * v->w[2] * v->w[3] * v->x[3];
-    Case c = {.name = prefix ? "conv with prefix" : "conv", .call = call_conv, .param = v, .moods = moods,
+    Case c = {.name = prefix ? "conv with prefix" : "conv",
+              .call = call_conv,
+              .param = v,
+              .moods = moods,
               .warpgroups = type == DT_BF16 && v->x[3] % 64 == 0 && v->w[0] > 64,
               .factor = 4 + 3 * sqrt((double)terms)}; /* as in test_linear.c */
     CASE_ADD(&c, "y", v->p.add ? INOUT : OUT, ACT, 4, v->x[0], Ho, Wo, v->w[0]);
@@ -57,17 +60,27 @@ static void layers_of_the_vae(void **state)
 {
     (void)state;
     static const Conv convs[] = {
-        {{2, 6, 5, 128}, {128, 3, 3, 3}, {1, 1, 1, 1, 1, 0}}, {{2, 4, 6, 3}, {128, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},
-        {{2, 6, 8, 128}, {3, 3, 3, 3}, {1, 1, 1, 1, 1, 0}}, {{1, 8, 6, 256}, {256, 1, 3, 3}, {2, 0, 1, 0, 1, 0}},
-        {{2, 5, 4, 128}, {256, 1, 1, 1}, {1, 0, 0, 0, 0, 0}}, {{2, 13, 11, 64}, {137, 3, 3, 3}, {1, 1, 1, 1, 1, 1}}, /* ragged tiles */
-        {{1, 4, 3, 512}, {32, 3, 3, 3}, {1, 1, 1, 1, 1, 0}}, {{2, 4, 3, 512}, {16, 3, 3, 3}, {1, 1, 1, 1, 1, 1}},
+        {{2, 6, 5, 128}, {128, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},
+        {{2, 4, 6, 3}, {128, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},
+        {{2, 6, 8, 128}, {3, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},
+        {{1, 8, 6, 256}, {256, 1, 3, 3}, {2, 0, 1, 0, 1, 0}},
+        /* ragged tiles */
+        {{2, 5, 4, 128}, {256, 1, 1, 1}, {1, 0, 0, 0, 0, 0}},
+        {{2, 13, 11, 64}, {137, 3, 3, 3}, {1, 1, 1, 1, 1, 1}},
+        {{1, 4, 3, 512}, {32, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},
+        {{2, 4, 3, 512}, {16, 3, 3, 3}, {1, 1, 1, 1, 1, 1}},
     };
     for (size_t i = 0; i < sizeof convs / sizeof convs[0]; i++)
         for (int k = 0; k < 2; k++)
-            check_conv(&convs[i], k ? DT_BF16 : i % 2 ? DT_F16 : DT_F32, (i + k) % 2 == 0 && convs[i].w[1] > 1, 1u << UNIFORM);
+            check_conv(&convs[i],
+                       k       ? DT_BF16
+                       : i % 2 ? DT_F16
+                               : DT_F32,
+                       (i + k) % 2 == 0 && convs[i].w[1] > 1, 1u << UNIFORM);
 }
 
-/* A chunk with the last two frames of the chunk before as its prefix gives what one long chunk gives: the rule of the caches. */
+/* A chunk with the last two frames of the chunk before as its prefix gives what one long chunk
+ * gives: the rule of the caches. */
 static void two_chunks_equal_one(void **state)
 {
     (void)state;
@@ -77,9 +90,11 @@ static void two_chunks_equal_one(void **state)
     ops_draw(x, T * HW * CI, -1, 1, 1);
     ops_draw(w, CO * 27 * CI, -1, 1, 2);
     const ConvParams p = {1, 1, 1, 1, 1, 0};
-    Tensor tx = tensor_of(x, DT_F64, 4, T, 2, 3, CI), tw = tensor_of(w, DT_F64, 5, CO, 3, 3, 3, CI), tb = tensor_of(b, DT_F64, 1, CO),
-           ty = tensor_of(whole, DT_F64, 4, T, 2, 3, CO), tp = tensor_of(parts, DT_F64, 4, T, 2, 3, CO);
-    Tensor x1 = tensor_rows(&tx, 0, FIRST), x2 = tensor_rows(&tx, FIRST, T - FIRST), cache = tensor_rows(&tx, FIRST - 2, 2);
+    Tensor tx = tensor_of(x, DT_F64, 4, T, 2, 3, CI), tw = tensor_of(w, DT_F64, 5, CO, 3, 3, 3, CI),
+           tb = tensor_of(b, DT_F64, 1, CO), ty = tensor_of(whole, DT_F64, 4, T, 2, 3, CO),
+           tp = tensor_of(parts, DT_F64, 4, T, 2, 3, CO);
+    Tensor x1 = tensor_rows(&tx, 0, FIRST), x2 = tensor_rows(&tx, FIRST, T - FIRST),
+           cache = tensor_rows(&tx, FIRST - 2, 2);
     Tensor y1 = tensor_rows(&tp, 0, FIRST), y2 = tensor_rows(&tp, FIRST, T - FIRST);
     CHECK_OK(op_conv(ops_double(), &ty, &tx, NULL, &tw, &tb, &p, &err), &err);
     CHECK_OK(op_conv(ops_double(), &y1, &x1, NULL, &tw, &tb, &p, &err), &err);
@@ -87,7 +102,8 @@ static void two_chunks_equal_one(void **state)
     assert_memory_equal(whole, parts, sizeof whole);
 }
 
-/* ref against the other way round: every input pixel scattered to the outputs it takes part in, weights in the file's order. */
+/* ref against the other way round: every input pixel scattered to the outputs it takes part in,
+ * weights in the file's order. */
 static void ref_against_scattering(void **state)
 {
     (void)state;
@@ -102,8 +118,8 @@ static void ref_against_scattering(void **state)
     ops_draw(b, CO, -1, 1, 4);
     Tensor tf = tensor_of(file, DT_F64, 5, CO, CI, K, K, K), tw = tensor_of(w, DT_F64, 5, CO, K, K, K, CI);
     op_conv_pack(&tw, &tf);
-    Tensor tx = tensor_of(x, DT_F64, 4, T, H, W, CI), tp = tensor_of(prefix, DT_F64, 4, 2, H, W, CI), tb = tensor_of(b, DT_F64, 1, CO),
-           ty = tensor_of(y, DT_F64, 4, T, HO, WO, CO);
+    Tensor tx = tensor_of(x, DT_F64, 4, T, H, W, CI), tp = tensor_of(prefix, DT_F64, 4, 2, H, W, CI),
+           tb = tensor_of(b, DT_F64, 1, CO), ty = tensor_of(y, DT_F64, 4, T, HO, WO, CO);
     CHECK_OK(op_conv(ops_double(), &ty, &tx, &tp, &tw, &tb, &p, &err), &err);
     for (int i = 0; i < T * HO * WO * CO; i++)
         want[i] = b[i % CO];
@@ -114,9 +130,11 @@ static void ref_against_scattering(void **state)
             for (int tap = 0; tap < 27 * CO; tap++) {
                 int co = tap / 27, a = tap / 9 % 3, e = tap / 3 % 3, f = tap % 3;
                 int to = t + 2 - a, row = i + (int)p.top - e, column = j + (int)p.left - f;
-                if (to < 0 || to >= T || row < 0 || row % 2 || row / 2 >= HO || column < 0 || column % 2 || column / 2 >= WO)
+                if (to < 0 || to >= T || row < 0 || row % 2 || row / 2 >= HO || column < 0 || column % 2 ||
+                    column / 2 >= WO)
                     continue;
-                want[((to * HO + row / 2) * WO + column / 2) * CO + co] += value * file[(co * CI + ci) * 27 + (a * 3 + e) * 3 + f];
+                want[((to * HO + row / 2) * WO + column / 2) * CO + co] +=
+                    value * file[(co * CI + ci) * 27 + (a * 3 + e) * 3 + f];
             }
         }
     for (int i = 0; i < T * HO * WO * CO; i++)
@@ -127,7 +145,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ref_against_scattering), cmocka_unit_test(two_chunks_equal_one), cmocka_unit_test(conv),
-        cmocka_unit_test(layers_of_the_vae), cmocka_unit_test(ops_summary),
+        cmocka_unit_test(layers_of_the_vae),      cmocka_unit_test(ops_summary),
     };
     return check_run("ops: convolution", tests);
 }

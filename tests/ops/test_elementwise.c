@@ -64,7 +64,10 @@ static void add_rounds_once(void **state)
     }
 }
 
-typedef struct Lincomb { int n; double coef[4]; } Lincomb;
+typedef struct Lincomb {
+    int n;
+    double coef[4];
+} Lincomb;
 
 static int call_lincomb(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -109,7 +112,8 @@ static int call_act(Backend *be, const Tensor *t, const Case *c, Err *err)
     return op_act(be, &t[0], &t[1], *(const ActKind *)c->param, err);
 }
 
-/* 1 + tanh and x s(x) lose relative, not absolute, accuracy where x is large and negative: 8 roundings of |x|. */
+/* 1 + tanh and x s(x) lose relative, not absolute, accuracy where x is large and negative: 8
+ * roundings of |x|. */
 static void bound_act(const Case *c, double *const *value, double *const *want, double **bound)
 {
     (void)want;
@@ -135,8 +139,8 @@ static int call_act_backward(Backend *be, const Tensor *t, const Case *c, Err *e
     return op_act_backward(be, &t[0], &t[1], &t[2], *(const ActKind *)c->param, err);
 }
 
-/* In the slope of gelu the factor 1 - tanh^2, good to a few roundings of 1, is multiplied by up to 0.11|x|^3 before it dies out
- * near |x| = 5: 4 roundings of (1 + |x|^3), x at most 5. */
+/* In the slope of gelu the factor 1 - tanh^2, good to a few roundings of 1, is multiplied by up to
+ * 0.11|x|^3 before it dies out near |x| = 5: 4 roundings of (1 + |x|^3), x at most 5. */
 static void bound_act_backward(const Case *c, double *const *value, double *const *want, double **bound)
 {
     (void)want;
@@ -151,7 +155,11 @@ static void activation_slopes(void **state)
     (void)state;
     for (int i = 0; i < N_COUNTS; i++)
         for (int k = 0; k < N_ACTS; k++) {
-            Case c = {.name = "act_backward", .call = call_act_backward, .f32_too = 1, .bound = bound_act_backward, .param = &acts[k]};
+            Case c = {.name = "act_backward",
+                      .call = call_act_backward,
+                      .f32_too = 1,
+                      .bound = bound_act_backward,
+                      .param = &acts[k]};
             CASE_ADD(&c, "gx", OUT, ACT, 1, counts[i]);
             CASE_ADD(&c, "gy", IN, ACT, 1, counts[i]);
             case_range(&c, CASE_ADD(&c, "x", IN, ACT, 1, counts[i]), -12, 12);
@@ -177,7 +185,8 @@ static void gated_activations(void **state)
     (void)state;
     for (int i = 0; i < N_COUNTS; i++)
         for (int k = 0; k < N_ACTS; k++) {
-            Case c = {.name = "act_gate", .call = call_act_gate, .f32_too = 1, .bound = bound_act_gate, .param = &acts[k]};
+            Case c = {
+                .name = "act_gate", .call = call_act_gate, .f32_too = 1, .bound = bound_act_gate, .param = &acts[k]};
             CASE_ADD(&c, "y", OUT, ACT, 1, counts[i]);
             case_range(&c, CASE_ADD(&c, "a", IN, ACT, 1, counts[i]), -12, 12);
             CASE_ADD(&c, "b", IN, ACT, 1, counts[i]);
@@ -191,10 +200,19 @@ static void gated_activations(void **state)
 static void activations_by_hand(void **state)
 {
     (void)state;
-    static const struct { ActKind kind; double x, y; } known[] = {
-        {ACT_SILU, 1, 0.73105857863000487926}, {ACT_SILU, -2, -0.23840584404423511752}, {ACT_GELU_ERF, 1, 0.84134474606854294859},
-        {ACT_GELU_ERF, -0.5, -0.15426876936299344818}, {ACT_GELU_TANH, 1, 0.8411919906082768}, {ACT_GELU_TANH, -0.5, -0.15428599017485606},
-        {ACT_QUICK_GELU, 1, 0.8457957659328212}, {ACT_QUICK_GELU, -1, -0.1542042340671787}, {ACT_NONE, -3.25, -3.25},
+    static const struct {
+        ActKind kind;
+        double x, y;
+    } known[] = {
+        {ACT_SILU, 1, 0.73105857863000487926},
+        {ACT_SILU, -2, -0.23840584404423511752},
+        {ACT_GELU_ERF, 1, 0.84134474606854294859},
+        {ACT_GELU_ERF, -0.5, -0.15426876936299344818},
+        {ACT_GELU_TANH, 1, 0.8411919906082768},
+        {ACT_GELU_TANH, -0.5, -0.15428599017485606},
+        {ACT_QUICK_GELU, 1, 0.8457957659328212},
+        {ACT_QUICK_GELU, -1, -0.1542042340671787},
+        {ACT_NONE, -3.25, -3.25},
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         double y = 0, x = known[i].x;
@@ -208,9 +226,11 @@ static void activations_by_hand(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fill_is_exact), cmocka_unit_test(copy_rounds_once), cmocka_unit_test(add_rounds_once),
-        cmocka_unit_test(lincomb_of_one_to_four), cmocka_unit_test(activations), cmocka_unit_test(activation_slopes),
-        cmocka_unit_test(gated_activations), cmocka_unit_test(activations_by_hand), cmocka_unit_test(ops_summary),
+        cmocka_unit_test(fill_is_exact),     cmocka_unit_test(copy_rounds_once),
+        cmocka_unit_test(add_rounds_once),   cmocka_unit_test(lincomb_of_one_to_four),
+        cmocka_unit_test(activations),       cmocka_unit_test(activation_slopes),
+        cmocka_unit_test(gated_activations), cmocka_unit_test(activations_by_hand),
+        cmocka_unit_test(ops_summary),
     };
     return check_run("ops: elementwise", tests);
 }

@@ -1,18 +1,23 @@
-/* Every backward op against central differences of its forward op, on ref in double; and a small transformer block made of ops. */
+/* Every backward op against central differences of its forward op, on ref in double; and a small
+ * transformer block made of ops. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "tests/ops/harness.h"
 
-/* The differences are good to about 1e-11 of the values' size, less where a norm's variance is small. */
+/* The differences are good to about 1e-11 of the values' size, less where a norm's variance is
+ * small. */
 static const double near_enough = 1e-8;
 
 enum { MOST = 4096 }; /* elements an operand may have here */
 
-typedef struct Room { double value[CASE_ARGS][MOST], grad[CASE_ARGS][MOST], weigh[CASE_ARGS][MOST]; } Room;
+typedef struct Room {
+    double value[CASE_ARGS][MOST], grad[CASE_ARGS][MOST], weigh[CASE_ARGS][MOST];
+} Room;
 static Room room;
 
-/* Draws inputs and the weights r of the outputs in `out`; room.grad receives dL/d(operand) for the operands in `wanted`. */
+/* Draws inputs and the weights r of the outputs in `out`; room.grad receives dL/d(operand) for the
+ * operands in `wanted`. */
 static void differences(const Case *c, unsigned out, unsigned wanted)
 {
     double *value[CASE_ARGS], *grad[CASE_ARGS], *weigh[CASE_ARGS];
@@ -38,7 +43,7 @@ static void check_same(const char *what, const double *got, const double *want, 
         check_value(what, got[i], want[i], near_enough, near_enough);
 }
 
-/* ---- activations ------------------------------------------------------------------------------------------------ */
+/* ---- activations ----------------------------------------------------------------------------- */
 
 static int call_act(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -62,7 +67,7 @@ static void of_activations(void **state)
     }
 }
 
-/* ---- linear ----------------------------------------------------------------------------------------------------- */
+/* ---- linear ---------------------------------------------------------------------------------- */
 
 static int call_linear(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -82,8 +87,8 @@ static void of_linear(void **state)
     CASE_ADD(&c, "b", IN, DT_F32, 1, N);
     differences(&c, 1, 2 | 4 | 8);
     Err err = {0};
-    Tensor tx = view(&c, 1, room.value[1]), tw = view(&c, 2, room.value[2]), gy = view(&c, 0, room.weigh[0]), tgx = view(&c, 1, gx),
-           tgw = view(&c, 2, gw), tgb = view(&c, 3, gb);
+    Tensor tx = view(&c, 1, room.value[1]), tw = view(&c, 2, room.value[2]), gy = view(&c, 0, room.weigh[0]),
+           tgx = view(&c, 1, gx), tgw = view(&c, 2, gw), tgb = view(&c, 3, gb);
     CHECK_OK(op_linear_backward_x(ops_double(), &tgx, &gy, &tw, 0, &err), &err);
     CHECK_OK(op_linear_backward_w(ops_double(), &tgw, &tgb, &gy, &tx, &err), &err);
     check_same("gx", gx, room.grad[1], ROWS * K);
@@ -96,7 +101,7 @@ static void of_linear(void **state)
     check_value("gb added", gb[2], 2 * room.grad[3][2], near_enough, near_enough);
 }
 
-/* ---- attention -------------------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 static int call_attention(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -123,21 +128,26 @@ static void of_attention(void **state)
     for (int k = 0; k < 5; k++)
         t[k] = view(&c, k, room.value[k]);
     CHECK_OK(call_attention(ops_double(), t, &c, &err), &err);
-    CHECK_OK(op_attention_backward(ops_double(), &tgq, &tgk, &tgv, &go, &t[1], &t[2], &t[3], &t[0], &t[4], &p, &err), &err);
+    CHECK_OK(op_attention_backward(ops_double(), &tgq, &tgk, &tgv, &go, &t[1], &t[2], &t[3], &t[0], &t[4], &p, &err),
+             &err);
     check_same("gq", gq, room.grad[1], B * SQ * D);
     check_same("gk", gk, room.grad[2], B * SK * D);
     check_same("gv", gv, room.grad[3], B * SK * D);
 }
 
-/* ---- norms ------------------------------------------------------------------------------------------------------ */
+/* ---- norms ----------------------------------------------------------------------------------- */
 
-typedef struct Norm { int weights, chunks; int64_t text; } Norm;
+typedef struct Norm {
+    int weights, chunks;
+    int64_t text;
+} Norm;
 
 static int call_layernorm(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
     const Norm *n = c->param;
     const Modulation m = {&t[2 + 2 * n->weights], n->text};
-    return op_layernorm(be, &t[0], &t[1], n->weights ? &t[2] : NULL, n->weights ? &t[3] : NULL, 1e-3, n->chunks ? &m : NULL, err);
+    return op_layernorm(be, &t[0], &t[1], n->weights ? &t[2] : NULL, n->weights ? &t[3] : NULL, 1e-3,
+                        n->chunks ? &m : NULL, err);
 }
 
 static void of_layernorm(void **state)
@@ -163,8 +173,9 @@ static void of_layernorm(void **state)
         int mod = 2 + 2 * n->weights;
         const Modulation m = {&t[mod], n->text};
         Err err = {0};
-        CHECK_OK(op_layernorm_backward(ops_double(), &tgx, n->weights ? &tgw : NULL, n->weights ? &tgb : NULL, n->chunks ? &tgm : NULL, &gy,
-                                       &t[1], n->weights ? &t[2] : NULL, n->weights ? &t[3] : NULL, 1e-3, n->chunks ? &m : NULL, 0, &err),
+        CHECK_OK(op_layernorm_backward(ops_double(), &tgx, n->weights ? &tgw : NULL, n->weights ? &tgb : NULL,
+                                       n->chunks ? &tgm : NULL, &gy, &t[1], n->weights ? &t[2] : NULL,
+                                       n->weights ? &t[3] : NULL, 1e-3, n->chunks ? &m : NULL, 0, &err),
                  &err);
         check_same("gx", gx, room.grad[1], B * S * D);
         if (n->weights) {
@@ -193,8 +204,8 @@ static void of_gates(void **state)
     CASE_ADD(&c, "y", IN, DT_F32, 3, B, S, D);
     CASE_ADD(&c, "mod", IN, DT_F32, 2, B, 6 * D);
     differences(&c, 1, 1 | 2 | 4);
-    Tensor gx = view(&c, 0, room.weigh[0]), y = view(&c, 1, room.value[1]), mod = view(&c, 2, room.value[2]), tgy = view(&c, 1, gy),
-           tgm = view(&c, 2, gm);
+    Tensor gx = view(&c, 0, room.weigh[0]), y = view(&c, 1, room.value[1]), mod = view(&c, 2, room.value[2]),
+           tgy = view(&c, 1, gy), tgm = view(&c, 2, gm);
     const Modulation m = {&mod, text};
     Err err = {0};
     CHECK_OK(op_gate_add_backward(ops_double(), &tgy, &tgm, &gx, &y, &m, &err), &err);
@@ -203,7 +214,7 @@ static void of_gates(void **state)
     check_same("gm", gm, room.grad[2], B * 6 * D);
 }
 
-/* ---- loss ------------------------------------------------------------------------------------------------------- */
+/* ---- loss ------------------------------------------------------------------------------------ */
 
 static int call_mse(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -226,7 +237,7 @@ static void of_mse(void **state)
     check_same("gu", gu, room.grad[1], 30);
 }
 
-/* ---- a block: x + gate attn(LN q, LN k, v) then + gate ff, as cogvideox.md 3.4 ------------------------------------ */
+/* ---- a block: x + gate attn(LN q, LN k, v) then + gate ff, as cogvideox.md 3.4 --------------- */
 
 enum { B = 2, S = 5, TEXT = 2, HEADS = 2, HD = 3, D = HEADS * HD, FF = 8 };
 enum { X, MOD1, MOD2, LN1W, LN1B, QW, QB, KW, KB, VW, PARTS }; /* X is input and output; the parameters are drawn */
@@ -236,7 +247,9 @@ static const int64_t act_width[ACTS] = {D, D, D, D, D, D, D, D, D, D, FF, FF, D}
 static double act_data[ACTS][B * S * FF], grad_data[ACTS][B * S * FF], lse_data[B * HEADS * S];
 static double ff_in[FF * D], ff_out[D * FF];
 
-typedef struct Block { Tensor a[ACTS], g[ACTS], lse, w1, w2; } Block;
+typedef struct Block {
+    Tensor a[ACTS], g[ACTS], lse, w1, w2;
+} Block;
 
 static Block block_views(void)
 {
@@ -281,23 +294,27 @@ static int call_block(Backend *be, const Tensor *t, const Case *c, Err *err)
     return rc < 0 ? rc : op_gate_add(be, &t[X], &a[A_F], &m2, err);
 }
 
-/* Gradients in reverse.  t: inputs (X the block's input), g: gradients of the operands; g[X] comes in as that of the output. */
+/* Gradients in reverse.  t: inputs (X the block's input), g: gradients of the operands; g[X] comes
+ * in as that of the output. */
 static void block_backward(const Tensor *t, const Tensor *g)
 {
     Backend *be = ops_double();
     Err err = {0};
     Block k = block_views();
-    Tensor *a = k.a, *ga = k.g, q = by_head(&a[A_Q]), kk = by_head(&a[A_K]), gq = by_head(&ga[A_Q]), gk = by_head(&ga[A_K]),
-           gqn = by_head(&ga[A_QN]), gkn = by_head(&ga[A_KN]);
+    Tensor *a = k.a, *ga = k.g, q = by_head(&a[A_Q]), kk = by_head(&a[A_K]), gq = by_head(&ga[A_Q]),
+           gk = by_head(&ga[A_K]), gqn = by_head(&ga[A_QN]), gkn = by_head(&ga[A_KN]);
     const Modulation m1 = {&t[MOD1], TEXT}, m2 = {&t[MOD2], TEXT};
     CHECK_OK(op_gate_add_backward(be, &ga[A_F], &g[MOD2], &g[X], &a[A_F], &m2, &err), &err);
     CHECK_OK(op_linear_backward_x(be, &ga[A_G], &ga[A_F], &k.w2, 0, &err), &err);
     CHECK_OK(op_act_backward(be, &ga[A_H], &ga[A_G], &a[A_H], ACT_GELU_TANH, &err), &err);
     CHECK_OK(op_linear_backward_x(be, &ga[A_N2], &ga[A_H], &k.w1, 0, &err), &err);
-    CHECK_OK(op_layernorm_backward(be, &g[X], NULL, NULL, &g[MOD2], &ga[A_N2], &a[A_X1], NULL, NULL, 1e-3, &m2, 1, &err), &err);
+    CHECK_OK(
+        op_layernorm_backward(be, &g[X], NULL, NULL, &g[MOD2], &ga[A_N2], &a[A_X1], NULL, NULL, 1e-3, &m2, 1, &err),
+        &err);
     CHECK_OK(op_gate_add_backward(be, &ga[A_O], &g[MOD1], &g[X], &a[A_O], &m1, &err), &err);
-    CHECK_OK(op_attention_backward(be, &ga[A_QN], &ga[A_KN], &ga[A_V], &ga[A_O], &a[A_QN], &a[A_KN], &a[A_V], &a[A_O], &k.lse,
-                                   &block_attention, &err), &err);
+    CHECK_OK(op_attention_backward(be, &ga[A_QN], &ga[A_KN], &ga[A_V], &ga[A_O], &a[A_QN], &a[A_KN], &a[A_V], &a[A_O],
+                                   &k.lse, &block_attention, &err),
+             &err);
     CHECK_OK(op_layernorm_backward(be, &gq, NULL, NULL, NULL, &gqn, &q, NULL, NULL, 1e-3, NULL, 0, &err), &err);
     CHECK_OK(op_layernorm_backward(be, &gk, NULL, NULL, NULL, &gkn, &kk, NULL, NULL, 1e-3, NULL, 0, &err), &err);
     CHECK_OK(op_linear_backward_w(be, &g[QW], &g[QB], &ga[A_Q], &a[A_IN], &err), &err);
@@ -306,7 +323,8 @@ static void block_backward(const Tensor *t, const Tensor *g)
     CHECK_OK(op_linear_backward_x(be, &ga[A_IN], &ga[A_Q], &t[QW], 0, &err), &err);
     CHECK_OK(op_linear_backward_x(be, &ga[A_IN], &ga[A_K], &t[KW], 1, &err), &err);
     CHECK_OK(op_linear_backward_x(be, &ga[A_IN], &ga[A_V], &t[VW], 1, &err), &err);
-    CHECK_OK(op_layernorm_backward(be, &g[X], &g[LN1W], &g[LN1B], &g[MOD1], &ga[A_IN], &t[X], &t[LN1W], &t[LN1B], 1e-3, &m1, 1, &err),
+    CHECK_OK(op_layernorm_backward(be, &g[X], &g[LN1W], &g[LN1B], &g[MOD1], &ga[A_IN], &t[X], &t[LN1W], &t[LN1B], 1e-3,
+                                   &m1, 1, &err),
              &err);
 }
 
@@ -349,8 +367,9 @@ static void of_a_whole_block(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(of_activations), cmocka_unit_test(of_linear), cmocka_unit_test(of_attention), cmocka_unit_test(of_layernorm),
-        cmocka_unit_test(of_gates), cmocka_unit_test(of_mse), cmocka_unit_test(of_a_whole_block),
+        cmocka_unit_test(of_activations),   cmocka_unit_test(of_linear), cmocka_unit_test(of_attention),
+        cmocka_unit_test(of_layernorm),     cmocka_unit_test(of_gates),  cmocka_unit_test(of_mse),
+        cmocka_unit_test(of_a_whole_block),
     };
     return check_run("ops: gradients", tests);
 }

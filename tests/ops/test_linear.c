@@ -3,18 +3,30 @@
 #include <math.h>
 #include "tests/ops/harness.h"
 
-static const int64_t shapes[][3] = { /* M, N, K */
-    {1, 1, 1}, {2, 3, 5}, {1, 65, 64}, {64, 1, 63}, {63, 64, 65}, {65, 67, 1}, {13, 97, 129},
+static const int64_t shapes[][3] = {
+    /* M, N, K */
+    {1, 1, 1},
+    {2, 3, 5},
+    {1, 65, 64},
+    {64, 1, 63},
+    {63, 64, 65},
+    {65, 67, 1},
+    {13, 97, 129},
     {37, 72, 88}, /* what cuBLASLt takes */
-    /* once each: many rows and columns, long sums (cpu converts half weights slice by slice), few rows of many columns, and the
-     * projections of attention */
-    {400, 530, 40}, {5, 33, 4099}, {5, 4099, 33}, {3, 70, 700}, {7, 1920, 1920},
+    /* once each: many rows and columns, long sums (cpu converts half weights slice by slice), few
+     * rows of many columns, and the projections of attention */
+    {400, 530, 40},
+    {5, 33, 4099},
+    {5, 4099, 33},
+    {3, 70, 700},
+    {7, 1920, 1920},
 };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0], ONCE = 8 };
 static const DType types[] = {DT_F32, DT_F16, DT_BF16};
 
-/* Rounding errors of a sum of n terms wander: their standard deviation is sqrt(n/3) roundings where one term is as large as the
- * whole sum (the outlier mood).  Three sqrt(n) are five of it; and a few for product, bias and store. */
+/* Rounding errors of a sum of n terms wander: their standard deviation is sqrt(n/3) roundings where
+ * one term is as large as the whole sum (the outlier mood).  Three sqrt(n) are five of it; and a
+ * few for product, bias and store. */
 static double roundings(int64_t n)
 {
     return 4 + 3 * sqrt((double)n);
@@ -33,7 +45,11 @@ static void linear(void **state)
             const int64_t *s = shapes[i];
             if (i >= ONCE && k != 5)
                 continue;
-            Case c = {.name = "linear", .call = call_linear, .f32_too = 1, .factor = roundings(s[2]), .moods = i >= ONCE ? 1 : 0};
+            Case c = {.name = "linear",
+                      .call = call_linear,
+                      .f32_too = 1,
+                      .factor = roundings(s[2]),
+                      .moods = i >= ONCE ? 1 : 0};
             CASE_ADD(&c, "y", OUT, ACT, 2, s[0], s[1]);
             CASE_ADD(&c, "x", IN, ACT, 2, s[0], s[2]);
             CASE_ADD(&c, "w", WEIGHT, types[k % 3], 2, s[1], s[2]);
@@ -69,7 +85,8 @@ static void feed_forward_layer(void **state)
 static void exact_bias(void **state)
 {
     (void)state;
-    Case c = {.name = "linear, F32 bias", .call = call_linear, .f32_too = 1, .factor = roundings(64), .rounds_inside = 1};
+    Case c = {
+        .name = "linear, F32 bias", .call = call_linear, .f32_too = 1, .factor = roundings(64), .rounds_inside = 1};
     CASE_ADD(&c, "y", OUT, ACT, 2, 37, 272);
     CASE_ADD(&c, "x", IN, ACT, 2, 37, 64);
     CASE_ADD(&c, "w", WEIGHT, DT_BF16, 2, 272, 64);
@@ -114,7 +131,8 @@ static void many_shapes(void **state)
         ones[i] = 1;
     for (int k = 0; k < 2 * SHAPES; k++) {
         const int64_t K = 8 * (k % SHAPES + 1);
-        Tensor ty = tensor_of(p[0], DT_BF16, 2, 1, 8), tx = tensor_of(p[1], DT_BF16, 2, 1, K), tw = tensor_of(p[2], DT_BF16, 2, 8, K);
+        Tensor ty = tensor_of(p[0], DT_BF16, 2, 1, 8), tx = tensor_of(p[1], DT_BF16, 2, 1, K),
+               tw = tensor_of(p[2], DT_BF16, 2, 8, K);
         CHECK_OK(backend_put_f32(be, &tx, ones, &err), &err);
         for (int64_t at = 0; k == 0 && at < 8; at++) { /* all of w once */
             Tensor part = tensor_of((char *)p[2] + at * MOST * 2, DT_BF16, 1, MOST);
@@ -143,7 +161,11 @@ static void linear_backward_x(void **state)
             const int64_t *s = shapes[i];
             if (i >= ONCE && k != 5)
                 continue;
-            Case c = {.name = "linear_backward_x", .call = call_backward_x, .f32_too = 1, .factor = roundings(s[1]), .param = &add[k / 3],
+            Case c = {.name = "linear_backward_x",
+                      .call = call_backward_x,
+                      .f32_too = 1,
+                      .factor = roundings(s[1]),
+                      .param = &add[k / 3],
                       .moods = i >= ONCE ? 1 : 0};
             CASE_ADD(&c, "gx", k < 3 ? OUT : INOUT, ACT, 2, s[0], s[2]);
             CASE_ADD(&c, "gy", IN, ACT, 2, s[0], s[1]);
@@ -152,12 +174,15 @@ static void linear_backward_x(void **state)
         }
 }
 
-typedef struct Which { int gw, gb; } Which; /* operand numbers, 0: NULL */
+typedef struct Which {
+    int gw, gb;
+} Which; /* operand numbers, 0: NULL */
 
 static int call_backward_w(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
     const Which *which = c->param;
-    return op_linear_backward_w(be, which->gw ? &t[which->gw] : NULL, which->gb ? &t[which->gb] : NULL, &t[0], &t[1], err);
+    return op_linear_backward_w(be, which->gw ? &t[which->gw] : NULL, which->gb ? &t[which->gb] : NULL, &t[0], &t[1],
+                                err);
 }
 
 static void linear_backward_w(void **state)
@@ -170,7 +195,11 @@ static void linear_backward_w(void **state)
             const DType type = k == 3 ? DT_BF16 : DT_F32;
             if (i >= ONCE && k != 0 && k != 3)
                 continue;
-            Case c = {.name = k == 3 ? "linear_backward_w, bf16 gradients" : "linear_backward_w", .call = call_backward_w, .f32_too = 1, .factor = roundings(s[0]), .param = &variants[k],
+            Case c = {.name = k == 3 ? "linear_backward_w, bf16 gradients" : "linear_backward_w",
+                      .call = call_backward_w,
+                      .f32_too = 1,
+                      .factor = roundings(s[0]),
+                      .param = &variants[k],
                       .moods = i >= ONCE ? 1 : 0};
             CASE_ADD(&c, "gy", IN, ACT, 2, s[0], s[1]);
             CASE_ADD(&c, "x", IN, ACT, 2, s[0], s[2]);
@@ -188,7 +217,11 @@ static void column_sums_of_many_rows(void **state)
 {
     (void)state;
     static const Which variants[] = {{2, 3}};
-    Case c = {.name = "linear_backward_w, 5000 rows", .call = call_backward_w, .f32_too = 1, .factor = roundings(5000), .param = variants};
+    Case c = {.name = "linear_backward_w, 5000 rows",
+              .call = call_backward_w,
+              .f32_too = 1,
+              .factor = roundings(5000),
+              .param = variants};
     CASE_ADD(&c, "gy", IN, ACT, 2, 5000, 3);
     CASE_ADD(&c, "x", IN, ACT, 2, 5000, 5);
     CASE_ADD(&c, "gw", INOUT, DT_F32, 2, 3, 5);
@@ -212,10 +245,17 @@ static void linear_by_hand(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear), cmocka_unit_test(leading_axes_are_folded), cmocka_unit_test(feed_forward_layer),
-        cmocka_unit_test(exact_bias), cmocka_unit_test(two_biases), cmocka_unit_test(many_shapes),
+        cmocka_unit_test(linear),
+        cmocka_unit_test(leading_axes_are_folded),
+        cmocka_unit_test(feed_forward_layer),
+        cmocka_unit_test(exact_bias),
+        cmocka_unit_test(two_biases),
+        cmocka_unit_test(many_shapes),
         cmocka_unit_test(linear_backward_x),
-        cmocka_unit_test(linear_backward_w), cmocka_unit_test(column_sums_of_many_rows), cmocka_unit_test(linear_by_hand), cmocka_unit_test(ops_summary),
+        cmocka_unit_test(linear_backward_w),
+        cmocka_unit_test(column_sums_of_many_rows),
+        cmocka_unit_test(linear_by_hand),
+        cmocka_unit_test(ops_summary),
     };
     return check_run("ops: linear", tests);
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 #include "tests/ops/harness.h"
 
-/* ---- token rows ------------------------------------------------------------------------------------------------- */
+/* ---- token rows ------------------------------------------------------------------------------ */
 
 static int call_embed(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -54,7 +54,9 @@ static void embed_refuses_ids_outside_the_table(void **state)
     }
 }
 
-typedef struct Rows { int64_t y0, x0, n; } Rows;
+typedef struct Rows {
+    int64_t y0, x0, n;
+} Rows;
 
 static int call_copy_rows(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -65,8 +67,14 @@ static int call_copy_rows(Backend *be, const Tensor *t, const Case *c, Err *err)
 static void copies_rows(void **state)
 {
     (void)state;
-    const struct { int64_t B, Sy, Sx, D; Rows r; } shapes[] = {
-        {1, 1, 1, 1, {0, 0, 1}}, {2, 7, 5, 3, {2, 0, 5}}, {3, 64, 70, 65, {0, 6, 64}}, {2, 5, 5, 4, {3, 3, 0}},
+    const struct {
+        int64_t B, Sy, Sx, D;
+        Rows r;
+    } shapes[] = {
+        {1, 1, 1, 1, {0, 0, 1}},
+        {2, 7, 5, 3, {2, 0, 5}},
+        {3, 64, 70, 65, {0, 6, 64}},
+        {2, 5, 5, 4, {3, 3, 0}},
         {1, 326, 100, 1920, {226, 0, 100}},
     };
     for (int i = 0; i < 5; i++) {
@@ -85,7 +93,8 @@ static int call_add_rows(Backend *be, const Tensor *t, const Case *c, Err *err)
 static void adds_rows(void **state)
 {
     (void)state;
-    const int64_t shapes[][5] = {{1, 1, 1, 0, 1}, {2, 9, 5, 4, 5}, {3, 65, 63, 0, 64}, {1, 300, 1920, 226, 74}}; /* B, S, D, first, n */
+    /* B, S, D, first, n */
+    const int64_t shapes[][5] = {{1, 1, 1, 0, 1}, {2, 9, 5, 4, 5}, {3, 65, 63, 0, 64}, {1, 300, 1920, 226, 74}};
     for (int i = 0; i < 4; i++) {
         const int64_t *s = shapes[i];
         Case c = {.name = "add_rows", .call = call_add_rows, .param = &s[3]};
@@ -95,7 +104,7 @@ static void adds_rows(void **state)
     }
 }
 
-/* ---- patches, boxes, seams -------------------------------------------------------------------------------------- */
+/* ---- patches, boxes, seams ------------------------------------------------------------------- */
 
 static int call_patchify(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -110,10 +119,14 @@ static int call_unpatchify(Backend *be, const Tensor *t, const Case *c, Err *err
 static void patches_and_back(void **state)
 {
     (void)state;
-    const int64_t shapes[][6] = {{1, 1, 1, 1, 1, 1}, {2, 3, 4, 6, 5, 2}, {1, 2, 9, 3, 4, 3}, {1, 3, 60, 90, 16, 2}}; /* B, F, H, W, C, p */
+    /* B, F, H, W, C, p */
+    const int64_t shapes[][6] = {{1, 1, 1, 1, 1, 1}, {2, 3, 4, 6, 5, 2}, {1, 2, 9, 3, 4, 3}, {1, 3, 60, 90, 16, 2}};
     for (int i = 0; i < 8; i++) {
         const int64_t *s = shapes[i / 2], p = s[5];
-        Case c = {.name = i % 2 ? "unpatchify" : "patchify", .call = i % 2 ? call_unpatchify : call_patchify, .param = &s[5], .moods = 1};
+        Case c = {.name = i % 2 ? "unpatchify" : "patchify",
+                  .call = i % 2 ? call_unpatchify : call_patchify,
+                  .param = &s[5],
+                  .moods = 1};
         if (i % 2)
             CASE_ADD(&c, "latents", OUT, ACT, 5, s[0], s[1], s[2], s[3], s[4]);
         CASE_ADD(&c, "tokens", i % 2 ? IN : OUT, ACT, 3, s[0], s[1] * (s[2] / p) * (s[3] / p), s[4] * p * p);
@@ -133,12 +146,15 @@ static void patch_order(void **state)
         latents[i] = i;
     Tensor tt = tensor_of(tokens, DT_F64, 3, 1, 12, 12), tl = tensor_of(latents, DT_F64, 5, 1, 2, 4, 6, 3);
     CHECK_OK(op_patchify(ops_double(), &tt, &tl, 2, &err), &err);
-    /* frame 1, patch row 1, patch column 2 -> token 6 + 3 + 2; channel 2, row 1, column 0 -> feature 8 + 2 */
+    /* frame 1, patch row 1, patch column 2 -> token 6 + 3 + 2; channel 2, row 1, column 0 ->
+     * feature 8 + 2 */
     check_value("feature", tokens[11 * 12 + 10], ((1 * 4 + 3) * 6 + 4) * 3 + 2, 0, 0);
     check_value("feature", tokens[1], 3, 0, 0); /* one column to the right: the next pixel */
 }
 
-typedef struct Box { int64_t d[4], s[4], n[4]; } Box;
+typedef struct Box {
+    int64_t d[4], s[4], n[4];
+} Box;
 
 static int call_copy_box(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -149,7 +165,10 @@ static int call_copy_box(Backend *be, const Tensor *t, const Case *c, Err *err)
 static void copies_boxes(void **state)
 {
     (void)state;
-    const struct { int64_t dst[4], src[4]; Box b; } shapes[] = {
+    const struct {
+        int64_t dst[4], src[4];
+        Box b;
+    } shapes[] = {
         {{1, 1, 1, 1}, {1, 1, 1, 1}, {{0, 0, 0, 0}, {0, 0, 0, 0}, {1, 1, 1, 1}}},
         {{2, 3, 5, 4}, {3, 4, 6, 7}, {{1, 0, 2, 1}, {0, 2, 3, 4}, {1, 2, 3, 3}}},
         {{2, 65, 64, 3}, {2, 63, 70, 3}, {{0, 1, 0, 0}, {0, 0, 6, 0}, {2, 63, 64, 3}}},
@@ -166,7 +185,10 @@ static void copies_boxes(void **state)
         }
 }
 
-typedef struct Seam { int axis; int64_t extent; } Seam;
+typedef struct Seam {
+    int axis;
+    int64_t extent;
+} Seam;
 
 static int call_blend(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -174,7 +196,8 @@ static int call_blend(Backend *be, const Tensor *t, const Case *c, Err *err)
     return op_blend(be, &t[0], &t[1], s->axis, s->extent, err);
 }
 
-/* The share and its complement are rounded, then two products and a sum: 4 roundings of the two values. */
+/* The share and its complement are rounded, then two products and a sum: 4 roundings of the two
+ * values. */
 static void bound_blend(const Case *c, double *const *value, double *const *want, double **bound)
 {
     const Operand *prev = &c->arg[1];
@@ -188,12 +211,20 @@ static void bound_blend(const Case *c, double *const *value, double *const *want
 static void blends_seams(void **state)
 {
     (void)state;
-    const struct { int64_t cur[4], prev[4]; Seam s; } shapes[] = {
-        {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1}}, {{2, 5, 3, 4}, {2, 7, 3, 4}, {1, 4}}, {{2, 5, 6, 3}, {2, 5, 9, 3}, {2, 5}},
-        {{1, 4, 4, 2}, {1, 4, 4, 2}, {2, 0}}, {{3, 30, 45, 3}, {3, 30, 45, 3}, {2, 9}}, {{2, 65, 17, 3}, {2, 64, 17, 3}, {1, 63}},
+    const struct {
+        int64_t cur[4], prev[4];
+        Seam s;
+    } shapes[] = {
+        {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1}},     {{2, 5, 3, 4}, {2, 7, 3, 4}, {1, 4}},
+        {{2, 5, 6, 3}, {2, 5, 9, 3}, {2, 5}},     {{1, 4, 4, 2}, {1, 4, 4, 2}, {2, 0}},
+        {{3, 30, 45, 3}, {3, 30, 45, 3}, {2, 9}}, {{2, 65, 17, 3}, {2, 64, 17, 3}, {1, 63}},
     };
     for (int i = 0; i < 6; i++) {
-        Case c = {.name = "blend", .call = call_blend, .bound = bound_blend, .param = &shapes[i].s, .moods = ~(1u << OUTLIER)};
+        Case c = {.name = "blend",
+                  .call = call_blend,
+                  .bound = bound_blend,
+                  .param = &shapes[i].s,
+                  .moods = ~(1u << OUTLIER)};
         case_add(&c, "cur", INOUT, ACT, 4, shapes[i].cur);
         case_add(&c, "prev", IN, ACT, 4, shapes[i].prev);
         ops_check(&c);
@@ -213,7 +244,7 @@ static void seam_by_hand(void **state)
     check_value("row 2", cur[2], 30, 0, 0);
 }
 
-/* ---- resampling ------------------------------------------------------------------------------------------------- */
+/* ---- resampling ------------------------------------------------------------------------------ */
 
 static int call_upsample(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -230,13 +261,14 @@ static void resamples(void **state)
 {
     (void)state;
     static const int flags[] = {0, 1};
-    const int64_t shapes[][4] = {{1, 1, 1, 1}, {2, 1, 3, 5}, {3, 5, 2, 7}, {4, 3, 3, 64}, {5, 2, 2, 65}, {7, 3, 1, 3}, {8, 2, 3, 63},
-                                 {9, 15, 10, 128}};
+    const int64_t shapes[][4] = {{1, 1, 1, 1},  {2, 1, 3, 5}, {3, 5, 2, 7},  {4, 3, 3, 64},
+                                 {5, 2, 2, 65}, {7, 3, 1, 3}, {8, 2, 3, 63}, {9, 15, 10, 128}};
     for (int i = 0; i < 8; i++) {
         const int64_t *s = shapes[i], T = s[0];
         for (int k = 0; k < 2; k++) {
             int64_t To = !k || T == 1 ? T : T % 2 ? 1 + 2 * (T - 1) : 2 * T;
-            Case c = {.name = k ? "upsample, time too" : "upsample", .call = call_upsample, .param = &flags[k], .moods = 1};
+            Case c = {
+                .name = k ? "upsample, time too" : "upsample", .call = call_upsample, .param = &flags[k], .moods = 1};
             CASE_ADD(&c, "y", OUT, ACT, 4, To, 2 * s[1], 2 * s[2], s[3]);
             CASE_ADD(&c, "x", IN, ACT, 4, s[0], s[1], s[2], s[3]);
             ops_check(&c);
@@ -252,9 +284,17 @@ static void resamples(void **state)
 static void frames_by_hand(void **state)
 {
     (void)state;
-    static const struct { int T, n; double pooled[3]; int m; double doubled[8]; } known[] = {
-        {1, 1, {1}, 1, {1}}, {2, 1, {1.5}, 4, {1, 1, 2, 2}}, {3, 2, {1, 2.5}, 5, {1, 2, 2, 3, 3}},
-        {4, 2, {1.5, 3.5}, 8, {1, 1, 2, 2, 3, 3, 4, 4}}, {5, 3, {1, 2.5, 4.5}, 0, {0}},
+    static const struct {
+        int T, n;
+        double pooled[3];
+        int m;
+        double doubled[8];
+    } known[] = {
+        {1, 1, {1}, 1, {1}},
+        {2, 1, {1.5}, 4, {1, 1, 2, 2}},
+        {3, 2, {1, 2.5}, 5, {1, 2, 2, 3, 3}},
+        {4, 2, {1.5, 3.5}, 8, {1, 1, 2, 2, 3, 3, 4, 4}},
+        {5, 3, {1, 2.5, 4.5}, 0, {0}},
     };
     for (int i = 0; i < 5; i++) {
         double x[5] = {1, 2, 3, 4, 5}, y[4 * 8];
@@ -275,9 +315,12 @@ static void frames_by_hand(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(embeds), cmocka_unit_test(embed_refuses_ids_outside_the_table), cmocka_unit_test(copies_rows),
-        cmocka_unit_test(adds_rows), cmocka_unit_test(patches_and_back), cmocka_unit_test(patch_order), cmocka_unit_test(copies_boxes),
-        cmocka_unit_test(blends_seams), cmocka_unit_test(seam_by_hand), cmocka_unit_test(resamples), cmocka_unit_test(frames_by_hand), cmocka_unit_test(ops_summary),
+        cmocka_unit_test(embeds),           cmocka_unit_test(embed_refuses_ids_outside_the_table),
+        cmocka_unit_test(copies_rows),      cmocka_unit_test(adds_rows),
+        cmocka_unit_test(patches_and_back), cmocka_unit_test(patch_order),
+        cmocka_unit_test(copies_boxes),     cmocka_unit_test(blends_seams),
+        cmocka_unit_test(seam_by_hand),     cmocka_unit_test(resamples),
+        cmocka_unit_test(frames_by_hand),   cmocka_unit_test(ops_summary),
     };
     return check_run("ops: moves", tests);
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include "tests/ops/harness.h"
 
-/* ---- layer norm ------------------------------------------------------------------------------------------------- */
+/* ---- layer norm ------------------------------------------------------------------------------ */
 
 enum { NONE = -1 };
 
@@ -27,9 +27,11 @@ static int call_layernorm(Backend *be, const Tensor *t, const Case *c, Err *err)
     return op_layernorm(be, &t[0], &t[1], or_null(t, l->w), or_null(t, l->b), l->eps, l->chunks ? &m : NULL, err);
 }
 
-/* What a row's statistics are good for: n = (x - mean) inv is off by `e`: roundings of the mean (sqrt(D) of the largest |x|), carried
- * through inv, and roundings of n itself. */
-typedef struct Row { double mean, inv, e; } Row;
+/* What a row's statistics are good for: n = (x - mean) inv is off by `e`: roundings of the mean
+ * (sqrt(D) of the largest |x|), carried through inv, and roundings of n itself. */
+typedef struct Row {
+    double mean, inv, e;
+} Row;
 
 static Row row_of(const double *x, int64_t D, double eps)
 {
@@ -57,7 +59,8 @@ static double weight_of(double *const *value, int k, int64_t d, double otherwise
     return k == NONE ? otherwise : value[k][d];
 }
 
-/* The value is (n w + b)(1 + scale) + shift: the error of n through its factors, and four roundings of the terms. */
+/* The value is (n w + b)(1 + scale) + shift: the error of n through its factors, and four roundings
+ * of the terms. */
 static void bound_layernorm(const Case *c, double *const *value, double *const *want, double **bound)
 {
     (void)want;
@@ -104,8 +107,11 @@ static void layernorm(void **state)
     for (int i = 0; i < N_LAYERS; i++)
         for (int k = 0; k < 4; k++) {
             Layer l = layers[i];
-            Case c = {.name = l.chunks ? "layernorm, modulated" : "layernorm", .call = call_layernorm, .bound = bound_layernorm,
-                      .param = &l, .huge = 1e12};
+            Case c = {.name = l.chunks ? "layernorm, modulated" : "layernorm",
+                      .call = call_layernorm,
+                      .bound = bound_layernorm,
+                      .param = &l,
+                      .huge = 1e12};
             CASE_ADD(&c, "y", OUT, ACT, 3, l.B, l.S, l.D);
             CASE_ADD(&c, "x", IN, ACT, 3, l.B, l.S, l.D);
             add_weights(&c, &l, k < 3, types[k % 3]);
@@ -119,7 +125,8 @@ static void layernorm_of_rows_far_from_zero(void **state)
 {
     (void)state;
     Layer l = layers[N_LAYERS - 1];
-    Case c = {.name = "layernorm, x near 3000", .call = call_layernorm, .bound = bound_layernorm, .param = &l, .moods = 1};
+    Case c = {
+        .name = "layernorm, x near 3000", .call = call_layernorm, .bound = bound_layernorm, .param = &l, .moods = 1};
     CASE_ADD(&c, "y", OUT, ACT, 3, l.B, l.S, l.D);
     case_range(&c, CASE_ADD(&c, "x", IN, ACT, 3, l.B, l.S, l.D), 2999, 3001);
     case_in_place(&c, 0, 1);
@@ -131,12 +138,14 @@ static int call_layernorm_backward(Backend *be, const Tensor *t, const Case *c, 
 {
     const Layer *l = c->param;
     const Modulation m = {or_null(t, l->mod), l->text};
-    return op_layernorm_backward(be, or_null(t, l->gx), or_null(t, l->gw), or_null(t, l->gb), or_null(t, l->gm), &t[l->gy], &t[l->x],
-                                 or_null(t, l->w), or_null(t, l->b), l->eps, l->chunks ? &m : NULL, l->add, err);
+    return op_layernorm_backward(be, or_null(t, l->gx), or_null(t, l->gw), or_null(t, l->gb), or_null(t, l->gm),
+                                 &t[l->gy], &t[l->x], or_null(t, l->w), or_null(t, l->b), l->eps, l->chunks ? &m : NULL,
+                                 l->add, err);
 }
 
-/* gx = inv (g - mean(g) - n mean(g n)), g = gy (1 + scale) w: roundings of each term, sqrt(D) for the means, and the error e of n and
- * of inv in each.  The sums over rows: sqrt(rows) roundings of each term, and e. */
+/* gx = inv (g - mean(g) - n mean(g n)), g = gy (1 + scale) w: roundings of each term, sqrt(D) for
+ * the means, and the error e of n and of inv in each.  The sums over rows: sqrt(rows) roundings of
+ * each term, and e. */
 static void bound_layernorm_backward(const Case *c, double *const *value, double *const *want, double **bound)
 {
     (void)want;
@@ -154,13 +163,16 @@ static void bound_layernorm_backward(const Case *c, double *const *value, double
         }
         for (int64_t d = 0; d < l->D; d++) {
             double n = fabs((x[d] - r.mean) * r.inv), scale = fabs(1 + chunk_of(l, value, row, d, 1, 0));
-            double w = fabs(weight_of(value, l->w, d, 1)), b = fabs(weight_of(value, l->b, d, 0)), terms = most + mean_g + n * mean_gn;
+            double w = fabs(weight_of(value, l->w, d, 1)), b = fabs(weight_of(value, l->b, d, 0)),
+                   terms = most + mean_g + n * mean_gn;
             if (l->gx != NONE)
-                bound[l->gx][row * l->D + d] = FLT_MIN + r.inv * (terms * (ROUNDOFF * (8 + sqrt((double)l->D)) + 3 * r.e) +
-                                                                   r.e * (mean_gn + n * mean_g)) +
+                bound[l->gx][row * l->D + d] = FLT_MIN +
+                                               r.inv * (terms * (ROUNDOFF * (8 + sqrt((double)l->D)) + 3 * r.e) +
+                                                        r.e * (mean_gn + n * mean_g)) +
                                                (l->add ? 2 * ROUNDOFF * fabs(value[l->gx][row * l->D + d]) : 0);
             if (l->gw != NONE) {
-                bound[l->gw][d] += FLT_MIN + fabs(gy[d]) * scale * (rows * n + r.e * (1 + n)) + rows * fabs(value[l->gw][d]);
+                bound[l->gw][d] += FLT_MIN + fabs(gy[d]) * scale * (rows * n + r.e * (1 + n)) +
+                                   rows * fabs(value[l->gw][d]);
                 bound[l->gb][d] += FLT_MIN + fabs(gy[d]) * scale * rows + rows * fabs(value[l->gb][d]);
             }
             if (l->gm != NONE) {
@@ -177,10 +189,15 @@ static void layernorm_backward(void **state)
 {
     (void)state;
     for (int i = 0; i < N_LAYERS; i++)
-        for (int k = 0; k < 5; k++) { /* 0: all, 1: half weights and their gradients, add; 2: no weights; 3: frozen weights; 4: no gx */
+        /* 0: all, 1: half weights and their gradients, add; 2: no weights; 3: frozen weights; 4: no
+         * gx */
+        for (int k = 0; k < 5; k++) {
             Layer l = layers[i];
-            Case c = {.name = l.chunks ? "layernorm_backward, modulated" : "layernorm_backward", .call = call_layernorm_backward,
-                      .bound = bound_layernorm_backward, .param = &l, .huge = 1e10};
+            Case c = {.name = l.chunks ? "layernorm_backward, modulated" : "layernorm_backward",
+                      .call = call_layernorm_backward,
+                      .bound = bound_layernorm_backward,
+                      .param = &l,
+                      .huge = 1e10};
             l.add = k == 1;
             l.gw = l.gb = l.gm = l.gx = NONE;
             if (k != 4)
@@ -198,7 +215,7 @@ static void layernorm_backward(void **state)
         }
 }
 
-/* ---- gates ------------------------------------------------------------------------------------------------------ */
+/* ---- gates ----------------------------------------------------------------------------------- */
 
 static int call_gate_add(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -215,13 +232,16 @@ static int call_gate_add_backward(Backend *be, const Tensor *t, const Case *c, E
 static void gates(void **state)
 {
     (void)state;
-    const int64_t shapes[][4] = { /* B, S, D, text */
+    const int64_t shapes[][4] = {
+        /* B, S, D, text */
         {1, 1, 1, 0}, {2, 7, 5, 3}, {3, 5, 65, 5}, {1, 64, 63, 0}, {2, 90, 17, 40}, {2, 20, 1920, 13},
     };
     for (int i = 0; i < 6; i++)
         for (int k = 0; k < 3; k++) {
             const int64_t *s = shapes[i];
-            Case c = {.name = k ? "gate_add_backward" : "gate_add", .call = k ? call_gate_add_backward : call_gate_add, .param = &s[3],
+            Case c = {.name = k ? "gate_add_backward" : "gate_add",
+                      .call = k ? call_gate_add_backward : call_gate_add,
+                      .param = &s[3],
                       .factor = k ? 3 + sqrt((double)s[1]) : 3};
             CASE_ADD(&c, k ? "gy" : "x", k ? OUT : INOUT, ACT, 3, s[0], s[1], s[2]);
             if (k)
@@ -242,8 +262,8 @@ static void modulation_order(void **state)
     for (int i = 0; i < 12; i++)
         mod[i] = 10 * (i / 2) + i % 2;
     Err err = {0};
-    Tensor tx = tensor_of(x, DT_F64, 3, 1, 2, 2), ty = tensor_of(y, DT_F64, 3, 1, 2, 2), tm = tensor_of(mod, DT_F64, 2, 1, 12),
-           tg = tensor_of(gated, DT_F64, 3, 1, 2, 2);
+    Tensor tx = tensor_of(x, DT_F64, 3, 1, 2, 2), ty = tensor_of(y, DT_F64, 3, 1, 2, 2),
+           tm = tensor_of(mod, DT_F64, 2, 1, 12), tg = tensor_of(gated, DT_F64, 3, 1, 2, 2);
     const Modulation m = {&tm, 1};
     CHECK_OK(op_layernorm(ops_double(), &ty, &tx, NULL, NULL, 0, &m, &err), &err); /* normalised rows: 1, -1 */
     const double want[4] = {1 * (1 + 40) + 30, -1 * (1 + 41) + 31, 1 * (1 + 10) + 0, -1 * (1 + 11) + 1};
@@ -255,7 +275,7 @@ static void modulation_order(void **state)
     }
 }
 
-/* ---- RMS norm --------------------------------------------------------------------------------------------------- */
+/* ---- RMS norm -------------------------------------------------------------------------------- */
 
 static int call_rmsnorm(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -287,7 +307,7 @@ static void rmsnorm(void **state)
         }
 }
 
-/* ---- group norm ------------------------------------------------------------------------------------------------- */
+/* ---- group norm ------------------------------------------------------------------------------ */
 
 typedef struct Group {
     int64_t x[4], groups, z[3]; /* T, H, W, C; Tz, h, w, 0: no condition */
@@ -312,7 +332,8 @@ static int64_t latent_pixel(const Group *g, int64_t t, int64_t i, int64_t j)
     return (tz * g->z[1] + i * g->z[1] / g->x[1]) * g->z[2] + j * g->z[2] / g->x[2];
 }
 
-/* As the layer norm's; sums of millions of values are kept in double or in pieces, so that their roundings do not grow with the
+/* As the layer norm's; sums of millions of values are kept in double or in pieces, so that their
+ * roundings do not grow with the
  * length: 8 roundings of the largest |x|.  The activation adds 8 roundings of its argument. */
 static void bound_groupnorm(const Case *c, double *const *value, double *const *want, double **bound)
 {
@@ -332,7 +353,8 @@ static void bound_groupnorm(const Case *c, double *const *value, double *const *
         for (int64_t i = 0; i < n; i++) {
             int64_t pixel = i / per, ch = k * per + i % per, t = pixel / (g->x[1] * g->x[2]);
             int64_t z = g->z[0] ? latent_pixel(g, t, pixel / g->x[2] % g->x[1], pixel % g->x[2]) * C + ch : 0;
-            double norm = fabs(x[i] - r.mean) * r.inv, scale = g->z[0] ? fabs(value[4][z]) : 1, shift = g->z[0] ? fabs(value[5][z]) : 0;
+            double norm = fabs(x[i] - r.mean) * r.inv, scale = g->z[0] ? fabs(value[4][z]) : 1,
+                   shift = g->z[0] ? fabs(value[5][z]) : 0;
             double w = fabs(value[2][ch]), b = fabs(value[3][ch]), size = (norm * w + b) * scale + shift;
             bound[0][pixel * C + ch] = 1.1 * r.e * (1 + norm) * w * scale + 16 * ROUNDOFF * size + FLT_MIN;
         }
@@ -344,9 +366,15 @@ static void groupnorm(void **state)
 {
     (void)state;
     const Group shapes[] = {
-        {{1, 1, 1, 1}, 1, {0, 0, 0}, ACT_NONE}, {{1, 1, 1, 4}, 4, {0, 0, 0}, ACT_SILU}, {{2, 3, 5, 6}, 3, {0, 0, 0}, ACT_NONE},
-        {{3, 7, 9, 32}, 32, {0, 0, 0}, ACT_SILU}, {{5, 4, 6, 64}, 32, {3, 2, 3}, ACT_SILU}, {{9, 8, 8, 8}, 4, {3, 1, 1}, ACT_NONE},
-        {{8, 6, 4, 12}, 2, {2, 3, 2}, ACT_SILU}, {{1, 16, 8, 16}, 4, {1, 2, 1}, ACT_SILU}, {{3, 4, 4, 65}, 5, {3, 4, 4}, ACT_NONE},
+        {{1, 1, 1, 1}, 1, {0, 0, 0}, ACT_NONE},
+        {{1, 1, 1, 4}, 4, {0, 0, 0}, ACT_SILU},
+        {{2, 3, 5, 6}, 3, {0, 0, 0}, ACT_NONE},
+        {{3, 7, 9, 32}, 32, {0, 0, 0}, ACT_SILU},
+        {{5, 4, 6, 64}, 32, {3, 2, 3}, ACT_SILU},
+        {{9, 8, 8, 8}, 4, {3, 1, 1}, ACT_NONE},
+        {{8, 6, 4, 12}, 2, {2, 3, 2}, ACT_SILU},
+        {{1, 16, 8, 16}, 4, {1, 2, 1}, ACT_SILU},
+        {{3, 4, 4, 65}, 5, {3, 4, 4}, ACT_NONE},
         {{9, 24, 16, 128}, 32, {3, 3, 2}, ACT_SILU}, /* a layer of the decoder, at a small size */
         {{2, 63, 65, 128}, 32, {0, 0, 0}, ACT_SILU},
     };
@@ -354,8 +382,12 @@ static void groupnorm(void **state)
         for (int k = 0; k < 2; k++) {
             const Group *g = &shapes[i];
             int large = i >= 9;
-            Case c = {.name = g->z[0] ? "groupnorm, conditioned" : "groupnorm", .call = call_groupnorm, .bound = bound_groupnorm,
-                      .param = g, .huge = 1e12, .moods = large ? (k ? 1u << OUTLIER : 1) : 0};
+            Case c = {.name = g->z[0] ? "groupnorm, conditioned" : "groupnorm",
+                      .call = call_groupnorm,
+                      .bound = bound_groupnorm,
+                      .param = g,
+                      .huge = 1e12,
+                      .moods = large ? (k ? 1u << OUTLIER : 1) : 0};
             CASE_ADD(&c, "y", OUT, ACT, 4, g->x[0], g->x[1], g->x[2], g->x[3]);
             CASE_ADD(&c, "x", IN, ACT, 4, g->x[0], g->x[1], g->x[2], g->x[3]);
             CASE_ADD(&c, "w", WEIGHT, k ? DT_F16 : DT_F32, 1, g->x[3]);
@@ -374,7 +406,8 @@ static void groupnorm_of_a_large_group_far_from_zero(void **state)
 {
     (void)state;
     const Group g = {{4, 256, 256, 4}, 1, {0, 0, 0}, ACT_NONE};
-    Case c = {.name = "groupnorm, x near 100", .call = call_groupnorm, .bound = bound_groupnorm, .param = &g, .moods = 1};
+    Case c = {
+        .name = "groupnorm, x near 100", .call = call_groupnorm, .bound = bound_groupnorm, .param = &g, .moods = 1};
     CASE_ADD(&c, "y", OUT, ACT, 4, 4, 256, 256, 4);
     case_range(&c, CASE_ADD(&c, "x", IN, ACT, 4, 4, 256, 256, 4), 99, 101);
     case_in_place(&c, 0, 1);
@@ -387,9 +420,16 @@ static void groupnorm_of_a_large_group_far_from_zero(void **state)
 static void condition_by_hand(void **state)
 {
     (void)state;
-    static const struct { int T, Tz, z[9]; } known[] = {
-        {1, 1, {0}}, {2, 2, {0, 1}}, {3, 3, {0, 1, 2}}, {5, 3, {0, 1, 1, 2, 2}}, {9, 3, {0, 1, 1, 1, 1, 2, 2, 2, 2}},
-        {4, 2, {0, 0, 1, 1}}, {8, 2, {0, 0, 0, 0, 1, 1, 1, 1}},
+    static const struct {
+        int T, Tz, z[9];
+    } known[] = {
+        {1, 1, {0}},
+        {2, 2, {0, 1}},
+        {3, 3, {0, 1, 2}},
+        {5, 3, {0, 1, 1, 2, 2}},
+        {9, 3, {0, 1, 1, 1, 1, 2, 2, 2, 2}},
+        {4, 2, {0, 0, 1, 1}},
+        {8, 2, {0, 0, 0, 0, 1, 1, 1, 1}},
     };
     for (int i = 0; i < 7; i++) {
         double x[9 * 4 * 2], y[9 * 4 * 2], one = 1, zero = 0, scale[3 * 2] = {0}, shift[3 * 2];
@@ -400,7 +440,8 @@ static void condition_by_hand(void **state)
         Err err = {0};
         Tensor tx = tensor_of(x, DT_F64, 4, known[i].T, 4, 2, 1), ty = tensor_of(y, DT_F64, 4, known[i].T, 4, 2, 1),
                tw = tensor_of(&one, DT_F64, 1, 1), tb = tensor_of(&zero, DT_F64, 1, 1),
-               ts = tensor_of(scale, DT_F64, 4, known[i].Tz, 2, 1, 1), th = tensor_of(shift, DT_F64, 4, known[i].Tz, 2, 1, 1);
+               ts = tensor_of(scale, DT_F64, 4, known[i].Tz, 2, 1, 1),
+               th = tensor_of(shift, DT_F64, 4, known[i].Tz, 2, 1, 1);
         const SpatialCond cond = {&ts, &th};
         CHECK_OK(op_groupnorm(ops_double(), &ty, &tx, &tw, &tb, 1, 1e-6, &cond, ACT_NONE, &err), &err);
         for (int t = 0; t < known[i].T; t++)
@@ -412,9 +453,11 @@ static void condition_by_hand(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(layernorm), cmocka_unit_test(layernorm_of_rows_far_from_zero), cmocka_unit_test(layernorm_backward),
-        cmocka_unit_test(gates), cmocka_unit_test(modulation_order), cmocka_unit_test(rmsnorm), cmocka_unit_test(groupnorm),
-        cmocka_unit_test(groupnorm_of_a_large_group_far_from_zero), cmocka_unit_test(condition_by_hand), cmocka_unit_test(ops_summary),
+        cmocka_unit_test(layernorm),          cmocka_unit_test(layernorm_of_rows_far_from_zero),
+        cmocka_unit_test(layernorm_backward), cmocka_unit_test(gates),
+        cmocka_unit_test(modulation_order),   cmocka_unit_test(rmsnorm),
+        cmocka_unit_test(groupnorm),          cmocka_unit_test(groupnorm_of_a_large_group_far_from_zero),
+        cmocka_unit_test(condition_by_hand),  cmocka_unit_test(ops_summary),
     };
     return check_run("ops: norms", tests);
 }

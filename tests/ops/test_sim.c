@@ -1,5 +1,5 @@
-/* The simulator: its wrappers against scalar code, the faults it must report, and the back end's own kernels with a barrier, a wait or an
- * event left out, which must not go unnoticed. */
+/* The simulator: its wrappers against scalar code, the faults it must report, and the back end's
+ * own kernels with a barrier, a wait or an event left out, which must not go unnoticed. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +32,7 @@ static void expect_whole(const char *fault)
     assert_string_equal(fault, "");
 }
 
-/* ---- wrappers ---------------------------------------------------------------------------------------------------- */
+/* ---- wrappers -------------------------------------------------------------------------------- */
 
 static void ldmatrix(void **state)
 {
@@ -47,7 +47,8 @@ static void ldmatrix(void **state)
             for (int m = 0; m < 4; m++) {
                 int row = m % 2 * 8, col = m / 2 * 8, major = lane / 4, minor = lane % 4 * 2;
                 uint16_t low = trans ? tile[(row + minor) * 16 + col + major] : tile[(row + major) * 16 + col + minor];
-                uint16_t high = trans ? tile[(row + minor + 1) * 16 + col + major] : tile[(row + major) * 16 + col + minor + 1];
+                uint16_t high = trans ? tile[(row + minor + 1) * 16 + col + major]
+                                      : tile[(row + major) * 16 + col + minor + 1];
                 assert_int_equal(out[lane][m], low | (uint32_t)high << 16);
             }
     }
@@ -130,7 +131,8 @@ static void conversions(void **state)
     static uint16_t bf[N], half[N], h[N];
     static float value[N], back[N], from_half[N], exp2_of[N];
     for (int i = 0; i < N; i++) {
-        uint32_t bits = (uint32_t)i * (65536 / N) << 16 | ((uint32_t)i * 40503u >> 3 & 0xffff); /* every sign and exponent, ties too */
+        /* every sign and exponent, ties too */
+        uint32_t bits = (uint32_t)i * (65536 / N) << 16 | ((uint32_t)i * 40503u >> 3 & 0xffff);
         if (i % 5 == 0)
             bits = (bits & 0xffff0000u) | 0x8000u;
         memcpy(&value[i], &bits, 4);
@@ -152,13 +154,24 @@ static void conversions(void **state)
     }
 }
 
-/* ---- faults ------------------------------------------------------------------------------------------------------- */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
-static const struct { Mistake mistake; const char *sentence; } faults[] = {
-    {DIVERGENT_BARRIER, "divergent barrier"}, {RETURN_BEFORE_BARRIER, "returned before it"}, {SHUFFLE_IN_A_BRANCH, ""},
-    {DIFFERENT_COLLECTIVES, "different collectives"}, {DEADLOCK, "deadlock"}, {ODD_LDMATRIX, "not 16-byte aligned"},
-    {LDMATRIX_OUTSIDE, "outside this block's shared memory"}, {ODD_LOAD16, "not 16-byte aligned"}, {ODD_COPY, "not 16-byte aligned"},
-    {PENDING_COPY, "cp.async copies pending"}, {TOO_MUCH_SHARED, "is not possible"}, {TOO_MANY_THREADS, "is not possible"},
+static const struct {
+    Mistake mistake;
+    const char *sentence;
+} faults[] = {
+    {DIVERGENT_BARRIER, "divergent barrier"},
+    {RETURN_BEFORE_BARRIER, "returned before it"},
+    {SHUFFLE_IN_A_BRANCH, ""},
+    {DIFFERENT_COLLECTIVES, "different collectives"},
+    {DEADLOCK, "deadlock"},
+    {ODD_LDMATRIX, "not 16-byte aligned"},
+    {LDMATRIX_OUTSIDE, "outside this block's shared memory"},
+    {ODD_LOAD16, "not 16-byte aligned"},
+    {ODD_COPY, "not 16-byte aligned"},
+    {PENDING_COPY, "cp.async copies pending"},
+    {TOO_MUCH_SHARED, "is not possible"},
+    {TOO_MANY_THREADS, "is not possible"},
 };
 
 static void whole_kernel(void **state)
@@ -182,7 +195,8 @@ static void faults_are_reported(void **state)
             configure((SimSchedule)schedule, 7, 0);
             const char *fault = run_mistake(out, faults[i].mistake);
             if (!fault[0] || !strstr(fault, faults[i].sentence))
-                fail_msg("mistake %d, schedule %d: '%s', expected '%s'", (int)faults[i].mistake, schedule, fault, faults[i].sentence);
+                fail_msg("mistake %d, schedule %d: '%s', expected '%s'", (int)faults[i].mistake, schedule, fault,
+                         faults[i].sentence);
         }
     configure(SIM_GREEDY, 1, 2);
     expect_whole(run_mistake(out, WHOLE)); /* one fault does not spoil what comes after */
@@ -211,12 +225,21 @@ static void bank_conflicts_are_counted(void **state)
     assert_int_equal(sim_stats().ldmatrix_phases, 4);
 }
 
-/* ---- warpgroup products --------------------------------------------------------------------------------------------- */
+/* ---- warpgroup products ---------------------------------------------------------------------- */
 
-static const struct { WgmmaMistake mistake; const char *sentence; } wgmma_faults[] = {
-    {WGMMA_NO_FENCE, "no wgmma.fence"}, {WGMMA_NO_ASYNC_FENCE, "without fence_async"}, {WGMMA_NO_WAIT, "returned with wgmma in flight"},
-    {WGMMA_READ_EARLY, "register operand changed"}, {WGMMA_WRITTEN_EARLY, "accumulator was written"}, {WGMMA_OPERAND_CHANGED, "register operand changed"},
-    {WGMMA_THREE_WARPS, "issued different wgmma"}, {WGMMA_NO_SWIZZLE_BITS, "128-byte-swizzled"}, {WGMMA_OUTSIDE, "outside this block's tiles"},
+static const struct {
+    WgmmaMistake mistake;
+    const char *sentence;
+} wgmma_faults[] = {
+    {WGMMA_NO_FENCE, "no wgmma.fence"},
+    {WGMMA_NO_ASYNC_FENCE, "without fence_async"},
+    {WGMMA_NO_WAIT, "returned with wgmma in flight"},
+    {WGMMA_READ_EARLY, "register operand changed"},
+    {WGMMA_WRITTEN_EARLY, "accumulator was written"},
+    {WGMMA_OPERAND_CHANGED, "register operand changed"},
+    {WGMMA_THREE_WARPS, "issued different wgmma"},
+    {WGMMA_NO_SWIZZLE_BITS, "128-byte-swizzled"},
+    {WGMMA_OUTSIDE, "outside this block's tiles"},
     {WGMMA_UNALIGNED_MEMORY, "no tile in SMEM_TILES"},
 };
 
@@ -257,7 +280,8 @@ static void warpgroup_products(void **state)
                 configure((SimSchedule)schedule, 5, copies);
                 const char *fault = run_wgmma(out, a, b, wgmma_faults[i].mistake);
                 if (!strstr(fault, wgmma_faults[i].sentence))
-                    fail_msg("mistake %d, schedule %d: '%s', expected '%s'", (int)wgmma_faults[i].mistake, schedule, fault, wgmma_faults[i].sentence);
+                    fail_msg("mistake %d, schedule %d: '%s', expected '%s'", (int)wgmma_faults[i].mistake, schedule,
+                             fault, wgmma_faults[i].sentence);
             }
             for (WgmmaMistake mistake = WGMMA_TILE_OVERWRITTEN; mistake < WGMMA_MISTAKES && !THREAD; mistake++) {
                 int late_only = mistake < WGMMA_WRONG_STRIDE, seen = 0;
@@ -276,7 +300,7 @@ static void warpgroup_products(void **state)
     configure(SIM_GREEDY, 1, 2);
 }
 
-/* ---- faults that a sanitizer finds: in a child, whose last words are read ------------------------------------------- */
+/* ---- faults that a sanitizer finds: in a child, whose last words are read -------------------- */
 
 static void child(Mistake mistake, char *text, size_t size)
 {
@@ -318,7 +342,8 @@ static void writes_past_shared_memory(void **state)
     }
 }
 
-/* Every block writes the same words: the last one wins, and schedules differ in which that is.  The thread sanitizer names both lines. */
+/* Every block writes the same words: the last one wins, and schedules differ in which that is.  The
+ * thread sanitizer names both lines. */
 static void race_between_blocks(void **state)
 {
     (void)state;
@@ -339,15 +364,16 @@ static void race_between_blocks(void **state)
     assert_true(differ > 0);
 }
 
-/* ---- the back end's kernels, broken ---------------------------------------------------------------------------------- */
+/* ---- the back end's kernels, broken ---------------------------------------------------------- */
 
 enum { MOST = 1 << 15 };
 
 typedef struct Broken {
     const char *name;
-    int (*call)(Backend *be, Tensor *room, Err *err); /* room: four bf16 tensors of MOST numbers, four F32 ones; the first of each is compared */
-    int barriers, waits;                              /* in the source of its kernels, at most: each must matter */
-    int fences, capability;                           /* 0: 8.0 */
+    /* room: four bf16 tensors of MOST numbers, four F32 ones; the first of each is compared */
+    int (*call)(Backend *be, Tensor *room, Err *err);
+    int barriers, waits;    /* in the source of its kernels, at most: each must matter */
+    int fences, capability; /* 0: 8.0 */
 } Broken;
 
 static Tensor part(const Tensor *room, int rank, const int64_t *dim)
@@ -358,7 +384,8 @@ static Tensor part(const Tensor *room, int rank, const int64_t *dim)
 
 static int call_attention(Backend *be, Tensor *room, Err *err)
 {
-    Tensor o = PART(&room[0], 3, 1, 150, 64), q = PART(&room[1], 3, 1, 150, 64), k = PART(&room[2], 3, 1, 170, 64), v = PART(&room[3], 3, 1, 170, 64);
+    Tensor o = PART(&room[0], 3, 1, 150, 64), q = PART(&room[1], 3, 1, 150, 64), k = PART(&room[2], 3, 1, 170, 64),
+           v = PART(&room[3], 3, 1, 170, 64);
     const AttnParams p = {1, 0.125, NULL, 0};
     return op_attention(be, &o, NULL, &q, &k, &v, &p, err);
 }
@@ -366,7 +393,8 @@ static int call_attention(Backend *be, Tensor *room, Err *err)
 /* Three tiles of keys, so that its loop runs twice. */
 static int call_attention_90(Backend *be, Tensor *room, Err *err)
 {
-    Tensor o = PART(&room[0], 3, 1, 200, 64), q = PART(&room[1], 3, 1, 200, 64), k = PART(&room[2], 3, 1, 300, 64), v = PART(&room[3], 3, 1, 300, 64);
+    Tensor o = PART(&room[0], 3, 1, 200, 64), q = PART(&room[1], 3, 1, 200, 64), k = PART(&room[2], 3, 1, 300, 64),
+           v = PART(&room[3], 3, 1, 300, 64);
     const AttnParams p = {1, 0.125, NULL, 0};
     return op_attention(be, &o, NULL, &q, &k, &v, &p, err);
 }
@@ -385,7 +413,8 @@ static int call_attention_backward(Backend *be, Tensor *room, Err *err)
 
 static int call_conv(Backend *be, Tensor *room, Err *err)
 {
-    Tensor y = PART(&room[0], 4, 2, 9, 8, 40), x = PART(&room[1], 4, 2, 9, 8, 64), w = PART(&room[2], 5, 40, 1, 2, 2, 64), b = PART(&room[5], 1, 40);
+    Tensor y = PART(&room[0], 4, 2, 9, 8, 40), x = PART(&room[1], 4, 2, 9, 8, 64),
+           w = PART(&room[2], 5, 40, 1, 2, 2, 64), b = PART(&room[5], 1, 40);
     const ConvParams p = {1, 1, 0, 1, 0, 0};
     return op_conv(be, &y, &x, NULL, &w, &b, &p, err);
 }
@@ -393,14 +422,16 @@ static int call_conv(Backend *be, Tensor *room, Err *err)
 /* Six steps of 64. */
 static int call_conv_90(Backend *be, Tensor *room, Err *err)
 {
-    Tensor y = PART(&room[0], 4, 3, 9, 11, 72), x = PART(&room[1], 4, 3, 9, 11, 64), w = PART(&room[2], 5, 72, 1, 2, 3, 64), b = PART(&room[5], 1, 72);
+    Tensor y = PART(&room[0], 4, 3, 9, 11, 72), x = PART(&room[1], 4, 3, 9, 11, 64),
+           w = PART(&room[2], 5, 72, 1, 2, 3, 64), b = PART(&room[5], 1, 72);
     const ConvParams p = {1, 1, 0, 1, 1, 0};
     return op_conv(be, &y, &x, NULL, &w, &b, &p, err);
 }
 
 static int call_conv_gathered(Backend *be, Tensor *room, Err *err)
 {
-    Tensor y = PART(&room[0], 4, 2, 9, 8, 40), x = PART(&room[1], 4, 2, 9, 8, 5), w = PART(&room[2], 5, 40, 3, 3, 3, 5), b = PART(&room[5], 1, 40);
+    Tensor y = PART(&room[0], 4, 2, 9, 8, 40), x = PART(&room[1], 4, 2, 9, 8, 5), w = PART(&room[2], 5, 40, 3, 3, 3, 5),
+           b = PART(&room[5], 1, 40);
     const ConvParams p = {1, 1, 1, 1, 1, 0};
     return op_conv(be, &y, &x, NULL, &w, &b, &p, err);
 }
@@ -413,8 +444,8 @@ static int call_plain_linear(Backend *be, Tensor *room, Err *err)
 
 static int call_layernorm_backward(Backend *be, Tensor *room, Err *err)
 {
-    Tensor gx = PART(&room[0], 2, 90, 70), gy = PART(&room[1], 2, 90, 70), x = PART(&room[2], 2, 90, 70), gw = PART(&room[4], 1, 70), gb = gw,
-           w = PART(&room[5], 1, 70);
+    Tensor gx = PART(&room[0], 2, 90, 70), gy = PART(&room[1], 2, 90, 70), x = PART(&room[2], 2, 90, 70),
+           gw = PART(&room[4], 1, 70), gb = gw, w = PART(&room[5], 1, 70);
     gb.data = (float *)gw.data + 70;
     return op_layernorm_backward(be, &gx, &gw, &gb, NULL, &gy, &x, &w, &w, 1e-5, NULL, 0, err);
 }
@@ -433,13 +464,14 @@ static int call_mse(Backend *be, Tensor *room, Err *err)
     return rc < 0 ? rc : ops_set(be, &first, loss, err);
 }
 
-/* ---- the rest: nothing in them can be left out; the thread sanitizer looks at them, each with several blocks ------------------ */
+/* ---- the rest: nothing in them can be left out; the thread sanitizer looks at them, each with several blocks ---- */
 
 static int call_rows(Backend *be, Tensor *room, Err *err)
 {
     enum { S = 30, D = 136 };
-    Tensor y = PART(&room[0], 3, 1, S, D), x = PART(&room[1], 3, 1, S, D), mod = PART(&room[5], 2, 1, 6 * D), gm = PART(&room[4], 2, 1, 6 * D),
-           w = PART(&room[6], 1, D), gw = PART(&room[7], 1, D), gb = gw, h = PART(&room[3], 2, 18, 32), hx = PART(&room[1], 2, 18, 32), gx = PART(&room[2], 3, 1, S, D);
+    Tensor y = PART(&room[0], 3, 1, S, D), x = PART(&room[1], 3, 1, S, D), mod = PART(&room[5], 2, 1, 6 * D),
+           gm = PART(&room[4], 2, 1, 6 * D), w = PART(&room[6], 1, D), gw = PART(&room[7], 1, D), gb = gw,
+           h = PART(&room[3], 2, 18, 32), hx = PART(&room[1], 2, 18, 32), gx = PART(&room[2], 3, 1, S, D);
     const Modulation m = {&mod, 4};
     gb.data = (float *)gw.data + D;
     int rc = op_layernorm(be, &y, &x, &w, &w, 1e-5, &m, err);
@@ -460,16 +492,24 @@ static int attention_heads(Backend *be, Tensor *room, int64_t S, int64_t head, E
         x[i].data = (char *)x[i].data + (i == 7 ? 3 : i < 3 ? i : (i - 3) / 3) * S * head * 4;
     }
     int rc = op_attention(be, &x[7], &lse, &x[4], &x[5], &x[6], &p, err);
-    return rc < 0 ? rc : op_attention_backward(be, &x[0], &x[1], &x[2], &x[3], &x[4], &x[5], &x[6], &x[7], &lse, &p, err);
+    return rc < 0 ? rc
+                  : op_attention_backward(be, &x[0], &x[1], &x[2], &x[3], &x[4], &x[5], &x[6], &x[7], &lse, &p, err);
 }
-static int call_small_attention(Backend *be, Tensor *room, Err *err) { return attention_heads(be, room, 5, 16, err); }
-static int call_two_heads(Backend *be, Tensor *room, Err *err) { return attention_heads(be, room, 33, 64, err); }
+static int call_small_attention(Backend *be, Tensor *room, Err *err)
+{
+    return attention_heads(be, room, 5, 16, err);
+}
+static int call_two_heads(Backend *be, Tensor *room, Err *err)
+{
+    return attention_heads(be, room, 33, 64, err);
+}
 
 static int call_linear(Backend *be, Tensor *room, Err *err)
 {
     enum { M = 16, N = 264, K = 8 };
-    Tensor y = PART(&room[0], 2, M, N), x = PART(&room[1], 2, M, K), w = PART(&room[2], 2, N, K), b = PART(&room[5], 1, N), gx = PART(&room[3], 2, M, K),
-           gw = PART(&room[7], 2, N, K), gb = PART(&room[4], 1, N);
+    Tensor y = PART(&room[0], 2, M, N), x = PART(&room[1], 2, M, K), w = PART(&room[2], 2, N, K),
+           b = PART(&room[5], 1, N), gx = PART(&room[3], 2, M, K), gw = PART(&room[7], 2, N, K),
+           gb = PART(&room[4], 1, N);
     int rc = op_linear(be, &y, &x, &w, &b, err);
     rc = rc < 0 ? rc : op_linear_backward_x(be, &gx, &y, &w, 0, err);
     return rc < 0 ? rc : op_linear_backward_w(be, &gw, &gb, &y, &gx, err);
@@ -477,8 +517,9 @@ static int call_linear(Backend *be, Tensor *room, Err *err)
 
 static int call_training(Backend *be, Tensor *room, Err *err)
 {
-    Tensor p = PART(&room[4], 1, 2056), g = PART(&room[5], 1, 2056), m = PART(&room[6], 1, 2056), v = PART(&room[7], 1, 2056), first = PART(&room[4], 1, 1),
-           a = PART(&room[0], 1, 2056), x = PART(&room[1], 1, 2056), z = PART(&room[0], 2, 2, 2056), moments = PART(&room[1], 2, 2, 2 * 2056),
+    Tensor p = PART(&room[4], 1, 2056), g = PART(&room[5], 1, 2056), m = PART(&room[6], 1, 2056),
+           v = PART(&room[7], 1, 2056), first = PART(&room[4], 1, 1), a = PART(&room[0], 1, 2056),
+           x = PART(&room[1], 1, 2056), z = PART(&room[0], 2, 2, 2056), moments = PART(&room[1], 2, 2, 2 * 2056),
            eps = PART(&room[2], 2, 2, 2056), xt = PART(&room[3], 2, 2, 2056), velocity = PART(&room[1], 2, 2, 2056);
     const AdamParams adam = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-3, .step = 1, .grad_scale = 1};
     const Tensor *const terms[] = {&a, &x};
@@ -499,8 +540,9 @@ static int call_moves(Backend *be, Tensor *room, Err *err)
 {
     enum { S = 264, D = 8 };
     static const int32_t ids[40] = {3, 1, 4, 1, 5, 9, 2, 6};
-    Tensor rows = PART(&room[0], 3, 1, S, D), other = PART(&room[1], 3, 1, S, D), table = PART(&room[5], 2, S, D), found = PART(&room[2], 2, 40, D),
-           latents = PART(&room[2], 5, 1, 2, 4, 6, D), tokens = PART(&room[3], 3, 1, 12, 4 * D), which = tensor_of(room[7].data, DT_I32, 1, 40);
+    Tensor rows = PART(&room[0], 3, 1, S, D), other = PART(&room[1], 3, 1, S, D), table = PART(&room[5], 2, S, D),
+           found = PART(&room[2], 2, 40, D), latents = PART(&room[2], 5, 1, 2, 4, 6, D),
+           tokens = PART(&room[3], 3, 1, 12, 4 * D), which = tensor_of(room[7].data, DT_I32, 1, 40);
     int rc = be->upload(be, which.data, ids, sizeof ids, err);
     rc = rc < 0 ? rc : op_embed(be, &found, &table, &which, err);
     rc = rc < 0 ? rc : op_copy_rows(be, &rows, 0, &other, 0, S, err);
@@ -510,8 +552,10 @@ static int call_moves(Backend *be, Tensor *room, Err *err)
 
 static int call_frames(Backend *be, Tensor *room, Err *err)
 {
-    Tensor half = PART(&room[1], 4, 2, 4, 9, 8), up = PART(&room[0], 4, 2, 8, 18, 8), twice = PART(&room[2], 4, 4, 8, 18, 8), box = PART(&room[4], 4, 2, 4, 9, 8),
-           y = PART(&room[3], 4, 2, 4, 9, 8), x = PART(&room[1], 4, 2, 4, 9, 5), prev = PART(&room[2], 4, 2, 8, 18, 8), w = PART(&room[5], 5, 8, 1, 3, 3, 5), b = PART(&room[6], 1, 8);
+    Tensor half = PART(&room[1], 4, 2, 4, 9, 8), up = PART(&room[0], 4, 2, 8, 18, 8),
+           twice = PART(&room[2], 4, 4, 8, 18, 8), box = PART(&room[4], 4, 2, 4, 9, 8),
+           y = PART(&room[3], 4, 2, 4, 9, 8), x = PART(&room[1], 4, 2, 4, 9, 5), prev = PART(&room[2], 4, 2, 8, 18, 8),
+           w = PART(&room[5], 5, 8, 1, 3, 3, 5), b = PART(&room[6], 1, 8);
     static const int64_t zero[4] = {0}, all[4] = {2, 4, 9, 8};
     const ConvParams p = {1, 1, 1, 1, 1, 0};
     int rc = op_upsample(be, &up, &half, 0, err);
@@ -535,13 +579,26 @@ static int call_selftest(Backend *be, Tensor *room, Err *err)
 }
 
 static const Broken broken[] = {
-    {"attention", call_attention, 2, 2, 0, 0}, {"attention_backward", call_attention_backward, 1, 1, 0, 0}, {"conv", call_conv, 1, 1, 0, 0},
-    {"conv, gathered", call_conv_gathered, 2, 0, 0, 0}, {"linear", call_plain_linear, 2, 0, 0, 0}, {"layernorm_backward", call_layernorm_backward, 1, 0, 0, 0},
-    {"groupnorm", call_groupnorm, 1, 0, 0, 0}, {"mse", call_mse, 2, 0, 0, 0}, {"rows", call_rows, 0, 0, 0, 0},
-    {"small attention", call_small_attention, 0, 0, 0, 0}, {"attention, two heads", call_two_heads, 0, 0, 0, 0}, {"linear and its gradients", call_linear, 0, 0, 0, 0},
-    {"training", call_training, 0, 0, 0, 0}, {"moves", call_moves, 0, 0, 0, 0}, {"frames", call_frames, 0, 0, 0, 0},
-    {"attention, 9.0", call_attention_90, 1, 5, 3, 90}, {"attention_backward, 9.0", call_attention_backward, 1, 5, 4, 90},
-    {"conv, 9.0", call_conv_90, 1, 3, 2, 90}, {"selftest", call_selftest, 0, 0, 0, 0}, {"selftest, 9.0", call_selftest, 0, 0, 0, 90},
+    {"attention", call_attention, 2, 2, 0, 0},
+    {"attention_backward", call_attention_backward, 1, 1, 0, 0},
+    {"conv", call_conv, 1, 1, 0, 0},
+    {"conv, gathered", call_conv_gathered, 2, 0, 0, 0},
+    {"linear", call_plain_linear, 2, 0, 0, 0},
+    {"layernorm_backward", call_layernorm_backward, 1, 0, 0, 0},
+    {"groupnorm", call_groupnorm, 1, 0, 0, 0},
+    {"mse", call_mse, 2, 0, 0, 0},
+    {"rows", call_rows, 0, 0, 0, 0},
+    {"small attention", call_small_attention, 0, 0, 0, 0},
+    {"attention, two heads", call_two_heads, 0, 0, 0, 0},
+    {"linear and its gradients", call_linear, 0, 0, 0, 0},
+    {"training", call_training, 0, 0, 0, 0},
+    {"moves", call_moves, 0, 0, 0, 0},
+    {"frames", call_frames, 0, 0, 0, 0},
+    {"attention, 9.0", call_attention_90, 1, 5, 3, 90},
+    {"attention_backward, 9.0", call_attention_backward, 1, 5, 4, 90},
+    {"conv, 9.0", call_conv_90, 1, 3, 2, 90},
+    {"selftest", call_selftest, 0, 0, 0, 0},
+    {"selftest, 9.0", call_selftest, 0, 0, 0, 90},
 };
 enum { BROKEN = sizeof broken / sizeof broken[0] };
 
@@ -590,8 +647,12 @@ static void expect_noticed(const Broken *b, SimSkip what, int which, const char 
         noticed = rc < 0 || memcmp(bits, whole, sizeof bits) != 0;
     }
     if (!effect || !noticed)
-        fail_msg("%s without its %s %d: %s", b->name, what == SIM_SKIP_BARRIER ? "barrier" : what == SIM_SKIP_WAIT ? "wait" : what == SIM_SKIP_FENCE ? "fence" : "event", which,
-                 effect ? "nothing was noticed" : "there is no such place");
+        fail_msg("%s without its %s %d: %s", b->name,
+                 what == SIM_SKIP_BARRIER ? "barrier"
+                 : what == SIM_SKIP_WAIT  ? "wait"
+                 : what == SIM_SKIP_FENCE ? "fence"
+                                          : "event",
+                 which, effect ? "nothing was noticed" : "there is no such place");
 }
 
 static void nothing_can_be_left_out(void **state)
@@ -618,7 +679,8 @@ static void nothing_can_be_left_out(void **state)
     capability = 80;
 }
 
-/* Two uploads into the same place with work on it between them: the copy must wait for the work, and the work for the copy. */
+/* Two uploads into the same place with work on it between them: the copy must wait for the work,
+ * and the work for the copy. */
 static int call_uploads(Backend *be, Tensor *room, Err *err)
 {
     static const float ones[MOST] = {1};
@@ -657,7 +719,8 @@ static void no_bank_conflicts(void **state)
     }
 }
 
-/* Calls every entry of the table once and lists the kernels that ran: tests/cli/test_ops_list.sh looks whether one is missing. */
+/* Calls every entry of the table once and lists the kernels that ran: tests/cli/test_ops_list.sh
+ * looks whether one is missing. */
 static int list_launched(void)
 {
     static char bits[MOST * 6];
@@ -679,10 +742,20 @@ int main(void)
     if (getenv("WEFT_OPS_LIST"))
         return list_launched();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ldmatrix), cmocka_unit_test(mma), cmocka_unit_test(shuffles), cmocka_unit_test(asynchronous_copies),
-        cmocka_unit_test(conversions), cmocka_unit_test(whole_kernel), cmocka_unit_test(faults_are_reported),
-        cmocka_unit_test(unwritten_shared_memory_is_nan), cmocka_unit_test(bank_conflicts_are_counted), cmocka_unit_test(warpgroup_products), cmocka_unit_test(writes_past_shared_memory),
-        cmocka_unit_test(race_between_blocks), cmocka_unit_test(nothing_can_be_left_out), cmocka_unit_test(no_event_can_be_left_out),
+        cmocka_unit_test(ldmatrix),
+        cmocka_unit_test(mma),
+        cmocka_unit_test(shuffles),
+        cmocka_unit_test(asynchronous_copies),
+        cmocka_unit_test(conversions),
+        cmocka_unit_test(whole_kernel),
+        cmocka_unit_test(faults_are_reported),
+        cmocka_unit_test(unwritten_shared_memory_is_nan),
+        cmocka_unit_test(bank_conflicts_are_counted),
+        cmocka_unit_test(warpgroup_products),
+        cmocka_unit_test(writes_past_shared_memory),
+        cmocka_unit_test(race_between_blocks),
+        cmocka_unit_test(nothing_can_be_left_out),
+        cmocka_unit_test(no_event_can_be_left_out),
         cmocka_unit_test(no_bank_conflicts),
     };
     return check_run("ops: the simulator", tests);

@@ -22,7 +22,8 @@ static void bound_posterior(const Case *c, double *const *value, double *const *
     double scale = fabs(*(const double *)c->param);
     for (int64_t i = 0; i < c->arg[0].count; i++) {
         int64_t at = i / C * 2 * C + i % C;
-        double logvar = fmin(fmax(value[1][at + C], -30), 20), noise = c->n > 2 ? fabs(value[2][i]) * exp(logvar / 2) : 0;
+        double logvar = fmin(fmax(value[1][at + C], -30), 20),
+               noise = c->n > 2 ? fabs(value[2][i]) * exp(logvar / 2) : 0;
         bound[0][i] = ROUNDOFF * scale * (4 * fabs(value[1][at]) + (8 + fabs(logvar)) * noise) + FLT_MIN;
     }
 }
@@ -33,7 +34,12 @@ static void posterior(void **state)
     static const double scales[] = {1, 1.15258426};
     for (int i = 0; i < 4 * N_COUNTS; i++) {
         int64_t C = i / 4 % 2 ? 16 : 1;
-        Case c = {.name = "posterior", .call = call_posterior, .f32_too = 1, .bound = bound_posterior, .param = &scales[i % 2], .huge = 1e3};
+        Case c = {.name = "posterior",
+                  .call = call_posterior,
+                  .f32_too = 1,
+                  .bound = bound_posterior,
+                  .param = &scales[i % 2],
+                  .huge = 1e3};
         CASE_ADD(&c, "z", OUT, ACT, 2, counts[i / 4], C);
         case_range(&c, CASE_ADD(&c, "moments", IN, ACT, 2, counts[i / 4], 2 * C), -40, 40);
         if (i % 4 < 2)
@@ -42,7 +48,9 @@ static void posterior(void **state)
     }
 }
 
-typedef struct Noise { double a[3], s[3]; } Noise;
+typedef struct Noise {
+    double a[3], s[3];
+} Noise;
 
 static int call_diffuse(Backend *be, const Tensor *t, const Case *c, Err *err)
 {
@@ -84,7 +92,8 @@ static int call_mse(Backend *be, const Tensor *t, const Case *c, Err *err)
     return rc < 0 ? rc : ops_set(be, &t[0], loss, err);
 }
 
-/* Squares of differences are positive: the loss is good to a few roundings, and a sum in pieces to a hundred at most. */
+/* Squares of differences are positive: the loss is good to a few roundings, and a sum in pieces to
+ * a hundred at most. */
 static void bound_mse(const Case *c, double *const *value, double *const *want, double **bound)
 {
     bound[0][0] = 100 * ROUNDOFF * want[0][0] + FLT_MIN;
@@ -98,7 +107,8 @@ static void mse(void **state)
     (void)state;
     static const double weights[] = {1, 0.25};
     for (int i = 0; i < 2 * N_COUNTS; i++) {
-        Case c = {.name = "mse", .call = call_mse, .f32_too = 1, .bound = bound_mse, .param = &weights[i % 2], .huge = 1e14};
+        Case c = {
+            .name = "mse", .call = call_mse, .f32_too = 1, .bound = bound_mse, .param = &weights[i % 2], .huge = 1e14};
         CASE_ADD(&c, "loss", OUT, DT_F64, 1, 1);
         CASE_ADD(&c, "u", IN, ACT, 1, counts[i / 2]);
         CASE_ADD(&c, "v", IN, ACT, 1, counts[i / 2]);
@@ -128,7 +138,8 @@ static void sum_squares(void **state)
 {
     (void)state;
     for (int i = 0; i < 2 * N_COUNTS; i++) {
-        Case c = {.name = "sum_squares", .call = call_sum_squares, .bound = bound_sum_squares, .huge = 1e16, .any_shape = 2};
+        Case c = {
+            .name = "sum_squares", .call = call_sum_squares, .bound = bound_sum_squares, .huge = 1e16, .any_shape = 2};
         CASE_ADD(&c, "sum", OUT, DT_F64, 1, 1);
         CASE_ADD(&c, "g", IN, i % 2 ? DT_BF16 : DT_F32, 1, counts[i / 2]);
         ops_check(&c);
@@ -142,8 +153,8 @@ static int call_adamw(Backend *be, const Tensor *t, const Case *c, Err *err)
     return op_adamw(be, &t[P], c->n > COPY ? &t[COPY] : NULL, &t[G], &t[M], &t[V], c->param, err);
 }
 
-/* m and v: roundings of their terms.  The step lr m^/(sqrt(v^) + eps): those of m, and 16 of its own; p: 4.  Rounded stochastically: one of
- * the two neighbours, a spacing at most. */
+/* m and v: roundings of their terms.  The step lr m^/(sqrt(v^) + eps): those of m, and 16 of its
+ * own; p: 4.  Rounded stochastically: one of the two neighbours, a spacing at most. */
 static void bound_adamw(const Case *c, double *const *value, double *const *want, double **bound)
 {
     const AdamParams *a = c->param;
@@ -166,15 +177,25 @@ static void adamw(void **state)
 {
     (void)state;
     static const AdamParams params[] = {
-        {1e-3, 0.9, 0.95, 1e-8, 1e-4, 1, 1, 0, 0}, {1e-4, 0.9, 0.999, 1e-8, 0, 7, 0.5, 11, 0},
-        {2e-5, 0.9, 0.95, 1e-8, 1e-2, 10000, 0.037, 12, 1}, {0, 0.9, 0.95, 1e-8, 1e-4, 1, 1, 13, (int64_t)1 << 33}, /* the first step of a warm-up */
+        {1e-3, 0.9, 0.95, 1e-8, 1e-4, 1, 1, 0, 0},
+        {1e-4, 0.9, 0.999, 1e-8, 0, 7, 0.5, 11, 0},
+        /* the first step of a warm-up */
+        {2e-5, 0.9, 0.95, 1e-8, 1e-2, 10000, 0.037, 12, 1},
+        {0, 0.9, 0.95, 1e-8, 1e-4, 1, 1, 13, (int64_t)1 << 33},
     };
     for (int i = 0; i < N_COUNTS; i++)
-        for (int k = 0; k < 4 * 5; k++) { /* each with: masters, masters and copies, bf16 alone; the last two with bf16 gradients as well */
+        /* each with: masters, masters and copies, bf16 alone; the last two with bf16 gradients as
+         * well */
+        for (int k = 0; k < 4 * 5; k++) {
             if (k >= 4 && (k + i) % 2)
                 continue;
-            static const char *const name[] = {"adamw", "adamw, copies", "adamw, bf16", "adamw, copies, bf16 gradients", "adamw, all bf16"};
-            Case c = {.name = name[k / 4], .call = call_adamw, .bound = bound_adamw, .param = &params[k % 4], .huge = 1e12,
+            static const char *const name[] = {"adamw", "adamw, copies", "adamw, bf16", "adamw, copies, bf16 gradients",
+                                               "adamw, all bf16"};
+            Case c = {.name = name[k / 4],
+                      .call = call_adamw,
+                      .bound = bound_adamw,
+                      .param = &params[k % 4],
+                      .huge = 1e12,
                       .stochastic = k / 4 == 2 || k / 4 == 4 ? 1u << P : 0};
             CASE_ADD(&c, "p", INOUT, k / 4 == 2 || k / 4 == 4 ? DT_BF16 : DT_F32, 1, counts[i]);
             CASE_ADD(&c, "g", IN, k / 4 < 3 ? DT_F32 : DT_BF16, 1, counts[i]);
@@ -186,7 +207,7 @@ static void adamw(void **state)
         }
 }
 
-/* ---- stochastic rounding ------------------------------------------------------------------------------------------ */
+/* ---- stochastic rounding --------------------------------------------------------------------- */
 
 static float float_of(uint32_t bits)
 {
@@ -202,14 +223,16 @@ static uint32_t bits_of(float f)
     return u;
 }
 
-/* Over all 65536 noises the mean is x exactly; each result is a neighbour of x; the two of them are as often as their distances say. */
+/* Over all 65536 noises the mean is x exactly; each result is a neighbour of x; the two of them are
+ * as often as their distances say. */
 static void rounding_has_no_bias(void **state)
 {
     (void)state;
-    const uint32_t bits[] = {0x3f800001, 0x3f80ffff, 0x3f808000, 0xbf812345, 0x00000001, 0x0000ffff, 0x007fffff, 0x80012345,
-                             0x7f7effff, 0x3fffffff, 0x42f6e979, 0xc2f6e979, 0x00800001, 0x38d1b717};
+    const uint32_t bits[] = {0x3f800001, 0x3f80ffff, 0x3f808000, 0xbf812345, 0x00000001, 0x0000ffff, 0x007fffff,
+                             0x80012345, 0x7f7effff, 0x3fffffff, 0x42f6e979, 0xc2f6e979, 0x00800001, 0x38d1b717};
     for (size_t k = 0; k < sizeof bits / sizeof *bits; k++) {
-        double x = float_of(bits[k]), down = float_of(bits[k] & 0xffff0000u), up = float_of((bits[k] & 0xffff0000u) + 0x10000u), sum = 0;
+        double x = float_of(bits[k]), down = float_of(bits[k] & 0xffff0000u),
+               up = float_of((bits[k] & 0xffff0000u) + 0x10000u), sum = 0;
         for (uint32_t noise = 0; noise < 65536; noise++) {
             double y = round_stochastic((float)x, noise);
             assert_true(y == down || y == up);
@@ -219,7 +242,8 @@ static void rounding_has_no_bias(void **state)
     }
 }
 
-/* What bf16 holds never changes, infinities and NaNs included; what lies beyond the largest becomes it. */
+/* What bf16 holds never changes, infinities and NaNs included; what lies beyond the largest becomes
+ * it. */
 static void rounding_keeps(void **state)
 {
     (void)state;
@@ -229,11 +253,13 @@ static void rounding_keeps(void **state)
             assert_int_equal(bits_of(round_stochastic(float_of(b << 16), noise[n])), b << 16);
         assert_int_equal(bits_of(round_stochastic(float_of(0x7f7fffff), noise[n])), 0x7f7f0000);
         assert_int_equal(bits_of(round_stochastic(float_of(0xff7f0001), noise[n])), 0xff7f0000);
-        assert_true(isnan(round_stochastic(float_of(0x7f800001), noise[n])) && isnan(round_stochastic(float_of(0xffffffff), noise[n])));
+        assert_true(isnan(round_stochastic(float_of(0x7f800001), noise[n])) &&
+                    isnan(round_stochastic(float_of(0xffffffff), noise[n])));
     }
 }
 
-/* The noise itself: its mean and every bit even over elements, steps and seeds, and no two of these alike. */
+/* The noise itself: its mean and every bit even over elements, steps and seeds, and no two of these
+ * alike. */
 static void noise_is_even(void **state)
 {
     (void)state;
@@ -246,7 +272,8 @@ static void noise_is_even(void **state)
             uint32_t u[2];
             for (int64_t k = 0; k < 2; k++)
                 u[k] = way == 0 ? rounding_noise(rounding_key(7, 3), ((int64_t)1 << 32) - 100 + i + k)
-                                : rounding_noise(rounding_key(way == 1 ? 7 : (uint64_t)(i + k), way == 1 ? 1 + i + k : 3), 5);
+                                : rounding_noise(
+                                      rounding_key(way == 1 ? 7 : (uint64_t)(i + k), way == 1 ? 1 + i + k : 3), 5);
             assert_true(u[0] < 65536);
             sum += u[0];
             for (int b = 0; b < 16; b++)
@@ -260,8 +287,9 @@ static void noise_is_even(void **state)
     }
 }
 
-/* Updates of a sixteenth of the distance between neighbours: rounded to nearest they would all be lost; 64 of them move 4096 weights by
- * 2^-6 in the mean.  One element's deviation: 2^-8 sqrt(64 / 16 * 15 / 16). */
+/* Updates of a sixteenth of the distance between neighbours: rounded to nearest they would all be
+ * lost; 64 of them move 4096 weights by 2^-6 in the mean.  One element's deviation: 2^-8 sqrt(64 /
+ * 16 * 15 / 16). */
 static void small_steps_add_up(void **state)
 {
     (void)state;
@@ -270,8 +298,10 @@ static void small_steps_add_up(void **state)
     Err err = {0};
     static uint16_t p[N], g[N];
     static float m[N], v[N];
-    Tensor t[4] = {tensor_of(p, DT_BF16, 1, N), tensor_of(g, DT_BF16, 1, N), tensor_of(m, DT_F32, 1, N), tensor_of(v, DT_F32, 1, N)};
-    AdamParams a = {.lr = 0x1p-12, .grad_scale = 1, .seed = 1}; /* betas of 0: the step is lr times the gradient's sign */
+    Tensor t[4] = {tensor_of(p, DT_BF16, 1, N), tensor_of(g, DT_BF16, 1, N), tensor_of(m, DT_F32, 1, N),
+                   tensor_of(v, DT_F32, 1, N)};
+    /* betas of 0: the step is lr times the gradient's sign */
+    AdamParams a = {.lr = 0x1p-12, .grad_scale = 1, .seed = 1};
     double sum = 0;
     CHECK_OK(backend_open(&be, "cpu", 2, NULL, &err), &err);
     CHECK_OK(op_fill(be, &t[0], 1, &err), &err);
@@ -284,13 +314,21 @@ static void small_steps_add_up(void **state)
     backend_close(&be);
 }
 
-/* One update without gradient, p <- p (1 - 2^-9): exact as a float everywhere, so that the rounding alone shows. */
+/* One update without gradient, p <- p (1 - 2^-9): exact as a float everywhere, so that the rounding
+ * alone shows. */
 static void decay_on(const char *name, int64_t threads, int64_t n, int64_t split, const float *start, uint16_t *out)
 {
     Backend *be = NULL;
     Err err = {0};
     void *room[4];
-    AdamParams a = {.lr = 1, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0x1p-9, .step = 5, .grad_scale = 1, .seed = 99};
+    AdamParams a = {.lr = 1,
+                    .beta1 = 0.9,
+                    .beta2 = 0.95,
+                    .eps = 1e-8,
+                    .weight_decay = 0x1p-9,
+                    .step = 5,
+                    .grad_scale = 1,
+                    .seed = 99};
     CHECK_OK(backend_open(&be, name, threads, NULL, &err), &err);
     for (int k = 0; k < 4; k++) {
         CHECK_OK(be->alloc(be, 4 * n, &room[k], &err), &err);
@@ -327,17 +365,23 @@ static void rounding_is_the_same_everywhere(void **state)
         assert_true(start && want && got && value);
         ops_draw(value, n, -3, 3, (uint64_t)s);
         for (int64_t i = 0; i < n; i++) {
-            start[i] = i % 97 == 3 ? 0 : i % 97 == 4 ? (i & 1 ? -INFINITY : INFINITY) : (float)ops_bf16(value[i] * (i % 97 == 5 ? 1e38 : 1));
-            want[i] = float_to_bfloat(round_stochastic(start[i] * (1 - 0x1p-9f), rounding_noise(rounding_key(99, 5), ((int64_t)1 << 33) + i)));
+            start[i] = i % 97 == 3   ? 0
+                       : i % 97 == 4 ? (i & 1 ? -INFINITY : INFINITY)
+                                     : (float)ops_bf16(value[i] * (i % 97 == 5 ? 1e38 : 1));
+            want[i] = float_to_bfloat(round_stochastic(start[i] * (1 - 0x1p-9f),
+                                                       rounding_noise(rounding_key(99, 5), ((int64_t)1 << 33) + i)));
         }
-        const struct { const char *name; int64_t threads, split; } run[] = {
-            {"ref", 1, 0}, {"cpu", 1, 0}, {"cpu", 2, 0}, {"cpu", 3, n / 3}, {"sim", 1, 0}, {"sim", 1, n / 16 * 8}, {"sim", 1, n / 3}};
+        const struct {
+            const char *name;
+            int64_t threads, split;
+        } run[] = {{"ref", 1, 0}, {"cpu", 1, 0},          {"cpu", 2, 0},    {"cpu", 3, n / 3},
+                   {"sim", 1, 0}, {"sim", 1, n / 16 * 8}, {"sim", 1, n / 3}};
         for (size_t r = 0; r < sizeof run / sizeof *run; r++) {
             decay_on(run[r].name, run[r].threads, n, run[r].split, start, got);
             for (int64_t i = 0; i < n; i++)
                 if (got[i] != want[i])
-                    fail_msg("%s, %lld of %lld split at %lld: %04x, expected %04x", run[r].name, (long long)i, (long long)n,
-                             (long long)run[r].split, got[i], want[i]);
+                    fail_msg("%s, %lld of %lld split at %lld: %04x, expected %04x", run[r].name, (long long)i,
+                             (long long)n, (long long)run[r].split, got[i], want[i]);
         }
         free(start);
         free(want);
@@ -346,7 +390,8 @@ static void rounding_is_the_same_everywhere(void **state)
     }
 }
 
-/* Two steps by hand: g = 1, then -2; lr 0.1, betas 0.5 and 0.75, decay 0.1, eps 0.5 (so that its place shows). */
+/* Two steps by hand: g = 1, then -2; lr 0.1, betas 0.5 and 0.75, decay 0.1, eps 0.5 (so that its
+ * place shows). */
 static void adamw_by_hand(void **state)
 {
     (void)state;
@@ -354,7 +399,8 @@ static void adamw_by_hand(void **state)
     Err err = {0};
     Tensor tp = tensor_of(&p, DT_F64, 1, 1), tg = tensor_of(&g, DT_F64, 1, 1), tm = tensor_of(&m, DT_F64, 1, 1),
            tv = tensor_of(&v, DT_F64, 1, 1);
-    AdamParams a = {.lr = 0.1, .beta1 = 0.5, .beta2 = 0.75, .eps = 0.5, .weight_decay = 0.1, .step = 1, .grad_scale = 1};
+    AdamParams a = {
+        .lr = 0.1, .beta1 = 0.5, .beta2 = 0.75, .eps = 0.5, .weight_decay = 0.1, .step = 1, .grad_scale = 1};
     CHECK_OK(op_adamw(ops_double(), &tp, NULL, &tg, &tm, &tv, &a, &err), &err);
     double first = 2 * 0.99 - 0.1 * (0.5 / 0.5) / (sqrt(0.25 / 0.25) + 0.5);
     check_value("p after 1", p, first, 1e-15, 0);
@@ -370,10 +416,18 @@ static void adamw_by_hand(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(posterior), cmocka_unit_test(diffuse), cmocka_unit_test(mse), cmocka_unit_test(sum_squares),
-        cmocka_unit_test(adamw), cmocka_unit_test(adamw_by_hand), cmocka_unit_test(rounding_has_no_bias),
-        cmocka_unit_test(rounding_keeps), cmocka_unit_test(noise_is_even), cmocka_unit_test(small_steps_add_up),
-        cmocka_unit_test(rounding_is_the_same_everywhere), cmocka_unit_test(ops_summary),
+        cmocka_unit_test(posterior),
+        cmocka_unit_test(diffuse),
+        cmocka_unit_test(mse),
+        cmocka_unit_test(sum_squares),
+        cmocka_unit_test(adamw),
+        cmocka_unit_test(adamw_by_hand),
+        cmocka_unit_test(rounding_has_no_bias),
+        cmocka_unit_test(rounding_keeps),
+        cmocka_unit_test(noise_is_even),
+        cmocka_unit_test(small_steps_add_up),
+        cmocka_unit_test(rounding_is_the_same_everywhere),
+        cmocka_unit_test(ops_summary),
     };
     return check_run("ops: diffusion, loss, optimiser", tests);
 }

@@ -1,5 +1,5 @@
-/* make_clip OUT.mp4 WIDTH HEIGHT RATE FRAMES [SEED]: an H.264 file for tests that only have a shell.  Each frame shows its number
- * as 16 bars; SEED colours them.  RATE is "30" or "30000/1001". */
+/* make_clip OUT.mp4 WIDTH HEIGHT RATE FRAMES [SEED]: an H.264 file for tests that only have a
+ * shell.  Each frame shows its number as 16 bars; SEED colours them.  RATE is "30" or "30000/1001". */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -12,16 +12,16 @@ typedef struct Clip {
     enum AVPixelFormat format;
     int width, height;
     AVRational time_base;
-    const int64_t *pts;            /* one a frame; NULL: 0, 1, 2... */
+    const int64_t *pts; /* one a frame; NULL: 0, 1, 2... */
     int frames, b_frames, gop;
-    enum AVColorSpace space;       /* 0, like the next three: untagged */
+    enum AVColorSpace space; /* 0, like the next three: untagged */
     enum AVColorRange range;
     enum AVColorTransferCharacteristic transfer;
     enum AVColorPrimaries primaries;
     AVRational sar;
     enum AVFieldOrder field_order;
-    const int32_t *matrix;         /* display matrix, 9 values; may be NULL */
-    int corrupt_packet;            /* this packet's middle is overwritten; 0: none */
+    const int32_t *matrix; /* display matrix, 9 values; may be NULL */
+    int corrupt_packet;    /* this packet's middle is overwritten; 0: none */
     void (*draw)(AVFrame *f, int k, const void *user);
     const void *user;
 } Clip;
@@ -31,24 +31,29 @@ static inline void draw_number(AVFrame *f, int k, const void *user)
 {
     (void)user;
     for (int y = 0; y < f->height; y++)
-        for (int x = 0; x < f->width; x++) f->data[0][y * f->linesize[0] + x] = k >> (15 - x * 16 / f->width) & 1 ? 220 : 30;
-    for (int p = 1; p < 3; p++) memset(f->data[p], 128, (size_t)(f->linesize[p] * ((f->height + 1) / 2)));
+        for (int x = 0; x < f->width; x++)
+            f->data[0][y * f->linesize[0] + x] = k >> (15 - x * 16 / f->width) & 1 ? 220 : 30;
+    for (int p = 1; p < 3; p++)
+        memset(f->data[p], 128, (size_t)(f->linesize[p] * ((f->height + 1) / 2)));
 }
 
 /* The number in an RGB picture of such a frame. */
 static inline int read_number(const uint8_t *rgb, int64_t width, int64_t height)
 {
     int k = 0;
-    for (int bit = 0; bit < 16; bit++) k = k << 1 | (rgb[(height / 2 * width + (2 * bit + 1) * width / 32) * 3 + 1] > 128);
+    for (int bit = 0; bit < 16; bit++)
+        k = k << 1 | (rgb[(height / 2 * width + (2 * bit + 1) * width / 32) * 3 + 1] > 128);
     return k;
 }
 
 static inline void clip_packets(AVFormatContext *fmt, AVCodecContext *enc, AVPacket *pkt, int *n, int corrupt)
 {
     while (avcodec_receive_packet(enc, pkt) >= 0) {
-        if (pkt->duration <= 0) pkt->duration = 1;
+        if (pkt->duration <= 0)
+            pkt->duration = 1;
         if (*n == corrupt && corrupt) /* the NAL length in front stays: the decoder, not the demuxer, finds it */
-            for (int i = 8; i < pkt->size; i++) pkt->data[i] = (uint8_t)(i * 37 + 1);
+            for (int i = 8; i < pkt->size; i++)
+                pkt->data[i] = (uint8_t)(i * 37 + 1);
         (*n)++;
         av_packet_rescale_ts(pkt, enc->time_base, fmt->streams[0]->time_base);
         pkt->stream_index = 0;
@@ -73,7 +78,8 @@ static inline void set_matrix(AVStream *st, const int32_t *matrix)
 
 static inline void mark_interlaced(AVFrame *f, enum AVFieldOrder order)
 {
-    if (order != AV_FIELD_TT && order != AV_FIELD_BB) return;
+    if (order != AV_FIELD_TT && order != AV_FIELD_BB)
+        return;
 #ifdef AV_FRAME_FLAG_INTERLACED
     f->flags |= AV_FRAME_FLAG_INTERLACED | (order == AV_FIELD_TT ? AV_FRAME_FLAG_TOP_FIELD_FIRST : 0);
 #else
@@ -85,7 +91,8 @@ static inline void mark_interlaced(AVFrame *f, enum AVFieldOrder order)
 static inline AVCodecContext *clip_encoder(const Clip *c, int global_header)
 {
     const AVCodec *codec = avcodec_find_encoder_by_name(c->codec);
-    if (!codec) fail_msg("no encoder %s", c->codec);
+    if (!codec)
+        fail_msg("no encoder %s", c->codec);
     AVCodecContext *enc = avcodec_alloc_context3(codec);
     enc->width = c->width;
     enc->height = c->height;
@@ -100,10 +107,13 @@ static inline AVCodecContext *clip_encoder(const Clip *c, int global_header)
     enc->color_primaries = c->primaries ? c->primaries : AVCOL_PRI_UNSPECIFIED;
     enc->sample_aspect_ratio = c->sar;
     enc->field_order = c->field_order;
-    if (c->field_order == AV_FIELD_TT || c->field_order == AV_FIELD_BB) enc->flags |= AV_CODEC_FLAG_INTERLACED_DCT;
-    if (global_header) enc->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
+    if (c->field_order == AV_FIELD_TT || c->field_order == AV_FIELD_BB)
+        enc->flags |= AV_CODEC_FLAG_INTERLACED_DCT;
+    if (global_header)
+        enc->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
     AVDictionary *options = NULL;
-    if (c->options) av_dict_parse_string(&options, c->options, "=", ":", 0);
+    if (c->options)
+        av_dict_parse_string(&options, c->options, "=", ":", 0);
     assert_true(avcodec_open2(enc, codec, &options) >= 0);
     av_dict_free(&options);
     return enc;
@@ -116,11 +126,13 @@ static inline void make_clip(const char *path, const Clip *c)
     AVCodecContext *enc = clip_encoder(c, fmt->oformat->flags & AVFMT_GLOBALHEADER);
     AVStream *st = avformat_new_stream(fmt, NULL);
     st->time_base = enc->time_base;
-    if (!c->pts) st->avg_frame_rate = enc->framerate;
+    if (!c->pts)
+        st->avg_frame_rate = enc->framerate;
     st->sample_aspect_ratio = c->sar;
     avcodec_parameters_from_context(st->codecpar, enc);
     st->codecpar->field_order = c->field_order;
-    if (c->matrix) set_matrix(st, c->matrix);
+    if (c->matrix)
+        set_matrix(st, c->matrix);
     assert_true(avio_open(&fmt->pb, path, AVIO_FLAG_WRITE) >= 0);
     assert_true(avformat_write_header(fmt, NULL) >= 0);
     AVPacket *pkt = av_packet_alloc();

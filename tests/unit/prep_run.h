@@ -1,4 +1,5 @@
-/* What tests of whole ingest runs share: a folder of sources in, the manifest's lines and the clips' pixels out. */
+/* What tests of whole ingest runs share: a folder of sources in, the manifest's lines and the
+ * clips' pixels out. */
 #ifndef WEFT_TESTS_PREP_RUN_H
 #define WEFT_TESTS_PREP_RUN_H
 #include <stdio.h>
@@ -37,11 +38,12 @@ static inline void run_caption(const char *root, const char *id)
     CHECK_OK(file_write_atomic(run_path(root, name), "A dress.", 8, &err), &err);
 }
 
-/* Manifest lines by id, each valid; json_decref.  sets: NULL-terminated "clip.key=value" over the demo preset, where nothing is
- * rejected for its looks. */
+/* Manifest lines by id, each valid; json_decref.  sets: NULL-terminated "clip.key=value" over the
+ * demo preset, where nothing is rejected for its looks. */
 static inline json_t *run_ingest(const char *source, const char *out, int jobs, const char *const *sets)
 {
-    const char *all[24] = {"quality.mode=warn", "quality.duplicates=ignore", "quality.black_frames=ignore", "clip.max_reject_ratio=1"};
+    const char *all[24] = {"quality.mode=warn", "quality.duplicates=ignore", "quality.black_frames=ignore",
+                           "clip.max_reject_ratio=1"};
     int64_t n = 4, size;
     while (sets && *sets)
         all[n++] = *sets++;
@@ -49,7 +51,8 @@ static inline json_t *run_ingest(const char *source, const char *out, int jobs, 
     Recipe *recipe;
     CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {all, n}, .seed = -1}, &err), &err);
     FILE *null = fopen("/dev/null", "w");
-    IngestParams p = {.source = source, .out = out, .recipe = recipe, .jobs = jobs, .shards = 1, .quiet = 1, .results = null};
+    IngestParams p = {
+        .source = source, .out = out, .recipe = recipe, .jobs = jobs, .shards = 1, .quiet = 1, .results = null};
     int rc = ingest(&p, &err);
     CHECK_OK(rc, &err);
     fclose(null);
@@ -100,8 +103,8 @@ static inline uint8_t *run_pixels(const char *out, const json_t *line, int64_t n
     const json_t *clip = json_object_get(line, "clip");
     if (!json_is_object(clip))
         fail_msg("no clip of '%s': %s", json_string_value(json_object_get(line, "id")), run_reason(line));
-    CHECK_OK(video_read_rgb(run_path(out, json_string_value(json_object_get(clip, "file"))), n, width, height, &rgb, &n, &width, &height,
-                            &err),
+    CHECK_OK(video_read_rgb(run_path(out, json_string_value(json_object_get(clip, "file"))), n, width, height, &rgb, &n,
+                            &width, &height, &err),
              &err);
     return rgb;
 }

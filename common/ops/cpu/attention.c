@@ -1,9 +1,11 @@
-/* Attention by tiles: scores of QUERIES x KEYS at a time, softmax kept online (running maximum and sum a row), so memory is a
- * tile a thread whatever the sequence.  Forward: a thread owns a (sequence, head, query block).
+/* Attention by tiles: scores of QUERIES x KEYS at a time, softmax kept online (running maximum and
+ * sum a row), so memory is a tile a thread whatever the sequence.  Forward: a thread owns a
+ * (sequence, head, query block).
  *
- * Backward recomputes P = exp(S - lse) by tile.  With enough heads a thread owns a whole head and each tile gives dQ, dK, dV in
- * five products; with fewer heads than threads, key blocks (dK, dV) and then query blocks (dQ) are owned instead, at seven
- * products.  Both ways add the same products in the same order to each output row: the bits are equal. */
+ * Backward recomputes P = exp(S - lse) by tile.  With enough heads a thread owns a whole head and
+ * each tile gives dQ, dK, dV in five products; with fewer heads than threads, key blocks (dK, dV)
+ * and then query blocks (dQ) are owned instead, at seven products.  Both ways add the same products
+ * in the same order to each output row: the bits are equal. */
 #include "common/ops/cpu/cpu.h"
 
 enum { QUERIES = 256, KEYS = 512, GRAD_QUERIES = 192, GRAD_KEYS = 192 };
@@ -18,8 +20,17 @@ typedef struct Attn {
 static Attn attn_of(const Tensor *q, const Tensor *k, const Tensor *v, const AttnParams *p)
 {
     int64_t width = q->dim[2];
-    return (Attn){.batch = q->dim[0], .heads = p->heads, .hd = width / p->heads, .width = width, .sq = q->dim[1], .sk = k->dim[1],
-                  .scale = (float)p->scale, .q = q->data, .k = k->data, .v = v->data, .bias = p->bias ? p->bias->data : NULL,
+    return (Attn){.batch = q->dim[0],
+                  .heads = p->heads,
+                  .hd = width / p->heads,
+                  .width = width,
+                  .sq = q->dim[1],
+                  .sk = k->dim[1],
+                  .scale = (float)p->scale,
+                  .q = q->data,
+                  .k = k->data,
+                  .v = v->data,
+                  .bias = p->bias ? p->bias->data : NULL,
                   .causal = p->causal};
 }
 
@@ -29,7 +40,7 @@ static int64_t at(const Attn *a, int64_t b, int64_t len, int64_t row, int64_t h)
     return (b * len + row) * a->width + h * a->hd;
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------------------ */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 typedef struct Rows { /* of one query block, in thread scratch */
     float score[QUERIES * KEYS], top[QUERIES], sum[QUERIES];
@@ -44,8 +55,8 @@ static void score_tile(const Attn *a, Rows *r, int64_t b, int64_t h, int64_t i0,
             memcpy(r->score + i * m, a->bias + (h * a->sq + i0 + i) * a->sk + j0, (size_t)m * sizeof(float));
         beta = 1.0f;
     }
-    cpu_sgemm(0, 1, n, m, a->hd, a->scale, a->q + at(a, b, a->sq, i0, h), a->width, a->k + at(a, b, a->sk, j0, h), a->width, beta,
-              r->score, m);
+    cpu_sgemm(0, 1, n, m, a->hd, a->scale, a->q + at(a, b, a->sq, i0, h), a->width, a->k + at(a, b, a->sk, j0, h),
+              a->width, beta, r->score, m);
     if (!a->causal)
         return;
     for (int64_t i = 0; i < n; i++)
@@ -53,7 +64,8 @@ static void score_tile(const Attn *a, Rows *r, int64_t b, int64_t h, int64_t i0,
             r->score[i * m + j] = -INFINITY;
 }
 
-/* The largest of top and s, in 16 lanes: a plain maximum loop is not vectorised without -ffast-math. */
+/* The largest of top and s, in 16 lanes: a plain maximum loop is not vectorised without
+ * -ffast-math. */
 static float row_max(const float *s, int64_t n, float top)
 {
     float lane[16];
@@ -70,7 +82,8 @@ static float row_max(const float *s, int64_t n, float top)
     return top;
 }
 
-/* One row of scores becomes exp(score - maximum); what is accumulated so far is brought to the same maximum. */
+/* One row of scores becomes exp(score - maximum); what is accumulated so far is brought to the same
+ * maximum. */
 static void softmax_row(float *restrict s, int64_t m, float *top, float *sum, float *restrict acc, int64_t hd)
 {
     float high = row_max(s, m, *top), total = 0;
@@ -113,8 +126,8 @@ static void query_block(const Attn *a, Rows *r, float *o, float *lse, int64_t b,
     }
 }
 
-static int attention_cpu(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k, const Tensor *v,
-                         const AttnParams *p, Err *err)
+static int attention_cpu(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k,
+                         const Tensor *v, const AttnParams *p, Err *err)
 {
     Attn a = attn_of(q, k, v, p);
     CpuScratch s;
@@ -123,7 +136,7 @@ static int attention_cpu(Backend *be, const Tensor *o, const Tensor *lse, const 
         return rc;
     int64_t blocks = cpu_ceil(a.sq, QUERIES), pieces = a.batch * a.heads * blocks;
     float *to_lse = lse ? lse->data : NULL;
-#pragma omp parallel for num_threads(cpu_threads(be, a.batch * a.sq * a.sk * a.width / 16)) schedule(dynamic, 1)
+#pragma omp parallel for num_threads(cpu_threads(be, a.batch *a.sq *a.sk *a.width / 16)) schedule(dynamic, 1)
     for (int64_t i = 0; i < pieces; i++) {
         int64_t head = i / blocks;
         query_block(&a, cpu_own(&s), o->data, to_lse, head / a.heads, head % a.heads, i % blocks * QUERIES);
@@ -131,7 +144,7 @@ static int attention_cpu(Backend *be, const Tensor *o, const Tensor *lse, const 
     return 0;
 }
 
-/* ---- backward ----------------------------------------------------------------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 typedef struct Grad {
     Attn a;
@@ -139,17 +152,21 @@ typedef struct Grad {
     float *gq, *gk, *gv;
 } Grad;
 
-/* Thread scratch.  The rows of one head lie far apart in memory: they are gathered once and then read by several products. */
+/* Thread scratch.  The rows of one head lie far apart in memory: they are gathered once and then
+ * read by several products. */
 typedef struct GradTile {
     float prob[GRAD_QUERIES * GRAD_KEYS], slope[GRAD_QUERIES * GRAD_KEYS], delta[GRAD_QUERIES], lse[GRAD_QUERIES];
-    int64_t n, m;         /* queries and keys of the tile */
+    int64_t n, m;          /* queries and keys of the tile */
     float *q, *go, *k, *v; /* [n or m, hd] */
     float rows[];
 } GradTile;
 
 enum { WANT_Q = 1, WANT_KV = 2 };
 
-static int64_t grad_tile_floats(const Attn *a) { return 2 * (GRAD_QUERIES + GRAD_KEYS) * a->hd; }
+static int64_t grad_tile_floats(const Attn *a)
+{
+    return 2 * (GRAD_QUERIES + GRAD_KEYS) * a->hd;
+}
 
 static void gather_rows(const Attn *a, float *restrict to, const float *restrict from, int64_t n)
 {
@@ -264,10 +281,17 @@ static void grad_by_block(const Grad *g, const CpuScratch *s, int threads)
     }
 }
 
-static int attention_backward_cpu(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv, const Tensor *go, const Tensor *q,
-                                  const Tensor *k, const Tensor *v, const Tensor *o, const Tensor *lse, const AttnParams *p, Err *err)
+static int attention_backward_cpu(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv, const Tensor *go,
+                                  const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *o, const Tensor *lse,
+                                  const AttnParams *p, Err *err)
 {
-    Grad g = {.a = attn_of(q, k, v, p), .o = o->data, .go = go->data, .lse = lse->data, .gq = gq->data, .gk = gk->data, .gv = gv->data};
+    Grad g = {.a = attn_of(q, k, v, p),
+              .o = o->data,
+              .go = go->data,
+              .lse = lse->data,
+              .gq = gq->data,
+              .gk = gk->data,
+              .gv = gv->data};
     CpuScratch s;
     int rc = cpu_scratch(be, 0, (int64_t)sizeof(GradTile) + grad_tile_floats(&g.a) * (int64_t)sizeof(float), &s, err);
     if (rc < 0)

@@ -1,6 +1,8 @@
-/* Causal convolution as implicit GEMM: for PIXELS output pixels of a frame at a time, the inputs under a few taps (time, row) are
- * gathered into a panel in thread scratch, which one sgemm multiplies with the kernel's matching columns and adds to the output.
- * The panel is sized to stay in a core's second-level cache.  A 1x1x1 kernel is a product straight from x. */
+/* Causal convolution as implicit GEMM: for PIXELS output pixels of a frame at a time, the inputs
+ * under a few taps (time, row) are gathered into a panel in thread scratch, which one sgemm
+ * multiplies with the kernel's matching columns and adds to the output.
+ * The panel is sized to stay in a core's second-level cache.  A 1x1x1 kernel is a product straight
+ * from x. */
 #include "common/ops/cpu/cpu.h"
 
 enum { PIXELS = 256, PANEL_WIDTH = 1152 }; /* the panel holds whole runs of kw * Ci, at least one */
@@ -37,7 +39,8 @@ static void gather_run(const Conv *c, float *to, const float *row, int64_t left)
     }
 }
 
-/* panel[n, taps * run]: inputs of output pixels [first, first+n) of frame t under taps [tap0, tap0+taps). */
+/* panel[n, taps * run]: inputs of output pixels [first, first+n) of frame t under taps [tap0,
+ * tap0+taps). */
 static void gather(const Conv *c, float *panel, int64_t t, int64_t first, int64_t n, int64_t tap0, int64_t taps)
 {
     int64_t width = taps * c->run;
@@ -93,24 +96,48 @@ static const float *kernel_to_f32(Backend *be, float *room, const Tensor *w)
     return room;
 }
 
-static int conv_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix, const Tensor *w, const Tensor *b,
-                    const ConvParams *p, Err *err)
+static int conv_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix, const Tensor *w,
+                    const Tensor *b, const ConvParams *p, Err *err)
 {
     const int64_t *xd = x->dim, *yd = y->dim, *wd = w->dim;
-    Conv c = {.T = xd[0], .H = xd[1], .W = xd[2], .ci = xd[3], .ho = yd[1], .wo = yd[2], .co = yd[3], .kt = wd[1], .kh = wd[2],
-              .kw = wd[3], .x = x->data, .prefix = prefix ? prefix->data : NULL, .y = y->data, .p = p};
+    Conv c = {.T = xd[0],
+              .H = xd[1],
+              .W = xd[2],
+              .ci = xd[3],
+              .ho = yd[1],
+              .wo = yd[2],
+              .co = yd[3],
+              .kt = wd[1],
+              .kh = wd[2],
+              .kw = wd[3],
+              .x = x->data,
+              .prefix = prefix ? prefix->data : NULL,
+              .y = y->data,
+              .p = p};
     c.run = c.kw * c.ci;
     c.taps = c.kt * c.kh;
     c.depth = c.taps * c.run;
     c.step = cpu_max(1, cpu_min(c.taps, PANEL_WIDTH / c.run));
     if (c.taps == 1 && c.kw == 1 && p->stride == 1 && p->top + p->bottom + p->left + p->right == 0) {
-        CpuProduct whole = {.m = c.T * c.H * c.W, .n = c.co, .k = c.ci, .a = c.x, .lda = c.ci, .b = w->data, .b_type = w->dtype,
-                            .ldb = c.ci, .tb = 1, .c = c.y, .ldc = c.co, .bias = b, .keep = p->add};
+        CpuProduct whole = {.m = c.T * c.H * c.W,
+                            .n = c.co,
+                            .k = c.ci,
+                            .a = c.x,
+                            .lda = c.ci,
+                            .b = w->data,
+                            .b_type = w->dtype,
+                            .ldb = c.ci,
+                            .tb = 1,
+                            .c = c.y,
+                            .ldc = c.co,
+                            .bias = b,
+                            .keep = p->add};
         return cpu_product(be, &whole, err);
     }
     int64_t kernel = w->dtype == DT_F32 ? 0 : c.co * c.depth;
     CpuScratch s;
-    int rc = cpu_scratch(be, (kernel + c.co) * (int64_t)sizeof(float), PIXELS * c.step * c.run * (int64_t)sizeof(float), &s, err);
+    int rc = cpu_scratch(be, (kernel + c.co) * (int64_t)sizeof(float), PIXELS * c.step * c.run * (int64_t)sizeof(float),
+                         &s, err);
     if (rc < 0)
         return rc;
     c.w = kernel ? kernel_to_f32(be, s.shared, w) : w->data;
@@ -122,7 +149,7 @@ static int conv_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor 
     return 0;
 }
 
-/* ---- resampling --------------------------------------------------------------------------------------------------- */
+/* ---- resampling ------------------------------------------------------------------------------ */
 
 static int upsample_cpu(Backend *be, const Tensor *y, const Tensor *x, int double_time, Err *err)
 {

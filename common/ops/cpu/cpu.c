@@ -1,4 +1,5 @@
-/* The cpu back end: opening, scratch, the table.  See cpu_internal.h for the rules all its files keep. */
+/* The cpu back end: opening, scratch, the table.  See cpu_internal.h for the rules all its files
+ * keep. */
 #include "common/ops/cpu/cpu.h"
 
 #include "common/base/mem.h"
@@ -8,17 +9,22 @@ typedef struct CpuState {
     int64_t bytes;
 } CpuState;
 
-/* OpenBLAS's own; absent from other CBLAS libraries, whose users set their one thread by their own means. */
+/* OpenBLAS's own; absent from other CBLAS libraries, whose users set their one thread by their own
+ * means. */
 extern __attribute__((weak)) void openblas_set_num_threads(int n);
 extern __attribute__((weak)) char *openblas_get_corename(void);
 
-/* OpenBLAS before 0.3.22 does not know newer AMD processors' AVX-512 and takes kernels half as fast. */
+/* OpenBLAS before 0.3.22 does not know newer AMD processors' AVX-512 and takes kernels half as
+ * fast. */
 static void note_slow_kernels(const Log *log)
 {
 #if defined(__x86_64__)
     const char *core = openblas_get_corename ? openblas_get_corename() : "";
     if ((strcmp(core, "Haswell") == 0 || strcmp(core, "Zen") == 0) && __builtin_cpu_supports("avx512f"))
-        log_info(log, "OpenBLAS runs its %s kernels on a processor with AVX-512; OPENBLAS_CORETYPE=SkylakeX may double its speed", core);
+        log_info(
+            log,
+            "OpenBLAS runs its %s kernels on a processor with AVX-512; OPENBLAS_CORETYPE=SkylakeX may double its speed",
+            core);
 #else
     (void)log;
 #endif
@@ -67,7 +73,10 @@ static void half_to_f32(float *restrict dst, const uint16_t *restrict src, int64
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         uint32_t u = src[i], magnitude = u & 0x7fffu;
-        union { uint32_t u; float f; } v = {.u = magnitude << 13};
+        union {
+            uint32_t u;
+            float f;
+        } v = {.u = magnitude << 13};
         v.f *= 0x1p112f; /* rebias the exponent; subnormals come out right too */
         v.u = magnitude >= 0x7c00u ? 0x7f800000u | (magnitude & 0x3ffu) << 13 : v.u;
         v.u |= (u & 0x8000u) << 16;
@@ -79,7 +88,10 @@ static void bfloat_to_f32(float *restrict dst, const uint16_t *restrict src, int
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        union { uint32_t u; float f; } v = {.u = (uint32_t)src[i] << 16};
+        union {
+            uint32_t u;
+            float f;
+        } v = {.u = (uint32_t)src[i] << 16};
         dst[i] = v.f;
     }
 }

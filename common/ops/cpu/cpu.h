@@ -1,12 +1,14 @@
-/* What the files of the cpu back end share: scratch memory, thread choice, vectorisable exp, weights as floats.
+/* What the files of the cpu back end share: scratch memory, thread choice, vectorisable exp,
+ * weights as floats.
  *
- * Determinism: work is cut into pieces by shape alone, each piece is computed by one thread, and partial results are combined in
- * the order of the pieces.  So the number of threads never changes a bit, and BLAS is only called single-threaded from within
- * the pieces.
+ * Determinism: work is cut into pieces by shape alone, each piece is computed by one thread, and
+ * partial results are combined in the order of the pieces.  So the number of threads never changes
+ * a bit, and BLAS is only called single-threaded from within the pieces.
  *
- * Scratch: one block a back end, grown when an operation needs more than any before it, freed at close.  It holds a part all
- * threads see (partial sums, under 16 MiB at the 2B model's sizes; a half-precision convolution kernel as floats, 28 MiB for
- * 512 -> 512) and a part a thread (a slice of converted weights, a convolution's panel, attention tiles: under 8 MiB each). */
+ * Scratch: one block a back end, grown when an operation needs more than any before it, freed at
+ * close.  It holds a part all threads see (partial sums, under 16 MiB at the 2B model's sizes; a
+ * half-precision convolution kernel as floats, 28 MiB for 512 -> 512) and a part a thread (a slice
+ * of converted weights, a convolution's panel, attention tiles: under 8 MiB each). */
 #ifndef WEFT_OPS_CPU_CPU_H
 #define WEFT_OPS_CPU_CPU_H
 #include <cblas.h>
@@ -22,9 +24,9 @@
 #include "common/ops/ops_table.h"
 
 enum {
-    CPU_BLOCK = 8192,      /* elements a piece of an elementwise loop */
-    CPU_PARTIALS = 64,     /* most row blocks of a column sum */
-    CPU_ALONE = 32768      /* less work than this (elements touched): not worth waking other threads */
+    CPU_BLOCK = 8192,  /* elements a piece of an elementwise loop */
+    CPU_PARTIALS = 64, /* most row blocks of a column sum */
+    CPU_ALONE = 32768  /* less work than this (elements touched): not worth waking other threads */
 };
 
 typedef struct CpuScratch {
@@ -51,12 +53,24 @@ static inline int cpu_threads(const Backend *be, int64_t work)
     return work < CPU_ALONE ? 1 : (int)be->threads;
 }
 
-static inline int64_t cpu_min(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t cpu_max(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t cpu_ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t cpu_min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+static inline int64_t cpu_max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+static inline int64_t cpu_ceil(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
 
 /* Rows [first, first+n) are piece i of a column sum over `rows` rows. */
-static inline int64_t cpu_row_block(int64_t rows) { return cpu_max(32, cpu_ceil(rows, CPU_PARTIALS)); }
+static inline int64_t cpu_row_block(int64_t rows)
+{
+    return cpu_max(32, cpu_ceil(rows, CPU_PARTIALS));
+}
 
 /* exp(x) for x in [-87.3, 88.3], within 2 ulp, free of branches so that loops over it vectorise. */
 static inline float cpu_exp_within(float x)
@@ -74,13 +88,19 @@ static inline float cpu_exp_within(float x)
     p = p * r + 0.5f;
     p = p * (r * r) + r;
     p = p + 1.0f;
-    union { float f; uint32_t u; } bits = {.f = z}, scale;
+    union {
+        float f;
+        uint32_t u;
+    } bits = {.f = z}, scale;
     scale.u = (bits.u << 23) + 0x3f800000u;
     return p * scale.f;
 }
 
 /* exp(x) for x <= 88.3; 1e-38 stands for everything below that, minus infinity included. */
-static inline float cpu_exp_low(float x) { return cpu_exp_within(x < -87.33f ? -87.33f : x); }
+static inline float cpu_exp_low(float x)
+{
+    return cpu_exp_within(x < -87.33f ? -87.33f : x);
+}
 
 /* exp(x) for any x: 0 below -87.3, infinity above 88.3. */
 static inline float cpu_exp(float x)
@@ -90,11 +110,15 @@ static inline float cpu_exp(float x)
     return x > 88.37f ? INFINITY : y;
 }
 
-static inline float cpu_sigmoid(float x) { return 1.0f / (1.0f + cpu_exp(-x)); }
+static inline float cpu_sigmoid(float x)
+{
+    return 1.0f / (1.0f + cpu_exp(-x));
+}
 
 /* dst[i] = src[i] of type F32, F16 or BF16. */
 void cpu_to_f32(float *dst, const void *src, DType dtype, int64_t n);
-/* Elements [first, first+n) of a weight as floats: in place when they are, else converted into room. */
+/* Elements [first, first+n) of a weight as floats: in place when they are, else converted into
+ * room. */
 static inline const float *cpu_weight(const Tensor *w, int64_t first, int64_t n, float *room)
 {
     if (w->dtype == DT_F32)
@@ -106,7 +130,10 @@ static inline const float *cpu_weight(const Tensor *w, int64_t first, int64_t n,
 /* float_to_bfloat, free of branches so that loops over it vectorise. */
 static inline uint16_t cpu_bfloat(float f)
 {
-    union { float f; uint32_t u; } v = {.f = f};
+    union {
+        float f;
+        uint32_t u;
+    } v = {.f = f};
     uint32_t nan = v.u >> 16 | 0x40, near = (v.u + 0x7fff + (v.u >> 16 & 1)) >> 16;
     return (uint16_t)((v.u & 0x7fffffffu) > 0x7f800000u ? nan : near);
 }
@@ -122,29 +149,39 @@ static inline void cpu_add_to(const Tensor *dst, int64_t first, const float *src
     }
     uint16_t *to = (uint16_t *)dst->data + first;
     for (int64_t i = 0; i < n; i++) {
-        union { uint32_t u; float f; } old = {.u = (uint32_t)to[i] << 16};
+        union {
+            uint32_t u;
+            float f;
+        } old = {.u = (uint32_t)to[i] << 16};
         to[i] = cpu_bfloat(old.f + src[i]);
     }
 }
 
 /* C[M,N] = (0 or, with keep, C) + bias + op(A)[M,K] op(B)[K,N], row-major, cut into tiles by shape.
- * A is [K,M] when ta, B is [N,K] when tb; B may be half precision.  C may be BF16 with keep and without a bias: each tile is summed
- * in scratch and added. */
+ * A is [K,M] when ta, B is [N,K] when tb; B may be half precision.  C may be BF16 with keep and
+ * without a bias: each tile is summed in scratch and added. */
 typedef struct CpuProduct {
     int64_t m, n, k;
-    const float *a; int64_t lda; int ta;
-    const void *b; DType b_type; int64_t ldb; int tb;
-    void *c; DType c_type; int64_t ldc;
+    const float *a;
+    int64_t lda;
+    int ta;
+    const void *b;
+    DType b_type;
+    int64_t ldb;
+    int tb;
+    void *c;
+    DType c_type;
+    int64_t ldc;
     const Tensor *bias;
     int keep;
 } CpuProduct;
 int cpu_product(Backend *be, const CpuProduct *p, Err *err);
 /* One single-threaded sgemm of sizes that fit BLAS's int. */
-static inline void cpu_sgemm(int ta, int tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                             int64_t ldb, float beta, float *c, int64_t ldc)
+static inline void cpu_sgemm(int ta, int tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                             const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a,
-                (int)lda, b, (int)ldb, beta, c, (int)ldc);
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k,
+                alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
 }
 
 /* The entries, by file. */

@@ -1,5 +1,5 @@
-/* Elementwise operations and moves, in pieces of CPU_BLOCK elements or of rows.  None of them depends on how the pieces are
- * shared out. */
+/* Elementwise operations and moves, in pieces of CPU_BLOCK elements or of rows.  None of them
+ * depends on how the pieces are shared out. */
 #include "common/ops/cpu/cpu.h"
 
 static int fill_cpu(Backend *be, const Tensor *y, float value, Err *err)
@@ -65,7 +65,8 @@ static int lincomb_cpu(Backend *be, const Tensor *y, int n, const double *coef, 
     for (int64_t i0 = 0; i0 < count; i0 += CPU_BLOCK / 8) {
         float sum[CPU_BLOCK / 8], room[CPU_BLOCK / 8];
         int64_t len = cpu_min(CPU_BLOCK / 8, count - i0);
-        Tensor one = tensor_of(room, DT_F32, 1, len), all = tensor_of(sum, DT_F32, 1, len), out = tensor_of(y->data, y->dtype, 1, count);
+        Tensor one = tensor_of(room, DT_F32, 1, len), all = tensor_of(sum, DT_F32, 1, len),
+               out = tensor_of(y->data, y->dtype, 1, count);
         for (int k = 0; k < n; k++) {
             float c = (float)coef[k];
             move(&one, 0, &rows[k], i0, len);
@@ -77,9 +78,10 @@ static int lincomb_cpu(Backend *be, const Tensor *y, int n, const double *coef, 
     return 0;
 }
 
-/* ---- activations: all but the erf one are x * sigmoid(s(x)) ------------------------------------------------------- */
+/* ---- activations: all but the erf one are x * sigmoid(s(x)) ---------------------------------- */
 
-/* tanh form: 0.5(1 + tanh(u)) = sigmoid(2u).  Beyond |x| = 11 it is 0 or 1; the clamp keeps the cube finite. */
+/* tanh form: 0.5(1 + tanh(u)) = sigmoid(2u).  Beyond |x| = 11 it is 0 or 1; the clamp keeps the
+ * cube finite. */
 static inline float tanh_slope(float x, float *rate)
 {
     float c = x < -11.0f ? -11.0f : x;
@@ -92,9 +94,7 @@ static void act_block(float *y, const float *x, int64_t n, ActKind kind)
 {
     float unused;
     switch (kind) {
-    case ACT_NONE:
-        memmove(y, x, (size_t)n * sizeof *y);
-        break;
+    case ACT_NONE: memmove(y, x, (size_t)n * sizeof *y); break;
     case ACT_SILU:
 #pragma omp simd
         for (int64_t i = 0; i < n; i++)
@@ -121,9 +121,7 @@ static void act_grad_block(float *gx, const float *gy, const float *x, int64_t n
 {
     float rate;
     switch (kind) {
-    case ACT_NONE:
-        memmove(gx, gy, (size_t)n * sizeof *gx);
-        break;
+    case ACT_NONE: memmove(gx, gy, (size_t)n * sizeof *gx); break;
     case ACT_SILU:
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) {
@@ -168,7 +166,8 @@ static int act_backward_cpu(Backend *be, const Tensor *gx, const Tensor *gy, con
     int64_t n = tensor_count(gx);
 #pragma omp parallel for num_threads(cpu_threads(be, n)) schedule(static)
     for (int64_t i = 0; i < n; i += CPU_BLOCK)
-        act_grad_block((float *)gx->data + i, (const float *)gy->data + i, (const float *)x->data + i, cpu_min(CPU_BLOCK, n - i), kind);
+        act_grad_block((float *)gx->data + i, (const float *)gy->data + i, (const float *)x->data + i,
+                       cpu_min(CPU_BLOCK, n - i), kind);
     return 0;
 }
 
@@ -188,13 +187,13 @@ static int act_gate_cpu(Backend *be, const Tensor *y, const Tensor *a, const Ten
     return 0;
 }
 
-/* ---- moves -------------------------------------------------------------------------------------------------------- */
+/* ---- moves ----------------------------------------------------------------------------------- */
 
 static int copy_rows_cpu(Backend *be, const Tensor *y, int64_t y0, const Tensor *x, int64_t x0, int64_t n, Err *err)
 {
     (void)err;
     int64_t d = x->dim[2], pieces = x->dim[0] * n;
-#pragma omp parallel for num_threads(cpu_threads(be, pieces * d)) schedule(static)
+#pragma omp parallel for num_threads(cpu_threads(be, pieces *d)) schedule(static)
     for (int64_t i = 0; i < pieces; i++) {
         int64_t b = i / n, r = i % n;
         memcpy((float *)y->data + (b * y->dim[1] + y0 + r) * d, (const float *)x->data + (b * x->dim[1] + x0 + r) * d,
@@ -207,7 +206,7 @@ static int add_rows_cpu(Backend *be, const Tensor *x, int64_t first, const Tenso
 {
     (void)err;
     int64_t d = x->dim[2], n = table->dim[0], pieces = x->dim[0] * n;
-#pragma omp parallel for num_threads(cpu_threads(be, pieces * d)) schedule(static)
+#pragma omp parallel for num_threads(cpu_threads(be, pieces *d)) schedule(static)
     for (int64_t i = 0; i < pieces; i++) {
         float *restrict to = (float *)x->data + (i / n * x->dim[1] + first + i % n) * d;
         const float *restrict from = (const float *)table->data + i % n * d;
@@ -217,12 +216,12 @@ static int add_rows_cpu(Backend *be, const Tensor *x, int64_t first, const Tenso
     return 0;
 }
 
-static int copy_box_cpu(Backend *be, const Tensor *dst, const int64_t d[4], const Tensor *src, const int64_t s[4], const int64_t n[4],
-                        Err *err)
+static int copy_box_cpu(Backend *be, const Tensor *dst, const int64_t d[4], const Tensor *src, const int64_t s[4],
+                        const int64_t n[4], Err *err)
 {
     (void)err;
     int64_t rows = n[0] * n[1];
-#pragma omp parallel for num_threads(cpu_threads(be, rows * n[2] * n[3])) schedule(static)
+#pragma omp parallel for num_threads(cpu_threads(be, rows *n[2] * n[3])) schedule(static)
     for (int64_t i = 0; i < rows; i++) {
         int64_t t = i / n[1], h = i % n[1];
         int64_t to = (((d[0] + t) * dst->dim[1] + d[1] + h) * dst->dim[2] + d[2]) * dst->dim[3] + d[3];
@@ -240,14 +239,16 @@ static int copy_box_cpu(Backend *be, const Tensor *dst, const int64_t d[4], cons
 static int blend_cpu(Backend *be, const Tensor *cur, const Tensor *prev, int axis, int64_t extent, Err *err)
 {
     (void)err;
-    int64_t h = axis == 1 ? extent : cur->dim[1], w = axis == 2 ? extent : cur->dim[2], c = cur->dim[3], rows = cur->dim[0] * h;
+    int64_t h = axis == 1 ? extent : cur->dim[1], w = axis == 2 ? extent : cur->dim[2], c = cur->dim[3],
+            rows = cur->dim[0] * h;
     int64_t shift_h = axis == 1 ? prev->dim[1] - extent : 0, shift_w = axis == 2 ? prev->dim[2] - extent : 0;
-#pragma omp parallel for num_threads(cpu_threads(be, rows * w * c)) schedule(static)
+#pragma omp parallel for num_threads(cpu_threads(be, rows *w *c)) schedule(static)
     for (int64_t r = 0; r < rows; r++) {
         int64_t t = r / h, i = r % h;
         for (int64_t j = 0; j < w; j++) {
             float *restrict to = (float *)cur->data + ((t * cur->dim[1] + i) * cur->dim[2] + j) * c;
-            const float *restrict from = (const float *)prev->data + ((t * prev->dim[1] + i + shift_h) * prev->dim[2] + j + shift_w) * c;
+            const float *restrict from = (const float *)prev->data +
+                                         ((t * prev->dim[1] + i + shift_h) * prev->dim[2] + j + shift_w) * c;
             float part = (float)((double)(axis == 1 ? i : j) / (double)extent);
             for (int64_t k = 0; k < c; k++)
                 to[k] = from[k] * (1.0f - part) + to[k] * part;

@@ -1,5 +1,6 @@
-/* GroupNorm in two passes over [T,H,W,C]: sums by pieces of pixels and by channel, in double and about the first pixel's value
- * (so that a large mean costs no digits), combined in order; then normalise, condition and SiLU in one go. */
+/* GroupNorm in two passes over [T,H,W,C]: sums by pieces of pixels and by channel, in double and
+ * about the first pixel's value (so that a large mean costs no digits), combined in order; then
+ * normalise, condition and SiLU in one go. */
 #include "common/ops/cpu/cpu.h"
 
 typedef struct Group {
@@ -9,7 +10,9 @@ typedef struct Group {
 } Group;
 
 /* What a channel is multiplied with: ((x - mean) * factor + offset). */
-typedef struct Channels { float *mean, *factor, *offset; } Channels;
+typedef struct Channels {
+    float *mean, *factor, *offset;
+} Channels;
 
 static void sum_block(const Group *g, int64_t block, double *restrict sum, double *restrict square)
 {
@@ -35,8 +38,8 @@ static void combine(const Group *g, double *partial)
             partial[c] += partial[i * 2 * g->channels + c];
 }
 
-static void fold_group(const Group *g, const double *partial, const Channels *ch, const Tensor *w, const Tensor *b, int64_t c0, int64_t n,
-                       double eps)
+static void fold_group(const Group *g, const double *partial, const Channels *ch, const Tensor *w, const Tensor *b,
+                       int64_t c0, int64_t n, double eps)
 {
     const double *sum = partial, *square = partial + g->channels, count = (double)g->pixels;
     double mean = 0, variance = 0;
@@ -57,8 +60,9 @@ static void fold_group(const Group *g, const double *partial, const Channels *ch
 }
 
 /* One pixel; the flags are constants at each call so that each combination becomes its own loop. */
-static inline __attribute__((always_inline)) void norm_pixel(float *y, const float *x, const Channels *ch, int64_t n, const float *scale,
-                                                            const float *shift, int with_cond, int with_silu)
+static inline __attribute__((always_inline)) void norm_pixel(float *y, const float *x, const Channels *ch, int64_t n,
+                                                             const float *scale, const float *shift, int with_cond,
+                                                             int with_silu)
 {
     const float *restrict mean = ch->mean, *restrict factor = ch->factor, *restrict offset = ch->offset;
 #pragma omp simd
@@ -81,7 +85,8 @@ static void norm_pixels(const Group *g, const Channels *ch, int64_t first, int64
 }
 
 /* A row (frame t, row i) of W pixels with the condition of the nearest latent pixel. */
-static void norm_row_cond(const Group *g, const Channels *ch, const Tensor *x, const SpatialCond *cond, int64_t row, int with_silu)
+static void norm_row_cond(const Group *g, const Channels *ch, const Tensor *x, const SpatialCond *cond, int64_t row,
+                          int with_silu)
 {
     int64_t T = x->dim[0], H = x->dim[1], W = x->dim[2], t = row / H, i = row % H;
     const int64_t *z = cond->scale->dim;
@@ -97,15 +102,16 @@ static void norm_row_cond(const Group *g, const Channels *ch, const Tensor *x, c
     }
 }
 
-static int groupnorm_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, int64_t groups, double eps,
-                         const SpatialCond *cond, ActKind act, Err *err)
+static int groupnorm_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b,
+                         int64_t groups, double eps, const SpatialCond *cond, ActKind act, Err *err)
 {
     int64_t c_n = x->dim[3], rows = x->dim[0] * x->dim[1];
     Group g = {.x = x->data, .y = y->data, .pixels = rows * x->dim[2], .channels = c_n};
     g.step = cpu_row_block(g.pixels);
     g.blocks = cpu_ceil(g.pixels, g.step);
     CpuScratch s;
-    int rc = cpu_scratch(be, g.blocks * 2 * c_n * (int64_t)sizeof(double) + 3 * c_n * (int64_t)sizeof(float), 0, &s, err);
+    int rc = cpu_scratch(be, g.blocks * 2 * c_n * (int64_t)sizeof(double) + 3 * c_n * (int64_t)sizeof(float), 0, &s,
+                         err);
     if (rc < 0)
         return rc;
     double *partial = s.shared;

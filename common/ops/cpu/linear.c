@@ -1,15 +1,20 @@
-/* Matrix products on a grid of output tiles, each tile one single-threaded sgemm (or one a slice of k where the weights are half
- * precision: the slice is converted into thread scratch first).  A few rows only, as in time embeddings and modulations, is a
- * matter of reading the weights once: those go through loops of their own. */
+/* Matrix products on a grid of output tiles, each tile one single-threaded sgemm (or one a slice of
+ * k where the weights are half
+ * precision: the slice is converted into thread scratch first).  A few rows only, as in time
+ * embeddings and modulations, is a matter of reading the weights once: those go through loops of
+ * their own. */
 #include "common/ops/cpu/cpu.h"
 
 #include <limits.h>
 
 enum {
-    TILE_M = 384, TILE_N = 512, TILE_LEAST = 64, TILES_WANTED = 16,
-    SLICE_K = 2048,    /* of half-precision weights at a time: 512 * 2048 floats of scratch */
+    TILE_M = 384,
+    TILE_N = 512,
+    TILE_LEAST = 64,
+    TILES_WANTED = 16,
+    SLICE_K = 2048, /* of half-precision weights at a time: 512 * 2048 floats of scratch */
     FEW_ROWS = 4,
-    FEW_COLUMNS = 256  /* a piece of a row in the loops for few rows */
+    FEW_COLUMNS = 256 /* a piece of a row in the loops for few rows */
 };
 
 /* Tile height (width): near `most`, a multiple of 16, equal pieces. */
@@ -86,15 +91,16 @@ static void one_tile(const CpuProduct *p, int64_t m0, int64_t m, int64_t n0, int
     for (int64_t k0 = 0; k0 < p->k; k0 += SLICE_K) {
         int64_t k = cpu_min(SLICE_K, p->k - k0);
         convert_slice(p, k0, k, n0, n, room);
-        cpu_sgemm(p->ta, p->tb, m, n, k, 1.0f, a + (p->ta ? k0 * p->lda : k0), p->lda, room, p->tb ? k : n, 1.0f, c, p->ldc);
+        cpu_sgemm(p->ta, p->tb, m, n, k, 1.0f, a + (p->ta ? k0 * p->lda : k0), p->lda, room, p->tb ? k : n, 1.0f, c,
+                  p->ldc);
     }
 }
 
 int cpu_product(Backend *be, const CpuProduct *p, Err *err)
 {
     if (p->m > INT_MAX || p->n > INT_MAX || p->k > INT_MAX || p->lda > INT_MAX || p->ldb > INT_MAX || p->ldc > INT_MAX)
-        return err_set(err, ERR_LIMIT, "a product of %lld x %lld x %lld passes BLAS's 32-bit sizes", (long long)p->m, (long long)p->n,
-                       (long long)p->k);
+        return err_set(err, ERR_LIMIT, "a product of %lld x %lld x %lld passes BLAS's 32-bit sizes", (long long)p->m,
+                       (long long)p->n, (long long)p->k);
     int64_t tm, tn;
     choose_tiles(p->m, p->n, &tm, &tn);
     int64_t across = cpu_ceil(p->n, tn), tiles = cpu_ceil(p->m, tm) * across;
@@ -111,7 +117,7 @@ int cpu_product(Backend *be, const CpuProduct *p, Err *err)
     return 0;
 }
 
-/* ---- few rows ----------------------------------------------------------------------------------------------------- */
+/* ---- few rows -------------------------------------------------------------------------------- */
 
 static float dot(const float *a, const float *b, int64_t n)
 {
@@ -140,7 +146,7 @@ static int few_forward(Backend *be, float *y, const float *x, const Tensor *w, c
     int rc = cpu_scratch(be, 0, cpu_max(k, 1) * (int64_t)sizeof(float), &s, err);
     if (rc < 0)
         return rc;
-#pragma omp parallel for num_threads(cpu_threads(be, n * k)) schedule(static)
+#pragma omp parallel for num_threads(cpu_threads(be, n *k)) schedule(static)
     for (int64_t j = 0; j < n; j++) {
         const float *row = cpu_weight(w, j * k, k, cpu_own(&s));
         float room, start = bias ? *cpu_weight(bias, j, 1, &room) : 0.0f;
@@ -153,7 +159,7 @@ static int few_forward(Backend *be, float *y, const float *x, const Tensor *w, c
 static void few_backward_x(Backend *be, float *gx, const float *gy, const Tensor *w, int64_t m, int add)
 {
     int64_t n = w->dim[0], k = w->dim[1];
-#pragma omp parallel for num_threads(cpu_threads(be, n * k)) schedule(static)
+#pragma omp parallel for num_threads(cpu_threads(be, n *k)) schedule(static)
     for (int64_t k0 = 0; k0 < k; k0 += FEW_COLUMNS) {
         int64_t len = cpu_min(FEW_COLUMNS, k - k0);
         float sum[FEW_ROWS][FEW_COLUMNS] = {{0}}, room[FEW_COLUMNS];
@@ -177,9 +183,10 @@ static int few_backward_w(Backend *be, const Tensor *gw, const float *gy, const 
     int rc = cpu_scratch(be, 0, k * (int64_t)sizeof(float), &s, err);
     if (rc < 0)
         return rc;
-#pragma omp parallel for num_threads(cpu_threads(be, n * k)) schedule(static)
+#pragma omp parallel for num_threads(cpu_threads(be, n *k)) schedule(static)
     for (int64_t j = 0; j < n; j++) {
-        float *row = gw->dtype == DT_F32 ? (float *)gw->data + j * k : memset(cpu_own(&s), 0, (size_t)k * sizeof(float));
+        float *row = gw->dtype == DT_F32 ? (float *)gw->data + j * k
+                                         : memset(cpu_own(&s), 0, (size_t)k * sizeof(float));
         for (int64_t i = 0; i < m; i++)
             axpy(row, gy[i * n + j], x + i * k, k);
         if (gw->dtype != DT_F32)
@@ -197,7 +204,7 @@ static int add_column_sums(Backend *be, const Tensor *gb, const float *gy, int64
     if (rc < 0)
         return rc;
     double *partial = s.shared;
-#pragma omp parallel for num_threads(cpu_threads(be, m * n)) schedule(static)
+#pragma omp parallel for num_threads(cpu_threads(be, m *n)) schedule(static)
     for (int64_t i = 0; i < blocks; i++) {
         double *sum = partial + i * n;
         memset(sum, 0, (size_t)n * sizeof *sum);
@@ -217,15 +224,25 @@ static int add_column_sums(Backend *be, const Tensor *gb, const float *gy, int64
     return 0;
 }
 
-/* ---- entries ------------------------------------------------------------------------------------------------------ */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 static int linear_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, Err *err)
 {
     int64_t n = w->dim[0], k = w->dim[1], m = k > 0 ? tensor_count(x) / k : 0;
     if (m <= FEW_ROWS)
         return few_forward(be, y->data, x->data, w, b, m, err);
-    CpuProduct p = {.m = m, .n = n, .k = k, .a = x->data, .lda = k, .b = w->data, .b_type = w->dtype, .ldb = k, .tb = 1,
-                    .c = y->data, .ldc = n, .bias = b};
+    CpuProduct p = {.m = m,
+                    .n = n,
+                    .k = k,
+                    .a = x->data,
+                    .lda = k,
+                    .b = w->data,
+                    .b_type = w->dtype,
+                    .ldb = k,
+                    .tb = 1,
+                    .c = y->data,
+                    .ldc = n,
+                    .bias = b};
     return cpu_product(be, &p, err);
 }
 
@@ -236,12 +253,22 @@ static int linear_backward_x_cpu(Backend *be, const Tensor *gx, const Tensor *gy
         few_backward_x(be, gx->data, gy->data, w, m, add);
         return 0;
     }
-    CpuProduct p = {.m = m, .n = k, .k = n, .a = gy->data, .lda = n, .b = w->data, .b_type = w->dtype, .ldb = k,
-                    .c = gx->data, .ldc = k, .keep = add};
+    CpuProduct p = {.m = m,
+                    .n = k,
+                    .k = n,
+                    .a = gy->data,
+                    .lda = n,
+                    .b = w->data,
+                    .b_type = w->dtype,
+                    .ldb = k,
+                    .c = gx->data,
+                    .ldc = k,
+                    .keep = add};
     return cpu_product(be, &p, err);
 }
 
-static int linear_backward_w_cpu(Backend *be, const Tensor *gw, const Tensor *gb, const Tensor *gy, const Tensor *x, Err *err)
+static int linear_backward_w_cpu(Backend *be, const Tensor *gw, const Tensor *gb, const Tensor *gy, const Tensor *x,
+                                 Err *err)
 {
     int64_t n = gy->dim[gy->rank - 1], k = x->dim[x->rank - 1], m = n > 0 ? tensor_count(gy) / n : 0;
     int rc = gb ? add_column_sums(be, gb, gy->data, m, n, err) : 0;
@@ -249,8 +276,19 @@ static int linear_backward_w_cpu(Backend *be, const Tensor *gw, const Tensor *gb
         return rc;
     if (m <= FEW_ROWS)
         return few_backward_w(be, gw, gy->data, x->data, m, err);
-    CpuProduct p = {.m = n, .n = k, .k = m, .a = gy->data, .lda = n, .ta = 1, .b = x->data, .b_type = DT_F32, .ldb = k,
-                    .c = gw->data, .c_type = gw->dtype, .ldc = k, .keep = 1};
+    CpuProduct p = {.m = n,
+                    .n = k,
+                    .k = m,
+                    .a = gy->data,
+                    .lda = n,
+                    .ta = 1,
+                    .b = x->data,
+                    .b_type = DT_F32,
+                    .ldb = k,
+                    .c = gw->data,
+                    .c_type = gw->dtype,
+                    .ldc = k,
+                    .keep = 1};
     return cpu_product(be, &p, err);
 }
 

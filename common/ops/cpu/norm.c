@@ -1,6 +1,7 @@
-/* Norms over rows, fused with the modulation: weight, bias, scale and shift of a segment (the text rows or the video rows of one
- * sequence) are folded into one factor and one offset a column, so a row is read once and written once.  Column sums (gradients
- * of weights and modulation) are taken by pieces of rows within a segment, in double, then added piece by piece. */
+/* Norms over rows, fused with the modulation: weight, bias, scale and shift of a segment (the text
+ * rows or the video rows of one sequence) are folded into one factor and one offset a column, so a
+ * row is read once and written once.  Column sums (gradients of weights and modulation) are taken
+ * by pieces of rows within a segment, in double, then added piece by piece. */
 #include "common/ops/cpu/cpu.h"
 
 enum { COLUMNS = 256 }; /* a piece of the final column sums */
@@ -12,7 +13,9 @@ typedef struct Pieces {
     int64_t n_text, n_seq, n;      /* pieces: of a sequence's text, of a sequence, in all */
 } Pieces;
 
-typedef struct Piece { int64_t segment, first, end; } Piece; /* rows over all sequences */
+typedef struct Piece {
+    int64_t segment, first, end;
+} Piece; /* rows over all sequences */
 
 static Pieces pieces_of(const Tensor *x, const Modulation *m)
 {
@@ -33,7 +36,8 @@ static Piece piece_at(const Pieces *p, int64_t i)
 {
     int64_t b = i / p->n_seq, k = i % p->n_seq, base = b * p->rows;
     if (k < p->n_text)
-        return (Piece){.segment = 2 * b + 1, .first = base + k * p->step, .end = base + cpu_min(p->text, (k + 1) * p->step)};
+        return (Piece){
+            .segment = 2 * b + 1, .first = base + k * p->step, .end = base + cpu_min(p->text, (k + 1) * p->step)};
     int64_t from = p->text + (k - p->n_text) * p->step;
     return (Piece){.segment = 2 * b, .first = base + from, .end = base + cpu_min(p->rows, from + p->step)};
 }
@@ -45,7 +49,8 @@ static float *chunk_of(const Tensor *mod, int64_t d, int64_t segment, int64_t ch
 }
 
 /* factor = w (1 + scale), offset = b (1 + scale) + shift, for each segment in use. */
-static void fold(float *factor, float *offset, int64_t d, const Pieces *p, const Tensor *w, const Tensor *b, const Modulation *m)
+static void fold(float *factor, float *offset, int64_t d, const Pieces *p, const Tensor *w, const Tensor *b,
+                 const Modulation *m)
 {
     for (int64_t s = 0; s < 2 * p->sequences; s++) {
         float *f = factor + s * d, *o = offset + s * d;
@@ -62,7 +67,9 @@ static void fold(float *factor, float *offset, int64_t d, const Pieces *p, const
     }
 }
 
-typedef struct RowStat { float mean, rest, rstd; } RowStat; /* mean + rest: the mean to double precision */
+typedef struct RowStat {
+    float mean, rest, rstd;
+} RowStat; /* mean + rest: the mean to double precision */
 
 static RowStat row_stat(const float *x, int64_t d, double eps)
 {
@@ -77,10 +84,12 @@ static RowStat row_stat(const float *x, int64_t d, double eps)
         square += c * c;
     }
     float high = (float)mean;
-    return (RowStat){.mean = high, .rest = (float)(mean - (double)high), .rstd = (float)(1.0 / sqrt(square / (double)d + eps))};
+    return (RowStat){
+        .mean = high, .rest = (float)(mean - (double)high), .rstd = (float)(1.0 / sqrt(square / (double)d + eps))};
 }
 
-static void norm_row(float *y, const float *x, const float *restrict factor, const float *restrict offset, int64_t d, double eps)
+static void norm_row(float *y, const float *x, const float *restrict factor, const float *restrict offset, int64_t d,
+                     double eps)
 {
     RowStat s = row_stat(x, d, eps);
 #pragma omp simd
@@ -103,12 +112,13 @@ static int layernorm_cpu(Backend *be, const Tensor *y, const Tensor *x, const Te
     for (int64_t i = 0; i < p.n; i++) {
         Piece q = piece_at(&p, i);
         for (int64_t r = q.first; r < q.end; r++)
-            norm_row((float *)y->data + r * d, (const float *)x->data + r * d, factor + q.segment * d, offset + q.segment * d, d, eps);
+            norm_row((float *)y->data + r * d, (const float *)x->data + r * d, factor + q.segment * d,
+                     offset + q.segment * d, d, eps);
     }
     return 0;
 }
 
-/* ---- backward ----------------------------------------------------------------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 typedef struct NormGrad {
     int64_t d;
@@ -118,7 +128,8 @@ typedef struct NormGrad {
     int add;
 } NormGrad;
 
-/* gx = rstd (g - mean(g) - xhat mean(g xhat)), g = gy * factor; adds gy and gy * xhat to the column sums. */
+/* gx = rstd (g - mean(g) - xhat mean(g xhat)), g = gy * factor; adds gy and gy * xhat to the column
+ * sums. */
 static void norm_row_backward(const NormGrad *n, int64_t row, const float *restrict factor, double *restrict sum_gy,
                               double *restrict sum_gyx)
 {
@@ -147,7 +158,8 @@ static void norm_row_backward(const NormGrad *n, int64_t row, const float *restr
 }
 
 /* Columns [c0, c0+n) of a segment's sums, over its pieces in order. */
-static void sum_pieces(double *out, const double *partial, int64_t stride, const Pieces *p, int64_t segment, int64_t c0, int64_t n)
+static void sum_pieces(double *out, const double *partial, int64_t stride, const Pieces *p, int64_t segment, int64_t c0,
+                       int64_t n)
 {
     int64_t b = segment / 2, first = b * p->n_seq + (segment % 2 ? 0 : p->n_text);
     int64_t end = b * p->n_seq + (segment % 2 ? p->n_text : p->n_seq);
@@ -163,12 +175,14 @@ typedef struct NormSums {
     int64_t d;
 } NormSums;
 
-/* From the two column sums of a segment to the gradients: of b, w (gw, gb: from column c0 on), shift and scale. */
-static void spread_sums(const NormSums *n, float *gw, float *gb, const double *gy, const double *gyx, int64_t segment, int64_t c0,
-                        int64_t len)
+/* From the two column sums of a segment to the gradients: of b, w (gw, gb: from column c0 on),
+ * shift and scale. */
+static void spread_sums(const NormSums *n, float *gw, float *gb, const double *gy, const double *gyx, int64_t segment,
+                        int64_t c0, int64_t len)
 {
     float room_w[COLUMNS], room_b[COLUMNS];
-    const float *w = n->w ? cpu_weight(n->w, c0, len, room_w) : NULL, *b = n->b ? cpu_weight(n->b, c0, len, room_b) : NULL;
+    const float *w = n->w ? cpu_weight(n->w, c0, len, room_w) : NULL,
+                *b = n->b ? cpu_weight(n->b, c0, len, room_b) : NULL;
     const float *scale = n->m ? chunk_of(n->m->mod, n->d, segment, 1) + c0 : NULL;
     for (int64_t c = 0; c < len; c++) {
         double grow = scale ? 1.0 + (double)scale[c] : 1.0;
@@ -178,20 +192,24 @@ static void spread_sums(const NormSums *n, float *gw, float *gb, const double *g
         }
         if (n->gm) {
             chunk_of(n->gm, n->d, segment, 0)[c0 + c] += (float)gy[c];
-            chunk_of(n->gm, n->d, segment, 1)[c0 + c] += (float)((w ? (double)w[c] : 1.0) * gyx[c] + (b ? (double)b[c] : 0.0) * gy[c]);
+            chunk_of(n->gm, n->d, segment,
+                     1)[c0 + c] += (float)((w ? (double)w[c] : 1.0) * gyx[c] + (b ? (double)b[c] : 0.0) * gy[c]);
         }
     }
 }
 
-static int layernorm_backward_cpu(Backend *be, const Tensor *gx, const Tensor *gw, const Tensor *gb, const Tensor *gm, const Tensor *gy,
-                                  const Tensor *x, const Tensor *w, const Tensor *b, double eps, const Modulation *m, int add, Err *err)
+static int layernorm_backward_cpu(Backend *be, const Tensor *gx, const Tensor *gw, const Tensor *gb, const Tensor *gm,
+                                  const Tensor *gy, const Tensor *x, const Tensor *w, const Tensor *b, double eps,
+                                  const Modulation *m, int add, Err *err)
 {
-    NormGrad n = {.d = x->dim[x->rank - 1], .eps = eps, .gy = gy->data, .x = x->data, .gx = gx ? gx->data : NULL, .add = add};
+    NormGrad n = {
+        .d = x->dim[x->rank - 1], .eps = eps, .gy = gy->data, .x = x->data, .gx = gx ? gx->data : NULL, .add = add};
     NormSums sums = {.gw = gw, .gb = gb, .gm = gm, .w = w, .b = b, .m = m, .d = n.d};
     Pieces p = pieces_of(x, m);
     CpuScratch s;
     int64_t d = n.d, segments = 2 * p.sequences;
-    int rc = cpu_scratch(be, p.n * 2 * d * (int64_t)sizeof(double) + 2 * segments * d * (int64_t)sizeof(float), 0, &s, err);
+    int rc = cpu_scratch(be, p.n * 2 * d * (int64_t)sizeof(double) + 2 * segments * d * (int64_t)sizeof(float), 0, &s,
+                         err);
     if (rc < 0)
         return rc;
     double *partial = s.shared;
@@ -212,9 +230,11 @@ static int layernorm_backward_cpu(Backend *be, const Tensor *gx, const Tensor *g
         for (int64_t c0 = 0; c0 < d; c0 += COLUMNS) {
             int64_t len = cpu_min(COLUMNS, d - c0);
             double total_gy[COLUMNS], total_gyx[COLUMNS];
-            float room_w[COLUMNS] = {0}, room_b[COLUMNS] = {0}; /* BF16 gradients are added to once, F32 ones where they are */
+            /* BF16 gradients are added to once, F32 ones where they are */
+            float room_w[COLUMNS] = {0}, room_b[COLUMNS] = {0};
             int in_place = gw && gw->dtype == DT_F32;
-            float *sum_w = in_place ? (float *)gw->data + c0 : room_w, *sum_b = in_place ? (float *)gb->data + c0 : room_b;
+            float *sum_w = in_place ? (float *)gw->data + c0 : room_w,
+                  *sum_b = in_place ? (float *)gb->data + c0 : room_b;
             for (int64_t seg = 0; seg < segments; seg++) {
                 if ((seg % 2 ? p.text : p.rows - p.text) == 0)
                     continue;
@@ -231,7 +251,7 @@ static int layernorm_backward_cpu(Backend *be, const Tensor *gx, const Tensor *g
     return 0;
 }
 
-/* ---- the gates ---------------------------------------------------------------------------------------------------- */
+/* ---- the gates ------------------------------------------------------------------------------- */
 
 static int gate_add_cpu(Backend *be, const Tensor *x, const Tensor *y, const Modulation *m, Err *err)
 {
@@ -253,8 +273,8 @@ static int gate_add_cpu(Backend *be, const Tensor *x, const Tensor *y, const Mod
     return 0;
 }
 
-static int gate_add_backward_cpu(Backend *be, const Tensor *gy, const Tensor *gm, const Tensor *gx, const Tensor *y, const Modulation *m,
-                                 Err *err)
+static int gate_add_backward_cpu(Backend *be, const Tensor *gy, const Tensor *gm, const Tensor *gx, const Tensor *y,
+                                 const Modulation *m, Err *err)
 {
     int64_t d = gx->dim[2];
     Pieces p = pieces_of(gx, m);
@@ -291,7 +311,7 @@ static int gate_add_backward_cpu(Backend *be, const Tensor *gy, const Tensor *gm
     return 0;
 }
 
-/* ---- rms norm ----------------------------------------------------------------------------------------------------- */
+/* ---- rms norm -------------------------------------------------------------------------------- */
 
 static int rmsnorm_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, double eps, Err *err)
 {
@@ -301,7 +321,7 @@ static int rmsnorm_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tens
     if (rc < 0)
         return rc;
     const float *weight = cpu_weight(w, 0, d, s.shared);
-#pragma omp parallel for num_threads(cpu_threads(be, rows * d)) schedule(static)
+#pragma omp parallel for num_threads(cpu_threads(be, rows *d)) schedule(static)
     for (int64_t r = 0; r < rows; r++) {
         const float *from = (const float *)x->data + r * d;
         float *to = (float *)y->data + r * d;

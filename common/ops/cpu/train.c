@@ -1,5 +1,5 @@
-/* Diffusion, loss and optimiser: elementwise loops, and sums by pieces of CPU_BLOCK elements whose partial sums are added in
- * order. */
+/* Diffusion, loss and optimiser: elementwise loops, and sums by pieces of CPU_BLOCK elements whose
+ * partial sums are added in order. */
 #include "common/ops/cpu/cpu.h"
 #include "common/ops/rounding.h"
 
@@ -8,7 +8,7 @@ static int posterior_cpu(Backend *be, const Tensor *z, const Tensor *moments, co
     (void)err;
     int64_t c_n = z->dim[z->rank - 1], rows = tensor_count(z) / c_n;
     float by = (float)scale;
-#pragma omp parallel for num_threads(cpu_threads(be, rows * c_n)) schedule(static)
+#pragma omp parallel for num_threads(cpu_threads(be, rows *c_n)) schedule(static)
     for (int64_t r = 0; r < rows; r++) {
         const float *mean = (const float *)moments->data + r * 2 * c_n, *logvar = mean + c_n;
         const float *e = eps ? (const float *)eps->data + r * c_n : NULL;
@@ -21,14 +21,15 @@ static int posterior_cpu(Backend *be, const Tensor *z, const Tensor *moments, co
     return 0;
 }
 
-static int diffuse_cpu(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a,
-                       const double *s, Err *err)
+static int diffuse_cpu(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps,
+                       const double *a, const double *s, Err *err)
 {
     (void)err;
     int64_t each = tensor_count(xt) / xt->dim[0], blocks = cpu_ceil(each, CPU_BLOCK);
 #pragma omp parallel for num_threads(cpu_threads(be, tensor_count(xt))) schedule(static)
     for (int64_t i = 0; i < xt->dim[0] * blocks; i++) {
-        int64_t b = i / blocks, first = b * each + i % blocks * CPU_BLOCK, n = cpu_min(CPU_BLOCK, (b + 1) * each - first);
+        int64_t b = i / blocks, first = b * each + i % blocks * CPU_BLOCK,
+                n = cpu_min(CPU_BLOCK, (b + 1) * each - first);
         float ka = (float)a[b], ks = (float)s[b];
         float *restrict to_x = (float *)xt->data + first, *restrict to_v = (float *)v->data + first;
         const float *restrict x = (const float *)x0->data + first, *restrict e = (const float *)eps->data + first;
@@ -49,7 +50,8 @@ static double in_order(const double *partial, int64_t n)
     return sum;
 }
 
-/* Never inlined: the compiler joins the loops of two blocks (unroll and jam), and then the order of a sum depends on the block before. */
+/* Never inlined: the compiler joins the loops of two blocks (unroll and jam), and then the order of
+ * a sum depends on the block before. */
 __attribute__((noinline)) static double squares(const float *p, int64_t n)
 {
     double sum = 0;
@@ -71,7 +73,8 @@ __attribute__((noinline)) static double square_differences(const float *p, const
     return sum;
 }
 
-static int mse_cpu(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight, Err *err)
+static int mse_cpu(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight,
+                   Err *err)
 {
     int64_t n = tensor_count(u), blocks = cpu_ceil(n, CPU_BLOCK);
     CpuScratch s;
@@ -112,9 +115,12 @@ static int sum_squares_cpu(Backend *be, double *sum, const Tensor *g, Err *err)
 }
 
 enum { ADAM_PIECE = 2048 };
-typedef struct AdamFactors { float decay, beta1, beta2, rest1, rest2, rate, root, eps, grad_scale; } AdamFactors;
+typedef struct AdamFactors {
+    float decay, beta1, beta2, rest1, rest2, rate, root, eps, grad_scale;
+} AdamFactors;
 
-static void adam_block(float *restrict p, const float *restrict g, float *restrict m, float *restrict v, int64_t n, const AdamFactors *f)
+static void adam_block(float *restrict p, const float *restrict g, float *restrict m, float *restrict v, int64_t n,
+                       const AdamFactors *f)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
@@ -126,8 +132,8 @@ static void adam_block(float *restrict p, const float *restrict g, float *restri
 }
 
 /* The types around adam_block: gradients and parameters as floats, then the parameters rounded. */
-static void adam_piece(const Tensor *p, const Tensor *copy, const Tensor *g, float *m, float *v, int64_t first, int64_t n, const AdamFactors *f,
-                       uint64_t key, int64_t number)
+static void adam_piece(const Tensor *p, const Tensor *copy, const Tensor *g, float *m, float *v, int64_t first,
+                       int64_t n, const AdamFactors *f, uint64_t key, int64_t number)
 {
     float room_g[ADAM_PIECE], room_p[ADAM_PIECE];
     const float *grad = cpu_weight(g, first, n, room_g);
@@ -141,15 +147,20 @@ static void adam_piece(const Tensor *p, const Tensor *copy, const Tensor *g, flo
         ((uint16_t *)copy->data)[first + i] = cpu_bfloat(value[i]);
 }
 
-static int adamw_cpu(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v,
-                     const AdamParams *a, Err *err)
+static int adamw_cpu(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m,
+                     const Tensor *v, const AdamParams *a, Err *err)
 {
     (void)err;
     double step = (double)a->step;
-    AdamFactors f = {.decay = (float)(1.0 - a->lr * a->weight_decay), .beta1 = (float)a->beta1, .beta2 = (float)a->beta2,
-                     .rest1 = (float)(1.0 - a->beta1), .rest2 = (float)(1.0 - a->beta2),
-                     .rate = (float)(a->lr / (1.0 - pow(a->beta1, step))), .root = (float)(1.0 / sqrt(1.0 - pow(a->beta2, step))),
-                     .eps = (float)a->eps, .grad_scale = (float)a->grad_scale};
+    AdamFactors f = {.decay = (float)(1.0 - a->lr * a->weight_decay),
+                     .beta1 = (float)a->beta1,
+                     .beta2 = (float)a->beta2,
+                     .rest1 = (float)(1.0 - a->beta1),
+                     .rest2 = (float)(1.0 - a->beta2),
+                     .rate = (float)(a->lr / (1.0 - pow(a->beta1, step))),
+                     .root = (float)(1.0 / sqrt(1.0 - pow(a->beta2, step))),
+                     .eps = (float)a->eps,
+                     .grad_scale = (float)a->grad_scale};
     int64_t n = tensor_count(p);
     uint64_t key = rounding_key(a->seed, a->step);
 #pragma omp parallel for num_threads(cpu_threads(be, n)) schedule(static)

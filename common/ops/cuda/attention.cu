@@ -4,7 +4,8 @@
 static bool for_tensor_cores(const AttentionArgs *a)
 {
     const int64_t most = INT32_MAX / (64 * a->heads) - 256; /* offsets inside a sequence are ints */
-    return a->hd == 64 && !a->bias && !a->causal && a->Sq < most && a->Sk < most && aligned16(a->q, a->k, a->v, a->o, a->go, a->gq, a->gk, a->gv);
+    return a->hd == 64 && !a->bias && !a->causal && a->Sq < most && a->Sk < most &&
+           aligned16(a->q, a->k, a->v, a->o, a->go, a->gq, a->gk, a->gv);
 }
 
 static AttentionArgs arguments(const Tensor *q, const Tensor *k, const Tensor *v, const AttnParams *p)
@@ -22,24 +23,30 @@ static AttentionArgs arguments(const Tensor *q, const Tensor *k, const Tensor *v
 static int check_slices(const AttentionArgs *a, Err *err)
 {
     const int64_t most = 65535;
-    if (a->B <= most / a->heads) return 0;
-    return err_set(err, ERR_LIMIT, "attention: %lld sequences of %lld heads, a device takes at most %lld heads in one call; a smaller batch is needed",
+    if (a->B <= most / a->heads)
+        return 0;
+    return err_set(err, ERR_LIMIT,
+                   "attention: %lld sequences of %lld heads, a device takes at most %lld heads in one call; a smaller "
+                   "batch is needed",
                    (long long)a->B, (long long)a->heads, (long long)most);
 }
 
-static int attention(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k, const Tensor *v, const AttnParams *p, Err *err)
+static int attention(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k, const Tensor *v,
+                     const AttnParams *p, Err *err)
 {
     AttentionArgs a = arguments(q, k, v, p);
     a.o = (bf16 *)o->data;
     a.lse = lse ? (float *)lse->data : nullptr;
     Device *d = device_of(be);
     DEVICE_TRY(check_slices(&a, err));
-    if (!for_tensor_cores(&a)) return attention_plain(d, &a, err);
+    if (!for_tensor_cores(&a))
+        return attention_plain(d, &a, err);
     return d->capability == 90 ? attention_90(d, &a, err) : attention_64(d, &a, err);
 }
 
-static int attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv, const Tensor *go, const Tensor *q, const Tensor *k,
-                              const Tensor *v, const Tensor *o, const Tensor *lse, const AttnParams *p, Err *err)
+static int attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv, const Tensor *go,
+                              const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *o, const Tensor *lse,
+                              const AttnParams *p, Err *err)
 {
     Device *d = device_of(be);
     AttentionArgs a = arguments(q, k, v, p);

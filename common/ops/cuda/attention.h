@@ -4,11 +4,11 @@
 #include "common/ops/cuda/device.h"
 
 struct AttentionArgs {
-    bf16 *o, *gq, *gk, *gv;               /* outputs */
-    const bf16 *q, *k, *v, *go;           /* [B,S,heads*hd] */
-    float *lse;                           /* [B,heads,Sq], written forward (may be NULL), read backward */
-    float *delta;                         /* [B,heads,Sq], sum over a head of go*o: the plain kernels' scratch */
-    const float *bias;                    /* [heads,Sq,Sk] or NULL */
+    bf16 *o, *gq, *gk, *gv;     /* outputs */
+    const bf16 *q, *k, *v, *go; /* [B,S,heads*hd] */
+    float *lse;                 /* [B,heads,Sq], written forward (may be NULL), read backward */
+    float *delta;               /* [B,heads,Sq], sum over a head of go*o: the plain kernels' scratch */
+    const float *bias;          /* [heads,Sq,Sk] or NULL */
     int64_t B, heads, hd, Sq, Sk;
     float scale;
     int causal;

@@ -1,74 +1,97 @@
-/* Attention with head dimension 64 on tensor cores (mma.m16n8k16, bf16 in, fp32 accumulate); after Dao, FlashAttention-2 (2023).
+/* Attention with head dimension 64 on tensor cores (mma.m16n8k16, bf16 in, fp32 accumulate); after
+ * Dao, FlashAttention-2 (2023).
  *
- *   forward             a block owns ROWS queries, streams tiles of keys; online softmax in registers
- *   backward_products   a block owns ROWS keys, streams tiles of queries: S^T = K Q^T, P^T, gV += P^T gO, dP^T = V gO^T, dS^T,
- *                       gK += dS^T Q; and from the dS^T of all its warps, through shared memory, gQ += dS K: 5 products
+ *   forward             a block owns ROWS queries, streams tiles of keys; online softmax in
+ *                       registers
+ *   backward_products   a block owns ROWS keys, streams tiles of queries: S^T = K Q^T, P^T, gV +=
+ *                       P^T gO, dP^T = V gO^T, dS^T, gK += dS^T Q; and from the dS^T of all its
+ *                       warps, through shared memory, gQ += dS K: 5 products
  *   key_facts, query_facts before it, gq after it: little kernels over the rows
  *
- * Results repeat bit for bit.  A block sums its own gK and gV in a fixed order.  A query's gQ is a sum over all blocks, which finish in any
- * order, so what each adds is first rounded to an integer multiple of a unit, and integers are added: exactly, hence in whatever order.  The
- * unit is 2^-30 to 2^-29 of a bound of the row's gQ (at query_facts), which no sum can pass, partial ones wrap harmlessly, and 2^31 leaves
- * room for roundings.  139 blocks (17 776 keys) are together off by 4 units as a rule, 70 at worst.  Noise passes for the bound's loosest
- * case, uniform P over random keys, where gQ is some 2^-15 of it: 2^-13 of gQ, below what P and dS lose as bf16 (2^-9 each).
+ * Results repeat bit for bit.  A block sums its own gK and gV in a fixed order.  A query's gQ is a
+ * sum over all blocks, which finish in any order, so what each adds is first rounded to an integer
+ * multiple of a unit, and integers are added: exactly, hence in whatever order.  The unit is 2^-30
+ * to 2^-29 of a bound of the row's gQ (at query_facts), which no sum can pass, partial ones wrap
+ * harmlessly, and 2^31 leaves room for roundings.  139 blocks (17 776 keys) are together off by 4
+ * units as a rule, 70 at worst.  Noise passes for the bound's loosest case, uniform P over random
+ * keys, where gQ is some 2^-15 of it: 2^-13 of gQ, below what P and dS lose as bf16 (2^-9 each).
  *
- * Every warp owns whole rows of its products, so the accumulator of one product, packed to bf16, is the A fragment of the next and
- * P never leaves registers.  Tiles are rows of 64 bf16 = 8 chunks of 16 bytes; chunk c of row r lies at c ^ (r & 7): no bank conflicts.
- * Ragged ends: rows past S are loaded as zeros; only the last tile of the forward stream masks, and dS of missing keys is made zero. */
+ * Every warp owns whole rows of its products, so the accumulator of one product, packed to bf16, is
+ * the A fragment of the next and P never leaves registers.  Tiles are rows of 64 bf16 = 8 chunks of
+ * 16 bytes; chunk c of row r lies at c ^ (r & 7): no bank conflicts.
+ * Ragged ends: rows past S are loaded as zeros; only the last tile of the forward stream masks, and
+ * dS of missing keys is made zero. */
 #include "common/ops/cuda/attention_64.h"
 
 enum { WARPS = 4, THREADS = 32 * WARPS, ROW_TILES = 2, ROWS = 16 * ROW_TILES * WARPS };
 
-__device__ __forceinline__ int swizzled(int row, int chunk) { return row * HEAD + ((chunk ^ (row & 7)) << 3); }
+__device__ __forceinline__ int swizzled(int row, int chunk)
+{
+    return row * HEAD + ((chunk ^ (row & 7)) << 3);
+}
 
 /* Starts copying rows [first, first+N) of x into a tile; rows past the last become zeros. */
-template <int N> __device__ __forceinline__ void load_tile(bf16 *tile, const bf16 *x, const Slice &s, int first)
+template <int N>
+__device__ __forceinline__ void load_tile(bf16 *tile, const bf16 *x, const Slice &s, int first)
 {
     const int row = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS, at = (first + row) * s.stride + chunk * 8;
 #pragma unroll
     for (int i = 0; i < N; i += THREADS / CHUNKS)
-        cp_async_16(tile + swizzled(row, chunk) + i * HEAD, x + s.base + at + i * s.stride, first + row + i < s.S ? 16 : 0);
+        cp_async_16(tile + swizzled(row, chunk) + i * HEAD, x + s.base + at + i * s.stride,
+                    first + row + i < s.S ? 16 : 0);
 }
 
-/* Where a lane's row of a fragment lies, for ldmatrix: counted from the fragment's first row, a multiple of 8, at dim 0.  Dims are chosen
- * by xor with 16 times the number of the 16, as the swizzle leaves it: one addition and one xor an address. */
-struct Lanes { int a, b; };
+/* Where a lane's row of a fragment lies, for ldmatrix: counted from the fragment's first row, a
+ * multiple of 8, at dim 0.  Dims are chosen by xor with 16 times the number of the 16, as the
+ * swizzle leaves it: one addition and one xor an address. */
+struct Lanes {
+    int a, b;
+};
 __device__ __forceinline__ Lanes lanes()
 {
     const int l = threadIdx.x & 31;
     return Lanes{swizzled(l & 15, l >> 4), swizzled((l & 7) + (l >> 4 << 3), l >> 3 & 1)};
 }
-__device__ __forceinline__ void fragment_a(uint32_t f[4], const bf16 *rows, const Lanes &at, int kk) /* 16x16 of A at (row, 16 kk) */
+/* 16x16 of A at (row, 16 kk) */
+__device__ __forceinline__ void fragment_a(uint32_t f[4], const bf16 *rows, const Lanes &at, int kk)
 {
     ldmatrix_x4(f, rows + (at.a ^ kk * 16));
 }
-__device__ __forceinline__ void fragment_b(uint32_t f[4], const bf16 *rows, const Lanes &at, int kk) /* 16 columns of B = rows^T, k at 16 kk */
+/* 16 columns of B = rows^T, k at 16 kk */
+__device__ __forceinline__ void fragment_b(uint32_t f[4], const bf16 *rows, const Lanes &at, int kk)
 {
     ldmatrix_x4(f, rows + (at.b ^ kk * 16));
 }
-__device__ __forceinline__ void fragment_b_trans(uint32_t f[4], const bf16 *rows, const Lanes &at, int dd) /* k = 16 rows, columns 16 dd.. of B = rows */
+/* k = 16 rows, columns 16 dd.. of B = rows */
+__device__ __forceinline__ void fragment_b_trans(uint32_t f[4], const bf16 *rows, const Lanes &at, int dd)
 {
     ldmatrix_x4_trans(f, rows + (at.a ^ dd * 16));
 }
 
-template <int A, int B> __device__ __forceinline__ void clear(float (&x)[A][B][4])
+template <int A, int B>
+__device__ __forceinline__ void clear(float (&x)[A][B][4])
 {
 #pragma unroll
     for (int i = 0; i < A; i++)
 #pragma unroll
         for (int j = 0; j < B; j++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) x[i][j][e] = 0.0f;
+            for (int e = 0; e < 4; e++)
+                x[i][j][e] = 0.0f;
 }
 
 /* s[rows][N] = this warp's rows `own` times rows of `other` transposed, over the 64 dims. */
-template <int N> __device__ __forceinline__ void scores(float (&s)[ROW_TILES][N / 8][4], const bf16 *own, const bf16 *other, const Lanes &at)
+template <int N>
+__device__ __forceinline__ void scores(float (&s)[ROW_TILES][N / 8][4], const bf16 *own, const bf16 *other,
+                                       const Lanes &at)
 {
     clear(s);
 #pragma unroll
     for (int kk = 0; kk < HEAD / 16; kk++) {
         uint32_t fa[ROW_TILES][4];
 #pragma unroll
-        for (int i = 0; i < ROW_TILES; i++) fragment_a(fa[i], own + 16 * i * HEAD, at, kk);
+        for (int i = 0; i < ROW_TILES; i++)
+            fragment_a(fa[i], own + 16 * i * HEAD, at, kk);
 #pragma unroll
         for (int j = 0; j < N / 16; j++) {
             uint32_t fb[4];
@@ -83,19 +106,22 @@ template <int N> __device__ __forceinline__ void scores(float (&s)[ROW_TILES][N 
 }
 
 /* Accumulators as the A fragments of the next product. */
-template <int N> __device__ __forceinline__ void pack_rows(uint32_t (&f)[N / 16][ROW_TILES][4], const float (&p)[ROW_TILES][N / 8][4])
+template <int N>
+__device__ __forceinline__ void pack_rows(uint32_t (&f)[N / 16][ROW_TILES][4], const float (&p)[ROW_TILES][N / 8][4])
 {
 #pragma unroll
     for (int j = 0; j < N / 16; j++)
 #pragma unroll
         for (int i = 0; i < ROW_TILES; i++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) f[j][i][e] = pack_bf16(p[i][2 * j + e / 2][e % 2 * 2], p[i][2 * j + e / 2][e % 2 * 2 + 1]);
+            for (int e = 0; e < 4; e++)
+                f[j][i][e] = pack_bf16(p[i][2 * j + e / 2][e % 2 * 2], p[i][2 * j + e / 2][e % 2 * 2 + 1]);
 }
 
 /* out[rows][64] += p[rows][N] times the N rows of `tile`. */
-template <int N> __device__ __forceinline__ void accumulate(float (&out)[ROW_TILES][CHUNKS][4], const uint32_t (&p)[N / 16][ROW_TILES][4], const bf16 *tile,
-                                                               const Lanes &at)
+template <int N>
+__device__ __forceinline__ void accumulate(float (&out)[ROW_TILES][CHUNKS][4],
+                                           const uint32_t (&p)[N / 16][ROW_TILES][4], const bf16 *tile, const Lanes &at)
 {
 #pragma unroll
     for (int j = 0; j < N / 16; j++)
@@ -121,22 +147,27 @@ __device__ __forceinline__ void write_rows(bf16 *x, const Slice &s, int row0, co
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int row = row0 + 16 * i + (l >> 2) + 8 * half;
-            if (row >= s.S) continue;
+            if (row >= s.S)
+                continue;
             bf16 *at = x + s.base + (int64_t)row * s.stride + (l & 3) * 2;
 #pragma unroll
             for (int j = 0; j < CHUNKS; j++)
-                *(uint32_t *)(at + 8 * j) = pack_bf16(v[i][j][2 * half] * factor[i][half], v[i][j][2 * half + 1] * factor[i][half]);
+                *(uint32_t *)(at + 8 * j) = pack_bf16(v[i][j][2 * half] * factor[i][half],
+                                                      v[i][j][2 * half + 1] * factor[i][half]);
         }
 }
 
-/* ---- forward -------------------------------------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 enum { KEYS = 64 };
 
-struct Softmax { float top[ROW_TILES][2], sum[ROW_TILES][2]; }; /* of raw scores; sum is this lane's share */
+struct Softmax {
+    float top[ROW_TILES][2], sum[ROW_TILES][2];
+}; /* of raw scores; sum is this lane's share */
 
 /* s becomes exp2((s - max) c); earlier output is rescaled. */
-__device__ __forceinline__ void online_softmax(float (&s)[ROW_TILES][KEYS / 8][4], float (&o)[ROW_TILES][CHUNKS][4], Softmax *m, float c)
+__device__ __forceinline__ void online_softmax(float (&s)[ROW_TILES][KEYS / 8][4], float (&o)[ROW_TILES][CHUNKS][4],
+                                               Softmax *m, float c)
 {
 #pragma unroll
     for (int i = 0; i < ROW_TILES; i++)
@@ -144,7 +175,8 @@ __device__ __forceinline__ void online_softmax(float (&s)[ROW_TILES][KEYS / 8][4
         for (int half = 0; half < 2; half++) {
             float top = m->top[i][half];
 #pragma unroll
-            for (int j = 0; j < KEYS / 8; j++) top = fmaxf(top, fmaxf(s[i][j][2 * half], s[i][j][2 * half + 1]));
+            for (int j = 0; j < KEYS / 8; j++)
+                top = fmaxf(top, fmaxf(s[i][j][2 * half], s[i][j][2 * half + 1]));
             top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
             top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
             const float shrink = exp2_fast((m->top[i][half] - top) * c), shift = top * c;
@@ -175,15 +207,20 @@ __device__ __forceinline__ void mask_columns(float (&s)[ROW_TILES][KEYS / 8][4],
         for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                if (first + 8 * j + (l & 3) * 2 + (e & 1) >= S) s[i][j][e] = value;
+                if (first + 8 * j + (l & 3) * 2 + (e & 1) >= S)
+                    s[i][j][e] = value;
 }
 
-static size_t forward_shared(void) { return (size_t)(ROWS + 2 * KEYS) * HEAD * sizeof(bf16); }
+static size_t forward_shared(void)
+{
+    return (size_t)(ROWS + 2 * KEYS) * HEAD * sizeof(bf16);
+}
 
 /* One tile of keys, from `first`; only the last one masks. */
 template <int LAST>
-__device__ __forceinline__ void forward_tile(float (&o)[ROW_TILES][CHUNKS][4], Softmax *m, const AttentionArgs &a, const Slice &sk, const bf16 *own, bf16 *tk,
-                                             bf16 *tv, const Lanes &at, int first)
+__device__ __forceinline__ void forward_tile(float (&o)[ROW_TILES][CHUNKS][4], Softmax *m, const AttentionArgs &a,
+                                             const Slice &sk, const bf16 *own, bf16 *tk, bf16 *tv, const Lanes &at,
+                                             int first)
 {
     float s[ROW_TILES][KEYS / 8][4];
     uint32_t packed[KEYS / 16][ROW_TILES][4];
@@ -192,11 +229,13 @@ __device__ __forceinline__ void forward_tile(float (&o)[ROW_TILES][CHUNKS][4], S
     load_tile<KEYS>(tv, a.v, sk, first);
     cp_async_commit();
     scores<KEYS>(s, own, tk, at);
-    if (LAST) mask_columns(s, first, sk.S, MASKED);
+    if (LAST)
+        mask_columns(s, first, sk.S, MASKED);
     online_softmax(s, o, m, a.scale * LOG2E);
     cp_async_wait<0>();
     __syncthreads(); /* the values are there, and everyone is done with the keys */
-    if (!LAST) load_tile<KEYS>(tk, a.k, sk, first + KEYS);
+    if (!LAST)
+        load_tile<KEYS>(tk, a.k, sk, first + KEYS);
     cp_async_commit();
     pack_rows<KEYS>(packed, s);
     accumulate<KEYS>(o, packed, tv, at);
@@ -214,13 +253,15 @@ __global__ void __launch_bounds__(THREADS) attention_64_forward(AttentionArgs a)
     Softmax m;
     clear(o);
 #pragma unroll
-    for (int i = 0; i < ROW_TILES; i++) m.top[i][0] = m.top[i][1] = MASKED, m.sum[i][0] = m.sum[i][1] = 0.0f;
+    for (int i = 0; i < ROW_TILES; i++)
+        m.top[i][0] = m.top[i][1] = MASKED, m.sum[i][0] = m.sum[i][1] = 0.0f;
 
     load_tile<ROWS>(tq, a.q, sq, row0);
     load_tile<KEYS>(tk, a.k, sk, 0);
     cp_async_commit();
     int first = 0;
-    for (; first + KEYS < sk.S; first += KEYS) forward_tile<0>(o, &m, a, sk, tq + warp_row0 * HEAD, tk, tv, at, first);
+    for (; first + KEYS < sk.S; first += KEYS)
+        forward_tile<0>(o, &m, a, sk, tq + warp_row0 * HEAD, tk, tv, at, first);
     forward_tile<1>(o, &m, a, sk, tq + warp_row0 * HEAD, tk, tv, at, first);
     cp_async_wait<0>();
 
@@ -234,32 +275,39 @@ __global__ void __launch_bounds__(THREADS) attention_64_forward(AttentionArgs a)
             sum += __shfl_xor_sync(0xffffffffu, sum, 2);
             inverse[i][half] = 1.0f / sum;
             const int row = row0 + warp_row0 + 16 * i + (l >> 2) + 8 * half;
-            if (a.lse && (l & 3) == 0 && row < sq.S) a.lse[(int64_t)blockIdx.y * sq.S + row] = m.top[i][half] * a.scale + logf(sum);
+            if (a.lse && (l & 3) == 0 && row < sq.S)
+                a.lse[(int64_t)blockIdx.y * sq.S + row] = m.top[i][half] * a.scale + logf(sum);
         }
     write_rows(a.o, sq, row0 + warp_row0, o, inverse);
 }
 
-/* ---- backward: what is known of a slice before the products --------------------------------------------------------------------- */
+/* ---- backward: what is known of a slice before the products ---------------------------------- */
 
 enum { STAGES = 2, LANES_A_ROW = CHUNKS, KEY_THREADS = 1024 };
 
-/* Bits of the largest |V_j| |K_j|max, |K_j|max, |V_j|, |K_j| of a slice (lengths, and largest magnitude of an element). */
-struct KeyFacts { uint32_t product, top, value, key; };
+/* Bits of the largest |V_j| |K_j|max, |K_j|max, |V_j|, |K_j| of a slice (lengths, and largest
+ * magnitude of an element). */
+struct KeyFacts {
+    uint32_t product, top, value, key;
+};
 
 /* The eight lanes of a row, 8 elements each. */
 __device__ __forceinline__ float row_sum(float x)
 {
 #pragma unroll
-    for (int bits = 1; bits < LANES_A_ROW; bits <<= 1) x += __shfl_xor_sync(0xffffffffu, x, bits);
+    for (int bits = 1; bits < LANES_A_ROW; bits <<= 1)
+        x += __shfl_xor_sync(0xffffffffu, x, bits);
     return x;
 }
 __device__ __forceinline__ float row_top(const float v[8])
 {
     float top = 0.0f;
 #pragma unroll
-    for (int k = 0; k < 8; k++) top = fmaxf(top, fabsf(v[k]));
+    for (int k = 0; k < 8; k++)
+        top = fmaxf(top, fabsf(v[k]));
 #pragma unroll
-    for (int bits = 1; bits < LANES_A_ROW; bits <<= 1) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, bits));
+    for (int bits = 1; bits < LANES_A_ROW; bits <<= 1)
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, bits));
     return top;
 }
 /* Its length, by squares that neither overflow nor vanish; NaN when an element is NaN or infinite. */
@@ -268,7 +316,8 @@ __device__ __forceinline__ float row_length(const float v[8])
     const float top = fmaxf(row_top(v), 0x1p-126f);
     float sum = 0.0f;
 #pragma unroll
-    for (int k = 0; k < 8; k++) sum += v[k] / top * (v[k] / top);
+    for (int k = 0; k < 8; k++)
+        sum += v[k] / top * (v[k] / top);
     return top * sqrtf(row_sum(sum));
 }
 
@@ -308,19 +357,26 @@ __global__ void __launch_bounds__(KEY_THREADS) attention_64_key_facts(AttentionA
     }
     const int l = threadIdx.x & 31;
     f = KeyFacts{warp_largest(f.product), warp_largest(f.top), warp_largest(f.value), warp_largest(f.key)};
-    if (l == 0) warps[threadIdx.x >> 5] = f;
+    if (l == 0)
+        warps[threadIdx.x >> 5] = f;
     __syncthreads();
-    if (threadIdx.x >= 32) return;
+    if (threadIdx.x >= 32)
+        return;
     f = warps[l];
     f = KeyFacts{warp_largest(f.product), warp_largest(f.top), warp_largest(f.value), warp_largest(f.key)};
-    if (l == 0) out[blockIdx.y] = f;
+    if (l == 0)
+        out[blockIdx.y] = f;
 }
 
-/* A block a tile of queries.  The multiplier is a power of two, NaN when anything that gQ's row depends on is NaN or infinite or when a
- * product in between could overflow: the sum is then 0 and the row comes out as NaN.  The bound:
- *     |gQ_ic| = |sum_j P_ij go_i.(V_j - o_i) K_jc| <= |go_i| (max_j |V_j| |K_j|max + |o_i| max_j |K_j|max) sum_j P_ij
- * sum_j P_ij is 1 but for the roundings of a score, forward and here, each below 64 x 2^-24 |q_i| |K_j| scale. */
-__global__ void __launch_bounds__(STREAM *LANES_A_ROW) attention_64_query_facts(AttentionArgs a, QueryFacts *out, const KeyFacts *keys)
+/* A block a tile of queries.  The multiplier is a power of two, NaN when anything that gQ's row
+ * depends on is NaN or infinite or when a product in between could overflow: the sum is then 0 and
+ * the row comes out as NaN.  The bound:
+ *     |gQ_ic| = |sum_j P_ij go_i.(V_j - o_i) K_jc| <= |go_i| (max_j |V_j| |K_j|max + |o_i| max_j
+ *     |K_j|max) sum_j P_ij
+ * sum_j P_ij is 1 but for the roundings of a score, forward and here, each below 64 x 2^-24 |q_i|
+ * |K_j| scale. */
+__global__ void __launch_bounds__(STREAM *LANES_A_ROW)
+    attention_64_query_facts(AttentionArgs a, QueryFacts *out, const KeyFacts *keys)
 {
     const Slice s = slice_of(a, a.Sq, 0);
     const int row = threadIdx.x / LANES_A_ROW, i = blockIdx.x * STREAM + row, live = i < s.S;
@@ -330,41 +386,52 @@ __global__ void __launch_bounds__(STREAM *LANES_A_ROW) attention_64_query_facts(
     load8(go, a.go + at);
     load8(o, a.o + at);
 #pragma unroll
-    for (int k = 0; k < 8; k++) delta += go[k] * o[k];
+    for (int k = 0; k < 8; k++)
+        delta += go[k] * o[k];
     delta = row_sum(delta);
     const KeyFacts k = keys[blockIdx.y];
-    const float lo = row_length(o), lgo = row_length(go), score = row_length(q) * __uint_as_float(k.key) * fabsf(a.scale) * LOG2E;
-    if (threadIdx.x % LANES_A_ROW) return;
+    const float lo = row_length(o), lgo = row_length(go),
+                score = row_length(q) * __uint_as_float(k.key) * fabsf(a.scale) * LOG2E;
+    if (threadIdx.x % LANES_A_ROW)
+        return;
 
     const float lse = live ? a.lse[(int64_t)blockIdx.y * s.S + i] : 0.0f;
     const float product = __uint_as_float(k.product) + 0x1p-100f; /* even where it vanished */
     const float bound = lgo * (product + lo * __uint_as_float(k.top)) * exp2f(score * 0x1p-16f) + 0x1p-97f;
-    const float finite = bound + lgo * (__uint_as_float(k.value) + lo) + lse + delta, power = __uint_as_float(__float_as_uint(bound) & 0x7f800000u);
+    const float finite = bound + lgo * (__uint_as_float(k.value) + lo) + lse + delta,
+                power = __uint_as_float(__float_as_uint(bound) & 0x7f800000u);
     QueryFacts *f = out + (int64_t)blockIdx.y * (gridDim.x + 1) + blockIdx.x;
     f->lse2[row] = live ? lse * LOG2E : 1e30f;
     f->delta[row] = live ? delta : 0.0f;
     f[1].multiplier_before[row] = 0x1p29f / power + (finite - finite);
 }
 
-/* ---- backward: the products ------------------------------------------------------------------------------------------------------ */
+/* ---- backward: the products ------------------------------------------------------------------ */
 
-/* dS of this block's keys x a tile of queries: rows of 32 bf16 = 4 chunks; chunk c of row r lies at c ^ (r/2 & 3). */
+/* dS of this block's keys x a tile of queries: rows of 32 bf16 = 4 chunks; chunk c of row r lies at
+ * c ^ (r/2 & 3). */
 enum { DS_TILE = ROWS * STREAM };
-__device__ __forceinline__ int ds_swizzled(int row, int chunk) { return row * STREAM + ((chunk ^ (row >> 1 & 3)) << 3); }
+__device__ __forceinline__ int ds_swizzled(int row, int chunk)
+{
+    return row * STREAM + ((chunk ^ (row >> 1 & 3)) << 3);
+}
 
 static size_t backward_shared(void)
 {
-    return (size_t)(2 * ROWS * HEAD + 2 * STAGES * STREAM * HEAD + STAGES * DS_TILE) * sizeof(bf16) + STAGES * sizeof(QueryFacts);
+    return (size_t)(2 * ROWS * HEAD + 2 * STAGES * STREAM * HEAD + STAGES * DS_TILE) * sizeof(bf16) +
+           STAGES * sizeof(QueryFacts);
 }
 
 /* q and go of a tile, if there is one; its facts. */
-__device__ __forceinline__ void load_queries(bf16 *tq, QueryFacts *facts, const AttentionArgs &a, const Slice &s, const QueryFacts *from, int first)
+__device__ __forceinline__ void load_queries(bf16 *tq, QueryFacts *facts, const AttentionArgs &a, const Slice &s,
+                                             const QueryFacts *from, int first)
 {
     if (first < s.S) {
         load_tile<STREAM>(tq, a.q, s, first);
         load_tile<STREAM>(tq + STREAM * HEAD, a.go, s, first);
     }
-    if (threadIdx.x < sizeof(QueryFacts) / 16) cp_async_16((char *)facts + 16 * threadIdx.x, (const char *)from + 16 * threadIdx.x, 16);
+    if (threadIdx.x < sizeof(QueryFacts) / 16)
+        cp_async_16((char *)facts + 16 * threadIdx.x, (const char *)from + 16 * threadIdx.x, 16);
 }
 
 /* This warp's rows of dS; zeros for those past the last key. */
@@ -377,13 +444,15 @@ __device__ __forceinline__ void store_ds(bf16 *own, const uint32_t (&f)[STREAM /
         for (int half = 0; half < 2; half++) {
             const int row = 16 * i + 8 * half, live = row + g < rows;
 #pragma unroll
-            for (int j = 0; j < STREAM / 8; j++) *(uint32_t *)(own + row * STREAM + (at ^ j * 8)) = live ? f[j / 2][i][(j & 1) * 2 + half] : 0;
+            for (int j = 0; j < STREAM / 8; j++)
+                *(uint32_t *)(own + row * STREAM + (at ^ j * 8)) = live ? f[j / 2][i][(j & 1) * 2 + half] : 0;
         }
 }
 
-/* Adds dS^T K over this block's keys, 16 dims a warp, to gQ's sum of integers.  Register e of lane l of warp w lies at 512 w + 32 e + l,
- * and `sum` is this lane's register 0. */
-__device__ __forceinline__ void add_to_gq(int32_t *sum, const bf16 *ds, const bf16 *tk, const float multiplier[STREAM], const Lanes &at)
+/* Adds dS^T K over this block's keys, 16 dims a warp, to gQ's sum of integers.  Register e of lane
+ * l of warp w lies at 512 w + 32 e + l, and `sum` is this lane's register 0. */
+__device__ __forceinline__ void add_to_gq(int32_t *sum, const bf16 *ds, const bf16 *tk, const float multiplier[STREAM],
+                                          const Lanes &at)
 {
     const int l = threadIdx.x & 31, warp = threadIdx.x >> 5, at_ds = ds_swizzled((l & 7) + (l >> 4 << 3), l >> 3 & 1);
     float gq[2][2][4];
@@ -407,11 +476,13 @@ __device__ __forceinline__ void add_to_gq(int32_t *sum, const bf16 *ds, const bf
 #pragma unroll
             for (int n = 0; n < 2; n++)
 #pragma unroll
-                for (int e = 2 * half; e < 2 * half + 2; e++) add_int(sum + 32 * (8 * i + 4 * n + e), round_to_int(gq[i][n][e] * m));
+                for (int e = 2 * half; e < 2 * half + 2; e++)
+                    add_int(sum + 32 * (8 * i + 4 * n + e), round_to_int(gq[i][n][e] * m));
         }
 }
 
-__global__ void __launch_bounds__(THREADS) attention_64_backward_products(AttentionArgs a, int32_t *sums, const QueryFacts *from, int first_slice)
+__global__ void __launch_bounds__(THREADS)
+    attention_64_backward_products(AttentionArgs a, int32_t *sums, const QueryFacts *from, int first_slice)
 {
     SMEM_DYN(bf16, shared);
     bf16 *tk = shared, *tv = tk + ROWS * HEAD, *stream = tv + ROWS * HEAD, *tds = stream + 2 * STAGES * STREAM * HEAD;
@@ -426,7 +497,8 @@ __global__ void __launch_bounds__(THREADS) attention_64_backward_products(Attent
     clear(gk);
     clear(gv);
     const int fact = (first_slice + blockIdx.y) * (tiles + 1);
-    int word = blockIdx.y * tiles * TILE_WORDS + (threadIdx.x >> 5) * 512 + l; /* of this lane in the last tile's sums */
+    /* of this lane in the last tile's sums */
+    int word = blockIdx.y * tiles * TILE_WORDS + (threadIdx.x >> 5) * 512 + l;
 
     load_tile<ROWS>(tk, a.k, sk, row0);
     load_tile<ROWS>(tv, a.v, sk, row0);
@@ -435,15 +507,20 @@ __global__ void __launch_bounds__(THREADS) attention_64_backward_products(Attent
     int stage = 0;
     for (int tile = 0;; tile++, stage ^= 1) {
         cp_async_wait<0>();
-        __syncthreads(); /* this tile and the last one's dS are there, and everyone is done with what comes next into their other places */
+        /* this tile and the last one's dS are there, and everyone is done with what comes next into
+         * their other places */
+        __syncthreads();
         bf16 *tq = stream + stage * 2 * STREAM * HEAD, *tg = tq + STREAM * HEAD;
-        if (tile < tiles) load_queries(stream + (stage ^ 1) * 2 * STREAM * HEAD, &facts[stage ^ 1], a, sq, from + fact + tile + 1, (tile + 1) * STREAM);
+        if (tile < tiles)
+            load_queries(stream + (stage ^ 1) * 2 * STREAM * HEAD, &facts[stage ^ 1], a, sq, from + fact + tile + 1,
+                         (tile + 1) * STREAM);
         cp_async_commit();
         if (tile > 0) {
             add_to_gq(sums + word, tds + (stage ^ 1) * DS_TILE, tk, facts[stage].multiplier_before, at);
             word += TILE_WORDS;
         }
-        if (tile == tiles) break;
+        if (tile == tiles)
+            break;
 
         float p[ROW_TILES][STREAM / 8][4], ds[ROW_TILES][STREAM / 8][4];
         uint32_t packed[STREAM / 16][ROW_TILES][4];
@@ -453,7 +530,8 @@ __global__ void __launch_bounds__(THREADS) attention_64_backward_products(Attent
 #pragma unroll
             for (int j = 0; j < STREAM / 8; j++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) p[i][j][e] = exp2_fast(p[i][j][e] * c - facts[stage].lse2[8 * j + (l & 3) * 2 + (e & 1)]);
+                for (int e = 0; e < 4; e++)
+                    p[i][j][e] = exp2_fast(p[i][j][e] * c - facts[stage].lse2[8 * j + (l & 3) * 2 + (e & 1)]);
         pack_rows<STREAM>(packed, p);
         accumulate<STREAM>(gv, packed, tg, at);
         scores<STREAM>(ds, tv + warp_row0 * HEAD, tg, at);
@@ -462,7 +540,8 @@ __global__ void __launch_bounds__(THREADS) attention_64_backward_products(Attent
 #pragma unroll
             for (int j = 0; j < STREAM / 8; j++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) ds[i][j][e] = p[i][j][e] * (ds[i][j][e] - facts[stage].delta[8 * j + (l & 3) * 2 + (e & 1)]);
+                for (int e = 0; e < 4; e++)
+                    ds[i][j][e] = p[i][j][e] * (ds[i][j][e] - facts[stage].delta[8 * j + (l & 3) * 2 + (e & 1)]);
         pack_rows<STREAM>(packed, ds);
         store_ds(tds + stage * DS_TILE + warp_row0 * STREAM, packed, sk.S - row0 - warp_row0);
         accumulate<STREAM>(gk, packed, tq, at);
@@ -471,13 +550,15 @@ __global__ void __launch_bounds__(THREADS) attention_64_backward_products(Attent
 
     float one[ROW_TILES][2], scale[ROW_TILES][2];
 #pragma unroll
-    for (int i = 0; i < ROW_TILES; i++) one[i][0] = one[i][1] = 1.0f, scale[i][0] = scale[i][1] = a.scale;
+    for (int i = 0; i < ROW_TILES; i++)
+        one[i][0] = one[i][1] = 1.0f, scale[i][0] = scale[i][1] = a.scale;
     write_rows(a.gk, sk, row0 + warp_row0, gk, scale);
     write_rows(a.gv, sk, row0 + warp_row0, gv, one);
 }
 
 /* gQ out of the sums: a block a tile, each lane the registers it would have had. */
-__global__ void __launch_bounds__(THREADS) attention_64_gq(AttentionArgs a, const int32_t *sums, const QueryFacts *from, int first_slice)
+__global__ void __launch_bounds__(THREADS)
+    attention_64_gq(AttentionArgs a, const int32_t *sums, const QueryFacts *from, int first_slice)
 {
     const int l = threadIdx.x & 31, warp = threadIdx.x >> 5, g = l >> 2;
     const Slice s = slice_of(a, a.Sq, first_slice);
@@ -488,7 +569,8 @@ __global__ void __launch_bounds__(THREADS) attention_64_gq(AttentionArgs a, cons
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int r = 16 * i + 8 * half + g, row = blockIdx.x * STREAM + r;
-            if (row >= s.S) continue;
+            if (row >= s.S)
+                continue;
             const float unit = 1.0f / f->multiplier_before[r];
             bf16 *at = a.gq + s.base + (int64_t)row * s.stride + 16 * warp + (l & 3) * 2;
 #pragma unroll
@@ -499,33 +581,44 @@ __global__ void __launch_bounds__(THREADS) attention_64_gq(AttentionArgs a, cons
         }
 }
 
-/* ---- launchers ---------------------------------------------------------------------------------------------------------------- */
+/* ---- launchers ------------------------------------------------------------------------------- */
 
-static dim3 grid_over(int64_t rows, int per_block, int64_t slices) { return dim3(blocks_for(rows, per_block), (unsigned)slices); }
+static dim3 grid_over(int64_t rows, int per_block, int64_t slices)
+{
+    return dim3(blocks_for(rows, per_block), (unsigned)slices);
+}
 
 static int allow_shared(const void *kernel, size_t bytes, Err *err)
 {
-    return device_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes), "attention's shared memory", err);
+    return device_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
+                        "attention's shared memory", err);
 }
 
 int attention_64(Device *d, const AttentionArgs *a, Err *err)
 {
     DEVICE_TRY(allow_shared((const void *)attention_64_forward, forward_shared(), err));
-    LAUNCH((attention_64_forward), grid_over(a->Sq, ROWS, a->B * a->heads), dim3(THREADS), forward_shared(), d->compute, *a);
+    LAUNCH((attention_64_forward), grid_over(a->Sq, ROWS, a->B * a->heads), dim3(THREADS), forward_shared(), d->compute,
+           *a);
     return device_launched("attention", err);
 }
 
-/* Slices at a time, as scratch holds their sums: at the size of CogVideoX-2B 20 of 60 in 104 MB, and 20 x 139 blocks are 12.9 waves of an
- * A100's 216. */
+/* Slices at a time, as scratch holds their sums: at the size of CogVideoX-2B 20 of 60 in 104 MB,
+ * and 20 x 139 blocks are 12.9 waves of an A100's 216. */
 enum { MOST_SLICES = 20 };
 
 int attention_64_backward(Device *d, const AttentionArgs *a, Err *err)
 {
     const int64_t slices = a->B * a->heads, tiles = (a->Sq + STREAM - 1) / STREAM;
-    const size_t key_bytes = slices * sizeof(KeyFacts), facts_bytes = key_bytes + slices * (tiles + 1) * sizeof(QueryFacts),
+    const size_t key_bytes = slices * sizeof(KeyFacts),
+                 facts_bytes = key_bytes + slices * (tiles + 1) * sizeof(QueryFacts),
                  slice_bytes = tiles * TILE_WORDS * sizeof(int32_t);
-    const int64_t fit = facts_bytes < DEVICE_SCRATCH_BYTES ? (int64_t)((DEVICE_SCRATCH_BYTES - facts_bytes) / slice_bytes) : 0;
-    const int64_t most = fit < 1 ? 1 : fit < MOST_SLICES ? fit : (int64_t)MOST_SLICES, launches = (slices + most - 1) / most;
+    const int64_t fit = facts_bytes < DEVICE_SCRATCH_BYTES
+                            ? (int64_t)((DEVICE_SCRATCH_BYTES - facts_bytes) / slice_bytes)
+                            : 0;
+    const int64_t most = fit < 1             ? 1
+                         : fit < MOST_SLICES ? fit
+                                             : (int64_t)MOST_SLICES,
+                  launches = (slices + most - 1) / most;
     const int64_t group = (slices + launches - 1) / launches;
     char *room;
     DEVICE_TRY(device_scratch(d, facts_bytes + group * slice_bytes, &room, err));
@@ -534,15 +627,18 @@ int attention_64_backward(Device *d, const AttentionArgs *a, Err *err)
     int32_t *sums = (int32_t *)(room + facts_bytes);
     DEVICE_TRY(allow_shared((const void *)attention_64_backward_products, backward_shared(), err));
     LAUNCH((attention_64_key_facts), grid_over(1, 1, slices), dim3(KEY_THREADS), 0, d->compute, *a, keys);
-    LAUNCH((attention_64_query_facts), grid_over(a->Sq, STREAM, slices), dim3(STREAM * LANES_A_ROW), 0, d->compute, *a, queries, keys);
+    LAUNCH((attention_64_query_facts), grid_over(a->Sq, STREAM, slices), dim3(STREAM * LANES_A_ROW), 0, d->compute, *a,
+           queries, keys);
     for (int64_t first = 0; first < slices; first += group) {
         const int64_t n = first + group < slices ? group : slices - first;
         DEVICE_TRY(device_check(cudaMemsetAsync(sums, 0, n * slice_bytes, d->compute), "attention_backward", err));
         if (d->capability == 90)
             DEVICE_TRY(attention_90_backward_products(d, a, sums, queries, first, n, err));
         else
-            LAUNCH((attention_64_backward_products), grid_over(a->Sk, ROWS, n), dim3(THREADS), backward_shared(), d->compute, *a, sums, queries, (int)first);
-        LAUNCH((attention_64_gq), grid_over(a->Sq, STREAM, n), dim3(THREADS), 0, d->compute, *a, sums, queries, (int)first);
+            LAUNCH((attention_64_backward_products), grid_over(a->Sk, ROWS, n), dim3(THREADS), backward_shared(),
+                   d->compute, *a, sums, queries, (int)first);
+        LAUNCH((attention_64_gq), grid_over(a->Sq, STREAM, n), dim3(THREADS), 0, d->compute, *a, sums, queries,
+               (int)first);
     }
     return device_launched("attention_backward", err);
 }

@@ -3,7 +3,8 @@
 #define WEFT_COMMON_OPS_CUDA_CONV_H
 #include "common/ops/cuda/device.h"
 
-/* y[T,Ho,Wo,Co] (+)= conv(prefix ++ x[T,H,W,Ci]) with w[Co,kt,kh,kw,Ci]; a frame of each and the weights have less than 2^29 elements. */
+/* y[T,Ho,Wo,Co] (+)= conv(prefix ++ x[T,H,W,Ci]) with w[Co,kt,kh,kw,Ci]; a frame of each and the
+ * weights have less than 2^29 elements. */
 struct ConvArgs {
     bf16 *y;
     const bf16 *x, *prefix; /* prefix NULL: the first frame of x repeated */
@@ -15,14 +16,19 @@ struct ConvArgs {
 __device__ __forceinline__ const bf16 *conv_frame(const ConvArgs &a, int t)
 {
     const int64_t size = (int64_t)a.H * a.W * a.Ci;
-    if (t >= 0) return a.x + t * size;
+    if (t >= 0)
+        return a.x + t * size;
     return a.prefix ? a.prefix + (t + a.kt - 1) * size : a.x;
 }
-static inline int64_t conv_rows(const ConvArgs *a) { return (int64_t)a->T * a->Ho * a->Wo; }
+static inline int64_t conv_rows(const ConvArgs *a)
+{
+    return (int64_t)a->T * a->Ho * a->Wo;
+}
 
 /* bf16 weights, at most 28 taps in a frame: tensor cores. */
 int conv_gemm(Device *d, const ConvArgs *a, Err *err);
-/* The same on warpgroup products (compute capability 9.0), for wide layers: those that conv_90_takes() is true for. */
+/* The same on warpgroup products (compute capability 9.0), for wide layers: those that
+ * conv_90_takes() is true for. */
 bool conv_90_takes(const ConvArgs *a);
 int conv_90(Device *d, const ConvArgs *a, Err *err);
 #endif

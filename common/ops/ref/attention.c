@@ -1,5 +1,5 @@
-/* Scaled dot-product attention, one head and one query at a time (Vaswani et al. 2017), and its gradient in the form that
- * recomputes the probabilities from the log-sum-exp (Dao et al. 2022). */
+/* Scaled dot-product attention, one head and one query at a time (Vaswani et al. 2017), and its
+ * gradient in the form that recomputes the probabilities from the log-sum-exp (Dao et al. 2022). */
 #include <math.h>
 #include "common/base/mem.h"
 #include "common/ops/ref/ref.h"
@@ -18,10 +18,10 @@ static double dot(const Tensor *a, int64_t a0, const Tensor *b, int64_t b0, int6
     return sum;
 }
 
-/* score[j] = scale q_i.k_j + bias[h,i,j] for the allowed keys j < *n_key; returns their log-sum-exp, taken relative to the
- * largest so that nothing overflows. */
-static double scores_of(double *score, int64_t *n_key, const Tensor *q, const Tensor *k, const AttnParams *p, int64_t b, int64_t h,
-                        int64_t i)
+/* score[j] = scale q_i.k_j + bias[h,i,j] for the allowed keys j < *n_key; returns their
+ * log-sum-exp, taken relative to the largest so that nothing overflows. */
+static double scores_of(double *score, int64_t *n_key, const Tensor *q, const Tensor *k, const AttnParams *p, int64_t b,
+                        int64_t h, int64_t i)
 {
     int64_t Sq = q->dim[1], Sk = k->dim[1], hd = q->dim[2] / p->heads;
     double top = -INFINITY, sum = 0;
@@ -38,8 +38,8 @@ static double scores_of(double *score, int64_t *n_key, const Tensor *q, const Te
 }
 
 /* o_i = sum over j of P_ij v_j, P_ij = exp(score_ij - lse_i) */
-static int attention_ref(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k, const Tensor *v,
-                         const AttnParams *p, Err *err)
+static int attention_ref(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k,
+                         const Tensor *v, const AttnParams *p, Err *err)
 {
     (void)be;
     int64_t B = q->dim[0], Sq = q->dim[1], Sk = k->dim[1], hd = q->dim[2] / p->heads, n_key = 0;
@@ -65,14 +65,17 @@ static int attention_ref(Backend *be, const Tensor *o, const Tensor *lse, const 
     return 0;
 }
 
-/* With G_ij = P_ij (go_i.v_j - go_i.o_i):  gq_i = scale sum_j G_ij k_j,  gk_j = scale sum_i G_ij q_i,  gv_j = sum_i P_ij go_i. */
-static int attention_backward_ref(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv, const Tensor *go, const Tensor *q,
-                                  const Tensor *k, const Tensor *v, const Tensor *o, const Tensor *lse, const AttnParams *p, Err *err)
+/* With G_ij = P_ij (go_i.v_j - go_i.o_i):  gq_i = scale sum_j G_ij k_j,  gk_j = scale sum_i G_ij
+ * q_i,  gv_j = sum_i P_ij go_i. */
+static int attention_backward_ref(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv, const Tensor *go,
+                                  const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *o, const Tensor *lse,
+                                  const AttnParams *p, Err *err)
 {
     (void)be;
     int64_t B = q->dim[0], Sq = q->dim[1], Sk = k->dim[1], heads = p->heads, hd = q->dim[2] / heads;
     double *sum_q = mem_calloc(hd, (int64_t)sizeof(double), err);
-    double *sum_k = mem_calloc(Sk, hd * (int64_t)sizeof(double), err), *sum_v = mem_calloc(Sk, hd * (int64_t)sizeof(double), err);
+    double *sum_k = mem_calloc(Sk, hd * (int64_t)sizeof(double), err),
+           *sum_v = mem_calloc(Sk, hd * (int64_t)sizeof(double), err);
     int rc = sum_q && sum_k && sum_v ? 0 : ERR_NOMEM;
     for (int64_t bh = 0; bh < B * heads && rc == 0; bh++) {
         int64_t b = bh / heads, h = bh % heads;

@@ -1,10 +1,11 @@
 /* The causal convolution of the VAE, cogvideox.md 2.1: cross-correlation, channels last. */
 #include "common/ops/ref/ref.h"
 
-/* Sum over the taps (a, e, f) and input channels of the padded input at frame t, rows i.., columns j.. times the weight of
- * output channel o.  Frame t + a of the sequence prefix ++ x; outside the frame the input is zero. */
-static double conv_at(const Tensor *x, const Tensor *prefix, const Tensor *w, const ConvParams *p, int64_t t, int64_t i, int64_t j,
-                      int64_t o)
+/* Sum over the taps (a, e, f) and input channels of the padded input at frame t, rows i.., columns
+ * j.. times the weight of output channel o.  Frame t + a of the sequence prefix ++ x; outside the
+ * frame the input is zero. */
+static double conv_at(const Tensor *x, const Tensor *prefix, const Tensor *w, const ConvParams *p, int64_t t, int64_t i,
+                      int64_t j, int64_t o)
 {
     int64_t H = x->dim[1], W = x->dim[2], Ci = x->dim[3], kt = w->dim[1], kh = w->dim[2], kw = w->dim[3];
     double sum = 0;
@@ -26,8 +27,8 @@ static double conv_at(const Tensor *x, const Tensor *prefix, const Tensor *w, co
     return sum;
 }
 
-static int conv_ref(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix, const Tensor *w, const Tensor *b,
-                    const ConvParams *p, Err *err)
+static int conv_ref(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix, const Tensor *w,
+                    const Tensor *b, const ConvParams *p, Err *err)
 {
     (void)be, (void)err;
     int64_t To = y->dim[0], Ho = y->dim[1], Wo = y->dim[2], Co = y->dim[3];

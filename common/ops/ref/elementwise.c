@@ -29,19 +29,14 @@ double ref_act_slope(ActKind kind, double x)
 {
     double s, t;
     switch (kind) {
-    case ACT_SILU:
-        s = sigmoid(x);
-        return s * (1 + x * (1 - s));
+    case ACT_SILU: s = sigmoid(x); return s * (1 + x * (1 - s));
     case ACT_GELU_TANH:
         t = tanh(sqrt_2_over_pi * (x + gelu_c * x * x * x));
         return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * sqrt_2_over_pi * (1 + 3 * gelu_c * x * x);
     case ACT_GELU_ERF: /* Phi(x) + x phi(x) */
         return 0.5 * (1 + erf(x * sqrt_half)) + x * exp(-0.5 * x * x) * 0.5 * sqrt_2_over_pi;
-    case ACT_QUICK_GELU:
-        s = sigmoid(quick_k * x);
-        return s * (1 + quick_k * x * (1 - s));
-    default:
-        return 1;
+    case ACT_QUICK_GELU: s = sigmoid(quick_k * x); return s * (1 + quick_k * x * (1 - s));
+    default: return 1;
     }
 }
 

@@ -32,7 +32,8 @@ static int linear_backward_x_ref(Backend *be, const Tensor *gx, const Tensor *gy
 }
 
 /* gw[n,k] += sum over m of gy[m,n] x[m,k]; gb[n] += sum over m of gy[m,n] */
-static int linear_backward_w_ref(Backend *be, const Tensor *gw, const Tensor *gb, const Tensor *gy, const Tensor *x, Err *err)
+static int linear_backward_w_ref(Backend *be, const Tensor *gw, const Tensor *gb, const Tensor *gy, const Tensor *x,
+                                 Err *err)
 {
     (void)be, (void)err;
     int64_t N = gy->dim[gy->rank - 1], K = x->dim[x->rank - 1], M = tensor_count(gy) / N;

@@ -1,4 +1,5 @@
-/* Moving things: embedding rows, token rows, patches, boxes, tile seams, resampling by repetition and mean. */
+/* Moving things: embedding rows, token rows, patches, boxes, tile seams, resampling by repetition
+ * and mean. */
 #include <string.h>
 #include "common/ops/ref/ref.h"
 
@@ -9,8 +10,8 @@ static int embed_ref(Backend *be, const Tensor *y, const Tensor *table, const Te
     int64_t n = tensor_count(ids), rows = table->dim[0], D = table->dim[1];
     for (int64_t i = 0; i < n; i++) {
         if (id[i] < 0 || id[i] >= rows)
-            return err_set(err, ERR_FORMAT, "op_embed: id %d at place %lld is outside a table of %lld rows", (int)id[i], (long long)i,
-                           (long long)rows);
+            return err_set(err, ERR_FORMAT, "op_embed: id %d at place %lld is outside a table of %lld rows", (int)id[i],
+                           (long long)i, (long long)rows);
         for (int64_t d = 0; d < D; d++)
             ref_set(y, i * D + d, ref_get(table, id[i] * D + d));
     }
@@ -23,7 +24,8 @@ static int copy_rows_ref(Backend *be, const Tensor *y, int64_t y0, const Tensor 
     (void)be, (void)err;
     int64_t B = y->dim[0], row = y->dim[2] * dtype_size(y->dtype);
     for (int64_t b = 0; b < B; b++)
-        memcpy((char *)y->data + (b * y->dim[1] + y0) * row, (const char *)x->data + (b * x->dim[1] + x0) * row, (size_t)(n * row));
+        memcpy((char *)y->data + (b * y->dim[1] + y0) * row, (const char *)x->data + (b * x->dim[1] + x0) * row,
+               (size_t)(n * row));
     return 0;
 }
 
@@ -38,8 +40,8 @@ static int add_rows_ref(Backend *be, const Tensor *x, int64_t first, const Tenso
     return 0;
 }
 
-/* cogvideox.md 3.2, 3.5: feature = c p^2 + row p + column (channel slowest), tokens by frame, row, column.  Copies towards the
- * tokens, or back. */
+/* cogvideox.md 3.2, 3.5: feature = c p^2 + row p + column (channel slowest), tokens by frame, row,
+ * column.  Copies towards the tokens, or back. */
 static void move_patches(const Tensor *tokens, const Tensor *latents, int64_t p, int to_tokens)
 {
     int64_t B = latents->dim[0], F = latents->dim[1], H = latents->dim[2], W = latents->dim[3], C = latents->dim[4];
@@ -79,8 +81,8 @@ static int64_t at4(const Tensor *x, int64_t t, int64_t i, int64_t j, int64_t c)
     return ((t * x->dim[1] + i) * x->dim[2] + j) * x->dim[3] + c;
 }
 
-static int copy_box_ref(Backend *be, const Tensor *dst, const int64_t d[4], const Tensor *src, const int64_t s[4], const int64_t n[4],
-                        Err *err)
+static int copy_box_ref(Backend *be, const Tensor *dst, const int64_t d[4], const Tensor *src, const int64_t s[4],
+                        const int64_t n[4], Err *err)
 {
     (void)be, (void)err;
     for (int64_t t = 0; t < n[0]; t++)
@@ -92,7 +94,8 @@ static int copy_box_ref(Backend *be, const Tensor *dst, const int64_t d[4], cons
     return 0;
 }
 
-/* cogvideox.md 2.5: the first `extent` rows (axis 1) or columns (axis 2) of cur fade in from the last ones of prev. */
+/* cogvideox.md 2.5: the first `extent` rows (axis 1) or columns (axis 2) of cur fade in from the
+ * last ones of prev. */
 static int blend_ref(Backend *be, const Tensor *cur, const Tensor *prev, int axis, int64_t extent, Err *err)
 {
     (void)be, (void)err;
@@ -102,13 +105,15 @@ static int blend_ref(Backend *be, const Tensor *cur, const Tensor *prev, int axi
             for (int64_t j = 0; j < W; j++)
                 for (int64_t c = 0; c < cur->dim[3]; c++) {
                     double share = (double)(axis == 1 ? i : j) / (double)extent;
-                    int64_t here = at4(cur, t, i, j, c), there = at4(prev, t, axis == 1 ? back + i : i, axis == 2 ? back + j : j, c);
+                    int64_t here = at4(cur, t, i, j, c),
+                            there = at4(prev, t, axis == 1 ? back + i : i, axis == 2 ? back + j : j, c);
                     ref_set(cur, here, ref_get(prev, there) * (1 - share) + ref_get(cur, here) * share);
                 }
     return 0;
 }
 
-/* cogvideox.md 2.1, the upsampler: nearest x2 in space; in time, T even: each frame twice; T odd: frame 0 once. */
+/* cogvideox.md 2.1, the upsampler: nearest x2 in space; in time, T even: each frame twice; T odd:
+ * frame 0 once. */
 static int upsample_ref(Backend *be, const Tensor *y, const Tensor *x, int double_time, Err *err)
 {
     (void)be, (void)err;
@@ -117,11 +122,13 @@ static int upsample_ref(Backend *be, const Tensor *y, const Tensor *x, int doubl
         for (int64_t i = 0; i < y->dim[1]; i++)
             for (int64_t j = 0; j < y->dim[2]; j++)
                 for (int64_t c = 0; c < y->dim[3]; c++)
-                    ref_set(y, at4(y, t, i, j, c), ref_get(x, at4(x, double_time ? (t + odd) / 2 : t, i / 2, j / 2, c)));
+                    ref_set(y, at4(y, t, i, j, c),
+                            ref_get(x, at4(x, double_time ? (t + odd) / 2 : t, i / 2, j / 2, c)));
     return 0;
 }
 
-/* cogvideox.md 2.1, the downsampler: mean of frames (0,1),(2,3).. for T even; T odd: frame 0, then (1,2),(3,4).. */
+/* cogvideox.md 2.1, the downsampler: mean of frames (0,1),(2,3).. for T even; T odd: frame 0, then
+ * (1,2),(3,4).. */
 static int pool_time_ref(Backend *be, const Tensor *y, const Tensor *x, Err *err)
 {
     (void)be, (void)err;

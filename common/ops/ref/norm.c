@@ -1,4 +1,5 @@
-/* Normalisation and modulation.  Statistics in two passes, in double: mean first, then the mean square of the deviations. */
+/* Normalisation and modulation.  Statistics in two passes, in double: mean first, then the mean
+ * square of the deviations. */
 #include <math.h>
 #include "common/base/mem.h"
 #include "common/ops/ref/ref.h"
@@ -11,7 +12,9 @@ static int64_t chunk_at(const Modulation *m, int64_t b, int64_t s, int chunk, in
     return b * m->mod->dim[1] + (chunk + (s < m->text_rows ? 3 : 0)) * D;
 }
 
-typedef struct RowStats { double mean, inv; } RowStats; /* inv = 1/sqrt(variance + eps) */
+typedef struct RowStats {
+    double mean, inv;
+} RowStats; /* inv = 1/sqrt(variance + eps) */
 
 static RowStats row_stats(const Tensor *x, int64_t row, int64_t D, double eps)
 {
@@ -30,8 +33,8 @@ static double affine(const Tensor *w, const Tensor *b, int64_t d, double normed)
 }
 
 /* y = ((x - mean)/sqrt(var + eps) w + b)(1 + scale) + shift; cogvideox.md 3.4, 3.5 */
-static int layernorm_ref(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, double eps, const Modulation *m,
-                         Err *err)
+static int layernorm_ref(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, double eps,
+                         const Modulation *m, Err *err)
 {
     (void)be, (void)err;
     int64_t D = x->dim[x->rank - 1], M = tensor_count(x) / D, S = m ? x->dim[1] : 1;
@@ -49,9 +52,11 @@ static int layernorm_ref(Backend *be, const Tensor *y, const Tensor *x, const Te
 }
 
 /* With n = (x - mean) inv and g = gy (1 + scale):
- *   gx = inv (g w - mean_d(g w) - n mean_d(g w n)),  gw = sum g n,  gb = sum g,  gscale = sum gy (n w + b),  gshift = sum gy. */
-static int layernorm_backward_ref(Backend *be, const Tensor *gx, const Tensor *gw, const Tensor *gb, const Tensor *gm, const Tensor *gy,
-                                  const Tensor *x, const Tensor *w, const Tensor *b, double eps, const Modulation *m, int add, Err *err)
+ *   gx = inv (g w - mean_d(g w) - n mean_d(g w n)),  gw = sum g n,  gb = sum g,  gscale = sum gy (n
+ *   w + b),  gshift = sum gy. */
+static int layernorm_backward_ref(Backend *be, const Tensor *gx, const Tensor *gw, const Tensor *gb, const Tensor *gm,
+                                  const Tensor *gy, const Tensor *x, const Tensor *w, const Tensor *b, double eps,
+                                  const Modulation *m, int add, Err *err)
 {
     (void)be;
     int64_t D = x->dim[x->rank - 1], M = tensor_count(x) / D, S = m ? x->dim[1] : 1, width = m ? m->mod->dim[1] : 0;
@@ -62,7 +67,8 @@ static int layernorm_backward_ref(Backend *be, const Tensor *gx, const Tensor *g
     double *sum_b = sum_w + D, *sum_m = sum_b + D;
     for (int64_t row = 0; row < M; row++) {
         RowStats st = row_stats(x, row, D, eps);
-        int64_t scale_at = m ? chunk_at(m, row / S, row % S, SCALE, D) : 0, shift_at = m ? chunk_at(m, row / S, row % S, SHIFT, D) : 0;
+        int64_t scale_at = m ? chunk_at(m, row / S, row % S, SCALE, D) : 0,
+                shift_at = m ? chunk_at(m, row / S, row % S, SHIFT, D) : 0;
         double mean_g = 0, mean_gn = 0;
         for (int64_t d = 0; d < D; d++) {
             double n = (ref_get(x, row * D + d) - st.mean) * st.inv, g = ref_get(gy, row * D + d);
@@ -99,13 +105,14 @@ static int gate_add_ref(Backend *be, const Tensor *x, const Tensor *y, const Mod
     int64_t S = x->dim[1], D = x->dim[2], M = x->dim[0] * S;
     for (int64_t row = 0; row < M; row++)
         for (int64_t d = 0; d < D; d++)
-            ref_add_to(x, row * D + d, ref_get(m->mod, chunk_at(m, row / S, row % S, GATE, D) + d) * ref_get(y, row * D + d));
+            ref_add_to(x, row * D + d,
+                       ref_get(m->mod, chunk_at(m, row / S, row % S, GATE, D) + d) * ref_get(y, row * D + d));
     return 0;
 }
 
 /* gy = gate gx; ggate += sum over the stream's rows of gx y */
-static int gate_add_backward_ref(Backend *be, const Tensor *gy, const Tensor *gm, const Tensor *gx, const Tensor *y, const Modulation *m,
-                                 Err *err)
+static int gate_add_backward_ref(Backend *be, const Tensor *gy, const Tensor *gm, const Tensor *gx, const Tensor *y,
+                                 const Modulation *m, Err *err)
 {
     (void)be;
     int64_t S = gx->dim[1], D = gx->dim[2], M = gx->dim[0] * S, n_mod = tensor_count(m->mod);
@@ -148,10 +155,11 @@ static int64_t latent_of(const Tensor *x, const Tensor *latent, int64_t t, int64
     return (tz * h + i * h / H) * w + j * w / W;
 }
 
-/* Over each group of C/groups channels of the whole chunk: n = (x - mean)/sqrt(var + eps) w + b; then n scale[z] + shift[z];
+/* Over each group of C/groups channels of the whole chunk: n = (x - mean)/sqrt(var + eps) w + b;
+ * then n scale[z] + shift[z];
  * then the activation. */
-static int groupnorm_ref(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, int64_t groups, double eps,
-                         const SpatialCond *cond, ActKind act, Err *err)
+static int groupnorm_ref(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b,
+                         int64_t groups, double eps, const SpatialCond *cond, ActKind act, Err *err)
 {
     (void)be, (void)err;
     int64_t T = x->dim[0], H = x->dim[1], W = x->dim[2], C = x->dim[3], pixels = T * H * W, per = C / groups;

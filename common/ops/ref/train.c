@@ -21,9 +21,10 @@ static int posterior_ref(Backend *be, const Tensor *z, const Tensor *moments, co
     return 0;
 }
 
-/* cogvideox.md 6.1: xt = a x0 + s eps, v = a eps - s x0, a = sqrt(alpha bar), s = sqrt(1 - alpha bar), one pair a sample */
-static int diffuse_ref(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a,
-                       const double *s, Err *err)
+/* cogvideox.md 6.1: xt = a x0 + s eps, v = a eps - s x0, a = sqrt(alpha bar), s = sqrt(1 - alpha
+ * bar), one pair a sample */
+static int diffuse_ref(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps,
+                       const double *a, const double *s, Err *err)
 {
     (void)be, (void)err;
     int64_t B = xt->dim[0], n = tensor_count(xt) / B;
@@ -36,7 +37,8 @@ static int diffuse_ref(Backend *be, const Tensor *xt, const Tensor *v, const Ten
 }
 
 /* loss = mean (u - v)^2; gu = weight 2 (u - v)/count */
-static int mse_ref(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight, Err *err)
+static int mse_ref(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight,
+                   Err *err)
 {
     (void)be, (void)err;
     int64_t n = tensor_count(u);
@@ -64,9 +66,10 @@ static int sum_squares_ref(Backend *be, double *sum, const Tensor *g, Err *err)
 
 /* cogvideox.md 6.3 (Loshchilov and Hutter 2019), k = step:
  *   p <- p (1 - lr wd);  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;
- *   p <- p - lr (m/(1 - b1^k)) / (sqrt(v/(1 - b2^k)) + eps), as a float then rounded stochastically where p is BF16 */
-static int adamw_ref(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v,
-                     const AdamParams *a, Err *err)
+ *   p <- p - lr (m/(1 - b1^k)) / (sqrt(v/(1 - b2^k)) + eps), as a float then rounded stochastically
+ *   where p is BF16 */
+static int adamw_ref(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m,
+                     const Tensor *v, const AdamParams *a, Err *err)
 {
     (void)be, (void)err;
     int64_t n = tensor_count(p);

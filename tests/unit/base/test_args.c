@@ -20,7 +20,8 @@ static const Opt opts[] = {
     OPTS_COMMON,
     {"out", 'o', OPT_STR, offsetof(Options, out), .required = 1, .meta = "DIR", .help = "where it goes"},
     {"mode", 0, OPT_ENUM, offsetof(Options, mode), .choices = "fast|slow", .dflt = "slow", .help = "how"},
-    {"count", 'n', OPT_INT, offsetof(Options, count), .min = 1, .max = 10, .dflt = "3", .meta = "N", .help = "how many"},
+    {"count", 'n', OPT_INT, offsetof(Options, count), .min = 1, .max = 10, .dflt = "3", .meta = "N",
+     .help = "how many"},
     {"ratio", 0, OPT_NUM, offsetof(Options, ratio), .min = 0, .max = 1, .meta = "X", .help = "which share"},
     {"tag", 0, OPT_LIST, offsetof(Options, tag), .meta = "NAME", .help = "may be repeated"},
     {"force", 'f', OPT_FLAG, offsetof(Options, force), .help = "anyway"},
@@ -34,7 +35,8 @@ static Err err;
 static int parse(Options *o, StrList *positional, char **argv)
 {
     int argc = 0;
-    while (argv[argc]) argc++;
+    while (argv[argc])
+        argc++;
     return args_parse(opts, o, sizeof *o, argc, argv, positional, &err);
 }
 
@@ -51,7 +53,8 @@ static void parses(void **state)
     (void)state;
     Options o;
     StrList p;
-    char **argv = ARGV("a", "--out=x=y", "-n", "7", "--tag", "t1", "-", "--tag=t2", "-f", "--ratio", "0.25", "--", "--mode", "-n");
+    char **argv = ARGV("a", "--out=x=y", "-n", "7", "--tag", "t1", "-", "--tag=t2", "-f", "--ratio", "0.25", "--",
+                       "--mode", "-n");
     CHECK_OK(parse(&o, &p, argv), &err);
     assert_string_equal(o.out, "x=y");
     assert_string_equal(o.mode, "slow");
@@ -106,15 +109,18 @@ static void refuses(void **state)
     refuse(ARGV("--device", "gpu"), "auto|cpu|cuda|sim|ref");
 }
 
-/* ---- a whole program ---- */
+/* ---- a whole program ------------------------------------------------------------------------- */
 
 static int run(void *options, const StrList *positional, Err *e)
 {
     const Options *o = options;
     args_print(opts, o, stdout);
-    if (strcmp(o->out, "fail") == 0) return err_set(e, ERR_IO, "the disk is gone");
-    if (strcmp(o->out, "misuse") == 0) return err_set(e, ERR_USAGE, "no such thing");
-    if (strcmp(o->out, "mute") == 0) return ERR_DEVICE;
+    if (strcmp(o->out, "fail") == 0)
+        return err_set(e, ERR_IO, "the disk is gone");
+    if (strcmp(o->out, "misuse") == 0)
+        return err_set(e, ERR_USAGE, "no such thing");
+    if (strcmp(o->out, "mute") == 0)
+        return ERR_DEVICE;
     return positional->n == 2 ? 3 : 0;
 }
 
@@ -129,7 +135,8 @@ static int status_of(char **argv, char out[8192], char errors[8192])
 {
     char *buffers[2] = {out, errors};
     int argc = 0, saved[2], fd[2];
-    while (argv[argc]) argc++;
+    while (argv[argc])
+        argc++;
     fflush(NULL);
     for (int i = 0; i < 2; i++) {
         saved[i] = dup(i + 1);
@@ -162,7 +169,8 @@ static void whole_program(void **state)
     assert_int_equal(status_of(ARGV("weft-test", "--version"), out, errors), 0);
     assert_string_equal(out, "weft-test " WEFT_VERSION "\n");
     assert_int_equal(status_of(ARGV("weft-test", "ingets", "x"), out, errors), 2);
-    assert_non_null(strstr(errors, "weft-test: error: unknown command 'ingets'; did you mean 'ingest'?\ntry 'weft-test --help'\n"));
+    assert_non_null(
+        strstr(errors, "weft-test: error: unknown command 'ingets'; did you mean 'ingest'?\ntry 'weft-test --help'\n"));
     assert_int_equal(status_of(ARGV("weft-test", "--frobnicate"), out, errors), 2);
     assert_int_equal(status_of(ARGV("weft-test", "ingest", "--uot", "x", "--help"), out, errors), 0);
     for (const Opt *o = opts; o->name; o++) { /* help names every option */
@@ -178,7 +186,8 @@ static void whole_program(void **state)
     assert_non_null(strstr(errors, "0 arguments given, at least 1 needed: [options] SOURCE..."));
     assert_int_equal(status_of(ARGV("weft-test", "ingest", "-o", "x", "a", "b", "c"), out, errors), 2);
     assert_non_null(strstr(errors, "unexpected argument 'c'"));
-    assert_int_equal(status_of(ARGV("weft-test", "ingest", "-o", "x", "a", "--tag", "p", "--tag", "q"), out, errors), 0);
+    assert_int_equal(status_of(ARGV("weft-test", "ingest", "-o", "x", "a", "--tag", "p", "--tag", "q"), out, errors),
+                     0);
     assert_non_null(strstr(out, "\nout = x\nmode = slow\ncount = 3\nratio = 0\ntag = p q\nforce = no\n"));
     assert_int_equal(status_of(ARGV("weft-test", "ingest", "-o", "x", "a", "b"), out, errors), 3);
     assert_int_equal(status_of(ARGV("weft-test", "ingest", "-o", "fail", "a"), out, errors), 1);
@@ -203,13 +212,16 @@ static void shards(void **state)
     static const char *const bad[] = {
         "", "1", "1/", "/2", "2/2", "-1/2", "0/0", "1/2/3", "1/2x", " 0/1", "0/ 1", "0/-1", "99999999999999999999/2",
     };
-    static const char *const variables[] = {"SLURM_PROCID", "SLURM_NTASKS", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"};
+    static const char *const variables[] = {"SLURM_PROCID", "SLURM_NTASKS", "OMPI_COMM_WORLD_RANK",
+                                            "OMPI_COMM_WORLD_SIZE"};
     int64_t k, n;
-    for (int i = 0; i < 4; i++) unsetenv(variables[i]);
+    for (int i = 0; i < 4; i++)
+        unsetenv(variables[i]);
     check_shard("0/1", 0, 1);
     check_shard("3/16", 3, 16);
     check_shard(NULL, 0, 1);
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CHECK_FAILS(shard_parse(bad[i], &k, &n, &err), ERR_USAGE, "K/N", &err);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK_FAILS(shard_parse(bad[i], &k, &n, &err), ERR_USAGE, "K/N", &err);
     setenv("OMPI_COMM_WORLD_RANK", "1", 1);
     check_shard(NULL, 0, 1);
     setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
@@ -220,13 +232,17 @@ static void shards(void **state)
     check_shard("0/1", 0, 1);
     setenv("SLURM_NTASKS", "2", 1);
     CHECK_FAILS(shard_parse(NULL, &k, &n, &err), ERR_USAGE, "SLURM_PROCID", &err);
-    for (int i = 0; i < 4; i++) unsetenv(variables[i]);
+    for (int i = 0; i < 4; i++)
+        unsetenv(variables[i]);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parses), cmocka_unit_test(refuses), cmocka_unit_test(whole_program), cmocka_unit_test(shards),
+        cmocka_unit_test(parses),
+        cmocka_unit_test(refuses),
+        cmocka_unit_test(whole_program),
+        cmocka_unit_test(shards),
     };
     return check_run("base_args", tests);
 }

@@ -59,7 +59,8 @@ static void errno_becomes_a_code(void **state)
     assert_string_equal(err.msg, "opening 'x': No such file or directory");
     assert_int_equal(err_errno(NULL, ENOMEM, "x"), ERR_NOMEM);
     assert_int_equal(err_errno(NULL, EACCES, "x"), ERR_IO);
-    for (int code = ERR_INTERRUPTED; code <= 0; code++) assert_string_not_equal(err_name(code), "unknown error");
+    for (int code = ERR_INTERRUPTED; code <= 0; code++)
+        assert_string_not_equal(err_name(code), "unknown error");
     assert_string_equal(err_name(-99), "unknown error");
 }
 
@@ -117,7 +118,8 @@ static void strings_grow(void **state)
     (void)state;
     Err err = {0};
     Str s = {0};
-    for (int i = 0; i < 1000; i++) CHECK_OK(str_printf(&s, &err, "%d,", i), &err);
+    for (int i = 0; i < 1000; i++)
+        CHECK_OK(str_printf(&s, &err, "%d,", i), &err);
     assert_int_equal(s.len, 10 * 2 + 90 * 3 + 900 * 4);
     assert_int_equal(strlen(s.data), s.len);
     assert_memory_equal(s.data + s.len - 8, "998,999,", 9);
@@ -133,14 +135,34 @@ static void strings_grow(void **state)
 static void utf8(void **state)
 {
     (void)state;
-    static const struct { const char *s; int n, ok; } cases[] = {
-        {"", 0, 1}, {"plain", 5, 1}, {"a\0b", 3, 1}, {"\xc3\xa9", 2, 1}, {"\xe2\x82\xac", 3, 1}, {"\xf0\x9f\x91\x97", 4, 1},
+    static const struct {
+        const char *s;
+        int n, ok;
+    } cases[] = {
+        {"", 0, 1},
+        {"plain", 5, 1},
+        {"a\0b", 3, 1},
+        {"\xc3\xa9", 2, 1},
+        {"\xe2\x82\xac", 3, 1},
+        {"\xf0\x9f\x91\x97", 4, 1},
         {"\xef\xbf\xbf", 3, 1},
-        {"\xf4\x8f\xbf\xbf", 4, 1}, {"\xf4\x90\x80\x80", 4, 0}, {"\xc0\x80", 2, 0}, {"\xc1\xbf", 2, 0}, {"\xe0\x9f\xbf", 3, 0},
-        {"\xf0\x8f\xbf\xbf", 4, 0}, {"\xed\xa0\x80", 3, 0}, {"\xed\x9f\xbf", 3, 1}, {"\xc3", 1, 0}, {"\xe2\x82", 2, 0}, {"\x80", 1, 0},
-        {"\xff", 1, 0}, {"\xc3\x28", 2, 0}, {"\xf5\x80\x80\x80", 4, 0},
+        {"\xf4\x8f\xbf\xbf", 4, 1},
+        {"\xf4\x90\x80\x80", 4, 0},
+        {"\xc0\x80", 2, 0},
+        {"\xc1\xbf", 2, 0},
+        {"\xe0\x9f\xbf", 3, 0},
+        {"\xf0\x8f\xbf\xbf", 4, 0},
+        {"\xed\xa0\x80", 3, 0},
+        {"\xed\x9f\xbf", 3, 1},
+        {"\xc3", 1, 0},
+        {"\xe2\x82", 2, 0},
+        {"\x80", 1, 0},
+        {"\xff", 1, 0},
+        {"\xc3\x28", 2, 0},
+        {"\xf5\x80\x80\x80", 4, 0},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) assert_int_equal(str_is_utf8(cases[i].s, cases[i].n), cases[i].ok);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(str_is_utf8(cases[i].s, cases[i].n), cases[i].ok);
 }
 
 static void nearest_names(void **state)
@@ -171,7 +193,7 @@ static void hashes(void **state)
     Digest d, e;
     char hex[65];
     assert_true(hash_xxh3("", 0) == 0x2d06800538d394c2ull); /* xxHash's own: XXH3_64bits of nothing, seed 0 */
-    CHECK_OK(sha256_bytes("abc", 3, &d, &err), &err); /* FIPS 180-2, appendix B.1 */
+    CHECK_OK(sha256_bytes("abc", 3, &d, &err), &err);       /* FIPS 180-2, appendix B.1 */
     digest_hex(&d, hex);
     assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     CHECK_OK(digest_parse(hex, &e, &err), &err);
@@ -215,7 +237,8 @@ static void a_signal_asks_to_stop(void **state)
     pid_t child = fork();
     if (child == 0) {
         raise(SIGTERM);
-        if (!interrupt_requested()) _exit(1);
+        if (!interrupt_requested())
+            _exit(1);
         raise(SIGTERM); /* the second one ends the process */
         _exit(2);
     }
@@ -267,7 +290,8 @@ static void write_as_json(void)
 static void log_lines(void **state)
 {
     (void)state;
-    assert_string_equal(stderr_of(write_plain), "weft-prep: error: no disk\nweft-prep: warning: cut\nweft-prep: start??[2J\n");
+    assert_string_equal(stderr_of(write_plain),
+                        "weft-prep: error: no disk\nweft-prep: warning: cut\nweft-prep: start??[2J\n");
     json_t *o = json_loads(stderr_of(write_as_json), 0, NULL);
     assert_non_null(o);
     assert_string_equal(json_string_value(json_object_get(o, "level")), "warning");
@@ -306,10 +330,19 @@ static void progress_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(first_cause_wins), cmocka_unit_test(long_messages_are_cut), cmocka_unit_test(errno_becomes_a_code),
-        cmocka_unit_test(sizes_are_checked), cmocka_unit_test(nth_allocation_fails), cmocka_unit_test(strings_grow), cmocka_unit_test(utf8),
-        cmocka_unit_test(nearest_names), cmocka_unit_test(hashes), cmocka_unit_test(thread_count), cmocka_unit_test(a_signal_asks_to_stop),
-        cmocka_unit_test(log_lines), cmocka_unit_test(progress_line),
+        cmocka_unit_test(first_cause_wins),
+        cmocka_unit_test(long_messages_are_cut),
+        cmocka_unit_test(errno_becomes_a_code),
+        cmocka_unit_test(sizes_are_checked),
+        cmocka_unit_test(nth_allocation_fails),
+        cmocka_unit_test(strings_grow),
+        cmocka_unit_test(utf8),
+        cmocka_unit_test(nearest_names),
+        cmocka_unit_test(hashes),
+        cmocka_unit_test(thread_count),
+        cmocka_unit_test(a_signal_asks_to_stop),
+        cmocka_unit_test(log_lines),
+        cmocka_unit_test(progress_line),
     };
     return check_run("base_core", tests);
 }

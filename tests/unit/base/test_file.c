@@ -1,4 +1,5 @@
-/* Files and folders: whole reads, atomic writes, locks, and what a full disk or a dead writer leaves behind. */
+/* Files and folders: whole reads, atomic writes, locks, and what a full disk or a dead writer
+ * leaves behind. */
 #include "tests/check.h"
 #include <fcntl.h>
 #include <signal.h>
@@ -52,7 +53,8 @@ static void reads_whole_files(void **state)
     CHECK_FAILS(file_read(check_tmp(), 1 << 20, &bytes, &size, &err), ERR_IO, "directory", &err);
     put(path, "");
     assert_holds(path, "");
-    CHECK_OK(file_read("/proc/self/status", 1 << 20, &bytes, &size, &err), &err); /* a regular file that says its size is 0 */
+    /* a regular file that says its size is 0 */
+    CHECK_OK(file_read("/proc/self/status", 1 << 20, &bytes, &size, &err), &err);
     assert_true(size > 100);
     mem_free(bytes);
     CHECK_FAILS(file_read("/dev/zero", 100000, &bytes, &size, &err), ERR_LIMIT, "more than", &err);
@@ -94,7 +96,8 @@ static void atomic_write_replaces_or_leaves_alone(void **state)
     assert_int_equal(names_in(dir), 2);
 }
 
-/* A child may write 64 KiB at most: what the disk refuses must not replace the old file, nor leave anything. */
+/* A child may write 64 KiB at most: what the disk refuses must not replace the old file, nor leave
+ * anything. */
 static void full_disk_keeps_the_old_file(void **state)
 {
     (void)state;
@@ -236,9 +239,13 @@ static void one_writer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_whole_files), cmocka_unit_test(atomic_write_replaces_or_leaves_alone),
-        cmocka_unit_test(full_disk_keeps_the_old_file), cmocka_unit_test(leftovers_are_swept), cmocka_unit_test(directories),
-        cmocka_unit_test(paths), cmocka_unit_test(one_writer),
+        cmocka_unit_test(reads_whole_files),
+        cmocka_unit_test(atomic_write_replaces_or_leaves_alone),
+        cmocka_unit_test(full_disk_keeps_the_old_file),
+        cmocka_unit_test(leftovers_are_swept),
+        cmocka_unit_test(directories),
+        cmocka_unit_test(paths),
+        cmocka_unit_test(one_writer),
     };
     return check_run("base_file", tests);
 }

@@ -56,13 +56,16 @@ static void writes_text(void **state)
     (void)state;
     json_t *v = parse("{\"b\": [1, 2.0, 0.1], \"a\": {\"y\": null, \"x\": true}, "
                       "\"s\": \"q\\\"\\\\\\n\\u0001\\u00e9\", \"e\": {}, \"n\": [[], {\"k\": -5}]}");
-    check_text(v, 0, "{\"b\":[1,2.0,0.1],\"a\":{\"y\":null,\"x\":true},"
-                     "\"s\":\"q\\\"\\\\\\n\\u0001\xc3\xa9\",\"e\":{},\"n\":[[],{\"k\":-5}]}");
-    check_text(v, 2, "{\n  \"b\": [1, 2.0, 0.1],\n"
-                     "  \"a\": {\n    \"y\": null,\n    \"x\": true\n  },\n  \"s\": \"q\\\"\\\\\\n\\u0001\xc3\xa9\",\n"
-                     "  \"e\": {},\n  \"n\": [\n    [],\n    {\n      \"k\": -5\n    }\n  ]\n}");
-    check_text(v, -1, "{\"a\":{\"x\":true,\"y\":null},\"b\":[1,2.0,0.10000000000000001],\"e\":{},\"n\":[[],{\"k\":-5}],"
-                      "\"s\":\"q\\\"\\\\\\n\\u0001\xc3\xa9\"}");
+    check_text(v, 0,
+               "{\"b\":[1,2.0,0.1],\"a\":{\"y\":null,\"x\":true},"
+               "\"s\":\"q\\\"\\\\\\n\\u0001\xc3\xa9\",\"e\":{},\"n\":[[],{\"k\":-5}]}");
+    check_text(v, 2,
+               "{\n  \"b\": [1, 2.0, 0.1],\n"
+               "  \"a\": {\n    \"y\": null,\n    \"x\": true\n  },\n  \"s\": \"q\\\"\\\\\\n\\u0001\xc3\xa9\",\n"
+               "  \"e\": {},\n  \"n\": [\n    [],\n    {\n      \"k\": -5\n    }\n  ]\n}");
+    check_text(v, -1,
+               "{\"a\":{\"x\":true,\"y\":null},\"b\":[1,2.0,0.10000000000000001],\"e\":{},\"n\":[[],{\"k\":-5}],"
+               "\"s\":\"q\\\"\\\\\\n\\u0001\xc3\xa9\"}");
     json_decref(v);
 }
 
@@ -76,8 +79,10 @@ static void reals_survive(void **state)
         double want;
         x ^= x << 13, x ^= x >> 7, x ^= x << 17;
         memcpy(&want, &x, sizeof want);
-        if (i < (int)(sizeof fixed / sizeof *fixed)) want = fixed[i];
-        if (want - want != 0) continue;
+        if (i < (int)(sizeof fixed / sizeof *fixed))
+            want = fixed[i];
+        if (want - want != 0)
+            continue;
         json_t *v = json_real(want);
         for (int canonical = 0; canonical < 2; canonical++) {
             char *text = canonical ? json_canonical(v, &err) : json_text(v, 0, &err);
@@ -130,8 +135,10 @@ static void typed_members(void **state)
     int b;
     CHECK_OK(json_get_int(o, "i", "cfg", &i, &err), &err);
     assert_int_equal(i, 7);
-    CHECK_FAILS(json_get_int(o, "r", "cfg", &i, &err), ERR_FORMAT, "cfg: 'r': expected an integer, found a real number", &err);
-    CHECK_FAILS(json_get_int(o, "z", "cfg", &i, &err), ERR_FORMAT, "cfg: 'z': expected an integer, found nothing", &err);
+    CHECK_FAILS(json_get_int(o, "r", "cfg", &i, &err), ERR_FORMAT, "cfg: 'r': expected an integer, found a real number",
+                &err);
+    CHECK_FAILS(json_get_int(o, "z", "cfg", &i, &err), ERR_FORMAT, "cfg: 'z': expected an integer, found nothing",
+                &err);
     CHECK_FAILS(json_get_int(o, "n", "cfg", &i, &err), ERR_FORMAT, "found null", &err);
     CHECK_OK(json_get_int_or(o, "z", "cfg", -3, &i, &err), &err);
     assert_int_equal(i, -3);
@@ -157,13 +164,14 @@ static void typed_members(void **state)
     json_decref(o);
 }
 
-/* ---- YAML ---- */
+/* ---- YAML ------------------------------------------------------------------------------------ */
 
 static void check_yaml(const char *yaml, const char *json)
 {
     json_t *got, *want = parse(json);
     CHECK_OK(yaml_parse(&got, yaml, (int64_t)strlen(yaml), "t.yaml", &err), &err);
-    if (!json_equal(got, want)) fail_msg("%s\nis not\n%s\nbut\n%s", yaml, json, json_text(got, 0, NULL));
+    if (!json_equal(got, want))
+        fail_msg("%s\nis not\n%s\nbut\n%s", yaml, json, json_text(got, 0, NULL));
     json_decref(got);
     json_decref(want);
 }
@@ -232,7 +240,8 @@ static void yaml_bombs_are_bounded(void **state)
     int n = snprintf(text, sizeof text, "a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
     for (int i = 1; i < 9; i++) {
         n += snprintf(text + n, sizeof text - (size_t)n, "a%d: &a%d [", i, i);
-        for (int j = 0; j < 9; j++) n += snprintf(text + n, sizeof text - (size_t)n, "%s*a%d", j ? "," : "", i - 1);
+        for (int j = 0; j < 9; j++)
+            n += snprintf(text + n, sizeof text - (size_t)n, "%s*a%d", j ? "," : "", i - 1);
         n += snprintf(text + n, sizeof text - (size_t)n, "]\n");
     }
     refuse_yaml(text, n, "more than 100000 values");
@@ -244,10 +253,10 @@ static void yaml_bombs_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refuses_bad_json), cmocka_unit_test(writes_text), cmocka_unit_test(reals_survive),
-        cmocka_unit_test(files_and_lines),
-        cmocka_unit_test(typed_members), cmocka_unit_test(yaml_scalars), cmocka_unit_test(yaml_structures),
-        cmocka_unit_test(refuses_bad_yaml),
+        cmocka_unit_test(refuses_bad_json),       cmocka_unit_test(writes_text),
+        cmocka_unit_test(reals_survive),          cmocka_unit_test(files_and_lines),
+        cmocka_unit_test(typed_members),          cmocka_unit_test(yaml_scalars),
+        cmocka_unit_test(yaml_structures),        cmocka_unit_test(refuses_bad_yaml),
         cmocka_unit_test(yaml_bombs_are_bounded),
     };
     return check_run("base_json", tests);

@@ -16,8 +16,10 @@ static int open_with(Recipe **r, const char *preset, const char *name, const cha
     CommonOptions o = {.preset = preset, .seed = -1};
     const char *items[4];
     char *path = name ? check_tmp_path(name) : NULL;
-    if (path) CHECK_OK(file_write_atomic(path, config, (int64_t)strlen(config), &err), &err);
-    for (; sets && sets[o.set.n]; o.set.n++) items[o.set.n] = sets[o.set.n];
+    if (path)
+        CHECK_OK(file_write_atomic(path, config, (int64_t)strlen(config), &err), &err);
+    for (; sets && sets[o.set.n]; o.set.n++)
+        items[o.set.n] = sets[o.set.n];
     o.set.item = items;
     o.config = path;
     return recipe_open(r, &o, &err);
@@ -49,7 +51,8 @@ static void presets_are_complete(void **state)
     assert_true(json_is_object(recipe_get(r, "evaluation")));
     recipe_close(&r);
     recipe_close(&r);
-    CHECK_FAILS(open_with(&r, "fashon-2b", NULL, NULL, NULL), ERR_USAGE, "no preset named 'fashon-2b'; there are: demo, fashion-2b", &err);
+    CHECK_FAILS(open_with(&r, "fashon-2b", NULL, NULL, NULL), ERR_USAGE,
+                "no preset named 'fashon-2b'; there are: demo, fashion-2b", &err);
 }
 
 /* Each key of the schema has a description and is required, so that a resolved recipe is complete. */
@@ -60,11 +63,12 @@ static void schema_describes_every_key(void **state)
     CHECK_OK(schema_open(&s, "recipe", &err), &err);
     const char *section, *key;
     json_t *part, *rule;
-    json_object_foreach(json_object_get(schema_json(s), "properties"), section, part) {
+    json_object_foreach (json_object_get(schema_json(s), "properties"), section, part) {
         json_t *properties = json_object_get(part, "properties");
         assert_true(json_is_string(json_object_get(part, "description")));
         assert_int_equal(json_object_size(properties), json_array_size(json_object_get(part, "required")));
-        json_object_foreach(properties, key, rule) assert_true(json_is_string(json_object_get(rule, "description")));
+        json_object_foreach (properties, key, rule)
+            assert_true(json_is_string(json_object_get(rule, "description")));
     }
     schema_close(&s);
 }
@@ -73,7 +77,9 @@ static void precedence(void **state)
 {
     (void)state;
     Recipe *r;
-    CHECK_OK(open_with(&r, "demo", "a.json", "{\"training\": {\"learning_rate\": 0.5, \"warmup_steps\": 7}, \"seed\": 3}", NULL), &err);
+    CHECK_OK(open_with(&r, "demo", "a.json",
+                       "{\"training\": {\"learning_rate\": 0.5, \"warmup_steps\": 7}, \"seed\": 3}", NULL),
+             &err);
     assert_true(recipe_num(r, "training.learning_rate") == 0.5);
     assert_int_equal(recipe_int(r, "training.warmup_steps"), 7);
     assert_int_equal(recipe_int(r, "seed"), 3);
@@ -81,7 +87,8 @@ static void precedence(void **state)
     recipe_close(&r);
     CHECK_OK(open_with(&r, "demo", "a.json", "{\"training\": {\"learning_rate\": 0.5, \"warmup_steps\": 7}}",
                        SETS("training.learning_rate=1e-4", "model.base_model=/models/CogVideoX-2b",
-                            "sampling.negative_prompt=blurry = bad")), &err);
+                            "sampling.negative_prompt=blurry = bad")),
+             &err);
     assert_true(recipe_num(r, "training.learning_rate") == 1e-4);
     assert_int_equal(recipe_int(r, "training.warmup_steps"), 7);
     assert_string_equal(recipe_str(r, "model.base_model"), "/models/CogVideoX-2b");
@@ -97,12 +104,17 @@ static void yaml_config_equals_json_config(void **state)
 {
     (void)state;
     Recipe *a, *b;
-    CHECK_OK(open_with(&a, NULL, "a.yaml",
-                       "# lower\ntraining:\n  learning_rate: 1e-5\n  max_steps: ~\nclip: {fit: pad, allow_empty_caption: true}\n", NULL),
-                           &err);
+    CHECK_OK(
+        open_with(
+            &a, NULL, "a.yaml",
+            "# lower\ntraining:\n  learning_rate: 1e-5\n  max_steps: ~\nclip: {fit: pad, allow_empty_caption: true}\n",
+            NULL),
+        &err);
     CHECK_OK(open_with(&b, NULL, "b.json",
                        "{\"training\": {\"learning_rate\": 1e-5, \"max_steps\": null}, "
-                       "\"clip\": {\"fit\": \"pad\", \"allow_empty_caption\": true}}", NULL), &err);
+                       "\"clip\": {\"fit\": \"pad\", \"allow_empty_caption\": true}}",
+                       NULL),
+             &err);
     assert_true(json_equal(recipe_json(a), recipe_json(b)));
     recipe_close(&a);
     recipe_close(&b);
@@ -118,19 +130,24 @@ static void refuses(void **state)
     Recipe *r;
     CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": {\"learning_rat\": 1}}", NULL), ERR_USAGE,
                 "unknown key 'training.learning_rat'; did you mean 'learning_rate'?", &err);
-    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"trainin\": {}}", NULL), ERR_USAGE, "unknown key 'trainin'; did you mean 'training'?",
-                &err);
+    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"trainin\": {}}", NULL), ERR_USAGE,
+                "unknown key 'trainin'; did you mean 'training'?", &err);
     CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": {\"zzzzzzzzzz\": 1}}", NULL), ERR_USAGE,
                 "unknown key 'training.zzzzzzzzzz'", &err);
-    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": 3}", NULL), ERR_USAGE, "'training': expected object, found 3", &err);
+    CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": 3}", NULL), ERR_USAGE,
+                "'training': expected object, found 3", &err);
     CHECK_FAILS(open_with(&r, NULL, "x.json", "[]", NULL), ERR_USAGE, "object of sections", &err);
     CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"seed\": 1, \"seed\": 2}", NULL), ERR_USAGE, "duplicate", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.batch_size=two")), ERR_USAGE,
                 "'training.batch_size': expected integer, found \"two\"", &err);
-    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.batch_size=0")), ERR_USAGE, "expected at least 1, found 0", &err);
-    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.batch_size=1.0")), ERR_USAGE, "expected integer, found 1.0", &err);
-    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.width=100")), ERR_USAGE, "expected a multiple of 16, found 100", &err);
-    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.optimizer=sgd")), ERR_USAGE, "expected \"adamw\", found \"sgd\"", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.batch_size=0")), ERR_USAGE,
+                "expected at least 1, found 0", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.batch_size=1.0")), ERR_USAGE,
+                "expected integer, found 1.0", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.width=100")), ERR_USAGE,
+                "expected a multiple of 16, found 100", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.optimizer=sgd")), ERR_USAGE,
+                "expected \"adamw\", found \"sgd\"", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.adam_beta1=1")), ERR_USAGE, "less than 1", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.model_frames=50")), ERR_USAGE, "49 and 56", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.num_frames=40")), ERR_USAGE, "expected 48 or 49", &err);
@@ -172,7 +189,9 @@ static void printed_lines_can_be_set_again(void **state)
     Recipe *r, *again;
     char *text = NULL;
     size_t size = 0;
-    CHECK_OK(open_with(&r, "demo", NULL, NULL, SETS("sampling.negative_prompt=a \"b\"\n", "training.learning_rate=0.1")), &err);
+    CHECK_OK(
+        open_with(&r, "demo", NULL, NULL, SETS("sampling.negative_prompt=a \"b\"\n", "training.learning_rate=0.1")),
+        &err);
     FILE *f = open_memstream(&text, &size);
     recipe_print(r, f);
     fclose(f);
@@ -211,9 +230,14 @@ static void frames(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(presets_are_complete), cmocka_unit_test(schema_describes_every_key), cmocka_unit_test(precedence),
-        cmocka_unit_test(yaml_config_equals_json_config), cmocka_unit_test(refuses), cmocka_unit_test(numbers_have_one_form),
-        cmocka_unit_test(printed_lines_can_be_set_again), cmocka_unit_test(frames),
+        cmocka_unit_test(presets_are_complete),
+        cmocka_unit_test(schema_describes_every_key),
+        cmocka_unit_test(precedence),
+        cmocka_unit_test(yaml_config_equals_json_config),
+        cmocka_unit_test(refuses),
+        cmocka_unit_test(numbers_have_one_form),
+        cmocka_unit_test(printed_lines_can_be_set_again),
+        cmocka_unit_test(frames),
     };
     return check_run("base_recipe", tests);
 }

@@ -9,10 +9,15 @@
 static void philox_known_answers(void **state)
 {
     (void)state;
-    static const struct { uint32_t ctr[4], key[2], want[4]; } kat[] = { /* Random123, kat_vectors, philox4x32 10 */
+    static const struct {
+        uint32_t ctr[4], key[2], want[4];
+    } kat[] = {
+        /* Random123, kat_vectors, philox4x32 10 */
         {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
         {{~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}, {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xa4093822, 0x299f31d0},
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     for (size_t i = 0; i < sizeof kat / sizeof *kat; i++) {
         uint32_t out[4];
@@ -26,15 +31,21 @@ static void streams_differ_in_every_part_of_their_name(void **state)
     (void)state;
     Philox base = philox_stream(7, RNG_NOISE, 3, 5);
     const Philox others[] = {
-        philox_stream(8, RNG_NOISE, 3, 5), philox_stream(7 + (1ull << 32), RNG_NOISE, 3, 5), philox_stream(7, RNG_TIMESTEP, 3, 5),
-        philox_stream(7, RNG_NOISE, 4, 5), philox_stream(7, RNG_NOISE, 3 + (1ull << 32), 5), philox_stream(7, RNG_NOISE, 3, 6),
-        philox_stream(7, RNG_NOISE, 3, 5 + (1ull << 32)), philox_stream(7, RNG_NOISE, 5, 3),
+        philox_stream(8, RNG_NOISE, 3, 5),
+        philox_stream(7 + (1ull << 32), RNG_NOISE, 3, 5),
+        philox_stream(7, RNG_TIMESTEP, 3, 5),
+        philox_stream(7, RNG_NOISE, 4, 5),
+        philox_stream(7, RNG_NOISE, 3 + (1ull << 32), 5),
+        philox_stream(7, RNG_NOISE, 3, 6),
+        philox_stream(7, RNG_NOISE, 3, 5 + (1ull << 32)),
+        philox_stream(7, RNG_NOISE, 5, 3),
     };
     Philox again = philox_stream(7, RNG_NOISE, 3, 5);
     assert_memory_equal(&base, &again, sizeof base);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         int same = 0;
-        for (uint64_t j = 0; j < 64; j++) same += philox_u32(&base, j) == philox_u32(&others[i], j);
+        for (uint64_t j = 0; j < 64; j++)
+            same += philox_u32(&base, j) == philox_u32(&others[i], j);
         assert_true(same <= 1);
     }
 }
@@ -45,7 +56,8 @@ static void streams_are_pinned(void **state)
     (void)state;
     Philox p = philox_stream(42, RNG_NOISE, 1, 2);
     const uint32_t want[4] = {0x20539a71, 0xce4141c0, 0x23a110d6, 0x6a36b9e2};
-    for (uint64_t i = 0; i < 4; i++) assert_int_equal(philox_u32(&p, i), want[i]);
+    for (uint64_t i = 0; i < 4; i++)
+        assert_int_equal(philox_u32(&p, i), want[i]);
 }
 
 static void philox_random_access_equals_filling(void **state)
@@ -58,7 +70,8 @@ static void philox_random_access_equals_filling(void **state)
             memset(out, 0, sizeof out);
             philox_fill_normal(&p, first, out + 1, n);
             assert_true(out[0] == 0 && out[n + 1] == 0);
-            for (int64_t i = 0; i < n; i++) assert_true(out[i + 1] == philox_normal(&p, first + (uint64_t)i));
+            for (int64_t i = 0; i < n; i++)
+                assert_true(out[i + 1] == philox_normal(&p, first + (uint64_t)i));
         }
     }
 }
@@ -107,8 +120,10 @@ static void permutation_is_one(void **state)
         philox_permutation(&q, perm, 3);
         count[perm[0] * 2 + (perm[1] > perm[2])]++;
     }
-    for (int i = 0; i < 6; i++) check_value("orders of three", count[i], 1000, 5 * sqrt(1000.0 * 5 / 6), 0);
-    for (uint64_t i = 0; i < 1000; i++) assert_true(philox_below(&p, i, 7) < 7);
+    for (int i = 0; i < 6; i++)
+        check_value("orders of three", count[i], 1000, 5 * sqrt(1000.0 * 5 / 6), 0);
+    for (uint64_t i = 0; i < 1000; i++)
+        assert_true(philox_below(&p, i, 7) < 7);
     assert_int_equal(philox_below(&p, 0, 1), 0);
 }
 
@@ -118,7 +133,8 @@ static void twister_known_answer(void **state)
     TorchRng r;
     torch_seed(&r, 5489); /* the reference's default seed; its 10,000th number is in the C++ standard, [rand.predef] */
     uint32_t x = 0;
-    for (int i = 0; i < 10000; i++) x = torch_u32(&r);
+    for (int i = 0; i < 10000; i++)
+        x = torch_u32(&r);
     assert_int_equal(x, 4123659995u);
 }
 
@@ -144,10 +160,10 @@ static void torch_randn_matches_torch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(philox_known_answers), cmocka_unit_test(streams_differ_in_every_part_of_their_name),
-        cmocka_unit_test(streams_are_pinned), cmocka_unit_test(philox_random_access_equals_filling),
-        cmocka_unit_test(philox_normals_are_normal), cmocka_unit_test(permutation_is_one), cmocka_unit_test(twister_known_answer),
-        cmocka_unit_test(torch_randn_matches_torch),
+        cmocka_unit_test(philox_known_answers),      cmocka_unit_test(streams_differ_in_every_part_of_their_name),
+        cmocka_unit_test(streams_are_pinned),        cmocka_unit_test(philox_random_access_equals_filling),
+        cmocka_unit_test(philox_normals_are_normal), cmocka_unit_test(permutation_is_one),
+        cmocka_unit_test(twister_known_answer),      cmocka_unit_test(torch_randn_matches_torch),
     };
     return check_run("base_rng", tests);
 }

@@ -20,8 +20,10 @@ static void check(const char *schema, const char *value, const char *part)
     Schema *s;
     json_t *v = parse(value);
     CHECK_OK(schema_open_text(&s, schema, "schema", &err), &err);
-    if (part) CHECK_FAILS(schema_validate(s, v, "file", &err), ERR_FORMAT, part, &err);
-    else CHECK_OK(schema_validate(s, v, "file", &err), &err);
+    if (part)
+        CHECK_FAILS(schema_validate(s, v, "file", &err), ERR_FORMAT, part, &err);
+    else
+        CHECK_OK(schema_validate(s, v, "file", &err), &err);
     schema_close(&s);
     assert_null(s);
     schema_close(&s);
@@ -82,24 +84,27 @@ static void strings(void **state)
 static void objects_and_arrays(void **state)
 {
     (void)state;
-    const char *schema = "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"name\"], \"properties\": {"
-                         "\"name\": {\"type\": \"string\"}, \"sizes\": {\"type\": \"array\", \"items\": {\"type\": \"object\", "
-                         "\"properties\": {\"width\": {\"type\": \"integer\"}}, "
-                         "\"additionalProperties\": {\"type\": \"boolean\"}}, \"minItems\": 1, \"maxItems\": 3}}}";
+    const char *schema =
+        "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"name\"], \"properties\": {"
+        "\"name\": {\"type\": \"string\"}, \"sizes\": {\"type\": \"array\", \"items\": {\"type\": \"object\", "
+        "\"properties\": {\"width\": {\"type\": \"integer\"}}, "
+        "\"additionalProperties\": {\"type\": \"boolean\"}}, \"minItems\": 1, \"maxItems\": 3}}}";
     check(schema, "{\"name\": \"x\", \"sizes\": [{\"width\": 3, \"flag\": true}]}", NULL);
     check(schema, "{}", "file: key 'name' is missing");
     check(schema, "{\"nme\": \"x\"}", "unknown key 'nme'; did you mean 'name'?");
     check(schema, "{\"name\": \"x\", \"zzzzzzzz\": 1}", "unknown key 'zzzzzzzz'");
     check(schema, "{\"name\": \"x\", \"sizes\": []}", "'sizes': expected elements: at least 1, found an array");
     check(schema, "{\"name\": \"x\", \"sizes\": [{}, {}, {}, {}]}", "at most 3");
-    check(schema, "{\"name\": \"x\", \"sizes\": [{}, {\"width\": \"w\"}]}", "'sizes[1].width': expected integer, found \"w\"");
+    check(schema, "{\"name\": \"x\", \"sizes\": [{}, {\"width\": \"w\"}]}",
+          "'sizes[1].width': expected integer, found \"w\"");
     check(schema, "{\"name\": \"x\", \"sizes\": [{\"flag\": 3}]}", "'sizes[0].flag': expected boolean, found 3");
 }
 
 static void branches_and_references(void **state)
 {
     (void)state;
-    const char *any = "{\"anyOf\": [{\"type\": \"null\"}, {\"$ref\": \"#/$defs/size\"}], \"$defs\": {\"size\": {\"type\": \"object\", "
+    const char *any = "{\"anyOf\": [{\"type\": \"null\"}, {\"$ref\": \"#/$defs/size\"}], \"$defs\": {\"size\": "
+                      "{\"type\": \"object\", "
                       "\"required\": [\"w\"], \"properties\": {\"w\": {\"type\": \"integer\", \"minimum\": 1}}}}}";
     check(any, "null", NULL);
     check(any, "{\"w\": 1}", NULL);
@@ -109,8 +114,9 @@ static void branches_and_references(void **state)
     check(one, "9", NULL);
     check(one, "6", "exactly one");
     /* A list that holds lists. */
-    const char *tree = "{\"$ref\": \"#/$defs/t\", "
-                       "\"$defs\": {\"t\": {\"type\": [\"array\", \"integer\"], \"items\": {\"$ref\": \"#/$defs/t\"}}}}";
+    const char *tree =
+        "{\"$ref\": \"#/$defs/t\", "
+        "\"$defs\": {\"t\": {\"type\": [\"array\", \"integer\"], \"items\": {\"$ref\": \"#/$defs/t\"}}}}";
     check(tree, "[[1, [2]], []]", NULL);
     check(tree, "[[1, [null]]]", "'[0][1][0]': expected \"array\" or \"integer\", found null");
 }
@@ -168,8 +174,13 @@ static void compiled_in_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(types), cmocka_unit_test(numbers), cmocka_unit_test(strings), cmocka_unit_test(objects_and_arrays),
-        cmocka_unit_test(branches_and_references), cmocka_unit_test(refuses_what_it_would_not_enforce), cmocka_unit_test(compiled_in_files),
+        cmocka_unit_test(types),
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(strings),
+        cmocka_unit_test(objects_and_arrays),
+        cmocka_unit_test(branches_and_references),
+        cmocka_unit_test(refuses_what_it_would_not_enforce),
+        cmocka_unit_test(compiled_in_files),
     };
     return check_run("base_schema", tests);
 }

@@ -1,4 +1,5 @@
-/* Encoding for the cache: stored values are the models' own, keys change with everything that shapes a value, and with nothing else. */
+/* Encoding for the cache: stored values are the models' own, keys change with everything that
+ * shapes a value, and with nothing else. */
 #include "check.h"
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +18,8 @@ static Backend *backend(void)
 {
     static Backend *be;
     Err err = {0};
-    if (!be) CHECK_OK(backend_open(&be, "cpu", 2, NULL, &err), &err);
+    if (!be)
+        CHECK_OK(backend_open(&be, "cpu", 2, NULL, &err), &err);
     return be;
 }
 
@@ -43,7 +45,8 @@ static Encoding *open_encoding(const char *model, const char *const *settings)
     Recipe *r = NULL;
     const char *set[8] = {"model.text_length=8"};
     int64_t n = 1;
-    for (; settings && settings[n - 1]; n++) set[n] = settings[n - 1];
+    for (; settings && settings[n - 1]; n++)
+        set[n] = settings[n - 1];
     CommonOptions o = {.preset = "demo", .set = {set, n}, .seed = -1};
     CHECK_OK(recipe_open(&r, &o, &err), &err);
     CHECK_OK(encoding_open(&e, backend(), r, model, NULL, &err), &err);
@@ -53,12 +56,14 @@ static Encoding *open_encoding(const char *model, const char *const *settings)
 
 static int32_t ids[LENGTH] = {7, 8, 9, 1};
 static const PreparedText text = {.text = (char *)"red", .ids = ids, .n = 4};
-static const PreparedClip clip = {.id = (char *)"a", .frames = T, .height = H, .width = W, .fps = 8, .pixels_sha256 = HEX64};
+static const PreparedClip clip = {
+    .id = (char *)"a", .frames = T, .height = H, .width = W, .fps = 8, .pixels_sha256 = HEX64};
 
 static uint8_t *make_pixels(void)
 {
     uint8_t *rgb = malloc(T * H * W * 3);
-    for (int i = 0; i < T * H * W * 3; i++) rgb[i] = (uint8_t)(i * 2654435761u >> 24);
+    for (int i = 0; i < T * H * W * 3; i++)
+        rgb[i] = (uint8_t)(i * 2654435761u >> 24);
     return rgb;
 }
 
@@ -113,7 +118,8 @@ static void stores_what_the_models_give(void **state)
     CHECK_OK(encoder_open_clips(&enc, e, &clip, &err), &err);
     CHECK_OK(encoder_clip(enc, &clip, rgb, &got, &err), &err);
     assert_int_equal(got.dtype, DT_F16);
-    for (int64_t i = 0; i < n; i++) assert_int_equal(((uint16_t *)got.data)[i], float_to_half(moments[i]));
+    for (int64_t i = 0; i < n; i++)
+        assert_int_equal(((uint16_t *)got.data)[i], float_to_half(moments[i]));
     encoder_close(&enc);
     encoding_close(&e);
 
@@ -126,7 +132,8 @@ static void stores_what_the_models_give(void **state)
     assert_int_equal(got.dim[3], 4);
     memcpy(draw, got.data, (size_t)n * 2);
     for (int64_t i = 0; i < n / 2; i++) {
-        double mean = moments[i / 4 * 8 + i % 4], std = exp(0.5 * moments[i / 4 * 8 + 4 + i % 4]), z = (draw[i] - mean) / std;
+        double mean = moments[i / 4 * 8 + i % 4], std = exp(0.5 * moments[i / 4 * 8 + 4 + i % 4]),
+               z = (draw[i] - mean) / std;
         sum += z;
         squares += z * z;
     }
@@ -146,7 +153,9 @@ static void stores_what_the_models_give(void **state)
     free(rgb);
 }
 
-typedef struct Keys { Digest latents, text, tokens; } Keys;
+typedef struct Keys {
+    Digest latents, text, tokens;
+} Keys;
 
 static Keys keys_of(Encoding *e, const PreparedClip *c, const PreparedText *t)
 {
@@ -162,11 +171,15 @@ static Keys keys_of(Encoding *e, const PreparedClip *c, const PreparedText *t)
 static void expect_change(const char *what, const Keys *a, const Keys *b, const char *want)
 {
     char got[4] = "", *p = got;
-    if (memcmp(&a->latents, &b->latents, sizeof(Digest))) *p++ = 'l';
-    if (memcmp(&a->text, &b->text, sizeof(Digest))) *p++ = 't';
-    if (memcmp(&a->tokens, &b->tokens, sizeof(Digest))) *p++ = 'o';
+    if (memcmp(&a->latents, &b->latents, sizeof(Digest)))
+        *p++ = 'l';
+    if (memcmp(&a->text, &b->text, sizeof(Digest)))
+        *p++ = 't';
+    if (memcmp(&a->tokens, &b->tokens, sizeof(Digest)))
+        *p++ = 'o';
     *p = '\0';
-    if (strcmp(got, want) != 0) fail_msg("%s: keys '%s' change, expected '%s'", what, got, want);
+    if (strcmp(got, want) != 0)
+        fail_msg("%s: keys '%s' change, expected '%s'", what, got, want);
 }
 
 static void keys_follow_what_shapes_a_value(void **state)
@@ -175,9 +188,16 @@ static void keys_follow_what_shapes_a_value(void **state)
     char *model = check_tmp_path("model"), *changed = model_folder("changed", "3");
     Encoding *e = open_encoding(model, NULL), *o;
     Keys base = keys_of(e, &clip, &text), k;
-    static const struct { const char *set, *changes; } settings[] = {
-        {"cache.dtype=bf16", "lt"}, {"cache.store=sample", "l"}, {"cache.vae_tiling=true", "l"}, {"model.text_length=9", "to"},
-        {"seed=5", ""}, {"training.learning_rate=0.5", ""}, {"clip.fit=pad", ""},
+    static const struct {
+        const char *set, *changes;
+    } settings[] = {
+        {"cache.dtype=bf16", "lt"},
+        {"cache.store=sample", "l"},
+        {"cache.vae_tiling=true", "l"},
+        {"model.text_length=9", "to"},
+        {"seed=5", ""},
+        {"training.learning_rate=0.5", ""},
+        {"clip.fit=pad", ""},
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         o = open_encoding(model, (const char *const[]){settings[i].set, NULL});
@@ -232,7 +252,8 @@ static void refuses_models(void **state)
     Recipe *r = NULL;
     CommonOptions o = {.preset = "demo", .seed = -1};
     CHECK_OK(recipe_open(&r, &o, &err), &err);
-    CHECK_FAILS(encoding_open(&e, backend(), r, check_tmp_path("none"), NULL, &err), ERR_NOTFOUND, "none/vae/config.json", &err);
+    CHECK_FAILS(encoding_open(&e, backend(), r, check_tmp_path("none"), NULL, &err), ERR_NOTFOUND,
+                "none/vae/config.json", &err);
     char *model = model_folder("broken", "");
     CHECK_OK(dir_remove(check_tmp_path("broken/tokenizer"), &err), &err);
     CHECK_FAILS(encoding_open(&e, backend(), r, model, NULL, &err), ERR_NOTFOUND, "broken/tokenizer", &err);
@@ -245,7 +266,9 @@ static void refuses_models(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stores_what_the_models_give), cmocka_unit_test(keys_follow_what_shapes_a_value), cmocka_unit_test(refuses_models),
+        cmocka_unit_test(stores_what_the_models_give),
+        cmocka_unit_test(keys_follow_what_shapes_a_value),
+        cmocka_unit_test(refuses_models),
     };
     return check_run("cache_encoding", tests);
 }

@@ -12,11 +12,17 @@
 
 #define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define OTHER "f123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-#define HEAD "{\"id\":\"%s\",\"decision\":\"%s\",\"reason\":null,\"warnings\":[],\"split\":\"train\",\"category\":null,\"captions\":%s,"
-#define MIDDLE "\"attributes\":{},\"extra\":{},\"key\":\"" HEX64 "\",\"recipe_sha256\":\"" HEX64 "\",\"source\":{\"path\":\"a.mp4\"," \
-               "\"kind\":\"video\",\"size\":1,\"sha256\":null},\"probe\":null,\"window\":null,\"geometry\":null,\"ledger\":[]," \
-               "\"timing\":null,\"quality\":null,"
-#define CLIP "{\"file\":\"clips/%s.mkv\",\"size\":9,\"pixels_sha256\":\"" HEX64 "\",\"frames\":9,\"width\":32,\"height\":48,\"fps\":8}"
+#define HEAD                                                                                                    \
+    "{\"id\":\"%s\",\"decision\":\"%s\",\"reason\":null,\"warnings\":[],\"split\":\"train\",\"category\":null," \
+    "\"captions\":%s,"
+#define MIDDLE                                                                                                       \
+    "\"attributes\":{},\"extra\":{},\"key\":\"" HEX64 "\",\"recipe_sha256\":\"" HEX64                                \
+    "\",\"source\":{\"path\":\"a.mp4\","                                                                             \
+    "\"kind\":\"video\",\"size\":1,\"sha256\":null},\"probe\":null,\"window\":null,\"geometry\":null,\"ledger\":[]," \
+    "\"timing\":null,\"quality\":null,"
+#define CLIP                                                           \
+    "{\"file\":\"clips/%s.mkv\",\"size\":9,\"pixels_sha256\":\"" HEX64 \
+    "\",\"frames\":9,\"width\":32,\"height\":48,\"fps\":8}"
 
 static Str manifest_line(const char *id, const char *decision, const char *captions, int clip)
 {
@@ -31,8 +37,11 @@ static Str token_line(const char *text, const char *ids, int n, int length, cons
 {
     Err err = {0};
     Str s = {0};
-    CHECK_OK(str_printf(&s, &err, "{\"text\":\"%s\",\"text_sha256\":\"" HEX64 "\",\"ids\":%s,\"n\":%d,\"length\":%d,\"cut\":0,"
-                        "\"cut_text\":\"\",\"tokenizer_sha256\":\"%s\"}\n", text, ids, n, length, tokenizer), &err);
+    CHECK_OK(str_printf(&s, &err,
+                        "{\"text\":\"%s\",\"text_sha256\":\"" HEX64 "\",\"ids\":%s,\"n\":%d,\"length\":%d,\"cut\":0,"
+                        "\"cut_text\":\"\",\"tokenizer_sha256\":\"%s\"}\n",
+                        text, ids, n, length, tokenizer),
+             &err);
     return s;
 }
 
@@ -59,17 +68,21 @@ static char *write_dataset(char *manifest, char *tokens)
     CHECK_OK(dir_make(dir, &err), &err);
     CHECK_OK(sha256_bytes(manifest, (int64_t)strlen(manifest), &d, &err), &err);
     digest_hex(&d, hex);
-    snprintf(json, sizeof json, "{\"format\":1,\"tool\":{\"name\":\"weft-prep\",\"revision\":1},\"layout\":\"pairs\",\"shard\":null,"
-             "\"counts\":{\"sources\":0,\"accepted\":0,\"rejected\":0,\"reasons\":{},\"warnings\":{},\"splits\":{},\"categories\":{}},"
+    snprintf(json, sizeof json,
+             "{\"format\":1,\"tool\":{\"name\":\"weft-prep\",\"revision\":1},\"layout\":\"pairs\",\"shard\":null,"
+             "\"counts\":{\"sources\":0,\"accepted\":0,\"rejected\":0,\"reasons\":{},\"warnings\":{},\"splits\":{},"
+             "\"categories\":{}},"
              "\"recipe_sha256\":\"" HEX64 "\",\"recipe\":{},"
-             "\"manifest\":{\"file\":\"manifest.jsonl\",\"lines\":1,\"sha256\":\"%s\"}}", hex);
+             "\"manifest\":{\"file\":\"manifest.jsonl\",\"lines\":1,\"sha256\":\"%s\"}}",
+             hex);
     char path[512];
     snprintf(path, sizeof path, "%s/dataset.json", dir);
     CHECK_OK(file_write_atomic(path, json, (int64_t)strlen(json), &err), &err);
     snprintf(path, sizeof path, "%s/manifest.jsonl", dir);
     CHECK_OK(file_write_atomic(path, manifest, (int64_t)strlen(manifest), &err), &err);
     snprintf(path, sizeof path, "%s/tokens.jsonl", dir);
-    if (tokens) CHECK_OK(file_write_atomic(path, tokens, (int64_t)strlen(tokens), &err), &err);
+    if (tokens)
+        CHECK_OK(file_write_atomic(path, tokens, (int64_t)strlen(tokens), &err), &err);
     mem_free(manifest);
     mem_free(tokens);
     return dir;
@@ -118,7 +131,8 @@ static void reads(void **state)
     for (int k = 0; k < 2; k++) {
         CHECK_OK(prepared_open(&p, dir, k, 2, 6, &err), &err);
         assert_int_equal(p->n, 2);
-        for (int i = 0; i < 2; i++) assert_string_equal(p->clip[i].id, ids[k][i]);
+        for (int i = 0; i < 2; i++)
+            assert_string_equal(p->clip[i].id, ids[k][i]);
         assert_int_equal(p->n_text, k ? 3 : 2); /* only the captions of the shard */
         prepared_close(&p);
     }
@@ -144,7 +158,8 @@ static void refuses(void **state)
     Err err = {0};
     refuse(check_tmp_path("nothing"), ERR_NOTFOUND, "weft-prep ingest");
     refuse(one_clip((Str){0}), ERR_NOTFOUND, "run weft-prep tokenize first");
-    refuse(one_clip(token_line("blue", "[1]", 1, 6, HEX64)), ERR_FORMAT, "clip 'a': its caption \"red\" is not in tokens.jsonl");
+    refuse(one_clip(token_line("blue", "[1]", 1, 6, HEX64)), ERR_FORMAT,
+           "clip 'a': its caption \"red\" is not in tokens.jsonl");
     refuse(one_clip(token_line("red", "[1]", 1, 5, HEX64)), ERR_USAGE, "padded to 5, model.text_length is 6");
     refuse(one_clip(token_line("red", "[2,3]", 2, 6, HEX64)), ERR_FORMAT, "</s> last");
     refuse(one_clip(token_line("red", "[2,3,4,5,6,7,1]", 7, 6, HEX64)), ERR_FORMAT, "at most 6 ids");
@@ -156,7 +171,8 @@ static void refuses(void **state)
     Str m = manifest_line("a", "accept", "[\"red\"]", 1);
     refuse(write_dataset(m.data, joined(two, 2)), ERR_FORMAT, "tokens.jsonl:2: made with another tokeniser");
     Str twice[] = {manifest_line("a", "accept", "[]", 1), manifest_line("a", "reject", "[]", 0)};
-    refuse(write_dataset(joined(twice, 2), mem_strdup("", &err)), ERR_FORMAT, "manifest.jsonl:2: the id 'a' is given twice");
+    refuse(write_dataset(joined(twice, 2), mem_strdup("", &err)), ERR_FORMAT,
+           "manifest.jsonl:2: the id 'a' is given twice");
     m = manifest_line("a", "accept", "[]", 0);
     refuse(write_dataset(m.data, mem_strdup("", &err)), ERR_FORMAT, "has no file");
     refuse(write_dataset(mem_strdup("{\n", &err), mem_strdup("", &err)), ERR_FORMAT, "manifest.jsonl:1");

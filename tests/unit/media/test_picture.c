@@ -1,4 +1,5 @@
-/* Geometry and colour: the planned rules, the eight orientations, pixel aspect, fields, and patches within one level. */
+/* Geometry and colour: the planned rules, the eight orientations, pixel aspect, fields, and patches
+ * within one level. */
 #include <libavutil/pixdesc.h>
 #include <math.h>
 #include <stdlib.h>
@@ -15,7 +16,8 @@ static void first_frame(const char *path, int64_t w, int64_t h, FitMode mode, ui
     VideoReader *r = NULL;
     VideoFrame f;
     CHECK_OK(video_open(&r, path, NULL, &err), &err);
-    if (info) *info = *video_info(r);
+    if (info)
+        *info = *video_info(r);
     FitPlan plan = fit_plan(video_info(r), w, h, mode, 0.5, 0.5);
     assert_int_equal(video_next(r, &f, &err), 1);
     CHECK_OK(video_to_rgb(r, &f, &plan, rgb, &err), &err);
@@ -25,27 +27,31 @@ static void first_frame(const char *path, int64_t w, int64_t h, FitMode mode, ui
 static void plans_follow_the_integer_rules(void **state)
 {
     (void)state;
-    /* Source size; cover: scaled size, offset; pad: scaled size, bars before. From the table of the dataset reference. */
+    /* Source size; cover: scaled size, offset; pad: scaled size, bars before. From the table of the
+     * dataset reference. */
     static const struct {
         int w, h, cw, ch, cx, cy, pw, ph, px, py;
         double lost; /* per cent, as in the table; below 0: not in it */
     } cases[] = {
-        {480, 720, 480, 720, 0, 0, 480, 720, 0, 0, 0},  {288, 432, 480, 720, 0, 0, 480, 720, 0, 0, 0},
-        {720, 940, 551, 720, 35, 0, 480, 627, 0, 46, 12.9}, {720, 960, 540, 720, 30, 0, 480, 640, 0, 40, 11.1},
-        {576, 720, 576, 720, 48, 0, 480, 600, 0, 60, 16.7}, {256, 512, 480, 960, 0, 120, 360, 720, 60, 0, 25},
+        {480, 720, 480, 720, 0, 0, 480, 720, 0, 0, 0},        {288, 432, 480, 720, 0, 0, 480, 720, 0, 0, 0},
+        {720, 940, 551, 720, 35, 0, 480, 627, 0, 46, 12.9},   {720, 960, 540, 720, 30, 0, 480, 640, 0, 40, 11.1},
+        {576, 720, 576, 720, 48, 0, 480, 600, 0, 60, 16.7},   {256, 512, 480, 960, 0, 120, 360, 720, 60, 0, 25},
         {1080, 1920, 480, 853, 0, 66, 405, 720, 37, 0, 15.6}, {768, 432, 1280, 720, 400, 0, 480, 270, 0, 225, 62.5},
-        {1, 1, 720, 720, 120, 0, 480, 480, 0, 120, -1},     {1, 4096, 480, 1966080, 0, 982680, 1, 720, 239, 0, -1},
+        {1, 1, 720, 720, 120, 0, 480, 480, 0, 120, -1},       {1, 4096, 480, 1966080, 0, 982680, 1, 720, 239, 0, -1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         VideoInfo info = {.display_width = cases[i].w, .display_height = cases[i].h};
         FitPlan c = fit_plan(&info, 480, 720, FIT_COVER, 0.5, 0.5), p = fit_plan(&info, 480, 720, FIT_PAD, 0.5, 0.5);
-        if (c.scaled_width != cases[i].cw || c.scaled_height != cases[i].ch || c.crop_x != cases[i].cx || c.crop_y != cases[i].cy)
-            fail_msg("cover %dx%d: %dx%d at %d,%d", cases[i].w, cases[i].h, (int)c.scaled_width, (int)c.scaled_height, (int)c.crop_x,
-                     (int)c.crop_y);
-        if (cases[i].lost >= 0) check_value("lost", 100 * c.lost, cases[i].lost, 0.05, 0);
-        if (p.scaled_width != cases[i].pw || p.scaled_height != cases[i].ph || p.crop_x != -cases[i].px || p.crop_y != -cases[i].py)
-            fail_msg("pad %dx%d: %dx%d at %d,%d", cases[i].w, cases[i].h, (int)p.scaled_width, (int)p.scaled_height, (int)p.crop_x,
-                     (int)p.crop_y);
+        if (c.scaled_width != cases[i].cw || c.scaled_height != cases[i].ch || c.crop_x != cases[i].cx ||
+            c.crop_y != cases[i].cy)
+            fail_msg("cover %dx%d: %dx%d at %d,%d", cases[i].w, cases[i].h, (int)c.scaled_width, (int)c.scaled_height,
+                     (int)c.crop_x, (int)c.crop_y);
+        if (cases[i].lost >= 0)
+            check_value("lost", 100 * c.lost, cases[i].lost, 0.05, 0);
+        if (p.scaled_width != cases[i].pw || p.scaled_height != cases[i].ph || p.crop_x != -cases[i].px ||
+            p.crop_y != -cases[i].py)
+            fail_msg("pad %dx%d: %dx%d at %d,%d", cases[i].w, cases[i].h, (int)p.scaled_width, (int)p.scaled_height,
+                     (int)p.crop_x, (int)p.crop_y);
     }
     VideoInfo info = {.display_width = 256, .display_height = 512};
     FitPlan top = fit_plan(&info, 480, 720, FIT_COVER, 0.5, 0), low = fit_plan(&info, 480, 720, FIT_COVER, 0.5, 1);
@@ -56,12 +62,16 @@ static void plans_follow_the_integer_rules(void **state)
     assert_true(all.scaled_width == 480 && all.scaled_height == 720 && all.lost == 0);
 }
 
-/* ---- colour ---- */
+/* ---- colour ---------------------------------------------------------------------------------- */
 enum { PATCH = 32, PATCHES = 12 };
-static const double patches[PATCHES][3] = {{255, 255, 255}, {0, 0, 0}, {255, 0, 0}, {0, 255, 0}, {0, 0, 255}, {219, 219, 16},
-                                           {126, 126, 126}, {224, 172, 105}, {0, 0, 122}, {17, 180, 201}, {250, 3, 130}, {60, 61, 59}};
+static const double patches[PATCHES][3] = {{255, 255, 255}, {0, 0, 0},      {255, 0, 0},     {0, 255, 0},
+                                           {0, 0, 255},     {219, 219, 16}, {126, 126, 126}, {224, 172, 105},
+                                           {0, 0, 122},     {17, 180, 201}, {250, 3, 130},   {60, 61, 59}};
 
-typedef struct ColourCase { double kr, kb; int full, depth; } ColourCase;
+typedef struct ColourCase {
+    double kr, kb;
+    int full, depth;
+} ColourCase;
 
 static void to_yuv(const ColourCase *c, const double *rgb, int yuv[3])
 {
@@ -86,7 +96,8 @@ static void to_rgb(const ColourCase *c, const int yuv[3], double *rgb)
     double y = c->full ? yuv[0] / top : (yuv[0] / scale - 16) / 219;
     double cb = c->full ? (yuv[1] - 128 * scale) / top : (yuv[1] / scale - 128) / 224;
     double cr = c->full ? (yuv[2] - 128 * scale) / top : (yuv[2] / scale - 128) / 224;
-    double r = y + 2 * (1 - c->kr) * cr, b = y + 2 * (1 - c->kb) * cb, g = (y - c->kr * r - c->kb * b) / (1 - c->kr - c->kb);
+    double r = y + 2 * (1 - c->kr) * cr, b = y + 2 * (1 - c->kb) * cb,
+           g = (y - c->kr * r - c->kb * b) / (1 - c->kr - c->kb);
     rgb[0] = fmin(fmax(255 * r, 0), 255);
     rgb[1] = fmin(fmax(255 * g, 0), 255);
     rgb[2] = fmin(fmax(255 * b, 0), 255);
@@ -103,8 +114,10 @@ static void draw_patches(AVFrame *f, int k, const void *user)
                 int yuv[3];
                 to_yuv(user, patches[(x << sx) / PATCH], yuv);
                 uint8_t *row = f->data[plane] + y * f->linesize[plane];
-                if (d->comp[0].depth > 8) ((uint16_t *)(void *)row)[x] = (uint16_t)yuv[plane];
-                else row[x] = (uint8_t)yuv[plane];
+                if (d->comp[0].depth > 8)
+                    ((uint16_t *)(void *)row)[x] = (uint16_t)yuv[plane];
+                else
+                    row[x] = (uint8_t)yuv[plane];
             }
     }
 }
@@ -112,12 +125,17 @@ static void draw_patches(AVFrame *f, int k, const void *user)
 static void patches_within_one_level(void **state)
 {
     (void)state;
-    static const struct { enum AVColorSpace space; double kr, kb; const char *used; } spaces[] = {
-        {AVCOL_SPC_SMPTE170M, 0.299, 0.114, "bt601"}, {AVCOL_SPC_BT470BG, 0.299, 0.114, "bt601"},
-        {AVCOL_SPC_BT709, 0.2126, 0.0722, "bt709"}, {AVCOL_SPC_BT2020_NCL, 0.2627, 0.0593, "bt2020nc"},
-        {AVCOL_SPC_SMPTE240M, 0.212, 0.087, "smpte240m"}};
-    static const enum AVPixelFormat formats[] = {AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUV422P, AV_PIX_FMT_YUV444P, AV_PIX_FMT_YUV420P10,
-                                                 AV_PIX_FMT_YUV444P10};
+    static const struct {
+        enum AVColorSpace space;
+        double kr, kb;
+        const char *used;
+    } spaces[] = {{AVCOL_SPC_SMPTE170M, 0.299, 0.114, "bt601"},
+                  {AVCOL_SPC_BT470BG, 0.299, 0.114, "bt601"},
+                  {AVCOL_SPC_BT709, 0.2126, 0.0722, "bt709"},
+                  {AVCOL_SPC_BT2020_NCL, 0.2627, 0.0593, "bt2020nc"},
+                  {AVCOL_SPC_SMPTE240M, 0.212, 0.087, "smpte240m"}};
+    static const enum AVPixelFormat formats[] = {AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUV422P, AV_PIX_FMT_YUV444P,
+                                                 AV_PIX_FMT_YUV420P10, AV_PIX_FMT_YUV444P10};
     const char *path = check_tmp_path("patches.mkv");
     static uint8_t rgb[PATCH * PATCHES * 2 * PATCH * 2 * 3];
     double worst = 0;
@@ -126,9 +144,18 @@ static void patches_within_one_level(void **state)
             for (int full = 0; full < 2; full++)
                 for (int zoom = 1; zoom <= 2; zoom++) {
                     ColourCase c = {spaces[s].kr, spaces[s].kb, full, av_pix_fmt_desc_get(formats[p])->comp[0].depth};
-                    Clip clip = {.container = "matroska", .codec = "ffv1", .options = "level=3", .format = formats[p],
-                                 .width = PATCH * PATCHES, .height = PATCH, .time_base = {1, 25}, .frames = 1, .space = spaces[s].space,
-                                 .range = full ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG, .draw = draw_patches, .user = &c};
+                    Clip clip = {.container = "matroska",
+                                 .codec = "ffv1",
+                                 .options = "level=3",
+                                 .format = formats[p],
+                                 .width = PATCH * PATCHES,
+                                 .height = PATCH,
+                                 .time_base = {1, 25},
+                                 .frames = 1,
+                                 .space = spaces[s].space,
+                                 .range = full ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG,
+                                 .draw = draw_patches,
+                                 .user = &c};
                     make_clip(path, &clip);
                     VideoInfo info;
                     int64_t w = PATCH * PATCHES * zoom, h = PATCH * zoom;
@@ -144,7 +171,8 @@ static void patches_within_one_level(void **state)
                         const uint8_t *got = rgb + (h / 2 * w + (int64_t)(i * PATCH + PATCH / 2) * zoom) * 3;
                         for (int k = 0; k < 3; k++) {
                             double e = fabs(got[k] - want[k]);
-                            if (e > worst) worst = e;
+                            if (e > worst)
+                                worst = e;
                             if (e > 1)
                                 fail_msg("%s %s %s x%d: patch %d channel %d is %d, expected %.2f", spaces[s].used,
                                          av_get_pix_fmt_name(formats[p]), info.range_used, zoom, i, k, got[k], want[k]);
@@ -157,8 +185,15 @@ static void patches_within_one_level(void **state)
 static void untagged_colour_is_guessed_by_the_rule(void **state)
 {
     (void)state;
-    static const struct { enum AVPixelFormat fmt; enum AVCodecID codec; int w, h; enum AVColorSpace space; enum AVColorRange range;
-                          const char *name; int full, guessed; } cases[] = {
+    static const struct {
+        enum AVPixelFormat fmt;
+        enum AVCodecID codec;
+        int w, h;
+        enum AVColorSpace space;
+        enum AVColorRange range;
+        const char *name;
+        int full, guessed;
+    } cases[] = {
         {AV_PIX_FMT_YUV420P, AV_CODEC_ID_H264, 720, 960, AVCOL_SPC_UNSPECIFIED, 0, "bt709", 0, 1},
         {AV_PIX_FMT_YUV420P, AV_CODEC_ID_H264, 1280, 544, AVCOL_SPC_UNSPECIFIED, 0, "bt709", 0, 1},
         {AV_PIX_FMT_YUV420P, AV_CODEC_ID_H264, 480, 720, AVCOL_SPC_UNSPECIFIED, 0, "bt709", 0, 1},
@@ -178,11 +213,13 @@ static void untagged_colour_is_guessed_by_the_rule(void **state)
         {AV_PIX_FMT_GRAY8, AV_CODEC_ID_PNG, 480, 270, AVCOL_SPC_UNSPECIFIED, 0, "grey", 1, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        ColourRule r = colour_rule(cases[i].fmt, cases[i].codec, cases[i].w, cases[i].h, cases[i].space, cases[i].range);
+        ColourRule r = colour_rule(cases[i].fmt, cases[i].codec, cases[i].w, cases[i].h, cases[i].space,
+                                   cases[i].range);
         if (strcmp(r.name, cases[i].name) || r.full != cases[i].full || r.guessed != cases[i].guessed)
             fail_msg("case %d: %s full %d guessed %d", (int)i, r.name, r.full, r.guessed);
     }
-    assert_true(colour_rule(AV_PIX_FMT_YUV420P, AV_CODEC_ID_HEVC, 128, 128, AVCOL_SPC_YCGCO, AVCOL_RANGE_MPEG).unsupported);
+    assert_true(
+        colour_rule(AV_PIX_FMT_YUV420P, AV_CODEC_ID_HEVC, 128, 128, AVCOL_SPC_YCGCO, AVCOL_RANGE_MPEG).unsupported);
 }
 
 static void hdr_is_refused_on_use(void **state)
@@ -190,9 +227,18 @@ static void hdr_is_refused_on_use(void **state)
     (void)state;
     static const enum AVColorTransferCharacteristic curves[] = {AVCOL_TRC_SMPTE2084, AVCOL_TRC_ARIB_STD_B67};
     for (int i = 0; i < 2; i++) {
-        Clip clip = {.container = "matroska", .codec = "ffv1", .format = AV_PIX_FMT_YUV420P10, .width = 64, .height = 32,
-                     .time_base = {1, 25}, .frames = 1, .space = AVCOL_SPC_BT2020_NCL, .range = AVCOL_RANGE_MPEG, .transfer = curves[i],
-                     .draw = draw_patches, .user = &(ColourCase){0.2627, 0.0593, 0, 10}};
+        Clip clip = {.container = "matroska",
+                     .codec = "ffv1",
+                     .format = AV_PIX_FMT_YUV420P10,
+                     .width = 64,
+                     .height = 32,
+                     .time_base = {1, 25},
+                     .frames = 1,
+                     .space = AVCOL_SPC_BT2020_NCL,
+                     .range = AVCOL_RANGE_MPEG,
+                     .transfer = curves[i],
+                     .draw = draw_patches,
+                     .user = &(ColourCase){0.2627, 0.0593, 0, 10}};
         make_clip(check_tmp_path("hdr.mkv"), &clip);
         Err err = {0};
         VideoReader *r = NULL;
@@ -207,7 +253,7 @@ static void hdr_is_refused_on_use(void **state)
     }
 }
 
-/* ---- orientation ---- */
+/* ---- orientation ----------------------------------------------------------------------------- */
 /* Four quadrants of luma: 60 110 / 160 210, so that every one of the eight orientations differs. */
 static void draw_quadrants(AVFrame *f, int k, const void *user)
 {
@@ -216,24 +262,37 @@ static void draw_quadrants(AVFrame *f, int k, const void *user)
     for (int y = 0; y < f->height; y++)
         for (int x = 0; x < f->width; x++)
             f->data[0][y * f->linesize[0] + x] = (uint8_t)(60 + (x >= f->width / 2) * 50 + (y >= f->height / 2) * 100);
-    for (int p = 1; p < 3; p++) memset(f->data[p], 128, (size_t)(f->linesize[p] * f->height / 2));
+    for (int p = 1; p < 3; p++)
+        memset(f->data[p], 128, (size_t)(f->linesize[p] * f->height / 2));
 }
 
-static const Clip quadrants = {.container = "mp4", .codec = "libx264", .options = "qp=1:threads=1", .format = AV_PIX_FMT_YUV420P,
-                               .width = 96, .height = 64, .time_base = {1, 25}, .frames = 2, .space = AVCOL_SPC_BT709,
-                               .range = AVCOL_RANGE_MPEG, .draw = draw_quadrants};
+static const Clip quadrants = {.container = "mp4",
+                               .codec = "libx264",
+                               .options = "qp=1:threads=1",
+                               .format = AV_PIX_FMT_YUV420P,
+                               .width = 96,
+                               .height = 64,
+                               .time_base = {1, 25},
+                               .frames = 2,
+                               .space = AVCOL_SPC_BT709,
+                               .range = AVCOL_RANGE_MPEG,
+                               .draw = draw_quadrants};
 
-static void check_quadrant(const uint8_t *rgb, int64_t w, int64_t h, int right, int low, int want_luma, const char *what)
+static void check_quadrant(const uint8_t *rgb, int64_t w, int64_t h, int right, int low, int want_luma,
+                           const char *what)
 {
     int got = rgb[((h / 4 + low * h / 2) * w + w / 4 + right * w / 2) * 3 + 1];
     double want = (want_luma - 16) * 255.0 / 219;
-    if (fabs(got - want) > 3) fail_msg("%s: quadrant %d,%d is %d, expected %.1f", what, right, low, got, want);
+    if (fabs(got - want) > 3)
+        fail_msg("%s: quadrant %d,%d is %d, expected %.1f", what, right, low, got, want);
 }
 
 static void all_eight_orientations(void **state)
 {
     (void)state;
-    static const struct { int a, b, c, d, rotation, flip; } cases[] = {
+    static const struct {
+        int a, b, c, d, rotation, flip;
+    } cases[] = {
         {1, 0, 0, 1, 0, 0},  {0, 1, -1, 0, 90, 0}, {-1, 0, 0, -1, 180, 0}, {0, -1, 1, 0, 270, 0},
         {-1, 0, 0, 1, 0, 1}, {0, 1, 1, 0, 90, 1},  {1, 0, 0, -1, 180, 1},  {0, -1, -1, 0, 270, 1},
     };
@@ -251,14 +310,17 @@ static void all_eight_orientations(void **state)
             first_frame(check_tmp_path("turn.mp4"), pass ? 96 : w, pass ? 96 : h, FIT_PAD, rgb, &info);
             assert_true(info.display_width == w && info.display_height == h);
             char what[64];
-            snprintf(what, sizeof what, "matrix %d %d %d %d (rotation %d flip %d)", a, b, c, d, info.rotation, info.flip);
-            if (cases[i].rotation % 180 == info.rotation % 180 && cases[i].flip == 0) assert_int_equal(info.rotation, cases[i].rotation);
+            snprintf(what, sizeof what, "matrix %d %d %d %d (rotation %d flip %d)", a, b, c, d, info.rotation,
+                     info.flip);
+            if (cases[i].rotation % 180 == info.rotation % 180 && cases[i].flip == 0)
+                assert_int_equal(info.rotation, cases[i].rotation);
             assert_int_equal(info.flip, cases[i].flip);
             for (int low = 0; low < 2; low++)
                 for (int right = 0; right < 2; right++) { /* the quadrant (p,q) goes where the matrix sends it */
                     int p = 2 * right - 1, q = 2 * low - 1;
                     int to_right = (a * p + c * q + 1) / 2, to_low = (b * p + d * q + 1) / 2;
-                    check_quadrant(rgb, pass ? 96 : w, pass ? 96 : h, to_right, to_low, 60 + right * 50 + low * 100, what);
+                    check_quadrant(rgb, pass ? 96 : w, pass ? 96 : h, to_right, to_low, 60 + right * 50 + low * 100,
+                                   what);
                 }
         }
     }
@@ -272,13 +334,17 @@ static void all_eight_orientations(void **state)
 static void pixel_aspect_is_honoured(void **state)
 {
     (void)state;
-    static const struct { AVRational sar; int rotated, w, h; } cases[] = {
+    static const struct {
+        AVRational sar;
+        int rotated, w, h;
+    } cases[] = {
         {{4, 3}, 0, 128, 64}, {{1, 2}, 0, 48, 64}, {{4, 3}, 1, 64, 128}, {{5, 1}, 0, 96, 64}, {{0, 1}, 0, 96, 64}};
     static const int32_t quarter[9] = {0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Clip clip = quadrants;
         clip.sar = cases[i].sar;
-        if (cases[i].rotated) clip.matrix = quarter;
+        if (cases[i].rotated)
+            clip.matrix = quarter;
         make_clip(check_tmp_path("sar.mp4"), &clip);
         VideoInfo info;
         static uint8_t rgb[128 * 128 * 3];
@@ -292,24 +358,38 @@ static void draw_fields(AVFrame *f, int k, const void *user)
 {
     (void)k;
     (void)user;
-    for (int y = 0; y < f->height; y++) memset(f->data[0] + y * f->linesize[0], y % 2 ? 16 : 235, (size_t)f->width);
-    for (int p = 1; p < 3; p++) memset(f->data[p], 128, (size_t)(f->linesize[p] * f->height / 2));
+    for (int y = 0; y < f->height; y++)
+        memset(f->data[0] + y * f->linesize[0], y % 2 ? 16 : 235, (size_t)f->width);
+    for (int p = 1; p < 3; p++)
+        memset(f->data[p], 128, (size_t)(f->linesize[p] * f->height / 2));
 }
 
 static void one_field_of_interlaced_material(void **state)
 {
     (void)state;
-    static const struct { enum AVFieldOrder order; int interlaced, level; } cases[] = {{AV_FIELD_TT, 1, 255}, {AV_FIELD_BB, 2, 0}};
+    static const struct {
+        enum AVFieldOrder order;
+        int interlaced, level;
+    } cases[] = {{AV_FIELD_TT, 1, 255}, {AV_FIELD_BB, 2, 0}};
     static uint8_t rgb[48 * 32 * 3];
     for (int i = 0; i < 2; i++) {
-        Clip clip = {.container = "matroska", .codec = "ffv1", .format = AV_PIX_FMT_YUV420P, .width = 96, .height = 64,
-                     .time_base = {1, 25}, .frames = 1, .space = AVCOL_SPC_BT709, .range = AVCOL_RANGE_MPEG,
-                     .field_order = cases[i].order, .draw = draw_fields};
+        Clip clip = {.container = "matroska",
+                     .codec = "ffv1",
+                     .format = AV_PIX_FMT_YUV420P,
+                     .width = 96,
+                     .height = 64,
+                     .time_base = {1, 25},
+                     .frames = 1,
+                     .space = AVCOL_SPC_BT709,
+                     .range = AVCOL_RANGE_MPEG,
+                     .field_order = cases[i].order,
+                     .draw = draw_fields};
         make_clip(check_tmp_path("fields.mkv"), &clip);
         VideoInfo info;
         first_frame(check_tmp_path("fields.mkv"), 48, 32, FIT_STRETCH, rgb, &info);
         assert_int_equal(info.interlaced, cases[i].interlaced);
-        for (int k = 0; k < 48 * 32 * 3; k++) assert_in_range(rgb[k] + 1, cases[i].level, cases[i].level + 2);
+        for (int k = 0; k < 48 * 32 * 3; k++)
+            assert_in_range(rgb[k] + 1, cases[i].level, cases[i].level + 2);
     }
 }
 
@@ -346,7 +426,8 @@ static void size_change_mid_stream(void **state)
     while ((rc = video_next(r, &f, &err)) == 1) {
         CHECK_OK(video_to_rgb(r, &f, &plan, rgb, &err), &err);
         for (int low = 0; low < 2; low++)
-            for (int right = 0; right < 2; right++) check_quadrant(rgb, 48, 72, right, low, 60 + right * 50 + low * 100, "after a change");
+            for (int right = 0; right < 2; right++)
+                check_quadrant(rgb, 48, 72, right, low, 60 + right * 50 + low * 100, "after a change");
         n++;
     }
     CHECK_OK(rc, &err);
@@ -354,7 +435,8 @@ static void size_change_mid_stream(void **state)
     video_close(&r);
     uint8_t *whole = NULL;
     int64_t got, w, h;
-    CHECK_FAILS(video_read_rgb(check_tmp_path("both.h264"), 0, 0, 0, &whole, &got, &w, &h, &err), ERR_FORMAT, "frame 5 is 64x64", &err);
+    CHECK_FAILS(video_read_rgb(check_tmp_path("both.h264"), 0, 0, 0, &whole, &got, &w, &h, &err), ERR_FORMAT,
+                "frame 5 is 64x64", &err);
 }
 
 /* Guard bytes round the output of every odd size. */
@@ -376,10 +458,14 @@ int main(void)
 {
     av_quiet();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plans_follow_the_integer_rules), cmocka_unit_test(patches_within_one_level),
-        cmocka_unit_test(untagged_colour_is_guessed_by_the_rule), cmocka_unit_test(hdr_is_refused_on_use),
-        cmocka_unit_test(all_eight_orientations), cmocka_unit_test(pixel_aspect_is_honoured),
-        cmocka_unit_test(one_field_of_interlaced_material), cmocka_unit_test(size_change_mid_stream),
+        cmocka_unit_test(plans_follow_the_integer_rules),
+        cmocka_unit_test(patches_within_one_level),
+        cmocka_unit_test(untagged_colour_is_guessed_by_the_rule),
+        cmocka_unit_test(hdr_is_refused_on_use),
+        cmocka_unit_test(all_eight_orientations),
+        cmocka_unit_test(pixel_aspect_is_honoured),
+        cmocka_unit_test(one_field_of_interlaced_material),
+        cmocka_unit_test(size_change_mid_stream),
         cmocka_unit_test(nothing_is_written_outside),
     };
     return check_run("media: geometry and colour", tests);

@@ -79,7 +79,8 @@ static const struct Facts {
     {"odd/unordered_pts.mov", "h264", "yuv420p", 50, 50, 50, 50, 32, 1, 0, 4},
     {"odd/untagged_bt709_content.mp4", "h264", "yuv420p", 288, 432, 288, 432, 10, 1, 0, 20},
     {"odd/vfr_gap.mkv", "h264", "yuv420p", 288, 432, 288, 432, 10, 1, 0, 59},
-    {"odd/zero_bytes.mp4", "", "", 0, 0, 0, 0, 0, 0, 0, 0},};
+    {"odd/zero_bytes.mp4", "", "", 0, 0, 0, 0, 0, 0, 0, 0},
+};
 
 static void check_file(const char *root, const struct Facts *want)
 {
@@ -90,23 +91,29 @@ static void check_file(const char *root, const struct Facts *want)
     VideoFrame f;
     int rc = video_open(&r, path, NULL, &err);
     if (!want->codec[0]) {
-        if (rc != ERR_FORMAT || !strstr(err.msg, want->path)) fail_msg("%s: code %d '%s', expected a refusal", want->path, rc, err.msg);
+        if (rc != ERR_FORMAT || !strstr(err.msg, want->path))
+            fail_msg("%s: code %d '%s', expected a refusal", want->path, rc, err.msg);
         return;
     }
     CHECK_OK(rc, &err);
     const VideoInfo *i = video_info(r);
-    if (strcmp(i->codec, want->codec) || strcmp(i->pixel_format, want->format) || i->width != want->width || i->height != want->height)
+    if (strcmp(i->codec, want->codec) || strcmp(i->pixel_format, want->format) || i->width != want->width ||
+        i->height != want->height)
         fail_msg("%s: %s %s %dx%d", want->path, i->codec, i->pixel_format, (int)i->width, (int)i->height);
-    if (i->display_width != want->display_width || i->display_height != want->display_height || i->rotation != want->rotation || i->flip)
-        fail_msg("%s: shown %dx%d, rotation %d", want->path, (int)i->display_width, (int)i->display_height, i->rotation);
+    if (i->display_width != want->display_width || i->display_height != want->display_height ||
+        i->rotation != want->rotation || i->flip)
+        fail_msg("%s: shown %dx%d, rotation %d", want->path, (int)i->display_width, (int)i->display_height,
+                 i->rotation);
     if (i->avg_rate.num * want->rate_den != i->avg_rate.den * want->rate_num)
         fail_msg("%s: rate %d/%d", want->path, (int)i->avg_rate.num, (int)i->avg_rate.den);
     while ((rc = video_next(r, &f, &err)) == 1) {
-        if (f.index == 0 && f.time.num != 0) fail_msg("%s: starts at %lld/%lld", want->path, (long long)f.time.num, (long long)f.time.den);
+        if (f.index == 0 && f.time.num != 0)
+            fail_msg("%s: starts at %lld/%lld", want->path, (long long)f.time.num, (long long)f.time.den);
     }
     CHECK_OK(rc, &err);
     VideoCounts c = video_counts(r);
-    if (c.frames != want->frames || c.dropped_unordered) fail_msg("%s: %d frames", want->path, (int)c.frames);
+    if (c.frames != want->frames || c.dropped_unordered)
+        fail_msg("%s: %d frames", want->path, (int)c.frames);
     video_close(&r);
 }
 
@@ -114,18 +121,26 @@ static void every_file_gives_what_its_description_says(void **state)
 {
     (void)state;
     const char *root = check_need_shared("data/videos");
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) check_file(root, &files[i]);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        check_file(root, &files[i]);
 }
 
-/* Counts of trouble, per file: refused packets, first and number of damaged frames, assumed timestamps, vfr, interlaced. */
+/* Counts of trouble, per file: refused packets, first and number of damaged frames, assumed
+ * timestamps, vfr, interlaced. */
 static void trouble_is_counted(void **state)
 {
     (void)state;
-    static const struct { const char *path; int refused, min_damaged, assumed, vfr, interlaced, hint; } cases[] = {
-        {"odd/bitflips.mp4", 0, 15, 0, 0, 0, 76},        {"odd/corrupted_nal.mp4", 1, 1, 0, 0, 0, 50},
-        {"odd/truncated_moov_first.mp4", 1, 0, 0, 0, 0, 76}, {"odd/resolution_change.h264", 0, 0, 40, 0, 0, 0},
-        {"odd/interlaced_tff.mp4", 0, 0, 0, 0, 1, 76},   {"real/people-detection.gif", 0, 0, 0, 1, 0, 23},
-        {"odd/edit_list_discard.mp4", 0, 0, 0, 0, 0, 76}, {"real/asl_walk.mkv", 0, 0, 0, 0, 0, 0}};
+    static const struct {
+        const char *path;
+        int refused, min_damaged, assumed, vfr, interlaced, hint;
+    } cases[] = {{"odd/bitflips.mp4", 0, 15, 0, 0, 0, 76},
+                 {"odd/corrupted_nal.mp4", 1, 1, 0, 0, 0, 50},
+                 {"odd/truncated_moov_first.mp4", 1, 0, 0, 0, 0, 76},
+                 {"odd/resolution_change.h264", 0, 0, 40, 0, 0, 0},
+                 {"odd/interlaced_tff.mp4", 0, 0, 0, 0, 1, 76},
+                 {"real/people-detection.gif", 0, 0, 0, 1, 0, 23},
+                 {"odd/edit_list_discard.mp4", 0, 0, 0, 0, 0, 76},
+                 {"real/asl_walk.mkv", 0, 0, 0, 0, 0, 0}};
     const char *root = check_need_shared("data/videos");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char path[4096];
@@ -135,14 +150,17 @@ static void trouble_is_counted(void **state)
         VideoFrame f;
         int rc, assumed = 0;
         CHECK_OK(video_open(&r, path, NULL, &err), &err);
-        while ((rc = video_next(r, &f, &err)) == 1) assumed += f.pts_assumed;
+        while ((rc = video_next(r, &f, &err)) == 1)
+            assumed += f.pts_assumed;
         CHECK_OK(rc, &err);
         VideoCounts c = video_counts(r);
         const VideoInfo *info = video_info(r);
-        if (c.refused_packets != cases[i].refused || c.damaged_frames < cases[i].min_damaged || assumed != cases[i].assumed ||
-            info->vfr != cases[i].vfr || info->interlaced != cases[i].interlaced || info->frames_hint != cases[i].hint)
-            fail_msg("%s: refused %d damaged %d assumed %d vfr %d interlaced %d hint %d", cases[i].path, (int)c.refused_packets,
-                     (int)c.damaged_frames, assumed, info->vfr, info->interlaced, (int)info->frames_hint);
+        if (c.refused_packets != cases[i].refused || c.damaged_frames < cases[i].min_damaged ||
+            assumed != cases[i].assumed || info->vfr != cases[i].vfr || info->interlaced != cases[i].interlaced ||
+            info->frames_hint != cases[i].hint)
+            fail_msg("%s: refused %d damaged %d assumed %d vfr %d interlaced %d hint %d", cases[i].path,
+                     (int)c.refused_packets, (int)c.damaged_frames, assumed, info->vfr, info->interlaced,
+                     (int)info->frames_hint);
         video_close(&r);
     }
 }
@@ -157,22 +175,28 @@ static void first_mean(const char *root, const char *name, double mean[3])
     Err err = {0};
     CHECK_OK(video_read_rgb(path, 20, 288, 432, &rgb, &n, &w, &h, &err), &err);
     mean[0] = mean[1] = mean[2] = 0;
-    for (int64_t i = 0; i < w * h * 3; i++) mean[i % 3] += rgb[i] / (double)(w * h);
+    for (int64_t i = 0; i < w * h * 3; i++)
+        mean[i % 3] += rgb[i] / (double)(w * h);
     mem_free(rgb);
 }
 
 static void tagged_colour_comes_out_right(void **state)
 {
     (void)state;
-    static const struct { const char *name; double mean[3]; } cases[] = {
-        {"tagged_bt709", {121.95, 107.73, 104.69}},      {"tagged_smpte170m", {121.91, 107.70, 104.68}},
-        {"tagged_bt709_full", {121.87, 107.74, 104.72}}, {"untagged_bt709_content", {120.68, 106.56, 104.93}}};
+    static const struct {
+        const char *name;
+        double mean[3];
+    } cases[] = {{"tagged_bt709", {121.95, 107.73, 104.69}},
+                 {"tagged_smpte170m", {121.91, 107.70, 104.68}},
+                 {"tagged_bt709_full", {121.87, 107.74, 104.72}},
+                 {"untagged_bt709_content", {120.68, 106.56, 104.93}}};
     const char *root = check_need_shared("data/videos");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         double mean[3];
         first_mean(root, cases[i].name, mean);
         for (int k = 0; k < 3; k++)
-            if (fabs(mean[k] - cases[i].mean[k]) > 0.05) fail_msg("%s: channel %d is %.2f", cases[i].name, k, mean[k]);
+            if (fabs(mean[k] - cases[i].mean[k]) > 0.05)
+                fail_msg("%s: channel %d is %.2f", cases[i].name, k, mean[k]);
     }
 }
 

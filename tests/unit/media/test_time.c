@@ -1,4 +1,5 @@
-/* Which frames come out, when, and which of them are damaged: clips whose frames carry their number as a bar code. */
+/* Which frames come out, when, and which of them are damaged: clips whose frames carry their number
+ * as a bar code. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,11 +10,19 @@
 
 enum { W = 128, H = 32 };
 
-static const Clip number_clip = {.container = "mp4", .codec = "libx264", .options = "crf=18:preset=ultrafast:threads=1",
-                                 .format = AV_PIX_FMT_YUV420P, .width = W, .height = H, .time_base = {1, 25}, .frames = 40, .b_frames = 3,
+static const Clip number_clip = {.container = "mp4",
+                                 .codec = "libx264",
+                                 .options = "crf=18:preset=ultrafast:threads=1",
+                                 .format = AV_PIX_FMT_YUV420P,
+                                 .width = W,
+                                 .height = H,
+                                 .time_base = {1, 25},
+                                 .frames = 40,
+                                 .b_frames = 3,
                                  .draw = draw_number};
 
-/* Reads the clip: frame i must show number first + i, at exactly (pts[i]-pts[0]) * tb (pts NULL: i). Returns the frames. */
+/* Reads the clip: frame i must show number first + i, at exactly (pts[i]-pts[0]) * tb (pts NULL:
+ * i). Returns the frames. */
 static int64_t check_numbers(const char *path, const int64_t *pts, AVRational tb, int assumed, VideoCounts *counts)
 {
     Err err = {0};
@@ -27,7 +36,8 @@ static int64_t check_numbers(const char *path, const int64_t *pts, AVRational tb
     while ((rc = video_next(r, &f, &err)) == 1) {
         CHECK_OK(video_to_rgb(r, &f, &plan, rgb, &err), &err);
         int shown = read_number(rgb, W, H);
-        if (shown != n) fail_msg("%s: frame %d shows number %d", path, (int)n, shown);
+        if (shown != n)
+            fail_msg("%s: frame %d shows number %d", path, (int)n, shown);
         __int128 want = (__int128)(pts ? pts[n] - pts[0] : n) * tb.num;
         if (want * f.time.den != (__int128)f.time.num * tb.den)
             fail_msg("%s: frame %d at %lld/%lld", path, (int)n, (long long)f.time.num, (long long)f.time.den);
@@ -39,7 +49,8 @@ static int64_t check_numbers(const char *path, const int64_t *pts, AVRational tb
         n++;
     }
     CHECK_OK(rc, &err);
-    if (counts) *counts = video_counts(r);
+    if (counts)
+        *counts = video_counts(r);
     assert_int_equal(video_next(r, &f, &err), 0); /* the end stays the end */
     video_close(&r);
     return n;
@@ -64,7 +75,8 @@ static void variable_rate_and_offset(void **state)
 {
     (void)state;
     int64_t pts[40];
-    for (int i = 0; i < 40; i++) pts[i] = 123457 + 3003 * i + (i * i * 7) % 1500 + (i > 20 ? 90000 : 0);
+    for (int i = 0; i < 40; i++)
+        pts[i] = 123457 + 3003 * i + (i * i * 7) % 1500 + (i > 20 ? 90000 : 0);
     static const char *const containers[] = {"mp4", "mpegts"};
     for (int i = 0; i < 2; i++) {
         Clip c = number_clip;
@@ -74,7 +86,8 @@ static void variable_rate_and_offset(void **state)
         make_clip(check_tmp_path("vfr"), &c);
         assert_int_equal(check_numbers(check_tmp_path("vfr"), pts, c.time_base, 0, NULL), 40);
     }
-    for (int i = 0; i < 40; i++) pts[i] = 500 + 40 * i + i % 3;
+    for (int i = 0; i < 40; i++)
+        pts[i] = 500 + 40 * i + i % 3;
     Clip c = number_clip;
     c.container = "matroska";
     c.time_base = (AVRational){1, 1000};
@@ -97,8 +110,15 @@ static void frames_that_go_back_are_dropped_and_counted(void **state)
 {
     (void)state;
     static const int64_t pts[] = {0, 40, 80, 80, 120, 160};
-    Clip c = {.container = "matroska", .codec = "ffv1", .format = AV_PIX_FMT_YUV420P, .width = W, .height = H, .time_base = {1, 1000},
-              .pts = pts, .frames = 6, .draw = draw_number};
+    Clip c = {.container = "matroska",
+              .codec = "ffv1",
+              .format = AV_PIX_FMT_YUV420P,
+              .width = W,
+              .height = H,
+              .time_base = {1, 1000},
+              .pts = pts,
+              .frames = 6,
+              .draw = draw_number};
     make_clip(check_tmp_path("back.mkv"), &c);
     Err err = {0};
     VideoReader *r = NULL;
@@ -136,9 +156,12 @@ static void damage_lasts_until_the_next_key_frame(void **state)
         while ((rc = video_next(r, &f, &err)) == 1) {
             int64_t k = f.pts * 25 * video_info(r)->time_base.num / video_info(r)->time_base.den;
             CHECK_OK(video_to_rgb(r, &f, &plan, rgb, &err), &err);
-            if (!f.damaged) assert_int_equal(read_number(rgb, W, H), k); /* what is called whole is whole */
-            if (k < 12 - b_frames || k >= 24) assert_false(f.damaged);
-            if (k >= 20 && k < 24) assert_true(f.damaged);
+            if (!f.damaged)
+                assert_int_equal(read_number(rgb, W, H), k); /* what is called whole is whole */
+            if (k < 12 - b_frames || k >= 24)
+                assert_false(f.damaged);
+            if (k >= 20 && k < 24)
+                assert_true(f.damaged);
             marked += f.damaged;
         }
         CHECK_OK(rc, &err);
@@ -181,7 +204,8 @@ static void what_points_elsewhere_is_refused(void **state)
     make_clip(check_tmp_path("real.mp4"), &number_clip);
     static const char list[] = "ffconcat version 1.0\nfile 'real.mp4'\n";
     static const char playlist[] = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.6,\nreal.mp4\n#EXT-X-ENDLIST\n";
-    static const char session[] = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n";
+    static const char session[] =
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n";
     const char *const texts[] = {list, playlist, session};
     for (int i = 0; i < 3; i++) {
         Err err = {0};
@@ -232,8 +256,15 @@ static void odd_but_honest_files(void **state)
     make_audio(check_tmp_path("sound.mkv"));
     CHECK_FAILS(video_open(&r, check_tmp_path("sound.mkv"), NULL, &err), ERR_FORMAT, "no video stream", &err);
 
-    Clip dot = {.container = "mp4", .codec = "libx264", .options = "qp=0:threads=1", .format = AV_PIX_FMT_YUV444P, .width = 1, .height = 1,
-                .time_base = {1, 1}, .frames = 3, .draw = draw_silence};
+    Clip dot = {.container = "mp4",
+                .codec = "libx264",
+                .options = "qp=0:threads=1",
+                .format = AV_PIX_FMT_YUV444P,
+                .width = 1,
+                .height = 1,
+                .time_base = {1, 1},
+                .frames = 3,
+                .draw = draw_silence};
     make_clip(check_tmp_path("-dot-.mp4"), &dot); /* 1x1, and a name that starts with a dash */
     CHECK_OK(video_open(&r, check_tmp_path("-dot-.mp4"), NULL, &err), &err);
     assert_true(video_info(r)->width == 1 && video_info(r)->height == 1);
@@ -262,11 +293,13 @@ static void truncated_files(void **state)
     mem_free(bytes);
 
     uint8_t *rgb = calloc(20, 64 * 64 * 3); /* Weft's own MP4s have it in front */
-    for (int i = 0; i < 20 * 64 * 64 * 3; i++) rgb[i] = (uint8_t)((i / 7) ^ (i / 911));
+    for (int i = 0; i < 20 * 64 * 64 * 3; i++)
+        rgb[i] = (uint8_t)((i / 7) ^ (i / 911));
     VideoWriter *w = NULL;
     VideoWriterParams p = {.codec = VIDEO_H264, .width = 64, .height = 64, .rate = {8, 1}};
     CHECK_OK(video_create(&w, check_tmp_path("front.mp4"), &p, &err), &err);
-    for (int k = 0; k < 20; k++) CHECK_OK(video_write(w, rgb + k * 64 * 64 * 3, &err), &err);
+    for (int k = 0; k < 20; k++)
+        CHECK_OK(video_write(w, rgb + k * 64 * 64 * 3, &err), &err);
     CHECK_OK(video_finish(&w, &err), &err);
     free(rgb);
     CHECK_OK(file_read(check_tmp_path("front.mp4"), 1 << 24, &bytes, &size, &err), &err);
@@ -275,7 +308,8 @@ static void truncated_files(void **state)
     CHECK_OK(video_open(&r, check_tmp_path("cut.mp4"), NULL, &err), &err);
     assert_int_equal(video_info(r)->frames_hint, 20);
     int rc, n = 0;
-    while ((rc = video_next(r, &f, &err)) == 1) n++;
+    while ((rc = video_next(r, &f, &err)) == 1)
+        n++;
     CHECK_OK(rc, &err);
     assert_in_range(n, 5, 15);
     video_close(&r);
@@ -292,7 +326,8 @@ static void limits_hold(void **state)
     VideoLimits few_pixels = {.max_pixels = W * H - 1}, few_frames = {.max_frames = 7}, no_time = {.max_seconds = 1e-9};
     CHECK_FAILS(video_open(&r, path, &few_pixels, &err), ERR_LIMIT, "128x32", &err);
     CHECK_OK(video_open(&r, path, &few_frames, &err), &err);
-    for (int k = 0; k < 7; k++) assert_int_equal(video_next(r, &f, &err), 1);
+    for (int k = 0; k < 7; k++)
+        assert_int_equal(video_next(r, &f, &err), 1);
     CHECK_FAILS(video_next(r, &f, &err), ERR_LIMIT, "more than 7 frames", &err);
     video_close(&r);
     CHECK_FAILS(video_open(&r, path, &no_time, &err), ERR_LIMIT, "time limit", &err);
@@ -313,7 +348,8 @@ static void threads_change_nothing(void **state)
         FitPlan plan = fit_plan(video_info(r), 60, 90, FIT_COVER, 0.5, 0.5);
         frames[i] = calloc(40, 60 * 90 * 3);
         int rc, n = 0;
-        while ((rc = video_next(r, &f, &err)) == 1) CHECK_OK(video_to_rgb(r, &f, &plan, frames[i] + n++ * 60 * 90 * 3, &err), &err);
+        while ((rc = video_next(r, &f, &err)) == 1)
+            CHECK_OK(video_to_rgb(r, &f, &plan, frames[i] + n++ * 60 * 90 * 3, &err), &err);
         CHECK_OK(rc, &err);
         assert_int_equal(n, 40);
         video_close(&r);
@@ -346,7 +382,8 @@ static void a_wrong_checksum_is_damage(void **state)
         bytes[size - size / 4] ^= (char)(flip << 3); /* in the last cluster */
         CHECK_OK(file_write_atomic(path, bytes, size, &err), &err);
         CHECK_OK(video_open(&r, path, NULL, &err), &err);
-        for (n = damaged = 0; (rc = video_next(r, &f, &err)) == 1; n++) damaged += f.damaged;
+        for (n = damaged = 0; (rc = video_next(r, &f, &err)) == 1; n++)
+            damaged += f.damaged;
         CHECK_OK(rc, &err);
         video_close(&r);
         assert_true(n > 0 && !flip == !damaged);
@@ -358,11 +395,18 @@ int main(void)
 {
     av_quiet();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_rate_keeps_exact_times), cmocka_unit_test(variable_rate_and_offset),
-        cmocka_unit_test(missing_times_are_assumed_and_said_so), cmocka_unit_test(frames_that_go_back_are_dropped_and_counted),
-        cmocka_unit_test(damage_lasts_until_the_next_key_frame), cmocka_unit_test(what_is_no_video_is_refused),
-        cmocka_unit_test(what_points_elsewhere_is_refused), cmocka_unit_test(odd_but_honest_files), cmocka_unit_test(truncated_files),
-        cmocka_unit_test(limits_hold), cmocka_unit_test(a_wrong_checksum_is_damage), cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(every_rate_keeps_exact_times),
+        cmocka_unit_test(variable_rate_and_offset),
+        cmocka_unit_test(missing_times_are_assumed_and_said_so),
+        cmocka_unit_test(frames_that_go_back_are_dropped_and_counted),
+        cmocka_unit_test(damage_lasts_until_the_next_key_frame),
+        cmocka_unit_test(what_is_no_video_is_refused),
+        cmocka_unit_test(what_points_elsewhere_is_refused),
+        cmocka_unit_test(odd_but_honest_files),
+        cmocka_unit_test(truncated_files),
+        cmocka_unit_test(limits_hold),
+        cmocka_unit_test(a_wrong_checksum_is_damage),
+        cmocka_unit_test(threads_change_nothing),
     };
     return check_run("media: time, damage, bad input", tests);
 }

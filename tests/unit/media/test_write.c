@@ -17,7 +17,8 @@ static uint8_t *noise_clip(int64_t n, int64_t w, int64_t h)
     uint8_t *rgb = malloc((size_t)(n * w * h * 3));
     assert_non_null(rgb);
     Philox p = philox_stream(check_seed(), RNG_TEST, 0, (uint64_t)(w * h));
-    for (int64_t i = 0; i < n * w * h * 3; i++) rgb[i] = (uint8_t)(philox_u32(&p, (uint64_t)i) & (i % 7 ? 31 : 255)) + (uint8_t)(i / 5);
+    for (int64_t i = 0; i < n * w * h * 3; i++)
+        rgb[i] = (uint8_t)(philox_u32(&p, (uint64_t)i) & (i % 7 ? 31 : 255)) + (uint8_t)(i / 5);
     return rgb;
 }
 
@@ -43,7 +44,8 @@ static void write_clip(const char *path, const VideoWriterParams *p, const uint8
     Err err = {0};
     VideoWriter *w = NULL;
     CHECK_OK(video_create(&w, path, p, &err), &err);
-    for (int64_t k = 0; k < n; k++) CHECK_OK(video_write(w, rgb + k * p->width * p->height * 3, &err), &err);
+    for (int64_t k = 0; k < n; k++)
+        CHECK_OK(video_write(w, rgb + k * p->width * p->height * 3, &err), &err);
     CHECK_OK(video_finish(&w, &err), &err);
     assert_null(w);
 }
@@ -51,7 +53,8 @@ static void write_clip(const char *path, const VideoWriterParams *p, const uint8
 static void ffv1_keeps_every_bit(void **state)
 {
     (void)state;
-    static const int64_t sizes[][3] = {{48, 72, 13}, {480, 720, 2}, {37, 53, 3}, {16, 16, 1}, {17, 211, 2}, {16, 31, 5}};
+    static const int64_t sizes[][3] = {{48, 72, 13}, {480, 720, 2}, {37, 53, 3},
+                                       {16, 16, 1},  {17, 211, 2},  {16, 31, 5}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         int64_t w = sizes[i][0], h = sizes[i][1], n = sizes[i][2], got_n, got_w, got_h;
         uint8_t *rgb = noise_clip(n, w, h), *got = NULL;
@@ -65,9 +68,13 @@ static void ffv1_keeps_every_bit(void **state)
         assert_int_equal(got_h, h);
         assert_memory_equal(got, rgb, (size_t)(n * w * h * 3));
         mem_free(got);
-        CHECK_FAILS(video_read_rgb(path, n + 1, 0, 0, &got, &got_n, &got_w, &got_h, &err), ERR_FORMAT, "expected", &err);
-        CHECK_FAILS(video_read_rgb(path, 0, w + 1, 0, &got, &got_n, &got_w, &got_h, &err), ERR_FORMAT, "expected", &err);
-        if (n > 1) CHECK_FAILS(video_read_rgb(path, n - 1, 0, 0, &got, &got_n, &got_w, &got_h, &err), ERR_FORMAT, "more than", &err);
+        CHECK_FAILS(video_read_rgb(path, n + 1, 0, 0, &got, &got_n, &got_w, &got_h, &err), ERR_FORMAT, "expected",
+                    &err);
+        CHECK_FAILS(video_read_rgb(path, 0, w + 1, 0, &got, &got_n, &got_w, &got_h, &err), ERR_FORMAT, "expected",
+                    &err);
+        if (n > 1)
+            CHECK_FAILS(video_read_rgb(path, n - 1, 0, 0, &got, &got_n, &got_w, &got_h, &err), ERR_FORMAT, "more than",
+                        &err);
         free(rgb);
     }
 }
@@ -78,7 +85,8 @@ static void same_frames_same_bytes(void **state)
     static const char *const metadata[] = {"prompt", "a red dress", "seed", "7", NULL};
     uint8_t *rgb = smooth_clip(9, 64, 96);
     for (int codec = VIDEO_FFV1; codec <= VIDEO_H264; codec++) {
-        VideoWriterParams p = {.codec = (VideoCodec)codec, .width = 64, .height = 96, .rate = {8, 1}, .metadata = metadata};
+        VideoWriterParams p = {
+            .codec = (VideoCodec)codec, .width = 64, .height = 96, .rate = {8, 1}, .metadata = metadata};
         char *a = NULL, *b = NULL;
         int64_t na, nb;
         Err err = {0};
@@ -106,13 +114,15 @@ static void a_flipped_bit_is_noticed(void **state)
     int64_t size, n, w, h;
     Err err = {0};
     CHECK_OK(file_read(path, 1 << 24, &bytes, &size, &err), &err);
-    for (int i = 0; i < 24; i++) { /* well inside the frames: 4 * 64 * 64 noisy pixels are all of the file but its ends */
+    /* well inside the frames: 4 * 64 * 64 noisy pixels are all of the file but its ends */
+    for (int i = 0; i < 24; i++) {
         int64_t at = size / 8 + (size * 3 / 4) * i / 24;
         bytes[at] ^= (char)(1 << i % 8);
         CHECK_OK(file_write_atomic(path, bytes, size, &err), &err);
         bytes[at] ^= (char)(1 << i % 8);
         int rc = video_read_rgb(path, 4, 64, 64, &got, &n, &w, &h, &err);
-        if (rc == 0) fail_msg("bit %d of byte %lld of %lld flipped, and nobody noticed", i % 8, (long long)at, (long long)size);
+        if (rc == 0)
+            fail_msg("bit %d of byte %lld of %lld flipped, and nobody noticed", i % 8, (long long)at, (long long)size);
         err_clear(&err);
     }
     mem_free(bytes);
@@ -122,8 +132,9 @@ static void a_flipped_bit_is_noticed(void **state)
 static void h264_is_tagged_timed_and_described(void **state)
 {
     (void)state;
-    static const char *const metadata[] = {"prompt", "A \"red\" dress;\nlong = sleeves \xC3\xA9", "seed", "18446744073709551615",
-                                           "weft_model", "demo", NULL};
+    static const char *const metadata[] = {
+        "prompt", "A \"red\" dress;\nlong = sleeves \xC3\xA9", "seed", "18446744073709551615", "weft_model", "demo",
+        NULL};
     enum { N = 48, W = 96, H = 144 };
     uint8_t *rgb = smooth_clip(N, W, H), *got = NULL;
     VideoWriterParams p = {.codec = VIDEO_H264, .width = W, .height = H, .rate = {8, 1}, .metadata = metadata};
@@ -163,7 +174,8 @@ static void h264_is_tagged_timed_and_described(void **state)
     int64_t n, w, h;
     CHECK_OK(video_read_rgb(path, N, W, H, &got, &n, &w, &h, &err), &err);
     double sum = 0;
-    for (int64_t i = 0; i < N * W * H * 3; i++) sum += abs(got[i] - rgb[i]);
+    for (int64_t i = 0; i < N * W * H * 3; i++)
+        sum += abs(got[i] - rgb[i]);
     check_value("mean error of crf 17 on a smooth picture", sum / (N * W * H * 3), 0, 2.0, 0);
     mem_free(got);
     free(rgb);
@@ -213,7 +225,8 @@ static void bad_requests_are_refused(void **state)
     p.rate.den = 1, p.width = 15, p.codec = VIDEO_FFV1;
     CHECK_FAILS(video_create(&w, path, &p, &err), ERR_USAGE, "15x64", &err);
     p.width = 64, p.codec = VIDEO_H264;
-    CHECK_FAILS(video_create(&w, check_tmp_path("no/such/folder/a.mp4"), &p, &err), ERR_NOTFOUND, "no/such/folder", &err);
+    CHECK_FAILS(video_create(&w, check_tmp_path("no/such/folder/a.mp4"), &p, &err), ERR_NOTFOUND, "no/such/folder",
+                &err);
     CHECK_OK(video_create(&w, path, &p, &err), &err);
     CHECK_FAILS(video_finish(&w, &err), ERR_USAGE, "without frames", &err);
     assert_null(w);
@@ -223,7 +236,8 @@ static void bad_requests_are_refused(void **state)
     char **names = NULL;
     int64_t n;
     CHECK_OK(dir_list(check_tmp(), &names, &n, &err), &err);
-    for (int64_t i = 0; i < n; i++) assert_null(strstr(names[i], "never"));
+    for (int64_t i = 0; i < n; i++)
+        assert_null(strstr(names[i], "never"));
     dir_list_free(&names, n);
     CHECK_FAILS(picture_write_png(path, (const uint8_t *)"", 0, 1, &err), ERR_USAGE, "0x1", &err);
 }
@@ -245,8 +259,10 @@ static void a_full_disk_is_an_error(void **state)
         CHECK_OK(video_create(&w, check_tmp_path("full.mkv"), &p, &err), &err);
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
         int rc = 0;
-        for (int k = 0; k < 12 && rc == 0; k++) rc = video_write(w, rgb + k * 64 * 64 * 3, &err);
-        if (rc == 0) rc = video_finish(&w, &err);
+        for (int k = 0; k < 12 && rc == 0; k++)
+            rc = video_write(w, rgb + k * 64 * 64 * 3, &err);
+        if (rc == 0)
+            rc = video_finish(&w, &err);
         video_abort(&w);
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
         CHECK_FAILS(rc, ERR_IO, "full.mkv", &err);
@@ -259,9 +275,10 @@ static void a_full_disk_is_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ffv1_keeps_every_bit), cmocka_unit_test(same_frames_same_bytes), cmocka_unit_test(a_flipped_bit_is_noticed),
-        cmocka_unit_test(h264_is_tagged_timed_and_described), cmocka_unit_test(matroska_metadata_comes_back),
-        cmocka_unit_test(png_keeps_every_bit), cmocka_unit_test(bad_requests_are_refused), cmocka_unit_test(a_full_disk_is_an_error),
+        cmocka_unit_test(ffv1_keeps_every_bit),         cmocka_unit_test(same_frames_same_bytes),
+        cmocka_unit_test(a_flipped_bit_is_noticed),     cmocka_unit_test(h264_is_tagged_timed_and_described),
+        cmocka_unit_test(matroska_metadata_comes_back), cmocka_unit_test(png_keeps_every_bit),
+        cmocka_unit_test(bad_requests_are_refused),     cmocka_unit_test(a_full_disk_is_an_error),
     };
     return check_run("media: writing", tests);
 }

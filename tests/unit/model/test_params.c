@@ -115,14 +115,16 @@ static void fills_flat(void **state)
     for (uint32_t co = 0; co < 2; co++)
         for (uint32_t ci = 0; ci < 3; ci++)
             for (uint32_t tap = 0; tap < 6; tap++)
-                check_value("packed", v[(co * 6 + tap) * 3 + ci], filled("conv.weight", 3, (co * 3 + ci) * 6 + tap), 1e-7, 0);
+                check_value("packed", v[(co * 6 + tap) * 3 + ci], filled("conv.weight", 3, (co * 3 + ci) * 6 + tap),
+                            1e-7, 0);
     CHECK_OK(params_alloc_grads(&ps, &err), &err);
     Tensor values = params_flat_values(&ps), grads = params_flat_grads(&ps);
     assert_int_equal(tensor_count(&values), ps.flat);
     assert_ptr_equal(values.data, ps.param[0].value.data);
     for (int64_t i = 0; i < ps.n; i++) {
         assert_int_equal((uintptr_t)ps.param[i].value.data % 64, 0);
-        assert_int_equal((char *)ps.param[i].grad.data - (char *)grads.data, (char *)ps.param[i].value.data - (char *)values.data);
+        assert_int_equal((char *)ps.param[i].grad.data - (char *)grads.data,
+                         (char *)ps.param[i].value.data - (char *)values.data);
     }
     for (int64_t i = 0; i < ps.flat; i++)
         assert_true(((const float *)grads.data)[i] == 0);
@@ -134,8 +136,13 @@ static void fills_flat(void **state)
 static void saves_and_loads(void **state)
 {
     (void)state;
-    static const struct { DType dtype; double rtol; const char *file; } kinds[] = {
-        {DT_F32, 0, "f32.safetensors"}, {DT_F16, 1.0 / 2048, "f16.safetensors"}, {DT_BF16, 1.0 / 256, "bf16.safetensors"}};
+    static const struct {
+        DType dtype;
+        double rtol;
+        const char *file;
+    } kinds[] = {{DT_F32, 0, "f32.safetensors"},
+                 {DT_F16, 1.0 / 2048, "f16.safetensors"},
+                 {DT_BF16, 1.0 / 256, "bf16.safetensors"}};
     for (int k = 0; k < 3; k++) {
         ParamSet ps, mapped, flat;
         Err err = {0};
@@ -169,8 +176,8 @@ static void saves_and_loads(void **state)
     }
 }
 
-/* Where activations are BF16: matrices and kernels as BF16, vectors and scalars as F32, whatever the file holds; training keeps the
- * exact values beside. */
+/* Where activations are BF16: matrices and kernels as BF16, vectors and scalars as F32, whatever
+ * the file holds; training keeps the exact values beside. */
 static void keeps_16_bits(void **state)
 {
     (void)state;
@@ -190,7 +197,8 @@ static void keeps_16_bits(void **state)
         assert_int_equal(p->master.dtype, DT_F32);
         for (int64_t i = 0; i < n; i++) {
             float exact = (float)tensor_get(&p->master, i);
-            assert_true((float)tensor_get(&p->value, i) == (p->rank >= 2 ? bfloat_to_float(float_to_bfloat(exact)) : exact));
+            assert_true((float)tensor_get(&p->value, i) ==
+                        (p->rank >= 2 ? bfloat_to_float(float_to_bfloat(exact)) : exact));
         }
     }
     const Param *conv = params_find(&ps, "conv.weight");
@@ -272,10 +280,11 @@ static void names_everything_that_is_wrong(void **state)
 {
     (void)state;
     static float zeros[64];
-    const SafeSource source[] = {
-        {"b.weight", tensor_of(zeros, DT_F32, 2, 5, 3)}, {"scale", tensor_of(zeros, DT_I32, 0, 1)},
-        {"foreign.x", tensor_of(zeros, DT_F32, 1, 2)},
-        {"stray", tensor_of(zeros, DT_F32, 1, 2)}, {"conv.weight", tensor_of(zeros, DT_F32, 5, 2, 3, 3, 1, 2)}};
+    const SafeSource source[] = {{"b.weight", tensor_of(zeros, DT_F32, 2, 5, 3)},
+                                 {"scale", tensor_of(zeros, DT_I32, 0, 1)},
+                                 {"foreign.x", tensor_of(zeros, DT_F32, 1, 2)},
+                                 {"stray", tensor_of(zeros, DT_F32, 1, 2)},
+                                 {"conv.weight", tensor_of(zeros, DT_F32, 5, 2, 3, 3, 1, 2)}};
     ParamSet ps;
     Err err = {0};
     Backend *be = host_backend(&err);
@@ -286,8 +295,8 @@ static void names_everything_that_is_wrong(void **state)
     assert_int_equal(rc, ERR_FORMAT);
     assert_non_null(file); /* still the caller's */
     static const char *const parts[] = {"the folder", "missing 2: a.flat.weight, b.bias;",
-                                        "misshapen 2: b.weight is F32 [5, 3], expected F32 [3, 5]",
-                                        "scale is I32 []", "unexpected 1: stray"};
+                                        "misshapen 2: b.weight is F32 [5, 3], expected F32 [3, 5]", "scale is I32 []",
+                                        "unexpected 1: stray"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!strstr(err.msg, parts[i]))
             fail_msg("'%s' is not in: %s", parts[i], err.msg);
@@ -302,7 +311,8 @@ static void names_everything_that_is_wrong(void **state)
         CHECK_OK(params_addf(&ps, 0, 1, (const int64_t[]){1}, &err, "a.rather.long.parameter.name.%d", i), &err);
     CHECK_OK(params_finish(&ps, &err), &err);
     file = file_of("few.safetensors", source + 3, 1);
-    CHECK_FAILS(params_load_flat(&ps, be, file, "few", &err), ERR_FORMAT, "missing 500: a.rather.long.parameter.name.0, ", &err);
+    CHECK_FAILS(params_load_flat(&ps, be, file, "few", &err), ERR_FORMAT,
+                "missing 500: a.rather.long.parameter.name.0, ", &err);
     safetensors_close(&file);
     params_fini(&ps);
     backend_close(&be);
@@ -366,10 +376,11 @@ static void survives_lack_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sorts_and_counts), cmocka_unit_test(refuses_bad_tables), cmocka_unit_test(filler_is_the_reference),
-        cmocka_unit_test(fills_flat),       cmocka_unit_test(saves_and_loads),    cmocka_unit_test(names_everything_that_is_wrong),
-        cmocka_unit_test(takes_aliases),    cmocka_unit_test(survives_lack_of_memory),
-        cmocka_unit_test(keeps_16_bits),    cmocka_unit_test(moves_large_tensors),
+        cmocka_unit_test(sorts_and_counts),        cmocka_unit_test(refuses_bad_tables),
+        cmocka_unit_test(filler_is_the_reference), cmocka_unit_test(fills_flat),
+        cmocka_unit_test(saves_and_loads),         cmocka_unit_test(names_everything_that_is_wrong),
+        cmocka_unit_test(takes_aliases),           cmocka_unit_test(survives_lack_of_memory),
+        cmocka_unit_test(keeps_16_bits),           cmocka_unit_test(moves_large_tensors),
     };
     return check_run("params", tests);
 }

@@ -146,8 +146,10 @@ static void memory_that_cannot_be_had_is_reported(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_plan_is_exact), cmocka_unit_test(tensors_are_aligned_and_apart),
-        cmocka_unit_test(sizes_that_overflow_are_refused), cmocka_unit_test(memory_that_cannot_be_had_is_reported),
+        cmocka_unit_test(the_plan_is_exact),
+        cmocka_unit_test(tensors_are_aligned_and_apart),
+        cmocka_unit_test(sizes_that_overflow_are_refused),
+        cmocka_unit_test(memory_that_cannot_be_had_is_reported),
     };
     return check_run("arenas", tests);
 }

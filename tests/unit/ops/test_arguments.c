@@ -35,7 +35,8 @@ static void the_sentence_names_op_and_shapes(void **state)
 static void types(void **state)
 {
     (void)state;
-    Tensor y = F(0, 1, 8), h = T(1, DT_F16, 1, 8), d = T(2, DT_F64, 1, 8), i = T(3, DT_I32, 1, 8), f = F(4, 1, 8), g = F(5, 1, 8);
+    Tensor y = F(0, 1, 8), h = T(1, DT_F16, 1, 8), d = T(2, DT_F64, 1, 8), i = T(3, DT_I32, 1, 8), f = F(4, 1, 8),
+           g = F(5, 1, 8);
     REFUSED(op_add(be, &y, &h, &f, &err), "activations' type");
     REFUSED(op_add(be, &y, &d, &f, &err), "activations' type");
     REFUSED(op_fill(be, &i, 1, &err), "float");
@@ -43,7 +44,8 @@ static void types(void **state)
     Tensor short_y = F(0, 1, 7);
     REFUSED(op_copy(be, &short_y, &f, &err), "counts must be equal");
     CHECK_OK(op_copy(be, &h, &f, &err), &err);
-    Tensor x2 = F(0, 2, 2, 4), y2 = F(1, 2, 2, 4), wd = T(2, DT_F64, 2, 4, 4), w = F(2, 2, 4, 4), gh = T(3, DT_F16, 2, 4, 4);
+    Tensor x2 = F(0, 2, 2, 4), y2 = F(1, 2, 2, 4), wd = T(2, DT_F64, 2, 4, 4), w = F(2, 2, 4, 4),
+           gh = T(3, DT_F16, 2, 4, 4);
     REFUSED(op_linear(be, &y2, &x2, &wd, NULL, &err), "weights must be");
     REFUSED(op_linear_backward_w(be, &gh, NULL, &y2, &x2, &err), "must be F32");
     CHECK_OK(op_linear(be, &y2, &x2, &w, NULL, &err), &err);
@@ -115,11 +117,13 @@ static void attention(void **state)
     REFUSED(op_attention(be, &o, NULL, &q, &k, &v, &p, &err), "bias F32 [2, 3, 4]");
     p.bias = &bias;
     Tensor gq = F(4, 3, 1, 3, 6), gk = F(6, 3, 1, 5, 6), gv = F(7, 3, 1, 5, 6);
-    CHECK_FAILS(op_attention_backward(be, &gq, &gk, &gv, &o, &q, &k, &v, &o, &lse, &p, &err), ERR_UNSUPPORTED, "bias", &err);
+    CHECK_FAILS(op_attention_backward(be, &gq, &gk, &gv, &o, &q, &k, &v, &o, &lse, &p, &err), ERR_UNSUPPORTED, "bias",
+                &err);
     p = (AttnParams){2, INFINITY, NULL, 0};
     REFUSED(op_attention_backward(be, &gq, &gk, &gv, &o, &q, &k, &v, &o, &lse, &p, &err), "finite");
     p = (AttnParams){2, 1, NULL, 1};
-    CHECK_FAILS(op_attention_backward(be, &gq, &gk, &gv, &o, &q, &k, &v, &o, &lse, &p, &err), ERR_UNSUPPORTED, "causal", &err);
+    CHECK_FAILS(op_attention_backward(be, &gq, &gk, &gv, &o, &q, &k, &v, &o, &lse, &p, &err), ERR_UNSUPPORTED, "causal",
+                &err);
 }
 
 static void norms(void **state)
@@ -158,7 +162,8 @@ static void norms(void **state)
 static void convolution_and_training(void **state)
 {
     (void)state;
-    Tensor x = F(0, 4, 2, 4, 4, 3), w = F(1, 5, 2, 3, 3, 3, 3), b = F(2, 1, 2), y = F(3, 4, 2, 4, 4, 2), prefix = F(4, 4, 1, 4, 4, 3);
+    Tensor x = F(0, 4, 2, 4, 4, 3), w = F(1, 5, 2, 3, 3, 3, 3), b = F(2, 1, 2), y = F(3, 4, 2, 4, 4, 2),
+           prefix = F(4, 4, 1, 4, 4, 3);
     const ConvParams p = {1, 1, 1, 1, 1, 0}, none = {1, 0, 0, 0, 0, 0}, still = {0, 1, 1, 1, 1, 0};
     CHECK_OK(op_conv(be, &y, &x, NULL, &w, &b, &p, &err), &err);
     REFUSED(op_conv(be, &y, &x, NULL, &w, &b, &none, &err), "[T,Ho,Wo,Co]");
@@ -176,8 +181,13 @@ static void convolution_and_training(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_sentence_names_op_and_shapes), cmocka_unit_test(types), cmocka_unit_test(overlap), cmocka_unit_test(moves),
-        cmocka_unit_test(attention), cmocka_unit_test(norms), cmocka_unit_test(convolution_and_training),
+        cmocka_unit_test(the_sentence_names_op_and_shapes),
+        cmocka_unit_test(types),
+        cmocka_unit_test(overlap),
+        cmocka_unit_test(moves),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(norms),
+        cmocka_unit_test(convolution_and_training),
     };
     if (backend_open(&be, "ref", 1, NULL, &err) < 0) {
         fprintf(stderr, "%s\n", err.msg);

@@ -1,4 +1,5 @@
-/* The back end's test of itself: passes on sim and cpu, and sees an operation that is wrong, one that fails, one that gives no number. */
+/* The back end's test of itself: passes on sim and cpu, and sees an operation that is wrong, one
+ * that fails, one that gives no number. */
 #include <math.h>
 
 #include "common/ops/ops_table.h"
@@ -44,7 +45,8 @@ static void sound(const char *name)
     backend_close(&be);
 }
 
-/* Under the thread sanitizer a simulated block takes a fifth of a second: tests/ops/test_sim.c is what looks for races there. */
+/* Under the thread sanitizer a simulated block takes a fifth of a second: tests/ops/test_sim.c is
+ * what looks for races there. */
 #ifdef __SANITIZE_THREAD__
 #define DEVICE "cpu"
 #else
@@ -85,6 +87,7 @@ static void test_faults(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_device), cmocka_unit_test(test_cpu), cmocka_unit_test(test_faults)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_device), cmocka_unit_test(test_cpu),
+                                       cmocka_unit_test(test_faults)};
     return check_run("selftest", tests);
 }

@@ -50,7 +50,8 @@ static void every_half_comes_back(void **state)
         int half_nan = (h & 0x7fff) > 0x7c00, bfloat_nan = (h & 0x7fff) > 0x7f80;
         assert_true(isnan(f) ? half_nan : !half_nan);
         assert_true(isnan(b) ? bfloat_nan : !bfloat_nan);
-        uint16_t half = float_to_half(f), bfloat = float_to_bfloat(b); /* a NaN comes back as a NaN of its sign, made quiet */
+        /* a NaN comes back as a NaN of its sign, made quiet */
+        uint16_t half = float_to_half(f), bfloat = float_to_bfloat(b);
         assert_int_equal(half, half_nan ? h | 0x200 : h);
         assert_int_equal(bfloat, bfloat_nan ? h | 0x40 : h);
         int exponent = (int)(h >> 10 & 31), fraction = (int)(h & 0x3ff); /* the value, by the definition */
@@ -61,7 +62,8 @@ static void every_half_comes_back(void **state)
     }
 }
 
-/* Between neighbours, at a quarter, the middle and three quarters: nearest, ties to the even one.  All exact in float. */
+/* Between neighbours, at a quarter, the middle and three quarters: nearest, ties to the even one.
+ * All exact in float. */
 static void halves_round_to_nearest_even(void **state)
 {
     (void)state;
@@ -89,9 +91,14 @@ static void halves_round_to_nearest_even(void **state)
 static void halves_at_the_edges(void **state)
 {
     (void)state;
-    static const struct { float f; uint16_t half; } known[] = {
-        {65504, 0x7bff}, {65519.996f, 0x7bff}, {65520, 0x7c00}, {1e30f, 0x7c00}, {INFINITY, 0x7c00}, {-INFINITY, 0xfc00},
-        {0x1p-24f, 1}, {0x1p-25f, 0}, {0x1.000002p-25f, 1}, {-0x1p-26f, 0x8000}, {1e-45f, 0}, {0, 0}, {-0.0f, 0x8000}, {1, 0x3c00},
+    static const struct {
+        float f;
+        uint16_t half;
+    } known[] = {
+        {65504, 0x7bff},      {65519.996f, 0x7bff}, {65520, 0x7c00}, {1e30f, 0x7c00},
+        {INFINITY, 0x7c00},   {-INFINITY, 0xfc00},  {0x1p-24f, 1},   {0x1p-25f, 0},
+        {0x1.000002p-25f, 1}, {-0x1p-26f, 0x8000},  {1e-45f, 0},     {0, 0},
+        {-0.0f, 0x8000},      {1, 0x3c00},
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         assert_int_equal(float_to_half(known[i].f), known[i].half);
@@ -150,7 +157,8 @@ static void back_ends_open_or_say_why(void **state)
     assert_int_equal(be->threads, 2);
     assert_non_null(strstr(line, "cpu"));
     backend_close(&be);
-    CHECK_FAILS(backend_open(&be, "cuda", 0, NULL, &err), ERR_UNSUPPORTED, "libweft-cuda.so", &err); /* not beside this program */
+    /* not beside this program */
+    CHECK_FAILS(backend_open(&be, "cuda", 0, NULL, &err), ERR_UNSUPPORTED, "libweft-cuda.so", &err);
     CHECK_OK(backend_open(&be, "sim", 0, NULL, &err), &err);
     assert_string_equal(be->name, "sim");
     assert_int_equal(be->act, DT_BF16);
@@ -174,9 +182,13 @@ static void back_ends_open_or_say_why(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(views), cmocka_unit_test(long_shapes_are_cut_not_overrun), cmocka_unit_test(every_half_comes_back),
-        cmocka_unit_test(halves_round_to_nearest_even), cmocka_unit_test(halves_at_the_edges),
-        cmocka_unit_test(floats_travel_to_a_back_end_and_back), cmocka_unit_test(back_ends_open_or_say_why),
+        cmocka_unit_test(views),
+        cmocka_unit_test(long_shapes_are_cut_not_overrun),
+        cmocka_unit_test(every_half_comes_back),
+        cmocka_unit_test(halves_round_to_nearest_even),
+        cmocka_unit_test(halves_at_the_edges),
+        cmocka_unit_test(floats_travel_to_a_back_end_and_back),
+        cmocka_unit_test(back_ends_open_or_say_why),
     };
     return check_run("tensors and back ends", tests);
 }

@@ -1,4 +1,5 @@
-/* Black bars burnt into the picture: found where they are, left alone where there are none, and gone from the prepared clip. */
+/* Black bars burnt into the picture: found where they are, left alone where there are none, and
+ * gone from the prepared clip. */
 #include <stdlib.h>
 #include "unit/clip_maker.h"
 #include "common/base/str.h"
@@ -12,7 +13,7 @@ static uint32_t noise(uint32_t *s)
     return (*s = *s * 1664525u + 1013904223u) >> 8;
 }
 
-/* ---- the meter alone ---- */
+/* ---- the meter alone ------------------------------------------------------------------------- */
 enum { PW = 100, PH = 80 };
 
 static void paint(uint8_t *rgb, int x0, int y0, int x1, int y1, int low, int high, uint32_t *seed)
@@ -22,7 +23,8 @@ static void paint(uint8_t *rgb, int x0, int y0, int x1, int y1, int low, int hig
             memset(rgb + (y * PW + x) * 3, low + (int)(noise(seed) % (uint32_t)(high - low + 1)), 3);
 }
 
-static void look(const char *what, void (*draw)(uint8_t *rgb, int k, uint32_t *seed), const int64_t want[4], int want_wider)
+static void look(const char *what, void (*draw)(uint8_t *rgb, int k, uint32_t *seed), const int64_t want[4],
+                 int want_wider)
 {
     static uint8_t rgb[PW * PH * 3];
     uint32_t seed = (uint32_t)check_seed();
@@ -38,8 +40,8 @@ static void look(const char *what, void (*draw)(uint8_t *rgb, int k, uint32_t *s
     bar_meter_find(m, bars, &wider);
     bar_meter_close(&m);
     if (memcmp(bars, want, sizeof bars) || wider != want_wider)
-        fail_msg("%s: %lld %lld %lld %lld, wider %d", what, (long long)bars[0], (long long)bars[1], (long long)bars[2], (long long)bars[3],
-                 wider);
+        fail_msg("%s: %lld %lld %lld %lld, wider %d", what, (long long)bars[0], (long long)bars[1], (long long)bars[2],
+                 (long long)bars[3], wider);
 }
 
 static void draw_window(uint8_t *rgb, int k, uint32_t *seed)
@@ -101,14 +103,14 @@ static void what_is_a_bar(void **state)
     look("uneven", draw_uneven, (const int64_t[]){10, 10, 0, 0}, 0);
 }
 
-/* ---- whole clips ---- */
+/* ---- whole clips ----------------------------------------------------------------------------- */
 typedef struct Film {
     const char *id;
     int width, height, x, y; /* stored; bars of x columns and y rows a side, stored too */
     int dark;                /* the picture is a spot in the dark */
     int32_t turn[9];
     AVRational sar;
-    const char *crop;        /* of the metadata */
+    const char *crop; /* of the metadata */
     int64_t bars[4], part[4];
 } Film;
 
@@ -148,7 +150,10 @@ static int same_four(const json_t *list, const int64_t want[4])
 
 static void bars_go_from_clips(void **state)
 {
-#define QUARTER {0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30}
+#define QUARTER                                  \
+    {                                            \
+        0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30 \
+    }
     static const Film films[] = {
         {"pillar", 160, 144, 24, 0, 0, {0}, {1, 1}, NULL, {24, 24, 0, 0}, {24, 0, 112, 144}},
         {"letter", 96, 192, 0, 24, 0, {0}, {1, 1}, NULL, {0, 0, 24, 24}, {0, 24, 96, 144}},
@@ -168,9 +173,20 @@ static void bars_go_from_clips(void **state)
     for (size_t i = 0; i < FILMS; i++) {
         const Film *f = &films[i];
         name = mem_printf(&err, "%s.mp4", f->id);
-        Clip c = {.container = "mp4", .codec = "libx264", .options = "crf=30:preset=ultrafast:threads=1", .format = AV_PIX_FMT_YUV420P,
-                  .width = f->width, .height = f->height, .time_base = {1, 8}, .frames = FRAMES, .space = AVCOL_SPC_BT709,
-                  .range = AVCOL_RANGE_MPEG, .sar = f->sar, .matrix = f->turn[1] ? f->turn : NULL, .draw = draw, .user = f};
+        Clip c = {.container = "mp4",
+                  .codec = "libx264",
+                  .options = "crf=30:preset=ultrafast:threads=1",
+                  .format = AV_PIX_FMT_YUV420P,
+                  .width = f->width,
+                  .height = f->height,
+                  .time_base = {1, 8},
+                  .frames = FRAMES,
+                  .space = AVCOL_SPC_BT709,
+                  .range = AVCOL_RANGE_MPEG,
+                  .sar = f->sar,
+                  .matrix = f->turn[1] ? f->turn : NULL,
+                  .draw = draw,
+                  .user = f};
         make_clip(run_path(root, name), &c);
         str_printf(&lines, &err, "{\"file_name\": \"%s\", \"text\": \"x\"%s%s}\n", name, f->crop ? ", \"crop\": " : "",
                    f->crop ? f->crop : "");
@@ -181,7 +197,8 @@ static void bars_go_from_clips(void **state)
         static uint8_t rgb[160 * 144 * 3];
         uint32_t seed = (uint32_t)k;
         for (int i = 0; i < 160 * 144; i++)
-            memset(rgb + i * 3, i % 160 < 24 || i % 160 >= 136 ? (int)(noise(&seed) % 9) : 100 + (int)(noise(&seed) % 99), 3);
+            memset(rgb + i * 3,
+                   i % 160 < 24 || i % 160 >= 136 ? (int)(noise(&seed) % 9) : 100 + (int)(noise(&seed) % 99), 3);
         name = mem_printf(&err, "pictures/%03d.png", k);
         CHECK_OK(picture_write_png(run_path(root, name), rgb, 160, 144, &err), &err);
         mem_free(name);
@@ -195,7 +212,8 @@ static void bars_go_from_clips(void **state)
         const Film *f = &films[i < FILMS ? i : 0];
         const json_t *line = run_line(r, i < FILMS ? f->id : "pictures"), *geometry = json_object_get(line, "geometry");
         assert_string_equal(run_reason(line), "");
-        if (!same_four(json_object_get(geometry, "bars"), f->bars) || !same_four(json_object_get(geometry, "part"), f->part))
+        if (!same_four(json_object_get(geometry, "bars"), f->bars) ||
+            !same_four(json_object_get(geometry, "part"), f->part))
             fail_msg("%s: %s", f->id, json_dumps(geometry, JSON_COMPACT));
         assert_int_equal(run_warned(line, "bars_trimmed"), f->bars[0] || f->bars[2]);
         uint8_t *rgb = run_pixels(out, line, FRAMES, W, H);
@@ -208,8 +226,11 @@ static void bars_go_from_clips(void **state)
     assert_int_equal(json_integer_value(json_object_get(geometry, "scaled_width")), 112);
     assert_int_equal(json_integer_value(json_object_get(geometry, "crop_x")), 8);
     check_value("lost", json_real_value(json_object_get(geometry, "lost")), 1 - 96 / 112.0, 1e-12, 0);
-    check_value("enlarged", json_real_value(json_object_get(json_object_get(run_line(r, "pillar"), "quality"), "enlarged")), 1, 1e-12, 0);
-    json_t *again = run_ingest(root, out, 1, (const char *const[]){"clip.trim_bars=true", NULL}); /* taken over, note and all */
+    check_value("enlarged",
+                json_real_value(json_object_get(json_object_get(run_line(r, "pillar"), "quality"), "enlarged")), 1,
+                1e-12, 0);
+    /* taken over, note and all */
+    json_t *again = run_ingest(root, out, 1, (const char *const[]){"clip.trim_bars=true", NULL});
     assert_true(json_equal(r, again));
     json_decref(again);
     json_decref(r);

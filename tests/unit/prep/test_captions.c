@@ -7,18 +7,20 @@
 
 static void rules(void **state)
 {
-    static const struct { CaptionRules rules; const char *in, *out; } cases[] = {
-        {{0, 0, NULL}, "b'A dress'", "b'A dress'"},
-        {{1, 0, NULL}, "b'A dress'", "A dress"},
-        {{1, 0, NULL}, "\"A dress\"", "A dress"},
-        {{1, 0, NULL}, "\"A\" and \"B\"", "\"A\" and \"B\""},
-        {{1, 0, NULL}, "b''", ""},
-        {{0, 1, NULL}, "This video shows a red dress.", "A red dress."},
-        {{0, 1, NULL}, "In this video, the video", "The video"},
-        {{0, 1, NULL}, "The videographer walks.", "The videographer walks."},
-        {{0, 1, NULL}, "this video shows", "this video shows"},
-        {{1, 1, "TOK"}, "b'The video features: a coat'", "TOK A coat"},
-        {{1, 0, "TOK"}, "''", ""}};
+    static const struct {
+        CaptionRules rules;
+        const char *in, *out;
+    } cases[] = {{{0, 0, NULL}, "b'A dress'", "b'A dress'"},
+                 {{1, 0, NULL}, "b'A dress'", "A dress"},
+                 {{1, 0, NULL}, "\"A dress\"", "A dress"},
+                 {{1, 0, NULL}, "\"A\" and \"B\"", "\"A\" and \"B\""},
+                 {{1, 0, NULL}, "b''", ""},
+                 {{0, 1, NULL}, "This video shows a red dress.", "A red dress."},
+                 {{0, 1, NULL}, "In this video, the video", "The video"},
+                 {{0, 1, NULL}, "The videographer walks.", "The videographer walks."},
+                 {{0, 1, NULL}, "this video shows", "this video shows"},
+                 {{1, 1, "TOK"}, "b'The video features: a coat'", "TOK A coat"},
+                 {{1, 0, "TOK"}, "''", ""}};
     Err err = {0};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -31,19 +33,20 @@ static void rules(void **state)
 
 static void guesses(void **state)
 {
-    static const struct { const char *caption, *key, *value; } cases[] = {
-        {"A flowing red evening dress with long sleeves", "category", "Dresses"},
-        {"A flowing red evening dress with long sleeves", "color", "red"},
-        {"A flowing red evening dress with long sleeves", "sleeve", "long"},
-        {"A flowing red evening dress with long sleeves", "style", "evening wear"},
-        {"A flowing red evening dress with long sleeves", "length", NULL},
-        {"The address is desktop", "category", NULL},             /* no whole word */
-        {"A jacket over a dress", "category", NULL},              /* two */
-        {"A crop top", "category", "Tops"},
-        {"A T-Shirt, black.", "category", "Tops"},
-        {"blackboard", "color", NULL},
-        {"It has no sleeves", "sleeve", "sleeveless"},
-        {"Its pattern is pure color.", "pattern", "pure color"}};
+    static const struct {
+        const char *caption, *key, *value;
+    } cases[] = {{"A flowing red evening dress with long sleeves", "category", "Dresses"},
+                 {"A flowing red evening dress with long sleeves", "color", "red"},
+                 {"A flowing red evening dress with long sleeves", "sleeve", "long"},
+                 {"A flowing red evening dress with long sleeves", "style", "evening wear"},
+                 {"A flowing red evening dress with long sleeves", "length", NULL},
+                 {"The address is desktop", "category", NULL}, /* no whole word */
+                 {"A jacket over a dress", "category", NULL},  /* two */
+                 {"A crop top", "category", "Tops"},
+                 {"A T-Shirt, black.", "category", "Tops"},
+                 {"blackboard", "color", NULL},
+                 {"It has no sleeves", "sleeve", "sleeveless"},
+                 {"Its pattern is pure color.", "pattern", "pure color"}};
     Err err = {0};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -53,9 +56,12 @@ static void guesses(void **state)
         CHECK_OK(source_list_add(&l, &s, &err), &err);
         CHECK_OK(source_add_caption(s, cases[i].caption, (int64_t)strlen(cases[i].caption), &err), &err);
         CHECK_OK(captions_guess(s, &err), &err);
-        const char *got = strcmp(cases[i].key, "category") == 0 ? s->category : json_string_value(json_object_get(s->attributes, cases[i].key));
+        const char *got = strcmp(cases[i].key, "category") == 0
+                              ? s->category
+                              : json_string_value(json_object_get(s->attributes, cases[i].key));
         if ((got == NULL) != (cases[i].value == NULL) || (got && strcmp(got, cases[i].value) != 0))
-            fail_msg("'%s': %s is '%s', expected '%s'", cases[i].caption, cases[i].key, got ? got : "-", cases[i].value ? cases[i].value : "-");
+            fail_msg("'%s': %s is '%s', expected '%s'", cases[i].caption, cases[i].key, got ? got : "-",
+                     cases[i].value ? cases[i].value : "-");
         snprintf(mark, sizeof mark, "%s_source", cases[i].key);
         if (got)
             assert_string_equal(json_string_value(json_object_get(s->attributes, mark)), "caption");
@@ -92,8 +98,13 @@ static void splits(void **state)
 
 static void labels(void **state)
 {
-    static const char *const cases[][2] = {{"Dresses", "dresses"}, {"  Pants & \t Skirts\n", "pants and skirts"}, {"Pants/Skirts", "pants-skirts"},
-                                           {"\u00c9t\u00e9 Kleid", "\u00c9t\u00e9 kleid"}, {"", ""}, {" \n", ""}, {"&", "and"}};
+    static const char *const cases[][2] = {{"Dresses", "dresses"},
+                                           {"  Pants & \t Skirts\n", "pants and skirts"},
+                                           {"Pants/Skirts", "pants-skirts"},
+                                           {"\u00c9t\u00e9 Kleid", "\u00c9t\u00e9 kleid"},
+                                           {"", ""},
+                                           {" \n", ""},
+                                           {"&", "and"}};
     Err err = {0};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -105,6 +116,7 @@ static void labels(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rules), cmocka_unit_test(guesses), cmocka_unit_test(splits), cmocka_unit_test(labels)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(rules), cmocka_unit_test(guesses), cmocka_unit_test(splits),
+                                       cmocka_unit_test(labels)};
     return check_run("prep captions", tests);
 }

@@ -5,7 +5,8 @@
 
 enum { N = 4000 };
 
-/* |times[i] - times[0] - point/fps| as an exact fraction over a common denominator, smallest first, earliest among equals. */
+/* |times[i] - times[0] - point/fps| as an exact fraction over a common denominator, smallest first,
+ * earliest among equals. */
 static int64_t nearest(const Rational *times, int64_t n, int64_t fps, int64_t point)
 {
     __int128 best_num = 0, best_den = 0;
@@ -33,8 +34,8 @@ static void compare(const Rational *times, int64_t n, int64_t fps, int64_t start
     for (int64_t k = 0; k < points - start; k++) {
         int64_t want = nearest(times, n, fps, start + k);
         if (picks[k].index != want)
-            fail_msg("fps %lld point %lld: frame %lld, expected %lld", (long long)fps, (long long)(start + k), (long long)picks[k].index,
-                     (long long)want);
+            fail_msg("fps %lld point %lld: frame %lld, expected %lld", (long long)fps, (long long)(start + k),
+                     (long long)picks[k].index, (long long)want);
         double error = rational_value(times[want]) - rational_value(times[0]) - (double)(start + k) / (double)fps;
         check_value("error", picks[k].error_s, error, 1e-9, 0);
         assert_int_equal(rational_cmp(picks[k].time, times[want]), 0);

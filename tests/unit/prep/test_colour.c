@@ -1,15 +1,25 @@
-/* Pixel goldens of the whole ingest: patches of known samples go in through every matrix, range, depth, subsampling, orientation and
- * pixel aspect, and come out of the prepared clip at the right place and within one level of the mathematical value. */
+/* Pixel goldens of the whole ingest: patches of known samples go in through every matrix, range,
+ * depth, subsampling, orientation and pixel aspect, and come out of the prepared clip at the right
+ * place and within one level of the mathematical value. */
 #include <libavutil/pixdesc.h>
 #include <math.h>
 #include <stdlib.h>
 #include "unit/clip_maker.h"
 #include "unit/prep_run.h"
 
-enum { W = 96, H = 144, FRAMES = 49, COLUMNS = 3, ROWS = 4, PATCHES = COLUMNS * ROWS, MARGIN = 8 /* the scaler's reach, chroma's too */ };
+enum {
+    W = 96,
+    H = 144,
+    FRAMES = 49,
+    COLUMNS = 3,
+    ROWS = 4,
+    PATCHES = COLUMNS * ROWS,
+    MARGIN = 8 /* the scaler's reach, chroma's too */
+};
 
-static const double patches[PATCHES][3] = {{250, 250, 250}, {4, 4, 4},       {250, 3, 3},   {3, 250, 3},     {3, 3, 250},    {219, 219, 16},
-                                           {126, 126, 126}, {224, 172, 105}, {5, 5, 122},   {17, 180, 201},  {250, 3, 130},  {60, 61, 59}};
+static const double patches[PATCHES][3] = {{250, 250, 250}, {4, 4, 4},      {250, 3, 3},     {3, 250, 3},
+                                           {3, 3, 250},     {219, 219, 16}, {126, 126, 126}, {224, 172, 105},
+                                           {5, 5, 122},     {17, 180, 201}, {250, 3, 130},   {60, 61, 59}};
 
 /* dataset.md 8.2: R += rv Cr, G += gu Cb + gv Cr, B += bu Cb, for limited and for full range. */
 typedef struct Matrix {
@@ -17,17 +27,30 @@ typedef struct Matrix {
     enum AVColorSpace space;
     double kr, kb, limited[4], full[4];
 } Matrix;
-static const Matrix matrices[2] = {
-    {"bt601", AVCOL_SPC_SMPTE170M, 0.299, 0.114, {1.596027, -0.391762, -0.812968, 2.017232}, {1.402, -0.344136, -0.714136, 1.772}},
-    {"bt709", AVCOL_SPC_BT709, 0.2126, 0.0722, {1.792741, -0.213249, -0.532909, 2.112402}, {1.5748, -0.187324, -0.468124, 1.8556}}};
+static const Matrix matrices[2] = {{"bt601",
+                                    AVCOL_SPC_SMPTE170M,
+                                    0.299,
+                                    0.114,
+                                    {1.596027, -0.391762, -0.812968, 2.017232},
+                                    {1.402, -0.344136, -0.714136, 1.772}},
+                                   {"bt709",
+                                    AVCOL_SPC_BT709,
+                                    0.2126,
+                                    0.0722,
+                                    {1.792741, -0.213249, -0.532909, 2.112402},
+                                    {1.5748, -0.187324, -0.468124, 1.8556}}};
 static const enum AVPixelFormat formats[2][3] = {{AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUV422P, AV_PIX_FMT_YUV444P},
                                                  {AV_PIX_FMT_YUV420P10, AV_PIX_FMT_YUV422P10, AV_PIX_FMT_YUV444P10}};
 /* A stored point (p, q) is shown at (a p + c q, b p + d q), q and its image downwards. */
-static const struct Orientation { int a, b, c, d; } orientations[8] = {{1, 0, 0, 1},  {0, 1, -1, 0}, {-1, 0, 0, -1}, {0, -1, 1, 0},
-                                                                       {-1, 0, 0, 1}, {0, 1, 1, 0},  {1, 0, 0, -1},  {0, -1, -1, 0}};
+static const struct Orientation {
+    int a, b, c, d;
+} orientations[8] = {{1, 0, 0, 1},  {0, 1, -1, 0}, {-1, 0, 0, -1}, {0, -1, 1, 0},
+                     {-1, 0, 0, 1}, {0, 1, 1, 0},  {1, 0, 0, -1},  {0, -1, -1, 0}};
 static const AVRational aspects[3] = {{1, 1}, {4, 3}, {1, 2}};
 
-typedef struct Case { int matrix, full, deep, sub, turn, aspect; } Case;
+typedef struct Case {
+    int matrix, full, deep, sub, turn, aspect;
+} Case;
 
 static void samples_of(const Case *c, int patch, int yuv[3])
 {
@@ -93,11 +116,20 @@ static void make(const char *root, const char *id, const Case *c)
     int32_t matrix[9] = {o->a * 65536, o->b * 65536, 0, o->c * 65536, o->d * 65536, 0, 0, 0, 1 << 30};
     int plain = c->turn == 0, turned = o->b != 0;
     char name[64];
-    Clip clip = {.container = plain ? "matroska" : "mp4", .codec = plain ? "ffv1" : "libx264",
-                 .options = plain ? "level=3" : "qp=0:preset=ultrafast:threads=1", .format = formats[c->deep][c->sub],
-                 .width = (turned ? H : W) * sar.den / sar.num, .height = turned ? W : H, .time_base = {1, 8}, .frames = FRAMES,
-                 .space = matrices[c->matrix].space, .range = c->full ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG, .sar = sar,
-                 .matrix = plain ? NULL : matrix, .draw = draw, .user = c};
+    Clip clip = {.container = plain ? "matroska" : "mp4",
+                 .codec = plain ? "ffv1" : "libx264",
+                 .options = plain ? "level=3" : "qp=0:preset=ultrafast:threads=1",
+                 .format = formats[c->deep][c->sub],
+                 .width = (turned ? H : W) * sar.den / sar.num,
+                 .height = turned ? W : H,
+                 .time_base = {1, 8},
+                 .frames = FRAMES,
+                 .space = matrices[c->matrix].space,
+                 .range = c->full ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG,
+                 .sar = sar,
+                 .matrix = plain ? NULL : matrix,
+                 .draw = draw,
+                 .user = c};
     snprintf(name, sizeof name, "%s.%s", id, plain ? "mkv" : "mp4");
     make_clip(run_path(root, name), &clip);
     run_caption(root, id);
@@ -117,14 +149,16 @@ static void check_frame(const char *id, const Case *c, const uint8_t *rgb)
                     double e = fabs(rgb[(y * W + x) * 3 + k] - want[k]);
                     worst = fmax(worst, e);
                     if (e > 1)
-                        fail_msg("%s (%s %s, matrix %d %d %d %d): at %d, %d channel %d is %d, expected %.2f", id, matrices[c->matrix].name,
-                                 av_get_pix_fmt_name(formats[c->deep][c->sub]), orientations[c->turn].a, orientations[c->turn].b,
-                                 orientations[c->turn].c, orientations[c->turn].d, x, y, k, rgb[(y * W + x) * 3 + k], want[k]);
+                        fail_msg("%s (%s %s, matrix %d %d %d %d): at %d, %d channel %d is %d, expected %.2f", id,
+                                 matrices[c->matrix].name, av_get_pix_fmt_name(formats[c->deep][c->sub]),
+                                 orientations[c->turn].a, orientations[c->turn].b, orientations[c->turn].c,
+                                 orientations[c->turn].d, x, y, k, rgb[(y * W + x) * 3 + k], want[k]);
                 }
     }
 }
 
-/* Every colour form upright; every orientation with every aspect in two colour forms; and a drawn sample of the rest. */
+/* Every colour form upright; every orientation with every aspect in two colour forms; and a drawn
+ * sample of the rest. */
 static int64_t cases(Case *list)
 {
     uint64_t seed = check_seed() * 6364136223846793005u + 1442695040888963407u;
@@ -170,23 +204,38 @@ static void patches_within_one_level(void **state)
 /* PQ, HLG and BT.2020 primaries are refused, and taken when that is asked for. */
 static void hdr_only_when_asked_for(void **state)
 {
-    static const struct { const char *id; enum AVColorTransferCharacteristic transfer; enum AVColorPrimaries primaries; } kinds[] = {
-        {"pq", AVCOL_TRC_SMPTE2084, AVCOL_PRI_BT2020},
-        {"hlg", AVCOL_TRC_ARIB_STD_B67, AVCOL_PRI_BT2020},
-        {"wide", AVCOL_TRC_BT709, AVCOL_PRI_BT2020}};
+    static const struct {
+        const char *id;
+        enum AVColorTransferCharacteristic transfer;
+        enum AVColorPrimaries primaries;
+    } kinds[] = {{"pq", AVCOL_TRC_SMPTE2084, AVCOL_PRI_BT2020},
+                 {"hlg", AVCOL_TRC_ARIB_STD_B67, AVCOL_PRI_BT2020},
+                 {"wide", AVCOL_TRC_BT709, AVCOL_PRI_BT2020}};
     static const Case c = {1, 0, 1, 0, 0, 0};
     char *root = run_folder("hdr"), *out = check_tmp_path("hdr-out"), name[16];
     (void)state;
     for (size_t i = 0; i < 3; i++) {
-        Clip clip = {.container = "matroska", .codec = "ffv1", .options = "level=3", .format = AV_PIX_FMT_YUV420P10, .width = W,
-                     .height = H, .time_base = {1, 8}, .frames = FRAMES, .space = AVCOL_SPC_BT2020_NCL, .range = AVCOL_RANGE_MPEG,
-                     .transfer = kinds[i].transfer, .primaries = kinds[i].primaries, .draw = draw, .user = &c};
+        Clip clip = {.container = "matroska",
+                     .codec = "ffv1",
+                     .options = "level=3",
+                     .format = AV_PIX_FMT_YUV420P10,
+                     .width = W,
+                     .height = H,
+                     .time_base = {1, 8},
+                     .frames = FRAMES,
+                     .space = AVCOL_SPC_BT2020_NCL,
+                     .range = AVCOL_RANGE_MPEG,
+                     .transfer = kinds[i].transfer,
+                     .primaries = kinds[i].primaries,
+                     .draw = draw,
+                     .user = &c};
         snprintf(name, sizeof name, "%s.mkv", kinds[i].id);
         make_clip(run_path(root, name), &clip);
         run_caption(root, kinds[i].id);
     }
     for (int convert = 0; convert < 2; convert++) {
-        json_t *lines = run_ingest(root, out, 2, (const char *const[]){convert ? "clip.hdr=convert" : "clip.hdr=reject", NULL});
+        json_t *lines = run_ingest(root, out, 2,
+                                   (const char *const[]){convert ? "clip.hdr=convert" : "clip.hdr=reject", NULL});
         for (size_t i = 0; i < 3; i++) {
             const json_t *line = run_line(lines, kinds[i].id);
             assert_string_equal(run_reason(line), convert ? "" : "hdr");
@@ -199,7 +248,8 @@ static void hdr_only_when_asked_for(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(patches_within_one_level), cmocka_unit_test(hdr_only_when_asked_for)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(patches_within_one_level),
+                                       cmocka_unit_test(hdr_only_when_asked_for)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoders that make the clips */
     return check_run("prep colour", tests);
 }

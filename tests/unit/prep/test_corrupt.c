@@ -1,5 +1,5 @@
-/* Two hundred seeded corruptions each of MP4, Matroska and WebM: no crash, no hang, and whatever is accepted shows only pictures of the
- * undamaged file. */
+/* Two hundred seeded corruptions each of MP4, Matroska and WebM: no crash, no hang, and whatever is
+ * accepted shows only pictures of the undamaged file. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,8 @@ static char *at(const char *root, const char *name)
     return kept[n++] = path;
 }
 
-/* Overwritten spans, zeroed spans, missing spans, a cut end: mostly one, sometimes three, anywhere in the file. */
+/* Overwritten spans, zeroed spans, missing spans, a cut end: mostly one, sometimes three, anywhere
+ * in the file. */
 static int64_t corrupt(char *bytes, int64_t size, uint64_t seed)
 {
     Philox p = philox_stream(seed, RNG_TEST, 0, 4);
@@ -36,15 +37,12 @@ static int64_t corrupt(char *bytes, int64_t size, uint64_t seed)
             for (int64_t k = 0; k < n; k++)
                 bytes[from + k] = (char)philox_u32(&p, i++);
             break;
-        case 1:
-            memset(bytes + from, 0, (size_t)n);
-            break;
+        case 1: memset(bytes + from, 0, (size_t)n); break;
         case 2:
             memmove(bytes + from, bytes + from + n, (size_t)(size - from - n));
             size -= n;
             break;
-        default:
-            size = from > 0 ? from : size;
+        default: size = from > 0 ? from : size;
         }
     }
     return size;
@@ -66,17 +64,22 @@ static void quiet_log(void *user, LogLevel level, const char *line)
 
 static char *ingest_all(const char *root, const char *out)
 {
-    static const char *sets[] = {"clip.width=64",       "clip.height=96",       "clip.min_side=16",  "clip.model_frames=17",
-                                 "clip.num_frames=16",  "clip.max_reject_ratio=1", "quality.mode=warn", "clip.allow_empty_caption=true",
-                                 "limits.cpu_seconds=20"};
+    static const char *sets[] = {
+        "clip.width=64",        "clip.height=96",          "clip.min_side=16",  "clip.model_frames=17",
+        "clip.num_frames=16",   "clip.max_reject_ratio=1", "quality.mode=warn", "clip.allow_empty_caption=true",
+        "limits.cpu_seconds=20"};
     Err err = {0};
     Recipe *recipe;
     char *text;
     int64_t size;
     Log log = {quiet_log, NULL, LOG_DEBUG};
-    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, sizeof sets / sizeof *sets}, .seed = -1}, &err), &err);
+    CHECK_OK(recipe_open(&recipe,
+                         &(CommonOptions){.preset = "demo", .set = {sets, sizeof sets / sizeof *sets}, .seed = -1},
+                         &err),
+             &err);
     FILE *null = fopen("/dev/null", "w");
-    IngestParams p = {.source = root, .out = out, .recipe = recipe, .jobs = 2, .shards = 1, .quiet = 1, .log = &log, .results = null};
+    IngestParams p = {
+        .source = root, .out = out, .recipe = recipe, .jobs = 2, .shards = 1, .quiet = 1, .log = &log, .results = null};
     int rc = ingest(&p, &err);
     CHECK_OK(rc, &err);
     fclose(null);
@@ -94,8 +97,9 @@ static int furthest(const uint8_t *a, const uint8_t *b)
     return most;
 }
 
-/* slight: pictures that many levels off at most may pass.  0 but for VP8 in WebM: its arithmetic coder takes any bytes for numbers, it has
- * no checksums, and WebM (unlike Matroska) has none either, so that what harms a block a little can be told by nobody. */
+/* slight: pictures that many levels off at most may pass.  0 but for VP8 in WebM: its arithmetic
+ * coder takes any bytes for numbers, it has no checksums, and WebM (unlike Matroska) has none
+ * either, so that what harms a block a little can be told by nobody. */
 static void one_container(const char *container, const char *codec, const char *name, uint64_t seed, int slight)
 {
     char whole_dir[32], root_name[32], out_name[32], file[64], *bytes;
@@ -107,8 +111,16 @@ static void one_container(const char *container, const char *codec, const char *
     char *whole = check_tmp_path(whole_dir), *root = check_tmp_path(root_name), *out = check_tmp_path(out_name);
     CHECK_OK(dir_make(whole, &err), &err);
     CHECK_OK(dir_make(root, &err), &err);
-    Clip c = {.container = container, .codec = codec, .options = strcmp(codec, "libx264") ? "deadline=realtime:cpu-used=8" : "preset=ultrafast",
-              .format = AV_PIX_FMT_YUV420P, .width = W, .height = H, .time_base = {1, 8}, .frames = FRAMES, .gop = 8, .draw = draw_far};
+    Clip c = {.container = container,
+              .codec = codec,
+              .options = strcmp(codec, "libx264") ? "deadline=realtime:cpu-used=8" : "preset=ultrafast",
+              .format = AV_PIX_FMT_YUV420P,
+              .width = W,
+              .height = H,
+              .time_base = {1, 8},
+              .frames = FRAMES,
+              .gop = 8,
+              .draw = draw_far};
     make_clip(at(whole, name), &c);
     CHECK_OK(file_read(at(whole, name), 1 << 26, &bytes, &size, &err), &err);
     char *copy = mem_calloc(size, 1, &err);
@@ -135,8 +147,8 @@ static void one_container(const char *container, const char *codec, const char *
         const char *code = json_string_value(json_object_get(json_object_get(o, "reason"), "code"));
         crashed += code && (strcmp(code, "worker_crash") == 0 || strcmp(code, "timeout") == 0);
         if (json_is_object(clip)) {
-            CHECK_OK(video_read_rgb(at(at(out, "c"), json_string_value(json_object_get(clip, "file"))), OUT, W, H, &got, &n, &width, &height,
-                                    &err),
+            CHECK_OK(video_read_rgb(at(at(out, "c"), json_string_value(json_object_get(clip, "file"))), OUT, W, H, &got,
+                                    &n, &width, &height, &err),
                      &err);
             int bad = 0;
             for (int64_t k = 0; k < OUT; k++) {
@@ -144,17 +156,20 @@ static void one_container(const char *container, const char *codec, const char *
                 for (int64_t g = 0; g < OUT; g++)
                     same = same || furthest(got + k * W * H * 3, good + g * W * H * 3) <= slight;
                 int number = read_number(got + k * W * H * 3, W, H) - FIRST;
-                bad = bad || (!same && !(number >= OUT && number < FRAMES)); /* past the first window: only the number is known */
+                /* past the first window: only the number is known */
+                bad = bad || (!same && !(number >= OUT && number < FRAMES));
             }
             if (bad)
-                printf("# %s: a picture that the undamaged file does not have\n", json_string_value(json_object_get(o, "id")));
+                printf("# %s: a picture that the undamaged file does not have\n",
+                       json_string_value(json_object_get(o, "id")));
             accepted++;
             spoilt += bad;
             mem_free(got);
         }
         json_decref(o);
     }
-    printf("# %s: %d of %d accepted, %d of them spoilt, %d crashed or hung\n", container, accepted, lines, spoilt, crashed);
+    printf("# %s: %d of %d accepted, %d of them spoilt, %d crashed or hung\n", container, accepted, lines, spoilt,
+           crashed);
     mem_free(good);
     mem_free(text);
     assert_int_equal(lines, COPIES);

@@ -1,4 +1,5 @@
-/* Near-duplicate search: against brute force, with planted twins among 100,000, on even and on lopsided hashes; and on lines. */
+/* Near-duplicate search: against brute force, with planted twins among 100,000, on even and on
+ * lopsided hashes; and on lines. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,7 +68,8 @@ static void brute(const Lookalike *item, int64_t n, int64_t bits, int64_t *of)
             int64_t k = order[q], distance = 0;
             for (int w = 0; w < 3; w++)
                 distance += __builtin_popcountll(item[i].hash[w] ^ item[k].hash[w]);
-            if (of[k] < 0 && distance <= bits && item[k].source != item[i].source && lookalike_colour(&item[i], &item[k]) < COLOUR)
+            if (of[k] < 0 && distance <= bits && item[k].source != item[i].source &&
+                lookalike_colour(&item[i], &item[k]) < COLOUR)
                 of[i] = k;
         }
     }
@@ -86,7 +88,8 @@ static void as_brute_force(void **state)
         int64_t bits = round == 3 ? 2 : BITS, found = 0; /* 2: bands of 64 bits and more */
         for (int64_t i = 0; i < N; i++) {
             item[i] = any(&seed, i, round & 1);
-            if (i > 20 && lcg(&seed) % 3 == 0) { /* near and not so near twins, chains of them, some of the same source */
+            /* near and not so near twins, chains of them, some of the same source */
+            if (i > 20 && lcg(&seed) % 3 == 0) {
                 Lookalike twin = item[lcg(&seed) % (uint64_t)i];
                 twin.bytes = (int64_t)(lcg(&seed) % 100);
                 twin.source = lcg(&seed) % 8 ? i : twin.source;
@@ -141,11 +144,12 @@ static void hundred_thousand(void **state)
 
 static char *line(const char *id, const char *decision, int64_t width, const char *path)
 {
-    return mem_printf(NULL,
-                      "{\"id\":\"%s\",\"decision\":\"%s\",\"reason\":null,\"warnings\":[],\"source\":{\"path\":\"%s\",\"size\":9},"
-                      "\"probe\":{\"width\":%lld,\"height\":10},\"quality\":{\"mean_rgb\":[1.0,2.0,3.0],"
-                      "\"hashes\":[\"fffffef8f1e78f3f\",\"00000000000000ff\",\"0000000000000%s\"]},\"clip\":{}}",
-                      id, decision, path, (long long)width, id);
+    return mem_printf(
+        NULL,
+        "{\"id\":\"%s\",\"decision\":\"%s\",\"reason\":null,\"warnings\":[],\"source\":{\"path\":\"%s\",\"size\":9},"
+        "\"probe\":{\"width\":%lld,\"height\":10},\"quality\":{\"mean_rgb\":[1.0,2.0,3.0],"
+        "\"hashes\":[\"fffffef8f1e78f3f\",\"00000000000000ff\",\"0000000000000%s\"]},\"clip\":{}}",
+        id, decision, path, (long long)width, id);
 }
 
 static void lines_are_marked(void **state)

@@ -1,4 +1,5 @@
-/* Exposure and white-balance evening: the gains against the definition, the prepared clip against the gains, and nothing when off. */
+/* Exposure and white-balance evening: the gains against the definition, the prepared clip against
+ * the gains, and nothing when off. */
 #include <math.h>
 #include <stdlib.h>
 #include "unit/clip_maker.h"
@@ -18,7 +19,9 @@ static double clamp(double x, double low, double high)
     return fmin(fmax(x, low), high);
 }
 
-typedef struct Gains { double white[3], exposure; } Gains;
+typedef struct Gains {
+    double white[3], exposure;
+} Gains;
 
 /* dataset.md 8.5 once more, in floating point over sorted pixels. */
 static Gains by_definition(const uint8_t *rgb, int64_t n, double strength, double target)
@@ -93,7 +96,8 @@ static void draw(AVFrame *f, int k, const void *user)
         for (int x = 0; x < f->width; x++) {
             uint8_t *p = f->data[0] + y * f->linesize[0] + 4 * x; /* B G R 0 */
             int v = 40 + k + (x * 7 + y * 3) % 50, wall = x < 24;
-            p[0] = (uint8_t)(wall ? 252 : v / 2), p[1] = (uint8_t)(wall ? 252 : v), p[2] = (uint8_t)(wall ? 252 : v + 10), p[3] = 0;
+            p[0] = (uint8_t)(wall ? 252 : v / 2), p[1] = (uint8_t)(wall ? 252 : v),
+            p[2] = (uint8_t)(wall ? 252 : v + 10), p[3] = 0;
         }
 }
 
@@ -108,11 +112,19 @@ static Gains recorded(const json_t *line)
 
 static void clips_are_what_the_gains_say(void **state)
 {
-    static const char *const windows[] = {"clip.window=first", "clip.window=middle"}; /* pictures of the first pass, and of a second */
+    /* pictures of the first pass, and of a second */
+    static const char *const windows[] = {"clip.window=first", "clip.window=middle"};
     char *root = run_folder("even"), *out = check_tmp_path("even-out");
     (void)state;
-    Clip clip = {.container = "matroska", .codec = "ffv1", .options = "level=3", .format = AV_PIX_FMT_BGR0, .width = W, .height = H,
-                 .time_base = {1, 8}, .frames = 80, .draw = draw};
+    Clip clip = {.container = "matroska",
+                 .codec = "ffv1",
+                 .options = "level=3",
+                 .format = AV_PIX_FMT_BGR0,
+                 .width = W,
+                 .height = H,
+                 .time_base = {1, 8},
+                 .frames = 80,
+                 .draw = draw};
     make_clip(run_path(root, "a.mkv"), &clip);
     run_caption(root, "a");
     for (int i = 0; i < 2; i++) {
@@ -120,7 +132,8 @@ static void clips_are_what_the_gains_say(void **state)
         assert_true(json_is_null(json_object_get(run_line(off, "a"), "evening")));
         uint8_t *before = run_pixels(out, run_line(off, "a"), FRAMES, W, H);
         Gains want = by_definition(before, (int64_t)FRAMES * PIXELS, 0.5, 0.5);
-        const char *before_sha = json_string_value(json_object_get(json_object_get(run_line(off, "a"), "clip"), "pixels_sha256"));
+        const char *before_sha = json_string_value(
+            json_object_get(json_object_get(run_line(off, "a"), "clip"), "pixels_sha256"));
         static const char *const modes[] = {"clip.evening=both", "clip.evening=white", "clip.evening=exposure"};
         for (int mode = 0; mode < 3; mode++) {
             json_t *on = run_ingest(root, out, 2, (const char *const[]){windows[i], modes[mode], NULL});
@@ -144,8 +157,11 @@ static void clips_are_what_the_gains_say(void **state)
             mem_free(after);
             json_decref(on);
         }
-        json_t *again = run_ingest(root, out, 2, (const char *const[]){windows[i], NULL}); /* off: the same bytes as before */
-        assert_string_equal(json_string_value(json_object_get(json_object_get(run_line(again, "a"), "clip"), "pixels_sha256")), before_sha);
+        /* off: the same bytes as before */
+        json_t *again = run_ingest(root, out, 2, (const char *const[]){windows[i], NULL});
+        assert_string_equal(
+            json_string_value(json_object_get(json_object_get(run_line(again, "a"), "clip"), "pixels_sha256")),
+            before_sha);
         json_decref(again);
         json_decref(off);
         mem_free(before);
@@ -154,7 +170,8 @@ static void clips_are_what_the_gains_say(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(gains_by_definition), cmocka_unit_test(clips_are_what_the_gains_say)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(gains_by_definition),
+                                       cmocka_unit_test(clips_are_what_the_gains_say)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoder that makes the clips */
     return check_run("prep evening", tests);
 }

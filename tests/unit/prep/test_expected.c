@@ -9,10 +9,15 @@
 #include "common/base/mem.h"
 #include "prep/ingest.h"
 
-/* Of SOURCE.md: frames decoded and stored sizes, turned upright (rotate_90, rotate_270, portrait_stored_sideways), shown with their pixel
- * aspect (sar_4_3), the better of two streams (nasa_13013).  The demo size with 49 frames and every crop allowed.
- * reason: "" accepted; near_duplicate: of odd, what was made of walk_05, whose own file is larger.  frames: decoded. */
-static const struct { const char *file, *reason; int64_t frames, width, height; } want[] = {
+/* Of SOURCE.md: frames decoded and stored sizes, turned upright (rotate_90, rotate_270,
+ * portrait_stored_sideways), shown with their pixel aspect (sar_4_3), the better of two streams
+ * (nasa_13013).  The demo size with 49 frames and every crop allowed.
+ * reason: "" accepted; near_duplicate: of odd, what was made of walk_05, whose own file is larger.
+ * frames: decoded. */
+static const struct {
+    const char *file, *reason;
+    int64_t frames, width, height;
+} want[] = {
     {"codec/av1_video.mkv", "too_short", 125, 640, 360},
     {"codec/bbb_vp8_no_nbframes.webm", "too_short", 24, 1280, 720},
     {"codec/bt709_full_range.mp4", "too_short", 30, 1280, 720},
@@ -97,7 +102,8 @@ static char *at(const char *root, const char *name)
 static void all_four_folders(void **state)
 {
     static const char *const folders[] = {"odd", "codec", "real", "portrait"};
-    static const char *sets[] = {"clip.width=64", "clip.height=96", "clip.min_side=180", "clip.allow_empty_caption=true",
+    static const char *sets[] = {"clip.width=64",           "clip.height=96",
+                                 "clip.min_side=180",       "clip.allow_empty_caption=true",
                                  "clip.max_reject_ratio=1", "clip.max_lost=1"};
     char *root = check_tmp_path("all"), *out = check_tmp_path("all-out"), name[256], *text;
     Err err = {0};
@@ -119,9 +125,13 @@ static void all_four_folders(void **state)
         free(from);
     }
     Recipe *recipe;
-    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, sizeof sets / sizeof *sets}, .seed = -1}, &err), &err);
+    CHECK_OK(recipe_open(&recipe,
+                         &(CommonOptions){.preset = "demo", .set = {sets, sizeof sets / sizeof *sets}, .seed = -1},
+                         &err),
+             &err);
     FILE *null = fopen("/dev/null", "w");
-    IngestParams p = {.source = root, .out = out, .recipe = recipe, .jobs = 2, .shards = 1, .quiet = 1, .results = null};
+    IngestParams p = {
+        .source = root, .out = out, .recipe = recipe, .jobs = 2, .shards = 1, .quiet = 1, .results = null};
     int rc = ingest(&p, &err);
     CHECK_OK(rc, &err);
     fclose(null);
@@ -140,8 +150,10 @@ static void all_four_folders(void **state)
         size_t i = 0;
         while (i < FILES && strcmp(want[i].file, file) != 0)
             i++;
-        if (i == FILES || strcmp(code, want[i].reason) != 0 || frames != want[i].frames || w != want[i].width || h != want[i].height) {
-            printf("# {\"%s\", \"%s\", %lld, %lld, %lld},\n", file, code, (long long)frames, (long long)w, (long long)h);
+        if (i == FILES || strcmp(code, want[i].reason) != 0 || frames != want[i].frames || w != want[i].width ||
+            h != want[i].height) {
+            printf("# {\"%s\", \"%s\", %lld, %lld, %lld},\n", file, code, (long long)frames, (long long)w,
+                   (long long)h);
             wrong++;
         }
         json_decref(o);

@@ -1,4 +1,5 @@
-/* Ingest from the first byte to the last: made clips in, and every line, pixel and refusal looked at. */
+/* Ingest from the first byte to the last: made clips in, and every line, pixel and refusal looked
+ * at. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -15,7 +16,7 @@
 
 enum { W = 96, H = 144, OUT = 49 };
 
-/* ---- helpers ---- */
+/* ---- helpers --------------------------------------------------------------------------------- */
 static char *fresh(const char *name)
 {
     Err err = {0};
@@ -48,7 +49,8 @@ static void put(const char *root, const char *name, const char *text)
     mem_free(dir);
 }
 
-static void film(const char *root, const char *name, const char *container, AVRational base, const int64_t *pts, int frames, int corrupt)
+static void film(const char *root, const char *name, const char *container, AVRational base, const int64_t *pts,
+                 int frames, int corrupt)
 {
     Clip c = {.container = container,
               .codec = "libx264",
@@ -86,7 +88,8 @@ static Result run(const char *source, const char *out, int jobs, const char **se
 {
     Result r = {0};
     Recipe *recipe;
-    const char *all[16] = {"quality.mode=warn", "quality.duplicates=ignore", "quality.black_frames=ignore"}; /* drawn bars are no good film */
+    /* drawn bars are no good film */
+    const char *all[16] = {"quality.mode=warn", "quality.duplicates=ignore", "quality.black_frames=ignore"};
     int64_t n = 3;
     for (int64_t i = 0; sets && sets[i]; i++)
         all[n++] = sets[i];
@@ -94,7 +97,14 @@ static Result run(const char *source, const char *out, int jobs, const char **se
     CHECK_OK(recipe_open(&recipe, &common, &r.err), &r.err);
     Log log = {quiet_log, NULL, LOG_DEBUG};
     FILE *null = fopen("/dev/null", "w");
-    IngestParams p = {.source = source, .out = out, .recipe = recipe, .jobs = jobs, .shards = 1, .quiet = 1, .log = &log, .results = null};
+    IngestParams p = {.source = source,
+                      .out = out,
+                      .recipe = recipe,
+                      .jobs = jobs,
+                      .shards = 1,
+                      .quiet = 1,
+                      .log = &log,
+                      .results = null};
     r.rc = ingest(&p, &r.err);
     fclose(null);
     recipe_close(&recipe);
@@ -135,9 +145,11 @@ static const json_t *line_of(const Result *r, const char *id)
 static void rejected(const Result *r, const char *id, const char *code, const char *part)
 {
     const json_t *reason = json_object_get(line_of(r, id), "reason");
-    const char *got = json_string_value(json_object_get(reason, "code")), *text = json_string_value(json_object_get(reason, "text"));
+    const char *got = json_string_value(json_object_get(reason, "code")),
+               *text = json_string_value(json_object_get(reason, "text"));
     if (!got || strcmp(got, code) != 0 || !strstr(text, part))
-        fail_msg("clip '%s': %s: '%s', expected %s with '%s'", id, got ? got : "accepted", text ? text : "", code, part);
+        fail_msg("clip '%s': %s: '%s', expected %s with '%s'", id, got ? got : "accepted", text ? text : "", code,
+                 part);
     if (strstr(text, check_tmp()))
         fail_msg("clip '%s': the reason names this machine's folders: %s", id, text);
     assert_true(json_is_null(json_object_get(line_of(r, id), "clip")));
@@ -154,7 +166,7 @@ static int64_t ledger_index(const json_t *line, int64_t k)
     return json_integer_value(json_object_get(json_array_get(json_object_get(line, "ledger"), (size_t)k), "index"));
 }
 
-/* ---- the ledger against the pixels and the rule ---- */
+/* ---- the ledger against the pixels and the rule ---------------------------------------------- */
 typedef struct Film {
     const char *name, *container;
     AVRational base;
@@ -162,7 +174,8 @@ typedef struct Film {
     int frames;
 } Film;
 
-/* The rule again, on the timestamps the clip was made with: exact, since both sides are over base.den * 8. */
+/* The rule again, on the timestamps the clip was made with: exact, since both sides are over
+ * base.den * 8. */
 static int64_t wanted(const Film *f, int64_t k)
 {
     int64_t best = 0, best_distance = INT64_MAX, first = f->pts ? f->pts[0] : 0;
@@ -191,8 +204,8 @@ static void check_clip(const Result *r, const char *out, const Film *f)
     for (int64_t k = 0; k < OUT; k++) {
         int64_t want = wanted(f, k), ledger = ledger_index(line, k), picture = read_number(rgb + k * W * H * 3, W, H);
         if (ledger != want || picture != want)
-            fail_msg("%s output %lld: ledger %lld, picture %lld, the rule says %lld", id, (long long)k, (long long)ledger,
-                     (long long)picture, (long long)want);
+            fail_msg("%s output %lld: ledger %lld, picture %lld, the rule says %lld", id, (long long)k,
+                     (long long)ledger, (long long)picture, (long long)want);
     }
     Digest digest;
     char hex[65];
@@ -204,8 +217,8 @@ static void check_clip(const Result *r, const char *out, const Film *f)
         sum[i % 3] += rgb[i];
     const json_t *quality = json_object_get(line, "quality");
     for (size_t c = 0; c < 3; c++)
-        check_value("mean", json_real_value(json_array_get(json_object_get(quality, "mean_rgb"), c)), sum[c] / (double)(n * W * H), 1e-9,
-                    0);
+        check_value("mean", json_real_value(json_array_get(json_object_get(quality, "mean_rgb"), c)),
+                    sum[c] / (double)(n * W * H), 1e-9, 0);
     mem_free(rgb);
 }
 
@@ -217,11 +230,12 @@ static void ledger_and_pixels(void **state)
         vfr[i] = t; /* milliseconds, with a gap */
     for (int i = 0; i < 60; i++)
         offset[i] = 315000 + i * 10010; /* 3.5 s late, 9000/1001 frames a second */
-    const Film films[] = {{"r23976.mp4", "mp4", {1001, 24000}, NULL, 150}, {"r24.mp4", "mp4", {1, 24}, NULL, 150},
-                          {"r25.mp4", "mp4", {1, 25}, NULL, 160},          {"r2997.mp4", "mp4", {1001, 30000}, NULL, 190},
-                          {"r30.mp4", "mp4", {1, 30}, NULL, 190},          {"r50.mp4", "mp4", {1, 50}, NULL, 310},
-                          {"r60.mp4", "mp4", {1, 60}, NULL, 370},          {"r8.mp4", "mp4", {1, 8}, NULL, 49},
-                          {"vfr.mkv", "matroska", {1, 1000}, vfr, 160},    {"offset.ts", "mpegts", {1, 90000}, offset, 60}};
+    const Film films[] = {
+        {"r23976.mp4", "mp4", {1001, 24000}, NULL, 150}, {"r24.mp4", "mp4", {1, 24}, NULL, 150},
+        {"r25.mp4", "mp4", {1, 25}, NULL, 160},          {"r2997.mp4", "mp4", {1001, 30000}, NULL, 190},
+        {"r30.mp4", "mp4", {1, 30}, NULL, 190},          {"r50.mp4", "mp4", {1, 50}, NULL, 310},
+        {"r60.mp4", "mp4", {1, 60}, NULL, 370},          {"r8.mp4", "mp4", {1, 8}, NULL, 49},
+        {"vfr.mkv", "matroska", {1, 1000}, vfr, 160},    {"offset.ts", "mpegts", {1, 90000}, offset, 60}};
     char *root = fresh("rates"), *out = check_tmp_path("rates-out"), name[80];
     (void)state;
     for (size_t i = 0; i < sizeof films / sizeof *films; i++) {
@@ -236,7 +250,7 @@ static void ledger_and_pixels(void **state)
     done(&r);
 }
 
-/* ---- everything that is wrong with files ---- */
+/* ---- everything that is wrong with files ----------------------------------------------------- */
 static void cut_file(const char *root, const char *from, const char *to, double share)
 {
     Err err = {0};
@@ -249,17 +263,20 @@ static void cut_file(const char *root, const char *from, const char *to, double 
 
 static void bad_files(void **state)
 {
-    static const char *const names[] = {"good.mp4",      "missing.mp4", "zero.mp4",  "text.mp4",    "three.mp4",  "empty.mp4",
-                                        "truncated.mkv", "nomoov.mp4",  "small.mp4", "wide.mp4",    "broken.mp4", "hdr.mp4",
-                                        "slow.mp4",      "hash.mp4",    "pipe.mp4",  "notutf8.mp4", "pictures"};
+    static const char *const names[] = {"good.mp4",    "missing.mp4",   "zero.mp4",   "text.mp4",  "three.mp4",
+                                        "empty.mp4",   "truncated.mkv", "nomoov.mp4", "small.mp4", "wide.mp4",
+                                        "broken.mp4",  "hdr.mp4",       "slow.mp4",   "hash.mp4",  "pipe.mp4",
+                                        "notutf8.mp4", "pictures"};
     char *root = fresh("bad"), *out = check_tmp_path("bad-out"), *line;
     Str lines = {0};
     Err err = {0};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        str_printf(
-            &lines, &err, "{\"file_name\": \"%s\", \"text\": \"%s\"%s}\n", names[i], strncmp(names[i], "empty", 5) ? "A coat." : "  ",
-            strncmp(names[i], "hash", 4) ? "" : ", \"sha256\": \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"");
+        str_printf(&lines, &err, "{\"file_name\": \"%s\", \"text\": \"%s\"%s}\n", names[i],
+                   strncmp(names[i], "empty", 5) ? "A coat." : "  ",
+                   strncmp(names[i], "hash", 4)
+                       ? ""
+                       : ", \"sha256\": \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"");
     put(root, "metadata.jsonl", line = lines.data);
     const AVRational f30 = {1, 30};
     film(root, "good.mp4", "mp4", f30, NULL, 190, 0);
@@ -330,7 +347,7 @@ static void bad_files(void **state)
     mem_free(line);
 }
 
-/* ---- windows, holding, parts ---- */
+/* ---- windows, holding, parts ----------------------------------------------------------------- */
 static void windows(void **state)
 {
     char *root = fresh("windows"), *out = check_tmp_path("windows-out");
@@ -358,7 +375,8 @@ static void windows(void **state)
     const json_t *note = json_array_get(json_object_get(line, "warnings"), 0);
     assert_string_equal(json_string_value(json_object_get(note, "code")), "frames_held");
     assert_non_null(strstr(json_string_value(json_object_get(note, "text")), "for 4 output frames more"));
-    check_value("largest error", json_real_value(json_object_get(json_object_get(line, "timing"), "max_abs_error_s")), 0, 1e-9, 0);
+    check_value("largest error", json_real_value(json_object_get(json_object_get(line, "timing"), "max_abs_error_s")),
+                0, 1e-9, 0);
     assert_int_equal(ledger_index(line, 48), 44);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(line, "quality"), "duplicates")), 4);
     done(&r);
@@ -371,18 +389,21 @@ static void windows(void **state)
 
 static void several_windows(void **state)
 {
-    static const struct { const char *policy, *count; int n, start[4]; } want[] = {
-        {"clip.window=chunks", "clip.window_count=9", 2, {0, 45}},
-        {"clip.window=slide", "clip.window_count=9", 3, {0, 24, 45}},
-        {"clip.window=slide", "clip.window_count=2", 2, {0, 24}},
-        {"clip.window=uniform", "clip.window_count=3", 3, {0, 23, 45}},
-        {"clip.window=uniform", "clip.window_count=1", 1, {22}}};
+    static const struct {
+        const char *policy, *count;
+        int n, start[4];
+    } want[] = {{"clip.window=chunks", "clip.window_count=9", 2, {0, 45}},
+                {"clip.window=slide", "clip.window_count=9", 3, {0, 24, 45}},
+                {"clip.window=slide", "clip.window_count=2", 2, {0, 24}},
+                {"clip.window=uniform", "clip.window_count=3", 3, {0, 23, 45}},
+                {"clip.window=uniform", "clip.window_count=1", 1, {22}}};
     char *root = fresh("several"), *out = check_tmp_path("several-out"), id[32];
     (void)state;
     film(root, "long.mp4", "mp4", (AVRational){1, 24}, NULL, 280, 0); /* 94 points */
     film(root, "three.mp4", "mp4", (AVRational){1, 24}, NULL, 3, 0);
     put(root, "metadata.jsonl",
-        "{\"file_name\": \"long.mp4\", \"text\": \"A coat.\", \"segments\": [{\"start\": 0, \"end\": 3, \"unit\": \"s\", \"text\": \"She "
+        "{\"file_name\": \"long.mp4\", \"text\": \"A coat.\", \"segments\": [{\"start\": 0, \"end\": 3, \"unit\": "
+        "\"s\", \"text\": \"She "
         "stands.\"}, {\"start\": 8, \"end\": 11, \"unit\": \"s\", \"text\": \"She turns.\"}]}\n"
         "{\"file_name\": \"three.mp4\", \"text\": \"x\"}\n");
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
@@ -402,14 +423,16 @@ static void several_windows(void **state)
             char *notes = json_dumps(json_object_get(line, "warnings"), 0);
             assert_int_equal(strstr(notes, "2 of the 3 windows are taken (clip.window_count)") != NULL, i == 2);
             free(notes);
-            CHECK_OK(video_read_rgb(at(out, json_string_value(json_object_get(json_object_get(line, "clip"), "file"))), OUT, W, H, &rgb, &n,
-                                    &width, &height, &err),
+            CHECK_OK(video_read_rgb(at(out, json_string_value(json_object_get(json_object_get(line, "clip"), "file"))),
+                                    OUT, W, H, &rgb, &n, &width, &height, &err),
                      &err);
             for (int64_t f = 0; f < OUT; f++)
-                assert_true(read_number(rgb + f * W * H * 3, W, H) == 3 * (want[i].start[k] + f) && ledger_index(line, f) == 3 * (want[i].start[k] + f));
+                assert_true(read_number(rgb + f * W * H * 3, W, H) == 3 * (want[i].start[k] + f) &&
+                            ledger_index(line, f) == 3 * (want[i].start[k] + f));
             mem_free(rgb);
             const char *caption = json_string_value(json_array_get(json_object_get(line, "captions"), 0));
-            /* From 22 and 23 (2.75 s and on) the first sentence is nearly over, and the second begins less than a second before the end. */
+            /* From 22 and 23 (2.75 s and on) the first sentence is nearly over, and the second
+             * begins less than a second before the end. */
             assert_string_equal(caption, want[i].start[k] == 0   ? "A coat. She stands."
                                          : want[i].start[k] < 24 ? "A coat."
                                                                  : "A coat. She turns.");
@@ -423,7 +446,7 @@ static void several_windows(void **state)
     }
 }
 
-/* ---- folders of pictures ---- */
+/* ---- folders of pictures --------------------------------------------------------------------- */
 static void picture_folders(void **state)
 {
     enum { PW = 40, PH = 60 };
@@ -442,17 +465,20 @@ static void picture_folders(void **state)
         numbers[n++] = number;
     }
     put(root, "captions_app.json", "{\"A1P+0ZhMAiS\": [\"A long dress.\", \"The dress is long.\"]}");
-    put(root, "caption_motion_template.json", "{\"gender\": [\"she\"], \"4\": [\"<Gender> turns.\"], \"5\": [\"<Gender> leaves.\"]}");
+    put(root, "caption_motion_template.json",
+        "{\"gender\": [\"she\"], \"4\": [\"<Gender> turns.\"], \"5\": [\"<Gender> leaves.\"]}");
     put(root, "action_label/A1P+0ZhMAiS.txt", "0 90 4\n190 260 5");
     const char *sets[] = {"clip.min_side=16", "clip.width=32", "clip.height=48", NULL};
     Result r = run(root, out, 2, sets);
     CHECK_OK(r.rc, &r.err);
     assert_int_equal(r.rc, 0);
     const json_t *line = line_of(&r, "A1P+0ZhMAiS");
-    assert_string_equal(json_string_value(json_array_get(json_object_get(line, "captions"), 1)), "The dress is long. She turns.");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(line, "captions"), 1)),
+                        "The dress is long. She turns.");
     uint8_t *clip;
     int64_t frames, width, height;
-    CHECK_OK(video_read_rgb(at(out, "clips/A1P+0ZhMAiS.mkv"), OUT, 32, 48, &clip, &frames, &width, &height, &err), &err);
+    CHECK_OK(video_read_rgb(at(out, "clips/A1P+0ZhMAiS.mkv"), OUT, 32, 48, &clip, &frames, &width, &height, &err),
+             &err);
     for (int64_t k = 0; k < OUT; k++) {
         int best = 0;
         for (int i = 0; i < n; i++) /* times are (number - 900)/30 */
@@ -461,7 +487,8 @@ static void picture_folders(void **state)
         assert_int_equal(ledger_index(line, k), best);
         for (int64_t i = 0; i < 32 * 48 * 3; i++)
             if (clip[k * 32 * 48 * 3 + i] != numbers[best] % 251)
-                fail_msg("output %lld: value %d, expected %d", (long long)k, clip[k * 32 * 48 * 3 + i], numbers[best] % 251);
+                fail_msg("output %lld: value %d, expected %d", (long long)k, clip[k * 32 * 48 * 3 + i],
+                         numbers[best] % 251);
     }
     mem_free(clip);
     done(&r);
@@ -477,10 +504,11 @@ static void picture_folders(void **state)
     done(&r);
 }
 
-/* ---- running again ---- */
+/* ---- running again --------------------------------------------------------------------------- */
 static void running_again(void **state)
 {
-    char *root = fresh("again"), *out = check_tmp_path("again-out"), *clip_a = at(out, "clips/a.mkv"), *clip_b = at(out, "clips/b.mkv");
+    char *root = fresh("again"), *out = check_tmp_path("again-out"), *clip_a = at(out, "clips/a.mkv"),
+         *clip_b = at(out, "clips/b.mkv");
     Err err = {0};
     (void)state;
     film(root, "a.mp4", "mp4", (AVRational){1, 30}, NULL, 190, 0);
@@ -503,7 +531,8 @@ static void running_again(void **state)
     put(root, "a.txt", "Another caption."); /* annotations cost no encoding */
     r = run(root, out, 2, NULL);
     CHECK_OK(r.rc, &r.err);
-    assert_string_equal(json_string_value(json_array_get(json_object_get(line_of(&r, "a"), "captions"), 0)), "Another caption.");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(line_of(&r, "a"), "captions"), 0)),
+                        "Another caption.");
     assert_true(inode(clip_a) == a);
     done(&r);
 
@@ -549,8 +578,9 @@ static void refused_folders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(ledger_and_pixels), cmocka_unit_test(bad_files),
-                                       cmocka_unit_test(windows),           cmocka_unit_test(picture_folders),   cmocka_unit_test(several_windows),
-                                       cmocka_unit_test(running_again),     cmocka_unit_test(refused_folders)};
+                                       cmocka_unit_test(windows),           cmocka_unit_test(picture_folders),
+                                       cmocka_unit_test(several_windows),   cmocka_unit_test(running_again),
+                                       cmocka_unit_test(refused_folders)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoder that makes the clips */
     return check_run("prep ingest", tests);
 }

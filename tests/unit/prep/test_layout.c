@@ -81,7 +81,10 @@ static void ids(void **state)
     CHECK_FAILS(source_id_check("a\nb", &err), ERR_FORMAT, "0x0a", &err);
     CHECK_FAILS(source_id_check("\xff", &err), ERR_FORMAT, "UTF-8", &err);
     CHECK_FAILS(source_id_check(".hidden", &err), ERR_FORMAT, "'.'", &err);
-    static const char *const ids[][2] = {{"train/A1P+0ZhMAiS.mp4", "train_A1P+0ZhMAiS"}, {"a..b#1.MPEG", "a._b_1"}, {".x/a\tb.m2ts", "_x_a_b"}, {"a.mp4.d", "a.mp4.d"}};
+    static const char *const ids[][2] = {{"train/A1P+0ZhMAiS.mp4", "train_A1P+0ZhMAiS"},
+                                         {"a..b#1.MPEG", "a._b_1"},
+                                         {".x/a\tb.m2ts", "_x_a_b"},
+                                         {"a.mp4.d", "a.mp4.d"}};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
         char *id = source_id_from_path(ids[i][0], &err);
         assert_string_equal(id, ids[i][1]);
@@ -117,9 +120,10 @@ static void metadata_lines(void **state)
 {
     Err err = {0};
     SourceList l = {0};
-    const char *good =
-        "{\"file_name\": \"a/b.mp4\", \"prompt\": [\" one \", \"two\"], \"category\": \"Dresses\", \"fabric\": \"silk\","
-        " \"attributes\": {\"season\": [\"summer\"]}, \"split\": \"valid\", \"license\": \"mine\", \"start_s\": 1.5, \"fps\": 29.97}";
+    const char *good = "{\"file_name\": \"a/b.mp4\", \"prompt\": [\" one \", \"two\"], \"category\": \"Dresses\", "
+                       "\"fabric\": \"silk\","
+                       " \"attributes\": {\"season\": [\"summer\"]}, \"split\": \"valid\", \"license\": \"mine\", "
+                       "\"start_s\": 1.5, \"fps\": 29.97}";
     (void)state;
     CHECK_OK(metadata_parse_line(&l, good, (int64_t)strlen(good), "m line 1", &err), &err);
     CHECK_OK(metadata_parse_line(&l, "  \r", 3, "m line 2", &err), &err);
@@ -147,14 +151,17 @@ static void metadata_lines(void **state)
     refuses_line("{\"file_name\": \"../a.mp4\", \"text\": \"x\"}", "..");
     refuses_line("{\"file_name\": \"/etc/a.mp4\", \"text\": \"x\"}", "/etc/a.mp4");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"id\": \"../x\"}", "'..'");
-    refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"split\": \"holdout\"}", "'split' is 'holdout', expected train, val (also");
+    refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"split\": \"holdout\"}",
+                 "'split' is 'holdout', expected train, val (also");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"style\": 3}", "'style'");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"attributes\": []}", "not an object");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"start_s\": 2, \"end_s\": 1}", "start_s");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"fps\": 0}", "'fps'");
-    refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"crop\": [0,0,1]}", "'crop' is not an array of 4 numbers");
+    refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"crop\": [0,0,1]}",
+                 "'crop' is not an array of 4 numbers");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"crop\": [0,0,1,0]}", "'crop' has no area");
-    refuses_line("{\"file_name\": \"a.mp4\", \"path\": \"b.mp4\", \"text\": \"x\"}", "under 'file_name' and under 'path'");
+    refuses_line("{\"file_name\": \"a.mp4\", \"path\": \"b.mp4\", \"text\": \"x\"}",
+                 "under 'file_name' and under 'path'");
     refuses_line("{\"file_name\": \"a.mp4\", \"text\": \"x\", \"sha256\": \"12\"}", "sha256");
     refuses_line("[1]", "not a JSON object");
     refuses_line("{\"file_name\": ", "m line 7");
@@ -167,7 +174,8 @@ static void metadata_folder(void **state)
     const Layout *layout;
     char why[256], *root = fresh("meta");
     (void)state;
-    put(root, "metadata.jsonl", "{\"file_name\": \"b.mp4\", \"text\": \"b\"}\n\n{\"file_name\": \"a.mp4\", \"text\": \"\"}");
+    put(root, "metadata.jsonl",
+        "{\"file_name\": \"b.mp4\", \"text\": \"b\"}\n\n{\"file_name\": \"a.mp4\", \"text\": \"\"}");
     put(root, "b.mp4", "not looked at");
     CHECK_OK(layout_choose(root, NULL, &layout, why, sizeof why, &err), &err);
     assert_ptr_equal(layout, &layout_metadata);
@@ -185,20 +193,26 @@ static void metadata_folder(void **state)
     assert_true(strncmp(l.item[0].id, "a-", 2) == 0 && strlen(l.item[0].id) == 10);
     assert_true(has_warning(&l.item[0], "id_changed"));
     source_list_fini(&l);
-    put(root, "metadata.jsonl", "{\"file_name\": \"a.mp4\", \"text\": \"x\"}\n{\"file_name\": \"a.mp4\", \"text\": \"y\", \"start_s\": 3}\n");
-    CHECK_FAILS(layout_read(layout, root, 0, &l, NULL, &err), ERR_FORMAT,
-                "'a.mp4' is used twice, by metadata.jsonl line 1 and by metadata.jsonl line 2: give each an \"id\" of its own", &err);
+    put(root, "metadata.jsonl",
+        "{\"file_name\": \"a.mp4\", \"text\": \"x\"}\n{\"file_name\": \"a.mp4\", \"text\": \"y\", \"start_s\": 3}\n");
+    CHECK_FAILS(
+        layout_read(layout, root, 0, &l, NULL, &err), ERR_FORMAT,
+        "'a.mp4' is used twice, by metadata.jsonl line 1 and by metadata.jsonl line 2: give each an \"id\" of its own",
+        &err);
     source_list_fini(&l);
-    put(root, "metadata.jsonl", "{\"file_name\": \"a.mp4\", \"text\": \"x\", \"id\": \"a\"}\n"
-                                "{\"file_name\": \"b.mp4\", \"text\": \"x\", \"id\": \"a\"}\n");
-    CHECK_FAILS(layout_read(layout, root, 0, &l, NULL, &err), ERR_FORMAT, "by metadata.jsonl line 1 and by metadata.jsonl line 2", &err);
+    put(root, "metadata.jsonl",
+        "{\"file_name\": \"a.mp4\", \"text\": \"x\", \"id\": \"a\"}\n"
+        "{\"file_name\": \"b.mp4\", \"text\": \"x\", \"id\": \"a\"}\n");
+    CHECK_FAILS(layout_read(layout, root, 0, &l, NULL, &err), ERR_FORMAT,
+                "by metadata.jsonl line 1 and by metadata.jsonl line 2", &err);
     source_list_fini(&l);
 
     put(root, "captions_app.json", "{}");
     CHECK_FAILS(layout_choose(root, NULL, &layout, why, sizeof why, &err), ERR_USAGE, "looks like two layouts", &err);
     CHECK_OK(layout_choose(root, "metadata", &layout, why, sizeof why, &err), &err);
     CHECK_FAILS(layout_choose(root, "metadat", &layout, why, sizeof why, &err), ERR_USAGE, "perhaps 'metadata'", &err);
-    CHECK_FAILS(layout_choose(check_tmp_path("nowhere"), NULL, &layout, why, sizeof why, &err), ERR_NOTFOUND, "does not exist", &err);
+    CHECK_FAILS(layout_choose(check_tmp_path("nowhere"), NULL, &layout, why, sizeof why, &err), ERR_NOTFOUND,
+                "does not exist", &err);
 }
 
 static void pairs_folder(void **state)
@@ -238,9 +252,10 @@ static void pairs_folder(void **state)
     source_list_fini(&l);
 }
 
-static const char templates_text[] = "{\"gender\": [\"the lady\", \"the person\", \"she\"],"
-                                     " \"0\": [\"<Gender> stands still.\", \"<Gender> is standing.\"],"
-                                     " \"7\": [\"<Gender> turns right from the front to the side. then <Gender> STOPS.\"]}";
+static const char templates_text[] =
+    "{\"gender\": [\"the lady\", \"the person\", \"she\"],"
+    " \"0\": [\"<Gender> stands still.\", \"<Gender> is standing.\"],"
+    " \"7\": [\"<Gender> turns right from the front to the side. then <Gender> STOPS.\"]}";
 
 static void fashion_formats(void **state)
 {
@@ -326,7 +341,8 @@ static void fashion_folder(void **state)
     CHECK_OK(layout_read(layout, root, 5, &l, NULL, &err), &err);
     CHECK_OK(layout_read(layout, root, 5, &again, NULL, &err), &err);
     assert_int_equal(l.n, 4);
-    const Source *a = find(&l, "A1P+0ZhMAiS"), *b = find(&l, "91+20mY7UJS"), *c = find(&l, "91hECpvrRSS"), *d = find(&l, "extra");
+    const Source *a = find(&l, "A1P+0ZhMAiS"), *b = find(&l, "91+20mY7UJS"), *c = find(&l, "91hECpvrRSS"),
+                 *d = find(&l, "extra");
     assert_int_equal(a->kind, SOURCE_FRAMES);
     assert_string_equal(a->path, "FashionDataset_frames_crop/A1P+0ZhMAiS");
     assert_int_equal(a->n_captions, 2);
@@ -346,8 +362,8 @@ static void fashion_folder(void **state)
     source_list_fini(&l);
     source_list_fini(&again);
     put(root, "test_frame_num.txt", "A1P+0ZhMAiS 298\n");
-    CHECK_FAILS(layout_read(layout, root, 5, &l, NULL, &err), ERR_FORMAT, "train_frame_num.txt entry 1 and by test_frame_num.txt entry 1",
-                &err);
+    CHECK_FAILS(layout_read(layout, root, 5, &l, NULL, &err), ERR_FORMAT,
+                "train_frame_num.txt entry 1 and by test_frame_num.txt entry 1", &err);
     source_list_fini(&l);
 }
 

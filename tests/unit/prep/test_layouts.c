@@ -1,4 +1,5 @@
-/* The layouts beside metadata.jsonl, Fashion-Text2Video and pairs: what is found, in which order, and what is refused with its line. */
+/* The layouts beside metadata.jsonl, Fashion-Text2Video and pairs: what is found, in which order,
+ * and what is refused with its line. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -68,7 +69,9 @@ static void lists(void **state)
     Err err = {0};
     SourceList l = {0};
     (void)state;
-    put(root, "videos.txt", "\xef\xbb\xbf" "a.mp4\r\nsub/b c.mp4\n\n");
+    put(root, "videos.txt",
+        "\xef\xbb\xbf"
+        "a.mp4\r\nsub/b c.mp4\n\n");
     put(root, "prompts.txt", "A dress.\nA  coat.\n");
     CHECK_OK(read_folder(root, "lists", &l, &err), &err);
     assert_int_equal(l.n, 2);
@@ -86,7 +89,9 @@ static void lists(void **state)
     CHECK_OK(read_folder(root, "lists", &l, &err), &err); /* finetrainers' names */
     source_list_fini(&l);
     put(root, "metadata.jsonl", "{\"file_name\": \"a.mp4\", \"text\": \"x\"}\n");
-    refuses(root, ERR_USAGE, "looks like two layouts: metadata (it holds metadata.jsonl) and lists (it holds videos.txt and captions.txt)");
+    refuses(
+        root, ERR_USAGE,
+        "looks like two layouts: metadata (it holds metadata.jsonl) and lists (it holds videos.txt and captions.txt)");
     put(root, "metadata.csv", "file_name,text\na.mp4,x\n");
     refuses(root, ERR_USAGE, "holds metadata.jsonl and metadata.csv");
 }
@@ -97,9 +102,10 @@ static void csv(void **state)
     Err err = {0};
     SourceList l = {0};
     (void)state;
-    put(root, "clips.csv", "\xef\xbb\xbfpath,text,fps,num_frames,category\r\n"
-                           "a.mp4,\"A \"\"red\"\" dress,\r\nlong.\",30,48,Dresses\r\n"
-                           "b.mp4,,,,\r\n");
+    put(root, "clips.csv",
+        "\xef\xbb\xbfpath,text,fps,num_frames,category\r\n"
+        "a.mp4,\"A \"\"red\"\" dress,\r\nlong.\",30,48,Dresses\r\n"
+        "b.mp4,,,,\r\n");
     CHECK_OK(read_folder(root, "table", &l, &err), &err);
     assert_int_equal(l.n, 2);
     is(&l.item[0], "a", "a.mp4", "train", "A \"red\" dress, long.");
@@ -109,29 +115,36 @@ static void csv(void **state)
     is(&l.item[1], "b", "b.mp4", "train", NULL);
     assert_string_equal(l.item[1].where, "clips.csv line 4");
     source_list_fini(&l);
-    static const struct { const char *text, *part; } wrong[] = {
+    static const struct {
+        const char *text, *part;
+    } wrong[] = {
         {"path,text\na.mp4,\"x\nb.mp4,y\n", "clips.csv line 2: a quote is never closed"},
         {"path,text\na.mp4,x\nb.mp4,y,z\n", "clips.csv line 3: 3 fields, the header has 2"},
         {"path,text\na.mp4,x\"y\n", "clips.csv line 2: a quote inside"},
         {"path,text\na.mp4,\"x\"y\n", "clips.csv line 2: text after a closing quote"},
         {"path,text,path\na.mp4,x,y\n", "names 'path' twice"},
         {"path,text\na.mp4,\xff\n", "no UTF-8"},
-        {"path;text\na.mp4;x\n", "clips.csv line 1: the header is the one field 'path;text', its names apart by ';'; commas are expected"},
+        {"path;text\na.mp4;x\n",
+         "clips.csv line 1: the header is the one field 'path;text', its names apart by ';'; commas are expected"},
         {"path,text,Text \na.mp4,x,y\n", "names 'text' twice"},
         {"path,text,segments\na.mp4,x,[1\n", "clips.csv line 2: 'segments' as JSON"},
         {"path,text,end_s\na.mp4,x,-1\n", "clips.csv line 2: 'end_s' is -1, expected seconds after 'start_s' 0"},
-        {"path,text,fabric,attributes\na.mp4,x,silk,\"{\"\"fabric\"\": \"\"wool\"\"}\"\n", "'fabric' stands there twice with different values"},
+        {"path,text,fabric,attributes\na.mp4,x,silk,\"{\"\"fabric\"\": \"\"wool\"\"}\"\n",
+         "'fabric' stands there twice with different values"},
         {"path,note\na.mp4,x\n", "clips.csv line 2: no caption"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         put(root, "clips.csv", wrong[i].text);
         refuses(root, ERR_FORMAT, wrong[i].part);
     }
     static const char nul[] = "path,text\na.mp4,x\0y\n";
-    CHECK_FAILS(metadata_parse_csv(&l, nul, sizeof nul - 1, "n.csv", &err), ERR_FORMAT, "n.csv line 2: a NUL byte", &err);
+    CHECK_FAILS(metadata_parse_csv(&l, nul, sizeof nul - 1, "n.csv", &err), ERR_FORMAT, "n.csv line 2: a NUL byte",
+                &err);
     source_list_fini(&l);
     put(root, "clips.csv", "path,text\n../a.mp4,x\n");
     refuses(root, ERR_FORMAT, "clips.csv line 2: 'path'");
-    put(root, "clips.csv", " Path ,TEXT,segments,Fps\na.mp4,A dress.,\"[{\"\"start\"\": 1, \"\"end\"\": 3, \"\"unit\"\": \"\"s\"\", \"\"text\"\": \"\"She turns.\"\"}]\",25\n");
+    put(root, "clips.csv",
+        " Path ,TEXT,segments,Fps\na.mp4,A dress.,\"[{\"\"start\"\": 1, \"\"end\"\": 3, \"\"unit\"\": \"\"s\"\", "
+        "\"\"text\"\": \"\"She turns.\"\"}]\",25\n");
     CHECK_OK(read_folder(root, "table", &l, &err), &err);
     assert_int_equal(l.item[0].n_segments, 1);
     assert_int_equal(l.item[0].rate.num, 25);
@@ -145,19 +158,23 @@ static void json_files(void **state)
     Err err = {0};
     SourceList l = {0};
     (void)state;
-    put(root, "data.json", "[{\"path\": \"v/a.mp4\", \"cap\": [\"One.\", \"Two.\"], \"fps\": 25, \"cut\": [50, 250], \"crop\": [10, 110, 20, 220],"
-                           " \"resolution\": {\"height\": 1}}]");
+    put(root, "data.json",
+        "[{\"path\": \"v/a.mp4\", \"cap\": [\"One.\", \"Two.\"], \"fps\": 25, \"cut\": [50, 250], \"crop\": [10, 110, "
+        "20, 220],"
+        " \"resolution\": {\"height\": 1}}]");
     CHECK_OK(read_folder(root, "table", &l, &err), &err);
     is(&l.item[0], "v_a", "v/a.mp4", "train", "One.");
     assert_int_equal(l.item[0].n_captions, 2);
-    assert_true(l.item[0].crop[0] == 10 && l.item[0].crop[1] == 20 && l.item[0].crop[2] == 100 && l.item[0].crop[3] == 200);
+    assert_true(l.item[0].crop[0] == 10 && l.item[0].crop[1] == 20 && l.item[0].crop[2] == 100 &&
+                l.item[0].crop[3] == 200);
     assert_true(l.item[0].start.num == 50 * l.item[0].start.den / 25);
     source_list_fini(&l);
     put(root, "data.json", "[{\"path\": \"a.mp4\", \"text\": \"x\"}, 7]");
     refuses(root, ERR_FORMAT, "data.json item 1: not a JSON object");
     unlink(at(root, "data.json"));
-    put(root, "train.jsonl", "{\"video_path\": \"a.mp4\", \"caption\": \"x\", \"crop\": [1, 2, 30, 40], \"segments\": "
-                             "[{\"start\": 0.5, \"end\": 2, \"unit\": \"s\", \"text\": \"She turns.\"}]}\n");
+    put(root, "train.jsonl",
+        "{\"video_path\": \"a.mp4\", \"caption\": \"x\", \"crop\": [1, 2, 30, 40], \"segments\": "
+        "[{\"start\": 0.5, \"end\": 2, \"unit\": \"s\", \"text\": \"She turns.\"}]}\n");
     CHECK_OK(read_folder(root, "table", &l, &err), &err);
     char **captions;
     int64_t n;
@@ -219,7 +236,7 @@ static void trees(void **state)
     source_list_fini(&l);
 }
 
-/* ---- what is not taken is told ---- */
+/* ---- what is not taken is told --------------------------------------------------------------- */
 static char told[4096];
 static void hear(void *user, LogLevel level, const char *line)
 {
@@ -242,8 +259,8 @@ static void read_and_tell(const char *root, const char *name, SourceList *l, con
 
 static void left_out(void **state)
 {
-    char *ubc = check_tmp_path("left-ubc"), *meta = check_tmp_path("left-meta"), *pairs = check_tmp_path("left-pairs"), *two = check_tmp_path("left-two"),
-         *t2v = check_tmp_path("left-t2v");
+    char *ubc = check_tmp_path("left-ubc"), *meta = check_tmp_path("left-meta"), *pairs = check_tmp_path("left-pairs"),
+         *two = check_tmp_path("left-two"), *t2v = check_tmp_path("left-t2v");
     SourceList l = {0};
     (void)state;
     put(ubc, "train/A1P+0ZhMAiS.mp4", "v");
@@ -254,9 +271,11 @@ static void left_out(void **state)
     put(ubc, "train_frames/91D23ZVV6NS/000.png", "p");
     put(ubc, "test/91hECpvrRSS.txt", "A lost text.");
     put(ubc, "train/91+20mY7UJS.txt", "A dress.");
-    read_and_tell(ubc, "ubc", &l, "folders of pictures of clips that are there as videos, not taken: 1, such as train_frames/A1P+0ZhMAiS\n"
-                                  "text files without a video: 1, such as test/91hECpvrRSS.txt\n"
-                                  "poses and masks, not taken: 2, such as test-densepose/91M3UFSKn8S, train_dwpose/A1P+0ZhMAiS.mp4\n");
+    read_and_tell(
+        ubc, "ubc", &l,
+        "folders of pictures of clips that are there as videos, not taken: 1, such as train_frames/A1P+0ZhMAiS\n"
+        "text files without a video: 1, such as test/91hECpvrRSS.txt\n"
+        "poses and masks, not taken: 2, such as test-densepose/91M3UFSKn8S, train_dwpose/A1P+0ZhMAiS.mp4\n");
     assert_int_equal(l.n, 3);
     is(&l.item[0], "91+20mY7UJS", "train/91+20mY7UJS.mp4", "train", "A dress.");
     is(&l.item[2], "91D23ZVV6NS", "train_frames/91D23ZVV6NS", "train", NULL);
@@ -268,8 +287,9 @@ static void left_out(void **state)
     put(meta, "c/00.png", "v");
     put(meta, "d.xyz", "?");
     put(meta, "README", "?");
-    read_and_tell(meta, "metadata", &l, "videos and folders of pictures that are not listed and not taken: 2, such as b.mpg, c\n"
-                                        "files that are no videos by their names and not taken: 1, such as d.xyz\n");
+    read_and_tell(meta, "metadata", &l,
+                  "videos and folders of pictures that are not listed and not taken: 2, such as b.mpg, c\n"
+                  "files that are no videos by their names and not taken: 1, such as d.xyz\n");
     source_list_fini(&l);
 
     put(pairs, "a.flv", "v");
@@ -290,9 +310,11 @@ static void left_out(void **state)
     put(pairs, "all_dwpose/a.mp4", "v");
     put(pairs, "both/000.png", "p");
     put(pairs, "both/thumb1.png", "p");
-    read_and_tell(pairs, "pairs", &l, "poses and masks, not taken: 1, such as all_dwpose/a.mp4\n"
-                                      "tables that are not read (metadata.jsonl, .json or .csv is, and one at the root that names files): 1, such as prompts.jsonl\n"
-                                      "files that are no videos by their names and not taken: 2, such as pic/0001.webp, x.tmp\n");
+    read_and_tell(pairs, "pairs", &l,
+                  "poses and masks, not taken: 1, such as all_dwpose/a.mp4\n"
+                  "tables that are not read (metadata.jsonl, .json or .csv is, and one at the root that names files): "
+                  "1, such as prompts.jsonl\n"
+                  "files that are no videos by their names and not taken: 2, such as pic/0001.webp, x.tmp\n");
     assert_int_equal(l.n, 6);
     is(&l.item[0], "a", "a.flv", "train", "A.");
     is(&l.item[2], "both", "both", "train", NULL);
@@ -310,15 +332,17 @@ static void left_out(void **state)
     put(t2v, "captions_app.json", "{\"A1P+0ZhMAiS.mp4\": \"A.\", \"91+20mY7UJS\": \"B.\"}");
     put(t2v, "videos/A1P+0ZhMAiS.mp4", "v");
     put(t2v, "action_label/A1P+0ZhMAiS.txt", "0 44 0\n");
-    read_and_tell(t2v, "fashion-t2v", &l, "action_label/ is there and caption_motion_template.json is not: its labels give no sentences\n"
-                                          "texts of captions_app.json without a video: 1, such as 91+20mY7UJS\n");
+    read_and_tell(t2v, "fashion-t2v", &l,
+                  "action_label/ is there and caption_motion_template.json is not: its labels give no sentences\n"
+                  "texts of captions_app.json without a video: 1, such as 91+20mY7UJS\n");
     source_list_fini(&l);
 }
 
 /* A link leads where it leads, but not around the folder itself. */
 static void links(void **state)
 {
-    char *around = check_tmp_path("links"), *root = check_tmp_path("links/set"), *else_where = check_tmp_path("elsewhere");
+    char *around = check_tmp_path("links"), *root = check_tmp_path("links/set"),
+         *else_where = check_tmp_path("elsewhere");
     SourceList l = {0};
     (void)state;
     put(around, "beside.mp4", "v");
@@ -340,7 +364,9 @@ static void metadata_of_splits(void **state)
     char *root = check_tmp_path("splits"), *lone = check_tmp_path("lone");
     SourceList l = {0};
     (void)state;
-    put(root, "train/metadata.jsonl", "{\"file_name\": \"a.mp4\", \"text\": \"A.\"}\n{\"file_name\": \"c.mp4\", \"text\": \"C.\", \"split\": \"Test\", \"id\": \"see\"}\n");
+    put(root, "train/metadata.jsonl",
+        "{\"file_name\": \"a.mp4\", \"text\": \"A.\"}\n{\"file_name\": \"c.mp4\", \"text\": \"C.\", \"split\": "
+        "\"Test\", \"id\": \"see\"}\n");
     put(root, "validation/metadata.csv", "File_Name , TEXT\na.mp4,B.\n");
     put(root, "train/a.mp4", "v");
     put(root, "train/c.mp4", "v");
@@ -367,7 +393,12 @@ static void metadata_of_splits(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(lists), cmocka_unit_test(csv),   cmocka_unit_test(json_files),        cmocka_unit_test(trees),
-                                       cmocka_unit_test(left_out), cmocka_unit_test(links), cmocka_unit_test(metadata_of_splits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(lists),
+                                       cmocka_unit_test(csv),
+                                       cmocka_unit_test(json_files),
+                                       cmocka_unit_test(trees),
+                                       cmocka_unit_test(left_out),
+                                       cmocka_unit_test(links),
+                                       cmocka_unit_test(metadata_of_splits)};
     return check_run("prep layouts", tests);
 }

@@ -1,4 +1,5 @@
-/* Figures against their definitions and against the reference table; verdicts; windows that avoid what is bad. */
+/* Figures against their definitions and against the reference table; verdicts; windows that avoid
+ * what is bad. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@ static uint32_t lcg(uint32_t *s)
     return (*s = *s * 1664525u + 1013904223u) >> 8;
 }
 
-/* ---- figures ---- */
+/* ---- figures --------------------------------------------------------------------------------- */
 static void reference_picture(void **state)
 {
     enum { W = 64, H = 48 };
@@ -36,8 +37,8 @@ static void reference_picture(void **state)
     assert_true(f.dhash == 0xfffffef8f1e78f3f && f.change == 0 && f.correlation == 1);
     uint8_t row[9 * 8 * 3];
     picture_shrink(rgb, W, H, row, 9, 8);
-    assert_int_equal(row[0], 22); /* 21.6875 */
-    assert_int_equal(row[3], 43); /* 43.015625 */
+    assert_int_equal(row[0], 22);   /* 21.6875 */
+    assert_int_equal(row[3], 43);   /* 43.015625 */
     assert_int_equal(row[24], 192); /* 192.3125 */
 }
 
@@ -68,7 +69,8 @@ static void by_definition(void **state)
     }
     for (int r = 0; r < H; r++)
         for (int c = 0; c < W; c++) {
-            int up = r ? r - 1 : 1, down = r + 1 < H ? r + 1 : H - 2, left = c ? c - 1 : 1, right = c + 1 < W ? c + 1 : W - 2;
+            int up = r ? r - 1 : 1, down = r + 1 < H ? r + 1 : H - 2, left = c ? c - 1 : 1,
+                right = c + 1 < W ? c + 1 : W - 2;
             lap[r * W + c] = y[up * W + c] + y[down * W + c] + y[r * W + left] + y[r * W + right] - 4 * y[r * W + c];
             lm += lap[r * W + c] / N;
         }
@@ -117,7 +119,7 @@ static void hash_by_rows(void **state)
     }
 }
 
-/* ---- verdicts ---- */
+/* ---- verdicts -------------------------------------------------------------------------------- */
 static QualityLimits limits(void)
 {
     Recipe *recipe;
@@ -134,8 +136,14 @@ enum { N = 48 };
 static void good_film(FrameFigures *f, int64_t n)
 {
     for (int64_t k = 0; k < n; k++)
-        f[k] = (FrameFigures){.rgb = {120, 100, 90}, .luma = 103, .std = 60, .laplacian = 50, .change = k ? 2 + (double)(k % 3) : 0,
-                              .correlation = 0.95, .dhash = 77, .visible = 0.3};
+        f[k] = (FrameFigures){.rgb = {120, 100, 90},
+                              .luma = 103,
+                              .std = 60,
+                              .laplacian = 50,
+                              .change = k ? 2 + (double)(k % 3) : 0,
+                              .correlation = 0.95,
+                              .dhash = 77,
+                              .visible = 0.3};
 }
 
 static Verdict verdict(const FrameFigures *f, const QualityLimits *l)
@@ -154,12 +162,18 @@ static void verdicts(void **state)
         QualityCode code;
         int reject;
     } rules[] = {
-        {offsetof(FrameFigures, luma), 15.9, QUALITY_DARK, 1},       {offsetof(FrameFigures, luma), 39, QUALITY_DARK, 0},
-        {offsetof(FrameFigures, luma), 246, QUALITY_BRIGHT, 1},      {offsetof(FrameFigures, luma), 226, QUALITY_BRIGHT, 0},
-        {offsetof(FrameFigures, std), 7.9, QUALITY_FLAT, 1},         {offsetof(FrameFigures, black), 0.98, QUALITY_BLACK, 1},
-        {offsetof(FrameFigures, laplacian), 4.9, QUALITY_BLUR, 1},   {offsetof(FrameFigures, laplacian), 12.9, QUALITY_BLUR, 0},
-        {offsetof(FrameFigures, laplacian), 401, QUALITY_NOISE, 0},  {offsetof(FrameFigures, correlation), 0.49, QUALITY_CUT, 1},
-        {offsetof(FrameFigures, change), 0.24, QUALITY_FROZEN, 1},   {offsetof(FrameFigures, change), 0.29, QUALITY_STILL, 0},
+        {offsetof(FrameFigures, luma), 15.9, QUALITY_DARK, 1},
+        {offsetof(FrameFigures, luma), 39, QUALITY_DARK, 0},
+        {offsetof(FrameFigures, luma), 246, QUALITY_BRIGHT, 1},
+        {offsetof(FrameFigures, luma), 226, QUALITY_BRIGHT, 0},
+        {offsetof(FrameFigures, std), 7.9, QUALITY_FLAT, 1},
+        {offsetof(FrameFigures, black), 0.98, QUALITY_BLACK, 1},
+        {offsetof(FrameFigures, laplacian), 4.9, QUALITY_BLUR, 1},
+        {offsetof(FrameFigures, laplacian), 12.9, QUALITY_BLUR, 0},
+        {offsetof(FrameFigures, laplacian), 401, QUALITY_NOISE, 0},
+        {offsetof(FrameFigures, correlation), 0.49, QUALITY_CUT, 1},
+        {offsetof(FrameFigures, change), 0.24, QUALITY_FROZEN, 1},
+        {offsetof(FrameFigures, change), 0.29, QUALITY_STILL, 0},
         {offsetof(FrameFigures, visible), 0.019, QUALITY_VISIBLE, 0},
     };
     FrameFigures f[N];
@@ -249,8 +263,9 @@ static void clean_windows(void **state)
     assert_int_equal(start, 31);
 }
 
-/* ---- whole clips ---- */
-/* A film of 64x96 at 8 fps: a texture that drifts; from `cut` on another one in other colours; black before `lead`. */
+/* ---- whole clips ----------------------------------------------------------------------------- */
+/* A film of 64x96 at 8 fps: a texture that drifts; from `cut` on another one in other colours;
+ * black before `lead`. */
 static void film(const char *path, int frames, int lead, int cut)
 {
     static uint8_t rgb[96 * 64 * 3];
@@ -281,7 +296,8 @@ static json_t *look(const char *root, const char *name, const char *const *sets,
     SourceList list = {0};
     Source *s;
     json_t *records, *record;
-    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.seed = -1, .set = {(const char **)(uintptr_t)sets, n}}, &err), &err);
+    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.seed = -1, .set = {(const char **)(uintptr_t)sets, n}}, &err),
+             &err);
     CHECK_OK(prep_config(&cfg, recipe, &err), &err);
     CHECK_OK(source_list_add(&list, &s, &err), &err);
     s->path = mem_strdup(name, &err);
@@ -308,8 +324,10 @@ static int64_t start_of(const json_t *record)
 
 static void windows_move(void **state)
 {
-    const char *sets[] = {"clip.width=64", "clip.height=96", "clip.min_side=16", "quality.noise_warn=100000", "quality.scene_cut=reject"};
-    const char *other[] = {"clip.width=64", "clip.height=96", "clip.min_side=16", "quality.black_frames=reject", "quality.scene_cut=split"};
+    const char *sets[] = {"clip.width=64", "clip.height=96", "clip.min_side=16", "quality.noise_warn=100000",
+                          "quality.scene_cut=reject"};
+    const char *other[] = {"clip.width=64", "clip.height=96", "clip.min_side=16", "quality.black_frames=reject",
+                           "quality.scene_cut=split"};
     const char *root = check_tmp();
     (void)state;
     film(check_tmp_path("black.mp4"), 70, 12, 999);
@@ -340,8 +358,8 @@ static void windows_move(void **state)
     json_decref(r);
 }
 
-/* SOURCE.md: luma std, median Laplacian, MAD min / median / max of the first 48 outputs.  (Its column of mean R G B was summed in
- * float32 and is off by some levels; the others are right.) */
+/* SOURCE.md: luma std, median Laplacian, MAD min / median / max of the first 48 outputs.  (Its
+ * column of mean R G B was summed in float32 and is off by some levels; the others are right.) */
 static void reference_table(void **state)
 {
     static const struct {
@@ -360,7 +378,8 @@ static void reference_table(void **state)
     char *root = check_need_shared("data/videos");
     (void)state;
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
-        json_t *r = look(root, want[i].file, sets, 3), *q = json_object_get(r, "quality"), *change = json_object_get(q, "change");
+        json_t *r = look(root, want[i].file, sets, 3), *q = json_object_get(r, "quality"),
+               *change = json_object_get(q, "change");
         print_message("%s: %s\n", want[i].file, reason(r));
         assert_string_equal(reason(r), want[i].code);
         check_value("luma std", json_real_value(json_object_get(q, "luma_std")), want[i].std, 0.5, 0);
@@ -374,9 +393,9 @@ static void reference_table(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reference_picture), cmocka_unit_test(by_definition), cmocka_unit_test(hash_by_rows),
-                                       cmocka_unit_test(verdicts),
-                                       cmocka_unit_test(runs_and_cuts),     cmocka_unit_test(clean_windows), cmocka_unit_test(windows_move),
-                                       cmocka_unit_test(reference_table)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reference_picture), cmocka_unit_test(by_definition),
+                                       cmocka_unit_test(hash_by_rows),      cmocka_unit_test(verdicts),
+                                       cmocka_unit_test(runs_and_cuts),     cmocka_unit_test(clean_windows),
+                                       cmocka_unit_test(windows_move),      cmocka_unit_test(reference_table)};
     return check_run("prep quality", tests);
 }

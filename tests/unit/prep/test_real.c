@@ -13,7 +13,8 @@
 
 enum { FRAMES = 48, WIDTH = 480, HEIGHT = 720 };
 
-/* SOURCE.md: picks of the first nine outputs; mean R G B, luma spread and median change of 48 outputs. */
+/* SOURCE.md: picks of the first nine outputs; mean R G B, luma spread and median change of 48
+ * outputs. */
 static const struct {
     const char *name;
     int picks[9];
@@ -48,7 +49,9 @@ static void check_pixels(const char *name, const uint8_t *rgb, size_t which)
 {
     const int64_t pixels = (int64_t)WIDTH * HEIGHT;
     double spread = 0, change[FRAMES - 1];
-    float running[3] = {0}; /* the table's means are running sums in float32, several levels off the true mean: summed alike here */
+    /* the table's means are running sums in float32, several levels off the true mean: summed alike
+     * here */
+    float running[3] = {0};
     for (int64_t f = 0; f < FRAMES; f++) {
         const uint8_t *p = rgb + f * pixels * 3;
         double sum = 0, squares = 0, moved = 0;
@@ -92,7 +95,8 @@ static void portrait(void **state)
     Recipe *recipe;
     CHECK_OK(recipe_open(&recipe, &(CommonOptions){.seed = -1}, &err), &err);
     FILE *null = fopen("/dev/null", "w");
-    IngestParams p = {.source = root, .out = out, .recipe = recipe, .jobs = 2, .shards = 1, .quiet = 1, .results = null};
+    IngestParams p = {
+        .source = root, .out = out, .recipe = recipe, .jobs = 2, .shards = 1, .quiet = 1, .results = null};
     int rc = ingest(&p, &err);
     CHECK_OK(rc, &err);
     assert_int_equal(rc, 3);

@@ -1,4 +1,5 @@
-/* The report from a hand-made dataset: counts, escaping of hostile text, pictures inside, nothing from outside, and no memory. */
+/* The report from a hand-made dataset: counts, escaping of hostile text, pictures inside, nothing
+ * from outside, and no memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +18,17 @@
 /* A manifest line; reason is JSON. */
 static void line(FILE *f, const char *id, const char *reason, const char *caption, const char *contact)
 {
-    fprintf(f,
-            "{\"id\":\"%s\",\"decision\":\"%s\",\"reason\":%s,\"warnings\":[{\"code\":\"dark\",\"text\":\"it is <dark>\"}],"
-            "\"split\":\"val\","
-            "\"category\":\"Dresses & <b>\",\"captions\":[\"%s\"],\"attributes\":{\"fabric\":\"silk\",\"color\":[\" Red\",\"<i>\"]},"
-            "\"extra\":{},\"key\":\"" HEX "\",\"recipe_sha256\":\"" HEX "\",\"source\":{\"path\":\"%s.mp4\",\"kind\":\"video\","
-            "\"size\":1,\"sha256\":\"" HEX "\"},\"probe\":null,\"window\":null,\"geometry\":null,\"ledger\":[],\"timing\":"
-            "{\"mean_abs_error_s\":0.008,\"max_abs_error_s\":0.02},\"quality\":null,\"contact\":%s,\"clip\":null}\n",
-            id, strcmp(reason, "null") ? "reject" : "accept", reason, caption, id, contact);
+    fprintf(
+        f,
+        "{\"id\":\"%s\",\"decision\":\"%s\",\"reason\":%s,\"warnings\":[{\"code\":\"dark\",\"text\":\"it is <dark>\"}],"
+        "\"split\":\"val\","
+        "\"category\":\"Dresses & <b>\",\"captions\":[\"%s\"],\"attributes\":{\"fabric\":\"silk\",\"color\":[\" "
+        "Red\",\"<i>\"]},"
+        "\"extra\":{},\"key\":\"" HEX "\",\"recipe_sha256\":\"" HEX
+        "\",\"source\":{\"path\":\"%s.mp4\",\"kind\":\"video\","
+        "\"size\":1,\"sha256\":\"" HEX "\"},\"probe\":null,\"window\":null,\"geometry\":null,\"ledger\":[],\"timing\":"
+        "{\"mean_abs_error_s\":0.008,\"max_abs_error_s\":0.02},\"quality\":null,\"contact\":%s,\"clip\":null}\n",
+        id, strcmp(reason, "null") ? "reject" : "accept", reason, caption, id, contact);
 }
 
 static char *make(const char *name, int accepted)
@@ -42,7 +46,8 @@ static char *make(const char *name, int accepted)
     snprintf(path, sizeof path, "%s/manifest.jsonl", dir);
     FILE *f = fopen(path, "w");
     line(f, "a", "null", EVIL, "\"thumbs/a.png\"");
-    line(f, "twin", "{\"code\":\"near_duplicate\",\"text\":\"looks like 'a': 3 of 192 bits differ\"}", "x", "\"thumbs/gone.png\"");
+    line(f, "twin", "{\"code\":\"near_duplicate\",\"text\":\"looks like 'a': 3 of 192 bits differ\"}", "x",
+         "\"thumbs/gone.png\"");
     line(f, "bad", "{\"code\":\"damaged\",\"text\":\"" EVIL "\"}", "x", "null");
     for (int i = 1; i < accepted; i++) {
         snprintf(id, sizeof id, "more%d", i);
@@ -60,10 +65,10 @@ static json_t *dataset(const char *dir, int accepted)
     snprintf(path, sizeof path, "%s/manifest.jsonl", dir);
     CHECK_OK(sha256_file(path, &digest, &err), &err);
     digest_hex(&digest, hex);
-    json_t *o = json_pack("{s:s, s:{s:i, s:i, s:i, s:{s:i, s:i}, s:{s:i}, s:{s:i}, s:{s:{s:i}}}, s:{s:s}}", "layout", "pairs", "counts",
-                          "sources", accepted + 2, "accepted", accepted, "rejected", 2, "reasons", "near_duplicate", 1, "damaged", 1,
-                          "warnings", "dark", accepted, "splits", "val", accepted, "categories", "Dresses & <b>", "val", accepted,
-                          "manifest", "sha256", hex);
+    json_t *o = json_pack("{s:s, s:{s:i, s:i, s:i, s:{s:i, s:i}, s:{s:i}, s:{s:i}, s:{s:{s:i}}}, s:{s:s}}", "layout",
+                          "pairs", "counts", "sources", accepted + 2, "accepted", accepted, "rejected", 2, "reasons",
+                          "near_duplicate", 1, "damaged", 1, "warnings", "dark", accepted, "splits", "val", accepted,
+                          "categories", "Dresses & <b>", "val", accepted, "manifest", "sha256", hex);
     assert_non_null(o);
     return o;
 }
@@ -93,11 +98,14 @@ static void tells_everything(void **state)
     const json_t *pair = json_array_get(json_object_get(o, "duplicates"), 0);
     assert_string_equal(json_string_value(json_object_get(pair, "kept")), "a");
     assert_string_equal(json_string_value(json_object_get(pair, "kept_contact")), "thumbs/a.png");
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(json_object_get(o, "attributes"), "color"), "red")), 60);
-    check_value("timing", json_real_value(json_object_get(json_object_get(o, "timing"), "mean_abs_error_s")), 0.008, 1e-9, 0);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(json_object_get(o, "attributes"), "color"), "red")), 60);
+    check_value("timing", json_real_value(json_object_get(json_object_get(o, "timing"), "mean_abs_error_s")), 0.008,
+                1e-9, 0);
     json_decref(o);
     char *page = page_of(dir, "report.html");
-    static const char *const never[] = {"<script", "<img src=x", "onerror='", "http:", "https:", "<b>&", "<dark>", "<i>", "url("};
+    static const char *const never[] = {
+        "<script", "<img src=x", "onerror='", "http:", "https:", "<b>&", "<dark>", "<i>", "url("};
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
         if (strstr(page, never[i]))
             fail_msg("the page holds %s", never[i]);
@@ -123,11 +131,15 @@ static int has_clip(const char *page, const char *id)
     return strstr(page, text) != NULL;
 }
 
-/* More than one page holds: the first shows some of each reason and where the rest is; every clip is on the others once. */
+/* More than one page holds: the first shows some of each reason and where the rest is; every clip
+ * is on the others once. */
 static void pages(void **state)
 {
     enum { DAMAGED = 450, TWINS = 30 };
-    static const struct { const char *name; int first, last; } want[] = {{"report-2.html", 0, 200}, {"report-3.html", 200, 400}, {"report-4.html", 400, 450}};
+    static const struct {
+        const char *name;
+        int first, last;
+    } want[] = {{"report-2.html", 0, 200}, {"report-3.html", 200, 400}, {"report-4.html", 400, 450}};
     Err err = {0};
     char *dir = make("pages", 1), path[600], id[32], *page;
     (void)state;
@@ -145,8 +157,11 @@ static void pages(void **state)
     fclose(f);
     json_t *set = dataset(dir, 1), *counts = json_object_get(set, "counts");
     json_object_set_new(counts, "rejected", json_integer(DAMAGED + TWINS + 1));
-    json_object_set_new(counts, "reasons", json_pack("{s:i, s:i, s:i}", "damaged", DAMAGED, "near_duplicate", TWINS, "dark", 1));
-    static const char *const stale[] = {"report-7.html", "report-19.html"}, *const others[] = {"report-x.html", "report-1.html", "report-8.html.txt", "report-07.html"};
+    json_object_set_new(counts, "reasons",
+                        json_pack("{s:i, s:i, s:i}", "damaged", DAMAGED, "near_duplicate", TWINS, "dark", 1));
+    static const char *const stale[] = {"report-7.html", "report-19.html"}, *const others[] = {
+                                                                                "report-x.html", "report-1.html",
+                                                                                "report-8.html.txt", "report-07.html"};
     for (int i = 0; i < 2; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, stale[i]);
         CHECK_OK(file_write_atomic(path, "old", 3, &err), &err);
@@ -157,7 +172,8 @@ static void pages(void **state)
     }
     CHECK_OK(report_write(dir, set, 0, &err), &err);
     page = page_of(dir, "report.html");
-    assert_true(has_clip(page, "d23") && !has_clip(page, "d24") && has_clip(page, "z") && has_clip(page, "t23") && !has_clip(page, "t24"));
+    assert_true(has_clip(page, "d23") && !has_clip(page, "d24") && has_clip(page, "z") && has_clip(page, "t23") &&
+                !has_clip(page, "t24"));
     assert_non_null(strstr(page, "These are the first 24 of 450. <a href=\"report-2.html\">All of them</a>"));
     assert_non_null(strstr(page, "These are the first 24 of 30. <a href=\"report-5.html\">All of them</a>"));
     assert_non_null(strstr(page, "These are the first 24 of 30. <a href=\"report-6.html\">All of them</a>"));
@@ -173,7 +189,8 @@ static void pages(void **state)
         mem_free(page);
     }
     page = page_of(dir, "report-6.html");
-    assert_true(has_clip(page, "t29") && strstr(page, "Clips that look alike") && !strstr(page, ">next page<") && strstr(page, "report-5.html"));
+    assert_true(has_clip(page, "t29") && strstr(page, "Clips that look alike") && !strstr(page, ">next page<") &&
+                strstr(page, "report-5.html"));
     mem_free(page);
     for (int i = 0; i < 2; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, stale[i]);
@@ -208,6 +225,7 @@ static void without_memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(tells_everything), cmocka_unit_test(pages), cmocka_unit_test(without_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(tells_everything), cmocka_unit_test(pages),
+                                       cmocka_unit_test(without_memory)};
     return check_run("prep report", tests);
 }

@@ -1,4 +1,5 @@
-/* What follows the first window is read, not decoded: the same record and the same clip, to the byte, as with everything decoded. */
+/* What follows the first window is read, not decoded: the same record and the same clip, to the
+ * byte, as with everything decoded. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,18 +35,21 @@ static json_t *process(const char *root, const char *name, const char *out, cons
     return records;
 }
 
-/* How much was decoded differs.  Of damage after the window, which only a decoder sees, the count and the warning are missing, and frames
- * that the decoder would have refused are counted; the verdict and everything about the window are the same all the same. */
+/* How much was decoded differs.  Of damage after the window, which only a decoder sees, the count
+ * and the warning are missing, and frames that the decoder would have refused are counted; the
+ * verdict and everything about the window are the same all the same. */
 static void take_out_what_differs(json_t *read, json_t *decoded)
 {
-    json_t *record[2] = {read, decoded}, *probe[2] = {json_object_get(read, "probe"), json_object_get(decoded, "probe")};
+    json_t *record[2] = {read, decoded},
+           *probe[2] = {json_object_get(read, "probe"), json_object_get(decoded, "probe")};
     if (!json_is_object(probe[1]))
         return;
     int64_t n = json_integer_value(json_object_get(probe[0], "frames_decoded"));
     int less = n < json_integer_value(json_object_get(probe[0], "frames"));
     int damaged = json_integer_value(json_object_get(probe[1], "damaged_frames")) ||
                   json_integer_value(json_object_get(probe[1], "refused_packets"));
-    assert_int_equal(json_integer_value(json_object_get(probe[1], "frames_decoded")), json_integer_value(json_object_get(probe[1], "frames")));
+    assert_int_equal(json_integer_value(json_object_get(probe[1], "frames_decoded")),
+                     json_integer_value(json_object_get(probe[1], "frames")));
     for (int i = 0; i < 2; i++) {
         json_object_del(probe[i], "frames_decoded");
         if (less && damaged) {
@@ -96,7 +100,8 @@ static PrepConfig config(const char *const *sets, int64_t n)
     Recipe *recipe;
     PrepConfig cfg;
     Err err = {0};
-    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.seed = -1, .set = {(const char **)(uintptr_t)sets, n}}, &err), &err);
+    CHECK_OK(recipe_open(&recipe, &(CommonOptions){.seed = -1, .set = {(const char **)(uintptr_t)sets, n}}, &err),
+             &err);
     CHECK_OK(prep_config(&cfg, recipe, &err), &err);
     recipe_close(&recipe);
     return cfg;
@@ -104,8 +109,8 @@ static PrepConfig config(const char *const *sets, int64_t n)
 
 static PrepConfig small_config(void)
 {
-    static const char *const sets[] = {"clip.width=64", "clip.height=96", "clip.min_side=16", "clip.model_frames=17", "clip.num_frames=16",
-                                       "quality.mode=warn"};
+    static const char *const sets[] = {"clip.width=64",        "clip.height=96",     "clip.min_side=16",
+                                       "clip.model_frames=17", "clip.num_frames=16", "quality.mode=warn"};
     return config(sets, sizeof sets / sizeof *sets);
 }
 
@@ -152,8 +157,14 @@ static void made_clips(void **state)
         uneven[i] = i * 2 + i % 3 % 2;
         offset[i] = 77 + i;
     }
-    const Clip base = {.options = "preset=fast", .format = AV_PIX_FMT_YUV420P, .width = 64, .height = 96, .time_base = {1, 24},
-                       .frames = 150, .gop = 24, .draw = draw_far};
+    const Clip base = {.options = "preset=fast",
+                       .format = AV_PIX_FMT_YUV420P,
+                       .width = 64,
+                       .height = 96,
+                       .time_base = {1, 24},
+                       .frames = 150,
+                       .gop = 24,
+                       .draw = draw_far};
     const struct {
         const char *name, *container, *codec;
         int b_frames, told; /* told after 60 frames; -1: everything is decoded */
@@ -161,10 +172,14 @@ static void made_clips(void **state)
         AVRational time_base;
         void (*draw)(AVFrame *, int, const void *);
     } cases[] = {
-        {"p.mp4", "mp4", "libx264", 0, 90, NULL, {1, 24}, draw_far},          {"b.mp4", "mp4", "libx264", 3, 90, NULL, {1, 24}, draw_far},
-        {"b.mkv", "matroska", "libx264", 3, 90, NULL, {1, 24}, draw_far},     {"vfr.mkv", "matroska", "libx264", 2, 90, uneven, {1, 48}, draw_far},
-        {"late.mkv", "matroska", "libx264", 2, 90, offset, {1, 24}, draw_far}, {"b.ts", "mpegts", "libx264", 3, -1, NULL, {1, 24}, draw_far},
-        {"v.webm", "webm", "libvpx", 0, -1, NULL, {1, 24}, draw_far},         {"lead.mp4", "mp4", "libx264", 2, 90, NULL, {1, 24}, draw_lead},
+        {"p.mp4", "mp4", "libx264", 0, 90, NULL, {1, 24}, draw_far},
+        {"b.mp4", "mp4", "libx264", 3, 90, NULL, {1, 24}, draw_far},
+        {"b.mkv", "matroska", "libx264", 3, 90, NULL, {1, 24}, draw_far},
+        {"vfr.mkv", "matroska", "libx264", 2, 90, uneven, {1, 48}, draw_far},
+        {"late.mkv", "matroska", "libx264", 2, 90, offset, {1, 24}, draw_far},
+        {"b.ts", "mpegts", "libx264", 3, -1, NULL, {1, 24}, draw_far},
+        {"v.webm", "webm", "libvpx", 0, -1, NULL, {1, 24}, draw_far},
+        {"lead.mp4", "mp4", "libx264", 2, 90, NULL, {1, 24}, draw_lead},
     };
     Err err = {0};
     char *root = check_tmp_path("src");
@@ -197,8 +212,17 @@ static void bad_ends(void **state)
     int64_t size;
     (void)state;
     CHECK_OK(dir_make(root, &err), &err);
-    const Clip c = {.container = "matroska", .codec = "libx264", .options = "preset=ultrafast", .format = AV_PIX_FMT_YUV420P, .width = 64,
-              .height = 96, .time_base = {1, 24}, .frames = 150, .gop = 24, .b_frames = 2, .draw = draw_far};
+    const Clip c = {.container = "matroska",
+                    .codec = "libx264",
+                    .options = "preset=ultrafast",
+                    .format = AV_PIX_FMT_YUV420P,
+                    .width = 64,
+                    .height = 96,
+                    .time_base = {1, 24},
+                    .frames = 150,
+                    .gop = 24,
+                    .b_frames = 2,
+                    .draw = draw_far};
     make_clip(at(root, "whole.mkv"), &c);
     CHECK_OK(file_read(at(root, "whole.mkv"), 1 << 26, &bytes, &size, &err), &err);
     for (int k = 1; k < 6; k++) { /* cut at several places after the window */
@@ -214,8 +238,10 @@ static void reference_videos(void **state)
 {
     static const char *const folders[] = {"portrait", "real", "codec", "odd"};
     const char *shared = getenv("WEFT_SHARED");
-    const PrepConfig cfg = config((const char *const[]){"quality.mode=warn", "clip.fit=pad", "clip.width=96", "clip.height=144",
-                                                        "clip.min_side=16", "clip.model_frames=9", "clip.num_frames=8"}, 7);
+    const PrepConfig cfg = config((const char *const[]){"quality.mode=warn", "clip.fit=pad", "clip.width=96",
+                                                        "clip.height=144", "clip.min_side=16", "clip.model_frames=9",
+                                                        "clip.num_frames=8"},
+                                  7);
     Err err = {0};
     char **names;
     int64_t n, done = 0;
@@ -240,7 +266,8 @@ static void reference_videos(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(made_clips), cmocka_unit_test(bad_ends), cmocka_unit_test(reference_videos)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(made_clips), cmocka_unit_test(bad_ends),
+                                       cmocka_unit_test(reference_videos)};
     av_log_set_level(AV_LOG_QUIET);
     return check_run("prep skim", tests);
 }

@@ -1,5 +1,5 @@
-/* Times and shapes that are not plain, through the whole ingest: the ledger and the pixels of every output frame against the rule
- * computed here.  Frames carry their number as a bar code. */
+/* Times and shapes that are not plain, through the whole ingest: the ledger and the pixels of every
+ * output frame against the rule computed here.  Frames carry their number as a bar code. */
 #include <stdlib.h>
 #include "unit/clip_maker.h"
 #include "unit/prep_run.h"
@@ -8,12 +8,24 @@ enum { W = 96, H = 144, OUT = 49 };
 
 static Clip film(const char *container, AVRational base, const int64_t *pts, int frames, int b_frames)
 {
-    return (Clip){.container = container, .codec = "libx264", .options = "preset=ultrafast:threads=1", .format = AV_PIX_FMT_YUV420P,
-                  .width = W, .height = H, .time_base = base, .pts = pts, .frames = frames, .b_frames = b_frames,
-                  .space = AVCOL_SPC_BT709, .range = AVCOL_RANGE_MPEG, .sar = {1, 1}, .draw = draw_number};
+    return (Clip){.container = container,
+                  .codec = "libx264",
+                  .options = "preset=ultrafast:threads=1",
+                  .format = AV_PIX_FMT_YUV420P,
+                  .width = W,
+                  .height = H,
+                  .time_base = base,
+                  .pts = pts,
+                  .frames = frames,
+                  .b_frames = b_frames,
+                  .space = AVCOL_SPC_BT709,
+                  .range = AVCOL_RANGE_MPEG,
+                  .sar = {1, 1},
+                  .draw = draw_number};
 }
 
-/* Of the times t[n] (in units of base; t[0] is the origin) the nearest to k/8 s, the earlier of two. */
+/* Of the times t[n] (in units of base; t[0] is the origin) the nearest to k/8 s, the earlier of
+ * two. */
 static int64_t nearest(const int64_t *t, int64_t n, AVRational base, int64_t k)
 {
     int64_t best = 0;
@@ -24,19 +36,21 @@ static int64_t nearest(const int64_t *t, int64_t n, AVRational base, int64_t k)
 }
 
 /* number[i]: what source frame i, as the reader counts them, shows; t[i] its time. */
-static void check_clip(const char *out, const json_t *line, const int64_t *t, const int64_t *number, int64_t n, AVRational base)
+static void check_clip(const char *out, const json_t *line, const int64_t *t, const int64_t *number, int64_t n,
+                       AVRational base)
 {
     const char *id = json_string_value(json_object_get(line, "id"));
     uint8_t *rgb = run_pixels(out, line, OUT, W, H);
     double sum = 0, worst = 0;
     for (int64_t k = 0; k < OUT; k++) {
-        const json_t *entry = json_array_get(json_object_get(line, "ledger"), (size_t)k), *time = json_object_get(entry, "time");
+        const json_t *entry = json_array_get(json_object_get(line, "ledger"), (size_t)k),
+                     *time = json_object_get(entry, "time");
         int64_t want = nearest(t, n, base, k), index = json_integer_value(json_object_get(entry, "index"));
         int64_t num = json_integer_value(json_array_get(time, 0)), den = json_integer_value(json_array_get(time, 1));
         int shown = read_number(rgb + k * W * H * 3, W, H);
         if (index != want || shown != number[want])
-            fail_msg("%s output %lld: ledger %lld, picture %d, the rule says frame %lld with number %lld", id, (long long)k,
-                     (long long)index, shown, (long long)want, (long long)number[want]);
+            fail_msg("%s output %lld: ledger %lld, picture %d, the rule says frame %lld with number %lld", id,
+                     (long long)k, (long long)index, shown, (long long)want, (long long)number[want]);
         if ((__int128)num * base.den != (__int128)(t[want] - t[0]) * base.num * den)
             fail_msg("%s output %lld: time %lld/%lld", id, (long long)k, (long long)num, (long long)den);
         double error = (double)((t[want] - t[0]) * base.num) / base.den - (double)k / 8;
@@ -55,13 +69,16 @@ static int64_t probed(const json_t *line, const char *name)
     return json_integer_value(json_object_get(json_object_get(line, "probe"), name));
 }
 
-/* Every rate of the field with and without B-frames; variable rate, a gap and an offset in MP4, MPEG-TS and Matroska. */
+/* Every rate of the field with and without B-frames; variable rate, a gap and an offset in MP4,
+ * MPEG-TS and Matroska. */
 static void rates(void **state)
 {
     static const AVRational bases[] = {{1001, 24000}, {1, 24}, {1, 25}, {1001, 30000}, {1, 30}, {1, 50}, {1, 60}};
     static int64_t t[400], odd[3][200], number[400];
-    static const struct { const char *id, *container; AVRational base; } variable[] = {
-        {"vmp4", "mp4", {1, 90000}}, {"vts", "mpegts", {1, 90000}}, {"vmkv", "matroska", {1, 1000}}};
+    static const struct {
+        const char *id, *container;
+        AVRational base;
+    } variable[] = {{"vmp4", "mp4", {1, 90000}}, {"vts", "mpegts", {1, 90000}}, {"vmkv", "matroska", {1, 1000}}};
     enum { RATES = sizeof bases / sizeof *bases };
     char *root = run_folder("rates"), *out = check_tmp_path("rates-out"), id[16], name[32];
     uint32_t seed = (uint32_t)check_seed();
@@ -77,7 +94,8 @@ static void rates(void **state)
     }
     for (int v = 0; v < 3; v++) {
         int64_t at = 3 * variable[v].base.den + 17, unit = variable[v].base.den / 1000;
-        for (int i = 0; i < 200; i++, at += unit * (15 + (int64_t)((seed = seed * 1664525u + 1013904223u) >> 8) % 40 + (i == 70 ? 700 : 0)))
+        for (int i = 0; i < 200;
+             i++, at += unit * (15 + (int64_t)((seed = seed * 1664525u + 1013904223u) >> 8) % 40 + (i == 70 ? 700 : 0)))
             odd[v][i] = at;
         Clip c = film(variable[v].container, variable[v].base, odd[v], 200, 2);
         snprintf(name, sizeof name, "%s.mkv", variable[v].id); /* the content says what it is */
@@ -95,7 +113,8 @@ static void rates(void **state)
     json_decref(lines);
 }
 
-/* A bare stream without times; one whose picture size changes; an edit list that hides the first frames; frames that go back. */
+/* A bare stream without times; one whose picture size changes; an edit list that hides the first
+ * frames; frames that go back. */
 static void odd_times(void **state)
 {
     static int64_t t[200], number[200], hidden[120], back[110], many[110];
@@ -137,8 +156,16 @@ static void odd_times(void **state)
         back[i] = 62 * (i - (i > 50)); /* frame 51 has the time of frame 50 */
         many[i] = 62 * (i - i / 8);
     }
-    Clip again = {.container = "matroska", .codec = "ffv1", .options = "level=3", .format = AV_PIX_FMT_YUV420P, .width = W, .height = H,
-                  .time_base = {1, 1000}, .pts = back, .frames = 110, .draw = draw_number};
+    Clip again = {.container = "matroska",
+                  .codec = "ffv1",
+                  .options = "level=3",
+                  .format = AV_PIX_FMT_YUV420P,
+                  .width = W,
+                  .height = H,
+                  .time_base = {1, 1000},
+                  .pts = back,
+                  .frames = 110,
+                  .draw = draw_number};
     make_clip(run_path(root, "back.mkv"), &again);
     run_caption(root, "back");
     again.pts = many;
@@ -176,7 +203,8 @@ static void odd_times(void **state)
     json_decref(lines);
 }
 
-/* Three seconds are missing after the sixth: a clip is refused where its window spans the hole, and only there. */
+/* Three seconds are missing after the sixth: a clip is refused where its window spans the hole, and
+ * only there. */
 static void holes(void **state)
 {
     static int64_t t[400], steps[100];
@@ -221,9 +249,17 @@ static void holes(void **state)
 /* Containers beside those of the web, by their own names and codecs. */
 static void containers(void **state)
 {
-    static const struct { const char *name, *container, *codec; AVRational base; } want[] = {
-        {"a.wmv", "asf", "wmv2", {1, 25}},  {"b.mxf", "mxf", "mpeg2video", {1, 25}},      {"c.mpg", "mpeg", "mpeg2video", {1, 25}}, {"d.flv", "flv", "flv", {1, 25}},
-        {"e.m2v", "mpeg2video", "mpeg2video", {1, 25}}, {"f.mts", "mpegts", "libx264", {1, 25}}, {"g.3gp", "3gp", "mpeg4", {1, 25}}, {"h.mjpeg", "mjpeg", "mjpeg", {1, 25}}};
+    static const struct {
+        const char *name, *container, *codec;
+        AVRational base;
+    } want[] = {{"a.wmv", "asf", "wmv2", {1, 25}},
+                {"b.mxf", "mxf", "mpeg2video", {1, 25}},
+                {"c.mpg", "mpeg", "mpeg2video", {1, 25}},
+                {"d.flv", "flv", "flv", {1, 25}},
+                {"e.m2v", "mpeg2video", "mpeg2video", {1, 25}},
+                {"f.mts", "mpegts", "libx264", {1, 25}},
+                {"g.3gp", "3gp", "mpeg4", {1, 25}},
+                {"h.mjpeg", "mjpeg", "mjpeg", {1, 25}}};
     char *root = run_folder("containers"), *out = check_tmp_path("containers-out"), id[2] = "a";
     (void)state;
     for (size_t i = 0; i < sizeof want / sizeof *want; i++, id[0]++) {
@@ -252,7 +288,8 @@ static void doubtful_facts(void **state)
     make_clip(run_path(root, "aspect.mkv"), &c);
     run_caption(root, "aspect");
     c.sar = (AVRational){1, 1};
-    static const enum AVColorTransferCharacteristic curves[] = {AVCOL_TRC_LINEAR, AVCOL_TRC_LOG, AVCOL_TRC_IEC61966_2_1, AVCOL_TRC_BT709};
+    static const enum AVColorTransferCharacteristic curves[] = {AVCOL_TRC_LINEAR, AVCOL_TRC_LOG, AVCOL_TRC_IEC61966_2_1,
+                                                                AVCOL_TRC_BT709};
     for (int i = 0; i < 4; i++) {
         char id[16], name[24];
         snprintf(id, sizeof id, "curve%d", i);
@@ -272,7 +309,7 @@ static void doubtful_facts(void **state)
     json_decref(lines);
 }
 
-/* ---- shapes ---- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 /* Luma 40 at the top to 200 at the bottom; the odd lines of an interlaced film are black. */
 static void draw_ramp(AVFrame *f, int k, const void *user)
 {
@@ -320,12 +357,17 @@ static void fits_and_fields(void **state)
     fields.options = "preset=ultrafast:threads=1:qp=4", fields.field_order = AV_FIELD_TT;
     make_clip(run_path(root, "fields.mp4"), &fields);
     run_caption(root, "fields");
-    static const struct { const char *fit, *bias; double top, bottom, low, high; } fits[] = {
-        {"clip.fit=cover", "clip.bias_y=0", 40, 120, 40, 200},   {"clip.fit=cover", "clip.bias_y=1", 120, 200, 40, 200},
-        {"clip.fit=cover", "clip.bias_y=0.5", 80, 160, 40, 200}, {"clip.fit=pad", "clip.bias_y=0.5", 40, 200, 40, 200},
-        {"clip.fit=stretch", "clip.bias_y=0.5", 40, 200, 40, 200}};
+    static const struct {
+        const char *fit, *bias;
+        double top, bottom, low, high;
+    } fits[] = {{"clip.fit=cover", "clip.bias_y=0", 40, 120, 40, 200},
+                {"clip.fit=cover", "clip.bias_y=1", 120, 200, 40, 200},
+                {"clip.fit=cover", "clip.bias_y=0.5", 80, 160, 40, 200},
+                {"clip.fit=pad", "clip.bias_y=0.5", 40, 200, 40, 200},
+                {"clip.fit=stretch", "clip.bias_y=0.5", 40, 200, 40, 200}};
     for (size_t i = 0; i < sizeof fits / sizeof *fits; i++) {
-        json_t *lines = run_ingest(root, out, 2, (const char *const[]){fits[i].fit, fits[i].bias, "clip.max_lost=1", NULL});
+        json_t *lines = run_ingest(root, out, 2,
+                                   (const char *const[]){fits[i].fit, fits[i].bias, "clip.max_lost=1", NULL});
         check_rows(out, lines, "tall", fits[i].top, fits[i].bottom);
         check_rows(out, lines, "odd", fits[i].low, fits[i].high);
         check_rows(out, lines, "fields", fits[i].low, fits[i].high); /* the lit field alone */
@@ -333,10 +375,13 @@ static void fits_and_fields(void **state)
         int pad = strstr(fits[i].fit, "pad") != NULL;
         assert_int_equal(json_integer_value(json_object_get(geometry, "scaled_width")), pad ? 48 : W);
         assert_int_equal(json_integer_value(json_object_get(geometry, "crop_x")), pad ? -24 : 0);
-        assert_string_equal(json_string_value(json_object_get(json_object_get(run_line(lines, "fields"), "probe"), "interlaced")), "top");
+        assert_string_equal(
+            json_string_value(json_object_get(json_object_get(run_line(lines, "fields"), "probe"), "interlaced")),
+            "top");
         json_decref(lines);
     }
-    json_t *lines = run_ingest(root, out, 2, (const char *const[]){"clip.deinterlace=never", NULL}); /* the combs as they are */
+    /* the combs as they are */
+    json_t *lines = run_ingest(root, out, 2, (const char *const[]){"clip.deinterlace=never", NULL});
     uint8_t *rgb = run_pixels(out, run_line(lines, "fields"), OUT, W, H);
     assert_true(luma_of_row(rgb, 100) > 100 && luma_of_row(rgb, 101) < 40);
     mem_free(rgb);
@@ -346,8 +391,9 @@ static void fits_and_fields(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rates), cmocka_unit_test(odd_times), cmocka_unit_test(holes),
-                                       cmocka_unit_test(doubtful_facts), cmocka_unit_test(containers), cmocka_unit_test(fits_and_fields)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(rates),      cmocka_unit_test(odd_times),
+                                       cmocka_unit_test(holes),      cmocka_unit_test(doubtful_facts),
+                                       cmocka_unit_test(containers), cmocka_unit_test(fits_and_fields)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoders that make the clips */
     return check_run("prep time", tests);
 }

@@ -33,7 +33,9 @@ static void film(const char *path)
     Err err = {0};
     VideoWriter *w;
     static uint8_t rgb[48 * 80 * 3];
-    CHECK_OK(video_create(&w, path, &(VideoWriterParams){.codec = VIDEO_H264, .width = 48, .height = 80, .rate = {8, 1}}, &err), &err);
+    CHECK_OK(video_create(&w, path,
+                          &(VideoWriterParams){.codec = VIDEO_H264, .width = 48, .height = 80, .rate = {8, 1}}, &err),
+             &err);
     for (int k = 0; k < 49; k++) {
         memset(rgb, k * 5, sizeof rgb);
         CHECK_OK(video_write(w, rgb, &err), &err);
@@ -48,11 +50,13 @@ static char *prepared(const char *name, const char *metadata)
     CHECK_OK(dir_make(source, &err), &err);
     film(at(source, "a.mp4"));
     CHECK_OK(file_write_atomic(at(source, "metadata.jsonl"), metadata, (int64_t)strlen(metadata), &err), &err);
-    const char *sets[] = {"clip.width=48", "clip.height=80", "clip.min_side=16", "quality.mode=warn", "quality.duplicates=ignore"};
+    const char *sets[] = {"clip.width=48", "clip.height=80", "clip.min_side=16", "quality.mode=warn",
+                          "quality.duplicates=ignore"};
     Recipe *recipe;
     CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, 5}, .seed = -1}, &err), &err);
     FILE *null = fopen("/dev/null", "w");
-    IngestParams p = {.source = source, .out = out, .recipe = recipe, .jobs = 1, .shards = 1, .quiet = 1, .results = null};
+    IngestParams p = {
+        .source = source, .out = out, .recipe = recipe, .jobs = 1, .shards = 1, .quiet = 1, .results = null};
     CHECK_OK(ingest(&p, &err), &err);
     fclose(null);
     recipe_close(&recipe);
@@ -61,8 +65,9 @@ static char *prepared(const char *name, const char *metadata)
 
 static char *tokenizer(void)
 {
-    static const char *const lines[] = {"A woman in a red sleeveless dress walks forward.", "A man in a black jacket walks to the left.",
-                                        "A woman in a floral long-sleeve dress turns around.", "A woman in a green skirt with pleats."};
+    static const char *const lines[] = {
+        "A woman in a red sleeveless dress walks forward.", "A man in a black jacket walks to the left.",
+        "A woman in a floral long-sleeve dress turns around.", "A woman in a green skirt with pleats."};
     static char *path;
     Err err = {0};
     if (!path) {

@@ -1,4 +1,5 @@
-/* How much of the picture the subject takes up: drawn scenes of known shares, and the reference videos where people come and go. */
+/* How much of the picture the subject takes up: drawn scenes of known shares, and the reference
+ * videos where people come and go. */
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,8 +15,8 @@ static uint32_t noise(uint32_t *s)
 
 typedef struct Scene {
     const char *name;
-    int studio;                         /* a white wall, or a room with a floor, a door and a table */
-    int figure[N];                      /* left edge of a figure of 24 x 96 pixels; -1: it is not there */
+    int studio;    /* a white wall, or a room with a floor, a door and a table */
+    int figure[N]; /* left edge of a figure of 24 x 96 pixels; -1: it is not there */
 } Scene;
 
 static void draw(const Scene *s, int k, uint8_t *rgb, uint32_t *seed)
@@ -24,7 +25,7 @@ static void draw(const Scene *s, int k, uint8_t *rgb, uint32_t *seed)
         for (int x = 0; x < W; x++) {
             int c[3] = {243, 242, 240}, left = s->figure[k];
             if (!s->studio) {
-                int floor = y > 100, door = x > 60 && x < 84, table = x > 20 && x < 40 && y > 90;
+                int floor = y > 100, door = x > 60 && x<84, table = x> 20 && x < 40 && y > 90;
                 c[0] = floor ? 130 + y % 12 * 4 : door ? 120 : 180;
                 c[1] = floor ? 80 : door ? 110 : 178;
                 c[2] = floor ? 30 : door ? 90 : 170;
@@ -79,7 +80,8 @@ static void drawn_scenes(void **state)
     for (int k = 30; k < N; k++)
         s.figure[k] = -1;
     check_scene(&s, VISIBLE_PLAIN);
-    s = (Scene){.name = "room, coming and standing still"}; /* most of the time: what is there most often is the figure */
+    /* most of the time: what is there most often is the figure */
+    s = (Scene){.name = "room, coming and standing still"};
     for (int k = 0; k < N; k++)
         s.figure[k] = k < 6 ? -1 : k < 14 ? 4 * (k - 6) : 30;
     check_scene(&s, VISIBLE_MOVING);
@@ -140,10 +142,15 @@ static void any_size(void **state)
 /* Whether somebody is there in the first and in the last picture, as one sees in the videos. */
 static void people_come_and_go(void **state)
 {
-    static const struct { const char *file; int first, last, empty; } want[] = {
-        {"portrait/walk_01_grey_dress_in.mp4", 0, 1, 0},   {"portrait/walk_05_black_top_in.mp4", 0, 1, 0},
-        {"portrait/walk_06_black_top_out.mp4", 1, 0, 0},   {"portrait/walk_10_grey_sweater_out.mp4", 1, 0, 0},
-        {"odd/vfr_gap.mkv", 0, 1, 0}, /* frames are shown several times */
+    static const struct {
+        const char *file;
+        int first, last, empty;
+    } want[] = {
+        {"portrait/walk_01_grey_dress_in.mp4", 0, 1, 0},
+        {"portrait/walk_05_black_top_in.mp4", 0, 1, 0},
+        {"portrait/walk_06_black_top_out.mp4", 1, 0, 0},
+        {"portrait/walk_10_grey_sweater_out.mp4", 1, 0, 0},
+        {"odd/vfr_gap.mkv", 0, 1, 0},                      /* frames are shown several times */
         {"real/one-by-one-person-detection.mp4", 0, 0, 1}, /* its first six seconds are an empty corridor */
     };
     char *root = run_folder("people"), *out = check_tmp_path("people-out"), name[64], from[PATH_MAX];
@@ -156,7 +163,9 @@ static void people_come_and_go(void **state)
         snprintf(name, sizeof name, "v%zu", i);
         run_caption(root, name);
     }
-    json_t *lines = run_ingest(root, out, 2, (const char *const[]){"clip.max_lost=1", "quality.visible_reject=0.02", "clip.allow_vfr=true", NULL});
+    json_t *lines = run_ingest(
+        root, out, 2,
+        (const char *const[]){"clip.max_lost=1", "quality.visible_reject=0.02", "clip.allow_vfr=true", NULL});
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         snprintf(name, sizeof name, "v%zu", i);
         const json_t *line = run_line(lines, name), *quality = json_object_get(line, "quality");
@@ -164,7 +173,8 @@ static void people_come_and_go(void **state)
         const json_t *series = json_object_get(json_object_get(quality, "frames"), "visible");
         double first = json_real_value(json_array_get(series, 0)), last = json_real_value(json_array_get(series, 48));
         print_message("# %s: first %.3f, last %.3f, least %.3f, median %.3f\n", want[i].file, first, last,
-                      json_real_value(json_object_get(visible, "min")), json_real_value(json_object_get(visible, "median")));
+                      json_real_value(json_object_get(visible, "min")),
+                      json_real_value(json_object_get(visible, "median")));
         assert_string_equal(json_string_value(json_object_get(visible, "method")), "moving");
         assert_true(want[i].first ? first > 0.2 : first < 0.03);
         assert_true(want[i].last ? last > 0.2 : last < 0.03);
@@ -176,6 +186,7 @@ static void people_come_and_go(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(drawn_scenes), cmocka_unit_test(any_size), cmocka_unit_test(people_come_and_go)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(drawn_scenes), cmocka_unit_test(any_size),
+                                       cmocka_unit_test(people_come_and_go)};
     return check_run("prep visible", tests);
 }

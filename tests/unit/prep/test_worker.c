@@ -1,4 +1,5 @@
-/* Workers that crash, hang, spin, eat memory, are killed, lose their parent: each costs its item and is told. */
+/* Workers that crash, hang, spin, eat memory, are killed, lose their parent: each costs its item
+ * and is told. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,23 +35,16 @@ static int work(void *user, int64_t item, json_t **out, Err *err)
         signal(SIGSEGV, SIG_DFL); /* a sanitizer's handler would turn it into an exit */
         raise(SIGSEGV);
         break;
-    case ABORT:
-        signal(SIGABRT, SIG_DFL);
-        abort();
-    case SPIN:
-        spin();
-        break;
-    case EAT:
-        return mem_calloc((int64_t)1 << 40, 1, err) ? 0 : ERR_NOMEM;
+    case ABORT: signal(SIGABRT, SIG_DFL); abort();
+    case SPIN: spin(); break;
+    case EAT: return mem_calloc((int64_t)1 << 40, 1, err) ? 0 : ERR_NOMEM;
     case KILLED_ONCE:
         if (file_exists(s->flag))
             break;
         if (file_write_atomic(s->flag, "x", 1, err) == 0)
             raise(SIGKILL);
         break;
-    case KILLED_ALWAYS:
-        raise(SIGKILL);
-        break;
+    case KILLED_ALWAYS: raise(SIGKILL); break;
     case LARGE: { /* more than a pipe holds */
         char *text = mem_calloc(1000001, 1, err);
         memset(text, 'a', 1000000);
@@ -58,8 +52,7 @@ static int work(void *user, int64_t item, json_t **out, Err *err)
         mem_free(text);
         return 0;
     }
-    default:
-        break;
+    default: break;
     }
     *out = json_string("fine");
     return 0;
@@ -209,7 +202,7 @@ static void no_orphans(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_kind), cmocka_unit_test(a_hang), cmocka_unit_test(an_error_stops_the_run),
-                                       cmocka_unit_test(no_orphans)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_kind), cmocka_unit_test(a_hang),
+                                       cmocka_unit_test(an_error_stops_the_run), cmocka_unit_test(no_orphans)};
     return check_run("prep worker", tests);
 }

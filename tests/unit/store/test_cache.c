@@ -1,4 +1,5 @@
-/* The LMDB cache: records through writing, reopening, growth, several readers, a killed writer; torn, foreign and damaged files. */
+/* The LMDB cache: records through writing, reopening, growth, several readers, a killed writer;
+ * torn, foreign and damaged files. */
 #include "check.h"
 #include <fcntl.h>
 #include <pthread.h>
@@ -35,7 +36,8 @@ static Tensor make_moments(int i, int64_t h)
 {
     Tensor t = tensor_of(NULL, DT_F32, 4, 2, h, 3, 4);
     float *p = malloc((size_t)tensor_bytes(&t));
-    for (int64_t k = 0; k < tensor_count(&t); k++) p[k] = (float)(i * 1000 + k % 997);
+    for (int64_t k = 0; k < tensor_count(&t); k++)
+        p[k] = (float)(i * 1000 + k % 997);
     t.data = p;
     return t;
 }
@@ -67,10 +69,11 @@ static void expect_moments(CacheTxn *txn, int i, int64_t h)
 
 static json_t *clip_facts(const char *caption)
 {
-    json_t *o = json_pack("{s:s, s:[s], s:[s], s:[s], s:s, s:n, s:{}, s:i, s:i, s:i, s:i, s:{s:i, s:i, s:i, s:i}, s:s, s:s, s:s, s:s}",
-                          "latents", HEX64, "texts", HEX64, "tokens", HEX64, "captions", caption, "split", "train", "category",
-                          "attributes", "frames", 9, "height", 16, "width", 16, "fps", 8, "latent", "frames", 3, "height", 2, "width", 2, "channels", 4,
-                          "pixels_sha256", HEX64, "file_sha256", HEX64, "vae_sha256", HEX64, "text_encoder_sha256", HEX64);
+    json_t *o = json_pack(
+        "{s:s, s:[s], s:[s], s:[s], s:s, s:n, s:{}, s:i, s:i, s:i, s:i, s:{s:i, s:i, s:i, s:i}, s:s, s:s, s:s, s:s}",
+        "latents", HEX64, "texts", HEX64, "tokens", HEX64, "captions", caption, "split", "train", "category",
+        "attributes", "frames", 9, "height", 16, "width", 16, "fps", 8, "latent", "frames", 3, "height", 2, "width", 2,
+        "channels", 4, "pixels_sha256", HEX64, "file_sha256", HEX64, "vae_sha256", HEX64, "text_encoder_sha256", HEX64);
     assert_non_null(o);
     return o;
 }
@@ -101,7 +104,8 @@ static void writes_and_reopens(void **state)
     json_decref(bad);
     CHECK_FAILS(cache_put_clip(c, "", a, &err), ERR_USAGE, "1 to 511", &err);
     text.rank = 1;
-    CHECK_FAILS(cache_put_record(c, CACHE_TEXT, &kx, RECORD_TEXT, &text, &err), ERR_FORMAT, "kind 3 cannot be F16 [2]", &err);
+    CHECK_FAILS(cache_put_record(c, CACHE_TEXT, &kx, RECORD_TEXT, &text, &err), ERR_FORMAT, "kind 3 cannot be F16 [2]",
+                &err);
     Cache *second = NULL; /* same process, other handle of the lock file: refused all the same */
     CHECK_FAILS(cache_open(&second, dir, CACHE_WRITE, &err), ERR_LIMIT, "another process", &err);
     cache_close(&c);
@@ -181,7 +185,8 @@ static void map_grows(void **state)
     key = key_of(8);
     CHECK_OK(cache_put_record(c, CACHE_LATENTS, &key, RECORD_MOMENTS, &big, &err), &err);
     key = key_of(9);
-    CHECK_FAILS(cache_put_record(c, CACHE_LATENTS, &key, RECORD_MOMENTS, &big, &err), ERR_USAGE, "must grow while", &err);
+    CHECK_FAILS(cache_put_record(c, CACHE_LATENTS, &key, RECORD_MOMENTS, &big, &err), ERR_USAGE, "must grow while",
+                &err);
     cache_end(&t);
     CHECK_OK(cache_put_record(c, CACHE_LATENTS, &key, RECORD_MOMENTS, &big, &err), &err);
     free(big.data);
@@ -201,14 +206,15 @@ static void map_grows(void **state)
     cache_close(&c);
 }
 
-/* ---- other processes ---- */
+/* ---- other processes ------------------------------------------------------------------------- */
 
 /* Runs f in a child; returns its exit status (or -signal). */
 static int in_child(int (*f)(const char *dir), const char *dir)
 {
     pid_t pid = fork();
     assert_true(pid >= 0);
-    if (pid == 0) _exit(f(dir));
+    if (pid == 0)
+        _exit(f(dir));
     int st;
     assert_int_equal(waitpid(pid, &st, 0), pid);
     return WIFSIGNALED(st) ? -WTERMSIG(st) : WEXITSTATUS(st);
@@ -218,19 +224,25 @@ static int write_many(const char *dir)
 {
     Cache *c;
     Err err = {0};
-    if (cache_open(&c, dir, CACHE_WRITE, &err) < 0) return 1;
+    if (cache_open(&c, dir, CACHE_WRITE, &err) < 0)
+        return 1;
     for (int i = 1; i <= 24; i++) {
         Tensor t = make_moments(i, 20000); /* 1.9 MB each: the map grows under the readers */
         Digest key = key_of(i);
         int rc = cache_put_record(c, CACHE_LATENTS, &key, RECORD_MOMENTS, &t, &err);
         free(t.data);
-        if (rc < 0) return 2;
+        if (rc < 0)
+            return 2;
     }
     cache_close(&c);
     return 0;
 }
 
-typedef struct Reader { Cache *cache; int failed; int64_t seen; } Reader;
+typedef struct Reader {
+    Cache *cache;
+    int failed;
+    int64_t seen;
+} Reader;
 
 /* Short transactions until all 24 are there; whatever is there must be whole. */
 static void *read_until_done(void *arg)
@@ -245,9 +257,13 @@ static void *read_until_done(void *arg)
         int rc;
         r->seen = 0;
         err_clear(&err);
-        if ((rc = cache_begin(&t, r->cache, &err)) == ERR_LIMIT) continue; /* grown: once the other reader's transaction ends */
-        while (rc >= 0 && (rc = cache_next_record(t, CACHE_LATENTS, &cur, &key, &v, 1, &err)) == 1) r->seen++;
-        if (rc < 0) r->failed = 1;
+        /* grown: once the other reader's transaction ends */
+        if ((rc = cache_begin(&t, r->cache, &err)) == ERR_LIMIT)
+            continue;
+        while (rc >= 0 && (rc = cache_next_record(t, CACHE_LATENTS, &cur, &key, &v, 1, &err)) == 1)
+            r->seen++;
+        if (rc < 0)
+            r->failed = 1;
         cache_end(&t);
     }
     return NULL;
@@ -261,15 +277,19 @@ static void two_readers_and_a_writer(void **state)
     cache_close(&c);
     pid_t pid = fork(); /* before the environment is opened here */
     assert_true(pid >= 0);
-    if (pid == 0) _exit(write_many(dir));
+    if (pid == 0)
+        _exit(write_many(dir));
     c = open_cache(dir, CACHE_READ);
     Reader r[2] = {{c, 0, 0}, {c, 0, 0}};
     pthread_t th[2];
-    for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&th[i], NULL, read_until_done, &r[i]), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&th[i], NULL, read_until_done, &r[i]), 0);
     int st;
     assert_int_equal(waitpid(pid, &st, 0), pid);
-    if (st != 0) r[0].failed = r[1].failed = 1;
-    for (int i = 0; i < 2; i++) pthread_join(th[i], NULL);
+    if (st != 0)
+        r[0].failed = r[1].failed = 1;
+    for (int i = 0; i < 2; i++)
+        pthread_join(th[i], NULL);
     assert_int_equal(st, 0);
     assert_int_equal(r[0].failed + r[1].failed, 0);
     cache_close(&c);
@@ -284,7 +304,8 @@ static void killed_writer(void **state)
     for (int round = 0; round < 6; round++) {
         pid_t pid = fork();
         assert_true(pid >= 0);
-        if (pid == 0) _exit(write_many(dir));
+        if (pid == 0)
+            _exit(write_many(dir));
         usleep(3000u + 7000u * (unsigned)round);
         kill(pid, SIGKILL);
         int st;
@@ -296,7 +317,8 @@ static void killed_writer(void **state)
         CHECK_OK(cache_stat(t, &stat, &err), &err);
         assert_true(stat.latents >= kept); /* what was committed stays */
         kept = stat.latents;
-        for (int i = 1; i <= kept; i++) expect_moments(t, i, 20000);
+        for (int i = 1; i <= kept; i++)
+            expect_moments(t, i, 20000);
         cache_end(&t);
         cache_close(&c);
     }
@@ -310,7 +332,8 @@ static int write_with_little_room(const char *dir)
     setrlimit(RLIMIT_FSIZE, &lim);
     Cache *c;
     Err err = {0};
-    if (cache_open(&c, dir, CACHE_WRITE, &err) < 0) return 1;
+    if (cache_open(&c, dir, CACHE_WRITE, &err) < 0)
+        return 1;
     int rc = 0, i = 1;
     for (; rc == 0 && i <= 24; i++) {
         Tensor t = make_moments(i, 20000);
@@ -332,13 +355,14 @@ static void no_room(void **state)
     Cache *c = open_cache(dir, CACHE_READ);
     CacheTxn *t = NULL;
     CHECK_OK(cache_begin(&t, c, &err), &err);
-    for (int i = 1; i <= stored; i++) expect_moments(t, i, 20000);
+    for (int i = 1; i <= stored; i++)
+        expect_moments(t, i, 20000);
     cache_end(&t);
     cache_close(&c);
     assert_int_equal(in_child(write_many, dir), 0); /* with room again */
 }
 
-/* ---- bad files ---- */
+/* ---- bad files ------------------------------------------------------------------------------- */
 
 static void torn_and_foreign(void **state)
 {
@@ -413,14 +437,31 @@ static void record_headers(void **state)
     RecordView v;
     CHECK_OK(record_decode(&v, r, sizeof r, 1, "x", &err), &err);
     assert_int_equal(v.tensor.dim[3], 4);
-    static const struct { int at; uint8_t value; int code; const char *part; } bad[] = {
-        {0, 'w', ERR_FORMAT, "magic"}, {4, 2, ERR_UNSUPPORTED, "version 2"}, {5, 1, ERR_UNSUPPORTED, "version 257"},
-        {6, 200, ERR_FORMAT, "dtype 200"}, {6, 9, ERR_FORMAT, "cannot be I32"}, {7, 1, ERR_FORMAT, "dtype 256"},
-        {8, 0, ERR_FORMAT, "kind 0"}, {8, 3, ERR_FORMAT, "kind 3"}, {8, 99, ERR_FORMAT, "kind 99"},
+    static const struct {
+        int at;
+        uint8_t value;
+        int code;
+        const char *part;
+    } bad[] = {
+        {0, 'w', ERR_FORMAT, "magic"},
+        {4, 2, ERR_UNSUPPORTED, "version 2"},
+        {5, 1, ERR_UNSUPPORTED, "version 257"},
+        {6, 200, ERR_FORMAT, "dtype 200"},
+        {6, 9, ERR_FORMAT, "cannot be I32"},
+        {7, 1, ERR_FORMAT, "dtype 256"},
+        {8, 0, ERR_FORMAT, "kind 0"},
+        {8, 3, ERR_FORMAT, "kind 3"},
+        {8, 99, ERR_FORMAT, "kind 99"},
         {9, 3, ERR_FORMAT, "unused dimension 4"},
-        {9, 6, ERR_FORMAT, "rank 6"}, {10, 1, ERR_FORMAT, "damaged header"}, {12, 2, ERR_FORMAT, "needs 128 bytes"},
-        {15, 255, ERR_FORMAT, "needs"}, {28, 1, ERR_FORMAT, "unused dimension 1"}, {32, 65, ERR_FORMAT, "says 65"},
-        {39, 128, ERR_FORMAT, "says"}, {40, 0x5A, ERR_FORMAT, "checksum"}, {RECORD_HEADER_SIZE, 1, ERR_FORMAT, "checksum"},
+        {9, 6, ERR_FORMAT, "rank 6"},
+        {10, 1, ERR_FORMAT, "damaged header"},
+        {12, 2, ERR_FORMAT, "needs 128 bytes"},
+        {15, 255, ERR_FORMAT, "needs"},
+        {28, 1, ERR_FORMAT, "unused dimension 1"},
+        {32, 65, ERR_FORMAT, "says 65"},
+        {39, 128, ERR_FORMAT, "says"},
+        {40, 0x5A, ERR_FORMAT, "checksum"},
+        {RECORD_HEADER_SIZE, 1, ERR_FORMAT, "checksum"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         uint8_t was = r[bad[i].at];
@@ -441,7 +482,8 @@ static void content_keys(void **state)
     (void)state;
     Err err = {0};
     Digest a, b, c;
-    json_t *x = json_pack("{s:i, s:s}", "frames", 9, "kind", "latents"), *y = json_pack("{s:s, s:i}", "kind", "latents", "frames", 9);
+    json_t *x = json_pack("{s:i, s:s}", "frames", 9, "kind", "latents"),
+           *y = json_pack("{s:s, s:i}", "kind", "latents", "frames", 9);
     CHECK_OK(cache_key(&a, x, &err), &err);
     CHECK_OK(cache_key(&b, y, &err), &err);
     assert_memory_equal(&a, &b, sizeof a); /* order does not matter */
@@ -455,9 +497,15 @@ static void content_keys(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(writes_and_reopens), cmocka_unit_test(map_grows), cmocka_unit_test(two_readers_and_a_writer),
-        cmocka_unit_test(killed_writer), cmocka_unit_test(no_room), cmocka_unit_test(torn_and_foreign), cmocka_unit_test(flipped_byte),
-        cmocka_unit_test(record_headers), cmocka_unit_test(content_keys),
+        cmocka_unit_test(writes_and_reopens),
+        cmocka_unit_test(map_grows),
+        cmocka_unit_test(two_readers_and_a_writer),
+        cmocka_unit_test(killed_writer),
+        cmocka_unit_test(no_room),
+        cmocka_unit_test(torn_and_foreign),
+        cmocka_unit_test(flipped_byte),
+        cmocka_unit_test(record_headers),
+        cmocka_unit_test(content_keys),
     };
     return check_run("store_cache", tests);
 }

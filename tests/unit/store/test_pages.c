@@ -1,5 +1,6 @@
-/* The page checker in front of LMDB: it accepts what LMDB writes, however often records come and go, and with random damage of any
- * page nothing crashes: the cache is refused with a sentence, or it can be read and written to its end. */
+/* The page checker in front of LMDB: it accepts what LMDB writes, however often records come and
+ * go, and with random damage of any page nothing crashes: the cache is refused with a sentence, or
+ * it can be read and written to its end. */
 #include "check.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,8 +52,10 @@ static void churn(const char *dir, int changes, int keys)
     for (int i = 0; i < changes; i++) {
         int64_t which = below(keys);
         Digest key = key_of(which);
-        if (below(3) > 0) CHECK_OK(put(c, which, 1 + (below(4) ? below(400) : below(5000)), &err), &err);
-        else if (cache_delete_record(c, CACHE_TOKENS, &key, &err) < 0) CHECK_FAILS(err.code, ERR_NOTFOUND, "is not in", &err);
+        if (below(3) > 0)
+            CHECK_OK(put(c, which, 1 + (below(4) ? below(400) : below(5000)), &err), &err);
+        else if (cache_delete_record(c, CACHE_TOKENS, &key, &err) < 0)
+            CHECK_FAILS(err.code, ERR_NOTFOUND, "is not in", &err);
         if (i % 10 == 0) {
             cache_close(&c);
             c = open_cache(dir, i % 20 ? CACHE_READ : CACHE_WRITE); /* the checker looks at each of these states */
@@ -73,7 +76,8 @@ static void sound_files(void **state)
     Cache *c = open_cache(dir, CACHE_WRITE);
     for (int64_t i = 0; i < 150; i++) { /* down to empty trees */
         Digest key = key_of(i);
-        if (cache_delete_record(c, CACHE_TOKENS, &key, &err) < 0) CHECK_FAILS(err.code, ERR_NOTFOUND, "is not in", &err);
+        if (cache_delete_record(c, CACHE_TOKENS, &key, &err) < 0)
+            CHECK_FAILS(err.code, ERR_NOTFOUND, "is not in", &err);
     }
     cache_close(&c);
     c = open_cache(dir, CACHE_READ);
@@ -119,11 +123,25 @@ static void damage(char *b, int64_t *size)
     int64_t pages = *size / PAGE, p = below(pages) * PAGE, q = below(pages) * PAGE;
     char other[PAGE];
     switch (below(6)) {
-    case 0: for (int i = 0; i < 3; i++) b[p + below(64)] = (char)below(256); break;        /* a page's head and table */
-    case 1: for (int i = 0; i < 8; i++) b[below(*size)] = (char)below(256); break;
-    case 2: b[below(2 * PAGE)] ^= (char)(1 << below(8)); b[16 + PAGE * below(2) + below(144)] = (char)below(256); break; /* the heads */
+    case 0:
+        for (int i = 0; i < 3; i++)
+            b[p + below(64)] = (char)below(256);
+        break; /* a page's head and table */
+    case 1:
+        for (int i = 0; i < 8; i++)
+            b[below(*size)] = (char)below(256);
+        break;
+    /* the heads */
+    case 2:
+        b[below(2 * PAGE)] ^= (char)(1 << below(8));
+        b[16 + PAGE * below(2) + below(144)] = (char)below(256);
+        break;
     case 3: *size = below(2) ? p : below(*size); break;
-    case 4: memcpy(other, b + p, PAGE); memcpy(b + p, b + q, PAGE); memcpy(b + q, other, PAGE); break;
+    case 4:
+        memcpy(other, b + p, PAGE);
+        memcpy(b + p, b + q, PAGE);
+        memcpy(b + q, other, PAGE);
+        break;
     default: b[p + below(PAGE)] ^= (char)(1 << below(8)); break;
     }
 }
@@ -145,8 +163,10 @@ static void damaged_files(void **state)
         damage(copy, &n);
         FILE *f = fopen(file, "wb");
         assert_true(f && fwrite(copy, 1, (size_t)n, f) == (size_t)n && fclose(f) == 0);
-        if (use(dir)) used++;
-        else refused++;
+        if (use(dir))
+            used++;
+        else
+            refused++;
     }
     print_message("%lld refused, %lld used\n", (long long)refused, (long long)used);
     assert_true(refused > 80 && used > 20);

@@ -1,4 +1,5 @@
-/* safetensors: every row of text-encoders.md 5.5, the extra checks of 5.3, the sharded index of 5.4, and the writer. */
+/* safetensors: every row of text-encoders.md 5.5, the extra checks of 5.3, the sharded index of
+ * 5.4, and the writer. */
 #include "check.h"
 #include <math.h>
 #include <stdio.h>
@@ -9,7 +10,8 @@
 #include "common/base/mem.h"
 #include "common/store/safetensors.h"
 
-/* A file image: length field n (-1: the header's own), header text, `data` bytes 0,1,2...; freed by the caller. */
+/* A file image: length field n (-1: the header's own), header text, `data` bytes 0,1,2...; freed by
+ * the caller. */
 static uint8_t *image(int64_t n, const char *header, int64_t data, int64_t *size)
 {
     int64_t h = (int64_t)strlen(header);
@@ -18,7 +20,8 @@ static uint8_t *image(int64_t n, const char *header, int64_t data, int64_t *size
     assert_non_null(b);
     memcpy(b, &field, 8);
     memcpy(b + 8, header, (size_t)h);
-    for (int64_t i = 0; i < data; i++) b[8 + h + i] = (uint8_t)i;
+    for (int64_t i = 0; i < data; i++)
+        b[8 + h + i] = (uint8_t)i;
     *size = 8 + h + data;
     return b;
 }
@@ -32,14 +35,21 @@ static int check_image(int64_t n, const char *header, int64_t data, Err *err)
     return rc;
 }
 
-typedef struct Case { int64_t n; const char *header; int64_t data; const char *fails; /* NULL: accepted */ } Case;
+typedef struct Case {
+    int64_t n;
+    const char *header;
+    int64_t data;
+    const char *fails; /* NULL: accepted */
+} Case;
 
 #define I32_2x2 "{\"a\":{\"dtype\":\"I32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}"
-#define ENTRY(dtype, shape, offsets) "{\"a\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
+#define ENTRY(dtype, shape, offsets) \
+    "{\"a\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 #define EMPTY_U8 "{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}"
 #define PAIR(o1, o2) "{\"a\":{\"dtype\":\"U8\",\"shape\":" o1 "},\"b\":{\"dtype\":\"U8\",\"shape\":" o2 "}}"
 
-static const Case cases[] = { /* the numbers are rows of the table */
+static const Case cases[] = {
+    /* the numbers are rows of the table */
     /* 1 */ {2, "{}", 0, NULL},
     /* 2 */ {6, "{}    ", 0, NULL},
     /* 3 */ {-1, I32_2x2, 16, NULL},
@@ -144,7 +154,8 @@ static void long_names_and_many_tensors(void **state)
     int64_t n = 1000010;
     char *many = malloc((size_t)n * 7 + 16), *p = many;
     *p++ = '{';
-    for (int64_t i = 0; i < n; i++) p += sprintf(p, "%s\"\":{}", i ? "," : "");
+    for (int64_t i = 0; i < n; i++)
+        p += sprintf(p, "%s\"\":{}", i ? "," : "");
     strcpy(p, "}");
     CHECK_FAILS(check_image(-1, many, 0, &err), ERR_LIMIT, "more than 1000000 tensors", &err);
     free(many);
@@ -167,7 +178,8 @@ static void unaligned_data(void **state) /* row 20 */
     Err err = {0};
     SafeTensors *s = NULL;
     const char *header = ENTRY("F32", "[1]", "[0,4]") " ";
-    if (strlen(header) % 2 == 0) header = ENTRY("F32", "[1]", "[0,4]");
+    if (strlen(header) % 2 == 0)
+        header = ENTRY("F32", "[1]", "[0,4]");
     assert_int_equal(strlen(header) % 2, 1);
     CHECK_OK(safetensors_open(&s, write_image("odd.safetensors", header, 4), &err), &err);
     const SafeEntry *e = safetensors_find(s, "a");
@@ -191,7 +203,8 @@ static void refuses_non_files(void **state)
     char *empty = check_tmp_path("empty.safetensors");
     CHECK_OK(file_write_atomic(empty, "", 0, &err), &err);
     CHECK_FAILS(safetensors_open(&s, empty, &err), ERR_FORMAT, "too short", &err);
-    CHECK_FAILS(safetensors_open(&s, write_image("bad.safetensors", "{", 0), &err), ERR_FORMAT, "bad.safetensors", &err);
+    CHECK_FAILS(safetensors_open(&s, write_image("bad.safetensors", "{", 0), &err), ERR_FORMAT, "bad.safetensors",
+                &err);
     assert_null(s);
 }
 
@@ -203,8 +216,8 @@ static void writes_and_reads_back(void **state)
     uint16_t h[2] = {0x3C00, 0xC000};
     int64_t big = -5;
     const SafeSource src[] = {
-        {"z.half", tensor_of(h, DT_BF16, 1, 2)}, {"a.byte", tensor_of("\x07", DT_U8, 0, 0)},
-        {"m", tensor_of(f, DT_F32, 2, 2, 3)}, {"b.long", tensor_of(&big, DT_I64, 1, 1)},
+        {"z.half", tensor_of(h, DT_BF16, 1, 2)},     {"a.byte", tensor_of("\x07", DT_U8, 0, 0)},
+        {"m", tensor_of(f, DT_F32, 2, 2, 3)},        {"b.long", tensor_of(&big, DT_I64, 1, 1)},
         {"empty", tensor_of(NULL, DT_F16, 2, 0, 3)}, {"caf\xC3\xA9 \"q\"", tensor_of(f, DT_F32, 1, 1)},
     };
     json_t *meta = json_pack("{s:s}", "format", "pt");
@@ -226,14 +239,17 @@ static void writes_and_reads_back(void **state)
     assert_int_equal(safetensors_count(s), 6);
     assert_string_equal(safetensors_meta(s, "format"), "pt");
     assert_null(safetensors_meta(s, "other"));
-    for (int64_t i = 1; i < 6; i++) assert_true(strcmp(safetensors_at(s, i - 1)->name, safetensors_at(s, i)->name) < 0);
+    for (int64_t i = 1; i < 6; i++)
+        assert_true(strcmp(safetensors_at(s, i - 1)->name, safetensors_at(s, i)->name) < 0);
     for (int i = 0; i < 6; i++) {
         const SafeEntry *e = safetensors_find(s, src[i].name);
         assert_non_null(e);
         assert_int_equal(e->tensor.dtype, src[i].tensor.dtype);
         assert_true(tensor_same_shape(&e->tensor, &src[i].tensor));
-        if (tensor_bytes(&e->tensor)) assert_memory_equal(e->tensor.data, src[i].tensor.data, (size_t)tensor_bytes(&e->tensor));
-        assert_int_equal((uintptr_t)e->tensor.data % (uintptr_t)dtype_size(e->tensor.dtype), 0); /* widest first: aligned */
+        if (tensor_bytes(&e->tensor))
+            assert_memory_equal(e->tensor.data, src[i].tensor.data, (size_t)tensor_bytes(&e->tensor));
+        /* widest first: aligned */
+        assert_int_equal((uintptr_t)e->tensor.data % (uintptr_t)dtype_size(e->tensor.dtype), 0);
     }
     safetensors_close(&s);
 
@@ -250,7 +266,7 @@ static void writes_and_reads_back(void **state)
     safetensors_close(&s);
 }
 
-/* ---- sharded folders ---- */
+/* ---- sharded folders ------------------------------------------------------------------------- */
 
 #define U8_ONE(name, at, end) "\"" name "\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[" at "," end "]}"
 
@@ -258,7 +274,8 @@ static int n_warnings;
 static void count_warning(void *user, LogLevel level, const char *line)
 {
     (void)user, (void)line;
-    if (level == LOG_WARN) n_warnings++;
+    if (level == LOG_WARN)
+        n_warnings++;
 }
 static const Log counting = {count_warning, NULL, LOG_WARN};
 
@@ -279,7 +296,9 @@ static char *fresh_folder(const char *name, const char *index)
 }
 
 #define MAP(total, ...) "{\"metadata\":{\"total_size\":" total "},\"weight_map\":{" __VA_ARGS__ "}}"
-#define ABCD "\"a\":\"model-2.safetensors\",\"b\":\"model-1.safetensors\",\"c\":\"model-2.safetensors\",\"d\":\"model-1.safetensors\""
+#define ABCD                                                                                                     \
+    "\"a\":\"model-2.safetensors\",\"b\":\"model-1.safetensors\",\"c\":\"model-2.safetensors\",\"d\":\"model-1." \
+    "safetensors\""
 
 static void sharded_folder(void **state)
 {
@@ -298,7 +317,8 @@ static void sharded_folder(void **state)
     char split[65], whole[65];
     CHECK_OK(safetensors_digest(s, split, &err), &err);
     SafeSource src[4];
-    for (int i = 0; i < 4; i++) src[i] = (SafeSource){safetensors_at(s, i)->name, safetensors_at(s, i)->tensor};
+    for (int i = 0; i < 4; i++)
+        src[i] = (SafeSource){safetensors_at(s, i)->name, safetensors_at(s, i)->tensor};
     char *path = check_tmp_path("one/model.safetensors");
     CHECK_OK(dir_make(check_tmp_path("one"), &err), &err);
     CHECK_OK(safetensors_write(path, src, 4, NULL, &err), &err);
@@ -327,7 +347,11 @@ static void sharded_folder(void **state)
 static void bad_index(void **state)
 {
     (void)state;
-    static const struct { const char *index; int code; const char *part; } bad[] = {
+    static const struct {
+        const char *index;
+        int code;
+        const char *part;
+    } bad[] = {
         {MAP("4", "\"a\":\"../model-2.safetensors\""), ERR_FORMAT, "plain file name"},
         {MAP("4", "\"a\":\"/etc/passwd\""), ERR_FORMAT, "plain file name"},
         {MAP("4", "\"a\":\"..\""), ERR_FORMAT, "plain file name"},
@@ -360,9 +384,14 @@ static void bad_index(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(header_table), cmocka_unit_test(short_files), cmocka_unit_test(long_names_and_many_tensors),
-        cmocka_unit_test(unaligned_data), cmocka_unit_test(refuses_non_files), cmocka_unit_test(writes_and_reads_back),
-        cmocka_unit_test(sharded_folder), cmocka_unit_test(bad_index),
+        cmocka_unit_test(header_table),
+        cmocka_unit_test(short_files),
+        cmocka_unit_test(long_names_and_many_tensors),
+        cmocka_unit_test(unaligned_data),
+        cmocka_unit_test(refuses_non_files),
+        cmocka_unit_test(writes_and_reads_back),
+        cmocka_unit_test(sharded_folder),
+        cmocka_unit_test(bad_index),
     };
     return check_run("store_safetensors", tests);
 }

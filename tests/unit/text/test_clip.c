@@ -1,5 +1,5 @@
-/* The CLIP tokeniser on a handful of merges, so that every id is known: byte order, words, contractions, normalisation, specials,
- * merge order; and the files it refuses. */
+/* The CLIP tokeniser on a handful of merges, so that every id is known: byte order, words,
+ * contractions, normalisation, specials, merge order; and the files it refuses. */
 #include "check.h"
 #include <stdlib.h>
 #include <string.h>
@@ -8,18 +8,23 @@
 #include "common/text/clip_tokenizer.h"
 
 /* Byte b alone, and b at a word's end. */
-#define BYTE(b) \
-    ((b) >= 174 ? (b) - 68 : (b) == 173 ? 255 : (b) >= 161 ? (b) - 67 : (b) >= 127 ? 94 + (b) : (b) >= 33 ? (b) - 33 : 188 + (b))
+#define BYTE(b)              \
+    ((b) >= 174   ? (b)-68   \
+     : (b) == 173 ? 255      \
+     : (b) >= 161 ? (b)-67   \
+     : (b) >= 127 ? 94 + (b) \
+     : (b) >= 33  ? (b)-33   \
+                  : 188 + (b))
 #define LAST(b) (256 + BYTE(b))
 enum { M_AB = 512, M_RE, M_RED, M_DD, M_BC, M_E_ACUTE };
 
 static const char merges[] = "#version: 0.2\n"
-                             "a b\n"                     /* 512 */
-                             "r e\n"                     /* 513 */
-                             "re d</w>\n"                /* 514 */
-                             "d d\n"                     /* 515 */
-                             "b c</w>\n"                 /* 516 */
-                             "\xC3\x83 \xC2\xA9</w>\n";  /* 517: the bytes C3 A9 */
+                             "a b\n"                    /* 512 */
+                             "r e\n"                    /* 513 */
+                             "re d</w>\n"               /* 514 */
+                             "d d\n"                    /* 515 */
+                             "b c</w>\n"                /* 516 */
+                             "\xC3\x83 \xC2\xA9</w>\n"; /* 517: the bytes C3 A9 */
 
 static ClipTokenizer *open_small(void)
 {
@@ -40,12 +45,15 @@ static void expect_ids(const ClipTokenizer *t, const char *text, int64_t size, c
     assert_int_equal(ids[0], CLIP_BOS);
     assert_int_equal(ids[n - 1], CLIP_EOS);
     for (int64_t i = 0; i < n - 2 && i < n_want; i++)
-        if (ids[i + 1] != want[i]) fail_msg("\"%s\": id %d is %d, expected %d", text, (int)i, ids[i + 1], want[i]);
-    if (n - 2 != n_want) fail_msg("\"%s\": %d ids, expected %d", text, (int)n - 2, (int)n_want);
+        if (ids[i + 1] != want[i])
+            fail_msg("\"%s\": id %d is %d, expected %d", text, (int)i, ids[i + 1], want[i]);
+    if (n - 2 != n_want)
+        fail_msg("\"%s\": %d ids, expected %d", text, (int)n - 2, (int)n_want);
     mem_free(ids);
 }
-#define EXPECT(t, text, ...) \
-    expect_ids((t), (text), (int64_t)sizeof(text) - 1, (const int32_t[]){__VA_ARGS__}, (int64_t)(sizeof((int32_t[]){__VA_ARGS__}) / 4))
+#define EXPECT(t, text, ...)                                                           \
+    expect_ids((t), (text), (int64_t)sizeof(text) - 1, (const int32_t[]){__VA_ARGS__}, \
+               (int64_t)(sizeof((int32_t[]){__VA_ARGS__}) / 4))
 
 static void ids_by_hand(void **state)
 {
@@ -55,26 +63,26 @@ static void ids_by_hand(void **state)
     expect_ids(t, " \t\xE2\x80\x83\n", 6, NULL, 0);
     EXPECT(t, "a", LAST('a'));
     EXPECT(t, "Red  RED", M_RED, M_RED);
-    EXPECT(t, "redd", M_RE, BYTE('d'), LAST('d'));       /* "re d</w>" is for a word's end; "d d" is not */
+    EXPECT(t, "redd", M_RE, BYTE('d'), LAST('d')); /* "re d</w>" is for a word's end; "d d" is not */
     EXPECT(t, "reddx", M_RE, M_DD, LAST('x'));
-    EXPECT(t, "abc", M_AB, LAST('c'));                   /* the lower rank first, whatever the order of places */
+    EXPECT(t, "abc", M_AB, LAST('c')); /* the lower rank first, whatever the order of places */
     EXPECT(t, "abab", M_AB, BYTE('a'), LAST('b'));
     EXPECT(t, "ddddd!", M_DD, M_DD, LAST('d'), LAST('!')); /* left to right, no overlap */
     EXPECT(t, "2024", LAST('2'), LAST('0'), LAST('2'), LAST('4'));
     EXPECT(t, "it's", BYTE('i'), LAST('t'), BYTE('\''), LAST('s'));
     EXPECT(t, "!'s", BYTE('!'), LAST('\''), LAST('s'));
     EXPECT(t, "\xC3\xA9", M_E_ACUTE);
-    EXPECT(t, "E\xCC\x81", M_E_ACUTE);                   /* composed, then lower case */
+    EXPECT(t, "E\xCC\x81", M_E_ACUTE);                        /* composed, then lower case */
     EXPECT(t, "\xC4\xB0", LAST('i'), BYTE(0xCC), LAST(0x87)); /* I with dot: i, and a mark that is no letter */
-    EXPECT(t, "\xCE\xA3", BYTE(0xCF), LAST(0x83));        /* no final-sigma rule */
+    EXPECT(t, "\xCE\xA3", BYTE(0xCF), LAST(0x83));            /* no final-sigma rule */
     EXPECT(t, "\x01\xC2\xAD", BYTE(1), BYTE(0xC2), LAST(173));
     EXPECT(t, "\0", LAST(0));
     EXPECT(t, "a\xE2\x80\x8B", LAST('a'), BYTE(0xE2), BYTE(0x80), LAST(0x8B)); /* U+200B is no white space */
     /* specials */
     EXPECT(t, "a<|endoftext|>b", LAST('a'), CLIP_EOS, LAST('b'));
     EXPECT(t, "a<|StartOfText|>b", LAST('a'), CLIP_BOS, LAST('b'));
-    EXPECT(t, "<|ENDOFTEXT|>", BYTE('<'), LAST('|'), BYTE('e'), BYTE('n'), BYTE('d'), BYTE('o'), BYTE('f'), BYTE('t'), BYTE('e'),
-           BYTE('x'), LAST('t'), BYTE('|'), LAST('>'));
+    EXPECT(t, "<|ENDOFTEXT|>", BYTE('<'), LAST('|'), BYTE('e'), BYTE('n'), BYTE('d'), BYTE('o'), BYTE('f'), BYTE('t'),
+           BYTE('e'), BYTE('x'), LAST('t'), BYTE('|'), LAST('>'));
     clip_tokenizer_close(&t);
     clip_tokenizer_close(&t);
 }
@@ -83,8 +91,10 @@ static void every_byte(void **state)
 {
     (void)state;
     int seen[256] = {0}; /* the order of bytes is a permutation */
-    for (int b = 0; b < 256; b++) seen[BYTE(b)]++;
-    for (int i = 0; i < 256; i++) assert_int_equal(seen[i], 1);
+    for (int b = 0; b < 256; b++)
+        seen[BYTE(b)]++;
+    for (int i = 0; i < 256; i++)
+        assert_int_equal(seen[i], 1);
 }
 
 static void padded(void **state)
@@ -95,7 +105,8 @@ static void padded(void **state)
     int32_t ids[CLIP_LENGTH];
     int64_t used, cut;
     char text[2 * 76];
-    for (int i = 0; i < 76; i++) memcpy(text + 2 * i, "x ", 2);
+    for (int i = 0; i < 76; i++)
+        memcpy(text + 2 * i, "x ", 2);
     for (int64_t words = 74; words <= 76; words++) {
         CHECK_OK(clip_tokenizer_encode_padded(t, text, 2 * words, ids, &used, &cut, &err), &err);
         assert_int_equal(used, words < 75 ? words + 2 : 77);
@@ -130,11 +141,21 @@ static void long_word(void **state)
 static void bad_files(void **state)
 {
     (void)state;
-    static const struct { const char *text, *part; } bad[] = {
-        {"", "no merges"}, {"#version: 0.2\n", "no merges"}, {"ab\n", "left right"}, {"a b c\n", "left right"},
-        {"a  b\n", "left right"}, {" b\n", "empty token"}, {"ab c\n", "no token yet"}, {"a b\na b\n", "line 2: a token that exists"},
-        {"a b\nb c\nab c\na bc\n", "line 4: a token that exists"}, {"a</w> b\n", "word's end on the left"},
-        {"\xFF b\n", "stands for no byte"}, {"\xE4\xBD\xA0 b\n", "stands for no byte"},
+    static const struct {
+        const char *text, *part;
+    } bad[] = {
+        {"", "no merges"},
+        {"#version: 0.2\n", "no merges"},
+        {"ab\n", "left right"},
+        {"a b c\n", "left right"},
+        {"a  b\n", "left right"},
+        {" b\n", "empty token"},
+        {"ab c\n", "no token yet"},
+        {"a b\na b\n", "line 2: a token that exists"},
+        {"a b\nb c\nab c\na bc\n", "line 4: a token that exists"},
+        {"a</w> b\n", "word's end on the left"},
+        {"\xFF b\n", "stands for no byte"},
+        {"\xE4\xBD\xA0 b\n", "stands for no byte"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Err err = {0};
@@ -152,8 +173,8 @@ static void bad_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ids_by_hand), cmocka_unit_test(every_byte), cmocka_unit_test(padded), cmocka_unit_test(long_word),
-        cmocka_unit_test(bad_files),
+        cmocka_unit_test(ids_by_hand), cmocka_unit_test(every_byte), cmocka_unit_test(padded),
+        cmocka_unit_test(long_word),   cmocka_unit_test(bad_files),
     };
     return check_run("text_clip", tests);
 }

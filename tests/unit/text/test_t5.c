@@ -1,4 +1,5 @@
-/* The T5 tokeniser on a model written here piece by piece, so that every id is known; and on one that it trains. */
+/* The T5 tokeniser on a model written here piece by piece, so that every id is known; and on one
+ * that it trains. */
 #include "check.h"
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +8,7 @@
 #include "common/base/str.h"
 #include "common/text/t5_tokenizer.h"
 
-/* ---- a model by hand (protobuf) ---- */
+/* ---- a model by hand (protobuf) -------------------------------------------------------------- */
 
 static void put_field(Str *s, int number, const void *bytes, int64_t n)
 {
@@ -28,12 +29,18 @@ static void put_varint(Str *s, int number, uint64_t v)
     int n = 0;
     for (uint64_t tag = (uint64_t)number << 3;; tag >>= 7) {
         b[n] = tag & 0x7F;
-        if (tag < 128) { n++; break; }
+        if (tag < 128) {
+            n++;
+            break;
+        }
         b[n++] |= 0x80;
     }
     for (;; v >>= 7) {
         b[n] = v & 0x7F;
-        if (v < 128) { n++; break; }
+        if (v < 128) {
+            n++;
+            break;
+        }
         b[n++] |= 0x80;
     }
     assert_int_equal(str_append_n(s, b, n, NULL), 0);
@@ -46,7 +53,8 @@ static void put_piece(Str *model, const char *text, float score, int type)
     put_field(&p, 1, text, (int64_t)strlen(text));
     str_append_n(&p, &head, 1, NULL);
     str_append_n(&p, &score, 4, NULL);
-    if (type != 1) put_varint(&p, 3, (uint64_t)type);
+    if (type != 1)
+        put_varint(&p, 3, (uint64_t)type);
     put_field(model, 1, p.data, p.len);
     str_fini(&p);
 }
@@ -76,7 +84,8 @@ static Str build_model(const Build *o)
         put_piece(&m, "ab", -2.25f, 1);
         put_piece(&m, "c", -4, 1);
         put_piece(&m, SPACE "ab", -4, 1);
-        if (o->extra_piece) put_piece(&m, o->extra_piece, -1, 1);
+        if (o->extra_piece)
+            put_piece(&m, o->extra_piece, -1, 1);
     }
     put_varint(&trainer, 3, (uint64_t)(o->type ? o->type : 1));
     put_varint(&trainer, 40, 2);
@@ -85,7 +94,8 @@ static Str build_model(const Build *o)
     put_varint(&trainer, 43, 0);
     put_field(&m, 2, trainer.data, trainer.len);
     put_field(&norm, 1, "identity", 8);
-    if (o->charsmap) put_field(&norm, 2, o->charsmap, o->charsmap_size);
+    if (o->charsmap)
+        put_field(&norm, 2, o->charsmap, o->charsmap_size);
     put_field(&m, 3, norm.data, norm.len);
     str_fini(&trainer);
     str_fini(&norm);
@@ -110,12 +120,15 @@ static void expect_ids(const T5Tokenizer *t, const char *text, int64_t size, con
     int64_t n = 0;
     CHECK_OK(t5_tokenizer_encode(t, text, size, &ids, &n, &err), &err);
     for (int64_t i = 0; i < n && i < n_want; i++)
-        if (ids[i] != want[i]) fail_msg("\"%s\": id %d is %d, expected %d", text, (int)i, ids[i], want[i]);
-    if (n != n_want) fail_msg("\"%s\": %d ids, expected %d", text, (int)n, (int)n_want);
+        if (ids[i] != want[i])
+            fail_msg("\"%s\": id %d is %d, expected %d", text, (int)i, ids[i], want[i]);
+    if (n != n_want)
+        fail_msg("\"%s\": %d ids, expected %d", text, (int)n, (int)n_want);
     mem_free(ids);
 }
-#define EXPECT(t, text, ...) \
-    expect_ids((t), (text), (int64_t)sizeof(text) - 1, (const int32_t[]){__VA_ARGS__}, (int64_t)(sizeof((int32_t[]){__VA_ARGS__}) / 4))
+#define EXPECT(t, text, ...)                                                           \
+    expect_ids((t), (text), (int64_t)sizeof(text) - 1, (const int32_t[]){__VA_ARGS__}, \
+               (int64_t)(sizeof((int32_t[]){__VA_ARGS__}) / 4))
 
 static void ids_by_hand(void **state)
 {
@@ -124,14 +137,14 @@ static void ids_by_hand(void **state)
     EXPECT(t, "", 1);
     EXPECT(t, "   ", 1);
     EXPECT(t, "a", ID_SPACE_A, 1);
-    EXPECT(t, "ab", ID_SPACE_AB, 1);             /* -4 against _a b at -4.5, _ ab at -5.25 */
+    EXPECT(t, "ab", ID_SPACE_AB, 1); /* -4 against _a b at -4.5, _ ab at -5.25 */
     EXPECT(t, "b  a", ID_SPACE, ID_B, ID_SPACE_A, 1);
-    EXPECT(t, "zz", ID_SPACE, 2, 1);             /* a run of unknown characters is one id */
-    EXPECT(t, "a\xFFz", ID_SPACE_A, 2, 1);       /* any bytes */
+    EXPECT(t, "zz", ID_SPACE, 2, 1);       /* a run of unknown characters is one id */
+    EXPECT(t, "a\xFFz", ID_SPACE_A, 2, 1); /* any bytes */
     EXPECT(t, "a\0b", ID_SPACE_A, 2, ID_B, 1);
     /* special tokens: each chunk has its own leading space */
     EXPECT(t, "a</s>b", ID_SPACE_A, 1, ID_SPACE, ID_B, 1);
-    EXPECT(t, "a</s>", ID_SPACE_A, 1);           /* </s> is there already */
+    EXPECT(t, "a</s>", ID_SPACE_A, 1); /* </s> is there already */
     EXPECT(t, "</s>", 1);
     EXPECT(t, "</s></s>", 1, 1);
     EXPECT(t, "<pad>a<unk>", 0, ID_SPACE_A, 2, 1);
@@ -144,8 +157,12 @@ static void ids_by_hand(void **state)
     EXPECT(t, "<extra_id_07>", ID_SPACE, 2, ID_A, 2, 1);
     EXPECT(t, "<extra_id_>", ID_SPACE, 2, ID_A, 2, 1);
     EXPECT(t, "<extra_id_1", ID_SPACE, 2, ID_A, 2, 1);
-    /* a sentinel swallows white space on both sides, also the kinds this model's (empty) character map leaves alone */
-    EXPECT(t, "a\xC2\x85\t<extra_id_0>\xE2\x80\x83 \xE3\x80\x80" "b", ID_SPACE_A, 109, ID_SPACE, ID_B, 1);
+    /* a sentinel swallows white space on both sides, also the kinds this model's (empty) character
+     * map leaves alone */
+    EXPECT(t,
+           "a\xC2\x85\t<extra_id_0>\xE2\x80\x83 \xE3\x80\x80"
+           "b",
+           ID_SPACE_A, 109, ID_SPACE, ID_B, 1);
     EXPECT(t, "a\xC2\x85</s>b", ID_SPACE_A, 2, 1, ID_SPACE, ID_B, 1);
     EXPECT(t, "\xE2\x80\xA8<extra_id_0>\xC2\xA0", 109, 1);
     t5_tokenizer_close(&t);
@@ -159,7 +176,12 @@ static void padded(void **state)
     T5Tokenizer *t = open_built();
     int32_t ids[4];
     int64_t used, cut;
-    static const struct { const char *text; int64_t length; int32_t want[4]; int64_t used, cut; } cases[] = {
+    static const struct {
+        const char *text;
+        int64_t length;
+        int32_t want[4];
+        int64_t used, cut;
+    } cases[] = {
         {"a a", 4, {ID_SPACE_A, ID_SPACE_A, 1, 0}, 3, 0},
         {"a a a", 4, {ID_SPACE_A, ID_SPACE_A, ID_SPACE_A, 1}, 4, 0},
         {"a a a ab", 4, {ID_SPACE_A, ID_SPACE_A, ID_SPACE_A, 1}, 4, 1},
@@ -254,10 +276,14 @@ static void bad_charsmaps(void **state)
 }
 
 static const char *const captions[] = {
-    "A woman in a red sleeveless dress walks forward.", "A woman in a blue striped shirt walks forward and turns.",
-    "A man in a black jacket walks to the left.", "A woman in a floral long-sleeve dress turns around.",
-    "A man in grey trousers walks forward.", "A woman in a white lace top walks to the right.",
-    "A woman in a green skirt with pleats.", "The dress the person wears has short sleeves and it is of short length.",
+    "A woman in a red sleeveless dress walks forward.",
+    "A woman in a blue striped shirt walks forward and turns.",
+    "A man in a black jacket walks to the left.",
+    "A woman in a floral long-sleeve dress turns around.",
+    "A man in grey trousers walks forward.",
+    "A woman in a white lace top walks to the right.",
+    "A woman in a green skirt with pleats.",
+    "The dress the person wears has short sleeves and it is of short length.",
 };
 
 static void trains(void **state)
@@ -282,7 +308,8 @@ static void trains(void **state)
         int32_t *ids;
         CHECK_OK(t5_tokenizer_encode(t, captions[i], (int64_t)strlen(captions[i]), &ids, &n, &err), &err);
         assert_int_equal(ids[n - 1], 1);
-        for (int64_t k = 0; k < n - 1; k++) assert_true(ids[k] > 2);
+        for (int64_t k = 0; k < n - 1; k++)
+            assert_true(ids[k] > 2);
         char *text = t5_tokenizer_decode(t, ids, n, &err);
         assert_string_equal(text, captions[i]);
         mem_free(text);
@@ -302,14 +329,15 @@ static void trains(void **state)
     }
     t5_tokenizer_close(&t);
     CHECK_FAILS(t5_tokenizer_train(p1, captions, 0, 120, &err), ERR_USAGE, "training a tokeniser", &err);
-    CHECK_FAILS(t5_tokenizer_train(check_tmp_path("no/such/dir/m"), captions, n_lines, 120, &err), ERR_NOTFOUND, "no/such/dir", &err);
+    CHECK_FAILS(t5_tokenizer_train(check_tmp_path("no/such/dir/m"), captions, n_lines, 120, &err), ERR_NOTFOUND,
+                "no/such/dir", &err);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ids_by_hand), cmocka_unit_test(padded), cmocka_unit_test(bad_models), cmocka_unit_test(bad_charsmaps),
-        cmocka_unit_test(trains),
+        cmocka_unit_test(ids_by_hand),   cmocka_unit_test(padded), cmocka_unit_test(bad_models),
+        cmocka_unit_test(bad_charsmaps), cmocka_unit_test(trains),
     };
     return check_run("text_t5", tests);
 }

@@ -19,9 +19,23 @@ static const char *fixture(void)
 
 static DitConfig tiny_config(void)
 {
-    DitConfig c = {.heads = 2, .head_dim = 16, .layers = 2, .in_channels = 4, .out_channels = 4, .patch = 2, .time_dim = 8, .text_dim = 32,
-                   .text_len = 226, .sample_width = 6, .sample_height = 4, .sample_frames = 9, .temporal_ratio = 4, .spatial_scale = 1.875,
-                   .temporal_scale = 1.0, .norm_eps = 1e-5, .flip_sin_to_cos = 1};
+    DitConfig c = {.heads = 2,
+                   .head_dim = 16,
+                   .layers = 2,
+                   .in_channels = 4,
+                   .out_channels = 4,
+                   .patch = 2,
+                   .time_dim = 8,
+                   .text_dim = 32,
+                   .text_len = 226,
+                   .sample_width = 6,
+                   .sample_height = 4,
+                   .sample_frames = 9,
+                   .temporal_ratio = 4,
+                   .spatial_scale = 1.875,
+                   .temporal_scale = 1.0,
+                   .norm_eps = 1e-5,
+                   .flip_sin_to_cos = 1};
     return c;
 }
 
@@ -37,7 +51,10 @@ static int open_names(Dataset **d, const char *first, const char *second, const 
 
 /* A batch's tensors on the host: x0, noise, text one after the other. */
 enum { LATENT = 3 * 6 * 4 * 4, TEXT = 226 * 32 };
-typedef struct Draw { float x0[LATENT], noise[LATENT], text[TEXT]; int64_t timestep; } Draw;
+typedef struct Draw {
+    float x0[LATENT], noise[LATENT], text[TEXT];
+    int64_t timestep;
+} Draw;
 
 static void draw(Dataset *d, uint64_t seed, int64_t epoch, int64_t sample, Draw *out)
 {
@@ -150,13 +167,15 @@ static void posterior_moments(void **state)
         const float *m = (const float *)r.tensor.data + i / 4 * 8; /* four means, four log-variances a place */
         double mean = d->scale * (double)m[i % 4], deviation = d->scale * exp((double)m[4 + i % 4] / 2);
         check_value("mean", sum[i] / EPOCHS, mean, 4.5 * deviation / sqrt(EPOCHS), 0); /* 4.5 sigma, 288 values */
-        check_value("deviation", sqrt(squares[i] / EPOCHS - pow(sum[i] / EPOCHS, 2)), deviation, 0, 4.5 / sqrt(2.0 * EPOCHS));
+        check_value("deviation", sqrt(squares[i] / EPOCHS - pow(sum[i] / EPOCHS, 2)), deviation, 0,
+                    4.5 / sqrt(2.0 * EPOCHS));
     }
     cache_end(&t);
     dataset_close(&d);
 }
 
-/* Stored samples are used as they are: the same in every epoch, times the scaling factor; noise is still fresh. */
+/* Stored samples are used as they are: the same in every epoch, times the scaling factor; noise is
+ * still fresh. */
 static void stored_samples(void **state)
 {
     Dataset *d = NULL;
@@ -237,8 +256,8 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_list), cmocka_unit_test(draws_are_keyed), cmocka_unit_test(posterior_moments),
-        cmocka_unit_test(stored_samples), cmocka_unit_test(orders), cmocka_unit_test(refusals),
+        cmocka_unit_test(one_list),       cmocka_unit_test(draws_are_keyed), cmocka_unit_test(posterior_moments),
+        cmocka_unit_test(stored_samples), cmocka_unit_test(orders),          cmocka_unit_test(refusals),
     };
     return check_run("train-data", tests);
 }

@@ -1,4 +1,5 @@
-/* The reading thread: passes in the order of the steps, the same as read one by one, errors in their turn, and an early end. */
+/* The reading thread: passes in the order of the steps, the same as read one by one, errors in
+ * their turn, and an early end. */
 #include <string.h>
 
 #include "check.h"
@@ -11,12 +12,27 @@ enum { LATENT = FIX_F * FIX_H * FIX_W * FIX_C, STEPS = 9 };
 
 static DitConfig tiny_config(void)
 {
-    return (DitConfig){.heads = 2, .head_dim = 16, .layers = 2, .in_channels = FIX_C, .out_channels = FIX_C, .patch = 2, .time_dim = 8,
-                       .text_dim = FIX_D, .text_len = FIX_S, .sample_width = 6, .sample_height = 4, .sample_frames = 9, .temporal_ratio = 4,
-                       .spatial_scale = 1.875, .temporal_scale = 1.0, .norm_eps = 1e-5, .flip_sin_to_cos = 1};
+    return (DitConfig){.heads = 2,
+                       .head_dim = 16,
+                       .layers = 2,
+                       .in_channels = FIX_C,
+                       .out_channels = FIX_C,
+                       .patch = 2,
+                       .time_dim = 8,
+                       .text_dim = FIX_D,
+                       .text_len = FIX_S,
+                       .sample_width = 6,
+                       .sample_height = 4,
+                       .sample_frames = 9,
+                       .temporal_ratio = 4,
+                       .spatial_scale = 1.875,
+                       .temporal_scale = 1.0,
+                       .norm_eps = 1e-5,
+                       .flip_sin_to_cos = 1};
 }
 
-/* A job over the seven clips of caches a and b under `name`: passes of two samples, two passes a step, the last of an epoch smaller. */
+/* A job over the seven clips of caches a and b under `name`: passes of two samples, two passes a
+ * step, the last of an epoch smaller. */
 static void open_job(Job *j, const char *name)
 {
     DitConfig c = tiny_config();
@@ -70,7 +86,8 @@ static void check_from(const Job *j, int64_t from)
         dataset_order(j->data, j->seed, epoch, order);
         for (int64_t at = first; at < last; at += 2, passes++) {
             CHECK_OK(feed_next(feed, &got, &err), &err);
-            CHECK_OK(batch_read(j->data, &want, j->seed, epoch, order + at, last - at < 2 ? last - at : 2, 1000, &err), &err);
+            CHECK_OK(batch_read(j->data, &want, j->seed, epoch, order + at, last - at < 2 ? last - at : 2, 1000, &err),
+                     &err);
             same_pass(got, &want);
         }
     }
@@ -130,7 +147,8 @@ static void damage(const char *dir, const Digest *key)
     cache_close(&c);
     CHECK_OK(file_read(path, (int64_t)1 << 30, &bytes, &size, &err), &err);
     int found = 0;
-    for (char *from = bytes; (at = memmem(from, (size_t)(bytes + size - from), first, sizeof first)) != NULL; from = at + 1, found++)
+    for (char *from = bytes; (at = memmem(from, (size_t)(bytes + size - from), first, sizeof first)) != NULL;
+         from = at + 1, found++)
         at[5] ^= 1; /* pages that are no longer used may hold it too */
     assert_true(found > 0);
     FILE *f = fopen(path, "r+");
@@ -171,7 +189,8 @@ static void errors_in_turn(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(passes_in_order), cmocka_unit_test(ends_early), cmocka_unit_test(errors_in_turn)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(passes_in_order), cmocka_unit_test(ends_early),
+                                       cmocka_unit_test(errors_in_turn)};
 
     return check_run("train-feed", tests);
 }

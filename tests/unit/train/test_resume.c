@@ -31,8 +31,8 @@ static void log_is_cut(void **state)
     cut("{\"step\":1}\n{\"step\":2}\n", 2, "{\"step\":1}\n{\"step\":2}\n");
     cut("{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n", 2, "{\"step\":1}\n{\"step\":2}\n");
     cut("{\"step\":1}\n{\"step\":2}\n", 0, "");
-    cut("{\"step\":1}\n{\"step\":2,\"lo", 9, "{\"step\":1}\n");   /* torn by a kill */
-    cut("{\"step\":1}\n{\"step\":2}", 9, "{\"step\":1}\n");       /* whole, but its newline never came */
+    cut("{\"step\":1}\n{\"step\":2,\"lo", 9, "{\"step\":1}\n"); /* torn by a kill */
+    cut("{\"step\":1}\n{\"step\":2}", 9, "{\"step\":1}\n");     /* whole, but its newline never came */
     cut("{\"step\":1}\nrubbish\n{\"step\":2}\n", 9, "{\"step\":1}\n");
     cut("[1]\n", 9, "");
 }
@@ -45,7 +45,8 @@ static Job job_with(const char *set, const char *base, char digest)
     static int next;
     CommonOptions common = {.preset = "demo", .seed = -1, .set = {&set, set ? 1 : 0}};
     Dataset *d = &data[next++ % 4];
-    Job j = {.base = base, .start = base, .be = &be, .data = d, .steps = 100, .batch = 1, .accumulate = 1, .epoch_steps = 7};
+    Job j = {
+        .base = base, .start = base, .be = &be, .data = d, .steps = 100, .batch = 1, .accumulate = 1, .epoch_steps = 7};
     Err err = {0};
 
     memset(d->digest, digest, 64);
@@ -80,10 +81,19 @@ static void changes(void **state)
                                            "training.gradient_checkpointing=true",
                                            "training.recompute=block+attention",
                                            "sampling.guidance_scale=3"};
-    static const char *const refused[] = {"training.batch_size=3", "training.gradient_accumulation_steps=2", "training.learning_rate=0.5",
-                                          "training.lr_scheduler=constant", "training.warmup_steps=1", "training.weight_decay=0.5",
-                                          "training.adam_beta1=0.5", "training.adam_beta2=0.5", "training.adam_epsilon=0.5",
-                                          "training.max_grad_norm=0.5", "training.gradient_dtype=bf16", "training.master_weights=false", "seed=77"};
+    static const char *const refused[] = {"training.batch_size=3",
+                                          "training.gradient_accumulation_steps=2",
+                                          "training.learning_rate=0.5",
+                                          "training.lr_scheduler=constant",
+                                          "training.warmup_steps=1",
+                                          "training.weight_decay=0.5",
+                                          "training.adam_beta1=0.5",
+                                          "training.adam_beta2=0.5",
+                                          "training.adam_epsilon=0.5",
+                                          "training.max_grad_norm=0.5",
+                                          "training.gradient_dtype=bf16",
+                                          "training.master_weights=false",
+                                          "seed=77"};
     Err err = {0};
 
     (void)state;
@@ -94,7 +104,8 @@ static void changes(void **state)
         snprintf(key, sizeof key, "%.*s was", (int)strcspn(refused[i], "="), refused[i]);
         CHECK_FAILS(go_on(refused[i], "base", 'a', 10, &err), ERR_USAGE, key, &err);
     }
-    CHECK_FAILS(go_on(NULL, "elsewhere", 'a', 10, &err), ERR_USAGE, "base_model was \"base\" and is \"elsewhere\"", &err);
+    CHECK_FAILS(go_on(NULL, "elsewhere", 'a', 10, &err), ERR_USAGE, "base_model was \"base\" and is \"elsewhere\"",
+                &err);
     CHECK_FAILS(go_on(NULL, "base", 'b', 10, &err), ERR_USAGE, "the cache holds other clips", &err);
     CHECK_FAILS(go_on(NULL, "base", 'a', 101, &err), ERR_USAGE, "stops at step 100", &err);
 }
@@ -123,6 +134,7 @@ static void position(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(log_is_cut), cmocka_unit_test(changes), cmocka_unit_test(position)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(log_is_cut), cmocka_unit_test(changes),
+                                       cmocka_unit_test(position)};
     return check_run("train-resume", tests);
 }

@@ -22,11 +22,30 @@ typedef struct Case {
 
 static void case_open_as(Case *k, const char *backend, int64_t threads, int64_t B, Recompute policy, int how)
 {
-    DitConfig c = {.heads = 2, .head_dim = 16, .layers = 2, .in_channels = C, .out_channels = C, .patch = 2, .time_dim = 8, .text_dim = T,
-                   .text_len = S, .sample_width = 6, .sample_height = 4, .sample_frames = 9, .temporal_ratio = 4, .spatial_scale = 1.875,
-                   .temporal_scale = 1.0, .norm_eps = 1e-5, .flip_sin_to_cos = 1};
-    TrainConfig t = {
-        .learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 1e-4, .max_grad_norm = 1.0, .policy = policy};
+    DitConfig c = {.heads = 2,
+                   .head_dim = 16,
+                   .layers = 2,
+                   .in_channels = C,
+                   .out_channels = C,
+                   .patch = 2,
+                   .time_dim = 8,
+                   .text_dim = T,
+                   .text_len = S,
+                   .sample_width = 6,
+                   .sample_height = 4,
+                   .sample_frames = 9,
+                   .temporal_ratio = 4,
+                   .spatial_scale = 1.875,
+                   .temporal_scale = 1.0,
+                   .norm_eps = 1e-5,
+                   .flip_sin_to_cos = 1};
+    TrainConfig t = {.learning_rate = 1e-3,
+                     .beta1 = 0.9,
+                     .beta2 = 0.95,
+                     .epsilon = 1e-8,
+                     .weight_decay = 1e-4,
+                     .max_grad_norm = 1.0,
+                     .policy = policy};
     Philox rng = philox_stream(check_seed(), RNG_TEST, 0, 0);
     float *host = mem_calloc(8 * F * H * W * C + 8 * S * T, sizeof *host, NULL);
 
@@ -91,8 +110,14 @@ static void rate_warms_up(void **state)
 /* Five steps under every policy and thread count: the same bits. */
 static void same_bits_as(int how)
 {
-    static const struct { int64_t threads; Recompute policy; } run[] = {
-        {1, RECOMPUTE_NONE}, {1, RECOMPUTE_BLOCK}, {2, RECOMPUTE_BLOCK}, {2, RECOMPUTE_BLOCK_ATTENTION}, {3, RECOMPUTE_NONE}};
+    static const struct {
+        int64_t threads;
+        Recompute policy;
+    } run[] = {{1, RECOMPUTE_NONE},
+               {1, RECOMPUTE_BLOCK},
+               {2, RECOMPUTE_BLOCK},
+               {2, RECOMPUTE_BLOCK_ATTENTION},
+               {3, RECOMPUTE_NONE}};
     float *kept = NULL;
     double kept_loss = 0;
 
@@ -124,8 +149,8 @@ static void same_bits(void **state)
     same_bits_as(DIT_TRAIN | DIT_BF16_GRADS | DIT_BF16_VALUES);
 }
 
-/* Two passes of two samples (and uneven ones of three and one) are one pass of four: same loss, norm and gradients, seen through
- * Adam's first moment (a tenth of the clipped gradient). */
+/* Two passes of two samples (and uneven ones of three and one) are one pass of four: same loss,
+ * norm and gradients, seen through Adam's first moment (a tenth of the clipped gradient). */
 static void accumulation_as(int how)
 {
     static const int64_t split[3][3] = {{4, 0, 0}, {2, 2, 0}, {3, 1, 0}};
@@ -140,7 +165,8 @@ static void accumulation_as(int how)
         float *now;
         case_open_as(&k, "cpu", 1, 4, RECOMPUTE_NONE, how);
         for (int p = 0; split[i][p]; p++) {
-            TrainBatch part = {tensor_rows(&k.batch.x0, first, split[i][p]), tensor_rows(&k.batch.noise, first, split[i][p]),
+            TrainBatch part = {tensor_rows(&k.batch.x0, first, split[i][p]),
+                               tensor_rows(&k.batch.noise, first, split[i][p]),
                                tensor_rows(&k.batch.text, first, split[i][p]), k.timestep + first};
             double one = 0;
             CHECK_OK(train_gradient(&k.s, &part, (double)split[i][p] / 4, &one, &k.err), &k.err);
@@ -172,8 +198,9 @@ static void accumulation_as(int how)
     mem_free(whole);
 }
 
-/* bf16 sums round once a pass, by up to 2^-8 of what is there then, two or three roundings between the two ways: as independent errors,
- * spread evenly, they stay within 2^-8 of the whole gradient (2.4e-3 was measured). */
+/* bf16 sums round once a pass, by up to 2^-8 of what is there then, two or three roundings between
+ * the two ways: as independent errors, spread evenly, they stay within 2^-8 of the whole gradient
+ * (2.4e-3 was measured). */
 static void accumulation(void **state)
 {
     (void)state;
@@ -267,8 +294,8 @@ static void clipping(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rate_warms_up),      cmocka_unit_test(same_bits),        cmocka_unit_test(accumulation),
-        cmocka_unit_test(learns_one_sample),  cmocka_unit_test(not_finite_refused), cmocka_unit_test(timestep_refused),
+        cmocka_unit_test(rate_warms_up),     cmocka_unit_test(same_bits),          cmocka_unit_test(accumulation),
+        cmocka_unit_test(learns_one_sample), cmocka_unit_test(not_finite_refused), cmocka_unit_test(timestep_refused),
         cmocka_unit_test(clipping),
     };
     return check_run("train-step", tests);

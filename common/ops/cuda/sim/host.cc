@@ -1,8 +1,9 @@
 /* The host side of the simulated device: memory, streams, events, launches.
  *
- * Streams are queues that run only when something waits for them (or at once, when configured so): a missing event, or a host buffer
- * reused too early, then gives the same wrong answer every time.  Device memory is a heap block of exactly the size asked for, filled with
- * 0xff (NaN), so that AddressSanitizer sees overruns and arithmetic sees what was never written. */
+ * Streams are queues that run only when something waits for them (or at once, when configured so):
+ * a missing event, or a host buffer reused too early, then gives the same wrong answer every time.
+ * Device memory is a heap block of exactly the size asked for, filled with 0xff (NaN), so that
+ * AddressSanitizer sees overruns and arithmetic sees what was never written. */
 #include "common/ops/cuda/port.h"
 
 #include <stdlib.h>
@@ -15,14 +16,24 @@
 
 #include "common/ops/cuda/sim/runtime.h"
 
-struct CUevent_st { uint64_t recorded, reached; double time_ms; }; /* counts of records enqueued and executed */
+struct CUevent_st {
+    uint64_t recorded, reached;
+    double time_ms;
+}; /* counts of records enqueued and executed */
 
-namespace {
+namespace
+{
 
 enum { SHARED_DEFAULT = 48 << 10, SHARED_OPTIN_80 = 163 << 10, SHARED_OPTIN_90 = 227 << 10 };
 
-bool hopper(void) { return sim_config().capability == 90; }
-int shared_optin(void) { return hopper() ? SHARED_OPTIN_90 : SHARED_OPTIN_80; }
+bool hopper(void)
+{
+    return sim_config().capability == 90;
+}
+int shared_optin(void)
+{
+    return hopper() ? SHARED_OPTIN_90 : SHARED_OPTIN_80;
+}
 
 struct Work {
     std::function<void()> run;
@@ -32,9 +43,12 @@ struct Work {
 
 } /* namespace */
 
-struct CUstream_st { std::deque<Work> queue; };
+struct CUstream_st {
+    std::deque<Work> queue;
+};
 
-namespace {
+namespace
+{
 
 CUstream_st default_stream;
 std::vector<CUstream_st *> streams{&default_stream};
@@ -48,13 +62,17 @@ double now_ms(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-bool stuck(const CUstream_st *s) { return s->queue.front().wait && s->queue.front().wait->reached < s->queue.front().count; }
+bool stuck(const CUstream_st *s)
+{
+    return s->queue.front().wait && s->queue.front().wait->reached < s->queue.front().count;
+}
 
 void step(CUstream_st *s)
 {
     Work w = std::move(s->queue.front());
     s->queue.pop_front();
-    if (w.run && !sim_fault()[0]) w.run();
+    if (w.run && !sim_fault()[0])
+        w.run();
     if (w.record) {
         w.record->reached = w.count;
         w.record->time_ms = now_ms();
@@ -71,12 +89,14 @@ bool step_another(CUstream_st *s)
     return false;
 }
 
-/* Runs s to its end; where it waits for an event, the streams before that event first.  Other streams may run ahead at any time: whether
- * they do is drawn, but for the ascending schedule, where they never do. */
+/* Runs s to its end; where it waits for an event, the streams before that event first.  Other
+ * streams may run ahead at any time: whether they do is drawn, but for the ascending schedule,
+ * where they never do. */
 void drain(CUstream_st *s)
 {
     while (!s->queue.empty()) {
-        if (sim_config().schedule != SIM_ASCENDING && (sim_draw() & 1) && step_another(s)) continue;
+        if (sim_config().schedule != SIM_ASCENDING && (sim_draw() & 1) && step_another(s))
+            continue;
         if (!stuck(s)) {
             step(s);
             continue;
@@ -90,10 +110,14 @@ void drain(CUstream_st *s)
 
 void drain_all(void)
 {
-    for (CUstream_st *s : streams) drain(s);
+    for (CUstream_st *s : streams)
+        drain(s);
 }
 
-cudaError_t status(void) { return sim_fault()[0] ? cudaErrorLaunchFailure : cudaSuccess; }
+cudaError_t status(void)
+{
+    return sim_fault()[0] ? cudaErrorLaunchFailure : cudaSuccess;
+}
 
 void put(cudaStream_t s, Work w)
 {
@@ -104,19 +128,23 @@ void put(cudaStream_t s, Work w)
         return;
     }
     s->queue.push_back(std::move(w));
-    if (sim_config().eager_streams) drain(s);
+    if (sim_config().eager_streams)
+        drain(s);
 }
 
 std::map<const void *, size_t> launched; /* kernels that ran, and the most blocks of each */
 
-void run_launch(const char *name, const void *kernel, dim3 grid, dim3 block, size_t smem, const std::function<void()> &body)
+void run_launch(const char *name, const void *kernel, dim3 grid, dim3 block, size_t smem,
+                const std::function<void()> &body)
 {
     size_t n = (size_t)grid.x * grid.y * grid.z;
     launched[kernel] = std::max(launched[kernel], n);
     std::vector<uint32_t> order(n);
-    for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
+    for (size_t i = 0; i < n; i++)
+        order[i] = (uint32_t)i;
     if (sim_config().schedule != SIM_ASCENDING)
-        for (size_t i = n; i > 1; i--) std::swap(order[i - 1], order[sim_draw() % i]);
+        for (size_t i = n; i > 1; i--)
+            std::swap(order[i - 1], order[sim_draw() % i]);
     gridDim = grid;
     blockDim = block;
     sim_order_launch(true);
@@ -124,23 +152,29 @@ void run_launch(const char *name, const void *kernel, dim3 grid, dim3 block, siz
         blockIdx.x = k % grid.x;
         blockIdx.y = k / grid.x % grid.y;
         blockIdx.z = k / (grid.x * grid.y);
-        if (!sim_run_block(name, body, smem)) break;
+        if (!sim_run_block(name, body, smem))
+            break;
     }
     sim_order_launch(false);
 }
 
 } /* namespace */
 
-void sim_enqueue(cudaStream_t stream, std::function<void()> work) { put(stream, Work{std::move(work), nullptr, nullptr, 0}); }
+void sim_enqueue(cudaStream_t stream, std::function<void()> work)
+{
+    put(stream, Work{std::move(work), nullptr, nullptr, 0});
+}
 
-void sim_launch_erased(const char *name, const void *kernel, dim3 grid, dim3 block, size_t smem, cudaStream_t stream, std::function<void()> body)
+void sim_launch_erased(const char *name, const void *kernel, dim3 grid, dim3 block, size_t smem, cudaStream_t stream,
+                       std::function<void()> body)
 {
     size_t threads = (size_t)block.x * block.y * block.z;
     auto limit = shared_limit.find(kernel);
-    if (threads == 0 || threads > 1024 || block.z > 64 || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 ||
-        grid.z > 65535 || smem > (size_t)(limit == shared_limit.end() ? SHARED_DEFAULT : limit->second)) {
-        sim_host_fault("%s: launch of grid %u,%u,%u block %u,%u,%u with %zu bytes of shared memory is not possible", name, grid.x, grid.y, grid.z,
-                       block.x, block.y, block.z, smem);
+    if (threads == 0 || threads > 1024 || block.z > 64 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
+        grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 ||
+        smem > (size_t)(limit == shared_limit.end() ? SHARED_DEFAULT : limit->second)) {
+        sim_host_fault("%s: launch of grid %u,%u,%u block %u,%u,%u with %zu bytes of shared memory is not possible",
+                       name, grid.x, grid.y, grid.z, block.x, block.y, block.z, smem);
         last_error = cudaErrorInvalidConfiguration;
         return;
     }
@@ -151,11 +185,19 @@ extern "C" {
 
 void sim_list_launched(FILE *out)
 {
-    for (const auto &l : launched) fprintf(out, "%ld %zu\n", (long)((const char *)l.first - (const char *)&sim_list_launched), l.second);
+    for (const auto &l : launched)
+        fprintf(out, "%ld %zu\n", (long)((const char *)l.first - (const char *)&sim_list_launched), l.second);
 }
 
-cudaError_t cudaGetDeviceCount(int *n) { *n = 1; return cudaSuccess; }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidValue; }
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    *n = 1;
+    return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device)
+{
+    return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
     (void)device;
@@ -167,12 +209,17 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
     p->totalGlobalMem = (size_t)80 << 30;
     return cudaSuccess;
 }
-cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) { *free_bytes = *total_bytes = (size_t)80 << 30; return cudaSuccess; }
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
+{
+    *free_bytes = *total_bytes = (size_t)80 << 30;
+    return cudaSuccess;
+}
 
 cudaError_t cudaMalloc(void **p, size_t n)
 {
     *p = nullptr;
-    if (posix_memalign(p, 256, n ? n : 1) != 0) return cudaErrorMemoryAllocation;
+    if (posix_memalign(p, 256, n ? n : 1) != 0)
+        return cudaErrorMemoryAllocation;
     memset(*p, 0xff, n);
     return cudaSuccess;
 }
@@ -182,8 +229,14 @@ cudaError_t cudaFree(void *p)
     free(p);
     return status();
 }
-cudaError_t cudaMallocHost(void **p, size_t n) { return cudaMalloc(p, n); }
-cudaError_t cudaFreeHost(void *p) { return cudaFree(p); }
+cudaError_t cudaMallocHost(void **p, size_t n)
+{
+    return cudaMalloc(p, n);
+}
+cudaError_t cudaFreeHost(void *p)
+{
+    return cudaFree(p);
+}
 
 cudaError_t cudaMemcpyAsync(void *d, const void *s, size_t n, enum cudaMemcpyKind kind, cudaStream_t stream)
 {
@@ -191,7 +244,10 @@ cudaError_t cudaMemcpyAsync(void *d, const void *s, size_t n, enum cudaMemcpyKin
     sim_enqueue(stream, [=] { memcpy(d, s, n); });
     return status();
 }
-cudaError_t cudaMemcpy(void *d, const void *s, size_t n, enum cudaMemcpyKind kind) { return cudaMemcpyAsync(d, s, n, kind, nullptr); }
+cudaError_t cudaMemcpy(void *d, const void *s, size_t n, enum cudaMemcpyKind kind)
+{
+    return cudaMemcpyAsync(d, s, n, kind, nullptr);
+}
 cudaError_t cudaMemsetAsync(void *d, int value, size_t n, cudaStream_t stream)
 {
     sim_enqueue(stream, [=] { memset(d, value, n); });
@@ -214,8 +270,10 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
-    if (s) drain(s);
-    else drain_all();
+    if (s)
+        drain(s);
+    else
+        drain_all();
     return status();
 }
 cudaError_t cudaDeviceSynchronize(void)
@@ -243,14 +301,17 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
 {
     (void)flags;
-    if (!sim_event_is_skipped()) put(s, Work{nullptr, e, nullptr, e->recorded});
+    if (!sim_event_is_skipped())
+        put(s, Work{nullptr, e, nullptr, e->recorded});
     return status();
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
     for (CUstream_st *s : streams)
-        while (e->reached < e->recorded && !s->queue.empty() && !stuck(s)) step(s);
-    if (e->reached < e->recorded) drain_all();
+        while (e->reached < e->recorded && !s->queue.empty() && !stuck(s))
+            step(s);
+    if (e->reached < e->recorded)
+        drain_all();
     return status();
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t a, cudaEvent_t b)
@@ -266,12 +327,14 @@ cudaError_t cudaGetLastError(void)
 }
 const char *cudaGetErrorString(cudaError_t e)
 {
-    if (e == cudaErrorLaunchFailure || e == cudaErrorInvalidConfiguration) return sim_fault();
+    if (e == cudaErrorLaunchFailure || e == cudaErrorInvalidConfiguration)
+        return sim_fault();
     return e == cudaSuccess ? "no error" : e == cudaErrorMemoryAllocation ? "out of memory" : "invalid value";
 }
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute a, int value)
 {
-    if (a != cudaFuncAttributeMaxDynamicSharedMemorySize || value > shared_optin()) return cudaErrorInvalidValue;
+    if (a != cudaFuncAttributeMaxDynamicSharedMemorySize || value > shared_optin())
+        return cudaErrorInvalidValue;
     shared_limit[kernel] = value;
     return cudaSuccess;
 }

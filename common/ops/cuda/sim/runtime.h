@@ -6,7 +6,8 @@
 
 #include <functional>
 
-/* Runs one block of the kernel whose grid, block and index stand in gridDim, blockDim, blockIdx; false after a fault. */
+/* Runs one block of the kernel whose grid, block and index stand in gridDim, blockDim, blockIdx;
+ * false after a fault. */
 bool sim_run_block(const char *kernel, const std::function<void()> &body, size_t smem);
 /* Records the first fault and abandons the running block; only from a fiber. */
 [[noreturn]] void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
