@@ -19,7 +19,7 @@
 #include "prep/layout/layout.h"
 #include "prep/set/record.h"
 #include "prep/set/seen.h"
-#include "prep/set/worker.h"
+#include "common/base/worker.h"
 
 typedef struct Run {
     const IngestParams *p;

@@ -22,7 +22,7 @@ typedef struct IngestParams {
 
 /* Files in the dataset's folder: clips/ID.mkv, manifest.jsonl (one line a source, in source order),
  * and dataset.json last.
- * Each source is decoded in a process of its own (prep/set/worker.h): the caller must have one
+ * Each source is decoded in a process of its own (common/base/worker.h): the caller must have one
  * thread.
  * While it runs, journal.jsonl keeps what is finished; a run that was killed goes on from there,
  * and the end is the same bytes whatever happened in between and whatever `jobs` is.  Sources are

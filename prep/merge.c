@@ -16,7 +16,7 @@
 #include "prep/set/dataset.h"
 #include "prep/set/record.h"
 #include "prep/set/seen.h"
-#include "prep/set/worker.h"
+#include "common/base/worker.h"
 
 typedef struct Line {
     char *text;

@@ -4,8 +4,8 @@
  * The calling process must have one thread (a child that is forked among threads may not allocate).
  * A child takes its item from the memory it inherits and sends its result, JSON, through a pipe;
  * files it writes must appear atomically.  No child outlives its parent. */
-#ifndef WEFT_PREP_SET_WORKER_H
-#define WEFT_PREP_SET_WORKER_H
+#ifndef WEFT_COMMON_BASE_WORKER_H
+#define WEFT_COMMON_BASE_WORKER_H
 #include <jansson.h>
 #include <stdint.h>
 #include "common/base/err.h"

@@ -1,4 +1,4 @@
-#include "prep/set/worker.h"
+#include "common/base/worker.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -10,7 +10,7 @@
 #include "check.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
-#include "prep/set/worker.h"
+#include "common/base/worker.h"
 
 enum { FINE, CRASH, ABORT, SPIN, EAT, KILLED_ONCE, KILLED_ALWAYS, LARGE, KINDS };
 
@@ -204,5 +204,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_kind), cmocka_unit_test(a_hang),
                                        cmocka_unit_test(an_error_stops_the_run), cmocka_unit_test(no_orphans)};
-    return check_run("prep worker", tests);
+    return check_run("base worker", tests);
 }
