@@ -18,7 +18,7 @@ static int run_build(void *options, const StrList *positional, Err *err)
     Recipe *recipe = NULL;
     Backend *be = NULL;
     log_to_stderr(&log, "weft-cache", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
-    interrupt_install();
+    interrupt_install(&log);
     int rc = recipe_open(&recipe, &o->common, err);
     if (rc < 0)
         return rc;

@@ -11,7 +11,7 @@ static int sample(void *options, const StrList *positional, Err *err)
     SampleReport report;
     (void)positional;
     log_to_stderr(&log, "weft-infer", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
-    interrupt_install();
+    interrupt_install(&log);
     int rc = sample_run(o, &log.log, &report, err);
     if (rc == 0 && report.text.data)
         fputs(report.text.data, stdout);

@@ -47,7 +47,7 @@ static int run_ingest(void *options, const StrList *positional, Err *err)
     StderrLog log;
     Recipe *recipe;
     open_log(&log, o);
-    interrupt_install();
+    interrupt_install(&log);
     int rc = open_recipe(&recipe, o, err);
     if (rc < 0)
         return rc;
@@ -75,7 +75,7 @@ static int run_merge(void *options, const StrList *positional, Err *err)
     const Options *o = options;
     StderrLog log;
     open_log(&log, o);
-    interrupt_install();
+    interrupt_install(&log);
     MergeParams p = {.shards = positional->item,
                      .n = positional->n,
                      .out = o->out,

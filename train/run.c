@@ -262,7 +262,7 @@ int train_run(Job *j, const char *out, Err *err)
     Run r = {.job = j, .out = out};
     int rc;
 
-    interrupt_install();
+    interrupt_install(NULL);
     rc = run_open(&r, err);
     if (rc == 0)
         rc = loop(&r, err);

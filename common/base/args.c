@@ -6,6 +6,7 @@
 #include <string.h>
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "common/base/threads.h"
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
@@ -377,6 +378,8 @@ int program_main(const char *program, const char *about, const Command *commands
         return rc;
     str_make_printable(err.msg, 1);
     fprintf(stderr, "%s: error: %s\n", program, err.msg[0] ? err.msg : err_name(rc));
+    if (rc == ERR_INTERRUPTED && interrupt_signal())
+        return 128 + interrupt_signal(); /* what a shell reports of a process that a signal ended */
     if (rc != ERR_USAGE)
         return 1;
     fprintf(stderr, "try '%s%s%s --help'\n", program, cmd ? " " : "", cmd ? cmd->name : "");

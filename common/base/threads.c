@@ -1,7 +1,12 @@
 #include "common/base/threads.h"
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 int64_t threads_available(void)
 {
@@ -25,27 +30,61 @@ int64_t threads_choose(int64_t jobs)
     return threads_available();
 }
 
-static volatile sig_atomic_t asked_to_stop; /* signals are process-wide, and so is this */
+static volatile sig_atomic_t asked_to_stop; /* the first signal's number */
+static struct timespec asked_at;
+static char stop_line[200]; /* printed by the handler, which cannot format */
+static pid_t installed_by;
+
+/* Slurm (at a time limit) and Open MPI send SIGTERM twice, about a second apart. */
+enum { REPEATED_TERM_S = 3 };
+
+static int is_repeated_term(int number)
+{
+    struct timespec now;
+    return number == SIGTERM && clock_gettime(CLOCK_MONOTONIC, &now) == 0 &&
+           now.tv_sec - asked_at.tv_sec < REPEATED_TERM_S;
+}
 
 static void on_signal(int number)
 {
-    (void)number;
-    asked_to_stop = 1;
+    int saved = errno;
+    if (!asked_to_stop) {
+        asked_to_stop = number;
+        clock_gettime(CLOCK_MONOTONIC, &asked_at);
+        if (getpid() == installed_by && write(STDERR_FILENO, stop_line, strlen(stop_line)) < 0)
+            errno = saved; /* nobody reads standard error: nothing can be done about that here */
+    } else if (!is_repeated_term(number)) {
+        signal(number, SIG_DFL); /* delivered again when this handler returns */
+        raise(number);
+    }
+    errno = saved;
 }
 
-void interrupt_install(void)
+void interrupt_install(const StderrLog *log)
 {
-    /* a second one ends the process at once */
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
+    static const char message[] = "stopping; what is done is kept; a second signal ends the program at once";
+    const char *program = log ? log->program : program_invocation_short_name;
+    if (log && log->json)
+        snprintf(stop_line, sizeof stop_line, "{\"level\":\"warning\",\"program\":\"%s\",\"message\":\"%s\"}\n",
+                 program, message);
+    else
+        snprintf(stop_line, sizeof stop_line, "%s: %s\n", program, message);
+    installed_by = getpid();
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = 0};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     struct sigaction hangup;
-    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup's wish stands */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* under nohup it stays ignored */
         sigaction(SIGHUP, &action, NULL);
 }
 
 int interrupt_requested(void)
+{
+    return asked_to_stop;
+}
+
+int interrupt_signal(void)
 {
     return asked_to_stop;
 }

@@ -2,10 +2,15 @@
 #ifndef WEFT_COMMON_BASE_THREADS_H
 #define WEFT_COMMON_BASE_THREADS_H
 #include <stdint.h>
+#include "common/base/log.h"
 int64_t threads_available(void);
 int64_t threads_choose(int64_t jobs);
-/* Ask to stop politely: SIGINT, SIGTERM and SIGHUP (unless it is ignored, as under nohup) set a
- * flag that long loops look at between items. */
-void interrupt_install(void);
+/* The first SIGINT, SIGTERM or SIGHUP (unless that is ignored, as under nohup) prints one line to
+ * standard error and sets a flag that long loops look at between items.  A second signal ends the
+ * process at once, but for a SIGTERM within three seconds of the first signal, which Slurm and Open
+ * MPI send.  `log`: whose program name and form (plain or JSON) the line has; NULL: plain. */
+void interrupt_install(const StderrLog *log);
 int interrupt_requested(void);
+/* The number of the first signal, 0 before.  A program that stopped for it exits with 128 + that. */
+int interrupt_signal(void);
 #endif

@@ -164,7 +164,7 @@ status=0
 wait $pid || status=$?
 lib_name="asked to stop"
 if [ $status = 0 ]; then skip "asked to stop" "the run ended first"; else
-    check "asked to stop: exit 1" test $status = 1
+    check "asked to stop: exit 143" test $status = 143
     stderr_has "interrupted"
     runs "after a stop" 0 train stopped $LONG
     same "after a stop: final" "$T/long/final" "$T/stopped/final"

@@ -229,23 +229,52 @@ static void thread_count(void **state)
     unsetenv("OMP_NUM_THREADS");
 }
 
-static void a_signal_asks_to_stop(void **state)
+/* In a child: how it ended after `signals`, the second one of which comes after `pause_s`. */
+static int after_signals(int first, int second, unsigned pause_s)
 {
-    (void)state;
-    interrupt_install();
-    assert_false(interrupt_requested());
+    int status;
     pid_t child = fork();
     if (child == 0) {
-        raise(SIGTERM);
-        if (!interrupt_requested())
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(3);
+        interrupt_install(NULL);
+        raise(first);
+        if (!interrupt_requested() || interrupt_signal() != first)
             _exit(1);
-        raise(SIGTERM); /* the second one ends the process */
-        _exit(2);
+        sleep(pause_s);
+        if (second)
+            raise(second);
+        _exit(0);
     }
-    int status;
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+    return status;
+}
+
+static void a_signal_asks_to_stop(void **state)
+{
+    int status;
+    (void)state;
+    interrupt_install(NULL);
     assert_false(interrupt_requested());
+    assert_int_equal(interrupt_signal(), 0);
+    status = after_signals(SIGTERM, 0, 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    status = after_signals(SIGINT, SIGINT, 0); /* the second one ends the process */
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+    status = after_signals(SIGTERM, SIGINT, 0);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+    assert_false(interrupt_requested());
+}
+
+/* Slurm sends SIGTERM twice at the time limit, about a second apart. */
+static void a_repeated_sigterm_is_one_request(void **state)
+{
+    int status;
+    (void)state;
+    status = after_signals(SIGTERM, SIGTERM, 1);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    status = after_signals(SIGTERM, SIGTERM, 4);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 }
 
 /* What `write` prints to stderr, as text; static buffer. */
@@ -266,6 +295,29 @@ static const char *stderr_of(void (*write)(void))
     text[n] = 0;
     close(fd);
     return text;
+}
+
+static void two_signals_as_json(void)
+{
+    StderrLog log;
+    log_to_stderr(&log, "weft-test", LOG_INFO, 1);
+    if (fork() == 0) {
+        interrupt_install(&log);
+        raise(SIGTERM);
+        raise(SIGTERM);
+        _exit(0);
+    }
+    wait(NULL);
+}
+
+static void the_first_signal_prints_one_line(void **state)
+{
+    (void)state;
+    json_t *o = json_loads(stderr_of(two_signals_as_json), 0, NULL); /* a second line would be refused */
+    assert_non_null(o);
+    assert_string_equal(json_string_value(json_object_get(o, "program")), "weft-test");
+    assert_non_null(strstr(json_string_value(json_object_get(o, "message")), "what is done is kept"));
+    json_decref(o);
 }
 
 static void write_plain(void)
@@ -341,6 +393,8 @@ int main(void)
         cmocka_unit_test(hashes),
         cmocka_unit_test(thread_count),
         cmocka_unit_test(a_signal_asks_to_stop),
+        cmocka_unit_test(a_repeated_sigterm_is_one_request),
+        cmocka_unit_test(the_first_signal_prints_one_line),
         cmocka_unit_test(log_lines),
         cmocka_unit_test(progress_line),
     };
