@@ -64,7 +64,7 @@ HdrKind hdr_kind(enum AVColorTransferCharacteristic transfer, enum AVColorPrimar
  * wide: BT.2020 primaries. */
 void hdr_tone_map(uint8_t *rows, int64_t stride, int64_t width, int64_t height, HdrKind kind, int wide);
 
-/* ---- the reader (video_reader.c) ------------------------------------------------------------- */
+/* ---- the reader ------------------------------------------------------------- */
 enum { MEDIA_SENT_MAX = 64 }; /* more than any decoder's delay with one thread */
 typedef struct MemorySource {
     const uint8_t *data;
@@ -116,7 +116,19 @@ struct VideoReader {
     Scaler scaler;
     ByteRanges bad; /* bytes of the file whose checksum is wrong */
 };
+/* video_reader.c: the time spent inside our calls. */
+void reader_clock_enter(VideoReader *r);
+void reader_clock_leave(VideoReader *r);
 int reader_over_time(void *reader);
+/* video_source.c: opens the container. */
+int source_open(VideoReader *r, Err *err);
+/* video_decode.c.  As av_read_frame: packets within bytes of a wrong checksum are marked corrupt. */
+int reader_packet(VideoReader *r);
+/* The next decoded frame into r->frame: 1, 0 at the end, negative. */
+int reader_decode(VideoReader *r, Err *err);
+/* video_skim.c: keeps account of the packets whose frames are still to come. */
+void skim_sent(VideoReader *r);
+void skim_received(VideoReader *r);
 /* ---- checksums of Matroska and WebM (ebml_crc.c) --------------------------------------------- */
 /* Fills r->bad from the opened container, whose place in the file is kept.  Nothing for files
  * without checksums. */

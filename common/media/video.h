@@ -11,10 +11,7 @@
 #define WEFT_COMMON_MEDIA_VIDEO_H
 #include <stdint.h>
 #include "common/base/err.h"
-
-typedef struct Rational {
-    int64_t num, den;
-} Rational;
+#include "common/media/rational.h"
 
 typedef struct VideoLimits { /* zero: the default in brackets */
     int64_t max_pixels;      /* a frame [4096*4096] */

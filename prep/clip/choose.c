@@ -2,31 +2,6 @@
 
 typedef __int128 Wide;
 
-int rational_cmp(Rational a, Rational b)
-{
-    Wide l = (Wide)a.num * b.den, r = (Wide)b.num * a.den;
-    return (l > r) - (l < r);
-}
-
-double rational_value(Rational r)
-{
-    return r.den ? (double)r.num / (double)r.den : 0;
-}
-
-Rational rational_sub(Rational a, Rational b)
-{
-    Wide num = (Wide)a.num * b.den - (Wide)b.num * a.den, den = (Wide)a.den * b.den;
-    Wide x = num < 0 ? -num : num, y = den;
-    while (y) {
-        Wide t = x % y;
-        x = y;
-        y = t;
-    }
-    if (x == 0)
-        x = 1;
-    return (Rational){(int64_t)(num / x), (int64_t)(den / x)};
-}
-
 int choose_check(const Rational *times, int64_t n, Err *err)
 {
     const int64_t limit = (int64_t)1 << 61;

@@ -8,7 +8,7 @@
 #define WEFT_PREP_CLIP_CHOOSE_H
 #include <stdint.h>
 #include "common/base/err.h"
-#include "common/media/video.h"
+#include "common/media/rational.h"
 
 typedef struct Pick {
     int64_t index;  /* into times */
@@ -30,10 +30,4 @@ void choose_frames(const Rational *times, int64_t n, int64_t fps, int64_t start,
 int64_t choose_windows(int64_t points, int64_t frames, int64_t stride, int64_t count, int64_t *starts);
 /* Whether grid point `point` after origin lies nearer to b than to a, a < b. */
 int choose_past_middle(int64_t point, int64_t fps, Rational origin, Rational a, Rational b);
-/* -1, 0, 1 as a < b, a = b, a > b. */
-int rational_cmp(Rational a, Rational b);
-double rational_value(Rational r);
-/* a - b in lowest terms, for times of one source (multiples of one time base, so that the result
- * fits). */
-Rational rational_sub(Rational a, Rational b);
 #endif

@@ -1,0 +1,141 @@
+/* Packets in, decoded frames out, and which of them are damaged. */
+#include <libavutil/crc.h>
+#include "common/media/media_internal.h"
+
+enum { MAX_DRAIN_ERRORS = 64 };
+
+static void mark_damage(VideoReader *r, int64_t pts)
+{
+    r->damaged = 1;
+    if (pts != AV_NOPTS_VALUE && (r->damaged_pts == AV_NOPTS_VALUE || pts > r->damaged_pts))
+        r->damaged_pts = pts;
+}
+
+static int is_key(const AVFrame *f)
+{
+#ifdef AV_FRAME_FLAG_KEY /* FFmpeg 6.1 */
+    return (f->flags & AV_FRAME_FLAG_KEY) != 0;
+#else
+    return f->key_frame;
+#endif
+}
+
+/* Damage lasts from the broken frame to the next clean key frame that is later than it: a key frame
+ * that was already waiting in the decoder when a packet was refused proves nothing. */
+static void judge_frame(VideoReader *r)
+{
+    const AVFrame *f = r->frame;
+    int64_t pts = f->best_effort_timestamp;
+    if (f->decode_error_flags || f->flags & AV_FRAME_FLAG_CORRUPT) {
+        mark_damage(r, pts);
+    } else if (r->damaged && is_key(f) &&
+               (pts == AV_NOPTS_VALUE || r->damaged_pts == AV_NOPTS_VALUE || pts > r->damaged_pts)) {
+        r->damaged = 0;
+        r->damaged_pts = AV_NOPTS_VALUE;
+    }
+    r->frame_damaged = r->damaged;
+}
+
+/* Whether an FFV1 (version 3) packet is whole.  The decoder hides a failed slice CRC behind the
+ * last picture's slice and says so only in its log, so the CRCs are checked here.  A packet is
+ * slices back to back, each ending in its size (24 bits) and, when the stream has CRCs, a status
+ * byte and a CRC that makes the sum over all of it zero. */
+static int ffv1_slices_tile(const uint8_t *data, int64_t size, int64_t trailer, int check)
+{
+    while (size > 0) {
+        if (size < trailer)
+            return 0;
+        const uint8_t *end = data + size - trailer;
+        int64_t slice = (end[0] << 16 | end[1] << 8 | end[2]) + trailer;
+        if (slice > size)
+            return 0;
+        if (check && av_crc(av_crc_get_table(AV_CRC_32_IEEE), 0, data + size - slice, (size_t)slice) != 0)
+            return 0;
+        size -= slice;
+    }
+    return 1;
+}
+
+static int ffv1_whole(const VideoReader *r)
+{
+    const AVCodecParameters *par = r->stream->codecpar;
+    /* versions 0 and 1 have nothing to check */
+    if (par->codec_id != AV_CODEC_ID_FFV1 || par->extradata_size == 0)
+        return 1;
+    return ffv1_slices_tile(r->packet->data, r->packet->size, 8, 1) ||
+           ffv1_slices_tile(r->packet->data, r->packet->size, 3, 0);
+}
+
+/* As av_read_frame; what lies in bytes of a wrong checksum is marked corrupt. */
+int reader_packet(VideoReader *r)
+{
+    int av = av_read_frame(r->fmt, r->packet);
+    if (av >= 0 && ebml_bad(r, r->packet->pos))
+        r->packet->flags |= AV_PKT_FLAG_CORRUPT;
+    return av;
+}
+
+/* Sends the next packet of our stream, or the end.  A refused packet is counted, not an error. */
+static int feed(VideoReader *r, Err *err)
+{
+    av_quiet();
+    int av = reader_packet(r);
+    if (av == AVERROR_EXIT || av == AVERROR(ENOMEM))
+        return err_av(err, ERR_FORMAT, av, "'%s': reading", r->path);
+    if (av < 0) {
+        if (av == AVERROR_EOF && r->fmt->pb && r->fmt->pb->error < 0)
+            av = r->fmt->pb->error;
+        r->read_rc = av == AVERROR_EOF ? 0 : av; /* told after the frames that are still to come */
+        r->draining = 1;
+        av = avcodec_send_packet(r->dec, NULL);
+        return av < 0 && av != AVERROR_EOF ? err_av(err, ERR_FORMAT, av, "'%s': ending the decoder", r->path) : 0;
+    }
+    if (r->packet->stream_index == r->stream->index) {
+        int64_t pts = r->packet->pts != AV_NOPTS_VALUE ? r->packet->pts : r->packet->dts;
+        r->counts.packets++;
+        if (r->packet->flags & AV_PKT_FLAG_CORRUPT || !ffv1_whole(r))
+            mark_damage(r, pts);
+        skim_sent(r);
+        av = avcodec_send_packet(r->dec, r->packet);
+        if (av < 0) {
+            r->counts.refused_packets++;
+            mark_damage(r, pts);
+        }
+    }
+    av_packet_unref(r->packet);
+    return av == AVERROR(ENOMEM) ? err_av(err, ERR_NOMEM, av, "'%s': decoding", r->path) : 0;
+}
+
+/* The next raw frame into r->frame: 1, 0 at the end, negative. */
+int reader_decode(VideoReader *r, Err *err)
+{
+    for (;;) {
+        if (reader_over_time(r))
+            return err_set(err, ERR_LIMIT, "'%s': decoding took longer than its limit of %g s", r->path,
+                           r->limits.max_seconds);
+        int av = avcodec_receive_frame(r->dec, r->frame);
+        if (av >= 0) {
+            judge_frame(r);
+            skim_received(r);
+            return 1;
+        }
+        if (av == AVERROR(ENOMEM))
+            return err_av(err, ERR_NOMEM, av, "'%s': decoding", r->path);
+        if (av == AVERROR_EOF || r->drain_errors > MAX_DRAIN_ERRORS) {
+            return r->read_rc ? err_av(err, ERR_FORMAT, r->read_rc, "'%s': reading stopped after %lld packets", r->path,
+                                       (long long)r->counts.packets)
+                              : 0;
+        }
+        if (av != AVERROR(EAGAIN)) { /* a packet taken earlier turns out bad */
+            r->counts.refused_packets++;
+            mark_damage(r, AV_NOPTS_VALUE);
+            if (r->draining) {
+                r->drain_errors++;
+                continue;
+            }
+        }
+        int rc = feed(r, err);
+        if (rc < 0)
+            return rc;
+    }
+}

@@ -1,0 +1,106 @@
+/* Frames that are not decoded: their times come from the packets. */
+#include <stdlib.h>
+#include <string.h>
+#include "common/base/mem.h"
+#include "common/media/media_internal.h"
+
+static int tells_a_frame(const AVPacket *p)
+{
+    return p->pts != AV_NOPTS_VALUE && p->size > 0 && !(p->flags & (AV_PKT_FLAG_CORRUPT | AV_PKT_FLAG_DISCARD));
+}
+
+void skim_sent(VideoReader *r)
+{
+    if (!tells_a_frame(r->packet) || r->n_sent == MEDIA_SENT_MAX)
+        r->untold = 1;
+    else
+        r->sent[r->n_sent++] = r->packet->pts;
+}
+
+/* The frame that came out is that of one packet. */
+void skim_received(VideoReader *r)
+{
+    int i = 0;
+    while (i < r->n_sent && r->sent[i] != r->frame->best_effort_timestamp)
+        i++;
+    if (i == r->n_sent)
+        r->untold = 1;
+    else
+        r->sent[i] = r->sent[--r->n_sent];
+}
+
+static int add_ahead(VideoReader *r, int64_t pts, Err *err)
+{
+    if (r->n_ahead == r->cap_ahead) {
+        int64_t cap = r->cap_ahead ? 2 * r->cap_ahead : 256, *ahead = mem_realloc(r->ahead, cap, sizeof *ahead, err);
+        if (!ahead)
+            return ERR_NOMEM;
+        r->ahead = ahead;
+        r->cap_ahead = cap;
+    }
+    r->ahead[r->n_ahead++] = pts;
+    return 0;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int can_skim(const VideoReader *r)
+{
+    enum AVCodecID codec = r->stream->codecpar->codec_id;
+    const char *format = r->fmt->iformat->name;
+    const VideoCounts *c = &r->counts;
+    if ((codec != AV_CODEC_ID_H264 && codec != AV_CODEC_ID_HEVC) ||
+        (!strstr(format, "mp4") && !strstr(format, "matroska")))
+        return 0;
+    return !r->untold && !r->draining && !r->first_waiting && !r->ahead && !r->damaged && c->damaged_frames == 0 &&
+           c->refused_packets == 0 && c->dropped_unordered == 0 &&
+           r->n_sent <= r->dec->has_b_frames + r->dec->thread_count;
+}
+
+/* All packets up to the end; ERR_UNSUPPORTED when one does not tell a frame. */
+static int read_ahead(VideoReader *r, Err *err)
+{
+    int av, rc = 0;
+    while (rc == 0 && (av = reader_packet(r)) >= 0) {
+        if (r->packet->stream_index == r->stream->index) {
+            r->counts.packets++;
+            rc = tells_a_frame(r->packet) ? add_ahead(r, r->packet->pts, err)
+                                          : err_set(err, ERR_UNSUPPORTED, "'%s': packet %lld tells no frame", r->path,
+                                                    (long long)r->counts.packets);
+        }
+        av_packet_unref(r->packet);
+    }
+    if (rc == 0 && (av == AVERROR_EXIT || av == AVERROR(ENOMEM)))
+        return err_av(err, ERR_FORMAT, av, "'%s': reading", r->path);
+    if (rc == 0 && (av != AVERROR_EOF || (r->fmt->pb && r->fmt->pb->error < 0)))
+        return err_set(err, ERR_UNSUPPORTED, "'%s': reading stopped after %lld packets", r->path,
+                       (long long)r->counts.packets);
+    return rc;
+}
+
+int video_skim(VideoReader *r, Err *err)
+{
+    if (!can_skim(r))
+        return 0;
+    reader_clock_enter(r);
+    int rc = 0;
+    for (int i = 0; i < r->n_sent && rc == 0; i++)
+        rc = add_ahead(r, r->sent[i], err);
+    if (rc == 0 && r->n_sent == 0)
+        rc = add_ahead(r, r->last_pts, err), r->n_ahead = 0; /* ahead is there, and empty */
+    if (rc == 0)
+        rc = read_ahead(r, err);
+    reader_clock_leave(r);
+    if (rc < 0)
+        return rc;
+    qsort(r->ahead, (size_t)r->n_ahead, sizeof *r->ahead, by_time);
+    for (int64_t i = 0; i < r->n_ahead; i++)
+        if (r->ahead[i] <= (i ? r->ahead[i - 1] : r->last_pts))
+            return err_set(err, ERR_UNSUPPORTED, "'%s': two packets tell the same time %lld", r->path,
+                           (long long)r->ahead[i]);
+    return 1;
+}
