@@ -74,6 +74,7 @@ SAN      := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=un
 FUZZ_LD  := -fsanitize=fuzzer
 SAN_XX   := -fno-sanitize=vptr,function
 endif
+CPU_FLAGS := -O3 -march=$(ARCH) -ffp-contract=fast -fno-math-errno -fno-trapping-math
 BASEFLAGS := -I. -Itests -I$(B) $(OPT) $(SAN) $(OPENMP) -D_GNU_SOURCE -ffp-contract=off $(PKG_INC)
 CFLAGS_W  = -std=c11 $(WARN) $(BASEFLAGS) $(CFLAGS)
 CXXFLAGS_W = -std=c++17 $(WARNXX) $(BASEFLAGS) $(if $(SAN),$(SAN_XX)) $(CXXFLAGS)#  these checks need the C++ linker
@@ -109,7 +110,7 @@ $(B)/prep/picture/quality.o: CFLAGS_W += -O3
 # The cpu back end: this machine's vector instructions; contraction allowed, -ffast-math not.
 $(B)/common/ops/cpu/%.o: common/ops/cpu/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_W) -O3 -march=$(ARCH) -ffp-contract=fast -fno-math-errno -fno-trapping-math -MMD -MP -c $< -o $@
+	$(CC) $(CFLAGS_W) $(CPU_FLAGS) -MMD -MP -c $< -o $@
 
 $(B)/%.o: %.cc
 	@mkdir -p $(@D)
@@ -159,6 +160,18 @@ $(B)/embed.o: $(B)/embed.S
 	$(CC) -c $< -o $@
 $(B)/embed_table.o: $(B)/embed_table.c
 	$(CC) -c $< -o $@
+
+# The flags that decide the cpu back end's bits (no paths), for --version, run.json and checkpoints (common/base/build.h).  The file is
+# replaced only when they change, and then the cpu back end is compiled again.
+NUMERIC_FLAGS = $(foreach f,$(filter -O% -m% -f%,$(OPT) $(SAN) $(OPENMP) $(CFLAGS) $(CPU_FLAGS)),$(if $(findstring /,$(f)),,$(f)))
+$(B)/common/base/build_flags.h: FORCE
+	@mkdir -p $(@D)
+	@native=$$($(CC) -march=$(ARCH) -### -x c -c /dev/null -o /dev/null 2>&1 | tr ' ' '\n' | sed -n 's/^"\?-march=\([a-z0-9_-]*\)"\?$$/\1/p; /"-target-cpu"/{n;s/"//gp}' | head -1); \
+	 { echo '#define WEFT_BUILD_FLAGS "$(strip $(NUMERIC_FLAGS))$(if $(filter native,$(ARCH)), (native: '"$$native"'))"'; \
+	   echo '#define WEFT_BUILD_BLAS "$(strip $(BLAS)) $(shell pkg-config --modversion $(BLAS) 2>/dev/null)"'; } >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/common/base/build.o $(patsubst %.c,$(B)/%.o,$(wildcard common/ops/cpu/*.c)): $(B)/common/base/build_flags.h
+FORCE:
 
 $(LIB): $(LIB_O)
 	@rm -f $@

@@ -1,4 +1,5 @@
 #include "common/base/args.h"
+#include "common/base/build.h"
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -350,6 +351,14 @@ static int run_command(const Command *cmd, int argc, char **argv, Err *err)
     return rc;
 }
 
+static void print_version(const char *program)
+{
+    BuildIdentity identity;
+    build_identity(&identity);
+    printf("%s %s\n", program, WEFT_VERSION);
+    build_identity_print(&identity, stdout);
+}
+
 int program_main(const char *program, const char *about, const Command *commands, int argc, char **argv)
 {
     Err err = {0};
@@ -364,7 +373,7 @@ int program_main(const char *program, const char *about, const Command *commands
     if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)
         print_about(program, about, commands, stdout);
     else if (strcmp(first, "--version") == 0)
-        printf("%s %s\n", program, WEFT_VERSION);
+        print_version(program);
     else if (!(cmd = find_command(commands, first, &err)))
         rc = err.code;
     else if (wants_help(argc - 2, argv + 2))

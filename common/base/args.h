@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include "common/base/err.h"
 
-#define WEFT_VERSION "0.1.0"
-
 typedef enum OptType {
     OPT_FLAG, /* int, set to 1 */
     OPT_INT,  /* int64_t within [min, max] */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "common/base/args.h"
+#include "common/base/build.h"
 
 typedef struct Options {
     CommonOptions common;
@@ -167,7 +168,8 @@ static void whole_program(void **state)
     assert_non_null(strstr(out, "ingest       takes videos in\n"));
     assert_string_equal(errors, "");
     assert_int_equal(status_of(ARGV("weft-test", "--version"), out, errors), 0);
-    assert_string_equal(out, "weft-test " WEFT_VERSION "\n");
+    assert_memory_equal(out, "weft-test " WEFT_VERSION "\n  compiler ", 21 + sizeof WEFT_VERSION);
+    assert_non_null(strstr(out, "\n  jansson "));
     assert_int_equal(status_of(ARGV("weft-test", "ingets", "x"), out, errors), 2);
     assert_non_null(
         strstr(errors, "weft-test: error: unknown command 'ingets'; did you mean 'ingest'?\ntry 'weft-test --help'\n"));
