@@ -36,7 +36,7 @@ static int run_build(void *options, const StrList *positional, Err *err)
         rc = shard_parse(o->common.shard, &p.shard, &p.shards, err);
     char *shard_dir = NULL; /* each shard writes its own environment, under the name that weft-prep gives shards */
     if (rc == 0 && p.shards > 1) {
-        shard_dir = mem_printf(err, "%s/shard-%lld-of-%lld", o->out, (long long)p.shard, (long long)p.shards);
+        shard_dir = mem_printf(err, "%s/shard-%" PRId64 "-of-%" PRId64, o->out, p.shard, p.shards);
         p.out = shard_dir;
         rc = shard_dir ? 0 : ERR_NOMEM;
     }
@@ -74,9 +74,8 @@ static int run_verify(void *options, const StrList *positional, Err *err)
 
 static const Opt build_opts[] = {
     OPTS_COMMON,
-    {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the cache is or goes", 1},
-    {"model", 'm', OPT_STR, offsetof(Options, model), 0, 0, NULL, NULL, "DIR",
-     "pipeline folder; default: model.base_model", 0},
+    OPTION(Options, out, OPT_STR, "out", "DIR", "where the cache is or goes", .short_name = 'o', .required = 1),
+    OPTION(Options, model, OPT_STR, "model", "DIR", "pipeline folder; default: model.base_model", .short_name = 'm'),
     {0}};
 static const Opt no_opts[] = {{0}};
 

@@ -16,8 +16,7 @@ static int sample(void *options, const StrList *positional, Err *err)
     if (rc == 0 && report.text.data)
         fputs(report.text.data, stdout);
     if (rc == 0 && !o->common.dry_run)
-        log_info(&log.log, "%lld sampled, %lld reused, in %s", (long long)report.made, (long long)report.reused,
-                 o->out);
+        log_info(&log.log, "%" PRId64 " sampled, %" PRId64 " reused, in %s", report.made, report.reused, o->out);
     str_fini(&report.text);
     return rc;
 }

@@ -133,21 +133,18 @@ static int run_probe(void *options, const StrList *positional, Err *err)
     }
     recipe_close(&recipe);
     if (rc >= 0 && failed)
-        rc = err_set(err, ERR_NOTFOUND, "%lld of %lld arguments could not be read", (long long)failed,
-                     (long long)positional->n);
+        rc = err_set(err, ERR_NOTFOUND, "%" PRId64 " of %" PRId64 " arguments could not be read", failed,
+                     positional->n);
     return rc < 0 ? rc : status;
 }
 
-#define OPT_REPLACE                                                                                       \
-    {                                                                                                     \
-        "replace", 0, OPT_FLAG, offsetof(Options, replace), 0, 0, NULL, NULL, NULL,                       \
-            "a dataset of other sources in DIR is given up for this one; without it, it is left alone", 0 \
-    }
-#define OPT_PAD                                                                                                   \
-    {                                                                                                             \
-        "pad", 0, OPT_ENUM, offsetof(Options, pad), 0, 0, "reject|hold", NULL, NULL,                              \
-            "a source that is too short: reject it (default), or hold its last frame; as --set clip.short=...", 0 \
-    }
+#define OPT_REPLACE                                     \
+    OPTION(Options, replace, OPT_FLAG, "replace", NULL, \
+           "overwrite a dataset in DIR that was made from other sources (default: refuse)")
+#define OPT_PAD                                                                                                \
+    OPTION(Options, pad, OPT_ENUM, "pad", NULL,                                                                \
+           "a source that is too short: reject it (default), or hold its last frame; as --set clip.short=...", \
+           .choices = "reject|hold")
 static const Opt ingest_opts[] = {
     OPTS_RECIPE,
     OPT_JOBS,
@@ -157,25 +154,26 @@ static const Opt ingest_opts[] = {
     OPT_DRY_RUN,
     OPT_PAD,
     OPT_REPLACE,
-    {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the prepared dataset goes", 1},
-    {"layout", 0, OPT_STR, offsetof(Options, layout), 0, 0, NULL, NULL, "NAME",
-     "metadata, fashion-t2v, lists, captions, trees, table, ubc or pairs; default: looked for", 0},
-    {"verify-sources", 0, OPT_FLAG, offsetof(Options, verify_sources), 0, 0, NULL, NULL, NULL,
-     "read every source again; without it, those whose inode, size, mtime and ctime are as before are not", 0},
+    OPTION(Options, out, OPT_STR, "out", "DIR", "where the prepared dataset goes", .short_name = 'o', .required = 1),
+    OPTION(Options, layout, OPT_STR, "layout", "NAME",
+           "metadata, fashion-t2v, lists, captions, trees, table, ubc or pairs; default: looked for"),
+    OPTION(Options, verify_sources, OPT_FLAG, "verify-sources", NULL,
+           "read every source again; without it, those whose inode, size, mtime and ctime are as before are not"),
     {0}};
 static const Opt merge_opts[] = {
     OPT_JOBS,
     OPTS_LOG,
     OPT_DRY_RUN,
     OPT_REPLACE,
-    {"out", 'o', OPT_STR, offsetof(Options, out), 0, 0, NULL, NULL, "DIR", "where the whole dataset goes", 1},
+    OPTION(Options, out, OPT_STR, "out", "DIR", "where the whole dataset goes", .short_name = 'o', .required = 1),
     {0}};
 static const Opt tokenize_opts[] = {OPTS_RECIPE,
                                     OPTS_LOG,
-                                    {"tokenizer", 't', OPT_STR, offsetof(Options, tokenizer), 0, 0, NULL, NULL, "PATH",
-                                     "spiece.model, or a folder that holds one", 1},
-                                    {"clip-tokenizer", 0, OPT_STR, offsetof(Options, clip_tokenizer), 0, 0, NULL, NULL,
-                                     "PATH", "merges.txt, or a folder that holds one: counts CLIP's 77 tokens too", 0},
+                                    OPTION(Options, tokenizer, OPT_STR, "tokenizer", "PATH",
+                                           "spiece.model, or a folder that holds one", .short_name = 't',
+                                           .required = 1),
+                                    OPTION(Options, clip_tokenizer, OPT_STR, "clip-tokenizer", "PATH",
+                                           "merges.txt, or a folder that holds one: counts CLIP's 77 tokens too"),
                                     {0}};
 static const Opt probe_opts[] = {OPTS_RECIPE, OPT_PAD, {0}};
 static const Opt report_opts[] = {{0}};

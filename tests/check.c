@@ -43,8 +43,8 @@ void check_near(const char *what, const float *got, const double *want, int64_t 
     }
     if (worst < 0)
         return;
-    fail_msg("%s[%lld]: got %.9g, want %.9g, off by %.3g: %.3g times the bound (atol %g, rtol %g)", what,
-             (long long)worst, got[worst], want[worst], fabs(got[worst] - want[worst]), worst_ratio, atol, rtol);
+    fail_msg("%s[%" PRId64 "]: got %.9g, want %.9g, off by %.3g: %.3g times the bound (atol %g, rtol %g)", what, worst,
+             got[worst], want[worst], fabs(got[worst] - want[worst]), worst_ratio, atol, rtol);
 }
 
 double check_rel_l2(const char *what, const float *got, const double *want, int64_t n, double bound)
@@ -56,7 +56,7 @@ double check_rel_l2(const char *what, const float *got, const double *want, int6
     }
     double rel = norm > 0 ? sqrt(diff / norm) : sqrt(diff);
     if (!(rel <= bound))
-        fail_msg("%s: relative L2 %.3g over %lld values, bound %g", what, rel, (long long)n, bound);
+        fail_msg("%s: relative L2 %.3g over %" PRId64 " values, bound %g", what, rel, n, bound);
     return rel;
 }
 
@@ -74,7 +74,7 @@ uint64_t check_seed(void)
     const char *text = getenv("SEED");
     uint64_t seed = text ? strtoull(text, NULL, 0) : 1;
     if (!printed++)
-        printf("# SEED=%llu\n", (unsigned long long)seed);
+        printf("# SEED=%" PRIu64 "\n", seed);
     return seed;
 }
 
@@ -90,7 +90,7 @@ static void remove_tmp(void)
     if (getenv("KEEP"))
         printf("# kept %s\n", tmp_dir);
     else
-        dir_remove(tmp_dir, NULL);
+        err_ignore(dir_remove(tmp_dir, NULL));
 }
 
 const char *check_tmp(void)
@@ -186,7 +186,7 @@ void *check_guarded(int64_t n)
 {
     unsigned char *p = malloc((size_t)n + 2 * GUARD);
     if (!p)
-        fail_msg("out of memory: %lld guarded bytes", (long long)n);
+        fail_msg("out of memory: %" PRId64 " guarded bytes", n);
     memset(p, GUARD_BYTE, (size_t)n + 2 * GUARD);
     memcpy(p, &n, sizeof n);
     return p + GUARD;
@@ -199,11 +199,11 @@ void check_guards(const void *data)
     memcpy(&n, p, sizeof n);
     for (int64_t i = (int64_t)sizeof n; i < GUARD; i++) {
         if (p[i] != GUARD_BYTE)
-            fail_msg("write %lld bytes before a block of %lld", (long long)(GUARD - i), (long long)n);
+            fail_msg("write %" PRId64 " bytes before a block of %" PRId64, GUARD - i, n);
     }
     for (int64_t i = 0; i < GUARD; i++) {
         if (p[GUARD + n + i] != GUARD_BYTE)
-            fail_msg("write %lld bytes after a block of %lld", (long long)(i + 1), (long long)n);
+            fail_msg("write %" PRId64 " bytes after a block of %" PRId64, i + 1, n);
     }
 }
 

@@ -17,6 +17,7 @@
 #define WEFT_TESTS_TRAIN_FIXTURE_H
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/json.h"
@@ -42,11 +43,10 @@ typedef struct FixSpec {
 static void fixture_hex_of(const char *what, int i, char hex[65])
 {
     char text[64];
-    Digest d;
 
     snprintf(text, sizeof text, "%s %d", what, i);
-    sha256_bytes(text, (int64_t)strlen(text), &d, NULL);
-    digest_hex(&d, hex);
+    if (sha256_hex(text, (int64_t)strlen(text), hex, NULL) < 0)
+        abort();
 }
 
 static int fixture_put_tensor(Cache *c, CacheDb db, const char *hex, RecordKind kind, int rank, const int64_t *dim,

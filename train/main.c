@@ -21,7 +21,7 @@ static int run(void *options, const StrList *positional, Err *err)
         if (rc == 0)
             rc = train_run(&j, o->out, err);
         if (rc == 0)
-            printf("%s/final: %lld steps\n", o->out, (long long)j.steps);
+            printf("%s/final: %" PRId64 " steps\n", o->out, j.steps);
     }
     job_close(&j);
     return rc;
@@ -39,22 +39,17 @@ static int plan(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
-#define OPT_CACHE                                                                     \
-    {                                                                                 \
-        "cache", 0, OPT_LIST, offsetof(TrainOptions, cache), 0, 0, NULL, NULL, "DIR", \
-            "cache to learn from; repeat it for several", 1                           \
-    }
-#define OPT_MODEL                                                                         \
-    {                                                                                     \
-        "model", 'm', OPT_STR, offsetof(TrainOptions, model), 0, 0, NULL, NULL, "FOLDER", \
-            "base model in diffusers layout; default: training.base_model", 0             \
-    }
+#define OPT_CACHE \
+    OPTION(TrainOptions, cache, OPT_LIST, "cache", "DIR", "cache to learn from; repeat it for several", .required = 1)
+#define OPT_MODEL                                           \
+    OPTION(TrainOptions, model, OPT_STR, "model", "FOLDER", \
+           "base model in diffusers layout; default: training.base_model", .short_name = 'm')
 
 static const Opt run_opts[] = {
     OPTS_COMMON,
     OPT_CACHE,
-    {"out", 'o', OPT_STR, offsetof(TrainOptions, out), 0, 0, NULL, NULL, "DIR",
-     "the run: checkpoints, log.jsonl, final", 1},
+    OPTION(TrainOptions, out, OPT_STR, "out", "DIR", "the run: checkpoints, log.jsonl, final", .short_name = 'o',
+           .required = 1),
     OPT_MODEL,
     {0},
 };

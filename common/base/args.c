@@ -237,7 +237,7 @@ void args_print(const Opt *opts, const void *options, FILE *out)
         if (o->type == OPT_FLAG) {
             fprintf(out, " %s", *(const int *)at ? "yes" : "no");
         } else if (o->type == OPT_INT) {
-            fprintf(out, " %lld", (long long)*(const int64_t *)at);
+            fprintf(out, " %" PRId64, *(const int64_t *)at);
         } else if (o->type == OPT_NUM) {
             fprintf(out, " %.17g", *(const double *)at);
         } else if (o->type == OPT_LIST) {
@@ -324,8 +324,8 @@ static int wants_help(int argc, char **argv)
 static int check_positional(const Command *cmd, const StrList *given, Err *err)
 {
     if (given->n < cmd->min_positional) {
-        return err_set(err, ERR_USAGE, "%s: %lld argument%s given, at least %d needed: %s", cmd->name,
-                       (long long)given->n, given->n == 1 ? "" : "s", cmd->min_positional, cmd->usage);
+        return err_set(err, ERR_USAGE, "%s: %" PRId64 " argument%s given, at least %d needed: %s", cmd->name, given->n,
+                       given->n == 1 ? "" : "s", cmd->min_positional, cmd->usage);
     }
     if (cmd->max_positional >= 0 && given->n > cmd->max_positional) {
         return err_set(err, ERR_USAGE, "%s: unexpected argument '%s'", cmd->name, given->item[cmd->max_positional]);

@@ -1,8 +1,9 @@
 /* One option table a program: parsing, --help and the printed configuration come from it.
  *
- *   static const Opt opts[] = { OPTS_COMMON,
- *     {"out", 'o', OPT_STR, offsetof(Options, out), .required = 1, .meta = "DIR", .help = "where
- *     the dataset goes"}, {0} };
+ *   static const Opt opts[] = {
+ *       OPTS_COMMON,
+ *       OPTION(Options, out, OPT_STR, "out", "DIR", "folder to write", .short_name = 'o', .required = 1),
+ *       {0}};
  *
  * Strict: unknown flags are refused with the nearest spelling, numbers must be whole strings within
  * range, an option given twice is refused unless it is a list.  "--name=value" and "--name value"
@@ -41,6 +42,14 @@ typedef struct Opt {
     int required;
 } Opt;
 
+/* One line of a table: OPTION(Options, out, OPT_STR, "out", "DIR", "folder to write", .required = 1).
+ * `structure` and `field` say where the value goes; after the help text any further members. */
+#define OPTION(structure, field, kind, flag, value_name, text, ...)                                         \
+    {                                                                                                       \
+        .name = flag, .type = kind, .offset = offsetof(structure, field), .meta = value_name, .help = text, \
+        __VA_ARGS__                                                                                         \
+    }
+
 typedef struct Command {
     const char *name;    /* subcommand, e.g. "ingest"; NULL ends the list */
     const char *summary; /* one line */
@@ -54,8 +63,8 @@ typedef struct Command {
 
 /* Parses into `options` (options_size bytes, zeroed here, defaults applied).  positional is filled
  * and owned by the caller (args_free_list). */
-int args_parse(const Opt *opts, void *options, size_t options_size, int argc, char **argv, StrList *positional,
-               Err *err);
+WEFT_MUST_CHECK int args_parse(const Opt *opts, void *options, size_t options_size, int argc, char **argv,
+                               StrList *positional, Err *err);
 void args_fini(const Opt *opts, void *options); /* frees OPT_LIST arrays */
 void args_free_list(StrList *l);
 /* "name = value" lines of the resolved options. */
@@ -77,63 +86,34 @@ typedef struct CommonOptions {
     const char *shard; /* "K/N", K from 0; NULL: see shard_parse */
     int quiet, log_json, dry_run;
 } CommonOptions;
-#define OPTS_RECIPE                                                                              \
-    {"preset", 0,                                                                                \
-     OPT_STR,  offsetof(CommonOptions, preset),                                                  \
-     0,        0,                                                                                \
-     NULL,     NULL,                                                                             \
-     "NAME",   "start from a built-in recipe: fashion-2b (default) or demo",                     \
-     0},                                                                                         \
-        {"config", 'c',                                                                          \
-         OPT_STR,  offsetof(CommonOptions, config),                                              \
-         0,        0,                                                                            \
-         NULL,     NULL,                                                                         \
-         "FILE",   "recipe file over the preset, JSON or YAML",                                  \
-         0},                                                                                     \
-    {                                                                                            \
-        "set", 0, OPT_LIST, offsetof(CommonOptions, set), 0, 0, NULL, NULL, "SECTION.KEY=VALUE", \
-            "change one recipe value; may be repeated", 0                                        \
-    }
+#define OPTS_RECIPE                                                                                           \
+    OPTION(CommonOptions, preset, OPT_STR, "preset", "NAME",                                                  \
+           "start from a built-in recipe: fashion-2b (default) or demo"),                                     \
+        OPTION(CommonOptions, config, OPT_STR, "config", "FILE", "recipe file over the preset, JSON or YAML", \
+               .short_name = 'c'),                                                                            \
+        OPTION(CommonOptions, set, OPT_LIST, "set", "SECTION.KEY=VALUE", "change one recipe value; may be repeated")
 #define OPT_DEVICE                                                                                           \
-    {                                                                                                        \
-        "device", 0, OPT_ENUM, offsetof(CommonOptions, device), 0, 0, "auto|cpu|cuda|sim|ref", "auto", NULL, \
-            "back end: auto takes cuda where it works, else cpu", 0                                          \
-    }
-#define OPT_JOBS                                                                      \
-    {                                                                                 \
-        "jobs", 'j', OPT_INT, offsetof(CommonOptions, jobs), 0, 4096, NULL, "0", "N", \
-            "threads or workers; 0: all cores", 0                                     \
-    }
-#define OPT_SEED                                                                                    \
-    {                                                                                               \
-        "seed", 0, OPT_INT, offsetof(CommonOptions, seed), -1, 9007199254740992.0, NULL, "-1", "N", \
-            "seed of every random draw; -1: the recipe's", 0                                        \
-    }
-#define OPT_SHARD                                                                     \
-    {                                                                                 \
-        "shard", 0, OPT_STR, offsetof(CommonOptions, shard), 0, 0, NULL, NULL, "K/N", \
-            "do part K (from 0) of N; default from Slurm's or MPI's environment", 0   \
-    }
-#define OPTS_LOG                                                                            \
-    {"quiet",  'q',                                                                         \
-     OPT_FLAG, offsetof(CommonOptions, quiet),                                              \
-     0,        0,                                                                           \
-     NULL,     NULL,                                                                        \
-     NULL,     "no notes or progress; errors and results stay",                             \
-     0},                                                                                    \
-    {                                                                                       \
-        "log-json", 0, OPT_FLAG, offsetof(CommonOptions, log_json), 0, 0, NULL, NULL, NULL, \
-            "log lines as JSON objects", 0                                                  \
-    }
-#define OPT_DRY_RUN                                                                       \
-    {                                                                                     \
-        "dry-run", 0, OPT_FLAG, offsetof(CommonOptions, dry_run), 0, 0, NULL, NULL, NULL, \
-            "print what would be done, memory included, and stop", 0                      \
-    }
+    OPTION(CommonOptions, device, OPT_ENUM, "device", NULL, "back end; auto: cuda where it works, else cpu", \
+           .choices = "auto|cpu|cuda|sim|ref", .dflt = "auto")
+#define OPT_JOBS                                                                                             \
+    OPTION(CommonOptions, jobs, OPT_INT, "jobs", "N", "threads or workers; 0: all cores", .short_name = 'j', \
+           .max = 4096, .dflt = "0")
+#define OPT_SEED                                                                                                \
+    OPTION(CommonOptions, seed, OPT_INT, "seed", "N", "seed of every random draw; -1: the recipe's", .min = -1, \
+           .max = 9007199254740992.0, .dflt = "-1")
+#define OPT_SHARD                                         \
+    OPTION(CommonOptions, shard, OPT_STR, "shard", "K/N", \
+           "do part K (from 0) of N; default from Slurm's or MPI's environment")
+#define OPTS_LOG                                                                                           \
+    OPTION(CommonOptions, quiet, OPT_FLAG, "quiet", NULL, "no notes or progress; errors and results stay", \
+           .short_name = 'q'),                                                                             \
+        OPTION(CommonOptions, log_json, OPT_FLAG, "log-json", NULL, "log lines as JSON objects")
+#define OPT_DRY_RUN \
+    OPTION(CommonOptions, dry_run, OPT_FLAG, "dry-run", NULL, "print what would be done, memory included, and stop")
 #define OPTS_COMMON OPTS_RECIPE, OPT_DEVICE, OPT_JOBS, OPT_SEED, OPT_SHARD, OPTS_LOG, OPT_DRY_RUN
 /* Parses "K/N"; text NULL: SLURM_PROCID/SLURM_NTASKS or OMPI_COMM_WORLD_RANK/SIZE, where both are
  * set, else 0 of 1.
  * 0 <= *k < *n.  Slurm sets the same two in a batch script that runs without srun, so programs say
  * which part they do. */
-int shard_parse(const char *text, int64_t *k, int64_t *n, Err *err);
+WEFT_MUST_CHECK int shard_parse(const char *text, int64_t *k, int64_t *n, Err *err);
 #endif

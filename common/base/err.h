@@ -4,9 +4,12 @@
  * The caller owns the Err; NULL is allowed everywhere.  The first cause wins: err_set leaves an Err
  * that already holds a message alone, err_wrap puts "while ..." context in front of it.
  * A sentence names the thing, what was expected and what was found.
- * Only main.c prints errors and ends the process. */
+ * Only main.c prints errors and ends the process.
+ *
+ * An int64_t is printed with PRId64, never cast: err_set(err, ERR_LIMIT, "%" PRId64 " bytes", n). */
 #ifndef WEFT_COMMON_BASE_ERR_H
 #define WEFT_COMMON_BASE_ERR_H
+#include <inttypes.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -33,9 +36,18 @@ typedef struct Err {
 
 #if defined(__GNUC__)
 #define WEFT_PRINTF(f, a) __attribute__((format(printf, f, a)))
+/* On every function that can fail: a call whose result nobody looks at is a warning. */
+#define WEFT_MUST_CHECK __attribute__((warn_unused_result))
 #else
 #define WEFT_PRINTF(f, a)
+#define WEFT_MUST_CHECK
 #endif
+
+/* Marks a failure that changes nothing for the caller: `err_ignore(dir_remove(temporary, NULL));` */
+static inline void err_ignore(int code)
+{
+    (void)code;
+}
 
 /* Empties the error so that it can be used again. */
 void err_clear(Err *err);

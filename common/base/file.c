@@ -15,7 +15,7 @@
 
 static int too_big(const char *path, int64_t max_bytes, Err *err)
 {
-    return err_set(err, ERR_LIMIT, "'%s' has more than the %lld bytes expected at most", path, (long long)max_bytes);
+    return err_set(err, ERR_LIMIT, "'%s' has more than the %" PRId64 " bytes expected at most", path, max_bytes);
 }
 
 int file_read(const char *path, int64_t max_bytes, char **out, int64_t *size, Err *err)

@@ -91,6 +91,31 @@ void digest_hex(const Digest *d, char out[65])
     out[64] = 0;
 }
 
+void sha256_final_hex(Sha256 *s, char out[65])
+{
+    Digest d;
+    sha256_final(s, &d);
+    digest_hex(&d, out);
+}
+
+int sha256_hex(const void *bytes, int64_t size, char out[65], Err *err)
+{
+    Digest d;
+    int rc = sha256_bytes(bytes, size, &d, err);
+    if (rc == 0)
+        digest_hex(&d, out);
+    return rc;
+}
+
+int sha256_file_hex(const char *path, char out[65], Err *err)
+{
+    Digest d;
+    int rc = sha256_file(path, &d, err);
+    if (rc == 0)
+        digest_hex(&d, out);
+    return rc;
+}
+
 static int hex_value(char c)
 {
     return c >= '0' && c <= '9'   ? c - '0'

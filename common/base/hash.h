@@ -14,14 +14,18 @@ typedef struct Digest {
     uint8_t byte[32];
 } Digest;
 
-int sha256_init(Sha256 *s, Err *err);
+WEFT_MUST_CHECK int sha256_init(Sha256 *s, Err *err);
 void sha256_update(Sha256 *s, const void *bytes, int64_t size);
 /* Finishes and frees; s may be initialised again. */
 void sha256_final(Sha256 *s, Digest *out);
 void sha256_fini(Sha256 *s);
-int sha256_bytes(const void *bytes, int64_t size, Digest *out, Err *err);
-int sha256_file(const char *path, Digest *out, Err *err);
+WEFT_MUST_CHECK int sha256_bytes(const void *bytes, int64_t size, Digest *out, Err *err);
+WEFT_MUST_CHECK int sha256_file(const char *path, Digest *out, Err *err);
 void digest_hex(const Digest *d, char out[65]);
+/* The same three, straight to 64 hex digits: for JSON and messages, where the bytes are not needed. */
+void sha256_final_hex(Sha256 *s, char out[65]);
+WEFT_MUST_CHECK int sha256_hex(const void *bytes, int64_t size, char out[65], Err *err);
+WEFT_MUST_CHECK int sha256_file_hex(const char *path, char out[65], Err *err);
 /* 64 hex digits; ERR_FORMAT otherwise. */
-int digest_parse(const char *hex, Digest *out, Err *err);
+WEFT_MUST_CHECK int digest_parse(const char *hex, Digest *out, Err *err);
 #endif

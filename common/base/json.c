@@ -147,7 +147,7 @@ static int write_value(Str *s, const json_t *v, const Style *style, int depth, E
     case JSON_OBJECT: return write_object(s, v, style, depth, err);
     case JSON_ARRAY: return write_array(s, v, style, depth, err);
     case JSON_STRING: return write_string(s, json_string_value(v), json_string_length(v), err);
-    case JSON_INTEGER: return str_printf(s, err, "%lld", (long long)json_integer_value(v));
+    case JSON_INTEGER: return str_printf(s, err, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
     case JSON_REAL: return write_real(s, json_real_value(v), style, err);
     case JSON_TRUE: return str_append(s, "true", err);
     case JSON_FALSE: return str_append(s, "false", err);

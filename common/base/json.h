@@ -9,25 +9,28 @@
 
 /* Parses text (duplicate keys refused, NUL in strings refused).  `name` stands in messages:
  * "name:line:column: ...". */
-int json_parse(json_t **out, const char *text, int64_t size, const char *name, Err *err);
-int json_read_file(json_t **out, const char *path, Err *err);
+WEFT_MUST_CHECK int json_parse(json_t **out, const char *text, int64_t size, const char *name, Err *err);
+WEFT_MUST_CHECK int json_read_file(json_t **out, const char *path, Err *err);
 /* Compact or indented (indent > 0) text; keys in insertion order; mem_free. */
-char *json_text(const json_t *v, int indent, Err *err);
+WEFT_MUST_CHECK char *json_text(const json_t *v, int indent, Err *err);
 /* Sorted keys, no blanks, reals with 17 digits: the form that is hashed. mem_free. */
-char *json_canonical(const json_t *v, Err *err);
-int json_write_file(const json_t *v, const char *path, Err *err); /* atomic, indented, final newline */
+WEFT_MUST_CHECK char *json_canonical(const json_t *v, Err *err);
+WEFT_MUST_CHECK int json_write_file(const json_t *v, const char *path, Err *err); /* atomic, indented, final newline */
 /* A line of JSONL. */
-int json_write_line(const json_t *v, FILE *f, Err *err);
+WEFT_MUST_CHECK int json_write_line(const json_t *v, FILE *f, Err *err);
 
 /* Typed access to an object's member; `where` names the object in messages
  * ("transformer/config.json").
  * _or versions give the default when the key is absent or null; a wrong type is an error in both. */
-int json_get_int(const json_t *o, const char *key, const char *where, int64_t *out, Err *err);
-int json_get_int_or(const json_t *o, const char *key, const char *where, int64_t dflt, int64_t *out, Err *err);
-int json_get_num(const json_t *o, const char *key, const char *where, double *out, Err *err);
-int json_get_num_or(const json_t *o, const char *key, const char *where, double dflt, double *out, Err *err);
-int json_get_bool_or(const json_t *o, const char *key, const char *where, int dflt, int *out, Err *err);
+WEFT_MUST_CHECK int json_get_int(const json_t *o, const char *key, const char *where, int64_t *out, Err *err);
+WEFT_MUST_CHECK int json_get_int_or(const json_t *o, const char *key, const char *where, int64_t dflt, int64_t *out,
+                                    Err *err);
+WEFT_MUST_CHECK int json_get_num(const json_t *o, const char *key, const char *where, double *out, Err *err);
+WEFT_MUST_CHECK int json_get_num_or(const json_t *o, const char *key, const char *where, double dflt, double *out,
+                                    Err *err);
+WEFT_MUST_CHECK int json_get_bool_or(const json_t *o, const char *key, const char *where, int dflt, int *out, Err *err);
 /* Borrowed from o. */
-int json_get_str(const json_t *o, const char *key, const char *where, const char **out, Err *err);
-int json_get_str_or(const json_t *o, const char *key, const char *where, const char *dflt, const char **out, Err *err);
+WEFT_MUST_CHECK int json_get_str(const json_t *o, const char *key, const char *where, const char **out, Err *err);
+WEFT_MUST_CHECK int json_get_str_or(const json_t *o, const char *key, const char *where, const char *dflt,
+                                    const char **out, Err *err);
 #endif

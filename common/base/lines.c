@@ -39,15 +39,15 @@ int lines_read(const char *path, int64_t max_bytes, LineFn *line, void *user, Er
         if (c == EOF && n == 0)
             break;
         if (c != EOF && c != '\n') {
-            rc = err_set(err, ERR_LIMIT, "%s line %lld has more than %lld bytes", name, (long long)number,
-                         (long long)max_bytes - 1);
+            rc = err_set(err, ERR_LIMIT, "%s line %" PRId64 " has more than %" PRId64 " bytes", name, number,
+                         max_bytes - 1);
             break;
         }
         if (n && buf[n - 1] == '\r')
             n--;
         buf[n] = 0;
         char where[320];
-        snprintf(where, sizeof where, "%.256s line %lld", name, (long long)number);
+        snprintf(where, sizeof where, "%.256s line %" PRId64, name, number);
         rc = line(user, buf, n, where, err);
     }
     if (rc == 0 && ferror(f))

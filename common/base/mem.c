@@ -47,7 +47,7 @@ int mem_add(int64_t a, int64_t b, int64_t *out)
 
 static void *refuse(Err *err, int64_t count, int64_t size)
 {
-    err_set(err, ERR_NOMEM, "out of memory: %lld x %lld bytes", (long long)count, (long long)size);
+    err_set(err, ERR_NOMEM, "out of memory: %" PRId64 " x %" PRId64 " bytes", count, size);
     return NULL;
 }
 

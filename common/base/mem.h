@@ -12,21 +12,21 @@ extern "C" {
 
 /* count * size bytes, zeroed; NULL and ERR_NOMEM in err when it cannot be had or overflows.  count
  * 0 gives a valid pointer.  Free with mem_free. */
-void *mem_calloc(int64_t count, int64_t size, Err *err);
+WEFT_MUST_CHECK void *mem_calloc(int64_t count, int64_t size, Err *err);
 /* As realloc: on failure the old block stays valid and NULL is returned. */
-void *mem_realloc(void *old, int64_t count, int64_t size, Err *err);
+WEFT_MUST_CHECK void *mem_realloc(void *old, int64_t count, int64_t size, Err *err);
 /* 64-byte aligned, not zeroed.  Free with mem_free_aligned. */
-void *mem_alloc_aligned(int64_t bytes, Err *err);
-char *mem_strdup(const char *s, Err *err);
-char *mem_strndup(const char *s, int64_t n, Err *err);
+WEFT_MUST_CHECK void *mem_alloc_aligned(int64_t bytes, Err *err);
+WEFT_MUST_CHECK char *mem_strdup(const char *s, Err *err);
+WEFT_MUST_CHECK char *mem_strndup(const char *s, int64_t n, Err *err);
 /* printf into a new string. */
-char *mem_printf(Err *err, const char *fmt, ...) WEFT_PRINTF(2, 3);
+WEFT_MUST_CHECK char *mem_printf(Err *err, const char *fmt, ...) WEFT_PRINTF(2, 3);
 void mem_free(void *p);
 void mem_free_aligned(void *p);
 
 /* *out = a*b (a+b); 0, or ERR_LIMIT when a or b is negative or the result does not fit int64_t. */
-int mem_mul(int64_t a, int64_t b, int64_t *out);
-int mem_add(int64_t a, int64_t b, int64_t *out);
+WEFT_MUST_CHECK int mem_mul(int64_t a, int64_t b, int64_t *out);
+WEFT_MUST_CHECK int mem_add(int64_t a, int64_t b, int64_t *out);
 
 /* Test hook: the n-th allocation from now (1 = the next) fails, once; 0 turns it off.
  * Process-wide. */

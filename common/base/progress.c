@@ -65,9 +65,9 @@ static void show(Progress *p, double now_s, int last)
 {
     char line[512], time_text[32];
     double spent = now_s - p->started_s, rate = spent > 0 ? (double)p->done / spent : 0;
-    int n = snprintf(line, sizeof line, "%s: %lld", p->what, (long long)p->done);
+    int n = snprintf(line, sizeof line, "%s: %" PRId64, p->what, p->done);
     if (p->total >= 0)
-        n += snprintf(line + n, sizeof line - (size_t)n, "/%lld", (long long)p->total);
+        n += snprintf(line + n, sizeof line - (size_t)n, "/%" PRId64, p->total);
     n += snprintf(line + n, sizeof line - (size_t)n, " %s, %.*f/s", p->unit, rate < 0.1 ? 3 : 1, rate);
     if (last) {
         format_time(time_text, sizeof time_text, spent);

@@ -151,8 +151,10 @@ static int check_frames(const json_t *recipe, Err *err)
         return err_wrap(err, rc, "'clip.model_frames'");
     if (num == model || num == model - 1)
         return 0;
-    return err_set(err, ERR_USAGE, "'clip.num_frames' is %lld; with 'clip.model_frames' %lld expected %lld or %lld",
-                   (long long)num, (long long)model, (long long)model - 1, (long long)model);
+    return err_set(err, ERR_USAGE,
+                   "'clip.num_frames' is %" PRId64 "; with 'clip.model_frames' %" PRId64 " expected %" PRId64
+                   " or %" PRId64,
+                   num, model, model - 1, model);
 }
 
 /* Validates and takes over `json` (on success); `what` stands in messages. */
@@ -323,9 +325,11 @@ int model_frames_check(int64_t model_frames, int64_t *latent_frames, Err *err)
         *latent_frames = model_frames / 8 * 2 + model_frames % 8;
         return 0;
     }
-    long long n = model_frames, below = model_frames / 8 * 8 + 1;
-    if (n < 1)
-        return err_set(err, ERR_USAGE, "%lld frames: the model works on 8N+1 or 8N frames, at least 1", n);
-    return err_set(err, ERR_USAGE, "%lld frames: the model works on 8N+1 or 8N frames; the nearest are %lld and %lld",
-                   n, below, below + 7);
+    int64_t below = model_frames / 8 * 8 + 1;
+    if (model_frames < 1)
+        return err_set(err, ERR_USAGE, "%" PRId64 " frames: the model works on 8N+1 or 8N frames, at least 1",
+                       model_frames);
+    return err_set(err, ERR_USAGE,
+                   "%" PRId64 " frames: the model works on 8N+1 or 8N frames; the nearest are %" PRId64 " and %" PRId64,
+                   model_frames, below, below + 7);
 }

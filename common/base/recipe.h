@@ -16,9 +16,9 @@ typedef struct Recipe Recipe;
 /* From --preset, --config, --set in `common`; a --seed given (not -1) replaces "seed".  What is
  * wrong with the request is ERR_USAGE.  Numbers that the schema calls "number" are stored as reals,
  * so that 8 and 8.0 hash alike. */
-int recipe_open(Recipe **out, const CommonOptions *common, Err *err);
+WEFT_MUST_CHECK int recipe_open(Recipe **out, const CommonOptions *common, Err *err);
 /* From JSON that was stored in an output: validated, ERR_FORMAT. */
-int recipe_from_json(Recipe **out, const json_t *v, Err *err);
+WEFT_MUST_CHECK int recipe_from_json(Recipe **out, const json_t *v, Err *err);
 void recipe_close(Recipe **r);
 /* The whole recipe, borrowed. */
 const json_t *recipe_json(const Recipe *r);
@@ -37,10 +37,10 @@ void recipe_print_sections(const Recipe *r, const char *const *sections, FILE *o
 
 /* JSON from YAML text through libyaml (plain scalars typed by the YAML 1.2 core schema: null, bool,
  * int, float). */
-int yaml_parse(json_t **out, const char *text, int64_t size, const char *name, Err *err);
+WEFT_MUST_CHECK int yaml_parse(json_t **out, const char *text, int64_t size, const char *name, Err *err);
 
 /* Frames: num_frames is what the user gets (48), model_frames what the model works on: 8N+1 frames
  * give 2N+1 latents (49 -> 13), 8N give 2N (48 -> 12), as the VAE's chunks of 8 frames make them.
  * Any other count is refused (ERR_USAGE), naming the nearest legal ones. */
-int model_frames_check(int64_t model_frames, int64_t *latent_frames, Err *err);
+WEFT_MUST_CHECK int model_frames_check(int64_t model_frames, int64_t *latent_frames, Err *err);
 #endif

@@ -15,15 +15,15 @@ typedef struct Schema Schema;
 
 /* `name` is a file of schemas/ without ".schema.json": "recipe", "manifest", "dataset", ...
  * ERR_NOTFOUND otherwise. */
-int schema_open(Schema **out, const char *name, Err *err);
+WEFT_MUST_CHECK int schema_open(Schema **out, const char *name, Err *err);
 /* From schema text; `name` stands in messages. */
-int schema_open_text(Schema **out, const char *text, const char *name, Err *err);
+WEFT_MUST_CHECK int schema_open_text(Schema **out, const char *text, const char *name, Err *err);
 void schema_close(Schema **s);
 /* 0, or ERR_FORMAT naming where ("clip.num_frames"), what was expected and what was found.  An
  * unknown key names the nearest known one.  `what` stands in front of the message. */
-int schema_validate(const Schema *s, const json_t *value, const char *what, Err *err);
+WEFT_MUST_CHECK int schema_validate(const Schema *s, const json_t *value, const char *what, Err *err);
 /* open + validate + close. */
-int schema_check(const char *name, const json_t *value, const char *what, Err *err);
+WEFT_MUST_CHECK int schema_check(const char *name, const json_t *value, const char *what, Err *err);
 /* The schema as JSON, borrowed. */
 const json_t *schema_json(const Schema *s);
 /* An embedded text file by its path relative to the repository ("schemas/x.schema.json",

@@ -10,7 +10,7 @@ static int str_reserve(Str *s, int64_t n, Err *err)
 {
     int64_t need;
     if (mem_add(s->len, n, &need) < 0 || mem_add(need, 1, &need) < 0) {
-        return err_set(err, ERR_NOMEM, "string of %lld + %lld bytes", (long long)s->len, (long long)n);
+        return err_set(err, ERR_NOMEM, "string of %" PRId64 " + %" PRId64 " bytes", s->len, n);
     }
     if (need <= s->cap)
         return 0;

@@ -10,9 +10,9 @@ typedef struct Str {
     int64_t len, cap;
 } Str;
 
-int str_append(Str *s, const char *text, Err *err);
-int str_append_n(Str *s, const void *bytes, int64_t n, Err *err);
-int str_printf(Str *s, Err *err, const char *fmt, ...) WEFT_PRINTF(3, 4);
+WEFT_MUST_CHECK int str_append(Str *s, const char *text, Err *err);
+WEFT_MUST_CHECK int str_append_n(Str *s, const void *bytes, int64_t n, Err *err);
+WEFT_MUST_CHECK int str_printf(Str *s, Err *err, const char *fmt, ...) WEFT_PRINTF(3, 4);
 void str_fini(Str *s);
 
 /* 1 when the bytes are well-formed UTF-8 (no surrogates, no overlong forms). */

@@ -128,7 +128,7 @@ int seen_load(Seen *out, const char *out_dir, Err *err)
         size > HEAD_BYTES) {
         head(want, text + HEAD_BYTES, size - HEAD_BYTES);
         if (memcmp(text, want, HEAD_BYTES) == 0)
-            json_parse(&o, text + HEAD_BYTES, size - HEAD_BYTES, ".sources", &ignored);
+            err_ignore(json_parse(&o, text + HEAD_BYTES, size - HEAD_BYTES, ".sources", &ignored));
     }
     if (ignored.code == ERR_NOMEM)
         rc = err_set(err, ERR_NOMEM, "%s", ignored.msg);

@@ -17,7 +17,7 @@ static char root[64];
 
 static void remove_root(void)
 {
-    dir_remove(root, NULL);
+    err_ignore(dir_remove(root, NULL));
 }
 
 static void make_root(void)

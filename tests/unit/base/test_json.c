@@ -1,10 +1,12 @@
 /* JSON and YAML: what is read, what is refused, and the text that is written. */
 #include "tests/check.h"
 #include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/recipe.h"
 
@@ -250,14 +252,86 @@ static void yaml_bombs_are_bounded(void **state)
     refuse_yaml(deep, sizeof deep, "t.yaml");
 }
 
+static void writer_keeps_order_and_types(void **state)
+{
+    (void)state;
+    JsonWriter w;
+    json_t *shared = json_string("s"), *o;
+    Digest digest = {{0xAB}};
+    jsonw_begin(&w);
+    jsonw_str(&w, "z", "text");
+    jsonw_str(&w, "none", NULL);
+    jsonw_int(&w, "int", INT64_MIN);
+    jsonw_num(&w, "num", 8);
+    jsonw_bool(&w, "yes", 4);
+    jsonw_null(&w, "null");
+    jsonw_ints(&w, "crop", (const int64_t[]){1, -2}, 2);
+    jsonw_open(&w, "in");
+    jsonw_open_array(&w, "list");
+    jsonw_open(&w, NULL);
+    jsonw_close(&w);
+    jsonw_str(&w, NULL, "x");
+    jsonw_close(&w);
+    jsonw_close(&w);
+    jsonw_take(&w, "taken", json_true());
+    jsonw_share(&w, "shared", shared);
+    jsonw_hex(&w, "sha256", &digest);
+    CHECK_OK(jsonw_finish(&w, &o, "a thing", &err), &err);
+    char *text = json_text(o, 0, &err);
+    assert_string_equal(
+        text, "{\"z\":\"text\",\"none\":null,\"int\":-9223372036854775808,\"num\":8.0,\"yes\":true,\"null\":null,"
+              "\"crop\":[1,-2],\"in\":{\"list\":[{},\"x\"]},\"taken\":true,\"shared\":\"s\",\"sha256\":"
+              "\"ab00000000000000000000000000000000000000000000000000000000000000\"}");
+    mem_free(text);
+    json_decref(o);
+    assert_string_equal(json_string_value(shared), "s");
+    json_decref(shared);
+    jsonw_begin_array(&w);
+    jsonw_int(&w, NULL, 7);
+    CHECK_OK(jsonw_finish(&w, &o, "a list", &err), &err);
+    assert_int_equal(json_integer_value(json_array_get(o, 0)), 7);
+    json_decref(o);
+}
+
+/* The first failure is the one that is reported, and nothing after it is written. */
+static void writer_keeps_the_first_failure(void **state)
+{
+    (void)state;
+    JsonWriter w;
+    json_t *o;
+    jsonw_begin(&w);
+    jsonw_str(&w, "name", "caf\xe9");
+    jsonw_open(&w, "in");
+    jsonw_take(&w, "gone", NULL);
+    jsonw_int(&w, "n", 1);
+    jsonw_close(&w);
+    CHECK_FAILS(jsonw_finish(&w, &o, "the clip's record", &err), ERR_FORMAT, "the clip's record: 'name' is not UTF-8",
+                &err);
+    assert_null(o);
+    jsonw_begin(&w);
+    jsonw_num(&w, "loss", NAN);
+    CHECK_FAILS(jsonw_finish(&w, &o, "log", &err), ERR_FORMAT, "'loss'", &err);
+    jsonw_begin(&w);
+    jsonw_open_array(&w, "list");
+    jsonw_take(&w, NULL, NULL);
+    jsonw_close(&w);
+    CHECK_FAILS(jsonw_finish(&w, &o, "log", &err), ERR_NOMEM, "an element", &err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refuses_bad_json),       cmocka_unit_test(writes_text),
-        cmocka_unit_test(reals_survive),          cmocka_unit_test(files_and_lines),
-        cmocka_unit_test(typed_members),          cmocka_unit_test(yaml_scalars),
-        cmocka_unit_test(yaml_structures),        cmocka_unit_test(refuses_bad_yaml),
+        cmocka_unit_test(refuses_bad_json),
+        cmocka_unit_test(writes_text),
+        cmocka_unit_test(reals_survive),
+        cmocka_unit_test(files_and_lines),
+        cmocka_unit_test(typed_members),
+        cmocka_unit_test(yaml_scalars),
+        cmocka_unit_test(yaml_structures),
+        cmocka_unit_test(refuses_bad_yaml),
         cmocka_unit_test(yaml_bombs_are_bounded),
+        cmocka_unit_test(writer_keeps_order_and_types),
+        cmocka_unit_test(writer_keeps_the_first_failure),
     };
     return check_run("base_json", tests);
 }

@@ -188,8 +188,9 @@ static void bars_go_from_clips(void **state)
                   .draw = draw,
                   .user = f};
         make_clip(run_path(root, name), &c);
-        str_printf(&lines, &err, "{\"file_name\": \"%s\", \"text\": \"x\"%s%s}\n", name, f->crop ? ", \"crop\": " : "",
-                   f->crop ? f->crop : "");
+        CHECK_OK(str_printf(&lines, &err, "{\"file_name\": \"%s\", \"text\": \"x\"%s%s}\n", name,
+                            f->crop ? ", \"crop\": " : "", f->crop ? f->crop : ""),
+                 &err);
         mem_free(name);
     }
     CHECK_OK(dir_make(run_path(root, "pictures"), &err), &err);
@@ -203,7 +204,7 @@ static void bars_go_from_clips(void **state)
         CHECK_OK(picture_write_png(run_path(root, name), rgb, 160, 144, &err), &err);
         mem_free(name);
     }
-    str_printf(&lines, &err, "{\"file_name\": \"pictures\", \"fps\": 8, \"text\": \"x\"}\n");
+    CHECK_OK(str_printf(&lines, &err, "{\"file_name\": \"pictures\", \"fps\": 8, \"text\": \"x\"}\n"), &err);
     CHECK_OK(file_write_atomic(run_path(root, "metadata.jsonl"), lines.data, lines.len, &err), &err);
     str_fini(&lines);
 

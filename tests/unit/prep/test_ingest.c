@@ -272,11 +272,12 @@ static void bad_files(void **state)
     Err err = {0};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        str_printf(&lines, &err, "{\"file_name\": \"%s\", \"text\": \"%s\"%s}\n", names[i],
-                   strncmp(names[i], "empty", 5) ? "A coat." : "  ",
-                   strncmp(names[i], "hash", 4)
-                       ? ""
-                       : ", \"sha256\": \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"");
+        CHECK_OK(str_printf(&lines, &err, "{\"file_name\": \"%s\", \"text\": \"%s\"%s}\n", names[i],
+                            strncmp(names[i], "empty", 5) ? "A coat." : "  ",
+                            strncmp(names[i], "hash", 4)
+                                ? ""
+                                : ", \"sha256\": \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\""),
+                 &err);
     put(root, "metadata.jsonl", line = lines.data);
     const AVRational f30 = {1, 30};
     film(root, "good.mp4", "mp4", f30, NULL, 190, 0);

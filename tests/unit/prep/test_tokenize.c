@@ -107,13 +107,15 @@ static void distinct_and_cut(void **state)
     Err err = {0};
     Str metadata = {0};
     (void)state;
-    str_append(&metadata, "{\"file_name\": \"a.mp4\", \"text\": [\"A red dress.\", \"", &err);
+    CHECK_OK(str_append(&metadata, "{\"file_name\": \"a.mp4\", \"text\": [\"A red dress.\", \"", &err), &err);
     for (int i = 0; i < 150; i++)
-        str_append(&metadata, "a red dress ", &err);
-    str_append(&metadata,
-               "with a bow\"]}\n{\"file_name\": \"a.mp4\", \"id\": \"b\", \"text\": [\"A red dress.\", \"Two.\"]}\n"
-               "{\"file_name\": \"none.mp4\", \"text\": \"Of a rejected clip.\"}\n",
-               &err);
+        CHECK_OK(str_append(&metadata, "a red dress ", &err), &err);
+    CHECK_OK(
+        str_append(&metadata,
+                   "with a bow\"]}\n{\"file_name\": \"a.mp4\", \"id\": \"b\", \"text\": [\"A red dress.\", \"Two.\"]}\n"
+                   "{\"file_name\": \"none.mp4\", \"text\": \"Of a rejected clip.\"}\n",
+                   &err),
+        &err);
     char *out = prepared("cut", metadata.data);
     FILE *null = fopen("/dev/null", "w");
     Log log = {keep_warning, NULL, LOG_DEBUG};
@@ -138,7 +140,7 @@ static void distinct_and_cut(void **state)
             assert_int_equal(json_integer_value(json_array_get(ids, (size_t)k)), want[k]);
         Digest digest;
         char hex[65];
-        sha256_bytes(text, (int64_t)strlen(text), &digest, &err);
+        CHECK_OK(sha256_bytes(text, (int64_t)strlen(text), &digest, &err), &err);
         digest_hex(&digest, hex);
         assert_string_equal(json_string_value(json_object_get(o, "text_sha256")), hex);
         assert_int_equal(*json_string_value(json_object_get(o, "cut_text")) != 0, i == 1);

@@ -51,8 +51,8 @@ static void put_piece(Str *model, const char *text, float score, int type)
     Str p = {0};
     uint8_t head = 2 << 3 | 5;
     put_field(&p, 1, text, (int64_t)strlen(text));
-    str_append_n(&p, &head, 1, NULL);
-    str_append_n(&p, &score, 4, NULL);
+    CHECK_OK(str_append_n(&p, &head, 1, NULL), NULL);
+    CHECK_OK(str_append_n(&p, &score, 4, NULL), NULL);
     if (type != 1)
         put_varint(&p, 3, (uint64_t)type);
     put_field(model, 1, p.data, p.len);
