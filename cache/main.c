@@ -3,6 +3,7 @@
 #include "cache/inspect.h"
 #include "common/base/args.h"
 #include "common/base/mem.h"
+#include "common/base/shard.h"
 #include "common/base/threads.h"
 #include "common/ops/selftest.h"
 
@@ -33,7 +34,7 @@ static int run_build(void *options, const StrList *positional, Err *err)
     if (!p.model)
         rc = err_set(err, ERR_USAGE, "which model? give --model DIR, or model.base_model in the recipe");
     if (rc == 0)
-        rc = shard_parse(o->common.shard, &p.shard, &p.shards, err);
+        rc = shard_choose(o->common.shard, &log.log, &p.shard, &p.shards, err);
     char *shard_dir = NULL; /* each shard writes its own environment, under the name that weft-prep gives shards */
     if (rc == 0 && p.shards > 1) {
         shard_dir = mem_printf(err, "%s/shard-%" PRId64 "-of-%" PRId64, o->out, p.shard, p.shards);

@@ -7,6 +7,7 @@
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
+#include "common/base/shard.h"
 #include "common/base/progress.h"
 #include "common/base/schema.h"
 #include "common/base/threads.h"
@@ -484,7 +485,7 @@ static int open_run(Run *r, Err *err)
     if (rc == 0)
         rc = sample_settings(&r->s, r->recipe, err);
     if (rc == 0)
-        rc = shard_parse(o->common.shard, &r->shard, &r->shards, err);
+        rc = shard_choose(o->common.shard, r->log, &r->shard, &r->shards, err);
     if (rc == 0 && r->shards > 1 && o->latents_out)
         rc = err_set(err, ERR_USAGE, "--latents-out names one file, but this is shard %lld of %lld",
                      (long long)r->shard, (long long)r->shards);

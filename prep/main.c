@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/recipe.h"
+#include "common/base/shard.h"
 #include "common/base/threads.h"
 #include "common/ops/selftest.h"
 #include "prep/ingest.h"
@@ -63,7 +64,7 @@ static int run_ingest(void *options, const StrList *positional, Err *err)
                       .replace = o->replace,
                       .log = &log.log,
                       .results = stdout};
-    rc = shard_parse(o->common.shard, &p.shard, &p.shards, err);
+    rc = shard_choose(o->common.shard, &log.log, &p.shard, &p.shards, err);
     if (rc == 0)
         rc = ingest(&p, err);
     recipe_close(&recipe);

@@ -8,6 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
+#include "common/base/shard.h"
 #include "train/encoders.h"
 #include "train/job.h"
 
@@ -64,7 +65,7 @@ static int open_backend(Job *j, const TrainOptions *o, Err *err)
 static int refuse_ranks(const TrainOptions *o, Err *err)
 {
     int64_t rank, ranks;
-    int rc = shard_parse(o->common.shard, &rank, &ranks, err);
+    int rc = shard_choose(o->common.shard, NULL, &rank, &ranks, err);
 
     if (rc < 0 || ranks == 1)
         return rc;

@@ -83,7 +83,7 @@ typedef struct CommonOptions {
     StrList set;
     int64_t jobs;
     int64_t seed; /* -1: not given, and to be set so by a command without the option; use recipe_int(recipe, "seed") */
-    const char *shard; /* "K/N", K from 0; NULL: see shard_parse */
+    const char *shard; /* "K/N", K from 0; NULL: shard_choose asks the launcher */
     int quiet, log_json, dry_run;
 } CommonOptions;
 #define OPTS_RECIPE                                                                                           \
@@ -103,7 +103,7 @@ typedef struct CommonOptions {
            .max = 9007199254740992.0, .dflt = "-1")
 #define OPT_SHARD                                         \
     OPTION(CommonOptions, shard, OPT_STR, "shard", "K/N", \
-           "do part K (from 0) of N; default from Slurm's or MPI's environment")
+           "do part K (from 0) of N; default: the rank that mpirun or srun gave")
 #define OPTS_LOG                                                                                           \
     OPTION(CommonOptions, quiet, OPT_FLAG, "quiet", NULL, "no notes or progress; errors and results stay", \
            .short_name = 'q'),                                                                             \
@@ -111,9 +111,4 @@ typedef struct CommonOptions {
 #define OPT_DRY_RUN \
     OPTION(CommonOptions, dry_run, OPT_FLAG, "dry-run", NULL, "print what would be done, memory included, and stop")
 #define OPTS_COMMON OPTS_RECIPE, OPT_DEVICE, OPT_JOBS, OPT_SEED, OPT_SHARD, OPTS_LOG, OPT_DRY_RUN
-/* Parses "K/N"; text NULL: SLURM_PROCID/SLURM_NTASKS or OMPI_COMM_WORLD_RANK/SIZE, where both are
- * set, else 0 of 1.
- * 0 <= *k < *n.  Slurm sets the same two in a batch script that runs without srun, so programs say
- * which part they do. */
-WEFT_MUST_CHECK int shard_parse(const char *text, int64_t *k, int64_t *n, Err *err);
 #endif

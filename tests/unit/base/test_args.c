@@ -1,4 +1,4 @@
-/* The option table: strict parsing, help, exit statuses, shards. */
+/* The option table: strict parsing, help, exit statuses. */
 #include "tests/check.h"
 #include <fcntl.h>
 #include <stdlib.h>
@@ -200,51 +200,12 @@ static void whole_program(void **state)
     assert_non_null(strstr(errors, "no such thing\ntry 'weft-test report --help'"));
 }
 
-static void check_shard(const char *text, int64_t want_k, int64_t want_n)
-{
-    int64_t k = -1, n = -1;
-    CHECK_OK(shard_parse(text, &k, &n, &err), &err);
-    assert_int_equal(k, want_k);
-    assert_int_equal(n, want_n);
-}
-
-static void shards(void **state)
-{
-    (void)state;
-    static const char *const bad[] = {
-        "", "1", "1/", "/2", "2/2", "-1/2", "0/0", "1/2/3", "1/2x", " 0/1", "0/ 1", "0/-1", "99999999999999999999/2",
-    };
-    static const char *const variables[] = {"SLURM_PROCID", "SLURM_NTASKS", "OMPI_COMM_WORLD_RANK",
-                                            "OMPI_COMM_WORLD_SIZE"};
-    int64_t k, n;
-    for (int i = 0; i < 4; i++)
-        unsetenv(variables[i]);
-    check_shard("0/1", 0, 1);
-    check_shard("3/16", 3, 16);
-    check_shard(NULL, 0, 1);
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK_FAILS(shard_parse(bad[i], &k, &n, &err), ERR_USAGE, "K/N", &err);
-    setenv("OMPI_COMM_WORLD_RANK", "1", 1);
-    check_shard(NULL, 0, 1);
-    setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
-    check_shard(NULL, 1, 4);
-    setenv("SLURM_PROCID", "2", 1);
-    setenv("SLURM_NTASKS", "3", 1);
-    check_shard(NULL, 2, 3);
-    check_shard("0/1", 0, 1);
-    setenv("SLURM_NTASKS", "2", 1);
-    CHECK_FAILS(shard_parse(NULL, &k, &n, &err), ERR_USAGE, "SLURM_PROCID", &err);
-    for (int i = 0; i < 4; i++)
-        unsetenv(variables[i]);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parses),
         cmocka_unit_test(refuses),
         cmocka_unit_test(whole_program),
-        cmocka_unit_test(shards),
     };
     return check_run("base_args", tests);
 }
