@@ -110,21 +110,21 @@ static char *relative_text(const Work *w, const char *text, Err *err)
     return mem_printf(err, "%.*s%s%s", (int)(at - text), text, w->src->path, at + strlen(w->path));
 }
 
-static json_t *note_from(const Work *w, const char *code, const char *fmt, va_list ap, Err *err)
+static json_t *note_from(const Work *w, Reason reason, const char *fmt, va_list ap, Err *err)
 {
     char text[ERR_MSG_MAX];
     vsnprintf(text, sizeof text, fmt, ap);
     char *relative = relative_text(w, text, err);
-    json_t *note = relative ? note_new(code, relative, err) : NULL;
+    json_t *note = relative ? note_new(reason, relative, err) : NULL;
     mem_free(relative);
     return note;
 }
 
-int clip_reject(Work *w, Err *err, const char *code, const char *fmt, ...)
+int clip_reject(Work *w, Err *err, Reason reason, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    json_t *note = note_from(w, code, fmt, ap, err);
+    json_t *note = note_from(w, reason, fmt, ap, err);
     va_end(ap);
     int rc = note ? clip_put(w, "reason", note, err) : ERR_NOMEM;
     if (rc == 0)
@@ -132,26 +132,26 @@ int clip_reject(Work *w, Err *err, const char *code, const char *fmt, ...)
     return rc < 0 ? rc : 1;
 }
 
-int clip_warn(Work *w, Err *err, const char *code, const char *fmt, ...)
+int clip_warn(Work *w, Err *err, Reason reason, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    json_t *note = note_from(w, code, fmt, ap, err);
+    json_t *note = note_from(w, reason, fmt, ap, err);
     va_end(ap);
     if (!note || json_array_append_new(json_object_get(w->record, "warnings"), note) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for a warning");
     return 0;
 }
 
-int clip_reject_error(Work *w, Err *err, int rc, const Err *cause, const char *code)
+int clip_reject_error(Work *w, Err *err, int rc, const Err *cause, Reason reason)
 {
     if (rc == ERR_NOMEM || rc == ERR_INTERRUPTED)
         return err_set(err, rc, "%s", cause->msg);
     return clip_reject(w, err,
-                       rc == ERR_LIMIT         ? "limit"
-                       : rc == ERR_UNSUPPORTED ? "unsupported"
-                       : rc == ERR_IO          ? "unreadable"
-                                               : code,
+                       rc == ERR_LIMIT         ? REASON_LIMIT
+                       : rc == ERR_UNSUPPORTED ? REASON_UNSUPPORTED
+                       : rc == ERR_IO          ? REASON_UNREADABLE
+                                               : reason,
                        "%s", cause->msg);
 }
 
@@ -225,18 +225,19 @@ static int identify(Work *w, Err *err)
     if (put < 0)
         return put;
     if (s->reject_code)
-        return clip_reject(w, err, s->reject_code, "%s", s->reject_text);
+        return clip_reject(w, err, reason_find(s->reject_code), "%s", s->reject_text);
     if (rc == ERR_NOTFOUND)
-        return clip_reject(w, err, "missing", "'%s' is not there", s->path);
+        return clip_reject(w, err, REASON_MISSING, "'%s' is not there", s->path);
     if (rc < 0)
-        return clip_reject_error(w, err, rc, &cause, s->kind == SOURCE_FRAMES ? "bad_pictures" : "not_a_video");
+        return clip_reject_error(w, err, rc, &cause,
+                                 s->kind == SOURCE_FRAMES ? REASON_BAD_PICTURES : REASON_NOT_A_VIDEO);
     if (w->cfg->max_file_bytes && size > w->cfg->max_file_bytes)
-        return clip_reject(w, err, "limit", "'%s' has %lld bytes, more than limits.file_mb allows", s->path,
+        return clip_reject(w, err, REASON_LIMIT, "'%s' has %lld bytes, more than limits.file_mb allows", s->path,
                            (long long)size);
     if (size == 0)
-        return clip_reject(w, err, "empty_file", "'%s' has 0 bytes", s->path);
+        return clip_reject(w, err, REASON_EMPTY_FILE, "'%s' has 0 bytes", s->path);
     if (s->expect_sha256 && strcmp(s->expect_sha256, hex) != 0)
-        return clip_reject(w, err, "hash_mismatch", "the bytes hash to %s, the metadata says %s", hex,
+        return clip_reject(w, err, REASON_HASH_MISMATCH, "the bytes hash to %s, the metadata says %s", hex,
                            s->expect_sha256);
     return 0;
 }
@@ -245,35 +246,27 @@ static int identify(Work *w, Err *err)
 static const char *const result_members[] = {"decision", "reason",  "probe",   "window",  "geometry", "ledger",
                                              "timing",   "evening", "quality", "contact", "clip",     NULL};
 
-/* Verdicts that looked at more than the key, or at the machine, are not taken over. */
-static int repeatable(const char *code)
+static Reason note_reason(const json_t *note)
 {
-    static const char *const no[] = {
-        "empty_caption", "bad_caption",  "bad_segments", "hash_mismatch", "limit", "unreadable",
-        "missing",       "worker_crash", "timeout",      "memory",        NULL};
-    for (int i = 0; no[i]; i++)
-        if (strcmp(code, no[i]) == 0)
-            return 0;
-    return 1;
+    return reason_find(json_string_value(json_object_get(note, "code")));
 }
 
-/* Warnings about the source's pixels stay; those about its captions and annotations are made
- * afresh. */
+/* Verdicts that looked at more than the key, or at the machine, are not taken over. */
+static int repeatable(const json_t *reason)
+{
+    Reason r = note_reason(reason);
+    return r < REASON_COUNT && !reason_is_redone(r);
+}
+
+/* Notes about the source's pixels stay; those about its captions and annotations are made afresh. */
 static json_t *pixel_warnings(const json_t *prior)
 {
-    static const char *const codes[] = {
-        "unordered_frames", "colour_guessed", "damage_outside", "window_moved", "tone_mapped", "bars_trimmed",
-        "frames_held",      "size_changes",   "bad_aspect",     "windows_left", NULL};
     json_t *kept = json_array(), *note;
     size_t i;
     json_array_foreach (json_object_get(prior, "warnings"), i, note) {
-        const char *code = json_string_value(json_object_get(note, "code"));
-        int keep = 0;
-        for (int c = 0; codes[c]; c++)
-            keep = keep || strcmp(codes[c], code) == 0;
-        for (int c = 0; c < QUALITY_CODES; c++)
-            keep = keep || strcmp(quality_codes[c], code) == 0;
-        if (keep && kept && json_array_append_new(kept, json_deep_copy(note)) < 0) {
+        Reason r = note_reason(note);
+        if (r < REASON_COUNT && reason_is_about_pixels(r) && kept &&
+            json_array_append_new(kept, json_deep_copy(note)) < 0) {
             json_decref(kept);
             kept = NULL;
         }
@@ -299,7 +292,7 @@ static int reuse(Work *w, const json_t *prior, Err *err)
                  *reason = json_object_get(prior, "reason"), *contact = json_object_get(prior, "contact");
     if (!json_is_string(key) || strcmp(json_string_value(key), w->key) != 0)
         return 0;
-    if (json_is_object(reason) && !repeatable(json_string_value(json_object_get(reason, "code"))))
+    if (json_is_object(reason) && !repeatable(reason))
         return 0;
     int rc = clip && json_is_object(clip)
                  ? same_file(w, json_object_get(clip, "file"), json_object_get(clip, "size"), err)
@@ -313,7 +306,7 @@ static int reuse(Work *w, const json_t *prior, Err *err)
         if (value && (rc = clip_put(w, result_members[i], json_deep_copy(value), err)) < 0)
             return rc;
     }
-    if (json_is_object(reason) && strcmp(json_string_value(json_object_get(reason, "code")), "near_duplicate") == 0 &&
+    if (json_is_object(reason) && note_reason(reason) == REASON_NEAR_DUPLICATE &&
         ((rc = clip_put(w, "decision", json_string("accept"), err)) < 0 ||
          (rc = clip_put(w, "reason", json_null(), err)) < 0))
         return rc; /* whether it still is one, the whole set tells */
@@ -350,8 +343,8 @@ static int put_captions(Work *w, Err *err)
     if (rc < 0 || !accepted || n > 0)
         return rc;
     if (w->cfg->allow_empty_caption)
-        return clip_warn(w, err, "empty_caption", "no caption: trained as the empty prompt");
-    rc = clip_reject(w, err, "empty_caption",
+        return clip_warn(w, err, REASON_EMPTY_CAPTION, "no caption: trained as the empty prompt");
+    rc = clip_reject(w, err, REASON_EMPTY_CAPTION,
                      "no caption (clip.allow_empty_caption takes such clips as the empty prompt)");
     return rc == 1 ? clip_put(w, "clip", json_null(), err) < 0 ? ERR_NOMEM : 1 : rc;
 }
@@ -485,7 +478,7 @@ int clip_failed(const PrepConfig *cfg, const Source *s, const char *code, const 
     Work w = {.cfg = cfg, .src = s};
     *out = NULL;
     int rc = work_init(&w, "", err);
-    if (rc == 0 && (rc = make_key(&w, "", err)) == 0 && (rc = clip_reject(&w, err, code, "%s", text)) >= 0)
+    if (rc == 0 && (rc = make_key(&w, "", err)) == 0 && (rc = clip_reject(&w, err, reason_find(code), "%s", text)) >= 0)
         rc = put_captions(&w, err);
     if (rc >= 0 && !(*out = json_pack("[O]", w.record)))
         rc = err_set(err, ERR_NOMEM, "out of memory for clip '%s'", s->id);

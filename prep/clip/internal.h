@@ -75,11 +75,11 @@ int clip_window(Work *w, int64_t start, Err *err);
  * once. */
 int clip_make(Work *w, Err *err);
 
-int clip_reject(Work *w, Err *err, const char *code, const char *fmt, ...) WEFT_PRINTF(4, 5);
-int clip_warn(Work *w, Err *err, const char *code, const char *fmt, ...) WEFT_PRINTF(4, 5);
-/* A source's failure becomes a rejection under `code` with its sentence (ERR_LIMIT: "limit",
- * ERR_UNSUPPORTED: "unsupported", ERR_IO: "unreadable"); memory and interruption stay errors. */
-int clip_reject_error(Work *w, Err *err, int rc, const Err *cause, const char *code);
+int clip_reject(Work *w, Err *err, Reason reason, const char *fmt, ...) WEFT_PRINTF(4, 5);
+int clip_warn(Work *w, Err *err, Reason reason, const char *fmt, ...) WEFT_PRINTF(4, 5);
+/* A source's failure becomes a rejection for `reason` with its sentence (ERR_LIMIT: limit,
+ * ERR_UNSUPPORTED: unsupported, ERR_IO: unreadable); memory and interruption stay errors. */
+int clip_reject_error(Work *w, Err *err, int rc, const Err *cause, Reason reason);
 /* Sets a member of the record; takes the value over. */
 int clip_put(Work *w, const char *key, json_t *value, Err *err);
 

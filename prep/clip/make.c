@@ -130,9 +130,9 @@ static int convert(Make *m, Err *err)
     if (!failed && rc < 0)
         failed = rc;
     if (failed)
-        return clip_reject_error(w, err, failed, &cause, "damaged");
+        return clip_reject_error(w, err, failed, &cause, REASON_DAMAGED);
     if (m->k < m->n)
-        return clip_reject(w, err, "changed", "the source changed while it was read: frame %lld is gone",
+        return clip_reject(w, err, REASON_CHANGED, "the source changed while it was read: frame %lld is gone",
                            (long long)m->picks[m->k].index);
     return 0;
 }
@@ -171,12 +171,12 @@ static int judge(Make *m, const Verdict *v, Err *err)
     for (int c = 0; c < QUALITY_CODES && rc == 0; c++)
         if (v->warn >> c & 1) {
             quality_sentence(v, (QualityCode)c, l, 0, text, sizeof text);
-            rc = clip_warn(w, err, quality_codes[c], "%s", text);
+            rc = clip_warn(w, err, quality_reason((QualityCode)c), "%s", text);
         }
     for (int c = 0; c < QUALITY_CODES && rc == 0; c++)
         if (v->reject >> c & 1) {
             quality_sentence(v, (QualityCode)c, l, 1, text, sizeof text);
-            return clip_reject(w, err, quality_codes[c], "%s", text);
+            return clip_reject(w, err, quality_reason((QualityCode)c), "%s", text);
         }
     return rc;
 }
@@ -214,7 +214,7 @@ static int survey(Work *w, Err *err)
         w->moved = 1;
         rc = clip_window(w, start, err);
         if (rc == 0)
-            rc = clip_warn(w, err, "window_moved",
+            rc = clip_warn(w, err, REASON_WINDOW_MOVED,
                            "the window begins at output frame %lld instead of %lld, clear of black frames and cuts",
                            (long long)start, (long long)from);
         rc = rc ? rc : 2;

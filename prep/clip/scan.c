@@ -58,7 +58,8 @@ int clip_scan(Work *w, Err *err)
     FrameMark m;
     int rc = frame_reader_open(&r, w->path, w->src->kind, w->rate, &limits, &cause);
     if (rc < 0)
-        return clip_reject_error(w, err, rc, &cause, w->src->kind == SOURCE_FRAMES ? "bad_pictures" : "not_a_video");
+        return clip_reject_error(w, err, rc, &cause,
+                                 w->src->kind == SOURCE_FRAMES ? REASON_BAD_PICTURES : REASON_NOT_A_VIDEO);
     w->early.off = w->early.off || w->src->kind == SOURCE_FRAMES;
     while ((rc = frame_reader_next(r, &m, &cause)) == 1 && scan_push(s, &m, &cause) == 0 &&
            early_frame(w, r, &m, &cause) == 0 && scan_skim(w, r, &cause) == 0) {
@@ -76,9 +77,9 @@ int clip_scan(Work *w, Err *err)
     if (put < 0)
         return put;
     if (rc < 0)
-        return clip_reject_error(w, err, rc, &cause, "damaged");
+        return clip_reject_error(w, err, rc, &cause, REASON_DAMAGED);
     if (choose_check(s->times, s->n, &cause) < 0)
-        return clip_reject(w, err, "bad_timestamps", "%s", cause.msg);
+        return clip_reject(w, err, REASON_BAD_TIMESTAMPS, "%s", cause.msg);
     choose_part(s, w->src);
     return 0;
 }
@@ -95,21 +96,23 @@ static int judge_whole(Work *w, Err *err)
     int short_time = s->info.duration_s > 0 && s->n > 1 && span < 0.95 * s->info.duration_s;
     if ((short_count || s->info.frames_hint <= 0) && (short_time || s->info.duration_s <= 0) &&
         (short_count || short_time))
-        return clip_reject(w, err, "truncated",
+        return clip_reject(w, err, REASON_TRUNCATED,
                            "%lld frames in %.3f s were decoded; the file says %lld frames in %.3f s", (long long)s->n,
                            span, (long long)s->info.frames_hint, s->info.duration_s);
     if (s->counts.dropped_unordered * 20 > s->n + s->counts.dropped_unordered)
-        return clip_reject(w, err, "bad_timestamps", "%lld of %lld frames do not come after the one before",
+        return clip_reject(w, err, REASON_BAD_TIMESTAMPS, "%lld of %lld frames do not come after the one before",
                            (long long)s->counts.dropped_unordered, (long long)(s->n + s->counts.dropped_unordered));
     int rc = 0;
     if (s->counts.dropped_unordered)
-        rc = clip_warn(w, err, "unordered_frames", "%lld frames do not come after the one before and were left out",
+        rc = clip_warn(w, err, REASON_UNORDERED_FRAMES,
+                       "%lld frames do not come after the one before and were left out",
                        (long long)s->counts.dropped_unordered);
     if (rc == 0 && s->counts.size_changes)
-        rc = clip_warn(w, err, "size_changes", "the pictures change their size %lld times; each is fitted by itself",
+        rc = clip_warn(w, err, REASON_SIZE_CHANGES,
+                       "the pictures change their size %lld times; each is fitted by itself",
                        (long long)s->counts.size_changes);
     if (rc == 0 && s->info.sar_refused.den)
-        rc = clip_warn(w, err, "bad_aspect",
+        rc = clip_warn(w, err, REASON_BAD_ASPECT,
                        "the pixel aspect %lld:%lld does not lie between 1:4 and 4:1: taken as 1:1",
                        (long long)s->info.sar_refused.num, (long long)s->info.sar_refused.den);
     return rc;
@@ -186,7 +189,7 @@ static int trim_bars(Work *w, Err *err)
         const int64_t *b = w->bars,
                       part[4] = {w->part[0] + b[0], w->part[1] + b[2], width - b[0] - b[1], height - b[2] - b[3]};
         memcpy(w->part, part, sizeof part);
-        rc = clip_warn(w, err, "bars_trimmed",
+        rc = clip_warn(w, err, REASON_BARS_TRIMMED,
                        "black bars are cut away: left %lld, right %lld, top %lld, bottom %lld pixels%s",
                        (long long)b[0], (long long)b[1], (long long)b[2], (long long)b[3],
                        wider ? "; they are wider than the 15 % of a side that may be cut" : "");
@@ -214,34 +217,36 @@ static int judge_facts(Work *w, Err *err)
     part_size(part, v, &width, &height);
     if (rc && hdr && !c->hdr_convert)
         return clip_reject(
-            w, err, "hdr",
+            w, err, REASON_HDR,
             "transfer '%s', primaries '%s': high dynamic range must be tone-mapped first (clip.hdr=convert)",
             v->transfer, v->primaries);
     if (rc && other_curve(v))
         return clip_reject(
-            w, err, "unsupported",
+            w, err, REASON_UNSUPPORTED,
             "transfer '%s': the curves of BT.709, BT.601 and sRGB are read, PQ and HLG with clip.hdr=convert; "
             "convert the source first",
             v->transfer);
     if (rc && !part_fits(part, v))
-        return clip_reject(w, err, "bad_crop",
+        return clip_reject(w, err, REASON_BAD_CROP,
                            "the crop %lldx%lld at %lld, %lld does not lie in the picture of %lldx%lld",
                            (long long)part[2], (long long)part[3], (long long)part[0], (long long)part[1],
                            (long long)v->display_width, (long long)v->display_height);
     if (rc && (width < height ? width : height) < c->min_side)
-        return clip_reject(w, err, "too_small", "%lldx%lld; the shorter side must have %lld pixels (clip.min_side)",
-                           (long long)width, (long long)height, (long long)c->min_side);
+        return clip_reject(w, err, REASON_TOO_SMALL,
+                           "%lldx%lld; the shorter side must have %lld pixels (clip.min_side)", (long long)width,
+                           (long long)height, (long long)c->min_side);
     if (rc)
-        return clip_reject(w, err, "crop_too_large",
+        return clip_reject(w, err, REASON_CROP_TOO_LARGE,
                            "%lldx%lld to %lldx%lld would cut away %.1f %% of an axis; clip.max_lost allows %.1f %% "
                            "(clip.fit=pad keeps all)",
                            (long long)width, (long long)height, (long long)c->width, (long long)c->height,
                            100 * w->fit.lost, 100 * c->max_lost);
     rc = clip_put(w, "geometry", clip_geometry_json(&w->fit, c->trim_bars ? w->bars : NULL), err);
     if (rc == 0 && hdr)
-        rc = clip_warn(w, err, "tone_mapped", "transfer '%s', primaries '%s': tone-mapped", v->transfer, v->primaries);
+        rc = clip_warn(w, err, REASON_TONE_MAPPED, "transfer '%s', primaries '%s': tone-mapped", v->transfer,
+                       v->primaries);
     if (rc == 0 && v->guessed)
-        rc = clip_warn(w, err, "colour_guessed", "the colour tags are not complete: read as %s, %s range",
+        rc = clip_warn(w, err, REASON_COLOUR_GUESSED, "the colour tags are not complete: read as %s, %s range",
                        v->matrix_used, v->range_used);
     return rc;
 }
@@ -254,12 +259,12 @@ static int judge_window(Work *w, Err *err)
     Rational span = rational_sub(times[s->used - 1], times[0]);
     double rate = s->used > 1 ? (double)(s->used - 1) / rational_value(span) : 0;
     if (s->used > 1 && rate < c->min_fps)
-        return clip_reject(w, err, "low_rate", "%.3f frames a second; at least %g are wanted (clip.min_fps)", rate,
+        return clip_reject(w, err, REASON_LOW_RATE, "%.3f frames a second; at least %g are wanted (clip.min_fps)", rate,
                            c->min_fps);
     w->points = choose_points(times, s->used, c->fps);
     int64_t missing = c->frames - w->points;
     if (missing > 0 && (!c->hold || missing > c->max_hold))
-        return clip_reject(w, err, "too_short", "%lld frames in %.3f s give %lld of the %lld frames at %lld fps%s",
+        return clip_reject(w, err, REASON_TOO_SHORT, "%lld frames in %.3f s give %lld of the %lld frames at %lld fps%s",
                            (long long)s->used, rational_value(span), (long long)w->points, (long long)c->frames,
                            (long long)c->fps, c->hold ? "; clip.max_hold allows no more" : "");
     w->held = missing > 0 ? missing : 0;
@@ -273,7 +278,7 @@ static int judge_window(Work *w, Err *err)
         w->windows = choose_windows(w->points, c->frames, stride, count, w->starts);
     int64_t all = stride && !w->held ? (w->points - c->frames + stride - 1) / stride + 1 : w->windows;
     if (w->windows < all)
-        return clip_warn(w, err, "windows_left", "%lld of the %lld windows are taken (clip.window_count)",
+        return clip_warn(w, err, REASON_WINDOWS_LEFT, "%lld of the %lld windows are taken (clip.window_count)",
                          (long long)w->windows, (long long)all);
     return 0;
 }
@@ -304,8 +309,8 @@ int clip_window(Work *w, int64_t start, Err *err)
     if (rc == 0)
         rc = clip_put(w, "timing", clip_timing_json(w->picks, c->frames - w->held), err);
     if (rc == 0 && w->held)
-        rc = clip_warn(w, err, "frames_held", "the last picture stands for %lld output frames more (clip.short=hold)",
-                       (long long)w->held);
+        rc = clip_warn(w, err, REASON_FRAMES_HELD,
+                       "the last picture stands for %lld output frames more (clip.short=hold)", (long long)w->held);
     return rc;
 }
 
@@ -328,7 +333,7 @@ static int judge_times(Work *w, Err *err)
     if (fabs(worst->error_s) <= limit)
         return 0;
     return clip_reject(
-        w, err, "uneven_times",
+        w, err, REASON_UNEVEN_TIMES,
         "output frame %lld is to show %.3f s, the nearest source frame is at %.3f s; %.3f s may lie between "
         "(clip.allow_vfr takes such clips)",
         (long long)(worst - w->picks), rational_value(worst->time) - worst->error_s, rational_value(worst->time),
@@ -345,11 +350,11 @@ static int judge_damage(Work *w, Err *err)
             first = first < 0 ? w->picks[k].index : first;
         }
     if (in_window)
-        return clip_reject(w, err, "damaged",
+        return clip_reject(w, err, REASON_DAMAGED,
                            "%lld of the %lld chosen frames are damaged, the first is source frame %lld",
                            (long long)in_window, (long long)w->cfg->frames, (long long)first);
     if (s->counts.damaged_frames || s->counts.refused_packets)
-        return clip_warn(w, err, "damage_outside",
+        return clip_warn(w, err, REASON_DAMAGE_OUTSIDE,
                          "%lld damaged frames and %lld refused packets lie outside the window",
                          (long long)s->counts.damaged_frames, (long long)s->counts.refused_packets);
     return 0;
@@ -359,12 +364,12 @@ int clip_judge(Work *w, Err *err)
 {
     int rc;
     if (w->scan.n == 0)
-        return clip_reject(w, err, "no_frames", "no frame could be decoded (%lld packets, %lld refused)",
+        return clip_reject(w, err, REASON_NO_FRAMES, "no frame could be decoded (%lld packets, %lld refused)",
                            (long long)w->scan.counts.packets, (long long)w->scan.counts.refused_packets);
     if ((rc = judge_whole(w, err)) || (rc = judge_facts(w, err)))
         return rc;
     if (w->scan.used == 0)
-        return clip_reject(w, err, "too_short", "no frame lies between start_s and end_s");
+        return clip_reject(w, err, REASON_TOO_SHORT, "no frame lies between start_s and end_s");
     return judge_window(w, err);
 }
 

@@ -104,7 +104,7 @@ static int add_captions(const Fashion *f, Source *s, const char *video, Err *err
         if (rc < 0)
             return rc;
     }
-    return v ? 0 : source_warn(s, "no_app_caption", err, "captions_app.json has no text for '%s'", video);
+    return v ? 0 : source_warn(s, REASON_NO_APP_CAPTION, err, "captions_app.json has no text for '%s'", video);
 }
 
 /* DIR/<video>.txt, spelled with or without ".mp4", or NULL in *out. */
@@ -137,7 +137,7 @@ static int add_motion(const Fashion *f, Source *s, const char *video, Err *err)
         templates = f->templates;
         rc = locate_text(f, "action_label", video, &rel, err);
         if (rc == 0 && !rel)
-            rc = source_warn(s, "no_motion", err, "there is no motion text or label file for '%s'", video);
+            rc = source_warn(s, REASON_NO_MOTION, err, "there is no motion text or label file for '%s'", video);
     }
     if (rc < 0 || !rel)
         return rc;
@@ -189,14 +189,14 @@ static int add_video(Fashion *f, const char *video, const char *split, int64_t f
     if (!s->path || !s->id || !s->where || json_object_set_new_nocheck(f->used, s->path, json_true()) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for '%s'", video);
     if (!found)
-        rc = source_reject(s, "missing", err, "neither a folder %s/%s nor a file %s/%s.mp4 is there", frames_dir, video,
-                           videos_dir, video);
+        rc = source_reject(s, REASON_MISSING, err, "neither a folder %s/%s nor a file %s/%s.mp4 is there", frames_dir,
+                           video, videos_dir, video);
     char *full = found ? path_join(f->root, s->path, err) : NULL;
     int64_t have = 0;
     if (found && !full)
         rc = ERR_NOMEM;
     if (full && frames >= 0 && file_is_dir(full) && (rc = count_pictures(full, &have, err)) == 0 && have != frames)
-        rc = source_warn(s, "frame_count", err, "%s says %lld pictures, the folder holds %lld", where,
+        rc = source_warn(s, REASON_FRAME_COUNT, err, "%s says %lld pictures, the folder holds %lld", where,
                          (long long)frames, (long long)have);
     mem_free(full);
     const json_t *category = fashion_lookup(f->categories, video);
@@ -247,7 +247,7 @@ static int add_unlisted(Fashion *f, const char *dir, int lists, Err *err)
             int64_t before = f->out->n;
             rc = add_video(f, names[i], "train", -1, dir, err);
             if (rc == 0 && lists && f->out->n > before)
-                rc = source_warn(&f->out->item[before], "unlisted", err,
+                rc = source_warn(&f->out->item[before], REASON_UNLISTED, err,
                                  "no *_frame_num.txt names '%s'; it goes to the train split", names[i]);
         }
         mem_free(at);

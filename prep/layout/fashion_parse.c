@@ -150,11 +150,11 @@ static int add_label(Source *s, const char *rest, int64_t n, int64_t start, int6
     while (n && blank(rest[n - 1]))
         n--;
     if (!number(rest, n, &label))
-        return source_reject(s, "bad_segments", err, "a motion label is '%.*s', expected a number",
+        return source_reject(s, REASON_BAD_SEGMENTS, err, "a motion label is '%.*s', expected a number",
                              n > 40 ? 40 : (int)n, rest);
     int rc = fashion_motion_text(templates, label, seed, s->id, start, &text, err);
     if (rc == 0 && !text && label != LABEL_NO_MOTION)
-        rc = source_warn(s, "unknown_label", err, "motion label %lld has no template", (long long)label);
+        rc = source_warn(s, REASON_UNKNOWN_LABEL, err, "motion label %lld has no template", (long long)label);
     if (text)
         rc = source_add_segment(s, start, end, text, (int64_t)strlen(text), err);
     mem_free(text);
@@ -174,7 +174,7 @@ int fashion_parse_segments(Source *s, const char *text, int64_t size, const json
         if (a_n == 0)
             continue;
         if (!number(a, a_n, &start) || !number(b, b_n, &end) || end < start)
-            return source_reject(s, "bad_segments", err, "%s line %lld: expected '<start> <end> <label or text>'",
+            return source_reject(s, REASON_BAD_SEGMENTS, err, "%s line %lld: expected '<start> <end> <label or text>'",
                                  where, (long long)row);
         if (end - start < SEGMENT_MIN)
             continue;

@@ -287,14 +287,14 @@ static int add_clip(void *user, const char *path, WalkKind kind, Err *err)
     if (rc == 0 && kind > WALK_PICTURES) {
         rc = walk_reject(s, kind, err);
     } else if (rc == 0 && !file_exists(label)) {
-        rc = source_warn(s, "no_caption_file", err, "there is no labels/%.*s.txt", (int)stem, path);
+        rc = source_warn(s, REASON_NO_CAPTION_FILE, err, "there is no labels/%.*s.txt", (int)stem, path);
     } else if (rc == 0 && !walk_is_regular(label)) {
-        rc = source_reject(s, "bad_caption", err, "labels/%.*s.txt is not a regular file", (int)stem, path);
+        rc = source_reject(s, REASON_BAD_CAPTION, err, "labels/%.*s.txt is not a regular file", (int)stem, path);
     } else if (rc == 0) {
         Err why = {0};
         rc = file_read(label, CAPTION_BYTES_MAX, &text, &size, &why);
         rc = rc == ERR_NOMEM ? err_set(err, rc, "%s", why.msg)
-             : rc < 0        ? source_reject(s, "bad_caption", err, "%s", why.msg)
+             : rc < 0        ? source_reject(s, REASON_BAD_CAPTION, err, "%s", why.msg)
                              : source_add_caption(s, text, size, err);
     }
     mem_free(text);

@@ -75,16 +75,17 @@ static int read_caption(const Pairs *pairs, Source *s, Err *err)
     if (rc < 0) {
         err_set(err, rc, "out of memory for '%s'", file);
     } else if (!file_exists(file)) {
-        rc = source_warn(s, "no_caption_file", err, "there is no %s", path_base(file));
+        rc = source_warn(s, REASON_NO_CAPTION_FILE, err, "there is no %s", path_base(file));
     } else if (!walk_is_regular(file)) {
-        rc = source_reject(s, "bad_caption", err, "%s is not a regular file", path_base(file));
+        rc = source_reject(s, REASON_BAD_CAPTION, err, "%s is not a regular file", path_base(file));
     } else {
         Err why = {0};
         rc = file_read(file, CAPTION_BYTES_MAX, &text, &size, &why);
         if (rc == ERR_NOMEM)
             err_set(err, rc, "%s", why.msg);
         else
-            rc = rc < 0 ? source_reject(s, "bad_caption", err, "%s", why.msg) : source_add_caption(s, text, size, err);
+            rc = rc < 0 ? source_reject(s, REASON_BAD_CAPTION, err, "%s", why.msg)
+                        : source_add_caption(s, text, size, err);
     }
     mem_free(text);
     mem_free(file);

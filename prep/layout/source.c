@@ -108,7 +108,7 @@ static int make_unique(Source *s, const Source *other, Err *err)
     if (strcmp(s->path, other->path) == 0)
         return err_set(err, ERR_FORMAT, "'%s' is used twice, by %s and by %s: give each an \"id\" of its own", s->path,
                        place(other), place(s));
-    int rc = source_warn(s, "id_changed", err, "'%s' would have the id '%s' too", other->path, s->id);
+    int rc = source_warn(s, REASON_ID_CHANGED, err, "'%s' would have the id '%s' too", other->path, s->id);
     if (rc == 0 && !(s->id = marked_id(s->id, s->path, err)))
         rc = ERR_NOMEM;
     return rc;
@@ -327,12 +327,12 @@ static int clean_or_reject(Source *s, const char *text, int64_t size, char **out
 {
     *out = NULL;
     if (size > CAPTION_BYTES_MAX)
-        return source_reject(s, "bad_caption", err, "a caption has %lld bytes, at most %d are read", (long long)size,
-                             CAPTION_BYTES_MAX);
+        return source_reject(s, REASON_BAD_CAPTION, err, "a caption has %lld bytes, at most %d are read",
+                             (long long)size, CAPTION_BYTES_MAX);
     int64_t bad = first_bad(text, size);
     if (bad >= 0)
-        return source_reject(s, "bad_caption", err, "a caption is not UTF-8 text: byte %lld is 0x%02X", (long long)bad,
-                             (unsigned char)text[bad]);
+        return source_reject(s, REASON_BAD_CAPTION, err, "a caption is not UTF-8 text: byte %lld is 0x%02X",
+                             (long long)bad, (unsigned char)text[bad]);
     char *clean = caption_clean(text, size, err);
     if (!clean)
         return ERR_NOMEM;
@@ -357,7 +357,7 @@ int source_add_caption(Source *s, const char *text, int64_t size, Err *err)
 {
     char *clean;
     if (s->n_captions == CAPTIONS_MAX)
-        return source_reject(s, "bad_caption", err, "more than %d captions", CAPTIONS_MAX);
+        return source_reject(s, REASON_BAD_CAPTION, err, "more than %d captions", CAPTIONS_MAX);
     int rc = clean_or_reject(s, text, size, &clean, err);
     if (rc == 0 && clean && (rc = captions_push(&s->captions, &s->n_captions, clean, err)) < 0)
         mem_free(clean);
@@ -373,7 +373,8 @@ int source_add_segment(Source *s, int64_t start, int64_t end, const char *text, 
     s->segment_bytes += (int64_t)strlen(clean) + 1;
     if (s->segment_bytes > CAPTION_BYTES_MAX) {
         mem_free(clean);
-        return source_reject(s, "bad_segments", err, "the motion sentences have more than %d bytes", CAPTION_BYTES_MAX);
+        return source_reject(s, REASON_BAD_SEGMENTS, err, "the motion sentences have more than %d bytes",
+                             CAPTION_BYTES_MAX);
     }
     Segment *grown = mem_realloc(s->segments, s->n_segments + 1, sizeof *grown, err);
     if (!grown) {
@@ -461,7 +462,7 @@ static char *format(Err *err, const char *fmt, va_list ap)
     return mem_strdup(text, err);
 }
 
-int source_reject(Source *s, const char *code, Err *err, const char *fmt, ...)
+int source_reject(Source *s, Reason reason, Err *err, const char *fmt, ...)
 {
     if (s->reject_code)
         return 0;
@@ -469,11 +470,11 @@ int source_reject(Source *s, const char *code, Err *err, const char *fmt, ...)
     va_start(ap, fmt);
     s->reject_text = format(err, fmt, ap);
     va_end(ap);
-    s->reject_code = s->reject_text ? mem_strdup(code, err) : NULL;
+    s->reject_code = s->reject_text ? mem_strdup(reason_code(reason), err) : NULL;
     return s->reject_code ? 0 : ERR_NOMEM;
 }
 
-json_t *note_new(const char *code, const char *text, Err *err)
+json_t *note_new(Reason reason, const char *text, Err *err)
 {
     /* A sentence may quote bytes of a file name that is no UTF-8: json_string refuses those, so
      * they become '?'. */
@@ -484,7 +485,7 @@ json_t *note_new(const char *code, const char *text, Err *err)
             for (char *p = copy; *p; p++)
                 if ((unsigned char)*p >= 0x80)
                     *p = '?';
-        note = json_pack("{s:s, s:s}", "code", code, "text", copy);
+        note = json_pack("{s:s, s:s}", "code", reason_code(reason), "text", copy);
         if (!note)
             err_set(err, ERR_NOMEM, "out of memory for a note");
     }
@@ -492,7 +493,7 @@ json_t *note_new(const char *code, const char *text, Err *err)
     return note;
 }
 
-int source_warn(Source *s, const char *code, Err *err, const char *fmt, ...)
+int source_warn(Source *s, Reason reason, Err *err, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -502,7 +503,7 @@ int source_warn(Source *s, const char *code, Err *err, const char *fmt, ...)
         return ERR_NOMEM;
     if (!s->warnings)
         s->warnings = json_array();
-    json_t *note = note_new(code, text, err);
+    json_t *note = note_new(reason, text, err);
     mem_free(text);
     if (!note || json_array_append_new(s->warnings, note) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for a warning");

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/media/video.h"
+#include "prep/reason.h"
 
 enum { SOURCE_ID_MAX = 200, CAPTION_BYTES_MAX = 65536, CAPTIONS_MAX = 64 };
 
@@ -94,8 +95,8 @@ int source_window_captions(const Source *s, int64_t frames_fps, double start_s, 
 void captions_free(char ***captions, int64_t n);
 
 /* First rejection wins. */
-int source_reject(Source *s, const char *code, Err *err, const char *fmt, ...) WEFT_PRINTF(4, 5);
-int source_warn(Source *s, const char *code, Err *err, const char *fmt, ...) WEFT_PRINTF(4, 5);
+int source_reject(Source *s, Reason reason, Err *err, const char *fmt, ...) WEFT_PRINTF(4, 5);
+int source_warn(Source *s, Reason reason, Err *err, const char *fmt, ...) WEFT_PRINTF(4, 5);
 /* {code, text}. */
-json_t *note_new(const char *code, const char *text, Err *err);
+json_t *note_new(Reason reason, const char *text, Err *err);
 #endif

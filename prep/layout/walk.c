@@ -146,8 +146,9 @@ int walk_folder(const char *root, WalkFn *found, void *user, Err *err)
 
 int walk_reject(Source *s, WalkKind kind, Err *err)
 {
-    return kind == WALK_LOOP ? source_reject(s, "link_loop", err, "'%s' is a link to a folder that it lies in", s->path)
-           : kind == WALK_NAME
-               ? source_reject(s, "bad_name", err, "the name of '%s' is no text (%%XX are bytes); rename it", s->path)
-               : source_reject(s, "unreadable", err, "the folder '%s' may not be read", s->path);
+    return kind == WALK_LOOP
+               ? source_reject(s, REASON_LINK_LOOP, err, "'%s' is a link to a folder that it lies in", s->path)
+           : kind == WALK_NAME ? source_reject(s, REASON_BAD_NAME, err,
+                                               "the name of '%s' is no text (%%XX are bytes); rename it", s->path)
+                               : source_reject(s, REASON_UNREADABLE, err, "the folder '%s' may not be read", s->path);
 }

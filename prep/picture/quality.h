@@ -15,6 +15,7 @@
 #include "common/base/err.h"
 #include "common/base/recipe.h"
 #include "prep/picture/visible.h"
+#include "prep/reason.h"
 
 typedef struct FrameFigures {
     double rgb[3];    /* means */
@@ -61,22 +62,15 @@ typedef struct QualityLimits {
 } QualityLimits;
 void quality_limits(QualityLimits *out, const Recipe *recipe);
 
-/* In the order in which one is named as the reason. */
+/* QUALITY_DARK, QUALITY_BRIGHT, ...: the quality rows of prep/reasons.def, in the order in which one
+ * is named as the reason. */
 typedef enum QualityCode {
-    QUALITY_DARK,
-    QUALITY_BRIGHT,
-    QUALITY_FLAT,
-    QUALITY_BLACK,
-    QUALITY_CUT,
-    QUALITY_FROZEN,
-    QUALITY_BLUR,
-    QUALITY_NOISE,
-    QUALITY_STILL,
-    QUALITY_ENLARGED,
-    QUALITY_VISIBLE,
+#define REASON(...)
+#define QUALITY_REASON(id, ...) QUALITY_##id,
+#include "prep/reasons.def"
     QUALITY_CODES
 } QualityCode;
-extern const char *const quality_codes[QUALITY_CODES]; /* "dark", "bright", ... */
+Reason quality_reason(QualityCode c);
 
 typedef struct Verdict {
     double mean_rgb[3], luma, std, sharpness, texture, change_min, change_median, change_max, change_mean, frozen,

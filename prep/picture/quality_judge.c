@@ -6,9 +6,15 @@
 #include "common/base/mem.h"
 #include "prep/picture/quality.h"
 
-const char *const quality_codes[QUALITY_CODES] = {"dark",          "bright",   "flat",          "black_frames",
-                                                  "scene_cut",     "frozen",   "blurred",       "noisy",
-                                                  "little_motion", "enlarged", "little_visible"};
+Reason quality_reason(QualityCode c)
+{
+    static const Reason reasons[QUALITY_CODES] = {
+#define REASON(...)
+#define QUALITY_REASON(id, ...) [QUALITY_##id] = REASON_##id,
+#include "prep/reasons.def"
+    };
+    return reasons[c];
+}
 
 static Found found(const Recipe *r, const char *path)
 {
@@ -229,7 +235,8 @@ static json_t *code_list(unsigned bits)
 {
     json_t *list = json_array();
     for (int c = 0; c < QUALITY_CODES && list; c++)
-        if (bits >> c & 1 && json_array_append_new(list, json_string(quality_codes[c])) < 0) {
+        if (bits >> c & 1 &&
+            json_array_append_new(list, json_string(reason_code(quality_reason((QualityCode)c)))) < 0) {
             json_decref(list);
             return NULL;
         }

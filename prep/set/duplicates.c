@@ -218,7 +218,7 @@ static int mark_line(char **line, const Set *set, int64_t i, const QualityLimits
     snprintf(text, sizeof text, "looks like '%s': %lld of %d bits differ, mean colours are %.2f apart%s",
              set->id[set->of[i]], (long long)lookalike_distance(a, b), LOOKALIKE_BITS, lookalike_colour(a, b),
              l->duplicates == FOUND_WARN ? "" : "; that one is kept");
-    json_t *note = note_new("near_duplicate", text, err);
+    json_t *note = note_new(REASON_NEAR_DUPLICATE, text, err);
     int bad = !note;
     if (note && l->duplicates == FOUND_WARN)
         bad = json_array_append_new(json_object_get(record, "warnings"), note) < 0;
