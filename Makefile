@@ -11,11 +11,19 @@ BLAS    ?= openblas#     any pkg-config name that gives CBLAS
 WERROR  ?= #             set to 1: warnings are errors (checks do)
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 
-# Debian and Ubuntu packages a build needs; pkg-config names in the same order prove them elsewhere.
+VARIANTS := release debug asan ubsan tsan fuzz
+ifeq ($(filter $(VARIANT),$(VARIANTS)),)
+$(error VARIANT is '$(VARIANT)', expected one of: $(VARIANTS))
+endif
+
+# Debian and Ubuntu packages a build needs, and the names under which pkg-config must then know them.  libprotobuf-dev: libsentencepiece-dev
+# 0.2 names protobuf-lite in its .pc file without depending on it, and pkg-config follows private requirements.
 DEPS = g++ pkg-config libavformat-dev libavcodec-dev libavutil-dev libswscale-dev liblmdb-dev libjansson-dev libyaml-dev \
-       libopenblas-dev libsentencepiece-dev libutf8proc-dev libpcre2-dev libxxhash-dev libssl-dev libcmocka-dev
+       libopenblas-dev libsentencepiece-dev libprotobuf-dev libutf8proc-dev libpcre2-dev libxxhash-dev libssl-dev libcmocka-dev
 DEPS_FUZZ = clang libomp-dev
 PKGS = libavformat libavcodec libavutil libswscale lmdb jansson yaml-0.1 $(BLAS) sentencepiece libutf8proc libpcre2-8 libxxhash libcrypto
+FFMPEG_LEAST = 5.1
+AVCODEC_LEAST = 59.37.100#  libavcodec of that FFmpeg
 
 # ---- what to build ----------------------------------------------------------------------------------------------
 B        := build/$(VARIANT)
@@ -52,8 +60,9 @@ cubin_args = $(foreach c,$(call cubins,$(1)),$(patsubst build/cubin/%/,%,$(dir $
 # ---- flags ------------------------------------------------------------------------------------------------------
 WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes $(if $(WERROR),-Werror)
 WARNXX   := -Wall -Wextra -Wshadow $(if $(WERROR),-Werror)
-PKG_INC  := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIB  := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+# One question a package: what one of them lacks must not take the others' flags away ('make found' names it).
+PKG_INC  := $(foreach p,$(PKGS),$(shell pkg-config --cflags $(p) 2>/dev/null))
+PKG_LIB  := $(foreach p,$(PKGS),$(shell pkg-config --libs $(p) 2>/dev/null))
 OPT      := -O2 -g
 SAN      :=
 SAN_XX   := -fno-sanitize=vptr
@@ -82,19 +91,29 @@ LDLIBS   := $(PKG_LIB) -lm -lpthread -ldl -lstdc++
 LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 
 .DEFAULT_GOAL := all
-.PHONY: all check-sim-full check-sim-full-now cuda cuda-report cuda-report-now check-cuda check-cuda-now bench-cuda help deps deps-if-missing demo demo-now check check-now check-asan check-ubsan check-tsan fuzz fuzz-now bench install clean found lib tests programs
+.PHONY: all bench bench-cuda bench-now check check-asan check-cuda check-cuda-now check-now check-sim-full check-sim-full-now check-tsan \
+        check-ubsan clean cuda cuda-report cuda-report-now demo demo-now deps deps-if-missing found fuzz fuzz-now help install \
+        lib programs tests uninstall FORCE
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
+	@echo "Targets (times on two cores; later builds compile only what changed):"
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' Makefile
+	@echo "Settings, as in 'make check VARIANT=asan': VARIANT ($(VARIANTS)), CC, CXX, CFLAGS, ARCH, BLAS, PREFIX, DESTDIR, WERROR, JOBS, DEVICE (demo)."
 
-all: found programs ## build the four programs into build/release
+# Parallel jobs, unless the caller has said how many.
+again = @$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+
+all: found ## build the four programs into build/release (2 minutes)
+	$(again) programs
 
 programs: $(BINS)
 lib: $(LIB)
 tests: $(TESTS) $(FUZZERS) $(TOOLS) $(BINS) $(CUDA_TOOLS) $(if $(shell command -v $(NVCC) 2>/dev/null),$(call cubins,80) $(cubins_90a))
 
 found:
-	@for p in $(PKGS); do pkg-config --exists $$p || { echo "make: $$p not found by pkg-config; run 'make deps'" >&2; exit 1; }; done
+	@sh tests/deps.sh check "$(PKGS)"
+	@pkg-config --exists "libavcodec >= $(AVCODEC_LEAST)" || { echo "make: FFmpeg $(FFMPEG_LEAST) or later is needed (libavcodec $(AVCODEC_LEAST))," \
+	    "found libavcodec $$(pkg-config --modversion libavcodec)" >&2; exit 1; }
 	@echo "variant $(VARIANT) · $(shell $(CC) -dumpfullversion -dumpversion 2>/dev/null | head -1) $(CC) · BLAS $(BLAS) $(shell pkg-config --modversion $(BLAS) 2>/dev/null)" \
 	      "· FFmpeg libavcodec $(shell pkg-config --modversion libavcodec 2>/dev/null) · OpenMP $(if $(filter -fopenmp,$(OPENMP)),yes,no)" \
 	      "· CUDA compiler $(if $(shell command -v nvcc 2>/dev/null),$(shell nvcc --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'),none)"
@@ -207,63 +226,80 @@ $(foreach a,80 90,$(eval $(call CUBIN_RULE,$(a))))
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # ---- dependencies -----------------------------------------------------------------------------------------------
-deps: ## install what a build needs (Debian, Ubuntu), or print it
-	@sh tests/deps.sh install $(DEPS)
+deps: ## install what a build needs (Debian, Ubuntu; 250 MB to download), or print it
+	@sh tests/deps.sh install "$(PKGS) cmocka" $(DEPS)
 deps-if-missing:
-	@sh tests/deps.sh missing $(DEPS)
+	@sh tests/deps.sh missing "$(PKGS) cmocka" $(DEPS)
 
 # ---- checks -----------------------------------------------------------------------------------------------------
-check: deps-if-missing ## build and run every test; ends with "N passed, N failed, N skipped"
-	@$(MAKE) --no-print-directory -j$(JOBS) check-now
+check: deps-if-missing ## build and run every test; ends with "N passed, N failed, N skipped" (15 minutes, 10 of them tests)
+	$(again) check-now
 check-now: found tests
 	@sh tests/run.sh $(B) $(TESTS) $(FUZZERS) $(wildcard tests/cli/test_*.sh)
-check-asan: deps-if-missing ## the same under AddressSanitizer
-	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=asan check-now
-check-sim-full: deps-if-missing ## the operation tests on the simulated GPU: every mood under all four schedules
-	@WEFT_SIM_FULL=1 $(MAKE) --no-print-directory -j$(JOBS) check-sim-full-now
+check-asan: deps-if-missing ## the same under AddressSanitizer (45 minutes)
+	$(again) VARIANT=asan check-now
+check-ubsan: deps-if-missing ## the same under UndefinedBehaviorSanitizer (30 minutes)
+	$(again) VARIANT=ubsan check-now
+check-tsan: deps-if-missing ## the same under ThreadSanitizer: loops serial, our own threads checked (45 minutes)
+	$(again) VARIANT=tsan check-now
+check-sim-full: deps-if-missing ## the operation tests on the simulated GPU, every kind of input under all four schedules
+	@WEFT_SIM_FULL=1 $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) check-sim-full-now
 check-sim-full-now: found $(filter $(B)/tests/ops/%,$(TESTS))
 	@sh tests/run.sh $(B) $(filter $(B)/tests/ops/%,$(TESTS))
-check-ubsan: deps-if-missing ## the same under UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=ubsan check-now
-check-tsan: deps-if-missing ## the same under ThreadSanitizer (loops serial, our own threads checked)
-	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=tsan check-now
 fuzz: deps-if-missing ## each fuzz target for SECONDS (60) under libFuzzer with sanitizers; needs clang
-	@sh tests/deps.sh missing $(DEPS_FUZZ)
-	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=fuzz fuzz-now
+	@sh tests/deps.sh missing "" $(DEPS_FUZZ)
+	$(again) VARIANT=fuzz fuzz-now
 fuzz-now: $(FUZZERS)
 	@sh tests/fuzz/run.sh $(B) $(or $(SECONDS),60) $(FUZZERS)
-bench: deps-if-missing ## time the cpu back end against BLAS in one run
-	@$(MAKE) --no-print-directory -j$(JOBS) bench-now
+bench: deps-if-missing ## time the cpu back end against BLAS (5 minutes)
+	$(again) bench-now
 bench-now: found $(BENCHES)
 	@for b in $(BENCHES); do $$b || exit 1; done
 
-cuda: ## build/release/libweft-cuda.so for --device cuda (needs nvcc)
-	@command -v $(NVCC) >/dev/null || { echo "make: $(NVCC) not found: the CUDA toolkit builds --device cuda" >&2; exit 1; }
-	@$(MAKE) --no-print-directory -j$(JOBS) $(B)/libweft-cuda.so
+# ---- the GPU ----------------------------------------------------------------------------------------------------
+cuda: ## build/release/libweft-cuda.so for --device cuda (needs nvcc; 5 minutes)
+	@command -v $(NVCC) >/dev/null || { echo "make: $(NVCC) not found: building --device cuda needs the CUDA Toolkit" >&2; exit 1; }
+	$(again) $(B)/libweft-cuda.so
 
 check-cuda: deps-if-missing ## the operation tests on this machine's GPU; counted as skipped where there is none
-	@$(MAKE) --no-print-directory -j$(JOBS) check-cuda-now
+	$(again) check-cuda-now
 check-cuda-now: found programs $(CUDA_TOOLS) $(filter $(B)/tests/ops/%,$(TESTS)) $(if $(shell command -v $(NVCC) 2>/dev/null),$(B)/libweft-cuda.so)
 	@sh tests/run.sh $(B) tests/cli/test_cuda.sh
 bench-cuda: deps-if-missing ## time every kernel and whole jobs at 2B size on this machine's GPU (GPU=H100 compares with its limits)
-	@$(MAKE) --no-print-directory -j$(JOBS) cuda $(B)/tests/cuda/main_bench
+	$(again) cuda $(B)/tests/cuda/main_bench
 	LD_LIBRARY_PATH=$(abspath $(B)) $(B)/tests/cuda/main_bench --device cuda --gpu $(or $(GPU),A100)
 
 cuda-report: deps-if-missing ## what nvcc makes of each kernel, and predicted times: writes tests/bench/cuda-*.{md,json}
-	@$(MAKE) --no-print-directory -j$(JOBS) cuda-report-now
+	$(again) cuda-report-now
 cuda-report-now: $(CUDA_TOOLS) $(call cubins,80 90)
 	$(B)/tests/cuda/main_report --compiler "$$($(NVCC) --version | sed -n 's/.*\(release [0-9.]*\).*/nvcc \1/p')" \
 	    --json tests/bench/cuda-report.json $(call cubin_args,80 90) >tests/bench/cuda-report.md
 	$(B)/tests/cuda/main_prediction >tests/bench/cuda-prediction.md
 
-demo: deps-if-missing ## clips -> cache -> training -> new videos, in minutes (DEVICE=cuda, or sim: smaller, slow)
-	@$(MAKE) --no-print-directory -j$(JOBS) demo-now
+# ---- use --------------------------------------------------------------------------------------------------------
+demo: deps-if-missing ## clips -> cache -> training -> new videos (5 minutes with the build; DEVICE=cuda, or sim: less of everything, slowly)
+	$(again) demo-now
 demo-now: found programs $(TOOLS)
 	@sh tests/demo/demo.sh $(B)
 
-install: programs ## copy the programs to PREFIX/bin (default /usr/local)
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(BINS) $(DESTDIR)$(PREFIX)/bin
+# Everything under PREFIX that install writes, and uninstall removes; DESTDIR stands before it, for packages.
+INSTALL_BIN = $(DESTDIR)$(PREFIX)/bin
+INSTALL_LIB = $(DESTDIR)$(PREFIX)/lib/weft
+INSTALL_SCHEMAS = $(DESTDIR)$(PREFIX)/share/weft/schemas
+INSTALL_MAN = $(DESTDIR)$(PREFIX)/share/man/man1
+INSTALL_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+
+install: found ## build, then copy programs and schemas to PREFIX (/usr/local); libweft-cuda.so where built
+	$(again) programs
+	install -d "$(INSTALL_BIN)" "$(INSTALL_SCHEMAS)"
+	install -s -m 755 $(BINS) "$(INSTALL_BIN)"
+	install -m 644 $(wildcard schemas/*.json) "$(INSTALL_SCHEMAS)"
+	@if [ -f $(B)/libweft-cuda.so ]; then set -x; install -d "$(INSTALL_LIB)" && install -s -m 644 $(B)/libweft-cuda.so "$(INSTALL_LIB)"; \
+	 else echo "libweft-cuda.so was not built ('make cuda' builds it): the installed programs run on the CPU"; fi
+
+uninstall: ## remove what install copied (same PREFIX and DESTDIR)
+	@for p in $(PROGRAMS); do rm -fv "$(INSTALL_BIN)/$$p" "$(INSTALL_MAN)/$$p.1" "$(INSTALL_COMPLETION)/$$p"; done
+	@rm -rfv "$(INSTALL_LIB)" "$(DESTDIR)$(PREFIX)/share/weft"
 
 clean: ## remove build/ and demo/
 	rm -rf build demo

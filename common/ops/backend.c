@@ -91,29 +91,35 @@ int sim_environment(Err *err);                              /* ERR_USAGE when a 
 
 #define CUDA_OBJECT "libweft-cuda.so"
 
-/* The object beside the running program; NULL when it is not there or does not load. */
-static void *load_beside_program(char *why, size_t size)
+/* The object beside the running program (a build folder), or in ../lib/weft from there (an installation); NULL when it is in neither or
+ * does not load. */
+static void *load_near_program(char *why, size_t size)
 {
-    char path[PATH_MAX + sizeof CUDA_OBJECT];
+    static const char *const places[] = {CUDA_OBJECT, "../lib/weft/" CUDA_OBJECT};
+    char path[PATH_MAX + 64];
     ssize_t n = readlink("/proc/self/exe", path, PATH_MAX);
     if (n <= 0)
         return NULL;
     path[n] = 0;
     char *slash = strrchr(path, '/');
-    memcpy(slash ? slash + 1 : path, CUDA_OBJECT, sizeof CUDA_OBJECT);
-    if (access(path, R_OK) != 0)
-        return NULL;
-    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!object)
-        snprintf(why, size, "%s", dlerror());
-    return object;
+    char *name = slash ? slash + 1 : path;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        strcpy(name, places[i]);
+        if (access(path, R_OK) != 0)
+            continue;
+        void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        if (!object)
+            snprintf(why, size, "%s", dlerror());
+        return object;
+    }
+    return NULL;
 }
 
 /* The object stays loaded until the program ends: the runtime inside keeps threads. */
 static int cuda_open(Backend **out, const Log *log, Err *err)
 {
     char why[512] = "";
-    void *object = load_beside_program(why, sizeof why);
+    void *object = load_near_program(why, sizeof why);
     if (!object)
         object = dlopen(CUDA_OBJECT, RTLD_NOW | RTLD_LOCAL);
     if (!object)

@@ -70,7 +70,7 @@ static int done(void *user, int64_t item, const json_t *result, const char *code
     return 0;
 }
 
-static int stop(void *user)
+static int stop_early(void *user)
 {
     const Seen *s = user;
     return s->stop_after && s->total >= s->stop_after;
@@ -80,7 +80,8 @@ static void every_kind(void **state)
 {
     Err err = {0};
     Seen s = {.flag = check_tmp_path("flag")};
-    Workers w = {.jobs = 3, .limits = {1, 100, 256 << 20, 0}, .user = &s, .work = work, .done = done, .stop = stop};
+    Workers w = {
+        .jobs = 3, .limits = {1, 100, 256 << 20, 0}, .user = &s, .work = work, .done = done, .stop = stop_early};
     (void)state;
     CHECK_OK(workers_run(&w, KINDS, &err), &err);
     assert_int_equal(s.total, KINDS);
@@ -111,7 +112,7 @@ static void a_hang(void **state)
 {
     Err err = {0};
     Seen s = {0};
-    Workers w = {.jobs = 1, .limits = {.wall_s = 1}, .user = &s, .work = hang, .done = done, .stop = stop};
+    Workers w = {.jobs = 1, .limits = {.wall_s = 1}, .user = &s, .work = hang, .done = done, .stop = stop_early};
     (void)state;
     CHECK_OK(workers_run(&w, 2, &err), &err);
     assert_string_equal(s.code[0], "timeout");
@@ -130,7 +131,7 @@ static void an_error_stops_the_run(void **state)
 {
     Err err = {0};
     Seen s = {0};
-    Workers w = {.jobs = 2, .user = &s, .work = refuse, .done = done, .stop = stop};
+    Workers w = {.jobs = 2, .user = &s, .work = refuse, .done = done, .stop = stop_early};
     (void)state;
     CHECK_FAILS(workers_run(&w, 1000, &err), ERR_IO, "the disk is full: really", &err);
     assert_true(s.total < 10);

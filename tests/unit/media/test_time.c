@@ -168,7 +168,7 @@ static void damage_lasts_until_the_next_key_frame(void **state)
         VideoCounts counts = video_counts(r);
         assert_int_equal(counts.packets, 48);
         assert_int_equal(counts.damaged_frames, marked);
-        assert_in_range(marked, 8, 12);
+        assert_true(marked >= 8 && marked <= 12);
         video_close(&r);
     }
 }
@@ -311,7 +311,7 @@ static void truncated_files(void **state)
     while ((rc = video_next(r, &f, &err)) == 1)
         n++;
     CHECK_OK(rc, &err);
-    assert_in_range(n, 5, 15);
+    assert_true(n >= 5 && n <= 15);
     video_close(&r);
 }
 

@@ -302,10 +302,12 @@ static inline void add_int(int32_t *p, int32_t v)
 {
     __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
 }
-static inline float rsqrtf(float x)
+/* glibc 2.43 declares a rsqrtf of its own in <math.h>; this one gives the same bits with every glibc. */
+static inline float sim_rsqrtf(float x)
 {
     return 1.0f / sqrtf(x);
 }
+#define rsqrtf sim_rsqrtf
 static inline uint32_t __float_as_uint(float f)
 {
     return sim_bits(f);
