@@ -18,6 +18,17 @@ static int too_big(const char *path, int64_t max_bytes, Err *err)
     return err_set(err, ERR_LIMIT, "'%s' has more than the %" PRId64 " bytes expected at most", path, max_bytes);
 }
 
+int file_check_lfs(const char *path, const void *bytes, int64_t size, Err *err)
+{
+    static const char first[] = "version https://git-lfs.github.com/spec/";
+    if (size < (int64_t)sizeof first - 1 || memcmp(bytes, first, sizeof first - 1) != 0)
+        return 0;
+    return err_set(err, ERR_FORMAT,
+                   "'%s' is a Git LFS pointer, not the file itself: install git-lfs and run 'git lfs pull' in that "
+                   "repository, or download the file",
+                   path);
+}
+
 int file_read(const char *path, int64_t max_bytes, char **out, int64_t *size, Err *err)
 {
     int rc = 0;
@@ -64,6 +75,8 @@ int file_read(const char *path, int64_t max_bytes, char **out, int64_t *size, Er
             break;
         cap *= 2;
     }
+    if ((rc = file_check_lfs(path, data, len, err)) < 0)
+        goto fail;
     close(fd);
     data[len] = 0;
     *out = data;

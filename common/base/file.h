@@ -14,6 +14,11 @@
  * *out is the caller's to mem_free. */
 WEFT_MUST_CHECK int file_read(const char *path, int64_t max_bytes, char **out, int64_t *size, Err *err);
 
+/* ERR_FORMAT when the bytes, the beginning of `path`, are a Git LFS pointer: what a clone made
+ * without git-lfs has in a large file's place.  file_read does this itself. */
+#define FILE_LFS_HEAD 64 /* bytes that are enough to decide */
+int file_check_lfs(const char *path, const void *bytes, int64_t size, Err *err);
+
 typedef struct AtomicFile AtomicFile;
 WEFT_MUST_CHECK int atomic_open(AtomicFile **out, const char *path, Err *err);
 /* The stream to write to; owned by the AtomicFile. */

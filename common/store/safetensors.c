@@ -1,6 +1,5 @@
-/* safetensors: mapping, header checks, sharded index, digest.  Everything about a file is decided
- * in read_header before one entry is handed out; the data themselves are never looked at. */
-#include "common/store/safetensors.h"
+/* safetensors: mapping, header checks, digest.  read_header checks the whole header before any
+ * entry is handed out; the tensors' values are never examined. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -13,7 +12,7 @@
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "common/base/str.h"
+#include "common/store/safetensors_internal.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are used as they lie in the file: little-endian");
 
@@ -22,20 +21,6 @@ enum {
     MAX_TENSORS = 1000000,
     MAX_NAME = 4096,
     MAX_DEPTH = 3 /* {name: {shape: [..]}} */
-};
-
-typedef struct Shard {
-    char *name; /* plain file name; NULL for a file opened by path */
-    void *map;
-    int64_t size;
-    json_t *meta; /* __metadata__, or NULL */
-} Shard;
-
-struct SafeTensors {
-    Shard *shard;
-    int64_t n_shard;
-    SafeEntry *entry; /* sorted by name; names owned */
-    int64_t n;
 };
 
 /* Every dtype of the format with its bits; `dtype` is DT_COUNT where Weft has no such type. */
@@ -86,8 +71,11 @@ static int scan_header(const char *text, int64_t n, Err *err)
     return 0;
 }
 
+/* A null is the same as no metadata, as in the reference reader. */
 static int check_metadata(const json_t *meta, Err *err)
 {
+    if (json_is_null(meta))
+        return 0;
     if (!json_is_object(meta))
         return err_set(err, ERR_FORMAT, "__metadata__ is not an object");
     const char *key;
@@ -163,7 +151,7 @@ static int by_range(const void *a, const void *b)
     return 0;
 }
 
-static int by_name(const void *a, const void *b)
+int entry_by_name(const void *a, const void *b)
 {
     return strcmp(((const SafeEntry *)a)->name, ((const SafeEntry *)b)->name);
 }
@@ -185,28 +173,35 @@ static int check_coverage(Located *at, int64_t n, int64_t data_size, Err *err)
     return 0;
 }
 
-/* Checks a whole file.  On success *entries (sorted by name, names owned) point into `bytes`, *meta
- * is a new reference or NULL. */
-static int read_header(const uint8_t *bytes, int64_t size, SafeEntry **entries, int64_t *n, json_t **meta, Err *err)
+/* The length of the header of a file of `size` bytes that begins with `first` (8 bytes, or size). */
+static int header_length(const uint8_t *first, int64_t size, int64_t *out, Err *err)
 {
-    json_t *root = NULL;
-    Located *at = NULL;
-    SafeEntry *out = NULL;
-    int64_t count = 0;
     uint64_t length = 0;
-    int rc = 0;
     if (size < 8)
         return err_set(err, ERR_FORMAT, "%lld bytes, too short for a safetensors file", (long long)size);
-    memcpy(&length, bytes, 8);
+    memcpy(&length, first, 8);
     if (length > MAX_HEADER)
         return err_set(err, ERR_FORMAT, "header too large: %llu bytes", (unsigned long long)length);
     if ((int64_t)length > size - 8)
         return err_set(err, ERR_FORMAT, "header of %llu bytes in a file of %lld", (unsigned long long)length,
                        (long long)size);
-    const char *text = (const char *)bytes + 8;
-    if ((rc = scan_header(text, (int64_t)length, err)) < 0)
+    *out = (int64_t)length;
+    return 0;
+}
+
+/* Checks the header `text` of a file of `size` bytes.  On success *entries (sorted by name, names
+ * owned) point into `bytes`, the whole file in memory; *meta is a new reference or NULL. */
+static int read_header(const void *text, int64_t length, const uint8_t *bytes, int64_t size, SafeEntry **entries,
+                       int64_t *n, json_t **meta, Err *err)
+{
+    json_t *root = NULL;
+    Located *at = NULL;
+    SafeEntry *out = NULL;
+    int64_t count = 0;
+    int rc = 0;
+    if ((rc = scan_header(text, length, err)) < 0)
         return rc;
-    if ((rc = json_parse(&root, text, (int64_t)length, "header", err)) < 0)
+    if ((rc = json_parse(&root, text, length, "header", err)) < 0)
         return rc;
     if (!json_is_object(root)) {
         rc = err_set(err, ERR_FORMAT, "header is not an object");
@@ -228,7 +223,7 @@ static int read_header(const uint8_t *bytes, int64_t size, SafeEntry **entries, 
             goto fail;
         at[count++].entry.name = key; /* borrowed from root until copied below */
     }
-    if ((rc = check_coverage(at, count, size - 8 - (int64_t)length, err)) < 0)
+    if ((rc = check_coverage(at, count, size - 8 - length, err)) < 0)
         goto fail;
     if (!(out = mem_calloc(count, sizeof *out, err))) {
         rc = ERR_NOMEM;
@@ -242,7 +237,7 @@ static int read_header(const uint8_t *bytes, int64_t size, SafeEntry **entries, 
             goto fail;
         }
     }
-    qsort(out, (size_t)count, sizeof *out, by_name);
+    qsort(out, (size_t)count, sizeof *out, entry_by_name);
     *entries = out;
     *meta = json_incref(json_object_get(root, "__metadata__"));
 fail:
@@ -256,7 +251,7 @@ fail:
     return rc;
 }
 
-static void free_entries(SafeEntry *entry, int64_t n)
+void entries_free(SafeEntry *entry, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         mem_free((char *)entry[i].name);
@@ -267,19 +262,22 @@ int safetensors_check(const void *bytes, int64_t size, Err *err)
 {
     SafeEntry *entry = NULL;
     json_t *meta = NULL;
-    int64_t n = 0;
-    int rc = read_header(bytes, size, &entry, &n, &meta, err);
+    int64_t n = 0, length = 0;
+    int rc = header_length(bytes, size, &length, err);
     if (rc == 0)
-        free_entries(entry, n);
+        rc = read_header((const char *)bytes + 8, length, bytes, size, &entry, &n, &meta, err);
+    if (rc == 0)
+        entries_free(entry, n);
     json_decref(meta);
     return rc;
 }
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-static int map_file(Shard *s, const char *path, Err *err)
+/* Opened non-blocking, so that a FIFO in a file's place is refused instead of waited for. */
+static int open_regular(const char *path, int64_t *size, Err *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc;
     if (fd < 0)
         return err_errno(err, errno, "'%s'", path);
     struct stat st;
@@ -287,28 +285,69 @@ static int map_file(Shard *s, const char *path, Err *err)
         rc = err_errno(err, errno, "'%s'", path);
     else if (!S_ISREG(st.st_mode))
         rc = err_set(err, ERR_FORMAT, "'%s' is not a regular file", path);
-    else if (st.st_size < 8)
-        rc = err_set(err, ERR_FORMAT, "'%s': %lld bytes, too short for a safetensors file", path,
-                     (long long)st.st_size);
-    if (rc == 0) {
-        s->size = (int64_t)st.st_size;
-        s->map = mmap(NULL, (size_t)s->size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (s->map == MAP_FAILED) {
-            s->map = NULL;
-            rc = err_errno(err, errno, "mapping '%s'", path);
-        }
+    else {
+        *size = (int64_t)st.st_size;
+        return fd;
     }
     close(fd);
     return rc;
 }
 
-static int open_shard(Shard *s, const char *path, SafeEntry **entry, int64_t *n, Err *err)
+static int read_at(int fd, void *out, int64_t n, int64_t at, const char *path, Err *err)
 {
-    int rc = map_file(s, path, err);
+    for (int64_t done = 0; done < n;) {
+        ssize_t got = pread(fd, (char *)out + done, (size_t)(n - done), (off_t)(at + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return err_errno(err, errno, "reading '%s'", path);
+        if (got == 0)
+            return err_set(err, ERR_FORMAT, "'%s' became shorter while it was read", path);
+        done += got;
+    }
+    return 0;
+}
+
+/* The header, read (not mapped): a disk that fails then gives an error, where a mapping would end
+ * the process with a signal.  A Git LFS pointer is recognised before it is taken for a header. */
+static int read_head(int fd, int64_t size, uint8_t **head, int64_t *length, const char *path, Err *err)
+{
+    uint8_t first[FILE_LFS_HEAD];
+    int64_t n = size < (int64_t)sizeof first ? size : (int64_t)sizeof first;
+    int rc = read_at(fd, first, n, 0, path, err);
+    if (rc == 0)
+        rc = file_check_lfs(path, first, n, err);
+    if (rc == 0 && (rc = header_length(first, size, length, err)) < 0)
+        err_wrap(err, rc, "'%s'", path);
     if (rc < 0)
         return rc;
-    rc = read_header(s->map, s->size, entry, n, &s->meta, err);
-    return rc < 0 ? err_wrap(err, rc, "'%s'", path) : 0;
+    if (!(*head = mem_calloc(*length + 1, 1, err)))
+        return ERR_NOMEM;
+    return read_at(fd, *head, *length, 8, path, err);
+}
+
+int shard_open(Shard *s, const char *path, SafeEntry **entry, int64_t *n, Err *err)
+{
+    uint8_t *head = NULL;
+    int64_t length = 0;
+    int fd = open_regular(path, &s->size, err), rc = fd;
+    if (fd < 0)
+        return rc;
+    if ((rc = read_head(fd, s->size, &head, &length, path, err)) < 0)
+        goto fail;
+    s->map = mmap(NULL, (size_t)s->size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (s->map == MAP_FAILED) {
+        s->map = NULL;
+        rc = err_errno(err, errno, "mapping '%s'", path);
+        goto fail;
+    }
+    rc = read_header(head, length, s->map, s->size, entry, n, &s->meta, err);
+    if (rc < 0)
+        err_wrap(err, rc, "'%s'", path);
+fail:
+    mem_free(head);
+    close(fd);
+    return rc;
 }
 
 void safetensors_close(SafeTensors **p)
@@ -316,7 +355,7 @@ void safetensors_close(SafeTensors **p)
     SafeTensors *s = *p;
     if (!s)
         return;
-    free_entries(s->entry, s->n);
+    entries_free(s->entry, s->n);
     for (int64_t i = 0; i < s->n_shard; i++) {
         mem_free(s->shard[i].name);
         if (s->shard[i].map)
@@ -337,7 +376,7 @@ int safetensors_open(SafeTensors **out, const char *path, Err *err)
         rc = ERR_NOMEM;
     if (rc == 0) {
         s->n_shard = 1;
-        rc = open_shard(&s->shard[0], path, &s->entry, &s->n, err);
+        rc = shard_open(&s->shard[0], path, &s->entry, &s->n, err);
     }
     if (rc < 0) {
         safetensors_close(&s);
@@ -345,159 +384,6 @@ int safetensors_open(SafeTensors **out, const char *path, Err *err)
     }
     *out = s;
     return 0;
-}
-
-/* ---- the sharded index ----------------------------------------------------------------------- */
-
-static int plain_name(const char *s)
-{
-    return *s && strcmp(s, ".") != 0 && strcmp(s, "..") != 0 && !strchr(s, '/') && !strchr(s, '\\');
-}
-
-/* The distinct shard names of the map, each once, into s->shard. */
-static int collect_shards(SafeTensors *s, const json_t *map, Err *err)
-{
-    const char *tensor;
-    json_t *value;
-    json_object_foreach ((json_t *)map, tensor, value) {
-        const char *name = json_string_value(value);
-        if (!name || !plain_name(name))
-            return err_set(err, ERR_FORMAT, "weight_map '%.200s': expected a plain file name, found '%.200s'", tensor,
-                           name ? name : "no string");
-        int64_t i = 0;
-        while (i < s->n_shard && strcmp(s->shard[i].name, name) != 0)
-            i++;
-        if (i < s->n_shard)
-            continue;
-        Shard *grown = mem_realloc(s->shard, s->n_shard + 1, sizeof *grown, err);
-        if (!grown)
-            return ERR_NOMEM;
-        s->shard = grown;
-        s->shard[i] = (Shard){.name = mem_strdup(name, err)};
-        if (!s->shard[i].name)
-            return ERR_NOMEM;
-        s->n_shard++;
-    }
-    return 0;
-}
-
-/* Moves the shard's listed entries into s; those the map does not list are left out with a warning. */
-static int adopt_entries(SafeTensors *s, const Shard *shard, const json_t *map, SafeEntry *entry, int64_t n,
-                         const Log *log, Err *err)
-{
-    SafeEntry *grown = mem_realloc(s->entry, s->n + n, sizeof *grown, err);
-    if (!grown)
-        return ERR_NOMEM;
-    s->entry = grown;
-    for (int64_t i = 0; i < n; i++) {
-        const char *owner = json_string_value(json_object_get(map, entry[i].name));
-        if (!owner) {
-            log_warn(log, "'%s': tensor '%s' is not in the index and is left out", shard->name, entry[i].name);
-            continue;
-        }
-        if (strcmp(owner, shard->name) != 0)
-            return err_set(err, ERR_FORMAT, "tensor '%s' is in '%s', the index places it in '%s'", entry[i].name,
-                           shard->name, owner);
-        s->entry[s->n++] = entry[i];
-        entry[i].name = NULL; /* taken over */
-    }
-    return 0;
-}
-
-static void check_total(const SafeTensors *s, const json_t *index, const char *path, const Log *log)
-{
-    const json_t *total = json_object_get(json_object_get(index, "metadata"), "total_size");
-    int64_t bytes = 0;
-    for (int64_t i = 0; i < s->n; i++)
-        bytes += tensor_bytes(&s->entry[i].tensor);
-    if (json_is_number(total) && json_number_value(total) != (double)bytes)
-        log_warn(log, "'%s': total_size is %.0f, the shards hold %lld bytes", path, json_number_value(total),
-                 (long long)bytes);
-}
-
-/* Names of the map that no shard held, all in one message. */
-static int check_all_present(const SafeTensors *s, const json_t *map, Err *err)
-{
-    Str missing = {0};
-    const char *tensor;
-    json_t *value;
-    int64_t n = 0;
-    int rc = 0;
-    json_object_foreach ((json_t *)map, tensor, value) {
-        if (safetensors_find(s, tensor))
-            continue;
-        if (n++ < 10)
-            rc = str_printf(&missing, err, "%s'%s' in '%s'", n > 1 ? ", " : "", tensor, json_string_value(value));
-        if (rc < 0)
-            break;
-    }
-    if (rc == 0 && n > 0)
-        rc = err_set(err, ERR_FORMAT, "%lld tensors of the index are missing: %s%s", (long long)n, missing.data,
-                     n > 10 ? ", ..." : "");
-    str_fini(&missing);
-    return rc;
-}
-
-static int open_index(SafeTensors *s, const char *folder, const char *path, const Log *log, Err *err)
-{
-    json_t *index = NULL;
-    int rc = json_read_file(&index, path, err);
-    if (rc < 0)
-        return rc;
-    const json_t *map = json_object_get(index, "weight_map");
-    if (!json_is_object(map)) {
-        rc = err_set(err, ERR_FORMAT, "weight_map is missing or not an object");
-        goto fail;
-    }
-    if ((rc = collect_shards(s, map, err)) < 0)
-        goto fail;
-    for (int64_t i = 0; i < s->n_shard; i++) {
-        SafeEntry *entry = NULL;
-        int64_t n = 0;
-        char *file = path_join(folder, s->shard[i].name, err);
-        rc = file ? open_shard(&s->shard[i], file, &entry, &n, err) : ERR_NOMEM;
-        mem_free(file);
-        if (rc == 0)
-            rc = adopt_entries(s, &s->shard[i], map, entry, n, log, err);
-        free_entries(entry, entry ? n : 0);
-        if (rc < 0)
-            goto fail;
-    }
-    qsort(s->entry, (size_t)s->n, sizeof *s->entry, by_name);
-    if ((rc = check_all_present(s, map, err)) < 0)
-        goto fail;
-    check_total(s, index, path, log);
-fail:
-    json_decref(index);
-    return rc < 0 ? err_wrap(err, rc, "'%s'", path) : 0;
-}
-
-int safetensors_open_folder(SafeTensors **out, const char *folder, const char *stem, const Log *log, Err *err)
-{
-    *out = NULL;
-    int rc = 0;
-    SafeTensors *s = NULL;
-    char *single = mem_printf(err, "%s/%s.safetensors", folder, stem);
-    char *index = mem_printf(err, "%s/%s.safetensors.index.json", folder, stem);
-    if (!single || !index) {
-        rc = ERR_NOMEM;
-    } else if (file_exists(single)) {
-        rc = safetensors_open(&s, single, err);
-    } else if (!file_exists(index)) {
-        rc = err_set(err, ERR_NOTFOUND, "'%s': neither %s.safetensors nor %s.safetensors.index.json", folder, stem,
-                     stem);
-    } else if (!(s = mem_calloc(1, sizeof *s, err))) {
-        rc = ERR_NOMEM;
-    } else {
-        rc = open_index(s, folder, index, log, err);
-    }
-    mem_free(single);
-    mem_free(index);
-    if (rc < 0)
-        safetensors_close(&s);
-    else
-        *out = s;
-    return rc;
 }
 
 /* ---- access ---------------------------------------------------------------------------------- */
@@ -515,7 +401,7 @@ const SafeEntry *safetensors_at(const SafeTensors *s, int64_t i)
 const SafeEntry *safetensors_find(const SafeTensors *s, const char *name)
 {
     SafeEntry key = {.name = name};
-    return s->n ? bsearch(&key, s->entry, (size_t)s->n, sizeof key, by_name) : NULL;
+    return s->n ? bsearch(&key, s->entry, (size_t)s->n, sizeof key, entry_by_name) : NULL;
 }
 
 const char *safetensors_meta(const SafeTensors *s, const char *key)

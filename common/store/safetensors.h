@@ -1,5 +1,5 @@
 /* safetensors: memory-mapped reader, sharded index, atomic writer.  The checks are those of
- * text-encoders.md 5.2 and 5.3: a hostile file gets a clear error, never a wrong tensor. */
+ * MODEL.md 1.2: a hostile file gets a clear error, never a wrong tensor. */
 #ifndef WEFT_COMMON_STORE_SAFETENSORS_H
 #define WEFT_COMMON_STORE_SAFETENSORS_H
 #include <jansson.h>
@@ -15,9 +15,11 @@ typedef struct SafeEntry {
 
 /* One file. */
 int safetensors_open(SafeTensors **out, const char *path, Err *err);
-/* FOLDER/STEM.safetensors or, when absent, FOLDER/STEM.safetensors.index.json with its shards
- * (plain file names only).  `stem` is "diffusion_pytorch_model" or "model". Mismatch of total_size
- * is a warning (log may be NULL). */
+/* The weights of a component's folder; `stem` is "diffusion_pytorch_model" (diffusers) or "model"
+ * (transformers).  FOLDER/STEM.safetensors, or FOLDER/STEM.safetensors.index.json with its shards
+ * (plain file names only).  Where both exist, the one that the stem's library reads: diffusers the
+ * index, transformers the single file; a warning names both.  Where neither exists, the only
+ * variant (STEM.fp16.safetensors).  A wrong total_size is a warning; log may be NULL. */
 int safetensors_open_folder(SafeTensors **out, const char *folder, const char *stem, const Log *log, Err *err);
 void safetensors_close(SafeTensors **s);
 int64_t safetensors_count(const SafeTensors *s);
@@ -27,8 +29,7 @@ const SafeEntry *safetensors_find(const SafeTensors *s, const char *name);
 /* The string value of __metadata__[key], or NULL. Borrowed. */
 const char *safetensors_meta(const SafeTensors *s, const char *key);
 /* SHA-256 over names, dtypes, shapes and bytes in name order, hex: the weights' identity,
- * independent of file layout.  Cached
- * nowhere: reading a big model takes seconds; callers keep it. */
+ * independent of file layout.  Reading a big model takes seconds, so callers keep the result. */
 int safetensors_digest(const SafeTensors *s, char hex[65], Err *err);
 
 /* Header checks alone, for fuzzing and tests: bytes as a whole file. */

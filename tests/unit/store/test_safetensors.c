@@ -1,14 +1,29 @@
-/* safetensors: every row of text-encoders.md 5.5, the extra checks of 5.3, the sharded index of
- * 5.4, and the writer. */
+/* safetensors: the header checks of MODEL.md 1.2, which files of a folder hold the weights, the
+ * sharded index, failing reads, and the writer. */
 #include "check.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <errno.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/store/safetensors.h"
+
+/* Every pread of this program, the library's included: fails with EIO when reads_left is 0. */
+static int reads_left = -1;
+ssize_t pread(int fd, void *buf, size_t n, off_t at)
+{
+    if (reads_left == 0) {
+        errno = EIO;
+        return -1;
+    }
+    reads_left -= reads_left > 0;
+    return syscall(SYS_pread64, fd, buf, n, at);
+}
 
 /* A file image: length field n (-1: the header's own), header text, `data` bytes 0,1,2...; freed by
  * the caller. */
@@ -91,6 +106,7 @@ static const Case cases[] = {
     /* unknown extra fields inside an entry are ignored */
     {-1, "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"note\":\"-}]{[\\\"\"}}", 1, NULL},
     /* 17 */ {-1, "{\"__metadata__\":{\"a\":1}}", 0, "__metadata__ \"a\""},
+    {-1, "{\"__metadata__\":null}", 0, NULL},
     {-1, "{\"__metadata__\":[]}", 0, "__metadata__"},
     {-1, "{\"__metadata__\":{\"a\":\"1\"}}", 0, NULL},
     /* 18 */ {-1, "{\"a\":" EMPTY_U8 ",\"a\":" EMPTY_U8 "}", 0, "duplicate"},
@@ -200,12 +216,35 @@ static void refuses_non_files(void **state)
     SafeTensors *s = NULL;
     CHECK_FAILS(safetensors_open(&s, check_tmp_path("absent"), &err), ERR_NOTFOUND, "absent", &err);
     CHECK_FAILS(safetensors_open(&s, check_tmp(), &err), ERR_FORMAT, "not a regular file", &err);
+    assert_int_equal(mkfifo(check_tmp_path("fifo"), 0600), 0); /* refused at once, not waited for */
+    CHECK_FAILS(safetensors_open(&s, check_tmp_path("fifo"), &err), ERR_FORMAT, "not a regular file", &err);
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 3387\n";
+    char *lfs = check_tmp_path("lfs.safetensors");
+    CHECK_OK(file_write_atomic(lfs, pointer, sizeof pointer - 1, &err), &err);
+    CHECK_FAILS(safetensors_open(&s, lfs, &err), ERR_FORMAT, "lfs.safetensors' is a Git LFS pointer", &err);
     char *empty = check_tmp_path("empty.safetensors");
     CHECK_OK(file_write_atomic(empty, "", 0, &err), &err);
     CHECK_FAILS(safetensors_open(&s, empty, &err), ERR_FORMAT, "too short", &err);
     CHECK_FAILS(safetensors_open(&s, write_image("bad.safetensors", "{", 0), &err), ERR_FORMAT, "bad.safetensors",
                 &err);
     assert_null(s);
+}
+
+/* An I/O error while the header is read is an error, whichever read it hits. */
+static void read_errors(void **state)
+{
+    (void)state;
+    Err err = {0};
+    SafeTensors *s = NULL;
+    char *path = write_image("eio.safetensors", I32_2x2, 16);
+    for (int left = 0; left < 2; left++) {
+        reads_left = left;
+        CHECK_FAILS(safetensors_open(&s, path, &err), ERR_IO, "reading", &err);
+        assert_null(s);
+    }
+    reads_left = -1;
+    CHECK_OK(safetensors_open(&s, path, &err), &err);
+    safetensors_close(&s);
 }
 
 static void writes_and_reads_back(void **state)
@@ -271,13 +310,15 @@ static void writes_and_reads_back(void **state)
 #define U8_ONE(name, at, end) "\"" name "\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[" at "," end "]}"
 
 static int n_warnings;
+static char last_line[1024];
 static void count_warning(void *user, LogLevel level, const char *line)
 {
-    (void)user, (void)line;
+    (void)user;
+    snprintf(last_line, sizeof last_line, "%s", line);
     if (level == LOG_WARN)
         n_warnings++;
 }
-static const Log counting = {count_warning, NULL, LOG_WARN};
+static const Log counting = {count_warning, NULL, LOG_INFO};
 
 static char *fresh_folder(const char *name, const char *index)
 {
@@ -379,6 +420,103 @@ static void bad_index(void **state)
     SafeTensors *s = NULL;
     char *dir = fresh_folder("none", NULL);
     CHECK_FAILS(safetensors_open_folder(&s, dir, "model", NULL, &err), ERR_NOTFOUND, "neither model.safetensors", &err);
+    CHECK_FAILS(safetensors_open_folder(&s, check_tmp_path("nowhere"), "model", NULL, &err), ERR_NOTFOUND, "nowhere",
+                &err);
+}
+
+/* Writes DIR/NAME with one U8 tensor "a" of that value. */
+static void one_tensor(const char *dir, const char *name, uint8_t value)
+{
+    Err err = {0};
+    char path[512];
+    const int64_t dim[] = {1};
+    SafeSource source = {"a", tensor_view(&value, DT_U8, 1, dim)};
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    CHECK_OK(safetensors_write(path, &source, 1, NULL, &err), &err);
+}
+
+static void text_file(const char *dir, const char *name, const char *text)
+{
+    Err err = {0};
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    CHECK_OK(file_write_atomic(path, text, (int64_t)strlen(text), &err), &err);
+}
+
+static char *empty_folder(const char *name)
+{
+    Err err = {0};
+    char *dir = check_tmp_path(name);
+    CHECK_OK(dir_make(dir, &err), &err);
+    return dir;
+}
+
+static void first_value_is(const char *dir, const char *stem, uint8_t want)
+{
+    Err err = {0};
+    SafeTensors *s = NULL;
+    CHECK_OK(safetensors_open_folder(&s, dir, stem, &counting, &err), &err);
+    assert_int_equal(*(uint8_t *)safetensors_find(s, "a")->tensor.data, want);
+    safetensors_close(&s);
+}
+
+/* An older single file beside a newer sharded save: diffusers reads the index, transformers the
+ * single file. */
+static void stale_single_file(void **state)
+{
+    (void)state;
+    char *dir = empty_folder("stale");
+    static const char *const stems[] = {"diffusion_pytorch_model", "model"};
+    for (int i = 0; i < 2; i++) {
+        char name[128], index[256];
+        snprintf(name, sizeof name, "%s.safetensors", stems[i]);
+        one_tensor(dir, name, 1);
+        snprintf(name, sizeof name, "%s-00001-of-00001.safetensors", stems[i]);
+        one_tensor(dir, name, 2);
+        snprintf(index, sizeof index, "{\"metadata\":{\"total_size\":1},\"weight_map\":{\"a\":\"%s\"}}", name);
+        snprintf(name, sizeof name, "%s.safetensors.index.json", stems[i]);
+        text_file(dir, name, index);
+        n_warnings = 0;
+        first_value_is(dir, stems[i], i == 0 ? 2 : 1);
+        assert_int_equal(n_warnings, 1);
+        assert_non_null(strstr(last_line, i == 0 ? "index.json is read, as diffusers does"
+                                                 : "model.safetensors is read, as transformers does"));
+        snprintf(name, sizeof name, "both %s.safetensors and %s.safetensors.index.json", stems[i], stems[i]);
+        assert_non_null(strstr(last_line, name));
+    }
+}
+
+static void variants_and_other_formats(void **state)
+{
+    (void)state;
+    Err err = {0};
+    SafeTensors *s = NULL;
+    char *dir = empty_folder("fp16");
+    one_tensor(dir, "model.fp16.safetensors", 7);
+    text_file(dir, "model.notes.txt", "");
+    first_value_is(dir, "model", 7);
+    assert_non_null(strstr(last_line, "fp16 variant"));
+    one_tensor(dir, "model.ema.safetensors", 8);
+    CHECK_FAILS(safetensors_open_folder(&s, dir, "model", NULL, &err), ERR_USAGE, "several variants of it (ema, fp16)",
+                &err);
+    one_tensor(dir, "model.safetensors", 9);
+    first_value_is(dir, "model", 9);
+
+    dir = empty_folder("fp16-shards");
+    one_tensor(dir, "diffusion_pytorch_model.fp16-00001-of-00001.safetensors", 5);
+    CHECK_FAILS(safetensors_open_folder(&s, dir, "diffusion_pytorch_model", NULL, &err), ERR_NOTFOUND,
+                "it holds diffusion_pytorch_model.fp16-00001-of-00001.safetensors", &err);
+    text_file(dir, "diffusion_pytorch_model.safetensors.index.fp16.json",
+              "{\"weight_map\":{\"a\":\"diffusion_pytorch_model.fp16-00001-of-00001.safetensors\"}}");
+    first_value_is(dir, "diffusion_pytorch_model", 5);
+
+    dir = empty_folder("bin");
+    text_file(dir, "pytorch_model.bin", "PK");
+    text_file(dir, "config.json", "{}");
+    CHECK_FAILS(safetensors_open_folder(&s, dir, "model", NULL, &err), ERR_NOTFOUND,
+                "it holds config.json, pytorch_model.bin. pytorch_model.bin is a PyTorch pickle", &err);
+    CHECK_FAILS(safetensors_open_folder(&s, empty_folder("empty"), "model", NULL, &err), ERR_NOTFOUND, "it is empty",
+                &err);
 }
 
 int main(void)
@@ -392,6 +530,9 @@ int main(void)
         cmocka_unit_test(writes_and_reads_back),
         cmocka_unit_test(sharded_folder),
         cmocka_unit_test(bad_index),
+        cmocka_unit_test(read_errors),
+        cmocka_unit_test(stale_single_file),
+        cmocka_unit_test(variants_and_other_formats),
     };
     return check_run("store_safetensors", tests);
 }
