@@ -10,6 +10,9 @@
 #include "common/model/vae_internal.h"
 
 #define STEM "diffusion_pytorch_model"
+/* Of every norm but those of the encoder's residual blocks: diffusers reads the config's norm_eps
+ * only there. */
+#define FIXED_EPS 1e-6
 
 /* ---- config ---------------------------------------------------------------------------------- */
 
@@ -113,6 +116,27 @@ static int check_values(const VaeConfig *c, double ratio, const char *where, Err
     return 0;
 }
 
+/* Frames, pictures and latents of the programs are counted for one shape of VAE: 8x in space, 4x in
+ * time, RGB.  Other shapes exist in diffusers' class, not among CogVideoX's models. */
+static int check_shape(const VaeConfig *c, const char *where, Err *err)
+{
+    if (c->n_blocks != 4)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: a VAE of %lldx compression in space (block_out_channels has %lld entries), expected 8x (4 "
+                       "entries), as in every CogVideoX",
+                       where, (long long)vae_scale(c), (long long)c->n_blocks);
+    if (c->temporal_ratio != 4)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: a VAE of %lldx compression in time (temporal_compression_ratio), expected 4x, as in every "
+                       "CogVideoX",
+                       where, (long long)c->temporal_ratio);
+    if (c->in_channels != 3 || c->out_channels != 3)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: a VAE with in_channels %lld and out_channels %lld, expected 3 and 3 (RGB)", where,
+                       (long long)c->in_channels, (long long)c->out_channels);
+    return 0;
+}
+
 int vae_config_parse(VaeConfig *out, const json_t *json, const char *where, Err *err)
 {
     VaeConfig c = {0};
@@ -141,7 +165,7 @@ int vae_config_parse(VaeConfig *out, const json_t *json, const char *where, Err 
     if (strcmp(act, "silu") && strcmp(act, "swish"))
         return err_set(err, ERR_UNSUPPORTED, "%s: act_fn is '%s', expected silu", where, act);
     c.temporal_ratio = ratio >= 1 && ratio <= 1 << VAE_BLOCKS_MAX ? (int64_t)ratio : 0;
-    if ((rc = check_values(&c, ratio, where, err)))
+    if ((rc = check_values(&c, ratio, where, err)) || (rc = check_shape(&c, where, err)))
         return rc;
     *out = c;
     return 0;
@@ -222,6 +246,7 @@ static int norm(const Walk *w, VaeNorm *n, int conditioned, int64_t C, const cha
 {
     char full[160];
     const int64_t dim[] = {C, w->v->c.latent_channels, 1, 1, 1};
+    n->eps = FIXED_EPS;
     snprintf(full, sizeof full, "%s%s", prefix, name);
     int rc = pair(w, &n->w, &n->b, 0, 1, &C, full, conditioned ? ".norm_layer" : "");
     if (rc || !conditioned)
@@ -240,6 +265,8 @@ static int residual(const Walk *w, VaeRes *r, int decoder, int64_t ci, int64_t c
     if ((rc = norm(w, &r->norm1, decoder, ci, p, "norm1")) || (rc = causal(w, &r->conv1, ci, co, p, "conv1")) ||
         (rc = norm(w, &r->norm2, decoder, co, p, "norm2")) || (rc = causal(w, &r->conv2, co, co, p, "conv2")))
         return rc;
+    if (!decoder)
+        r->norm1.eps = r->norm2.eps = w->v->c.norm_eps;
     return ci == co
                ? 0
                : pair(w, &r->shortcut_w, &r->shortcut_b, 0, 5, (const int64_t[]){co, ci, 1, 1, 1}, p, "conv_shortcut");

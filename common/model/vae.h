@@ -26,6 +26,9 @@ typedef struct Vae Vae;
 int vae_config_parse(VaeConfig *out, const json_t *json, const char *where, Err *err);
 json_t *vae_config_json(const VaeConfig *c, Err *err);
 VaeTiling vae_tiling_default(const VaeConfig *c, int enabled);
+/* Whether clips of H x W pixels can be encoded and decoded with these tiles: ERR_USAGE with the
+ * sample sizes that would fit where the tiles leave gaps.  Costs nothing; call it before any work. */
+int vae_tiling_check(const VaeConfig *c, const VaeTiling *tiling, int64_t H, int64_t W, Err *err);
 
 /* FOLDER holds config.json and diffusion_pytorch_model.safetensors. On the plan back end no weight
  * is read. */

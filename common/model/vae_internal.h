@@ -18,6 +18,7 @@ typedef struct VaeConv {
  * members: plain. */
 typedef struct VaeNorm {
     const Param *w, *b, *scale_w, *scale_b, *shift_w, *shift_b;
+    double eps;
 } VaeNorm;
 
 typedef struct VaeRes {
@@ -51,10 +52,12 @@ struct Vae {
     VaeNet enc, dec;
 };
 
-int64_t vae_scale(const VaeConfig *c);                               /* pixels a latent: 8 */
+/* vae.c */
+int64_t vae_scale(const VaeConfig *c); /* pixels a latent along an edge: 8 */
+
+/* vae_pass.c, which vae_run.c uses */
 int64_t vae_stage_frames(const VaeStage *s, int decoder, int64_t T); /* frames after the stage */
 int64_t vae_net_frames(const VaeNet *n, int64_t T);                  /* frames after the network */
-
 /* Memory of the causal caches for inputs of H x W, from `work`. */
 int vae_caches_take(Vae *v, VaeNet *net, Arena *work, int64_t H, int64_t W, Err *err);
 /* out <- in, one chunk.  first: the caches hold nothing yet; last: nobody needs them afterwards. */

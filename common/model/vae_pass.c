@@ -7,6 +7,24 @@
  * peak of the whole pass. */
 #include "common/model/vae_internal.h"
 
+/* ---- frame counts ---------------------------------------------------------------------------- */
+
+int64_t vae_stage_frames(const VaeStage *s, int decoder, int64_t T)
+{
+    if (!s->time || T == 1)
+        return T;
+    return decoder ? 2 * T - T % 2 : T / 2 + T % 2;
+}
+
+int64_t vae_net_frames(const VaeNet *n, int64_t T)
+{
+    for (int64_t i = 0; i < n->n_stages; i++)
+        T = vae_stage_frames(&n->stage[i], n->decoder, T);
+    return T;
+}
+
+/* ---- one chunk ------------------------------------------------------------------------------- */
+
 typedef struct Pass {
     Vae *v;
     Backend *be;
@@ -56,9 +74,9 @@ static int conv_causal(Pass *p, VaeConv *c, const Tensor *y, const Tensor *x, in
 /* y = silu(norm(x)); y may be x. */
 static int norm_silu(Pass *p, const VaeNorm *n, const Tensor *y, const Tensor *x)
 {
-    const VaeConfig *c = &p->v->c;
+    int64_t groups = p->v->c.groups;
     if (!n->scale_w)
-        return op_groupnorm(p->be, y, x, &n->w->value, &n->b->value, c->groups, c->norm_eps, NULL, ACT_SILU, p->err);
+        return op_groupnorm(p->be, y, x, &n->w->value, &n->b->value, groups, n->eps, NULL, ACT_SILU, p->err);
     const Tensor *z = p->z;
     int64_t mark = arena_mark(p->work), C = x->dim[3];
     Tensor scale, shift, scale_w = matrix(n->scale_w), shift_w = matrix(n->shift_w);
@@ -70,7 +88,7 @@ static int norm_silu(Pass *p, const VaeNorm *n, const Tensor *y, const Tensor *x
     if ((rc = op_linear(p->be, &shift, z, &shift_w, &n->shift_b->value, p->err)))
         goto fail;
     SpatialCond cond = {&scale, &shift};
-    rc = op_groupnorm(p->be, y, x, &n->w->value, &n->b->value, c->groups, c->norm_eps, &cond, ACT_SILU, p->err);
+    rc = op_groupnorm(p->be, y, x, &n->w->value, &n->b->value, groups, n->eps, &cond, ACT_SILU, p->err);
 fail:
     arena_reset(p->work, mark);
     return rc;

@@ -5,6 +5,7 @@
  * below) and the right columns (for the tile to the right), all frames, blended as they are; so no
  * tile is held whole. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/mem.h"
@@ -23,9 +24,11 @@ typedef struct Job { /* one call of encode or decode; "in" and "out" as the netw
     Err *err;
 } Job;
 
-typedef struct Axis { /* of the tile grid, in units of the input, but extent and keep in units of the output */
-    int64_t tile, stride, extent, keep;
-    int64_t n; /* tiles along the axis */
+/* One axis of the tile grid. */
+typedef struct Axis {
+    int64_t tile, stride; /* pixels or latents of the input */
+    int64_t extent, keep; /* pixels or latents of the output: blended with the next tile, kept of each */
+    int64_t n;            /* tiles along the axis */
 } Axis;
 
 typedef struct Tile {
@@ -47,20 +50,6 @@ static int64_t chunk_frames(int64_t T, int64_t chunk, int64_t k)
 {
     int64_t first = T < chunk ? T : chunk + T % chunk;
     return k == 0 ? first : chunk;
-}
-
-int64_t vae_stage_frames(const VaeStage *s, int decoder, int64_t T)
-{
-    if (!s->time || T == 1)
-        return T;
-    return decoder ? 2 * T - T % 2 : T / 2 + T % 2;
-}
-
-int64_t vae_net_frames(const VaeNet *n, int64_t T)
-{
-    for (int64_t i = 0; i < n->n_stages; i++)
-        T = vae_stage_frames(&n->stage[i], n->decoder, T);
-    return T;
 }
 
 static int64_t frames_through(const VaeConfig *c, int decoder, int64_t T, int64_t chunk)
@@ -122,6 +111,93 @@ static int write_box(const Job *j, const Tile *tile, int64_t t0, const Tensor *s
     return 0;
 }
 
+/* ---- the tile grid --------------------------------------------------------------------------- */
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The grid along one axis as diffusers lays it out: pixels and latents are the tile's two sizes.
+ * Returns 0 where the kept parts of neighbouring tiles leave a gap or overlap. */
+static int axis_init(Axis *a, int64_t scale, int decode, int64_t size, int64_t pixels, int64_t latents, double overlap)
+{
+    a->tile = decode ? latents : pixels;
+    int64_t made = decode ? pixels : latents;
+    a->stride = (int64_t)((double)a->tile * (1 - overlap));
+    a->extent = (int64_t)((double)made * overlap);
+    a->keep = made - a->extent;
+    if (a->tile < 1 || !(overlap >= 0 && overlap <= 0.5) || a->stride < 1 || latents * scale != pixels ||
+        (decode ? a->stride * scale != a->keep : a->stride != a->keep * scale))
+        return 0;
+    a->n = (size + a->stride - 1) / a->stride;
+    return 1;
+}
+
+static int tile_fits(int64_t scale, int64_t pixels, double overlap)
+{
+    Axis a;
+    return axis_init(&a, scale, 0, 1, pixels, pixels / scale, overlap) &&
+           axis_init(&a, scale, 1, 1, pixels, pixels / scale, overlap);
+}
+
+/* The tile size next to `pixels` in steps of `step` that leaves no gap, or 0 within four times that. */
+static int64_t next_fit(int64_t scale, int64_t pixels, double overlap, int64_t step)
+{
+    for (int64_t at = pixels + step; at > 0 && at <= 4 * pixels; at += step)
+        if (tile_fits(scale, at, overlap))
+            return at;
+    return 0;
+}
+
+static int refuse_tiles(const char *side, int64_t scale, int64_t pixels, double overlap, Err *err)
+{
+    int64_t under = next_fit(scale, pixels, overlap, -1), over = next_fit(scale, pixels, overlap, 1);
+    if (!over)
+        return err_set(err, ERR_USAGE, "VAE tiling: tiles of %s %lld with overlap %g would not meet", side,
+                       (long long)pixels, overlap);
+    char sizes[64];
+    if (under)
+        snprintf(sizes, sizeof sizes, "%lld or %lld", 2 * (long long)under, 2 * (long long)over);
+    else
+        snprintf(sizes, sizeof sizes, "%lld", 2 * (long long)over);
+    return err_set(
+        err, ERR_USAGE,
+        "VAE tiling: tiles of %s %lld (half of sample_%s in the VAE's config.json) with overlap %g would not "
+        "meet, and the result would have another size than the clip: turn tiling off, or set sample_%s to %s",
+        side, (long long)pixels, side, overlap, side, sizes);
+}
+
+/* H, W: of the input, latents when decoding. */
+static int needs_tiles(const VaeTiling *g, int decode, int64_t H, int64_t W)
+{
+    return g && g->enabled &&
+           (H > (decode ? g->latent_height : g->pixel_height) || W > (decode ? g->latent_width : g->pixel_width));
+}
+
+static int grid_init(Axis *rows, Axis *cols, const VaeConfig *c, const VaeTiling *g, int decode, int64_t H, int64_t W,
+                     Err *err)
+{
+    int64_t s = vae_scale(c);
+    if (!axis_init(rows, s, decode, H, g->pixel_height, g->latent_height, g->overlap_height))
+        return refuse_tiles("height", s, g->pixel_height, g->overlap_height, err);
+    if (!axis_init(cols, s, decode, W, g->pixel_width, g->latent_width, g->overlap_width))
+        return refuse_tiles("width", s, g->pixel_width, g->overlap_width, err);
+    return 0;
+}
+
+int vae_tiling_check(const VaeConfig *c, const VaeTiling *tiling, int64_t H, int64_t W, Err *err)
+{
+    int64_t s = vae_scale(c);
+    Axis rows, cols;
+    int rc = 0;
+    if (needs_tiles(tiling, 0, H, W))
+        rc = grid_init(&rows, &cols, c, tiling, 0, H, W, err);
+    if (!rc && needs_tiles(tiling, 1, H / s, W / s))
+        rc = grid_init(&rows, &cols, c, tiling, 1, H / s, W / s, err);
+    return rc;
+}
+
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
 /* Blends the chunk with its neighbours, first above, then left, and leaves its own edges. */
@@ -175,11 +251,6 @@ static int run_tile(const Job *j, const Tile *tile)
     return rc;
 }
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Output size of an input extent. */
 static int64_t scaled(const Job *j, int64_t n)
 {
@@ -224,36 +295,14 @@ static int run_grid(const Job *j, const Axis *rows, const Axis *cols, Tensor *ab
     return rc;
 }
 
-/* The grid along one axis as diffusers lays it; refused where its tiles would not meet. */
-static int axis_init(const Job *j, Axis *a, const char *name, int64_t size, int64_t tile, int64_t made, double overlap)
-{
-    a->tile = tile;
-    a->stride = (int64_t)((double)tile * (1 - overlap));
-    a->extent = (int64_t)((double)made * overlap);
-    a->keep = made - a->extent;
-    if (tile < 1 || !(overlap >= 0 && overlap <= 0.5) || a->stride < 1 || scaled(j, tile) != made ||
-        scaled(j, a->stride) != a->keep || (!j->net->decoder && a->stride % vae_scale(&j->v->c)))
-        return err_set(j->err, ERR_USAGE,
-                       "VAE tiles: %s %lld with overlap %g steps by %lld and keeps %lld: the tiles would not meet",
-                       name, (long long)tile, overlap, (long long)a->stride, (long long)a->keep);
-    a->n = (size + a->stride - 1) / a->stride;
-    return 0;
-}
-
 static int run(Job *j, const VaeTiling *tiling)
 {
-    const VaeTiling *g = tiling;
-    int decode = j->net->decoder, rc = 0;
+    int rc = 0;
     Axis rows = {.tile = j->H, .stride = j->H, .keep = j->Ho, .n = 1},
          cols = {.tile = j->W, .stride = j->W, .keep = j->Wo, .n = 1};
-    if (g && g->enabled &&
-        (j->H > (decode ? g->latent_height : g->pixel_height) || j->W > (decode ? g->latent_width : g->pixel_width))) {
-        int64_t p[2] = {g->pixel_height, g->pixel_width}, l[2] = {g->latent_height, g->latent_width};
-        rc = axis_init(j, &rows, "height", j->H, decode ? l[0] : p[0], decode ? p[0] : l[0], g->overlap_height);
-        rc = rc ? rc : axis_init(j, &cols, "width", j->W, decode ? l[1] : p[1], decode ? p[1] : l[1], g->overlap_width);
-        if (rc)
-            return rc;
-    }
+    if (needs_tiles(tiling, j->net->decoder, j->H, j->W) &&
+        (rc = grid_init(&rows, &cols, &j->v->c, tiling, j->net->decoder, j->H, j->W, j->err)))
+        return rc;
     int64_t frames = chunk_frames(j->T, j->chunk, 0), h = least(rows.tile, j->H), w = least(cols.tile, j->W);
     int64_t in = frames * h * w * j->Ci, out = vae_net_frames(j->net, frames) * scaled(j, h) * scaled(j, w) * j->Co;
     int64_t mark = arena_mark(j->work);

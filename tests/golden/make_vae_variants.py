@@ -3,17 +3,18 @@ weights and inputs of the filler (common/model/params.h), computed in double.
 
     python3 tests/golden/make_vae_variants.py > tests/golden/vae_variants.h
 
-Made with torch 2.15.0 (CPU) and diffusers 0.35.2.
+Made with torch 2.15.0 (CPU) and diffusers 0.42.1.
 """
 import math
 import numpy as np
 import torch
 from diffusers import AutoencoderKLCogVideoX
 
-CONFIGS = [ # blocks, latent, layers, groups, temporal ratio
-    ((8, 16, 8, 16), 3, 1, 4, 8),
-    ((8, 16), 2, 1, 2, 2),
-    ((4, 8, 8), 2, 2, 2, 1),
+CONFIGS = [ # blocks, latent, layers, groups, temporal ratio, norm_eps
+    ((8, 16, 8, 16), 3, 1, 4, 8, 1e-6),
+    ((8, 16), 2, 1, 2, 2, 1e-6),
+    ((4, 8, 8), 2, 2, 2, 1, 1e-6),
+    ((4, 8, 8, 8), 2, 1, 2, 4, 0.1), # norm_eps is read in the encoder's residual blocks and nowhere else
 ]
 TILE = (32, 32, 0.25, 0.5) # pixels and overlaps of the tiled cases of config 0 (latent 4x4)
 CASES = [ # config, decode?, tiled?, T, H, W
@@ -21,6 +22,7 @@ CASES = [ # config, decode?, tiled?, T, H, W
     (0, 1, 0, 1, 2, 3), (0, 1, 0, 4, 2, 3), (0, 1, 0, 5, 2, 3), (0, 1, 1, 4, 7, 5),
     (1, 0, 0, 7, 6, 10), (1, 0, 0, 12, 6, 10), (1, 1, 0, 2, 3, 5), (1, 1, 0, 5, 3, 5),
     (2, 0, 0, 9, 8, 4), (2, 1, 0, 3, 2, 1),
+    (3, 0, 0, 17, 16, 24), (3, 1, 0, 3, 2, 3),
 ]
 
 
@@ -34,9 +36,9 @@ def u(seed, n):
 
 
 def model(config):
-    blocks, latent, layers, groups, ratio = config
+    blocks, latent, layers, groups, ratio, eps = config
     vae = AutoencoderKLCogVideoX(block_out_channels=blocks, latent_channels=latent, layers_per_block=layers, norm_num_groups=groups,
-                                 temporal_compression_ratio=ratio, down_block_types=("CogVideoXDownBlock3D",) * len(blocks),
+                                 temporal_compression_ratio=ratio, norm_eps=eps, down_block_types=("CogVideoXDownBlock3D",) * len(blocks),
                                  up_block_types=("CogVideoXUpBlock3D",) * len(blocks), sample_height=64, sample_width=64)
     params = dict(vae.named_parameters())
     for k, name in enumerate(sorted(params, key=lambda s: s.encode())):
@@ -53,10 +55,10 @@ def model(config):
 def main():
     print("/* Made by make_vae_variants.py; see there. */\n#ifndef WEFT_TESTS_GOLDEN_VAE_VARIANTS_H\n#define WEFT_TESTS_GOLDEN_VAE_VARIANTS_H")
     print("static const VaeConfig variants[] = {")
-    for blocks, latent, layers, groups, ratio in CONFIGS:
+    for blocks, latent, layers, groups, ratio, eps in CONFIGS:
         print(f"    {{.in_channels = 3, .out_channels = 3, .latent_channels = {latent}, .n_blocks = {len(blocks)}, "
               f".block_channels = {{{', '.join(map(str, blocks))}}},\n     .layers_per_block = {layers}, .groups = {groups}, "
-              f".temporal_ratio = {ratio}, .sample_height = 64, .sample_width = 64, .norm_eps = 1e-6, .scaling_factor = 1.15258426}},")
+              f".temporal_ratio = {ratio}, .sample_height = 64, .sample_width = 64, .norm_eps = {str(eps).replace("e-0", "e-")}, .scaling_factor = 1.15258426}},")
     print("};")
     print("static const struct { int variant; Golden golden; } variant_golden[] = {")
     for i, (c, decode, tiled, T, H, W) in enumerate(CASES):

@@ -570,6 +570,11 @@ static void refuses_configs(void **state)
                {"{\"block_out_channels\":[]}", ERR_UNSUPPORTED, "block_out_channels"},
                {"{\"norm_num_groups\":48}", ERR_FORMAT, "norm_num_groups"},
                {"{\"temporal_compression_ratio\":3}", ERR_UNSUPPORTED, "temporal_compression_ratio is 3"},
+               {"{\"temporal_compression_ratio\":8}", ERR_UNSUPPORTED, "8x compression in time"},
+               {"{\"block_out_channels\":[32,32,32]}", ERR_UNSUPPORTED, "4x compression in space"},
+               {"{\"block_out_channels\":[32,32,32,32,32]}", ERR_UNSUPPORTED, "16x compression in space"},
+               {"{\"in_channels\":4,\"out_channels\":4}", ERR_UNSUPPORTED, "in_channels 4 and out_channels 4"},
+               {"{\"out_channels\":4}", ERR_UNSUPPORTED, "in_channels 3 and out_channels 4"},
                {"{\"latent_channels\":0}", ERR_FORMAT, "latent_channels is 0"},
                {"{\"norm_eps\":\"x\"}", ERR_FORMAT, "norm_eps"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -600,6 +605,44 @@ static void refuses_calls(void **state)
     CHECK_FAILS(vae_decode(r.vae, work, NULL, one, one, 1, 1, 1, &r.err), ERR_LIMIT, "vae", &r.err);
     arena_free(&work);
     rig_close(&r);
+}
+
+/* A size that tiles cannot cover is refused before any work, with sample sizes that would do; what
+ * is accepted is what vae_encode and vae_decode accept. */
+static void checks_tiles_early(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t sample_height, sample_width, H, W;
+        const char *part;
+    } cases[] = {
+        {480, 720, 720, 480, NULL}, /* CogVideoX's config with a portrait clip */
+        {480, 720, 64, 64, NULL},
+        {96, 80, 96, 80, NULL},
+        {96, 80, 48, 40, NULL},
+        {720, 480, 360, 240, NULL}, /* no larger than one tile: no tiles */
+        {720, 480, 720, 480, "sample_height to 672 or 768"},
+        {480, 480, 720, 480, NULL},
+        {64, 64, 64, 64, "sample_height to 96"},
+        {96, 96, 96, 64, "sample_width to 80 or 160"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Err err = {0};
+        VaeConfig c = tiny;
+        int64_t bytes, H = cases[i].H, W = cases[i].W;
+        c.sample_height = cases[i].sample_height;
+        c.sample_width = cases[i].sample_width;
+        VaeTiling t = vae_tiling_default(&c, 1), off = vae_tiling_default(&c, 0);
+        CHECK_OK(vae_tiling_check(&c, &off, H, W, &err), &err);
+        if (cases[i].part) {
+            CHECK_FAILS(vae_tiling_check(&c, &t, H, W, &err), ERR_USAGE, cases[i].part, &err);
+            CHECK_FAILS(vae_plan_decode(&c, DT_F32, &t, 3, H / 8, W / 8, &bytes, &err), ERR_USAGE, cases[i].part, &err);
+        } else {
+            CHECK_OK(vae_tiling_check(&c, &t, H, W, &err), &err);
+            CHECK_OK(vae_plan_encode(&c, DT_F32, &t, 9, H, W, &bytes, &err), &err);
+            CHECK_OK(vae_plan_decode(&c, DT_F32, &t, 3, H / 8, W / 8, &bytes, &err), &err);
+        }
+    }
 }
 
 /* ---- the real model, from its config alone --------------------------------------------------- */
@@ -656,6 +699,7 @@ int main(void)
         cmocka_unit_test(saves_and_opens),
         cmocka_unit_test(refuses_configs),
         cmocka_unit_test(refuses_calls),
+        cmocka_unit_test(checks_tiles_early),
         cmocka_unit_test(knows_the_real_shapes),
     };
     return check_run("vae", tests);

@@ -8,6 +8,8 @@ static const VaeConfig variants[] = {
      .layers_per_block = 1, .groups = 2, .temporal_ratio = 2, .sample_height = 64, .sample_width = 64, .norm_eps = 1e-6, .scaling_factor = 1.15258426},
     {.in_channels = 3, .out_channels = 3, .latent_channels = 2, .n_blocks = 3, .block_channels = {4, 8, 8},
      .layers_per_block = 2, .groups = 2, .temporal_ratio = 1, .sample_height = 64, .sample_width = 64, .norm_eps = 1e-6, .scaling_factor = 1.15258426},
+    {.in_channels = 3, .out_channels = 3, .latent_channels = 2, .n_blocks = 4, .block_channels = {4, 8, 8, 8},
+     .layers_per_block = 1, .groups = 2, .temporal_ratio = 4, .sample_height = 64, .sample_width = 64, .norm_eps = 0.1, .scaling_factor = 1.15258426},
 };
 static const struct { int variant; Golden golden; } variant_golden[] = {
     {0, {"variant 0: encode 8 frames of 24x16", 300000, 0, 1, 0, 8, 16, 24, 1, 2, 3, 6, -0.0261574098, 0.43418268,
@@ -40,5 +42,9 @@ static const struct { int variant; Golden golden; } variant_golden[] = {
           {-0.368014862, -0.315450324, -0.0838936957, 0.365768523, -0.516028795, 0.0411976676, -0.0533529455, 0.199060387}}},
     {2, {"variant 2: decode 3 frames of 1x2", 300014, 1, 1, 0, 3, 2, 1, 3, 8, 4, 3, -0.1024604006, 0.6023210858,
           {-0.32838948, -0.160114329, 1.14963048, -0.416483766, -0.205581824, -0.0661599649, -0.88433852, -0.848707961}}},
+    {3, {"variant 3: encode 17 frames of 24x16", 300015, 0, 1, 0, 17, 16, 24, 5, 2, 3, 4, -0.09030788142, 0.4173373201,
+          {-0.10447075, 0.3124387, -0.737171485, -0.957354618, -0.296997923, 0.246582941, -0.0333547486, 0.470937102}}},
+    {3, {"variant 3: decode 3 frames of 3x2", 300016, 1, 1, 0, 3, 2, 3, 9, 16, 24, 3, -0.6135724096, 1.437024294,
+          {-0.312004495, -0.247686626, 0.243291896, -0.289006856, 0.0183899966, -1.62680324, 0.238453771, -0.0705766448}}},
 };
 #endif
