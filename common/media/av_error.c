@@ -36,6 +36,11 @@ void av_quiet(void)
     last_line[0] = 0;
 }
 
+int av_log_said(const char *part)
+{
+    return strstr(last_line, part) != NULL;
+}
+
 int err_av(Err *err, int code, int av, const char *fmt, ...)
 {
     char what[1024], why[128];

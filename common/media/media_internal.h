@@ -12,6 +12,8 @@
  * line for err_av.
  * Called before anything whose failure err_av will report: it forgets the older line. */
 void av_quiet(void);
+/* Whether this thread's last error line has these words. */
+int av_log_said(const char *part);
 /* err_set with ": reason" of the library's code; `code` unless the library's says better (memory,
  * not found, time). */
 int err_av(Err *err, int code, int av, const char *fmt, ...) WEFT_PRINTF(4, 5);
@@ -66,10 +68,14 @@ void hdr_tone_map(uint8_t *rows, int64_t stride, int64_t width, int64_t height, 
 
 /* ---- the reader ------------------------------------------------------------- */
 enum { MEDIA_SENT_MAX = 64 }; /* more than any decoder's delay with one thread */
-typedef struct MemorySource {
-    const uint8_t *data;
+/* The bytes of a container: an open file, or a block of memory. */
+typedef struct ByteSource {
+    const uint8_t *data; /* NULL: a file */
     int64_t size, at;
-} MemorySource;
+    int fd;
+    int error; /* errno of a read that failed, and where; it stays: nothing after it can be trusted */
+    int64_t error_at;
+} ByteSource;
 typedef struct ByteRange {
     int64_t from, to;
 } ByteRange;
@@ -81,8 +87,8 @@ struct VideoReader {
     AVFormatContext *fmt;
     AVCodecContext *dec;
     AVStream *stream; /* borrowed from fmt */
-    AVIOContext *memory_io;
-    MemorySource memory;
+    AVIOContext *io;
+    ByteSource source;
     AVPacket *packet;
     AVFrame *frame, *held, *part; /* held: see video_hold; part: the plan's part of the frame */
     char *path;
@@ -104,7 +110,7 @@ struct VideoReader {
     int width, height; /* of the frame before; 0 none */
     /* packets whose frames are still to come, for video_skim */
     int64_t sent[MEDIA_SENT_MAX];
-    int n_sent, untold; /* untold: packets and frames do not match one to one by their timestamps */
+    int n_sent, unmatched; /* unmatched: packets and frames do not match one to one by their timestamps */
     /* [n_ahead] timestamps of the frames that video_skim found, increasing; NULL: frames are
      * decoded */
     int64_t *ahead;
@@ -120,8 +126,12 @@ struct VideoReader {
 void reader_clock_enter(VideoReader *r);
 void reader_clock_leave(VideoReader *r);
 int reader_over_time(void *reader);
-/* video_source.c: opens the container. */
+/* video_source.c: opens the container, from r->source.data or else the file r->path. */
 int source_open(VideoReader *r, Err *err);
+void source_close(VideoReader *r);
+/* 0, or ERR_IO with a sentence when a read from the file has failed.  The library's demuxers often take such a
+ * failure for the end of the file, so it is looked at after every call of theirs. */
+int source_check(const VideoReader *r, Err *err);
 /* video_decode.c.  As av_read_frame: packets within bytes of a wrong checksum are marked corrupt. */
 int reader_packet(VideoReader *r);
 /* The next decoded frame into r->frame: 1, 0 at the end, negative. */

@@ -79,13 +79,17 @@ int reader_packet(VideoReader *r)
 static int feed(VideoReader *r, Err *err)
 {
     av_quiet();
-    int av = reader_packet(r);
+    int av = reader_packet(r), rc = source_check(r, err);
+    if (rc < 0) {
+        av_packet_unref(r->packet);
+        return rc;
+    }
     if (av == AVERROR_EXIT || av == AVERROR(ENOMEM))
         return err_av(err, ERR_FORMAT, av, "'%s': reading", r->path);
     if (av < 0) {
         if (av == AVERROR_EOF && r->fmt->pb && r->fmt->pb->error < 0)
             av = r->fmt->pb->error;
-        r->read_rc = av == AVERROR_EOF ? 0 : av; /* told after the frames that are still to come */
+        r->read_rc = av == AVERROR_EOF ? 0 : av; /* returned after the frames that are still to come */
         r->draining = 1;
         av = avcodec_send_packet(r->dec, NULL);
         return av < 0 && av != AVERROR_EOF ? err_av(err, ERR_FORMAT, av, "'%s': ending the decoder", r->path) : 0;
@@ -126,7 +130,7 @@ int reader_decode(VideoReader *r, Err *err)
                                        (long long)r->counts.packets)
                               : 0;
         }
-        if (av != AVERROR(EAGAIN)) { /* a packet taken earlier turns out bad */
+        if (av != AVERROR(EAGAIN)) { /* a packet that was accepted earlier turns out bad */
             r->counts.refused_packets++;
             mark_damage(r, AV_NOPTS_VALUE);
             if (r->draining) {

@@ -46,6 +46,9 @@ static int probe_streams(VideoReader *r, Err *err)
     for (unsigned i = 0; i < n; i++)
         av_dict_free(&options[i]);
     mem_free(options);
+    int rc = source_check(r, err);
+    if (rc < 0)
+        return rc;
     if (av < 0)
         return err_av(err, ERR_FORMAT, av, "'%s': cannot find out its streams", r->path);
     return 0;
@@ -94,7 +97,7 @@ static int open_decoder(VideoReader *r, const AVCodec *codec, Err *err)
     return 0;
 }
 
-static int open_reader(VideoReader **out, const char *path, MemorySource memory, const VideoLimits *limits, Err *err)
+static int open_reader(VideoReader **out, const char *path, ByteSource source, const VideoLimits *limits, Err *err)
 {
     *out = NULL;
     av_quiet();
@@ -103,7 +106,7 @@ static int open_reader(VideoReader **out, const char *path, MemorySource memory,
         return ERR_NOMEM;
     const AVCodec *codec = NULL;
     int rc = ERR_NOMEM;
-    r->memory = memory;
+    r->source = source;
     r->limits = limits ? *limits : (VideoLimits){0};
     if (r->limits.max_pixels <= 0)
         r->limits.max_pixels = 4096 * 4096;
@@ -119,7 +122,7 @@ static int open_reader(VideoReader **out, const char *path, MemorySource memory,
         goto fail;
     if ((rc = source_open(r, err)) < 0)
         goto fail;
-    if ((rc = ebml_check(r, err)) < 0)
+    if ((rc = ebml_check(r, err)) < 0 || (rc = source_check(r, err)) < 0)
         goto fail;
     if ((rc = probe_streams(r, err)) < 0)
         goto fail;
@@ -147,7 +150,7 @@ fail:
 
 int video_open(VideoReader **out, const char *path, const VideoLimits *limits, Err *err)
 {
-    return open_reader(out, path, (MemorySource){0}, limits, err);
+    return open_reader(out, path, (ByteSource){.fd = -1}, limits, err);
 }
 
 int video_open_memory(VideoReader **out, const uint8_t *data, int64_t size, const VideoLimits *limits, Err *err)
@@ -155,7 +158,7 @@ int video_open_memory(VideoReader **out, const uint8_t *data, int64_t size, cons
     *out = NULL;
     if (size <= 0)
         return err_set(err, ERR_FORMAT, "a video of 0 bytes");
-    return open_reader(out, "memory", (MemorySource){data, size, 0}, limits, err);
+    return open_reader(out, "memory", (ByteSource){.data = data, .size = size, .fd = -1}, limits, err);
 }
 
 void video_close(VideoReader **reader)
@@ -170,9 +173,7 @@ void video_close(VideoReader **reader)
     av_packet_free(&r->packet);
     avcodec_free_context(&r->dec);
     avformat_close_input(&r->fmt);
-    if (r->memory_io)
-        av_freep(&r->memory_io->buffer);
-    avio_context_free(&r->memory_io);
+    source_close(r);
     mem_free(r->ahead);
     mem_free(r->bad.range);
     mem_free(r->path);

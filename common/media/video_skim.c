@@ -4,15 +4,16 @@
 #include "common/base/mem.h"
 #include "common/media/media_internal.h"
 
-static int tells_a_frame(const AVPacket *p)
+/* Whether the packet says when its one frame is shown. */
+static int has_frame_time(const AVPacket *p)
 {
     return p->pts != AV_NOPTS_VALUE && p->size > 0 && !(p->flags & (AV_PKT_FLAG_CORRUPT | AV_PKT_FLAG_DISCARD));
 }
 
 void skim_sent(VideoReader *r)
 {
-    if (!tells_a_frame(r->packet) || r->n_sent == MEDIA_SENT_MAX)
-        r->untold = 1;
+    if (!has_frame_time(r->packet) || r->n_sent == MEDIA_SENT_MAX)
+        r->unmatched = 1;
     else
         r->sent[r->n_sent++] = r->packet->pts;
 }
@@ -24,7 +25,7 @@ void skim_received(VideoReader *r)
     while (i < r->n_sent && r->sent[i] != r->frame->best_effort_timestamp)
         i++;
     if (i == r->n_sent)
-        r->untold = 1;
+        r->unmatched = 1;
     else
         r->sent[i] = r->sent[--r->n_sent];
 }
@@ -56,24 +57,27 @@ static int can_skim(const VideoReader *r)
     if ((codec != AV_CODEC_ID_H264 && codec != AV_CODEC_ID_HEVC) ||
         (!strstr(format, "mp4") && !strstr(format, "matroska")))
         return 0;
-    return !r->untold && !r->draining && !r->first_waiting && !r->ahead && !r->damaged && c->damaged_frames == 0 &&
+    return !r->unmatched && !r->draining && !r->first_waiting && !r->ahead && !r->damaged && c->damaged_frames == 0 &&
            c->refused_packets == 0 && c->dropped_unordered == 0 &&
            r->n_sent <= r->dec->has_b_frames + r->dec->thread_count;
 }
 
-/* All packets up to the end; ERR_UNSUPPORTED when one does not tell a frame. */
+/* All packets up to the end; ERR_UNSUPPORTED when one does not say when its frame is shown. */
 static int read_ahead(VideoReader *r, Err *err)
 {
     int av, rc = 0;
     while (rc == 0 && (av = reader_packet(r)) >= 0) {
-        if (r->packet->stream_index == r->stream->index) {
+        if ((rc = source_check(r, err)) == 0 && r->packet->stream_index == r->stream->index) {
             r->counts.packets++;
-            rc = tells_a_frame(r->packet) ? add_ahead(r, r->packet->pts, err)
-                                          : err_set(err, ERR_UNSUPPORTED, "'%s': packet %lld tells no frame", r->path,
-                                                    (long long)r->counts.packets);
+            rc = has_frame_time(r->packet)
+                     ? add_ahead(r, r->packet->pts, err)
+                     : err_set(err, ERR_UNSUPPORTED, "'%s': packet %lld does not say when its frame is shown", r->path,
+                               (long long)r->counts.packets);
         }
         av_packet_unref(r->packet);
     }
+    if (rc == 0)
+        rc = source_check(r, err);
     if (rc == 0 && (av == AVERROR_EXIT || av == AVERROR(ENOMEM)))
         return err_av(err, ERR_FORMAT, av, "'%s': reading", r->path);
     if (rc == 0 && (av != AVERROR_EOF || (r->fmt->pb && r->fmt->pb->error < 0)))
@@ -100,7 +104,7 @@ int video_skim(VideoReader *r, Err *err)
     qsort(r->ahead, (size_t)r->n_ahead, sizeof *r->ahead, by_time);
     for (int64_t i = 0; i < r->n_ahead; i++)
         if (r->ahead[i] <= (i ? r->ahead[i - 1] : r->last_pts))
-            return err_set(err, ERR_UNSUPPORTED, "'%s': two packets tell the same time %lld", r->path,
+            return err_set(err, ERR_UNSUPPORTED, "'%s': two packets have the same time %lld", r->path,
                            (long long)r->ahead[i]);
     return 1;
 }

@@ -1,7 +1,11 @@
-/* Where the bytes come from: a regular file or a block of memory, through one read callback. */
+/* Where the bytes come from: a regular file or a block of memory, through one read callback, so that
+ * a failed read is never mistaken for the end of the file. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "common/base/mem.h"
 #include "common/media/media_internal.h"
 
@@ -10,88 +14,162 @@
 static const char formats[] =
     "mov,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,mxf,rm,dv,gif,ivf,h264,hevc,obu,m4v,mpegvideo,mjpeg,yuv4mpegpipe,"
     "png_pipe,jpeg_pipe";
-enum { MAX_STREAMS = 16, MEMORY_BUFFER = 1 << 15 };
+enum { MAX_STREAMS = 256, IO_BUFFER = 1 << 15 };
 
-/* ---- bytes in memory ------------------------------------------------------------------------- */
-static int memory_read(void *opaque, uint8_t *buf, int size)
+/* ---- reading --------------------------------------------------------------------------------- */
+static int source_read(void *opaque, uint8_t *buf, int size)
 {
-    MemorySource *m = opaque;
-    int64_t n = m->size - m->at < size ? m->size - m->at : size;
-    if (n <= 0)
-        return AVERROR_EOF;
-    memcpy(buf, m->data + m->at, (size_t)n);
-    m->at += n;
-    return (int)n;
+    VideoReader *r = opaque;
+    ByteSource *s = &r->source;
+    if (reader_over_time(r))
+        return AVERROR_EXIT;
+    if (s->error)
+        return AVERROR(s->error);
+    if (s->data) {
+        int64_t n = s->size - s->at < size ? s->size - s->at : size;
+        if (n <= 0)
+            return AVERROR_EOF;
+        memcpy(buf, s->data + s->at, (size_t)n);
+        s->at += n;
+        return (int)n;
+    }
+    ssize_t n;
+    while ((n = read(s->fd, buf, (size_t)size)) < 0 && errno == EINTR) {
+    }
+    if (n < 0) {
+        s->error = errno;
+        s->error_at = s->at;
+        return AVERROR(s->error);
+    }
+    s->at += n;
+    return n == 0 ? AVERROR_EOF : (int)n;
 }
 
-static int64_t memory_seek(void *opaque, int64_t offset, int whence)
+static int64_t source_seek(void *opaque, int64_t offset, int whence)
 {
-    MemorySource *m = opaque;
+    ByteSource *s = &((VideoReader *)opaque)->source;
     whence &= ~AVSEEK_FORCE;
     if (whence == AVSEEK_SIZE)
-        return m->size;
-    int64_t base = whence == SEEK_CUR ? m->at : whence == SEEK_END ? m->size : 0;
-    if (offset < -base || offset > m->size - base)
+        return s->size;
+    int64_t base = whence == SEEK_CUR ? s->at : whence == SEEK_END ? s->size : 0;
+    if (offset < -base || (s->data && offset > s->size - base) || offset > INT64_MAX - base)
         return AVERROR(EINVAL);
-    return m->at = base + offset;
+    if (!s->data && lseek(s->fd, base + offset, SEEK_SET) < 0)
+        return AVERROR(errno);
+    return s->at = base + offset;
 }
 
-static int open_memory_io(VideoReader *r, Err *err)
+int source_check(const VideoReader *r, Err *err)
 {
-    unsigned char *buffer = av_malloc(MEMORY_BUFFER);
-    if (!buffer)
-        return err_set(err, ERR_NOMEM, "no memory to read a video");
-    r->memory_io = avio_alloc_context(buffer, MEMORY_BUFFER, 0, &r->memory, memory_read, NULL, memory_seek);
-    if (!r->memory_io) {
-        av_free(buffer);
-        return err_set(err, ERR_NOMEM, "no memory to read a video");
-    }
-    r->fmt->pb = r->memory_io;
-    return 0;
+    const ByteSource *s = &r->source;
+    return s->error ? err_errno(err, s->error, "'%s': reading at byte %lld failed", r->path, (long long)s->error_at)
+                    : 0;
 }
 
-static int check_file(const char *path, Err *err)
+/* ---- opening --------------------------------------------------------------------------------- */
+/* Opens without waiting, so that a pipe does not hang us before it is refused. */
+static int open_file(VideoReader *r, Err *err)
 {
     struct stat st;
-    if (stat(path, &st) != 0)
-        return err_errno(err, errno, "cannot open '%s'", path);
+    ByteSource *s = &r->source;
+    s->fd = open(r->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (s->fd < 0)
+        return err_errno(err, errno, "cannot open '%s'", r->path);
+    if (fstat(s->fd, &st) != 0)
+        return err_errno(err, errno, "cannot open '%s'", r->path);
     if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_FORMAT, "'%s' is not a regular file", path);
+        return err_set(err, ERR_FORMAT, "'%s' is not a regular file", r->path);
     if (st.st_size == 0)
-        return err_set(err, ERR_FORMAT, "'%s' is empty (0 bytes), expected a video", path);
+        return err_set(err, ERR_FORMAT, "'%s' is empty (0 bytes), expected a video", r->path);
+    s->size = st.st_size;
     return 0;
+}
+
+static int open_io(VideoReader *r, Err *err)
+{
+    unsigned char *buffer = av_malloc(IO_BUFFER);
+    if (buffer)
+        r->io = avio_alloc_context(buffer, IO_BUFFER, 0, r, source_read, NULL, source_seek);
+    if (!r->io) {
+        av_free(buffer);
+        return err_set(err, ERR_NOMEM, "no memory to read '%s'", r->path);
+    }
+    r->fmt->pb = r->io;
+    r->fmt->flags |= AVFMT_FLAG_CUSTOM_IO; /* ours to close */
+    return 0;
+}
+
+/* A source is one file: whatever else the container names stays closed. */
+static int refuse_open(AVFormatContext *fmt, AVIOContext **io, const char *url, int flags, AVDictionary **options)
+{
+    (void)fmt;
+    (void)url;
+    (void)flags;
+    (void)options;
+    *io = NULL;
+    return AVERROR(EPERM);
+}
+
+/* JPEG files are known by their first bytes alone: with a name that ends in .jpg the library takes
+ * those of more than its first 2,048 bytes for a sequence of numbered files.  1, 0, negative. */
+static int begins_as_jpeg(VideoReader *r, Err *err)
+{
+    static const uint8_t magic[3] = {0xFF, 0xD8, 0xFF};
+    uint8_t head[3];
+    int n = avio_read(r->io, head, 3);
+    int rc = source_check(r, err);
+    if (rc == 0 && avio_seek(r->io, 0, SEEK_SET) < 0)
+        rc = err_set(err, ERR_IO, "'%s': cannot go back to its beginning", r->path);
+    return rc < 0 ? rc : n == 3 && memcmp(head, magic, 3) == 0;
+}
+
+static int open_format(VideoReader *r, const char *url, Err *err)
+{
+    AVDictionary *options = NULL;
+    if (av_dict_set(&options, "format_whitelist", formats, 0) < 0 ||
+        av_dict_set(&options, "protocol_whitelist", "file", 0) < 0 ||
+        av_dict_set_int(&options, "max_streams", MAX_STREAMS, 0) < 0) {
+        av_dict_free(&options);
+        return err_set(err, ERR_NOMEM, "no memory to open '%s'", r->path);
+    }
+    int av = avformat_open_input(&r->fmt, url, NULL, &options); /* frees fmt and sets it NULL on failure */
+    av_dict_free(&options);
+    int rc = source_check(r, err);
+    if (rc < 0 || av >= 0)
+        return rc;
+    if (av == AVERROR(ENOMEM) && av_log_said("max_streams"))
+        return err_set(err, ERR_LIMIT, "'%s' has more than %d streams", r->path, MAX_STREAMS);
+    return err_av(err, ERR_FORMAT, av, "'%s' cannot be opened as a video", r->path);
 }
 
 int source_open(VideoReader *r, Err *err)
 {
-    int rc = 0;
-    AVDictionary *options = NULL;
-    char *url = NULL;
+    int rc = r->source.data ? 0 : open_file(r, err);
+    if (rc < 0)
+        return rc;
     r->fmt = avformat_alloc_context();
     if (!r->fmt)
         return err_set(err, ERR_NOMEM, "no memory to open '%s'", r->path);
     r->fmt->interrupt_callback = (AVIOInterruptCB){reader_over_time, r};
-    if (r->memory.data) {
-        rc = open_memory_io(r, err);
-    } else {
-        rc = check_file(r->path, err);
-        url = mem_printf(err, "file:%s", r->path); /* a name such as "concat:a" or "http:x" stays a name */
-        if (rc == 0 && !url)
-            rc = ERR_NOMEM;
-    }
-    if (rc < 0)
-        goto done;
-    if (av_dict_set(&options, "format_whitelist", formats, 0) < 0 ||
-        av_dict_set(&options, "protocol_whitelist", "file", 0) < 0 ||
-        av_dict_set_int(&options, "max_streams", MAX_STREAMS, 0) < 0) {
-        rc = err_set(err, ERR_NOMEM, "no memory to open '%s'", r->path);
-        goto done;
-    }
-    int av = avformat_open_input(&r->fmt, url, NULL, &options); /* frees fmt and sets it NULL on failure */
-    if (av < 0)
-        rc = err_av(err, ERR_FORMAT, av, "'%s' cannot be opened as a video", r->path);
-done:
-    av_dict_free(&options);
+    r->fmt->io_open = refuse_open;
+    if ((rc = open_io(r, err)) < 0)
+        return rc;
+    int jpeg = begins_as_jpeg(r, err);
+    if (jpeg < 0)
+        return jpeg;
+    if (jpeg || r->source.data)
+        return open_format(r, NULL, err);
+    char *url = mem_printf(err, "file:%s", r->path); /* a name such as "concat:a" or "http:x" stays a name */
+    rc = url ? open_format(r, url, err) : ERR_NOMEM;
     mem_free(url);
     return rc;
+}
+
+void source_close(VideoReader *r)
+{
+    if (r->io)
+        av_freep(&r->io->buffer);
+    avio_context_free(&r->io);
+    if (!r->source.data && r->source.fd >= 0)
+        close(r->source.fd);
 }
