@@ -1,16 +1,14 @@
 /* Saving, finding and loading checkpoints. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "common/base/schema.h"
 #include "common/base/str.h"
 #include "train/checkpoint.h"
-#include "train/parts.h"
+#include "train/file_list.h"
 #include "train/pipeline.h"
 
 static const char state_path[] = "weft_state/state.json";
@@ -171,29 +169,49 @@ static int write_parts(const char *folder, const TrainState *s, int optimizer, E
 static int write_state(const char *folder, const json_t *state, Err *err)
 {
     char *path = path_join(folder, state_path, err);
-    json_t *whole = json_copy((json_t *)state), *parts = NULL;
-    int rc = path && whole ? parts_describe(folder, &parts, err) : ERR_NOMEM;
+    json_t *whole = json_copy((json_t *)state), *files = NULL;
+    int rc = path && whole ? file_list_make(folder, &files, err) : ERR_NOMEM;
 
-    if (rc == 0 && json_object_set(whole, "files", parts) != 0)
+    if (rc == 0 && json_object_set(whole, "files", files) != 0)
         rc = ERR_NOMEM;
     if (rc == 0)
         rc = json_write_file(whole, path, err);
-    json_decref(parts);
+    json_decref(files);
     json_decref(whole);
     mem_free(path);
     return rc;
 }
 
-/* tmp becomes folder, replacing an older one (which can only be torn, or of a shorter run). */
+/* `tmp` becomes `folder`.  What has that name already goes only when the new one is in its place. */
 static int put_in_place(const char *run, const char *tmp, const char *folder, Err *err)
 {
-    int rc = dir_sync(tmp, err);
+    char *before = mem_printf(err, "%s.tmp-before", folder);
+    int rc = before ? dir_remove(before, err) : ERR_NOMEM, moved = 0;
 
     if (rc == 0)
-        rc = dir_remove(folder, err);
-    if (rc == 0 && rename(tmp, folder) != 0)
+        rc = dir_sync(tmp, err);
+    if (rc == 0 && !(moved = rename(folder, before) == 0) && errno != ENOENT)
+        rc = err_errno(err, errno, "renaming '%s' to '%s'", folder, before);
+    if (rc == 0 && rename(tmp, folder) != 0) {
         rc = err_errno(err, errno, "renaming '%s' to '%s'", tmp, folder);
-    return rc == 0 ? dir_sync(run, err) : rc;
+        if (moved && rename(before, folder) != 0)
+            err_wrap(err, rc, "what was '%s' is now '%s'", folder, before);
+    }
+    if (rc == 0)
+        rc = dir_sync(run, err);
+    if (rc == 0 && moved)
+        rc = dir_remove(before, err);
+    mem_free(before);
+    return rc;
+}
+
+/* Half a checkpoint takes room on a disk that may be full.  What cannot be removed now goes when the
+ * next run sweeps its folder. */
+static void remove_unfinished(const char *tmp)
+{
+    int rc = tmp ? dir_remove(tmp, NULL) : 0;
+
+    (void)rc;
 }
 
 int checkpoint_save(const char *run, const TrainState *s, const json_t *state, Err *err)
@@ -208,132 +226,12 @@ int checkpoint_save(const char *run, const TrainState *s, const json_t *state, E
         rc = write_state(tmp, state, err);
     if (rc == 0)
         rc = put_in_place(run, tmp, folder, err);
-    if (rc < 0)
-        err_wrap(err, rc, "saving checkpoint %lld", (long long)s->step);
+    if (rc < 0) {
+        remove_unfinished(tmp);
+        err_wrap(err, rc, "saving checkpoint-%lld", (long long)s->step);
+    }
     mem_free(folder);
     mem_free(tmp);
-    return rc;
-}
-
-/* ---- finding --------------------------------------------------------------------------------- */
-
-/* N of "checkpoint-N", or -1. */
-static int64_t checkpoint_number(const char *name)
-{
-    static const char prefix[] = "checkpoint-";
-    char *end;
-    long long n;
-
-    if (strncmp(name, prefix, sizeof prefix - 1) || name[sizeof prefix - 1] < '1' || name[sizeof prefix - 1] > '9')
-        return -1;
-    errno = 0;
-    n = strtoll(name + sizeof prefix - 1, &end, 10);
-    return *end || errno ? -1 : n;
-}
-
-static int by_number(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-/* Steps of all checkpoint folders, ascending; *steps is mem_free's. */
-static int list_steps(const char *run, int64_t **steps, int64_t *n, Err *err)
-{
-    char **names = NULL;
-    int64_t n_names = 0;
-    int rc = dir_list(run, &names, &n_names, err);
-
-    *steps = NULL;
-    *n = 0;
-    if (rc == 0 && !(*steps = mem_calloc(n_names, sizeof **steps, err)))
-        rc = ERR_NOMEM;
-    for (int64_t i = 0; rc == 0 && i < n_names; i++)
-        if (checkpoint_number(names[i]) > 0)
-            (*steps)[(*n)++] = checkpoint_number(names[i]);
-    if (rc == 0)
-        qsort(*steps, (size_t)*n, sizeof **steps, by_number);
-    dir_list_free(&names, n_names);
-    return rc;
-}
-
-static int read_state(const char *folder, int64_t step, json_t **state, Err *err)
-{
-    char *path = path_join(folder, state_path, err);
-    int64_t stored = 0;
-    int rc = path ? json_read_file(state, path, err) : ERR_NOMEM;
-
-    if (rc == 0)
-        rc = schema_check("train-state", *state, path, err);
-    if (rc == 0)
-        rc = json_get_int(*state, "step", path, &stored, err);
-    if (rc == 0 && stored != step)
-        rc = err_set(err, ERR_FORMAT, "'%s' is of step %lld", path, (long long)stored);
-    mem_free(path);
-    return rc;
-}
-
-/* Whole: the last file is there and fits, and what it says of the others holds, the ones to go on
- * from among them. */
-static int check_whole(const char *folder, int64_t step, int optimizer, json_t **state, Err *err)
-{
-    static const char *const needed[] = {"transformer/config.json", "transformer/diffusion_pytorch_model.safetensors",
-                                         optimizer_path};
-    const json_t *files;
-    int rc = read_state(folder, step, state, err);
-
-    files = rc == 0 ? json_object_get(*state, "files") : NULL;
-    for (int i = 0; rc == 0 && i < 2 + optimizer; i++)
-        if (!json_object_get(files, needed[i]))
-            rc = err_set(err, ERR_FORMAT, "'%s/%s' says nothing of %s", folder, state_path, needed[i]);
-    return rc == 0 ? parts_check(folder, files, err) : rc;
-}
-
-int checkpoint_newest(const char *run, const Log *log, int64_t *step, json_t **state, Err *err)
-{
-    int64_t *steps = NULL, n = 0;
-    int rc = list_steps(run, &steps, &n, err);
-
-    *step = 0;
-    *state = NULL;
-    while (rc == 0 && n > 0 && *step == 0) {
-        Err torn = {0};
-        int64_t candidate = steps[--n];
-        char *folder = checkpoint_folder(run, candidate, err);
-        rc = folder ? check_whole(folder, candidate, 1, state, &torn) : ERR_NOMEM;
-        mem_free(folder);
-        if (rc == 0) {
-            *step = candidate;
-            break;
-        }
-        json_decref(*state);
-        *state = NULL;
-        if (rc == ERR_NOMEM) {
-            err_set(err, rc, "%s", torn.msg);
-        } else {
-            log_warn(log, "checkpoint-%lld is not whole and is passed over: %s", (long long)candidate, torn.msg);
-            rc = 0;
-        }
-    }
-    mem_free(steps);
-    return rc;
-}
-
-int checkpoint_prune(const char *run, int64_t keep, Err *err)
-{
-    int64_t *steps = NULL, n = 0;
-    int rc;
-
-    if (keep < 1)
-        return 0;
-    rc = list_steps(run, &steps, &n, err);
-    for (int64_t i = 0; rc == 0 && i < n - keep; i++) {
-        char *folder = checkpoint_folder(run, steps[i], err);
-        rc = folder ? dir_remove(folder, err) : ERR_NOMEM;
-        mem_free(folder);
-    }
-    mem_free(steps);
     return rc;
 }
 
@@ -352,23 +250,11 @@ int final_save(const char *run, const char *base, const TrainState *s, const jso
         rc = write_state(tmp, state, err);
     if (rc == 0)
         rc = put_in_place(run, tmp, folder, err);
-    if (rc < 0)
+    if (rc < 0) {
+        remove_unfinished(tmp);
         err_wrap(err, rc, "saving '%s/final'", run);
+    }
     mem_free(folder);
     mem_free(tmp);
     return rc;
-}
-
-int final_is_at(const char *run, int64_t step, Err *err)
-{
-    char *folder = path_join(run, "final", err);
-    json_t *state = NULL;
-    Err torn = {0};
-    int rc = folder ? check_whole(folder, step, 0, &state, &torn) : ERR_NOMEM;
-
-    if (rc == ERR_NOMEM && folder)
-        err_set(err, rc, "%s", torn.msg);
-    json_decref(state);
-    mem_free(folder);
-    return rc == 0 ? 1 : rc == ERR_NOMEM ? rc : 0;
 }

@@ -1,36 +1,47 @@
 /* Checkpoints: folders that diffusers opens, plus what an exact resume needs.
  *
- *   RUN/checkpoint-N/transformer/{config.json, diffusion_pytorch_model.safetensors}   in the
- *   precision that was computed in
- *   RUN/checkpoint-N/weft_state/optimizer.safetensors    float32: "m.NAME", "v.NAME" of AdamW;
- *   "master.NAME", the exact weights, where
- *                                                        the transformer's are rounded (bf16)
- *   RUN/checkpoint-N/weft_state/state.json                                            written last
- *   (schemas/train-state)
- *   RUN/final/                                                                        a whole
- *   pipeline folder
+ *   RUN/checkpoint-N/transformer/{config.json, diffusion_pytorch_model.safetensors}
+ *       the weights, in the type that operations read
+ *   RUN/checkpoint-N/weft_state/optimizer.safetensors
+ *       float32: "m.NAME" and "v.NAME" of AdamW; where the transformer's file is bf16 also
+ *       "master.NAME", the exact weights
+ *   RUN/checkpoint-N/weft_state/state.json
+ *       written last (schemas/train-state): lists all other files with their SHA-256
+ *   RUN/final/
+ *       a complete pipeline folder
  *
- * Each is made under a temporary name and renamed when whole, so that a killed run leaves either
- * the folder or a leftover that the next run sweeps away. */
+ * Each folder is written under a temporary name and renamed when it is complete.  A killed run
+ * leaves a complete folder or a temporary one, which the next run removes. */
 #ifndef WEFT_TRAIN_CHECKPOINT_H
 #define WEFT_TRAIN_CHECKPOINT_H
 #include "train/step.h"
 
-/* Writes checkpoint-N (N = s->step) with `state`, an object that becomes state.json. */
+/* Writes checkpoint-N (N = s->step) with `state`, an object that becomes state.json.  After a
+ * failure nothing of it is left. */
 int checkpoint_save(const char *run, const TrainState *s, const json_t *state, Err *err);
-/* The newest whole checkpoint: its step and state (new reference), or *step = 0 when there is none.
- * One that is torn is named in a warning and passed over. */
-int checkpoint_newest(const char *run, const Log *log, int64_t *step, json_t **state, Err *err);
 /* The folder RUN/checkpoint-STEP; mem_free. */
 char *checkpoint_folder(const char *run, int64_t step, Err *err);
 /* Moments and step from RUN/checkpoint-STEP; the transformer was opened from its folder already. */
 int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err *err);
-/* Removes the oldest checkpoints until `keep` are left (keep < 1: all stay). */
-int checkpoint_prune(const char *run, int64_t keep, Err *err);
-
 /* RUN/final: the transformer, and every other part of the pipeline folder `base` (copies).  A base
  * without model_index.json gives a folder with the transformer alone, and a warning. */
 int final_save(const char *run, const char *base, const TrainState *s, const json_t *state, const Log *log, Err *err);
-/* 1 when RUN/final was made at this step and every file of it is as it was written, else 0. */
+
+/* ---- checkpoint_find.c ---- */
+
+/* The newest undamaged checkpoint: its step and state (new reference), or *step = 0 when `run` has no
+ * checkpoint.  A damaged one (a file is missing or has other bytes) is named in a warning and the one
+ * before it is looked at; when all are damaged: ERR_FORMAT.  A checkpoint that cannot be read, or was
+ * written by a newer version, is an error: it must not be taken for a damaged one and overwritten. */
+int checkpoint_newest(const char *run, const Log *log, int64_t *step, json_t **state, Err *err);
+/* Tidies up after checkpoint `step` was saved or gone on from.  Removes older checkpoints that were
+ * saved because the run was asked to stop (state.json: "interim").  With keep >= 1 removes also
+ * damaged checkpoints and all but the newest `keep` up to `step`.  Never removes checkpoint `step`,
+ * nor one that cannot be read. */
+int checkpoint_prune(const char *run, int64_t step, int64_t keep, Err *err);
+/* How many checkpoint folders there are; a run folder that does not exist has none. */
+int checkpoint_count(const char *run, int64_t *n, Err *err);
+/* 1 when RUN/final was made at this step and every file of it is as it was written, 0 when it is
+ * absent or damaged, negative when it cannot be read. */
 int final_is_at(const char *run, int64_t step, Err *err);
 #endif

@@ -169,10 +169,11 @@ int encoders_check(const Dataset *d, const char *cache, const char *base, const 
 
     for (int i = 0; i < 3 && rc == 0; i++) {
         char *folder = path_join(base, part[i], err);
-        if (!folder)
-            rc = ERR_NOMEM;
-        else if (!file_is_dir(folder))
-            log_info(log, "'%s' has no %s: that it is the one that made the cache is not checked", base, part[i]);
+        int there = folder ? file_look(folder, err) : ERR_NOMEM;
+        if (there < 0)
+            rc = there;
+        else if (there == 0)
+            log_info(log, "'%s' has no %s, so it is not compared with the one that made the cache", base, part[i]);
         else if (i < 2)
             rc = check_encoder(i == 0 ? d->vae : d->text, cache, folder, i == 0, log, err);
         else

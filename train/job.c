@@ -15,6 +15,7 @@
 void job_close(Job *j)
 {
     dataset_close(&j->data);
+    json_decref(j->identity);
     schedule_fini(&j->schedule);
     backend_close(&j->be);
     recipe_close(&j->recipe);
@@ -187,13 +188,11 @@ static int read_dit_config(Job *j, Err *err)
 static int read_schedule(Job *j, Err *err)
 {
     char *folder = path_join(j->base, "scheduler", err);
-    int rc;
+    int rc = folder ? file_look(folder, err) : ERR_NOMEM;
 
-    if (!folder)
-        return ERR_NOMEM;
-    if (file_is_dir(folder)) {
+    if (rc > 0) {
         rc = schedule_init_file(&j->schedule, folder, err);
-    } else {
+    } else if (rc == 0) {
         log_info(&j->log.log, "'%s' has no scheduler: the noise schedule of CogVideoX-2B is used", j->base);
         rc = schedule_init_default(&j->schedule, err);
     }

@@ -22,6 +22,7 @@ typedef struct Job {
     DitConfig dit;     /* of `start` */
     Schedule schedule;
     Dataset *data;
+    json_t *identity; /* identity.h; made by train_run, NULL before */
     TrainConfig c;
     int how; /* DitLoad: for training, and how weights and gradients are kept */
     uint64_t seed;

@@ -78,8 +78,8 @@ static int copy_component(const char *folder, const char *base, const char *name
         return err_set(err, ERR_FORMAT, "'%s/model_index.json': component '%s' is no plain name", base, name);
     to = path_join(folder, name, err);
     from = path_join(base, name, err);
-    rc = to && from ? 0 : ERR_NOMEM;
-    if (rc == 0 && file_is_dir(from))
+    rc = to && from ? file_look(from, err) : ERR_NOMEM;
+    if (rc > 0)
         rc = copy_tree(to, from, 0, err);
     else if (rc == 0)
         log_warn(log, "'%s' lists '%s' but has no such folder: final/ lacks it too", base, name);
@@ -99,11 +99,11 @@ int pipeline_copy(const char *folder, const char *base, const Log *log, Err *err
     char *from = path_join(base, "model_index.json", err), *to = path_join(folder, "model_index.json", err);
     json_t *index = NULL, *v;
     const char *key;
-    int rc = from && to ? 0 : ERR_NOMEM;
+    int rc = from && to ? file_look(from, err) : ERR_NOMEM;
 
-    if (rc == 0 && !file_exists(from)) {
+    if (rc == 0) {
         log_warn(log, "'%s' has no model_index.json: final/ holds the transformer alone", base);
-    } else if (rc == 0) {
+    } else if (rc > 0) {
         rc = json_read_file(&index, from, err);
         if (rc == 0 && !json_is_object(index))
             rc = err_set(err, ERR_FORMAT, "'%s': expected a JSON object", from);

@@ -2,21 +2,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/build.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "train/identity.h"
 #include "train/resume.h"
 
 static const int64_t log_max = (int64_t)1 << 32;
 
-static json_t *or_no_memory(json_t *o, Err *err)
-{
-    if (!o)
-        err_set(err, ERR_NOMEM, "out of memory describing the run");
-    return o;
-}
+/* ---- what is written ------------------------------------------------------------------------- */
 
 /* Where a folder really is; as it was spelled when it is not there.  mem_free. */
 static char *real_folder(const char *path, Err *err)
@@ -27,57 +25,91 @@ static char *real_folder(const char *path, Err *err)
     return out;
 }
 
+static void write_folder(JsonWriter *w, const char *key, const char *path)
+{
+    char *real = real_folder(path, NULL);
+
+    jsonw_take(w, key, real ? json_string(real) : NULL);
+    mem_free(real);
+}
+
+static void write_build(JsonWriter *w)
+{
+    BuildIdentity build;
+    json_t *facts = NULL;
+
+    build_identity(&build);
+    jsonw_take(w, "build", build_identity_json(&build, &facts, NULL) == 0 ? facts : NULL);
+}
+
+/* What run.json and state.json both say. */
+static void write_facts(JsonWriter *w, const Job *j)
+{
+    jsonw_str(w, "device", j->be->name);
+    write_folder(w, "base_model", j->base);
+    write_folder(w, "pretrained_weights", j->start);
+    jsonw_str(w, "cache_digest", j->data->digest);
+    write_build(w);
+}
+
+int resume_run_json(const Job *j, int64_t parameters, json_t **out, Err *err)
+{
+    const Dataset *d = j->data;
+    JsonWriter w;
+
+    jsonw_begin(&w);
+    jsonw_int(&w, "format", 1);
+    jsonw_str(&w, "program", "weft-train");
+    write_facts(&w, j);
+    jsonw_int(&w, "samples", d->n);
+    jsonw_int(&w, "parameters", parameters);
+    jsonw_int(&w, "steps", j->steps);
+    jsonw_int(&w, "epoch_steps", j->epoch_steps);
+    jsonw_ints(&w, "latents", (int64_t[]){d->F, d->h, d->w, d->C}, 4);
+    jsonw_share(&w, "recipe", recipe_json(j->recipe));
+    return jsonw_finish(&w, out, "run.json", err);
+}
+
 static int recipe_digest(const Job *j, char hex[65], Err *err)
 {
     char *text = json_canonical(recipe_json(j->recipe), err);
-    Digest d;
-    int rc = text ? sha256_bytes(text, (int64_t)strlen(text), &d, err) : ERR_NOMEM;
+    int rc = text ? sha256_hex(text, (int64_t)strlen(text), hex, err) : ERR_NOMEM;
 
-    if (rc == 0)
-        digest_hex(&d, hex);
     mem_free(text);
     return rc;
 }
 
-json_t *resume_run_json(const Job *j, int64_t parameters, Err *err)
+int resume_state_json(const Job *j, int64_t step, int interim, json_t **out, Err *err)
 {
-    char *base = real_folder(j->base, err), *start = real_folder(j->start, err);
-    json_t *o = !base || !start
-                    ? NULL
-                    : json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[IIII], s:O}", "format", 1,
-                                "program", "weft-train", "device", j->be->name, "base_model", base,
-                                "pretrained_weights", start, "cache_digest", j->data->digest, "samples",
-                                (json_int_t)j->data->n, "parameters", (json_int_t)parameters, "steps",
-                                (json_int_t)j->steps, "epoch_steps", (json_int_t)j->epoch_steps, "latents",
-                                (json_int_t)j->data->F, (json_int_t)j->data->h, (json_int_t)j->data->w,
-                                (json_int_t)j->data->C, "recipe", recipe_json(j->recipe));
-
-    mem_free(base);
-    mem_free(start);
-    return or_no_memory(o, err);
-}
-
-json_t *resume_state_json(const Job *j, int64_t step, Err *err)
-{
-    char *base = real_folder(j->base, err), *start = real_folder(j->start, err), digest[65];
+    char digest[65];
     int64_t epoch, first, last;
-    json_t *o = NULL;
+    JsonWriter w;
+    int rc = recipe_digest(j, digest, err);
 
+    *out = NULL;
+    if (rc < 0)
+        return rc;
     job_step_range(j, step, &epoch, &first, &last); /* first: samples of `epoch` already seen */
-    if (base && start && recipe_digest(j, digest, err) == 0)
-        o = json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:O}", "format", 1, "step", (json_int_t)step,
-                      "epoch", (json_int_t)epoch, "position", (json_int_t)first, "seed", (json_int_t)j->seed, "device",
-                      j->be->name, "base_model", base, "pretrained_weights", start, "cache_digest", j->data->digest,
-                      "recipe_digest", digest, "recipe", recipe_json(j->recipe));
-    mem_free(base);
-    mem_free(start);
-    return or_no_memory(o, err);
+    jsonw_begin(&w);
+    jsonw_int(&w, "format", 1);
+    jsonw_int(&w, "step", step);
+    jsonw_int(&w, "epoch", epoch);
+    jsonw_int(&w, "position", first);
+    jsonw_int(&w, "seed", (int64_t)j->seed);
+    if (interim)
+        jsonw_bool(&w, "interim", 1);
+    write_facts(&w, j);
+    if (j->identity)
+        jsonw_share(&w, "identity", j->identity);
+    jsonw_str(&w, "recipe_digest", digest);
+    jsonw_share(&w, "recipe", recipe_json(j->recipe));
+    return jsonw_finish(&w, out, "state.json", err);
 }
 
 /* ---- comparison ------------------------------------------------------------------------------ */
 
-/* These change how far and at what cost, never what is computed; the folders are compared as they
- * were chosen, beside. */
+/* These change how far and at what cost, never what is computed.  Folders may move: identity.h says
+ * what of them matters. */
 static int may_change(const char *key)
 {
     static const char *const free_keys[] = {"num_epochs",          "max_steps",
@@ -107,17 +139,6 @@ static int note_change(Str *changes, const char *name, const json_t *before, con
     return rc;
 }
 
-static int note_folder(Str *changes, const char *name, const json_t *stored, const char *after, Err *err)
-{
-    char *real = real_folder(after, err);
-    json_t *now = real ? json_string(real) : NULL;
-    int rc = now ? note_change(changes, name, json_object_get(stored, name), now, err) : ERR_NOMEM;
-
-    json_decref(now);
-    mem_free(real);
-    return rc;
-}
-
 static int note_all(Str *changes, const Job *j, const json_t *stored, Err *err)
 {
     const json_t *before = json_object_get(stored, "recipe"), *after = recipe_json(j->recipe);
@@ -126,10 +147,8 @@ static int note_all(Str *changes, const Job *j, const json_t *stored, Err *err)
     json_t *v;
     int rc = note_change(changes, "seed", json_object_get(before, "seed"), json_object_get(after, "seed"), err);
 
-    if (rc == 0)
-        rc = note_folder(changes, "base_model", stored, j->base, err);
-    if (rc == 0)
-        rc = note_folder(changes, "pretrained_weights", stored, j->start, err);
+    if (rc == 0 && j->identity && json_object_get(stored, "identity"))
+        rc = identity_changes(changes, json_object_get(stored, "identity"), j->identity, err);
     if (rc == 0 && strcmp(json_string_value(json_object_get(stored, "cache_digest")), j->data->digest))
         rc = str_printf(changes, err, "%sthe cache holds other clips, latents or texts", changes->len ? "; " : "");
     json_object_foreach (json_object_get(after, "training"), key, v) {
@@ -141,10 +160,37 @@ static int note_all(Str *changes, const Job *j, const json_t *stored, Err *err)
     return rc;
 }
 
+/* Warnings of what cannot be compared, or changes results in their last bits only. */
+static int warn_of_differences(const Job *j, const json_t *stored, int64_t step, Err *err)
+{
+    const Log *log = &j->log.log;
+    const char *device = json_string_value(json_object_get(stored, "device"));
+    const json_t *before = json_object_get(stored, "build");
+    BuildIdentity build;
+    Str changes = {0};
+    int rc = 0;
+
+    if (!json_object_get(stored, "identity"))
+        log_warn(log,
+                 "checkpoint-%lld was written by version 0.1: whether the noise schedule and the starting weights are "
+                 "the same is not known",
+                 (long long)step);
+    if (strcmp(device, j->be->name))
+        log_warn(log, "checkpoint-%lld was computed on %s, this run on %s: results will differ in the last bits",
+                 (long long)step, device, j->be->name);
+    build_identity(&build);
+    if (before)
+        rc = build_identity_changes(&build, before, &changes, err);
+    if (rc > 0)
+        log_warn(log, "checkpoint-%lld was computed by another build (%s): results can differ in the last bits",
+                 (long long)step, changes.data);
+    str_fini(&changes);
+    return rc < 0 ? rc : 0;
+}
+
 int resume_check(const Job *j, const json_t *stored, int64_t step, Err *err)
 {
     Str changes = {0};
-    const char *device = json_string_value(json_object_get(stored, "device"));
     int rc = note_all(&changes, j, stored, err);
 
     if (rc == 0 && changes.len)
@@ -152,12 +198,10 @@ int resume_check(const Job *j, const json_t *stored, int64_t step, Err *err)
                      "cannot go on from checkpoint-%lld: %s; undo the change, or train into another folder",
                      (long long)step, changes.data);
     if (rc == 0 && j->steps < step)
-        rc = err_set(err, ERR_USAGE, "cannot go on from checkpoint-%lld: the recipe stops at step %lld",
-                     (long long)step, (long long)j->steps);
-    if (rc == 0 && strcmp(device, j->be->name))
-        log_warn(&j->log.log,
-                 "checkpoint-%lld was computed on %s, this run on %s: results will differ in the last bits",
-                 (long long)step, device, j->be->name);
+        rc = err_set(err, ERR_USAGE, "cannot go on from checkpoint-%lld: the recipe ends at step %lld", (long long)step,
+                     (long long)j->steps);
+    if (rc == 0)
+        rc = warn_of_differences(j, stored, step, err);
     str_fini(&changes);
     return rc;
 }
@@ -180,11 +224,9 @@ int resume_cut_log(const char *path, int64_t step, Err *err)
 {
     char *text = NULL, *at, *end;
     int64_t size = 0;
-    int rc;
+    int rc = file_look(path, err);
 
-    if (!file_exists(path))
-        return 0;
-    if ((rc = file_read(path, log_max, &text, &size, err)) < 0)
+    if (rc <= 0 || (rc = file_read(path, log_max, &text, &size, err)) < 0)
         return rc;
     for (at = text; (end = memchr(at, '\n', (size_t)(text + size - at))) != NULL && line_stays(at, end - at, step);
          at = end + 1)

@@ -19,6 +19,7 @@
 #include "common/ops/ops.h"
 #include "train/checkpoint.h"
 #include "train/feed.h"
+#include "train/identity.h"
 #include "train/resume.h"
 #include "train/run.h"
 
@@ -63,6 +64,8 @@ static int load_state(Run *r, Err *err)
     char *folder = NULL, *transformer = NULL;
     int rc = checkpoint_newest(r->out, &j->log.log, &step, &stored, err);
 
+    if (rc == 0)
+        rc = identity_make(&j->identity, &j->schedule, j->start, &j->log.log, err);
     if (rc == 0 && step)
         rc = resume_check(j, stored, step, err);
     if (rc == 0)
@@ -99,9 +102,11 @@ static int open_log(Run *r, Err *err)
 static int write_run_file(Run *r, Err *err)
 {
     char *path = path_join(r->out, "run.json", err);
-    json_t *facts = path ? resume_run_json(r->job, params_count(dit_params(r->dit)), err) : NULL;
-    int rc = facts ? schema_check("train-run", facts, path, err) : ERR_NOMEM;
+    json_t *facts = NULL;
+    int rc = path ? resume_run_json(r->job, params_count(dit_params(r->dit)), &facts, err) : ERR_NOMEM;
 
+    if (rc == 0)
+        rc = schema_check("train-run", facts, path, err);
     if (rc == 0)
         rc = json_write_file(facts, path, err);
     json_decref(facts);
@@ -117,7 +122,7 @@ static int run_open(Run *r, Err *err)
 
     if ((rc = dir_make(r->out, err)) < 0 || (rc = dir_lock(&r->lock, r->out, err)) < 0 ||
         (rc = dir_sweep_temporaries(r->out, err)) < 0 || (rc = load_state(r, err)) < 0 ||
-        (rc = checkpoint_prune(r->out, j->keep, err)) < 0 || (rc = open_log(r, err)) < 0 ||
+        (rc = checkpoint_prune(r->out, r->state.step, j->keep, err)) < 0 || (rc = open_log(r, err)) < 0 ||
         (rc = write_run_file(r, err)) < 0 || (rc = job_plan_work(j, j->c.policy, &bytes, err)) < 0 ||
         (rc = arena_new(&r->work, j->be, bytes, "training", err)) < 0 ||
         (rc = feed_open(&r->feed, j, r->state.step, err)) < 0)
@@ -196,7 +201,7 @@ static int log_step(Run *r, const StepFacts *f, Err *err)
 
 /* A weight that is no number must not reach a checkpoint; the log must be on disk before one that
  * counts on it. */
-static int save(Run *r, Err *err)
+static int save(Run *r, int interim, Err *err)
 {
     Job *j = r->job;
     Tensor values = params_flat_values(dit_params(r->dit));
@@ -210,25 +215,25 @@ static int save(Run *r, Err *err)
     if (rc == 0 && (fflush(r->log) != 0 || fsync(fileno(r->log)) != 0))
         rc = err_errno(err, errno, "writing '%s/log.jsonl'", r->out);
     if (rc == 0)
-        rc = (state = resume_state_json(j, r->state.step, err)) ? 0 : ERR_NOMEM;
+        rc = resume_state_json(j, r->state.step, interim, &state, err);
     if (rc == 0)
         rc = checkpoint_save(r->out, &r->state, state, err);
     if (rc == 0)
-        rc = checkpoint_prune(r->out, j->keep, err);
+        rc = checkpoint_prune(r->out, r->state.step, j->keep, err);
     json_decref(state);
     return rc;
 }
 
 static int finish(Run *r, Err *err)
 {
-    json_t *state;
+    json_t *state = NULL;
     int rc = final_is_at(r->out, r->state.step, err);
 
     if (rc != 0)
         return rc < 0 ? rc : 0;
-    if (!(state = resume_state_json(r->job, r->state.step, err)))
-        return ERR_NOMEM;
-    rc = final_save(r->out, r->job->base, &r->state, state, &r->job->log.log, err);
+    rc = resume_state_json(r->job, r->state.step, 0, &state, err);
+    if (rc == 0)
+        rc = final_save(r->out, r->job->base, &r->state, state, &r->job->log.log, err);
     json_decref(state);
     return rc;
 }
@@ -240,15 +245,16 @@ static int loop(Run *r, Err *err)
 
     while (rc == 0 && r->state.step < j->steps) {
         StepFacts f;
-        int stop, last;
+        int stop, last, due;
         if ((rc = one_step(r, &f, err)) < 0)
             break;
         last = r->state.step == j->steps;
         stop = interrupt_requested();
         if (r->state.step % j->log_every == 0 || last)
             rc = log_step(r, &f, err);
-        if (rc == 0 && (r->state.step % j->checkpoint_every == 0 || last || stop))
-            rc = save(r, err);
+        due = last || r->state.step % j->checkpoint_every == 0;
+        if (rc == 0 && (due || stop))
+            rc = save(r, !due, err);
         if (rc == 0 && stop && !last)
             rc = err_set(err, ERR_INTERRUPTED,
                          "interrupted; '%s/checkpoint-%lld' is saved and the same command goes on from there", r->out,

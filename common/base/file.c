@@ -88,6 +88,19 @@ fail:
     return rc;
 }
 
+int file_look(const char *path, Err *err)
+{
+    struct stat st;
+    if (stat(path, &st) == 0)
+        return 1;
+    int why = errno;
+    if (why != ENOENT && why != ENOTDIR)
+        return err_errno(err, why, "looking for '%s'", path);
+    if (lstat(path, &st) == 0)
+        return err_set(err, ERR_IO, "'%s' is a link to something that does not exist", path);
+    return 0;
+}
+
 int file_exists(const char *path)
 {
     struct stat st;

@@ -71,8 +71,8 @@ rm "$T/torn/checkpoint-8/weft_state/state.json"
 echo '{"step":9,"ep' >>"$T/torn/log.jsonl"
 mkdir -p "$T/torn/checkpoint-16.tmp-saving/transformer"
 runs "torn checkpoints" 0 train torn
-stderr_has "checkpoint-12 is not whole"
-stderr_has "checkpoint-8 is not whole"
+stderr_has "checkpoint-12 is damaged and is not used"
+stderr_has "checkpoint-8 is damaged and is not used"
 same_run "torn checkpoints" torn
 check "the leftover is swept" test ! -e "$T/torn/checkpoint-16.tmp-saving"
 # ---- damage
@@ -87,8 +87,8 @@ flip "$T/flipped/checkpoint-12/transformer/diffusion_pytorch_model.safetensors"
 flip "$T/flipped/checkpoint-8/weft_state/optimizer.safetensors"
 check "a bit is flipped" sh -c "! cmp -s $T/whole/checkpoint-8/weft_state/optimizer.safetensors $T/flipped/checkpoint-8/weft_state/optimizer.safetensors"
 runs "flipped bits in checkpoints" 0 train flipped
-stderr_has "checkpoint-12 is not whole"
-stderr_has "checkpoint-8 is not whole"
+stderr_has "checkpoint-12 is damaged and is not used"
+stderr_has "checkpoint-8 is damaged and is not used"
 stderr_has "SHA-256 differs"
 same_run "flipped bits in checkpoints" flipped
 check "final has files of its own" test "$(stat -c %i $P/vae/config.json)" != "$(stat -c %i "$T/whole/final/vae/config.json")" -a "$(stat -c %h "$T/whole/final/vae/config.json")" = 1
@@ -179,7 +179,7 @@ stderr_has "seed was 0 and is 4"
 runs "another cache" 2 "$W" run --cache "$T/a" --out "$T/whole" $SETS
 stderr_has "the cache holds other clips"
 runs "fewer steps than done" 2 train whole --set training.max_steps=5
-stderr_has "the recipe stops at step 5"
+stderr_has "the recipe ends at step 5"
 runs "no such cache" 1 "$W" run --cache "$T/nowhere" --out "$T/x" $SETS
 stderr_has "nowhere"
 runs "a clip twice" 2 "$W" run --cache "$T/a" --cache "$T/again" --out "$T/x" $SETS
@@ -199,7 +199,7 @@ done
 cp -r $P "$T/untold"
 rm -r "$T/untold/text_encoder" "$T/untold/tokenizer"
 runs "a base model without text encoder" 0 "$W" run --cache "$T/a" --out "$T/untold-run" --model "$T/untold" --preset demo --set training.max_steps=1
-stderr_has "has no text_encoder: that it is the one that made the cache is not checked"
+stderr_has "has no text_encoder, so it is not compared with the one that made the cache"
 runs "a text that is not there" 1 "$W" run --cache "$T/holes" --out "$T/x" $SETS
 stderr_has "clip 'clip-0': its text record is not in the cache"
 runs "nothing to train on" 1 "$W" run --cache "$T/val" --out "$T/x" $SETS
@@ -228,8 +228,10 @@ stderr_has "is in the model folder"
 check "the base model is untouched" diff -r $P "$T/mine"
 cp -r "$T/whole" "$T/respelled"
 runs "the base model in other words" 0 with_model "./tests/../$P/" respelled
+runs "a copy of the base model elsewhere" 0 with_model "$T/mine" respelled
+flip "$T/mine/transformer/diffusion_pytorch_model.safetensors"
 runs "another base model" 2 with_model "$T/mine" respelled
-stderr_has "base_model was"
+stderr_has "the transformer that training starts from has other weights"
 runs "8-bit Adam" 1 train x --set training.use_8bit_adam=true
 stderr_has "use_8bit_adam"
 runs "a shard" 1 train x --shard 0/2

@@ -10,6 +10,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
+#include "train/identity.h"
 #include "train/resume.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -34,6 +35,8 @@ static const Job *some_job(void)
         job.be = &be;
         job.base = job.start = "base";
         job.steps = 100;
+        expect(schedule_init_default(&job.schedule, NULL) == 0);
+        expect(identity_make(&job.identity, &job.schedule, "tests/golden/pipeline/model", NULL, NULL) == 0);
         data.n = job.batch = job.accumulate = job.epoch_steps = 1;
     }
     return &job;

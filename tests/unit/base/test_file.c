@@ -62,6 +62,21 @@ static void reads_whole_files(void **state)
     CHECK_FAILS((int)file_size(check_tmp_path("none"), &err), ERR_NOTFOUND, "none", &err);
 }
 
+static void looking_has_three_answers(void **state)
+{
+    (void)state;
+    put(check_tmp_path("here"), "x");
+    assert_int_equal(file_look(check_tmp_path("here"), &err), 1);
+    assert_int_equal(file_look(check_tmp(), &err), 1);
+    assert_int_equal(file_look(check_tmp_path("absent"), &err), 0);
+    assert_int_equal(file_look(check_tmp_path("here/below"), &err), 0); /* a file has nothing below it */
+    assert_int_equal(symlink("loop", check_tmp_path("loop")), 0);
+    CHECK_FAILS(file_look(check_tmp_path("loop"), &err), ERR_IO, "looking for", &err);
+    CHECK_FAILS(file_look(check_tmp_path("loop/below"), &err), ERR_IO, "looking for", &err);
+    assert_int_equal(symlink("nowhere", check_tmp_path("dangling")), 0);
+    CHECK_FAILS(file_look(check_tmp_path("dangling"), &err), ERR_IO, "is a link to something that does not", &err);
+}
+
 static void atomic_write_replaces_or_leaves_alone(void **state)
 {
     (void)state;
@@ -240,6 +255,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_whole_files),
+        cmocka_unit_test(looking_has_three_answers),
         cmocka_unit_test(atomic_write_replaces_or_leaves_alone),
         cmocka_unit_test(full_disk_keeps_the_old_file),
         cmocka_unit_test(leftovers_are_swept),

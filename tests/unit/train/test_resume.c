@@ -1,4 +1,5 @@
 /* Cutting a run's log back to a checkpoint, and which changes let a run go on. */
+#include <stdio.h>
 #include <string.h>
 
 #include "check.h"
@@ -6,6 +7,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
+#include "train/identity.h"
 #include "train/resume.h"
 
 static void cut(const char *before, int64_t step, const char *after)
@@ -37,6 +39,17 @@ static void log_is_cut(void **state)
     cut("[1]\n", 9, "");
 }
 
+static Schedule schedule;
+static const char pipeline[] = "tests/golden/pipeline/model";
+static char warnings[4096];
+
+static void remember(void *user, LogLevel level, const char *text)
+{
+    (void)user;
+    (void)level;
+    snprintf(warnings + strlen(warnings), sizeof warnings - strlen(warnings), "%s\n", text);
+}
+
 /* A job of the demo recipe with `set` on top. */
 static Job job_with(const char *set, const char *base, char digest)
 {
@@ -51,22 +64,40 @@ static Job job_with(const char *set, const char *base, char digest)
 
     memset(d->digest, digest, 64);
     d->n = 7;
+    j.log.log = (Log){.write = remember, .level = LOG_WARN};
     CHECK_OK(recipe_open(&j.recipe, &common, &err), &err);
+    CHECK_OK(identity_make(&j.identity, &schedule, check_repo_path(pipeline), NULL, &err), &err);
     return j;
+}
+
+static void job_done(Job *j)
+{
+    recipe_close(&j->recipe);
+    json_decref(j->identity);
+}
+
+/* Going on, from the demo recipe's state after `step`, with `after`. */
+static int go_on_with(Job *after, int64_t step, Err *err)
+{
+    Job before = job_with(NULL, "base", 'a');
+    json_t *state = NULL;
+    int rc;
+
+    CHECK_OK(resume_state_json(&before, step, 0, &state, err), err);
+    CHECK_OK(schema_check("train-state", state, "state", err), err);
+    warnings[0] = 0;
+    rc = resume_check(after, state, step, err);
+    json_decref(state);
+    job_done(&before);
+    return rc;
 }
 
 static int go_on(const char *set, const char *base, char digest, int64_t step, Err *err)
 {
-    Job before = job_with(NULL, "base", 'a'), after = job_with(set, base, digest);
-    json_t *state = resume_state_json(&before, step, err);
-    int rc;
+    Job after = job_with(set, base, digest);
+    int rc = go_on_with(&after, step, err);
 
-    assert_non_null(state);
-    CHECK_OK(schema_check("train-state", state, "state", err), err);
-    rc = resume_check(&after, state, step, err);
-    json_decref(state);
-    recipe_close(&before.recipe);
-    recipe_close(&after.recipe);
+    job_done(&after);
     return rc;
 }
 
@@ -80,6 +111,8 @@ static void changes(void **state)
                                            "training.log_every=7",
                                            "training.gradient_checkpointing=true",
                                            "training.recompute=block+attention",
+                                           "training.base_model=elsewhere",
+                                           "training.pretrained_weights=elsewhere",
                                            "sampling.guidance_scale=3"};
     static const char *const refused[] = {"training.batch_size=3",
                                           "training.gradient_accumulation_steps=2",
@@ -104,10 +137,91 @@ static void changes(void **state)
         snprintf(key, sizeof key, "%.*s was", (int)strcspn(refused[i], "="), refused[i]);
         CHECK_FAILS(go_on(refused[i], "base", 'a', 10, &err), ERR_USAGE, key, &err);
     }
-    CHECK_FAILS(go_on(NULL, "elsewhere", 'a', 10, &err), ERR_USAGE, "base_model was \"base\" and is \"elsewhere\"",
-                &err);
+    CHECK_OK(go_on(NULL, "elsewhere", 'a', 10, &err), &err); /* the same bytes under another path */
     CHECK_FAILS(go_on(NULL, "base", 'b', 10, &err), ERR_USAGE, "the cache holds other clips", &err);
-    CHECK_FAILS(go_on(NULL, "base", 'a', 101, &err), ERR_USAGE, "stops at step 100", &err);
+    CHECK_FAILS(go_on(NULL, "base", 'a', 101, &err), ERR_USAGE, "ends at step 100", &err);
+}
+
+/* The same run but for one value of its identity. */
+static int go_on_but(const char *part, const char *key, json_t *value, Err *err)
+{
+    Job after = job_with(NULL, "base", 'a');
+    json_t *in = part ? json_object_get(after.identity, part) : after.identity;
+    int rc;
+
+    assert_non_null(json_object_get(in, key));
+    json_object_set_new(in, key, value);
+    rc = go_on_with(&after, 10, err);
+    job_done(&after);
+    return rc;
+}
+
+static void identities(void **state)
+{
+    Err err = {0};
+    Schedule other;
+    Job j = job_with(NULL, "base", 'a');
+    json_t *alpha;
+
+    (void)state;
+    CHECK_OK(go_on_with(&j, 10, &err), &err);
+    assert_string_equal(warnings, "");
+    /* snr_shift_scale 1 for 3, as a folder of another model has it */
+    CHECK_OK(schedule_init_file(&other, check_repo_path("tests/golden/pipeline/model/scheduler"), &err), &err);
+    for (int64_t t = 0; t < other.n_train; t++)
+        other.alpha_bar[t] = 3 * other.alpha_bar[t] / (1 + 2 * other.alpha_bar[t]);
+    json_decref(j.identity);
+    CHECK_OK(identity_make(&j.identity, &other, check_repo_path(pipeline), NULL, &err), &err);
+    CHECK_FAILS(go_on_with(&j, 10, &err), ERR_USAGE, "the base model's noise schedule is another one", &err);
+    schedule_fini(&other);
+    job_done(&j);
+    /* another machine's last bits are the same schedule */
+    j = job_with(NULL, "base", 'a');
+    alpha = json_object_get(json_object_get(j.identity, "noise_schedule"), "alpha_bar");
+    json_array_set_new(alpha, 4, json_real(json_number_value(json_array_get(alpha, 4)) * (1 + 1e-15)));
+    CHECK_OK(go_on_with(&j, 10, &err), &err);
+    job_done(&j);
+    CHECK_FAILS(go_on_but("noise_schedule", "n_train", json_integer(500), &err), ERR_USAGE,
+                "the noise schedule had 1000 timesteps and has 500", &err);
+    CHECK_FAILS(go_on_but("transformer", "weights_sha256", json_string("0123456789abcdef"), &err), ERR_USAGE,
+                "has other weights", &err);
+    CHECK_FAILS(go_on_but("transformer", "config", json_object(), &err), ERR_USAGE, "the config of the transformer",
+                &err);
+    CHECK_FAILS(go_on_but(NULL, "numerics", json_integer(7), &err), ERR_USAGE, "computes other numbers (revision 7",
+                &err);
+}
+
+/* Another build or device goes on, with a warning that says what differs. */
+static void builds(void **state)
+{
+    Err err = {0};
+    Job j = job_with(NULL, "base", 'a');
+    Backend sim = {.name = "sim"};
+    json_t *s = NULL;
+
+    (void)state;
+    CHECK_OK(resume_state_json(&j, 10, 1, &s, &err), &err);
+    CHECK_OK(schema_check("train-state", s, "state", &err), &err);
+    assert_true(json_is_true(json_object_get(s, "interim")));
+    json_object_set_new(json_object_get(s, "build"), "compiler", json_string("gcc 1.0"));
+    warnings[0] = 0;
+    CHECK_OK(resume_check(&j, s, 10, &err), &err);
+    assert_non_null(strstr(warnings, "checkpoint-10 was computed by another build (compiler 'gcc 1.0' before, "));
+    assert_non_null(strstr(warnings, "results can differ in the last bits"));
+    assert_null(strstr(warnings, "processor"));
+    json_object_del(s, "identity");
+    json_object_del(s, "build");
+    j.be = &sim;
+    warnings[0] = 0;
+    CHECK_OK(resume_check(&j, s, 10, &err), &err);
+    assert_non_null(strstr(warnings, "was written by version 0.1"));
+    assert_non_null(strstr(warnings, "computed on cpu, this run on sim"));
+    json_decref(s);
+    CHECK_OK(resume_run_json(&j, 5, &s, &err), &err);
+    assert_true(json_string_length(json_object_get(json_object_get(s, "build"), "compiler")) > 3);
+    assert_true(json_string_length(json_object_get(json_object_get(s, "build"), "version")) > 3);
+    json_decref(s);
+    job_done(&j);
 }
 
 /* Where a state says it stands: the next step's epoch and the samples of it already seen. */
@@ -115,26 +229,34 @@ static void position(void **state)
 {
     Job j = job_with(NULL, "base", 'a');
     Err err = {0};
-    json_t *s;
+    json_t *s = NULL;
 
     (void)state;
     j.batch = 2;
     j.accumulate = 2;
     j.epoch_steps = 2; /* seven samples: four and three */
-    s = resume_state_json(&j, 5, &err);
+    CHECK_OK(resume_state_json(&j, 5, 0, &s, &err), &err);
     assert_int_equal(json_integer_value(json_object_get(s, "epoch")), 2);
     assert_int_equal(json_integer_value(json_object_get(s, "position")), 4);
     json_decref(s);
-    s = resume_state_json(&j, 6, &err);
+    CHECK_OK(resume_state_json(&j, 6, 0, &s, &err), &err);
     assert_int_equal(json_integer_value(json_object_get(s, "epoch")), 3);
     assert_int_equal(json_integer_value(json_object_get(s, "position")), 0);
     json_decref(s);
-    recipe_close(&j.recipe);
+    job_done(&j);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(log_is_cut), cmocka_unit_test(changes),
+                                       cmocka_unit_test(identities), cmocka_unit_test(builds),
                                        cmocka_unit_test(position)};
-    return check_run("train-resume", tests);
+    Err err = {0};
+    int failed;
+
+    if (schedule_init_default(&schedule, &err) < 0)
+        return 1;
+    failed = check_run("train-resume", tests);
+    schedule_fini(&schedule);
+    return failed;
 }

@@ -5,11 +5,11 @@
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "train/parts.h"
+#include "train/file_list.h"
 
 enum { DEPTH_MAX = 8 }; /* folders within one another */
 
-static int file_part(const char *path, json_t **out, Err *err)
+static int describe_file(const char *path, json_t **out, Err *err)
 {
     int64_t size = file_size(path, err);
     char hex[65];
@@ -24,8 +24,8 @@ static int file_part(const char *path, json_t **out, Err *err)
     return rc;
 }
 
-/* Adds what is in folder/below ("" at first) under names relative to `folder`. */
-static int describe(json_t *parts, const char *folder, const char *below, int depth, Err *err)
+/* Adds the files of folder/below ("" at first) under names relative to `folder`. */
+static int describe_folder(json_t *list, const char *folder, const char *below, int depth, Err *err)
 {
     char *here = *below ? path_join(folder, below, err) : mem_strdup(folder, err), **names = NULL;
     int64_t n = 0;
@@ -35,12 +35,12 @@ static int describe(json_t *parts, const char *folder, const char *below, int de
         rc = err_set(err, ERR_LIMIT, "'%s': folders more than %d deep", here, DEPTH_MAX);
     for (int64_t i = 0; rc == 0 && i < n; i++) {
         char *name = path_join(below, names[i], err), *path = path_join(here, names[i], err);
-        json_t *part = NULL;
+        json_t *file = NULL;
         if (!name || !path)
             rc = ERR_NOMEM;
         else if (file_is_dir(path))
-            rc = describe(parts, folder, name, depth + 1, err);
-        else if ((rc = file_part(path, &part, err)) == 0 && json_object_set_new(parts, name, part) != 0)
+            rc = describe_folder(list, folder, name, depth + 1, err);
+        else if ((rc = describe_file(path, &file, err)) == 0 && json_object_set_new(list, name, file) != 0)
             rc = err_set(err, ERR_NOMEM, "'%s': out of memory", path);
         mem_free(name);
         mem_free(path);
@@ -50,47 +50,60 @@ static int describe(json_t *parts, const char *folder, const char *below, int de
     return rc;
 }
 
-int parts_describe(const char *folder, json_t **out, Err *err)
+int file_list_make(const char *folder, json_t **list, Err *err)
 {
-    int rc = (*out = json_object()) ? describe(*out, folder, "", 0, err)
-                                    : err_set(err, ERR_NOMEM, "'%s': out of memory", folder);
+    int rc = (*list = json_object()) ? describe_folder(*list, folder, "", 0, err)
+                                     : err_set(err, ERR_NOMEM, "'%s': out of memory", folder);
 
     if (rc < 0) {
-        json_decref(*out);
-        *out = NULL;
+        json_decref(*list);
+        *list = NULL;
     }
     return rc;
 }
 
-static int check_part(const char *path, const json_t *want, Err *err)
+static int check_file(const char *path, const json_t *want, int contents, Err *err)
 {
     int64_t size = file_size(path, err), stored = 0;
     json_t *have = NULL;
     int rc = size < 0 ? (int)size : json_get_int(want, "size", path, &stored, err);
 
     if (rc == 0 && size != stored)
-        rc = err_set(err, ERR_FORMAT, "'%s' has %lld bytes, %lld were written", path, (long long)size,
+        rc = err_set(err, ERR_FORMAT, "'%s' has %lld bytes, but %lld were written", path, (long long)size,
                      (long long)stored);
-    if (rc == 0 && (rc = file_part(path, &have, err)) == 0 && !json_equal(have, want))
-        rc = err_set(err, ERR_FORMAT, "'%s' is not what was written: its SHA-256 differs", path);
+    if (rc == 0 && contents && (rc = describe_file(path, &have, err)) == 0 && !json_equal(have, want))
+        rc = err_set(err, ERR_FORMAT, "'%s' has other bytes than were written: its SHA-256 differs", path);
     json_decref(have);
     return rc;
 }
 
-int parts_check(const char *folder, const json_t *parts, Err *err)
+static int check_files(const char *folder, const json_t *list, int contents, Err *err)
 {
     const char *name;
     json_t *want;
     int rc = 0;
 
-    json_object_foreach ((json_t *)parts, name, want) {
+    json_object_foreach ((json_t *)list, name, want) {
         char *path = path_join(folder, name, err);
-        rc = path ? path_check_relative(name, err) : ERR_NOMEM;
-        if (rc == 0)
-            rc = check_part(path, want, err);
+        if (!path)
+            rc = ERR_NOMEM;
+        else if (path_check_relative(name, err) < 0)
+            rc = err_wrap(err, ERR_FORMAT, "the file list of '%s'", folder);
+        else
+            rc = check_file(path, want, contents, err);
         mem_free(path);
         if (rc < 0)
             break;
     }
     return rc;
+}
+
+int file_list_check(const char *folder, const json_t *list, Err *err)
+{
+    return check_files(folder, list, 1, err);
+}
+
+int file_list_check_sizes(const char *folder, const json_t *list, Err *err)
+{
+    return check_files(folder, list, 0, err);
 }

@@ -1,0 +1,152 @@
+/* The identity of a run's schedule and starting weights, and comparing two. */
+#include <math.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/jsonw.h"
+#include "common/base/mem.h"
+#include "common/model/dit.h"
+#include "common/store/safetensors.h"
+#include "train/identity.h"
+
+enum { PROBES = 9 }; /* timesteps of the schedule that are written down, evenly spread */
+
+/* ---- making ---------------------------------------------------------------------------------- */
+
+static int64_t probe_at(int64_t n_train, int64_t i)
+{
+    return i * (n_train - 1) / (PROBES - 1);
+}
+
+static void write_schedule(JsonWriter *w, const Schedule *s)
+{
+    jsonw_open(w, "noise_schedule");
+    jsonw_int(w, "n_train", s->n_train);
+    jsonw_open_array(w, "alpha_bar");
+    for (int64_t i = 0; i < PROBES; i++)
+        jsonw_num(w, NULL, s->alpha_bar[probe_at(s->n_train, i)]);
+    jsonw_close(w);
+    jsonw_close(w);
+}
+
+static int read_config(json_t **out, const char *transformer, Err *err)
+{
+    char *path = path_join(transformer, "config.json", err);
+    json_t *raw = NULL;
+    DitConfig c;
+    int rc = path ? json_read_file(&raw, path, err) : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = dit_config_parse(&c, raw, path, err);
+    if (rc == 0)
+        rc = (*out = dit_config_json(&c, err)) ? 0 : ERR_NOMEM;
+    json_decref(raw);
+    mem_free(path);
+    return rc;
+}
+
+static int weights_digest(char hex[65], const char *transformer, const Log *log, Err *err)
+{
+    SafeTensors *file = NULL;
+    int rc = safetensors_open_folder(&file, transformer, "diffusion_pytorch_model", log, err);
+
+    if (rc == 0) {
+        log_info(log, "reading the weights of '%s' for their digest", transformer);
+        rc = safetensors_digest(file, hex, err);
+    }
+    safetensors_close(&file);
+    return rc;
+}
+
+int identity_make(json_t **out, const Schedule *schedule, const char *folder, const Log *log, Err *err)
+{
+    char *transformer = path_join(folder, "transformer", err), hex[65];
+    json_t *config = NULL;
+    JsonWriter w;
+    int rc = transformer ? read_config(&config, transformer, err) : ERR_NOMEM;
+
+    *out = NULL;
+    if (rc == 0)
+        rc = weights_digest(hex, transformer, log, err);
+    if (rc == 0) {
+        jsonw_begin(&w);
+        jsonw_int(&w, "numerics", TRAIN_NUMERICS_REVISION);
+        write_schedule(&w, schedule);
+        jsonw_open(&w, "transformer");
+        jsonw_str(&w, "weights_sha256", hex);
+        jsonw_share(&w, "config", config);
+        jsonw_close(&w);
+        rc = jsonw_finish(&w, out, "the run's identity", err);
+    }
+    json_decref(config);
+    mem_free(transformer);
+    return rc;
+}
+
+/* ---- comparing ------------------------------------------------------------------------------- */
+
+static const char *between(const Str *changes)
+{
+    return changes->len ? "; " : "";
+}
+
+/* Values of another machine's mathematics library may differ in the last bits. */
+static int same_number(double a, double b)
+{
+    return fabs(a - b) <= 1e-9 * fmax(fabs(a), fabs(b));
+}
+
+static int schedule_changes(Str *changes, const json_t *before, const json_t *now, Err *err)
+{
+    json_int_t n = json_integer_value(json_object_get(before, "n_train")),
+               m = json_integer_value(json_object_get(now, "n_train"));
+    const json_t *a = json_object_get(before, "alpha_bar"), *b = json_object_get(now, "alpha_bar");
+
+    if (n != m)
+        return str_printf(changes, err, "%sthe noise schedule had %lld timesteps and has %lld", between(changes),
+                          (long long)n, (long long)m);
+    for (int64_t i = 0; i < PROBES; i++) {
+        double x = json_number_value(json_array_get(a, (size_t)i)), y = json_number_value(json_array_get(b, (size_t)i));
+        if (!same_number(x, y))
+            return str_printf(changes, err,
+                              "%sthe base model's noise schedule is another one (the signal's share at timestep %lld "
+                              "was %.6g and is %.6g)",
+                              between(changes), (long long)probe_at(n, i), x, y);
+    }
+    return 0;
+}
+
+static int weights_changes(Str *changes, const json_t *before, const json_t *now, Err *err)
+{
+    const char *a = json_string_value(json_object_get(before, "weights_sha256"));
+    const char *b = json_string_value(json_object_get(now, "weights_sha256"));
+
+    if (strcmp(a, b))
+        return str_printf(changes, err,
+                          "%sthe transformer that training starts from has other weights (SHA-256 %.12s... before, "
+                          "%.12s... now)",
+                          between(changes), a, b);
+    if (!json_equal(json_object_get(before, "config"), json_object_get(now, "config")))
+        return str_printf(changes, err, "%sthe config of the transformer that training starts from has changed",
+                          between(changes));
+    return 0;
+}
+
+int identity_changes(Str *changes, const json_t *before, const json_t *now, Err *err)
+{
+    json_int_t a = json_integer_value(json_object_get(before, "numerics")),
+               b = json_integer_value(json_object_get(now, "numerics"));
+    int rc = 0;
+
+    if (a != b)
+        rc = str_printf(changes, err,
+                        "%sthis version of weft-train computes other numbers (revision %lld, the checkpoint's is %lld)",
+                        between(changes), (long long)b, (long long)a);
+    if (rc == 0)
+        rc = schedule_changes(changes, json_object_get(before, "noise_schedule"),
+                              json_object_get(now, "noise_schedule"), err);
+    if (rc == 0)
+        rc = weights_changes(changes, json_object_get(before, "transformer"), json_object_get(now, "transformer"), err);
+    return rc;
+}
