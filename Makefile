@@ -61,7 +61,9 @@ cubin_args = $(foreach c,$(call cubins,$(1)),$(patsubst build/cubin/%/,%,$(dir $
 WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes $(if $(WERROR),-Werror)
 WARNXX   := -Wall -Wextra -Wshadow $(if $(WERROR),-Werror)
 # One question a package: what one of them lacks must not take the others' flags away ('make found' names it).
+uniq      = $(if $(1),$(firstword $(1)) $(call uniq,$(filter-out $(firstword $(1)),$(1))))
 PKG_INC  := $(foreach p,$(PKGS),$(shell pkg-config --cflags $(p) 2>/dev/null))
+PKG_INC  := $(if $(filter -isystem,$(PKG_INC)),$(PKG_INC),$(call uniq,$(PKG_INC)))
 PKG_LIB  := $(foreach p,$(PKGS),$(shell pkg-config --libs $(p) 2>/dev/null))
 OPT      := -O2 -g
 SAN      :=

@@ -62,7 +62,7 @@ static void fold(float *factor, float *offset, int64_t d, const Pieces *p, const
         for (int64_t i = 0; i < d; i++) {
             float grow = scale ? 1.0f + scale[i] : 1.0f;
             f[i] = (wf ? wf[i] : 1.0f) * grow;
-            o[i] = (bf ? bf[i] : 0.0f) * grow + (shift ? shift[i] : 0.0f);
+            o[i] = cpu_fma(bf ? bf[i] : 0.0f, grow, shift ? shift[i] : 0.0f);
         }
     }
 }

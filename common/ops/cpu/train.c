@@ -125,9 +125,9 @@ static void adam_block(float *restrict p, const float *restrict g, float *restri
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         float grad = g[i] * f->grad_scale;
-        m[i] = f->beta1 * m[i] + f->rest1 * grad;
-        v[i] = f->beta2 * v[i] + f->rest2 * (grad * grad);
-        p[i] = p[i] * f->decay - f->rate * (m[i] / (sqrtf(v[i]) * f->root + f->eps));
+        m[i] = cpu_fma(f->beta1, m[i], f->rest1 * grad);
+        v[i] = cpu_fma(f->beta2, v[i], f->rest2 * (grad * grad));
+        p[i] = cpu_fma(p[i], f->decay, -(f->rate * (m[i] / cpu_fma(sqrtf(v[i]), f->root, f->eps))));
     }
 }
 
