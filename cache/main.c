@@ -1,8 +1,8 @@
 /* weft-cache: a prepared dataset in, an LMDB cache of latents and embeddings out. */
 #include "cache/build.h"
 #include "cache/inspect.h"
-#include "common/base/args.h"
 #include "common/base/mem.h"
+#include "common/base/program.h"
 #include "common/base/shard.h"
 #include "common/base/threads.h"
 #include "common/ops/selftest.h"
@@ -78,21 +78,57 @@ static const Opt build_opts[] = {
     OPTION(Options, out, OPT_STR, "out", "DIR", "where the cache is or goes", .short_name = 'o', .required = 1),
     OPTION(Options, model, OPT_STR, "model", "DIR", "pipeline folder; default: model.base_model", .short_name = 'm'),
     {0}};
-static const Opt no_opts[] = {{0}};
 
 static const Command commands[] = {
-    {"build", "encode clips and captions that are not cached yet", "[options] PREPARED --out CACHE", build_opts,
-     sizeof(Options), 1, 1, run_build},
-    {"ls", "list the clips", "CACHE", no_opts, 0, 1, 1, run_ls},
-    {"show", "a clip's entry, or without an id what the cache was made with", "CACHE [ID...]", no_opts, 0, 1, -1,
-     run_show},
-    {"verify", "check every checksum and every clip's records", "CACHE", no_opts, 0, 1, 1, run_verify},
+    {.name = "build",
+     .summary = "encode clips and captions that are not cached yet",
+     .usage = "[options] PREPARED --out CACHE",
+     .opts = build_opts,
+     .options_size = sizeof(Options),
+     .min_positional = 1,
+     .max_positional = 1,
+     .run = run_build},
+    {.name = "ls",
+     .summary = "list the clips",
+     .usage = "CACHE",
+     .opts = no_opts,
+     .min_positional = 1,
+     .max_positional = 1,
+     .run = run_ls},
+    {.name = "show",
+     .summary = "print the entries of clips; without an ID, what the cache was made with",
+     .usage = "CACHE [ID...]",
+     .opts = no_opts,
+     .min_positional = 1,
+     .max_positional = -1,
+     .run = run_show},
+    {.name = "verify",
+     .summary = "check every checksum and every clip's records",
+     .usage = "CACHE",
+     .opts = no_opts,
+     .min_positional = 1,
+     .max_positional = 1,
+     .run = run_verify},
+    COMMAND_KEYS,
+    COMMAND_SELFTEST,
     {0}};
+
+static const char *const examples[] = {
+    "weft-cache build prepared --model CogVideoX-2b --out cache",
+    "Encode the clips and captions of a prepared dataset; a second run encodes what is new.",
+    "weft-cache verify cache",
+    "Check every record.",
+    "srun -n 4 weft-cache build prepared --model CogVideoX-2b --out cache",
+    "Share the work among four processes; weft-train reads cache/shard-* together.",
+    NULL};
+static const char *const files[] = {"CACHE/data.mdb", "latents, text embeddings and clip entries (LMDB)", NULL};
 
 int main(int argc, char **argv)
 {
-    int status = selftest_main("weft-cache", argc, argv);
-    return status >= 0 ? status
-                       : program_main("weft-cache", "Turns a prepared dataset into a cache of latents and embeddings.",
-                                      commands, argc, argv);
+    static const Program program = {.name = "weft-cache",
+                                    .about = "Turns a prepared dataset into a cache of latents and text embeddings.",
+                                    .commands = commands,
+                                    .examples = examples,
+                                    .files = files};
+    return program_main(&program, argc, argv);
 }

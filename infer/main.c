@@ -1,5 +1,6 @@
 #include <stdio.h>
 
+#include "common/base/program.h"
 #include "common/base/threads.h"
 #include "common/ops/selftest.h"
 #include "infer/sample.h"
@@ -21,16 +22,31 @@ static int sample(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
+static const char *const examples[] = {
+    "weft-infer sample --model run/final --prompt \"A woman in a red dress turns to the right.\" --out samples",
+    "Make one video.", "weft-infer sample --model run/final --prompts prompts.txt --out samples",
+    "Make a video a line; given again, finished ones are kept.", NULL};
+static const char *const files[] = {"DIR/ID.mp4", "a video", "DIR/ID.json",
+                                    "how it was made; written last, it marks the video as whole", NULL};
+
 int main(int argc, char **argv)
 {
     static const Command commands[] = {
-        {"sample", "make videos from prompts", "[options] --out DIR (--prompt TEXT | --prompts FILE)", sample_opts,
-         sizeof(SampleOptions), 0, 0, sample},
+        {.name = "sample",
+         .summary = "make videos from prompts",
+         .usage = "[options] --out DIR (--prompt TEXT | --prompts FILE)",
+         .opts = sample_opts,
+         .options_size = sizeof(SampleOptions),
+         .run = sample},
+        COMMAND_KEYS,
+        COMMAND_SELFTEST,
         {0},
     };
-    int status = selftest_main("weft-infer", argc, argv);
-    return status >= 0 ? status
-                       : program_main("weft-infer",
-                                      "Samples videos from a CogVideoX pipeline folder and a fine-tuned checkpoint.",
-                                      commands, argc, argv);
+    static const Program program = {
+        .name = "weft-infer",
+        .about = "Samples videos from a CogVideoX pipeline folder and a fine-tuned checkpoint.",
+        .commands = commands,
+        .examples = examples,
+        .files = files};
+    return program_main(&program, argc, argv);
 }

@@ -1,8 +1,8 @@
 /* weft-prep: source videos and captions in, a prepared dataset out. */
 #include <string.h>
-#include "common/base/args.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/program.h"
 #include "common/base/recipe.h"
 #include "common/base/shard.h"
 #include "common/base/threads.h"
@@ -177,25 +177,80 @@ static const Opt tokenize_opts[] = {OPTS_RECIPE,
                                            "merges.txt, or a folder that holds one: counts CLIP's 77 tokens too"),
                                     {0}};
 static const Opt probe_opts[] = {OPTS_RECIPE, OPT_PAD, {0}};
-static const Opt report_opts[] = {{0}};
 
 static const Command commands[] = {
-    {"ingest", "decode and normalise a folder of videos and captions", "[options] SOURCE --out PREPARED", ingest_opts,
-     sizeof(Options), 1, 1, run_ingest},
-    {"merge", "join the shards of one set (ingest --shard K/N)", "[options] SHARD... --out PREPARED", merge_opts,
-     sizeof(Options), 1, -1, run_merge},
-    {"tokenize", "write the captions' T5 ids beside the manifest", "[options] PREPARED --tokenizer PATH", tokenize_opts,
-     sizeof(Options), 1, 1, run_tokenize},
-    {"probe", "facts of video files or picture folders, and what ingest would do with them", "[options] FILE...",
-     probe_opts, sizeof(Options), 1, -1, run_probe},
-    {"report", "write report.html and report.json of a prepared dataset anew", "PREPARED", report_opts, sizeof(Options),
-     1, 1, run_report},
+    {.name = "ingest",
+     .summary = "decode and normalise a folder of videos and captions",
+     .usage = "[options] SOURCE --out PREPARED",
+     .opts = ingest_opts,
+     .options_size = sizeof(Options),
+     .min_positional = 1,
+     .max_positional = 1,
+     .run = run_ingest},
+    {.name = "merge",
+     .summary = "join the shards of one set (ingest --shard K/N)",
+     .usage = "[options] SHARD... --out PREPARED",
+     .opts = merge_opts,
+     .options_size = sizeof(Options),
+     .min_positional = 1,
+     .max_positional = -1,
+     .run = run_merge},
+    {.name = "tokenize",
+     .summary = "write the captions' T5 ids beside the manifest",
+     .usage = "[options] PREPARED --tokenizer PATH",
+     .opts = tokenize_opts,
+     .options_size = sizeof(Options),
+     .min_positional = 1,
+     .max_positional = 1,
+     .run = run_tokenize},
+    {.name = "probe",
+     .summary = "show what video files or picture folders hold, and what ingest would do with them",
+     .usage = "[options] FILE...",
+     .opts = probe_opts,
+     .options_size = sizeof(Options),
+     .min_positional = 1,
+     .max_positional = -1,
+     .run = run_probe},
+    {.name = "report",
+     .summary = "write report.html and report.json of a prepared dataset again",
+     .usage = "PREPARED",
+     .opts = no_opts,
+     .options_size = sizeof(Options),
+     .min_positional = 1,
+     .max_positional = 1,
+     .run = run_report},
+    COMMAND_KEYS,
+    COMMAND_SELFTEST,
     {0}};
+
+static const char *const examples[] = {
+    "weft-prep ingest videos --out prepared",
+    "Prepare the videos and captions in the folder videos.",
+    "weft-prep ingest videos --out prepared --dry-run",
+    "Show what would be done and where the captions were found.",
+    "weft-prep tokenize prepared --tokenizer CogVideoX-2b/tokenizer",
+    "Write the token ids of all captions.",
+    "srun -n 4 weft-prep ingest videos --out prepared",
+    "Share the work among four processes; weft-prep merge then joins prepared/shard-*.",
+    NULL};
+static const char *const files[] = {"PREPARED/manifest.jsonl",
+                                    "one line a source clip: accepted or rejected, and why",
+                                    "PREPARED/clips/ID.mkv",
+                                    "the prepared clips, lossless",
+                                    "PREPARED/dataset.json",
+                                    "the recipe and the manifest's hash",
+                                    "PREPARED/tokens.jsonl",
+                                    "token ids of the captions",
+                                    "PREPARED/report.html, report.json",
+                                    "what was accepted and rejected, with pictures",
+                                    NULL};
 
 int main(int argc, char **argv)
 {
-    int status = selftest_main("weft-prep", argc, argv);
-    return status >= 0 ? status
-                       : program_main("weft-prep", "Turns source videos and captions into a prepared dataset.",
-                                      commands, argc, argv);
+    static const Program program = {.name = "weft-prep",
+                                    .about = "Turns source videos and captions into a prepared dataset.",
+                                    .commands = commands,
+                                    .examples = examples,
+                                    .files = files};
+    return program_main(&program, argc, argv);
 }

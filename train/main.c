@@ -1,6 +1,7 @@
 /* weft-train: fine-tunes the transformer from a cache. */
 #include <stdio.h>
 
+#include "common/base/program.h"
 #include "common/ops/selftest.h"
 #include "train/run.h"
 
@@ -55,18 +56,44 @@ static const Opt run_opts[] = {
 };
 static const Opt plan_opts[] = {OPTS_COMMON, OPT_CACHE, OPT_MODEL, {0}};
 
+static const char *const examples[] = {
+    "weft-train plan --cache cache --model CogVideoX-2b", "Print steps, memory and time before anything is trained.",
+    "weft-train run --cache cache --model CogVideoX-2b --out run",
+    "Train; given again after an interruption, it goes on from the newest checkpoint.", NULL};
+static const char *const files[] = {
+    "RUN/checkpoint-N/",
+    "a checkpoint: model folder in diffusers' layout, and the state for an exact resume",
+    "RUN/final/",
+    "the finished pipeline, for weft-infer and diffusers",
+    "RUN/log.jsonl",
+    "loss, gradient norm and learning rate of the steps",
+    "RUN/run.json",
+    "recipe, inputs and build of the run",
+    NULL};
+
 int main(int argc, char **argv)
 {
     static const Command commands[] = {
-        {"run", "train, or go on with a run that stopped", "--cache DIR... --out RUN [options]", run_opts,
-         sizeof(TrainOptions), 0, 0, run},
-        {"plan", "print steps, parameters, memory and operations of a run", "--cache DIR... [options]", plan_opts,
-         sizeof(TrainOptions), 0, 0, plan},
+        {.name = "run",
+         .summary = "train, or continue a run that stopped",
+         .usage = "--cache DIR... --out RUN [options]",
+         .opts = run_opts,
+         .options_size = sizeof(TrainOptions),
+         .run = run},
+        {.name = "plan",
+         .summary = "print steps, parameters, memory and operations of a run",
+         .usage = "--cache DIR... [options]",
+         .opts = plan_opts,
+         .options_size = sizeof(TrainOptions),
+         .run = plan},
+        COMMAND_KEYS,
+        COMMAND_SELFTEST,
         {0},
     };
-
-    int status = selftest_main("weft-train", argc, argv);
-    return status >= 0 ? status
-                       : program_main("weft-train", "Fine-tunes CogVideoX from a cache of latents and text embeddings.",
-                                      commands, argc, argv);
+    static const Program program = {.name = "weft-train",
+                                    .about = "Fine-tunes CogVideoX from a cache of latents and text embeddings.",
+                                    .commands = commands,
+                                    .examples = examples,
+                                    .files = files};
+    return program_main(&program, argc, argv);
 }

@@ -1,13 +1,10 @@
 #include "common/base/args.h"
-#include "common/base/build.h"
 #include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "common/base/threads.h"
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
@@ -251,146 +248,9 @@ void args_print(const Opt *opts, const void *options, FILE *out)
     }
 }
 
-#define HELP_COLUMN 30
-
-void args_help(const char *program, const Command *cmd, FILE *out)
+const char *opt_value_name(const Opt *o)
 {
-    fprintf(out, "usage: %s %s %s\n%s\n\noptions:\n", program, cmd->name, cmd->usage, cmd->summary);
-    for (const Opt *o = cmd->opts; o->name; o++) {
-        char dash[8] = "    ", left[128];
-        const char *meta = o->type == OPT_ENUM ? o->choices : o->meta ? o->meta : "VALUE";
-        if (o->short_name)
-            snprintf(dash, sizeof dash, "-%c, ", o->short_name);
-        snprintf(left, sizeof left, "  %s--%s%s%s", dash, o->name, takes_value(o) ? " " : "",
-                 takes_value(o) ? meta : "");
-        if (strlen(left) >= HELP_COLUMN)
-            fprintf(out, "%s\n%*s", left, HELP_COLUMN, "");
-        else
-            fprintf(out, "%-*s", HELP_COLUMN, left);
-        fputs(o->help, out);
-        if (o->min != 0 || o->max != 0)
-            fprintf(out, " [%.16g..%.16g]", o->min, o->max);
-        if (o->dflt)
-            fprintf(out, " (default %s)", o->dflt);
-        if (o->required)
-            fputs(" (needed)", out);
-        fputc('\n', out);
-    }
-    fprintf(out, "%-*sthis text\n", HELP_COLUMN, "  -h, --help");
-}
-
-static void print_about(const char *program, const char *about, const Command *commands, FILE *out)
-{
-    fprintf(out, "usage: %s COMMAND [options] ...\n%s\n\ncommands:\n", program, about);
-    for (const Command *c = commands; c->name; c++)
-        fprintf(out, "  %-12s %s\n", c->name, c->summary);
-    fprintf(out, "\n'%s COMMAND --help' lists a command's options; '%s --version' tells the version.\n", program,
-            program);
-}
-
-/* ---- the whole of a main --------------------------------------------------------------------- */
-
-static const Command *find_command(const Command *commands, const char *name, Err *err)
-{
-    int64_t n = 0;
-    for (; commands[n].name; n++) {
-        if (strcmp(commands[n].name, name) == 0)
-            return &commands[n];
-    }
-    const char **names = mem_calloc(n + 1, sizeof *names, err);
-    if (!names)
+    if (!takes_value(o))
         return NULL;
-    for (int64_t i = 0; i < n; i++)
-        names[i] = commands[i].name;
-    const char *near = str_nearest(name, names);
-    if (near)
-        err_set(err, ERR_USAGE, "unknown command '%s'; did you mean '%s'?", name, near);
-    else
-        err_set(err, ERR_USAGE, "unknown command '%s'", name);
-    mem_free(names);
-    return NULL;
-}
-
-/* --help before a "--". */
-static int wants_help(int argc, char **argv)
-{
-    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-            return 1;
-    }
-    return 0;
-}
-
-static int check_positional(const Command *cmd, const StrList *given, Err *err)
-{
-    if (given->n < cmd->min_positional) {
-        return err_set(err, ERR_USAGE, "%s: %" PRId64 " argument%s given, at least %d needed: %s", cmd->name, given->n,
-                       given->n == 1 ? "" : "s", cmd->min_positional, cmd->usage);
-    }
-    if (cmd->max_positional >= 0 && given->n > cmd->max_positional) {
-        return err_set(err, ERR_USAGE, "%s: unexpected argument '%s'", cmd->name, given->item[cmd->max_positional]);
-    }
-    return 0;
-}
-
-static int run_command(const Command *cmd, int argc, char **argv, Err *err)
-{
-    StrList positional = {0};
-    void *options = mem_calloc((int64_t)cmd->options_size, 1, err);
-    if (!options)
-        return ERR_NOMEM;
-    int rc = args_parse(cmd->opts, options, cmd->options_size, argc, argv, &positional, err);
-    if (rc == 0) {
-        rc = check_positional(cmd, &positional, err);
-        if (rc == 0)
-            rc = cmd->run(options, &positional, err);
-        args_fini(cmd->opts, options);
-        args_free_list(&positional);
-    }
-    mem_free(options);
-    return rc;
-}
-
-static void print_version(const char *program)
-{
-    BuildIdentity identity;
-    build_identity(&identity);
-    printf("%s %s\n", program, WEFT_VERSION);
-    build_identity_print(&identity, stdout);
-}
-
-int program_main(const char *program, const char *about, const Command *commands, int argc, char **argv)
-{
-    Err err = {0};
-    int rc = 0;
-    const Command *cmd = NULL;
-    const char *first = argc > 1 ? argv[1] : NULL;
-    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failed write with a sentence, as a full disk is */
-    if (!first) {
-        print_about(program, about, commands, stderr);
-        return 2;
-    }
-    if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)
-        print_about(program, about, commands, stdout);
-    else if (strcmp(first, "--version") == 0)
-        print_version(program);
-    else if (!(cmd = find_command(commands, first, &err)))
-        rc = err.code;
-    else if (wants_help(argc - 2, argv + 2))
-        args_help(program, cmd, stdout);
-    else
-        rc = run_command(cmd, argc - 2, argv + 2, &err);
-    /* A result that did not reach its reader is no success. */
-    if (fflush(stdout) != 0 && rc >= 0)
-        rc = err_errno(&err, errno, "writing to standard output");
-    if (rc >= 0)
-        return rc;
-    str_make_printable(err.msg, 1);
-    fprintf(stderr, "%s: error: %s\n", program, err.msg[0] ? err.msg : err_name(rc));
-    if (rc == ERR_INTERRUPTED && interrupt_signal())
-        return 128 + interrupt_signal(); /* what a shell reports of a process that a signal ended */
-    if (rc != ERR_USAGE)
-        return 1;
-    fprintf(stderr, "try '%s%s%s --help'\n", program, cmd ? " " : "", cmd ? cmd->name : "");
-    return 2;
+    return o->type == OPT_ENUM ? o->choices : o->meta ? o->meta : "VALUE";
 }

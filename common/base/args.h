@@ -33,11 +33,11 @@ typedef struct Opt {
     const char *name; /* long name without dashes; NULL ends the table */
     char short_name;  /* 0: none */
     OptType type;
-    size_t offset;   /* of the field in the options struct */
-    double min, max; /* numbers; both 0: no limit */
-    const char *choices;
-    const char *dflt; /* as text, parsed like a given value; NULL: zero */
-    const char *meta; /* name of the value in help */
+    size_t offset;       /* of the field in the options struct */
+    double min, max;     /* numbers; both 0: no limit */
+    const char *choices; /* OPT_ENUM: the only ones; OPT_STR: what completion offers */
+    const char *dflt;    /* as text, parsed like a given value; NULL: zero */
+    const char *meta;    /* name of the value in help */
     const char *help;
     int required;
 } Opt;
@@ -50,17 +50,6 @@ typedef struct Opt {
         __VA_ARGS__                                                                                         \
     }
 
-typedef struct Command {
-    const char *name;    /* subcommand, e.g. "ingest"; NULL ends the list */
-    const char *summary; /* one line */
-    const char *usage;   /* what follows the name: "[options] SOURCE..." */
-    const Opt *opts;
-    size_t options_size;                /* sizeof the options struct */
-    int min_positional, max_positional; /* max -1: any number */
-    /* returns the exit status 0..3 or a negative code */
-    int (*run)(void *options, const StrList *positional, Err *err);
-} Command;
-
 /* Parses into `options` (options_size bytes, zeroed here, defaults applied).  positional is filled
  * and owned by the caller (args_free_list). */
 WEFT_MUST_CHECK int args_parse(const Opt *opts, void *options, size_t options_size, int argc, char **argv,
@@ -69,12 +58,8 @@ void args_fini(const Opt *opts, void *options); /* frees OPT_LIST arrays */
 void args_free_list(StrList *l);
 /* "name = value" lines of the resolved options. */
 void args_print(const Opt *opts, const void *options, FILE *out);
-void args_help(const char *program, const Command *cmd, FILE *out);
-
-/* The whole of a main(): "--help", "--version", subcommand lookup with nearest name, parse, run,
- * print the error to stderr as "program: error: ...".  Returns the exit status: 0 done, 1 failed, 2
- * wrong usage, 3 done but some items rejected. */
-int program_main(const char *program, const char *about, const Command *commands, int argc, char **argv);
+/* "--name VALUE" as help and manual page show it: the value's name, its choices, or NULL for a flag. */
+const char *opt_value_name(const Opt *o);
 
 /* Options that have one meaning in every program; first member of each options struct, so that the
  * offsets below hold.  A command lists those that it heeds. */
@@ -88,7 +73,7 @@ typedef struct CommonOptions {
 } CommonOptions;
 #define OPTS_RECIPE                                                                                           \
     OPTION(CommonOptions, preset, OPT_STR, "preset", "NAME",                                                  \
-           "start from a built-in recipe: fashion-2b (default) or demo"),                                     \
+           "start from a built-in recipe: fashion-2b (default) or demo", .choices = "fashion-2b|demo"),       \
         OPTION(CommonOptions, config, OPT_STR, "config", "FILE", "recipe file over the preset, JSON or YAML", \
                .short_name = 'c'),                                                                            \
         OPTION(CommonOptions, set, OPT_LIST, "set", "SECTION.KEY=VALUE", "change one recipe value; may be repeated")

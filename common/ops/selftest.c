@@ -462,46 +462,23 @@ int selftest_run(Backend *be, FILE *out, int *failed, Err *err)
     return rc;
 }
 
-/* ---- for main -------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
-typedef struct Options {
-    int selftest;
-    const char *device;
-} Options;
-static const Opt options[] = {
-    {"selftest", 0, OPT_FLAG, offsetof(Options, selftest), 0, 0, NULL, NULL, NULL, "check the device", 0},
-    {"device", 0, OPT_ENUM, offsetof(Options, device), 0, 0, "auto|cpu|cuda|sim|ref", "auto", NULL, "back end", 0},
+const Opt selftest_opts[] = {
+    OPTION(SelftestOptions, device, OPT_ENUM, "device", NULL, "back end to check; auto: cuda where it works, else cpu",
+           .choices = "auto|cpu|cuda|sim|ref", .dflt = "auto"),
     {0},
 };
 
-static int asked(int argc, char **argv)
+int selftest_command(void *options, const StrList *positional, Err *err)
 {
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--selftest") == 0)
-            return 1;
-    return 0;
-}
-
-int selftest_main(const char *program, int argc, char **argv)
-{
-    Options o;
-    StrList rest = {0};
+    const SelftestOptions *o = options;
     Backend *be = NULL;
-    Err err = {0};
     int failed = 0;
-
-    if (!asked(argc, argv))
-        return -1;
-    int rc = args_parse(options, &o, sizeof o, argc - 1, argv + 1, &rest, &err);
-    if (rc == 0 && rest.n)
-        rc = err_set(&err, ERR_USAGE, "--selftest: unexpected argument '%s'", rest.item[0]);
+    (void)positional;
+    int rc = backend_open(&be, o->device, 0, NULL, err);
     if (rc == 0)
-        rc = backend_open(&be, o.device, 0, NULL, &err);
-    if (rc == 0)
-        rc = selftest_run(be, stdout, &failed, &err);
+        rc = selftest_run(be, stdout, &failed, err);
     backend_close(&be);
-    args_free_list(&rest);
-    if (rc < 0)
-        fprintf(stderr, "%s: error: %s\n", program, err.msg);
-    return rc == ERR_USAGE ? 2 : rc < 0 || failed;
+    return rc < 0 ? rc : failed != 0;
 }

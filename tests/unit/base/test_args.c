@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include "common/base/args.h"
+#include "common/base/program.h"
 #include "common/base/build.h"
 
 typedef struct Options {
@@ -126,8 +126,21 @@ static int run(void *options, const StrList *positional, Err *e)
 }
 
 static const Command commands[] = {
-    {"ingest", "takes videos in", "[options] SOURCE...", opts, sizeof(Options), 1, 2, run},
-    {"report", "tells about them", "[options]", opts, sizeof(Options), 0, 0, run},
+    {.name = "ingest",
+     .summary = "takes videos in",
+     .usage = "[options] SOURCE...",
+     .opts = opts,
+     .options_size = sizeof(Options),
+     .min_positional = 1,
+     .max_positional = 2,
+     .run = run},
+    {.name = "report",
+     .summary = "tells about them",
+     .usage = "[options]",
+     .opts = opts,
+     .options_size = sizeof(Options),
+     .run = run},
+    COMMAND_KEYS,
     {0},
 };
 
@@ -145,7 +158,8 @@ static int status_of(char **argv, char out[8192], char errors[8192])
         assert_true(saved[i] >= 0 && fd[i] >= 0);
         dup2(fd[i], i + 1);
     }
-    int status = program_main("weft-test", "tests the table", commands, argc, argv);
+    static const Program program = {.name = "weft-test", .about = "Tests the table.", .commands = commands};
+    int status = program_main(&program, argc, argv);
     fflush(NULL);
     for (int i = 0; i < 2; i++) {
         dup2(saved[i], i + 1);

@@ -1,0 +1,107 @@
+#!/bin/sh
+# What every program does alike: lost output, help, manual pages, completion, keys, machine-readable logs.
+. tests/cli/lib.sh
+M=tests/golden/pipeline/model
+small="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=32 --set clip.height=64 --set clip.min_side=16 --set clip.model_frames=9 --set clip.num_frames=8 --set model.text_length=32"
+check "caches" "$B/tests/tools/train_fixture" $M "$T"
+check "encoders" "$B/tests/tools/make_encoders" "$T/model"
+mkdir "$T/src"
+check "a clip" "$B/tests/tools/make_clip" "$T/src/c1.mp4" 32 64 30 40 1
+echo "A dress." >"$T/src/c1.txt"
+check "a prepared dataset" "$B/weft-prep" ingest "$T/src" --out "$T/prep" $small
+
+# ---- output that does not reach its reader: exit 1 and a sentence, from every command ----
+full() { # NAME COMMAND...: with its output on a full device
+    full_name=$1
+    shift
+    full_status=0
+    "$@" >/dev/full 2>"$T/stderr" </dev/null || full_status=$?
+    if [ "$full_status" = 1 ] && grep -q "error: writing to standard output" "$T/stderr"; then pass "$full_name to a full disk"
+    else fail "$full_name to a full disk" "exit $full_status" "$(tail -2 "$T/stderr")"; fi
+}
+for program in prep cache train infer; do
+    W=$B/weft-$program
+    for option in --help --version --help-man --help-completion "--selftest --device ref" "keys" "keys seed"; do
+        full "weft-$program $option" "$W" $option
+    done
+    for command in $("$W" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do full "weft-$program $command --help" "$W" $command --help; done
+done
+full "probe (more than one buffer, in one write)" "$B/weft-prep" probe "$T/src/c1.mp4" $small
+full "probe of many" "$B/weft-prep" probe "$T/src/c1.mp4" "$T/src/c1.mp4" "$T/src/c1.mp4" $small
+full "ingest" "$B/weft-prep" ingest "$T/src" --out "$T/prep2" $small
+full "ingest --dry-run" "$B/weft-prep" ingest "$T/src" --out "$T/prep3" $small --dry-run
+full "tokenize" "$B/weft-prep" tokenize "$T/prep" --tokenizer "$T/model/tokenizer" $small
+full "report" "$B/weft-prep" report "$T/prep"
+full "build --dry-run" "$B/weft-cache" build "$T/prep" --out "$T/cache" --model "$T/model" $small --dry-run
+full "build" "$B/weft-cache" build "$T/prep" --out "$T/cache" --model "$T/model" $small
+full "ls" "$B/weft-cache" ls "$T/a"
+full "show" "$B/weft-cache" show "$T/a"
+full "verify" "$B/weft-cache" verify "$T/a"
+full "plan" "$B/weft-train" plan --preset demo --cache "$T/a" --model $M
+full "run --dry-run" "$B/weft-train" run --preset demo --cache "$T/a" --model $M --out "$T/run" --dry-run
+full "sample --dry-run" "$B/weft-infer" sample --preset demo --model $M --prompt x --out "$T/samples" --dry-run
+
+# ---- help, manual pages, completion ----
+for program in prep cache train infer; do
+    W=$B/weft-$program
+    runs "weft-$program --help" 0 "$W" --help
+    stdout_has "  keys         list the recipe's keys"
+    stdout_has "  selftest     check"
+    runs "weft-$program --version" 0 "$W" --version
+    stdout_has "weft-$program 0."
+    stdout_has "  compiler "
+    runs "weft-$program --help-man" 0 "$W" --help-man
+    cp "$T/stdout" "$T/weft-$program.1"
+    for section in NAME SYNOPSIS DESCRIPTION COMMANDS "EXIT STATUS" FILES EXAMPLES "SEE ALSO"; do
+        grep -qx ".SH $section" "$T/weft-$program.1" || fail "weft-$program.1 has the section $section"
+    done
+    # every option of every command stands in it
+    for command in $("$W" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
+        for option in $("$W" $command --help | sed -n 's/.* --\([a-z-]*\).*/\1/p' | grep -v '^help$' | sort -u); do
+            grep -qF "$(printf %s "--$option" | sed 's/-/\\-/g')" "$T/weft-$program.1" || fail "weft-$program.1: $command --$option"
+        done
+    done
+    pass "weft-$program.1 is whole"
+    if command -v groff >/dev/null; then
+        groff -man -Tutf8 -ww -z "$T/weft-$program.1" >"$T/groff" 2>&1
+        if [ -s "$T/groff" ]; then fail "weft-$program.1 without warnings" "$(head -3 "$T/groff")"; else pass "weft-$program.1 without warnings"; fi
+    else
+        skip "weft-$program.1 without warnings" "no groff here"
+    fi
+    # whatever a line of roff must not be
+    if grep -qv '^\(\.\(TH\|SH\|SS\|TP\|br\)\|[^.'"'"']\)' "$T/weft-$program.1"; then fail "weft-$program.1: only known requests"; else pass "weft-$program.1: only known requests"; fi
+done
+if command -v bash >/dev/null; then
+    cat >"$T/complete.sh" <<'BASH'
+program=$1 function=_$(echo "$1" | tr - _)
+source <("$program" --help-completion) || exit 1
+shift
+COMP_WORDS=("$program" "$@") COMP_CWORD=$#
+$function
+printf '%s\n' "${COMPREPLY[@]}" | LC_ALL=C sort
+BASH
+    completes() { # WANT PROGRAM WORD...: the last WORD is being typed
+        complete_want=$1
+        shift
+        complete_got=$(PATH=$B:$PATH bash "$T/complete.sh" "$@" 2>&1 | tr '\n' ' ')
+        if [ "$complete_got" = "$complete_want " ]; then pass "completion: $*"; else fail "completion: $*" "$complete_got" "expected $complete_want"; fi
+    }
+    completes "ingest" weft-prep in
+    completes "--pad" weft-prep ingest SOURCE --pa
+    completes "hold reject" weft-prep ingest --pad ""
+    completes "demo fashion-2b" weft-cache build --preset ""
+    completes "clip.width=" weft-prep ingest --set clip.wid
+    completes "$T/src/c1.mp4 $T/src/c1.txt" weft-prep ingest "$T/src/c1"
+    completes "$T/model" weft-infer sample --model "$T/mod"
+    completes "run" weft-train r
+    completes "auto cpu cuda ref sim" weft-train run --device ""
+else
+    skip "completion" "no bash here"
+fi
+runs "keys" 0 "$B/weft-infer" keys
+stdout_has "clip.width = 480   (integer, at least 16, at most 8192, a multiple of 16)"
+runs "keys WORD" 0 "$B/weft-infer" keys adam_beta
+check "keys WORD shows those alone" test "$(grep -c '^training.adam_beta' "$T/stdout")" = "$(grep -c '^[a-z]' "$T/stdout")"
+runs "keys of nothing" 1 "$B/weft-infer" keys xyzzy
+stderr_has "no key of the recipe has 'xyzzy' in its name or description"
+finish
