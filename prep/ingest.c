@@ -47,14 +47,14 @@ static int find_sources(Run *r, Err *err)
 {
     const IngestParams *p = r->p;
     static const char *const sections[] = {"clip", "captions", "quality", "limits", NULL};
-    int rc = layout_choose(p->source, p->layout, &r->layout, r->why, sizeof r->why, err);
+    const LayoutInput in = {p->source, (uint64_t)recipe_int(p->recipe, "seed"), p->follow_links, p->log};
+    int rc = layout_choose(&in, p->layout, &r->layout, r->why, sizeof r->why, err);
     if (rc < 0)
         return rc;
     log_info(p->log, "layout %s: %s", r->layout->name, r->why);
     if (p->show_recipe)
         recipe_print_sections(p->recipe, sections, p->show_recipe);
-    if ((rc = layout_read(r->layout, p->source, (uint64_t)recipe_int(p->recipe, "seed"), &r->sources, p->log, err)) <
-            0 ||
+    if ((rc = layout_read(r->layout, &in, &r->sources, err)) < 0 ||
         (rc = captions_apply(&r->sources, p->recipe, err)) < 0)
         return rc;
     for (int64_t i = 0; i < r->sources.n && r->cfg.window >= WINDOW_CHUNKS; i++)

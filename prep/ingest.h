@@ -15,6 +15,7 @@ typedef struct IngestParams {
     int dry_run, quiet;
     FILE *show_recipe;  /* what will be done, after the layout was told; NULL: nowhere */
     int replace;        /* what was made from another source in `out` may go */
+    int follow_links;   /* also links that lead out of `source`; without it their sources are rejected */
     int verify_sources; /* every source is read, also one that is unchanged (prep/set/seen.h) */
     const Log *log;
     FILE *results; /* the counts */

@@ -16,7 +16,7 @@
 typedef struct Options {
     CommonOptions common; /* first, for the offsets of OPT_* */
     const char *out, *layout, *tokenizer, *clip_tokenizer, *pad;
-    int verify_sources, replace;
+    int verify_sources, replace, follow_links;
 } Options;
 
 static void open_log(StderrLog *log, const Options *o)
@@ -62,6 +62,7 @@ static int run_ingest(void *options, const StrList *positional, Err *err)
                       .show_recipe = !o->common.quiet || o->common.dry_run ? stderr : NULL,
                       .verify_sources = o->verify_sources,
                       .replace = o->replace,
+                      .follow_links = o->follow_links,
                       .log = &log.log,
                       .results = stdout};
     rc = shard_choose(o->common.shard, &log.log, &p.shard, &p.shards, err);
@@ -157,9 +158,11 @@ static const Opt ingest_opts[] = {
     OPT_REPLACE,
     OPTION(Options, out, OPT_STR, "out", "DIR", "where the prepared dataset goes", .short_name = 'o', .required = 1),
     OPTION(Options, layout, OPT_STR, "layout", "NAME",
-           "metadata, fashion-t2v, lists, captions, trees, table, ubc or pairs; default: looked for"),
+           "metadata, fashion-t2v, lists, captions, trees, table, ubc or pairs (default: detected)"),
+    OPTION(Options, follow_links, OPT_FLAG, "follow-links", NULL,
+           "follow links that lead out of SOURCE (default: reject the clips behind them)"),
     OPTION(Options, verify_sources, OPT_FLAG, "verify-sources", NULL,
-           "read every source again; without it, those whose inode, size, mtime and ctime are as before are not"),
+           "read every source again (default: skip those whose inode, size, mtime and ctime have not changed)"),
     {0}};
 static const Opt merge_opts[] = {
     OPT_JOBS,

@@ -12,6 +12,7 @@
 #include "common/base/err.h"
 #include "common/base/hash.h"
 #include "common/media/video.h"
+#include "prep/layout/pictures.h"
 #include "prep/layout/source.h"
 
 typedef struct FrameReader FrameReader;
@@ -43,20 +44,4 @@ VideoCounts frame_reader_counts(const FrameReader *r);
 /* Bytes and SHA-256 of a source; of a folder: of the lines "NUMBER SIZE SHA256\n" of its pictures
  * in order. */
 int source_hash(const char *path, SourceKind kind, int64_t *size, Digest *digest, Err *err);
-
-/* Whether the name is that of a numbered picture: .png, .jpg or .jpeg behind digits; the length of
- * what stands before the digits. */
-int picture_number(const char *name, int64_t *number, int64_t *prefix);
-/* How many of the names are a folder's frames, each marked: those of digits alone, or "frame_" and
- * digits; where there is none of these, two or more with the same text before their digits
- * ("img00001.jpg", "walk-7.png"), if all numbered pictures have it. */
-int64_t pictures_among(char **names, int64_t n, uint8_t *marks);
-/* The frames of a folder in numeric order ("7.png", "007.jpg", "frame_7.png": number 7); other
- * files are not looked at. */
-typedef struct Picture {
-    int64_t number;
-    char *name;
-} Picture;
-int pictures_list(const char *path, Picture **out, int64_t *n, Err *err);
-void pictures_free(Picture **p, int64_t n);
 #endif

@@ -20,44 +20,32 @@ enum { FASHION_TEXT_MAX = 64 << 20 };
 static const char frames_dir[] = "FashionDataset_frames_crop", videos_dir[] = "videos";
 
 typedef struct Fashion {
-    const char *root;
-    uint64_t seed;
+    const LayoutInput *in;
     SourceList *out;
     json_t *captions, *templates, *categories; /* objects or NULL */
     json_t *used;                              /* paths that have a source */
-    json_t *told;                              /* captions that a source has, by address */
+    json_t *has_video;                         /* values of `captions` that a source has, by address */
 } Fashion;
 
-/* 1 when a file or folder of that name is below root, 0, or ERR_NOMEM. */
-static int has(const char *root, const char *name, Err *err)
-{
-    char *path = path_join(root, name, err);
-    int found = path ? file_exists(path) : ERR_NOMEM;
-    mem_free(path);
-    return found;
-}
-
-static int fashion_detect(const char *root, char *why, size_t size, Err *err)
+static int fashion_detect(const LayoutInput *in, char *why, size_t size, Err *err)
 {
     static const char *const signs[] = {"captions_app.json", frames_dir, "caption_motion_template.json",
                                         "train_frame_num.txt"};
     int found = 0;
     for (size_t i = 0; i < sizeof signs / sizeof *signs && found == 0; i++) {
-        found = has(root, signs[i], err);
+        found = layout_has(in, signs[i], err);
         snprintf(why, size, "it holds %s", signs[i]);
     }
     return found;
 }
 
-static int read_object(const char *root, const char *name, json_t **out, Err *err)
+static int read_object(const LayoutInput *in, const char *name, json_t **out, Err *err)
 {
     *out = NULL;
-    int found = has(root, name, err);
+    int found = layout_has(in, name, err);
     if (found <= 0)
         return found;
-    char *path = path_join(root, name, err);
-    int rc = path ? json_read_file(out, path, err) : ERR_NOMEM;
-    mem_free(path);
+    int rc = layout_read_json(in, name, out, err);
     if (rc == 0 && !json_is_object(*out))
         rc = err_set(err, ERR_FORMAT, "%s: not a JSON object", name);
     return rc;
@@ -73,7 +61,7 @@ static int locate_in(const Fashion *f, const char *dir, const char *video, char 
     for (int i = 0; i < 3; i++) {
         char *path = i == 0 ? mem_printf(err, "%s/%s", dir, video)
                             : mem_printf(err, "%s/%.*s%s", dir, (int)stem, video, i == 1 ? ".mp4" : "");
-        int found = path ? has(f->root, path, err) : ERR_NOMEM;
+        int found = path ? layout_has(f->in, path, err) : ERR_NOMEM;
         if (found == 1) {
             *out = path;
             return 1;
@@ -90,7 +78,7 @@ static int add_captions(const Fashion *f, Source *s, const char *video, Err *err
     const json_t *v = fashion_lookup(f->captions, video), *item;
     char address[24];
     snprintf(address, sizeof address, "%p", (const void *)v);
-    if (v && json_object_set_new(f->told, address, json_true()) < 0)
+    if (v && json_object_set_new(f->has_video, address, json_true()) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for '%s'", video);
     if (json_is_string(v))
         return source_add_caption(s, json_string_value(v), (int64_t)json_string_length(v), err);
@@ -114,7 +102,7 @@ static int locate_text(const Fashion *f, const char *dir, const char *video, cha
     *out = NULL;
     for (int with = 0; with < 2; with++) {
         char *rel = mem_printf(err, "%s/%.*s%s.txt", dir, (int)stem, video, with ? ".mp4" : "");
-        int found = rel ? has(f->root, rel, err) : ERR_NOMEM;
+        int found = rel ? layout_has(f->in, rel, err) : ERR_NOMEM;
         if (found == 1) {
             *out = rel;
             return 0;
@@ -129,7 +117,7 @@ static int locate_text(const Fashion *f, const char *dir, const char *video, cha
 /* The motion of one video: free text first, labels with templates otherwise. */
 static int add_motion(const Fashion *f, Source *s, const char *video, Err *err)
 {
-    char *rel, *path = NULL, *text = NULL;
+    char *rel, *text = NULL;
     int64_t size;
     const json_t *templates = NULL;
     int rc = locate_text(f, "motion_text", video, &rel, err);
@@ -141,12 +129,15 @@ static int add_motion(const Fashion *f, Source *s, const char *video, Err *err)
     }
     if (rc < 0 || !rel)
         return rc;
-    path = path_join(f->root, rel, err);
-    rc = path ? file_read(path, FASHION_TEXT_MAX, &text, &size, err) : ERR_NOMEM;
+    Err why = {0};
+    rc = layout_read_text(f->in, rel, FASHION_TEXT_MAX, &text, &size, &why);
     if (rc == 0)
-        rc = fashion_parse_segments(s, text, size, templates, f->seed, rel, err);
+        rc = fashion_parse_segments(s, text, size, templates, f->in->seed, rel, err);
+    else if (rc == ERR_USAGE)
+        rc = source_reject(s, REASON_LINK_OUTSIDE, err, "%s", why.msg);
+    else
+        err_set(err, rc, "%s", why.msg);
     mem_free(text);
-    mem_free(path);
     mem_free(rel);
     return rc;
 }
@@ -191,7 +182,7 @@ static int add_video(Fashion *f, const char *video, const char *split, int64_t f
     if (!found)
         rc = source_reject(s, REASON_MISSING, err, "neither a folder %s/%s nor a file %s/%s.mp4 is there", frames_dir,
                            video, videos_dir, video);
-    char *full = found ? path_join(f->root, s->path, err) : NULL;
+    char *full = found ? path_join(f->in->root, s->path, err) : NULL;
     int64_t have = 0;
     if (found && !full)
         rc = ERR_NOMEM;
@@ -212,13 +203,13 @@ static int add_video(Fashion *f, const char *video, const char *split, int64_t f
 
 static int add_listed(Fashion *f, const char *file, const char *split, int *lists, Err *err)
 {
-    char where[64], *path = path_join(f->root, file, err), *text = NULL;
+    char where[64], *text = NULL;
     int64_t size;
     FrameCounts counts = {0};
-    int rc = path ? 0 : ERR_NOMEM;
-    if (rc == 0 && file_exists(path)) {
+    int rc = layout_has(f->in, file, err);
+    if (rc == 1) {
         ++*lists;
-        if ((rc = file_read(path, FASHION_TEXT_MAX, &text, &size, err)) == 0)
+        if ((rc = layout_read_text(f->in, file, FASHION_TEXT_MAX, &text, &size, err)) == 0)
             rc = fashion_parse_counts(&counts, text, size, file, err);
     }
     for (int64_t i = 0; i < counts.n && rc == 0; i++) {
@@ -227,14 +218,13 @@ static int add_listed(Fashion *f, const char *file, const char *split, int *list
     }
     fashion_counts_fini(&counts);
     mem_free(text);
-    mem_free(path);
     return rc;
 }
 
 /* Folders and videos that no list names. */
 static int add_unlisted(Fashion *f, const char *dir, int lists, Err *err)
 {
-    char **names = NULL, *path = path_join(f->root, dir, err);
+    char **names = NULL, *path = path_join(f->in->root, dir, err);
     int64_t n = 0, stem;
     int rc = !path ? ERR_NOMEM : file_is_dir(path) ? dir_list(path, &names, &n, err) : 0;
     for (int64_t i = 0; i < n && rc == 0; i++) {
@@ -257,8 +247,8 @@ static int add_unlisted(Fashion *f, const char *dir, int lists, Err *err)
     return rc;
 }
 
-/* Texts whose video is missing or misspelt must not go unsaid. */
-static int tell_of_orphans(const Fashion *f, const Log *log, Err *err)
+/* Names texts whose video is missing or misspelt. */
+static int report_orphans(const Fashion *f, Err *err)
 {
     json_t *left = json_object(), *v;
     const char *video;
@@ -266,27 +256,28 @@ static int tell_of_orphans(const Fashion *f, const Log *log, Err *err)
     int rc = left ? 0 : ERR_NOMEM;
     json_object_foreach (f->captions, video, v) {
         snprintf(address, sizeof address, "%p", (const void *)v);
-        if (rc == 0 && !json_object_get(f->told, address) && json_object_set_new(left, video, json_true()) < 0)
+        if (rc == 0 && !json_object_get(f->has_video, address) && json_object_set_new(left, video, json_true()) < 0)
             rc = ERR_NOMEM;
     }
     if (rc == 0)
-        layout_tell(log, "texts of captions_app.json without a video", left);
+        layout_report(f->in->log, "texts of captions_app.json without a video", left);
     json_decref(left);
     return rc < 0 ? err_set(err, rc, "out of memory for captions_app.json") : 0;
 }
 
-static int fashion_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+static int fashion_read(const LayoutInput *in, SourceList *out, Err *err)
 {
-    Fashion f = {.root = root, .seed = seed, .out = out, .used = json_object(), .told = json_object()};
+    Fashion f = {.in = in, .out = out, .used = json_object(), .has_video = json_object()};
     int lists = 0, rc;
-    if (!f.used || !f.told)
-        return err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
-    if ((rc = read_object(root, "captions_app.json", &f.captions, err)) < 0 ||
-        (rc = read_object(root, "caption_motion_template.json", &f.templates, err)) < 0 ||
-        (rc = read_object(root, "categories.json", &f.categories, err)) < 0)
+    if (!f.used || !f.has_video)
+        return err_set(err, ERR_NOMEM, "out of memory for '%s'", in->root);
+    if ((rc = read_object(in, "captions_app.json", &f.captions, err)) < 0 ||
+        (rc = read_object(in, "caption_motion_template.json", &f.templates, err)) < 0 ||
+        (rc = read_object(in, "categories.json", &f.categories, err)) < 0)
         goto out;
-    if (!f.templates && has(root, "action_label", err) == 1)
-        log_warn(log, "action_label/ is there and caption_motion_template.json is not: its labels give no sentences");
+    if (!f.templates && layout_has(in, "action_label", err) == 1)
+        log_warn(in->log,
+                 "caption_motion_template.json is missing: the labels in action_label/ cannot become sentences");
     if ((rc = add_listed(&f, "train_frame_num.txt", "train", &lists, err)) < 0 ||
         (rc = add_listed(&f, "val_frame_num.txt", "val", &lists, err)) < 0 ||
         (rc = add_listed(&f, "test_frame_num.txt", "test", &lists, err)) < 0)
@@ -294,16 +285,17 @@ static int fashion_read(const char *root, uint64_t seed, SourceList *out, const 
     if ((rc = add_unlisted(&f, frames_dir, lists, err)) == 0)
         rc = add_unlisted(&f, videos_dir, lists, err);
     if (rc == 0)
-        rc = tell_of_orphans(&f, log, err);
+        rc = report_orphans(&f, err);
 out:
     json_decref(f.captions);
     json_decref(f.templates);
     json_decref(f.categories);
     json_decref(f.used);
-    json_decref(f.told);
+    json_decref(f.has_video);
     return rc;
 }
 
-const Layout layout_fashion = {"fashion-t2v",
-                               "Fashion-Text2Video: frame folders or videos, captions_app.json, action_label",
-                               fashion_detect, fashion_read};
+const Layout layout_fashion = {.name = "fashion-t2v",
+                               .about = "Fashion-Text2Video: frame folders or videos, captions_app.json, action_label",
+                               .detect = fashion_detect,
+                               .read = fashion_read};

@@ -7,14 +7,18 @@
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/log.h"
+#include "prep/layout/input.h"
 #include "prep/layout/source.h"
 
 typedef struct Layout {
     const char *name;
     const char *about;
     /* 1 with the reason in why[size], 0 no, negative error. */
-    int (*detect)(const char *root, char *why, size_t size, Err *err);
-    int (*read)(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err);
+    int (*detect)(const LayoutInput *in, char *why, size_t size, Err *err);
+    int (*read)(const LayoutInput *in, SourceList *out, Err *err);
+    int fallback;       /* any tree of videos looks like this: tried only when no other layout fits */
+    int reads_all;      /* every video below the root is a source: none can be missing from a list */
+    int reads_no_table; /* a table at the root (CSV, JSON) is not read, and the user is told so */
 } Layout;
 
 /* NULL-terminated, in the order of detection. */
@@ -23,9 +27,10 @@ extern const Layout layout_metadata, layout_fashion, layout_lists, layout_captio
     layout_ubc, layout_pairs;
 
 /* By name, or by looking when name is NULL.  why: a sentence for the user. */
-int layout_choose(const char *root, const char *name, const Layout **out, char *why, size_t size, Err *err);
-/* Reads and checks (ids, paths). */
-int layout_read(const Layout *layout, const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err);
+int layout_choose(const LayoutInput *in, const char *name, const Layout **out, char *why, size_t size, Err *err);
+/* Reads, checks ids and paths, rejects sources that a link leads out of the folder for, and names on
+ * the log what no source stands for. */
+int layout_read(const Layout *layout, const LayoutInput *in, SourceList *out, Err *err);
 
 /* Parsers, on bytes that may be anything (fuzzed). --------------------------------------------- */
 
@@ -37,14 +42,14 @@ int metadata_parse_line(SourceList *l, const char *text, int64_t size, const cha
 int metadata_parse_list(SourceList *l, const char *text, int64_t size, const char *name, Err *err);
 int metadata_parse_csv(SourceList *l, const char *text, int64_t size, const char *name, Err *err);
 /* A file of these, by its ending. */
-int metadata_read_file(const char *root, const char *name, SourceList *out, Err *err);
+int metadata_read_file(const LayoutInput *in, const char *name, SourceList *out, Err *err);
 
 /* A list of videos and a list of prompts, line by line; trailing blank lines of each are left out.
  * Refuses unequal counts and blank lines inside, with the line. */
 int lists_parse(SourceList *l, const char *videos, int64_t videos_size, const char *videos_name, const char *prompts,
                 int64_t prompts_size, const char *prompts_name, Err *err);
 /* ERR_USAGE when there is a list of videos without a list of prompts. */
-int lists_refuse_lone(const char *root, Err *err);
+int lists_refuse_lone(const LayoutInput *in, Err *err);
 /* {file: caption or captions}. */
 int captions_map_parse(SourceList *l, const char *text, int64_t size, const char *name, Err *err);
 

@@ -50,7 +50,8 @@ static int count_lines(const char *text, int64_t size, const char *name, int64_t
             continue;
         }
         if (blank)
-            return err_set(err, ERR_FORMAT, "%s line %lld is blank: which video it belongs to cannot be told", name,
+            return err_set(err, ERR_FORMAT,
+                           "%s line %lld is blank, so the lines after it cannot be matched with their videos", name,
                            (long long)blank);
         *count = row;
     }
@@ -79,8 +80,8 @@ int lists_parse(SourceList *l, const char *videos, int64_t videos_size, const ch
         return rc;
     if (nv != np)
         return err_set(err, ERR_FORMAT,
-                       "%s has %lld lines and %s has %lld: from line %lld on nothing would fit together", videos_name,
-                       (long long)nv, prompts_name, (long long)np, (long long)(nv < np ? nv : np) + 1);
+                       "%s has %lld lines and %s has %lld: from line %lld on, videos and prompts do not match",
+                       videos_name, (long long)nv, prompts_name, (long long)np, (long long)(nv < np ? nv : np) + 1);
     for (int64_t row = 1; row <= nv; row++) {
         lines_next(videos, videos_size, &at_v, &line, &size);
         while (size && strchr(" \t", line[size - 1]))
@@ -100,23 +101,22 @@ typedef struct Lists {
 } Lists;
 
 /* Exactly one file of each family: 1; none of one: 0; several of one: ERR_USAGE. */
-static int find_lists(const char *root, Lists *out, Err *err)
+static int find_lists(const LayoutInput *in, Lists *out, Err *err)
 {
-    static const char *const videos[] = {"videos.txt", "video.txt", NULL}, *const prompts[] = {
-                                                                               "prompts.txt", "prompt.txt",
-                                                                               "captions.txt", "caption.txt", NULL};
+    static const char *const videos[] = {"videos.txt", "video.txt", NULL};
+    static const char *const prompts[] = {"prompts.txt", "prompt.txt", "captions.txt", "caption.txt", NULL};
     const char *const *const families[] = {videos, prompts};
     char *names[] = {out->videos, out->prompts};
     for (int f = 0; f < 2; f++) {
         names[f][0] = 0;
         for (int i = 0; families[f][i]; i++) {
-            char *path = path_join(root, families[f][i], err);
+            char *path = path_join(in->root, families[f][i], err);
             if (!path)
                 return ERR_NOMEM;
             int found = file_exists(path) && !file_is_dir(path);
             mem_free(path);
             if (found && names[f][0] && out->videos[0])
-                return err_set(err, ERR_USAGE, "'%s' holds %s and %s: keep one of them", root, names[f],
+                return err_set(err, ERR_USAGE, "'%s' holds %s and %s: keep one of them", in->root, names[f],
                                families[f][i]);
             if (found)
                 snprintf(names[f], 16, "%s", families[f][i]);
@@ -125,13 +125,13 @@ static int find_lists(const char *root, Lists *out, Err *err)
     return out->videos[0] && out->prompts[0];
 }
 
-int lists_refuse_lone(const char *root, Err *err)
+int lists_refuse_lone(const LayoutInput *in, Err *err)
 {
     Lists l;
     char **names = NULL;
     int64_t n = 0, stem;
-    int rc = find_lists(root, &l, err), alone = rc == 0 && l.videos[0];
-    if (rc < 0 || !alone || (rc = dir_list(root, &names, &n, err)) < 0)
+    int rc = find_lists(in, &l, err), alone = rc == 0 && l.videos[0];
+    if (rc < 0 || !alone || (rc = dir_list(in->root, &names, &n, err)) < 0)
         return rc < 0 ? rc : 0;
     for (int64_t i = 0; i < n; i++)
         if (source_is_video_name(names[i], &stem) && stem == (int64_t)strlen(l.videos) - 4 &&
@@ -139,46 +139,44 @@ int lists_refuse_lone(const char *root, Err *err)
             alone = 0; /* it is the caption of a video of that name */
     dir_list_free(&names, n);
     return alone ? err_set(err, ERR_USAGE,
-                           "'%s' holds %s and no prompts.txt, where the prompts stand line by line; --layout pairs "
-                           "takes the videos as they lie",
-                           root, l.videos)
+                           "'%s' holds %s but no prompts.txt with one prompt a line; --layout pairs reads the videos "
+                           "themselves and ignores the list",
+                           in->root, l.videos)
                  : 0;
 }
 
-static int lists_detect(const char *root, char *why, size_t size, Err *err)
+static int lists_detect(const LayoutInput *in, char *why, size_t size, Err *err)
 {
     Lists l;
-    int found = find_lists(root, &l, err);
+    int found = find_lists(in, &l, err);
     if (found == 1)
         snprintf(why, size, "it holds %s and %s", l.videos, l.prompts);
     return found;
 }
 
-static int lists_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+static int lists_read(const LayoutInput *in, SourceList *out, Err *err)
 {
     Lists l;
-    char *path[2] = {0}, *text[2] = {0};
-    int64_t size[2];
-    (void)seed;
-    (void)log;
-    int rc = find_lists(root, &l, err);
+    char *videos = NULL, *prompts = NULL;
+    int64_t n_videos = 0, n_prompts = 0;
+    int rc = find_lists(in, &l, err);
     if (rc == 0)
-        return err_set(err, ERR_NOTFOUND, "'%s' does not hold both videos.txt and prompts.txt", root);
-    for (int i = 0; i < 2 && rc >= 0; i++) {
-        path[i] = path_join(root, i ? l.prompts : l.videos, err);
-        rc = path[i] ? file_read(path[i], LIST_BYTES_MAX, &text[i], &size[i], err) : ERR_NOMEM;
-    }
-    if (rc >= 0)
-        rc = lists_parse(out, text[0], size[0], l.videos, text[1], size[1], l.prompts, err);
-    for (int i = 0; i < 2; i++) {
-        mem_free(text[i]);
-        mem_free(path[i]);
-    }
+        return err_set(err, ERR_NOTFOUND, "'%s' does not hold both videos.txt and prompts.txt", in->root);
+    if (rc == 1)
+        rc = layout_read_text(in, l.videos, LIST_BYTES_MAX, &videos, &n_videos, err);
+    if (rc == 0)
+        rc = layout_read_text(in, l.prompts, LIST_BYTES_MAX, &prompts, &n_prompts, err);
+    if (rc == 0)
+        rc = lists_parse(out, videos, n_videos, l.videos, prompts, n_prompts, l.prompts, err);
+    mem_free(videos);
+    mem_free(prompts);
     return rc;
 }
 
-const Layout layout_lists = {"lists", "videos.txt and prompts.txt (or video, prompt, caption, captions), line by line",
-                             lists_detect, lists_read};
+const Layout layout_lists = {.name = "lists",
+                             .about = "videos.txt and prompts.txt (or video, prompt, caption, captions), line by line",
+                             .detect = lists_detect,
+                             .read = lists_read};
 
 /* ---- a map ----------------------------------------------------------------------------------- */
 int captions_map_parse(SourceList *l, const char *text, int64_t size, const char *name, Err *err)
@@ -214,36 +212,32 @@ int captions_map_parse(SourceList *l, const char *text, int64_t size, const char
     return rc;
 }
 
-static int captions_detect(const char *root, char *why, size_t size, Err *err)
+static int captions_detect(const LayoutInput *in, char *why, size_t size, Err *err)
 {
-    char *path = path_join(root, "captions.json", err);
-    int found = path ? file_exists(path) : ERR_NOMEM;
-    mem_free(path);
     snprintf(why, size, "it holds captions.json");
-    return found;
+    return layout_has(in, "captions.json", err);
 }
 
-static int captions_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+static int captions_read(const LayoutInput *in, SourceList *out, Err *err)
 {
-    char *path = path_join(root, "captions.json", err), *text = NULL;
+    char *text;
     int64_t size;
-    (void)seed;
-    (void)log;
-    int rc = path ? file_read(path, LIST_BYTES_MAX, &text, &size, err) : ERR_NOMEM;
+    int rc = layout_read_text(in, "captions.json", LIST_BYTES_MAX, &text, &size, err);
     if (rc == 0)
         rc = captions_map_parse(out, text, size, "captions.json", err);
     mem_free(text);
-    mem_free(path);
     return rc;
 }
 
-const Layout layout_captions = {"captions", "captions.json: {file: caption or captions}", captions_detect,
-                                captions_read};
+const Layout layout_captions = {.name = "captions",
+                                .about = "captions.json: {file: caption or captions}",
+                                .detect = captions_detect,
+                                .read = captions_read};
 
 /* ---- two trees ------------------------------------------------------------------------------- */
-static int trees_detect(const char *root, char *why, size_t size, Err *err)
+static int trees_detect(const LayoutInput *in, char *why, size_t size, Err *err)
 {
-    char *videos = path_join(root, "videos", err), *labels = path_join(root, "labels", err);
+    char *videos = path_join(in->root, "videos", err), *labels = path_join(in->root, "labels", err);
     int found = videos && labels ? file_is_dir(videos) && file_is_dir(labels) : ERR_NOMEM;
     mem_free(videos);
     mem_free(labels);
@@ -252,9 +246,9 @@ static int trees_detect(const char *root, char *why, size_t size, Err *err)
 }
 
 typedef struct Trees {
-    const char *root, *videos;
+    const LayoutInput *in;
     SourceList *out;
-    json_t *labels; /* without a video so far */
+    json_t *labels; /* those that no video has so far */
 } Trees;
 
 static int add_label(void *user, const char *path, WalkKind kind, Err *err)
@@ -267,58 +261,54 @@ static int add_label(void *user, const char *path, WalkKind kind, Err *err)
                : 0;
 }
 
+static int read_label(const Trees *t, Source *s, const char *name, Err *err)
+{
+    char *label = path_join("labels", name, err);
+    int there = label ? layout_has(t->in, label, err) : ERR_NOMEM, rc = there < 0 ? there : 0;
+    json_object_del(t->labels, name);
+    if (there == 0)
+        rc = source_warn(s, REASON_NO_CAPTION_FILE, err, "there is no %s", label);
+    else if (there == 1)
+        rc = layout_read_caption(t->in, s, label, err);
+    mem_free(label);
+    return rc;
+}
+
 static int add_clip(void *user, const char *path, WalkKind kind, Err *err)
 {
     const Trees *t = user;
     Source *s;
-    int64_t stem = (int64_t)strlen(path), size;
-    if (kind == WALK_FILE && !source_is_video_name(path, &stem))
+    int64_t stem = (int64_t)strlen(path);
+    if (kind == WALK_AGAIN || (kind == WALK_FILE && !source_is_video_name(path, &stem)))
         return 0;
-    char *full = path_join("videos", path, err),
-         *label = mem_printf(err, "%s/labels/%.*s.txt", t->root, (int)stem, path), *text = NULL;
-    if (label)
-        json_object_del(t->labels, label + strlen(t->root) + strlen("/labels/"));
+    char *full = path_join("videos", path, err), *label = mem_printf(err, "%.*s.txt", (int)stem, path);
     int rc = full && label ? new_source(t->out, full, (int64_t)strlen(full), full, &s, err) : ERR_NOMEM;
     if (rc == 0) {
         mem_free(s->id);
         s->id = source_id_from_path(path, err);
         rc = s->id ? 0 : ERR_NOMEM;
     }
-    if (rc == 0 && kind > WALK_PICTURES) {
-        rc = walk_reject(s, kind, err);
-    } else if (rc == 0 && !file_exists(label)) {
-        rc = source_warn(s, REASON_NO_CAPTION_FILE, err, "there is no labels/%.*s.txt", (int)stem, path);
-    } else if (rc == 0 && !walk_is_regular(label)) {
-        rc = source_reject(s, REASON_BAD_CAPTION, err, "labels/%.*s.txt is not a regular file", (int)stem, path);
-    } else if (rc == 0) {
-        Err why = {0};
-        rc = file_read(label, CAPTION_BYTES_MAX, &text, &size, &why);
-        rc = rc == ERR_NOMEM ? err_set(err, rc, "%s", why.msg)
-             : rc < 0        ? source_reject(s, REASON_BAD_CAPTION, err, "%s", why.msg)
-                             : source_add_caption(s, text, size, err);
-    }
-    mem_free(text);
+    if (rc == 0)
+        rc = walk_is_refused(kind) ? walk_reject(s, kind, err) : read_label(t, s, label, err);
     mem_free(label);
     mem_free(full);
     return rc;
 }
 
-static int trees_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+static int trees_read(const LayoutInput *in, SourceList *out, Err *err)
 {
-    Trees t = {.root = root, .out = out, .labels = json_object()};
-    char *videos = path_join(root, "videos", err), *labels = path_join(root, "labels", err);
-    (void)seed;
-    t.videos = videos;
-    int rc = videos && labels && t.labels ? walk_folder(labels, add_label, &t, err)
-                                          : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
+    Trees t = {in, out, json_object()};
+    int rc = t.labels ? walk_folder(in, "labels", add_label, &t, err)
+                      : err_set(err, ERR_NOMEM, "out of memory for '%s'", in->root);
     if (rc == 0)
-        rc = walk_folder(videos, add_clip, &t, err);
+        rc = walk_folder(in, "videos", add_clip, &t, err);
     if (rc == 0)
-        layout_tell(log, "labels without a video", t.labels);
+        layout_report(in->log, "labels without a video", t.labels);
     json_decref(t.labels);
-    mem_free(videos);
-    mem_free(labels);
     return rc;
 }
 
-const Layout layout_trees = {"trees", "videos/x.mp4 with its caption in labels/x.txt", trees_detect, trees_read};
+const Layout layout_trees = {.name = "trees",
+                             .about = "videos/x.mp4 with its caption in labels/x.txt",
+                             .detect = trees_detect,
+                             .read = trees_read};

@@ -19,75 +19,58 @@ static int stop_at_first(void *user, const char *path, WalkKind kind, Err *err)
     return 1;
 }
 
-static int pairs_detect(const char *root, char *why, size_t size, Err *err)
+static int pairs_detect(const LayoutInput *in, char *why, size_t size, Err *err)
 {
     char text[160] = "";
-    int rc = walk_folder(root, stop_at_first, text, err);
+    int rc = walk_folder(in, "", stop_at_first, text, err);
     snprintf(why, size, "%s", text);
     return rc;
 }
 
 typedef struct Pairs {
-    const char *root;
+    const LayoutInput *in;
     SourceList *out;
     json_t *texts; /* caption files */
     json_t *used;  /* those of them that a clip has */
     json_t *poses; /* videos and pictures drawn from the clips: poses, masks */
-    int ubc;       /* ids are the last component of the path, splits any folder's name */
+    int ubc;       /* ids are the last component of the path, any folder of the path can name the split */
 } Pairs;
 
-/* The caption's file: x.txt beside x.mp4 or the folder x; in a tree of UBC Fashion also
- * <split>/<id>.txt at the root. */
-static char *caption_path(const char *root, const Source *s, int ubc, Err *err)
+/* The caption's file, relative to the root: x.txt beside x.mp4 or the folder x; in a tree of UBC
+ * Fashion also <split>/<id>.txt at the root.  The first that is there, else x.txt. */
+static int caption_path(const Pairs *p, const Source *s, char **out, Err *err)
 {
+    static const char *const splits[] = {"train", "test", "val"};
     int64_t stem = (int64_t)strlen(s->path);
     source_is_video_name(s->path, &stem);
-    char *file = mem_printf(err, "%s/%.*s.txt", root, (int)stem, s->path);
-    if (file && !file_exists(file)) { /* as cameras and old systems write it */
-        char *other = mem_printf(err, "%s/%.*s.TXT", root, (int)stem, s->path);
-        if (!other || file_exists(other)) {
-            mem_free(file);
-            file = other;
+    *out = NULL;
+    for (int i = 0; i < (p->ubc ? 5 : 2); i++) {
+        char *file = i < 2 ? mem_printf(err, "%.*s%s", (int)stem, s->path, i ? ".TXT" : ".txt")
+                           : mem_printf(err, "%s/%s.txt", splits[i - 2], s->id);
+        int there = file ? layout_has(p->in, file, err) : ERR_NOMEM;
+        if (there == 1 || (i == 0 && there == 0)) {
+            mem_free(*out);
+            *out = file;
         } else {
-            mem_free(other);
-        }
-    }
-    static const char *const splits[] = {"train", "test", "val"};
-    for (size_t i = 0; i < 3 && ubc && file && !file_exists(file); i++) {
-        char *other = mem_printf(err, "%s/%s/%s.txt", root, splits[i], s->id);
-        if (!other || file_exists(other)) {
             mem_free(file);
-            file = other;
-        } else {
-            mem_free(other);
         }
+        if (there)
+            return there;
     }
-    return file;
+    return 0;
 }
 
-static int read_caption(const Pairs *pairs, Source *s, Err *err)
+/* What is wrong with a caption's file rejects its source. */
+static int read_caption(const Pairs *p, Source *s, Err *err)
 {
-    int64_t size;
-    char *text = NULL, *file = caption_path(pairs->root, s, pairs->ubc, err);
-    if (!file)
-        return ERR_NOMEM;
-    int rc = json_object_set_new_nocheck(pairs->used, file + strlen(pairs->root) + 1, json_true()) < 0 ? ERR_NOMEM : 0;
-    if (rc < 0) {
-        err_set(err, rc, "out of memory for '%s'", file);
-    } else if (!file_exists(file)) {
+    char *file;
+    int there = caption_path(p, s, &file, err), rc = there < 0 ? there : 0;
+    if (rc == 0 && json_object_set_new_nocheck(p->used, file, json_true()) < 0)
+        rc = err_set(err, ERR_NOMEM, "out of memory for '%s'", file);
+    if (rc == 0 && !there)
         rc = source_warn(s, REASON_NO_CAPTION_FILE, err, "there is no %s", path_base(file));
-    } else if (!walk_is_regular(file)) {
-        rc = source_reject(s, REASON_BAD_CAPTION, err, "%s is not a regular file", path_base(file));
-    } else {
-        Err why = {0};
-        rc = file_read(file, CAPTION_BYTES_MAX, &text, &size, &why);
-        if (rc == ERR_NOMEM)
-            err_set(err, rc, "%s", why.msg);
-        else
-            rc = rc < 0 ? source_reject(s, REASON_BAD_CAPTION, err, "%s", why.msg)
-                        : source_add_caption(s, text, size, err);
-    }
-    mem_free(text);
+    else if (rc == 0)
+        rc = layout_read_caption(p->in, s, file, err);
     mem_free(file);
     return rc;
 }
@@ -140,34 +123,59 @@ static int is_drawn(const char *path, int folder, int ubc)
     return 0;
 }
 
+/* The category a folder's name says: the first folder of the path that is neither a split's nor one
+ * that only says what kind of files it holds.  NULL none; mem_free. */
+static int category_of(const char *path, char **out, Err *err)
+{
+    static const char *const plain[] = {"videos",  "video",  "clips",  "clip", "data",
+                                        "dataset", "images", "frames", "raw"};
+    *out = NULL;
+    for (const char *at = path, *slash; (slash = strchr(at, '/')); at = slash + 1) {
+        char *name = mem_strndup(at, slash - at, err);
+        if (!name)
+            return ERR_NOMEM;
+        int says = !source_split(name);
+        for (size_t i = 0; i < sizeof plain / sizeof *plain && says; i++)
+            says = strcasecmp(name, plain[i]) != 0;
+        if (says) {
+            *out = name;
+            return 0;
+        }
+        mem_free(name);
+    }
+    return 0;
+}
+
+static int note_path(json_t *set, const char *path, Err *err)
+{
+    return json_object_set_new_nocheck(set, path, json_true()) < 0
+               ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path)
+               : 0;
+}
+
 static int add_file(void *user, const char *path, WalkKind kind, Err *err)
 {
-    const Pairs *pairs = user;
+    const Pairs *p = user;
     Source *s;
-    if (kind <= WALK_PICTURES && (kind == WALK_PICTURES || source_is_video_name(path, NULL)) &&
-        is_drawn(path, kind == WALK_PICTURES, pairs->ubc))
-        return json_object_set_new_nocheck(pairs->poses, path, json_true()) < 0
-                   ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path)
-                   : 0;
-    if (kind == WALK_FILE && strlen(path) > 4 && strcasecmp(path + strlen(path) - 4, ".txt") == 0 &&
-        json_object_set_new_nocheck(pairs->texts, path, json_true()) < 0)
-        return err_set(err, ERR_NOMEM, "out of memory for '%s'", path);
-    if (kind == WALK_FILE && !source_is_video_name(path, NULL))
+    int video = kind == WALK_FILE && source_is_video_name(path, NULL), pictures = kind == WALK_PICTURES;
+    if ((video || pictures) && is_drawn(path, pictures, p->ubc))
+        return note_path(p->poses, path, err);
+    if (kind == WALK_FILE && strlen(path) > 4 && strcasecmp(path + strlen(path) - 4, ".txt") == 0)
+        return note_path(p->texts, path, err);
+    if (!video && !pictures && !walk_is_refused(kind))
         return 0;
-    int rc = source_list_add(pairs->out, &s, err);
+    int rc = source_list_add(p->out, &s, err);
     if (rc < 0)
         return rc;
     s->path = mem_strdup(path, err);
-    s->id = pairs->ubc ? ubc_id(path, err) : source_id_from_path(path, err);
-    if (!s->path || !s->id)
+    s->id = p->ubc ? ubc_id(path, err) : source_id_from_path(path, err);
+    if (!s->path || !s->id || (!p->ubc && category_of(path, &s->category, err) < 0))
         return ERR_NOMEM;
-    const char *split = split_of(path, pairs->ubc);
+    const char *split = split_of(path, p->ubc);
     if (split)
         s->split = split;
-    s->kind = kind == WALK_PICTURES ? SOURCE_FRAMES : SOURCE_VIDEO;
-    if (kind > WALK_PICTURES)
-        return walk_reject(s, kind, err);
-    return read_caption(pairs, s, err);
+    s->kind = pictures ? SOURCE_FRAMES : SOURCE_VIDEO;
+    return walk_is_refused(kind) ? walk_reject(s, kind, err) : read_caption(p, s, err);
 }
 
 /* Pictures of a clip that is there as a video too are left out: the video has the times. */
@@ -186,7 +194,7 @@ static int drop_pictures_of_videos(SourceList *l, const Log *log, Err *err)
     }
     if (rc == 0) {
         source_list_keep(l, keep);
-        layout_tell(log, "folders of pictures of clips that are there as videos, not taken", dropped);
+        layout_report(log, "folders of pictures not read, since their clips are there as videos too", dropped);
     }
     mem_free(keep);
     json_decref(videos);
@@ -194,20 +202,20 @@ static int drop_pictures_of_videos(SourceList *l, const Log *log, Err *err)
     return rc;
 }
 
-static int read_tree(const char *root, int ubc, SourceList *out, const Log *log, Err *err)
+static int read_tree(const LayoutInput *in, int ubc, SourceList *out, Err *err)
 {
-    Pairs pairs = {root, out, json_object(), json_object(), json_object(), ubc};
+    Pairs pairs = {in, out, json_object(), json_object(), json_object(), ubc};
     const char *path;
     json_t *v;
-    int rc = pairs.texts && pairs.used && pairs.poses ? walk_folder(root, add_file, &pairs, err)
-                                                      : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
+    int rc = pairs.texts && pairs.used && pairs.poses ? walk_folder(in, "", add_file, &pairs, err)
+                                                      : err_set(err, ERR_NOMEM, "out of memory for '%s'", in->root);
     if (rc == 0 && ubc)
-        rc = drop_pictures_of_videos(out, log, err);
+        rc = drop_pictures_of_videos(out, in->log, err);
     if (rc == 0) {
         json_object_foreach (pairs.used, path, v)
             json_object_del(pairs.texts, path);
-        layout_tell(log, "text files without a video", pairs.texts);
-        layout_tell(log, "poses and masks, not taken", pairs.poses);
+        layout_report(in->log, "text files without a video", pairs.texts);
+        layout_report(in->log, "poses and masks, not read", pairs.poses);
     }
     json_decref(pairs.texts);
     json_decref(pairs.used);
@@ -215,14 +223,18 @@ static int read_tree(const char *root, int ubc, SourceList *out, const Log *log,
     return rc;
 }
 
-static int pairs_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+static int pairs_read(const LayoutInput *in, SourceList *out, Err *err)
 {
-    (void)seed;
-    return read_tree(root, 0, out, log, err);
+    return read_tree(in, 0, out, err);
 }
 
-const Layout layout_pairs = {"pairs", "x.mp4, or a folder x of numbered pictures, with its caption in x.txt",
-                             pairs_detect, pairs_read};
+const Layout layout_pairs = {.name = "pairs",
+                             .about = "x.mp4, or a folder x of numbered pictures, with its caption in x.txt",
+                             .detect = pairs_detect,
+                             .read = pairs_read,
+                             .fallback = 1,
+                             .reads_all = 1,
+                             .reads_no_table = 1};
 
 /* ---- UBC Fashion ----------------------------------------------------------------------------- */
 /* A clip's ID: eleven letters, digits, '+' and '-', the last an S. */
@@ -243,20 +255,24 @@ static int stop_at_ubc(void *user, const char *path, WalkKind kind, Err *err)
     return 1;
 }
 
-static int ubc_detect(const char *root, char *why, size_t size, Err *err)
+static int ubc_detect(const LayoutInput *in, char *why, size_t size, Err *err)
 {
     char text[160] = "";
-    int rc = walk_folder(root, stop_at_ubc, text, err);
+    int rc = walk_folder(in, "", stop_at_ubc, text, err);
     snprintf(why, size, "%s", text);
     return rc;
 }
 
-static int ubc_read(const char *root, uint64_t seed, SourceList *out, const Log *log, Err *err)
+static int ubc_read(const LayoutInput *in, SourceList *out, Err *err)
 {
-    (void)seed;
-    return read_tree(root, 1, out, log, err);
+    return read_tree(in, 1, out, err);
 }
 
-const Layout layout_ubc = {"ubc",
-                           "{train,test}/ID.mp4 or {train,valid,train-frames}/ID/ with pictures, captions in ID.txt",
-                           ubc_detect, ubc_read};
+const Layout layout_ubc = {
+    .name = "ubc",
+    .about = "{train,test}/ID.mp4 or {train,valid,train-frames}/ID/ with pictures, captions in ID.txt",
+    .detect = ubc_detect,
+    .read = ubc_read,
+    .fallback = 1,
+    .reads_all = 1,
+    .reads_no_table = 1};

@@ -9,10 +9,11 @@
 
 enum { NAMES = 3 };
 
-typedef struct Rest {
-    const json_t *taken;
-    json_t *clips, *others, *tables; /* by path */
-} Rest;
+typedef struct Unused {
+    int with_tables;
+    json_t *sources;                                   /* paths of sources */
+    json_t *clips, *tables, *parquet, *links, *others; /* paths of what is reported */
+} Unused;
 
 static int has_ending(const char *path, const char *const *endings)
 {
@@ -43,21 +44,34 @@ static int is_companion(const char *path)
            strcasecmp(path_base(path), "readme") == 0;
 }
 
+static json_t *group_of(const Unused *u, const char *path, WalkKind kind)
+{
+    static const char *const parquet[] = {".parquet", NULL};
+    if (kind == WALK_AGAIN)
+        return u->links;
+    if (kind == WALK_PICTURES)
+        return u->clips;
+    if (kind != WALK_FILE)
+        return NULL;
+    return source_is_video_name(path, NULL)   ? u->clips
+           : has_ending(path, parquet)        ? u->parquet
+           : u->with_tables && is_table(path) ? u->tables
+           : !is_companion(path)              ? u->others
+                                              : NULL;
+}
+
 static int look(void *user, const char *path, WalkKind kind, Err *err)
 {
-    const Rest *r = user;
-    json_t *to = kind == WALK_PICTURES || (kind == WALK_FILE && source_is_video_name(path, NULL)) ? r->clips
-                 : kind == WALK_FILE && r->tables && is_table(path)                               ? r->tables
-                 : kind == WALK_FILE && !is_companion(path)                                       ? r->others
-                                                                                                  : NULL;
-    if (!to || json_object_get(r->taken, path))
+    const Unused *u = user;
+    json_t *to = group_of(u, path, kind);
+    if (!to || json_object_get(u->sources, path))
         return 0;
     return json_object_set_new_nocheck(to, path, json_true()) < 0
                ? err_set(err, ERR_NOMEM, "out of memory for '%s'", path)
                : 0;
 }
 
-void layout_tell(const Log *log, const char *what, const json_t *paths)
+void layout_report(const Log *log, const char *what, const json_t *paths)
 {
     char names[400] = "";
     const char *path;
@@ -70,31 +84,38 @@ void layout_tell(const Log *log, const char *what, const json_t *paths)
         log_warn(log, "%s: %zu, such as %s", what, json_object_size(paths), names);
 }
 
-int layout_tell_rest(const char *root, const SourceList *l, int takes_all, int tables, const Log *log, Err *err)
+static int note_sources(const SourceList *l, json_t *sources, const char *root, Err *err)
 {
-    json_t *taken = json_object();
-    Rest r = {taken, json_object(), json_object(), tables ? json_object() : NULL};
-    int rc = taken && r.clips && r.others && (r.tables || !tables)
-                 ? 0
-                 : err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
-    for (int64_t i = 0; i < l->n && rc == 0; i++)
-        if (json_object_set_new_nocheck(taken, l->item[i].path, json_true()) < 0)
-            rc = err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
+    for (int64_t i = 0; i < l->n; i++)
+        if (json_object_set_new_nocheck(sources, l->item[i].path, json_true()) < 0)
+            return err_set(err, ERR_NOMEM, "out of memory for '%s'", root);
+    return 0;
+}
+
+int layout_report_unused(const LayoutInput *in, const SourceList *l, int listed, int tables, Err *err)
+{
+    Unused u = {tables, json_object(), json_object(), json_object(), json_object(), json_object(), json_object()};
+    int good = u.sources && u.clips && u.tables && u.parquet && u.links && u.others;
+    int rc = good ? note_sources(l, u.sources, in->root, err)
+                  : err_set(err, ERR_NOMEM, "out of memory for '%s'", in->root);
     if (rc == 0)
-        rc = walk_folder(root, look, &r, err);
+        rc = walk_folder(in, "", look, &u, err);
     if (rc == 0) {
-        if (!takes_all)
-            layout_tell(log, "videos and folders of pictures that are not listed and not taken", r.clips);
-        if (r.tables)
-            layout_tell(
-                log,
-                "tables that are not read (metadata.jsonl, .json or .csv is, and one at the root that names files)",
-                r.tables);
-        layout_tell(log, "files that are no videos by their names and not taken", r.others);
+        if (listed)
+            layout_report(in->log, "videos and folders of pictures that no list names and that are not read", u.clips);
+        layout_report(in->log,
+                      "tables that are not read (only metadata.jsonl, .json or .csv, and one at the root that names "
+                      "files, are)",
+                      u.tables);
+        layout_report(in->log, "Parquet tables, which are not read (write them as metadata.jsonl)", u.parquet);
+        layout_report(in->log, "links to folders that are read once, under their own path", u.links);
+        layout_report(in->log, "files whose names are not those of videos, not read", u.others);
     }
-    json_decref(taken);
-    json_decref(r.clips);
-    json_decref(r.others);
-    json_decref(r.tables);
+    json_decref(u.sources);
+    json_decref(u.clips);
+    json_decref(u.tables);
+    json_decref(u.parquet);
+    json_decref(u.links);
+    json_decref(u.others);
     return rc;
 }

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Folders with links in a circle, pipes, names that are no text: each is a rejected line, nothing hangs, the run goes on.
+# Folders with links that lead out or in a circle, pipes, names that are not printable UTF-8: each is a rejected line, nothing hangs, the
+# run goes on.
 . tests/cli/lib.sh
 prep="$B/weft-prep"
 fast="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=48 --set clip.height=80 --set clip.min_side=16 --set clip.max_reject_ratio=1"
@@ -8,6 +9,9 @@ mkdir -p "$T/src/in/deeper"
 echo "A dress." >"$T/src/good.txt"
 ln -s ../.. "$T/src/in/deeper/round"
 ln -s nowhere.mp4 "$T/src/dangling.mp4"
+echo "a private line" >"$T/private"
+ln -s ../private "$T/src/leak.txt"
+cp "$T/src/good.mp4" "$T/src/leak.mp4"
 mkfifo "$T/src/pipe.mp4" "$T/src/pipe_caption.txt"
 cp "$T/src/good.mp4" "$T/src/pipe_caption.mp4"
 nl=$(printf 'two\nlines.mp4')
@@ -15,18 +19,24 @@ cp "$T/src/good.mp4" "$T/src/$nl"
 cp "$T/src/good.mp4" "$T/src/$(printf 'b\377d.mp4')"
 ln -s /dev/zero "$T/src/zero.mp4"
 runs "a folder of traps" 3 timeout 60 "$prep" ingest "$T/src" --out "$T/out" $fast --jobs 1
-stdout_has "8 sources: 1 accepted, 7 rejected"
+stdout_has "9 sources: 1 accepted, 8 rejected"
+check "what a link leads to is in no output" sh -c '! grep -r "a private line" "$1"' sh "$T/out"
+stderr_has "clip 'leak' is rejected: link_outside: leak.txt is a link to"
 stderr_has "clip 'in_deeper_round' is rejected: link_loop"
 stderr_has "clip 'dangling' is rejected: missing"
 stderr_has "clip 'pipe' is rejected: not_a_video: 'pipe.mp4' is not a regular file"
-stderr_has "clip 'zero' is rejected: not_a_video: 'zero.mp4' is not a regular file"
+stderr_has "clip 'zero' is rejected: link_outside: 'zero.mp4' leads through a link to '/dev/zero'"
 stderr_has "clip 'pipe_caption' is rejected: bad_caption: pipe_caption.txt is not a regular file"
 stderr_has "clip 'two%0Alines' is rejected: bad_name"
 stderr_has "clip 'b%FFd' is rejected: bad_name"
 mkdir "$T/trees" "$T/trees/labels"
 ln -s ../src "$T/trees/videos"
 mkfifo "$T/trees/labels/good.txt"
-runs "two trees of traps" 3 timeout 60 "$prep" ingest "$T/trees" --out "$T/trees.out" $fast --jobs 1
+runs "a tree outside of the folder" 2 timeout 60 "$prep" ingest "$T/trees" --out "$T/trees.out" $fast --jobs 1
+stderr_has "videos/ is a link to"
+stderr_has "--follow-links follows such links"
+runs "two trees of traps" 3 timeout 60 "$prep" ingest "$T/trees" --out "$T/trees.out" $fast --jobs 1 --follow-links
+stderr_has "not_a_video: 'videos/zero.mp4' is not a regular file"
 stderr_has "link_loop"
 stderr_has "labels/good.txt is not a regular file"
 

@@ -1,10 +1,11 @@
 /* The layout readers on folders of any files.  The first byte chooses the layout, or that it is
  * looked for; then names and contents in turn, each up to a NUL byte.  A name that ends in '/' is a
- * folder. */
+ * folder, one that ends in '|' a pipe, one that ends in '@' a link to its content. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
@@ -14,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { FILES_MAX = 24, NAME_MAX_BYTES = 100 };
 static char root[64];
+static const LayoutInput input = {.root = root, .seed = 7};
 
 static void remove_root(void)
 {
@@ -41,7 +43,13 @@ static void put(const char *name, const char *content)
     char *path = path_join(root, name, NULL), *dir = path ? path_dir(path, NULL) : NULL;
     if (!dir)
         abort();
-    if (dir_make(folder ? path : dir, NULL) == 0 && !folder) {
+    int special = !folder && (name[n - 1] == '|' || name[n - 1] == '@');
+    if (special)
+        path[strlen(path) - 1] = 0;
+    if (special && dir_make(dir, NULL) == 0) {
+        if ((name[n - 1] == '|' ? mkfifo(path, 0600) : symlink(content, path)) < 0)
+            special = 2; /* it is there already, or the target is empty */
+    } else if (dir_make(folder ? path : dir, NULL) == 0 && !folder) {
         FILE *f = file_is_dir(path) ? NULL : fopen(path, "wb");
         if (f) {
             fputs(content, f);
@@ -52,6 +60,14 @@ static void put(const char *name, const char *content)
     mem_free(dir);
 }
 
+static int leaves(const char *path)
+{
+    char *target;
+    int out = layout_leads_out(root, path, &target, NULL);
+    mem_free(target);
+    return out != 0;
+}
+
 /* Whatever was found holds, and is found again. */
 static void read_twice(const Layout *layout)
 {
@@ -60,12 +76,12 @@ static void read_twice(const Layout *layout)
     for (int i = 0; i < 2; i++) {
         SourceList l = {0};
         Err err = {0};
-        rc[i] = layout_read(layout, root, 7, &l, NULL, &err);
+        rc[i] = layout_read(layout, &input, &l, &err);
         if (rc[i] > 0 || (rc[i] < 0 && (err.code != rc[i] || !err.msg[0])))
             abort();
         for (int64_t k = 0; k < l.n && rc[i] == 0; k++)
             if (!l.item[k].split || path_check_relative(l.item[k].path, NULL) < 0 ||
-                source_id_check(l.item[k].id, NULL) < 0)
+                source_id_check(l.item[k].id, NULL) < 0 || (!l.item[k].reject_code && leaves(l.item[k].path)))
                 abort();
         if (rc[i] == 0 && source_list_sha256(&l, hex[i], &err) < 0)
             abort();
@@ -97,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (layouts[n])
         n++;
     int which = data[0] % (n + 1);
-    int rc = which < n ? 0 : layout_choose(root, NULL, &layout, why, sizeof why, &err);
+    int rc = which < n ? 0 : layout_choose(&input, NULL, &layout, why, sizeof why, &err);
     if (rc > 0 || (rc < 0 && err.code != rc))
         abort();
     if (rc == 0)

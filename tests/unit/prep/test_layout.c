@@ -27,6 +27,13 @@ static char *fresh(const char *name)
     return path;
 }
 
+static const LayoutInput *input(const char *root)
+{
+    static LayoutInput in;
+    in = (LayoutInput){.root = root, .seed = 5};
+    return &in;
+}
+
 static const Source *find(const SourceList *l, const char *id)
 {
     for (int64_t i = 0; i < l->n; i++)
@@ -177,10 +184,10 @@ static void metadata_folder(void **state)
     put(root, "metadata.jsonl",
         "{\"file_name\": \"b.mp4\", \"text\": \"b\"}\n\n{\"file_name\": \"a.mp4\", \"text\": \"\"}");
     put(root, "b.mp4", "not looked at");
-    CHECK_OK(layout_choose(root, NULL, &layout, why, sizeof why, &err), &err);
+    CHECK_OK(layout_choose(input(root), NULL, &layout, why, sizeof why, &err), &err);
     assert_ptr_equal(layout, &layout_metadata);
     assert_non_null(strstr(why, "metadata.jsonl"));
-    CHECK_OK(layout_read(layout, root, 0, &l, NULL, &err), &err);
+    CHECK_OK(layout_read(layout, input(root), &l, &err), &err);
     assert_int_equal(l.n, 2);
     assert_string_equal(l.item[0].id, "b"); /* file order, not name order */
     assert_int_equal(l.item[1].n_captions, 0);
@@ -188,7 +195,7 @@ static void metadata_folder(void **state)
 
     put(root, "metadata.jsonl",
         "{\"file_name\": \"a.mp4\", \"text\": \"x\"}\n{\"file_name\": \"b.mp4\", \"text\": \"x\", \"id\": \"a\"}\n");
-    CHECK_OK(layout_read(layout, root, 0, &l, NULL, &err), &err); /* the given id stays, the other makes way */
+    CHECK_OK(layout_read(layout, input(root), &l, &err), &err); /* the given id stays, the other makes way */
     assert_string_equal(l.item[1].id, "a");
     assert_true(strncmp(l.item[0].id, "a-", 2) == 0 && strlen(l.item[0].id) == 10);
     assert_true(has_warning(&l.item[0], "id_changed"));
@@ -196,22 +203,24 @@ static void metadata_folder(void **state)
     put(root, "metadata.jsonl",
         "{\"file_name\": \"a.mp4\", \"text\": \"x\"}\n{\"file_name\": \"a.mp4\", \"text\": \"y\", \"start_s\": 3}\n");
     CHECK_FAILS(
-        layout_read(layout, root, 0, &l, NULL, &err), ERR_FORMAT,
+        layout_read(layout, input(root), &l, &err), ERR_FORMAT,
         "'a.mp4' is used twice, by metadata.jsonl line 1 and by metadata.jsonl line 2: give each an \"id\" of its own",
         &err);
     source_list_fini(&l);
     put(root, "metadata.jsonl",
         "{\"file_name\": \"a.mp4\", \"text\": \"x\", \"id\": \"a\"}\n"
         "{\"file_name\": \"b.mp4\", \"text\": \"x\", \"id\": \"a\"}\n");
-    CHECK_FAILS(layout_read(layout, root, 0, &l, NULL, &err), ERR_FORMAT,
+    CHECK_FAILS(layout_read(layout, input(root), &l, &err), ERR_FORMAT,
                 "by metadata.jsonl line 1 and by metadata.jsonl line 2", &err);
     source_list_fini(&l);
 
     put(root, "captions_app.json", "{}");
-    CHECK_FAILS(layout_choose(root, NULL, &layout, why, sizeof why, &err), ERR_USAGE, "looks like two layouts", &err);
-    CHECK_OK(layout_choose(root, "metadata", &layout, why, sizeof why, &err), &err);
-    CHECK_FAILS(layout_choose(root, "metadat", &layout, why, sizeof why, &err), ERR_USAGE, "perhaps 'metadata'", &err);
-    CHECK_FAILS(layout_choose(check_tmp_path("nowhere"), NULL, &layout, why, sizeof why, &err), ERR_NOTFOUND,
+    CHECK_FAILS(layout_choose(input(root), NULL, &layout, why, sizeof why, &err), ERR_USAGE, "looks like two layouts",
+                &err);
+    CHECK_OK(layout_choose(input(root), "metadata", &layout, why, sizeof why, &err), &err);
+    CHECK_FAILS(layout_choose(input(root), "metadat", &layout, why, sizeof why, &err), ERR_USAGE, "perhaps 'metadata'",
+                &err);
+    CHECK_FAILS(layout_choose(input(check_tmp_path("nowhere")), NULL, &layout, why, sizeof why, &err), ERR_NOTFOUND,
                 "does not exist", &err);
 }
 
@@ -222,7 +231,8 @@ static void pairs_folder(void **state)
     const Layout *layout;
     char why[256], *root = fresh("pairs");
     (void)state;
-    CHECK_FAILS(layout_choose(root, NULL, &layout, why, sizeof why, &err), ERR_NOTFOUND, "pictures or videos", &err);
+    CHECK_FAILS(layout_choose(input(root), NULL, &layout, why, sizeof why, &err), ERR_NOTFOUND, "pictures or videos",
+                &err);
     put(root, "test/z.mp4", "v");
     put(root, "test/z.txt", "A green coat.\r\nIt is long.\n");
     put(root, "a.MOV", "v");
@@ -230,9 +240,9 @@ static void pairs_folder(void **state)
     put(root, "-dash-.webm", "v");
     put(root, ".hidden.mp4", "v");
     put(root, "notes.md", "v");
-    CHECK_OK(layout_choose(root, NULL, &layout, why, sizeof why, &err), &err);
+    CHECK_OK(layout_choose(input(root), NULL, &layout, why, sizeof why, &err), &err);
     assert_ptr_equal(layout, &layout_pairs);
-    CHECK_OK(layout_read(layout, root, 0, &l, NULL, &err), &err);
+    CHECK_OK(layout_read(layout, input(root), &l, &err), &err);
     assert_int_equal(l.n, 3);
     assert_string_equal(l.item[0].id, "-dash-");
     assert_true(has_warning(&l.item[0], "no_caption_file"));
@@ -243,7 +253,7 @@ static void pairs_folder(void **state)
     source_list_fini(&l);
     put(root, "a.mkv", "v");
     put(root, "test_z.mp4", "v");
-    CHECK_OK(layout_read(layout, root, 0, &l, NULL, &err), &err);
+    CHECK_OK(layout_read(layout, input(root), &l, &err), &err);
     assert_int_equal(l.n, 5);
     assert_string_equal(l.item[1].id, "a"); /* a.MOV */
     assert_true(strncmp(l.item[2].id, "a-", 2) == 0 && has_warning(&l.item[2], "id_changed"));
@@ -336,10 +346,10 @@ static void fashion_folder(void **state)
     put(root, "FashionDataset_frames_crop/A1P+0ZhMAiS/002.png", "p");
     put(root, "videos/91+20mY7UJS.mp4", "v");
     put(root, "videos/extra.mp4", "v");
-    CHECK_OK(layout_choose(root, NULL, &layout, why, sizeof why, &err), &err);
+    CHECK_OK(layout_choose(input(root), NULL, &layout, why, sizeof why, &err), &err);
     assert_ptr_equal(layout, &layout_fashion);
-    CHECK_OK(layout_read(layout, root, 5, &l, NULL, &err), &err);
-    CHECK_OK(layout_read(layout, root, 5, &again, NULL, &err), &err);
+    CHECK_OK(layout_read(layout, input(root), &l, &err), &err);
+    CHECK_OK(layout_read(layout, input(root), &again, &err), &err);
     assert_int_equal(l.n, 4);
     const Source *a = find(&l, "A1P+0ZhMAiS"), *b = find(&l, "91+20mY7UJS"), *c = find(&l, "91hECpvrRSS"),
                  *d = find(&l, "extra");
@@ -362,7 +372,7 @@ static void fashion_folder(void **state)
     source_list_fini(&l);
     source_list_fini(&again);
     put(root, "test_frame_num.txt", "A1P+0ZhMAiS 298\n");
-    CHECK_FAILS(layout_read(layout, root, 5, &l, NULL, &err), ERR_FORMAT,
+    CHECK_FAILS(layout_read(layout, input(root), &l, &err), ERR_FORMAT,
                 "train_frame_num.txt entry 1 and by test_frame_num.txt entry 1", &err);
     source_list_fini(&l);
 }

@@ -27,16 +27,20 @@ static void put(const char *root, const char *name, const char *text)
     mem_free(dir);
 }
 
+static LayoutInput input = {.seed = 1};
+
 static int read_folder(const char *root, const char *layout_name, SourceList *l, Err *err)
 {
     const Layout *layout;
     char why[256];
-    int rc = layout_choose(root, NULL, &layout, why, sizeof why, err);
+    input.root = root;
+    input.log = NULL;
+    int rc = layout_choose(&input, NULL, &layout, why, sizeof why, err);
     if (rc < 0)
         return rc;
     assert_string_equal(layout->name, layout_name);
     assert_true(strlen(why) > 0);
-    return layout_read(layout, root, 1, l, NULL, err);
+    return layout_read(layout, &input, l, err);
 }
 
 static void is(const Source *s, const char *id, const char *path, const char *split, const char *caption)
@@ -56,9 +60,11 @@ static void refuses(const char *root, int code, const char *part)
     SourceList l = {0};
     const Layout *layout;
     char why[256];
-    int rc = layout_choose(root, NULL, &layout, why, sizeof why, &err);
+    input.root = root;
+    input.log = NULL;
+    int rc = layout_choose(&input, NULL, &layout, why, sizeof why, &err);
     if (rc == 0)
-        rc = layout_read(layout, root, 1, &l, NULL, &err);
+        rc = layout_read(layout, &input, &l, &err);
     CHECK_FAILS(rc, code, part, &err);
     source_list_fini(&l);
 }
@@ -236,7 +242,7 @@ static void trees(void **state)
     source_list_fini(&l);
 }
 
-/* ---- what is not taken is told --------------------------------------------------------------- */
+/* ---- what is not read is reported --------------------------------------------------------------- */
 static char told[4096];
 static void hear(void *user, LogLevel level, const char *line)
 {
@@ -251,9 +257,11 @@ static void read_and_tell(const char *root, const char *name, SourceList *l, con
     const Layout *layout;
     char why[256];
     told[0] = 0;
-    CHECK_OK(layout_choose(root, NULL, &layout, why, sizeof why, &err), &err);
+    input.root = root;
+    input.log = &log;
+    CHECK_OK(layout_choose(&input, NULL, &layout, why, sizeof why, &err), &err);
     assert_string_equal(layout->name, name);
-    CHECK_OK(layout_read(layout, root, 1, l, &log, &err), &err);
+    CHECK_OK(layout_read(layout, &input, l, &err), &err);
     assert_string_equal(told, want);
 }
 
@@ -273,9 +281,9 @@ static void left_out(void **state)
     put(ubc, "train/91+20mY7UJS.txt", "A dress.");
     read_and_tell(
         ubc, "ubc", &l,
-        "folders of pictures of clips that are there as videos, not taken: 1, such as train_frames/A1P+0ZhMAiS\n"
+        "folders of pictures not read, since their clips are there as videos too: 1, such as train_frames/A1P+0ZhMAiS\n"
         "text files without a video: 1, such as test/91hECpvrRSS.txt\n"
-        "poses and masks, not taken: 2, such as test-densepose/91M3UFSKn8S, train_dwpose/A1P+0ZhMAiS.mp4\n");
+        "poses and masks, not read: 2, such as test-densepose/91M3UFSKn8S, train_dwpose/A1P+0ZhMAiS.mp4\n");
     assert_int_equal(l.n, 3);
     is(&l.item[0], "91+20mY7UJS", "train/91+20mY7UJS.mp4", "train", "A dress.");
     is(&l.item[2], "91D23ZVV6NS", "train_frames/91D23ZVV6NS", "train", NULL);
@@ -288,8 +296,8 @@ static void left_out(void **state)
     put(meta, "d.xyz", "?");
     put(meta, "README", "?");
     read_and_tell(meta, "metadata", &l,
-                  "videos and folders of pictures that are not listed and not taken: 2, such as b.mpg, c\n"
-                  "files that are no videos by their names and not taken: 1, such as d.xyz\n");
+                  "videos and folders of pictures that no list names and that are not read: 2, such as b.mpg, c\n"
+                  "files whose names are not those of videos, not read: 1, such as d.xyz\n");
     source_list_fini(&l);
 
     put(pairs, "a.flv", "v");
@@ -298,6 +306,7 @@ static void left_out(void **state)
     put(pairs, "c.3GP", "v");
     put(pairs, "x.tmp", "v");
     put(pairs, "prompts.jsonl", "{}");
+    put(pairs, "train.parquet", "PAR1");
     put(pairs, "c.TXT", "C.");
     put(pairs, "walk/img00001.jpg", "p");
     put(pairs, "walk/img00002.jpg", "p");
@@ -310,11 +319,13 @@ static void left_out(void **state)
     put(pairs, "all_dwpose/a.mp4", "v");
     put(pairs, "both/000.png", "p");
     put(pairs, "both/thumb1.png", "p");
-    read_and_tell(pairs, "pairs", &l,
-                  "poses and masks, not taken: 1, such as all_dwpose/a.mp4\n"
-                  "tables that are not read (metadata.jsonl, .json or .csv is, and one at the root that names files): "
-                  "1, such as prompts.jsonl\n"
-                  "files that are no videos by their names and not taken: 2, such as pic/0001.webp, x.tmp\n");
+    read_and_tell(
+        pairs, "pairs", &l,
+        "poses and masks, not read: 1, such as all_dwpose/a.mp4\n"
+        "tables that are not read (only metadata.jsonl, .json or .csv, and one at the root that names files, are): "
+        "1, such as prompts.jsonl\n"
+        "Parquet tables, which are not read (write them as metadata.jsonl): 1, such as train.parquet\n"
+        "files whose names are not those of videos, not read: 2, such as pic/0001.webp, x.tmp\n");
     assert_int_equal(l.n, 6);
     is(&l.item[0], "a", "a.flv", "train", "A.");
     is(&l.item[2], "both", "both", "train", NULL);
@@ -333,29 +344,8 @@ static void left_out(void **state)
     put(t2v, "videos/A1P+0ZhMAiS.mp4", "v");
     put(t2v, "action_label/A1P+0ZhMAiS.txt", "0 44 0\n");
     read_and_tell(t2v, "fashion-t2v", &l,
-                  "action_label/ is there and caption_motion_template.json is not: its labels give no sentences\n"
+                  "caption_motion_template.json is missing: the labels in action_label/ cannot become sentences\n"
                   "texts of captions_app.json without a video: 1, such as 91+20mY7UJS\n");
-    source_list_fini(&l);
-}
-
-/* A link leads where it leads, but not around the folder itself. */
-static void links(void **state)
-{
-    char *around = check_tmp_path("links"), *root = check_tmp_path("links/set"),
-         *else_where = check_tmp_path("elsewhere");
-    SourceList l = {0};
-    (void)state;
-    put(around, "beside.mp4", "v");
-    put(root, "a.mp4", "v");
-    put(else_where, "b.mp4", "v");
-    assert_int_equal(symlink("..", at(root, "up")), 0);
-    assert_int_equal(symlink(else_where, at(root, "away")), 0);
-    read_and_tell(root, "pairs", &l, "");
-    assert_int_equal(l.n, 3);
-    is(&l.item[0], "a", "a.mp4", "train", NULL);
-    is(&l.item[1], "away_b", "away/b.mp4", "train", NULL);
-    assert_string_equal(l.item[2].path, "up");
-    assert_string_equal(l.item[2].reject_code, "link_loop");
     source_list_fini(&l);
 }
 
@@ -384,21 +374,62 @@ static void metadata_of_splits(void **state)
 
     put(lone, "videos.txt", "a.mp4\n");
     put(lone, "a.mp4", "v");
-    refuses(lone, ERR_USAGE, "holds videos.txt and no prompts.txt");
+    refuses(lone, ERR_USAGE, "holds videos.txt but no prompts.txt");
     put(lone, "videos.mp4", "v");
     read_and_tell(lone, "pairs", &l, "");
     is(&l.item[1], "videos", "videos.mp4", "train", "a.mp4");
     source_list_fini(&l);
 }
 
+static void has_category(const Source *s, const char *id, const char *want)
+{
+    assert_string_equal(s->id, id);
+    if (want)
+        assert_string_equal(s->category, want);
+    else
+        assert_null(s->category);
+}
+
+/* dresses/a.mp4 is a dress; splits and folders that only say "videos" are no categories. */
+static void categories(void **state)
+{
+    char *root = check_tmp_path("categories"), *ubc = check_tmp_path("categories-ubc");
+    SourceList l = {0};
+    (void)state;
+    put(root, "a.mp4", "v");
+    put(root, "dresses/a.mp4", "v");
+    put(root, "dresses/summer/b.mp4", "v");
+    put(root, "train/Coats & Jackets/c.mp4", "v");
+    put(root, "videos/d.mp4", "v");
+    put(root, "tops/walk/000.png", "p");
+    read_and_tell(root, "pairs", &l, "");
+    assert_int_equal(l.n, 6);
+    has_category(&l.item[0], "a", NULL);
+    has_category(&l.item[1], "dresses_a", "dresses");
+    has_category(&l.item[2], "dresses_summer_b", "dresses");
+    has_category(&l.item[3], "tops_walk", "tops");
+    has_category(&l.item[4], "train_Coats & Jackets_c", "Coats & Jackets");
+    has_category(&l.item[5], "videos_d", NULL);
+    source_list_fini(&l);
+    put(ubc, "train/A1P+0ZhMAiS.mp4", "v");
+    read_and_tell(ubc, "ubc", &l, "");
+    has_category(&l.item[0], "A1P+0ZhMAiS", NULL);
+    source_list_fini(&l);
+}
+
+static void only_parquet(void **state)
+{
+    char *root = check_tmp_path("parquet");
+    (void)state;
+    put(root, "data/train-00000-of-00001.parquet", "PAR1");
+    refuses(root, ERR_NOTFOUND, "Parquet tables such as data/train-00000-of-00001.parquet");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(lists),
-                                       cmocka_unit_test(csv),
-                                       cmocka_unit_test(json_files),
-                                       cmocka_unit_test(trees),
-                                       cmocka_unit_test(left_out),
-                                       cmocka_unit_test(links),
-                                       cmocka_unit_test(metadata_of_splits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(lists),        cmocka_unit_test(csv),
+                                       cmocka_unit_test(json_files),   cmocka_unit_test(trees),
+                                       cmocka_unit_test(left_out),     cmocka_unit_test(categories),
+                                       cmocka_unit_test(only_parquet), cmocka_unit_test(metadata_of_splits)};
     return check_run("prep layouts", tests);
 }
