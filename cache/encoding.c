@@ -42,6 +42,8 @@ static int read_vae(Encoding *e, Err *err)
     if (rc == 0 && !(e->vae_json = vae_config_json(&e->vae, err)))
         rc = ERR_NOMEM;
     if (rc == 0)
+        rc = vae_check_weights(&e->vae, e->vae_dir, NULL, err);
+    if (rc == 0)
         rc = weights_identity(e, e->vae_dir, "diffusion_pytorch_model", e->vae_sha256, &e->vae_bytes, err);
     json_decref(json);
     mem_free(where);
@@ -57,6 +59,8 @@ static int read_t5(Encoding *e, Err *err)
         rc = t5_config_parse(&e->t5, json, where, err);
     if (rc == 0 && !(e->t5_json = t5_config_json(&e->t5, err)))
         rc = ERR_NOMEM;
+    if (rc == 0)
+        rc = t5_check_weights(&e->t5, e->t5_dir, NULL, err);
     if (rc == 0)
         rc = weights_identity(e, e->t5_dir, "model", e->t5_sha256, &e->t5_bytes, err);
     json_decref(json);

@@ -180,6 +180,17 @@ int dit_open(Dit **out, Backend *be, const char *folder, DitLoad how, Err *err)
     return 0;
 }
 
+int dit_check_weights(const DitConfig *c, const char *folder, const Log *log, Err *err)
+{
+    Dit *d = NULL;
+    int rc = dit_table(&d, NULL, c, err);
+
+    if (rc == 0)
+        rc = params_check_folder(&d->params, folder, stem, log, err);
+    dit_close(&d);
+    return rc;
+}
+
 int dit_new_filled(Dit **out, Backend *be, const DitConfig *c, int how, Err *err)
 {
     Dit *d = NULL;

@@ -39,6 +39,9 @@ typedef enum DitLoad {
 int dit_open(Dit **out, Backend *be, const char *folder, DitLoad how, Err *err);
 /* A model of this config with filler weights (params_fill) in flat arenas, with gradients when
  * `how` has DIT_TRAIN. */
+/* Whether the folder's weights have the names, shapes and types that the config asks for.  Reads
+ * headers only, so that a run can check before its first second of work. */
+int dit_check_weights(const DitConfig *c, const char *folder, const Log *log, Err *err);
 int dit_new_filled(Dit **out, Backend *be, const DitConfig *c, int how, Err *err);
 void dit_close(Dit **d);
 const DitConfig *dit_config(const Dit *d);

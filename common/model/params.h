@@ -3,8 +3,7 @@
  *
  * A model builds its ParamSet from its config alone; loading then compares the file with that table
  * and reports *all* missing, misshapen and unexpected names in one message.  Order is bytewise by
- * name: it is the order of flat arenas, of the filler of cogvideox.md section 9, and of
- * checkpoints. */
+ * name: it is the order of flat arenas, of the filler (MODEL.md 1.4), and of checkpoints. */
 #ifndef WEFT_COMMON_MODEL_PARAMS_H
 #define WEFT_COMMON_MODEL_PARAMS_H
 #include "common/ops/backend.h"
@@ -12,7 +11,7 @@
 
 typedef struct Param {
     char *name;
-    const char *alias; /* borrowed: another name a file may use for it, or NULL; set it after params_add */
+    const char *alias; /* borrowed: another name a file may use for it, or NULL; set it after params_finish */
     int rank;
     int64_t dim[5]; /* as in the file: convolutions [Co,Ci,kt,kh,kw] */
     int conv;       /* kernel stored channels-last on the back end: value is [Co,kt,kh,kw,Ci] (2-D: kt = 1) */
@@ -29,13 +28,12 @@ typedef struct ParamSet {
     Backend *be;
     void *owned[4]; /* back-end blocks: values, gradients, 16-bit copies, spare */
     int64_t flat;   /* elements of a flat arena: every tensor starts on a multiple of 16, gaps hold zeros */
-    DType values,
-        grads; /* of the flat arenas: F32 (a zeroed ParamSet's), or BF16 set before they are made.  BF16 values are all
-                                  there is, norms and biases too: nothing exact lies beside them */
-    int is_flat;       /* values (the masters) lie in one flat arena */
-    SafeTensors *file; /* kept open when values point into the mapping */
-    /* tensors of a file that are none of the model's and no error; NULL: there are none */
-    int (*ignore)(const char *name);
+    /* Types of the flat arenas: F32 (as in a zeroed ParamSet), or BF16 when set before the arenas are
+     * allocated.  With BF16 values there are no F32 masters: norms and biases are BF16 too. */
+    DType values, grads;
+    int is_flat;                     /* values (the masters) lie in one flat arena */
+    SafeTensors *file;               /* kept open when values point into the mapping */
+    int (*ignore)(const char *name); /* 1 for a file's tensors that the model does not use; NULL: none */
 } ParamSet;
 
 /* Zero-initialise a ParamSet to start.  rank 0..5, extents >= 1; conv: rank 4 or 5. */
@@ -46,6 +44,12 @@ int params_finish(ParamSet *ps, Err *err);                /* sorts; duplicate na
 Param *params_find(const ParamSet *ps, const char *name); /* NULL when absent */
 int64_t params_count(const ParamSet *ps);                 /* elements in all */
 int64_t params_bytes(const ParamSet *ps, DType dtype);
+
+/* Compares the file's names, shapes and types with the table: everything wrong in one message that
+ * begins with `what`. */
+int params_check(const ParamSet *ps, const SafeTensors *file, const char *what, Err *err);
+/* The same for the weights of a folder (see safetensors_open_folder); reads headers only. */
+int params_check_folder(const ParamSet *ps, const char *folder, const char *stem, const Log *log, Err *err);
 
 /* On a back end whose activations are BF16, tensors of rank 2 and more are kept as BF16 and all
  * others (norms, biases) as F32, whatever the file holds; elsewhere a file's type is kept.  Nothing
@@ -58,7 +62,7 @@ int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char
 /* Values in one flat arena (training), with BF16 copies of what operations read as BF16 and the
  * arena holds as F32.  The file stays the caller's. */
 int params_load_flat(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err);
-/* Values in one flat arena, filled by the deterministic filler (cogvideox.md 9): tests and the
+/* Values in one flat arena, filled by the deterministic filler (MODEL.md 1.4): tests and the
  * demo's model. */
 int params_fill(ParamSet *ps, Backend *be, Err *err);
 /* Values without contents, typed as loading an F32 file would: for the plan back end. */

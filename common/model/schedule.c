@@ -206,6 +206,15 @@ int schedule_timesteps(const Schedule *s, int64_t n, int64_t *t, Err *err)
     return 0;
 }
 
+int schedule_check_steps(const Schedule *s, int64_t n, Err *err)
+{
+    int64_t *t = mem_calloc(n > 0 && n <= s->n_train ? n : 1, sizeof *t, err);
+    int rc = t ? schedule_timesteps(s, n, t, err) : ERR_NOMEM;
+
+    mem_free(t);
+    return rc;
+}
+
 /* ---- coefficients ---------------------------------------------------------------------------- */
 
 /* The step goes to t - N/n, which need not be the next list entry: the reference does so too. */

@@ -1,4 +1,4 @@
-/* Noise schedule and samplers of CogVideoX: cogvideox.md section 4.  All coefficients in double. */
+/* Noise schedule and samplers of CogVideoX: MODEL.md 4.  All coefficients in double. */
 #ifndef WEFT_COMMON_MODEL_SCHEDULE_H
 #define WEFT_COMMON_MODEL_SCHEDULE_H
 #include <stdint.h>
@@ -26,6 +26,8 @@ void schedule_fini(Schedule *s);
 /* t[0..n-1] for n sampling steps, descending.  n must be in 1..n_train and give n distinct
  * non-negative timesteps. */
 int schedule_timesteps(const Schedule *s, int64_t n, int64_t *t, Err *err);
+/* Whether n sampling steps are possible, without the list: to be asked before any work. */
+int schedule_check_steps(const Schedule *s, int64_t n, Err *err);
 
 /* x_prev = a*x + b*x0. */
 typedef struct DdimStep {

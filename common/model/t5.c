@@ -188,6 +188,16 @@ fail:
     return rc;
 }
 
+int t5_check_weights(const T5Config *c, const char *folder, const Log *log, Err *err)
+{
+    T5 *t = NULL;
+    int rc = t5_new(&t, NULL, c, err);
+    if (!rc)
+        rc = params_check_folder(&t->ps, folder, "model", log, err);
+    t5_close(&t);
+    return rc;
+}
+
 int t5_new_filled(T5 **out, Backend *be, const T5Config *c, Err *err)
 {
     int rc = t5_new(out, be, c, err);

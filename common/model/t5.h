@@ -14,6 +14,9 @@ typedef struct T5 T5;
 int t5_config_parse(T5Config *out, const json_t *json, const char *where, Err *err);
 json_t *t5_config_json(const T5Config *c, Err *err);
 int t5_open(T5 **out, Backend *be, const char *folder, Err *err);
+/* Whether the folder's weights have the names, shapes and types that the config asks for.  Reads
+ * headers only, so that a run can check before its first second of work. */
+int t5_check_weights(const T5Config *c, const char *folder, const Log *log, Err *err);
 int t5_new_filled(T5 **out, Backend *be, const T5Config *c, Err *err);
 void t5_close(T5 **t);
 const T5Config *t5_config(const T5 *t);

@@ -371,6 +371,16 @@ fail:
     return rc;
 }
 
+int vae_check_weights(const VaeConfig *c, const char *folder, const Log *log, Err *err)
+{
+    Vae *v = NULL;
+    int rc = vae_new(&v, NULL, c, err);
+    if (!rc)
+        rc = params_check_folder(&v->ps, folder, STEM, log, err);
+    vae_close(&v);
+    return rc;
+}
+
 int vae_new_filled(Vae **out, Backend *be, const VaeConfig *c, Err *err)
 {
     int rc = vae_new(out, be, c, err);

@@ -33,6 +33,9 @@ int vae_tiling_check(const VaeConfig *c, const VaeTiling *tiling, int64_t H, int
 /* FOLDER holds config.json and diffusion_pytorch_model.safetensors. On the plan back end no weight
  * is read. */
 int vae_open(Vae **out, Backend *be, const char *folder, Err *err);
+/* Whether the folder's weights have the names, shapes and types that the config asks for.  Reads
+ * headers only, so that a run can check before its first second of work. */
+int vae_check_weights(const VaeConfig *c, const char *folder, const Log *log, Err *err);
 int vae_new_filled(Vae **out, Backend *be, const VaeConfig *c, Err *err);
 void vae_close(Vae **v);
 const VaeConfig *vae_config(const Vae *v);

@@ -397,6 +397,10 @@ static void save_and_open(void **state)
         /* 2^-11 a weight through two blocks; no sharper argument */
         check_value("half weights", again[i], out[i], 2e-2, 0);
     dit_close(&d);
+    DitConfig other = *dit_config(k.dit);
+    CHECK_OK(dit_check_weights(&other, half, NULL, &k.err), &k.err);
+    other.layers++;
+    CHECK_FAILS(dit_check_weights(&other, half, NULL, &k.err), ERR_FORMAT, "missing", &k.err);
     CHECK_FAILS(dit_open(&d, k.be, check_tmp_path("nowhere"), DIT_MAPPED, &k.err), ERR_NOTFOUND, "config.json", &k.err);
     case_close(&k);
 }

@@ -79,7 +79,10 @@ static void timesteps_refused(void **state)
 
     (void)state;
     for (int64_t n = 1; n <= 1000; n++) {
-        if (schedule_timesteps(&s, n, t, &err) < 0) {
+        int rc = schedule_timesteps(&s, n, t, &err);
+        err_clear(&err);
+        assert_int_equal(schedule_check_steps(&s, n, &err), rc);
+        if (rc < 0) {
             if (refused < 5)
                 assert_int_equal(n, first[refused]);
             refused++;

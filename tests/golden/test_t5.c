@@ -174,6 +174,11 @@ static void saves_and_opens(void **state)
     CHECK_OK(t5_encode(again, r.work, b, t5_ids, NULL, N, &err), &err);
     assert_memory_equal(a, b, sizeof a);
     t5_close(&again);
+    /* names and shapes can be checked from the headers alone */
+    T5Config other = tiny;
+    CHECK_OK(t5_check_weights(&tiny, folder, NULL, &err), &err);
+    other.vocab++;
+    CHECK_FAILS(t5_check_weights(&other, folder, NULL, &err), ERR_FORMAT, "misshapen 1: shared.weight is", &err);
     int32_t bad[1] = {64};
     CHECK_FAILS(t5_encode(r.t5, r.work, a, bad, NULL, 1, &err), ERR_FORMAT, "64", &err);
     CHECK_FAILS(t5_encode(r.t5, r.work, a, t5_ids, NULL, 0, &err), ERR_USAGE, "0 tokens", &err);

@@ -542,6 +542,10 @@ static void saves_and_opens(void **state)
     CHECK_OK(vae_save(r.vae, folder, DT_F32, &r.err), &r.err);
     CHECK_OK(vae_open(&again, r.be, folder, &r.err), &r.err);
     assert_memory_equal(vae_config(again), &tiny, sizeof tiny);
+    VaeConfig other = tiny;
+    CHECK_OK(vae_check_weights(&tiny, folder, NULL, &r.err), &r.err);
+    other.layers_per_block++;
+    CHECK_FAILS(vae_check_weights(&other, folder, NULL, &r.err), ERR_FORMAT, "missing", &r.err);
     float *z = input(6, 4, 1, 2, 2), *a = decode(&r, NULL, z, 1, 2, 2);
     vae_close(&r.vae);
     r.vae = again;

@@ -338,6 +338,33 @@ static void takes_aliases(void **state)
     backend_close(&be);
 }
 
+/* Both names in one file: the same tensor passes; another value or type is refused by both names. */
+static void compares_aliases(void **state)
+{
+    (void)state;
+    static float seven[1] = {7}, eight[1] = {8};
+    static uint16_t half[1] = {0};
+    const SafeSource sources[3][2] = {
+        {{"name", tensor_of(seven, DT_F32, 1, 1)}, {"other", tensor_of(seven, DT_F32, 1, 1)}},
+        {{"name", tensor_of(seven, DT_F32, 1, 1)}, {"other", tensor_of(eight, DT_F32, 1, 1)}},
+        {{"name", tensor_of(seven, DT_F32, 1, 1)}, {"other", tensor_of(half, DT_F16, 1, 1)}},
+    };
+    ParamSet ps = {0};
+    Err err = {0};
+    CHECK_OK(params_add(&ps, 0, "name", 1, (const int64_t[]){1}, &err), &err);
+    CHECK_OK(params_finish(&ps, &err), &err);
+    ps.param[0].alias = "other";
+    for (int i = 0; i < 3; i++) {
+        SafeTensors *file = file_of("aliases.safetensors", sources[i], 2);
+        if (i == 0)
+            CHECK_OK(params_check(&ps, file, "aliases", &err), &err);
+        else
+            CHECK_FAILS(params_check(&ps, file, "aliases", &err), ERR_UNSUPPORTED, "'name' and 'other' differ", &err);
+        safetensors_close(&file);
+    }
+    params_fini(&ps);
+}
+
 /* Every allocation on the way fails once: an error, no leak, no crash. */
 static void survives_lack_of_memory(void **state)
 {
@@ -379,8 +406,9 @@ int main(void)
         cmocka_unit_test(sorts_and_counts),        cmocka_unit_test(refuses_bad_tables),
         cmocka_unit_test(filler_is_the_reference), cmocka_unit_test(fills_flat),
         cmocka_unit_test(saves_and_loads),         cmocka_unit_test(names_everything_that_is_wrong),
-        cmocka_unit_test(takes_aliases),           cmocka_unit_test(survives_lack_of_memory),
-        cmocka_unit_test(keeps_16_bits),           cmocka_unit_test(moves_large_tensors),
+        cmocka_unit_test(takes_aliases),           cmocka_unit_test(compares_aliases),
+        cmocka_unit_test(survives_lack_of_memory), cmocka_unit_test(keeps_16_bits),
+        cmocka_unit_test(moves_large_tensors),
     };
     return check_run("params", tests);
 }
