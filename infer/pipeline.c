@@ -1,38 +1,10 @@
-#include "infer/pipeline.h"
+#include "infer/pipeline_internal.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "common/base/file.h"
-#include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "common/base/rng.h"
-#include "common/model/dit.h"
-#include "common/model/latents.h"
-#include "common/model/t5.h"
-#include "common/model/vae.h"
-#include "common/ops/ops.h"
-#include "common/store/safetensors.h"
-#include "common/text/t5_tokenizer.h"
-
-struct Pipeline {
-    Backend *be;
-    const Log *log;
-    SampleSettings s;
-    char *tokenizer_dir, *text_dir, *dit_dir, *vae_dir, *scheduler_dir;
-    DitConfig dit_config;
-    VaeConfig vae_config;
-    T5Config t5_config;
-    Schedule schedule;
-    T5Tokenizer *tokenizer;
-    T5 *t5;
-    Arena *t5_arena;
-    Dit *dit;
-    Arena *dit_arena;
-    Vae *vae;
-    Arena *vae_arena;
-};
 
 int sample_settings(SampleSettings *out, const Recipe *recipe, Err *err)
 {
@@ -190,14 +162,24 @@ PipelineSizes pipeline_sizes(const Pipeline *p)
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
+int pipeline_open_tokenizer(Pipeline *p, Err *err)
+{
+    return p->tokenizer ? 0 : t5_tokenizer_open(&p->tokenizer, p->tokenizer_dir, err);
+}
+
+int pipeline_plan_text(Pipeline *p, int64_t *bytes, Err *err)
+{
+    return t5_plan(&p->t5_config, p->be->act, p->dit_config.text_len, bytes, err);
+}
+
 int pipeline_encode_text(Pipeline *p, const char *text, float *embeds, int64_t *cut, Err *err)
 {
-    int rc = 0;
     int64_t n = p->dit_config.text_len, used, bytes;
-    if (!p->tokenizer && (rc = t5_tokenizer_open(&p->tokenizer, p->tokenizer_dir, err)) < 0)
+    int rc = pipeline_open_tokenizer(p, err);
+    if (rc < 0)
         return rc;
     if (!p->t5) {
-        if ((rc = t5_plan(&p->t5_config, p->be->act, n, &bytes, err)) < 0)
+        if ((rc = pipeline_plan_text(p, &bytes, err)) < 0)
             return rc;
         if ((rc = arena_new(&p->t5_arena, p->be, bytes, "text encoder", err)) < 0)
             return rc;
@@ -216,176 +198,9 @@ int pipeline_encode_text(Pipeline *p, const char *text, float *embeds, int64_t *
     return rc;
 }
 
-/* ---- denoising ------------------------------------------------------------------------------- */
-
-/* One seed's stream of latent noise in diffusers' order [F,C,h,w]. */
-typedef struct NoiseSource {
-    TorchRng rng;
-    Backend *be;
-    int64_t F, h, w, C;
-    float *torch, *ours; /* [F,C,h,w], [F,h,w,C] */
-} NoiseSource;
-
-static int draw_noise(void *user, const Tensor *out, Err *err)
-{
-    NoiseSource *src = user;
-    torch_randn(&src->rng, src->torch, src->F * src->C * src->h * src->w);
-    latents_from_torch(src->ours, src->torch, src->F, src->C, src->h, src->w);
-    return backend_put_f32(src->be, out, src->ours, err);
-}
-
-/* Tensors of the loop: latents x, model input (the same twice when guided), model output, text,
- * guided velocity. */
-typedef struct LoopTensors {
-    Tensor x, input, output, text, velocity;
-} LoopTensors;
-
-static int take_tensors(Pipeline *p, Arena *a, int64_t B, LoopTensors *t, Err *err)
-{
-    const DitConfig *c = &p->dit_config;
-    int64_t F = p->s.latent_frames, h = p->s.height / 8, w = p->s.width / 8, C = c->in_channels;
-    DType act = p->be->act;
-    int rc = arena_tensor(a, &t->x, DT_F32, 5, err, 1, F, h, w, C);
-    if (rc == 0)
-        rc = arena_tensor(a, &t->velocity, DT_F32, 5, err, 1, F, h, w, C);
-    if (rc == 0)
-        rc = arena_tensor(a, &t->input, act, 5, err, B, F, h, w, C);
-    if (rc == 0)
-        rc = arena_tensor(a, &t->output, act, 5, err, B, F, h, w, C);
-    if (rc == 0)
-        rc = arena_tensor(a, &t->text, act, 3, err, B, c->text_len, c->text_dim);
-    return rc;
-}
-
-/* velocity = model(x, t), guided: v_u + g (v_t - v_u). */
-static int velocity(Pipeline *p, Dit *dit, Arena *a, int64_t B, const LoopTensors *t, int64_t timestep, double g,
-                    Err *err)
-{
-    Backend *be = p->be;
-    const int64_t steps[2] = {timestep, timestep};
-    int rc = 0;
-    for (int64_t b = 0; b < B && rc == 0; b++) {
-        Tensor one = tensor_rows(&t->input, b, 1);
-        rc = op_copy(be, &one, &t->x, err);
-    }
-    int64_t mark = arena_mark(a);
-    if (rc == 0)
-        rc = dit_forward(dit, a, &t->output, &t->input, &t->text, steps, err);
-    arena_reset(a, mark);
-    if (rc < 0)
-        return rc;
-    Tensor uncond = tensor_rows(&t->output, 0, 1), cond = tensor_rows(&t->output, B - 1, 1);
-    if (B == 1)
-        return op_copy(be, &t->velocity, &cond, err);
-    const double coef[2] = {1.0 - g, g};
-    const Tensor *x[2] = {&uncond, &cond};
-    return op_lincomb(be, &t->velocity, 2, coef, x, err);
-}
-
-static int guided(const Pipeline *p)
-{
-    return p->s.guidance > 1.0;
-}
-
-static int plan_denoise(Pipeline *p, int64_t *bytes, Err *err)
-{
-    Backend *plan = NULL, *real = p->be;
-    Arena *a = NULL;
-    Dit *dit = NULL;
-    LoopTensors t;
-    int rc = backend_open(&plan, "plan", 1, NULL, err);
-    if (rc < 0)
-        return rc;
-    plan->act = real->act;
-    p->be = plan;
-    rc = dit_open(&dit, plan, p->dit_dir, DIT_MAPPED, err);
-    if (rc == 0)
-        rc = arena_new(&a, plan, 0, "denoising", err);
-    int64_t B = guided(p) ? 2 : 1;
-    if (rc == 0)
-        rc = take_tensors(p, a, B, &t, err);
-    if (rc == 0)
-        rc = velocity(p, dit, a, B, &t, 0, p->s.guidance, err);
-    if (rc == 0)
-        *bytes = arena_high(a);
-    p->be = real;
-    arena_free(&a);
-    dit_close(&dit);
-    backend_close(&plan);
-    return rc;
-}
-
-static int open_dit(Pipeline *p, Err *err)
-{
-    int64_t bytes = 0;
-    if (p->dit)
-        return 0;
-    int rc = plan_denoise(p, &bytes, err);
-    if (rc == 0)
-        rc = dit_open(&p->dit, p->be, p->dit_dir, DIT_MAPPED, err);
-    if (rc == 0)
-        rc = arena_new(&p->dit_arena, p->be, bytes, "denoising", err);
-    if (rc < 0)
-        dit_close(&p->dit);
-    return rc;
-}
-
-int pipeline_denoise(Pipeline *p, const float *embeds, const float *negative, uint64_t seed, float *latents,
-                     StepFn on_step, void *user, Err *err)
-{
-    Backend *be = p->be;
-    int64_t F = p->s.latent_frames, h = p->s.height / 8, w = p->s.width / 8, C = p->dit_config.in_channels;
-    int64_t B = guided(p) ? 2 : 1, n = F * h * w * C;
-    NoiseSource src = {.be = be, .F = F, .h = h, .w = w, .C = C};
-    Sampler *sampler = NULL;
-    LoopTensors t;
-    int rc = open_dit(p, err);
-    if (rc < 0)
-        return rc;
-    torch_seed(&src.rng, seed);
-    src.torch = mem_calloc(n, sizeof(float), err);
-    src.ours = mem_calloc(n, sizeof(float), err);
-    if (!src.torch || !src.ours) {
-        rc = ERR_NOMEM;
-        goto fail;
-    }
-    if ((rc = take_tensors(p, p->dit_arena, B, &t, err)) < 0)
-        goto fail;
-    Tensor row = tensor_rows(&t.text, 0, 1);
-    if (B == 2 && (rc = backend_put_f32(be, &row, negative, err)) < 0)
-        goto fail;
-    row = tensor_rows(&t.text, B - 1, 1);
-    if ((rc = backend_put_f32(be, &row, embeds, err)) < 0)
-        goto fail;
-    if ((rc = sampler_new(&sampler, be, &p->schedule, p->s.sampler, p->s.steps, &t.x, err)) < 0)
-        goto fail;
-    if ((rc = draw_noise(&src, &t.x, err)) < 0)
-        goto fail;
-    for (int64_t k = 0; k < p->s.steps; k++) {
-        int64_t step = sampler_timestep(sampler, k);
-        double g = guidance_at(p->s.guidance, p->s.dynamic_guidance, step, p->s.steps);
-        if ((rc = velocity(p, p->dit, p->dit_arena, B, &t, step, g, err)) < 0)
-            goto fail;
-        if ((rc = sampler_step(sampler, k, &t.x, &t.velocity, draw_noise, &src, err)) < 0)
-            goto fail;
-        if (on_step)
-            on_step(user, k + 1);
-    }
-    rc = backend_get_f32(be, latents, &t.x, err);
-    for (int64_t i = 0; rc == 0 && i < n; i++)
-        if (!isfinite(latents[i]))
-            rc = err_set(err, ERR_FORMAT, "sampling gave values that are not finite: are the weights sound?");
-fail:
-    arena_reset(p->dit_arena, 0);
-    sampler_free(&sampler);
-    mem_free(src.torch);
-    mem_free(src.ours);
-    return rc;
-}
-
 /* ---- decoding -------------------------------------------------------------------------------- */
 
-static int plan_decode(Pipeline *p, int64_t *bytes, Err *err)
+int pipeline_plan_decode(Pipeline *p, int64_t *bytes, Err *err)
 {
     VaeTiling tiling = vae_tiling_default(&p->vae_config, p->s.tiling);
     return vae_plan_decode(&p->vae_config, p->be->act, &tiling, p->s.latent_frames, p->s.height / 8, p->s.width / 8,
@@ -399,7 +214,7 @@ int pipeline_decode(Pipeline *p, const float *latents, uint8_t *rgb, float *pixe
     VaeTiling tiling = vae_tiling_default(&p->vae_config, p->s.tiling);
     int rc = 0;
     if (!p->vae) {
-        if ((rc = plan_decode(p, &bytes, err)) < 0)
+        if ((rc = pipeline_plan_decode(p, &bytes, err)) < 0)
             return rc;
         if ((rc = vae_open(&p->vae, p->be, p->vae_dir, err)) < 0)
             return rc;
@@ -427,83 +242,12 @@ fail:
     return rc;
 }
 
-/* ---- facts ----------------------------------------------------------------------------------- */
-
 int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err)
 {
-    int rc = t5_plan(&p->t5_config, p->be->act, p->dit_config.text_len, &out->text_bytes, err);
+    int rc = pipeline_plan_text(p, &out->text_bytes, err);
     if (rc == 0)
-        rc = plan_denoise(p, &out->denoise_bytes, err);
+        rc = pipeline_plan_denoise(p, &out->denoise_bytes, err);
     if (rc == 0)
-        rc = plan_decode(p, &out->decode_bytes, err);
-    return rc;
-}
-
-static int put_digest(json_t *o, const char *name, const char *folder, const char *stem, const Log *log, Err *err)
-{
-    SafeTensors *s = NULL;
-    char hex[65];
-    int rc = safetensors_open_folder(&s, folder, stem, log, err);
-    if (rc == 0)
-        rc = safetensors_digest(s, hex, err);
-    safetensors_close(&s);
-    if (rc == 0 && json_object_set_new(o, name, json_string(hex)) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory for the weights' digests");
-    return rc;
-}
-
-/* One digest over the parsed config files: what they say counts, not how they are written. */
-static int put_configs(json_t *o, const Pipeline *p, Err *err)
-{
-    const char *const file[][2] = {{p->dit_dir, "config.json"},
-                                   {p->vae_dir, "config.json"},
-                                   {p->text_dir, "config.json"},
-                                   {p->scheduler_dir, "scheduler_config.json"}};
-    json_t *all = json_array();
-    Digest d;
-    char hex[65], *text = NULL;
-    int rc = all ? 0 : err_set(err, ERR_NOMEM, "no memory for the configs' digest");
-    for (size_t i = 0; rc == 0 && i < sizeof file / sizeof *file; i++) {
-        json_t *one = NULL;
-        char *path = path_join(file[i][0], file[i][1], err);
-        rc = path ? json_read_file(&one, path, err) : ERR_NOMEM;
-        if (rc == 0 && json_array_append_new(all, one) < 0)
-            rc = err_set(err, ERR_NOMEM, "no memory for the configs' digest");
-        mem_free(path);
-    }
-    if (rc == 0 && !(text = json_canonical(all, err)))
-        rc = ERR_NOMEM;
-    if (rc == 0)
-        rc = sha256_bytes(text, (int64_t)strlen(text), &d, err);
-    if (rc == 0) {
-        digest_hex(&d, hex);
-        if (json_object_set_new(o, "configs", json_string(hex)) < 0)
-            rc = err_set(err, ERR_NOMEM, "no memory for the configs' digest");
-    }
-    mem_free(text);
-    json_decref(all);
-    return rc;
-}
-
-int pipeline_weights(Pipeline *p, json_t **out, Err *err)
-{
-    json_t *o = json_object();
-    int rc = o ? 0 : err_set(err, ERR_NOMEM, "no memory for the weights' digests");
-    if (rc == 0)
-        rc = put_digest(o, "transformer", p->dit_dir, "diffusion_pytorch_model", p->log, err);
-    if (rc == 0)
-        rc = put_digest(o, "vae", p->vae_dir, "diffusion_pytorch_model", p->log, err);
-    if (rc == 0)
-        rc = put_digest(o, "text_encoder", p->text_dir, "model", p->log, err);
-    if (rc == 0)
-        rc = put_configs(o, p, err);
-    if (rc == 0 && !p->tokenizer)
-        rc = t5_tokenizer_open(&p->tokenizer, p->tokenizer_dir, err);
-    if (rc == 0 && json_object_set_new(o, "tokenizer", json_string(t5_tokenizer_digest(p->tokenizer))) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory for the weights' digests");
-    if (rc < 0)
-        json_decref(o);
-    else
-        *out = o;
+        rc = pipeline_plan_decode(p, &out->decode_bytes, err);
     return rc;
 }

@@ -24,7 +24,29 @@ static int check_id(const char *id, const char *where, Err *err)
     return 0;
 }
 
-static int add(PromptList *p, const char *text, int64_t text_size, const char *id, const char *negative, int64_t seed,
+typedef struct Reading {
+    PromptList *list;
+    int64_t room; /* items allocated */
+    json_t *ids;  /* id -> its prompt's number */
+} Reading;
+
+/* The next item, zeroed. */
+static Prompt *grow(Reading *r, Err *err)
+{
+    PromptList *p = r->list;
+    if (p->n == r->room) {
+        int64_t room = r->room ? 2 * r->room : 16;
+        Prompt *item = mem_realloc(p->item, room, sizeof *item, err);
+        if (!item)
+            return NULL;
+        p->item = item;
+        r->room = room;
+    }
+    p->item[p->n] = (Prompt){0};
+    return &p->item[p->n++]; /* from here prompts_fini frees its parts */
+}
+
+static int add(Reading *r, const char *text, int64_t text_size, const char *id, const char *negative, int64_t seed,
                const char *where, Err *err)
 {
     if (text_size > MAX_PROMPT_BYTES)
@@ -32,16 +54,12 @@ static int add(PromptList *p, const char *text, int64_t text_size, const char *i
                        MAX_PROMPT_BYTES);
     if (!str_is_utf8(text, text_size))
         return err_set(err, ERR_FORMAT, "%s: the prompt is not UTF-8", where);
-    Prompt *item = mem_realloc(p->item, p->n + 1, sizeof *item, err);
-    if (!item)
+    Prompt *q = grow(r, err);
+    if (!q)
         return ERR_NOMEM;
-    p->item = item;
-    Prompt *q = &item[p->n];
-    memset(q, 0, sizeof *q);
-    p->n++; /* from here prompts_fini frees what is there */
     q->seed = seed;
     q->text = mem_strndup(text, text_size, err);
-    q->id = id ? mem_strdup(id, err) : mem_printf(err, "%04lld", (long long)(p->n - 1));
+    q->id = id ? mem_strdup(id, err) : mem_printf(err, "%04lld", (long long)(r->list->n - 1));
     if (negative)
         q->negative = mem_strdup(negative, err);
     if (!q->text || !q->id || (negative && !q->negative))
@@ -49,13 +67,16 @@ static int add(PromptList *p, const char *text, int64_t text_size, const char *i
     int rc = check_id(q->id, where, err);
     if (rc < 0)
         return rc;
-    for (int64_t i = 0; i + 1 < p->n; i++)
-        if (strcmp(p->item[i].id, q->id) == 0)
-            return err_set(err, ERR_USAGE, "%s: id '%s' is taken by prompt %lld already", where, q->id, (long long)i);
+    const json_t *before = json_object_get(r->ids, q->id);
+    if (before)
+        return err_set(err, ERR_USAGE, "%s: id '%s' is already that of prompt %lld", where, q->id,
+                       (long long)json_integer_value(before));
+    if (json_object_set_new(r->ids, q->id, json_integer(r->list->n - 1)) < 0)
+        return err_set(err, ERR_NOMEM, "no memory for the prompts");
     return 0;
 }
 
-static int add_json(PromptList *p, const char *line, int64_t size, int64_t seed, const char *where, Err *err)
+static int add_json(Reading *r, const char *line, int64_t size, int64_t seed, const char *where, Err *err)
 {
     json_t *o = NULL;
     const char *text, *id, *negative;
@@ -71,12 +92,12 @@ static int add_json(PromptList *p, const char *line, int64_t size, int64_t seed,
     if (rc == 0)
         rc = json_get_int_or(o, "seed", where, seed, &seed, err);
     if (rc == 0)
-        rc = add(p, text, (int64_t)strlen(text), id, negative, seed, where, err);
+        rc = add(r, text, (int64_t)strlen(text), id, negative, seed, where, err);
     json_decref(o);
     return rc;
 }
 
-static int add_file(PromptList *p, const char *file, int64_t seed, Err *err)
+static int add_file(Reading *r, const char *file, int64_t seed, Err *err)
 {
     char *bytes = NULL, where[300];
     int64_t size = 0;
@@ -99,9 +120,9 @@ static int add_file(PromptList *p, const char *file, int64_t seed, Err *err)
         else if (memchr(at, 0, (size_t)n))
             rc = err_set(err, ERR_FORMAT, "%s holds a NUL byte", where);
         else if (str_ends_with(file, ".jsonl"))
-            rc = add_json(p, at, n, seed + p->n, where, err);
+            rc = add_json(r, at, n, seed + r->list->n, where, err);
         else
-            rc = add(p, at, n, NULL, NULL, seed + p->n, where, err);
+            rc = add(r, at, n, NULL, NULL, seed + r->list->n, where, err);
         at = nl ? nl + 1 : end;
     }
     mem_free(bytes);
@@ -110,20 +131,17 @@ static int add_file(PromptList *p, const char *file, int64_t seed, Err *err)
 
 int prompts_read(PromptList *out, const StrList *texts, const char *file, int64_t seed, Err *err)
 {
+    Reading r = {.list = out, .ids = json_object()};
     memset(out, 0, sizeof *out);
-    for (int64_t i = 0; i < texts->n; i++) {
-        int rc = add(out, texts->item[i], (int64_t)strlen(texts->item[i]), NULL, NULL, seed + i, "--prompt", err);
-        if (rc < 0)
-            return rc;
-    }
-    if (file) {
-        int rc = add_file(out, file, seed, err);
-        if (rc < 0)
-            return rc;
-    }
-    if (out->n == 0)
-        return err_set(err, ERR_USAGE, "nothing to sample: give --prompt TEXT or --prompts FILE");
-    return 0;
+    int rc = r.ids ? 0 : err_set(err, ERR_NOMEM, "no memory for the prompts");
+    for (int64_t i = 0; rc == 0 && i < texts->n; i++)
+        rc = add(&r, texts->item[i], (int64_t)strlen(texts->item[i]), NULL, NULL, seed + i, "--prompt", err);
+    if (rc == 0 && file)
+        rc = add_file(&r, file, seed, err);
+    if (rc == 0 && out->n == 0)
+        rc = err_set(err, ERR_USAGE, "nothing to sample: give --prompt TEXT or --prompts FILE");
+    json_decref(r.ids);
+    return rc;
 }
 
 void prompts_fini(PromptList *p)

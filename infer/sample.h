@@ -1,7 +1,8 @@
 /* `weft-infer sample`: prompts in, videos out.  For each prompt ID, in this order: ID.mp4,
- * ID/NNNN.png when asked for, and last ID.json, which marks it whole.  Run again after an
- * interruption, finished ones are left alone; one that was made differently is never overwritten
- * unasked. */
+ * ID/NNNN.png when asked for, and last ID.json, which marks the sample as whole.  The same command
+ * given again makes what is missing: finished samples are left alone, one that was stopped
+ * (ID.partial.safetensors) goes on from its last step, and one that was made differently is never
+ * overwritten unasked. */
 #ifndef WEFT_INFER_SAMPLE_H
 #define WEFT_INFER_SAMPLE_H
 #include "common/base/args.h"

@@ -80,6 +80,14 @@ Tensor sampler_state(const Sampler *p)
     return p->x0_old;
 }
 
+int sampler_resume(Sampler *p, const float *x0_old, Err *err)
+{
+    if (p->kind != SAMPLER_DPM)
+        return err_set(err, ERR_USAGE, "the DDIM sampler keeps nothing between steps");
+    p->x0_old.data = p->old_data;
+    return backend_put_f32(p->be, &p->x0_old, x0_old, err);
+}
+
 static int step_ddim(Sampler *p, int64_t t, const Tensor *x, Err *err)
 {
     DdimStep c = ddim_step(p->schedule, t, p->n_steps);

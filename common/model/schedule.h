@@ -60,4 +60,7 @@ typedef int (*NoiseFn)(void *user, const Tensor *out, Err *err);
 int sampler_step(Sampler *p, int64_t k, const Tensor *x, const Tensor *v, NoiseFn noise, void *user, Err *err);
 /* Sampler state (x0_old) for saving in the middle of a run; NULL data when there is none yet. */
 Tensor sampler_state(const Sampler *p);
+/* Puts a saved x0_old (host, as many values as the latents) into a new DPM sampler: its next step
+ * is then the one after which the state was saved. */
+int sampler_resume(Sampler *p, const float *x0_old, Err *err);
 #endif

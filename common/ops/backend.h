@@ -50,6 +50,9 @@ struct Backend {
     void (*close)(Backend *be);
     /* NULL on host back ends; see selftest.h */
     int (*selftest)(Backend *be, DeviceReport report, void *user, Err *err);
+    /* Set by the owner, or NULL.  Once it returns true, op_linear, op_attention and op_conv do
+     * nothing and return ERR_INTERRUPTED. */
+    int (*stop)(void);
 };
 
 /* name: "auto", "ref", "cpu", "cuda", "sim", "plan".  threads 0: all cores.  auto takes cuda where

@@ -65,6 +65,12 @@ static const char *broken_arg(const Backend *be, const Arg *args)
     return NULL;
 }
 
+/* The long operations ask here first, so that a run on a slow machine stops within one of them. */
+static int stopped(const Backend *be, Err *err)
+{
+    return be->stop && be->stop() ? err_set(err, ERR_INTERRUPTED, "interrupted") : 0;
+}
+
 /* ---- what the rules are made of (NULL tensors pass) ------------------------------------------ */
 
 static int is_act(const Backend *be, const Tensor *t)
@@ -316,7 +322,8 @@ int op_linear(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, co
     NEED(is_weight(be, w) && is_weight(be, b), WEIGHT_RULE);
     NEED(linear_fits(y, x, w, b), LINEAR_RULE);
     NEED(apart(be, y, x) && apart(be, y, w) && apart(be, y, b), APART_RULE);
-    return be->ops->linear(be, y, x, w, b, err);
+    int rc = stopped(be, err);
+    return rc < 0 ? rc : be->ops->linear(be, y, x, w, b, err);
 }
 
 int op_linear_backward_x(Backend *be, const Tensor *gx, const Tensor *gy, const Tensor *w, int add, Err *err)
@@ -366,7 +373,8 @@ int op_attention(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *
     NEED(isfinite(p->scale), "the scale must be finite");
     NEED(apart(be, o, q) && apart(be, o, k) && apart(be, o, v) && apart(be, o, bias) && apart(be, o, lse), APART_RULE);
     NEED(apart(be, lse, q) && apart(be, lse, k) && apart(be, lse, v) && apart(be, lse, bias), APART_RULE);
-    return be->ops->attention(be, o, lse, q, k, v, p, err);
+    int rc = stopped(be, err);
+    return rc < 0 ? rc : be->ops->attention(be, o, lse, q, k, v, p, err);
 }
 
 int op_attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv, const Tensor *go,
@@ -522,7 +530,8 @@ int op_conv(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix,
     NEED(SHAPE(y, 4, x->dim[0], high / p->stride + 1, wide / p->stride + 1, k[0]), "y must be [T,Ho,Wo,Co]");
     NEED(!prefix || SHAPE(prefix, 4, k[1] - 1, x->dim[1], x->dim[2], x->dim[3]), "the prefix must be [kt-1,H,W,Ci]");
     NEED(apart(be, y, x) && apart(be, y, prefix) && apart(be, y, w) && apart(be, y, b), APART_RULE);
-    return be->ops->conv(be, y, x, prefix, w, b, p, err);
+    int rc = stopped(be, err);
+    return rc < 0 ? rc : be->ops->conv(be, y, x, prefix, w, b, p, err);
 }
 
 void op_conv_pack(const Tensor *dst, const Tensor *src)

@@ -501,7 +501,11 @@ static void samples(void **state)
                  &err);
         CHECK_OK(pipeline_encode_text(p, "A woman in a red dress.", text[i], &cut, &err), &err);
         CHECK_OK(pipeline_encode_text(p, "", negative, &cut, &err), &err);
-        CHECK_OK(pipeline_denoise(p, text[i], negative, 42, latents[i], NULL, NULL, &err), &err);
+        Denoising d;
+        CHECK_OK(denoising_init(&d, p, &err), &err);
+        CHECK_OK(pipeline_denoise(p, text[i], negative, 42, &d, NULL, &err), &err);
+        memcpy(latents[i], d.latents, sizeof latents[i]);
+        denoising_fini(&d);
         CHECK_OK(pipeline_decode(p, latents[i], rgb, pixels[i], &err), &err);
         mem_free(negative);
         pipeline_close(&p);

@@ -89,9 +89,11 @@ static void sample_like_diffusers(const char *device, SamplerKind kind, const ch
     pipeline_drop_text_encoder(p);
 
     want = recorded(s, latents_name, &n);
-    float *latents = mem_calloc(n, sizeof(float), NULL), *torch = mem_calloc(n, sizeof(float), NULL);
-    CHECK_OK(pipeline_denoise(p, embeds, negative, 42, latents, NULL, NULL, &err), &err);
-    latents_to_torch(torch, latents, settings.latent_frames, z.latent_channels, z.latent_height, z.latent_width);
+    float *torch = mem_calloc(n, sizeof(float), NULL);
+    Denoising d;
+    CHECK_OK(denoising_init(&d, p, &err), &err);
+    CHECK_OK(pipeline_denoise(p, embeds, negative, 42, &d, NULL, &err), &err);
+    latents_to_torch(torch, d.latents, settings.latent_frames, z.latent_channels, z.latent_height, z.latent_width);
     check_rel_l2(latents_name, torch, want, n, 1e-3);
     mem_free(want);
 
@@ -100,7 +102,7 @@ static void sample_like_diffusers(const char *device, SamplerKind kind, const ch
         int64_t T = settings.num_frames, H = settings.height, W = settings.width;
         uint8_t *rgb = mem_calloc(n, 1, NULL);
         float *pixels = mem_calloc(n, sizeof(float), NULL), *planar = mem_calloc(n, sizeof(float), NULL);
-        CHECK_OK(pipeline_decode(p, latents, rgb, pixels, &err), &err);
+        CHECK_OK(pipeline_decode(p, d.latents, rgb, pixels, &err), &err);
         latents_to_vae_order(planar, pixels, T, 3, H, W);
         check_rel_l2("decoded frames", planar, want, n, 1e-3);
         mem_free(rgb);
@@ -109,7 +111,7 @@ static void sample_like_diffusers(const char *device, SamplerKind kind, const ch
         mem_free(want);
     }
     mem_free(torch);
-    mem_free(latents);
+    denoising_fini(&d);
     mem_free(embeds);
     mem_free(negative);
     pipeline_close(&p);
@@ -142,7 +144,7 @@ static void dpm_ref(void **state)
 static void threads_agree(void **state)
 {
     Err err = {0};
-    float *latents[2] = {0};
+    Denoising d[2] = {0};
     (void)state;
     for (int t = 0; t < 2; t++) {
         Backend *be = NULL;
@@ -154,17 +156,17 @@ static void threads_agree(void **state)
         PipelineSizes z = pipeline_sizes(p);
         float *embeds = mem_calloc(z.text_len * z.text_dim, sizeof(float), NULL);
         int64_t cut, n = s.latent_frames * z.latent_height * z.latent_width * z.latent_channels;
-        latents[t] = mem_calloc(n, sizeof(float), NULL);
+        CHECK_OK(denoising_init(&d[t], p, &err), &err);
         CHECK_OK(pipeline_encode_text(p, "a coat", embeds, &cut, &err), &err);
-        CHECK_OK(pipeline_denoise(p, embeds, embeds, 7, latents[t], NULL, NULL, &err), &err);
+        CHECK_OK(pipeline_denoise(p, embeds, embeds, 7, &d[t], NULL, &err), &err);
         if (t == 1)
-            assert_memory_equal(latents[0], latents[1], (size_t)n * sizeof(float));
+            assert_memory_equal(d[0].latents, d[1].latents, (size_t)n * sizeof(float));
         mem_free(embeds);
         pipeline_close(&p);
         backend_close(&be);
     }
-    mem_free(latents[0]);
-    mem_free(latents[1]);
+    denoising_fini(&d[0]);
+    denoising_fini(&d[1]);
 }
 
 int main(void)

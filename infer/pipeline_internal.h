@@ -1,0 +1,33 @@
+/* Shared by pipeline.c (open, text, decoding), pipeline_denoise.c and pipeline_weights.c. */
+#ifndef WEFT_INFER_PIPELINE_INTERNAL_H
+#define WEFT_INFER_PIPELINE_INTERNAL_H
+#include "common/model/dit.h"
+#include "common/model/t5.h"
+#include "common/model/vae.h"
+#include "common/text/t5_tokenizer.h"
+#include "infer/pipeline.h"
+
+struct Pipeline {
+    Backend *be;
+    const Log *log;
+    SampleSettings s;
+    char *tokenizer_dir, *text_dir, *dit_dir, *vae_dir, *scheduler_dir;
+    DitConfig dit_config;
+    VaeConfig vae_config;
+    T5Config t5_config;
+    Schedule schedule;
+    T5Tokenizer *tokenizer;
+    T5 *t5;
+    Arena *t5_arena;
+    Dit *dit;
+    Arena *dit_arena;
+    Vae *vae;
+    Arena *vae_arena;
+};
+
+int pipeline_open_tokenizer(Pipeline *p, Err *err); /* nothing when it is open */
+/* Working memory of the denoising loop, of one text and of decoding. */
+int pipeline_plan_denoise(Pipeline *p, int64_t *bytes, Err *err);
+int pipeline_plan_text(Pipeline *p, int64_t *bytes, Err *err);
+int pipeline_plan_decode(Pipeline *p, int64_t *bytes, Err *err);
+#endif

@@ -1,0 +1,114 @@
+/* The weights seen from outside: whether they fit (pipeline_check), and their digests, which are part
+ * of a sample's key. */
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/hash.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/threads.h"
+#include "common/store/safetensors.h"
+#include "infer/pipeline_internal.h"
+
+static int put_digest(json_t *o, const char *name, const char *folder, const char *stem, const Log *log, Err *err)
+{
+    SafeTensors *s = NULL;
+    char hex[65];
+    int rc = safetensors_open_folder(&s, folder, stem, log, err);
+    if (rc == 0)
+        rc = safetensors_digest(s, hex, err);
+    safetensors_close(&s);
+    if (rc == 0 && json_object_set_new(o, name, json_string(hex)) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory for the weights' digests");
+    return rc;
+}
+
+/* One digest over the parsed config files: what they say counts, not how they are written. */
+static int put_configs(json_t *o, const Pipeline *p, Err *err)
+{
+    const char *const file[][2] = {{p->dit_dir, "config.json"},
+                                   {p->vae_dir, "config.json"},
+                                   {p->text_dir, "config.json"},
+                                   {p->scheduler_dir, "scheduler_config.json"}};
+    json_t *all = json_array();
+    Digest d;
+    char hex[65], *text = NULL;
+    int rc = all ? 0 : err_set(err, ERR_NOMEM, "no memory for the configs' digest");
+    for (size_t i = 0; rc == 0 && i < sizeof file / sizeof *file; i++) {
+        json_t *one = NULL;
+        char *path = path_join(file[i][0], file[i][1], err);
+        rc = path ? json_read_file(&one, path, err) : ERR_NOMEM;
+        if (rc == 0 && json_array_append_new(all, one) < 0)
+            rc = err_set(err, ERR_NOMEM, "no memory for the configs' digest");
+        mem_free(path);
+    }
+    if (rc == 0 && !(text = json_canonical(all, err)))
+        rc = ERR_NOMEM;
+    if (rc == 0)
+        rc = sha256_bytes(text, (int64_t)strlen(text), &d, err);
+    if (rc == 0) {
+        digest_hex(&d, hex);
+        if (json_object_set_new(o, "configs", json_string(hex)) < 0)
+            rc = err_set(err, ERR_NOMEM, "no memory for the configs' digest");
+    }
+    mem_free(text);
+    json_decref(all);
+    return rc;
+}
+
+int pipeline_weights(Pipeline *p, json_t **out, Err *err)
+{
+    json_t *o = json_object();
+    int rc = o ? 0 : err_set(err, ERR_NOMEM, "no memory for the weights' digests");
+    if (rc == 0)
+        rc = put_digest(o, "transformer", p->dit_dir, "diffusion_pytorch_model", p->log, err);
+    if (rc == 0)
+        rc = put_digest(o, "vae", p->vae_dir, "diffusion_pytorch_model", p->log, err);
+    if (rc == 0)
+        rc = put_digest(o, "text_encoder", p->text_dir, "model", p->log, err);
+    if (rc == 0)
+        rc = put_configs(o, p, err);
+    if (rc == 0)
+        rc = pipeline_open_tokenizer(p, err);
+    if (rc == 0 && json_object_set_new(o, "tokenizer", json_string(t5_tokenizer_digest(p->tokenizer))) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory for the weights' digests");
+    if (rc < 0)
+        json_decref(o);
+    else
+        *out = o;
+    return rc;
+}
+
+/* ---- checked before anything is computed ----------------------------------------------------- */
+
+static int check_tokenizer(Pipeline *p, Err *err)
+{
+    int rc = pipeline_open_tokenizer(p, err);
+    if (rc == 0 && t5_tokenizer_vocab(p->tokenizer) > p->t5_config.vocab)
+        rc = err_set(err, ERR_FORMAT, "'%s' has %lld tokens, but '%s' knows only %lld", p->tokenizer_dir,
+                     (long long)t5_tokenizer_vocab(p->tokenizer), p->text_dir, (long long)p->t5_config.vocab);
+    return rc;
+}
+
+int pipeline_check(Pipeline *p, Err *err)
+{
+    PipelineMemory memory;
+    VaeTiling tiling = vae_tiling_default(&p->vae_config, p->s.tiling);
+    int rc = schedule_check_steps(&p->schedule, p->s.steps, err);
+    if (rc < 0)
+        return err_wrap(err, rc, "sampling.num_inference_steps %lld with '%s'", (long long)p->s.steps,
+                        p->scheduler_dir);
+    rc = vae_tiling_check(&p->vae_config, &tiling, p->s.height, p->s.width, err);
+    if (rc < 0)
+        return err_wrap(err, rc, "sampling.vae_tiling");
+    rc = check_tokenizer(p, err);
+    if (rc == 0)
+        rc = t5_check_weights(&p->t5_config, p->text_dir, p->log, err);
+    if (rc == 0)
+        rc = dit_check_weights(&p->dit_config, p->dit_dir, p->log, err);
+    if (rc == 0)
+        rc = vae_check_weights(&p->vae_config, p->vae_dir, p->log, err);
+    if (rc == 0) /* runs every phase without computing: sizes that do not fit are refused here */
+        rc = pipeline_plan(p, &memory, err);
+    return rc;
+}

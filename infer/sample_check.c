@@ -1,0 +1,96 @@
+/* What would stop a run after hours of work is looked at before its first second, and by --dry-run. */
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "infer/sample_internal.h"
+
+/* The folder, or the nearest one above it that exists: that a file can be made there. */
+static int check_writable(const char *folder, const char *what, Err *err)
+{
+    char *at = mem_strdup(folder, err);
+    while (at && !file_exists(at) && strcmp(at, "/") != 0 && strcmp(at, ".") != 0) {
+        char *up = path_dir(at, err);
+        mem_free(at);
+        at = up;
+    }
+    int rc = at ? 0 : ERR_NOMEM;
+    if (rc == 0 && !file_is_dir(at))
+        rc = err_set(err, ERR_USAGE, "%s '%s': '%s' is not a folder", what, folder, at);
+    if (rc == 0 && access(at, W_OK | X_OK) < 0)
+        rc = err_errno(err, errno, "%s '%s': no file can be made in '%s'", what, folder, at);
+    mem_free(at);
+    return rc;
+}
+
+static int check_latents_out(const char *path, Err *err)
+{
+    SafeTensors *old = NULL;
+    if (file_is_dir(path))
+        return err_set(err, ERR_USAGE, "--latents-out '%s' is a folder; give the name of a file", path);
+    char *folder = path_dir(path, err);
+    int rc = folder ? 0 : ERR_NOMEM;
+    if (rc == 0 && !file_is_dir(folder))
+        rc = err_set(err, ERR_NOTFOUND, "--latents-out '%s': the folder '%s' does not exist; make it first", path,
+                     folder);
+    if (rc == 0)
+        rc = check_writable(folder, "--latents-out", err);
+    if (rc == 0 && file_exists(path)) {
+        rc = safetensors_open(&old, path, err);
+        if (rc < 0)
+            err_wrap(err, rc, "--latents-out would replace a file that is no latents file");
+    }
+    safetensors_close(&old);
+    mem_free(folder);
+    return rc;
+}
+
+int sample_check(Run *r, Err *err)
+{
+    int rc = check_writable(r->o->out, "--out", err);
+    if (rc == 0 && r->o->latents_out)
+        rc = check_latents_out(r->o->latents_out, err);
+    return rc == 0 ? pipeline_check(r->pipe, err) : rc;
+}
+
+/* ---- disk space ------------------------------------------------------------------------------ */
+
+/* Bytes that a user may still write where `path` is or will be; -1: unknown. */
+static int64_t free_bytes(const char *path)
+{
+    struct statvfs fs;
+    char *at = mem_strdup(path, NULL);
+    while (at && !file_exists(at) && strcmp(at, "/") != 0 && strcmp(at, ".") != 0) {
+        char *up = path_dir(at, NULL);
+        mem_free(at);
+        at = up;
+    }
+    int64_t n = at && statvfs(at, &fs) == 0 ? (int64_t)fs.f_bavail * (int64_t)fs.f_frsize : -1;
+    mem_free(at);
+    return n;
+}
+
+static int check_space(const char *where, int64_t need, Err *err)
+{
+    int64_t room = free_bytes(where);
+    if (room < 0 || room >= need)
+        return 0;
+    return err_set(err, ERR_IO, "'%s': %.1f MB are free, the samples to be made need at least %.1f MB", where,
+                   (double)room / 1e6, (double)need / 1e6);
+}
+
+int sample_check_space(const Run *r, Err *err)
+{
+    /* At least: what does not shrink (latents), and less than any encoder was seen to need.  A video
+     * of a still, smooth picture takes 0.05 % of its raw pixels, its pictures 2 %. */
+    int64_t raw = r->s.num_frames * r->s.width * r->s.height * 3;
+    int64_t latents = 4 * r->s.latent_frames * r->sizes.latent_channels * r->sizes.latent_height *
+                      r->sizes.latent_width;
+    int64_t one = raw / 2000 + (r->o->save_frames ? raw / 50 : 0);
+    int64_t all = r->o->latents_out ? r->prompts.n * latents : 0;
+    int rc = check_space(r->o->out, r->todo * (one + (r->o->latents_out ? latents : 0)), err);
+    return rc == 0 && all && r->todo ? check_space(r->o->latents_out, all, err) : rc;
+}

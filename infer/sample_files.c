@@ -1,0 +1,152 @@
+/* The files of one sample: the video, its pictures, and last the record that marks it whole. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/schema.h"
+#include "common/media/video.h"
+#include "infer/sample_internal.h"
+
+enum { MAX_PICTURE_BYTES = 1 << 28 };
+
+char *sample_path(const Run *r, const char *id, const char *ending, Err *err)
+{
+    return mem_printf(err, "%s/%s%s", r->o->out, id, ending);
+}
+
+static char *picture_path(const Run *r, const char *id, int64_t k, Err *err)
+{
+    return mem_printf(err, "%s/%s/%04lld.png", r->o->out, id, (long long)k);
+}
+
+/* SHA-256 over all of a sample's pictures, in order. */
+static int pictures_digest(const Run *r, const char *id, char hex[65], Err *err)
+{
+    Sha256 sha = {0};
+    Digest d;
+    int rc = sha256_init(&sha, err);
+    for (int64_t k = 0; rc == 0 && k < r->s.num_frames; k++) {
+        char *path = picture_path(r, id, k, err), *bytes = NULL;
+        int64_t size = 0;
+        rc = path ? file_read(path, MAX_PICTURE_BYTES, &bytes, &size, err) : ERR_NOMEM;
+        if (rc == 0)
+            sha256_update(&sha, bytes, size);
+        mem_free(bytes);
+        mem_free(path);
+    }
+    if (rc == 0) {
+        sha256_final(&sha, &d);
+        digest_hex(&d, hex);
+    } else {
+        sha256_fini(&sha);
+    }
+    return rc;
+}
+
+static int video_digest(const char *path, char hex[65], Err *err)
+{
+    Digest d;
+    int rc = sha256_file(path, &d, err);
+    if (rc == 0)
+        digest_hex(&d, hex);
+    return rc;
+}
+
+int sample_files_whole(const Run *r, const Job *job, const json_t *record)
+{
+    const json_t *facts = json_object_get(record, "video");
+    const char *want = json_string_value(json_object_get(facts, "sha256"));
+    const char *pictures = json_string_value(json_object_get(facts, "pictures_sha256"));
+    char hex[65], *video = sample_path(r, job->prompt->id, ".mp4", NULL);
+    int whole = video && want && video_digest(video, hex, NULL) == 0 && strcmp(hex, want) == 0;
+    mem_free(video);
+    if (!whole || !r->o->save_frames)
+        return whole;
+    return pictures && pictures_digest(r, job->prompt->id, hex, NULL) == 0 && strcmp(hex, pictures) == 0;
+}
+
+static int write_video(Run *r, Job *job, const uint8_t *rgb, Err *err)
+{
+    char *path = sample_path(r, job->prompt->id, ".mp4", err), *facts = json_text(job->record, 0, err), seed[32];
+    VideoWriter *w = NULL;
+    int rc = path && facts ? 0 : ERR_NOMEM;
+    snprintf(seed, sizeof seed, "%lld", (long long)job->prompt->seed);
+    const char *metadata[] = {"title", job->prompt->text, "prompt", job->prompt->text, "seed", seed, "comment", facts,
+                              NULL};
+    VideoWriterParams p = {.codec = VIDEO_H264,
+                           .width = r->s.width,
+                           .height = r->s.height,
+                           .metadata = metadata,
+                           .rate = {(int64_t)(r->s.fps * 1000 + 0.5), 1000}};
+    if (rc == 0)
+        rc = video_create(&w, path, &p, err);
+    for (int64_t k = 0; rc == 0 && k < r->s.num_frames; k++)
+        rc = video_write(w, rgb + k * r->s.height * r->s.width * 3, err);
+    if (rc == 0)
+        rc = video_finish(&w, err);
+    video_abort(&w);
+    mem_free(path);
+    mem_free(facts);
+    return rc;
+}
+
+static int write_frames(Run *r, Job *job, const uint8_t *rgb, Err *err)
+{
+    char *dir = sample_path(r, job->prompt->id, "", err);
+    int rc = dir ? dir_make(dir, err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = dir_sweep_temporaries(dir, err);
+    for (int64_t k = 0; rc == 0 && k < r->s.num_frames; k++) {
+        char *path = picture_path(r, job->prompt->id, k, err);
+        rc = path ? picture_write_png(path, rgb + k * r->s.height * r->s.width * 3, r->s.width, r->s.height, err)
+                  : ERR_NOMEM;
+        mem_free(path);
+    }
+    mem_free(dir);
+    return rc;
+}
+
+static int write_record(Run *r, Job *job, const uint8_t *rgb, Err *err)
+{
+    Digest d;
+    char rgb_hex[65], file_hex[65], pictures_hex[65];
+    char *file = mem_printf(err, "%s.mp4", job->prompt->id), *path = sample_path(r, job->prompt->id, ".json", err),
+         *video_path = sample_path(r, job->prompt->id, ".mp4", err);
+    json_t *video = NULL;
+    int rc = file && path && video_path ? 0 : ERR_NOMEM;
+    if (rc == 0)
+        rc = sha256_bytes(rgb, r->s.num_frames * r->s.height * r->s.width * 3, &d, err);
+    if (rc == 0)
+        rc = video_digest(video_path, file_hex, err);
+    if (rc == 0 && r->o->save_frames)
+        rc = pictures_digest(r, job->prompt->id, pictures_hex, err);
+    if (rc == 0) {
+        digest_hex(&d, rgb_hex);
+        video = json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:s}", "file", file, "sha256", file_hex, "frames",
+                          (json_int_t)r->s.num_frames, "width", (json_int_t)r->s.width, "height",
+                          (json_int_t)r->s.height, "fps", r->s.fps, "rgb_sha256", rgb_hex);
+        if (!video ||
+            (r->o->save_frames && json_object_set_new(video, "pictures_sha256", json_string(pictures_hex)) < 0) ||
+            json_object_set(job->record, "video", video) < 0)
+            rc = err_set(err, ERR_NOMEM, "no memory for '%s.json'", job->prompt->id);
+    }
+    if (rc == 0)
+        rc = schema_check("sample", job->record, path, err);
+    if (rc == 0)
+        rc = json_write_file(job->record, path, err);
+    json_decref(video);
+    mem_free(file);
+    mem_free(path);
+    mem_free(video_path);
+    return rc;
+}
+
+int sample_write(Run *r, Job *job, const uint8_t *rgb, Err *err)
+{
+    int rc = write_video(r, job, rgb, err);
+    if (rc == 0 && r->o->save_frames)
+        rc = write_frames(r, job, rgb, err);
+    return rc == 0 ? write_record(r, job, rgb, err) : rc;
+}

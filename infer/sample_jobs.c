@@ -1,0 +1,131 @@
+/* What each sample is, and which of them an earlier run has made. */
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/schema.h"
+#include "common/store/cache.h"
+#include "infer/sample_internal.h"
+
+static int no_memory(Err *err, const Job *job)
+{
+    return err_set(err, ERR_NOMEM, "no memory for the record of sample '%s'", job->prompt->id);
+}
+
+static json_t *sampling_facts(const Run *r)
+{
+    json_t *s = json_deep_copy(recipe_get(r->recipe, "sampling"));
+    if (s && json_object_set_new(s, "model_frames", json_integer(r->s.model_frames)) == 0)
+        return s;
+    json_decref(s);
+    return NULL;
+}
+
+/* The record without "video", and its key: a digest of all that shapes the pixels. */
+static int make_record(Run *r, Job *job, json_t *weights, json_t *sampling, Err *err)
+{
+    Digest key;
+    char hex[65];
+    job->record = json_pack("{s:s, s:s, s:s, s:I, s:O, s:s, s:O}", "id", job->prompt->id, "prompt", job->prompt->text,
+                            "negative_prompt", job->negative, "seed", (json_int_t)job->prompt->seed, "weights", weights,
+                            "backend", r->be->name, "sampling", sampling);
+    json_t *parts = job->record ? json_copy(job->record) : NULL;
+    if (!parts || json_object_del(parts, "id") < 0 ||
+        json_object_set_new(parts, "numerics", json_integer(CACHE_NUMERICS_REVISION)) < 0) {
+        json_decref(parts);
+        return no_memory(err, job);
+    }
+    int rc = cache_key(&key, parts, err);
+    json_decref(parts);
+    if (rc < 0)
+        return rc;
+    digest_hex(&key, hex);
+    return json_object_set_new(job->record, "key", json_string(hex)) < 0 ? no_memory(err, job) : 0;
+}
+
+const char *job_key(const Job *job)
+{
+    return json_string_value(json_object_get(job->record, "key"));
+}
+
+int jobs_any_files(const Run *r)
+{
+    for (int64_t i = r->shard; i < r->prompts.n; i += r->shards) {
+        char *record = sample_path(r, r->prompts.item[i].id, ".json", NULL);
+        int there = record && (file_exists(record) || partial_exists(r, r->prompts.item[i].id));
+        mem_free(record);
+        if (there)
+            return 1;
+    }
+    return 0;
+}
+
+/* Sets job->done. */
+static int find_done(Run *r, Job *job, Err *err)
+{
+    char *path = sample_path(r, job->prompt->id, ".json", err);
+    json_t *old = NULL;
+    int rc = path ? 0 : ERR_NOMEM;
+    if (rc == 0 && file_exists(path)) {
+        rc = json_read_file(&old, path, err);
+        if (rc == 0)
+            rc = schema_check("sample", old, path, err);
+        int same = rc == 0 && strcmp(json_string_value(json_object_get(old, "key")), job_key(job)) == 0;
+        if (rc == 0 && !same && !r->o->overwrite)
+            rc = err_set(err, ERR_USAGE,
+                         "'%s' was made with another prompt, seed, model or settings; choose another --out or give "
+                         "--overwrite",
+                         path);
+        if (rc == 0 && same && sample_files_whole(r, job, old))
+            job->done = !r->o->latents_out || job->latents_kept || partial_finished(r, job);
+        else if (rc == 0 && same)
+            log_warn(r->log, "sample '%s': its files are missing or changed; it is made again", job->prompt->id);
+    }
+    if (rc == 0 && !job->done && !r->o->overwrite)
+        rc = partial_check(r, job, err);
+    /* left by a run that ended between writing the latents file and removing this one */
+    if (rc == 0 && job->done && (job->latents_kept || !r->o->latents_out) && !r->o->common.dry_run &&
+        partial_exists(r, job->prompt->id))
+        rc = partial_remove(r, job->prompt->id, err);
+    json_decref(old);
+    mem_free(path);
+    return rc;
+}
+
+int jobs_open(Run *r, Err *err)
+{
+    json_t *weights = NULL, *sampling = sampling_facts(r);
+    const char *negative = recipe_str(r->recipe, "sampling.negative_prompt");
+    r->job = mem_calloc(r->prompts.n, sizeof *r->job, err);
+    int rc = r->job ? 0 : ERR_NOMEM;
+    if (rc == 0 && !sampling)
+        rc = err_set(err, ERR_NOMEM, "no memory for the samples' records");
+    if (rc == 0)
+        rc = pipeline_weights(r->pipe, &weights, err);
+    for (int64_t i = 0; rc == 0 && i < r->prompts.n; i++) {
+        Job *job = &r->job[i];
+        job->prompt = &r->prompts.item[i];
+        job->negative = job->prompt->negative ? job->prompt->negative : negative ? negative : "";
+        if ((job->elsewhere = i % r->shards != r->shard))
+            continue;
+        rc = make_record(r, job, weights, sampling, err);
+    }
+    if (rc == 0)
+        rc = latents_find_kept(r, err);
+    for (int64_t i = r->shard; rc == 0 && i < r->prompts.n; i += r->shards) {
+        rc = find_done(r, &r->job[i], err);
+        r->todo += rc == 0 && !r->job[i].done;
+    }
+    json_decref(weights);
+    json_decref(sampling);
+    return rc;
+}
+
+void jobs_close(Run *r)
+{
+    for (int64_t i = 0; r->job && i < r->prompts.n; i++)
+        json_decref(r->job[i].record);
+    mem_free(r->job);
+    r->job = NULL;
+}

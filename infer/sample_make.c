@@ -1,0 +1,216 @@
+/* Making the samples: texts are encoded in batches of bounded memory, then each sample is denoised,
+ * decoded and written. */
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/base/threads.h"
+#include "infer/sample_internal.h"
+
+enum { TEXTS_AT_ONCE = 64 }; /* embeddings held at a time: 240 MB of CogVideoX-2B */
+static const double KEEP_EVERY_S = 300;
+
+/* ---- texts ----------------------------------------------------------------------------------- */
+
+/* The embeddings of the distinct texts of one batch of jobs. */
+typedef struct Texts {
+    json_t *index;                /* text -> position in vector */
+    float *vector[TEXTS_AT_ONCE]; /* [text_len, text_dim] each */
+    int64_t n;
+} Texts;
+
+static int64_t text_values(const Run *r)
+{
+    return r->sizes.text_len * r->sizes.text_dim;
+}
+
+static int texts_init(Texts *t, Err *err)
+{
+    *t = (Texts){.index = json_object()};
+    return t->index ? 0 : err_set(err, ERR_NOMEM, "no memory for the prompts' embeddings");
+}
+
+static void texts_fini(Texts *t)
+{
+    for (int64_t i = 0; i < t->n; i++)
+        mem_free(t->vector[i]);
+    json_decref(t->index);
+}
+
+static int encode_text(Run *r, const char *text, float *out, Err *err)
+{
+    int64_t cut = 0;
+    int rc = pipeline_encode_text(r->pipe, text, out, &cut, err);
+    if (rc == 0 && cut > 0)
+        log_warn(r->log, "prompt '%.60s...': its last %lld tokens do not fit in %lld and have no effect", text,
+                 (long long)cut, (long long)r->sizes.text_len);
+    return rc;
+}
+
+/* 1 when the text is there or was added, 0 when the batch is full. */
+static int texts_add(Texts *t, Run *r, const char *text, Err *err)
+{
+    if (json_object_get(t->index, text))
+        return 1;
+    if (t->n == TEXTS_AT_ONCE)
+        return 0;
+    float *out = mem_calloc(text_values(r), sizeof *out, err);
+    if (!out)
+        return ERR_NOMEM;
+    t->vector[t->n] = out;
+    if (json_object_set_new(t->index, text, json_integer(t->n++)) < 0)
+        return err_set(err, ERR_NOMEM, "no memory for the prompts' embeddings");
+    int rc = encode_text(r, text, out, err);
+    return rc < 0 ? rc : 1;
+}
+
+static const float *texts_get(const Texts *t, const char *text)
+{
+    const json_t *at = json_object_get(t->index, text);
+    return at ? t->vector[json_integer_value(at)] : NULL;
+}
+
+static int to_make(const Job *job)
+{
+    return !job->done && !job->elsewhere;
+}
+
+/* Encodes what the jobs from `first` on need, as many jobs as fit; *end: the first one that does
+ * not.  The text encoder's memory is free again afterwards. */
+static int encode_batch(Run *r, int64_t first, int64_t *end, Texts *t, Err *err)
+{
+    int rc = 1;
+    for (*end = first; *end < r->prompts.n; ++*end) {
+        const Job *job = &r->job[*end];
+        if (!to_make(job))
+            continue;
+        rc = texts_add(t, r, job->prompt->text, err);
+        if (rc == 1 && r->s.guidance > 1.0)
+            rc = texts_add(t, r, job->negative, err);
+        if (rc != 1)
+            break;
+    }
+    pipeline_drop_text_encoder(r->pipe);
+    return rc < 0 ? rc : 0;
+}
+
+/* ---- one sample ------------------------------------------------------------------------------ */
+
+/* What the denoising loop reports to. */
+typedef struct Making {
+    Run *r;
+    Job *job;
+} Making;
+
+static void on_step(void *user, int64_t step)
+{
+    const Making *m = user;
+    progress_step(m->r->progress, m->r->steps_before + step, NULL);
+}
+
+static int keep(void *user, const Denoising *d, Err *err)
+{
+    const Making *m = user;
+    return partial_write(m->r, m->job, d, err);
+}
+
+/* From finished latents to the sample's files. */
+static int decode_and_write(Run *r, Job *job, const Denoising *d, Err *err)
+{
+    uint8_t *rgb = mem_calloc(r->s.num_frames * r->s.height * r->s.width, 3, err);
+    int rc = rgb ? pipeline_decode(r->pipe, d->latents, rgb, NULL, err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = sample_write(r, job, rgb, err);
+    mem_free(rgb);
+    return rc;
+}
+
+static int denoise(Run *r, Job *job, const Texts *t, Denoising *d, Err *err)
+{
+    Making m = {r, job};
+    StepHooks hooks = {.user = &m, .on_step = on_step, .keep = keep, .keep_every_s = KEEP_EVERY_S};
+    if (d->step > 0)
+        log_info(r->log, "sample '%s' goes on from step %lld of %lld", job->prompt->id, (long long)d->step,
+                 (long long)r->s.steps);
+    if (d->step == r->s.steps)
+        return 0;
+    return pipeline_denoise(r->pipe, texts_get(t, job->prompt->text), texts_get(t, job->negative),
+                            (uint64_t)job->prompt->seed, d, &hooks, err);
+}
+
+/* Keeps what was reached when something went wrong behind it; the first error stands. */
+static void rescue(Run *r, Job *job, const Denoising *d)
+{
+    Err second = {0};
+    if (d->step > 0 && partial_write(r, job, d, &second) < 0)
+        log_warn(r->log, "sample '%s': its %lld finished steps could not be kept: %s", job->prompt->id,
+                 (long long)d->step, second.msg);
+}
+
+static int interrupted(const Run *r, const Job *job, int64_t step, Err *err)
+{
+    char where[300] = "";
+    if (step > 0)
+        snprintf(where, sizeof where, ", '%.200s' is kept after step %lld of %lld", job->prompt->id, (long long)step,
+                 (long long)r->s.steps);
+    err_clear(err);
+    return err_set(err, ERR_INTERRUPTED,
+                   "stopped: %lld of %lld samples are made%s; the same command goes on from there", (long long)r->made,
+                   (long long)r->todo, where);
+}
+
+static int make_sample(Run *r, Job *job, const Texts *t, Err *err)
+{
+    Denoising d;
+    int rc = denoising_init(&d, r->pipe, err);
+    if (rc == 0)
+        rc = partial_read(r, job, &d, err);
+    if (rc >= 0)
+        rc = denoise(r, job, t, &d, err);
+    if (rc == 0 && r->o->latents_out)
+        rc = partial_write(r, job, &d, err);
+    if (rc == 0)
+        rc = decode_and_write(r, job, &d, err);
+    if (rc == 0 && !r->o->latents_out)
+        rc = partial_remove(r, job->prompt->id, err);
+    if (rc < 0 && rc != ERR_USAGE)
+        rescue(r, job, &d);
+    if (rc == ERR_INTERRUPTED)
+        interrupted(r, job, d.step, err);
+    else if (rc < 0)
+        err_wrap(err, rc, "sample '%s'", job->prompt->id);
+    denoising_fini(&d);
+    r->steps_before += r->s.steps;
+    r->made += rc == 0;
+    return rc;
+}
+
+static int make_batch(Run *r, int64_t first, int64_t end, const Texts *t, Err *err)
+{
+    for (int64_t i = first; i < end; i++) {
+        if (!to_make(&r->job[i]))
+            continue;
+        int rc = interrupt_requested() ? interrupted(r, &r->job[i], 0, err) : make_sample(r, &r->job[i], t, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int samples_make(Run *r, Err *err)
+{
+    int rc = 0;
+    r->progress = progress_start("sample", "steps", r->todo * r->s.steps, r->o->common.quiet);
+    for (int64_t i = 0, end; rc == 0 && i < r->prompts.n; i = end) {
+        Texts t;
+        rc = texts_init(&t, err);
+        if (rc == 0)
+            rc = encode_batch(r, i, &end, &t, err);
+        if (rc == ERR_INTERRUPTED)
+            interrupted(r, &r->job[i], 0, err);
+        if (rc == 0)
+            rc = make_batch(r, i, end, &t, err);
+        texts_fini(&t);
+    }
+    progress_end(&r->progress);
+    return rc;
+}

@@ -1,0 +1,94 @@
+#!/bin/sh
+# weft-infer sample: what a run will need is checked before its first second of work, and by --dry-run.
+. tests/cli/lib.sh
+INFER=$B/weft-infer
+MODEL=tests/golden/pipeline/model
+SMALL="--preset demo --device cpu --jobs 1 --set sampling.num_frames=9 --set sampling.width=32 --set sampling.height=48 --set sampling.num_inference_steps=2"
+# Both the dry run and the run are refused alike, before anything is written.
+refused() { # NAME STATUS TEXT OPTION...
+    refused_name=$1
+    refused_status=$2
+    refused_text=$3
+    shift 3
+    runs "$refused_name, dry run" "$refused_status" "$INFER" sample $SMALL --prompt x --out "$T/out" "$@" --dry-run
+    stderr_has "$refused_text"
+    runs "$refused_name" "$refused_status" "$INFER" sample $SMALL --prompt x --out "$T/out" "$@"
+    stderr_has "$refused_text"
+    check "$refused_name: nothing is written" test ! -e "$T/out"
+}
+# A copy of the model with one file changed by sed.
+changed() { # FILE SED
+    rm -rf "$T/model"
+    cp -r $MODEL "$T/model"
+    sed "$2" "$MODEL/$1" >"$T/model/$1"
+}
+
+# ---- where results go ----
+refused "no folder for the latents" 1 "the folder '$T/nowhere' does not exist" --model $MODEL --latents-out "$T/nowhere/l.safetensors"
+refused "a folder in the latents' place" 2 "is a folder" --model $MODEL --latents-out "$T"
+printf 'notes' >"$T/notes.txt"
+refused "a file that is no latents file" 1 "notes.txt" --model $MODEL --latents-out "$T/notes.txt"
+runs "a file in the folder's place" 2 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/notes.txt/out" --dry-run
+stderr_has "'$T/notes.txt' is not a folder"
+
+# ---- the sampler's steps ----
+changed scheduler/scheduler_config.json 's/"num_train_timesteps": 1000/"num_train_timesteps": 10/'
+refused "more steps than the schedule has" 2 "sampling.num_inference_steps" --model "$T/model" --set sampling.num_inference_steps=11
+changed scheduler/scheduler_config.json 's/"steps_offset": 0/"steps_offset": 900/; s/trailing/leading/'
+refused "an offset that leads out of the schedule" 2 "sampling.num_inference_steps 5" --model "$T/model" --set sampling.num_inference_steps=5
+
+# ---- weights: names and shapes of every part, though most are read late ----
+changed vae/config.json 's/"latents_mean": null/"latents_mean": null/; s/"layers_per_block": 1/"layers_per_block": 2/'
+refused "a VAE whose weights do not fit its config" 1 "/vae: tensors do not fit" --model "$T/model"
+changed transformer/config.json 's/"num_layers": [0-9]*/"num_layers": 7/'
+refused "a transformer whose weights do not fit its config" 1 "/transformer: tensors do not fit" --model "$T/model"
+changed text_encoder/config.json 's/"num_layers": [0-9]*/"num_layers": 7/'
+refused "a text encoder whose weights do not fit its config" 1 "/text_encoder: tensors do not fit" --model "$T/model"
+changed text_encoder/config.json 's/x/x/'
+rm -r "$T/model/tokenizer"
+refused "no tokeniser" 1 "tokenizer" --model "$T/model"
+changed text_encoder/config.json 's/x/x/'
+head -c 5000 $MODEL/vae/diffusion_pytorch_model.safetensors >"$T/model/vae/diffusion_pytorch_model.safetensors"
+refused "a VAE that was cut short" 1 "vae/diffusion_pytorch_model.safetensors" --model "$T/model"
+
+# ---- tiles of the VAE ----
+TILED="--set sampling.vae_tiling=true --set sampling.width=64 --set sampling.height=96"
+changed vae/config.json 's/"sample_height": 96/"sample_height": 48/'
+refused "tiles that do not meet" 2 "set sample_height to 96" --model "$T/model" $TILED
+runs "tiles of a small model" 0 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/tiled" $TILED
+stderr_has "1 sampled"
+
+# ---- what is there already ----
+runs "a sample" 0 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/done"
+runs "a dry run counts it" 0 "$INFER" sample $SMALL --model $MODEL --prompt x --prompt y --out "$T/done" --dry-run
+stdout_has "would sample 1 video of 9 frames 32x48"
+stdout_has "1 of 2 finished already"
+runs "a dry run refuses what the run would" 2 "$INFER" sample $SMALL --model $MODEL --prompt z --out "$T/done" --dry-run
+stderr_has "--overwrite"
+runs "made differently and replaced" 0 "$INFER" sample $SMALL --model $MODEL --prompt z --out "$T/done" --overwrite
+stderr_has "1 sampled, 0 reused"
+runs "what is the same is not made again" 0 "$INFER" sample $SMALL --model $MODEL --prompt z --out "$T/done" --overwrite
+stderr_has "0 sampled, 1 reused"
+
+# ---- room on the disk ----
+mkdir "$T/disk"
+if mount -t tmpfs -o size=64k weft-test "$T/disk" 2>/dev/null; then
+    runs "no room" 1 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/disk/out" --save-frames --dry-run --set sampling.width=512 --set sampling.height=512 --set sampling.num_frames=49
+    stderr_has "need at least"
+    umount "$T/disk"
+else
+    skip "no room" "mounting is not allowed here"
+fi
+
+# ---- more prompts than are encoded at a time, each with a negative prompt of its own ----
+seq 40 | sed 's/.*/{"prompt": "dress &", "negative_prompt": "not &", "seed": &}/' >"$T/many.jsonl"
+ONE="--preset demo --device cpu --jobs 1 --model $MODEL --set sampling.num_frames=1 --set sampling.width=16 --set sampling.height=16 --set sampling.num_inference_steps=1"
+runs "forty prompts" 0 "$INFER" sample $ONE --prompts "$T/many.jsonl" --out "$T/many"
+stderr_has "40 sampled, 0 reused"
+sed -n 40p "$T/many.jsonl" | sed 's/}$/, "id": "0039"}/' >"$T/last.jsonl"
+runs "the last of them alone" 0 "$INFER" sample $ONE --prompts "$T/last.jsonl" --out "$T/last"
+check "alone or in a later batch: the same video" cmp "$T/last/0039.mp4" "$T/many/0039.mp4"
+seq 10000 | sed 's/^/a dress, number /' >"$T/ten-thousand.txt"
+runs "ten thousand prompts" 0 "$INFER" sample $ONE --prompts "$T/ten-thousand.txt" --out "$T/x" --dry-run
+stdout_has "  9999  seed 9999  a dress, number 10000"
+finish

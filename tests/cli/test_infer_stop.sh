@@ -1,0 +1,85 @@
+#!/bin/sh
+# weft-infer sample asked to stop: one line, soon, its own exit status; what was reached is kept, and the same command ends in the same files.
+. tests/cli/lib.sh
+INFER=$B/weft-infer
+SMALL="--preset demo --device cpu --jobs 1 --model tests/golden/pipeline/model --set sampling.num_frames=9 --set sampling.width=32 --set sampling.height=48"
+STEPS="--seed 9 --set sampling.scheduler=dpm --set sampling.num_inference_steps=120"
+sample() { # OUT [OPTION...]
+    out=$1
+    shift
+    "$INFER" sample $SMALL $STEPS --out "$out" --latents-out "$out.st" --prompt one --prompt two "$@"
+}
+# Starts it, sends the signal that many seconds after it began its work, waits: $status.
+stopped_after() { # SECONDS SIGNAL OUT
+    rm -f "$3/.lock"
+    "$INFER" sample $SMALL $STEPS --out "$3" --latents-out "$3.st" --prompt one --prompt two >"$T/stdout" 2>"$T/stderr" &
+    pid=$!
+    while [ ! -e "$3/.lock" ] && kill -0 $pid 2>/dev/null; do sleep 0.01; done
+    sleep "$1"
+    kill -s "$2" $pid 2>/dev/null
+    status=0
+    wait $pid || status=$?
+}
+
+runs "undisturbed" 0 sample "$T/whole"
+stops=0
+kept=0
+silent=0
+for at in 0.02:INT 0.1:TERM 0.2:INT 0.3:TERM 0.5:TERM 0.8:INT; do
+    stopped_after ${at%:*} ${at#*:} "$T/cut"
+    case ${at#*:}$status in
+    INT130 | TERM143) stops=$((stops + 1)) ;;
+    INT0 | TERM0) continue ;;
+    *) fail "SIG${at#*:} after ${at%:*} s: exit $status" "$(tail -3 "$T/stderr")" ;;
+    esac
+    [ "$(grep -c "stopping; what is done is kept" "$T/stderr")" = 1 ] || silent=1
+    if [ -f "$T/cut/0000.partial.safetensors" ] && [ ! -f "$T/cut/0000.json" ]; then
+        kept=$((kept + 1))
+        cp "$T/cut/0000.partial.safetensors" "$T/partial"
+        cp "$T/stderr" "$T/kept.txt"
+    fi
+done
+check "stopped on the way" test $stops -ge 1
+check "each time one line said so" test $silent = 0
+runs "the same command again" 0 sample "$T/cut"
+same "stopped $stops times and gone on with: the same files" "$T/whole" "$T/cut"
+same "stopped $stops times and gone on with: the same latents" "$T/whole.st" "$T/cut.st"
+
+if [ $kept -gt 0 ]; then
+    check "the last line says what is kept" grep -q "'0000' is kept after step .* of 120; the same command goes on from there" "$T/kept.txt"
+    rm "$T/cut/0000.json" "$T/cut.st"
+    cp "$T/partial" "$T/cut/0000.partial.safetensors"
+    rm -rf "$T/fresh"
+    mkdir "$T/fresh"
+    cp "$T/partial" "$T/fresh/0000.partial.safetensors"
+    runs "other settings are refused" 2 sample "$T/fresh" --set sampling.guidance_scale=5
+    stderr_has "unfinished sample"
+    runs "it goes on" 0 sample "$T/cut"
+    stderr_has "sample '0000' goes on from step"
+    same "the same files" "$T/whole" "$T/cut"
+    rm "$T/cut/0000.json" "$T/cut.st"
+    head -c 1000 "$T/partial" >"$T/cut/0000.partial.safetensors"
+    runs "a damaged partial file" 0 sample "$T/cut"
+    stderr_has "is damaged; the sample is made from its first step"
+    same "damaged or not: the same files" "$T/whole" "$T/cut"
+else
+    skip "stopped within a sample" "no run was stopped there"
+fi
+
+# Killed at several moments instead.
+rm -rf "$T/cut" "$T/cut.st"
+for delay in 0.3 0.6 1.0; do
+    killed_after $delay "$INFER" sample $SMALL $STEPS --out "$T/cut" --latents-out "$T/cut.st" --prompt one --prompt two
+done
+runs "killed and run again" 0 sample "$T/cut"
+same "killed: the same files" "$T/whole" "$T/cut"
+same "killed: the same latents" "$T/whole.st" "$T/cut.st"
+
+# The latents file: what it holds of other samples is never lost, samples may be added to it.
+runs "one of two" 0 "$INFER" sample $SMALL $STEPS --out "$T/few" --latents-out "$T/one.st" --prompt one
+runs "latents of other samples" 2 "$INFER" sample $SMALL $STEPS --out "$T/other" --latents-out "$T/one.st" --prompt three
+stderr_has "holds latents ('0000') that are not of this run's samples"
+runs "the second one is added" 0 "$INFER" sample $SMALL $STEPS --out "$T/few" --latents-out "$T/one.st" --prompt one --prompt two
+stderr_has "1 sampled, 1 reused"
+same "added one by one: the same latents" "$T/whole.st" "$T/one.st"
+finish

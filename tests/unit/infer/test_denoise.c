@@ -1,0 +1,160 @@
+/* A sample that is stopped between or within steps and gone on with ends in the same bits. */
+#include "tests/check.h"
+
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/ops/ops.h"
+#include "infer/pipeline.h"
+
+enum { STEPS = 6, TEXT = 226 * 32, LATENTS = 3 * 6 * 4 * 4 };
+
+static SampleSettings settings(SamplerKind kind)
+{
+    return (SampleSettings){.width = 32,
+                            .height = 48,
+                            .num_frames = 9,
+                            .model_frames = 9,
+                            .latent_frames = 3,
+                            .fps = 8,
+                            .sampler = kind,
+                            .steps = STEPS,
+                            .guidance = 6.0};
+}
+
+static float text[TEXT], negative[TEXT];
+
+static void open_all(Backend **be, Pipeline **p, SamplerKind kind)
+{
+    Err err = {0};
+    SampleSettings s = settings(kind);
+    CHECK_OK(backend_open(be, "cpu", 1, NULL, &err), &err);
+    CHECK_OK(pipeline_open(p, *be, check_repo_path("tests/golden/pipeline/model"), NULL, &s, NULL, &err), &err);
+    CHECK_OK(pipeline_check(*p, &err), &err);
+    PipelineSizes z = pipeline_sizes(*p);
+    assert_int_equal(z.text_len * z.text_dim, TEXT);
+    for (int i = 0; i < TEXT; i++) {
+        text[i] = (float)((i * 7919 % 1000) / 500.0 - 1.0);
+        negative[i] = (float)((i * 104729 % 1000) / 500.0 - 1.0);
+    }
+}
+
+static void close_all(Backend **be, Pipeline **p)
+{
+    pipeline_close(p);
+    backend_close(be);
+}
+
+typedef struct Kept {
+    Denoising state[STEPS];
+    float latents[STEPS][LATENTS], older[STEPS][LATENTS];
+    int n;
+} Kept;
+
+static int keep(void *user, const Denoising *d, Err *err)
+{
+    Kept *k = user;
+    (void)err;
+    assert_true(k->n < STEPS);
+    k->state[k->n] = *d;
+    memcpy(k->latents[k->n], d->latents, sizeof k->latents[0]);
+    memcpy(k->older[k->n++], d->older, sizeof k->older[0]);
+    return 0;
+}
+
+static void resumes(SamplerKind kind)
+{
+    static Kept kept;
+    Err err = {0};
+    Backend *be = NULL;
+    Pipeline *p = NULL;
+    Denoising whole, again;
+    StepHooks hooks = {.user = &kept, .keep = keep};
+    kept.n = 0;
+    open_all(&be, &p, kind);
+    CHECK_OK(denoising_init(&whole, p, &err), &err);
+    CHECK_OK(pipeline_denoise(p, text, negative, 42, &whole, &hooks, &err), &err);
+    assert_int_equal(whole.step, STEPS);
+    assert_int_equal(kept.n, STEPS - 1);
+    for (int i = 0; i < kept.n; i++) {
+        assert_int_equal(kept.state[i].step, i + 1);
+        assert_int_equal(kept.state[i].has_older, kind == SAMPLER_DPM);
+        CHECK_OK(denoising_init(&again, p, &err), &err);
+        again.step = kept.state[i].step;
+        again.draws = kept.state[i].draws;
+        again.has_older = kept.state[i].has_older;
+        memcpy(again.latents, kept.latents[i], sizeof kept.latents[0]);
+        memcpy(again.older, kept.older[i], sizeof kept.older[0]);
+        CHECK_OK(pipeline_denoise(p, text, negative, 42, &again, NULL, &err), &err);
+        assert_memory_equal(again.latents, whole.latents, sizeof kept.latents[0]);
+        denoising_fini(&again);
+    }
+    denoising_fini(&whole);
+    close_all(&be, &p);
+}
+
+static void ddim_resumes(void **state)
+{
+    (void)state;
+    resumes(SAMPLER_DDIM);
+}
+
+static void dpm_resumes(void **state)
+{
+    (void)state;
+    resumes(SAMPLER_DPM);
+}
+
+static int asked, stop_at;
+
+static int stop(void)
+{
+    return ++asked > stop_at;
+}
+
+/* Stopped in the middle of a step: the state is that of the last whole one. */
+static void stops_within_a_step(void **state)
+{
+    Err err = {0};
+    Backend *be = NULL;
+    Pipeline *p = NULL;
+    Denoising whole, cut;
+    (void)state;
+    open_all(&be, &p, SAMPLER_DPM);
+    CHECK_OK(denoising_init(&whole, p, &err), &err);
+    be->stop = stop;
+    asked = 0;
+    stop_at = 1 << 30;
+    CHECK_OK(pipeline_denoise(p, text, negative, 1, &whole, NULL, &err), &err);
+    int per_step = asked / STEPS;
+    assert_true(per_step > 4);
+    for (int at = 0; at < STEPS * per_step; at += per_step / 2 + 1) {
+        CHECK_OK(denoising_init(&cut, p, &err), &err);
+        asked = 0;
+        stop_at = at;
+        assert_int_equal(pipeline_denoise(p, text, negative, 1, &cut, NULL, &err), ERR_INTERRUPTED);
+        assert_int_equal(cut.step, at / per_step);
+        err_clear(&err);
+        stop_at = 1 << 30;
+        CHECK_OK(pipeline_denoise(p, text, negative, 1, &cut, NULL, &err), &err);
+        assert_memory_equal(cut.latents, whole.latents, LATENTS * sizeof(float));
+        denoising_fini(&cut);
+    }
+    uint8_t *rgb = mem_calloc(9 * 48 * 32, 3, &err);
+    asked = 0;
+    stop_at = 3;
+    assert_int_equal(pipeline_decode(p, whole.latents, rgb, NULL, &err), ERR_INTERRUPTED); /* decoding stops too */
+    mem_free(rgb);
+    denoising_fini(&whole);
+    close_all(&be, &p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ddim_resumes),
+        cmocka_unit_test(dpm_resumes),
+        cmocka_unit_test(stops_within_a_step),
+    };
+    return check_run("denoise", tests);
+}
