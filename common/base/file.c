@@ -29,6 +29,46 @@ int file_check_lfs(const char *path, const void *bytes, int64_t size, Err *err)
                    path);
 }
 
+/* Pipes that the user's own command line names: standard input, "<(...)". */
+static int is_named_by_user(const char *path)
+{
+    return strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
+}
+
+static int open_to_read(const char *path, int *out, Err *err)
+{
+    struct stat st;
+    /* O_NONBLOCK: opening a pipe that nobody writes to would wait for ever */
+    int rc = 0, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    *out = -1;
+    if (fd < 0)
+        return err_errno(err, errno, "opening '%s'", path);
+    if (fstat(fd, &st) < 0)
+        rc = err_errno(err, errno, "reading '%s'", path);
+    else if (S_ISDIR(st.st_mode))
+        rc = err_errno(err, EISDIR, "reading '%s'", path);
+    else if (!S_ISREG(st.st_mode) && !is_named_by_user(path))
+        rc = err_set(err, ERR_FORMAT, "'%s' is not a regular file", path);
+    else if (!S_ISREG(st.st_mode) && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) < 0)
+        rc = err_errno(err, errno, "reading '%s'", path);
+    if (rc < 0)
+        close(fd);
+    else
+        *out = fd;
+    return rc;
+}
+
+int file_open(FILE **out, const char *path, Err *err)
+{
+    int fd, rc = open_to_read(path, &fd, err);
+    *out = rc == 0 ? fdopen(fd, "rb") : NULL;
+    if (rc == 0 && !*out) {
+        rc = err_errno(err, errno, "opening '%s'", path);
+        close(fd);
+    }
+    return rc;
+}
+
 int file_read(const char *path, int64_t max_bytes, char **out, int64_t *size, Err *err)
 {
     int rc = 0;
@@ -37,9 +77,9 @@ int file_read(const char *path, int64_t max_bytes, char **out, int64_t *size, Er
     struct stat st;
     *out = NULL;
     *size = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(err, errno, "opening '%s'", path);
+    int fd;
+    if ((rc = open_to_read(path, &fd, err)) < 0)
+        return rc;
     if (fstat(fd, &st) < 0) {
         rc = err_errno(err, errno, "reading '%s'", path);
         goto fail;

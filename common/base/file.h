@@ -9,7 +9,11 @@
 #include <stdio.h>
 #include "common/base/err.h"
 
-/* The whole file as a NUL-terminated block (size excludes the NUL).  Refuses more than max_bytes
+/* Opens a file to read from; *out is the caller's to fclose.  ERR_FORMAT for what is not a regular
+ * file (a pipe in its place would hang the program); only under /dev/ and /proc/, where standard input
+ * and the shell's "<(...)" lie, pipes and devices open. */
+WEFT_MUST_CHECK int file_open(FILE **out, const char *path, Err *err);
+/* The whole file, opened so, as a NUL-terminated block (size excludes the NUL).  Refuses more than max_bytes
  * (ERR_LIMIT).
  * *out is the caller's to mem_free. */
 WEFT_MUST_CHECK int file_read(const char *path, int64_t max_bytes, char **out, int64_t *size, Err *err);

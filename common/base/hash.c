@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
+#include "common/base/file.h"
 #include "common/base/mem.h"
 
 uint64_t hash_xxh3(const void *bytes, int64_t size)
@@ -58,9 +59,9 @@ int sha256_file(const char *path, Digest *out, Err *err)
     int rc = 0;
     Sha256 s = {0};
     char *block = NULL;
-    FILE *f = fopen(path, "rbe");
-    if (!f)
-        return err_errno(err, errno, "opening '%s'", path);
+    FILE *f;
+    if ((rc = file_open(&f, path, err)) < 0)
+        return rc;
     rc = sha256_init(&s, err);
     if (rc < 0)
         goto done;

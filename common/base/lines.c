@@ -1,6 +1,5 @@
 #include "common/base/lines.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include "common/base/file.h"
@@ -23,10 +22,11 @@ int lines_next(const char *text, int64_t text_size, int64_t *at, const char **li
 int lines_read(const char *path, int64_t max_bytes, LineFn *line, void *user, Err *err)
 {
     int rc = 0;
+    FILE *f = NULL;
     char *buf = mem_calloc(max_bytes, 1, err);
-    FILE *f = buf ? fopen(path, "rbe") : NULL;
-    if (!f) {
-        rc = buf ? err_errno(err, errno, "opening '%s'", path) : ERR_NOMEM;
+    if (!buf)
+        return ERR_NOMEM;
+    if ((rc = file_open(&f, path, err)) < 0) {
         mem_free(buf);
         return rc;
     }
@@ -36,7 +36,7 @@ int lines_read(const char *path, int64_t max_bytes, LineFn *line, void *user, Er
         int c;
         while ((c = getc_unlocked(f)) != EOF && c != '\n' && n < max_bytes - 1)
             buf[n++] = (char)c;
-        if (c == EOF && n == 0)
+        if (ferror(f) || (c == EOF && n == 0))
             break;
         if (c != EOF && c != '\n') {
             rc = err_set(err, ERR_LIMIT, "%s line %" PRId64 " has more than %" PRId64 " bytes", name, number,

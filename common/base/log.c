@@ -14,12 +14,12 @@ void log_line(const Log *log, LogLevel level, const char *fmt, ...)
 {
     if (!log || !log->write || level > log->level)
         return;
-    char line[LOG_LINE_MAX];
+    char text[LOG_LINE_MAX], line[LOG_LINE_MAX];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(line, sizeof line, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    str_make_printable(line, 0);
+    str_escape(line, sizeof line, text, 0);
     log->write(log->user, level, line);
 }
 

@@ -116,8 +116,9 @@ static void print_error(const Program *program, const Command *cmd, int rc, int 
         log_error(&log.log, "%s", message);
         return;
     }
-    str_make_printable(err->msg, 1);
-    fprintf(stderr, "%s: error: %s\n", program->name, message);
+    char shown[4 * ERR_MSG_MAX];
+    str_escape(shown, sizeof shown, message, 1);
+    fprintf(stderr, "%s: error: %s\n", program->name, shown);
     if (rc == ERR_USAGE)
         fprintf(stderr, "try '%s%s%s --help'\n", program->name, cmd ? " " : "", cmd ? cmd->name : "");
 }

@@ -141,13 +141,51 @@ const char *str_nearest(const char *name, const char *const *names)
     return found;
 }
 
-void str_make_printable(char *s, int keep_newlines)
+/* The code point of a well-formed sequence. */
+static uint32_t utf8_code(const unsigned char *p, int len)
 {
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if ((c < 0x20 && !(c == '\n' && keep_newlines)) || c == 0x7F)
-            *s = '?';
+    uint32_t code = len == 1 ? p[0] : p[0] & (0xFFu >> (len + 1));
+    for (int i = 1; i < len; i++)
+        code = code << 6 | (p[i] & 0x3F);
+    return code;
+}
+
+static int is_unsafe(uint32_t code)
+{
+    return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x61C || code == 0x200E || code == 0x200F ||
+           (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+}
+
+int str_escape_next(const char *text, char out[8])
+{
+    const unsigned char *p = (const unsigned char *)text;
+    int len = utf8_sequence(p, (int64_t)strnlen(text, 4));
+    uint32_t code = len ? utf8_code(p, len) : p[0];
+    if (len && !is_unsafe(code)) {
+        memcpy(out, p, (size_t)len);
+        out[len] = 0;
+    } else {
+        snprintf(out, 8, code < 0x80 || !len ? "\\x%02X" : "\\u%04X", (unsigned)code & 0xFFFF);
     }
+    return len ? len : 1;
+}
+
+void str_escape(char *out, int64_t size, const char *text, int keep_newlines)
+{
+    int64_t used = 0;
+    while (*text) {
+        char piece[8];
+        int n = str_escape_next(text, piece);
+        if (*text == '\n' && keep_newlines)
+            memcpy(piece, "\n", 2);
+        int64_t length = (int64_t)strlen(piece);
+        if (used + length + 1 > size)
+            break;
+        memcpy(out + used, piece, (size_t)length);
+        used += length;
+        text += n;
+    }
+    out[used] = 0;
 }
 
 int str_ends_with(const char *s, const char *suffix)

@@ -22,8 +22,13 @@ int str_is_utf8(const char *s, int64_t n);
 int str_distance(const char *a, const char *b);
 /* The nearest of `names` (NULL-terminated list) within distance max(2, len/3), or NULL. */
 const char *str_nearest(const char *name, const char *const *names);
-/* Control characters (a file name may hold an escape sequence, or a newline) become '?' in place;
- * newlines too unless kept. */
-void str_make_printable(char *s, int keep_newlines);
+/* The first character of text (not empty) into out; returns its bytes in text.  What could move the
+ * cursor or turn the reading direction around (control characters C0, DEL and C1, line separators,
+ * bidirectional marks, embeddings, overrides and isolates), and bytes that are not UTF-8, become \x1B
+ * or \u202E. */
+int str_escape_next(const char *text, char out[8]);
+/* The same for all of text into out[size] (at least 1); newlines stay when kept.  What does not fit
+ * is cut off at a whole character. */
+void str_escape(char *out, int64_t size, const char *text, int keep_newlines);
 int str_ends_with(const char *s, const char *suffix);
 #endif

@@ -274,7 +274,9 @@ static void print_counts(const Dataset *d, const Tally *t, FILE *out)
     json_object_foreach (t->categories, key, v) {
         const char *split;
         json_t *n;
-        fprintf(out, "  category %-16s", *key ? key : "(none)");
+        char shown[128];
+        str_escape(shown, sizeof shown, key, 0);
+        fprintf(out, "  category %-16s", *shown ? shown : "(none)");
         json_object_foreach (v, split, n)
             fprintf(out, " %s %lld", split, (long long)json_integer_value(n));
         fprintf(out, "\n");

@@ -4,6 +4,7 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
+#include "common/base/str.h"
 #include "prep/set/report.h"
 
 enum { FRONT = 24, PAGE = 200 }; /* clips of each reason on the first page, and in all on others */
@@ -42,17 +43,21 @@ static const char head[] =
     "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n"
     "</style></head><body>\n";
 
+/* What would turn the page's reading direction around is shown as \u202E. */
 static void text(FILE *out, const char *s)
 {
-    for (; s && *s; s++)
+    char shown[8];
+    for (int n; s && *s; s += n) {
+        n = str_escape_next(s, shown);
         switch (*s) {
         case '&': fputs("&amp;", out); break;
         case '<': fputs("&lt;", out); break;
         case '>': fputs("&gt;", out); break;
         case '"': fputs("&quot;", out); break;
         case '\'': fputs("&#39;", out); break;
-        default: putc(*s, out);
+        default: fputs(shown, out);
         }
+    }
 }
 
 /* Text from files in an element of its own direction: a right-to-left caption turns nothing else

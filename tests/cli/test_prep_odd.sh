@@ -40,6 +40,29 @@ stderr_has "not_a_video: 'videos/zero.mp4' is not a regular file"
 stderr_has "link_loop"
 stderr_has "labels/good.txt is not a regular file"
 
+# ---- a pipe in place of a file of the prepared dataset: an error (or the file is made anew), never a hang ----
+mkdir "$T/plain"
+cp "$T/src/good.mp4" "$T/src/good.txt" "$T/plain"
+runs "a plain folder" 0 "$prep" ingest "$T/plain" --out "$T/piped" $fast --jobs 1
+for name in dataset.json manifest.jsonl tokens.jsonl journal.jsonl .sources report.json; do
+    [ -e "$T/piped/$name" ] && mv "$T/piped/$name" "$T/kept"
+    mkfifo "$T/piped/$name"
+    hung=
+    for command in report tokenize ingest; do
+        case $command in
+        report) set -- report "$T/piped" ;;
+        tokenize) set -- tokenize "$T/piped" --tokenizer tests/golden/pipeline/model/tokenizer ;;
+        ingest) set -- ingest "$T/plain" --out "$T/piped" $fast --jobs 1 ;;
+        esac
+        status=0
+        timeout 60 "$prep" "$@" >"$T/stdout" 2>"$T/stderr" </dev/null || status=$?
+        [ "$status" = 124 ] && hung="$hung $command"
+    done
+    if [ -z "$hung" ]; then pass "a pipe as $name hangs nothing"; else fail "a pipe as $name hangs nothing" "hung:$hung"; fi
+    [ -p "$T/piped/$name" ] && rm "$T/piped/$name"
+    [ -e "$T/kept" ] && mv "$T/kept" "$T/piped/$name"
+done
+
 # ---- what may not be read; root may read everything, so another user tries ----
 mkdir -p "$T/mine/closed"
 cp "$T/src/good.mp4" "$T/mine/closed"

@@ -320,6 +320,30 @@ static void the_first_signal_prints_one_line(void **state)
     json_decref(o);
 }
 
+static void escapes(const char *text, int keep_newlines, const char *want)
+{
+    char shown[64];
+    str_escape(shown, sizeof shown, text, keep_newlines);
+    assert_string_equal(shown, want);
+}
+
+static void what_moves_the_cursor_is_escaped(void **state)
+{
+    char small[8];
+    (void)state;
+    escapes("caf\xc3\xa9 \xe2\x80\x9cx\xe2\x80\x9d", 0, "caf\xc3\xa9 \xe2\x80\x9cx\xe2\x80\x9d");
+    escapes("a\nb\x1b[2J\x7f", 1, "a\nb\\x1B[2J\\x7F");
+    escapes("a\nb", 0, "a\\x0Ab");
+    escapes("\xc2\x9b"
+            "31m",
+            0, "\\u009B31m"); /* C1: a control sequence without ESC */
+    escapes("\xe2\x80\xaegpj.exe\xe2\x80\xac", 0, "\\u202Egpj.exe\\u202C");
+    escapes("\xe2\x81\xa7x\xd8\x9c\xe2\x80\x8f", 0, "\\u2067x\\u061C\\u200F");
+    escapes("\xff\x9b", 0, "\\xFF\\x9B");
+    str_escape(small, sizeof small, "1234\xc3\xa9\xc3\xa9", 0); /* cut at a whole character */
+    assert_string_equal(small, "1234\xc3\xa9");
+}
+
 static void write_plain(void)
 {
     StderrLog log;
@@ -343,12 +367,12 @@ static void log_lines(void **state)
 {
     (void)state;
     assert_string_equal(stderr_of(write_plain),
-                        "weft-prep: error: no disk\nweft-prep: warning: cut\nweft-prep: start??[2J\n");
+                        "weft-prep: error: no disk\nweft-prep: warning: cut\nweft-prep: start\\x0A\\x1B[2J\n");
     json_t *o = json_loads(stderr_of(write_as_json), 0, NULL);
     assert_non_null(o);
     assert_string_equal(json_string_value(json_object_get(o, "level")), "warning");
     assert_string_equal(json_string_value(json_object_get(o, "program")), "weft-prep");
-    assert_string_equal(json_string_value(json_object_get(o, "message")), "a \"b\" ? \xc3\xa9");
+    assert_string_equal(json_string_value(json_object_get(o, "message")), "a \"b\" \\xFF \xc3\xa9");
     assert_int_equal(strlen(json_string_value(json_object_get(o, "time"))), 20);
     json_decref(o);
 }
@@ -396,6 +420,7 @@ int main(void)
         cmocka_unit_test(a_repeated_sigterm_is_one_request),
         cmocka_unit_test(the_first_signal_prints_one_line),
         cmocka_unit_test(log_lines),
+        cmocka_unit_test(what_moves_the_cursor_is_escaped),
         cmocka_unit_test(progress_line),
     };
     return check_run("base_core", tests);

@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "common/base/file.h"
+#include "common/base/hash.h"
+#include "common/base/lines.h"
 #include "common/base/mem.h"
 
 static Err err;
@@ -36,6 +38,34 @@ static int64_t names_in(const char *dir)
     CHECK_OK(dir_list(dir, &names, &n, &err), &err);
     dir_list_free(&names, n);
     return n;
+}
+
+static int no_line(void *user, const char *text, int64_t size, const char *where, Err *e)
+{
+    (void)user, (void)text, (void)size, (void)where, (void)e;
+    return 0;
+}
+
+static void pipes_are_refused(void **state)
+{
+    char *path = check_tmp_path("pipe"), *bytes;
+    int64_t size;
+    Digest digest;
+    (void)state;
+    assert_int_equal(mkfifo(path, 0600), 0);
+    alarm(60);
+    CHECK_FAILS(file_read(path, 100, &bytes, &size, &err), ERR_FORMAT, "pipe' is not a regular file", &err);
+    CHECK_FAILS(lines_read(path, 100, no_line, NULL, &err), ERR_FORMAT, "pipe' is not a regular file", &err);
+    CHECK_FAILS(sha256_file(path, &digest, &err), ERR_FORMAT, "pipe' is not a regular file", &err);
+    alarm(0);
+    int ends[2]; /* "<(...)" of a shell */
+    char name[32];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "piped", 5), 5);
+    close(ends[1]);
+    snprintf(name, sizeof name, "/dev/fd/%d", ends[0]);
+    assert_holds(name, "piped");
+    close(ends[0]);
 }
 
 static void reads_whole_files(void **state)
@@ -255,6 +285,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_whole_files),
+        cmocka_unit_test(pipes_are_refused),
         cmocka_unit_test(looking_has_three_answers),
         cmocka_unit_test(atomic_write_replaces_or_leaves_alone),
         cmocka_unit_test(full_disk_keeps_the_old_file),

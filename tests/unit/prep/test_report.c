@@ -68,7 +68,8 @@ static json_t *dataset(const char *dir, int accepted)
     json_t *o = json_pack("{s:s, s:{s:i, s:i, s:i, s:{s:i, s:i}, s:{s:i}, s:{s:i}, s:{s:{s:i}}}, s:{s:s}}", "layout",
                           "pairs", "counts", "sources", accepted + 2, "accepted", accepted, "rejected", 2, "reasons",
                           "near_duplicate", 1, "damaged", 1, "warnings", "dark", accepted, "splits", "val", accepted,
-                          "categories", "Dresses & <b>", "val", accepted, "manifest", "sha256", hex);
+                          "categories", "Dresses & <b>\xe2\x80\xae\xc2\x9b", "val", accepted, "manifest", "sha256",
+                          hex);
     assert_non_null(o);
     return o;
 }
@@ -112,7 +113,8 @@ static void tells_everything(void **state)
     assert_non_null(strstr(page, "&lt;script&gt;alert(1)&lt;/script&gt;"));
     assert_non_null(strstr(page, "&quot;&amp;amp;"));
     assert_non_null(strstr(page, "src=\"data:image/png;base64,iVBORw0KGgo"));
-    assert_non_null(strstr(page, "Dresses &amp; &lt;b&gt;"));
+    assert_non_null(strstr(page, "Dresses &amp; &lt;b&gt;\\u202E\\u009B")); /* an override turns nothing around */
+    assert_null(strstr(page, "\xe2\x80\xae"));
     assert_non_null(strstr(page, "8.00 ms from their wanted times on average, 20.00 ms at most"));
     assert_non_null(strstr(page, "@media print"));
     assert_non_null(strstr(page, "Accepted clips (24 of 60)"));
