@@ -17,6 +17,9 @@ enum { CACHE_FORMAT = 1 };
 enum { FIRST_MAP = 16 << 20, MAX_READERS = 1024, MAX_KEY = 511 };
 #define MAX_VALUE 0xffffffffll /* LMDB's */
 
+/* Of a cache that holds no more than what opening it for the first time writes. */
+#define STOPPED_EARLY "'%s' is unfinished: a build was stopped before it stored anything; run weft-cache build again"
+
 static const char *const db_names[N_DBS] = {"latents", "text", "tokens", "clips", "meta"};
 
 const char *cache_db_name(CacheDb db)
@@ -140,7 +143,7 @@ static int open_env(Cache *c, Err *err)
     if (c->mode == CACHE_READ && !there)
         return err_set(err, ERR_NOTFOUND, "'%s' holds no cache (no data.mdb)", c->dir);
     if (c->mode == CACHE_READ && size == 0)
-        return err_set(err, ERR_FORMAT, "'%s': data.mdb is empty", c->dir);
+        return err_set(err, ERR_FORMAT, STOPPED_EARLY, c->dir);
     mdb_env_set_maxdbs(c->env, N_DBS);
     mdb_env_set_maxreaders(c->env, MAX_READERS);
     if (size == 0)
@@ -164,7 +167,11 @@ static int open_databases(Cache *c, Err *err)
     for (int i = 0; i < N_DBS; i++) {
         rc = mdb_dbi_open(txn, db_names[i], c->mode == CACHE_WRITE ? MDB_CREATE : 0, &c->dbi[i]);
         if (rc) {
+            MDB_stat whole = {0};
+            mdb_env_stat(c->env, &whole);
             mdb_txn_abort(txn);
+            if (rc == MDB_NOTFOUND && whole.ms_entries == 0)
+                return err_set(err, ERR_FORMAT, STOPPED_EARLY, c->dir);
             if (rc == MDB_NOTFOUND)
                 return err_set(err, ERR_FORMAT, "'%s' is not a Weft cache (no database '%s')", c->dir, db_names[i]);
             return err_mdb(err, rc, "opening '%s'", c->dir);
@@ -184,7 +191,7 @@ static int check_format(Cache *c, Err *err)
     cache_end(&t);
     json_decref(format); /* of another version: the schema has refused it */
     if (rc == 0 && c->mode == CACHE_READ)
-        return err_set(err, ERR_FORMAT, "'%s' is not a Weft cache (no format)", c->dir);
+        return err_set(err, ERR_FORMAT, STOPPED_EARLY, c->dir);
     if (rc == 0) {
         format = json_pack("{s:i}", "version", CACHE_FORMAT);
         rc = format ? cache_put_meta(c, "format", format, err) : err_set(err, ERR_NOMEM, "'%s'", c->dir);
