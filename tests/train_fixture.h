@@ -5,6 +5,7 @@
  *   a, b      5 and 3 clips (one of b's is split val); together 7 to train on, two captions each
  *             for even ones
  *   sample    4 clips with stored samples instead of moments, in half
+ *   bf16      5 clips like a's, moments and texts in bfloat16
  *   again     clip-0 once more        wide      twice the channels       holes    a text record
  *             that is not there
  *   nan       a latent that is no number        val       nothing to train on     other    another
@@ -49,11 +50,11 @@ static void fixture_hex_of(const char *what, int i, char hex[65])
         abort();
 }
 
-static int fixture_put_tensor(Cache *c, CacheDb db, const char *hex, RecordKind kind, int rank, const int64_t *dim,
-                              uint64_t stream, int nan, Err *err)
+static int fixture_put_tensor(Cache *c, CacheDb db, const char *hex, RecordKind kind, DType dtype, int rank,
+                              const int64_t *dim, uint64_t stream, int nan, Err *err)
 {
     Philox p = philox_stream(5, RNG_TEST, 0, stream);
-    Tensor t = tensor_view(NULL, kind == RECORD_SAMPLE ? DT_F16 : DT_F32, rank, dim);
+    Tensor t = tensor_view(NULL, dtype, rank, dim);
     int64_t n = tensor_count(&t);
     float *host = mem_calloc(n, sizeof *host, err);
     uint16_t *half = mem_calloc(n, sizeof *half, err);
@@ -65,8 +66,8 @@ static int fixture_put_tensor(Cache *c, CacheDb db, const char *hex, RecordKind 
         if (nan)
             host[n / 3] = NAN;
         for (int64_t i = 0; i < n; i++)
-            half[i] = float_to_half(host[i]);
-        t.data = kind == RECORD_SAMPLE ? (void *)half : (void *)host;
+            half[i] = dtype == DT_BF16 ? float_to_bfloat(host[i]) : float_to_half(host[i]);
+        t.data = dtype == DT_F32 ? (void *)host : (void *)half;
         rc = cache_put_record(c, db, &key, kind, &t, err);
     }
     mem_free(host);
@@ -77,6 +78,7 @@ static int fixture_put_tensor(Cache *c, CacheDb db, const char *hex, RecordKind 
 static int fixture_put_clip(Cache *c, const FixSpec *s, int i, const char *vae, Err *err)
 {
     char id[32], latents[65], text[2][65], tokens[65], pixels[65];
+    DType dtype = !strcmp(s->name, "bf16") ? DT_BF16 : DT_F32;
     int texts = i % 2 ? 1 : 2, parts = s->kind == RECORD_MOMENTS ? 2 : 1, rc;
     json_t *facts;
 
@@ -84,13 +86,13 @@ static int fixture_put_clip(Cache *c, const FixSpec *s, int i, const char *vae, 
     fixture_hex_of(s->name, i, latents);
     fixture_hex_of("tokens", i, tokens);
     fixture_hex_of("pixels", i, pixels);
-    rc = fixture_put_tensor(c, CACHE_LATENTS, latents, s->kind, 4,
+    rc = fixture_put_tensor(c, CACHE_LATENTS, latents, s->kind, s->kind == RECORD_SAMPLE ? DT_F16 : dtype, 4,
                             (int64_t[]){FIX_F, FIX_H, FIX_W, parts * s->channels}, (uint64_t)i, s->nan && i == s->first,
                             err);
     for (int k = 0; k < texts && rc == 0; k++) {
         fixture_hex_of(k ? "second text" : "text", i, text[k]);
         if (!(s->holes && i == s->first))
-            rc = fixture_put_tensor(c, CACHE_TEXT, text[k], RECORD_TEXT, 2, (int64_t[]){FIX_S, FIX_D},
+            rc = fixture_put_tensor(c, CACHE_TEXT, text[k], RECORD_TEXT, dtype, 2, (int64_t[]){FIX_S, FIX_D},
                                     (uint64_t)(1000 + 2 * i + k), 0, err);
     }
     if (rc < 0)
@@ -223,6 +225,7 @@ static int fixture_make(const char *pipeline, const char *out, Err *err)
         {"a", 0, 5, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
         {"b", 5, 3, FIX_C, RECORD_MOMENTS, 0, 0, 1, 0},
         {"sample", 0, 4, FIX_C, RECORD_SAMPLE, 0, 0, 0, 0},
+        {"bf16", 0, 5, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
         {"again", 0, 1, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
         {"wide", 0, 2, 2 * FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
         {"holes", 0, 2, FIX_C, RECORD_MOMENTS, 1, 0, 0, 0},

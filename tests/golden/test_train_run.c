@@ -1,0 +1,200 @@
+/* `weft-train run` from a cache against torch and diffusers on the same cache.
+ *
+ * tests/golden/make_train_run.py read the fixture's caches with py-lmdb, drew again what Weft draws,
+ * and took twenty steps with diffusers' model, noise schedule and loss and torch's optimiser.  Here
+ * the same runs are made by the trainer itself; losses, norms and rates are read from log.jsonl and
+ * the weights from the last checkpoint.
+ *
+ * So every link between cache and weights is held by numbers that are not Weft's: the VAE's scaling
+ * factor, the streams of the draws, order and captions, the weights of passes and short groups,
+ * clipping, every number of the optimiser, the warm-up. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/store/safetensors.h"
+#include "tests/train_fixture.h"
+#include "train/run.h"
+
+static Err err;
+static json_t *facts;
+static SafeTensors *recorded;
+
+static void train(const json_t *run, const char *out)
+{
+    const char *sets[16] = {"training.max_steps=20", "training.num_epochs=100", "training.checkpointing_steps=20"};
+    const char *dirs[4];
+    const json_t *set = json_object_get(run, "set"), *caches = json_object_get(run, "caches");
+    StrList set_list = {sets, 3 + (int64_t)json_array_size(set)}, cache_list = {dirs, (int64_t)json_array_size(caches)};
+    TrainOptions o = {.common = {.preset = "demo", .device = "cpu", .jobs = 1, .quiet = 1}, .out = out};
+    Job j = {0};
+
+    assert_true(set_list.n <= 16 && cache_list.n <= 4);
+    for (int64_t i = 3; i < set_list.n; i++)
+        sets[i] = json_string_value(json_array_get(set, (size_t)i - 3));
+    for (int64_t i = 0; i < cache_list.n; i++) {
+        char below[64];
+        snprintf(below, sizeof below, "caches/%s", json_string_value(json_array_get(caches, (size_t)i)));
+        dirs[i] = check_tmp_path(below);
+    }
+    o.common.set = set_list;
+    o.common.seed = json_integer_value(json_object_get(run, "seed"));
+    o.cache = cache_list;
+    o.model = check_repo_path("tests/golden/pipeline/model");
+    CHECK_OK(job_open(&j, &o, &err), &err);
+    CHECK_OK(train_run(&j, out, &err), &err);
+    job_close(&j);
+}
+
+/* ---- what was logged ------------------------------------------------------------------------- */
+
+static double recorded_number(const json_t *run, const char *list, int64_t step)
+{
+    const json_t *v = json_array_get(json_object_get(run, list), (size_t)step);
+
+    assert_true(json_is_number(v));
+    return json_number_value(v);
+}
+
+static void compare(const char *name, const json_t *run, const char *list, int64_t step, const json_t *line,
+                    const char *key)
+{
+    char what[96];
+    double got = json_number_value(json_object_get(line, key));
+
+    snprintf(what, sizeof what, "%s: %s of step %d", name, key, (int)step + 1);
+    check_value(what, got, recorded_number(run, list, step), 0, 1e-4); /* the design's bound for a whole run */
+}
+
+static void compare_log(const char *name, const json_t *run, const char *out)
+{
+    char *path = path_join(out, "log.jsonl", &err), *text = NULL;
+    int64_t size = 0, step = 0;
+
+    CHECK_OK(file_read(path, 1 << 20, &text, &size, &err), &err);
+    for (char *at = text, *end; (end = strchr(at, '\n')) != NULL; at = end + 1, step++) {
+        json_t *line = NULL;
+        CHECK_OK(json_parse(&line, at, end - at, "log.jsonl", &err), &err);
+        assert_int_equal(json_integer_value(json_object_get(line, "step")), step + 1);
+        compare(name, run, "samples", step, line, "samples");
+        compare(name, run, "rates", step, line, "lr");
+        compare(name, run, "losses", step, line, "loss");
+        compare(name, run, "grad_norms", step, line, "grad_norm");
+        json_decref(line);
+    }
+    assert_int_equal(step, json_integer_value(json_object_get(facts, "steps")));
+    mem_free(text);
+    mem_free(path);
+}
+
+/* ---- the weights ----------------------------------------------------------------------------- */
+
+/* Every stride-th element of all tensors in the order of their names. */
+static float *pick(const SafeTensors *file, int64_t n)
+{
+    int64_t first = json_integer_value(json_object_get(facts, "first")),
+            stride = json_integer_value(json_object_get(facts, "stride")), at = 0, taken = 0;
+    float *out = mem_calloc(n, sizeof *out, &err);
+
+    for (int64_t k = 0; k < safetensors_count(file); k++) {
+        const Tensor *t = &safetensors_at(file, k)->tensor;
+        for (int64_t i = 0; i < tensor_count(t); i++, at++)
+            if (at % stride == first && taken < n)
+                out[taken++] = (float)tensor_get(t, i);
+    }
+    assert_int_equal(taken, n);
+    return out;
+}
+
+static void compare_weights(const char *name, const char *out)
+{
+    const SafeEntry *want = safetensors_find(recorded, name), *start = safetensors_find(recorded, "start");
+    char *path = mem_printf(&err, "%s/checkpoint-20/transformer/diffusion_pytorch_model.safetensors", out);
+    SafeTensors *file = NULL;
+    int64_t n;
+    float *got;
+    double off = 0, way = 0, far = 0;
+
+    assert_true(want && start);
+    n = tensor_count(&want->tensor);
+    CHECK_OK(safetensors_open(&file, path, &err), &err);
+    got = pick(file, n);
+    for (int64_t i = 0; i < n; i++) {
+        double w = tensor_get(&want->tensor, i), d = fabs(got[i] - w);
+        off += d * d;
+        way += pow(w - tensor_get(&start->tensor, i), 2);
+        far = fmax(far, d);
+    }
+    printf("# %s: weights moved by %.3g in all, off by %.3g of that, at most %.3g\n", name, sqrt(way), sqrt(off / way),
+           far);
+    if (far > 1e-4)
+        fail_msg("%s: a weight is %.3g off; 1e-4 is allowed", name, far);
+    if (sqrt(off / way) > 1e-3)
+        fail_msg("%s: the weights' way is %.3g of its length off; 1e-3 is allowed", name, sqrt(off / way));
+    mem_free(got);
+    safetensors_close(&file);
+    mem_free(path);
+}
+
+static void run_named(const char *name)
+{
+    const json_t *run;
+    size_t i;
+
+    json_array_foreach (json_object_get(facts, "runs"), i, run)
+        if (!strcmp(json_string_value(json_object_get(run, "name")), name)) {
+            char *out = check_tmp_path(name);
+            train(run, out);
+            compare_log(name, run, out);
+            compare_weights(name, out);
+            return;
+        }
+    fail_msg("train_run.json has no run '%s'", name);
+}
+
+static void plain(void **state)
+{
+    (void)state;
+    run_named("plain");
+}
+
+static void accumulation_with_clipping_and_a_short_group(void **state)
+{
+    (void)state;
+    run_named("accumulated");
+}
+
+static void bfloat16_records(void **state)
+{
+    (void)state;
+    run_named("bf16_store");
+}
+
+static void stored_samples(void **state)
+{
+    (void)state;
+    run_named("stored_samples");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(plain),
+                                       cmocka_unit_test(accumulation_with_clipping_and_a_short_group),
+                                       cmocka_unit_test(bfloat16_records), cmocka_unit_test(stored_samples)};
+    int failed;
+
+    if (fixture_make(check_repo_path("tests/golden/pipeline/model"), check_tmp_path("caches"), &err) < 0 ||
+        json_read_file(&facts, check_repo_path("tests/golden/train_run.json"), &err) < 0 ||
+        safetensors_open(&recorded, check_repo_path("tests/golden/train_run.safetensors"), &err) < 0) {
+        fprintf(stderr, "%s\n", err.msg);
+        return 1;
+    }
+    failed = check_run("train-run", tests);
+    json_decref(facts);
+    safetensors_close(&recorded);
+    return failed;
+}
