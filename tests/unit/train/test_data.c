@@ -140,6 +140,43 @@ static void draws_are_keyed(void **state)
     dataset_close(&d);
 }
 
+/* Each draw comes from the stream of its own purpose (1 posterior, 2 noise, 3 timestep, 5 caption):
+ * those numbers are part of every run's reproducibility. */
+static void streams(void **state)
+{
+    Dataset *d = NULL;
+    DitConfig c = tiny_config();
+    Err err = {0};
+    HostBatch host = {0};
+    const int64_t sample = 2;
+    Philox posterior = philox_stream(77, 1, 9, 2), noise = philox_stream(77, 2, 9, 2);
+    Philox timestep = philox_stream(77, 3, 9, 2), caption = philox_stream(77, 5, 9, 2);
+    RecordView r;
+    CacheTxn *t = NULL;
+    int64_t which = (int64_t)philox_below(&caption, 0, 2);
+
+    (void)state;
+    CHECK_OK(open_names(&d, "a", NULL, &c, &err), &err);
+    CHECK_OK(batch_new(&host, d, 1, &err), &err);
+    CHECK_OK(batch_read(d, &host, 77, 9, &sample, 1, 1000, &err), &err);
+    for (uint64_t i = 0; i < LATENT; i++) {
+        if (host.draw[i] != philox_normal(&posterior, i))
+            fail_msg("element %d of the posterior's draw is not from stream 1", (int)i);
+        if (host.noise[i] != philox_normal(&noise, i))
+            fail_msg("element %d of the noise is not from stream 2", (int)i);
+    }
+    if (host.timestep[0] != (int64_t)philox_below(&timestep, 0, 1000))
+        fail_msg("the timestep is not from stream 3");
+    assert_int_equal(d->sample[2].n_text, 2);
+    CHECK_OK(cache_begin(&t, d->cache[0], &err), &err);
+    assert_int_equal(cache_get_record(t, CACHE_TEXT, &d->sample[2].text[which], 1, &r, &err), 1);
+    if (differs(host.text, r.tensor.data, TEXT))
+        fail_msg("the caption is not the one that stream 5 names");
+    cache_end(&t);
+    batch_free(&host);
+    dataset_close(&d);
+}
+
 /* Over many epochs a latent has the posterior's mean and deviation, times the scaling factor. */
 static void posterior_moments(void **state)
 {
@@ -165,7 +202,7 @@ static void posterior_moments(void **state)
     assert_int_equal(cache_get_record(t, CACHE_LATENTS, &d->sample[2].latents, 1, &r, &err), 1);
     for (int i = 0; i < LATENT; i++) {
         const float *m = (const float *)r.tensor.data + i / 4 * 8; /* four means, four log-variances a place */
-        double mean = d->scale * (double)m[i % 4], deviation = d->scale * exp((double)m[4 + i % 4] / 2);
+        double mean = 1.15258426 * (double)m[i % 4], deviation = 1.15258426 * exp((double)m[4 + i % 4] / 2);
         check_value("mean", sum[i] / EPOCHS, mean, 4.5 * deviation / sqrt(EPOCHS), 0); /* 4.5 sigma, 288 values */
         check_value("deviation", sqrt(squares[i] / EPOCHS - pow(sum[i] / EPOCHS, 2)), deviation, 0,
                     4.5 / sqrt(2.0 * EPOCHS));
@@ -194,7 +231,7 @@ static void stored_samples(void **state)
     CHECK_OK(cache_begin(&t, d->cache[0], &err), &err);
     assert_int_equal(cache_get_record(t, CACHE_LATENTS, &d->sample[3].latents, 1, &r, &err), 1);
     for (int i = 0; i < LATENT; i++)
-        assert_true(x.x0[i] == (float)(tensor_get(&r.tensor, i) * d->scale));
+        assert_true(x.x0[i] == (float)(tensor_get(&r.tensor, i) * 1.15258426));
     cache_end(&t);
     dataset_close(&d);
 }
@@ -256,8 +293,9 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_list),       cmocka_unit_test(draws_are_keyed), cmocka_unit_test(posterior_moments),
-        cmocka_unit_test(stored_samples), cmocka_unit_test(orders),          cmocka_unit_test(refusals),
+        cmocka_unit_test(one_list),          cmocka_unit_test(draws_are_keyed), cmocka_unit_test(streams),
+        cmocka_unit_test(posterior_moments), cmocka_unit_test(stored_samples),  cmocka_unit_test(orders),
+        cmocka_unit_test(refusals),
     };
     return check_run("train-data", tests);
 }
