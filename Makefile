@@ -10,6 +10,7 @@ NVCC    ?= nvcc
 BLAS    ?= openblas#     any pkg-config name that gives CBLAS
 WERROR  ?= #             set to 1: warnings are errors (checks do)
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
+CLANG_FORMAT ?= clang-format
 
 VARIANTS := release debug asan ubsan tsan fuzz
 ifeq ($(filter $(VARIANT),$(VARIANTS)),)
@@ -94,7 +95,7 @@ LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 
 .DEFAULT_GOAL := all
 .PHONY: all bench bench-cuda bench-now check check-asan check-cuda check-cuda-now check-now check-sim-full check-sim-full-now check-tsan \
-        check-ubsan clean cuda cuda-report cuda-report-now demo demo-now deps deps-if-missing found fuzz fuzz-now help install \
+        check-ubsan clean cuda cuda-report cuda-report-now demo demo-now deps deps-if-missing format format-check found fuzz fuzz-now help install \
         lib programs tests uninstall FORCE
 
 help: ## this list
@@ -257,6 +258,14 @@ bench: deps-if-missing ## time the cpu back end against BLAS (5 minutes)
 	$(again) bench-now
 bench-now: found $(BENCHES)
 	@for b in $(BENCHES); do $$b || exit 1; done
+
+# ---- format -----------------------------------------------------------------------------------------------------
+# Generated tables of numbers (tests/golden/*.h) are left as their scripts write them.
+FORMATTED = $(sort $(shell find common $(ROOMS) tests -name '*.[ch]' ! -path 'tests/golden/*.h' -o -name '*.cc' -o -name '*.cu'))
+format: ## lay out all C as .clang-format says (needs clang-format 14)
+	@sh tests/format.sh write $(CLANG_FORMAT) $(FORMATTED)
+format-check: ## name the files that 'make format' would change; skipped without clang-format 14 (10 seconds; check does it too)
+	@sh tests/format.sh check $(CLANG_FORMAT) $(FORMATTED) || [ $$? = 77 ]
 
 # ---- the GPU ----------------------------------------------------------------------------------------------------
 cuda: ## build/release/libweft-cuda.so for --device cuda (needs nvcc; 5 minutes)

@@ -91,8 +91,8 @@ int sim_environment(Err *err);                              /* ERR_USAGE when a 
 
 #define CUDA_OBJECT "libweft-cuda.so"
 
-/* The object beside the running program (a build folder), or in ../lib/weft from there (an installation); NULL when it is in neither or
- * does not load. */
+/* The object beside the running program (a build folder), or in ../lib/weft from there (an
+ * installation); NULL when it is in neither or does not load. */
 static void *load_near_program(char *why, size_t size)
 {
     static const char *const places[] = {CUDA_OBJECT, "../lib/weft/" CUDA_OBJECT};

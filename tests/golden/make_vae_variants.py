@@ -54,6 +54,7 @@ def model(config):
 
 def main():
     print("/* Made by make_vae_variants.py; see there. */\n#ifndef WEFT_TESTS_GOLDEN_VAE_VARIANTS_H\n#define WEFT_TESTS_GOLDEN_VAE_VARIANTS_H")
+    print('#include "common/model/vae.h"\n#include "golden/vae_golden.h"')
     print("static const VaeConfig variants[] = {")
     for blocks, latent, layers, groups, ratio, eps in CONFIGS:
         print(f"    {{.in_channels = 3, .out_channels = 3, .latent_channels = {latent}, .n_blocks = {len(blocks)}, "

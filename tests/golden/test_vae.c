@@ -10,6 +10,7 @@
 #include "common/base/mem.h"
 #include "common/model/latents.h"
 #include "common/model/vae.h"
+#include "golden/vae_golden.h"
 
 static const char *const backends[] = {"ref", "cpu"};
 enum { N_BACKENDS = 2 };
@@ -110,15 +111,6 @@ static float *decode(Rig *r, const VaeTiling *tiling, const float *z, int64_t L,
 
 /* ---- golden numbers: mean, root mean square, and elements 0, 1, N/7, N/3, N/2, 5N/7, N-2, N-1 in
  * the reference's order ------------------------------------------------------------------------ */
-
-typedef struct Golden {
-    const char *what;
-    uint32_t S;
-    int decode, chunked, tiled;
-    int64_t T, H, W;        /* input */
-    int64_t To, Ho, Wo, Co; /* output */
-    double mean, rms, value[8];
-} Golden;
 
 static const Golden golden[] = {
     {"encode 8 frames",

@@ -1,4 +1,7 @@
 /* Made by tests/golden/make_torch_randn.py with torch 2.15.0+cu132, CPU capability AVX512. */
+#ifndef WEFT_TESTS_GOLDEN_TORCH_RANDN_H
+#define WEFT_TESTS_GOLDEN_TORCH_RANDN_H
+#include <stdint.h>
 static const struct { uint64_t seed; int sizes[6]; /* ended by 0 */ int at; } torch_randn_cases[] = {
     {0ULL, {1, 0}, 0},
     {0ULL, {2, 0}, 1},
@@ -316,3 +319,4 @@ static const double torch_randn_values[] = {
     -0.831539512, 1.4689033, 1.26469839, -0.275273949, -0.132537588, 0.106213018, 0.0923947394, -1.18208671, 0.212937653, 0.64861685,
     1.76532519,
 };
+#endif

@@ -1,6 +1,8 @@
 /* Made by make_vae_variants.py; see there. */
 #ifndef WEFT_TESTS_GOLDEN_VAE_VARIANTS_H
 #define WEFT_TESTS_GOLDEN_VAE_VARIANTS_H
+#include "common/model/vae.h"
+#include "golden/vae_golden.h"
 static const VaeConfig variants[] = {
     {.in_channels = 3, .out_channels = 3, .latent_channels = 3, .n_blocks = 4, .block_channels = {8, 16, 8, 16},
      .layers_per_block = 1, .groups = 4, .temporal_ratio = 8, .sample_height = 64, .sample_width = 64, .norm_eps = 1e-6, .scaling_factor = 1.15258426},

@@ -1,5 +1,6 @@
-/* The bits of the two places of the cpu back end where compilers used to differ (cpu_fma in common/ops/cpu/cpu.h): the product and the sum
- * are rounded once on processors with fused multiply-add, twice on others, and the same way for every element. */
+/* The bits of the two places of the cpu back end where compilers used to differ (cpu_fma in
+ * common/ops/cpu/cpu.h): the product and the sum are rounded once on processors with fused
+ * multiply-add, twice on others, and the same way for every element. */
 #include <math.h>
 #include "check.h"
 #include "common/ops/ops.h"

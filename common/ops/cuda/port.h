@@ -26,12 +26,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#define HOST_AND_DEVICE __host__ __device__
-/* bfloat16 as kernels see it: storage only; arithmetic is float. */
-struct bf16 {
-    uint16_t bits;
-};
+#include "common/ops/cuda/bf16.h"
 
+#define HOST_AND_DEVICE __host__ __device__
 /* A tile in shared memory as a product's operand (PTX ISA, wgmma matrix descriptors): address / 16,
  * leading offset (unused: 64 elements across are one tile), 1024 bytes from eight rows to the next,
  * swizzle of 128 bytes.  Both orders read the same tile:

@@ -191,7 +191,8 @@ static void verdicts(void **state)
         v = verdict(f, &l);
         unsigned bit = 1u << rules[i].code;
         if (!((rules[i].reject ? v.reject : v.warn) & bit) || (!rules[i].reject && v.reject))
-            fail_msg("rule %zu (%s): reject %x, warn %x", i, reason_code(quality_reason(rules[i].code)), v.reject, v.warn);
+            fail_msg("rule %zu (%s): reject %x, warn %x", i, reason_code(quality_reason(rules[i].code)), v.reject,
+                     v.warn);
         quality_sentence(&v, rules[i].code, &l, rules[i].reject, text, sizeof text);
         assert_true(strlen(text) > 20);
         l.warn_only = 1;

@@ -1,4 +1,5 @@
-/* Between the simulator's own files: blocks (runtime.cc) and the host interface (host.cc, lt.cc). */
+/* Between the simulator's own files: blocks (runtime.cc and the files that share block.h) and the
+ * host interface (host.cc, lt.cc). */
 #ifndef WEFT_COMMON_OPS_CUDA_SIM_RUNTIME_H
 #define WEFT_COMMON_OPS_CUDA_SIM_RUNTIME_H
 #include <stddef.h>

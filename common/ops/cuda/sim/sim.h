@@ -1,15 +1,18 @@
 /* The kernel side of the simulator: what port.h gives kernels when they are compiled for the CPU.
  *
- * Every CUDA thread is a fiber; a block's fibers run one at a time under a schedule; warp
- * collectives are rendezvous of the lanes named in the mask, and the last to arrive computes for
- * all.  The runtime (runtime.cc) checks what hardware leaves undefined and reports the first fault
- * as a sentence with file and line; the launch is then abandoned and the next CUDA call returns
- * cudaErrorLaunchFailure. */
+ * Every CUDA thread is a fiber; a block's fibers run one at a time under a schedule; the lanes of a
+ * warp meet at collectives, and the last to arrive computes for all.  The files that share block.h
+ * check what hardware leaves undefined and report the first fault as a sentence with file and line;
+ * the launch is then abandoned and the next CUDA call returns cudaErrorLaunchFailure. */
 #ifndef WEFT_COMMON_OPS_CUDA_SIM_SIM_H
 #define WEFT_COMMON_OPS_CUDA_SIM_SIM_H
 #include <functional>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
 #include <tuple>
 
+#include "common/ops/cuda/bf16.h"
 #include "common/ops/cuda/sim/control.h"
 #include "common/ops/cuda/sim/toolkit.h"
 
