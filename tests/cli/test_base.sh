@@ -26,8 +26,10 @@ for program in prep cache train infer; do
     done
     for command in $("$W" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do full "weft-$program $command --help" "$W" $command --help; done
 done
-full "probe (more than one buffer, in one write)" "$B/weft-prep" probe "$T/src/c1.mp4" $small
-full "probe of many" "$B/weft-prep" probe "$T/src/c1.mp4" "$T/src/c1.mp4" "$T/src/c1.mp4" $small
+check "a longer clip" "$B/tests/tools/make_clip" "$T/long.mp4" 32 64 30 190 1
+longer="--preset demo --set clip.width=32 --set clip.height=64 --set clip.min_side=16"
+full "probe (more than one buffer, in one write)" "$B/weft-prep" probe "$T/long.mp4" $longer
+full "probe of many" "$B/weft-prep" probe "$T/long.mp4" "$T/src/c1.mp4" "$T/long.mp4" $longer
 full "ingest" "$B/weft-prep" ingest "$T/src" --out "$T/prep2" $small
 full "ingest --dry-run" "$B/weft-prep" ingest "$T/src" --out "$T/prep3" $small --dry-run
 full "tokenize" "$B/weft-prep" tokenize "$T/prep" --tokenizer "$T/model/tokenizer" $small
