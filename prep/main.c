@@ -1,6 +1,7 @@
 /* weft-prep: source videos and captions in, a prepared dataset out. */
 #include <string.h>
 #include "common/base/log.h"
+#include "common/base/machine.h"
 #include "common/base/mem.h"
 #include "common/base/program.h"
 #include "common/base/recipe.h"
@@ -49,6 +50,7 @@ static int run_ingest(void *options, const StrList *positional, Err *err)
     Recipe *recipe;
     open_log(&log, o);
     interrupt_install(&log);
+    machine_unbind(); /* the work is done by processes, not by OpenMP */
     int rc = open_recipe(&recipe, o, err);
     if (rc < 0)
         return rc;
@@ -78,6 +80,7 @@ static int run_merge(void *options, const StrList *positional, Err *err)
     StderrLog log;
     open_log(&log, o);
     interrupt_install(&log);
+    machine_unbind(); /* the work is done by processes, not by OpenMP */
     MergeParams p = {.shards = positional->item,
                      .n = positional->n,
                      .out = o->out,

@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 #include "common/base/build.h"
 #include "common/base/log.h"
+#include "common/base/machine.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/base/threads.h"
@@ -130,6 +132,11 @@ int program_main(const Program *program, int argc, char **argv)
     const Command *cmd = NULL;
     const char *first = argc > 1 ? argv[1] : NULL;
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failed write with a sentence, as a full disk is */
+    if (machine_check_address_space(1, &err) < 0) {
+        print_error(program, NULL, err.code, has_flag(argc - 1, argv + 1, "--log-json"), &err);
+        fflush(stderr);
+        _exit(1); /* exit would wait for ever for BLAS's threads, which wait for their memory */
+    }
     if (!first) {
         program_help(program, stderr);
         return 2;

@@ -1,20 +1,12 @@
 #include "common/base/threads.h"
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-int64_t threads_available(void)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
-    return n > 0 ? n : 1;
-}
+#include "common/base/machine.h"
 
 int64_t threads_choose(int64_t jobs)
 {
@@ -27,7 +19,7 @@ int64_t threads_choose(int64_t jobs)
         if (end != text && (*end == 0 || *end == ',') && n > 0 && n <= 4096)
             return n;
     }
-    return threads_available();
+    return machine_threads();
 }
 
 static volatile sig_atomic_t asked_to_stop; /* the first signal's number */

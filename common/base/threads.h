@@ -1,10 +1,13 @@
-/* How many threads to use: --jobs, else OMP_NUM_THREADS, else the cores this process may run on. */
+/* How many threads to use, and stopping politely. */
 #ifndef WEFT_COMMON_BASE_THREADS_H
 #define WEFT_COMMON_BASE_THREADS_H
 #include <stdint.h>
 #include "common/base/log.h"
-int64_t threads_available(void);
+
+/* --jobs where it is given (not 0), else OMP_NUM_THREADS, else machine_threads: the cores that
+ * affinity and control groups leave to this process. */
 int64_t threads_choose(int64_t jobs);
+
 /* The first SIGINT, SIGTERM or SIGHUP (unless that is ignored, as under nohup) prints one line to
  * standard error and sets a flag that long loops look at between items.  A second signal ends the
  * process at once, but for a SIGTERM within three seconds of the first signal, which Slurm and Open

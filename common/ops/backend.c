@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "common/base/machine.h"
 #include "common/base/mem.h"
 #include "common/base/threads.h"
 #include "common/ops/ops_table.h"
@@ -148,7 +149,9 @@ int backend_open(Backend **out, const char *name, int64_t threads, const Log *lo
     if (strcmp(name, "cuda") == 0)
         return cuda_open(out, log, err);
     if (strcmp(name, "sim") == 0) {
-        int rc = sim_environment(err);
+        int rc = machine_check_address_space(threads_choose(threads), err);
+        if (rc == 0)
+            rc = sim_environment(err);
         return rc < 0 ? rc : weft_sim_open(out, log, err);
     }
     if (strcmp(name, "auto") == 0) {
@@ -186,8 +189,12 @@ int backend_open(Backend **out, const char *name, int64_t threads, const Log *lo
         .sync = host_sync,
         .close = host_close,
     };
+    if (threads == 0 && !plan)
+        machine_note(log);
     if (strcmp(name, "cpu") == 0) {
-        int rc = ops_cpu_open(&h->be, err);
+        int rc = machine_check_address_space(h->be.threads, err);
+        if (rc == 0)
+            rc = ops_cpu_open(&h->be, err);
         if (rc < 0) {
             mem_free(h);
             return rc;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 #include "common/base/mem.h"
+#include "common/base/machine.h"
 #include "common/base/threads.h"
 #include "common/model/dit.h"
 #include "common/ops/ops.h"
@@ -468,7 +469,7 @@ static void bench_steps(Bench *b)
 int main(int argc, char **argv)
 {
     Bench b = {.only = argc > 2 ? argv[2] : NULL};
-    if (backend_open(&b.be, "cpu", argc > 1 ? atoll(argv[1]) : threads_available(), NULL, &b.err) < 0)
+    if (backend_open(&b.be, "cpu", argc > 1 ? atoll(argv[1]) : machine_threads(), NULL, &b.err) < 0)
         die(&b, "cpu");
     printf("BLAS kernels: %s; threads: %lld\n", openblas_get_corename ? openblas_get_corename() : "unknown",
            (long long)b.be->threads);

@@ -43,6 +43,27 @@ full "plan" "$B/weft-train" plan --preset demo --cache "$T/a" --model $M
 full "run --dry-run" "$B/weft-train" run --preset demo --cache "$T/a" --model $M --out "$T/run" --dry-run
 full "sample --dry-run" "$B/weft-infer" sample --preset demo --model $M --prompt x --out "$T/samples" --dry-run
 
+# ---- an address space smaller than BLAS's buffers: a sentence at the start, never a program that spins ----
+limited() { # KILOBYTES COMMAND...
+    limited_kb=$1
+    shift
+    (ulimit -v "$limited_kb" && exec timeout -s KILL 20 "$@")
+}
+if nm "$B/weft-infer" 2>/dev/null | grep -q '__[at]san_init'; then
+    skip "small address space" "sanitizers need more"
+else
+    # the least limit under which the libraries load and BLAS starts its threads, in steps of 20 MB
+    least=200000
+    while [ "$least" -lt 900000 ] && { limited "$least" "$B/weft-infer" --version >"$T/stdout" 2>"$T/stderr" || true; grep -q "error while loading\|pthread_create failed" "$T/stderr"; }; do
+        least=$((least + 20000))
+    done
+    runs "just enough for the libraries" 1 limited "$least" "$B/weft-infer" --version
+    stderr_has "MB that BLAS needs for 1 thread: raise the limit"
+    runs "enough for one thread, not for 64" 1 limited $((least + 1200000)) "$B/weft-infer" sample --preset demo --device cpu --jobs 64 --model $M --prompt x --out "$T/limited"
+    stderr_has "BLAS needs for 64 threads: raise the limit, or give fewer with --jobs"
+    runs "enough for one thread" 0 limited $((least + 1200000)) "$B/weft-train" plan --preset demo --jobs 1 --cache "$T/a" --model $M
+fi
+
 # ---- help, manual pages, completion ----
 for program in prep cache train infer; do
     W=$B/weft-$program

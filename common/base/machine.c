@@ -1,0 +1,256 @@
+#include "common/base/machine.h"
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#include "common/base/file.h"
+#include "common/base/lines.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+
+/* ---- cores ----------------------------------------------------------------------------------- */
+
+/* The cores of OpenMP's places; 0 when it has none, so that affinity decides. */
+static int places(cpu_set_t *out)
+{
+    CPU_ZERO(out);
+#ifdef _OPENMP
+    for (int i = 0; i < omp_get_num_places(); i++) {
+        int n = omp_get_place_num_procs(i);
+        int *ids = n > 0 ? mem_calloc(n, sizeof *ids, NULL) : NULL;
+        if (ids)
+            omp_get_place_proc_ids(i, ids);
+        for (int k = 0; ids && k < n; k++)
+            CPU_SET(ids[k], out);
+        mem_free(ids);
+    }
+#endif
+    return CPU_COUNT(out);
+}
+
+int64_t machine_cores(void)
+{
+    cpu_set_t set;
+    int n = places(&set);
+    if (n == 0) {
+        CPU_ZERO(&set);
+        n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+    }
+    return n > 0 ? n : 1;
+}
+
+void machine_unbind(void)
+{
+    cpu_set_t set;
+    if (places(&set) > 0) /* a failure leaves the thread where it was, which is slow but right */
+        sched_setaffinity(0, sizeof set, &set);
+}
+
+/* ---- control groups -------------------------------------------------------------------------- */
+
+enum { SMALL_FILE = 1 << 20 };
+
+static int read_small(const char *root, const char *path, Str *out)
+{
+    char *whole = mem_printf(NULL, "%s%s", root, path), *text = NULL;
+    int64_t size;
+    int rc = whole ? file_read(whole, SMALL_FILE, &text, &size, NULL) : ERR_NOMEM;
+    mem_free(whole);
+    if (rc < 0)
+        return rc;
+    *out = (Str){.data = text, .len = size, .cap = size + 1};
+    return 0;
+}
+
+/* The word number `n` (from 0) of a line into `out`; 0 when the line is shorter. */
+static int word_of(const char *line, int n, char *out, size_t size)
+{
+    for (; n > 0; n--) {
+        line += strcspn(line, " ");
+        line += strspn(line, " ");
+    }
+    snprintf(out, size, "%.*s", (int)strcspn(line, " \n"), line);
+    return out[0] != 0;
+}
+
+static int in_list(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = list; *p; p += strcspn(p, ","), p += *p == ',') {
+        if (strncmp(p, word, n) == 0 && (p[n] == ',' || p[n] == 0))
+            return 1;
+    }
+    return 0;
+}
+
+enum { PATH_BYTES = 1024 };
+
+/* Where the process's group of the hierarchy with the cpu controller lies: line "N:LIST:PATH" of
+ * /proc/self/cgroup.  version 2 has an empty list.  1 when found. */
+static int group_path(const Str *groups, int version, char *out)
+{
+    const char *line;
+    int64_t at = 0, size;
+    while (lines_next(groups->data, groups->len, &at, &line, &size)) {
+        char text[PATH_BYTES + 64];
+        snprintf(text, sizeof text, "%.*s", (int)size, line);
+        char *list = strchr(text, ':'), *path = list ? strchr(list + 1, ':') : NULL;
+        if (!path)
+            continue;
+        *path++ = 0;
+        if (version == 2 ? list[1] == 0 : in_list(list + 1, "cpu")) {
+            snprintf(out, PATH_BYTES, "%s", path);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+typedef struct Mount {
+    char top[PATH_BYTES];   /* which group of the hierarchy is mounted */
+    char point[PATH_BYTES]; /* and where */
+} Mount;
+
+/* "36 25 0:31 TOP POINT options ... - TYPE SOURCE SUPER-OPTIONS" of /proc/self/mountinfo. */
+static int find_mount(const Str *mounts, int version, Mount *out)
+{
+    const char *line;
+    int64_t at = 0, size;
+    while (lines_next(mounts->data, mounts->len, &at, &line, &size)) {
+        char text[4 * PATH_BYTES], type[32], options[512];
+        snprintf(text, sizeof text, "%.*s", (int)size, line);
+        const char *tail = strstr(text, " - ");
+        if (!tail || !word_of(tail + 3, 0, type, sizeof type) || !word_of(tail + 3, 2, options, sizeof options))
+            continue;
+        if (strcmp(type, version == 2 ? "cgroup2" : "cgroup") != 0 || (version == 1 && !in_list(options, "cpu")))
+            continue;
+        if (word_of(text, 3, out->top, PATH_BYTES) && word_of(text, 4, out->point, PATH_BYTES))
+            return 1;
+    }
+    return 0;
+}
+
+/* The quota of one group: "MAX PERIOD" (version 2), or two files (version 1); 0: none. */
+static double quota_of(const char *root, const char *dir, int version)
+{
+    static const char *const files[3][2] = {{0}, {"cpu.cfs_quota_us", "cpu.cfs_period_us"}, {"cpu.max", NULL}};
+    double number[2] = {0, 0};
+    for (int i = 0; i < 2 && files[version][i]; i++) {
+        Str text = {0};
+        char *path = mem_printf(NULL, "%s/%s", dir, files[version][i]);
+        if (path && read_small(root, path, &text) == 0) {
+            char *end = text.data;
+            number[i] = strtod(text.data, &end); /* "max" gives 0 */
+            if (version == 2)
+                number[1] = strtod(end + strspn(end, " "), NULL);
+        }
+        mem_free(path);
+        str_fini(&text);
+    }
+    return number[0] > 0 && number[1] > 0 ? number[0] / number[1] : 0;
+}
+
+/* The least quota of a group and of those above it, up to where the hierarchy is mounted. */
+static double quota_upwards(const char *root, const Mount *m, const char *group, int version)
+{
+    char dir[3 * PATH_BYTES];
+    double least = 0;
+    /* Seen from inside a container a path may begin with what is mounted, or lead out of it. */
+    size_t top = strcmp(m->top, "/") == 0 ? 0 : strlen(m->top);
+    const char *below = strncmp(group, m->top, top) == 0 ? group + top : "";
+    if (strncmp(below, "/..", 3) == 0)
+        below = "";
+    snprintf(dir, sizeof dir, "%s%s", m->point, strcmp(below, "/") == 0 ? "" : below);
+    for (;;) {
+        double quota = quota_of(root, dir, version);
+        if (quota > 0 && (least == 0 || quota < least))
+            least = quota;
+        char *slash = strrchr(dir, '/');
+        if (strlen(dir) <= strlen(m->point) || !slash)
+            return least;
+        *slash = 0;
+    }
+}
+
+double machine_cpu_quota(const char *root)
+{
+    Str groups = {0}, mounts = {0};
+    double least = 0;
+    if (read_small(root, "/proc/self/cgroup", &groups) == 0 && read_small(root, "/proc/self/mountinfo", &mounts) == 0) {
+        for (int version = 1; version <= 2; version++) { /* both may be mounted; one has the controller */
+            char group[PATH_BYTES];
+            Mount m;
+            if (!group_path(&groups, version, group) || !find_mount(&mounts, version, &m))
+                continue;
+            double quota = quota_upwards(root, &m, group, version);
+            if (quota > 0 && (least == 0 || quota < least))
+                least = quota;
+        }
+    }
+    str_fini(&groups);
+    str_fini(&mounts);
+    return least;
+}
+
+int64_t machine_threads(void)
+{
+    int64_t cores = machine_cores();
+    double quota = machine_cpu_quota("");
+    if (quota > 0 && quota < (double)cores)
+        cores = quota < 2 ? 1 : (int64_t)quota;
+    return cores;
+}
+
+void machine_note(const Log *log)
+{
+    long all = sysconf(_SC_NPROCESSORS_ONLN);
+    int64_t cores = machine_cores();
+    double quota = machine_cpu_quota("");
+    if (quota > 0 && quota < (double)cores)
+        log_info(log, "the control group's CPU quota is %.2f of %" PRId64 " cores: %" PRId64 " thread%s by default",
+                 quota, cores, machine_threads(), machine_threads() == 1 ? "" : "s");
+    else if (cores < all)
+        log_info(log,
+                 "CPU affinity (taskset, a batch system, OMP_PLACES or GOMP_CPU_AFFINITY) allows %" PRId64
+                 " of %ld cores",
+                 cores, all);
+}
+
+/* ---- address space --------------------------------------------------------------------------- */
+
+/* OpenBLAS maps one buffer a calling thread, of 128 MiB on x86-64 (32 MiB in older versions), and
+ * tries again for ever when it cannot; a thread's stack is 8 MiB by default, and glibc reserves 64 MiB
+ * for a thread's heap but does without. */
+enum { BLAS_BUFFER = 128 << 20, STACK = 8 << 20, SLACK = 64 << 20 };
+
+static int can_map(int64_t bytes)
+{
+    void *p = mmap(NULL, (size_t)bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return 0;
+    munmap(p, (size_t)bytes);
+    return 1;
+}
+
+int machine_check_address_space(int64_t threads, Err *err)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return 0;
+    int64_t need = threads * (BLAS_BUFFER + STACK) + SLACK;
+    /* BLAS's own threads, started before main, take their buffers in the first moments. */
+    nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL);
+    if (can_map(need))
+        return 0;
+    return err_set(err, ERR_LIMIT,
+                   "the address space is limited to %" PRId64 " MB (ulimit -v), which leaves less than the %" PRId64
+                   " MB that BLAS needs for %" PRId64 " thread%s: raise the limit, or give fewer with --jobs",
+                   (int64_t)(limit.rlim_cur >> 20), need >> 20, threads, threads == 1 ? "" : "s");
+}
