@@ -1,27 +1,11 @@
 /* The order of writing is what makes a killed run harmless: entries that do not belong to this
  * dataset, recipe and weights go first, then meta says what the cache is about to hold, then
  * records, and a clip's entry only after all records it names. */
-#include "cache/build.h"
+#include "cache/build_internal.h"
 #include <string.h>
-#include "cache/encoding.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "common/base/progress.h"
-#include "common/base/threads.h"
-#include "common/media/video.h"
-
-typedef struct Build {
-    const BuildParams *params;
-    Prepared *p;
-    Encoding *e;
-    Cache *cache;                 /* NULL in a dry run without one */
-    Digest *text_key, *token_key; /* [p->n_text] */
-    Digest *latents_key;          /* [p->n] */
-    Encoder *encoder;             /* opened when something must be computed */
-    json_t *rejected;             /* id -> reason */
-    int64_t computed, reused;     /* latents and embeddings */
-} Build;
 
 /* ---- what is wanted -------------------------------------------------------------------------- */
 
@@ -77,90 +61,6 @@ static int make_keys(Build *b, Err *err)
     return rc;
 }
 
-static json_t *hex_json(const Digest *d)
-{
-    char hex[65];
-    digest_hex(d, hex);
-    return json_string(hex);
-}
-
-static json_t *key_list(const PreparedClip *c, const Digest *keys)
-{
-    json_t *list = json_array();
-    for (int64_t i = 0; i < c->n_text; i++)
-        json_array_append_new(list, hex_json(&keys[c->text[i]]));
-    return list;
-}
-
-static json_t *caption_list(const Build *b, const PreparedClip *c)
-{
-    json_t *list = json_array();
-    for (int64_t i = 0; i < c->n_text; i++)
-        json_array_append_new(list, json_string(b->p->text[c->text[i]].text));
-    return list;
-}
-
-/* The clip's entry; the schema check of cache_put_clip finds what memory could not be had for. */
-static json_t *clip_facts(const Build *b, int64_t i, const char *file_sha256)
-{
-    const PreparedClip *c = &b->p->clip[i];
-    Tensor t = encoding_latents_shape(b->e, c);
-    return json_pack(
-        "{s:o, s:o, s:o, s:o, s:O, s:O, s:O, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I}, s:s, s:s, s:s, s:s}",
-        "latents", hex_json(&b->latents_key[i]), "texts", key_list(c, b->text_key), "tokens", key_list(c, b->token_key),
-        "captions", caption_list(b, c), "split", json_object_get(c->line, "split"), "category",
-        json_object_get(c->line, "category"), "attributes", json_object_get(c->line, "attributes"), "frames",
-        (json_int_t)c->frames, "height", (json_int_t)c->height, "width", (json_int_t)c->width, "fps",
-        (json_int_t)c->fps, "latent", "frames", (json_int_t)t.dim[0], "height", (json_int_t)t.dim[1], "width",
-        (json_int_t)t.dim[2], "channels", (json_int_t)b->e->vae.latent_channels, "pixels_sha256", c->pixels_sha256,
-        "file_sha256", file_sha256, "vae_sha256", b->e->vae_sha256, "text_encoder_sha256", b->e->t5_sha256);
-}
-
-/* ---- what is there --------------------------------------------------------------------------- */
-
-/* Whether a sound record of that kind and shape is there.  A damaged one counts as absent, and is
- * written again. */
-static int have_record(const Build *b, CacheDb db, const Digest *key, RecordKind kind, const Tensor *shape, int *have,
-                       Err *err)
-{
-    *have = 0;
-    if (!b->cache)
-        return 0;
-    CacheTxn *t = NULL;
-    RecordView v;
-    Err damage = {0};
-    int rc = cache_begin(&t, b->cache, err);
-    if (rc < 0)
-        return rc;
-    rc = cache_get_record(t, db, key, 1, &v, &damage);
-    if (rc == 1)
-        *have = v.kind == kind && v.tensor.dtype == shape->dtype && tensor_same_shape(&v.tensor, shape);
-    cache_end(&t);
-    if (rc == ERR_FORMAT || rc == ERR_UNSUPPORTED) {
-        log_warn(b->params->log, "%s; it is computed again", damage.msg);
-        return 0;
-    }
-    return rc < 0 ? err_set(err, rc, "%s", damage.msg) : 0;
-}
-
-static int get_entry(const Build *b, const char *id, json_t **out, Err *err)
-{
-    *out = NULL;
-    if (!b->cache)
-        return 0;
-    CacheTxn *t = NULL;
-    int rc = cache_begin(&t, b->cache, err);
-    if (rc == 0)
-        rc = cache_get_clip(t, id, out, err);
-    cache_end(&t);
-    return rc < 0 ? rc : 0;
-}
-
-static int same_member(const json_t *a, const json_t *b, const char *key)
-{
-    return json_equal(json_object_get(a, key), json_object_get(b, key));
-}
-
 /* Entries of clips that are not in this dataset any more, or whose records come from other pixels,
  * weights or settings. */
 static int find_stale(const Build *b, json_t *stale, Err *err)
@@ -183,14 +83,14 @@ static int find_stale(const Build *b, json_t *stale, Err *err)
         if (rc < 0 && rc != ERR_FORMAT)
             break;
         const json_t *at = json_object_get(index, id);
-        json_t *want = at && entry ? clip_facts(b, json_integer_value(at), "") : NULL;
-        int keep = want && same_member(want, entry, "latents") && same_member(want, entry, "texts") &&
-                   same_member(want, entry, "tokens");
-        if (!keep)
-            json_array_append_new(stale, json_string(id));
+        json_t *want = NULL;
+        rc = at && entry ? build_clip_facts(b, json_integer_value(at), "", &want, err) : 0;
+        int keep = want && build_same_member(want, entry, "latents") && build_same_member(want, entry, "texts") &&
+                   build_same_member(want, entry, "tokens");
+        if (rc == 0 && !keep && json_array_append_new(stale, json_string(id)) < 0)
+            rc = err_set(err, ERR_NOMEM, "no memory for the list of stale clips");
         json_decref(want);
         json_decref(entry);
-        rc = 0;
     }
     cache_cursor_free(&cursor);
     cache_end(&t);
@@ -205,7 +105,10 @@ static int drop_stale(Build *b, Err *err)
     size_t i, n = json_array_size(stale);
     json_t *id;
     if (rc == 0 && n > 0)
-        log_info(b->params->log, "%zu entries of other pixels, weights or settings go", n);
+        log_info(b->params->log,
+                 "%zu entries are dropped: made from other pixels, weights or settings, or of clips that the dataset "
+                 "no longer has",
+                 n);
     if (rc == 0)
         json_array_foreach (stale, i, id)
             if ((rc = cache_delete_clip(b->cache, json_string_value(id), err)) < 0)
@@ -252,157 +155,6 @@ static int put_all_meta(Build *b, Err *err)
     return rc;
 }
 
-/* ---- texts ----------------------------------------------------------------------------------- */
-
-static int store_text(Build *b, int64_t i, Err *err)
-{
-    PreparedText *t = &b->p->text[i];
-    Tensor ids = tensor_of(t->ids, DT_I32, 1, b->p->text_length), shape = encoding_text_shape(b->e), value;
-    int have, rc = have_record(b, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, &have, err);
-    if (rc == 0 && !have)
-        rc = cache_put_record(b->cache, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, err);
-    if (rc == 0)
-        rc = have_record(b, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &shape, &have, err);
-    if (rc < 0)
-        return rc;
-    if (have) {
-        b->reused++;
-        return 0;
-    }
-    if (!b->encoder && (rc = encoder_open_text(&b->encoder, b->e, err)) < 0)
-        return rc;
-    if (t->cut > 0)
-        log_warn(b->params->log, "caption \"%.60s...\" is %lld ids too long: its end is cut off", t->text,
-                 (long long)t->cut);
-    if ((rc = encoder_text(b->encoder, t, &value, err)) < 0)
-        return err_wrap(err, rc, "encoding \"%.60s\"", t->text);
-    if ((rc = cache_put_record(b->cache, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &value, err)) < 0)
-        return rc;
-    b->computed++;
-    return 0;
-}
-
-static int store_texts(Build *b, Err *err)
-{
-    Progress *bar = progress_start("texts", "texts", b->p->n_text, b->params->quiet);
-    int rc = 0;
-    for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
-        if (interrupt_requested())
-            rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld texts; run again to go on", (long long)i);
-        else
-            rc = store_text(b, i, err);
-        progress_step(bar, i + 1, NULL);
-    }
-    progress_end(&bar);
-    encoder_close(&b->encoder);
-    return rc;
-}
-
-/* ---- clips ----------------------------------------------------------------------------------- */
-
-/* The clip's pixels, found to be those of the manifest.  *rgb mem_free. */
-static int read_pixels(const PreparedClip *c, uint8_t **rgb, Err *err)
-{
-    int64_t n, width, height;
-    Digest d;
-    char hex[65];
-    int rc = video_read_rgb(c->path, c->frames, c->width, c->height, rgb, &n, &width, &height, err);
-    if (rc < 0)
-        return rc;
-    if ((rc = sha256_bytes(*rgb, n * height * width * 3, &d, err)) < 0)
-        return rc;
-    digest_hex(&d, hex);
-    if (strcmp(hex, c->pixels_sha256) == 0)
-        return 0;
-    return err_set(err, ERR_FORMAT, "'%s': its pixels are not those of the manifest", c->path);
-}
-
-static int hash_file(const char *path, char hex[65], Err *err)
-{
-    Digest d;
-    int rc = sha256_file(path, &d, err);
-    if (rc == 0)
-        digest_hex(&d, hex);
-    return rc;
-}
-
-/* What is wrong with the clip itself goes to `reason` (the run goes on without it), everything else
- * to err. */
-static int store_latents(Build *b, int64_t i, int trusted, Err *reason, Err *err)
-{
-    const PreparedClip *c = &b->p->clip[i];
-    Tensor shape = encoding_latents_shape(b->e, c), value;
-    uint8_t *rgb = NULL;
-    int have, rc = have_record(b, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &shape, &have, err);
-    if (rc == 0 && !(trusted && have))
-        rc = read_pixels(c, &rgb, reason);
-    if (rc == 0 && !have && !b->encoder)
-        rc = encoder_open_clips(&b->encoder, b->e, c, err);
-    if (rc == 0 && !have)
-        rc = encoder_clip(b->encoder, c, rgb, &value, reason);
-    if (rc == 0 && !have)
-        rc = cache_put_record(b->cache, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &value, err);
-    if (rc == 0 && have)
-        b->reused++;
-    if (rc == 0 && !have)
-        b->computed++;
-    mem_free(rgb);
-    return rc;
-}
-
-static int reject(Build *b, const PreparedClip *c, const Err *reason, Err *err)
-{
-    json_t *entry = NULL;
-    log_warn(b->params->log, "clip '%s' is left out: %s", c->id, reason->msg);
-    int rc = get_entry(b, c->id, &entry, err);
-    if (rc == 0 && entry)
-        rc = cache_delete_clip(b->cache, c->id, err);
-    json_decref(entry);
-    if (rc == 0 && json_object_set_new(b->rejected, c->id, json_string(reason->msg)) < 0)
-        rc = err_set(err, ERR_NOMEM, "rejected clips");
-    return rc;
-}
-
-static int store_clip(Build *b, int64_t i, Err *err)
-{
-    const PreparedClip *c = &b->p->clip[i];
-    json_t *entry = NULL, *facts = NULL;
-    char file_sha256[65];
-    Err reason = {0};
-    int rc = hash_file(c->path, file_sha256, &reason);
-    if (rc == 0)
-        rc = get_entry(b, c->id, &entry, err);
-    if (rc == 0 && !(facts = clip_facts(b, i, file_sha256)))
-        rc = err_set(err, ERR_NOMEM, "clip '%s'", c->id);
-    /* this very file has been decoded before and its pixels found right */
-    int trusted = entry && same_member(entry, facts, "file_sha256") && same_member(entry, facts, "pixels_sha256");
-    if (rc == 0)
-        rc = store_latents(b, i, trusted, &reason, err);
-    if (rc == 0 && !(entry && json_equal(entry, facts)))
-        rc = cache_put_clip(b->cache, c->id, facts, err);
-    json_decref(entry);
-    json_decref(facts);
-    if (rc < 0 && reason.code == rc && rc != ERR_NOMEM)
-        return reject(b, c, &reason, err);
-    return rc < 0 ? err_wrap(err, rc, "clip '%s'", c->id) : 0;
-}
-
-static int store_clips(Build *b, Err *err)
-{
-    Progress *bar = progress_start("clips", "clips", b->p->n, b->params->quiet);
-    int rc = 0;
-    for (int64_t i = 0; rc == 0 && i < b->p->n; i++) {
-        if (interrupt_requested())
-            rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld clips; run again to go on", (long long)i);
-        else
-            rc = store_clip(b, i, err);
-        progress_step(bar, i + 1, NULL);
-    }
-    progress_end(&bar);
-    encoder_close(&b->encoder);
-    return rc;
-}
-
 /* ---- the run --------------------------------------------------------------------------------- */
 
 static int run(Build *b, Err *err)
@@ -414,9 +166,9 @@ static int run(Build *b, Err *err)
     if (rc == 0)
         rc = put_all_meta(b, err);
     if (rc == 0)
-        rc = store_texts(b, err);
+        rc = build_store_texts(b, err);
     if (rc == 0)
-        rc = store_clips(b, err);
+        rc = build_store_clips(b, err);
     if (rc == 0)
         rc = put_meta(b, "rejected", json_incref(b->rejected), err);
     if (rc < 0)
@@ -437,12 +189,12 @@ static int count_missing(const Build *b, int64_t *texts, int64_t *clips, Err *er
     Tensor shape = encoding_text_shape(b->e);
     int have, rc = 0;
     for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
-        rc = have_record(b, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &shape, &have, err);
+        rc = build_have_record(b, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &shape, &have, err);
         *texts += !have;
     }
     for (int64_t i = 0; rc == 0 && i < b->p->n; i++) {
         shape = encoding_latents_shape(b->e, &b->p->clip[i]);
-        rc = have_record(b, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &shape, &have, err);
+        rc = build_have_record(b, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &shape, &have, err);
         *clips += !have;
     }
     return rc;
@@ -480,7 +232,7 @@ static int plan(Build *b, Err *err)
     return 0;
 }
 
-int build(const BuildParams *params, Err *err)
+int cache_build(const BuildParams *params, Err *err)
 {
     Build b = {.params = params, .rejected = json_object()};
     int rc = b.rejected ? 0 : err_set(err, ERR_NOMEM, "building a cache");
@@ -498,6 +250,7 @@ int build(const BuildParams *params, Err *err)
     if (rc == 0)
         rc = params->dry_run ? plan(&b, err) : run(&b, err);
     encoder_close(&b.encoder);
+    clip_decoder_close(&b.decoder);
     cache_close(&b.cache);
     encoding_close(&b.e);
     prepared_close(&b.p);

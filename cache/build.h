@@ -1,4 +1,4 @@
-/* weft-cache build: a prepared dataset into a cache, computing only what is not there. */
+/* weft-cache build: encodes the clips and captions of a prepared dataset that a cache lacks. */
 #ifndef WEFT_CACHE_BUILD_H
 #define WEFT_CACHE_BUILD_H
 #include <stdio.h>
@@ -20,5 +20,5 @@ typedef struct BuildParams {
  * again, gives the same records.
  * Returns 0, 3 when some clips were rejected (their reasons are in meta "rejected"), or a negative
  * code. */
-int build(const BuildParams *params, Err *err);
+WEFT_MUST_CHECK int cache_build(const BuildParams *params, Err *err);
 #endif

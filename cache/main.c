@@ -47,7 +47,7 @@ static int run_build(void *options, const StrList *positional, Err *err)
         recipe_print(recipe, stderr);
     p.be = be;
     if (rc == 0)
-        rc = build(&p, err);
+        rc = cache_build(&p, err);
     mem_free(shard_dir);
     backend_close(&be);
     recipe_close(&recipe);

@@ -156,6 +156,9 @@ static int tokens_line(Reading *r, json_t *line, Err *err)
     }
     t->n = n;
     t->cut = json_integer_value(json_object_get(line, "cut"));
+    mem_free(t->cut_text);
+    if (!(t->cut_text = mem_strdup(json_string_value(json_object_get(line, "cut_text")), err)))
+        return ERR_NOMEM;
     r->has_tokens[json_integer_value(known)] = 1;
     return 0;
 }
@@ -257,6 +260,7 @@ void prepared_close(Prepared **pp)
     for (int64_t i = 0; i < p->n_text; i++) {
         mem_free(p->text[i].text);
         mem_free(p->text[i].ids);
+        mem_free(p->text[i].cut_text);
     }
     mem_free(p->clip);
     mem_free(p->text);

@@ -8,9 +8,10 @@
 
 typedef struct PreparedText {
     char *text;
-    int32_t *ids; /* [text_length], padded with 0 */
-    int64_t n;    /* before padding */
-    int64_t cut;  /* ids of the caption that did not fit */
+    int32_t *ids;   /* [text_length], padded with 0 */
+    int64_t n;      /* before padding */
+    int64_t cut;    /* ids of the caption that did not fit */
+    char *cut_text; /* the words that they stand for; NULL when all fit */
 } PreparedText;
 
 typedef struct PreparedClip {

@@ -123,7 +123,7 @@ runs "two damaged clips" 3 "$cache" build "$T/prep2" --out "$T/partly" --model "
 stdout_has "4 clips, 7 texts: 0 computed, 11 reused, 2 rejected"
 stderr_has "clip 'c2' is left out"
 stderr_has "clip 'c5' is left out"
-stderr_has "its pixels are not those of the manifest"
+stderr_has "its pixels are not those that manifest.jsonl names"
 runs "their entries are gone" 1 "$cache" show "$T/partly" c5
 runs "more than the recipe allows" 1 "$cache" build "$T/prep2" --out "$T/partly" --model "$T/model" $small --set clip.max_reject_ratio=0.1
 stderr_has "2 of 6 clips could not be cached"

@@ -1,0 +1,31 @@
+/* One run of `weft-cache build`, shared by build.c (what is wanted, meta, stale entries, the run) and
+ * build_store.c (texts and clips). */
+#ifndef WEFT_CACHE_BUILD_INTERNAL_H
+#define WEFT_CACHE_BUILD_INTERNAL_H
+#include "cache/build.h"
+#include "cache/decode.h"
+#include "cache/encoding.h"
+
+typedef struct Build {
+    const BuildParams *params;
+    Prepared *p;
+    Encoding *e;
+    Cache *cache;                 /* NULL in a dry run where none exists */
+    Digest *text_key, *token_key; /* [p->n_text] */
+    Digest *latents_key;          /* [p->n] */
+    Encoder *encoder;             /* opened when something must be computed */
+    ClipDecoder *decoder;         /* opened when a clip must be decoded */
+    json_t *rejected;             /* id -> reason */
+    int64_t computed, reused;     /* latents and embeddings */
+} Build;
+
+/* Sets *have: a sound record of that kind and shape is there.  A damaged one counts as absent (a
+ * warning says so) and is written again. */
+WEFT_MUST_CHECK int build_have_record(const Build *b, CacheDb db, const Digest *key, RecordKind kind,
+                                      const Tensor *shape, int *have, Err *err);
+/* The entry of clip i; file_sha256 "" where only the keys count. */
+WEFT_MUST_CHECK int build_clip_facts(const Build *b, int64_t i, const char *file_sha256, json_t **out, Err *err);
+int build_same_member(const json_t *a, const json_t *b, const char *key);
+WEFT_MUST_CHECK int build_store_texts(Build *b, Err *err);
+WEFT_MUST_CHECK int build_store_clips(Build *b, Err *err);
+#endif
