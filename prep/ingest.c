@@ -4,7 +4,9 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include "common/base/confine.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
@@ -211,6 +213,59 @@ static int end_seen(Run *r, Err *err)
 }
 
 /* ---- the processes --------------------------------------------------------------------------- */
+/* The pictures of a folder that are links: their targets may be read too. */
+static int linked_pictures(const char *folder, char ***out, int64_t *n, Err *err)
+{
+    struct stat st;
+    char **names;
+    int64_t count;
+    Err unreadable = {0};
+    *out = NULL;
+    *n = 0;
+    if (dir_list(folder, &names, &count, &unreadable) < 0) /* decoding will say so */
+        return unreadable.code == ERR_NOMEM ? err_set(err, ERR_NOMEM, "%s", unreadable.msg) : 0;
+    int rc = (*out = mem_calloc(count, sizeof **out, err)) ? 0 : ERR_NOMEM;
+    for (int64_t i = 0; i < count && rc == 0; i++) {
+        char *path = path_join(folder, names[i], err);
+        if (path && lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+            (*out)[(*n)++] = path;
+        else
+            mem_free(path);
+        rc = path ? 0 : ERR_NOMEM;
+    }
+    dir_list_free(&names, count);
+    return rc;
+}
+
+/* From here on this worker can read its source and write the dataset's clips and thumbnails, and
+ * open nothing else. */
+static int confine(const Run *r, const Source *s, Err *err)
+{
+    char *full = path_join(r->p->source, s->path, err), *clips = path_join(r->dir, "clips", err),
+         *thumbs = path_join(r->dir, "thumbs", err), **links = NULL;
+    int64_t n = 0;
+    int rc = full && clips && thumbs ? 0 : ERR_NOMEM;
+    if (rc == 0 && s->kind == SOURCE_FRAMES)
+        rc = linked_pictures(full, &links, &n, err);
+    const char **readable = rc == 0 ? mem_calloc(n + 2, sizeof *readable, err) : NULL;
+    if (rc == 0 && !readable)
+        rc = ERR_NOMEM;
+    for (int64_t i = 0; i < n && rc == 0; i++)
+        readable[i + 1] = links[i];
+    if (rc == 0) {
+        readable[0] = full;
+        rc = confine_process(&(ConfineRules){readable, (const char *[]){clips, thumbs, NULL}}, err);
+    }
+    for (int64_t i = 0; i < n; i++)
+        mem_free(links[i]);
+    mem_free(links);
+    mem_free(readable);
+    mem_free(thumbs);
+    mem_free(clips);
+    mem_free(full);
+    return rc < 0 ? rc : 0;
+}
+
 /* In the worker process. */
 static int work(void *user, int64_t at, json_t **out, Err *err)
 {
@@ -218,8 +273,11 @@ static int work(void *user, int64_t at, json_t **out, Err *err)
     const Source *s = &r->sources.item[r->chosen[at]];
     /* a worker that outlives the run for a moment must not hold it */
     dir_unlock(&(DirLock){r->p->jobs > 0 ? r->lock.fd : 0});
+    int rc = r->p->jobs > 0 ? confine(r, s, err) : 0;
+    if (rc < 0)
+        return rc;
     json_t *prior = prior_of(r, s);
-    int rc = clip_process(&r->cfg, r->p->source, s, prior, r->dir, out, err);
+    rc = clip_process(&r->cfg, r->p->source, s, prior, r->dir, out, err);
     json_decref(prior);
     return rc < 0 ? err_wrap(err, rc, "clip '%s'", s->id) : 0;
 }
@@ -255,6 +313,8 @@ static int process_all(Run *r, Err *err)
     r->texts = mem_calloc(r->n, sizeof *r->texts, err);
     if (!r->texts)
         return ERR_NOMEM;
+    if (r->p->jobs > 0 && !confine_available())
+        log_warn(r->p->log, CONFINE_MISSING);
     r->progress = progress_start("ingest", "clips", r->n, r->p->quiet);
     int rc = workers_run(&w, r->n, err);
     progress_end(&r->progress);

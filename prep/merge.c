@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "common/base/confine.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
@@ -14,6 +15,7 @@
 #include "common/media/video.h"
 #include "prep/clip/clip.h"
 #include "prep/set/dataset.h"
+#include "prep/set/place.h"
 #include "prep/set/record.h"
 #include "prep/set/seen.h"
 #include "common/base/worker.h"
@@ -230,65 +232,73 @@ static int check_pixels(const char *path, const json_t *clip, Err *err)
     return rc;
 }
 
-static int copy_file(const char *from, const char *to, Err *err)
+/* A file of a shard, and its places in the dataset.  Under its own name a link is always of a checked
+ * clip: unchecked ones have the temporary name, which dataset_begin sweeps. */
+typedef struct Place {
+    char *from, *to, *temporary;
+} Place;
+
+static void place_fini(Place *p)
 {
-    char block[65536];
-    AtomicFile *file = NULL;
-    FILE *in = fopen(from, "rbe");
-    int rc = in ? atomic_open(&file, to, err) : err_errno(err, errno, "opening '%s'", from);
-    for (size_t n; rc == 0 && (n = fread(block, 1, sizeof block, in)) > 0;)
-        if (fwrite(block, 1, n, atomic_stream(file)) != n)
-            rc = err_errno(err, errno, "writing '%s'", to);
-    if (rc == 0 && ferror(in))
-        rc = err_errno(err, errno ? errno : EIO, "reading '%s'", from);
-    if (rc == 0)
-        rc = atomic_commit(&file, err);
-    atomic_abort(&file);
-    if (in)
-        fclose(in);
-    return rc;
+    mem_free(p->from);
+    mem_free(p->to);
+    mem_free(p->temporary);
 }
 
-/* `from` also under the name `to`.  1 linked, 2 copied: where the file system cannot link, or not
- * between the two. */
-static int link_or_copy(const char *from, const char *to, Err *err)
+static int place_init(Place *p, const Merge *m, const Line *x, const char *name, Err *err)
 {
-    if (unlink(to) < 0 && errno != ENOENT)
-        return err_errno(err, errno, "removing '%s'", to);
-    if (link(from, to) == 0)
-        return 1;
-    int e = errno;
-    if (e != EXDEV && e != EPERM && e != EMLINK && e != EOPNOTSUPP && e != ENOSYS)
-        return err_errno(err, e, "linking '%s' to '%s'", from, to);
-    int rc = copy_file(from, to, err);
-    return rc < 0 ? rc : 2;
+    *p = (Place){0};
+    int rc = path_check_relative(name, err);
+    if (rc < 0)
+        return rc;
+    p->from = path_join(m->p->shards[x->shard], name, err);
+    p->to = path_join(m->p->out, name, err);
+    p->temporary = p->to ? mem_printf(err, "%s.tmp-merged", p->to) : NULL;
+    return p->from && p->temporary ? 0 : ERR_NOMEM;
 }
 
-/* A file of a shard into the dataset: 0 it was there already, 1 linked, 2 copied.  clip: what it
- * must hold, or NULL. */
-static int take_file(const Merge *m, const Line *x, const char *name, const json_t *clip, Err *err)
+/* Brings a clip's file to its temporary name: 1 linked, 2 copied; 0: it is in its place already, and
+ * *check says whether it is still to be checked there. */
+static int bring_clip(const Place *p, int *check, Err *err)
 {
     struct stat a, b;
-    Err ignored = {0};
-    char *from = path_join(m->p->shards[x->shard], name, err), *to = from ? path_join(m->p->out, name, err) : NULL;
-    int rc = to ? path_check_relative(name, err) : ERR_NOMEM;
-    if (rc == 0 && stat(from, &a) < 0)
-        rc = err_errno(err, errno, "'%s'", from);
-    if (rc == 0 && stat(to, &b) == 0) { /* from an interrupted merge: links are made of checked clips only */
+    *check = 1;
+    if (stat(p->from, &a) < 0)
+        return err_errno(err, errno, "'%s'", p->from);
+    if (!S_ISREG(a.st_mode))
+        return err_set(err, ERR_FORMAT, "'%s' is not a regular file", p->from);
+    if (stat(p->to, &b) == 0) { /* from an interrupted merge */
         int same = a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-        if (same || (clip && a.st_size == b.st_size && check_pixels(to, clip, &ignored) == 0))
-            goto out;
+        *check = !same;
+        if (!same && S_ISREG(b.st_mode) && a.st_size == b.st_size)
+            same = place_same_bytes(p->from, p->to, err);
+        if (same)
+            return same < 0 ? same : 0;
     }
-    if (rc == 0 && clip && (rc = check_pixels(from, clip, err)) < 0)
-        err_wrap(err, rc, "clip '%s' is not what its manifest says", from);
-    if (rc == 0 && (rc = link_or_copy(from, to, err)) == 2 && clip) {
-        int bad = check_pixels(to, clip, err);
-        rc = bad < 0 ? err_wrap(err, bad, "the copy '%s'", to) : rc;
-    }
-out:
-    mem_free(from);
-    mem_free(to);
-    return rc;
+    *check = 1;
+    return place_link_or_copy(p->from, p->temporary, err);
+}
+
+/* A thumbnail: it is not opened here, and a browser shows it as a picture. */
+static int bring_thumb(const Merge *m, const Line *x, const char *name, Err *err)
+{
+    Place p;
+    struct stat a, b;
+    int rc = place_init(&p, m, x, name, err);
+    if (rc == 0 && !(stat(p.from, &a) == 0 && stat(p.to, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino))
+        rc = place_link_or_copy(p.from, p.to, err);
+    place_fini(&p);
+    return rc < 0 ? rc : 0;
+}
+
+/* Decodes the clip under the name it has now, in a process that can open nothing else. */
+static int check_clip(const Merge *m, const Place *p, int how, const json_t *clip, Err *err)
+{
+    const char *path = how ? p->temporary : p->to;
+    int rc = m->p->jobs > 0 ? confine_process(&(ConfineRules){(const char *[]){path, NULL}, NULL}, err) : 0;
+    if (rc >= 0)
+        rc = check_pixels(path, clip, err);
+    return rc < 0 ? err_wrap(err, rc, "clip '%s' is not what its manifest says", p->from) : 0;
 }
 
 /* In the worker process. */
@@ -297,18 +307,26 @@ static int work(void *user, int64_t item, json_t **out, Err *err)
     const Merge *m = user;
     const Line *x = &m->line[item];
     json_t *record;
+    Place p = {0};
     /* a worker that outlives the run for a moment must not hold it */
     dir_unlock(&(DirLock){m->p->jobs > 0 ? m->lock.fd : 0});
-    int how = 0, rc = json_parse(&record, x->text, (int64_t)strlen(x->text), "manifest line", err);
-    const json_t *clip = rc == 0 ? json_object_get(record, "clip") : NULL,
-                 *contact = rc == 0 ? json_object_get(record, "contact") : NULL;
-    if (rc == 0 && json_is_object(clip))
-        rc = how = take_file(m, x, json_string_value(json_object_get(clip, "file")), clip, err);
-    if (rc >= 0 && json_is_string(contact))
-        rc = take_file(m, x, json_string_value(contact), NULL, err);
-    json_decref(record);
-    if (rc >= 0 && !(*out = json_pack("{s:i}", "how", how)))
+    int how = 0, check = 0, rc = json_parse(&record, x->text, (int64_t)strlen(x->text), "manifest line", err);
+    if (rc < 0)
+        return rc;
+    const json_t *clip = json_object_get(record, "clip"), *contact = json_object_get(record, "contact");
+    const char *file = json_string_value(json_object_get(clip, "file"));
+    if (json_is_string(contact))
+        rc = bring_thumb(m, x, json_string_value(contact), err);
+    if (rc == 0 && file && (rc = place_init(&p, m, x, file, err)) == 0) {
+        rc = how = bring_clip(&p, &check, err);
+        if (rc >= 0 && check)
+            rc = check_clip(m, &p, how, clip, err);
+    }
+    if (rc >= 0 && !(*out = how ? json_pack("{s:i, s:s, s:s}", "how", how, "temporary", p.temporary, "file", p.to)
+                                : json_pack("{s:i}", "how", 0)))
         rc = err_set(err, ERR_NOMEM, "out of memory for a clip");
+    place_fini(&p);
+    json_decref(record);
     return rc < 0 ? rc : 0;
 }
 
@@ -318,8 +336,13 @@ static int worked(void *user, int64_t item, const json_t *result, const char *co
     if (!result)
         return err_set(err, ERR_IO, "'%s', manifest line of source %lld: %s: %s", m->p->shards[m->line[item].shard],
                        (long long)m->line[item].place, code, text);
-    m->linked += whole(result, "how") == 1;
-    m->copied += whole(result, "how") == 2;
+    int64_t how = whole(result, "how");
+    const char *temporary = json_string_value(json_object_get(result, "temporary")),
+               *file = json_string_value(json_object_get(result, "file"));
+    if (how && rename(temporary, file) < 0)
+        return err_errno(err, errno, "renaming '%s' to '%s'", temporary, file);
+    m->linked += how == 1;
+    m->copied += how == 2;
     progress_step(m->progress, ++m->done, NULL);
     return 0;
 }
@@ -332,8 +355,15 @@ static int asked_to_stop(void *user)
 
 static int take_files(Merge *m, Err *err)
 {
-    Workers w = {
-        .jobs = m->p->jobs < m->n ? m->p->jobs : m->n, .user = m, .work = work, .done = worked, .stop = asked_to_stop};
+    const PrepConfig *c = &m->cfg;
+    Workers w = {.jobs = m->p->jobs < m->n ? m->p->jobs : m->n,
+                 .limits = {c->cpu_s, c->wall_s, c->memory_bytes, (c->width * c->height * 4 + 65536) * (c->frames + 1)},
+                 .user = m,
+                 .work = work,
+                 .done = worked,
+                 .stop = asked_to_stop};
+    if (m->p->jobs > 0 && !confine_available())
+        log_warn(m->p->log, CONFINE_MISSING);
     m->progress = progress_start("merge", "clips", m->n, m->p->quiet);
     int rc = workers_run(&w, m->n, err);
     progress_end(&m->progress);

@@ -40,6 +40,30 @@ stderr_has "not_a_video: 'videos/zero.mp4' is not a regular file"
 stderr_has "link_loop"
 stderr_has "labels/good.txt is not a regular file"
 
+# ---- the worker processes are confined: no file but the source can be opened (tests/unit/base/test_confine.c tries the guard itself) ----
+mkdir "$T/confined"
+for i in 1 2 3 4; do
+    "$B/tests/tools/make_clip" "$T/confined/c$i.mp4" 480 720 30 190 "$i"
+    echo "A dress." >"$T/confined/c$i.txt"
+done
+confined=0
+watch() { # PID: counts workers whose status shows that they gave up rights
+    while kill -0 "$1" 2>/dev/null; do
+        for worker in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do
+            grep -q "^NoNewPrivs:.*1" "/proc/$worker/status" 2>/dev/null && confined=$((confined + 1))
+        done
+    done
+}
+"$prep" ingest "$T/confined" --out "$T/confined.out" $fast --jobs 1 >"$T/stdout" 2>"$T/stderr" &
+watch $!
+if grep -q "this kernel has no Landlock" "$T/stderr"; then
+    skip "ingest confines its workers" "this kernel has no Landlock"
+    check "that is said once" test "$(grep -c Landlock "$T/stderr")" = 1
+else
+    check "ingest confines its workers" test "$confined" -gt 0
+    check "and they do their work" grep -q "4 sources: 4 accepted" "$T/stdout"
+fi
+
 # ---- a pipe in place of a file of the prepared dataset: an error (or the file is made anew), never a hang ----
 mkdir "$T/plain"
 cp "$T/src/good.mp4" "$T/src/good.txt" "$T/plain"
