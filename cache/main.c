@@ -14,6 +14,7 @@ typedef struct Options {
 
 static int run_build(void *options, const StrList *positional, Err *err)
 {
+    static const char *const sections[] = {"model", "cache", NULL};
     const Options *o = options;
     StderrLog log;
     Recipe *recipe = NULL;
@@ -43,8 +44,8 @@ static int run_build(void *options, const StrList *positional, Err *err)
     }
     if (rc == 0)
         rc = backend_open(&be, o->common.device, threads_choose(o->common.jobs), &log.log, err);
-    if (rc == 0 && !o->common.quiet)
-        recipe_print(recipe, stderr);
+    if (rc == 0 && !o->common.quiet && !o->common.log_json)
+        recipe_print_sections(recipe, sections, stderr);
     p.be = be;
     if (rc == 0)
         rc = cache_build(&p, err);

@@ -5,6 +5,7 @@
  * overwritten unasked. */
 #ifndef WEFT_INFER_SAMPLE_H
 #define WEFT_INFER_SAMPLE_H
+#include <stdio.h>
 #include "common/base/args.h"
 #include "common/base/log.h"
 #include "common/base/str.h"
@@ -14,6 +15,7 @@ typedef struct SampleOptions {
     const char *model, *checkpoint, *prompts, *out, *latents_out;
     StrList prompt;
     int save_frames, overwrite;
+    FILE *show_recipe; /* where the recipe's sections are printed, or NULL; no option: main.c sets it */
 } SampleOptions;
 
 extern const Opt sample_opts[];

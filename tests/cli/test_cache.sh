@@ -43,6 +43,8 @@ stdout_has "6 clips, 7 texts: 13 computed, 0 reused, 0 rejected"
 cp "$T/one/data.mdb" "$T/before.mdb"
 runs "build again" 0 build "$T/one"
 stdout_has "6 clips, 7 texts: 0 computed, 13 reused, 0 rejected"
+"$cache" build "$T/prep" --out "$T/one" --model "$T/model" ${small% --quiet} >"$T/loud" 2>&1
+check "a run that finds everything done prints a dozen lines at most" test "$(wc -l <"$T/loud")" -le 12
 check "the second run wrote nothing" cmp "$T/before.mdb" "$T/one/data.mdb"
 runs "dry run of what is there" 0 build "$T/one" --dry-run
 stdout_has "clips: 6, 0 to encode"
@@ -180,6 +182,11 @@ stdout_has "3 clips, 4 texts"
 sort "$T/a" >"$T/b"
 "$cache" ls "$T/one" | sed '$d' | cut -f1 >"$T/a"
 check "two shards hold every clip once" cmp "$T/a" "$T/b"
+runs "a batch script without srun encodes all clips" 0 env SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=4 "$cache" build "$T/prep" --out "$T/batch" --model "$T/model" $small
+stdout_has "6 clips, 7 texts: 13 computed, 0 reused, 0 rejected"
+same_contents "a batch script without srun: the whole cache" "$T/one" "$T/batch"
+runs "a rank of Open MPI encodes its part" 0 env SLURM_PROCID=0 SLURM_NTASKS=4 OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 "$cache" build "$T/prep" --out "$T/ranks" --model "$T/model" $small
+stdout_has "shard-1-of-2: 3 clips"
 rm "$T/src/c6.mp4" "$T/src/c6.txt"
 check "a smaller dataset" prepare "$T/prep3"
 runs "its cache" 0 "$cache" build "$T/prep3" --out "$T/partly" --model "$T/model" $small

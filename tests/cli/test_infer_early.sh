@@ -80,6 +80,18 @@ else
     skip "no room" "mounting is not allowed here"
 fi
 
+# ---- ranks: a batch script alone does everything, a launcher's ranks share ----
+ABC="--prompt a --prompt b --prompt c"
+runs "a batch script without srun" 0 env SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=3 "$INFER" sample $SMALL --model $MODEL $ABC --out "$T/batch"
+stderr_has "3 sampled, 0 reused"
+for rank in 0 1; do
+    runs "rank $rank of two" 0 env SLURM_PROCID=0 SLURM_NTASKS=2 OMPI_COMM_WORLD_RANK=$rank OMPI_COMM_WORLD_SIZE=2 "$INFER" sample $SMALL --model $MODEL $ABC --out "$T/ranks"
+    stderr_has "$((2 - rank)) sampled, 0 reused"
+    check "rank $rank says what it leaves to others" grep -q "$rank of 2" "$T/stderr"
+done
+rm -f "$T/batch/.lock"
+same "two ranks make what one process makes" "$T/batch" "$T/ranks"
+
 # ---- more prompts than are encoded at a time, each with a negative prompt of its own ----
 seq 40 | sed 's/.*/{"prompt": "dress &", "negative_prompt": "not &", "seed": &}/' >"$T/many.jsonl"
 ONE="--preset demo --device cpu --jobs 1 --model $MODEL --set sampling.num_frames=1 --set sampling.width=16 --set sampling.height=16 --set sampling.num_inference_steps=1"
