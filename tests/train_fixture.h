@@ -12,6 +12,7 @@
  *             VAE's weights
  *   other-text, other-tokenizer, other-config     another text encoder's weights, tokenizer, VAE's
  *   config
+ *   shard-K-of-N      parts of one dataset of five clips
  *   part      2 of 3 clips, as a stopped build leaves them     done      2 of 3 clips, the third
  *             rejected */
 #ifndef WEFT_TESTS_TRAIN_FIXTURE_H
@@ -35,10 +36,12 @@ enum { FIX_F = 3, FIX_H = 6, FIX_W = 4, FIX_C = 4, FIX_S = 226, FIX_D = 32 };
 
 typedef struct FixSpec {
     const char *name;
-    int first, n, channels;
-    RecordKind kind;
+    int first, n;
+    int channels;    /* 0: FIX_C */
+    RecordKind kind; /* 0: RECORD_MOMENTS */
     int holes, nan, val;
     int whole; /* clips its dataset has; 0: not said */
+    int shard, shards;
 } FixSpec;
 
 static void fixture_hex_of(const char *what, int i, char hex[65])
@@ -116,7 +119,7 @@ static int fixture_put_clip(Cache *c, const FixSpec *s, int i, const char *vae, 
 static int fixture_put_dataset(Cache *c, const FixSpec *s, const char *hex, Err *err)
 {
     json_t *dataset = json_pack("{s:s, s:s, s:i, s:{s:i, s:i}}", "manifest_sha256", hex, "recipe_sha256", hex, "clips",
-                                s->whole, "shard", "index", 0, "count", 1);
+                                s->whole, "shard", "index", s->shard, "count", s->shards ? s->shards : 1);
     json_t *rejected = json_pack("{s:s}", "clip-99", "its pixels have changed");
     int rc = dataset && rejected ? cache_put_meta(c, "dataset", dataset, err) : ERR_NOMEM;
 
@@ -222,27 +225,35 @@ static int fixture_meta(const char *pipeline, FixMeta *m, Err *err)
 static int fixture_make(const char *pipeline, const char *out, Err *err)
 {
     static const FixSpec spec[] = {
-        {"a", 0, 5, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
-        {"b", 5, 3, FIX_C, RECORD_MOMENTS, 0, 0, 1, 0},
-        {"sample", 0, 4, FIX_C, RECORD_SAMPLE, 0, 0, 0, 0},
-        {"bf16", 0, 5, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
-        {"again", 0, 1, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
-        {"wide", 0, 2, 2 * FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
-        {"holes", 0, 2, FIX_C, RECORD_MOMENTS, 1, 0, 0, 0},
-        {"nan", 0, 1, FIX_C, RECORD_MOMENTS, 0, 1, 0, 0},
-        {"val", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 2, 0},
-        {"other", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
-        {"other-text", 5, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
-        {"other-tokenizer", 5, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
-        {"other-config", 5, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 0},
-        {"part", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 3},
-        {"done", 0, 2, FIX_C, RECORD_MOMENTS, 0, 0, 0, 3},
+        {.name = "a", .first = 0, .n = 5},
+        {.name = "b", .first = 5, .n = 3, .val = 1},
+        {.name = "sample", .first = 0, .n = 4, .kind = RECORD_SAMPLE},
+        {.name = "bf16", .first = 0, .n = 5},
+        {.name = "again", .first = 0, .n = 1},
+        {.name = "wide", .first = 0, .n = 2, .channels = 2 * FIX_C},
+        {.name = "holes", .first = 0, .n = 2, .holes = 1},
+        {.name = "nan", .first = 0, .n = 1, .nan = 1},
+        {.name = "val", .first = 0, .n = 2, .val = 2},
+        {.name = "other", .first = 0, .n = 2},
+        {.name = "other-text", .first = 5, .n = 2},
+        {.name = "other-tokenizer", .first = 5, .n = 2},
+        {.name = "other-config", .first = 5, .n = 2},
+        {.name = "part", .first = 0, .n = 2, .whole = 3},
+        {.name = "done", .first = 0, .n = 2, .whole = 3},
+        {.name = "shard-0-of-3", .first = 0, .n = 2, .whole = 2, .shards = 3},
+        {.name = "shard-1-of-3", .first = 2, .n = 2, .whole = 2, .shard = 1, .shards = 3},
+        {.name = "shard-2-of-3", .first = 4, .n = 1, .whole = 1, .shard = 2, .shards = 3},
+        {.name = "shard-1-of-2", .first = 5, .n = 2, .whole = 2, .shard = 1, .shards = 2},
     };
     FixMeta m = {NULL, NULL};
     int rc = fixture_meta(pipeline, &m, err);
 
-    for (size_t i = 0; i < sizeof spec / sizeof *spec && rc == 0; i++)
-        rc = fixture_make_cache(out, &spec[i], &m, err);
+    for (size_t i = 0; i < sizeof spec / sizeof *spec && rc == 0; i++) {
+        FixSpec one = spec[i];
+        one.channels = one.channels ? one.channels : FIX_C;
+        one.kind = one.kind ? one.kind : RECORD_MOMENTS;
+        rc = fixture_make_cache(out, &one, &m, err);
+    }
     json_decref(m.vae);
     json_decref(m.text);
     return rc;

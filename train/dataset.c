@@ -1,4 +1,5 @@
 /* Caches as one list of samples; batches with their draws. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "common/ops/ops.h"
 #include "train/dataset.h"
 #include "train/encoders.h"
+#include "train/shards.h"
 
 void dataset_close(Dataset **d)
 {
@@ -90,29 +92,39 @@ static int add_clip(Dataset *d, int64_t *cap, int64_t cache, const char *dir, co
 
 /* A build that was stopped leaves fewer entries than its dataset has clips: learning from those
  * alone would go unnoticed. */
-static int check_finished(CacheTxn *t, const char *dir, Err *err)
+static int check_finished(CacheTxn *t, const json_t *dataset, const char *dir, Err *err)
 {
-    json_t *dataset = NULL, *rejected = NULL;
+    json_t *rejected = NULL;
     CacheStat stat;
     int64_t clips = 0, there;
-    int rc = cache_get_meta(t, "dataset", &dataset, err);
+    int rc = json_get_int(dataset, "clips", "meta 'dataset'", &clips, err);
 
-    if (rc > 0 && (rc = json_get_int(dataset, "clips", "meta 'dataset'", &clips, err)) == 0 &&
-        (rc = cache_stat(t, &stat, err)) == 0 && (rc = cache_get_meta(t, "rejected", &rejected, err)) >= 0) {
+    if (rc == 0 && (rc = cache_stat(t, &stat, err)) == 0 && (rc = cache_get_meta(t, "rejected", &rejected, err)) >= 0) {
         there = stat.clips + (int64_t)json_object_size(rejected);
         rc = 0;
         if (there < clips)
-            rc = err_set(
-                err, ERR_USAGE,
-                "cache '%s' holds %lld of %lld clips: its build was stopped; run the same weft-cache build again", dir,
-                (long long)there, (long long)clips);
+            rc = err_set(err, ERR_USAGE,
+                         "cache '%s' holds %" PRId64 " of %" PRId64
+                         " clips: its build was stopped; run the same weft-cache build again",
+                         dir, there, clips);
     }
-    json_decref(dataset);
     json_decref(rejected);
     return rc;
 }
 
-static int read_cache(Dataset *d, int64_t *cap, int64_t cache, const char *const *dirs, Err *err)
+/* What the cache says of its dataset; a cache that says nothing has *shard zeroed. */
+static int read_dataset(CacheTxn *t, const char *dir, ShardFact *shard, Err *err)
+{
+    json_t *dataset = NULL;
+    int rc = cache_get_meta(t, "dataset", &dataset, err);
+
+    if (rc > 0 && (rc = check_finished(t, dataset, dir, err)) == 0 && (rc = shard_read(shard, dataset, err)) < 0)
+        err_wrap(err, rc, "cache '%s'", dir);
+    json_decref(dataset);
+    return rc;
+}
+
+static int read_cache(Dataset *d, int64_t *cap, int64_t cache, const char *const *dirs, ShardFact *shard, Err *err)
 {
     const char *dir = dirs[cache];
     CacheTxn *t = NULL;
@@ -125,7 +137,7 @@ static int read_cache(Dataset *d, int64_t *cap, int64_t cache, const char *const
         return rc;
     rc = encoders_read(d, t, dirs, cache, err);
     if (rc == 0)
-        rc = check_finished(t, dir, err);
+        rc = read_dataset(t, dir, shard, err);
     while (rc == 0 && (rc = cache_next_clip(t, &cursor, &id, &facts, err)) == 1) {
         rc = add_clip(d, cap, cache, dir, id, facts, err);
         json_decref(facts);
@@ -264,41 +276,50 @@ static int digest_all(Dataset *d, Err *err)
     return 0;
 }
 
+static int open_caches(Dataset *d, const char *const *dirs, int64_t n_dirs, Err *err)
+{
+    int rc = (d->cache = mem_calloc(n_dirs, sizeof *d->cache, err)) ? 0 : ERR_NOMEM;
+
+    for (; rc == 0 && d->n_cache < n_dirs; d->n_cache += rc == 0)
+        rc = cache_open(&d->cache[d->n_cache], dirs[d->n_cache], CACHE_READ, err);
+    return rc;
+}
+
+static int read_caches(Dataset *d, const char *const *dirs, Err *err)
+{
+    ShardFact *shard = mem_calloc(d->n_cache, sizeof *shard, err);
+    int64_t cap = 0;
+    int rc = shard ? 0 : ERR_NOMEM;
+
+    for (int64_t k = 0; k < d->n_cache && rc == 0; k++)
+        rc = read_cache(d, &cap, k, dirs, &shard[k], err);
+    if (rc == 0)
+        rc = shards_check(shard, dirs, d->n_cache, err);
+    mem_free(shard);
+    return rc;
+}
+
 int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const DitConfig *c, Err *err)
 {
-    Dataset *d = mem_calloc(1, sizeof *d, err);
-    int64_t cap = 0;
-    int rc = ERR_NOMEM;
+    Dataset *d;
+    int rc;
 
     *out = NULL;
-    if (!d)
+    if (n_dirs < 1)
+        return err_set(err, ERR_USAGE, "no cache given");
+    if (c->out_channels != c->in_channels)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "the transformer takes %" PRId64 " channels and gives %" PRId64
+                       ": training needs as many out as in",
+                       c->in_channels, c->out_channels);
+    if (!(d = mem_calloc(1, sizeof *d, err)))
         return ERR_NOMEM;
-    if (n_dirs < 1) {
-        rc = err_set(err, ERR_USAGE, "no cache given");
-        goto fail;
-    }
-    if (c->out_channels != c->in_channels) {
-        rc = err_set(err, ERR_UNSUPPORTED,
-                     "the transformer takes %lld channels and gives %lld: training needs as many out as in",
-                     (long long)c->in_channels, (long long)c->out_channels);
-        goto fail;
-    }
-    if (!(d->cache = mem_calloc(n_dirs, sizeof *d->cache, err)))
-        goto fail;
-    for (; d->n_cache < n_dirs; d->n_cache++)
-        if ((rc = cache_open(&d->cache[d->n_cache], dirs[d->n_cache], CACHE_READ, err)) < 0)
-            goto fail;
-    for (int64_t k = 0; k < n_dirs; k++)
-        if ((rc = read_cache(d, &cap, k, dirs, err)) < 0)
-            goto fail;
-    if ((rc = sort_samples(d, dirs, err)) < 0 || (rc = check_all(d, c, err)) < 0 || (rc = digest_all(d, err)) < 0)
-        goto fail;
     d->text_len = c->text_len;
     d->text_dim = c->text_dim;
+    if ((rc = open_caches(d, dirs, n_dirs, err)) < 0 || (rc = read_caches(d, dirs, err)) < 0 ||
+        (rc = sort_samples(d, dirs, err)) < 0 || (rc = check_all(d, c, err)) < 0 || (rc = digest_all(d, err)) < 0)
+        dataset_close(&d);
     *out = d;
-    return 0;
-fail:
-    dataset_close(&d);
     return rc;
 }
 

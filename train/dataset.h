@@ -30,8 +30,8 @@ typedef struct Dataset {
 
 /* Opens the caches and checks every sample's records (their headers) against the transformer's
  * config.  Clips of another split than "train" are left out.  Refuses: no cache or no sample,
- * caches of different encoders, an id in two caches, latents of several shapes, records that are
- * missing. */
+ * unfinished caches, missing shards, caches of different encoders, an id in two caches, latents of
+ * several shapes, records that are missing. */
 int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const DitConfig *c, Err *err);
 void dataset_close(Dataset **d);
 /* order[0..n): the samples of an epoch, shuffled. */

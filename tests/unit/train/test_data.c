@@ -290,12 +290,33 @@ static void refusals(void **state)
     CHECK_FAILS(open_names(&d, "a", NULL, &c, &err), ERR_UNSUPPORTED, "as many out as in", &err);
 }
 
+/* Of a dataset in three shards every one must be given; what is missing is named as --shard names it. */
+static void shards(void **state)
+{
+    DitConfig c = tiny_config();
+    Dataset *d = NULL;
+    Err err = {0};
+    const char *all[] = {check_tmp_path("caches/shard-2-of-3"), check_tmp_path("caches/shard-0-of-3"),
+                         check_tmp_path("caches/shard-1-of-3"), check_tmp_path("caches/b")};
+
+    (void)state;
+    CHECK_FAILS(open_names(&d, "shard-0-of-3", NULL, &c, &err), ERR_USAGE,
+                "shard-0-of-3' is shard 0/3 of its dataset, and shards 1/3, 2/3 are missing", &err);
+    assert_null(d);
+    CHECK_FAILS(open_names(&d, "shard-2-of-3", "shard-0-of-3", &c, &err), ERR_USAGE, "and shard 1/3 is missing", &err);
+    CHECK_FAILS(open_names(&d, "shard-0-of-3", "shard-1-of-2", &c, &err), ERR_USAGE, "with one count", &err);
+    CHECK_FAILS(open_names(&d, "a", "shard-1-of-2", &c, &err), ERR_USAGE, "and shard 0/2 is missing", &err);
+    CHECK_OK(dataset_open(&d, all, 4, &c, &err), &err); /* with a cache that says nothing of its dataset */
+    assert_int_equal(d->n, 7);
+    dataset_close(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_list),          cmocka_unit_test(draws_are_keyed), cmocka_unit_test(streams),
         cmocka_unit_test(posterior_moments), cmocka_unit_test(stored_samples),  cmocka_unit_test(orders),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(refusals),          cmocka_unit_test(shards),
     };
     return check_run("train-data", tests);
 }
