@@ -237,7 +237,7 @@ int checkpoint_save(const char *run, const TrainState *s, const json_t *state, E
 
 /* ---- final ----------------------------------------------------------------------------------- */
 
-int final_save(const char *run, const char *base, const TrainState *s, const json_t *state, const Log *log, Err *err)
+int final_save(const char *run, const char *base, const TrainState *s, const json_t *state, Err *err)
 {
     char *folder = path_join(run, "final", err), *tmp = path_join(run, "final.tmp-saving", err);
     int rc = folder && tmp ? dir_remove(tmp, err) : ERR_NOMEM;
@@ -245,7 +245,7 @@ int final_save(const char *run, const char *base, const TrainState *s, const jso
     if (rc == 0)
         rc = write_parts(tmp, s, 0, err);
     if (rc == 0)
-        rc = pipeline_copy(tmp, base, log, err);
+        rc = pipeline_copy(tmp, base, err);
     if (rc == 0)
         rc = write_state(tmp, state, err);
     if (rc == 0)

@@ -24,8 +24,8 @@ char *checkpoint_folder(const char *run, int64_t step, Err *err);
 /* Moments and step from RUN/checkpoint-STEP; the transformer was opened from its folder already. */
 int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err *err);
 /* RUN/final: the transformer, and every other part of the pipeline folder `base` (copies).  A base
- * without model_index.json gives a folder with the transformer alone, and a warning. */
-int final_save(const char *run, const char *base, const TrainState *s, const json_t *state, const Log *log, Err *err);
+ * without model_index.json gives a folder with the transformer alone. */
+int final_save(const char *run, const char *base, const TrainState *s, const json_t *state, Err *err);
 
 /* ---- checkpoint_find.c ---- */
 

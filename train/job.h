@@ -32,7 +32,8 @@ typedef struct Job {
     int64_t checkpoint_every, keep, log_every;
     int plan; /* set before job_open: nothing will be computed, so no device is needed */
     int quiet;
-    double planned; /* bytes of memory, set by job_print */
+    int64_t parameters, flat; /* how many are trained, and elements of a flat arena of them */
+    double planned;           /* bytes of memory, set by job_print */
 } Job;
 
 /* Zero-initialised *j but for `plan`.  What the back end cannot do is refused here. */
@@ -46,6 +47,8 @@ int job_print(Job *j, FILE *out, Err *err);
 /* Says on the log, after a run, how much memory the back end has given, and how much of what
  * job_print said is left. */
 void job_log_memory(const Job *j);
+/* "51.9 MB": a number with its unit, in `out`. */
+const char *job_si(double v, const char *unit, char out[32]);
 /* Samples of step k (from 0) within its epoch: [*first, *last) of the epoch's order. */
 void job_step_range(const Job *j, int64_t step, int64_t *epoch, int64_t *first, int64_t *last);
 #endif

@@ -14,6 +14,8 @@ static int run(void *options, const StrList *positional, Err *err)
     (void)positional;
     if (rc == 0 && o->common.dry_run) {
         rc = job_print(&j, stdout, err);
+        if (rc == 0)
+            rc = train_preview(&j, o->out, stdout, err);
     } else if (rc == 0) {
         if (!j.quiet) {
             recipe_print(j.recipe, stderr);

@@ -1,8 +1,10 @@
-/* Copies of a pipeline's parts. */
+/* A pipeline's parts: checking that they can be copied, and copying. */
 #include <errno.h>
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/base/file.h"
 #include "common/base/json.h"
@@ -45,7 +47,37 @@ static int copy_file(const char *to, const char *from, Err *err)
     return rc;
 }
 
-static int copy_tree(const char *to, const char *from, int depth, Err *err)
+/* ---- what happens to each file --------------------------------------------------------------- */
+
+/* One walk over the parts: it copies, or checks and counts bytes. */
+typedef struct Walk {
+    int copies;
+    int64_t bytes;
+} Walk;
+
+static int check_file(Walk *w, const char *path, Err *err)
+{
+    struct stat st;
+    int rc = file_look(path, err);
+
+    if (rc <= 0)
+        return rc;
+    if (stat(path, &st) < 0)
+        return err_errno(err, errno, "'%s'", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_FORMAT, "'%s' is no regular file", path);
+    if (access(path, R_OK) < 0)
+        return err_errno(err, errno, "'%s' cannot be read", path);
+    w->bytes += st.st_size;
+    return 0;
+}
+
+static int walk_file(Walk *w, const char *to, const char *from, Err *err)
+{
+    return w->copies ? copy_file(to, from, err) : check_file(w, from, err);
+}
+
+static int walk_tree(Walk *w, const char *to, const char *from, int depth, Err *err)
 {
     char **names = NULL;
     int64_t n = 0;
@@ -53,7 +85,7 @@ static int copy_tree(const char *to, const char *from, int depth, Err *err)
 
     if (depth > DEPTH_MAX)
         return err_set(err, ERR_LIMIT, "'%s': folders more than %d deep", from, DEPTH_MAX);
-    rc = dir_make(to, err);
+    rc = w->copies ? dir_make(to, err) : 0;
     if (rc == 0)
         rc = dir_list(from, &names, &n, err);
     for (int64_t i = 0; rc == 0 && i < n; i++) {
@@ -61,15 +93,17 @@ static int copy_tree(const char *to, const char *from, int depth, Err *err)
         if (!a || !b)
             rc = ERR_NOMEM;
         else
-            rc = file_is_dir(b) ? copy_tree(a, b, depth + 1, err) : copy_file(a, b, err);
+            rc = file_is_dir(b) ? walk_tree(w, a, b, depth + 1, err) : walk_file(w, a, b, err);
         mem_free(a);
         mem_free(b);
     }
     dir_list_free(&names, n);
-    return rc == 0 ? dir_sync(to, err) : rc;
+    return rc == 0 && w->copies ? dir_sync(to, err) : rc;
 }
 
-static int copy_component(const char *folder, const char *base, const char *name, const Log *log, Err *err)
+/* ---- the components -------------------------------------------------------------------------- */
+
+static int walk_component(Walk *w, const char *folder, const char *base, const char *name, const Log *log, Err *err)
 {
     char *to = NULL, *from = NULL;
     int rc;
@@ -80,7 +114,7 @@ static int copy_component(const char *folder, const char *base, const char *name
     from = path_join(base, name, err);
     rc = to && from ? file_look(from, err) : ERR_NOMEM;
     if (rc > 0)
-        rc = copy_tree(to, from, 0, err);
+        rc = walk_tree(w, to, from, 0, err);
     else if (rc == 0)
         log_warn(log, "'%s' lists '%s' but has no such folder: final/ lacks it too", base, name);
     mem_free(to);
@@ -94,28 +128,51 @@ static int is_component(const char *key, const json_t *v)
     return key[0] != '_' && strcmp(key, "transformer") && json_is_array(v) && json_is_string(json_array_get(v, 0));
 }
 
-int pipeline_copy(const char *folder, const char *base, const Log *log, Err *err)
+static int walk_index(Walk *w, const char *folder, const char *base, const char *index_path, const Log *log, Err *err)
 {
-    char *from = path_join(base, "model_index.json", err), *to = path_join(folder, "model_index.json", err);
     json_t *index = NULL, *v;
     const char *key;
+    int rc = json_read_file(&index, index_path, err);
+
+    if (rc == 0 && !json_is_object(index))
+        rc = err_set(err, ERR_FORMAT, "'%s': expected a JSON object", index_path);
+    if (rc == 0)
+        json_object_foreach (index, key, v)
+            if (rc == 0 && is_component(key, v))
+                rc = walk_component(w, folder, base, key, log, err);
+    json_decref(index);
+    return rc;
+}
+
+static int walk(Walk *w, const char *folder, const char *base, const Log *log, Err *err)
+{
+    char *from = path_join(base, "model_index.json", err), *to = path_join(folder, "model_index.json", err);
     int rc = from && to ? file_look(from, err) : ERR_NOMEM;
 
     if (rc == 0) {
-        log_warn(log, "'%s' has no model_index.json: final/ holds the transformer alone", base);
+        log_warn(log, "'%s' has no model_index.json: final/ will hold the transformer alone", base);
     } else if (rc > 0) {
-        rc = json_read_file(&index, from, err);
-        if (rc == 0 && !json_is_object(index))
-            rc = err_set(err, ERR_FORMAT, "'%s': expected a JSON object", from);
+        rc = walk_index(w, folder, base, from, log, err);
         if (rc == 0)
-            json_object_foreach (index, key, v)
-                if (rc == 0 && is_component(key, v))
-                    rc = copy_component(folder, base, key, log, err);
-        if (rc == 0)
-            rc = copy_file(to, from, err);
+            rc = walk_file(w, to, from, err);
     }
-    json_decref(index);
     mem_free(from);
     mem_free(to);
     return rc;
+}
+
+int pipeline_check(const char *base, const Log *log, int64_t *bytes, Err *err)
+{
+    Walk w = {0};
+    int rc = walk(&w, "", base, log, err);
+
+    *bytes = w.bytes;
+    return rc < 0 ? err_wrap(err, rc, "what final/ copies") : 0;
+}
+
+int pipeline_copy(const char *folder, const char *base, Err *err)
+{
+    Walk w = {.copies = 1};
+
+    return walk(&w, folder, base, NULL, err);
 }

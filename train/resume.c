@@ -175,7 +175,7 @@ static int warn_of_differences(const Job *j, const json_t *stored, int64_t step,
                  "checkpoint-%lld was written by version 0.1: whether the noise schedule and the starting weights are "
                  "the same is not known",
                  (long long)step);
-    if (strcmp(device, j->be->name))
+    if (!j->plan && strcmp(device, j->be->name))
         log_warn(log, "checkpoint-%lld was computed on %s, this run on %s: results will differ in the last bits",
                  (long long)step, device, j->be->name);
     build_identity(&build);

@@ -5,6 +5,7 @@
  * log.jsonl is cut back to the checkpoint before going on; a run that was killed ends with the same
  * bits as one that was not (the "time" object of log lines aside). */
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,7 +20,7 @@
 #include "common/ops/ops.h"
 #include "train/checkpoint.h"
 #include "train/feed.h"
-#include "train/identity.h"
+#include "train/preflight.h"
 #include "train/resume.h"
 #include "train/run.h"
 
@@ -55,25 +56,14 @@ static void run_close(Run *r)
 
 /* ---- start ----------------------------------------------------------------------------------- */
 
-/* Transformer, optimiser and step: from the newest checkpoint, or fresh. */
-static int load_state(Run *r, Err *err)
+/* Transformer, optimiser and step: from checkpoint `step`, or fresh for 0. */
+static int load_state(Run *r, int64_t step, Err *err)
 {
     Job *j = r->job;
-    int64_t step = 0;
-    json_t *stored = NULL;
-    char *folder = NULL, *transformer = NULL;
-    int rc = checkpoint_newest(r->out, &j->log.log, &step, &stored, err);
+    char *folder = step ? checkpoint_folder(r->out, step, err) : mem_strdup(j->start, err);
+    char *transformer = folder ? path_join(folder, "transformer", err) : NULL;
+    int rc = transformer ? dit_open(&r->dit, j->be, transformer, j->how, err) : ERR_NOMEM;
 
-    if (rc == 0)
-        rc = identity_make(&j->identity, &j->schedule, j->start, &j->log.log, err);
-    if (rc == 0 && step)
-        rc = resume_check(j, stored, step, err);
-    if (rc == 0)
-        folder = step ? checkpoint_folder(r->out, step, err) : mem_strdup(j->start, err);
-    if (folder)
-        transformer = path_join(folder, "transformer", err);
-    if (rc == 0)
-        rc = transformer ? dit_open(&r->dit, j->be, transformer, j->how, err) : ERR_NOMEM;
     if (rc == 0)
         rc = train_init(&r->state, j->be, r->dit, &j->schedule, &j->c, err);
     if (rc == 0)
@@ -81,8 +71,7 @@ static int load_state(Run *r, Err *err)
     if (rc == 0 && step)
         rc = checkpoint_load_optimizer(r->out, step, &r->state, err);
     if (rc == 0 && step)
-        log_info(&j->log.log, "going on from checkpoint-%lld", (long long)step);
-    json_decref(stored);
+        log_info(&j->log.log, "going on from checkpoint-%" PRId64, step);
     mem_free(folder);
     mem_free(transformer);
     return rc;
@@ -114,14 +103,28 @@ static int write_run_file(Run *r, Err *err)
     return rc;
 }
 
+/* The folder is this run's alone from here on; what a killed run left unfinished goes. */
+static int take_folder(Run *r, Preflight *p, Err *err)
+{
+    json_t *stored = NULL;
+    int rc;
+
+    if ((rc = preflight_check(p, r->job, r->out, err)) == 0 && (rc = dir_make(r->out, err)) == 0 &&
+        (rc = dir_lock(&r->lock, r->out, err)) == 0 && (rc = dir_sweep_temporaries(r->out, err)) == 0 &&
+        (rc = preflight_choose(p, r->job, r->out, &stored, err)) == 0)
+        rc = preflight_space(p, r->job, r->out, err);
+    json_decref(stored);
+    return rc;
+}
+
 static int run_open(Run *r, Err *err)
 {
     Job *j = r->job;
+    Preflight p;
     int64_t bytes = 0;
     int rc;
 
-    if ((rc = dir_make(r->out, err)) < 0 || (rc = dir_lock(&r->lock, r->out, err)) < 0 ||
-        (rc = dir_sweep_temporaries(r->out, err)) < 0 || (rc = load_state(r, err)) < 0 ||
+    if ((rc = take_folder(r, &p, err)) < 0 || (rc = load_state(r, p.step, err)) < 0 ||
         (rc = checkpoint_prune(r->out, r->state.step, j->keep, err)) < 0 || (rc = open_log(r, err)) < 0 ||
         (rc = write_run_file(r, err)) < 0 || (rc = job_plan_work(j, j->c.policy, &bytes, err)) < 0 ||
         (rc = arena_new(&r->work, j->be, bytes, "training", err)) < 0 ||
@@ -233,7 +236,7 @@ static int finish(Run *r, Err *err)
         return rc < 0 ? rc : 0;
     rc = resume_state_json(r->job, r->state.step, 0, &state, err);
     if (rc == 0)
-        rc = final_save(r->out, r->job->base, &r->state, state, &r->job->log.log, err);
+        rc = final_save(r->out, r->job->base, &r->state, state, err);
     json_decref(state);
     return rc;
 }
@@ -261,6 +264,22 @@ static int loop(Run *r, Err *err)
                          (long long)r->state.step);
     }
     return rc == 0 ? finish(r, err) : rc;
+}
+
+int train_preview(Job *j, const char *out, FILE *to, Err *err)
+{
+    Preflight p;
+    json_t *stored = NULL;
+    int rc = preflight_check(&p, j, out, err);
+
+    if (rc == 0)
+        rc = preflight_choose(&p, j, out, &stored, err);
+    if (rc == 0)
+        preflight_print(&p, j, to);
+    if (rc == 0)
+        rc = preflight_space(&p, j, out, err);
+    json_decref(stored);
+    return rc;
 }
 
 int train_run(Job *j, const char *out, Err *err)

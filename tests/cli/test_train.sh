@@ -24,16 +24,17 @@ same_run() { # NAME OUT: everything the undisturbed run has
 
 # ---- plan and an undisturbed run
 runs "plan" 0 "$W" plan --cache "$T/a" --cache "$T/b" $SETS
-stdout_has "12: 4 an epoch of up to 1 x 2 samples"
+stdout_has "12 in at most 100 epochs of 4; a step is 1 pass of 2 samples"
 stdout_has "parameters         35616"
 stdout_has "block+attention"
 runs "dry run" 0 train nothing --dry-run
 stdout_has "35616"
+stdout_has "3 checkpoints of 427 kB to save"
 check "a dry run writes nothing" test ! -e "$T/nothing"
 for keep in "" "--set training.gradient_dtype=bf16 --set training.master_weights=false" "--set training.recompute=block"; do
     runs "memory is what was planned: ${keep:-by default}" 0 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/planned" --preset demo --model $P --set training.max_steps=1 $keep
     stderr_has "<- this recipe"
-    stderr_has " taken, 0 bytes of the plan left"
+    stderr_has " used, exactly as planned"
     rm -r "$T/planned"
 done
 runs "run" 0 train whole
@@ -216,7 +217,7 @@ stdout_has "(bf16), master"
 runs "a batch of more clips than there are" 2 train x --set training.batch_size=8
 stderr_has "batch_size is 8, but the caches hold 7 clips"
 runs "two ranks" 1 env OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 "$W" run --cache "$T/a" --out "$T/x" $SETS
-stderr_has "this is rank 1 of 2 (Slurm or MPI): training runs on one rank in this version"
+stderr_has "this is process 2 of 2 of a Slurm or MPI job, and training runs in one process"
 cp -r $P "$T/mine"
 with_model() { # MODEL OUT: as train, but for the base model
     "$W" run --cache "$T/a" --cache "$T/b" --out "$T/$2" --model "$1" $(echo "$SETS" | sed "s,--model $P,,")

@@ -1,0 +1,40 @@
+#include "common/base/disk.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include "common/base/file.h"
+#include "common/base/mem.h"
+
+/* `path`, or the nearest folder above it that exists; mem_free. */
+static char *nearest(const char *path, Err *err)
+{
+    char *at = mem_strdup(path, err);
+    while (at && !file_exists(at) && strcmp(at, "/") != 0 && strcmp(at, ".") != 0) {
+        char *up = path_dir(at, err);
+        mem_free(at);
+        at = up;
+    }
+    return at;
+}
+
+int disk_check_writable(const char *folder, const char *what, Err *err)
+{
+    char *at = nearest(folder, err);
+    int rc = at ? 0 : ERR_NOMEM;
+    if (rc == 0 && !file_is_dir(at))
+        rc = err_set(err, ERR_USAGE, "%s '%s': '%s' is not a folder", what, folder, at);
+    if (rc == 0 && access(at, W_OK | X_OK) < 0)
+        rc = err_errno(err, errno, "%s '%s': no file can be made in '%s'", what, folder, at);
+    mem_free(at);
+    return rc;
+}
+
+int64_t disk_free_bytes(const char *path)
+{
+    struct statvfs fs;
+    char *at = nearest(path, NULL);
+    int64_t n = at && statvfs(at, &fs) == 0 ? (int64_t)fs.f_bavail * (int64_t)fs.f_frsize : -1;
+    mem_free(at);
+    return n;
+}

@@ -1,0 +1,195 @@
+/* What a run will need, found on the plan back end: steps, memory, operations. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "train/job_internal.h"
+
+/* ---- what it will need ----------------------------------------------------------------------- */
+
+static int plan_on(const Job *j, Backend *plan, Recompute policy, int64_t *bytes, Err *err)
+{
+    TrainState s = {0};
+    TrainConfig c = j->c;
+    TrainBatch b;
+    Dit *dit = NULL;
+    Arena *work = NULL;
+    const Dataset *d = j->data;
+    int64_t *timestep = mem_calloc(j->batch, sizeof *timestep, err);
+    double loss;
+    int rc = timestep ? 0 : ERR_NOMEM;
+
+    c.policy = policy;
+    b.timestep = timestep;
+    if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, j->how, err)) == 0 &&
+        (rc = arena_new(&work, plan, 0, "training", err)) == 0 &&
+        (rc = train_init(&s, plan, dit, &j->schedule, &c, err)) == 0 &&
+        (rc = arena_tensor(work, &b.x0, dtype_wide(plan->act), 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
+        (rc = arena_tensor(work, &b.noise, dtype_wide(plan->act), 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
+        (rc = arena_tensor(work, &b.text, plan->act, 3, err, j->batch, d->text_len, d->text_dim)) == 0) {
+        s.work = work;
+        rc = train_gradient(&s, &b, 1.0, &loss, err);
+        *bytes = arena_high(work);
+    }
+    train_fini(&s);
+    arena_free(&work);
+    dit_close(&dit);
+    mem_free(timestep);
+    return rc;
+}
+
+int job_plan_work(const Job *j, Recompute policy, int64_t *bytes, Err *err)
+{
+    Backend *plan = NULL;
+    int rc = backend_open(&plan, "plan", 1, NULL, err);
+
+    if (rc == 0) {
+        plan->act = j->be->act;
+        rc = plan_on(j, plan, policy, bytes, err);
+    }
+    backend_close(&plan);
+    return rc;
+}
+
+/* The model's parameters: how many there are, and how many elements their flat arenas have. */
+int job_count_parameters(Job *j, Err *err)
+{
+    Backend *plan = NULL;
+    Dit *dit = NULL;
+    int rc = backend_open(&plan, "plan", 1, NULL, err);
+
+    if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, 0, err)) == 0) {
+        j->parameters = params_count(dit_params(dit));
+        j->flat = dit_params(dit)->flat;
+    }
+    dit_close(&dit);
+    backend_close(&plan);
+    return rc;
+}
+
+/* Operations of one sample's forward pass: the products of the blocks (24 N D^2) and of attention
+ * (4 N^2 D); the rest is small. */
+static void forward_operations(const Job *j, double *linear, double *attention)
+{
+    double D = (double)(j->dit.heads * j->dit.head_dim), L = (double)j->dit.layers;
+    double N = (double)(j->dit.text_len + j->data->F * (j->data->h / j->dit.patch) * (j->data->w / j->dit.patch));
+
+    *linear = 24 * N * D * D * L;
+    *attention = 4 * N * N * D * L;
+}
+
+const char *job_si(double v, const char *unit, char out[32])
+{
+    static const char *const prefix[] = {"", "k", "M", "G", "T", "P", "E", "Z"};
+    int k = 0;
+
+    while (v >= 999.5 && k < 7) {
+        v /= 1000;
+        k++;
+    }
+    snprintf(out, 32, v < 99.95 && k ? "%.2f %s%s" : "%.0f %s%s", v, prefix[k], unit);
+    return out;
+}
+
+static const char *plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
+static void print_steps(const Job *j, FILE *out)
+{
+    const Dataset *d = j->data;
+
+    fprintf(out,
+            "samples            %" PRId64 " in %" PRId64 " cache%s; latents %" PRId64 " frame%s of %" PRId64
+            " x %" PRId64 ", %" PRId64 " channels; text %" PRId64 " x %" PRId64 "\n",
+            d->n, d->n_cache, plural(d->n_cache), d->F, plural(d->F), d->h, d->w, d->C, d->text_len, d->text_dim);
+    fprintf(out,
+            "steps              %" PRId64 " in at most %" PRId64 " epoch%s of %" PRId64 "; a step is %" PRId64
+            " pass%s of %" PRId64 " sample%s\n",
+            j->steps, j->epochs, plural(j->epochs), j->epoch_steps, j->accumulate, j->accumulate == 1 ? "" : "es",
+            j->batch, plural(j->batch));
+}
+
+/* Weights as operations read them, the exact values beside where those are copies, gradients,
+ * moments, what a device keeps for itself: all but the working memory. */
+static double print_arenas(const Job *j, FILE *out)
+{
+    const DitConfig *c = &j->dit;
+    double each = 4.0 * (double)j->flat, grads = j->how & DIT_BF16_GRADS ? each / 2 : each;
+    double master = j->how & DIT_BF16_VALUES ? 0 : each, copies = j->be->act == DT_BF16 || master == 0 ? each / 2 : 0;
+    double codes = 4.0 *
+                   (double)(j->data->F * (j->data->h / c->patch) * (j->data->w / c->patch) * c->heads * c->head_dim);
+    double own = j->be->act == DT_BF16 ? DEVICE_SCRATCH_BYTES + DEVICE_WORKSPACE_BYTES : 0;
+    char a[32], b[32], g[32];
+
+    fprintf(out, "memory             ");
+    if (copies > 0 && master > 0)
+        fprintf(out, "weights %s (bf16), master %s", job_si(copies, "B", a), job_si(master, "B", b));
+    else
+        fprintf(out, "weights %s%s", job_si(copies + master, "B", a), copies > 0 ? " (bf16, no master)" : "");
+    fprintf(out, ", gradients %s%s, m %s, v %s, position codes %s", job_si(grads, "B", g),
+            j->how & DIT_BF16_GRADS ? " (bf16)" : "", job_si(each, "B", a), a, job_si(codes, "B", b));
+    if (own > 0)
+        fprintf(out, ", scratch %s", job_si(own, "B", a));
+    fputc('\n', out);
+    return copies + master + grads + 2 * each + codes + own;
+}
+
+static int print_memory(Job *j, FILE *out, Err *err)
+{
+    static const struct {
+        Recompute policy;
+        const char *name;
+    } row[] = {
+        {RECOMPUTE_NONE, "keep all"}, {RECOMPUTE_BLOCK_ATTENTION, "block+attention"}, {RECOMPUTE_BLOCK, "block"}};
+    double arenas = print_arenas(j, out);
+    char c[32], d[32];
+
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        int64_t bytes = 0;
+        int rc = job_plan_work(j, row[i].policy, &bytes, err);
+        if (rc < 0)
+            return rc;
+        if (row[i].policy == j->c.policy)
+            j->planned = arenas + (double)bytes;
+        fprintf(out, "  %-17sactivations %s, %s in all%s\n", row[i].name, job_si((double)bytes, "B", c),
+                job_si(arenas + (double)bytes, "B", d), row[i].policy == j->c.policy ? "  <- this recipe" : "");
+    }
+    return 0;
+}
+
+void job_log_memory(const Job *j)
+{
+    char used[32], planned[32];
+    double taken = (double)j->be->taken;
+
+    if (j->planned > 0 && taken == j->planned)
+        log_info(&j->log.log, "memory: %s used, exactly as planned", job_si(taken, "B", used));
+    else if (j->planned > 0)
+        log_info(&j->log.log, "memory: %s used, %s planned", job_si(taken, "B", used),
+                 job_si(j->planned, "B", planned));
+}
+
+int job_print(Job *j, FILE *out, Err *err)
+{
+    double linear, attention, sample;
+    char a[32], b[32];
+    int rc;
+
+    print_steps(j, out);
+    fprintf(out, "parameters         %" PRId64 "\n", j->parameters);
+    if ((rc = print_memory(j, out, err)) < 0)
+        return rc;
+    forward_operations(j, &linear, &attention);
+    sample = 3 * (linear + attention); /* backward is twice the forward pass */
+    if (j->c.policy != RECOMPUTE_NONE)
+        sample += linear + (j->c.policy == RECOMPUTE_BLOCK ? attention : 0);
+    fprintf(
+        out, "operations         %s a sample, %s in all (estimated: products of blocks and attention)\n",
+        job_si(sample, "FLOP", a),
+        job_si(sample * (double)j->steps * fmin((double)(j->batch * j->accumulate), (double)j->data->n), "FLOP", b));
+    return 0;
+}
