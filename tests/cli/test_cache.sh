@@ -172,7 +172,23 @@ runs "another seed is another draw" 0 build "$T/types" --set cache.dtype=fp16 --
 stdout_has "6 computed, 7 reused"
 runs "tiles are other latents" 0 build "$T/types" --set cache.vae_tiling=true
 stdout_has "13 computed"
+"$cache" show "$T/types" c1 | grep -m 1 xxh3 >"$T/a"
+"$cache" show "$T/one" c1 | grep -m 1 xxh3 >"$T/b"
+if [ -s "$T/a" ] && ! cmp -s "$T/a" "$T/b"; then pass "tiles are other latents: their values too"; else fail "tiles are other latents: their values too" "$(cat "$T/a")"; fi
 runs "verify of all of them" 0 "$cache" verify "$T/types"
+for value in dtype=bf16 store=sample vae_tiling=true; do
+    runs "cache.$value" 0 build "$T/${value%=*}" --set "cache.$value"
+    runs "cache.$value in the meta entries" 0 "$cache" show "$T/${value%=*}"
+    case $value in
+    vae*) stdout_has '"overlap": [' ;;
+    *) stdout_has "\"${value%=*}\": \"${value#*=}\"" ;;
+    esac
+    stdout_has "\"${value%=*}\": "
+    "$cache" show "$T/${value%=*}" c1 | grep -m 1 xxh3 >"$T/a"
+    if [ -s "$T/a" ] && ! cmp -s "$T/a" "$T/b"; then pass "cache.$value matters"; else fail "cache.$value matters" "$(cat "$T/a")"; fi
+done
+"$cache" keys cache >"$T/keys"
+check "cache has these three keys" test "$(grep -c '^ *cache\.' "$T/keys")" = 3
 
 # ---- shards, and a dataset that shrank ----
 for k in 0 1; do runs "shard $k" 0 build "$T/shards" --shard $k/2; done
