@@ -47,7 +47,7 @@ void pipeline_close(Pipeline **p);
 PipelineSizes pipeline_sizes(const Pipeline *p);
 /* That all parts fit each other and this request: names, shapes and types of all weights, the
  * tokeniser, the sampler's steps, the VAE's tiles.  Nothing large is read. */
-int pipeline_check(Pipeline *p, Err *err);
+int pipeline_check_parts(Pipeline *p, Err *err);
 /* Working memory of each phase, found by running it on the plan back end. */
 int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err);
 /* {"transformer": digest, ..., "configs": digest} of the weights and of all config files in use.

@@ -1,4 +1,4 @@
-/* The weights seen from outside: whether they fit (pipeline_check), and their digests, which are part
+/* The weights seen from outside: whether they fit (pipeline_check_parts), and their digests, which are part
  * of a sample's key. */
 #include <string.h>
 
@@ -90,7 +90,7 @@ static int check_tokenizer(Pipeline *p, Err *err)
     return rc;
 }
 
-int pipeline_check(Pipeline *p, Err *err)
+int pipeline_check_parts(Pipeline *p, Err *err)
 {
     PipelineMemory memory;
     VaeTiling tiling = vae_tiling_default(&p->vae_config, p->s.tiling);

@@ -53,7 +53,7 @@ int sample_check(Run *r, Err *err)
     int rc = check_writable(r->o->out, "--out", err);
     if (rc == 0 && r->o->latents_out)
         rc = check_latents_out(r->o->latents_out, err);
-    return rc == 0 ? pipeline_check(r->pipe, err) : rc;
+    return rc == 0 ? pipeline_check_parts(r->pipe, err) : rc;
 }
 
 /* ---- disk space ------------------------------------------------------------------------------ */

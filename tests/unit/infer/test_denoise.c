@@ -30,7 +30,7 @@ static void open_all(Backend **be, Pipeline **p, SamplerKind kind)
     SampleSettings s = settings(kind);
     CHECK_OK(backend_open(be, "cpu", 1, NULL, &err), &err);
     CHECK_OK(pipeline_open(p, *be, check_repo_path("tests/golden/pipeline/model"), NULL, &s, NULL, &err), &err);
-    CHECK_OK(pipeline_check(*p, &err), &err);
+    CHECK_OK(pipeline_check_parts(*p, &err), &err);
     PipelineSizes z = pipeline_sizes(*p);
     assert_int_equal(z.text_len * z.text_dim, TEXT);
     for (int i = 0; i < TEXT; i++) {
