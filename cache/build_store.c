@@ -1,6 +1,7 @@
 /* Encoding and storing: texts first, then clips; a clip's entry after the records that it names. */
 #include <string.h>
 #include "cache/build_internal.h"
+#include "common/base/confine.h"
 #include "common/base/json.h"
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
@@ -153,6 +154,8 @@ static int64_t rgb_bytes(const Prepared *p)
 
 static int read_pixels(Build *b, const PreparedClip *c, const uint8_t **rgb, Err *reason, Err *err)
 {
+    if (!b->decoder && !confine_available())
+        log_warn(b->params->log, CONFINE_MISSING);
     int rc = b->decoder ? 0 : clip_decoder_open(&b->decoder, b->params->recipe, rgb_bytes(b->p), err);
     return rc == 0 ? clip_decode(b->decoder, c, rgb, reason) : rc;
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include "common/base/confine.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
@@ -57,7 +58,11 @@ static int decode_item(void *user, int64_t item, json_t **out, Err *err)
     int64_t n, width, height;
     Err fault = {0};
     (void)item;
-    int rc = video_read_rgb(c->path, c->frames, c->width, c->height, &rgb, &n, &width, &height, &fault);
+    /* from here on this process can open the clip and nothing else */
+    int rc = confine_process(&(ConfineRules){(const char *[]){c->path, NULL}, NULL}, err);
+    if (rc < 0)
+        return rc;
+    rc = video_read_rgb(c->path, c->frames, c->width, c->height, &rgb, &n, &width, &height, &fault);
     if (rc == ERR_NOMEM)
         return err_set(err, rc, "%s", fault.msg);
     if (rc == 0)

@@ -1,9 +1,10 @@
 /* Child processes for work on hostile bytes: each item gets a process of its own with limits, so
  * that a crash, a hang or the memory of a codec costs that item and nothing else.
  *
- * The calling process must have one thread (a child that is forked among threads may not allocate).
- * A child takes its item from the memory it inherits and sends its result, JSON, through a pipe;
- * files it writes must appear atomically.  No child outlives its parent. */
+ * A child is forked: it takes its item from the memory it inherits, and sends its result, JSON, through
+ * a pipe; files it writes must appear atomically.  Other threads of the caller do not exist in it, so
+ * none may hold a lock at that moment (idle OpenMP and BLAS threads hold none), and `work` must not
+ * start OpenMP or BLAS.  No child outlives its parent. */
 #ifndef WEFT_COMMON_BASE_WORKER_H
 #define WEFT_COMMON_BASE_WORKER_H
 #include <jansson.h>

@@ -1,4 +1,5 @@
 /* Opening and closing a reader: limits, the stream, its decoder. */
+#include <libavutil/avstring.h>
 #include <string.h>
 #include "common/base/mem.h"
 #include "common/media/media_internal.h"
@@ -28,6 +29,14 @@ int reader_over_time(void *reader)
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
+/* The decoders that run on files from strangers, by FFmpeg's names: those of cameras, phones, screens,
+ * shops and archives.  Others, of games and old programs mostly, are seldom looked after. */
+static const char decoders[] =
+    "h264,hevc,vvc,mpeg1video,mpeg2video,mpegvideo,mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4,h261,h263,h263i,h263p,flv,"
+    "vp6,vp6a,vp6f,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,libgav1,theora,vp3,wmv1,wmv2,wmv3,vc1,rv10,rv20,"
+    "rv30,rv40,mjpeg,mjpegb,jpeg2000,libopenjpeg,png,apng,gif,ffv1,huffyuv,ffvhuff,utvideo,magicyuv,prores,dnxhd,cfhd,"
+    "dvvideo,rawvideo,v210,qtrle,rle,svq1,svq3,cinepak,hap";
+
 /* avformat_find_stream_info decodes a little of every stream: the frame limit must hold there too. */
 static int probe_streams(VideoReader *r, Err *err)
 {
@@ -40,6 +49,8 @@ static int probe_streams(VideoReader *r, Err *err)
         av = av_dict_set_int(&options[i], "max_pixels", r->limits.max_pixels, 0);
         if (av >= 0)
             av = av_dict_set(&options[i], "threads", "1", 0);
+        if (av >= 0)
+            av = av_dict_set(&options[i], "codec_whitelist", decoders, 0);
     }
     if (av >= 0)
         av = avformat_find_stream_info(r->fmt, n ? options : NULL);
@@ -62,6 +73,11 @@ static int choose_stream(VideoReader *r, const AVCodec **codec, Err *err)
     if (index < 0 || r->fmt->streams[index]->disposition & AV_DISPOSITION_ATTACHED_PIC)
         return err_set(err, ERR_FORMAT, "'%s' has no video stream (%u streams of other kinds)", r->path,
                        r->fmt->nb_streams);
+    if (!av_match_list((*codec)->name, decoders, ','))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "'%s': its video is %s, which is not decoded from files of others (convert it, to H.264 for "
+                       "instance)",
+                       r->path, (*codec)->name);
     r->stream = r->fmt->streams[index];
     for (unsigned i = 0; i < r->fmt->nb_streams; i++)
         if ((int)i != index)
