@@ -300,11 +300,13 @@ INSTALL_SCHEMAS = $(DESTDIR)$(PREFIX)/share/weft/schemas
 INSTALL_MAN = $(DESTDIR)$(PREFIX)/share/man/man1
 INSTALL_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 
-install: found ## build, then copy programs and schemas to PREFIX (/usr/local); libweft-cuda.so where built
+install: found ## build, then copy programs, schemas, manual pages and bash completion to PREFIX (/usr/local)
 	$(again) programs
-	install -d "$(INSTALL_BIN)" "$(INSTALL_SCHEMAS)"
+	install -d "$(INSTALL_BIN)" "$(INSTALL_SCHEMAS)" "$(INSTALL_MAN)" "$(INSTALL_COMPLETION)"
 	install -s -m 755 $(BINS) "$(INSTALL_BIN)"
 	install -m 644 $(wildcard schemas/*.json) "$(INSTALL_SCHEMAS)"
+	for p in $(PROGRAMS); do \
+	    $(B)/$$p --help-man >"$(INSTALL_MAN)/$$p.1" && $(B)/$$p --help-completion >"$(INSTALL_COMPLETION)/$$p" || exit 1; done
 	@if [ -f $(B)/libweft-cuda.so ]; then set -x; install -d "$(INSTALL_LIB)" && install -s -m 644 $(B)/libweft-cuda.so "$(INSTALL_LIB)"; \
 	 else echo "libweft-cuda.so was not built ('make cuda' builds it): the installed programs run on the CPU"; fi
 

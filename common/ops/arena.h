@@ -19,10 +19,10 @@ typedef struct Arena Arena;
 
 /* bytes is ignored on the plan back end.  `name` (borrowed, a literal) stands in the message when
  * the arena is too small. */
-int arena_new(Arena **out, Backend *be, int64_t bytes, const char *name, Err *err);
+WEFT_MUST_CHECK int arena_new(Arena **out, Backend *be, int64_t bytes, const char *name, Err *err);
 void arena_free(Arena **a);
 /* A tensor of the given type and shape, contents undefined; ERR_LIMIT when the arena is too small. */
-int arena_take(Arena *a, Tensor *out, DType dtype, int rank, const int64_t *dim, Err *err);
+WEFT_MUST_CHECK int arena_take(Arena *a, Tensor *out, DType dtype, int rank, const int64_t *dim, Err *err);
 #define arena_tensor(a, out, dtype, rank, err, ...) \
     arena_take((a), (out), (dtype), (rank), (const int64_t[]){__VA_ARGS__}, (err))
 int64_t arena_mark(const Arena *a);

@@ -57,11 +57,11 @@ struct Backend {
 
 /* name: "auto", "ref", "cpu", "cuda", "sim", "plan".  threads 0: all cores.  auto takes cuda where
  * it opens, else cpu, and logs which.  log may be NULL and must outlive the back end. */
-int backend_open(Backend **out, const char *name, int64_t threads, const Log *log, Err *err);
+WEFT_MUST_CHECK int backend_open(Backend **out, const char *name, int64_t threads, const Log *log, Err *err);
 void backend_close(Backend **be);
 
 /* Convenience over upload/download: host float32 array <-> tensor of any float dtype on the back
  * end (converted). */
-int backend_put_f32(Backend *be, const Tensor *dst, const float *host, Err *err);
-int backend_get_f32(Backend *be, float *host, const Tensor *src, Err *err);
+WEFT_MUST_CHECK int backend_put_f32(Backend *be, const Tensor *dst, const float *host, Err *err);
+WEFT_MUST_CHECK int backend_get_f32(Backend *be, float *host, const Tensor *src, Err *err);
 #endif

@@ -19,54 +19,60 @@
 /* ---- elementwise and moves ------------------------------------------------------------------- */
 
 /* y = value, any float type. */
-int op_fill(Backend *be, const Tensor *y, float value, Err *err);
+WEFT_MUST_CHECK int op_fill(Backend *be, const Tensor *y, float value, Err *err);
 /* y = x converted to y's type; same element count. */
-int op_copy(Backend *be, const Tensor *y, const Tensor *x, Err *err);
+WEFT_MUST_CHECK int op_copy(Backend *be, const Tensor *y, const Tensor *x, Err *err);
 /* y = a + b; y may be a or b. */
-int op_add(Backend *be, const Tensor *y, const Tensor *a, const Tensor *b, Err *err);
+WEFT_MUST_CHECK int op_add(Backend *be, const Tensor *y, const Tensor *a, const Tensor *b, Err *err);
 /* y = sum over i < n of coef[i] * x[i], n in 1..4, any float types, accumulated in double on ref
  * and in float left to right elsewhere; y may be any x[i].  (Guidance and the scheduler steps are
  * made of this.) */
-int op_lincomb(Backend *be, const Tensor *y, int n, const double *coef, const Tensor *const *x, Err *err);
+WEFT_MUST_CHECK int op_lincomb(Backend *be, const Tensor *y, int n, const double *coef, const Tensor *const *x,
+                               Err *err);
 
 typedef enum ActKind { ACT_NONE, ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_QUICK_GELU } ActKind;
 /* y = act(x); y may be x.  silu x*s(x); gelu_tanh 0.5x(1+tanh(sqrt(2/pi)(x+0.044715x^3)));
  * quick_gelu x*s(1.702x). */
-int op_act(Backend *be, const Tensor *y, const Tensor *x, ActKind kind, Err *err);
+WEFT_MUST_CHECK int op_act(Backend *be, const Tensor *y, const Tensor *x, ActKind kind, Err *err);
 /* gx = gy * act'(x); gx may be gy. */
-int op_act_backward(Backend *be, const Tensor *gx, const Tensor *gy, const Tensor *x, ActKind kind, Err *err);
+WEFT_MUST_CHECK int op_act_backward(Backend *be, const Tensor *gx, const Tensor *gy, const Tensor *x, ActKind kind,
+                                    Err *err);
 /* y = act(a) * b (T5's gated GELU); y may be a or b. */
-int op_act_gate(Backend *be, const Tensor *y, const Tensor *a, const Tensor *b, ActKind kind, Err *err);
+WEFT_MUST_CHECK int op_act_gate(Backend *be, const Tensor *y, const Tensor *a, const Tensor *b, ActKind kind, Err *err);
 
 /* y[n,D] = table[ids[i], :]; ids I32 [n] on the back end, each within the table (checked:
  * ERR_FORMAT). */
-int op_embed(Backend *be, const Tensor *y, const Tensor *table, const Tensor *ids, Err *err);
+WEFT_MUST_CHECK int op_embed(Backend *be, const Tensor *y, const Tensor *table, const Tensor *ids, Err *err);
 /* Rows of a token sequence: y[B, y0+i, D] = x[B, x0+i, D] for i < n (concatenate and split text and
  * video). */
-int op_copy_rows(Backend *be, const Tensor *y, int64_t y0, const Tensor *x, int64_t x0, int64_t n, Err *err);
+WEFT_MUST_CHECK int op_copy_rows(Backend *be, const Tensor *y, int64_t y0, const Tensor *x, int64_t x0, int64_t n,
+                                 Err *err);
 /* x[B, first+i, D] += table[i, D] (position codes; table F32). In place. */
-int op_add_rows(Backend *be, const Tensor *x, int64_t first, const Tensor *table, Err *err);
+WEFT_MUST_CHECK int op_add_rows(Backend *be, const Tensor *x, int64_t first, const Tensor *table, Err *err);
 /* tokens [B, F*(H/p)*(W/p), C*p*p] <- latents [B,F,H,W,C]; feature = c*p*p + py*p + px; token order
  * frame, row, column.
  * unpatchify is the inverse; each is also the other's backward. */
-int op_patchify(Backend *be, const Tensor *tokens, const Tensor *latents, int64_t p, Err *err);
-int op_unpatchify(Backend *be, const Tensor *latents, const Tensor *tokens, int64_t p, Err *err);
+WEFT_MUST_CHECK int op_patchify(Backend *be, const Tensor *tokens, const Tensor *latents, int64_t p, Err *err);
+WEFT_MUST_CHECK int op_unpatchify(Backend *be, const Tensor *latents, const Tensor *tokens, int64_t p, Err *err);
 /* Box copy between [T,H,W,C] tensors: dst[d0.., d1.., d2.., d3..] = src[s0.., ...] over extent
  * n[4], types converted. */
-int op_copy_box(Backend *be, const Tensor *dst, const int64_t d[4], const Tensor *src, const int64_t s[4],
-                const int64_t n[4], Err *err);
+WEFT_MUST_CHECK int op_copy_box(Backend *be, const Tensor *dst, const int64_t d[4], const Tensor *src,
+                                const int64_t s[4], const int64_t n[4], Err *err);
 /* Tile seam (cogvideox.md 2.5): along axis 1 (H) or 2 (W) of [T,H,W,C], for i < extent:
  * cur[i] = prev[Np - extent + i]*(1 - i/extent) + cur[i]*(i/extent).  cur in place. */
-int op_blend(Backend *be, const Tensor *cur, const Tensor *prev, int axis, int64_t extent, Err *err);
+WEFT_MUST_CHECK int op_blend(Backend *be, const Tensor *cur, const Tensor *prev, int axis, int64_t extent, Err *err);
 
 /* ---- products -------------------------------------------------------------------------------- */
 
 /* y[M,N] = x[M,K] w[N,K]^T + b[N]; b may be NULL.  Leading axes of x and y are folded into M. */
-int op_linear(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, Err *err);
+WEFT_MUST_CHECK int op_linear(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b,
+                              Err *err);
 /* gx[M,K] = gy[M,N] w[N,K]  (+ gx when add). */
-int op_linear_backward_x(Backend *be, const Tensor *gx, const Tensor *gy, const Tensor *w, int add, Err *err);
+WEFT_MUST_CHECK int op_linear_backward_x(Backend *be, const Tensor *gx, const Tensor *gy, const Tensor *w, int add,
+                                         Err *err);
 /* gw[N,K] += gy^T x; gb[N] += column sums of gy.  gb may be NULL; gw may be NULL. */
-int op_linear_backward_w(Backend *be, const Tensor *gw, const Tensor *gb, const Tensor *gy, const Tensor *x, Err *err);
+WEFT_MUST_CHECK int op_linear_backward_w(Backend *be, const Tensor *gw, const Tensor *gb, const Tensor *gy,
+                                         const Tensor *x, Err *err);
 
 /* Attention over [B,S,heads*hd] (heads slower than hd): o = softmax(scale * q k^T + bias, causal)
  * v.
@@ -79,12 +85,12 @@ typedef struct AttnParams {
     const Tensor *bias;
     int causal;
 } AttnParams;
-int op_attention(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k, const Tensor *v,
-                 const AttnParams *p, Err *err);
+WEFT_MUST_CHECK int op_attention(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k,
+                                 const Tensor *v, const AttnParams *p, Err *err);
 /* Gradients from go; bias must be NULL and causal 0 (ERR_UNSUPPORTED otherwise). */
-int op_attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv, const Tensor *go,
-                          const Tensor *q, const Tensor *k, const Tensor *v, const Tensor *o, const Tensor *lse,
-                          const AttnParams *p, Err *err);
+WEFT_MUST_CHECK int op_attention_backward(Backend *be, const Tensor *gq, const Tensor *gk, const Tensor *gv,
+                                          const Tensor *go, const Tensor *q, const Tensor *k, const Tensor *v,
+                                          const Tensor *o, const Tensor *lse, const AttnParams *p, Err *err);
 
 /* ---- norms ----------------------------------------------------------------------------------- */
 
@@ -99,22 +105,22 @@ typedef struct Modulation {
 
 /* y = (LN(x)*w + b)*(1 + scale) + shift over the last axis D of x [.., D] (with m: x is [B,S,D]);
  * biased variance; w, b may be NULL; y may be x. */
-int op_layernorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, double eps,
-                 const Modulation *m, Err *err);
+WEFT_MUST_CHECK int op_layernorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b,
+                                 double eps, const Modulation *m, Err *err);
 /* Statistics are recomputed from x.  gx written or added; gw, gb [D] and gm ([B,n*D], the shift and
  * scale chunks) added to;
  * each may be NULL (gw and gb only together; gm NULL iff m NULL). */
-int op_layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, const Tensor *gb, const Tensor *gm,
-                          const Tensor *gy, const Tensor *x, const Tensor *w, const Tensor *b, double eps,
-                          const Modulation *m, int add, Err *err);
+WEFT_MUST_CHECK int op_layernorm_backward(Backend *be, const Tensor *gx, const Tensor *gw, const Tensor *gb,
+                                          const Tensor *gm, const Tensor *gy, const Tensor *x, const Tensor *w,
+                                          const Tensor *b, double eps, const Modulation *m, int add, Err *err);
 /* x[B,S,D] += gate * y (gate: chunk 2 for video rows, 5 for text rows). */
-int op_gate_add(Backend *be, const Tensor *x, const Tensor *y, const Modulation *m, Err *err);
+WEFT_MUST_CHECK int op_gate_add(Backend *be, const Tensor *x, const Tensor *y, const Modulation *m, Err *err);
 /* gy = gate * gx; gm's gate chunks += sum over rows of gx * y.  (The gradient of x is gx itself.)
  * gm may be NULL. */
-int op_gate_add_backward(Backend *be, const Tensor *gy, const Tensor *gm, const Tensor *gx, const Tensor *y,
-                         const Modulation *m, Err *err);
+WEFT_MUST_CHECK int op_gate_add_backward(Backend *be, const Tensor *gy, const Tensor *gm, const Tensor *gx,
+                                         const Tensor *y, const Modulation *m, Err *err);
 /* y = w * x / sqrt(mean(x^2) + eps) over the last axis; y may be x. (T5) */
-int op_rmsnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, double eps, Err *err);
+WEFT_MUST_CHECK int op_rmsnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, double eps, Err *err);
 
 /* GroupNorm over one chunk x [T,H,W,C]: mean and biased variance over (C/groups channels x T x H x
  * W), then w, b [C], then the spatial condition if any, then act (ACT_NONE or ACT_SILU).  y may be
@@ -125,8 +131,8 @@ int op_rmsnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, d
 typedef struct SpatialCond {
     const Tensor *scale, *shift;
 } SpatialCond;
-int op_groupnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, int64_t groups,
-                 double eps, const SpatialCond *cond, ActKind act, Err *err);
+WEFT_MUST_CHECK int op_groupnorm(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b,
+                                 int64_t groups, double eps, const SpatialCond *cond, ActKind act, Err *err);
 
 /* ---- convolution and resampling -------------------------------------------------------------- */
 
@@ -140,30 +146,32 @@ typedef struct ConvParams {
     int64_t stride, top, bottom, left, right;
     int add;
 } ConvParams;
-int op_conv(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix, const Tensor *w, const Tensor *b,
-            const ConvParams *p, Err *err);
+WEFT_MUST_CHECK int op_conv(Backend *be, const Tensor *y, const Tensor *x, const Tensor *prefix, const Tensor *w,
+                            const Tensor *b, const ConvParams *p, Err *err);
 /* Host only: dst [Co,kt,kh,kw,Ci] <- src [Co,Ci,kt,kh,kw] (same dtype). */
 void op_conv_pack(const Tensor *dst, const Tensor *src);
 /* Nearest x2 in space; in time when double_time: T even: every frame twice; T odd > 1: frame 0
  * once, others twice; T = 1 kept.
  * y [T',2H,2W,C]. */
-int op_upsample(Backend *be, const Tensor *y, const Tensor *x, int double_time, Err *err);
+WEFT_MUST_CHECK int op_upsample(Backend *be, const Tensor *y, const Tensor *x, int double_time, Err *err);
 /* Mean of frame pairs: T even: (0,1),(2,3)..; T odd: frame 0 kept, (1,2),(3,4)... y [T',H,W,C]. */
-int op_pool_time(Backend *be, const Tensor *y, const Tensor *x, Err *err);
+WEFT_MUST_CHECK int op_pool_time(Backend *be, const Tensor *y, const Tensor *x, Err *err);
 
 /* ---- diffusion, loss, optimiser -------------------------------------------------------------- */
 
 /* z = (mean + exp(clamp(logvar,-30,20)/2) * eps) * scale; moments [..,2C] mean first, eps and z
  * [..,C]; eps NULL: the mode. */
-int op_posterior(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err);
+WEFT_MUST_CHECK int op_posterior(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale,
+                                 Err *err);
 /* Per sample b (first axis): xt = a[b]*x0 + s[b]*eps; v = a[b]*eps - s[b]*x0.  a, s host arrays of
  * B. */
-int op_diffuse(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a,
-               const double *s, Err *err);
+WEFT_MUST_CHECK int op_diffuse(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps,
+                               const double *a, const double *s, Err *err);
 /* *loss (host) = mean (u-v)^2; gu = weight * 2(u-v)/count (gu may be NULL). u may be gu. */
-int op_mse(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight, Err *err);
+WEFT_MUST_CHECK int op_mse(Backend *be, double *loss, const Tensor *gu, const Tensor *u, const Tensor *v, double weight,
+                           Err *err);
 /* *sum (host) = sum of squares of g (F32 or BF16), fixed order. */
-int op_sum_squares(Backend *be, double *sum, const Tensor *g, Err *err);
+WEFT_MUST_CHECK int op_sum_squares(Backend *be, double *sum, const Tensor *g, Err *err);
 
 typedef struct AdamParams {
     double lr, beta1, beta2, eps, weight_decay;
@@ -176,6 +184,6 @@ typedef struct AdamParams {
  * then rounded stochastically (rounding.h) with noise from (seed, step, first + i).  copy, BF16,
  * receives p rounded to nearest: what products read beside F32 masters; NULL where there is none,
  * and where p is BF16. */
-int op_adamw(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v,
-             const AdamParams *a, Err *err);
+WEFT_MUST_CHECK int op_adamw(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m,
+                             const Tensor *v, const AdamParams *a, Err *err);
 #endif

@@ -8,13 +8,13 @@
 #include "common/ops/backend.h"
 
 /* One line a check and a verdict on `out`.  *failed is the number of checks that failed. */
-int selftest_run(Backend *be, FILE *out, int *failed, Err *err);
+WEFT_MUST_CHECK int selftest_run(Backend *be, FILE *out, int *failed, Err *err);
 /* The command "selftest": prints the checks on stdout; exit status 0 sound, 1 not. */
 typedef struct SelftestOptions {
     const char *device;
 } SelftestOptions;
 extern const Opt selftest_opts[];
-int selftest_command(void *options, const StrList *positional, Err *err);
+WEFT_MUST_CHECK int selftest_command(void *options, const StrList *positional, Err *err);
 #define COMMAND_SELFTEST                                                                                             \
     {                                                                                                                \
         .name = "selftest", .summary = "check that a device computes right, in seconds", .usage = "[--device NAME]", \

@@ -74,6 +74,8 @@ D="$T/two words"
 runs "install" 0 make install VARIANT="$(basename "$B")" DESTDIR="$D" PREFIX=/usr
 for program in prep cache train infer; do
     check "weft-$program is installed and runs" "$D/usr/bin/weft-$program" --version
+    check "weft-$program has a manual page" grep -q "^.SH SYNOPSIS" "$D/usr/share/man/man1/weft-$program.1"
+    check "weft-$program has bash completion" bash -c '. "$1" && complete -p "$2"' run "$D/usr/share/bash-completion/completions/weft-$program" "weft-$program"
     check "weft-$program is stripped" test -z "$(nm "$D/usr/bin/weft-$program" 2>/dev/null)"
 done
 for schema in schemas/*.json; do
