@@ -10,9 +10,13 @@
  * this thread is kept so that err_av can quote it. */
 static _Thread_local char last_line[200];
 
+/* A demuxer said that the file is shorter than its own bookkeeping: nothing else reports it. */
+static _Thread_local int early_end;
+
 static void keep_line(void *object, int level, const char *fmt, va_list args)
 {
     (void)object;
+    early_end |= strstr(fmt, "ended prematurely") || strstr(fmt, "partial file");
     if (level > AV_LOG_ERROR)
         return;
     vsnprintf(last_line, sizeof last_line, fmt, args);
@@ -34,6 +38,12 @@ void av_quiet(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, quiet_once);
     last_line[0] = 0;
+    early_end = 0;
+}
+
+int av_log_early_end(void)
+{
+    return early_end;
 }
 
 int av_log_said(const char *part)

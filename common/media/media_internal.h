@@ -12,13 +12,15 @@
  * line for err_av.
  * Called before anything whose failure err_av will report: it forgets the older line. */
 void av_quiet(void);
+/* Whether a demuxer has said since then, in this thread, that the file ends before its contents do. */
+int av_log_early_end(void);
 /* Whether this thread's last error line has these words. */
 int av_log_said(const char *part);
 /* err_set with ": reason" of the library's code; `code` unless the library's says better (memory,
  * not found, time). */
 int err_av(Err *err, int code, int av, const char *fmt, ...) WEFT_PRINTF(4, 5);
 
-/* ---- colour (video_facts.c) ------------------------------------------------------------------ */
+/* ---- colour (video_colour.c) ------------------------------------------------------------------ */
 /* How samples become RGB. */
 typedef struct ColourRule {
     int space;        /* SWS_CS_*; 0: none is needed (RGB, grey) */
@@ -31,14 +33,25 @@ ColourRule colour_rule(enum AVPixelFormat fmt, enum AVCodecID codec, int64_t wid
                        enum AVColorSpace space, enum AVColorRange range);
 /* The plain twin of a deprecated full-range (yuvj) format; others unchanged. */
 enum AVPixelFormat plain_format(enum AVPixelFormat fmt);
+/* ---- facts (video_facts.c) ------------------------------------------------------------------- */
 /* Rotation (clockwise, 0..270) and flip of a 3x3 display matrix; ERR_UNSUPPORTED for other angles. */
 int display_matrix_read(const int32_t m[9], int *rotation, int *flip, Err *err);
 /* Upright size of a stored picture: sample aspect, then rotation. */
 void display_size(int64_t width, int64_t height, Rational sar, int rotation, int64_t *display_width,
                   int64_t *display_height);
 /* Fills `info` from an opened stream and (when there is one) its first frame. */
-int facts_read(VideoInfo *info, AVFormatContext *fmt, AVStream *st, const AVCodecContext *dec, AVFrame *first,
-               Err *err);
+void facts_read(VideoInfo *info, AVFormatContext *fmt, AVStream *st, const AVCodecContext *dec, AVFrame *first);
+
+/* 1 top field first, 2 bottom field first, 0 progressive: of this frame, where its decoder says so,
+ * else of the whole stream. */
+int frame_field(const VideoReader *r, const AVFrame *f);
+/* Whether the two fields of the frame show different moments: rows that alternate. */
+int frame_is_combed(const AVFrame *f);
+
+/* ---- geometry (fit_plan.c) ------------------------------------------------------------------- */
+int64_t round_ratio(int64_t a, int64_t b, int64_t c); /* round(a*b/c), halves up */
+/* The plan for a source that is shown at w x h. */
+FitPlan fit_plan_size(int64_t w, int64_t h, int64_t width, int64_t height, FitMode mode, double bias_x, double bias_y);
 
 /* ---- scaling (video_convert.c) --------------------------------------------------------------- */
 /* One swscale context, remade when anything about the job changes. */
@@ -59,12 +72,35 @@ int scaler_prepare(Scaler *s, const ScaleJob *job, Err *err);
 int scaler_room(Scaler *s, int64_t width, int64_t height, Err *err);
 void scaler_fini(Scaler *s);
 
-/* ---- HDR (video_hdr.c) ----------------------------------------------------------------------- */
+/* ---- light (video_light.c) ------------------------------------------------------------------- */
 typedef enum HdrKind { HDR_NONE, HDR_PQ, HDR_HLG, HDR_WIDE /* SDR curve, BT.2020 primaries */ } HdrKind;
 HdrKind hdr_kind(enum AVColorTransferCharacteristic transfer, enum AVColorPrimaries primaries);
-/* In place: rows of width 16-bit RGB triples become rows of 8-bit BT.709 ones, stride in bytes.
- * wide: BT.2020 primaries. */
-void hdr_tone_map(uint8_t *rows, int64_t stride, int64_t width, int64_t height, HdrKind kind, int wide);
+typedef enum Curve { CURVE_BT709, CURVE_SRGB, CURVE_GAMMA22, CURVE_GAMMA28, CURVE_SMPTE240M } Curve;
+/* What must happen to RGB of this curve and these primaries so that it is BT.709's. */
+typedef struct LightJob {
+    int change; /* 0: nothing */
+    HdrKind hdr;
+    Curve from, to; /* without HDR */
+    int turn;       /* primaries differ: light is multiplied by to_709 */
+    double to_709[3][3];
+} LightJob;
+LightJob light_job(enum AVColorTransferCharacteristic transfer, enum AVColorPrimaries primaries);
+/* In place: rows of width 16-bit RGB triples become rows of 8-bit BT.709 ones, stride in bytes. */
+void light_convert(const LightJob *job, uint8_t *rows, int64_t stride, int64_t width, int64_t height);
+
+/* ---- transparency (video_alpha.c) ------------------------------------------------------------ */
+/* The rows of a frame that are looked at: all, or of an interlaced one the field shown first. */
+typedef struct Rows {
+    const uint8_t *data[4];
+    int stride[4], height;
+} Rows;
+int format_has_alpha(enum AVPixelFormat fmt);
+/* Whether some pixel is not opaque: 0, 1, negative. */
+WEFT_MUST_CHECK int alpha_find(const AVFrame *f, Err *err);
+/* rgb (rows of 16-bit RGB triples, `stride` bytes apart, made from `rows` without regard to alpha) is
+ * laid over the background. */
+WEFT_MUST_CHECK int alpha_cover(enum AVPixelFormat format, const Rows *rows, int width, const uint8_t background[3],
+                                uint8_t *rgb, int64_t stride, Err *err);
 
 /* ---- the reader ------------------------------------------------------------- */
 enum { MEDIA_SENT_MAX = 64 }; /* more than any decoder's delay with one thread */
@@ -104,7 +140,9 @@ struct VideoReader {
     Err first_err;
     int draining, read_rc;
     int drain_errors;
-    int damaged; /* until a clean key frame later than damaged_pts */
+    int64_t decoded;
+    int before_key; /* no key frame has come yet, and the frames that came need one */
+    int damaged;    /* until a clean key frame later than damaged_pts */
     int64_t damaged_pts;
     int frame_damaged;
     int width, height; /* of the frame before; 0 none */
@@ -119,8 +157,8 @@ struct VideoReader {
     int have_first;
     int64_t index, first_pts, last_pts, anchor_pts, since_anchor;
     Rational assumed_rate;
-    Scaler scaler;
-    ByteRanges bad; /* bytes of the file whose checksum is wrong */
+    Scaler scaler, cover; /* cover: a transparent picture at its own size, laid over the background */
+    ByteRanges bad;       /* bytes of the file whose checksum is wrong */
 };
 /* video_reader.c: the time spent inside our calls. */
 void reader_clock_enter(VideoReader *r);

@@ -11,7 +11,12 @@ static FitPlan natural_plan(const VideoInfo *info)
 {
     int turned = info->rotation % 180 != 0;
     int64_t w = turned ? info->height : info->width, h = turned ? info->width : info->height;
-    return (FitPlan){.mode = FIT_STRETCH, .width = w, .height = h, .scaled_width = w, .scaled_height = h};
+    return (FitPlan){.mode = FIT_STRETCH,
+                     .width = w,
+                     .height = h,
+                     .scaled_width = w,
+                     .scaled_height = h,
+                     .background = {255, 255, 255}};
 }
 
 static int grow(uint8_t **rgb, int64_t *room, int64_t frames, int64_t frame_bytes, const char *path, Err *err)

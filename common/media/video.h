@@ -20,6 +20,16 @@ typedef struct VideoLimits { /* zero: the default in brackets */
     int threads;             /* decoder threads [1] */
 } VideoLimits;
 
+/* Why a source's colours reach beyond what BT.709 can show. */
+typedef enum VideoHdr {
+    VIDEO_SDR,
+    VIDEO_HDR_PQ,
+    VIDEO_HDR_HLG,
+    VIDEO_HDR_WIDE,     /* BT.2020 primaries */
+    VIDEO_HDR_METADATA, /* facts about the mastering display or light levels, but no PQ or HLG tag */
+    VIDEO_HDR_DOLBY     /* Dolby Vision that only its own players can show; it is never converted */
+} VideoHdr;
+
 /* Facts of a source, for the manifest.  Strings are constants of the libraries or "" when unknown. */
 typedef struct VideoInfo {
     char container[64], codec[64], pixel_format[32];
@@ -31,7 +41,14 @@ typedef struct VideoInfo {
     double duration_s;    /* container's, 0 unknown */
     int rotation;         /* clockwise degrees to display: 0, 90, 180, 270 */
     int flip;             /* mirror left-right after rotation */
-    int interlaced;       /* 0 no, 1 top first, 2 bottom first */
+    int matrix_refused;   /* the display matrix is not a turn by quarters: the picture is not turned */
+    int interlaced;       /* as the stream or its first frame says: 0 no, 1 top first, 2 bottom first */
+    VideoHdr hdr;
+    int dolby_profile;   /* Dolby Vision's; 0 none */
+    int hdr_suspected;   /* BT.2020 matrix without a tagged transfer: the tags of an HDR source may be lost */
+    int converted;       /* primaries or curve differ from BT.709's: video_to_rgb converts them */
+    int alpha;           /* 1 the frames have an alpha channel, 2 the file has one that this FFmpeg cannot decode */
+    int duration_shared; /* duration_s is that of the longest track, not necessarily of this one */
     char matrix[32], range[16], transfer[32], primaries[32]; /* as tagged; "" when not */
     char matrix_used[32], range_used[16];
     int guessed; /* what conversion will use and whether it was guessed */
@@ -72,7 +89,13 @@ int video_skim(VideoReader *r, Err *err);
 /* Counts after the last frame. */
 typedef struct VideoCounts {
     int64_t packets, frames, refused_packets, damaged_frames, dropped_unordered;
-    int64_t size_changes; /* decoded frames of another size than the one before */
+    int64_t size_changes;   /* decoded frames of another size than the one before */
+    int64_t before_key;     /* frames before the first key frame, left out: their references are missing */
+    int64_t decoded_frames; /* of `frames`; the three below are of these */
+    int64_t interlaced_frames, combed_frames; /* flagged interlaced; of these, whose fields differ in time */
+    int64_t transparent_frames;
+    double end_s;    /* where the last packet of any track ends on the container's clock; only with duration_shared */
+    int ended_early; /* the container says that it is longer than the file */
 } VideoCounts;
 VideoCounts video_counts(const VideoReader *r);
 
@@ -90,10 +113,11 @@ typedef struct FitPlan {
     int64_t crop_x, crop_y;              /* offset of the output in the scaled picture (negative: bars) */
     double lost;                         /* share of the cropped axis that is cut away */
     double bias_x, bias_y;               /* as asked for: 0 keeps left or top, 0.5 the centre, 1 right or bottom */
-    /* What follows fit_plan leaves zero; to be set before or after it. */
+    /* What follows is zero unless said; the caller sets it. */
     int64_t part[4]; /* x, y, width, height of the upright source that is fitted; width 0: all */
     Deinterlace deinterlace;
-    int tone_map; /* HDR is converted instead of refused */
+    int tone_map;          /* HDR is converted instead of refused */
+    uint8_t background[3]; /* red, green, blue under transparent pixels; the fit_plan functions say white */
 } FitPlan;
 /* The same with a part of the upright source. */
 FitPlan fit_plan_part(const VideoInfo *info, const int64_t part[4], int64_t width, int64_t height, FitMode mode,

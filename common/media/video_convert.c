@@ -11,66 +11,6 @@ enum { MAX_SCALED_BYTES = 1 << 29 }; /* a 1 x 4096 source, scaled to cover, woul
  * 8.4). */
 enum { SCALE_FLAGS = SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_BITEXACT };
 
-/* ---- plan ------------------------------------------------------------------------------------ */
-static int64_t round_ratio(int64_t a, int64_t b, int64_t c) /* round(a*b/c), halves up */
-{
-    return (int64_t)(((__int128)2 * a * b + c) / ((__int128)2 * c));
-}
-
-static FitPlan plan_size(int64_t w, int64_t h, int64_t width, int64_t height, FitMode mode, double bias_x,
-                         double bias_y)
-{
-    FitPlan p = {.mode = mode,
-                 .width = width,
-                 .height = height,
-                 .scaled_width = width,
-                 .scaled_height = height,
-                 .bias_x = bias_x,
-                 .bias_y = bias_y};
-    if (mode == FIT_STRETCH)
-        return p;
-    int wider = (__int128)w * height >= (__int128)h * width;
-    if (wider == (mode == FIT_COVER))
-        p.scaled_width = round_ratio(height, w, h);
-    else
-        p.scaled_height = round_ratio(width, h, w);
-    if (mode == FIT_COVER) {
-        if (p.scaled_width < width)
-            p.scaled_width = width;
-        if (p.scaled_height < height)
-            p.scaled_height = height;
-        p.crop_x = (int64_t)floor((double)(p.scaled_width - width) * bias_x);
-        p.crop_y = (int64_t)floor((double)(p.scaled_height - height) * bias_y);
-        p.lost = 1 - (double)(width * height) / ((double)p.scaled_width * (double)p.scaled_height);
-    } else {
-        if (p.scaled_width < 1)
-            p.scaled_width = 1;
-        if (p.scaled_height < 1)
-            p.scaled_height = 1;
-        if (p.scaled_width > width)
-            p.scaled_width = width;
-        if (p.scaled_height > height)
-            p.scaled_height = height;
-        p.crop_x = -(int64_t)floor((double)(width - p.scaled_width) * bias_x);
-        p.crop_y = -(int64_t)floor((double)(height - p.scaled_height) * bias_y);
-    }
-    return p;
-}
-
-FitPlan fit_plan_part(const VideoInfo *info, const int64_t part[4], int64_t width, int64_t height, FitMode mode,
-                      double bias_x, double bias_y)
-{
-    FitPlan p = part[2] ? plan_size(part[2], part[3], width, height, mode, bias_x, bias_y)
-                        : fit_plan(info, width, height, mode, bias_x, bias_y);
-    memcpy(p.part, part, sizeof p.part);
-    return p;
-}
-
-FitPlan fit_plan(const VideoInfo *info, int64_t width, int64_t height, FitMode mode, double bias_x, double bias_y)
-{
-    return plan_size(info->display_width, info->display_height, width, height, mode, bias_x, bias_y);
-}
-
 /* ---- scaler ---------------------------------------------------------------------------------- */
 void scaler_fini(Scaler *s)
 {
@@ -154,21 +94,27 @@ static void turn_and_crop(const Scaler *s, int64_t stored_w, int64_t stored_h, c
 }
 
 /* ---- frames ---------------------------------------------------------------------------------- */
-static int check_transfer(const VideoReader *r, const AVFrame *f, const FitPlan *plan, HdrKind *kind, int *wide,
-                          Err *err)
+/* What must happen to the light of this frame; refuses HDR unless the plan converts it. */
+static int light_of(const VideoReader *r, const AVFrame *f, const FitPlan *plan, LightJob *job, Err *err)
 {
-    enum AVColorTransferCharacteristic trc = f->color_trc != AVCOL_TRC_UNSPECIFIED ? f->color_trc
-                                                                                   : r->stream->codecpar->color_trc;
-    enum AVColorPrimaries pri = f->color_primaries != AVCOL_PRI_UNSPECIFIED ? f->color_primaries
-                                                                            : r->stream->codecpar->color_primaries;
-    *kind = hdr_kind(trc, pri);
-    *wide = pri == AVCOL_PRI_BT2020;
+    const AVCodecParameters *par = r->stream->codecpar;
+    enum AVColorTransferCharacteristic trc = f->color_trc != AVCOL_TRC_UNSPECIFIED ? f->color_trc : par->color_trc;
+    enum AVColorPrimaries pri = f->color_primaries != AVCOL_PRI_UNSPECIFIED ? f->color_primaries : par->color_primaries;
+    if (r->info.hdr == VIDEO_HDR_DOLBY)
+        return err_set(err, ERR_UNSUPPORTED, "'%s' is Dolby Vision without a picture for other players (profile %d)",
+                       r->path, r->info.dolby_profile);
+    if (r->info.hdr == VIDEO_HDR_METADATA && trc == AVCOL_TRC_UNSPECIFIED)
+        trc = AVCOL_TRC_SMPTE2084;
+    if (pri == AVCOL_PRI_SMPTE428)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "'%s' has XYZ samples (SMPTE 428), expected RGB or YCbCr: convert it first", r->path);
+    *job = light_job(trc, pri);
     if (plan->tone_map)
         return 0;
-    if (*kind == HDR_PQ || *kind == HDR_HLG)
+    if (job->hdr == HDR_PQ || job->hdr == HDR_HLG)
         return err_set(err, ERR_UNSUPPORTED, "'%s' is HDR (transfer %s), expected SDR: tone-map it first", r->path,
                        av_color_transfer_name(trc));
-    if (*kind == HDR_WIDE)
+    if (job->hdr == HDR_WIDE)
         return err_set(err, ERR_UNSUPPORTED, "'%s' has BT.2020 primaries, expected BT.709 or SD ones: convert it first",
                        r->path);
     return 0;
@@ -213,21 +159,15 @@ static int cut_part(VideoReader *r, const AVFrame *f, const FitPlan *plan, Err *
     return av < 0 ? err_av(err, ERR_FORMAT, av, "'%s': cannot take a part of a frame", r->path) : 0;
 }
 
-/* The rows of the frame that are looked at: all, or of an interlaced one the field shown first. */
-typedef struct Rows {
-    const uint8_t *data[4];
-    int stride[4], height;
-} Rows;
-
 static Rows choose_rows(const VideoReader *r, const AVFrame *f, Deinterlace mode)
 {
     Rows rows = {{f->data[0], f->data[1], f->data[2], f->data[3]},
                  {f->linesize[0], f->linesize[1], f->linesize[2], f->linesize[3]},
                  f->height};
-    int field = mode == DEINTERLACE_NEVER                           ? 0
-                : mode == DEINTERLACE_ALWAYS && !r->info.interlaced ? 1
-                                                                    : r->info.interlaced;
-    if (!field || f->height < 4)
+    int field = frame_field(r, f);
+    if (mode == DEINTERLACE_ALWAYS && !field)
+        field = 1;
+    if (mode == DEINTERLACE_NEVER || !field || f->height < 4)
         return rows;
     const AVPixFmtDescriptor *d = av_pix_fmt_desc_get((enum AVPixelFormat)f->format);
     int planes = d->flags & AV_PIX_FMT_FLAG_PAL ? 1 : av_pix_fmt_count_planes((enum AVPixelFormat)f->format);
@@ -248,19 +188,72 @@ static FitPlan replan(const VideoReader *r, const AVFrame *f, const FitPlan *pla
         return use;
     int64_t w, h;
     display_size(f->width, f->height, r->info.sar, r->info.rotation, &w, &h);
-    use = plan_size(w, h, plan->width, plan->height, plan->mode, plan->bias_x, plan->bias_y);
+    use = fit_plan_size(w, h, plan->width, plan->height, plan->mode, plan->bias_x, plan->bias_y);
     use.deinterlace = plan->deinterlace;
     use.tone_map = plan->tone_map;
+    memcpy(use.background, plan->background, sizeof use.background);
     return use;
+}
+
+/* The job that scales rows of this format, as RGB of 16 or 8 bits. */
+static ScaleJob scale_job(const AVFrame *f, const Rows *rows, const ColourRule *rule, int64_t width, int64_t height,
+                          int deep)
+{
+    ScaleJob job = {f->width,
+                    rows->height,
+                    plain_format((enum AVPixelFormat)f->format),
+                    (int)width,
+                    (int)height,
+                    deep ? AV_PIX_FMT_RGB48 : AV_PIX_FMT_RGB24,
+                    rule->space,
+                    rule->full,
+                    1,
+                    0};
+    int depth = av_pix_fmt_desc_get((enum AVPixelFormat)f->format)->comp[0].depth;
+    /* the scaler takes 255 << n, not 2^depth - 1, for white */
+    if (rule->full && depth > 8 && strcmp(rule->name, "grey") != 0 && rule->space)
+        job.contrast = (int)(65536.0 * (255 << (depth - 8)) / ((1 << depth) - 1) + 0.5);
+    return job;
+}
+
+static int scale(Scaler *s, const ScaleJob *job, const Rows *rows, int64_t room_width, Err *err)
+{
+    int rc = scaler_room(s, room_width, job->dst_height, err);
+    if (rc == 0)
+        rc = scaler_prepare(s, job, err);
+    if (rc < 0)
+        return rc;
+    uint8_t *dst[4] = {s->rgb};
+    int dst_stride[4] = {s->rgb_stride};
+    int done = sws_scale(s->sws, rows->data, rows->stride, 0, rows->height, dst, dst_stride);
+    return done == job->dst_height ? 0
+                                   : err_set(err, ERR_FORMAT, "%d of %d rows were converted", done, job->dst_height);
+}
+
+/* The picture's rows as 16-bit RGB at their own size, laid over the background; job and rows become
+ * those of that picture. */
+static int cover(VideoReader *r, const AVFrame *f, const FitPlan *plan, const ColourRule *rule, ScaleJob *job,
+                 Rows *rows, Err *err)
+{
+    Scaler *s = &r->cover;
+    ScaleJob plain = scale_job(f, rows, rule, f->width, rows->height, 1);
+    int rc = scale(s, &plain, rows, 2 * (int64_t)f->width, err);
+    if (rc == 0)
+        rc = alpha_cover((enum AVPixelFormat)f->format, rows, f->width, plan->background, s->rgb, s->rgb_stride, err);
+    *rows = (Rows){{s->rgb}, {s->rgb_stride}, rows->height};
+    job->src_format = AV_PIX_FMT_RGB48;
+    job->space = job->contrast = 0;
+    job->src_full = 1;
+    return rc;
 }
 
 int video_to_rgb(VideoReader *r, const VideoFrame *frame, const FitPlan *plan, uint8_t *rgb, Err *err)
 {
     const AVFrame *f = frame->av;
-    HdrKind hdr;
+    LightJob light;
     if (!f)
         return err_set(err, ERR_USAGE, "'%s': frame %lld was not decoded", r->path, (long long)frame->index);
-    int wide, rc = check_transfer(r, f, plan, &hdr, &wide, err);
+    int rc = light_of(r, f, plan, &light, err);
     if (rc < 0)
         return rc;
     FitPlan use = replan(r, f, plan);
@@ -271,8 +264,6 @@ int video_to_rgb(VideoReader *r, const VideoFrame *frame, const FitPlan *plan, u
     int turned = r->info.rotation % 180 != 0;
     int64_t stored_w = turned ? use.scaled_height : use.scaled_width,
             stored_h = turned ? use.scaled_width : use.scaled_height;
-    if ((rc = scaler_room(&r->scaler, hdr ? 2 * stored_w : stored_w, stored_h, err)) < 0)
-        return rc;
 
     const AVCodecParameters *par = r->stream->codecpar;
     ColourRule rule = colour_rule((enum AVPixelFormat)f->format, par->codec_id, r->info.width, r->info.height,
@@ -282,30 +273,18 @@ int video_to_rgb(VideoReader *r, const VideoFrame *frame, const FitPlan *plan, u
         return err_set(err, ERR_UNSUPPORTED, "'%s': colour matrix '%s' cannot be converted", r->path, r->info.matrix);
 
     Rows rows = choose_rows(r, f, use.deinterlace);
-    ScaleJob job = {f->width,
-                    rows.height,
-                    plain_format((enum AVPixelFormat)f->format),
-                    (int)stored_w,
-                    (int)stored_h,
-                    hdr ? AV_PIX_FMT_RGB48 : AV_PIX_FMT_RGB24,
-                    rule.space,
-                    rule.full,
-                    1,
-                    0};
-    int depth = av_pix_fmt_desc_get((enum AVPixelFormat)f->format)->comp[0].depth;
-    /* the scaler takes 255 << n, not 2^depth - 1, for white */
-    if (rule.full && depth > 8 && strcmp(rule.name, "grey") != 0 && rule.space)
-        job.contrast = (int)(65536.0 * (255 << (depth - 8)) / ((1 << depth) - 1) + 0.5);
-    if ((rc = scaler_prepare(&r->scaler, &job, err)) < 0)
-        return err_wrap(err, rc, "'%s'", r->path);
-    uint8_t *dst[4] = {r->scaler.rgb};
-    int dst_stride[4] = {r->scaler.rgb_stride};
-    int done = sws_scale(r->scaler.sws, rows.data, rows.stride, 0, rows.height, dst, dst_stride);
-    if (done != stored_h)
-        return err_set(err, ERR_FORMAT, "'%s': frame %lld: %d of %lld rows converted", r->path, (long long)frame->index,
-                       done, (long long)stored_h);
-    if (hdr)
-        hdr_tone_map(r->scaler.rgb, r->scaler.rgb_stride, stored_w, stored_h, hdr, wide);
+    ScaleJob job = scale_job(f, &rows, &rule, stored_w, stored_h, light.change);
+    int transparent = alpha_find(f, err);
+    if (transparent < 0)
+        return transparent;
+    if (transparent)
+        rc = cover(r, f, &use, &rule, &job, &rows, err);
+    if (rc == 0)
+        rc = scale(&r->scaler, &job, &rows, light.change ? 2 * stored_w : stored_w, err);
+    if (rc < 0)
+        return err_wrap(err, rc, "'%s': frame %lld", r->path, (long long)frame->index);
+    if (light.change)
+        light_convert(&light, r->scaler.rgb, r->scaler.rgb_stride, stored_w, stored_h);
     turn_and_crop(&r->scaler, stored_w, stored_h, &use, r->info.rotation, r->info.flip, rgb);
     return 0;
 }

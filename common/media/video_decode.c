@@ -20,6 +20,36 @@ static int is_key(const AVFrame *f)
 #endif
 }
 
+/* Decoders that conceal missing references without a word: when a stream begins between key frames,
+ * what they show before the first one is not what was filmed.  Those of H.264, MPEG-1, MPEG-2, VP8, VP9
+ * and AV1 leave such frames out or flag them. */
+static int conceals_silently(enum AVCodecID codec)
+{
+    const AVCodecDescriptor *d = avcodec_descriptor_get(codec);
+    switch (codec) {
+    case AV_CODEC_ID_H264:
+    case AV_CODEC_ID_MPEG1VIDEO:
+    case AV_CODEC_ID_MPEG2VIDEO:
+    case AV_CODEC_ID_VP8:
+    case AV_CODEC_ID_VP9:
+    case AV_CODEC_ID_AV1: return 0;
+    default: return d && !(d->props & AV_CODEC_PROP_INTRA_ONLY);
+    }
+}
+
+/* Whether the frame comes before the stream's first key frame and needs one. */
+static int is_before_key(VideoReader *r)
+{
+    const AVFrame *f = r->frame;
+    int refers = f->pict_type != AV_PICTURE_TYPE_NONE && f->pict_type != AV_PICTURE_TYPE_I &&
+                 f->pict_type != AV_PICTURE_TYPE_SI;
+    if (!r->decoded++)
+        r->before_key = refers && !is_key(f) && conceals_silently(r->stream->codecpar->codec_id);
+    if (is_key(f))
+        r->before_key = 0;
+    return r->before_key;
+}
+
 /* Damage lasts from the broken frame to the next clean key frame that is later than it: a key frame
  * that was already waiting in the decoder when a packet was refused proves nothing. */
 static void judge_frame(VideoReader *r)
@@ -70,8 +100,16 @@ static int ffv1_whole(const VideoReader *r)
 int reader_packet(VideoReader *r)
 {
     int av = av_read_frame(r->fmt, r->packet);
-    if (av >= 0 && ebml_bad(r, r->packet->pos))
+    r->counts.ended_early |= av_log_early_end();
+    if (av < 0)
+        return av;
+    const AVPacket *p = r->packet;
+    if (ebml_bad(r, p->pos))
         r->packet->flags |= AV_PKT_FLAG_CORRUPT;
+    if (r->info.duration_shared && p->pts != AV_NOPTS_VALUE) {
+        double end = (double)(p->pts + p->duration) * av_q2d(r->fmt->streams[p->stream_index]->time_base);
+        r->counts.end_s = end > r->counts.end_s ? end : r->counts.end_s;
+    }
     return av;
 }
 
@@ -119,8 +157,12 @@ int reader_decode(VideoReader *r, Err *err)
                            r->limits.max_seconds);
         int av = avcodec_receive_frame(r->dec, r->frame);
         if (av >= 0) {
-            judge_frame(r);
             skim_received(r);
+            if (is_before_key(r)) {
+                r->counts.before_key++;
+                continue;
+            }
+            judge_frame(r);
             return 1;
         }
         if (av == AVERROR(ENOMEM))

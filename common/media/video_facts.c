@@ -1,87 +1,11 @@
-/* Facts of a source: geometry, rates, colour tags, and the rule that fills in missing tags. */
-#include <libavutil/display.h>
+/* Facts of a source: geometry, rates, length, fields, colour tags. */
+#include <libavutil/dovi_meta.h>
+#include <libavutil/mastering_display_metadata.h>
 #include <libavutil/pixdesc.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "common/media/media_internal.h"
-
-enum AVPixelFormat plain_format(enum AVPixelFormat fmt)
-{
-    switch (fmt) {
-    case AV_PIX_FMT_YUVJ420P: return AV_PIX_FMT_YUV420P;
-    case AV_PIX_FMT_YUVJ411P: return AV_PIX_FMT_YUV411P;
-    case AV_PIX_FMT_YUVJ422P: return AV_PIX_FMT_YUV422P;
-    case AV_PIX_FMT_YUVJ440P: return AV_PIX_FMT_YUV440P;
-    case AV_PIX_FMT_YUVJ444P: return AV_PIX_FMT_YUV444P;
-    default: return fmt;
-    }
-}
-
-/* Which matrix untagged YUV most likely has (dataset.md 8.3): HD sizes BT.709; SD line counts and
- * codecs of the SD age BT.601; other web and portrait sizes by their longer side. */
-static int guess_space(enum AVCodecID codec, int64_t width, int64_t height)
-{
-    if (codec == AV_CODEC_ID_MJPEG)
-        return SWS_CS_ITU601;
-    if (height >= 720 || width >= 1280)
-        return SWS_CS_ITU709;
-    if (width > height && (height == 480 || height == 576))
-        return SWS_CS_ITU601;
-    if (codec == AV_CODEC_ID_MPEG1VIDEO || codec == AV_CODEC_ID_MPEG2VIDEO || codec == AV_CODEC_ID_DVVIDEO ||
-        codec == AV_CODEC_ID_MPEG4)
-        return SWS_CS_ITU601;
-    return width >= 720 || height >= 720 ? SWS_CS_ITU709 : SWS_CS_ITU601;
-}
-
-ColourRule colour_rule(enum AVPixelFormat fmt, enum AVCodecID codec, int64_t width, int64_t height,
-                       enum AVColorSpace space, enum AVColorRange range)
-{
-    ColourRule r = {0};
-    const AVPixFmtDescriptor *d = av_pix_fmt_desc_get(fmt);
-    if (!d || (d->flags & (AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_PAL))) {
-        r.name = "rgb";
-        r.full = 1;
-        return r;
-    }
-    int grey = d->nb_components <= 2;
-    int jpeg = codec == AV_CODEC_ID_MJPEG;
-    if (range == AVCOL_RANGE_JPEG || plain_format(fmt) != fmt)
-        r.full = 1;
-    else if (range == AVCOL_RANGE_MPEG)
-        r.full = 0;
-    else
-        r.full = grey || jpeg, r.guessed = !grey && !jpeg;
-    if (grey) {
-        r.name = "grey";
-        r.space = SWS_CS_ITU709; /* only its range matters */
-        return r;
-    }
-    switch (space) {
-    case AVCOL_SPC_BT709: r.space = SWS_CS_ITU709; break;
-    case AVCOL_SPC_FCC: r.space = SWS_CS_FCC; break;
-    case AVCOL_SPC_BT470BG:
-    case AVCOL_SPC_SMPTE170M: r.space = SWS_CS_ITU601; break;
-    case AVCOL_SPC_SMPTE240M: r.space = SWS_CS_SMPTE240M; break;
-    case AVCOL_SPC_BT2020_NCL: r.space = SWS_CS_BT2020; break;
-    case AVCOL_SPC_UNSPECIFIED:
-    case AVCOL_SPC_RESERVED:
-    case AVCOL_SPC_RGB: /* a zero left in the tag: these samples are YUV */
-        r.space = guess_space(codec, width, height);
-        r.guessed |= !jpeg;
-        break;
-    default: /* ICtCp, YCgCo, constant luminance */
-        r.unsupported = 1;
-        r.name = "unsupported";
-        return r;
-    }
-    r.name = r.space == SWS_CS_ITU709   ? "bt709"
-             : r.space == SWS_CS_ITU601 ? "bt601"
-             : r.space == SWS_CS_FCC    ? "fcc"
-             : r.space == SWS_CS_BT2020 ? "bt2020nc"
-                                        : "smpte240m";
-    return r;
-}
 
 int display_matrix_read(const int32_t m[9], int *rotation, int *flip, Err *err)
 {
@@ -113,19 +37,102 @@ void display_size(int64_t width, int64_t height, Rational sar, int rotation, int
     *display_height = rotation % 180 ? w : height;
 }
 
-static const int32_t *stream_matrix(const AVStream *st)
+/* Side data that the container has for the whole stream; NULL when it has none of `size` bytes. */
+static const void *stream_data(const AVStream *st, enum AVPacketSideDataType type, size_t size)
 {
-    size_t size = 0;
+    size_t have = 0;
     const uint8_t *data = NULL;
 #if LIBAVCODEC_VERSION_INT >= AV_VERSION_INT(60, 31, 102) /* FFmpeg 6.1 */
     const AVPacketSideData *sd = av_packet_side_data_get(st->codecpar->coded_side_data,
-                                                         st->codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
+                                                         st->codecpar->nb_coded_side_data, type);
     if (sd)
-        data = sd->data, size = sd->size;
+        data = sd->data, have = sd->size;
 #else
-    data = av_stream_get_side_data(st, AV_PKT_DATA_DISPLAYMATRIX, &size);
+    data = av_stream_get_side_data(st, type, &have);
 #endif
-    return data && size >= 9 * sizeof(int32_t) ? (const int32_t *)(const void *)data : NULL;
+    return data && have >= size ? data : NULL;
+}
+
+static const void *frame_data(const AVFrame *first, enum AVFrameSideDataType type, size_t size)
+{
+    const AVFrameSideData *sd = first ? av_frame_get_side_data(first, type) : NULL;
+    return sd && sd->size >= size ? sd->data : NULL;
+}
+
+/* ---- orientation ----------------------------------------------------------------------------- */
+/* From the container, else from the picture (Exif).  A matrix that is no turn by quarters is ignored, as
+ * players do. */
+static void orientation_facts(VideoInfo *info, const AVStream *st, const AVFrame *first)
+{
+    const int32_t *matrix = stream_data(st, AV_PKT_DATA_DISPLAYMATRIX, 9 * sizeof *matrix);
+    if (!matrix)
+        matrix = frame_data(first, AV_FRAME_DATA_DISPLAYMATRIX, 9 * sizeof *matrix);
+    if (matrix && display_matrix_read(matrix, &info->rotation, &info->flip, NULL) < 0) {
+        info->matrix_refused = 1;
+        info->rotation = info->flip = 0;
+    }
+}
+
+/* ---- interlacing ----------------------------------------------------------------------------- */
+static int field_flag(const AVFrame *f)
+{
+#ifdef AV_FRAME_FLAG_INTERLACED /* FFmpeg 6.1 */
+    return f->flags & AV_FRAME_FLAG_INTERLACED ? (f->flags & AV_FRAME_FLAG_TOP_FIELD_FIRST ? 1 : 2) : 0;
+#else
+    return f->interlaced_frame ? (f->top_field_first ? 1 : 2) : 0;
+#endif
+}
+
+/* Whether the codec's frames say themselves whether they are interlaced; of others only the container
+ * does. */
+static int flags_each_frame(enum AVCodecID codec)
+{
+    switch (codec) {
+    case AV_CODEC_ID_MPEG1VIDEO:
+    case AV_CODEC_ID_MPEG2VIDEO:
+    case AV_CODEC_ID_MPEG4:
+    case AV_CODEC_ID_H264:
+    case AV_CODEC_ID_HEVC:
+    case AV_CODEC_ID_VC1:
+    case AV_CODEC_ID_WMV3:
+    case AV_CODEC_ID_DVVIDEO:
+    case AV_CODEC_ID_PRORES:
+    case AV_CODEC_ID_DNXHD: return 1;
+    default: return 0;
+    }
+}
+
+int frame_field(const VideoReader *r, const AVFrame *f)
+{
+    return flags_each_frame(r->stream->codecpar->codec_id) ? field_flag(f) : r->info.interlaced;
+}
+
+/* A pixel stands out from both its neighbours above and below, which are alike.  Where fields of two
+ * moments meet at a moving edge this is so for a quarter of a block and more; of progressive videos no
+ * block of those looked at (people walking, animation, a hiker in grass) had more than an eighth. */
+int frame_is_combed(const AVFrame *f)
+{
+    enum { STAND_OUT = 10, ALIKE = 8, BLOCK = 16, ENOUGH = BLOCK * BLOCK / 6 };
+    const AVPixFmtDescriptor *d = av_pix_fmt_desc_get((enum AVPixelFormat)f->format);
+    if (!d || d->comp[0].depth > 8 || d->comp[0].step != 1 ||
+        d->flags & (AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BITSTREAM))
+        return 1; /* cannot be told */
+    for (int top = 1; top + BLOCK < f->height; top += BLOCK)
+        for (int left = 0; left + BLOCK <= f->width; left += BLOCK) {
+            int combed = 0;
+            for (int y = top; y < top + BLOCK; y++) {
+                const uint8_t *row = f->data[0] + (ptrdiff_t)y * f->linesize[0];
+                const uint8_t *above = row - f->linesize[0], *below = row + f->linesize[0];
+                for (int x = left; x < left + BLOCK; x++) {
+                    int up = row[x] - above[x], down = row[x] - below[x], sides = above[x] - below[x];
+                    combed += ((up > STAND_OUT && down > STAND_OUT) || (up < -STAND_OUT && down < -STAND_OUT)) &&
+                              sides <= ALIKE && sides >= -ALIKE;
+                }
+            }
+            if (combed >= ENOUGH)
+                return 1;
+        }
+    return 0;
 }
 
 static int interlace_order(const AVStream *st, const AVFrame *first)
@@ -137,23 +144,58 @@ static int interlace_order(const AVStream *st, const AVFrame *first)
     case AV_FIELD_TB: return 2;
     default: break;
     }
-    if (!first)
-        return 0;
-#ifdef AV_FRAME_FLAG_INTERLACED /* FFmpeg 6.1 */
-    return first->flags & AV_FRAME_FLAG_INTERLACED ? (first->flags & AV_FRAME_FLAG_TOP_FIELD_FIRST ? 1 : 2) : 0;
-#else
-    return first->interlaced_frame ? (first->top_field_first ? 1 : 2) : 0;
-#endif
+    return first ? field_flag(first) : 0;
 }
 
+/* ---- colour ---------------------------------------------------------------------------------- */
 static void put_name(char *out, size_t size, const char *name, int known)
 {
     snprintf(out, size, "%s", known && name ? name : "");
 }
 
-/* The tags the libraries found, and what conversion will use. */
-static void colour_facts(VideoInfo *info, const AVCodecContext *dec, const AVCodecParameters *par, const AVFrame *first)
+/* Whether metadata speak of more light than an SDR picture has (cd/m2).  Its mere presence means
+ * nothing: a PNG's chromaticities arrive as a mastering display without luminance. */
+static int says_bright(const AVStream *st, const AVFrame *first)
 {
+    enum { SDR_MOST = 203 };
+    const AVMasteringDisplayMetadata *display = stream_data(st, AV_PKT_DATA_MASTERING_DISPLAY_METADATA,
+                                                            sizeof *display);
+    const AVContentLightMetadata *level = stream_data(st, AV_PKT_DATA_CONTENT_LIGHT_LEVEL, sizeof *level);
+    if (!display)
+        display = frame_data(first, AV_FRAME_DATA_MASTERING_DISPLAY_METADATA, sizeof *display);
+    if (!level)
+        level = frame_data(first, AV_FRAME_DATA_CONTENT_LIGHT_LEVEL, sizeof *level);
+    return (display && display->has_luminance && av_q2d(display->max_luminance) > SDR_MOST) ||
+           (level && (level->MaxCLL > SDR_MOST || level->MaxFALL > SDR_MOST));
+}
+
+/* Whether the source is HDR, which is not only said by its tags. */
+static void hdr_facts(VideoInfo *info, const AVStream *st, const AVFrame *first, enum AVColorSpace space,
+                      enum AVColorTransferCharacteristic trc, enum AVColorPrimaries primaries)
+{
+    const AVDOVIDecoderConfigurationRecord *dolby = stream_data(st, AV_PKT_DATA_DOVI_CONF, sizeof *dolby);
+    HdrKind kind = hdr_kind(trc, primaries);
+    LightJob light = light_job(trc, primaries);
+    info->dolby_profile = dolby ? dolby->dv_profile : 0;
+    if (dolby && dolby->bl_present_flag && dolby->dv_bl_signal_compatibility_id == 0)
+        info->hdr = VIDEO_HDR_DOLBY;
+    else if (kind == HDR_PQ)
+        info->hdr = VIDEO_HDR_PQ;
+    else if (kind == HDR_HLG)
+        info->hdr = VIDEO_HDR_HLG;
+    else if (kind == HDR_WIDE)
+        info->hdr = VIDEO_HDR_WIDE;
+    else if (says_bright(st, first) || (!dolby && (frame_data(first, AV_FRAME_DATA_DOVI_METADATA, 1) ||
+                                                   frame_data(first, AV_FRAME_DATA_DOVI_RPU_BUFFER, 1))))
+        info->hdr = VIDEO_HDR_METADATA;
+    info->hdr_suspected = info->hdr == VIDEO_SDR && trc == AVCOL_TRC_UNSPECIFIED && space == AVCOL_SPC_BT2020_NCL;
+    info->converted = light.change && kind == HDR_NONE;
+}
+
+/* The tags the libraries found, and what conversion will use. */
+static void colour_facts(VideoInfo *info, const AVCodecContext *dec, const AVStream *st, const AVFrame *first)
+{
+    const AVCodecParameters *par = st->codecpar;
     enum AVPixelFormat fmt = first                             ? (enum AVPixelFormat)first->format
                              : dec->pix_fmt != AV_PIX_FMT_NONE ? dec->pix_fmt
                                                                : (enum AVPixelFormat)par->format;
@@ -181,6 +223,9 @@ static void colour_facts(VideoInfo *info, const AVCodecContext *dec, const AVCod
     put_name(info->matrix_used, sizeof info->matrix_used, rule.name, 1);
     put_name(info->range_used, sizeof info->range_used, rule.full ? "full" : "limited", 1);
     info->guessed = rule.guessed;
+    const AVDictionaryEntry *mode = av_dict_get(st->metadata, "alpha_mode", NULL, 0);
+    info->alpha = format_has_alpha(fmt) ? 1 : mode && strcmp(mode->value, "1") == 0 ? 2 : 0;
+    hdr_facts(info, st, first, space, trc, primaries);
 }
 
 static Rational rate_of(AVRational r)
@@ -188,7 +233,40 @@ static Rational rate_of(AVRational r)
     return r.num > 0 && r.den > 0 ? (Rational){r.num, r.den} : (Rational){0, 1};
 }
 
-int facts_read(VideoInfo *info, AVFormatContext *fmt, AVStream *st, const AVCodecContext *dec, AVFrame *first, Err *err)
+/* ---- duration -------------------------------------------------------------------------------- */
+/* "00:00:07.033000000" in seconds; 0 when it is not that. */
+static double clock_seconds(const char *text)
+{
+    int hours, minutes, used = 0;
+    double seconds;
+    if (sscanf(text, "%d:%d:%lf%n", &hours, &minutes, &seconds, &used) != 3 || text[used] || hours < 0 || minutes < 0 ||
+        minutes > 59 || !(seconds >= 0 && seconds < 60))
+        return 0;
+    return hours * 3600.0 + minutes * 60.0 + seconds;
+}
+
+/* Matroska, WebM, FLV and ASF give one length, that of the longest track, and the library hands it on
+ * as every stream's.  Matroska files mostly have the track's own as a tag. */
+static void duration_facts(VideoInfo *info, const AVFormatContext *fmt, const AVStream *st)
+{
+    static const char *const shared[] = {"matroska", "flv", "asf"};
+    if (st->duration > 0)
+        info->duration_s = (double)st->duration * av_q2d(st->time_base);
+    else if (fmt->duration > 0)
+        info->duration_s = (double)fmt->duration / AV_TIME_BASE;
+    if (fmt->nb_streams < 2)
+        return;
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+        info->duration_shared |= strncmp(fmt->iformat->name, shared[i], strlen(shared[i])) == 0;
+    const AVDictionaryEntry *tag = av_dict_get(st->metadata, "DURATION", NULL, 0);
+    double own = info->duration_shared && tag ? clock_seconds(tag->value) : 0;
+    if (own > 0 && own <= info->duration_s) {
+        info->duration_s = own;
+        info->duration_shared = 0;
+    }
+}
+
+void facts_read(VideoInfo *info, AVFormatContext *fmt, AVStream *st, const AVCodecContext *dec, AVFrame *first)
 {
     *info = (VideoInfo){0};
     put_name(info->container, sizeof info->container, fmt->iformat->name, 1);
@@ -206,21 +284,9 @@ int facts_read(VideoInfo *info, AVFormatContext *fmt, AVStream *st, const AVCode
     info->vfr = info->avg_rate.num && info->r_rate.num && av_cmp_q(st->avg_frame_rate, st->r_frame_rate) != 0;
     info->time_base = (Rational){st->time_base.num, st->time_base.den};
     info->frames_hint = st->nb_frames > 0 ? st->nb_frames : 0;
-    if (st->duration > 0)
-        info->duration_s = (double)st->duration * av_q2d(st->time_base);
-    else if (fmt->duration > 0)
-        info->duration_s = (double)fmt->duration / AV_TIME_BASE;
-    const int32_t *matrix = stream_matrix(st);
-    if (!matrix && first) {
-        const AVFrameSideData *sd = av_frame_get_side_data(first, AV_FRAME_DATA_DISPLAYMATRIX);
-        if (sd && sd->size >= 9 * sizeof(int32_t))
-            matrix = (const int32_t *)(const void *)sd->data;
-    }
-    int rc = matrix ? display_matrix_read(matrix, &info->rotation, &info->flip, err) : 0;
-    if (rc < 0)
-        return rc;
+    duration_facts(info, fmt, st);
+    orientation_facts(info, st, first);
     display_size(info->width, info->height, info->sar, info->rotation, &info->display_width, &info->display_height);
     info->interlaced = interlace_order(st, first);
-    colour_facts(info, dec, st->codecpar, first);
-    return 0;
+    colour_facts(info, dec, st, first);
 }

@@ -62,6 +62,21 @@ static int next_time(VideoReader *r, int64_t *pts, Err *err)
     return rc;
 }
 
+/* What only decoded pixels and flags say. */
+static int look_at(VideoReader *r, Err *err)
+{
+    int transparent = alpha_find(r->frame, err);
+    if (transparent < 0)
+        return transparent;
+    r->counts.decoded_frames++;
+    r->counts.transparent_frames += transparent;
+    if (frame_field(r, r->frame)) {
+        r->counts.interlaced_frames++;
+        r->counts.combed_frames += frame_is_combed(r->frame);
+    }
+    return 0;
+}
+
 static int next_frame(VideoReader *r, VideoFrame *out, Err *err)
 {
     for (;;) {
@@ -83,6 +98,8 @@ static int next_frame(VideoReader *r, VideoFrame *out, Err *err)
         out->av = r->ahead ? NULL : r->frame;
         r->counts.frames++;
         r->counts.damaged_frames += r->frame_damaged;
+        if (out->av && (rc = look_at(r, err)) < 0)
+            return rc;
         if (out->av) {
             r->counts.size_changes += r->width && (r->frame->width != r->width || r->frame->height != r->height);
             r->width = r->frame->width;

@@ -65,6 +65,19 @@ static int probe_streams(VideoReader *r, Err *err)
     return 0;
 }
 
+/* WebM's transparency is a second stream in side data of the packets: FFmpeg's own decoders of VP8 and
+ * VP9 leave it out, libvpx's do not. */
+static void alpha_decoder(const AVStream *st, const AVCodec **codec)
+{
+    const AVDictionaryEntry *mode = av_dict_get(st->metadata, "alpha_mode", NULL, 0);
+    enum AVCodecID id = st->codecpar->codec_id;
+    if (!mode || strcmp(mode->value, "1") != 0 || (id != AV_CODEC_ID_VP8 && id != AV_CODEC_ID_VP9))
+        return;
+    const AVCodec *other = avcodec_find_decoder_by_name(id == AV_CODEC_ID_VP8 ? "libvpx" : "libvpx-vp9");
+    if (other)
+        *codec = other;
+}
+
 static int choose_stream(VideoReader *r, const AVCodec **codec, Err *err)
 {
     int index = av_find_best_stream(r->fmt, AVMEDIA_TYPE_VIDEO, -1, -1, codec, 0);
@@ -79,9 +92,7 @@ static int choose_stream(VideoReader *r, const AVCodec **codec, Err *err)
                        "instance)",
                        r->path, (*codec)->name);
     r->stream = r->fmt->streams[index];
-    for (unsigned i = 0; i < r->fmt->nb_streams; i++)
-        if ((int)i != index)
-            r->fmt->streams[i]->discard = AVDISCARD_ALL;
+    alpha_decoder(r->stream, codec);
     const AVCodecParameters *par = r->stream->codecpar;
     if (par->width <= 0 || par->height <= 0)
         return err_set(err, ERR_FORMAT, "'%s': its frame size cannot be found out", r->path);
@@ -146,14 +157,19 @@ static int open_reader(VideoReader **out, const char *path, ByteSource source, c
         goto fail;
     if ((rc = open_decoder(r, codec, err)) < 0)
         goto fail;
+    facts_read(&r->info, r->fmt, r->stream, r->dec, NULL);
+    for (unsigned i = 0; i < r->fmt->nb_streams && !r->info.duration_shared; i++)
+        if (r->fmt->streams[i] != r->stream)
+            r->fmt->streams[i]->discard = AVDISCARD_ALL;
     /* The first frame knows best: true format, colour tags, interlacing, orientation in the
      * bitstream. */
     r->first_rc = reader_decode(r, &r->first_err);
-    r->first_waiting = 1;
-    if ((rc = facts_read(&r->info, r->fmt, r->stream, r->dec, r->first_rc == 1 ? r->frame : NULL, err)) < 0) {
-        err_wrap(err, rc, "'%s'", r->path);
+    if (r->first_rc == ERR_IO || r->first_rc == ERR_NOMEM) {
+        rc = err_set(err, r->first_rc, "%s", r->first_err.msg);
         goto fail;
     }
+    r->first_waiting = 1;
+    facts_read(&r->info, r->fmt, r->stream, r->dec, r->first_rc == 1 ? r->frame : NULL);
     AVRational rate = av_guess_frame_rate(r->fmt, r->stream, r->first_rc == 1 ? r->frame : NULL);
     r->assumed_rate = rate.num > 0 && rate.den > 0 ? (Rational){rate.num, rate.den} : (Rational){30, 1};
     reader_clock_leave(r);
@@ -183,6 +199,7 @@ void video_close(VideoReader **reader)
     if (!r)
         return;
     scaler_fini(&r->scaler);
+    scaler_fini(&r->cover);
     av_frame_free(&r->frame);
     av_frame_free(&r->held);
     av_frame_free(&r->part);

@@ -90,6 +90,7 @@ int video_skim(VideoReader *r, Err *err)
 {
     if (!can_skim(r))
         return 0;
+    av_quiet();
     reader_clock_enter(r);
     int rc = 0;
     for (int i = 0; i < r->n_sent && rc == 0; i++)

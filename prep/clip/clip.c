@@ -8,6 +8,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "prep/clip/internal.h"
+#include "prep/clip/source_facts.h"
 #include "prep/set/seen.h"
 
 static WindowPolicy window_policy(const char *name)
@@ -59,6 +60,10 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
                         .max_file_bytes = recipe_int(recipe, "limits.file_mb") << 20,
                         .max_pixels = recipe_int(recipe, "limits.pixels"),
                         .max_frames = recipe_int(recipe, "limits.frames")};
+    snprintf(out->background_name, sizeof out->background_name, "%s", recipe_str(recipe, "clip.background"));
+    if (!colour_parse(out->background_name, out->background))
+        return err_set(err, ERR_USAGE, "clip.background is '%s', expected white, black, grey or #rrggbb",
+                       out->background_name);
     int rc = model_frames_check(out->frames, &latent, err);
     if (rc < 0)
         return rc;

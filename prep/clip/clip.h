@@ -20,7 +20,7 @@
 
 /* Changes when the same source and recipe would give other pixels or another decision; part of
  * every key. */
-enum { PREP_REVISION = 3 };
+enum { PREP_REVISION = 4 };
 
 /* Which parts of a source are taken; from WINDOW_CHUNKS on there may be several, and ids get "#k". */
 typedef enum WindowPolicy { WINDOW_FIRST, WINDOW_MIDDLE, WINDOW_CHUNKS, WINDOW_SLIDE, WINDOW_UNIFORM } WindowPolicy;
@@ -33,6 +33,8 @@ typedef struct PrepConfig {
     FitMode fit;
     double bias_x, bias_y, max_lost, min_fps;
     Deinterlace deinterlace;
+    uint8_t background[3]; /* under transparent pixels */
+    char background_name[16];
     int hdr_convert, trim_bars, even_white, even_exposure;
     double evening_strength, evening_luma;
     int64_t min_side, frames_fps;

@@ -4,6 +4,7 @@
 #include "common/base/mem.h"
 #include "prep/picture/bars.h"
 #include "prep/clip/internal.h"
+#include "prep/clip/source_facts.h"
 
 static int scan_push(Scan *s, const FrameMark *m, Err *err)
 {
@@ -92,6 +93,8 @@ static int judge_whole(Work *w, Err *err)
     const Scan *s = &w->scan;
     double last = rational_value(s->times[s->n - 1]), period = s->n > 1 ? last / (double)(s->n - 1) : 0;
     double span = (s->clock_s > last ? s->clock_s : last) + period;
+    if (s->info.duration_shared && s->counts.end_s > span)
+        span = s->counts.end_s; /* the file was read to the end of its longest track */
     int short_count = s->info.frames_hint > 0 && (double)s->n < 0.95 * (double)s->info.frames_hint;
     int short_time = s->info.duration_s > 0 && s->n > 1 && span < 0.95 * s->info.duration_s;
     if ((short_count || s->info.frames_hint <= 0) && (short_time || s->info.duration_s <= 0) &&
@@ -129,26 +132,17 @@ static int part_fits(const int64_t part[4], const VideoInfo *v)
     return !part[2] || (part[0] + part[2] <= v->display_width && part[1] + part[3] <= v->display_height);
 }
 
-/* A curve that is not BT.709's, nor taken for it as BT.601's and sRGB's are, nor tone-mapped. */
-static int other_curve(const VideoInfo *v)
-{
-    static const char *const curves[] = {"linear", "log100", "log316", "smpte428"};
-    for (size_t i = 0; i < sizeof curves / sizeof *curves; i++)
-        if (strcmp(v->transfer, curves[i]) == 0)
-            return 1;
-    return 0;
-}
-
 int clip_plan(const PrepConfig *c, const int64_t part[4], const VideoInfo *v, FitPlan *plan, int *hdr)
 {
     int64_t width, height;
     part_size(part, v, &width, &height);
-    *hdr = strcmp(v->transfer, "smpte2084") == 0 || strcmp(v->transfer, "arib-std-b67") == 0 ||
-           strcmp(v->primaries, "bt2020") == 0;
+    SourceNote why;
+    *hdr = v->hdr != VIDEO_SDR;
     *plan = fit_plan_part(v, part, c->width, c->height, c->fit, c->bias_x, c->bias_y);
     plan->deinterlace = c->deinterlace;
     plan->tone_map = *hdr;
-    return (*hdr && !c->hdr_convert) || other_curve(v) || !part_fits(part, v) ||
+    memcpy(plan->background, c->background, sizeof plan->background);
+    return source_colours_refused(v, c->hdr_convert, &why) || !part_fits(part, v) ||
            (width < height ? width : height) < c->min_side || plan->lost > c->max_lost;
 }
 
@@ -170,6 +164,7 @@ static int trim_bars(Work *w, Err *err)
     FitPlan whole = fit_plan_part(&s->info, w->part, width, height, FIT_STRETCH, 0.5, 0.5);
     whole.deinterlace = DEINTERLACE_NEVER;
     whole.tone_map = w->fit.tone_map;
+    memcpy(whole.background, w->fit.background, sizeof whole.background);
     uint8_t *rgb = mem_calloc(width * height, 3, err);
     int rc = rgb ? bar_meter_open(&meter, width, height, err) : ERR_NOMEM;
     int got = rc < 0 ? rc : frame_reader_open(&r, w->path, w->src->kind, w->rate, &limits, &cause);
@@ -206,8 +201,9 @@ static int judge_facts(Work *w, Err *err)
     const int64_t *part = w->part;
     int64_t width, height;
     memcpy(w->part, w->src->crop, sizeof w->part);
-    int hdr, rc = clip_plan(c, part, v, &w->fit, &hdr),
-             refused = (hdr && !c->hdr_convert) || other_curve(v) || !part_fits(part, v);
+    SourceNote notes[SOURCE_NOTES_MAX];
+    int hdr, rc = clip_plan(c, part, v, &w->fit, &hdr), colours = source_colours_refused(v, c->hdr_convert, &notes[0]),
+             refused = colours || !part_fits(part, v);
     if (c->trim_bars && !refused && w->scan.used) {
         int trimmed = trim_bars(w, err);
         if (trimmed < 0)
@@ -215,17 +211,8 @@ static int judge_facts(Work *w, Err *err)
         rc = clip_plan(c, part, v, &w->fit, &hdr);
     }
     part_size(part, v, &width, &height);
-    if (rc && hdr && !c->hdr_convert)
-        return clip_reject(
-            w, err, REASON_HDR,
-            "transfer '%s', primaries '%s': high dynamic range must be tone-mapped first (clip.hdr=convert)",
-            v->transfer, v->primaries);
-    if (rc && other_curve(v))
-        return clip_reject(
-            w, err, REASON_UNSUPPORTED,
-            "transfer '%s': the curves of BT.709, BT.601 and sRGB are read, PQ and HLG with clip.hdr=convert; "
-            "convert the source first",
-            v->transfer);
+    if (colours)
+        return clip_reject(w, err, notes[0].reason, "%s", notes[0].text);
     if (rc && !part_fits(part, v))
         return clip_reject(w, err, REASON_BAD_CROP,
                            "the crop %lldx%lld at %lld, %lld does not lie in the picture of %lldx%lld",
@@ -242,12 +229,9 @@ static int judge_facts(Work *w, Err *err)
                            (long long)width, (long long)height, (long long)c->width, (long long)c->height,
                            100 * w->fit.lost, 100 * c->max_lost);
     rc = clip_put(w, "geometry", clip_geometry_json(&w->fit, c->trim_bars ? w->bars : NULL), err);
-    if (rc == 0 && hdr)
-        rc = clip_warn(w, err, REASON_TONE_MAPPED, "transfer '%s', primaries '%s': tone-mapped", v->transfer,
-                       v->primaries);
-    if (rc == 0 && v->guessed)
-        rc = clip_warn(w, err, REASON_COLOUR_GUESSED, "the colour tags are not complete: read as %s, %s range",
-                       v->matrix_used, v->range_used);
+    int n = source_notes(v, &w->scan.counts, c->background_name, notes);
+    for (int i = 0; i < n && rc == 0; i++)
+        rc = clip_warn(w, err, notes[i].reason, "%s", notes[i].text);
     return rc;
 }
 
