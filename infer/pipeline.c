@@ -198,6 +198,23 @@ int pipeline_encode_text(Pipeline *p, const char *text, float *embeds, int64_t *
     return rc;
 }
 
+int pipeline_cut_text(Pipeline *p, const char *text, char **out, Err *err)
+{
+    int32_t *ids = NULL;
+    int64_t n = 0, kept = p->dit_config.text_len - 1; /* the last one is </s> */
+    *out = NULL;
+    int rc = pipeline_open_tokenizer(p, err);
+    if (rc == 0)
+        rc = t5_tokenizer_encode(p->tokenizer, text, (int64_t)strlen(text), &ids, &n, err);
+    if (rc == 0) {
+        int64_t lost = n - 1 > kept ? n - 1 - kept : 0;
+        *out = t5_tokenizer_decode(p->tokenizer, ids + (lost ? kept : 0), lost, err);
+        rc = *out ? 0 : ERR_NOMEM;
+    }
+    mem_free(ids);
+    return rc;
+}
+
 /* ---- decoding -------------------------------------------------------------------------------- */
 
 int pipeline_plan_decode(Pipeline *p, int64_t *bytes, Err *err)

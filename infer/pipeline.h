@@ -56,6 +56,8 @@ int pipeline_weights(Pipeline *p, json_t **out, Err *err);
 
 /* embeds [text_len, text_dim].  *cut: content tokens that did not fit. */
 int pipeline_encode_text(Pipeline *p, const char *text, float *embeds, int64_t *cut, Err *err);
+/* The words that did not fit.  *out is the caller's to mem_free; "" when all fit. */
+int pipeline_cut_text(Pipeline *p, const char *text, char **out, Err *err);
 /* Frees the text encoder's memory. */
 void pipeline_drop_text_encoder(Pipeline *p);
 /* The state of one sample between two denoising steps, in host memory. */

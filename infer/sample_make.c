@@ -39,10 +39,14 @@ static void texts_fini(Texts *t)
 static int encode_text(Run *r, const char *text, float *out, Err *err)
 {
     int64_t cut = 0;
+    char *lost = NULL;
     int rc = pipeline_encode_text(r->pipe, text, out, &cut, err);
     if (rc == 0 && cut > 0)
-        log_warn(r->log, "prompt '%.60s...': its last %lld tokens do not fit in %lld and have no effect", text,
-                 (long long)cut, (long long)r->sizes.text_len);
+        rc = pipeline_cut_text(r->pipe, text, &lost, err);
+    if (lost)
+        log_warn(r->log, "prompt '%.60s...': its last %lld tokens do not fit in %lld and have no effect: '%s'", text,
+                 (long long)cut, (long long)r->sizes.text_len, lost);
+    mem_free(lost);
     return rc;
 }
 
