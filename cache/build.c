@@ -3,6 +3,7 @@
  * records, and a clip's entry only after all records it names. */
 #include "cache/build_internal.h"
 #include <string.h>
+#include "cache/tokens.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
@@ -24,22 +25,6 @@ static int check_size(const Build *b, Err *err)
                 c->id, (long long)c->frames, (long long)c->width, (long long)c->height, (long long)frames,
                 (long long)width, (long long)height);
     }
-    return 0;
-}
-
-static int check_tokenizer(const Build *b, Err *err)
-{
-    const Prepared *p = b->p;
-    if (p->tokenizer_sha256[0] && strcmp(p->tokenizer_sha256, b->e->tokenizer_sha256) != 0)
-        return err_set(err, ERR_USAGE,
-                       "tokens.jsonl was made with another tokeniser (%.12s) than '%s' has (%.12s): run weft-prep "
-                       "tokenize with that one",
-                       p->tokenizer_sha256, b->params->model, b->e->tokenizer_sha256);
-    for (int64_t i = 0; i < p->n_text; i++)
-        for (int64_t k = 0; k < p->text[i].n; k++)
-            if (p->text[i].ids[k] >= b->e->t5.vocab)
-                return err_set(err, ERR_FORMAT, "tokens.jsonl: id %d of \"%.60s\", the text encoder knows %lld",
-                               p->text[i].ids[k], p->text[i].text, (long long)b->e->t5.vocab);
     return 0;
 }
 
@@ -244,7 +229,7 @@ int cache_build(const BuildParams *params, Err *err)
     if (rc == 0)
         rc = encoding_open(&b.e, params->be, params->recipe, params->model, params->log, err);
     if (rc == 0)
-        rc = check_tokenizer(&b, err);
+        rc = tokens_check(b.p, b.e, b.params->model, err);
     if (rc == 0)
         rc = make_keys(&b, err);
     if (rc == 0)

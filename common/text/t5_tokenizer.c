@@ -1,6 +1,6 @@
-/* From SentencePiece ids to T5 ids (text-encoders.md 2.4): the text is cut at literal special
- * tokens, each chunk is encoded by itself (its own dummy prefix, as the slow legacy tokeniser has
- * it), </s> is added unless it is there. */
+/* From SentencePiece ids to T5 ids (MODEL.md 5.3): the text is cut at literal special tokens, each
+ * chunk is encoded by itself (with a dummy prefix of its own, as in the slow legacy tokeniser), and
+ * </s> is added unless the text ends with it. */
 #include "common/text/t5_tokenizer.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/text/sentencepiece_shim.h"
+#include "common/text/tokenizer_json.h"
 
 enum { PAD = 0, EOS = 1, UNK = 2, SENTINELS = 100 };
 enum { MAX_MODEL = 64 << 20, MAX_TEXT = 16 << 20 };
@@ -49,16 +50,51 @@ fail:
     return rc;
 }
 
+int t5_tokenizer_open_json(T5Tokenizer **out, const char *text, int64_t size, const char *name, Err *err)
+{
+    *out = NULL;
+    Str model = {0};
+    int rc = tokenizer_json_to_spm(&model, text, size, name, err);
+    if (rc == 0)
+        rc = t5_tokenizer_open_bytes(out, model.data, model.len, err);
+    str_fini(&model);
+    return rc;
+}
+
+/* FOLDER/spiece.model, or tokenizer.json where only that exists. */
+static int find_file(char **out, const char *folder, Err *err)
+{
+    char *spiece = path_join(folder, "spiece.model", err), *json = path_join(folder, "tokenizer.json", err);
+    int rc = spiece && json ? 0 : ERR_NOMEM;
+    if (rc == 0 && file_exists(spiece))
+        *out = spiece, spiece = NULL;
+    else if (rc == 0 && file_exists(json))
+        *out = json, json = NULL;
+    else if (rc == 0)
+        rc = err_set(err, ERR_NOTFOUND, "'%s' has neither spiece.model nor tokenizer.json", folder);
+    mem_free(spiece);
+    mem_free(json);
+    return rc;
+}
+
 int t5_tokenizer_open(T5Tokenizer **out, const char *path, Err *err)
 {
     *out = NULL;
-    char *file = file_is_dir(path) ? path_join(path, "spiece.model", err) : mem_strdup(path, err), *bytes = NULL;
-    if (!file)
-        return ERR_NOMEM;
+    char *file = NULL, *bytes = NULL;
     int64_t size = 0;
-    int rc = file_read(file, MAX_MODEL, &bytes, &size, err);
-    if (rc == 0 && (rc = t5_tokenizer_open_bytes(out, bytes, size, err)) < 0)
-        err_wrap(err, rc, "'%s'", file);
+    int rc = 0;
+    if (file_is_dir(path))
+        rc = find_file(&file, path, err);
+    else if (!(file = mem_strdup(path, err)))
+        rc = ERR_NOMEM;
+    if (rc == 0)
+        rc = file_read(file, MAX_MODEL, &bytes, &size, err);
+    if (rc == 0) {
+        rc = str_ends_with(file, ".json") ? t5_tokenizer_open_json(out, bytes, size, "tokenizer", err)
+                                          : t5_tokenizer_open_bytes(out, bytes, size, err);
+        if (rc < 0)
+            err_wrap(err, rc, "'%s'", file);
+    }
     mem_free(bytes);
     mem_free(file);
     return rc;

@@ -1,19 +1,21 @@
 /* The T5 tokeniser as CogVideoX uses it (slow T5Tokenizer, legacy): SentencePiece's own library
- * behind a C shim.
- * text-encoders.md section 2.4. */
+ * behind a C shim.  MODEL.md 5.3. */
 #ifndef WEFT_COMMON_TEXT_T5_TOKENIZER_H
 #define WEFT_COMMON_TEXT_T5_TOKENIZER_H
 #include <stdint.h>
 #include "common/base/err.h"
 
 typedef struct T5Tokenizer T5Tokenizer;
-/* path: spiece.model, or a folder that holds one.  Safe for concurrent encode. */
+/* path: spiece.model or tokenizer.json, or a folder that holds one of them (spiece.model comes
+ * first).  Encoding is safe from several threads. */
 int t5_tokenizer_open(T5Tokenizer **out, const char *path, Err *err);
-/* From the bytes of a model file. */
+/* From the bytes of a spiece.model, and of a tokenizer.json (`name` stands in messages). */
 int t5_tokenizer_open_bytes(T5Tokenizer **out, const void *bytes, int64_t size, Err *err);
+int t5_tokenizer_open_json(T5Tokenizer **out, const char *text, int64_t size, const char *name, Err *err);
 void t5_tokenizer_close(T5Tokenizer **t);
 int64_t t5_tokenizer_vocab(const T5Tokenizer *t); /* pieces + 100 sentinels */
-/* SHA-256 (hex) of the model bytes. */
+/* SHA-256 (hex) of the SentencePiece model's bytes; of a tokenizer.json, of the model that was made
+ * from it, so that the file's layout does not count. */
 const char *t5_tokenizer_digest(const T5Tokenizer *t);
 /* All ids of the text with </s>, not cut, not padded.  *ids is the caller's to mem_free. Any bytes
  * are accepted. */

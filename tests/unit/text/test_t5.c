@@ -232,12 +232,66 @@ static void bad_models(void **state)
     CHECK_FAILS(t5_tokenizer_open_bytes(&t, "", 0, &err), ERR_FORMAT, "no pieces", &err);
     CHECK_FAILS(t5_tokenizer_open_bytes(&t, "\xFF\xFF\xFF", 3, &err), ERR_FORMAT, "cut", &err);
     CHECK_FAILS(t5_tokenizer_open_bytes(&t, "<html></html>", 13, &err), ERR_FORMAT, "not a SentencePiece model", &err);
-    CHECK_FAILS(t5_tokenizer_open(&t, check_tmp(), &err), ERR_NOTFOUND, "spiece.model", &err);
+    CHECK_FAILS(t5_tokenizer_open(&t, check_tmp(), &err), ERR_NOTFOUND, "neither spiece.model nor tokenizer.json",
+                &err);
     Str m = build_model(&(Build){0});
     char *path = check_tmp_path("cut.model");
     CHECK_OK(file_write_atomic(path, m.data, m.len - 7, &err), &err);
     CHECK_FAILS(t5_tokenizer_open(&t, path, &err), ERR_FORMAT, "cut.model", &err);
     str_fini(&m);
+}
+
+#define JSON_HEAD "{\"model\":{\"type\":\"Unigram\",\"unk_id\":2,\"vocab\":["
+#define JSON_FIXED "[\"<pad>\",0],[\"</s>\",0],[\"<unk>\",0]"
+#define JSON_VOCAB                                                            \
+    JSON_FIXED ",[\"\xE2\x96\x81\",-3],[\"a\",-2],[\"b\",-2],[\"\xE2\x96\x81" \
+               "a\",-2.5]"
+#define METASPACE "{\"type\":\"Metaspace\",\"replacement\":\"\xE2\x96\x81\",\"prepend_scheme\":\"always\"}"
+#define JSON_TAIL "]},\"pre_tokenizer\":" METASPACE
+#define JSON_OK JSON_HEAD JSON_VOCAB JSON_TAIL
+
+/* tokenizer.json by hand: read, or refused with what is not T5's. */
+static void json_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int code;
+        const char *part;
+    } bad[] = {
+        {"{", ERR_FORMAT, "tokenizer:1"},
+        {"[]", ERR_UNSUPPORTED, "model type ''"},
+        {"{\"model\":{\"type\":\"BPE\"}}", ERR_UNSUPPORTED, "model type 'BPE'"},
+        {"{\"model\":{\"type\":\"Unigram\",\"unk_id\":0}}", ERR_UNSUPPORTED, "unk_id is 0"},
+        {"{\"model\":{\"type\":\"Unigram\",\"unk_id\":2,\"byte_fallback\":true}}", ERR_UNSUPPORTED, "byte_fallback"},
+        {JSON_HEAD "[\"<pad>\",0]" JSON_TAIL "}", ERR_FORMAT, "a vocab of 1 pieces"},
+        {JSON_HEAD JSON_FIXED ",[\"a\"]" JSON_TAIL "}", ERR_FORMAT, "vocab[3] is not [piece, score]"},
+        {JSON_HEAD JSON_FIXED ",[\"a\",1e99]" JSON_TAIL "}", ERR_FORMAT, "vocab[3]"},
+        {JSON_HEAD "[\"</s>\",0],[\"<pad>\",0],[\"<unk>\",0]" JSON_TAIL "}", ERR_UNSUPPORTED,
+         "vocab[0] is '</s>', expected '<pad>'"},
+        {JSON_HEAD JSON_VOCAB "]}}", ERR_UNSUPPORTED, "pre_tokenizer"},
+        {JSON_HEAD JSON_VOCAB "]},\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"never\"}}",
+         ERR_UNSUPPORTED, "pre_tokenizer"},
+        {JSON_OK ",\"normalizer\":{\"type\":\"Lowercase\"}}", ERR_UNSUPPORTED, "normalizer 'Lowercase'"},
+        {JSON_OK ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A*==\"}}", ERR_FORMAT, "base64"},
+        {JSON_OK ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}}", ERR_FORMAT,
+         "character map cut short"},
+        {JSON_OK ",\"added_tokens\":[{\"id\":7,\"content\":\"<brand>\"}]}", ERR_UNSUPPORTED, "added token '<brand>'"},
+        {JSON_OK ",\"added_tokens\":[{\"id\":7,\"content\":\"<extra_id_0>\"}]}", ERR_UNSUPPORTED, "<extra_id_0> 106"},
+    };
+    Err err = {0};
+    T5Tokenizer *t = NULL;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        int64_t size = (int64_t)strlen(bad[i].text);
+        CHECK_FAILS(t5_tokenizer_open_json(&t, bad[i].text, size, "tokenizer", &err), bad[i].code, bad[i].part, &err);
+        assert_null(t);
+    }
+    static const char good[] = JSON_OK ",\"normalizer\":null,\"added_tokens\":[{\"id\":0,\"content\":\"<pad>\"},"
+                                       "{\"id\":106,\"content\":\"<extra_id_0>\"}]}";
+    CHECK_OK(t5_tokenizer_open_json(&t, good, sizeof good - 1, "tokenizer", &err), &err);
+    assert_int_equal(t5_tokenizer_vocab(t), 107);
+    EXPECT(t, "a ba<extra_id_0>", 6, 3, 5, 4, 106, 1);
+    t5_tokenizer_close(&t);
 }
 
 /* The library follows the character map without bounds: each of these would lead it outside. */
@@ -336,8 +390,8 @@ static void trains(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ids_by_hand),   cmocka_unit_test(padded), cmocka_unit_test(bad_models),
-        cmocka_unit_test(bad_charsmaps), cmocka_unit_test(trains),
+        cmocka_unit_test(ids_by_hand), cmocka_unit_test(padded),        cmocka_unit_test(bad_models),
+        cmocka_unit_test(json_files),  cmocka_unit_test(bad_charsmaps), cmocka_unit_test(trains),
     };
     return check_run("text_t5", tests);
 }
