@@ -158,6 +158,7 @@ static int judge_figures(Make *m, Verdict *v, Err *err)
     mem_free(visible);
     int rc = quality_judge(m->figures, m->n, enlarged(m->w), &m->w->cfg->quality, v, err);
     v->visible_method = method;
+    v->visible_found = visible_colour(m->visible, v->visible_rgb);
     return rc;
 }
 

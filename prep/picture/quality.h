@@ -46,19 +46,20 @@ uint64_t picture_dhash(const uint8_t *rgb, int64_t width, int64_t height);
 void picture_shrink(const uint8_t *rgb, int64_t width, int64_t height, uint8_t *out, int64_t to_width,
                     int64_t to_height);
 
-typedef enum Found {
+/* What to do about a clip in which something is found. */
+typedef enum OnFound {
     FOUND_IGNORE,
     FOUND_REJECT,
-    FOUND_MOVE /* take another window, if there is a clean one */,
+    FOUND_MOVE /* choose another window, if there is a clean one */,
     FOUND_WARN
-} Found;
+} OnFound;
 typedef struct QualityLimits {
     int warn_only;
     double blur_reject, blur_warn, noise_warn, dark_reject, dark_warn, bright_warn, bright_reject, flat_reject;
     double black_level, black_share, frozen_change, frozen_reject, frozen_warn, motion_warn;
     double cut_change, cut_ratio, cut_correlation, enlarge_warn, duplicate_colour, visible_reject, visible_warn;
     int64_t frozen_run, duplicate_bits;
-    Found black_frames, scene_cut, duplicates;
+    OnFound black_frames, scene_cut, duplicates;
 } QualityLimits;
 void quality_limits(QualityLimits *out, const Recipe *recipe);
 
@@ -76,7 +77,9 @@ typedef struct Verdict {
     double mean_rgb[3], luma, std, sharpness, texture, change_min, change_median, change_max, change_mean, frozen,
         correlation, enlarged;
     double visible_min, visible_median;
-    VisibleMethod visible_method;                /* to be set after quality_judge */
+    VisibleMethod visible_method;                /* this and the next two: to be set after quality_judge */
+    int visible_found;                           /* something differs from the background: */
+    double visible_rgb[3];                       /* its mean colour */
     int64_t black, cuts, first_black, first_cut; /* first_*: output frame, -1 when there is none */
     unsigned reject, warn;                       /* bits 1 << QualityCode */
 } Verdict;

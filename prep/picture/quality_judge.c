@@ -16,7 +16,7 @@ Reason quality_reason(QualityCode c)
     return reasons[c];
 }
 
-static Found found(const Recipe *r, const char *path)
+static OnFound found(const Recipe *r, const char *path)
 {
     const char *s = recipe_str(r, path);
     return strcmp(s, "reject") == 0                            ? FOUND_REJECT
@@ -79,9 +79,50 @@ static double median_change(const FrameFigures *f, int64_t n, double *scratch)
     return median(scratch, n - 1);
 }
 
-static int is_cut(const FrameFigures *f, double middle, const QualityLimits *l)
+static int jumps(const FrameFigures *f, double middle, const QualityLimits *l)
 {
     return (f->change > l->cut_change && f->change > l->cut_ratio * middle) || f->correlation < l->cut_correlation;
+}
+
+enum {
+    FLASH_FRAMES = 3,      /* at most; of a camera's flash at 8 pictures a second one or two are lit */
+    FLASH_LEVELS = 24,     /* of luma, by which they are brighter than those around them */
+    FLASH_SAME_BITS = 10,  /* of 64 that may differ in the hashes of the pictures around it */
+    FLASH_SAME_LEVELS = 10 /* by which their mean colours may differ */
+};
+
+static int same_scene(const FrameFigures *a, const FrameFigures *b)
+{
+    int bits = 0;
+    for (uint64_t x = a->dhash ^ b->dhash; x; x &= x - 1)
+        bits++;
+    int same = bits <= FLASH_SAME_BITS;
+    for (int c = 0; c < 3; c++)
+        same = same && fabs(a->rgb[c] - b->rgb[c]) <= FLASH_SAME_LEVELS;
+    return same;
+}
+
+/* Whether the change into frame k is one into, inside or out of a flash: a few brighter frames, with
+ * the same scene before and after them.  A cut stays; a flash is over. */
+static int is_flash(const FrameFigures *f, int64_t n, int64_t k)
+{
+    for (int64_t first = k > FLASH_FRAMES ? k - FLASH_FRAMES : 1; first <= k; first++) {
+        double bright = INFINITY;
+        for (int64_t after = first + 1; after <= first + FLASH_FRAMES && after < n; after++) {
+            const FrameFigures *was = &f[first - 1], *is = &f[after];
+            bright = f[after - 1].luma < bright ? f[after - 1].luma : bright;
+            if (after >= k && bright > was->luma + FLASH_LEVELS && bright > is->luma + FLASH_LEVELS &&
+                same_scene(was, is))
+                return 1;
+        }
+    }
+    return 0;
+}
+
+/* Whether a new shot begins at frame k > 0 of f[n]. */
+static int is_cut(const FrameFigures *f, int64_t n, int64_t k, double middle, const QualityLimits *l)
+{
+    return jumps(&f[k], middle, l) && !is_flash(f, n, k);
 }
 
 static double frozen_share(const FrameFigures *f, int64_t n, const QualityLimits *l)
@@ -120,7 +161,7 @@ static void summarise(Verdict *v, const FrameFigures *f, int64_t n, const Qualit
     v->change_min = n > 1 ? scratch[0] : 0;
     v->change_max = n > 1 ? scratch[n - 2] : 0;
     for (int64_t k = 1; k < n; k++)
-        if (is_cut(&f[k], v->change_median, l) && v->cuts++ == 0)
+        if (is_cut(f, n, k, v->change_median, l) && v->cuts++ == 0)
             v->first_cut = k;
     v->frozen = frozen_share(f, n, l);
 }
@@ -247,7 +288,7 @@ static json_t *cut_list(const FrameFigures *f, int64_t n, const Verdict *v, cons
 {
     json_t *list = json_array();
     for (int64_t k = 1; k < n && list; k++)
-        if (is_cut(&f[k], v->change_median, l) && json_array_append_new(list, json_integer(k)) < 0) {
+        if (is_cut(f, n, k, v->change_median, l) && json_array_append_new(list, json_integer(k)) < 0) {
             json_decref(list);
             return NULL;
         }
@@ -271,21 +312,23 @@ json_t *quality_json(const FrameFigures *f, int64_t n, const Verdict *v, const Q
                                "laplacian", SERIES(laplacian), "black", SERIES(black), "change", SERIES(change),
                                "correlation", SERIES(correlation), "visible", SERIES(visible));
 #undef SERIES
-    return json_pack("{s:s, s:o, s:o, s:[f,f,f], s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f}, s:f, s:f, s:o, s:I, "
-                     "s:f, s:b, s:o, "
-                     "s:{s:s, s:f, s:f}, s:o}",
-                     "verdict",
-                     v->reject ? "reject"
-                     : v->warn ? "warn"
-                               : "ok",
-                     "reject_codes", code_list(v->reject), "warn_codes", code_list(v->warn), "mean_rgb", v->mean_rgb[0],
-                     v->mean_rgb[1], v->mean_rgb[2], "mean_luma", v->luma, "luma_std", v->std, "sharpness",
-                     v->sharpness, "texture", v->texture, "black_frames", (json_int_t)v->black, "change", "min",
-                     v->change_min, "median", v->change_median, "max", v->change_max, "mean", v->change_mean, "frozen",
-                     v->frozen, "correlation", v->correlation, "cuts", cut_list(f, n, v, l), "duplicates",
-                     (json_int_t)duplicates, "enlarged", v->enlarged, "window_moved", moved, "hashes", hash_list(f, n),
-                     "visible", "method", v->visible_method == VISIBLE_PLAIN ? "plain" : "moving", "min",
-                     v->visible_min, "median", v->visible_median, "frames", frames);
+    return json_pack(
+        "{s:s, s:o, s:o, s:[f,f,f], s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f}, s:f, s:f, s:o, s:I, "
+        "s:f, s:b, s:o, "
+        "s:{s:s, s:f, s:f, s:o}, s:o}",
+        "verdict",
+        v->reject ? "reject"
+        : v->warn ? "warn"
+                  : "ok",
+        "reject_codes", code_list(v->reject), "warn_codes", code_list(v->warn), "mean_rgb", v->mean_rgb[0],
+        v->mean_rgb[1], v->mean_rgb[2], "mean_luma", v->luma, "luma_std", v->std, "sharpness", v->sharpness, "texture",
+        v->texture, "black_frames", (json_int_t)v->black, "change", "min", v->change_min, "median", v->change_median,
+        "max", v->change_max, "mean", v->change_mean, "frozen", v->frozen, "correlation", v->correlation, "cuts",
+        cut_list(f, n, v, l), "duplicates", (json_int_t)duplicates, "enlarged", v->enlarged, "window_moved", moved,
+        "hashes", hash_list(f, n), "visible", "method", v->visible_method == VISIBLE_PLAIN ? "plain" : "moving", "min",
+        v->visible_min, "median", v->visible_median, "rgb",
+        v->visible_found ? json_pack("[f,f,f]", v->visible_rgb[0], v->visible_rgb[1], v->visible_rgb[2]) : json_null(),
+        "frames", frames);
 }
 
 /* ---- another window -------------------------------------------------------------------------- */
@@ -296,7 +339,7 @@ static int clean(const FrameFigures *f, const uint8_t *bad, int64_t count, const
             return 0;
     double middle = median_change(f, count, scratch);
     for (int64_t k = 1; k < count; k++)
-        if (l->scene_cut != FOUND_IGNORE && is_cut(&f[k], middle, l))
+        if (l->scene_cut != FOUND_IGNORE && is_cut(f, count, k, middle, l))
             return 0;
     return 1;
 }

@@ -20,6 +20,7 @@ struct Visible {
     int32_t *sum;                               /* [columns,3] of a row of cells */
     uint8_t *cells;                             /* [n,rows,columns,3] */
     uint8_t *background;                        /* [rows,columns,3], and [rows,columns] marks */
+    int64_t colour[3], seen;                    /* sums over the cells that differ from the background */
 };
 
 int visible_open(Visible **out, int64_t width, int64_t height, int64_t n, Err *err)
@@ -188,7 +189,19 @@ static void take_things_out(const Visible *v, uint8_t *background, uint8_t *insi
     }
 }
 
-static void moving_shares(const Visible *v, uint8_t *background, uint8_t *inside, double *share)
+/* Counts cell i of picture k when it differs from the background there. */
+static void look_at(Visible *v, int64_t k, int64_t i, const uint8_t *background, double *share)
+{
+    const uint8_t *cell = cell_of(v, k, i);
+    if (!differs(cell, background, DIFFERENT))
+        return;
+    share[k] += 1;
+    v->seen++;
+    for (int c = 0; c < 3; c++)
+        v->colour[c] += cell[c];
+}
+
+static void moving_shares(Visible *v, uint8_t *background, uint8_t *inside, double *share)
 {
     int64_t cells = v->rows * v->columns;
     for (int64_t i = 0; i < cells; i++)
@@ -196,16 +209,16 @@ static void moving_shares(const Visible *v, uint8_t *background, uint8_t *inside
     take_things_out(v, background, inside);
     for (int64_t k = 0; k < v->k; k++)
         for (int64_t i = 0; i < cells; i++)
-            share[k] += differs(cell_of(v, k, i), background + 3 * i, DIFFERENT);
+            look_at(v, k, i, background + 3 * i, share);
 }
 
-static void plain_shares(const Visible *v, double *share)
+static void plain_shares(Visible *v, double *share)
 {
     uint8_t colour[3];
     for (int64_t k = 0; k < v->k; k++) {
         border_colour(v, k, colour);
         for (int64_t i = 0; i < v->rows * v->columns; i++)
-            share[k] += differs(cell_of(v, k, i), colour, DIFFERENT);
+            look_at(v, k, i, colour, share);
     }
 }
 
@@ -217,6 +230,8 @@ VisibleMethod visible_find(Visible *v, double *share)
         share[k] = 0;
         plain += border_colour(v, k, colour);
     }
+    memset(v->colour, 0, sizeof v->colour);
+    v->seen = 0;
     VisibleMethod method = 10 * plain >= 9 * v->k ? VISIBLE_PLAIN : VISIBLE_MOVING;
     if (method == VISIBLE_PLAIN)
         plain_shares(v, share);
@@ -225,4 +240,11 @@ VisibleMethod visible_find(Visible *v, double *share)
     for (int64_t k = 0; k < v->k; k++)
         share[k] /= (double)cells;
     return method;
+}
+
+int visible_colour(const Visible *v, double rgb[3])
+{
+    for (int c = 0; c < 3; c++)
+        rgb[c] = v->seen ? (double)v->colour[c] / (double)v->seen : 0;
+    return v->seen > 0;
 }

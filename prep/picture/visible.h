@@ -26,4 +26,7 @@ void visible_add(Visible *v, const uint8_t *rgb);
 void visible_repeat(Visible *v);
 /* share: 0..1 of each picture that was added. */
 VisibleMethod visible_find(Visible *v, double *share);
+/* After visible_find: the mean colour of what differs from the background, over all pictures: 1; 0
+ * when nothing does. */
+int visible_colour(const Visible *v, double rgb[3]);
 #endif

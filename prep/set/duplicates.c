@@ -22,12 +22,18 @@ int64_t lookalike_distance(const Lookalike *a, const Lookalike *b)
     return ones(a->hash[0] ^ b->hash[0]) + ones(a->hash[1] ^ b->hash[1]) + ones(a->hash[2] ^ b->hash[2]);
 }
 
-double lookalike_colour(const Lookalike *a, const Lookalike *b)
+static double distance(const double a[3], const double b[3])
 {
     double sum = 0;
     for (int c = 0; c < 3; c++)
-        sum += (a->rgb[c] - b->rgb[c]) * (a->rgb[c] - b->rgb[c]);
+        sum += (a[c] - b[c]) * (a[c] - b[c]);
     return sqrt(sum);
+}
+
+double lookalike_colour(const Lookalike *a, const Lookalike *b)
+{
+    double whole = distance(a->rgb, b->rgb), seen = a->seen && b->seen ? distance(a->seen_rgb, b->seen_rgb) : 0;
+    return seen > whole ? seen : whole;
 }
 
 /* ---- the index ------------------------------------------------------------------------------- */
@@ -190,6 +196,10 @@ static int add_line(Set *set, const char *text, int64_t at, Err *err)
             x->hash[i] = strtoull(json_string_value(json_array_get(json_object_get(quality, "hashes"), i)), NULL, 16);
             x->rgb[i] = json_number_value(json_array_get(json_object_get(quality, "mean_rgb"), i));
         }
+        const json_t *seen = json_object_get(json_object_get(quality, "visible"), "rgb");
+        x->seen = json_is_array(seen);
+        for (size_t i = 0; i < 3; i++)
+            x->seen_rgb[i] = json_number_value(json_array_get(seen, i));
         x->pixels = json_integer_value(json_object_get(probe, "width")) *
                     json_integer_value(json_object_get(probe, "height"));
         x->bytes = json_integer_value(json_object_get(source, "size"));
@@ -215,7 +225,7 @@ static int mark_line(char **line, const Set *set, int64_t i, const QualityLimits
     int rc = json_parse(&record, *line, (int64_t)strlen(*line), "manifest line", err);
     if (rc < 0)
         return rc;
-    snprintf(text, sizeof text, "looks like '%s': %lld of %d bits differ, mean colours are %.2f apart%s",
+    snprintf(text, sizeof text, "looks like '%s': %lld of %d bits differ, colours are %.2f apart%s",
              set->id[set->of[i]], (long long)lookalike_distance(a, b), LOOKALIKE_BITS, lookalike_colour(a, b),
              l->duplicates == FOUND_WARN ? "" : "; that one is kept");
     json_t *note = note_new(REASON_NEAR_DUPLICATE, text, err);

@@ -1,8 +1,9 @@
 /* Clips that look alike, over a whole set.
  *
  * Two clips look alike when the 192 bits of their three picture hashes (first, middle, last frame)
- * differ in few places and their mean colours lie close: on white studio backgrounds the hash alone
- * sees little but the silhouette.  In order of preference (more source pixels, more bytes, earlier)
+ * differ in few places and their colours lie close: on white studio backgrounds the hash alone sees
+ * little but the silhouette.  Colours are the whole picture's mean and the mean of what stands out
+ * from the background: a handbag in two colours fills too little of the picture for the first.  In order of preference (more source pixels, more bytes, earlier)
  * each clip is kept unless it looks like one that is kept already. */
 #ifndef WEFT_PREP_SET_DUPLICATES_H
 #define WEFT_PREP_SET_DUPLICATES_H
@@ -15,7 +16,9 @@ enum { LOOKALIKE_BITS = 192, DUPLICATE_BITS_MAX = 24 };
 
 typedef struct Lookalike {
     uint64_t hash[3];
-    double rgb[3];         /* means */
+    double rgb[3];         /* means of the whole picture */
+    int seen;              /* something stands out from the background: */
+    double seen_rgb[3];    /* its means */
     int64_t pixels, bytes; /* of a source frame, of the source */
     int64_t source;        /* clips of the same source are never duplicates of each other */
 } Lookalike;
@@ -26,6 +29,7 @@ typedef struct Lookalike {
  * everywhere.  bits <= DUPLICATE_BITS_MAX. */
 int duplicates_find(const Lookalike *item, int64_t n, int64_t bits, double colour, int64_t *of, Err *err);
 int64_t lookalike_distance(const Lookalike *a, const Lookalike *b);
+/* The larger of the two distances; only of the whole pictures when one has nothing that stands out. */
 double lookalike_colour(const Lookalike *a, const Lookalike *b);
 
 /* Finished manifest lines (replaced where they change): duplicates among the accepted get the
