@@ -245,7 +245,7 @@ int final_save(const char *run, const char *base, const TrainState *s, const jso
     if (rc == 0)
         rc = write_parts(tmp, s, 0, err);
     if (rc == 0)
-        rc = pipeline_copy(tmp, base, err);
+        rc = pipeline_parts_copy(tmp, base, err);
     if (rc == 0)
         rc = write_state(tmp, state, err);
     if (rc == 0)

@@ -161,7 +161,7 @@ static int walk(Walk *w, const char *folder, const char *base, const Log *log, E
     return rc;
 }
 
-int pipeline_check(const char *base, const Log *log, int64_t *bytes, Err *err)
+int pipeline_parts_check(const char *base, const Log *log, int64_t *bytes, Err *err)
 {
     Walk w = {0};
     int rc = walk(&w, "", base, log, err);
@@ -170,7 +170,7 @@ int pipeline_check(const char *base, const Log *log, int64_t *bytes, Err *err)
     return rc < 0 ? err_wrap(err, rc, "what final/ copies") : 0;
 }
 
-int pipeline_copy(const char *folder, const char *base, Err *err)
+int pipeline_parts_copy(const char *folder, const char *base, Err *err)
 {
     Walk w = {.copies = 1};
 

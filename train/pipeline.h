@@ -4,12 +4,12 @@
 #include "common/base/err.h"
 #include "common/base/log.h"
 
-/* Whether pipeline_copy will be able to copy everything: model_index.json is a JSON object, the
+/* Whether pipeline_parts_copy will be able to copy everything: model_index.json is a JSON object, the
  * components it lists are folders of regular files that can be read.  *bytes is what they take.
  * Warns of a base without model_index.json and of components that are not there. */
-WEFT_MUST_CHECK int pipeline_check(const char *base, const Log *log, int64_t *bytes, Err *err);
+WEFT_MUST_CHECK int pipeline_parts_check(const char *base, const Log *log, int64_t *bytes, Err *err);
 /* Copies into `folder` model_index.json and every component it lists, but the transformer, from the
  * pipeline folder `base`: files of their own, sharing blocks where the file system can clone.
  * Nothing is done without a model_index.json; a component that is not there is left out. */
-WEFT_MUST_CHECK int pipeline_copy(const char *folder, const char *base, Err *err);
+WEFT_MUST_CHECK int pipeline_parts_copy(const char *folder, const char *base, Err *err);
 #endif

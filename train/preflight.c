@@ -21,7 +21,7 @@ int preflight_check(Preflight *p, const Job *j, const char *out, Err *err)
     if (rc == 0)
         rc = dit_check_weights(&j->dit, transformer, log, err);
     if (rc == 0)
-        rc = pipeline_check(j->base, log, &p->copied, err);
+        rc = pipeline_parts_check(j->base, log, &p->copied, err);
     if (rc == 0)
         rc = checkpoint_count(out, &p->existing, err);
     if (rc == 0)
