@@ -14,6 +14,9 @@ static int view_open(View *v, const char *dir, Err *err)
 {
     *v = (View){0};
     int rc = cache_open(&v->cache, dir, CACHE_READ, err);
+    if (rc == 0 && cache_unlocked(v->cache))
+        fprintf(stderr, "weft-cache: '%s' is read without a lock (%s): do not write to it meanwhile\n", dir,
+                cache_unlocked(v->cache));
     if (rc == 0)
         rc = cache_begin(&v->txn, v->cache, err);
     return rc;

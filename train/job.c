@@ -243,6 +243,10 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
         (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||
         (rc = encoders_check(j->data, o->cache.item[0], j->base, &j->log.log, err)) < 0)
         return rc;
+    for (int64_t i = 0; i < j->data->n_cache; i++)
+        if (cache_unlocked(j->data->cache[i]))
+            log_info(&j->log.log, "cache '%s' is read without a lock (%s): do not write to it meanwhile",
+                     o->cache.item[i], cache_unlocked(j->data->cache[i]));
     if ((rc = job_count_parameters(j, err)) < 0)
         return rc;
     return count_steps(j, err);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -79,6 +80,8 @@ static int map_file(const Cache *c, int fd, uint8_t **out, int64_t *size, Err *e
     struct stat st;
     if (fstat(fd, &st) < 0)
         return err_errno(err, errno, "'%s': the size of data.mdb", c->dir);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_FORMAT, "'%s': data.mdb is not a regular file", c->dir);
     *size = (int64_t)st.st_size;
     void *p = *size > 0 ? mmap(NULL, (size_t)*size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
     if (p == MAP_FAILED)
@@ -91,7 +94,7 @@ static int check_head(const Cache *c, const char *file, Err *err)
 {
     uint8_t *bytes = NULL;
     int64_t size = 0;
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* never waits for a FIFO */
     if (fd < 0)
         return err_errno(err, errno, "'%s'", file);
     int rc = map_file(c, fd, &bytes, &size, err);
@@ -125,33 +128,109 @@ static int check_pages(const Cache *c, Err *err)
     return found == 0 ? err_set(err, ERR_IO, "'%s': its writer is too busy", c->dir) : found < 0 ? found : 0;
 }
 
-static int open_env(Cache *c, Err *err)
+/* ---- with LMDB's lock, or without ------------------------------------------------------------ */
+
+/* LMDB's readers register in DIR/lock.mdb, which must be writable, mapped and locked.  A finished
+ * cache needs none of that, so where it fails a reader goes on without: on a read-only file system,
+ * in another user's folder, on a file system without locks, and where two containers have processes
+ * of one number (LMDB marks a live reader by locking the byte of its process id: the second gets
+ * EAGAIN or EACCES). */
+static int is_lock_trouble(int code)
 {
+    static const int codes[] = {EACCES, EPERM,      EROFS,   EAGAIN, ENOLCK, ENOSYS,
+                                EINVAL, EOPNOTSUPP, ENOTSUP, ENODEV, EBUSY,  MDB_READERS_FULL};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (code == codes[i])
+            return 1;
+    return 0;
+}
+
+/* 1 when a weft-cache process holds DIR/.lock.  A lock that cannot be asked for counts as free: the
+ * file system has no locks, or nobody ever wrote here. */
+static int has_writer(const Cache *c, Err *err)
+{
+    char *path = path_join(c->dir, ".lock", err);
+    if (!path)
+        return ERR_NOMEM;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), held = 0;
+    mem_free(path);
+    if (fd < 0)
+        return 0;
+    held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    close(fd);
+    return held;
+}
+
+/* A new environment, open, and for a reader proved by one transaction; LMDB's code. */
+static int start_env(Cache *c, int64_t size, unsigned flags)
+{
+    MDB_txn *txn;
     int rc = mdb_env_create(&c->env);
     if (rc)
-        return err_mdb(err, rc, "'%s'", c->dir);
-    char *file = path_join(c->dir, "data.mdb", err);
-    if (!file)
-        return ERR_NOMEM;
-    int there = file_exists(file);
+        return rc;
+    mdb_env_set_maxdbs(c->env, N_DBS);
+    mdb_env_set_maxreaders(c->env, MAX_READERS);
+    if (size == 0)
+        mdb_env_set_mapsize(c->env, FIRST_MAP); /* else as large as it was */
+    rc = mdb_env_open(c->env, c->dir, MDB_NOTLS | flags, 0666);
+    if (rc == 0 && flags & MDB_RDONLY && (rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &txn)) == 0)
+        mdb_txn_abort(txn);
+    if (rc) {
+        mdb_env_close(c->env);
+        c->env = NULL;
+    }
+    return rc;
+}
+
+static int start_unlocked(Cache *c, int64_t size, int trouble, Err *err)
+{
+    int writer = has_writer(c, err);
+    if (writer < 0)
+        return writer;
+    if (writer)
+        return err_set(
+            err, ERR_LIMIT,
+            "'%s' is being written, and LMDB's reader lock does not work there (%s): wait until it is finished", c->dir,
+            mdb_strerror(trouble));
+    int rc = start_env(c, size, MDB_RDONLY | MDB_NOLOCK);
+    if (rc)
+        return err_mdb(err, rc, "opening '%s' without its lock (with it: %s)", c->dir, mdb_strerror(trouble));
+    snprintf(c->unlocked, sizeof c->unlocked, "%s", mdb_strerror(trouble));
+    return 0;
+}
+
+const char *cache_unlocked(const Cache *c)
+{
+    return c->unlocked[0] ? c->unlocked : NULL;
+}
+
+static int open_env(Cache *c, Err *err)
+{
+    char *file = path_join(c->dir, "data.mdb", err), *lock = path_join(c->dir, "lock.mdb", err);
+    int rc = file && lock ? 0 : ERR_NOMEM;
+    int there = rc == 0 && file_exists(file);
+    if (rc == 0 && !there && errno != ENOENT && errno != ENOTDIR)
+        rc = err_errno(err, errno, "'%s'", file);
     int64_t size = there ? file_size(file, err) : 0;
     if (size > 0)
         rc = check_head(c, file, err);
+    /* LMDB itself goes on without a lock where the file system is read-only; said as the others are */
+    if (rc == 0 && c->mode == CACHE_READ && there && access(lock, W_OK) != 0 && errno == EROFS)
+        snprintf(c->unlocked, sizeof c->unlocked, "%s", strerror(EROFS));
     mem_free(file);
+    mem_free(lock);
     if (size < 0 || rc < 0)
         return size < 0 ? (int)size : rc;
     if (c->mode == CACHE_READ && !there)
         return err_set(err, ERR_NOTFOUND, "'%s' holds no cache (no data.mdb)", c->dir);
     if (c->mode == CACHE_READ && size == 0)
         return err_set(err, ERR_FORMAT, STOPPED_EARLY, c->dir);
-    mdb_env_set_maxdbs(c->env, N_DBS);
-    mdb_env_set_maxreaders(c->env, MAX_READERS);
-    if (size == 0)
-        mdb_env_set_mapsize(c->env, FIRST_MAP); /* else as large as it was */
-    rc = mdb_env_open(c->env, c->dir, MDB_NOTLS | (c->mode == CACHE_READ ? MDB_RDONLY : 0), 0666);
-    if (rc)
-        return err_mdb(err, rc, "opening '%s'", c->dir);
-    if ((rc = check_pages(c, err)) < 0)
+    int code = start_env(c, size, c->mode == CACHE_READ ? MDB_RDONLY : 0);
+    if (c->mode == CACHE_READ && is_lock_trouble(code))
+        rc = start_unlocked(c, size, code, err);
+    else if (code)
+        rc = err_mdb(err, code, "opening '%s'", c->dir);
+    if (rc < 0 || (rc = check_pages(c, err)) < 0)
         return rc;
     int dead;
     mdb_reader_check(c->env, &dead);

@@ -56,8 +56,12 @@ typedef struct Cache Cache;
 typedef enum CacheMode { CACHE_READ, CACHE_WRITE } CacheMode;
 /* WRITE makes the directory, takes its lock (a second writer: ERR_LIMIT), creates the databases.  A
  * torn, damaged or foreign
- * file: ERR_FORMAT, and nothing is touched. READ of an absent one: ERR_NOTFOUND. */
+ * file: ERR_FORMAT, and nothing is touched. READ of an absent one: ERR_NOTFOUND. READ needs no lock of a
+ * finished cache: where LMDB's lock file cannot be used, the cache is read without it, unless a
+ * writer is at work (ERR_LIMIT). */
 int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err);
+/* Why the cache is read without a lock, for a note to the user; NULL where the lock is used. */
+const char *cache_unlocked(const Cache *c);
 void cache_close(Cache **c);
 
 /* Writing.  Each put commits (synced) before it returns; the map grows by itself, for which this

@@ -18,6 +18,7 @@ struct Cache {
     pthread_mutex_t mutex; /* n_txn, and changes of the map */
     int64_t n_txn;         /* open read transactions */
     CacheMode mode;
+    char unlocked[128]; /* why LMDB's lock is not used; "" where it is */
 };
 
 /* The one translator of LMDB's codes. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "common/base/file.h"
@@ -389,7 +390,8 @@ static void torn_and_foreign(void **state)
     CHECK_OK(file_write_atomic(file, page, sizeof page, &err), &err);
     CHECK_FAILS(cache_open(&c, dir, CACHE_WRITE, &err), ERR_FORMAT, "not a cache", &err);
     CHECK_OK(file_write_atomic(file, "", 0, &err), &err);
-    CHECK_FAILS(cache_open(&c, dir, CACHE_READ, &err), ERR_FORMAT, "a build was stopped before it stored anything", &err);
+    CHECK_FAILS(cache_open(&c, dir, CACHE_READ, &err), ERR_FORMAT, "a build was stopped before it stored anything",
+                &err);
     assert_null(c);
 }
 
@@ -494,6 +496,113 @@ static void content_keys(void **state)
     json_decref(y);
 }
 
+/* ---- readers that cannot use LMDB's lock ----------------------------------------------------- */
+
+static char *finished_cache(const char *name)
+{
+    char *dir = check_tmp_path(name);
+    Cache *c = open_cache(dir, CACHE_WRITE);
+    put_moments(c, 1, 20);
+    cache_close(&c);
+    return dir;
+}
+
+/* In this process or a child: the cache is read, and cache_unlocked says why without a lock.  Exit
+ * statuses of a child: 0 as it should be. */
+static int reads_unlocked(const char *dir)
+{
+    Err err = {0};
+    Cache *c = NULL;
+    CacheTxn *txn = NULL;
+    RecordView v;
+    Digest key = key_of(1);
+    if (cache_open(&c, dir, CACHE_READ, &err) < 0 || !cache_unlocked(c) || cache_begin(&txn, c, &err) < 0 ||
+        cache_get_record(txn, CACHE_LATENTS, &key, 1, &v, &err) != 1) {
+        print_message("# %s\n", err.msg[0] ? err.msg : "the lock was used");
+        return 1;
+    }
+    cache_end(&txn);
+    cache_close(&c);
+    return 0;
+}
+
+static void lock_is_used_where_it_can(void **state)
+{
+    (void)state;
+    Cache *c = open_cache(finished_cache("locked"), CACHE_READ);
+    assert_null(cache_unlocked(c));
+    cache_close(&c);
+}
+
+/* LMDB marks a live reader by locking the byte of its process id in lock.mdb.  A process with the
+ * same id in another container holds that byte: here a child does. */
+static void same_process_id_elsewhere(void **state)
+{
+    (void)state;
+    char *dir = finished_cache("same-pid"), path[1024];
+    pid_t reader = getpid(), child;
+    int ready[2], done[2];
+    char byte = 0;
+    snprintf(path, sizeof path, "%s/lock.mdb", dir);
+    assert_int_equal(pipe(ready) | pipe(done), 0);
+    if ((child = fork()) == 0) {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = reader, .l_len = 1};
+        int fd = open(path, O_RDWR);
+        byte = fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0;
+        if (write(ready[1], &byte, 1) != 1 || read(done[0], &byte, 1) != 1)
+            _exit(1);
+        _exit(0);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(byte, 1);
+    assert_int_equal(reads_unlocked(dir), 0);
+
+    /* a writer at work: reading without a lock would see pages change */
+    Err err = {0};
+    DirLock lock = {0};
+    Cache *c = NULL;
+    CHECK_OK(dir_lock(&lock, dir, &err), &err);
+    CHECK_FAILS(cache_open(&c, dir, CACHE_READ, &err), ERR_LIMIT, "is being written", &err);
+    dir_unlock(&lock);
+    assert_int_equal(write(done[1], "x", 1), 1);
+    waitpid(child, NULL, 0);
+    for (int i = 0; i < 2; i++) {
+        close(ready[i]);
+        close(done[i]);
+    }
+}
+
+/* A folder that another user owns, who lets us read it. */
+static void folder_of_another_user(void **state)
+{
+    (void)state;
+    char *dir = finished_cache("other-user"), path[1024];
+    snprintf(path, sizeof path, "%s/lock.mdb", dir);
+    assert_int_equal(chmod(path, 0444), 0);
+    assert_int_equal(chmod(dir, 0555), 0);
+    assert_int_equal(chmod(check_tmp(), 0755), 0);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(geteuid() == 0 && setuid(65534) != 0 ? 2 : reads_unlocked(dir));
+    int status = 0;
+    waitpid(child, &status, 0);
+    assert_int_equal(chmod(dir, 0755), 0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void a_fifo_is_no_cache(void **state)
+{
+    (void)state;
+    Err err = {0};
+    Cache *c = NULL;
+    char *dir = check_tmp_path("fifo"), path[1024];
+    CHECK_OK(dir_make(dir, &err), &err);
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    CHECK_FAILS(cache_open(&c, dir, CACHE_READ, &err), ERR_FORMAT, "data.mdb", &err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -505,6 +614,10 @@ int main(void)
         cmocka_unit_test(torn_and_foreign),
         cmocka_unit_test(flipped_byte),
         cmocka_unit_test(record_headers),
+        cmocka_unit_test(lock_is_used_where_it_can),
+        cmocka_unit_test(same_process_id_elsewhere),
+        cmocka_unit_test(folder_of_another_user),
+        cmocka_unit_test(a_fifo_is_no_cache),
         cmocka_unit_test(content_keys),
     };
     return check_run("store_cache", tests);
