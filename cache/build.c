@@ -1,6 +1,6 @@
-/* The order of writing is what makes a killed run harmless: entries that do not belong to this
- * dataset, recipe and weights go first, then meta says what the cache is about to hold, then
- * records, and a clip's entry only after all records it names. */
+/* The order of writing makes a killed run harmless: first, clip entries that do not belong to this
+ * dataset, recipe and weights are deleted; then the meta entries are written, which state what the
+ * cache is about to hold; then the records, and each clip's entry after the records that it names. */
 #include "cache/build_internal.h"
 #include <string.h>
 #include "cache/tokens.h"
@@ -8,7 +8,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 
-/* ---- what is wanted -------------------------------------------------------------------------- */
+/* ---- checks and keys ------------------------------------------------------------------------- */
 
 static int check_size(const Build *b, Err *err)
 {
@@ -18,12 +18,10 @@ static int check_size(const Build *b, Err *err)
     for (int64_t i = 0; i < b->p->n; i++) {
         const PreparedClip *c = &b->p->clip[i];
         if (c->frames != frames || c->height != height || c->width != width)
-            return err_set(
-                err, ERR_USAGE,
-                "clip '%s' has %lld frames of %lldx%lld, the recipe says %lld of %lldx%lld: use the recipe it "
-                "was prepared with",
-                c->id, (long long)c->frames, (long long)c->width, (long long)c->height, (long long)frames,
-                (long long)width, (long long)height);
+            return err_set(err, ERR_USAGE,
+                           "clip '%s' has %" PRId64 " frames of %" PRId64 "x%" PRId64 ", the recipe says %" PRId64
+                           " of %" PRId64 "x%" PRId64 ": use the recipe that weft-prep ingest was run with",
+                           c->id, c->frames, c->width, c->height, frames, width, height);
     }
     return 0;
 }
@@ -46,18 +44,18 @@ static int make_keys(Build *b, Err *err)
     return rc;
 }
 
-/* Entries of clips that are not in this dataset any more, or whose records come from other pixels,
- * weights or settings. */
+/* Lists the clip entries to delete: clips that the dataset no longer has, and clips whose records
+ * come from other pixels, weights or settings. */
 static int find_stale(const Build *b, json_t *stale, Err *err)
 {
     CacheTxn *t = NULL;
     CacheCursor *cursor = NULL;
     const char *id;
     json_t *entry, *index = json_object();
-    int rc = index ? cache_begin(&t, b->cache, err) : err_set(err, ERR_NOMEM, "clip ids");
+    int rc = index ? cache_begin(&t, b->cache, err) : err_set(err, ERR_NOMEM, "no memory for the clips' ids");
     for (int64_t i = 0; rc == 0 && i < b->p->n; i++)
         if (json_object_set_new(index, b->p->clip[i].id, json_integer(i)) < 0)
-            rc = err_set(err, ERR_NOMEM, "clip ids");
+            rc = err_set(err, ERR_NOMEM, "no memory for the clips' ids");
     while (rc >= 0) {
         Err damage = {0};
         rc = cache_next_clip(t, &cursor, &id, &entry, &damage);
@@ -86,7 +84,7 @@ static int find_stale(const Build *b, json_t *stale, Err *err)
 static int drop_stale(Build *b, Err *err)
 {
     json_t *stale = json_array();
-    int rc = stale ? find_stale(b, stale, err) : err_set(err, ERR_NOMEM, "stale clips");
+    int rc = stale ? find_stale(b, stale, err) : err_set(err, ERR_NOMEM, "no memory for the list of stale clips");
     size_t i, n = json_array_size(stale);
     json_t *id;
     if (rc == 0 && n > 0)
@@ -102,16 +100,16 @@ static int drop_stale(Build *b, Err *err)
     return rc;
 }
 
-/* Takes over value. */
+/* Takes over `value`; writes it unless the entry has this value already. */
 static int put_meta(Build *b, const char *key, json_t *value, Err *err)
 {
     if (!value)
-        return err_set(err, ERR_NOMEM, "meta '%s'", key);
+        return err_set(err, ERR_NOMEM, "no memory for the meta entry '%s'", key);
     CacheTxn *t = NULL;
     json_t *old = NULL;
     int rc = cache_begin(&t, b->cache, err);
     if (rc == 0)
-        cache_get_meta(t, key, &old, NULL); /* one that cannot be read is written again */
+        cache_get_meta(t, key, &old, NULL); /* an entry that cannot be read is written again */
     cache_end(&t);
     if (rc == 0 && !(old && json_equal(old, value)))
         rc = cache_put_meta(b->cache, key, value, err);
@@ -159,13 +157,14 @@ static int run(Build *b, Err *err)
     if (rc < 0)
         return rc;
     int64_t rejected = (int64_t)json_object_size(b->rejected);
-    fprintf(p->results, "%s: %lld clips, %lld texts: %lld computed, %lld reused, %lld rejected\n", p->out,
-            (long long)(b->p->n - rejected), (long long)b->p->n_text, (long long)b->computed, (long long)b->reused,
-            (long long)rejected);
+    fprintf(p->results,
+            "%s: %" PRId64 " clips, %" PRId64 " texts: %" PRId64 " computed, %" PRId64 " reused, %" PRId64
+            " rejected\n",
+            p->out, (b->p->n - rejected), b->p->n_text, b->computed, b->reused, rejected);
     if ((double)rejected > recipe_num(p->recipe, "clip.max_reject_ratio") * (double)b->p->n)
         return err_set(err, ERR_FORMAT,
-                       "%lld of %lld clips could not be cached, more than clip.max_reject_ratio allows",
-                       (long long)rejected, (long long)b->p->n);
+                       "%" PRId64 " of %" PRId64 " clips could not be cached, more than clip.max_reject_ratio allows",
+                       rejected, b->p->n);
     return rejected ? 3 : 0;
 }
 
@@ -207,9 +206,10 @@ static int plan(Build *b, Err *err)
         return rc;
     Tensor t = encoding_text_shape(b->e);
     bytes += texts * (tensor_bytes(&t) + RECORD_HEADER_SIZE);
-    fprintf(p->results, "clips: %lld, %lld to encode\ntexts: %lld, %lld to encode\nto store: %.1f MB (%s)\n",
-            (long long)b->p->n, (long long)clips, (long long)b->p->n_text, (long long)texts, (double)bytes / 1e6,
-            b->e->dtype_name);
+    fprintf(p->results,
+            "clips: %" PRId64 ", %" PRId64 " to encode\ntexts: %" PRId64 ", %" PRId64
+            " to encode\nto store: %.1f MB (%s)\n",
+            b->p->n, clips, b->p->n_text, texts, (double)bytes / 1e6, b->e->dtype_name);
     fprintf(p->results,
             "memory, T5: %.1f MB weights + %.1f MB working\nmemory, VAE: %.1f MB weights + %.1f MB working%s\n",
             (double)b->e->t5_bytes / 1e6, (double)t5 / 1e6, (double)b->e->vae_bytes / 1e6, (double)vae / 1e6,
@@ -220,7 +220,7 @@ static int plan(Build *b, Err *err)
 int cache_build(const BuildParams *params, Err *err)
 {
     Build b = {.params = params, .rejected = json_object()};
-    int rc = b.rejected ? 0 : err_set(err, ERR_NOMEM, "building a cache");
+    int rc = b.rejected ? 0 : err_set(err, ERR_NOMEM, "no memory for the list of rejected clips");
     int64_t length = recipe_int(params->recipe, "model.text_length");
     if (rc == 0)
         rc = prepared_open(&b.p, params->prepared, params->shard, params->shards, length, err);

@@ -1,5 +1,5 @@
-/* One run of `weft-cache build`, shared by build.c (what is wanted, meta, stale entries, the run) and
- * build_store.c (texts and clips). */
+/* One run of `weft-cache build`, shared by build.c (what is wanted, meta, stale entries, the run)
+ * and build_store.c (texts and clips). */
 #ifndef WEFT_CACHE_BUILD_INTERNAL_H
 #define WEFT_CACHE_BUILD_INTERNAL_H
 #include "cache/build.h"

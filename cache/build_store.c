@@ -1,4 +1,4 @@
-/* Encoding and storing: texts first, then clips; a clip's entry after the records that it names. */
+/* Encodes and stores what the cache lacks: texts first, then clips. */
 #include <string.h>
 #include "cache/build_internal.h"
 #include "common/base/confine.h"
@@ -8,7 +8,7 @@
 #include "common/base/progress.h"
 #include "common/base/threads.h"
 
-/* ---- what is there already ------------------------------------------------------------------- */
+/* ---- what the cache holds -------------------------------------------------------------------- */
 
 int build_have_record(const Build *b, CacheDb db, const Digest *key, RecordKind kind, const Tensor *shape, int *have,
                       Err *err)
@@ -112,8 +112,9 @@ static int store_text(Build *b, int64_t i, Err *err)
     if (!b->encoder && (rc = encoder_open_text(&b->encoder, b->e, err)) < 0)
         return rc;
     if (t->cut > 0)
-        log_warn(b->params->log, "caption \"%.60s...\": its last %lld tokens do not fit in %lld and are cut off: '%s'",
-                 t->text, (long long)t->cut, (long long)b->p->text_length, t->cut_text);
+        log_warn(b->params->log,
+                 "caption \"%.60s...\": its last %" PRId64 " tokens do not fit in %" PRId64 " and are cut off: '%s'",
+                 t->text, t->cut, b->p->text_length, t->cut_text);
     if ((rc = encoder_text(b->encoder, t, &value, err)) < 0)
         return err_wrap(err, rc, "encoding \"%.60s\"", t->text);
     if ((rc = cache_put_record(b->cache, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &value, err)) < 0)
@@ -128,8 +129,9 @@ int build_store_texts(Build *b, Err *err)
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
         if (interrupt_requested())
-            rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld texts; the same command goes on from there",
-                         (long long)i, (long long)b->p->n_text);
+            rc = err_set(err, ERR_INTERRUPTED,
+                         "stopped after %" PRId64 " of %" PRId64 " texts; the same command goes on from there", i,
+                         b->p->n_text);
         else
             rc = store_text(b, i, err);
         progress_step(bar, i + (rc == 0), NULL);
@@ -141,7 +143,7 @@ int build_store_texts(Build *b, Err *err)
 
 /* ---- clips ----------------------------------------------------------------------------------- */
 
-/* The largest clip's bytes of RGB. */
+/* Bytes of RGB of the largest clip. */
 static int64_t rgb_bytes(const Prepared *p)
 {
     int64_t most = 1;
@@ -239,8 +241,8 @@ int build_store_clips(Build *b, Err *err)
         rc = interrupt_requested() ? ERR_INTERRUPTED : store_clip(b, i, err);
         if (rc == ERR_INTERRUPTED) {
             err_clear(err);
-            err_set(err, rc, "stopped after %lld of %lld clips; the same command goes on from there", (long long)i,
-                    (long long)b->p->n);
+            err_set(err, rc, "stopped after %" PRId64 " of %" PRId64 " clips; the same command goes on from there", i,
+                    b->p->n);
         }
         progress_step(bar, i + (rc == 0), NULL);
     }

@@ -15,8 +15,8 @@ struct ClipDecoder {
     uint8_t *shared; /* the child writes the pixels here, the parent reads them */
     int64_t size;
     const PreparedClip *clip;
-    Err *err; /* of the running clip_decode */
-    int code; /* what became of it */
+    Err *err; /* of the call of clip_decode that waits */
+    int code; /* its result */
 };
 
 int clip_decoder_open(ClipDecoder **out, const Recipe *recipe, int64_t bytes, Err *err)
@@ -30,7 +30,7 @@ int clip_decoder_open(ClipDecoder **out, const Recipe *recipe, int64_t bytes, Er
     d->size = bytes;
     void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
-        int rc = err_errno(err, errno, "%lld bytes for a decoded clip", (long long)bytes);
+        int rc = err_errno(err, errno, "%" PRId64 " bytes for a decoded clip", bytes);
         clip_decoder_close(out);
         return rc;
     }
@@ -49,7 +49,7 @@ void clip_decoder_close(ClipDecoder **pp)
     *pp = NULL;
 }
 
-/* In the child: the pixels go to shared memory, what went wrong with the clip into the result. */
+/* In the child: writes the pixels to shared memory; a fault of the clip goes into the result. */
 static int decode_item(void *user, int64_t item, json_t **out, Err *err)
 {
     ClipDecoder *d = user;
@@ -69,7 +69,7 @@ static int decode_item(void *user, int64_t item, json_t **out, Err *err)
         memcpy(d->shared, rgb, (size_t)(n * height * width * 3));
     mem_free(rgb);
     *out = json_pack("{s:i, s:s}", "code", rc, "text", fault.msg);
-    if (!*out) /* a message that is not UTF-8 */
+    if (!*out) /* the message is not UTF-8 */
         *out = json_pack("{s:i, s:s}", "code", rc, "text", "it cannot be decoded");
     return *out ? 0 : err_set(err, ERR_NOMEM, "no memory for a result");
 }

@@ -9,7 +9,7 @@ typedef struct ClipDecoder ClipDecoder;
 /* For clips of at most `bytes` bytes of RGB. */
 WEFT_MUST_CHECK int clip_decoder_open(ClipDecoder **out, const Recipe *recipe, int64_t bytes, Err *err);
 void clip_decoder_close(ClipDecoder **d);
-/* *rgb [frames,height,width,3] of the clip, valid until the next call; its pixels are those that the
+/* rgb [frames,height,width,3] of the clip, valid until the next call; its pixels are those that the
  * manifest names.  ERR_FORMAT and ERR_LIMIT are faults of the clip. */
 WEFT_MUST_CHECK int clip_decode(ClipDecoder *d, const PreparedClip *c, const uint8_t **rgb, Err *err);
 #endif

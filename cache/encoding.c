@@ -74,8 +74,8 @@ static int read_tokenizer(Encoding *e, const char *model, Err *err)
     T5Tokenizer *t = NULL;
     int rc = folder ? t5_tokenizer_open(&t, folder, err) : ERR_NOMEM;
     if (rc == 0 && t5_tokenizer_vocab(t) > e->t5.vocab)
-        rc = err_set(err, ERR_FORMAT, "'%s': its tokeniser has %lld ids, its text encoder %lld", model,
-                     (long long)t5_tokenizer_vocab(t), (long long)e->t5.vocab);
+        rc = err_set(err, ERR_FORMAT, "'%s': its tokeniser has %" PRId64 " ids, its text encoder %" PRId64, model,
+                     t5_tokenizer_vocab(t), e->t5.vocab);
     if (rc == 0)
         memcpy(e->tokenizer_sha256, t5_tokenizer_digest(t), 65);
     t5_tokenizer_close(&t);
@@ -83,7 +83,7 @@ static int read_tokenizer(Encoding *e, const char *model, Err *err)
     return rc;
 }
 
-/* As schemas/recipe.schema.json spells them. */
+/* The names of schemas/recipe.schema.json. */
 static const struct {
     const char *name;
     DType dtype;
@@ -158,10 +158,10 @@ static json_t *ids_json(const PreparedText *t)
     return ids;
 }
 
-/* Takes over parts; NULL is out of memory. */
+/* Takes over `parts`; NULL means that memory ran out. */
 static int key_of(json_t *parts, Digest *out, Err *err)
 {
-    int rc = parts ? cache_key(out, parts, err) : err_set(err, ERR_NOMEM, "a content key");
+    int rc = parts ? cache_key(out, parts, err) : err_set(err, ERR_NOMEM, "no memory for a content key");
     json_decref(parts);
     return rc;
 }
@@ -248,12 +248,12 @@ struct Encoder {
     T5 *t5;
     Vae *vae;
     Arena *work;
-    float *values; /* what the model gives */
+    float *values; /* the output of the model */
     void *stored;  /* the same in the stored type; NULL when that is F32 */
     int64_t room;  /* floats */
 };
 
-/* `room` floats of result, `work` bytes of working memory. */
+/* Memory for `room` floats of output, and `work` bytes of working memory. */
 static int make_buffers(Encoder *p, int64_t room, int64_t work, const char *name, Err *err)
 {
     p->room = room;
@@ -319,7 +319,7 @@ void encoder_close(Encoder **pp)
     *pp = NULL;
 }
 
-/* The first values of p->values as `shape`, in the stored type. */
+/* *out: p->values as a tensor of `shape`, in the stored type. */
 static int store_values(Encoder *p, Tensor shape, Tensor *out, Err *err)
 {
     int64_t n = tensor_count(&shape);
@@ -331,8 +331,8 @@ static int store_values(Encoder *p, Tensor shape, Tensor *out, Err *err)
             y = p->e->dtype == DT_F16 ? half_to_float(half[i]) : bfloat_to_float(half[i]);
         }
         if (!isfinite(y))
-            return err_set(err, ERR_FORMAT, "value %lld is %g, which %s cannot hold", (long long)i, (double)x,
-                           p->e->dtype_name);
+            return err_set(err, ERR_FORMAT, "value %" PRId64 " of the model's output is %g, which %s cannot hold", i,
+                           (double)x, p->e->dtype_name);
     }
     shape.data = half ? (void *)half : p->values;
     *out = shape;
@@ -369,7 +369,7 @@ int encoder_clip(Encoder *p, const PreparedClip *c, const uint8_t *rgb, Tensor *
     Tensor shape = encoding_latents_shape(p->e, c);
     int64_t need = tensor_count(&shape) * (p->e->kind == RECORD_SAMPLE ? 2 : 1);
     if (need > p->room)
-        return err_set(err, ERR_LIMIT, "%lld values, planned for %lld", (long long)need, (long long)p->room);
+        return err_set(err, ERR_LIMIT, "%" PRId64 " values, planned for %" PRId64, need, p->room);
     int rc = vae_encode_rgb(p->vae, p->work, &p->e->tiling, p->values, rgb, c->frames, c->height, c->width, err);
     if (rc == 0 && p->e->kind == RECORD_SAMPLE)
         rc = draw_sample(p, c, tensor_count(&shape) / p->e->vae.latent_channels, err);

@@ -1,4 +1,4 @@
-/* Everything that shapes a cached value, and therefore its key; and the two encoders. */
+/* The two encoders, and the keys of their values: a key covers everything that shapes the value. */
 #ifndef WEFT_CACHE_ENCODING_H
 #define WEFT_CACHE_ENCODING_H
 #include "cache/prepared.h"
@@ -20,38 +20,39 @@ typedef struct Encoding {
     DType dtype;               /* of stored latents and embeddings */
     RecordKind kind;           /* RECORD_MOMENTS or RECORD_SAMPLE */
     int64_t text_length, seed; /* seed of the posterior draws of RECORD_SAMPLE */
-    const char *dtype_name;    /* as the recipe spells it */
+    const char *dtype_name;    /* as in the recipe: "fp32", "fp16", "bf16" */
 } Encoding;
 
 /* Reads MODEL/vae, MODEL/text_encoder and MODEL/tokenizer: configs, and the digests of all weights
  * (which reads them once). */
-int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, const Log *log, Err *err);
+WEFT_MUST_CHECK int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, const Log *log,
+                                  Err *err);
 void encoding_close(Encoding **e);
 
-int encoding_text_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err);
-int encoding_tokens_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err);
-int encoding_latents_key(const Encoding *e, const PreparedClip *c, Digest *out, Err *err);
-/* The record a clip or a text gives: type and shape, data NULL. */
+WEFT_MUST_CHECK int encoding_text_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err);
+WEFT_MUST_CHECK int encoding_tokens_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err);
+WEFT_MUST_CHECK int encoding_latents_key(const Encoding *e, const PreparedClip *c, Digest *out, Err *err);
+/* Type and shape of the record of a clip (a text); data NULL. */
 Tensor encoding_latents_shape(const Encoding *e, const PreparedClip *c);
 Tensor encoding_text_shape(const Encoding *e);
-/* Sets *bytes to the working memory of encoding this clip, or a text; weights not included. */
-int encoding_plan_clip(const Encoding *e, const PreparedClip *c, int64_t *bytes, Err *err);
-int encoding_plan_text(const Encoding *e, int64_t *bytes, Err *err);
-/* meta entries "vae", "text" (empty: the empty prompt's key) and "encoding".  New references, NULL
- * without memory. */
+/* *bytes: working memory for encoding this clip (a text), without the weights. */
+WEFT_MUST_CHECK int encoding_plan_clip(const Encoding *e, const PreparedClip *c, int64_t *bytes, Err *err);
+WEFT_MUST_CHECK int encoding_plan_text(const Encoding *e, int64_t *bytes, Err *err);
+/* The meta entries "vae", "text" (empty: the key of the empty prompt) and "encoding".  New
+ * references; NULL if memory ran out. */
 json_t *encoding_meta_vae(const Encoding *e);
 json_t *encoding_meta_text(const Encoding *e, const Digest *empty);
 json_t *encoding_meta_values(const Encoding *e);
 
-/* An encoder holds the weights and its working memory: at most one of the two is open at a time. */
+/* An encoder holds its weights and working memory, so open only one of the two at a time. */
 typedef struct Encoder Encoder;
-int encoder_open_text(Encoder **out, const Encoding *e, Err *err);
-/* For clips of the size of `like`. */
-int encoder_open_clips(Encoder **out, const Encoding *e, const PreparedClip *like, Err *err);
+WEFT_MUST_CHECK int encoder_open_text(Encoder **out, const Encoding *e, Err *err);
+/* For clips that are no larger than `like`. */
+WEFT_MUST_CHECK int encoder_open_clips(Encoder **out, const Encoding *e, const PreparedClip *like, Err *err);
 void encoder_close(Encoder **p);
 /* The record's tensor, owned by the encoder until the next call.  ERR_FORMAT when a value is not
  * finite or does not fit the stored type. */
-int encoder_text(Encoder *p, const PreparedText *t, Tensor *out, Err *err);
+WEFT_MUST_CHECK int encoder_text(Encoder *p, const PreparedText *t, Tensor *out, Err *err);
 /* rgb [frames,height,width,3] */
-int encoder_clip(Encoder *p, const PreparedClip *c, const uint8_t *rgb, Tensor *out, Err *err);
+WEFT_MUST_CHECK int encoder_clip(Encoder *p, const PreparedClip *c, const uint8_t *rgb, Tensor *out, Err *err);
 #endif

@@ -28,7 +28,7 @@ static void view_close(View *v)
     cache_close(&v->cache);
 }
 
-/* The record a hex key names: 1 found, 0 absent, negative. */
+/* The record under a key in hex: 1 found, 0 absent, negative on error. */
 static int find_record(View *v, CacheDb db, const json_t *hex, int verify, RecordView *out, Err *err)
 {
     Digest key;
@@ -39,11 +39,12 @@ static int find_record(View *v, CacheDb db, const json_t *hex, int verify, Recor
 static void print_clip(FILE *out, const char *id, const json_t *facts)
 {
     const json_t *latent = json_object_get(facts, "latent"), *captions = json_object_get(facts, "captions");
-    fprintf(out, "%s\t%s\t%lldx%lldx%lldx%lld\t%zu\t%s\n", id, json_string_value(json_object_get(facts, "split")),
-            (long long)json_integer_value(json_object_get(latent, "frames")),
-            (long long)json_integer_value(json_object_get(latent, "height")),
-            (long long)json_integer_value(json_object_get(latent, "width")),
-            (long long)json_integer_value(json_object_get(latent, "channels")), json_array_size(captions),
+    fprintf(out, "%s\t%s\t%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 "\t%zu\t%s\n", id,
+            json_string_value(json_object_get(facts, "split")),
+            (int64_t)json_integer_value(json_object_get(latent, "frames")),
+            (int64_t)json_integer_value(json_object_get(latent, "height")),
+            (int64_t)json_integer_value(json_object_get(latent, "width")),
+            (int64_t)json_integer_value(json_object_get(latent, "channels")), json_array_size(captions),
             json_string_value(json_array_get(captions, 0)));
 }
 
@@ -62,8 +63,8 @@ int cache_ls(const char *dir, FILE *out, Err *err)
     if (rc == 0)
         rc = cache_stat(v.txn, &stat, err);
     if (rc == 0)
-        fprintf(out, "%lld clips, %lld latents, %lld texts, %.1f MB\n", (long long)stat.clips, (long long)stat.latents,
-                (long long)stat.text, (double)stat.file_bytes / 1e6);
+        fprintf(out, "%" PRId64 " clips, %" PRId64 " latents, %" PRId64 " texts, %.1f MB\n", stat.clips, stat.latents,
+                stat.text, (double)stat.file_bytes / 1e6);
     cache_cursor_free(&cursor);
     view_close(&v);
     return rc;
@@ -92,7 +93,7 @@ static int print_json(json_t *v, FILE *out, Err *err)
         fprintf(out, "%s\n", text);
     mem_free(text);
     json_decref(v);
-    return text ? 0 : err_set(err, ERR_NOMEM, "printing an entry");
+    return text ? 0 : err_set(err, ERR_NOMEM, "no memory to print an entry");
 }
 
 static int show_clip(View *v, const char *id, FILE *out, Err *err)
@@ -178,8 +179,8 @@ static int verify_records(Verify *w, CacheDb db, Err *err)
     return rc;
 }
 
-/* A record that a clip names: there, and of the kind and shape that its entry and meta promise
- * (dims -1: any). */
+/* Checks that a record named by a clip exists, with the kind and shape that the clip's entry and
+ * the meta entries state (want -1: any extent). */
 static int verify_named(Verify *w, const char *id, CacheDb db, const json_t *hex, const int64_t want[4], Err *err)
 {
     RecordView r;
@@ -241,7 +242,7 @@ static int verify_empty_prompt(Verify *w, const json_t *hex, const int64_t text[
     return 0;
 }
 
-/* text [rows, dim] as meta says, -1 where it does not. */
+/* The shape [rows, dim] of text records that the meta entry "text" states, -1 where it is missing. */
 static int text_shape(Verify *w, int64_t text[4], Err *err)
 {
     json_t *meta = NULL;
@@ -289,7 +290,7 @@ static int verify_clips(Verify *w, Err *err)
     return rc;
 }
 
-/* A build that was stopped leaves fewer entries than meta promises. */
+/* A stopped build leaves fewer clip entries than the meta entry "dataset" counts. */
 static int verify_finished(Verify *w, Err *err)
 {
     json_t *dataset = NULL, *rejected = NULL;
@@ -302,8 +303,7 @@ static int verify_finished(Verify *w, Err *err)
     int64_t want = json_integer_value(json_object_get(dataset, "clips")) - (int64_t)json_object_size(rejected);
     if (rc >= 0 && (w->unfinished || stat.clips != want)) {
         w->unfinished = 1;
-        fprintf(w->out, "unfinished: %lld of %lld clips; run weft-cache build again\n", (long long)stat.clips,
-                (long long)want);
+        fprintf(w->out, "unfinished: %" PRId64 " of %" PRId64 " clips; run weft-cache build again\n", stat.clips, want);
     }
     json_decref(dataset);
     json_decref(rejected);
@@ -321,8 +321,8 @@ int cache_verify(const char *dir, FILE *out, Err *err)
     if (rc == 0)
         rc = verify_finished(&w, err);
     if (rc == 0)
-        fprintf(out, "%s: %lld records, %lld clips, %lld damaged%s\n", dir, (long long)w.records, (long long)w.clips,
-                (long long)w.damaged, w.unfinished ? ", unfinished" : "");
+        fprintf(out, "%s: %" PRId64 " records, %" PRId64 " clips, %" PRId64 " damaged%s\n", dir, w.records, w.clips,
+                w.damaged, w.unfinished ? ", unfinished" : "");
     view_close(&w.view);
     return rc < 0 ? rc : w.damaged > 0 || w.unfinished;
 }

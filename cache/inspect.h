@@ -1,17 +1,17 @@
-/* weft-cache ls, show, verify: looking at a cache. */
+/* weft-cache ls, show and verify. */
 #ifndef WEFT_CACHE_INSPECT_H
 #define WEFT_CACHE_INSPECT_H
 #include <stdio.h>
 #include "common/base/args.h"
 
-/* One line a clip (id, split, latent frames x height x width x channels, number of captions, the
- * first one; by tabs), and the totals. */
-int cache_ls(const char *dir, FILE *out, Err *err);
-/* The entries of the ids as JSON with the shapes of their records; without ids the cache's meta.
- * ERR_NOTFOUND for an id not there. */
-int cache_show(const char *dir, const StrList *ids, FILE *out, Err *err);
-/* Every checksum, that every clip's records are there with the shapes its entry claims, and that no
- * clip is still to come.  Prints one line a damage; 0 sound, 1 damaged or unfinished, negative when
- * the cache cannot be read at all. */
-int cache_verify(const char *dir, FILE *out, Err *err);
+/* Prints one line a clip, fields separated by tabs: id, split, latent frames x height x width x
+ * channels, number of captions, first caption.  The last line has the totals. */
+WEFT_MUST_CHECK int cache_ls(const char *dir, FILE *out, Err *err);
+/* Prints the entries of the clips with these ids as JSON, with the shapes of their records; without
+ * ids, the cache's meta entries.  ERR_NOTFOUND for an unknown id. */
+WEFT_MUST_CHECK int cache_show(const char *dir, const StrList *ids, FILE *out, Err *err);
+/* Checks every checksum, that every clip's records exist with the shapes that its entry states, and
+ * that the build was finished.  Prints a line for each damaged record or entry.  Returns 0 when the
+ * cache is sound, 1 when it is damaged or unfinished, negative when it cannot be read. */
+WEFT_MUST_CHECK int cache_verify(const char *dir, FILE *out, Err *err);
 #endif

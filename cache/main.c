@@ -36,7 +36,7 @@ static int run_build(void *options, const StrList *positional, Err *err)
         rc = err_set(err, ERR_USAGE, "which model? give --model DIR, or model.base_model in the recipe");
     if (rc == 0)
         rc = shard_choose(o->common.shard, &log.log, &p.shard, &p.shards, err);
-    char *shard_dir = NULL; /* each shard writes its own environment, under the name that weft-prep gives shards */
+    char *shard_dir = NULL; /* each shard writes a cache of its own, named as weft-prep names shards */
     if (rc == 0 && p.shards > 1) {
         shard_dir = mem_printf(err, "%s/shard-%" PRId64 "-of-%" PRId64, o->out, p.shard, p.shards);
         p.out = shard_dir;

@@ -11,13 +11,13 @@
 
 enum { EOS = 1 };
 
-/* What the line readers below share. */
+/* The state that the line readers below share. */
 typedef struct Reading {
     Prepared *p;
     const char *dir;
     int64_t shard, shards;
     int64_t accepted; /* clips seen so far */
-    json_t *ids;      /* clip id -> true: to find one given twice */
+    json_t *ids;      /* clip id -> true, to find an id that appears twice */
     json_t *texts;    /* caption -> index into p->text */
     char *has_tokens; /* [p->n_text] */
 } Reading;
@@ -38,7 +38,7 @@ static int each_line(Reading *r, const char *name, const char *schema_name, Line
     ssize_t n;
     while (rc == 0 && (errno = 0, n = getline(&text, &room, file)) > 0) {
         json_t *line = NULL;
-        snprintf(where, sizeof where, "%s:%lld", name, (long long)++number);
+        snprintf(where, sizeof where, "%s:%" PRId64, name, ++number);
         rc = json_parse(&line, text, (int64_t)n, where, err);
         if (rc == 0)
             rc = schema_validate(schema, line, where, err);
@@ -74,7 +74,9 @@ static int text_index(Reading *r, const char *text, int64_t *index, Err *err)
     *index = p->n_text++;
     if (!grown[*index].text || !grown[*index].ids)
         return ERR_NOMEM;
-    return json_object_set_new(r->texts, text, json_integer(*index)) < 0 ? err_set(err, ERR_NOMEM, "captions") : 0;
+    return json_object_set_new(r->texts, text, json_integer(*index)) < 0
+               ? err_set(err, ERR_NOMEM, "no memory for the captions")
+               : 0;
 }
 
 static int fill_clip(Reading *r, PreparedClip *c, json_t *line, Err *err)
@@ -98,7 +100,7 @@ static int fill_clip(Reading *r, PreparedClip *c, json_t *line, Err *err)
     c->fps = json_integer_value(json_object_get(clip, "fps"));
     c->pixels_sha256 = json_string_value(json_object_get(clip, "pixels_sha256"));
     int64_t n = (int64_t)json_array_size(captions);
-    c->n_text = n ? n : 1; /* no caption: the empty one */
+    c->n_text = n ? n : 1; /* a clip without a caption gets the empty one */
     if (!(c->text = mem_calloc(c->n_text, sizeof *c->text, err)))
         return ERR_NOMEM;
     for (int64_t i = 0; i < n; i++)
@@ -112,9 +114,9 @@ static int manifest_line(Reading *r, json_t *line, Err *err)
     Prepared *p = r->p;
     const char *id = json_string_value(json_object_get(line, "id"));
     if (json_object_get(r->ids, id))
-        return err_set(err, ERR_FORMAT, "the id '%s' is given twice", id);
+        return err_set(err, ERR_FORMAT, "the id '%s' appears twice", id);
     if (json_object_set_new(r->ids, id, json_true()) < 0)
-        return err_set(err, ERR_NOMEM, "clip ids");
+        return err_set(err, ERR_NOMEM, "no memory for the clips' ids");
     if (strcmp(json_string_value(json_object_get(line, "decision")), "accept") != 0)
         return 0;
     if (r->accepted++ % r->shards != r->shard)
@@ -127,8 +129,8 @@ static int manifest_line(Reading *r, json_t *line, Err *err)
     return fill_clip(r, &p->clip[p->n++], line, err);
 }
 
-/* Two tokenisers in one dataset, a wrong length, ids that do not end in </s>: refused. Captions
- * that no clip uses are passed over. */
+/* Refuses two tokenisers in one dataset, another length than the recipe's, and ids that do not end
+ * in </s>.  Captions that no clip of this shard uses are skipped. */
 static int tokens_line(Reading *r, json_t *line, Err *err)
 {
     Prepared *p = r->p;
@@ -138,20 +140,23 @@ static int tokens_line(Reading *r, json_t *line, Err *err)
     int64_t length = json_integer_value(json_object_get(line, "length")), n = (int64_t)json_array_size(ids);
     if (length != p->text_length)
         return err_set(err, ERR_USAGE,
-                       "ids are padded to %lld, model.text_length is %lld: run weft-prep tokenize with this recipe",
-                       (long long)length, (long long)p->text_length);
+                       "ids are padded to %" PRId64 ", model.text_length is %" PRId64
+                       ": run weft-prep tokenize with this recipe",
+                       length, p->text_length);
     if (p->tokenizer_sha256[0] && strcmp(p->tokenizer_sha256, tokenizer) != 0)
-        return err_set(err, ERR_FORMAT, "made with another tokeniser than the lines before");
+        return err_set(
+            err, ERR_FORMAT,
+            "this line was made with another tokeniser than the lines before it; run weft-prep tokenize again");
     memcpy(p->tokenizer_sha256, tokenizer, 65);
     if (n > length || json_integer_value(json_array_get(ids, (size_t)n - 1)) != EOS)
-        return err_set(err, ERR_FORMAT, "expected at most %lld ids with </s> last", (long long)length);
+        return err_set(err, ERR_FORMAT, "expected at most %" PRId64 " ids with </s> (1) last", length);
     if (!known)
         return 0;
     PreparedText *t = &p->text[json_integer_value(known)];
     for (int64_t i = 0; i < n; i++) {
         int64_t id = json_integer_value(json_array_get(ids, (size_t)i));
         if (id > INT32_MAX)
-            return err_set(err, ERR_FORMAT, "id %lld", (long long)id);
+            return err_set(err, ERR_FORMAT, "the id %" PRId64 " is too large", id);
         t->ids[i] = (int32_t)id;
     }
     t->n = n;
@@ -215,7 +220,7 @@ int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards
     p->text_length = text_length;
     Reading r = {.p = p, .dir = dir, .shard = shard, .shards = shards, .ids = json_object(), .texts = json_object()};
     int64_t empty;
-    int rc = r.ids && r.texts ? 0 : err_set(err, ERR_NOMEM, "reading '%s'", dir);
+    int rc = r.ids && r.texts ? 0 : err_set(err, ERR_NOMEM, "no memory to read '%s'", dir);
     if (rc == 0)
         rc = read_dataset(p, dir, err);
     if (rc == 0)

@@ -10,8 +10,8 @@ typedef struct PreparedText {
     char *text;
     int32_t *ids;   /* [text_length], padded with 0 */
     int64_t n;      /* before padding */
-    int64_t cut;    /* ids of the caption that did not fit */
-    char *cut_text; /* the words that they stand for; NULL when all fit */
+    int64_t cut;    /* how many ids of the caption did not fit */
+    char *cut_text; /* the words of these ids; "" when all fit, NULL for the empty prompt */
 } PreparedText;
 
 typedef struct PreparedClip {
@@ -33,8 +33,9 @@ typedef struct Prepared {
 } Prepared;
 
 /* Reads and validates dataset.json, manifest.jsonl (whose hash dataset.json holds) and tokens.jsonl
- * of `dir`; of the accepted clips those with index % shards == shard.  Refuses ids given twice,
- * captions without tokens, tokens of another length. */
-int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards, int64_t text_length, Err *err);
+ * of `dir`, and keeps the accepted clips number i (from 0) with i % shards == shard.  Refuses an id
+ * that appears twice, a caption without tokens, and tokens padded to another length. */
+WEFT_MUST_CHECK int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards, int64_t text_length,
+                                  Err *err);
 void prepared_close(Prepared **p);
 #endif

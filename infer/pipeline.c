@@ -20,22 +20,23 @@ int sample_settings(SampleSettings *out, const Recipe *recipe, Err *err)
         .sampler = strcmp(recipe_str(recipe, "sampling.scheduler"), "dpm") == 0 ? SAMPLER_DPM : SAMPLER_DDIM,
     };
     if (s.width % 16 || s.height % 16)
-        return err_set(err, ERR_USAGE, "sampling size %lldx%lld: width and height must be multiples of 16",
-                       (long long)s.width, (long long)s.height);
-    /* The clip's own pair of counts (48 from 49) where it applies; otherwise 8N+1 as it is, 8N from
-     * one frame more. */
+        return err_set(err, ERR_USAGE,
+                       "sampling size %" PRId64 "x%" PRId64 ": width and height must be multiples of 16", s.width,
+                       s.height);
+    /* Where the recipe's clip section has this count, its model_frames (49 for 48); otherwise 8N+1
+     * as it is, 8N from one frame more. */
     if (s.num_frames == recipe_int(recipe, "clip.num_frames"))
         s.model_frames = recipe_int(recipe, "clip.model_frames");
     else
         s.model_frames = s.num_frames % 8 == 0 ? s.num_frames + 1 : s.num_frames;
     int rc = model_frames_check(s.model_frames, &s.latent_frames, err);
     if (rc < 0)
-        return err_wrap(err, rc, "sampling.num_frames %lld", (long long)s.num_frames);
+        return err_wrap(err, rc, "sampling.num_frames %" PRId64, s.num_frames);
     *out = s;
     return 0;
 }
 
-/* CHECKPOINT/transformer when it is there, else CHECKPOINT itself when it holds a config.json. */
+/* FOLDER/transformer if it exists, else FOLDER itself if it holds a config.json. */
 static int find_transformer(char **out, const char *folder, Err *err)
 {
     char *sub = path_join(folder, "transformer", err), *config = path_join(folder, "config.json", err);
@@ -84,12 +85,13 @@ static int read_configs(Pipeline *p, Err *err)
         return rc;
     if (p->dit_config.in_channels != p->vae_config.latent_channels ||
         p->dit_config.out_channels != p->vae_config.latent_channels)
-        return err_set(err, ERR_FORMAT, "'%s' takes %lld and gives %lld latent channels, but '%s' has %lld", p->dit_dir,
-                       (long long)p->dit_config.in_channels, (long long)p->dit_config.out_channels, p->vae_dir,
-                       (long long)p->vae_config.latent_channels);
+        return err_set(err, ERR_FORMAT,
+                       "'%s' takes %" PRId64 " and gives %" PRId64 " latent channels, but '%s' has %" PRId64,
+                       p->dit_dir, p->dit_config.in_channels, p->dit_config.out_channels, p->vae_dir,
+                       p->vae_config.latent_channels);
     if (p->dit_config.text_dim != p->t5_config.d_model)
-        return err_set(err, ERR_FORMAT, "'%s' expects text vectors of %lld values, but '%s' gives %lld", p->dit_dir,
-                       (long long)p->dit_config.text_dim, p->text_dir, (long long)p->t5_config.d_model);
+        return err_set(err, ERR_FORMAT, "'%s' expects text vectors of %" PRId64 " values, but '%s' gives %" PRId64,
+                       p->dit_dir, p->dit_config.text_dim, p->text_dir, p->t5_config.d_model);
     return 0;
 }
 
@@ -251,7 +253,7 @@ int pipeline_decode(Pipeline *p, const float *latents, uint8_t *rgb, float *pixe
         z[i] = latents[i] * inverse;
     if ((rc = vae_decode(p->vae, p->vae_arena, &tiling, out, z, L, h, w, err)) < 0)
         goto fail;
-    pixels_to_rgb(rgb, out, p->s.num_frames * frame); /* a 49th frame for 48 is dropped here */
+    pixels_to_rgb(rgb, out, p->s.num_frames * frame); /* drops the extra frame of model_frames */
 fail:
     if (out != pixels)
         mem_free(out);

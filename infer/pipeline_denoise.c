@@ -266,7 +266,7 @@ int pipeline_denoise(Pipeline *p, const float *embeds, const float *negative, ui
         rc = rc == 0 ? fetched : rc;
     }
     if (rc == 0 && (rc = check_finite(d->latents, latent_count(p), err)) < 0)
-        d->step = 0; /* not worth keeping */
+        d->step = 0; /* there is nothing worth keeping */
 fail:
     arena_reset(p->dit_arena, 0);
     sampler_free(&sampler);

@@ -25,9 +25,9 @@ struct Pipeline {
     Arena *vae_arena;
 };
 
-int pipeline_open_tokenizer(Pipeline *p, Err *err); /* nothing when it is open */
+WEFT_MUST_CHECK int pipeline_open_tokenizer(Pipeline *p, Err *err); /* nothing when it is open */
 /* Working memory of the denoising loop, of one text and of decoding. */
-int pipeline_plan_denoise(Pipeline *p, int64_t *bytes, Err *err);
-int pipeline_plan_text(Pipeline *p, int64_t *bytes, Err *err);
-int pipeline_plan_decode(Pipeline *p, int64_t *bytes, Err *err);
+WEFT_MUST_CHECK int pipeline_plan_denoise(Pipeline *p, int64_t *bytes, Err *err);
+WEFT_MUST_CHECK int pipeline_plan_text(Pipeline *p, int64_t *bytes, Err *err);
+WEFT_MUST_CHECK int pipeline_plan_decode(Pipeline *p, int64_t *bytes, Err *err);
 #endif

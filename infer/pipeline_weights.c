@@ -1,5 +1,5 @@
-/* The weights seen from outside: whether they fit (pipeline_check_parts), and their digests, which are part
- * of a sample's key. */
+/* Checks that weights fit their configs (pipeline_check_parts), and computes their digests, which
+ * are part of a sample's key. */
 #include <string.h>
 
 #include "common/base/file.h"
@@ -23,7 +23,7 @@ static int put_digest(json_t *o, const char *name, const char *folder, const cha
     return rc;
 }
 
-/* One digest over the parsed config files: what they say counts, not how they are written. */
+/* One digest over the values in the config files; spaces and the order of keys do not change it. */
 static int put_configs(json_t *o, const Pipeline *p, Err *err)
 {
     const char *const file[][2] = {{p->dit_dir, "config.json"},
@@ -85,8 +85,8 @@ static int check_tokenizer(Pipeline *p, Err *err)
 {
     int rc = pipeline_open_tokenizer(p, err);
     if (rc == 0 && t5_tokenizer_vocab(p->tokenizer) > p->t5_config.vocab)
-        rc = err_set(err, ERR_FORMAT, "'%s' has %lld tokens, but '%s' knows only %lld", p->tokenizer_dir,
-                     (long long)t5_tokenizer_vocab(p->tokenizer), p->text_dir, (long long)p->t5_config.vocab);
+        rc = err_set(err, ERR_FORMAT, "'%s' has %" PRId64 " tokens, but '%s' knows only %" PRId64, p->tokenizer_dir,
+                     t5_tokenizer_vocab(p->tokenizer), p->text_dir, p->t5_config.vocab);
     return rc;
 }
 
@@ -96,8 +96,7 @@ int pipeline_check_parts(Pipeline *p, Err *err)
     VaeTiling tiling = vae_tiling_default(&p->vae_config, p->s.tiling);
     int rc = schedule_check_steps(&p->schedule, p->s.steps, err);
     if (rc < 0)
-        return err_wrap(err, rc, "sampling.num_inference_steps %lld with '%s'", (long long)p->s.steps,
-                        p->scheduler_dir);
+        return err_wrap(err, rc, "sampling.num_inference_steps %" PRId64 " with '%s'", p->s.steps, p->scheduler_dir);
     rc = vae_tiling_check(&p->vae_config, &tiling, p->s.height, p->s.width, err);
     if (rc < 0)
         return err_wrap(err, rc, "sampling.vae_tiling");
@@ -108,7 +107,7 @@ int pipeline_check_parts(Pipeline *p, Err *err)
         rc = dit_check_weights(&p->dit_config, p->dit_dir, p->log, err);
     if (rc == 0)
         rc = vae_check_weights(&p->vae_config, p->vae_dir, p->log, err);
-    if (rc == 0) /* runs every phase without computing: sizes that do not fit are refused here */
+    if (rc == 0) /* runs every phase on the plan back end, which refuses sizes that do not fit */
         rc = pipeline_plan(p, &memory, err);
     return rc;
 }

@@ -30,7 +30,7 @@ typedef struct Reading {
     json_t *ids;  /* id -> its prompt's number */
 } Reading;
 
-/* The next item, zeroed. */
+/* Adds an item of zeros to the list. */
 static Prompt *grow(Reading *r, Err *err)
 {
     PromptList *p = r->list;
@@ -50,7 +50,7 @@ static int add(Reading *r, const char *text, int64_t text_size, const char *id, 
                const char *where, Err *err)
 {
     if (text_size > MAX_PROMPT_BYTES)
-        return err_set(err, ERR_LIMIT, "%s: a prompt of %lld bytes, expected at most %d", where, (long long)text_size,
+        return err_set(err, ERR_LIMIT, "%s: a prompt of %" PRId64 " bytes, expected at most %d", where, text_size,
                        MAX_PROMPT_BYTES);
     if (!str_is_utf8(text, text_size))
         return err_set(err, ERR_FORMAT, "%s: the prompt is not UTF-8", where);
@@ -59,7 +59,7 @@ static int add(Reading *r, const char *text, int64_t text_size, const char *id, 
         return ERR_NOMEM;
     q->seed = seed;
     q->text = mem_strndup(text, text_size, err);
-    q->id = id ? mem_strdup(id, err) : mem_printf(err, "%04lld", (long long)(r->list->n - 1));
+    q->id = id ? mem_strdup(id, err) : mem_printf(err, "%04" PRId64, (r->list->n - 1));
     if (negative)
         q->negative = mem_strdup(negative, err);
     if (!q->text || !q->id || (negative && !q->negative))
@@ -69,8 +69,8 @@ static int add(Reading *r, const char *text, int64_t text_size, const char *id, 
         return rc;
     const json_t *before = json_object_get(r->ids, q->id);
     if (before)
-        return err_set(err, ERR_USAGE, "%s: id '%s' is already that of prompt %lld", where, q->id,
-                       (long long)json_integer_value(before));
+        return err_set(err, ERR_USAGE, "%s: id '%s' is also the id of prompt %" PRId64, where, q->id,
+                       (int64_t)json_integer_value(before));
     if (json_object_set_new(r->ids, q->id, json_integer(r->list->n - 1)) < 0)
         return err_set(err, ERR_NOMEM, "no memory for the prompts");
     return 0;
@@ -112,7 +112,7 @@ static int add_file(Reading *r, const char *file, int64_t seed, Err *err)
         int64_t n = stop - at;
         while (n > 0 && (at[n - 1] == '\r' || at[n - 1] == ' ' || at[n - 1] == '\t'))
             n--;
-        snprintf(where, sizeof where, "%.240s: line %lld", file, (long long)line);
+        snprintf(where, sizeof where, "%.240s: line %" PRId64, file, line);
         if (n == 0)
             rc = err_set(err, ERR_FORMAT,
                          "%s is blank; expected a prompt (give an empty one as {\"prompt\": \"\"} in a .jsonl file)",

@@ -1,7 +1,8 @@
-/* What to sample: prompts from --prompt and --prompts FILE.
- * FILE holds one prompt a line (blank lines refused: a shifted list is worse than an error), or
- * with the ending .jsonl one object a
- * line: {"prompt": "...", "id": "...", "seed": 7, "negative_prompt": "..."}. */
+/* The prompts of --prompt and --prompts FILE.
+ *
+ * FILE holds one prompt a line.  A blank line is refused, because skipping it would shift the
+ * numbers of all prompts after it.  With the ending .jsonl, each line is an object:
+ * {"prompt": "...", "id": "...", "seed": 7, "negative_prompt": "..."}. */
 #ifndef WEFT_INFER_PROMPTS_H
 #define WEFT_INFER_PROMPTS_H
 #include <stdint.h>
@@ -10,7 +11,7 @@
 typedef struct Prompt {
     char *id; /* names the output files; default "0000", "0001", ... */
     char *text;
-    char *negative; /* NULL: the recipe's */
+    char *negative; /* NULL: use sampling.negative_prompt of the recipe */
     int64_t seed;
 } Prompt;
 
@@ -19,9 +20,9 @@ typedef struct PromptList {
     int64_t n;
 } PromptList;
 
-/* Given texts first, then the file's.  Prompt k gets seed `seed` + k unless its line names one, so
- * that no two share noise.
- * Ids must be unique file names; text must be UTF-8.  Free with prompts_fini, also on failure. */
-int prompts_read(PromptList *out, const StrList *texts, const char *file, int64_t seed, Err *err);
+/* Reads `texts` first, then the file.  Prompt k gets seed `seed` + k unless its line names one, so
+ * that no two samples start from the same noise.  Ids must be distinct file names; texts must be
+ * UTF-8.  Free with prompts_fini, also on failure. */
+WEFT_MUST_CHECK int prompts_read(PromptList *out, const StrList *texts, const char *file, int64_t seed, Err *err);
 void prompts_fini(PromptList *p);
 #endif

@@ -46,16 +46,16 @@ static int describe_plan(Run *r, Str *out, Err *err)
     if (rc == 0)
         rc = str_printf(
             out, err,
-            "would sample %lld video%s of %lld frame%s %lldx%lld (%lld latent frame%s of %lldx%lld), "
-            "%lld step%s; %lld of %lld finished already\n"
+            "would sample %" PRId64 " video%s of %" PRId64 " frame%s %" PRId64 "x%" PRId64 " (%" PRId64
+            " latent frame%s of %" PRId64 "x%" PRId64 "), "
+            "%" PRId64 " step%s; %" PRId64 " of %" PRId64 " finished already\n"
             "working memory, weights apart: text encoder %.1f MiB, transformer %.1f MiB, VAE decoder %.1f MiB\n",
-            (long long)(ours - finished), plural(ours - finished), (long long)r->s.num_frames, plural(r->s.num_frames),
-            (long long)r->s.width, (long long)r->s.height, (long long)r->s.latent_frames, plural(r->s.latent_frames),
-            (long long)r->sizes.latent_width, (long long)r->sizes.latent_height, (long long)r->s.steps,
-            plural(r->s.steps), (long long)finished, (long long)ours, (double)m.text_bytes / 1048576,
+            (ours - finished), plural(ours - finished), r->s.num_frames, plural(r->s.num_frames), r->s.width,
+            r->s.height, r->s.latent_frames, plural(r->s.latent_frames), r->sizes.latent_width, r->sizes.latent_height,
+            r->s.steps, plural(r->s.steps), finished, ours, (double)m.text_bytes / 1048576,
             (double)m.denoise_bytes / 1048576, (double)m.decode_bytes / 1048576);
     for (int64_t i = r->shard; rc == 0 && i < r->prompts.n; i += r->shards)
-        rc = str_printf(out, err, "  %s  seed %lld  %s\n", r->prompts.item[i].id, (long long)r->prompts.item[i].seed,
+        rc = str_printf(out, err, "  %s  seed %" PRId64 "  %s\n", r->prompts.item[i].id, r->prompts.item[i].seed,
                         r->prompts.item[i].text);
     return rc;
 }
@@ -72,8 +72,8 @@ static int open_run(Run *r, Err *err)
     if (rc == 0)
         rc = shard_choose(o->common.shard, r->log, &r->shard, &r->shards, err);
     if (rc == 0 && r->shards > 1 && o->latents_out)
-        rc = err_set(err, ERR_USAGE, "--latents-out names one file, but this is shard %lld of %lld",
-                     (long long)r->shard, (long long)r->shards);
+        rc = err_set(err, ERR_USAGE, "--latents-out names one file, but this is shard %" PRId64 " of %" PRId64,
+                     r->shard, r->shards);
     if (rc == 0)
         rc = prompts_read(&r->prompts, &o->prompt, o->prompts, recipe_int(r->recipe, "seed"), err);
     if (rc < 0)
@@ -100,7 +100,7 @@ static void close_run(Run *r)
     recipe_close(&r->recipe);
 }
 
-/* Weights are read only where an earlier run left something to compare with. */
+/* Reads the weights (for the keys) only if an earlier run left files to compare with. */
 static int dry_run(Run *r, Str *out, Err *err)
 {
     int rc = jobs_any_files(r) ? jobs_open(r, err) : 0;
@@ -123,7 +123,8 @@ static int make_all(Run *r, Err *err)
     return rc;
 }
 
-/* Shards write different ids into one folder, so that only a run without shards locks and sweeps it. */
+/* Shards write into one folder at the same time, so only a run without shards locks it and removes
+ * temporary files. */
 static int sample_into(Run *r, Err *err)
 {
     DirLock lock = {-1};

@@ -15,7 +15,7 @@ typedef struct SampleOptions {
     const char *model, *checkpoint, *prompts, *out, *latents_out;
     StrList prompt;
     int save_frames, overwrite;
-    FILE *show_recipe; /* where the recipe's sections are printed, or NULL; no option: main.c sets it */
+    FILE *show_recipe; /* where to print the recipe's sections, or NULL; set by main.c, not an option */
 } SampleOptions;
 
 extern const Opt sample_opts[];
@@ -25,5 +25,5 @@ typedef struct SampleReport {
     int64_t made, reused;
 } SampleReport;
 /* The report is the caller's: str_fini(&report->text), also on failure. */
-int sample_run(const SampleOptions *o, const Log *log, SampleReport *report, Err *err);
+WEFT_MUST_CHECK int sample_run(const SampleOptions *o, const Log *log, SampleReport *report, Err *err);
 #endif

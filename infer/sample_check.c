@@ -1,4 +1,4 @@
-/* What would stop a run after hours of work is looked at before its first second, and by --dry-run. */
+/* The checks made before the first second of work, and by --dry-run. */
 #include <errno.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -8,7 +8,8 @@
 #include "common/base/mem.h"
 #include "infer/sample_internal.h"
 
-/* The folder, or the nearest one above it that exists: that a file can be made there. */
+/* Checks that a file can be made in the folder or, if it does not exist, in its nearest existing
+ * parent. */
 static int check_writable(const char *folder, const char *what, Err *err)
 {
     char *at = mem_strdup(folder, err);
@@ -58,7 +59,7 @@ int sample_check(Run *r, Err *err)
 
 /* ---- disk space ------------------------------------------------------------------------------ */
 
-/* Bytes that a user may still write where `path` is or will be; -1: unknown. */
+/* Free bytes of the file system that `path` is or will be on; -1: unknown. */
 static int64_t free_bytes(const char *path)
 {
     struct statvfs fs;
@@ -84,8 +85,9 @@ static int check_space(const char *where, int64_t need, Err *err)
 
 int sample_check_space(const Run *r, Err *err)
 {
-    /* At least: what does not shrink (latents), and less than any encoder was seen to need.  A video
-     * of a still, smooth picture takes 0.05 % of its raw pixels, its pictures 2 %. */
+    /* A lower bound, so that no run is refused that would fit: the exact size of the latents, 0.05
+     * % of the raw pixels for a video and 2 % for its pictures (both measured on a still, smooth
+     * scene). */
     int64_t raw = r->s.num_frames * r->s.width * r->s.height * 3;
     int64_t latents = 4 * r->s.latent_frames * r->sizes.latent_channels * r->sizes.latent_height *
                       r->sizes.latent_width;

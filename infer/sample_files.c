@@ -18,7 +18,7 @@ char *sample_path(const Run *r, const char *id, const char *ending, Err *err)
 
 static char *picture_path(const Run *r, const char *id, int64_t k, Err *err)
 {
-    return mem_printf(err, "%s/%s/%04lld.png", r->o->out, id, (long long)k);
+    return mem_printf(err, "%s/%s/%04" PRId64 ".png", r->o->out, id, k);
 }
 
 /* SHA-256 over all of a sample's pictures, in order. */
@@ -72,7 +72,7 @@ static int write_video(Run *r, Job *job, const uint8_t *rgb, Err *err)
     char *path = sample_path(r, job->prompt->id, ".mp4", err), *facts = json_text(job->record, 0, err), seed[32];
     VideoWriter *w = NULL;
     int rc = path && facts ? 0 : ERR_NOMEM;
-    snprintf(seed, sizeof seed, "%lld", (long long)job->prompt->seed);
+    snprintf(seed, sizeof seed, "%" PRId64, job->prompt->seed);
     const char *metadata[] = {"title", job->prompt->text, "prompt", job->prompt->text, "seed", seed, "comment", facts,
                               NULL};
     VideoWriterParams p = {.codec = VIDEO_H264,

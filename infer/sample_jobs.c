@@ -1,4 +1,4 @@
-/* What each sample is, and which of them an earlier run has made. */
+/* The samples' keys, and which samples an earlier run has finished. */
 #include <string.h>
 
 #include "common/base/file.h"
@@ -22,7 +22,7 @@ static json_t *sampling_facts(const Run *r)
     return NULL;
 }
 
-/* The record without "video", and its key: a digest of all that shapes the pixels. */
+/* The record without "video", and its key: a digest of everything that shapes the pixels. */
 static int make_record(Run *r, Job *job, json_t *weights, json_t *sampling, Err *err)
 {
     Digest key;
@@ -84,7 +84,7 @@ static int find_done(Run *r, Job *job, Err *err)
     }
     if (rc == 0 && !job->done && !r->o->overwrite)
         rc = partial_check(r, job, err);
-    /* left by a run that ended between writing the latents file and removing this one */
+    /* a run that ended between writing the latents file and removing the partial file left it */
     if (rc == 0 && job->done && (job->latents_kept || !r->o->latents_out) && !r->o->common.dry_run &&
         partial_exists(r, job->prompt->id))
         rc = partial_remove(r, job->prompt->id, err);

@@ -1,4 +1,4 @@
-/* Latents in files: those of a sample that was stopped, and the one file of --latents-out. */
+/* Files of latents: the partial file of a stopped sample, and the file of --latents-out. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,8 +54,8 @@ int partial_write(const Run *r, const Job *job, const Denoising *d, Err *err)
     LatentShape s = latent_shape(r);
     char *path = partial_path(r, job->prompt->id, err), step[24], draws[24];
     float *torch = mem_calloc(2 * s.n, sizeof *torch, err);
-    snprintf(step, sizeof step, "%lld", (long long)d->step);
-    snprintf(draws, sizeof draws, "%lld", (long long)d->draws);
+    snprintf(step, sizeof step, "%" PRId64, d->step);
+    snprintf(draws, sizeof draws, "%" PRId64, d->draws);
     json_t *meta = json_pack("{s:s, s:s, s:s, s:s}", "format", "pt", "key", job_key(job), "step", step, "noise_draws",
                              draws);
     int rc = path && torch ? 0 : ERR_NOMEM;
@@ -94,7 +94,7 @@ static int64_t meta_number(const SafeTensors *file, const char *key)
     return text && end != text && !*end ? n : -1;
 }
 
-/* What a partial file says; 0 when it is damaged. */
+/* Reads a partial file into *d; 0 when the file is damaged. */
 static int read_state(const Run *r, const SafeTensors *file, Denoising *d)
 {
     LatentShape s = latent_shape(r);
@@ -139,7 +139,7 @@ int partial_read(const Run *r, const Job *job, Denoising *d, Err *err)
     if (rc == 0 && file_exists(path)) {
         rc = safetensors_open(&file, path, &damage);
         const char *key = rc == 0 ? safetensors_meta(file, "key") : NULL;
-        int other = key && strcmp(key, job_key(job)) != 0; /* replaced, with --overwrite */
+        int other = key && strcmp(key, job_key(job)) != 0; /* with --overwrite, else refused */
         if (rc == ERR_NOMEM)
             err_set(err, rc, "%s", damage.msg);
         else if (!(rc = key && !other && read_state(r, file, d)) && !other)
@@ -173,7 +173,7 @@ static int latents_hold(const Run *r, const SafeTensors *kept, const Job *job)
     return key && strcmp(key, job_key(job)) == 0;
 }
 
-/* The id of a tensor that this run would not write again with the same values, or NULL. */
+/* The name of a tensor that this run would not write with the same values, or NULL. */
 static const char *foreign_latents(const Run *r, const SafeTensors *kept)
 {
     json_t *ours = json_object();

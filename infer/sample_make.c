@@ -44,13 +44,14 @@ static int encode_text(Run *r, const char *text, float *out, Err *err)
     if (rc == 0 && cut > 0)
         rc = pipeline_cut_text(r->pipe, text, &lost, err);
     if (lost)
-        log_warn(r->log, "prompt '%.60s...': its last %lld tokens do not fit in %lld and have no effect: '%s'", text,
-                 (long long)cut, (long long)r->sizes.text_len, lost);
+        log_warn(r->log,
+                 "prompt '%.60s...': its last %" PRId64 " tokens do not fit in %" PRId64 " and have no effect: '%s'",
+                 text, cut, r->sizes.text_len, lost);
     mem_free(lost);
     return rc;
 }
 
-/* 1 when the text is there or was added, 0 when the batch is full. */
+/* 1 when the text was known or is now encoded, 0 when the batch is full. */
 static int texts_add(Texts *t, Run *r, const char *text, Err *err)
 {
     if (json_object_get(t->index, text))
@@ -78,8 +79,8 @@ static int to_make(const Job *job)
     return !job->done && !job->elsewhere;
 }
 
-/* Encodes what the jobs from `first` on need, as many jobs as fit; *end: the first one that does
- * not.  The text encoder's memory is free again afterwards. */
+/* Encodes the texts of the jobs from `first` on, as many as fit; *end is the first job that does
+ * not fit.  Frees the text encoder's memory afterwards. */
 static int encode_batch(Run *r, int64_t first, int64_t *end, Texts *t, Err *err)
 {
     int rc = 1;
@@ -99,7 +100,7 @@ static int encode_batch(Run *r, int64_t first, int64_t *end, Texts *t, Err *err)
 
 /* ---- one sample ------------------------------------------------------------------------------ */
 
-/* What the denoising loop reports to. */
+/* The sample that the denoising loop works on. */
 typedef struct Making {
     Run *r;
     Job *job;
@@ -133,33 +134,32 @@ static int denoise(Run *r, Job *job, const Texts *t, Denoising *d, Err *err)
     Making m = {r, job};
     StepHooks hooks = {.user = &m, .on_step = on_step, .keep = keep, .keep_every_s = KEEP_EVERY_S};
     if (d->step > 0)
-        log_info(r->log, "sample '%s' goes on from step %lld of %lld", job->prompt->id, (long long)d->step,
-                 (long long)r->s.steps);
+        log_info(r->log, "sample '%s' goes on from step %" PRId64 " of %" PRId64, job->prompt->id, d->step, r->s.steps);
     if (d->step == r->s.steps)
         return 0;
     return pipeline_denoise(r->pipe, texts_get(t, job->prompt->text), texts_get(t, job->negative),
                             (uint64_t)job->prompt->seed, d, &hooks, err);
 }
 
-/* Keeps what was reached when something went wrong behind it; the first error stands. */
+/* Writes the finished steps to the partial file after an error, which stays the one reported. */
 static void rescue(Run *r, Job *job, const Denoising *d)
 {
     Err second = {0};
     if (d->step > 0 && partial_write(r, job, d, &second) < 0)
-        log_warn(r->log, "sample '%s': its %lld finished steps could not be kept: %s", job->prompt->id,
-                 (long long)d->step, second.msg);
+        log_warn(r->log, "sample '%s': its %" PRId64 " finished steps could not be kept: %s", job->prompt->id, d->step,
+                 second.msg);
 }
 
 static int interrupted(const Run *r, const Job *job, int64_t step, Err *err)
 {
     char where[300] = "";
     if (step > 0)
-        snprintf(where, sizeof where, ", '%.200s' is kept after step %lld of %lld", job->prompt->id, (long long)step,
-                 (long long)r->s.steps);
+        snprintf(where, sizeof where, ", '%.200s' is kept after step %" PRId64 " of %" PRId64, job->prompt->id, step,
+                 r->s.steps);
     err_clear(err);
     return err_set(err, ERR_INTERRUPTED,
-                   "stopped: %lld of %lld samples are made%s; the same command goes on from there", (long long)r->made,
-                   (long long)r->todo, where);
+                   "stopped: %" PRId64 " of %" PRId64 " samples are made%s; the same command goes on from there",
+                   r->made, r->todo, where);
 }
 
 static int make_sample(Run *r, Job *job, const Texts *t, Err *err)

@@ -32,7 +32,7 @@ static char *model_folder(const char *name, const char *n)
     assert_true(length > 0);
     self[length] = '\0';
     char *here = path_dir(self, &err);
-    snprintf(command, sizeof command, "'%s/../tools/make_encoders' '%s' %s", here, out, n);
+    snprintf(command, sizeof command, "'%s/../../tools/make_encoders' '%s' %s", here, out, n);
     mem_free(here);
     assert_int_equal(system(command), 0);
     return out;

@@ -161,7 +161,7 @@ static void refuses(void **state)
     refuse(one_clip(token_line("blue", "[1]", 1, 6, HEX64)), ERR_FORMAT,
            "clip 'a': its caption \"red\" is not in tokens.jsonl");
     refuse(one_clip(token_line("red", "[1]", 1, 5, HEX64)), ERR_USAGE, "padded to 5, model.text_length is 6");
-    refuse(one_clip(token_line("red", "[2,3]", 2, 6, HEX64)), ERR_FORMAT, "</s> last");
+    refuse(one_clip(token_line("red", "[2,3]", 2, 6, HEX64)), ERR_FORMAT, "</s> (1) last");
     refuse(one_clip(token_line("red", "[2,3,4,5,6,7,1]", 7, 6, HEX64)), ERR_FORMAT, "at most 6 ids");
     refuse(one_clip(token_line("red", "[3000000000,1]", 2, 6, HEX64)), ERR_FORMAT, "id 3000000000");
     refuse(one_clip(token_line("red", "[-1,1]", 2, 6, HEX64)), ERR_FORMAT, "tokens.jsonl:1");
@@ -169,10 +169,10 @@ static void refuses(void **state)
     refuse(one_clip(token_line("red\",\"x\":\"", "[1]", 1, 6, HEX64)), ERR_FORMAT, "tokens.jsonl:1");
     Str two[] = {token_line("red", "[1]", 1, 6, HEX64), token_line("blue", "[1]", 1, 6, OTHER)};
     Str m = manifest_line("a", "accept", "[\"red\"]", 1);
-    refuse(write_dataset(m.data, joined(two, 2)), ERR_FORMAT, "tokens.jsonl:2: made with another tokeniser");
+    refuse(write_dataset(m.data, joined(two, 2)), ERR_FORMAT, "tokens.jsonl:2: this line was made with another tokeniser");
     Str twice[] = {manifest_line("a", "accept", "[]", 1), manifest_line("a", "reject", "[]", 0)};
     refuse(write_dataset(joined(twice, 2), mem_strdup("", &err)), ERR_FORMAT,
-           "manifest.jsonl:2: the id 'a' is given twice");
+           "manifest.jsonl:2: the id 'a' appears twice");
     m = manifest_line("a", "accept", "[]", 0);
     refuse(write_dataset(m.data, mem_strdup("", &err)), ERR_FORMAT, "has no file");
     refuse(write_dataset(mem_strdup("{\n", &err), mem_strdup("", &err)), ERR_FORMAT, "manifest.jsonl:1");
