@@ -80,8 +80,6 @@ static int map_file(const Cache *c, int fd, uint8_t **out, int64_t *size, Err *e
     struct stat st;
     if (fstat(fd, &st) < 0)
         return err_errno(err, errno, "'%s': the size of data.mdb", c->dir);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_FORMAT, "'%s': data.mdb is not a regular file", c->dir);
     *size = (int64_t)st.st_size;
     void *p = *size > 0 ? mmap(NULL, (size_t)*size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
     if (p == MAP_FAILED)
@@ -208,19 +206,22 @@ static int open_env(Cache *c, Err *err)
 {
     char *file = path_join(c->dir, "data.mdb", err), *lock = path_join(c->dir, "lock.mdb", err);
     int rc = file && lock ? 0 : ERR_NOMEM;
-    int there = rc == 0 && file_exists(file);
+    struct stat st = {0};
+    int there = rc == 0 && stat(file, &st) == 0;
     if (rc == 0 && !there && errno != ENOENT && errno != ENOTDIR)
         rc = err_errno(err, errno, "'%s'", file);
-    int64_t size = there ? file_size(file, err) : 0;
-    if (size > 0)
+    if (there && !S_ISREG(st.st_mode))
+        rc = err_set(err, ERR_FORMAT, "'%s' is not a regular file", file);
+    int64_t size = (int64_t)st.st_size;
+    if (rc == 0 && size > 0)
         rc = check_head(c, file, err);
     /* LMDB itself goes on without a lock where the file system is read-only; said as the others are */
     if (rc == 0 && c->mode == CACHE_READ && there && access(lock, W_OK) != 0 && errno == EROFS)
         snprintf(c->unlocked, sizeof c->unlocked, "%s", strerror(EROFS));
     mem_free(file);
     mem_free(lock);
-    if (size < 0 || rc < 0)
-        return size < 0 ? (int)size : rc;
+    if (rc < 0)
+        return rc;
     if (c->mode == CACHE_READ && !there)
         return err_set(err, ERR_NOTFOUND, "'%s' holds no cache (no data.mdb)", c->dir);
     if (c->mode == CACHE_READ && size == 0)
