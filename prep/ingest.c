@@ -20,7 +20,7 @@
 #include "prep/set/duplicates.h"
 #include "prep/layout/layout.h"
 #include "prep/set/record.h"
-#include "prep/set/seen.h"
+#include "prep/set/hash_cache.h"
 #include "common/base/worker.h"
 
 typedef struct Run {
@@ -39,8 +39,8 @@ typedef struct Run {
     int64_t *places; /* [n_lines] of their sources among all */
     int64_t n_lines;
     int64_t done, hashed, unchanged;
-    Seen seen;
-    double seen_saved; /* when, by time_now_s */
+    HashCache hashes;
+    double hashes_saved; /* when, by time_now_s */
     Progress *progress;
 } Run;
 
@@ -163,14 +163,14 @@ static json_t *prior_of(const Run *r, const Source *s)
 }
 
 /* ---- which sources were read ----------------------------------------------------------------- */
-enum { SEEN_SAVE_S = 30 }; /* a run that is killed loses the hashing of so many seconds */
+enum { HASHES_SAVE_S = 30 }; /* a run that is killed loses the hashing of so many seconds */
 
 /* What cannot be kept costs the next run some time, not this one its end. */
-static int save_seen(Run *r, Err *err)
+static int save_hashes(Run *r, Err *err)
 {
     Err cause = {0};
-    int rc = seen_save(&r->seen, r->dir, &cause);
-    r->seen_saved = time_now_s();
+    int rc = hash_cache_save(&r->hashes, r->dir, &cause);
+    r->hashes_saved = time_now_s();
     if (rc == ERR_NOMEM)
         return err_set(err, rc, "%s", cause.msg);
     if (rc < 0)
@@ -178,38 +178,38 @@ static int save_seen(Run *r, Err *err)
     return 0;
 }
 
-static int note_seen(Run *r, const Source *s, const json_t *seen, Err *err)
+static int note_hash(Run *r, const Source *s, const json_t *seen, Err *err)
 {
     const char *entry = json_string_value(json_object_get(seen, "entry"));
     if (json_is_true(json_object_get(seen, "hashed")))
         r->hashed++;
     else
         r->unchanged += seen != NULL;
-    if (entry && *entry && json_object_set_new(r->seen.hash, s->path, json_string(entry)) < 0)
+    if (entry && *entry && json_object_set_new(r->hashes.hash, s->path, json_string(entry)) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for the list of sources");
-    return time_now_s() < r->seen_saved + SEEN_SAVE_S ? 0 : save_seen(r, err);
+    return time_now_s() < r->hashes_saved + HASHES_SAVE_S ? 0 : save_hashes(r, err);
 }
 
 /* Entries of this run's sources alone, and the counts. */
-static int end_seen(Run *r, Err *err)
+static int end_hashes(Run *r, Err *err)
 {
     json_t *kept = json_object();
     int bad = !kept;
     for (int64_t i = 0; i < r->n && !bad; i++) {
         const char *path = r->sources.item[r->chosen[i]].path;
-        json_t *entry = json_object_get(r->seen.hash, path);
+        json_t *entry = json_object_get(r->hashes.hash, path);
         bad = entry && json_object_set(kept, path, entry) < 0;
     }
     if (bad) {
         json_decref(kept);
         return err_set(err, ERR_NOMEM, "out of memory for the list of sources");
     }
-    json_decref(r->seen.hash);
-    r->seen.hash = kept;
+    json_decref(r->hashes.hash);
+    r->hashes.hash = kept;
     int64_t unread = r->done - r->unchanged - r->hashed;
     log_info(r->p->log, "%lld sources, %lld unchanged, %lld hashed%s", (long long)r->done, (long long)r->unchanged,
              (long long)r->hashed, unread ? ", the others could not be read" : "");
-    return save_seen(r, err);
+    return save_hashes(r, err);
 }
 
 /* ---- the processes --------------------------------------------------------------------------- */
@@ -287,7 +287,7 @@ static int worked(void *user, int64_t at, const json_t *result, const char *code
     Run *r = user;
     json_t *failed = NULL;
     const Source *s = &r->sources.item[r->chosen[at]];
-    int rc = result ? note_seen(r, s, json_object_get(json_array_get(result, 0), "seen"), err)
+    int rc = result ? note_hash(r, s, json_object_get(json_array_get(result, 0), "seen"), err)
                     : clip_failed(&r->cfg, s, code, text, &failed, err);
     if (rc == 0)
         rc = keep(r, at, result ? result : failed, err);
@@ -319,7 +319,7 @@ static int process_all(Run *r, Err *err)
     int rc = workers_run(&w, r->n, err);
     progress_end(&r->progress);
     if (rc == 0)
-        rc = end_seen(r, err);
+        rc = end_hashes(r, err);
     if (rc == 0 && r->done < r->n)
         rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld clips; the same command goes on from there",
                      (long long)r->done, (long long)r->n);
@@ -342,7 +342,7 @@ static int is_found(void *user, const json_t *line)
         return 0;
     const Source *s = &f->run->sources.item[json_integer_value(at)];
     char *path = path_join(f->run->p->source, s->path, NULL);
-    int64_t size = path ? seen_size(path, s->kind) : ERR_NOMEM;
+    int64_t size = path ? hash_cache_size(path, s->kind) : ERR_NOMEM;
     mem_free(path);
     return size == ERR_NOMEM ? ERR_NOMEM : size == json_integer_value(json_object_get(source, "size"));
 }
@@ -350,7 +350,7 @@ static int is_found(void *user, const json_t *line)
 /* Nobody's clips make place for those of another folder unasked. */
 static int check_place(const Run *r, const char *place, Err *err)
 {
-    if (r->p->replace || json_object_size(r->prior) == 0 || (r->seen.place && strcmp(r->seen.place, place) == 0))
+    if (r->p->replace || json_object_size(r->prior) == 0 || (r->hashes.place && strcmp(r->hashes.place, place) == 0))
         return 0;
     NewSet f = {r, json_object()};
     int rc = f.at ? 0 : err_set(err, ERR_NOMEM, "out of memory for the list of sources");
@@ -358,7 +358,7 @@ static int check_place(const Run *r, const char *place, Err *err)
         if (json_object_set_new(f.at, r->sources.item[i].path, json_integer((json_int_t)i)) < 0)
             rc = err_set(err, ERR_NOMEM, "out of memory for the list of sources");
     if (rc == 0)
-        rc = dataset_check_same(r->dir, r->prior, r->seen.place, r->p->source, is_found, &f, err);
+        rc = dataset_check_same(r->dir, r->prior, r->hashes.place, r->p->source, is_found, &f, err);
     json_decref(f.at);
     return rc;
 }
@@ -369,12 +369,13 @@ static int open_folder(Run *r, Err *err)
     int rc = dataset_lock_folder(&r->p->source, 1, r->dir, &r->lock, err);
     if (rc == 0 && !realpath(r->p->source, place))
         rc = err_errno(err, errno, "'%s'", r->p->source);
-    if (rc < 0 || (rc = records_load(r->dir, &r->prior, err)) < 0 || (rc = seen_load(&r->seen, r->dir, err)) < 0 ||
-        (rc = check_place(r, place, err)) < 0 || (rc = dataset_begin(r->dir, err)) < 0)
+    if (rc < 0 || (rc = records_load(r->dir, &r->prior, err)) < 0 ||
+        (rc = hash_cache_load(&r->hashes, r->dir, err)) < 0 || (rc = check_place(r, place, err)) < 0 ||
+        (rc = dataset_begin(r->dir, err)) < 0)
         return rc;
-    r->cfg.seen = r->p->verify_sources ? NULL : r->seen.hash;
-    mem_free(r->seen.place);
-    return (r->seen.place = mem_strdup(place, err)) ? save_seen(r, err) : ERR_NOMEM;
+    r->cfg.seen = r->p->verify_sources ? NULL : r->hashes.hash;
+    mem_free(r->hashes.place);
+    return (r->hashes.place = mem_strdup(place, err)) ? save_hashes(r, err) : ERR_NOMEM;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -415,7 +416,7 @@ static int finish(Run *r, Err *err)
     return rc < 0 ? rc : dataset_finish(&d, &r->cfg.quality, p->log, p->results, err);
 }
 
-int ingest(const IngestParams *p, Err *err)
+int prep_ingest(const IngestParams *p, Err *err)
 {
     Run r = {.p = p, .lock = {-1}};
     int rc = prep_config(&r.cfg, p->recipe, err);
@@ -433,7 +434,7 @@ int ingest(const IngestParams *p, Err *err)
 out:
     journal_close(&r.journal);
     dir_unlock(&r.lock);
-    seen_fini(&r.seen);
+    hash_cache_fini(&r.hashes);
     json_decref(r.prior);
     for (int64_t i = 0; r.texts && i < r.n; i++)
         json_decref(r.texts[i]);

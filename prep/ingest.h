@@ -16,7 +16,7 @@ typedef struct IngestParams {
     FILE *show_recipe;  /* what will be done, after the layout was told; NULL: nowhere */
     int replace;        /* what was made from another source in `out` may go */
     int follow_links;   /* also links that lead out of `source`; without it their sources are rejected */
-    int verify_sources; /* every source is read, also one that is unchanged (prep/set/seen.h) */
+    int verify_sources; /* every source is read, also one that is unchanged (prep/set/hash_cache.h) */
     const Log *log;
     FILE *results; /* the counts */
 } IngestParams;
@@ -33,5 +33,5 @@ typedef struct IngestParams {
  * unless half of its clips or more are of files that are here under the same names with the same
  * sizes, as on a disk mounted elsewhere.
  * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
-int ingest(const IngestParams *p, Err *err);
+int prep_ingest(const IngestParams *p, Err *err);
 #endif

@@ -17,7 +17,7 @@
 typedef struct Options {
     CommonOptions common; /* first, for the offsets of OPT_* */
     const char *out, *layout, *tokenizer, *clip_tokenizer, *pad;
-    int verify_sources, replace, follow_links;
+    int verify_sources, replace, follow_links, json;
 } Options;
 
 static void open_log(StderrLog *log, const Options *o)
@@ -69,7 +69,7 @@ static int run_ingest(void *options, const StrList *positional, Err *err)
                       .results = stdout};
     rc = shard_choose(o->common.shard, &log.log, &p.shard, &p.shards, err);
     if (rc == 0)
-        rc = ingest(&p, err);
+        rc = prep_ingest(&p, err);
     recipe_close(&recipe);
     return rc;
 }
@@ -90,7 +90,7 @@ static int run_merge(void *options, const StrList *positional, Err *err)
                      .replace = o->replace,
                      .log = &log.log,
                      .results = stdout};
-    return merge(&p, err);
+    return prep_merge(&p, err);
 }
 
 static int run_tokenize(void *options, const StrList *positional, Err *err)
@@ -108,13 +108,13 @@ static int run_tokenize(void *options, const StrList *positional, Err *err)
         length = recipe_int(recipe, "model.text_length");
         recipe_close(&recipe);
     }
-    return tokenize(positional->item[0], o->tokenizer, o->clip_tokenizer, length, &log.log, stdout, err);
+    return prep_tokenize(positional->item[0], o->tokenizer, o->clip_tokenizer, length, &log.log, stdout, err);
 }
 
 static int run_report(void *options, const StrList *positional, Err *err)
 {
     (void)options;
-    return report(positional->item[0], stdout, err);
+    return prep_report(positional->item[0], stdout, err);
 }
 
 static int run_probe(void *options, const StrList *positional, Err *err)
@@ -127,7 +127,7 @@ static int run_probe(void *options, const StrList *positional, Err *err)
     if (rc < 0)
         return rc;
     for (int64_t i = 0; i < positional->n && rc >= 0; i++) {
-        rc = probe(positional->item[i], recipe, stdout, err);
+        rc = prep_probe(positional->item[i], recipe, o->json, stdout, err);
         status = rc > status ? rc : status;
         if (rc < 0 && rc != ERR_NOMEM && rc != ERR_INTERRUPTED && positional->n > 1) { /* costs itself */
             fprintf(stderr, "weft-prep: error: %s\n", err->msg);
@@ -182,7 +182,11 @@ static const Opt tokenize_opts[] = {OPTS_RECIPE,
                                     OPTION(Options, clip_tokenizer, OPT_STR, "clip-tokenizer", "PATH",
                                            "merges.txt, or a folder that holds one: counts CLIP's 77 tokens too"),
                                     {0}};
-static const Opt probe_opts[] = {OPTS_RECIPE, OPT_PAD, {0}};
+static const Opt probe_opts[] = {
+    OPTS_RECIPE,
+    OPT_PAD,
+    OPTION(Options, json, OPT_FLAG, "json", NULL, "print all facts as JSON (default: one line a file)"),
+    {0}};
 
 static const Command commands[] = {
     {.name = "ingest",

@@ -17,7 +17,7 @@
 #include "prep/set/dataset.h"
 #include "prep/set/place.h"
 #include "prep/set/record.h"
-#include "prep/set/seen.h"
+#include "prep/set/hash_cache.h"
 #include "common/base/worker.h"
 
 typedef struct Line {
@@ -439,11 +439,11 @@ static int open_folder(Merge *m, Err *err)
     const MergeParams *p = m->p;
     int rc = dataset_lock_folder(p->shards, p->n, p->out, &m->lock, err);
     if (rc == 0 && (rc = check_place(m, err)) == 0 && (rc = dataset_begin(p->out, err)) == 0)
-        rc = seen_remove(p->out, err); /* they may be of another ingest */
+        rc = hash_cache_remove(p->out, err); /* they may be of another ingest */
     return rc;
 }
 
-int merge(const MergeParams *p, Err *err)
+int prep_merge(const MergeParams *p, Err *err)
 {
     Merge m = {.p = p, .lock = {-1}};
     int rc = open_shards(&m, err);

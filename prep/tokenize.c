@@ -18,7 +18,7 @@ typedef struct Tokenizing {
     ClipTokenizer *clip; /* or NULL */
     int64_t clip_cuts, bins[2][BINS];
     int64_t length;
-    json_t *seen; /* captions that have a line */
+    json_t *written; /* captions that have a line */
     AtomicFile *file;
     const Log *log;
     int64_t longest, cuts, captions;
@@ -100,9 +100,9 @@ static void print_lengths(const char *what, const int64_t bins[BINS], FILE *out)
 
 static int one_caption(Tokenizing *t, const char *text, const char *id, Err *err)
 {
-    if (json_object_get(t->seen, text))
+    if (json_object_get(t->written, text))
         return 0;
-    if (json_object_set_new(t->seen, text, json_true()) < 0)
+    if (json_object_set_new(t->written, text, json_true()) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for the captions");
     int32_t *ids = NULL;
     int64_t n, kept;
@@ -138,14 +138,14 @@ static int one_record(void *user, const json_t *record, Err *err)
     return 0;
 }
 
-int tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, int64_t length, const Log *log,
-             FILE *results, Err *err)
+int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, int64_t length, const Log *log,
+                  FILE *results, Err *err)
 {
-    Tokenizing t = {.length = length, .seen = json_object(), .log = log};
+    Tokenizing t = {.length = length, .written = json_object(), .log = log};
     json_t *dataset = NULL;
     DirLock lock = {-1};
     char *path = path_join(dir, "tokens.jsonl", err);
-    int rc = t.seen && path ? dataset_read(dir, &dataset, err) : ERR_NOMEM;
+    int rc = t.written && path ? dataset_read(dir, &dataset, err) : ERR_NOMEM;
     if (rc == 0 && length == 0) {
         Recipe *recipe;
         if ((rc = recipe_from_json(&recipe, json_object_get(dataset, "recipe"), err)) == 0)
@@ -173,7 +173,7 @@ out:
     clip_tokenizer_close(&t.clip);
     dir_unlock(&lock);
     json_decref(dataset);
-    json_decref(t.seen);
+    json_decref(t.written);
     mem_free(path);
     return rc;
 }

@@ -9,7 +9,7 @@
 #include "common/base/mem.h"
 #include "prep/clip/internal.h"
 #include "prep/clip/source_facts.h"
-#include "prep/set/seen.h"
+#include "prep/set/hash_cache.h"
 
 static WindowPolicy window_policy(const char *name)
 {
@@ -216,7 +216,7 @@ static int identify(Work *w, Err *err)
     Err cause = {0};
     Identity found;
     char hex[65] = "";
-    int rc = seen_identify(w->cfg->seen, s->path, w->path, s->kind, &found, &cause), put = 0;
+    int rc = hash_cache_identify(w->cfg->seen, s->path, w->path, s->kind, &found, &cause), put = 0;
     int64_t size = found.size;
     if (rc == 0)
         digest_hex(&found.sha256, hex);

@@ -44,7 +44,7 @@ typedef struct PrepConfig {
     /* also what follows the first window, whatever its packets tell; not the recipe's: the result
      * is the same */
     int decode_all;
-    const json_t *seen; /* sources hashed before (prep/set/seen.h); NULL: every source is read */
+    const json_t *seen; /* sources hashed before (prep/set/hash_cache.h); NULL: every source is read */
     char recipe_sha256[65];
 } PrepConfig;
 
@@ -53,7 +53,7 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err);
 /* *out: an array, one object a window, or one for a source that is rejected as a whole, with the
  * manifest's members id, decision, reason, warnings, captions, key, recipe_sha256, source, probe,
  * window, geometry, ledger, timing, evening, quality, contact and clip; and, where out_dir is given
- * and the source could be read, `seen`: {hashed, entry} of prep/set/seen.h.
+ * and the source could be read, `seen`: {hashed, entry} of prep/set/hash_cache.h.
  * prior: the manifest lines (valid) of the same source from an earlier run, or NULL: taken over
  * when their key is the same and their clips are there.
  * out_dir: the dataset's folder (clips/ and thumbs/ exist); NULL: nothing is written, `clip` and

@@ -345,7 +345,7 @@ static int count_gone(void *user, const json_t *record, Err *err)
     return 0;
 }
 
-int report(const char *dir, FILE *results, Err *err)
+int prep_report(const char *dir, FILE *results, Err *err)
 {
     json_t *dataset;
     Gone gone = {.dir = dir};

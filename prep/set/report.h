@@ -13,7 +13,7 @@
  * tokens.jsonl, if it is there. */
 int report_write(const char *dir, const json_t *dataset, int tokens, Err *err);
 /* `weft-prep report`: of a finished dataset, with the tokens counted if `tokenize` has run. */
-int report(const char *dir, FILE *results, Err *err);
+int prep_report(const char *dir, FILE *results, Err *err);
 /* How many pages report.json's content takes, the first (report.html) counted; the name of one,
  * from 1. */
 int64_t report_pages(const json_t *content);

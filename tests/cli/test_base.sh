@@ -28,7 +28,7 @@ for program in prep cache train infer; do
 done
 check "a longer clip" "$B/tests/tools/make_clip" "$T/long.mp4" 32 64 30 190 1
 longer="--preset demo --set clip.width=32 --set clip.height=64 --set clip.min_side=16"
-full "probe (more than one buffer, in one write)" "$B/weft-prep" probe "$T/long.mp4" $longer
+full "probe (more than one buffer, in one write)" "$B/weft-prep" probe --json "$T/long.mp4" $longer
 full "probe of many" "$B/weft-prep" probe "$T/long.mp4" "$T/src/c1.mp4" "$T/long.mp4" $longer
 full "ingest" "$B/weft-prep" ingest "$T/src" --out "$T/prep2" $small
 full "ingest --dry-run" "$B/weft-prep" ingest "$T/src" --out "$T/prep3" $small --dry-run

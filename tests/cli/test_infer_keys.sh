@@ -28,7 +28,7 @@ negative_prompt blurry "blurry"
 vae_tiling true true
 END
 # What a player sees: size, frames and rate of the file itself.
-facts() { "$B/weft-prep" probe --json "$1/0000.mp4" 2>/dev/null || "$B/weft-prep" probe "$1/0000.mp4"; }
+facts() { "$B/weft-prep" probe --json "$1/0000.mp4"; }
 facts "$T/base" >"$T/base.txt"
 for key in num_frames width height fps; do
     facts "$T/$key" >"$T/facts.txt"

@@ -100,10 +100,14 @@ stderr_has "clip 'b' is rejected: missing: 'b.mp4' is not there"
 mkdir "$T/held"
 cp "$T/src/three.mp4" "$T/src/three.txt" "$T/held/"
 runs "probe a good file" 0 "$prep" probe "$T/src/c1.mp4" $fast
+stdout_has "c1.mp4: accept: h264 48x80, 30 fps, 6.333 s, 190 frames"
+check "in one line" test "$(wc -l <"$T/stdout")" = 1
+runs "probe a good file as JSON" 0 "$prep" probe --json "$T/src/c1.mp4" $fast
 stdout_has '"decision": "accept"'
 runs "probe a bad file" 3 "$prep" probe $fast -- "$T/src/c1.mp4" "$T/src/three.mp4"
-stdout_has '"code": "too_short"'
-runs "probe one that is held" 0 "$prep" probe $fast --pad hold --set clip.max_hold=47 "$T/src/three.mp4"
+stdout_has "three.mp4: reject: too_short: 3 frames in 0.067 s"
+check "in two lines" test "$(wc -l <"$T/stdout")" = 2
+runs "probe one that is held" 0 "$prep" probe --json $fast --pad hold --set clip.max_hold=47 "$T/src/three.mp4"
 stdout_has '"held": 47'
 runs "probe one that would be held too long" 3 "$prep" probe $fast --pad=hold "$T/src/three.mp4"
 stdout_has "clip.max_hold allows no more"
@@ -114,7 +118,7 @@ stderr_has "expected reject|hold, found 'loop'"
 runs "probe nothing" 1 "$prep" probe "$T/src/none.mp4" $fast
 stderr_has "is not there"
 runs "probe nothing between two files" 1 "$prep" probe $fast "$T/src/c1.mp4" "$T/src/none.mp4" "$T/src/c2.mp4"
-stdout_has 'c2.mp4"'
+stdout_has 'c2.mp4: accept'
 stderr_has "1 of 3 arguments could not be read"
 
 # ---- a file that may not grow, as a full disk: the run's failure, not the clip's ----

@@ -62,7 +62,7 @@ static void fail_each(int64_t n_sets)
         err_clear(&err);
         CHECK_OK(dir_remove(out, NULL), NULL);
         mem_fail_after(n);
-        int rc = ingest(&p, &err);
+        int rc = prep_ingest(&p, &err);
         int failed = mem_failed();
         mem_fail_after(0);
         if (!failed) {

@@ -59,7 +59,7 @@ static inline json_t *run_ingest(const char *source, const char *out, int jobs, 
                       .quiet = 1,
                       .follow_links = 1,
                       .results = null};
-    int rc = ingest(&p, &err);
+    int rc = prep_ingest(&p, &err);
     CHECK_OK(rc, &err);
     fclose(null);
     recipe_close(&recipe);

@@ -80,7 +80,7 @@ static char *ingest_all(const char *root, const char *out)
     FILE *null = fopen("/dev/null", "w");
     IngestParams p = {
         .source = root, .out = out, .recipe = recipe, .jobs = 2, .shards = 1, .quiet = 1, .log = &log, .results = null};
-    int rc = ingest(&p, &err);
+    int rc = prep_ingest(&p, &err);
     CHECK_OK(rc, &err);
     fclose(null);
     recipe_close(&recipe);

@@ -138,7 +138,7 @@ static void all_four_folders(void **state)
                       .quiet = 1,
                       .follow_links = 1,
                       .results = null};
-    int rc = ingest(&p, &err);
+    int rc = prep_ingest(&p, &err);
     CHECK_OK(rc, &err);
     fclose(null);
     recipe_close(&recipe);

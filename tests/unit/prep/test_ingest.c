@@ -105,7 +105,7 @@ static Result run(const char *source, const char *out, int jobs, const char **se
                       .quiet = 1,
                       .log = &log,
                       .results = null};
-    r.rc = ingest(&p, &r.err);
+    r.rc = prep_ingest(&p, &r.err);
     fclose(null);
     recipe_close(&recipe);
     if (r.rc < 0)

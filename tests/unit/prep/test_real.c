@@ -103,7 +103,7 @@ static void portrait(void **state)
                       .quiet = 1,
                       .follow_links = 1,
                       .results = null};
-    int rc = ingest(&p, &err);
+    int rc = prep_ingest(&p, &err);
     CHECK_OK(rc, &err);
     assert_int_equal(rc, 3);
     fclose(null);

@@ -57,7 +57,7 @@ static char *prepared(const char *name, const char *metadata)
     FILE *null = fopen("/dev/null", "w");
     IngestParams p = {
         .source = source, .out = out, .recipe = recipe, .jobs = 1, .shards = 1, .quiet = 1, .results = null};
-    CHECK_OK(ingest(&p, &err), &err);
+    CHECK_OK(prep_ingest(&p, &err), &err);
     fclose(null);
     recipe_close(&recipe);
     return out;
@@ -119,7 +119,7 @@ static void distinct_and_cut(void **state)
     char *out = prepared("cut", metadata.data);
     FILE *null = fopen("/dev/null", "w");
     Log log = {keep_warning, NULL, LOG_DEBUG};
-    CHECK_OK(tokenize(out, tokenizer(), NULL, 0, &log, null, &err), &err);
+    CHECK_OK(prep_tokenize(out, tokenizer(), NULL, 0, &log, null, &err), &err);
     assert_non_null(strstr(warned, "clip 'a': its caption has "));
     assert_non_null(strstr(warned, " tokens, 226 fit; cut off: '"));
     assert_non_null(strstr(warned, "with a bow'"));
@@ -148,7 +148,7 @@ static void distinct_and_cut(void **state)
     t5_tokenizer_close(&t);
     json_decref(list);
 
-    CHECK_OK(tokenize(out, tokenizer(), NULL, 4, &log, null, &err), &err); /* another length when asked for */
+    CHECK_OK(prep_tokenize(out, tokenizer(), NULL, 4, &log, null, &err), &err); /* another length when asked for */
     list = lines_of(out);
     assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "n")), 4);
     json_decref(list);
@@ -159,9 +159,9 @@ static void distinct_and_cut(void **state)
     CHECK_OK(file_read(at(out, "manifest.jsonl"), 1 << 24, &text, &size, &err), &err);
     memcpy(strstr(text, "A red dress."), "A tan dress.", 12);
     CHECK_OK(file_write_atomic(at(out, "manifest.jsonl"), text, size, &err), &err);
-    CHECK_FAILS(tokenize(out, tokenizer(), NULL, 0, &log, null, &err), ERR_FORMAT, "is not the manifest", &err);
+    CHECK_FAILS(prep_tokenize(out, tokenizer(), NULL, 0, &log, null, &err), ERR_FORMAT, "is not the manifest", &err);
     CHECK_OK(dir_remove(at(out, "dataset.json"), &err), &err);
-    CHECK_FAILS(tokenize(out, tokenizer(), NULL, 0, &log, null, &err), ERR_NOTFOUND, "no finished dataset", &err);
+    CHECK_FAILS(prep_tokenize(out, tokenizer(), NULL, 0, &log, null, &err), ERR_NOTFOUND, "no finished dataset", &err);
     mem_free(text);
     fclose(null);
     str_fini(&metadata);

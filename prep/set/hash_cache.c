@@ -1,4 +1,4 @@
-#include "prep/set/seen.h"
+#include "prep/set/hash_cache.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -68,7 +68,7 @@ static int stamp(const char *path, SourceKind kind, Stamp *out, Err *err)
     return rc;
 }
 
-int64_t seen_size(const char *path, SourceKind kind)
+int64_t hash_cache_size(const char *path, SourceKind kind)
 {
     Stamp s;
     int rc = stamp(path, kind, &s, NULL);
@@ -88,7 +88,8 @@ static int recall(const char *entry, const Stamp *now, Identity *out)
     return 1;
 }
 
-int seen_identify(const json_t *hash, const char *name, const char *path, SourceKind kind, Identity *out, Err *err)
+int hash_cache_identify(const json_t *hash, const char *name, const char *path, SourceKind kind, Identity *out,
+                        Err *err)
 {
     Stamp before, after;
     char hex[65];
@@ -116,13 +117,13 @@ static void head(char out[HEAD_BYTES + 1], const char *body, int64_t size)
     snprintf(out, HEAD_BYTES + 1, HEAD "%016" PRIx64 "\n", hash_xxh3(body, size));
 }
 
-int seen_load(Seen *out, const char *out_dir, Err *err)
+int hash_cache_load(HashCache *out, const char *out_dir, Err *err)
 {
     char *path = path_join(out_dir, ".sources", err), *text = NULL, want[HEAD_BYTES + 1];
     int64_t size = 0;
     json_t *o = NULL;
     Err ignored = {0};
-    *out = (Seen){0};
+    *out = (HashCache){0};
     int rc = path ? 0 : ERR_NOMEM;
     if (rc == 0 && file_exists(path) && file_read(path, file_bytes_max, &text, &size, &ignored) == 0 &&
         size > HEAD_BYTES) {
@@ -143,7 +144,7 @@ int seen_load(Seen *out, const char *out_dir, Err *err)
     return rc;
 }
 
-int seen_save(const Seen *s, const char *out_dir, Err *err)
+int hash_cache_save(const HashCache *s, const char *out_dir, Err *err)
 {
     /* A folder whose name is no text is not recorded. */
     json_t *place = s->place ? json_string(s->place) : NULL,
@@ -165,7 +166,7 @@ int seen_save(const Seen *s, const char *out_dir, Err *err)
     return rc;
 }
 
-int seen_remove(const char *out_dir, Err *err)
+int hash_cache_remove(const char *out_dir, Err *err)
 {
     char *path = path_join(out_dir, ".sources", err);
     int rc = !path ? ERR_NOMEM : unlink(path) < 0 && errno != ENOENT ? err_errno(err, errno, "removing '%s'", path) : 0;
@@ -173,9 +174,9 @@ int seen_remove(const char *out_dir, Err *err)
     return rc;
 }
 
-void seen_fini(Seen *s)
+void hash_cache_fini(HashCache *s)
 {
     mem_free(s->place);
     json_decref(s->hash);
-    *s = (Seen){0};
+    *s = (HashCache){0};
 }

@@ -7,37 +7,38 @@
  * or of each numbered picture of its folder, are what they were; who writes new bytes and puts the
  * old mtime back still changes the ctime.  A file that was changed within two seconds before it was
  * hashed is not kept: it could change once more within the same tick of the file system's clock. */
-#ifndef WEFT_PREP_SET_SEEN_H
-#define WEFT_PREP_SET_SEEN_H
+#ifndef WEFT_PREP_SET_HASH_CACHE_H
+#define WEFT_PREP_SET_HASH_CACHE_H
 #include <jansson.h>
 #include <stdint.h>
 #include "common/base/err.h"
 #include "common/base/hash.h"
 #include "prep/layout/source.h"
 
-typedef struct Seen {
+typedef struct HashCache {
     char *place;  /* real path of the source folder, NULL: not known */
-    json_t *hash; /* Source.path -> what was found, as text; never NULL after seen_load */
-} Seen;
+    json_t *hash; /* Source.path -> what was found, as text; never NULL after hash_cache_load */
+} HashCache;
 
 /* Of an earlier run in this folder; empty where it left nothing that can be believed. */
-int seen_load(Seen *out, const char *out_dir, Err *err);
+int hash_cache_load(HashCache *out, const char *out_dir, Err *err);
 /* Atomically. */
-int seen_save(const Seen *s, const char *out_dir, Err *err);
+int hash_cache_save(const HashCache *s, const char *out_dir, Err *err);
 /* Of a dataset that is not made from one folder. */
-int seen_remove(const char *out_dir, Err *err);
-void seen_fini(Seen *s);
+int hash_cache_remove(const char *out_dir, Err *err);
+void hash_cache_fini(HashCache *s);
 
 typedef struct Identity {
     int64_t size; /* bytes, of all pictures of a folder */
     Digest sha256;
-    char entry[256]; /* for Seen.hash; "": it may not be kept */
+    char entry[256]; /* for HashCache.hash; "": it may not be kept */
     int hashed;      /* the bytes were read */
 } Identity;
 /* As source_hash, from `hash` (borrowed, NULL: nothing is known) where the source at `path`, known
  * as `name`, is unchanged. */
-int seen_identify(const json_t *hash, const char *name, const char *path, SourceKind kind, Identity *out, Err *err);
+int hash_cache_identify(const json_t *hash, const char *name, const char *path, SourceKind kind, Identity *out,
+                        Err *err);
 /* Bytes of a source without reading them, as source_hash counts them; negative when it is not
  * there. */
-int64_t seen_size(const char *path, SourceKind kind);
+int64_t hash_cache_size(const char *path, SourceKind kind);
 #endif
