@@ -97,10 +97,10 @@ typedef struct Rows {
 int format_has_alpha(enum AVPixelFormat fmt);
 /* Whether some pixel is not opaque: 0, 1, negative. */
 WEFT_MUST_CHECK int alpha_find(const AVFrame *f, Err *err);
-/* rgb (rows of 16-bit RGB triples, `stride` bytes apart, made from `rows` without regard to alpha) is
- * laid over the background. */
+/* rgb (rows of RGB triples of 16 bits (deep) or 8, `stride` bytes apart, made from `rows` without
+ * regard to alpha) is laid over the background. */
 WEFT_MUST_CHECK int alpha_cover(enum AVPixelFormat format, const Rows *rows, int width, const uint8_t background[3],
-                                uint8_t *rgb, int64_t stride, Err *err);
+                                int deep, uint8_t *rgb, int64_t stride, Err *err);
 
 /* ---- the reader ------------------------------------------------------------- */
 enum { MEDIA_SENT_MAX = 64 }; /* more than any decoder's delay with one thread */

@@ -49,9 +49,13 @@ int alpha_find(const AVFrame *f, Err *err)
     return found;
 }
 
-/* rgb: 16 bits a channel, rows of `stride` bytes. */
-int alpha_cover(enum AVPixelFormat format, const Rows *rows, int width, const uint8_t background[3], uint8_t *rgb,
-                int64_t stride, Err *err)
+static unsigned lay_over(unsigned colour, unsigned background, uint64_t alpha, uint64_t opaque)
+{
+    return (unsigned)((colour * alpha + background * (opaque - alpha) + opaque / 2) / opaque);
+}
+
+int alpha_cover(enum AVPixelFormat format, const Rows *rows, int width, const uint8_t background[3], int deep,
+                uint8_t *rgb, int64_t stride, Err *err)
 {
     const AVPixFmtDescriptor *d = av_pix_fmt_desc_get(format);
     uint16_t *row = mem_calloc(width, sizeof *row, err);
@@ -59,14 +63,13 @@ int alpha_cover(enum AVPixelFormat format, const Rows *rows, int width, const ui
         return ERR_NOMEM;
     for (int y = 0; y < rows->height; y++) {
         int opaque = alpha_row(d, rows->data, rows->stride, y, width, row);
-        uint16_t *out = (uint16_t *)(void *)(rgb + y * stride);
-        for (int x = 0; x < width; x++)
-            for (int c = 0; c < 3; c++) {
-                uint64_t seen = row[x], hidden = (uint64_t)(opaque - row[x]);
-                out[3 * x + c] = (uint16_t)((out[3 * x + c] * seen + background[c] * 257u * hidden +
-                                             (uint64_t)opaque / 2) /
-                                            (uint64_t)opaque);
-            }
+        uint8_t *out = rgb + y * stride;
+        uint16_t *wide = (uint16_t *)(void *)out;
+        for (int i = 0; i < 3 * width; i++)
+            if (deep)
+                wide[i] = (uint16_t)lay_over(wide[i], background[i % 3] * 257u, row[i / 3], (uint64_t)opaque);
+            else
+                out[i] = (uint8_t)lay_over(out[i], background[i % 3], row[i / 3], (uint64_t)opaque);
     }
     mem_free(row);
     return 0;

@@ -230,18 +230,20 @@ static int scale(Scaler *s, const ScaleJob *job, const Rows *rows, int64_t room_
                                    : err_set(err, ERR_FORMAT, "%d of %d rows were converted", done, job->dst_height);
 }
 
-/* The picture's rows as 16-bit RGB at their own size, laid over the background; job and rows become
- * those of that picture. */
+/* The picture's rows as RGB at their own size, laid over the background; job and rows become those of
+ * that picture. */
 static int cover(VideoReader *r, const AVFrame *f, const FitPlan *plan, const ColourRule *rule, ScaleJob *job,
                  Rows *rows, Err *err)
 {
     Scaler *s = &r->cover;
-    ScaleJob plain = scale_job(f, rows, rule, f->width, rows->height, 1);
-    int rc = scale(s, &plain, rows, 2 * (int64_t)f->width, err);
+    const int deep = job->dst_format == AV_PIX_FMT_RGB48;
+    ScaleJob plain = scale_job(f, rows, rule, f->width, rows->height, deep);
+    int rc = scale(s, &plain, rows, (1 + deep) * (int64_t)f->width, err);
     if (rc == 0)
-        rc = alpha_cover((enum AVPixelFormat)f->format, rows, f->width, plan->background, s->rgb, s->rgb_stride, err);
+        rc = alpha_cover((enum AVPixelFormat)f->format, rows, f->width, plan->background, deep, s->rgb, s->rgb_stride,
+                         err);
     *rows = (Rows){{s->rgb}, {s->rgb_stride}, rows->height};
-    job->src_format = AV_PIX_FMT_RGB48;
+    job->src_format = job->dst_format;
     job->space = job->contrast = 0;
     job->src_full = 1;
     return rc;
