@@ -58,7 +58,7 @@ WEFT_MUST_CHECK int op_unpatchify(Backend *be, const Tensor *latents, const Tens
  * n[4], types converted. */
 WEFT_MUST_CHECK int op_copy_box(Backend *be, const Tensor *dst, const int64_t d[4], const Tensor *src,
                                 const int64_t s[4], const int64_t n[4], Err *err);
-/* Tile seam (cogvideox.md 2.5): along axis 1 (H) or 2 (W) of [T,H,W,C], for i < extent:
+/* Tile seam (MODEL.md 2): along axis 1 (H) or 2 (W) of [T,H,W,C], for i < extent:
  * cur[i] = prev[Np - extent + i]*(1 - i/extent) + cur[i]*(i/extent).  cur in place. */
 WEFT_MUST_CHECK int op_blend(Backend *be, const Tensor *cur, const Tensor *prev, int axis, int64_t extent, Err *err);
 
@@ -180,7 +180,7 @@ typedef struct AdamParams {
     uint64_t seed;     /* of the noise where p is BF16 */
     int64_t first;     /* number of element 0 among all parameters: pieces of an array get the bits of the whole */
 } AdamParams;
-/* AdamW over flat arrays, cogvideox.md 6.3, in fp32.  m and v F32; g F32 or BF16; p F32, or BF16:
+/* AdamW over flat arrays, MODEL.md 4, in fp32.  m and v F32; g F32 or BF16; p F32, or BF16:
  * then rounded stochastically (rounding.h) with noise from (seed, step, first + i).  copy, BF16,
  * receives p rounded to nearest: what products read beside F32 masters; NULL where there is none,
  * and where p is BF16. */

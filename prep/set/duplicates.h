@@ -3,8 +3,9 @@
  * Two clips look alike when the 192 bits of their three picture hashes (first, middle, last frame)
  * differ in few places and their colours lie close: on white studio backgrounds the hash alone sees
  * little but the silhouette.  Colours are the whole picture's mean and the mean of what stands out
- * from the background: a handbag in two colours fills too little of the picture for the first.  In order of preference (more source pixels, more bytes, earlier)
- * each clip is kept unless it looks like one that is kept already. */
+ * from the background: a handbag in two colours fills too little of the picture for the first.  In
+ * order of preference (more source pixels, more bytes, earlier) each clip is kept unless it looks
+ * like one that is kept already. */
 #ifndef WEFT_PREP_SET_DUPLICATES_H
 #define WEFT_PREP_SET_DUPLICATES_H
 #include <stdint.h>

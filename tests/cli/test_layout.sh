@@ -29,6 +29,7 @@ strays=$(grep -rl '#include <lmdb.h>' $rooms | grep -v '^common/store/')
 if [ -z "$strays" ]; then pass "only common/store uses LMDB"; else fail "only common/store uses LMDB" "$strays"; fi
 
 strays=$(find $rooms -name '*.c' ! -name main.c | xargs grep -nE '(^|[^_a-z])(_?exit|abort|quick_exit)\(' |
+    grep -v 'common/base/program.c:[0-9]*: *_exit(1)' | # the whole of a main(), under a memory limit
     grep -v 'common/base/worker.c:[0-9]*: *_exit(getppid() == parent ?') # the child process that decodes one source
 if [ -z "$strays" ]; then pass "only main.c ends the process"; else fail "only main.c ends the process" "$strays"; fi
 
@@ -51,8 +52,7 @@ sources=$(find $rooms tests -name '*.[ch]' ! -path 'tests/golden/*.h' -o -name '
 wide=$(grep -nE '^.{121}' $sources | cut -c1-100)
 if [ -z "$wide" ]; then pass "no C line is wider than 120 columns"; else fail "no C line is wider than 120 columns" "$wide"; fi
 # Files that wait to be split; take yours off when it is done.
-waiting="common/model/params.c common/ops/cuda/attention_64.cu
-common/ops/cuda/norm.cu common/base/schema.c prep/layout/source.c prep/layout/metadata.c cache/build.c infer/pipeline.c infer/sample.c prep/set/report_html.c"
+waiting="common/model/params.c common/base/schema.c prep/layout/source.c prep/layout/metadata.c cache/build.c infer/pipeline.c infer/sample.c prep/set/report_html.c"
 long=$(wc -l $(echo "$sources" | grep -v '^tests/') | awk '$2 != "total" && $1 > 500 {print $2}')
 for file in $long; do
     case " $(echo $waiting) " in *" $file "*) ;; *) fail "$file has at most 500 lines" "$(wc -l <"$file") lines: split it by topic" ;; esac

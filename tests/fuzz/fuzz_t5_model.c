@@ -1,5 +1,5 @@
-/* Any bytes as a SentencePiece model, or as tokenizer.json when they begin with '{'; an accepted one then encodes texts that reach every kind of
- * piece, and decodes its own ids. */
+/* Any bytes as a SentencePiece model, or as tokenizer.json when they begin with '{'; an accepted
+ * one then encodes texts that reach every kind of piece, and decodes its own ids. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

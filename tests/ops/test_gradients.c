@@ -237,7 +237,7 @@ static void of_mse(void **state)
     check_same("gu", gu, room.grad[1], 30);
 }
 
-/* ---- a block: x + gate attn(LN q, LN k, v) then + gate ff, as cogvideox.md 3.4 --------------- */
+/* ---- a block: x + gate attn(LN q, LN k, v) then + gate ff, as MODEL.md 3 --------------- */
 
 enum { B = 2, S = 5, TEXT = 2, HEADS = 2, HD = 3, D = HEADS * HD, FF = 8 };
 enum { X, MOD1, MOD2, LN1W, LN1B, QW, QB, KW, KB, VW, PARTS }; /* X is input and output; the parameters are drawn */

@@ -136,7 +136,7 @@ static void patches_and_back(void **state)
     }
 }
 
-/* cogvideox.md 3.2: feature c*4 + p*2 + q, channel slowest; token (frame, row, column). */
+/* MODEL.md 3: feature c*4 + p*2 + q, channel slowest; token (frame, row, column). */
 static void patch_order(void **state)
 {
     (void)state;
@@ -280,7 +280,7 @@ static void resamples(void **state)
     }
 }
 
-/* cogvideox.md 2.1 spelled out, frame by frame: one pixel, frames 1, 2, 3, ... */
+/* MODEL.md 2 spelled out, frame by frame: one pixel, frames 1, 2, 3, ... */
 static void frames_by_hand(void **state)
 {
     (void)state;

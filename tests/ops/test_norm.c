@@ -254,7 +254,7 @@ static void gates(void **state)
         }
 }
 
-/* cogvideox.md 3.4: shift_v, scale_v, gate_v, shift_e, scale_e, gate_e; text rows first. */
+/* MODEL.md 3: shift_v, scale_v, gate_v, shift_e, scale_e, gate_e; text rows first. */
 static void modulation_order(void **state)
 {
     (void)state;
@@ -321,7 +321,7 @@ static int call_groupnorm(Backend *be, const Tensor *t, const Case *c, Err *err)
     return op_groupnorm(be, &t[0], &t[1], &t[2], &t[3], g->groups, 1e-6, g->z[0] ? &cond : NULL, g->act, err);
 }
 
-/* The latent pixel that conditions pixel (t, i, j), written from the ratios: cogvideox.md 2.1. */
+/* The latent pixel that conditions pixel (t, i, j), written from the ratios: MODEL.md 2. */
 static int64_t latent_pixel(const Group *g, int64_t t, int64_t i, int64_t j)
 {
     int64_t T = g->x[0], tz;

@@ -1,4 +1,4 @@
-/* Between the two families of kernels for head dimension 64: mma.sync's (attention_64.cu) and
+/* Between the two families of kernels for head dimension 64: mma.sync's (attention_64*.cu) and
  * wgmma's (attention_90.cu). */
 #ifndef WEFT_COMMON_OPS_CUDA_ATTENTION_64_H
 #define WEFT_COMMON_OPS_CUDA_ATTENTION_64_H
@@ -30,7 +30,7 @@ struct QueryFacts {
 
 /* gK and gV of slices [first, first + n), and their share of gQ's sums (int32, zero before;
  * TILE_WORDS a tile of queries, register e of lane l of warp w at 512 w + 32 e + l as
- * attention_64.cu's add_to_gq has it): compute capability 9.0. */
+ * attention_64_backward.cu's add_to_gq has it): compute capability 9.0. */
 int attention_90_backward_products(Device *d, const AttentionArgs *a, int32_t *sums, const QueryFacts *queries,
                                    int64_t first, int64_t n, Err *err);
 #endif

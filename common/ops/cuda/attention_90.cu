@@ -100,7 +100,7 @@ __device__ __forceinline__ void mask_columns(float (&s)[KEYS / 8][4], int first,
                 s[j][e] = MASKED;
 }
 
-/* Two neighbouring groups of eight columns are one register operand of 16 (gpu.md's fragment
+/* Two neighbouring groups of eight columns are one register operand of 16 (the fragment
  * layouts: the same as mma.m16n8k16's). */
 __device__ __forceinline__ void pack(uint32_t (&p)[KEYS / 16][4], const float (&s)[KEYS / 8][4])
 {
@@ -205,7 +205,7 @@ __global__ void __launch_bounds__(THREADS, 1) attention_90_forward(AttentionArgs
 /* ---- backward: the products
  * ------------------------------------------------------------------------------------------------------
  *
- * As attention_64.cu's, in the same integers, so that its kernels before and after serve both: a
+ * As attention_64_backward.cu's, in the same integers, so that its kernels before and after serve both: a
  * block owns 128 keys, 64 a warpgroup, and streams tiles of 128 queries:
  *     S^T = K Q^T, dP^T = V gO^T   operands in shared memory
  *     gV += P^T gO, gK += dS^T Q   P^T and dS^T in registers, gO and Q transposed

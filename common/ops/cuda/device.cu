@@ -196,6 +196,7 @@ static void fill_table(OpsTable *t)
     device_move_table(t);
     device_linear_table(t);
     device_norm_table(t);
+    device_groupnorm_table(t);
     device_attention_table(t);
     device_conv_table(t);
     device_train_table(t);

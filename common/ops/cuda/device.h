@@ -288,6 +288,7 @@ void device_elementwise_table(OpsTable *t);
 void device_move_table(OpsTable *t);
 void device_linear_table(OpsTable *t);
 void device_norm_table(OpsTable *t);
+void device_groupnorm_table(OpsTable *t);
 void device_attention_table(OpsTable *t);
 void device_conv_table(OpsTable *t);
 void device_train_table(OpsTable *t);

@@ -1,4 +1,4 @@
-/* The causal convolution of the VAE, cogvideox.md 2.1: cross-correlation, channels last. */
+/* The causal convolution of the VAE, MODEL.md 2: cross-correlation, channels last. */
 #include "common/ops/ref/ref.h"
 
 /* Sum over the taps (a, e, f) and input channels of the padded input at frame t, rows i.., columns

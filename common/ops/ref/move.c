@@ -40,7 +40,7 @@ static int add_rows_ref(Backend *be, const Tensor *x, int64_t first, const Tenso
     return 0;
 }
 
-/* cogvideox.md 3.2, 3.5: feature = c p^2 + row p + column (channel slowest), tokens by frame, row,
+/* MODEL.md 3: feature = c p^2 + row p + column (channel slowest), tokens by frame, row,
  * column.  Copies towards the tokens, or back. */
 static void move_patches(const Tensor *tokens, const Tensor *latents, int64_t p, int to_tokens)
 {
@@ -94,7 +94,7 @@ static int copy_box_ref(Backend *be, const Tensor *dst, const int64_t d[4], cons
     return 0;
 }
 
-/* cogvideox.md 2.5: the first `extent` rows (axis 1) or columns (axis 2) of cur fade in from the
+/* MODEL.md 2: the first `extent` rows (axis 1) or columns (axis 2) of cur fade in from the
  * last ones of prev. */
 static int blend_ref(Backend *be, const Tensor *cur, const Tensor *prev, int axis, int64_t extent, Err *err)
 {
@@ -112,7 +112,7 @@ static int blend_ref(Backend *be, const Tensor *cur, const Tensor *prev, int axi
     return 0;
 }
 
-/* cogvideox.md 2.1, the upsampler: nearest x2 in space; in time, T even: each frame twice; T odd:
+/* MODEL.md 2, the upsampler: nearest x2 in space; in time, T even: each frame twice; T odd:
  * frame 0 once. */
 static int upsample_ref(Backend *be, const Tensor *y, const Tensor *x, int double_time, Err *err)
 {
@@ -127,7 +127,7 @@ static int upsample_ref(Backend *be, const Tensor *y, const Tensor *x, int doubl
     return 0;
 }
 
-/* cogvideox.md 2.1, the downsampler: mean of frames (0,1),(2,3).. for T even; T odd: frame 0, then
+/* MODEL.md 2, the downsampler: mean of frames (0,1),(2,3).. for T even; T odd: frame 0, then
  * (1,2),(3,4).. */
 static int pool_time_ref(Backend *be, const Tensor *y, const Tensor *x, Err *err)
 {

@@ -32,7 +32,7 @@ static double affine(const Tensor *w, const Tensor *b, int64_t d, double normed)
     return (w ? ref_get(w, d) * normed : normed) + (b ? ref_get(b, d) : 0);
 }
 
-/* y = ((x - mean)/sqrt(var + eps) w + b)(1 + scale) + shift; cogvideox.md 3.4, 3.5 */
+/* y = ((x - mean)/sqrt(var + eps) w + b)(1 + scale) + shift; MODEL.md 3 */
 static int layernorm_ref(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, const Tensor *b, double eps,
                          const Modulation *m, Err *err)
 {
@@ -131,7 +131,7 @@ static int gate_add_backward_ref(Backend *be, const Tensor *gy, const Tensor *gm
     return 0;
 }
 
-/* y = w x / sqrt(mean(x^2) + eps); cogvideox.md 5.3 */
+/* y = w x / sqrt(mean(x^2) + eps); MODEL.md 5 */
 static int rmsnorm_ref(Backend *be, const Tensor *y, const Tensor *x, const Tensor *w, double eps, Err *err)
 {
     (void)be, (void)err;
@@ -147,7 +147,7 @@ static int rmsnorm_ref(Backend *be, const Tensor *y, const Tensor *x, const Tens
     return 0;
 }
 
-/* cogvideox.md 2.1, SN: the latent frame, row and column that condition (t, i, j). */
+/* MODEL.md 2, SN: the latent frame, row and column that condition (t, i, j). */
 static int64_t latent_of(const Tensor *x, const Tensor *latent, int64_t t, int64_t i, int64_t j)
 {
     int64_t T = x->dim[0], H = x->dim[1], W = x->dim[2], Tz = latent->dim[0], h = latent->dim[1], w = latent->dim[2];

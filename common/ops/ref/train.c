@@ -3,7 +3,7 @@
 #include "common/ops/ref/ref.h"
 #include "common/ops/rounding.h"
 
-/* cogvideox.md 2.6: z = (mean + exp(clamp(logvar, -30, 20)/2) eps) scale */
+/* MODEL.md 2: z = (mean + exp(clamp(logvar, -30, 20)/2) eps) scale */
 static int posterior_ref(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err)
 {
     (void)be, (void)err;
@@ -21,7 +21,7 @@ static int posterior_ref(Backend *be, const Tensor *z, const Tensor *moments, co
     return 0;
 }
 
-/* cogvideox.md 6.1: xt = a x0 + s eps, v = a eps - s x0, a = sqrt(alpha bar), s = sqrt(1 - alpha
+/* MODEL.md 4: xt = a x0 + s eps, v = a eps - s x0, a = sqrt(alpha bar), s = sqrt(1 - alpha
  * bar), one pair a sample */
 static int diffuse_ref(Backend *be, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps,
                        const double *a, const double *s, Err *err)
@@ -64,7 +64,7 @@ static int sum_squares_ref(Backend *be, double *sum, const Tensor *g, Err *err)
     return 0;
 }
 
-/* cogvideox.md 6.3 (Loshchilov and Hutter 2019), k = step:
+/* MODEL.md 4 (Loshchilov and Hutter 2019), k = step:
  *   p <- p (1 - lr wd);  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;
  *   p <- p - lr (m/(1 - b1^k)) / (sqrt(v/(1 - b2^k)) + eps), as a float then rounded stochastically
  *   where p is BF16 */

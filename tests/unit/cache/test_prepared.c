@@ -169,7 +169,8 @@ static void refuses(void **state)
     refuse(one_clip(token_line("red\",\"x\":\"", "[1]", 1, 6, HEX64)), ERR_FORMAT, "tokens.jsonl:1");
     Str two[] = {token_line("red", "[1]", 1, 6, HEX64), token_line("blue", "[1]", 1, 6, OTHER)};
     Str m = manifest_line("a", "accept", "[\"red\"]", 1);
-    refuse(write_dataset(m.data, joined(two, 2)), ERR_FORMAT, "tokens.jsonl:2: this line was made with another tokeniser");
+    refuse(write_dataset(m.data, joined(two, 2)), ERR_FORMAT,
+           "tokens.jsonl:2: this line was made with another tokeniser");
     Str twice[] = {manifest_line("a", "accept", "[]", 1), manifest_line("a", "reject", "[]", 0)};
     refuse(write_dataset(joined(twice, 2), mem_strdup("", &err)), ERR_FORMAT,
            "manifest.jsonl:2: the id 'a' appears twice");
