@@ -6,6 +6,7 @@
 #include "cache/tokens.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 
 /* ---- checks and keys ------------------------------------------------------------------------- */
@@ -118,21 +119,32 @@ static int put_meta(Build *b, const char *key, json_t *value, Err *err)
     return rc;
 }
 
-static int put_all_meta(Build *b, Err *err)
+static int put_dataset(Build *b, Err *err)
 {
     const json_t *d = b->p->dataset;
+    json_t *value;
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_share(&w, "manifest_sha256", json_object_get(json_object_get(d, "manifest"), "sha256"));
+    jsonw_share(&w, "recipe_sha256", json_object_get(d, "recipe_sha256"));
+    jsonw_int(&w, "clips", b->p->n);
+    jsonw_open(&w, "shard");
+    jsonw_int(&w, "index", b->params->shard);
+    jsonw_int(&w, "count", b->params->shards);
+    jsonw_close(&w);
+    int rc = jsonw_finish(&w, &value, "the meta entry 'dataset'", err);
+    return rc == 0 ? put_meta(b, "dataset", value, err) : rc;
+}
+
+static int put_all_meta(Build *b, Err *err)
+{
     int rc = put_meta(b, "vae", encoding_meta_vae(b->e), err);
     if (rc == 0)
         rc = put_meta(b, "text", encoding_meta_text(b->e, &b->text_key[0]), err);
     if (rc == 0)
         rc = put_meta(b, "encoding", encoding_meta_values(b->e), err);
     if (rc == 0)
-        rc = put_meta(b, "dataset",
-                      json_pack("{s:O, s:O, s:I, s:{s:I, s:I}}", "manifest_sha256",
-                                json_object_get(json_object_get(d, "manifest"), "sha256"), "recipe_sha256",
-                                json_object_get(d, "recipe_sha256"), "clips", (json_int_t)b->p->n, "shard", "index",
-                                (json_int_t)b->params->shard, "count", (json_int_t)b->params->shards),
-                      err);
+        rc = put_dataset(b, err);
     if (rc == 0)
         rc = put_meta(b, "recipe", json_incref((json_t *)recipe_json(b->params->recipe)), err);
     return rc;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 #include "common/text/t5_tokenizer.h"
@@ -137,64 +138,84 @@ void encoding_close(Encoding **p)
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
-static json_t *tiling_json(const Encoding *e)
+/* null without tiles. */
+static void write_tiling(JsonWriter *w, const Encoding *e)
 {
     const VaeTiling *t = &e->tiling;
-    if (!t->enabled)
-        return json_null();
-    return json_pack("{s:[I,I], s:[I,I], s:[f,f]}", "pixels", (json_int_t)t->pixel_height, (json_int_t)t->pixel_width,
-                     "latents", (json_int_t)t->latent_height, (json_int_t)t->latent_width, "overlap", t->overlap_height,
-                     t->overlap_width);
+    const int64_t pixels[2] = {t->pixel_height, t->pixel_width}, latents[2] = {t->latent_height, t->latent_width};
+    if (!t->enabled) {
+        jsonw_null(w, "tiling");
+        return;
+    }
+    jsonw_open(w, "tiling");
+    jsonw_ints(w, "pixels", pixels, 2);
+    jsonw_ints(w, "latents", latents, 2);
+    jsonw_open_array(w, "overlap");
+    jsonw_num(w, NULL, t->overlap_height);
+    jsonw_num(w, NULL, t->overlap_width);
+    jsonw_close(w);
+    jsonw_close(w);
 }
 
-static json_t *ids_json(const PreparedText *t)
+/* Ends the parts of a key and hashes them. */
+static int finish_key(JsonWriter *w, Digest *out, Err *err)
 {
-    json_t *ids = json_array();
-    for (int64_t i = 0; ids && i < t->n; i++)
-        if (json_array_append_new(ids, json_integer(t->ids[i])) < 0) {
-            json_decref(ids);
-            ids = NULL;
-        }
-    return ids;
-}
-
-/* Takes over `parts`; NULL means that memory ran out. */
-static int key_of(json_t *parts, Digest *out, Err *err)
-{
-    int rc = parts ? cache_key(out, parts, err) : err_set(err, ERR_NOMEM, "no memory for a content key");
+    json_t *parts;
+    int rc = jsonw_finish(w, &parts, "a content key", err);
+    if (rc == 0)
+        rc = cache_key(out, parts, err);
     json_decref(parts);
     return rc;
 }
 
 int encoding_text_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err)
 {
-    return key_of(json_pack("{s:s, s:i, s:o, s:I, s:O, s:s, s:s, s:s}", "kind", "text", "revision",
-                            CACHE_NUMERICS_REVISION, "ids", ids_json(t), "length", (json_int_t)e->text_length, "config",
-                            e->t5_json, "weights", e->t5_sha256, "compute", dtype_name(e->be->act), "dtype",
-                            e->dtype_name),
-                  out, err);
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_str(&w, "kind", "text");
+    jsonw_int(&w, "revision", CACHE_NUMERICS_REVISION);
+    jsonw_open_array(&w, "ids");
+    for (int64_t i = 0; i < t->n; i++)
+        jsonw_int(&w, NULL, t->ids[i]);
+    jsonw_close(&w);
+    jsonw_int(&w, "length", e->text_length);
+    jsonw_share(&w, "config", e->t5_json);
+    jsonw_str(&w, "weights", e->t5_sha256);
+    jsonw_str(&w, "compute", dtype_name(e->be->act));
+    jsonw_str(&w, "dtype", e->dtype_name);
+    return finish_key(&w, out, err);
 }
 
 int encoding_tokens_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err)
 {
-    return key_of(json_pack("{s:s, s:s, s:s, s:I}", "kind", "tokens", "text", t->text, "tokenizer", e->tokenizer_sha256,
-                            "length", (json_int_t)e->text_length),
-                  out, err);
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_str(&w, "kind", "tokens");
+    jsonw_str(&w, "text", t->text);
+    jsonw_str(&w, "tokenizer", e->tokenizer_sha256);
+    jsonw_int(&w, "length", e->text_length);
+    return finish_key(&w, out, err);
 }
 
 int encoding_latents_key(const Encoding *e, const PreparedClip *c, Digest *out, Err *err)
 {
+    const int64_t size[3] = {c->frames, c->height, c->width};
     int sample = e->kind == RECORD_SAMPLE;
-    json_t *parts = json_pack("{s:s, s:i, s:s, s:[I,I,I], s:O, s:s, s:o, s:s, s:s, s:s}", "kind", "latents", "revision",
-                              CACHE_NUMERICS_REVISION, "pixels", c->pixels_sha256, "size", (json_int_t)c->frames,
-                              (json_int_t)c->height, (json_int_t)c->width, "config", e->vae_json, "weights",
-                              e->vae_sha256, "tiling", tiling_json(e), "compute", dtype_name(e->be->act), "dtype",
-                              e->dtype_name, "store", sample ? "sample" : "moments");
-    if (parts && sample && json_object_set_new(parts, "seed", json_integer(e->seed)) < 0) {
-        json_decref(parts);
-        parts = NULL;
-    }
-    return key_of(parts, out, err);
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_str(&w, "kind", "latents");
+    jsonw_int(&w, "revision", CACHE_NUMERICS_REVISION);
+    jsonw_str(&w, "pixels", c->pixels_sha256);
+    jsonw_ints(&w, "size", size, 3);
+    jsonw_share(&w, "config", e->vae_json);
+    jsonw_str(&w, "weights", e->vae_sha256);
+    write_tiling(&w, e);
+    jsonw_str(&w, "compute", dtype_name(e->be->act));
+    jsonw_str(&w, "dtype", e->dtype_name);
+    jsonw_str(&w, "store", sample ? "sample" : "moments");
+    if (sample)
+        jsonw_int(&w, "seed", e->seed);
+    return finish_key(&w, out, err);
 }
 
 Tensor encoding_latents_shape(const Encoding *e, const PreparedClip *c)
@@ -219,26 +240,47 @@ int encoding_plan_text(const Encoding *e, int64_t *bytes, Err *err)
     return t5_plan(&e->t5, e->be->act, e->text_length, bytes, err);
 }
 
+/* NULL if memory ran out; the caller says so. */
+static json_t *finish_meta(JsonWriter *w)
+{
+    json_t *value;
+    return jsonw_finish(w, &value, "a meta entry", NULL) == 0 ? value : NULL;
+}
+
 json_t *encoding_meta_vae(const Encoding *e)
 {
-    return json_pack("{s:f, s:b, s:I, s:O, s:s, s:o}", "scaling_factor", e->vae.scaling_factor, "invert_scale_latents",
-                     e->vae.invert_scale_latents, "latent_channels", (json_int_t)e->vae.latent_channels, "config",
-                     e->vae_json, "weights_sha256", e->vae_sha256, "tiling", tiling_json(e));
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_num(&w, "scaling_factor", e->vae.scaling_factor);
+    jsonw_bool(&w, "invert_scale_latents", e->vae.invert_scale_latents);
+    jsonw_int(&w, "latent_channels", e->vae.latent_channels);
+    jsonw_share(&w, "config", e->vae_json);
+    jsonw_str(&w, "weights_sha256", e->vae_sha256);
+    write_tiling(&w, e);
+    return finish_meta(&w);
 }
 
 json_t *encoding_meta_text(const Encoding *e, const Digest *empty)
 {
-    char hex[65];
-    digest_hex(empty, hex);
-    return json_pack("{s:I, s:I, s:O, s:s, s:s, s:s}", "length", (json_int_t)e->text_length, "dim",
-                     (json_int_t)e->t5.d_model, "config", e->t5_json, "weights_sha256", e->t5_sha256,
-                     "tokenizer_sha256", e->tokenizer_sha256, "empty", hex);
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_int(&w, "length", e->text_length);
+    jsonw_int(&w, "dim", e->t5.d_model);
+    jsonw_share(&w, "config", e->t5_json);
+    jsonw_str(&w, "weights_sha256", e->t5_sha256);
+    jsonw_str(&w, "tokenizer_sha256", e->tokenizer_sha256);
+    jsonw_hex(&w, "empty", empty);
+    return finish_meta(&w);
 }
 
 json_t *encoding_meta_values(const Encoding *e)
 {
-    return json_pack("{s:s, s:s, s:i}", "dtype", e->dtype_name, "store",
-                     e->kind == RECORD_MOMENTS ? "moments" : "sample", "revision", CACHE_NUMERICS_REVISION);
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_str(&w, "dtype", e->dtype_name);
+    jsonw_str(&w, "store", e->kind == RECORD_MOMENTS ? "moments" : "sample");
+    jsonw_int(&w, "revision", CACHE_NUMERICS_REVISION);
+    return finish_meta(&w);
 }
 
 /* ---- encoders -------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
 #include "common/media/video.h"
@@ -111,7 +112,7 @@ static int write_frames(Run *r, Job *job, const uint8_t *rgb, Err *err)
 static int write_record(Run *r, Job *job, const uint8_t *rgb, Err *err)
 {
     Digest d;
-    char rgb_hex[65], file_hex[65], pictures_hex[65];
+    char file_hex[65], pictures_hex[65];
     char *file = mem_printf(err, "%s.mp4", job->prompt->id), *path = sample_path(r, job->prompt->id, ".json", err),
          *video_path = sample_path(r, job->prompt->id, ".mp4", err);
     json_t *video = NULL;
@@ -123,15 +124,21 @@ static int write_record(Run *r, Job *job, const uint8_t *rgb, Err *err)
     if (rc == 0 && r->o->save_frames)
         rc = pictures_digest(r, job->prompt->id, pictures_hex, err);
     if (rc == 0) {
-        digest_hex(&d, rgb_hex);
-        video = json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:s}", "file", file, "sha256", file_hex, "frames",
-                          (json_int_t)r->s.num_frames, "width", (json_int_t)r->s.width, "height",
-                          (json_int_t)r->s.height, "fps", r->s.fps, "rgb_sha256", rgb_hex);
-        if (!video ||
-            (r->o->save_frames && json_object_set_new(video, "pictures_sha256", json_string(pictures_hex)) < 0) ||
-            json_object_set(job->record, "video", video) < 0)
-            rc = err_set(err, ERR_NOMEM, "no memory for '%s.json'", job->prompt->id);
+        JsonWriter w;
+        jsonw_begin(&w);
+        jsonw_str(&w, "file", file);
+        jsonw_str(&w, "sha256", file_hex);
+        jsonw_int(&w, "frames", r->s.num_frames);
+        jsonw_int(&w, "width", r->s.width);
+        jsonw_int(&w, "height", r->s.height);
+        jsonw_num(&w, "fps", r->s.fps);
+        jsonw_hex(&w, "rgb_sha256", &d);
+        if (r->o->save_frames)
+            jsonw_str(&w, "pictures_sha256", pictures_hex);
+        rc = jsonw_finish(&w, &video, "the record of a video", err);
     }
+    if (rc == 0 && json_object_set(job->record, "video", video) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory for '%s.json'", job->prompt->id);
     if (rc == 0)
         rc = schema_check("sample", job->record, path, err);
     if (rc == 0)

@@ -3,6 +3,7 @@
 
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
 #include "common/store/cache.h"
@@ -27,16 +28,25 @@ static int make_record(Run *r, Job *job, json_t *weights, json_t *sampling, Err 
 {
     Digest key;
     char hex[65];
-    job->record = json_pack("{s:s, s:s, s:s, s:I, s:O, s:s, s:O}", "id", job->prompt->id, "prompt", job->prompt->text,
-                            "negative_prompt", job->negative, "seed", (json_int_t)job->prompt->seed, "weights", weights,
-                            "backend", r->be->name, "sampling", sampling);
-    json_t *parts = job->record ? json_copy(job->record) : NULL;
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_str(&w, "id", job->prompt->id);
+    jsonw_str(&w, "prompt", job->prompt->text);
+    jsonw_str(&w, "negative_prompt", job->negative);
+    jsonw_int(&w, "seed", job->prompt->seed);
+    jsonw_share(&w, "weights", weights);
+    jsonw_str(&w, "backend", r->be->name);
+    jsonw_share(&w, "sampling", sampling);
+    int rc = jsonw_finish(&w, &job->record, "a sample's record", err);
+    if (rc < 0)
+        return err_wrap(err, rc, "sample '%s'", job->prompt->id);
+    json_t *parts = json_copy(job->record);
     if (!parts || json_object_del(parts, "id") < 0 ||
         json_object_set_new(parts, "numerics", json_integer(CACHE_NUMERICS_REVISION)) < 0) {
         json_decref(parts);
         return no_memory(err, job);
     }
-    int rc = cache_key(&key, parts, err);
+    rc = cache_key(&key, parts, err);
     json_decref(parts);
     if (rc < 0)
         return rc;

@@ -226,6 +226,11 @@ runs "no tokens" 1 "$cache" build "$T/prep3" --out "$T/x" --model "$T/model" $sm
 stderr_has "run weft-prep tokenize first"
 runs "no dataset" 1 "$cache" build "$T/src" --out "$T/x" --model "$T/model" $small
 stderr_has "not a finished prepared dataset"
+cp -r "$T/model" "$T/four"
+sed 's/"in_channels": 3/"in_channels": 4/; s/"out_channels": 3/"out_channels": 4/' "$T/model/vae/config.json" >"$T/four/vae/config.json"
+runs "a VAE of four pixel channels" 1 "$cache" build "$T/prep" --out "$T/x" --model "$T/four" $small
+stderr_has "vae/config.json"
+check "a VAE of four pixel channels: nothing is made" test ! -e "$T/x"
 cp -r "$T/model" "$T/bad"
 head -c 2000 "$T/model/vae/diffusion_pytorch_model.safetensors" >"$T/bad/vae/diffusion_pytorch_model.safetensors"
 runs "cut weights" 1 "$cache" build "$T/prep" --out "$T/x" --model "$T/bad" $small
