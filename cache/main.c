@@ -5,6 +5,7 @@
 #include "common/base/program.h"
 #include "common/base/shard.h"
 #include "common/base/threads.h"
+#include "common/model/model_folder.h"
 #include "common/ops/selftest.h"
 
 typedef struct Options {
@@ -31,9 +32,11 @@ static int run_build(void *options, const StrList *positional, Err *err)
                      .quiet = o->common.quiet,
                      .log = &log.log,
                      .results = stdout};
-    p.model = o->model ? o->model : recipe_str(recipe, "model.base_model");
-    if (!p.model)
-        rc = err_set(err, ERR_USAGE, "which model? give --model DIR, or model.base_model in the recipe");
+    const char *given = o->model ? o->model : recipe_str(recipe, "model.base_model");
+    char *model = NULL;
+    rc = given ? model_folder_find(&model, given, &log.log, err)
+               : err_set(err, ERR_USAGE, "which model? give --model DIR, or model.base_model in the recipe");
+    p.model = model;
     if (rc == 0)
         rc = shard_choose(o->common.shard, &log.log, &p.shard, &p.shards, err);
     char *shard_dir = NULL; /* each shard writes a cache of its own, named as weft-prep names shards */
@@ -50,6 +53,7 @@ static int run_build(void *options, const StrList *positional, Err *err)
     if (rc == 0)
         rc = cache_build(&p, err);
     mem_free(shard_dir);
+    mem_free(model);
     backend_close(&be);
     recipe_close(&recipe);
     return rc;

@@ -5,6 +5,7 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
+#include "common/model/model_folder.h"
 
 int sample_settings(SampleSettings *out, const Recipe *recipe, Err *err)
 {
@@ -105,26 +106,26 @@ int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *ch
     p->be = be;
     p->s = *s;
     p->log = log;
-    int rc = 0;
-    if (!file_is_dir(model)) {
-        rc = err_set(err, ERR_NOTFOUND, "model folder '%s' does not exist", model);
-        goto fail;
-    }
-    rc = find_transformer(&p->dit_dir, checkpoint ? checkpoint : model, err);
+    char *folder = NULL;
+    int rc = model_folder_find(&folder, model, log, err);
+    if (rc == 0)
+        rc = find_transformer(&p->dit_dir, checkpoint ? checkpoint : folder, err);
     if (rc < 0)
         goto fail;
     rc = ERR_NOMEM;
-    if (!(p->tokenizer_dir = path_join(model, "tokenizer", err)) ||
-        !(p->text_dir = path_join(model, "text_encoder", err)) || !(p->vae_dir = path_join(model, "vae", err)) ||
-        !(p->scheduler_dir = path_join(model, "scheduler", err)))
+    if (!(p->tokenizer_dir = path_join(folder, "tokenizer", err)) ||
+        !(p->text_dir = path_join(folder, "text_encoder", err)) || !(p->vae_dir = path_join(folder, "vae", err)) ||
+        !(p->scheduler_dir = path_join(folder, "scheduler", err)))
         goto fail;
     if ((rc = read_configs(p, err)) < 0)
         goto fail;
     if ((rc = schedule_init_file(&p->schedule, p->scheduler_dir, err)) < 0)
         goto fail;
     *out = p;
+    mem_free(folder);
     return 0;
 fail:
+    mem_free(folder);
     pipeline_close(&p);
     return rc;
 }

@@ -8,6 +8,8 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/shard.h"
+#include "common/base/str.h"
+#include "common/model/model_folder.h"
 #include "train/encoders.h"
 #include "train/job_internal.h"
 
@@ -18,6 +20,9 @@ void job_close(Job *j)
     schedule_fini(&j->schedule);
     backend_close(&j->be);
     recipe_close(&j->recipe);
+    mem_free(j->found_base);
+    mem_free(j->found_start);
+    j->found_base = j->found_start = NULL;
 }
 
 /* ---- recipe ---------------------------------------------------------------------------------- */
@@ -122,12 +127,24 @@ static int choose_model(Job *j, const TrainOptions *o, Err *err)
 {
     const char *weights = recipe_str(j->recipe, "training.pretrained_weights");
 
-    j->base = o->model ? o->model : recipe_str(j->recipe, "training.base_model");
-    if (!j->base)
-        j->base = recipe_str(j->recipe, "model.base_model");
-    if (!j->base)
+    const char *given = o->model ? o->model : recipe_str(j->recipe, "training.base_model");
+    int rc;
+
+    if (!given)
+        given = recipe_str(j->recipe, "model.base_model");
+    if (!given)
         return err_set(err, ERR_USAGE, "no base model: give --model FOLDER or set training.base_model");
-    j->start = weights ? weights : j->base;
+    if ((rc = model_folder_find(&j->found_base, given, &j->log.log, err)) < 0 ||
+        (weights && (rc = model_folder_find(&j->found_start, weights, &j->log.log, err)) < 0))
+        return rc;
+    j->base = j->found_base;
+    j->start = weights ? j->found_start : j->base;
+    /* run.json and the checkpoints are JSON, which is UTF-8 */
+    if (!str_is_utf8(j->base, (int64_t)strlen(j->base)) || !str_is_utf8(j->start, (int64_t)strlen(j->start)))
+        return err_set(
+            err, ERR_USAGE,
+            "the model's path is not UTF-8, and weft-train records it in JSON: rename the folder, or give it "
+            "through a link with a UTF-8 name");
     return 0;
 }
 

@@ -17,9 +17,10 @@ typedef struct Job {
     Recipe *recipe;
     StderrLog log;
     Backend *be;
-    const char *base;  /* pipeline folder that final/ is completed from */
-    const char *start; /* pipeline or checkpoint folder whose transformer training starts from */
-    DitConfig dit;     /* of `start` */
+    const char *base;               /* pipeline folder that final/ is completed from */
+    const char *start;              /* pipeline or checkpoint folder whose transformer training starts from */
+    char *found_base, *found_start; /* owned: what base and start point to */
+    DitConfig dit;                  /* of `start` */
     Schedule schedule;
     Dataset *data;
     json_t *identity; /* identity.h; made by train_run, NULL before */
