@@ -1,6 +1,7 @@
 /* The report as pages: everything from files is escaped, pictures are data: URIs, charts are inline
  * SVG, nothing is loaded. */
 #include <string.h>
+#include <sys/stat.h>
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
@@ -93,6 +94,14 @@ static void base64(FILE *out, const uint8_t *p, int64_t n)
     }
 }
 
+/* A thumbnail that weft-prep wrote: a link, or a file of another kind, is not put into the page. */
+static int is_thumbnail(const char *path, const char *bytes, int64_t size)
+{
+    static const char magic[] = "\x89PNG\r\n\x1a\n";
+    struct stat st;
+    return size >= 8 && memcmp(bytes, magic, 8) == 0 && lstat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static int picture(const char *dir, const char *name, FILE *out, Err *err)
 {
     Err ignored = {0};
@@ -101,7 +110,7 @@ static int picture(const char *dir, const char *name, FILE *out, Err *err)
     if (name && !path)
         return ERR_NOMEM;
     int rc = path ? file_read(path, 1 << 24, &bytes, &size, &ignored) : ERR_NOTFOUND;
-    if (rc == 0) {
+    if (rc == 0 && is_thumbnail(path, bytes, size)) {
         fputs("<img alt=\"first, middle and last frame\" src=\"data:image/png;base64,", out);
         base64(out, (const uint8_t *)bytes, size);
         fputs("\">", out);
