@@ -212,6 +212,7 @@ $(B)/tests/ops/test_sim: $(B)/tests/ops/sim_kernels.o
 $(FUZZERS): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(FUZZ_LD),,$(B)/tests/fuzz/corpus_main.o) $(LIB)
 	$(CC) $(LDFLAGS_W) $(FUZZ_LD) $^ -o $@ $(LDLIBS)
 
+$(B)/tests/tools/video_corpus: LDLIBS += -lcmocka
 $(BENCHES) $(TOOLS): $(B)/%: $(B)/%.o $(LIB)
 	$(CC) $(LDFLAGS_W) $^ -o $@ $(LDLIBS)
 
