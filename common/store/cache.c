@@ -14,16 +14,17 @@
 #include "common/store/cache_internal.h"
 #include "common/store/cache_pages.h"
 
-enum { CACHE_FORMAT = 1 };
 enum { FIRST_MAP = 16 << 20, MAX_READERS = 1024, MAX_KEY = 511 };
 #define MAX_VALUE 0xffffffffll /* LMDB's */
-
-/* Of a cache that holds no more than what opening it for the first time writes. */
-#define STOPPED_EARLY "'%s' is unfinished: a build was stopped before it stored anything; run weft-cache build again"
 
 static const char *const db_names[N_DBS] = {"latents", "text", "tokens", "clips", "meta"};
 
 const char *cache_db_name(CacheDb db)
+{
+    return db_names[db];
+}
+
+const char *cache_any_db_name(int db)
 {
     return db_names[db];
 }
@@ -261,25 +262,6 @@ static int open_databases(Cache *c, Err *err)
     return rc ? err_mdb(err, rc, "opening '%s'", c->dir) : 0;
 }
 
-static int check_format(Cache *c, Err *err)
-{
-    CacheTxn *t = NULL;
-    json_t *format = NULL;
-    int rc = cache_begin(&t, c, err);
-    if (rc == 0)
-        rc = cache_get_meta(t, "format", &format, err);
-    cache_end(&t);
-    json_decref(format); /* of another version: the schema has refused it */
-    if (rc == 0 && c->mode == CACHE_READ)
-        return err_set(err, ERR_FORMAT, STOPPED_EARLY, c->dir);
-    if (rc == 0) {
-        format = json_pack("{s:i}", "version", CACHE_FORMAT);
-        rc = format ? cache_put_meta(c, "format", format, err) : err_set(err, ERR_NOMEM, "'%s'", c->dir);
-        json_decref(format);
-    }
-    return rc < 0 ? rc : 0;
-}
-
 int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err)
 {
     *out = NULL;
@@ -302,7 +284,7 @@ int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err)
     if (rc == 0)
         rc = open_databases(c, err);
     if (rc == 0)
-        rc = check_format(c, err);
+        rc = cache_check_format(c, err);
     if (rc < 0)
         cache_close(&c);
     *out = c;
@@ -359,7 +341,7 @@ static int try_change(Cache *c, const Change *ch)
 }
 
 /* Doubles the map until `more` bytes fit twice over. */
-static int grow(Cache *c, int64_t more, Err *err)
+int cache_grow(Cache *c, int64_t more, Err *err)
 {
     MDB_envinfo info;
     int rc = mdb_env_info(c->env, &info);
@@ -381,7 +363,7 @@ static int apply(Cache *c, const Change *ch, const char *what, Err *err)
 {
     int rc;
     while ((rc = try_change(c, ch)) == MDB_MAP_FULL)
-        if ((rc = grow(c, (int64_t)(ch->size[0] + ch->size[1]) + (1 << 20), err)) < 0)
+        if ((rc = cache_grow(c, (int64_t)(ch->size[0] + ch->size[1]) + (1 << 20), err)) < 0)
             return err_wrap(err, rc, "storing %s", what);
     if (rc == MDB_NOTFOUND && ch->remove)
         return err_set(err, ERR_NOTFOUND, "%s is not in '%s'", what, c->dir);
@@ -452,11 +434,13 @@ static int put_json(Cache *c, int db, const char *key, const json_t *value, Err 
 {
     char what[600];
     snprintf(what, sizeof what, "%s '%s'", db_names[db], key);
-    char *text = json_canonical(value, err);
-    if (!text)
-        return ERR_NOMEM;
-    Change ch = {c->dbi[db], text_val(key), {text, NULL}, {strlen(text), 0}, 0};
-    int rc = apply(c, &ch, what, err);
+    char *text = json_canonical(value, err), *entry = NULL;
+    int rc = text ? cache_entry_write(&entry, db, key, text, err) : ERR_NOMEM;
+    if (rc == 0) {
+        Change ch = {c->dbi[db], text_val(key), {entry, NULL}, {strlen(entry), 0}, 0};
+        rc = apply(c, &ch, what, err);
+    }
+    mem_free(entry);
     mem_free(text);
     return rc;
 }

@@ -3,9 +3,9 @@
  *   CacheWriter / CacheReader     one writer, any number of readers (threads and processes)
  *
  * Named databases and keys:
- *   meta     text                    JSON (schemas/cache-meta.schema.json)
- *   clips    clip id                 JSON (schemas/cache-clip.schema.json): facts, keys of its
- *            latents and texts
+ *   meta     text                    JSON (schemas/cache-meta.schema.json) and its checksum
+ *   clips    clip id                 JSON (schemas/cache-clip.schema.json) and its checksum: facts,
+ *            keys of its latents and texts
  *   tokens   content key (32 bytes)  record: I32 [n]
  *   text     content key             record: [226, text_dim]
  *   latents  content key             record: moments [F,h,w,2C]

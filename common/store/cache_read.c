@@ -138,7 +138,7 @@ static int get_json(CacheTxn *t, int db, const char *key, json_t **out, Err *err
         return 0;
     if (rc)
         return err_mdb(err, rc, "reading '%s'", t->cache->dir);
-    rc = json_parse(out, v.mv_data, (int64_t)v.mv_size, key, err);
+    rc = cache_entry_parse(t->cache, db, key, &v, out, err);
     if (rc == 0)
         rc = db == DB_CLIPS ? cache_check_clip(t->cache, key, *out, err) : cache_check_meta(t->cache, key, *out, err);
     if (rc == 0)
@@ -219,7 +219,7 @@ int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t *
     memcpy(name, k.mv_data, k.mv_size);
     name[k.mv_size] = '\0';
     *id = name;
-    rc = json_parse(facts, v.mv_data, (int64_t)v.mv_size, name, err);
+    rc = cache_entry_parse(t->cache, DB_CLIPS, name, &v, facts, err);
     if (rc == 0)
         rc = cache_check_clip(t->cache, name, *facts, err);
     if (rc == 0)
