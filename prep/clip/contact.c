@@ -66,33 +66,33 @@ void contact_add(Contact *t, int64_t k, int64_t n, const uint8_t *rgb, int64_t w
         }
 }
 
-int contact_write(const Contact *t, Work *w, Err *err)
+int contact_write(const Contact *t, const char *out_dir, const char *id, char **file, Err *err)
 {
-    char *file = mem_printf(err, "thumbs/%s.png", w->id), *path = file ? path_join(w->out_dir, file, err) : NULL;
+    char *name = mem_printf(err, "thumbs/%s.png", id), *path = name ? path_join(out_dir, name, err) : NULL;
     int rc = path ? picture_write_png(path, t->strip, TILES * t->width, t->height, err) : ERR_NOMEM;
-    if (rc == 0)
-        rc = clip_put(w, "contact", json_string(file), err);
     mem_free(path);
-    mem_free(file);
+    if (rc < 0)
+        mem_free(name);
+    *file = rc < 0 ? NULL : name;
     return rc;
 }
 
-/* The source's own frames, whole; damage costs pictures, not the run. */
-int contact_of_source(Work *w, Err *err)
+/* Damage costs pictures, not the run. */
+int contact_of_source(const ClipJob *job, const Scan *s, const char *id, char **file, Err *err)
 {
-    const Scan *s = &w->scan;
     const VideoInfo *v = &s->info;
-    const VideoLimits limits = clip_limits(w->cfg);
+    const VideoLimits limits = clip_limits(job->cfg);
     const int64_t at[TILES] = {0, s->n / 2, s->n - 1};
     FrameReader *r = NULL;
     FrameMark mark;
     Contact *t = NULL;
     Err cause = {0};
     int done = 0, rc = contact_open(&t, v->display_width, v->display_height, err);
+    *file = NULL;
     if (rc < 0)
         return rc;
     FitPlan fit = fit_plan(v, t->width, t->height, FIT_STRETCH, 0.5, 0.5);
-    int got = frame_reader_open(&r, w->path, w->src->kind, w->rate, &limits, &cause);
+    int got = frame_reader_open(&r, job->path, job->src->kind, job->rate, &limits, &cause);
     while (got >= 0 && done < TILES && (got = frame_reader_next(r, &mark, &cause)) == 1)
         while (done < TILES && got >= 0 && mark.index == at[done])
             if ((got = frame_reader_rgb(r, &fit, t->tile, &cause)) >= 0)
@@ -101,7 +101,7 @@ int contact_of_source(Work *w, Err *err)
     if (cause.code == ERR_NOMEM || cause.code == ERR_INTERRUPTED)
         rc = err_set(err, cause.code, "%s", cause.msg);
     else if (done)
-        rc = contact_write(t, w, err);
+        rc = contact_write(t, job->out_dir, id, file, err);
     contact_close(&t);
     return rc;
 }

@@ -1,6 +1,5 @@
-/* The first window's pictures from the first pass.  Which frame stands for an output frame is known
- * when the one after it is: so the frame before is held, and converted when some output frame turns
- * out to be nearest to it. */
+/* The first window's pictures, made during the first pass.  Whether frame A is nearest to output
+ * frame k is known only once the next frame B is seen; A is kept one step and converted if it is. */
 #include <string.h>
 #include "common/base/mem.h"
 #include "prep/clip/internal.h"
@@ -17,14 +16,20 @@ void early_fini(Early *e)
     e->off = 1;
 }
 
-static int start(Work *w, const VideoInfo *v, const FrameMark *m, Err *err)
+void early_begin(const ClipJob *job, Early *e)
 {
-    const PrepConfig *c = w->cfg;
-    Early *e = &w->early;
-    int hdr;
+    const WindowPolicy window = job->cfg->window;
+    *e = (Early){.off = window == WINDOW_MIDDLE || window == WINDOW_UNIFORM || job->cfg->trim_bars || !job->out_dir ||
+                        job->src->kind == SOURCE_FRAMES};
+}
+
+static int start(const ClipJob *job, Early *e, const VideoInfo *v, const FrameMark *m, Err *err)
+{
+    const PrepConfig *c = job->cfg;
+    Rejection unfit = {0};
     int64_t bytes;
-    if (clip_plan(c, w->src->crop, v, &e->fit, &hdr) || mem_mul(c->width * c->height * 3, c->frames, &bytes) < 0 ||
-        bytes > EARLY_BYTES_MAX) {
+    fit_judge(job, v, job->src->crop, &e->fit, &unfit);
+    if (is_rejected(&unfit) || mem_mul(c->width * c->height * 3, c->frames, &bytes) < 0 || bytes > EARLY_BYTES_MAX) {
         e->off = 1;
         return 0;
     }
@@ -34,12 +39,11 @@ static int start(Work *w, const VideoInfo *v, const FrameMark *m, Err *err)
     return e->rgb && e->index ? 0 : ERR_NOMEM;
 }
 
-/* The held frame stands for output frame e->next.  A frame that cannot be converted ends it: the
- * second pass will tell. */
-static int take(Work *w, FrameReader *r, Err *err)
+/* The held frame is shown for output frame e->next.  If it cannot be converted, no early pictures
+ * are made; the second pass finds out what is wrong. */
+static int take(const ClipJob *job, Early *e, FrameReader *r, Err *err)
 {
-    Early *e = &w->early;
-    const PrepConfig *c = w->cfg;
+    const PrepConfig *c = job->cfg;
     Err cause = {0};
     if (e->n == 0 || e->index[e->n - 1] != e->last_index) {
         int rc = frame_reader_held_rgb(r, &e->fit, e->rgb + e->n * c->width * c->height * 3, &cause);
@@ -55,28 +59,27 @@ static int take(Work *w, FrameReader *r, Err *err)
     return 0;
 }
 
-int early_frame(Work *w, FrameReader *r, const FrameMark *m, Err *err)
+int early_frame(const ClipJob *job, Early *e, FrameReader *r, const FrameMark *m, Err *err)
 {
-    Early *e = &w->early;
-    const Source *s = w->src;
+    const Source *s = job->src;
     int rc = 0;
-    if (e->off || e->next == w->cfg->frames || (s->start.den && rational_cmp(m->time, s->start) < 0))
+    if (e->off || e->next == job->cfg->frames || (s->start.den && rational_cmp(m->time, s->start) < 0))
         return 0;
     if (s->end.den && rational_cmp(m->time, s->end) > 0)
-        return e->rgb ? early_end(w, r, err) : 0;
+        return e->rgb ? early_end(job, e, r, err) : 0;
     Rational one = m->time;
     if (choose_check(&one, 1, NULL) < 0) {
         early_fini(e);
         return 0;
     }
     if (!e->rgb) {
-        if ((rc = start(w, frame_reader_info(r), m, err)) < 0 || e->off)
+        if ((rc = start(job, e, frame_reader_info(r), m, err)) < 0 || e->off)
             return rc;
     } else {
-        while (rc == 0 && !e->off && e->next < w->cfg->frames &&
-               !choose_past_middle(e->next, w->cfg->fps, e->origin, e->last, m->time))
-            rc = take(w, r, err);
-        if (rc < 0 || e->off || e->next == w->cfg->frames)
+        while (rc == 0 && !e->off && e->next < job->cfg->frames &&
+               !choose_past_middle(e->next, job->cfg->fps, e->origin, e->last, m->time))
+            rc = take(job, e, r, err);
+        if (rc < 0 || e->off || e->next == job->cfg->frames)
             return rc;
     }
     e->last = m->time;
@@ -84,17 +87,16 @@ int early_frame(Work *w, FrameReader *r, const FrameMark *m, Err *err)
     return frame_reader_hold(r, err);
 }
 
-int early_end(Work *w, FrameReader *r, Err *err)
+int early_end(const ClipJob *job, Early *e, FrameReader *r, Err *err)
 {
-    Early *e = &w->early;
-    if (e->off || !e->rgb || e->next == w->cfg->frames)
+    if (e->off || !e->rgb || e->next == job->cfg->frames)
         return 0;
     const Rational times[2] = {e->origin, e->last};
-    int64_t points = rational_cmp(e->origin, e->last) ? choose_points(times, 2, w->cfg->fps) : 1;
+    int64_t points = rational_cmp(e->origin, e->last) ? choose_points(times, 2, job->cfg->fps) : 1;
     int rc = 0;
-    while (rc == 0 && !e->off && e->next < w->cfg->frames && e->next < points)
-        rc = take(w, r, err);
+    while (rc == 0 && !e->off && e->next < job->cfg->frames && e->next < points)
+        rc = take(job, e, r, err);
     if (rc == 0 && !e->off)
-        e->next = w->cfg->frames; /* nothing more is taken */
+        e->next = job->cfg->frames; /* no more pictures are wanted */
     return rc;
 }

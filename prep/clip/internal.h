@@ -1,25 +1,74 @@
-/* Shared by the files of the clip pipeline: what is known of one clip while it is worked on, and
- * its JSON. */
+/* Shared by the files of prep/clip: the values that are handed from step to step.
+ *
+ *   scan_source(job) -> Scan            times, damage and facts of the whole source        scan.c
+ *   plan_windows(job, scan) -> WindowPlan   which part is fitted how, where windows begin  plan.c
+ *   make_window(job, scan, plan, k) -> ClipResult   pictures, judged and written           make.c
+ *   clip_json(job, result)              the record, written at the end                     json.c
+ *
+ * A step returns 0 or a negative code; negative: the run cannot go on (no memory, the output cannot
+ * be written).  What is wrong with the source is a Rejection in the step's value, and the steps
+ * after it are left out. */
 #ifndef WEFT_PREP_CLIP_INTERNAL_H
 #define WEFT_PREP_CLIP_INTERNAL_H
 #include "prep/clip/choose.h"
 #include "prep/clip/clip.h"
 #include "prep/clip/frames.h"
+#include "prep/picture/evening.h"
 
-typedef struct Scan {
-    VideoInfo info;
-    VideoCounts counts;
-    Rational *times;
-    uint8_t *damaged;
-    int64_t n, cap, assumed;
-    double clock_s; /* the last frame's time on the container's clock */
-    /* frames decoded when the rest, after the first window, was told by its packets; 0: all were */
-    int64_t skimmed;
-    int64_t first, used; /* the part between Source.start and Source.end: frames first .. first + used - 1 */
-} Scan;
+/* One source and what is done with it.  Does not change, but that a restart sets decode_all. */
+typedef struct ClipJob {
+    const PrepConfig *cfg;
+    const Source *src;
+    const char *out_dir; /* the dataset's folder; NULL: nothing is written */
+    char *path;          /* of the source, as opened */
+    Rational rate;       /* of numbered pictures */
+    int decode_all;      /* decode every frame: skim nothing */
+} ClipJob;
 
-/* Pictures made while the source was scanned: those the first window chooses, so that it need not
- * be decoded again. */
+/* ---- verdicts (verdict.c) -------------------------------------------------------------------- */
+typedef struct Rejection {
+    Reason code;
+    char text[ERR_MSG_MAX]; /* "": not rejected */
+} Rejection;
+typedef struct Note {
+    Reason code;
+    char *text;
+} Note;
+typedef struct Notes {
+    Note *item;
+    int64_t n, cap;
+} Notes;
+
+int is_rejected(const Rejection *r);
+/* The sentence names the source by its path in the source folder, also where a library named it as
+ * it was opened. */
+void reject(const ClipJob *job, Rejection *r, Reason code, const char *fmt, ...) WEFT_PRINTF(4, 5);
+/* A source's failure becomes a rejection with the failure's sentence; the reason is `code`, but for
+ * ERR_LIMIT (limit), ERR_UNSUPPORTED (unsupported) and ERR_IO (unreadable).  Lack of memory and
+ * interruption stay errors and are returned. */
+WEFT_MUST_CHECK int reject_error(const ClipJob *job, Rejection *r, int rc, const Err *cause, Reason code, Err *err);
+WEFT_MUST_CHECK int note_add(Notes *n, Err *err, Reason code, const char *fmt, ...) WEFT_PRINTF(4, 5);
+int notes_have(const Notes *n, Reason code);
+void notes_remove(Notes *n, Reason code);
+void notes_fini(Notes *n);
+
+/* ---- identity (identity.c) ------------------------------------------------------------------- */
+typedef struct ClipIdentity {
+    int64_t size;    /* bytes; -1: could not be read */
+    char sha256[65]; /* ""; could not be read */
+    char key[65];    /* of everything that shapes the clip */
+    char entry[256]; /* of prep/set/hash_cache.h */
+    int hashed;      /* the source was read for it */
+    Rejection rejected;
+} ClipIdentity;
+
+WEFT_MUST_CHECK int clip_identify(const ClipJob *job, ClipIdentity *out, Err *err);
+/* The key of a source with these bytes. */
+WEFT_MUST_CHECK int clip_key(const ClipJob *job, const char *sha256, char key[65], Err *err);
+
+/* ---- the first pass (scan.c, early.c) -------------------------------------------------------- */
+/* Pictures made while the source is scanned: those the first window chooses, so that it need not be
+ * decoded again. */
 typedef struct Early {
     FitPlan fit;
     uint8_t *rgb;    /* [n,height,width,3] */
@@ -30,81 +79,144 @@ typedef struct Early {
     int64_t last_index; /* the frame held, -1 none */
 } Early;
 
-typedef struct Work {
-    const PrepConfig *cfg;
-    const Source *src;
-    const char *out_dir;
-    /* of the window that is worked on: the source's, with "#k" where the recipe takes several */
-    char id[SOURCE_ID_MAX + 16];
-    int several;
-    char *path;    /* of the source, as opened */
-    Rational rate; /* of numbered pictures */
-    char key[65];
-    Scan scan;
+typedef struct Scan {
+    int opened; /* info and counts are known */
+    VideoInfo info;
+    VideoCounts counts;
+    Rational *times;
+    uint8_t *damaged;
+    int64_t n, cap, assumed;
+    double clock_s; /* the last frame's time on the container's clock */
+    /* frames decoded when the rest, after the first window, was skimmed; 0: all were decoded */
+    int64_t skimmed;
+    int64_t first, used; /* the part between Source.start and Source.end: frames first .. first + used - 1 */
     Early early;
+    int restart_full; /* skimming was not exact; start over and decode every frame */
+    Notes notes;
+    Rejection rejected;
+} Scan;
+
+WEFT_MUST_CHECK int scan_source(const ClipJob *job, Scan *out, Err *err);
+void scan_fini(Scan *s);
+/* The times of the used part. */
+const Rational *scan_times(const Scan *s);
+
+/* While scanning: whether pictures are made at all, each frame in order before the next is read, and
+ * the end of the source. */
+void early_begin(const ClipJob *job, Early *e);
+WEFT_MUST_CHECK int early_frame(const ClipJob *job, Early *e, FrameReader *r, const FrameMark *m, Err *err);
+WEFT_MUST_CHECK int early_end(const ClipJob *job, Early *e, FrameReader *r, Err *err);
+void early_fini(Early *e);
+
+/* ---- the plan (plan.c, fit.c) ---------------------------------------------------------------- */
+typedef struct WindowPlan {
+    int fitted; /* part, bars and fit are known */
     /* x, y, width, height of the upright picture that is fitted: Source.crop without bars; width 0:
      * all */
     int64_t part[4];
     int64_t bars[4]; /* cut away left, right, top, bottom */
     FitPlan fit;
+    int64_t points, held;     /* grid points of the used part; last output frames that repeat a picture */
+    int64_t *starts, windows; /* [windows] grid points where windows begin */
+    Notes notes;
+    Rejection rejected;
+} WindowPlan;
+
+WEFT_MUST_CHECK int plan_windows(const ClipJob *job, const Scan *scan, WindowPlan *out, Err *err);
+void plan_fini(WindowPlan *p);
+/* How far an output frame may be from the source frame that is shown for it, seconds. */
+double plan_time_limit(const ClipJob *job, const Scan *scan);
+
+/* What is known of the picture before it is decoded: how the part is fitted, or why it cannot be. */
+void fit_judge(const ClipJob *job, const VideoInfo *v, const int64_t part[4], FitPlan *fit, Rejection *rejected);
+/* Looks for black bars and takes them off plan->part and plan->fit. */
+WEFT_MUST_CHECK int fit_trim_bars(const ClipJob *job, const Scan *scan, WindowPlan *plan, Err *err);
+
+/* ---- a window (make.c, pass.c, contact.c) ---------------------------------------------------- */
+typedef struct ClipResult {
+    char id[SOURCE_ID_MAX + 16]; /* the source's, with "#k" where the recipe takes several windows */
+    const ClipIdentity *identity;
+    const Scan *scan;       /* NULL: not scanned */
+    const WindowPlan *plan; /* NULL: not planned */
+    int placed;             /* the window is known: index, start, start_time and picks */
+    int64_t index, start;   /* start: grid point */
+    Rational start_time;
     Pick *picks; /* [cfg->frames] */
-    int64_t points, start, held;
-    int64_t *starts, windows, window; /* grid points of the windows; which one is worked on */
-    int again;                        /* it must be done again from the beginning, with everything decoded */
-    int moved;                        /* the window is not where the recipe would have it */
-    json_t *record;                   /* the result, filled step by step */
-} Work;
+    char **captions;
+    int64_t n_captions;
+    int moved;  /* the window is not where the recipe would have it */
+    int evened; /* evening is known */
+    Evening evening;
+    int measured; /* figures, verdict and duplicates are known */
+    FrameFigures *figures;
+    Verdict verdict;
+    int64_t duplicates;   /* output frames that show the same source frame as the one before */
+    char *contact, *file; /* in the dataset's folder; NULL: not written */
+    int64_t file_bytes;
+    char pixels_sha256[65];
+    int restart_full; /* another window is wanted and the scan skimmed: start over and decode every frame */
+    Notes notes;
+    Rejection rejected;
+} ClipResult;
 
-/* What a source's facts and the part of it that is used say of the plan; hdr: it must be
- * tone-mapped.  0, or 1: it would be rejected. */
-int clip_plan(const PrepConfig *cfg, const int64_t part[4], const VideoInfo *v, FitPlan *plan, int *hdr);
-/* While scanning: each frame in order, before the next is read, then the end. */
-int early_frame(Work *w, FrameReader *r, const FrameMark *m, Err *err);
-int early_end(Work *w, FrameReader *r, Err *err);
-void early_fini(Early *e);
+/* For a window, or (scan or plan NULL, or either rejected) for the source as a whole. */
+void result_begin(ClipResult *r, const ClipJob *job, const ClipIdentity *id, const Scan *scan, const WindowPlan *plan);
+void result_fini(ClipResult *r);
+/* The captions for the seconds start to end of the source; none: a note, or a rejection unless it is
+ * rejected already. */
+WEFT_MUST_CHECK int result_captions(ClipResult *r, const ClipJob *job, double start_s, double end_s, Err *err);
+/* The picture for the report of a source that was rejected before its own were made. */
+WEFT_MUST_CHECK int result_contact(ClipResult *r, const ClipJob *job, Err *err);
+/* Window `index` of the plan. */
+WEFT_MUST_CHECK int make_window(const ClipJob *job, const ClipIdentity *id, const Scan *scan, const WindowPlan *plan,
+                                int64_t index, ClipResult *out, Err *err);
 
-/* Each step: 0 go on, 1 rejected (decision and reason are in the record), negative: the run cannot
- * go on. */
-int clip_scan(Work *w, Err *err);
-int clip_judge(Work *w, Err *err);
-/* What is wrong with the window's frames. */
-int clip_judge_window(Work *w, Err *err);
-/* Puts the window at grid point `start`: picks, and the record's window, ledger and timing. */
-int clip_window(Work *w, int64_t start, Err *err);
-/* Measures the window's pictures and writes them when they are good enough; may move the window
- * once. */
-int clip_make(Work *w, Err *err);
+/* The contact sheet's picture, PREPARED/thumbs/ID.png. */
+typedef struct Contact Contact;
+/* For pictures of this size or shape. */
+WEFT_MUST_CHECK int contact_open(Contact **out, int64_t width, int64_t height, Err *err);
+/* Picture k of n; kept when it is the first, the middle or the last. */
+void contact_add(Contact *t, int64_t k, int64_t n, const uint8_t *rgb, int64_t width, int64_t height);
+/* *file: its name in the dataset's folder. */
+WEFT_MUST_CHECK int contact_write(const Contact *t, const char *out_dir, const char *id, char **file, Err *err);
+void contact_close(Contact **t);
+/* Of the source's own frames, whole; *file NULL where none could be decoded. */
+WEFT_MUST_CHECK int contact_of_source(const ClipJob *job, const Scan *scan, const char *id, char **file, Err *err);
 
-int clip_reject(Work *w, Err *err, Reason reason, const char *fmt, ...) WEFT_PRINTF(4, 5);
-int clip_warn(Work *w, Err *err, Reason reason, const char *fmt, ...) WEFT_PRINTF(4, 5);
-/* A source's failure becomes a rejection for `reason` with its sentence (ERR_LIMIT: limit,
- * ERR_UNSUPPORTED: unsupported, ERR_IO: unreadable); memory and interruption stay errors. */
-int clip_reject_error(Work *w, Err *err, int rc, const Err *cause, Reason reason);
-/* Sets a member of the record; takes the value over. */
-int clip_put(Work *w, const char *key, json_t *value, Err *err);
+/* The chosen frames of a source as pixels, one after another: measured, and written when `out` is
+ * set between pass_open and pass_run. */
+typedef struct Pass {
+    const ClipJob *job;
+    const Scan *scan;
+    const FitPlan *fit;
+    const Pick *picks; /* [n] */
+    int64_t n, k;      /* output frames wanted, made */
+    VideoWriter *out;  /* NULL: only measured */
+    Contact *contact;  /* NULL: none */
+    Visible *visible;  /* NULL: not looked for */
+    uint8_t *rgb;      /* [height,width,3] */
+    int64_t bytes;
+    Meter *meter;
+    FrameFigures *figures; /* [n] */
+    Sha256 sha;
+    int64_t duplicates;
+    Evening *measured;   /* not NULL: the pictures are only looked at for it */
+    const Evening *even; /* not NULL: applied to every picture */
+    Rejection rejected;
+} Pass;
+WEFT_MUST_CHECK int pass_open(Pass *p, const ClipJob *job, const Scan *scan, const FitPlan *fit, const Pick *picks,
+                              int64_t n, Err *err);
+WEFT_MUST_CHECK int pass_run(Pass *p, Err *err);
+void pass_close(Pass *p);
+
+/* ---- the record (json.c, reuse.c) ------------------------------------------------------------ */
+/* The manifest's members that a clip's processing gives, for prep/set/record.h; clip_process lists
+ * them. */
+WEFT_MUST_CHECK int clip_json(const ClipJob *job, const ClipResult *r, json_t **out, Err *err);
+/* *out: the records of an earlier run, when all that it made of the source stands; NULL otherwise.
+ * prior: its manifest lines, valid, or NULL. */
+WEFT_MUST_CHECK int clip_reuse(const ClipJob *job, const ClipIdentity *id, const json_t *prior, json_t **out, Err *err);
 
 /* The decoder's share of the recipe's limits; the process it runs in has the others. */
 VideoLimits clip_limits(const PrepConfig *cfg);
-
-json_t *clip_rational_json(Rational r);
-json_t *clip_probe_json(const Scan *s);
-/* bars NULL: they were not looked for. */
-json_t *clip_geometry_json(const FitPlan *p, const int64_t bars[4]);
-json_t *clip_ledger_json(const Pick *picks, int64_t n);
-/* n: without those that are held. */
-json_t *clip_timing_json(const Pick *picks, int64_t n);
-/* How far an output frame may be from the source frame that stands for it, s (dataset.md 6.5). */
-double clip_time_limit(const Work *w);
-
-/* The picture for the report: PREPARED/thumbs/ID.png, named by the record's `contact`. */
-typedef struct Contact Contact;
-/* For pictures of this size or shape. */
-int contact_open(Contact **out, int64_t width, int64_t height, Err *err);
-/* Picture k of n; taken when it is the first, the middle or the last. */
-void contact_add(Contact *t, int64_t k, int64_t n, const uint8_t *rgb, int64_t width, int64_t height);
-int contact_write(const Contact *t, Work *w, Err *err);
-void contact_close(Contact **t);
-/* For a source that was rejected before output frames were made: of its own frames, where they can
- * be decoded. */
-int contact_of_source(Work *w, Err *err);
 #endif

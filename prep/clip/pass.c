@@ -1,0 +1,120 @@
+/* The chosen frames of a source as pixels, one after another: measured, hashed and written. */
+#include <string.h>
+#include "common/base/mem.h"
+#include "prep/clip/internal.h"
+
+int pass_open(Pass *p, const ClipJob *job, const Scan *scan, const FitPlan *fit, const Pick *picks, int64_t n, Err *err)
+{
+    const PrepConfig *c = job->cfg;
+    *p = (Pass){.job = job, .scan = scan, .fit = fit, .picks = picks, .n = n, .bytes = c->width * c->height * 3};
+    p->rgb = mem_alloc_aligned(p->bytes, err);
+    p->figures = mem_calloc(n, sizeof *p->figures, err);
+    if (!p->rgb || !p->figures)
+        return ERR_NOMEM;
+    int rc = meter_open(&p->meter, c->width, c->height, c->quality.black_level, err);
+    return rc < 0 ? rc : sha256_init(&p->sha, err);
+}
+
+void pass_close(Pass *p)
+{
+    video_abort(&p->out);
+    contact_close(&p->contact);
+    visible_close(&p->visible);
+    meter_close(&p->meter);
+    sha256_fini(&p->sha);
+    mem_free_aligned(p->rgb);
+    mem_free(p->figures);
+}
+
+/* Output frame p->k is the picture in p->rgb; repeated: the one before was, too. */
+static int use_once(Pass *p, int repeated, Err *err)
+{
+    FrameFigures *f = &p->figures[p->k];
+    if (repeated) {
+        *f = f[-1];
+        f->change = 0;
+        f->correlation = 1;
+    } else {
+        meter_add(p->meter, p->rgb, f);
+    }
+    if (p->visible && repeated)
+        visible_repeat(p->visible);
+    else if (p->visible)
+        visible_add(p->visible, p->rgb);
+    p->duplicates += repeated;
+    if (p->contact)
+        contact_add(p->contact, p->k, p->n, p->rgb, p->job->cfg->width, p->job->cfg->height);
+    if (!p->out)
+        return 0;
+    sha256_update(&p->sha, p->rgb, p->bytes);
+    return video_write(p->out, p->rgb, err);
+}
+
+/* The picture in p->rgb is shown for every output frame that chose source frame `index`. */
+static int use_frame(Pass *p, int64_t index, Err *err)
+{
+    int rc = 0;
+    if (p->measured)
+        evening_add(p->measured, p->rgb, p->bytes / 3);
+    if (p->even)
+        evening_apply(p->even, p->rgb, p->bytes / 3);
+    for (int repeated = 0; p->k < p->n && p->picks[p->k].index == index && rc == 0; p->k++, repeated = 1)
+        if (!p->measured)
+            rc = use_once(p, repeated, err);
+    return rc;
+}
+
+/* From the pictures of the first pass: 1 when they are those that are wanted, 0 when they are not,
+ * negative. */
+static int run_early(Pass *p, Err *err)
+{
+    const Early *e = &p->scan->early;
+    int64_t frames = 0;
+    for (int64_t k = 0; k < p->n; k++) {
+        frames += k > 0 && p->picks[k].index != p->picks[k - 1].index;
+        if (frames >= e->n || e->index[frames] != p->picks[k].index)
+            return 0;
+    }
+    for (int64_t i = 0; i <= frames; i++) {
+        memcpy(p->rgb, e->rgb + i * p->bytes, (size_t)p->bytes);
+        int rc = use_frame(p, e->index[i], err);
+        if (rc < 0)
+            return rc;
+    }
+    return 1;
+}
+
+/* From the source.  *cause: what is wrong with it; the return is negative when the run cannot go on. */
+static int run_source(Pass *p, Err *cause, Err *err)
+{
+    const ClipJob *job = p->job;
+    const VideoLimits limits = clip_limits(job->cfg);
+    FrameReader *r;
+    FrameMark mark;
+    int got = frame_reader_open(&r, job->path, job->src->kind, job->rate, &limits, cause), rc = 0;
+    while (got >= 0 && rc == 0 && p->k < p->n && (got = frame_reader_next(r, &mark, cause)) == 1) {
+        if (mark.index != p->picks[p->k].index)
+            continue;
+        if ((got = frame_reader_rgb(r, p->fit, p->rgb, cause)) >= 0)
+            rc = use_frame(p, mark.index, err);
+    }
+    frame_reader_close(&r);
+    return rc;
+}
+
+int pass_run(Pass *p, Err *err)
+{
+    Err cause = {0};
+    int rc = run_early(p, err);
+    if (rc)
+        return rc < 0 ? rc : 0;
+    rc = run_source(p, &cause, err);
+    if (rc < 0)
+        return rc;
+    if (cause.code)
+        return reject_error(p->job, &p->rejected, cause.code, &cause, REASON_DAMAGED, err);
+    if (p->k < p->n)
+        reject(p->job, &p->rejected, REASON_CHANGED, "the source changed while it was read: frame %lld is gone",
+               (long long)p->picks[p->k].index);
+    return 0;
+}
