@@ -33,5 +33,5 @@ typedef struct IngestParams {
  * unless half of its clips or more are of files that are here under the same names with the same
  * sizes, as on a disk mounted elsewhere.
  * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
-int prep_ingest(const IngestParams *p, Err *err);
+WEFT_MUST_CHECK int prep_ingest(const IngestParams *p, Err *err);
 #endif

@@ -26,5 +26,5 @@ typedef struct MergeParams {
  * finished; and to take the place of a dataset less than half of whose clips are of the same
  * sources.
  * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
-int prep_merge(const MergeParams *p, Err *err);
+WEFT_MUST_CHECK int prep_merge(const MergeParams *p, Err *err);
 #endif

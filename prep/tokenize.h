@@ -13,6 +13,6 @@
  * (merges.txt or a folder, or NULL): CLIP's 77 tokens are counted beside, each caption that
  * evaluation would cut is warned about.  results: the counts, with how many captions have how many
  * tokens. */
-int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, int64_t length, const Log *log,
-                  FILE *results, Err *err);
+WEFT_MUST_CHECK int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, int64_t length,
+                                  const Log *log, FILE *results, Err *err);
 #endif

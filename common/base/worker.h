@@ -31,5 +31,5 @@ typedef struct Workers {
 } Workers;
 
 /* Items 0..n-1.  A child killed from outside (SIGKILL, SIGTERM) is tried again, three times in all. */
-int workers_run(const Workers *w, int64_t n, Err *err);
+WEFT_MUST_CHECK int workers_run(const Workers *w, int64_t n, Err *err);
 #endif

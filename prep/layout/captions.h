@@ -18,10 +18,10 @@ char *caption_rules(const char *text, const CaptionRules *rules, Err *err);
 /* The category and the attributes that are not given, from whole words of all captions and
  * sentences, the longest match first; where several values of one fit nothing is set.  Each is
  * marked: attributes "<key>_source": "caption". */
-int captions_guess(Source *s, Err *err);
+WEFT_MUST_CHECK int captions_guess(Source *s, Err *err);
 
 /* Applies the recipe to all sources.  Motion sentences get no trigger. */
-int captions_apply(SourceList *l, const Recipe *recipe, Err *err);
+WEFT_MUST_CHECK int captions_apply(SourceList *l, const Recipe *recipe, Err *err);
 
 /* A category's or attribute's value as it is counted: trimmed, blanks as one, ASCII letters small,
  * "&" as "and", "/" as "-", so that "Tops " and "tops" are one.  mem_free. */

@@ -17,6 +17,6 @@ typedef struct Picture {
     int64_t number;
     char *name;
 } Picture;
-int pictures_list(const char *path, Picture **out, int64_t *n, Err *err);
+WEFT_MUST_CHECK int pictures_list(const char *path, Picture **out, int64_t *n, Err *err);
 void pictures_free(Picture **p, int64_t n);
 #endif

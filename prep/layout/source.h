@@ -52,21 +52,21 @@ typedef struct SourceList {
 } SourceList;
 
 /* A zeroed slot (split "train") at the end; *out is good until the next add. */
-int source_list_add(SourceList *l, Source **out, Err *err);
+WEFT_MUST_CHECK int source_list_add(SourceList *l, Source **out, Err *err);
 void source_list_fini(SourceList *l);
 /* Where ids made from paths are equal, all but the first by path get "-" and eight hex digits of
  * their path's hash, and a note.  ERR_FORMAT when a given id is invalid, or two of them are equal,
  * or one path has two sources without ids: the sentence names both places. */
-int source_list_settle(SourceList *l, Err *err);
+WEFT_MUST_CHECK int source_list_settle(SourceList *l, Err *err);
 /* Only the sources with keep[i] stay. */
 void source_list_keep(SourceList *l, const uint8_t *keep);
 
 /* SHA-256 in hex of all that the list says of its sources, in order: two runs with the same value
  * read the same list. */
-int source_list_sha256(const SourceList *l, char hex[65], Err *err);
+WEFT_MUST_CHECK int source_list_sha256(const SourceList *l, char hex[65], Err *err);
 
 /* At most 200 bytes of UTF-8, not empty, no '/', no control characters, no "..", no leading '.'. */
-int source_id_check(const char *id, Err *err);
+WEFT_MUST_CHECK int source_id_check(const char *id, Err *err);
 /* In place: "./a//b" becomes "a/b", as find and shells write names; a leading '/' stays. */
 void source_path_clean(char *path);
 /* "train/a b.mp4" -> "train_a b": one trailing video extension off; '/', '#' (which numbers
@@ -81,17 +81,17 @@ const char *source_split(const char *name);
 
 /* Adds a cleaned caption; an empty one is not added; one that is no UTF-8 text or too long, or one
  * too many, rejects the source. */
-int source_add_caption(Source *s, const char *text, int64_t size, Err *err);
+WEFT_MUST_CHECK int source_add_caption(Source *s, const char *text, int64_t size, Err *err);
 /* The same for a sentence; all of a source's sentences together have the length limit of one
  * caption. */
-int source_add_segment(Source *s, int64_t start, int64_t end, const char *text, int64_t size, Err *err);
+WEFT_MUST_CHECK int source_add_segment(Source *s, int64_t start, int64_t end, const char *text, int64_t size, Err *err);
 /* Surrounding blanks and a byte order mark off; inner blanks and newlines to one space.  mem_free. */
 char *caption_clean(const char *text, int64_t size, Err *err);
 /* The captions of a window [start, end] in seconds: each caption, followed by the sentences of the
  * segments that overlap the window by half of themselves or by a second.  Nothing but blanks gives
  * n = 0.  captions_free. */
-int source_window_captions(const Source *s, int64_t frames_fps, double start_s, double end_s, char ***out, int64_t *n,
-                           Err *err);
+WEFT_MUST_CHECK int source_window_captions(const Source *s, int64_t frames_fps, double start_s, double end_s,
+                                           char ***out, int64_t *n, Err *err);
 void captions_free(char ***captions, int64_t n);
 
 /* First rejection wins. */

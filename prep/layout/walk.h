@@ -19,9 +19,9 @@ typedef int WalkFn(void *user, const char *path, WalkKind kind, Err *err);
  * root/folder.  Names with a leading '.' are skipped; the pictures of a folder are not named one by
  * one.  Every folder is entered once, however many links lead to it, and under its own path where it
  * lies inside the root.  A return other than 0 stops the walk and is returned. */
-int walk_folder(const LayoutInput *in, const char *folder, WalkFn *found, void *user, Err *err);
+WEFT_MUST_CHECK int walk_folder(const LayoutInput *in, const char *folder, WalkFn *found, void *user, Err *err);
 /* Whether `kind` is a place that cannot be entered and that must become a rejected source, so that
  * the manifest names it. */
 int walk_is_refused(WalkKind kind);
-int walk_reject(Source *s, WalkKind kind, Err *err);
+WEFT_MUST_CHECK int walk_reject(Source *s, WalkKind kind, Err *err);
 #endif

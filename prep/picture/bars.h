@@ -16,7 +16,7 @@
 #include "common/base/err.h"
 
 typedef struct BarMeter BarMeter;
-int bar_meter_open(BarMeter **out, int64_t width, int64_t height, Err *err);
+WEFT_MUST_CHECK int bar_meter_open(BarMeter **out, int64_t width, int64_t height, Err *err);
 void bar_meter_close(BarMeter **m);
 /* rgb [height,width,3] */
 void bar_meter_add(BarMeter *m, const uint8_t *rgb);

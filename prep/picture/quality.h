@@ -34,7 +34,7 @@ typedef struct FrameFigures {
 
 typedef struct Meter Meter;
 /* width, height: 2..65536. */
-int meter_open(Meter **out, int64_t width, int64_t height, double black_level, Err *err);
+WEFT_MUST_CHECK int meter_open(Meter **out, int64_t width, int64_t height, double black_level, Err *err);
 void meter_add(Meter *m, const uint8_t *rgb, FrameFigures *out);
 void meter_close(Meter **m);
 
@@ -84,7 +84,8 @@ typedef struct Verdict {
     unsigned reject, warn;                       /* bits 1 << QualityCode */
 } Verdict;
 /* enlarged: output pixels per source pixel. */
-int quality_judge(const FrameFigures *f, int64_t n, double enlarged, const QualityLimits *l, Verdict *out, Err *err);
+WEFT_MUST_CHECK int quality_judge(const FrameFigures *f, int64_t n, double enlarged, const QualityLimits *l,
+                                  Verdict *out, Err *err);
 /* A sentence with the figure and its limit. */
 void quality_sentence(const Verdict *v, QualityCode code, const QualityLimits *l, int rejected, char *text,
                       size_t size);
@@ -94,6 +95,6 @@ json_t *quality_json(const FrameFigures *f, int64_t n, const Verdict *v, const Q
 
 /* The window of `count` frames without a scene cut, a black frame (each when its limit says so) or
  * a frame of bad[n] that begins nearest to `wanted`, the earlier of two; -1 when there is none. */
-int quality_clean_window(const FrameFigures *f, const uint8_t *bad, int64_t n, int64_t count, int64_t wanted,
-                         const QualityLimits *l, int64_t *start, Err *err);
+WEFT_MUST_CHECK int quality_clean_window(const FrameFigures *f, const uint8_t *bad, int64_t n, int64_t count,
+                                         int64_t wanted, const QualityLimits *l, int64_t *start, Err *err);
 #endif

@@ -18,7 +18,7 @@
 
 typedef struct Visible Visible;
 typedef enum VisibleMethod { VISIBLE_PLAIN, VISIBLE_MOVING } VisibleMethod;
-int visible_open(Visible **out, int64_t width, int64_t height, int64_t n, Err *err);
+WEFT_MUST_CHECK int visible_open(Visible **out, int64_t width, int64_t height, int64_t n, Err *err);
 void visible_close(Visible **v);
 /* rgb [height,width,3]; at most n of them. */
 void visible_add(Visible *v, const uint8_t *rgb);

@@ -12,16 +12,17 @@
 
 /* Makes and locks the folder; nothing in it changes.  Refuses one that holds other things, and one
  * that lies in one of the source folders [n] or around it. */
-int dataset_lock_folder(const char *const *sources, int64_t n, const char *dir, DirLock *lock, Err *err);
+WEFT_MUST_CHECK int dataset_lock_folder(const char *const *sources, int64_t n, const char *dir, DirLock *lock,
+                                        Err *err);
 /* Whether the dataset whose lines (id -> line, of records_load) lie in the folder may make place
  * for one of other sources: only when it has no clips, or when at least half of them are of sources
  * that are in the new set too.  Everything else is somebody's work: ERR_USAGE.
  * has: 1 when a line's source is in the new set, negative: an error.  was: the old sources' folder
  * or NULL, now: the new ones'. */
-int dataset_check_same(const char *dir, const json_t *prior, const char *was, const char *now,
-                       int (*has)(void *user, const json_t *line), void *user, Err *err);
+WEFT_MUST_CHECK int dataset_check_same(const char *dir, const json_t *prior, const char *was, const char *now,
+                                       int (*has)(void *user, const json_t *line), void *user, Err *err);
 /* dataset.json goes: from here until dataset_finish the dataset is not finished. */
-int dataset_begin(const char *dir, Err *err);
+WEFT_MUST_CHECK int dataset_begin(const char *dir, Err *err);
 
 typedef struct Dataset {
     const char *dir, *layout, *layout_found, *recipe_sha256; /* layout_found: why it was taken */
@@ -39,11 +40,12 @@ typedef struct Dataset {
  * accepted, 3 some rejected, negative: it is not marked finished;
  * ERR_LIMIT when more are rejected than clip.max_reject_ratio allows (the report is written then
  * too). */
-int dataset_finish(const Dataset *d, const QualityLimits *limits, const Log *log, FILE *results, Err *err);
+WEFT_MUST_CHECK int dataset_finish(const Dataset *d, const QualityLimits *limits, const Log *log, FILE *results,
+                                   Err *err);
 
 /* A finished dataset's dataset.json, and its manifest's lines one after another; both validated,
  * and the manifest's hash compared. */
-int dataset_read(const char *dir, json_t **out, Err *err);
-int dataset_each_line(const char *dir, const json_t *dataset, int (*line)(void *user, const json_t *record, Err *err),
-                      void *user, Err *err);
+WEFT_MUST_CHECK int dataset_read(const char *dir, json_t **out, Err *err);
+WEFT_MUST_CHECK int dataset_each_line(const char *dir, const json_t *dataset,
+                                      int (*line)(void *user, const json_t *record, Err *err), void *user, Err *err);
 #endif

@@ -21,11 +21,11 @@ typedef struct HashCache {
 } HashCache;
 
 /* Of an earlier run in this folder; empty where it left nothing that can be believed. */
-int hash_cache_load(HashCache *out, const char *out_dir, Err *err);
+WEFT_MUST_CHECK int hash_cache_load(HashCache *out, const char *out_dir, Err *err);
 /* Atomically. */
-int hash_cache_save(const HashCache *s, const char *out_dir, Err *err);
+WEFT_MUST_CHECK int hash_cache_save(const HashCache *s, const char *out_dir, Err *err);
 /* Of a dataset that is not made from one folder. */
-int hash_cache_remove(const char *out_dir, Err *err);
+WEFT_MUST_CHECK int hash_cache_remove(const char *out_dir, Err *err);
 void hash_cache_fini(HashCache *s);
 
 typedef struct Identity {
@@ -36,8 +36,8 @@ typedef struct Identity {
 } Identity;
 /* As source_hash, from `hash` (borrowed, NULL: nothing is known) where the source at `path`, known
  * as `name`, is unchanged. */
-int hash_cache_identify(const json_t *hash, const char *name, const char *path, SourceKind kind, Identity *out,
-                        Err *err);
+WEFT_MUST_CHECK int hash_cache_identify(const json_t *hash, const char *name, const char *path, SourceKind kind,
+                                        Identity *out, Err *err);
 /* Bytes of a source without reading them, as source_hash counts them; negative when it is not
  * there. */
 int64_t hash_cache_size(const char *path, SourceKind kind);

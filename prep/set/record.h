@@ -13,22 +13,22 @@ json_t *record_build(const Source *s, const json_t *result, Err *err);
 /* Lines of an earlier run by id: those of OUT/manifest.jsonl, then those of OUT/journal.jsonl.
  * Lines that are no valid records (a torn last line) are passed over: their clips are done again.
  * *out: id -> line. */
-int records_load(const char *out_dir, json_t **out, Err *err);
+WEFT_MUST_CHECK int records_load(const char *out_dir, json_t **out, Err *err);
 
 /* OUT/journal.jsonl: each finished clip's line, on the disk before the next is taken. */
 typedef struct Journal Journal;
-int journal_open(Journal **out, const char *out_dir, Err *err);
-int journal_add(Journal *j, const char *line, Err *err);
+WEFT_MUST_CHECK int journal_open(Journal **out, const char *out_dir, Err *err);
+WEFT_MUST_CHECK int journal_add(Journal *j, const char *line, Err *err);
 void journal_close(Journal **j);
 /* Removes the file; the dataset is complete without it. */
-int journal_remove(const char *out_dir, Err *err);
+WEFT_MUST_CHECK int journal_remove(const char *out_dir, Err *err);
 
 /* Counts for dataset.json over lines in order. */
 typedef struct Tally {
     int64_t accepted, rejected;
     json_t *reasons, *warnings, *splits, *categories;
 } Tally;
-int tally_init(Tally *t, Err *err);
-int tally_add(Tally *t, const json_t *record, Err *err);
+WEFT_MUST_CHECK int tally_init(Tally *t, Err *err);
+WEFT_MUST_CHECK int tally_add(Tally *t, const json_t *record, Err *err);
 void tally_fini(Tally *t);
 #endif

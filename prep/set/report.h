@@ -11,13 +11,13 @@
 
 /* dataset: dataset.json's content, whose manifest lies in dir already.  tokens: count those of
  * tokens.jsonl, if it is there. */
-int report_write(const char *dir, const json_t *dataset, int tokens, Err *err);
+WEFT_MUST_CHECK int report_write(const char *dir, const json_t *dataset, int tokens, Err *err);
 /* `weft-prep report`: of a finished dataset, with the tokens counted if `tokenize` has run. */
-int prep_report(const char *dir, FILE *results, Err *err);
+WEFT_MUST_CHECK int prep_report(const char *dir, FILE *results, Err *err);
 /* How many pages report.json's content takes, the first (report.html) counted; the name of one,
  * from 1. */
 int64_t report_pages(const json_t *content);
 void report_page_name(int64_t page, char name[40]);
 /* A page of it; pictures are read from dir one after another, and left out where they are missing. */
-int report_html(const char *dir, const json_t *content, int64_t page, FILE *out, Err *err);
+WEFT_MUST_CHECK int report_html(const char *dir, const json_t *content, int64_t page, FILE *out, Err *err);
 #endif

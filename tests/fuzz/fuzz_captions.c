@@ -84,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t at = strlen(more) + 1; at < size; at += strlen(more + at) + 1) {
         rules(more + at, &r);
         label(more + at);
-        source_add_caption(s, more + at, (int64_t)strlen(more + at), &err);
+        must(source_add_caption(s, more + at, (int64_t)strlen(more + at), &err) == 0);
     }
     split_by_hash(more, 0.1, 0.1);
     guesses(s);

@@ -44,7 +44,9 @@ static void counts(const char *text, int64_t size)
 {
     Err err = {0};
     FrameCounts c = {0};
-    fashion_parse_counts(&c, text, size, "counts", &err);
+    int rc = fashion_parse_counts(&c, text, size, "counts", &err);
+    if (rc < 0 && (err.code != rc || !err.msg[0]))
+        abort();
     fashion_counts_fini(&c);
 }
 
@@ -63,7 +65,9 @@ static void segments(const char *text, int64_t size, int labels)
         goto out;
     text += split + (labels && nul != NULL);
     size -= split + (labels && nul != NULL);
-    fashion_parse_segments(s, text, size, labels ? templates : NULL, 1, "segments", &err);
+    int rc = fashion_parse_segments(s, text, size, labels ? templates : NULL, 1, "segments", &err);
+    if (rc < 0 && (err.code != rc || !err.msg[0]))
+        abort();
     check_sources(&l);
 out:
     source_list_fini(&l);
