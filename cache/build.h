@@ -11,7 +11,7 @@ typedef struct BuildParams {
     const Recipe *recipe;
     Backend *be;
     int64_t shard, shards;
-    int dry_run, quiet;
+    int dry_run;
     const Log *log;
     FILE *results;
 } BuildParams;

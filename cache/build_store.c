@@ -125,7 +125,7 @@ static int store_text(Build *b, int64_t i, Err *err)
 
 int build_store_texts(Build *b, Err *err)
 {
-    Progress *bar = progress_start("texts", "texts", b->p->n_text, b->params->quiet);
+    Progress *bar = progress_start(b->params->log, "texts", "texts", b->p->n_text);
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
         if (interrupt_requested())
@@ -235,7 +235,7 @@ static int store_clip(Build *b, int64_t i, Err *err)
 
 int build_store_clips(Build *b, Err *err)
 {
-    Progress *bar = progress_start("clips", "clips", b->p->n, b->params->quiet);
+    Progress *bar = progress_start(b->params->log, "clips", "clips", b->p->n);
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < b->p->n; i++) {
         rc = interrupt_requested() ? ERR_INTERRUPTED : store_clip(b, i, err);

@@ -15,7 +15,6 @@ typedef struct Options {
 
 static int run_build(void *options, const StrList *positional, Err *err)
 {
-    static const char *const sections[] = {"model", "cache", NULL};
     const Options *o = options;
     StderrLog log;
     Recipe *recipe = NULL;
@@ -29,7 +28,6 @@ static int run_build(void *options, const StrList *positional, Err *err)
                      .out = o->out,
                      .recipe = recipe,
                      .dry_run = o->common.dry_run,
-                     .quiet = o->common.quiet,
                      .log = &log.log,
                      .results = stdout};
     const char *given = o->model ? o->model : recipe_str(recipe, "model.base_model");
@@ -47,8 +45,8 @@ static int run_build(void *options, const StrList *positional, Err *err)
     }
     if (rc == 0)
         rc = backend_open(&be, o->common.device, threads_choose(o->common.jobs), &log.log, err);
-    if (rc == 0 && !o->common.quiet && !o->common.log_json)
-        recipe_print_sections(recipe, sections, stderr);
+    if (rc == 0)
+        recipe_log(recipe, o->common.print_recipe, &log.log);
     p.be = be;
     if (rc == 0)
         rc = cache_build(&p, err);

@@ -13,8 +13,6 @@ static int sample(void *options, const StrList *positional, Err *err)
     (void)positional;
     log_to_stderr(&log, "weft-infer", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
     interrupt_install(&log);
-    if (!o->common.quiet && !o->common.log_json)
-        o->show_recipe = stderr;
     int rc = sample_run(o, &log.log, &report, err);
     if (rc == 0 && report.text.data)
         fputs(report.text.data, stdout);

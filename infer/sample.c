@@ -63,10 +63,9 @@ static int describe_plan(Run *r, Str *out, Err *err)
 static int open_run(Run *r, Err *err)
 {
     const SampleOptions *o = r->o;
-    static const char *const sections[] = {"model", "sampling", NULL};
     int rc = recipe_open(&r->recipe, &o->common, err);
-    if (rc == 0 && o->show_recipe)
-        recipe_print_sections(r->recipe, sections, o->show_recipe);
+    if (rc == 0)
+        recipe_log(r->recipe, o->common.print_recipe, r->log);
     if (rc == 0)
         rc = sample_settings(&r->s, r->recipe, err);
     if (rc == 0)

@@ -15,7 +15,6 @@ typedef struct SampleOptions {
     const char *model, *checkpoint, *prompts, *out, *latents_out;
     StrList prompt;
     int save_frames, overwrite;
-    FILE *show_recipe; /* where to print the recipe's sections, or NULL; set by main.c, not an option */
 } SampleOptions;
 
 extern const Opt sample_opts[];

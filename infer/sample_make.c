@@ -203,7 +203,7 @@ static int make_batch(Run *r, int64_t first, int64_t end, const Texts *t, Err *e
 int samples_make(Run *r, Err *err)
 {
     int rc = 0;
-    r->progress = progress_start("sample", "steps", r->todo * r->s.steps, r->o->common.quiet);
+    r->progress = progress_start(r->log, "sample", "steps", r->todo * r->s.steps);
     for (int64_t i = 0, end; rc == 0 && i < r->prompts.n; i = end) {
         Texts t;
         rc = texts_init(&t, err);

@@ -48,14 +48,12 @@ typedef struct Run {
 static int find_sources(Run *r, Err *err)
 {
     const IngestParams *p = r->p;
-    static const char *const sections[] = {"clip", "captions", "quality", "limits", NULL};
     const LayoutInput in = {p->source, (uint64_t)recipe_int(p->recipe, "seed"), p->follow_links, p->log};
     int rc = layout_choose(&in, p->layout, &r->layout, r->why, sizeof r->why, err);
     if (rc < 0)
         return rc;
     log_info(p->log, "layout %s: %s", r->layout->name, r->why);
-    if (p->show_recipe)
-        recipe_print_sections(p->recipe, sections, p->show_recipe);
+    recipe_log(p->recipe, p->print_recipe, p->log);
     if ((rc = layout_read(r->layout, &in, &r->sources, err)) < 0 ||
         (rc = captions_apply(&r->sources, p->recipe, err)) < 0)
         return rc;
@@ -315,7 +313,7 @@ static int process_all(Run *r, Err *err)
         return ERR_NOMEM;
     if (r->p->jobs > 0 && !confine_available())
         log_warn(r->p->log, CONFINE_MISSING);
-    r->progress = progress_start("ingest", "clips", r->n, r->p->quiet);
+    r->progress = progress_start(r->p->log, "ingest", "clips", r->n);
     int rc = workers_run(&w, r->n, err);
     progress_end(&r->progress);
     if (rc == 0)

@@ -12,8 +12,8 @@ typedef struct IngestParams {
     const Recipe *recipe;
     int64_t jobs;          /* worker processes; 0: none, everything in this process, without limits */
     int64_t shard, shards; /* with shards > 1 the dataset goes to OUT/shard-K-of-N */
-    int dry_run, quiet;
-    FILE *show_recipe;  /* what will be done, after the layout was told; NULL: nowhere */
+    int dry_run;
+    int print_recipe;   /* every key, not only what differs from the preset */
     int replace;        /* what was made from another source in `out` may go */
     int follow_links;   /* also links that lead out of `source`; without it their sources are rejected */
     int verify_sources; /* every source is read, also one that is unchanged (prep/set/hash_cache.h) */

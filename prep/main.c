@@ -60,8 +60,7 @@ static int run_ingest(void *options, const StrList *positional, Err *err)
                       .recipe = recipe,
                       .jobs = threads_choose(o->common.jobs),
                       .dry_run = o->common.dry_run,
-                      .quiet = o->common.quiet,
-                      .show_recipe = !o->common.quiet || o->common.dry_run ? stderr : NULL,
+                      .print_recipe = o->common.print_recipe,
                       .verify_sources = o->verify_sources,
                       .replace = o->replace,
                       .follow_links = o->follow_links,
@@ -86,7 +85,6 @@ static int run_merge(void *options, const StrList *positional, Err *err)
                      .out = o->out,
                      .jobs = threads_choose(o->common.jobs),
                      .dry_run = o->common.dry_run,
-                     .quiet = o->common.quiet,
                      .replace = o->replace,
                      .log = &log.log,
                      .results = stdout};
@@ -152,6 +150,7 @@ static int run_probe(void *options, const StrList *positional, Err *err)
            .choices = "reject|hold")
 static const Opt ingest_opts[] = {
     OPTS_RECIPE,
+    OPT_PRINT_RECIPE,
     OPT_JOBS,
     OPT_SEED,
     OPT_SHARD,

@@ -364,7 +364,7 @@ static int take_files(Merge *m, Err *err)
                  .stop = asked_to_stop};
     if (m->p->jobs > 0 && !confine_available())
         log_warn(m->p->log, CONFINE_MISSING);
-    m->progress = progress_start("merge", "clips", m->n, m->p->quiet);
+    m->progress = progress_start(m->p->log, "merge", "clips", m->n);
     int rc = workers_run(&w, m->n, err);
     progress_end(&m->progress);
     if (rc == 0 && m->done < m->n)

@@ -12,7 +12,7 @@ typedef struct MergeParams {
     int64_t n;
     const char *out;
     int64_t jobs; /* processes that check clips; 0: none */
-    int dry_run, quiet;
+    int dry_run;
     int replace; /* a dataset of other sources in `out` may go */
     const Log *log;
     FILE *results; /* the counts */

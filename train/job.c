@@ -250,7 +250,6 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
     int rc;
 
     log_to_stderr(&j->log, "weft-train", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
-    j->quiet = o->common.quiet;
     if ((rc = recipe_open(&j->recipe, &o->common, err)) < 0 || (rc = open_backend(j, o, err)) < 0)
         return rc;
     read_training(j);

@@ -31,8 +31,7 @@ typedef struct Job {
     int64_t epochs, max_steps;  /* max_steps -1: epochs decide */
     int64_t epoch_steps, steps; /* optimiser steps in an epoch, in all */
     int64_t checkpoint_every, keep, log_every;
-    int plan; /* set before job_open: nothing will be computed, so no device is needed */
-    int quiet;
+    int plan;                 /* set before job_open: nothing will be computed, so no device is needed */
     int64_t parameters, flat; /* how many are trained, and elements of a flat arena of them */
     double planned;           /* bytes of memory, set by job_print */
 } Job;

@@ -1,9 +1,26 @@
 /* weft-train: fine-tunes the transformer from a cache. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "common/base/program.h"
 #include "common/ops/selftest.h"
 #include "train/run.h"
+
+/* The plan's lines in the log. */
+static int log_plan(Job *j, Err *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    int rc = f ? job_print(j, f, err) : err_set(err, ERR_NOMEM, "out of memory for the plan");
+
+    if (f && fclose(f) != 0 && rc == 0)
+        rc = err_set(err, ERR_NOMEM, "out of memory for the plan");
+    if (rc == 0)
+        log_text(&j->log.log, LOG_INFO, text);
+    free(text);
+    return rc;
+}
 
 static int run(void *options, const StrList *positional, Err *err)
 {
@@ -17,10 +34,8 @@ static int run(void *options, const StrList *positional, Err *err)
         if (rc == 0)
             rc = train_preview(&j, o->out, stdout, err);
     } else if (rc == 0) {
-        if (!j.quiet) {
-            recipe_print(j.recipe, stderr);
-            rc = job_print(&j, stderr, err);
-        }
+        recipe_log(j.recipe, o->common.print_recipe, &j.log.log);
+        rc = log_plan(&j, err);
         if (rc == 0)
             rc = train_run(&j, o->out, err);
         if (rc == 0)

@@ -131,7 +131,7 @@ static int run_open(Run *r, Err *err)
         (rc = feed_open(&r->feed, j, r->state.step, err)) < 0)
         return rc;
     r->state.work = r->work;
-    r->progress = progress_start("train", "steps", j->steps, j->quiet);
+    r->progress = progress_start(&j->log.log, "train", "steps", j->steps);
     return 0;
 }
 

@@ -69,7 +69,7 @@ typedef struct CommonOptions {
     int64_t jobs;
     int64_t seed; /* -1: not given, and to be set so by a command without the option; use recipe_int(recipe, "seed") */
     const char *shard; /* "K/N", K from 0; NULL: shard_choose asks the launcher */
-    int quiet, log_json, dry_run;
+    int quiet, log_json, dry_run, print_recipe;
 } CommonOptions;
 #define OPTS_RECIPE                                                                                           \
     OPTION(CommonOptions, preset, OPT_STR, "preset", "NAME",                                                  \
@@ -95,5 +95,8 @@ typedef struct CommonOptions {
         OPTION(CommonOptions, log_json, OPT_FLAG, "log-json", NULL, "log lines as JSON objects")
 #define OPT_DRY_RUN \
     OPTION(CommonOptions, dry_run, OPT_FLAG, "dry-run", NULL, "print what would be done, memory included, and stop")
-#define OPTS_COMMON OPTS_RECIPE, OPT_DEVICE, OPT_JOBS, OPT_SEED, OPT_SHARD, OPTS_LOG, OPT_DRY_RUN
+#define OPT_PRINT_RECIPE                                                \
+    OPTION(CommonOptions, print_recipe, OPT_FLAG, "print-recipe", NULL, \
+           "show every key of the recipe, not only what differs from the preset")
+#define OPTS_COMMON OPTS_RECIPE, OPT_PRINT_RECIPE, OPT_DEVICE, OPT_JOBS, OPT_SEED, OPT_SHARD, OPTS_LOG, OPT_DRY_RUN
 #endif

@@ -23,6 +23,15 @@ void log_line(const Log *log, LogLevel level, const char *fmt, ...)
     log->write(log->user, level, line);
 }
 
+void log_text(const Log *log, LogLevel level, const char *text)
+{
+    while (*text) {
+        int n = (int)strcspn(text, "\n");
+        log_line(log, level, "%.*s", n, text);
+        text += n + (text[n] == '\n');
+    }
+}
+
 static const char *level_name(LogLevel level)
 {
     switch (level) {
@@ -59,7 +68,7 @@ static void write_json(const StderrLog *self, LogLevel level, const char *line)
 static void write_stderr(void *user, LogLevel level, const char *line)
 {
     const StderrLog *self = user;
-    if (self->json) {
+    if (self->log.json) {
         write_json(self, level, line);
         return;
     }
@@ -72,5 +81,5 @@ static void write_stderr(void *user, LogLevel level, const char *line)
 
 void log_to_stderr(StderrLog *out, const char *program, LogLevel level, int json)
 {
-    *out = (StderrLog){.log = {.write = write_stderr, .user = out, .level = level}, .program = program, .json = json};
+    *out = (StderrLog){.log = {.write = write_stderr, .user = out, .level = level, .json = json}, .program = program};
 }

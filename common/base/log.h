@@ -15,11 +15,14 @@ typedef struct Log {
     void (*write)(void *user, LogLevel level, const char *line); /* must be safe to call from several threads */
     void *user;
     LogLevel level; /* lines above this level are not formatted */
+    int json;       /* lines are JSON objects: everything for people goes through write, progress too */
 } Log;
 
 /* Formats one line (no trailing newline, control characters shown as "?") and hands it to
  * log->write. */
 void log_line(const Log *log, LogLevel level, const char *fmt, ...) WEFT_PRINTF(3, 4);
+/* Each line of a text as a line of the log. */
+void log_text(const Log *log, LogLevel level, const char *text);
 #define log_error(log, ...) log_line((log), LOG_ERROR, __VA_ARGS__)
 #define log_warn(log, ...) log_line((log), LOG_WARN, __VA_ARGS__)
 #define log_info(log, ...) log_line((log), LOG_INFO, __VA_ARGS__)
@@ -30,7 +33,6 @@ void log_line(const Log *log, LogLevel level, const char *fmt, ...) WEFT_PRINTF(
 typedef struct StderrLog {
     Log log;
     const char *program;
-    int json;
 } StderrLog;
 void log_to_stderr(StderrLog *out, const char *program, LogLevel level, int json);
 #endif

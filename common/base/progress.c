@@ -7,10 +7,11 @@
 #include "common/base/mem.h"
 
 #define REDRAW_S 0.1 /* on a terminal */
-#define LINE_S 10.0  /* elsewhere */
+#define LINE_S 10.0  /* elsewhere, in the log */
 
 struct Progress {
     pthread_mutex_t lock;
+    const Log *log;
     char what[64], unit[32], extra[128];
     int64_t total, done;
     int terminal;
@@ -32,9 +33,9 @@ void time_iso(char out[32])
     strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
-Progress *progress_start(const char *what, const char *unit, int64_t total, int quiet)
+Progress *progress_start(const Log *log, const char *what, const char *unit, int64_t total)
 {
-    if (quiet)
+    if (!log || log->level < LOG_INFO)
         return NULL;
     Progress *p = mem_calloc(1, sizeof *p, NULL);
     if (!p)
@@ -46,7 +47,8 @@ Progress *progress_start(const char *what, const char *unit, int64_t total, int 
     snprintf(p->what, sizeof p->what, "%s", what);
     snprintf(p->unit, sizeof p->unit, "%s", unit);
     p->total = total;
-    p->terminal = isatty(STDERR_FILENO);
+    p->log = log;
+    p->terminal = isatty(STDERR_FILENO) && !log->json;
     p->started_s = p->shown_s = time_now_s();
     return p;
 }
@@ -78,7 +80,10 @@ static void show(Progress *p, double now_s, int last)
     }
     if (p->extra[0])
         snprintf(line + n, sizeof line - (size_t)n, ", %s", p->extra);
-    fprintf(stderr, "%s%s%s", p->terminal ? "\r\033[K" : "", line, p->terminal && !last ? "" : "\n");
+    if (p->terminal) /* over the last one */
+        fprintf(stderr, "\r\033[K%s%s", line, last ? "\n" : "");
+    else
+        log_info(p->log, "%s", line);
     p->shown_s = now_s;
 }
 

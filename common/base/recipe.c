@@ -13,6 +13,7 @@
 
 struct Recipe {
     json_t *json;
+    char preset[64]; /* which preset it started from */
 };
 
 /* ---- the three layers ------------------------------------------------------------------------ */
@@ -157,6 +158,18 @@ static int check_frames(const json_t *recipe, Err *err)
                    num, model, model - 1, model);
 }
 
+/* reals_as_reals with the recipe's own schema. */
+static int finish_numbers(json_t *json, Err *err)
+{
+    Schema *schema;
+    int rc = schema_open(&schema, "recipe", err);
+    if (rc < 0)
+        return rc;
+    rc = reals_as_reals(schema_json(schema), json, err);
+    schema_close(&schema);
+    return rc;
+}
+
 /* Validates and takes over `json` (on success); `what` stands in messages. */
 static int finish(Recipe **out, json_t *json, const char *what, Err *err)
 {
@@ -176,6 +189,7 @@ static int finish(Recipe **out, json_t *json, const char *what, Err *err)
     if (!r)
         return ERR_NOMEM;
     r->json = json;
+    snprintf(r->preset, sizeof r->preset, "%s", PRESET_DEFAULT);
     *out = r;
     return 0;
 }
@@ -183,8 +197,9 @@ static int finish(Recipe **out, json_t *json, const char *what, Err *err)
 int recipe_open(Recipe **out, const CommonOptions *common, Err *err)
 {
     json_t *json = NULL;
+    const char *preset = common->preset ? common->preset : PRESET_DEFAULT;
     *out = NULL;
-    int rc = load_preset(&json, common->preset ? common->preset : PRESET_DEFAULT, err);
+    int rc = load_preset(&json, preset, err);
     if (rc == 0 && common->config)
         rc = merge_config(json, common->config, err);
     for (int64_t i = 0; i < common->set.n && rc == 0; i++)
@@ -193,8 +208,10 @@ int recipe_open(Recipe **out, const CommonOptions *common, Err *err)
         rc = no_memory(err);
     if (rc == 0)
         rc = finish(out, json, "recipe", err);
-    if (rc == 0)
+    if (rc == 0) {
+        snprintf((*out)->preset, sizeof(*out)->preset, "%s", preset);
         return 0;
+    }
     json_decref(json);
     if (rc == ERR_FORMAT)
         rc = ERR_USAGE; /* bad data, but it is what was asked for */
@@ -280,43 +297,45 @@ const char *recipe_str(const Recipe *r, const char *path)
     return json_string_value(v);
 }
 
-void recipe_print(const Recipe *r, FILE *out)
-{
-    const char *section, *key;
-    json_t *members, *v;
-    json_object_foreach (r->json, section, members) {
-        if (!json_is_object(members)) {
-            char *text = json_text(members, 0, NULL);
-            fprintf(out, "%s = %s\n", section, text ? text : "?");
-            mem_free(text);
-        }
-        json_object_foreach (members, key, v) {
-            char *text = json_text(v, 0, NULL);
-            fprintf(out, "%s.%s = %s\n", section, key, text ? text : "?");
-            mem_free(text);
-        }
-    }
-}
+enum { LOGGED_KEYS = 10 }; /* with the preset's line and the last one, a dozen */
 
-void recipe_print_sections(const Recipe *r, const char *const *sections, FILE *out)
+static int64_t log_differences(const json_t *section, const json_t *preset, const char *prefix, int everything,
+                               int64_t shown, const Log *log)
 {
-    enum { COLUMNS = 120 };
     const char *key;
     json_t *v;
-    for (; *sections; sections++) {
-        int at = fprintf(out, "%s:", *sections);
-        const char *between = "";
-        json_object_foreach (json_object_get(r->json, *sections), key, v) {
-            char *text = json_text(v, 0, NULL);
-            int n = (int)(strlen(key) + (text ? strlen(text) : 1));
-            if (at + n > COLUMNS)
-                at = fprintf(out, "%s\n   ", between), between = "";
-            at += fprintf(out, "%s %s %s", between, key, text ? text : "?");
-            between = ",";
-            mem_free(text);
+    json_object_foreach ((json_t *)section, key, v) {
+        const json_t *before = json_object_get(preset, key);
+        char path[256];
+        snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", key);
+        if (json_is_object(v)) {
+            shown = log_differences(v, before, path, everything, shown, log);
+            continue;
         }
-        fputc('\n', out);
+        if (!everything && before && json_equal(before, v))
+            continue;
+        char *text = everything || shown < LOGGED_KEYS ? json_text(v, 0, NULL) : NULL;
+        if (text)
+            log_info(log, "  %s = %s", path, text);
+        mem_free(text);
+        shown++;
     }
+    return shown;
+}
+
+void recipe_log(const Recipe *r, int everything, const Log *log)
+{
+    json_t *preset = NULL;
+    if (load_preset(&preset, r->preset, NULL) == 0)
+        err_ignore(finish_numbers(preset, NULL));
+    log_info(log, "recipe: preset %s%s", r->preset,
+             everything                    ? ", every key:"
+             : json_equal(preset, r->json) ? ", unchanged"
+                                           : ", changed in:");
+    int64_t shown = log_differences(r->json, preset, "", everything, 0, log);
+    if (!everything && shown > LOGGED_KEYS)
+        log_info(log, "  and %" PRId64 " more (--print-recipe shows every key)", shown - LOGGED_KEYS);
+    json_decref(preset);
 }
 
 int model_frames_check(int64_t model_frames, int64_t *latent_frames, Err *err)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include "common/base/args.h"
 #include "common/base/err.h"
+#include "common/base/log.h"
 
 typedef struct Recipe Recipe;
 
@@ -30,10 +31,10 @@ int recipe_bool(const Recipe *r, const char *path);
 const char *recipe_str(const Recipe *r, const char *path); /* borrowed; NULL for null */
 /* An object or array, borrowed. */
 const json_t *recipe_get(const Recipe *r, const char *path);
-/* "section.key = value" lines, in the form --set takes. */
-void recipe_print(const Recipe *r, FILE *out);
-/* The same of some sections (NULL-terminated) in few lines: "clip: width 480, height 720, ...". */
-void recipe_print_sections(const Recipe *r, const char *const *sections, FILE *out);
+/* Says on `log` which preset the recipe starts from and, a line a key, what differs from it; at most
+ * a dozen lines, or with `everything` every key.  The lines "  section.key = value" can be given to
+ * --set. */
+void recipe_log(const Recipe *r, int everything, const Log *log);
 
 /* JSON from YAML text through libyaml (plain scalars typed by the YAML 1.2 core schema: null, bool,
  * int, float). */

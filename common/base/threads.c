@@ -56,7 +56,7 @@ void interrupt_install(const StderrLog *log)
 {
     static const char message[] = "stopping; what is done is kept; a second signal ends the program at once";
     const char *program = log ? log->program : program_invocation_short_name;
-    if (log && log->json)
+    if (log && log->log.json)
         snprintf(stop_line, sizeof stop_line, "{\"level\":\"warning\",\"program\":\"%s\",\"message\":\"%s\"}\n",
                  program, message);
     else

@@ -127,4 +127,34 @@ runs "keys WORD" 0 "$B/weft-infer" keys adam_beta
 check "keys WORD shows those alone" test "$(grep -c '^training.adam_beta' "$T/stdout")" = "$(grep -c '^[a-z]' "$T/stdout")"
 runs "keys of nothing" 1 "$B/weft-infer" keys xyzzy
 stderr_has "no key of the recipe has 'xyzzy' in its name or description"
+
+# ---- the log as JSON: every line of standard error is one object, errors and progress too ----
+json_lines() { # NAME
+    if grep -qv '^{.*"level":.*"message":.*}$' "$T/stderr"; then fail "$1: every line is JSON" "$(grep -v '^{' "$T/stderr" | head -3)"
+    else pass "$1: every line is JSON"; fi
+}
+rm -rf "$T/prep4" "$T/cache4"
+runs "ingest --log-json" 0 "$B/weft-prep" ingest "$T/src" --out "$T/prep4" $small --log-json
+json_lines "ingest"
+grep -q '"message":"recipe: preset demo, changed in:"' "$T/stderr" && pass "ingest shows the recipe" || fail "ingest shows the recipe"
+runs "tokenize --log-json" 0 "$B/weft-prep" tokenize "$T/prep4" --tokenizer "$T/model/tokenizer" $small --log-json
+json_lines "tokenize"
+runs "build --log-json" 0 "$B/weft-cache" build "$T/prep4" --out "$T/cache4" --model "$T/model" $small --device cpu --log-json
+json_lines "build"
+check "build: few lines" test "$(wc -l <"$T/stderr")" -le 24
+runs "train --log-json" 0 "$B/weft-train" run --preset demo --cache "$T/a" --model $M --out "$T/run4" --device cpu --set training.max_steps=2 --log-json
+json_lines "train"
+runs "sample --log-json" 0 "$B/weft-infer" sample --preset demo --device cpu --model $M --set sampling.num_frames=9 --set sampling.width=32 --set sampling.height=48 --set sampling.num_inference_steps=2 --prompt x --out "$T/samples4" --log-json
+json_lines "sample"
+for case in "prep ingest $T/nothing --out $T/x" "prep merge $T/prep4 --out $T/x" "prep ingest --bad" "prep frob" "cache build $T/nothing --out $T/x --model $M" \
+    "train run --cache $T/nothing --out $T/x" "infer sample --model $T/nothing --prompt x --out $T/x" "prep ingest $T/src --out $T/x --set clip.widht=3"; do
+    status=0
+    "$B/weft-"$case --log-json >"$T/stdout" 2>"$T/stderr" </dev/null || status=$?
+    json_lines "weft-$case (exit $status)"
+    grep -q '"level":"error"' "$T/stderr" || fail "weft-$case: an error"
+done
+runs "--print-recipe" 0 "$B/weft-prep" ingest "$T/src" --out "$T/prep4" $small --print-recipe
+stderr_has "  training.learning_rate = "
+runs "without it" 0 "$B/weft-prep" ingest "$T/src" --out "$T/prep4" $small
+check "differences alone" test "$(grep -c ' = ' "$T/stderr")" -le 10
 finish

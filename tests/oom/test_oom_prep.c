@@ -55,8 +55,7 @@ static void fail_each(int64_t n_sets)
     FILE *null = fopen("/dev/null", "w");
     make_source(root);
     CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, n_sets}, .seed = -1}, &err), &err);
-    IngestParams p = {
-        .source = root, .out = out, .recipe = recipe, .jobs = 0, .shards = 1, .quiet = 1, .results = null};
+    IngestParams p = {.source = root, .out = out, .recipe = recipe, .jobs = 0, .shards = 1, .results = null};
     int64_t failures = 0;
     for (int64_t n = 1;; n++) {
         err_clear(&err);

@@ -51,14 +51,8 @@ static inline json_t *run_ingest(const char *source, const char *out, int jobs, 
     Recipe *recipe;
     CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {all, n}, .seed = -1}, &err), &err);
     FILE *null = fopen("/dev/null", "w");
-    IngestParams p = {.source = source,
-                      .out = out,
-                      .recipe = recipe,
-                      .jobs = jobs,
-                      .shards = 1,
-                      .quiet = 1,
-                      .follow_links = 1,
-                      .results = null};
+    IngestParams p = {
+        .source = source, .out = out, .recipe = recipe, .jobs = jobs, .shards = 1, .follow_links = 1, .results = null};
     int rc = prep_ingest(&p, &err);
     CHECK_OK(rc, &err);
     fclose(null);

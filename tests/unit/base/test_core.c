@@ -378,9 +378,9 @@ static void log_lines(void **state)
     json_decref(o);
 }
 
-static void write_progress(void)
+static void step_to_the_end(const Log *log)
 {
-    Progress *p = progress_start("cache", "clips", 3, 0);
+    Progress *p = progress_start(log, "cache", "clips", 3);
     progress_step(p, 2, NULL);
     progress_step(p, 1, NULL); /* an older step does not take back */
     progress_step(p, 3, "loss 0.1");
@@ -388,19 +388,38 @@ static void write_progress(void)
     progress_end(&p);
 }
 
+static void write_progress(void)
+{
+    StderrLog log;
+    log_to_stderr(&log, "weft-cache", LOG_INFO, 0);
+    step_to_the_end(&log.log);
+}
+
+static void write_progress_as_json(void)
+{
+    StderrLog log;
+    log_to_stderr(&log, "weft-cache", LOG_INFO, 1);
+    step_to_the_end(&log.log);
+}
+
 static void write_quiet(void)
 {
-    Progress *p = progress_start("cache", "clips", 3, 1);
-    progress_step(p, 2, NULL);
-    progress_end(&p);
+    StderrLog log;
+    log_to_stderr(&log, "weft-cache", LOG_WARN, 0);
+    step_to_the_end(&log.log);
+    step_to_the_end(NULL);
 }
 
 static void progress_line(void **state)
 {
     (void)state;
     const char *text = stderr_of(write_progress);
-    assert_memory_equal(text, "cache: 3/3 clips, ", 18);
+    assert_memory_equal(text, "weft-cache: cache: 3/3 clips, ", 30);
     assert_non_null(strstr(text, "/s, took 0:00, loss 0.1\n"));
+    json_t *o = json_loads(stderr_of(write_progress_as_json), 0, NULL); /* one object, nothing else */
+    assert_non_null(o);
+    assert_memory_equal(json_string_value(json_object_get(o, "message")), "cache: 3/3 clips, ", 18);
+    json_decref(o);
     assert_string_equal(stderr_of(write_quiet), "");
 }
 

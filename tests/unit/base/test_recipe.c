@@ -6,6 +6,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/recipe.h"
+#include "common/base/str.h"
 #include "common/base/schema.h"
 
 static Err err;
@@ -14,7 +15,7 @@ static Err err;
 static int open_with(Recipe **r, const char *preset, const char *name, const char *config, const char *const *sets)
 {
     CommonOptions o = {.preset = preset, .seed = -1};
-    const char *items[4];
+    const char *items[16];
     char *path = name ? check_tmp_path(name) : NULL;
     if (path)
         CHECK_OK(file_write_atomic(path, config, (int64_t)strlen(config), &err), &err);
@@ -182,34 +183,70 @@ static void numbers_have_one_form(void **state)
     json_decref(v);
 }
 
-/* What is printed can be given back through --set. */
+static Str heard;
+
+static void hear(void *user, LogLevel level, const char *line)
+{
+    (void)user;
+    assert_int_equal(level, LOG_INFO);
+    CHECK_OK(str_printf(&heard, &err, "%s\n", line), &err);
+}
+
+static const Log listener = {.write = hear, .level = LOG_INFO};
+
+/* The whole recipe's lines can be given back through --set. */
 static void printed_lines_can_be_set_again(void **state)
 {
     (void)state;
     Recipe *r, *again;
-    char *text = NULL;
-    size_t size = 0;
-    CHECK_OK(
-        open_with(&r, "demo", NULL, NULL, SETS("sampling.negative_prompt=a \"b\"\n", "training.learning_rate=0.1")),
-        &err);
-    FILE *f = open_memstream(&text, &size);
-    recipe_print(r, f);
-    fclose(f);
-    assert_non_null(strstr(text, "\ntraining.learning_rate = 0.1\n"));
+    CHECK_OK(open_with(&r, "demo", NULL, NULL, SETS("sampling.negative_prompt=a \"b\"", "training.learning_rate=0.1")),
+             &err);
+    recipe_log(r, 1, &listener);
+    assert_memory_equal(heard.data, "recipe: preset demo, every key:\n", 32);
+    assert_non_null(strstr(heard.data, "\n  training.learning_rate = 0.1\n"));
     const char *items[128];
     CommonOptions o = {.seed = -1, .set = {.item = items}};
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+    char *line = strtok(heard.data, "\n");
+    for (line = strtok(NULL, "\n"); line; line = strtok(NULL, "\n")) {
         char *equals = strstr(line, " = ");
         assert_non_null(equals);
         memmove(equals, "=", 1);
         memmove(equals + 1, equals + 3, strlen(equals + 3) + 1);
-        items[o.set.n++] = line;
+        items[o.set.n++] = line + 2;
     }
     CHECK_OK(recipe_open(&again, &o, &err), &err);
     assert_true(json_equal(recipe_json(r), recipe_json(again)));
-    free(text);
+    str_fini(&heard);
     recipe_close(&r);
     recipe_close(&again);
+}
+
+static void check_logged(const char *preset, const char *const *set, const char *want)
+{
+    Recipe *r;
+    CHECK_OK(open_with(&r, preset, NULL, NULL, set), &err);
+    recipe_log(r, 0, &listener);
+    assert_string_equal(heard.data, want);
+    str_fini(&heard);
+    recipe_close(&r);
+}
+
+/* What differs from the preset, in at most a dozen lines. */
+static void only_differences_are_shown(void **state)
+{
+    (void)state;
+    check_logged("demo", NULL, "recipe: preset demo, unchanged\n");
+    check_logged(NULL, SETS("clip.bias_x=0.5"), "recipe: preset fashion-2b, unchanged\n"); /* the preset's own value */
+    check_logged("demo", SETS("clip.width=64", "seed=7", "training.max_steps=3"),
+                 "recipe: preset demo, changed in:\n  seed = 7\n  clip.width = 64\n  training.max_steps = 3\n");
+    check_logged("demo",
+                 SETS("seed=7", "clip.width=80", "clip.height=80", "clip.fps=9", "clip.min_side=17", "clip.min_fps=3.5",
+                      "clip.bias_x=0.25", "clip.bias_y=0.25", "clip.max_lost=0.125", "clip.max_hold=3",
+                      "clip.trim_bars=true", "clip.frames_fps=13"),
+                 "recipe: preset demo, changed in:\n  seed = 7\n  clip.width = 80\n  clip.height = 80\n  clip.fps = 9\n"
+                 "  clip.trim_bars = true\n  clip.max_hold = 3\n  clip.bias_x = 0.25\n  clip.bias_y = 0.25\n  "
+                 "clip.max_lost = 0.125\n"
+                 "  clip.min_side = 17\n  and 2 more (--print-recipe shows every key)\n");
 }
 
 static void frames(void **state)
@@ -237,6 +274,7 @@ int main(void)
         cmocka_unit_test(refuses),
         cmocka_unit_test(numbers_have_one_form),
         cmocka_unit_test(printed_lines_can_be_set_again),
+        cmocka_unit_test(only_differences_are_shown),
         cmocka_unit_test(frames),
     };
     return check_run("base_recipe", tests);

@@ -149,7 +149,7 @@ static void back_ends_open_or_say_why(void **state)
 {
     (void)state;
     char line[600] = "";
-    const Log log = {take_line, line, LOG_INFO};
+    const Log log = {.write = take_line, .user = line, .level = LOG_INFO};
     Backend *be = NULL;
     Err err = {0};
     CHECK_OK(backend_open(&be, "auto", 2, &log, &err), &err);

@@ -72,14 +72,14 @@ static char *ingest_all(const char *root, const char *out)
     Recipe *recipe;
     char *text;
     int64_t size;
-    Log log = {quiet_log, NULL, LOG_DEBUG};
+    Log log = {.write = quiet_log, .level = LOG_DEBUG};
     CHECK_OK(recipe_open(&recipe,
                          &(CommonOptions){.preset = "demo", .set = {sets, sizeof sets / sizeof *sets}, .seed = -1},
                          &err),
              &err);
     FILE *null = fopen("/dev/null", "w");
     IngestParams p = {
-        .source = root, .out = out, .recipe = recipe, .jobs = 2, .shards = 1, .quiet = 1, .log = &log, .results = null};
+        .source = root, .out = out, .recipe = recipe, .jobs = 2, .shards = 1, .log = &log, .results = null};
     int rc = prep_ingest(&p, &err);
     CHECK_OK(rc, &err);
     fclose(null);

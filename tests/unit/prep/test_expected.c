@@ -130,14 +130,8 @@ static void all_four_folders(void **state)
                          &err),
              &err);
     FILE *null = fopen("/dev/null", "w");
-    IngestParams p = {.source = root,
-                      .out = out,
-                      .recipe = recipe,
-                      .jobs = 2,
-                      .shards = 1,
-                      .quiet = 1,
-                      .follow_links = 1,
-                      .results = null};
+    IngestParams p = {
+        .source = root, .out = out, .recipe = recipe, .jobs = 2, .shards = 1, .follow_links = 1, .results = null};
     int rc = prep_ingest(&p, &err);
     CHECK_OK(rc, &err);
     fclose(null);

@@ -95,16 +95,10 @@ static Result run(const char *source, const char *out, int jobs, const char **se
         all[n++] = sets[i];
     CommonOptions common = {.preset = "demo", .set = {all, n}, .seed = -1};
     CHECK_OK(recipe_open(&recipe, &common, &r.err), &r.err);
-    Log log = {quiet_log, NULL, LOG_DEBUG};
+    Log log = {.write = quiet_log, .level = LOG_DEBUG};
     FILE *null = fopen("/dev/null", "w");
-    IngestParams p = {.source = source,
-                      .out = out,
-                      .recipe = recipe,
-                      .jobs = jobs,
-                      .shards = 1,
-                      .quiet = 1,
-                      .log = &log,
-                      .results = null};
+    IngestParams p = {
+        .source = source, .out = out, .recipe = recipe, .jobs = jobs, .shards = 1, .log = &log, .results = null};
     r.rc = prep_ingest(&p, &r.err);
     fclose(null);
     recipe_close(&recipe);

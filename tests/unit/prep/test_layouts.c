@@ -253,7 +253,7 @@ static void hear(void *user, LogLevel level, const char *line)
 static void read_and_tell(const char *root, const char *name, SourceList *l, const char *want)
 {
     Err err = {0};
-    const Log log = {hear, NULL, LOG_WARN};
+    const Log log = {.write = hear, .level = LOG_WARN};
     const Layout *layout;
     char why[256];
     told[0] = 0;

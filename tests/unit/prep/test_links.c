@@ -188,7 +188,7 @@ static void many_links(void **state)
     Err err = {0};
     char *root = check_tmp_path("many/set"), *other = check_tmp_path("many/other"),
          *entry = check_tmp_path("many/entry");
-    const Log log = {hear, NULL, LOG_WARN};
+    const Log log = {.write = hear, .level = LOG_WARN};
     SourceList l = {0};
     (void)state;
     alarm(HANG_S);

@@ -95,14 +95,8 @@ static void portrait(void **state)
     Recipe *recipe;
     CHECK_OK(recipe_open(&recipe, &(CommonOptions){.seed = -1}, &err), &err);
     FILE *null = fopen("/dev/null", "w");
-    IngestParams p = {.source = root,
-                      .out = out,
-                      .recipe = recipe,
-                      .jobs = 2,
-                      .shards = 1,
-                      .quiet = 1,
-                      .follow_links = 1,
-                      .results = null};
+    IngestParams p = {
+        .source = root, .out = out, .recipe = recipe, .jobs = 2, .shards = 1, .follow_links = 1, .results = null};
     int rc = prep_ingest(&p, &err);
     CHECK_OK(rc, &err);
     assert_int_equal(rc, 3);

@@ -55,8 +55,7 @@ static char *prepared(const char *name, const char *metadata)
     Recipe *recipe;
     CHECK_OK(recipe_open(&recipe, &(CommonOptions){.preset = "demo", .set = {sets, 5}, .seed = -1}, &err), &err);
     FILE *null = fopen("/dev/null", "w");
-    IngestParams p = {
-        .source = source, .out = out, .recipe = recipe, .jobs = 1, .shards = 1, .quiet = 1, .results = null};
+    IngestParams p = {.source = source, .out = out, .recipe = recipe, .jobs = 1, .shards = 1, .results = null};
     CHECK_OK(prep_ingest(&p, &err), &err);
     fclose(null);
     recipe_close(&recipe);
@@ -118,7 +117,7 @@ static void distinct_and_cut(void **state)
         &err);
     char *out = prepared("cut", metadata.data);
     FILE *null = fopen("/dev/null", "w");
-    Log log = {keep_warning, NULL, LOG_DEBUG};
+    Log log = {.write = keep_warning, .level = LOG_DEBUG};
     CHECK_OK(prep_tokenize(out, tokenizer(), NULL, 0, &log, null, &err), &err);
     assert_non_null(strstr(warned, "clip 'a': its caption has "));
     assert_non_null(strstr(warned, " tokens, 226 fit; cut off: '"));

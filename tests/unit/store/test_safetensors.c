@@ -318,7 +318,7 @@ static void count_warning(void *user, LogLevel level, const char *line)
     if (level == LOG_WARN)
         n_warnings++;
 }
-static const Log counting = {count_warning, NULL, LOG_INFO};
+static const Log counting = {.write = count_warning, .level = LOG_INFO};
 
 static char *fresh_folder(const char *name, const char *index)
 {
