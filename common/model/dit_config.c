@@ -55,8 +55,8 @@ static int require_name(const json_t *json, const char *key, const char *want, c
                : 0;
 }
 
-/* A key this code has never heard of may name a variant that computes something else; diffusers'
- * own notes start with '_'. */
+/* An unknown key may name a variant that computes something else, unless it is null; diffusers' own
+ * notes start with '_'. */
 static int refuse_unknown(const json_t *json, const char *where, Err *err)
 {
     static const char *const known[] = {
@@ -94,7 +94,7 @@ static int refuse_unknown(const json_t *json, const char *where, Err *err)
     json_t *value;
 
     json_object_foreach ((json_t *)json, key, value) {
-        int found = key[0] == '_';
+        int found = key[0] == '_' || json_is_null(value);
         for (int i = 0; known[i] && !found; i++)
             found = strcmp(key, known[i]) == 0;
         if (!found) {
@@ -113,15 +113,16 @@ static int refuse_variants(const json_t *json, const char *where, Err *err)
 
     TRY(refuse_unknown(json, where, err));
     TRY(require_name(json, "_class_name", "CogVideoXTransformer3DModel", where, err));
+    /* the 1.5 models are rotary too, so their own keys are asked first */
+    TRY(require_null(json, "ofs_embed_dim", "a CogVideoX 1.5 image-to-video model", where, err));
+    TRY(require_null(json, "patch_size_t", "a CogVideoX 1.5 model", where, err));
+    TRY(require_flag(json, "use_rotary_positional_embeddings", 0, 0, "a CogVideoX-5B model", where, err));
+    TRY(require_flag(json, "use_learned_positional_embeddings", 0, 0, "an image-to-video model", where, err));
     TRY(require_name(json, "activation_fn", "gelu-approximate", where, err));
     TRY(require_name(json, "timestep_activation_fn", "silu", where, err));
-    TRY(require_flag(json, "use_rotary_positional_embeddings", 0, 0, "the 5B family", where, err));
-    TRY(require_flag(json, "use_learned_positional_embeddings", 0, 0, "image-to-video", where, err));
     TRY(require_flag(json, "attention_bias", 1, 1, "projections without bias", where, err));
     TRY(require_flag(json, "patch_bias", 1, 1, "patch embedding without bias", where, err));
     TRY(require_flag(json, "norm_elementwise_affine", 1, 1, "norms without weights", where, err));
-    TRY(require_null(json, "patch_size_t", "the 1.5 family", where, err));
-    TRY(require_null(json, "ofs_embed_dim", "the 1.5 image-to-video model", where, err));
     TRY(json_get_num_or(json, "dropout", where, 0.0, &dropout, err));
     return dropout == 0 ? 0 : err_set(err, ERR_UNSUPPORTED, "%s: dropout is %g, only 0 is supported", where, dropout);
 }

@@ -69,9 +69,11 @@ int t5_config_parse(T5Config *out, const json_t *json, const char *where, Err *e
         if (range[i].value < range[i].least || range[i].value > range[i].most)
             return err_set(err, ERR_FORMAT, "%s: %s is %lld, expected %lld..%lld", where, range[i].key,
                            (long long)range[i].value, (long long)range[i].least, (long long)range[i].most);
-    if (c.buckets % 4 || c.max_distance <= c.buckets / 4)
-        return err_set(err, ERR_UNSUPPORTED, "%s: %lld buckets up to distance %lld", where, (long long)c.buckets,
-                       (long long)c.max_distance);
+    if (c.max_distance <= c.buckets / 4)
+        return err_set(err, ERR_FORMAT,
+                       "%s: relative_attention_max_distance is %lld, expected more than a quarter of "
+                       "relative_attention_num_buckets (%lld)",
+                       where, (long long)c.max_distance, (long long)c.buckets);
     if (!(c.eps > 0 && c.eps < 1))
         return err_set(err, ERR_FORMAT, "%s: layer_norm_epsilon is %g, expected a small positive number", where, c.eps);
     *out = c;
@@ -252,7 +254,9 @@ int t5_bucket(int64_t r, int64_t buckets, int64_t max_distance)
     int64_t half = buckets / 2, exact = half / 2, d = r < 0 ? -r : r, at = r > 0 ? half : 0;
     if (d < exact)
         return (int)(at + d);
-    double far = log((double)d / (double)exact) / log((double)max_distance / (double)exact) * (double)(half - exact);
+    /* in float32, as transformers computes it: on a bucket's edge double gives the bucket below */
+    float far = logf((float)d / (float)exact) / (float)log((double)max_distance / (double)exact) *
+                (float)(half - exact);
     int64_t b = exact + (int64_t)far;
     return (int)(at + (b < half ? b : half - 1));
 }

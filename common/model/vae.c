@@ -39,7 +39,7 @@ static int check_keys(const json_t *json, const char *where, Err *err)
         return err_set(err, ERR_UNSUPPORTED, "%s: the class is '%s', expected AutoencoderKLCogVideoX", where,
                        class_name);
     json_object_foreach ((json_t *)json, key, value) {
-        int known = key[0] == '_'; /* diffusers' own notes */
+        int known = key[0] == '_' || json_is_null(value); /* diffusers' own notes; a key that is not set */
         for (int i = 0; known_keys[i] && !known; i++)
             known = !strcmp(key, known_keys[i]);
         if (!known) {

@@ -192,6 +192,12 @@ static void config_refusals(void **state)
     CHECK_FAILS(parse_text("{\"use_rotary_positional_embeddings\": true}", &err), ERR_UNSUPPORTED, "rotary", &err);
     CHECK_FAILS(parse_text("{\"use_learned_positional_embeddings\": true}", &err), ERR_UNSUPPORTED, "learned", &err);
     CHECK_FAILS(parse_text("{\"patch_size_t\": 2}", &err), ERR_UNSUPPORTED, "patch_size_t", &err);
+    /* a 1.5 model is rotary too, and is not called a 5B one */
+    CHECK_FAILS(parse_text("{\"use_rotary_positional_embeddings\": true, \"patch_size_t\": 2}", &err), ERR_UNSUPPORTED,
+                "a CogVideoX 1.5 model", &err);
+    CHECK_FAILS(parse_text("{\"use_rotary_positional_embeddings\": true}", &err), ERR_UNSUPPORTED, "CogVideoX-5B",
+                &err);
+    CHECK_OK(parse_text("{\"a_key_of_tomorrow\": null}", &err), &err);
     CHECK_FAILS(parse_text("{\"ofs_embed_dim\": 512}", &err), ERR_UNSUPPORTED, "ofs_embed_dim", &err);
     CHECK_FAILS(parse_text("{\"attention_bias\": false}", &err), ERR_UNSUPPORTED, "attention_bias", &err);
     CHECK_FAILS(parse_text("{\"activation_fn\": \"geglu\"}", &err), ERR_UNSUPPORTED, "geglu", &err);

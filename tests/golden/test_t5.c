@@ -132,6 +132,13 @@ static void buckets_distances(void **state)
         assert_int_equal(t5_bucket(-d, 32, 128), want);
         assert_int_equal(t5_bucket(d, 32, 128), d ? want + 16 : 0);
     }
+    /* transformers 5.24 with 18 buckets: the last distance of each bucket */
+    static const int64_t last[] = {0, 1, 2, 3, 7, 15, 31, 63, 300};
+    for (int64_t k = 0, r = 0; k < 9; k++)
+        for (; r <= last[k]; r++) {
+            assert_int_equal(t5_bucket(-r, 18, 128), k);
+            assert_int_equal(t5_bucket(r, 18, 128), r ? k + 9 : 0);
+        }
 }
 
 static void activations_agree(void **state)
@@ -199,7 +206,10 @@ static void refuses_configs(void **state)
         {"{\"feed_forward_proj\":\"gated-gelu\",\"vocab_size\":8}", ERR_FORMAT, "d_model"},
         {"{\"feed_forward_proj\":\"gated-gelu\",\"vocab_size\":8,\"d_model\":-1,\"d_kv\":8,\"d_ff\":8,\"num_layers\":1,"
          "\"num_heads\":1}",
-         ERR_FORMAT, "d_model is -1"}};
+         ERR_FORMAT, "d_model is -1"},
+        {"{\"feed_forward_proj\":\"gated-gelu\",\"vocab_size\":8,\"d_model\":8,\"d_kv\":8,\"d_ff\":8,\"num_layers\":1,"
+         "\"num_heads\":1,\"relative_attention_max_distance\":8}",
+         ERR_FORMAT, "relative_attention_max_distance is 8"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Err err = {0};
         T5Config c;
