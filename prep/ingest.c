@@ -144,7 +144,7 @@ static int gather(Run *r, Err *err)
     return 0;
 }
 
-/* What an earlier run knows of a source: the line of its id, or those of its windows. */
+/* The manifest lines of a source from an earlier run: one, or one a window. */
 static json_t *prior_of(const Run *r, const Source *s)
 {
     json_t *list = json_array(), *line = json_object_get(r->prior, s->id);
@@ -163,7 +163,7 @@ static json_t *prior_of(const Run *r, const Source *s)
 /* ---- which sources were read ----------------------------------------------------------------- */
 enum { HASHES_SAVE_S = 30 }; /* a run that is killed loses the hashing of so many seconds */
 
-/* What cannot be kept costs the next run some time, not this one its end. */
+/* A failure costs the next run time (it hashes all sources again) and does not end this one. */
 static int save_hashes(Run *r, Err *err)
 {
     Err cause = {0};
@@ -345,7 +345,7 @@ static int is_found(void *user, const json_t *line)
     return size == ERR_NOMEM ? ERR_NOMEM : size == json_integer_value(json_object_get(source, "size"));
 }
 
-/* Nobody's clips make place for those of another folder unasked. */
+/* Refuses to overwrite a dataset that was made from another folder, unless asked to. */
 static int check_place(const Run *r, const char *place, Err *err)
 {
     if (r->p->replace || json_object_size(r->prior) == 0 || (r->hashes.place && strcmp(r->hashes.place, place) == 0))

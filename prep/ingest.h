@@ -14,9 +14,9 @@ typedef struct IngestParams {
     int64_t shard, shards; /* with shards > 1 the dataset goes to OUT/shard-K-of-N */
     int dry_run;
     int print_recipe;   /* every key, not only what differs from the preset */
-    int replace;        /* what was made from another source in `out` may go */
+    int replace;        /* overwrite a dataset in `out` that was made from other sources */
     int follow_links;   /* also links that lead out of `source`; without it their sources are rejected */
-    int verify_sources; /* every source is read, also one that is unchanged (prep/set/hash_cache.h) */
+    int verify_sources; /* read every source, also unchanged ones (prep/set/hash_cache.h) */
     const Log *log;
     FILE *results; /* the counts */
 } IngestParams;

@@ -118,8 +118,10 @@ static int run_report(void *options, const StrList *positional, Err *err)
 static int run_probe(void *options, const StrList *positional, Err *err)
 {
     Options *o = options;
+    StderrLog log;
     Recipe *recipe;
     o->common.seed = -1;
+    open_log(&log, o);
     int64_t failed = 0;
     int status = 0, rc = open_recipe(&recipe, o, err);
     if (rc < 0)
@@ -127,8 +129,9 @@ static int run_probe(void *options, const StrList *positional, Err *err)
     for (int64_t i = 0; i < positional->n && rc >= 0; i++) {
         rc = prep_probe(positional->item[i], recipe, o->json, stdout, err);
         status = rc > status ? rc : status;
-        if (rc < 0 && rc != ERR_NOMEM && rc != ERR_INTERRUPTED && positional->n > 1) { /* costs itself */
-            fprintf(stderr, "weft-prep: error: %s\n", err->msg);
+        if (rc < 0 && rc != ERR_NOMEM && rc != ERR_INTERRUPTED &&
+            positional->n > 1) { /* the other files are still probed */
+            log_error(&log.log, "%s", err->msg);
             err_clear(err);
             failed++;
             rc = 0;

@@ -134,7 +134,7 @@ static int is_duplicate(const json_t *note)
     return code && strcmp(code, "near_duplicate") == 0;
 }
 
-/* What a shard said of look-alikes, only the whole set can tell. */
+/* Removes the shard's verdicts on near-duplicates: they are decided over the whole set. */
 static int forget_duplicates(json_t *record)
 {
     json_t *warnings = json_object_get(record, "warnings");
@@ -232,8 +232,8 @@ static int check_pixels(const char *path, const json_t *clip, Err *err)
     return rc;
 }
 
-/* A file of a shard, and its places in the dataset.  Under its own name a link is always of a checked
- * clip: unchecked ones have the temporary name, which dataset_begin sweeps. */
+/* A file of a shard, and its places in the dataset.  Under its own name a link is always of a
+ * checked clip: unchecked ones have the temporary name, which dataset_begin sweeps. */
 typedef struct Place {
     char *from, *to, *temporary;
 } Place;
@@ -257,8 +257,8 @@ static int place_init(Place *p, const Merge *m, const Line *x, const char *name,
     return p->from && p->temporary ? 0 : ERR_NOMEM;
 }
 
-/* Brings a clip's file to its temporary name: 1 linked, 2 copied; 0: it is in its place already, and
- * *check says whether it is still to be checked there. */
+/* Brings a clip's file to its temporary name: 1 linked, 2 copied; 0: it is in its place already,
+ * and *check says whether it is still to be checked there. */
 static int bring_clip(const Place *p, int *check, Err *err)
 {
     struct stat a, b;

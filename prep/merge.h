@@ -13,7 +13,7 @@ typedef struct MergeParams {
     const char *out;
     int64_t jobs; /* processes that check clips; 0: none */
     int dry_run;
-    int replace; /* a dataset of other sources in `out` may go */
+    int replace; /* overwrite a dataset in `out` that was made from other sources */
     const Log *log;
     FILE *results; /* the counts */
 } MergeParams;

@@ -7,7 +7,8 @@
 #include "common/base/str.h"
 #include "prep/clip/clip.h"
 
-/* Takes out what says nothing of a source alone: its id and captions, and files that are not made. */
+/* Removes members that mean nothing for a file alone: its id and captions, and files that probe
+ * does not make. */
 static void keep_facts(json_t *record)
 {
     static const char *const others[] = {"id", "captions", "key", "contact", "clip"};

@@ -58,7 +58,7 @@ static int field(Csv *c, json_t *row, int *more, Err *err)
     if (rc == 0) {
         json_t *v = json_stringn(text.data ? text.data : "", (size_t)text.len);
         if (!v || json_array_append_new(row, v) < 0)
-            rc = bad(c, err, "a field is no UTF-8 text");
+            rc = bad(c, err, "a field is not UTF-8");
         else if (text.len && memchr(text.data, 0, (size_t)text.len))
             rc = bad(c, err, "a NUL byte");
     }

@@ -9,7 +9,7 @@
 /* 1 with *row, an array of strings; 0 at the end.  *at and *line (of the row's start, from 1) start
  * at 0 and advance.  A byte order mark in front is left out, and so are empty lines.  ERR_FORMAT
  * with the line for an open quote, text after a closing one, a quote inside a bare field, and bytes
- * that are no UTF-8. */
+ * that are not UTF-8. */
 WEFT_MUST_CHECK int csv_row(const char *text, int64_t size, int64_t *at, int64_t *line, json_t **row, const char *name,
                             Err *err);
 #endif

@@ -4,7 +4,7 @@
  *   FashionDataset_frames_crop/<video>/000.png ...   or   videos/<video>.mp4
  *   captions_app.json   action_label/<video>.txt + caption_motion_template.json   or
  *   motion_text/<video>.txt
- *   train_frame_num.txt val_frame_num.txt test_frame_num.txt   (optional: who is in which split)
+ *   train_frame_num.txt val_frame_num.txt test_frame_num.txt   (optional: the split of each video)
  *   categories.json {video: category}                          (optional: not part of the public
  *   set) */
 #include <stdio.h>

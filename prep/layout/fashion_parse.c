@@ -72,8 +72,8 @@ int fashion_parse_counts(FrameCounts *out, const char *text, int64_t size, const
         if (!number(count, count_n, &frames))
             return err_set(err, ERR_FORMAT, "%s line %lld: expected '<video> <frame count>'", where, (long long)row);
         if (video_n > SOURCE_ID_MAX || memchr(video, 0, (size_t)video_n) || !str_is_utf8(video, video_n))
-            return err_set(err, ERR_FORMAT, "%s line %lld: the video's name is no text of at most %d bytes", where,
-                           (long long)row, SOURCE_ID_MAX);
+            return err_set(err, ERR_FORMAT, "%s line %lld: the video's name is not UTF-8 text of at most %d bytes",
+                           where, (long long)row, SOURCE_ID_MAX);
         int rc = add_count(out, video, video_n, frames, err);
         if (rc == 0 && path_check_relative(out->item[out->n - 1].video, err) < 0)
             return err_wrap(err, ERR_FORMAT, "%s line %lld", where, (long long)row);

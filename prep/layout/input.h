@@ -1,5 +1,5 @@
-/* The folder a layout reader reads, and the rules for files below it: only regular files are opened,
- * and a link that leads out of the folder is followed only when the user asked for that. */
+/* The folder a layout reader reads, and the rules for files below it: only regular files are
+ * opened, and a link that leads out of the folder is followed only when the user asked for that. */
 #ifndef WEFT_PREP_LAYOUT_INPUT_H
 #define WEFT_PREP_LAYOUT_INPUT_H
 #include <jansson.h>

@@ -73,7 +73,7 @@ static int stop_at_parquet(void *user, const char *path, WalkKind kind, Err *err
     return 1;
 }
 
-/* The folder holds nothing that a layout reads: says what it holds, where that helps. */
+/* No layout reads this folder: names Parquet tables, where there are any. */
 static int nothing_found(const LayoutInput *in, Err *err)
 {
     char table[160];

@@ -1,5 +1,5 @@
 /* Ways people keep clips and captions.  A layout reader turns a folder into a SourceList, in a
- * fixed order, without opening a video.  What a user wrote wrongly (a broken line, an id twice, a
+ * fixed order, without opening a video.  A mistake of the user (a broken line, an id twice, a
  * path that leaves the folder) is refused with its place;
  * what is missing or empty is a Source that will be recorded as rejected. */
 #ifndef WEFT_PREP_LAYOUT_LAYOUT_H
@@ -29,8 +29,8 @@ extern const Layout layout_metadata, layout_fashion, layout_lists, layout_captio
 /* By name, or by looking when name is NULL.  why: a sentence for the user. */
 WEFT_MUST_CHECK int layout_choose(const LayoutInput *in, const char *name, const Layout **out, char *why, size_t size,
                                   Err *err);
-/* Reads, checks ids and paths, rejects sources that a link leads out of the folder for, and names on
- * the log what no source stands for. */
+/* Reads, checks ids and paths, rejects sources that a link leads out of the folder for, and names
+ * on the log what no source stands for. */
 WEFT_MUST_CHECK int layout_read(const Layout *layout, const LayoutInput *in, SourceList *out, Err *err);
 
 /* Parsers, on bytes that may be anything (fuzzed). --------------------------------------------- */
@@ -67,7 +67,7 @@ WEFT_MUST_CHECK int fashion_parse_counts(FrameCounts *out, const char *text, int
 void fashion_counts_fini(FrameCounts *c);
 /* Lines "<start> <end> <rest>" (end inclusive) become the source's segments.  With templates the
  * rest is a label number, without (NULL) it is the sentence itself.  Segments with end - start < 8
- * are left out, as the reference loader does; a line that is none rejects the source. */
+ * are left out, as the reference loader does; a malformed line rejects the source. */
 WEFT_MUST_CHECK int fashion_parse_segments(Source *s, const char *text, int64_t size, const json_t *templates,
                                            uint64_t seed, const char *where, Err *err);
 /* A sentence for a label, template and gender word drawn by (seed, id, start); *out is NULL for

@@ -18,7 +18,7 @@ static int new_source(SourceList *l, const char *path, int64_t n, const char *wh
     if (rc < 0)
         return rc;
     if (!str_is_utf8(path, n) || memchr(path, 0, (size_t)n))
-        return err_set(err, ERR_FORMAT, "%s: the file's name is no UTF-8 text", where);
+        return err_set(err, ERR_FORMAT, "%s: the file's name is not UTF-8", where);
     (*s)->where = mem_strdup(where, err);
     (*s)->path = mem_strndup(path, n, err);
     if ((*s)->path)

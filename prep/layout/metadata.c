@@ -91,8 +91,8 @@ static int put_attribute(Source *s, const char *key, json_t *v, const char *wher
         s->attributes = json_object();
     const json_t *before = json_object_get(s->attributes, key);
     if (before && !json_equal(before, v))
-        return err_set(err, ERR_FORMAT,
-                       "%s: '%s' stands there twice with different values, by itself and in 'attributes'", where, key);
+        return err_set(err, ERR_FORMAT, "%s: '%s' is given twice with different values: by itself and in 'attributes'",
+                       where, key);
     return json_object_set(s->attributes, key, v) < 0 ? err_set(err, ERR_NOMEM, "%s: out of memory", where) : 0;
 }
 

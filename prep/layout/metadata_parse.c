@@ -54,7 +54,7 @@ int metadata_parse_list(SourceList *l, const char *text, int64_t size, const cha
     return rc;
 }
 
-/* A field of CSV as the value it stands for; *out NULL: an empty one, as if it were not there. */
+/* A field of CSV as a JSON value; *out NULL: the field is empty and counts as absent. */
 static int csv_value(const char *key, const char *text, json_t **out, const char *where, Err *err)
 {
     static const char *const json_keys[] = {"segments", "crop", "cut", "attributes", NULL};

@@ -60,7 +60,7 @@ static int caption_path(const Pairs *p, const Source *s, char **out, Err *err)
     return 0;
 }
 
-/* What is wrong with a caption's file rejects its source. */
+/* A caption file that cannot be read rejects its source. */
 static int read_caption(const Pairs *p, Source *s, Err *err)
 {
     char *file;
@@ -75,7 +75,8 @@ static int read_caption(const Pairs *p, Source *s, Err *err)
     return rc;
 }
 
-/* The split a folder's name says; the first of the path that says one, or only the first folder. */
+/* The split that a folder of the path is named after: the first such folder (any), or only the
+ * path's first folder. */
 static const char *split_of(const char *path, int any)
 {
     char name[64];
@@ -123,8 +124,8 @@ static int is_drawn(const char *path, int folder, int ubc)
     return 0;
 }
 
-/* The category a folder's name says: the first folder of the path that is neither a split's nor one
- * that only says what kind of files it holds.  NULL none; mem_free. */
+/* The category: the name of the path's first folder that is neither a split's name nor a word for
+ * files ("videos").  NULL none; mem_free. */
 static int category_of(const char *path, char **out, Err *err)
 {
     static const char *const plain[] = {"videos",  "video",  "clips",  "clip", "data",

@@ -87,7 +87,7 @@ static const char *place(const Source *s)
     return s->where ? s->where : s->path;
 }
 
-/* The id cut to fit, with the path's mark behind it; takes the id over. */
+/* The id cut to fit, followed by a hash of the path; frees the id it is given. */
 static char *marked_id(char *id, const char *path, Err *err)
 {
     int64_t n = (int64_t)strlen(id), most = SOURCE_ID_MAX - 20;
@@ -138,7 +138,7 @@ int source_list_settle(SourceList *l, Err *err)
     }
     if (rc == 0 && changed)
         rc = err_set(err, ERR_FORMAT,
-                     "ids of files that differ by a mark cannot be told apart; give them an \"id\" in metadata.jsonl");
+                     "ids made from these paths cannot be made unique; give the files an \"id\" in metadata.jsonl");
     mem_free(order);
     return rc;
 }

@@ -61,8 +61,8 @@ WEFT_MUST_CHECK int source_list_settle(SourceList *l, Err *err);
 /* Only the sources with keep[i] stay. */
 void source_list_keep(SourceList *l, const uint8_t *keep);
 
-/* SHA-256 in hex of all that the list says of its sources, in order: two runs with the same value
- * read the same list. */
+/* SHA-256 in hex of all facts of the list's sources, in order: two runs with the same value read
+ * the same list. */
 WEFT_MUST_CHECK int source_list_sha256(const SourceList *l, char hex[65], Err *err);
 
 /* At most 200 bytes of UTF-8, not empty, no '/', no control characters, no "..", no leading '.'. */
@@ -79,13 +79,14 @@ int source_is_video_name(const char *name, int64_t *stem);
  * anything else. */
 const char *source_split(const char *name);
 
-/* Adds a cleaned caption; an empty one is not added; one that is no UTF-8 text or too long, or one
- * too many, rejects the source. */
+/* Adds a cleaned caption; an empty one is not added.  A caption that is not UTF-8 or is too long,
+ * or one too many, rejects the source. */
 WEFT_MUST_CHECK int source_add_caption(Source *s, const char *text, int64_t size, Err *err);
 /* The same for a sentence; all of a source's sentences together have the length limit of one
  * caption. */
 WEFT_MUST_CHECK int source_add_segment(Source *s, int64_t start, int64_t end, const char *text, int64_t size, Err *err);
-/* Surrounding blanks and a byte order mark off; inner blanks and newlines to one space.  mem_free. */
+/* Surrounding blanks and a byte order mark off; inner blanks and newlines to one space. 
+ * mem_free. */
 char *caption_clean(const char *text, int64_t size, Err *err);
 /* The captions of a window [start, end] in seconds: each caption, followed by the sentences of the
  * segments that overlap the window by half of themselves or by a second.  Nothing but blanks gives

@@ -29,7 +29,8 @@ char *caption_clean(const char *text, int64_t size, Err *err)
     return out;
 }
 
-/* The place of the first byte that is no UTF-8, or a control character other than blanks; -1 none. */
+/* The place of the first byte that is no UTF-8, or a control character other than blanks; -1
+ * none. */
 static int64_t first_bad(const char *text, int64_t size)
 {
     utf8proc_int32_t code;
@@ -127,7 +128,8 @@ static int belongs(const Segment *g, double fps, int inclusive, double start_s, 
     return shared >= 1 || (shared > 0 && shared >= (to - from) / 2);
 }
 
-/* Whether a sentence's end stands at the end of a cleaned text, a closing quote or bracket aside. */
+/* Whether a sentence's end stands at the end of a cleaned text, a closing quote or bracket
+ * aside. */
 static int ends_sentence(const char *text)
 {
     static const char *const ends[] = {".", "!", "?", ":", ";", ",", "\u2026", "\u3002", "\uff01", "\uff1f"};

@@ -74,8 +74,8 @@ static int found_odd(const Walk *w, const char *folder, const char *name, Err *e
 }
 
 /* ---- links ----------------------------------------------------------------------------------- */
-/* Whether the folder at `full` is one that the root lies in: entering it would read what lies beside
- * the root. */
+/* Whether the folder at `full` is one that the root lies in: entering it would read what lies
+ * beside the root. */
 static int is_around(const char *root, const char *full)
 {
     char *inner = realpath(root, NULL), *outer = realpath(full, NULL);
@@ -180,7 +180,8 @@ static int walk_entry(Walk *w, const char *folder, const char *name, int depth, 
     return rc;
 }
 
-/* Lists a folder that is entered.  *whole: its pictures are one source, and nothing else in it is looked at. */
+/* Lists a folder that is entered.  *whole: its pictures are one source, and nothing else in it is
+ * looked at. */
 static int enter(Walk *w, const char *full, const char *folder, int depth, char ***names, int64_t *n, int *whole,
                  Err *err)
 {

@@ -17,8 +17,8 @@ typedef enum WalkKind {
 typedef int WalkFn(void *user, const char *path, WalkKind kind, Err *err);
 /* Calls `found` for each thing below root/folder ("" for all) in path order; `path` is relative to
  * root/folder.  Names with a leading '.' are skipped; the pictures of a folder are not named one by
- * one.  Every folder is entered once, however many links lead to it, and under its own path where it
- * lies inside the root.  A return other than 0 stops the walk and is returned. */
+ * one.  Every folder is entered once, however many links lead to it, and under its own path where
+ * it lies inside the root.  A return other than 0 stops the walk and is returned. */
 WEFT_MUST_CHECK int walk_folder(const LayoutInput *in, const char *folder, WalkFn *found, void *user, Err *err);
 /* Whether `kind` is a place that cannot be entered and that must become a rejected source, so that
  * the manifest names it. */

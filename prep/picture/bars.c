@@ -109,13 +109,14 @@ void bar_meter_find(const BarMeter *m, int64_t bars[4], int *wider)
         found[i] = dark_lines(&m->axis[i / 2], m->pictures, i % 2);
     }
     if (m->pictures == 0 || found[0] == m->axis[0].n || found[2] == m->axis[1].n)
-        return; /* all is dark: nothing says where a bar would end */
+        return; /* all is dark: a bar's edge cannot be seen */
     for (int a = 0; a < 2; a++) {
         const Lines *l = &m->axis[a];
         int64_t first = found[2 * a], last = found[2 * a + 1], length = m->axis[!a].n;
         int64_t low = first < last ? first : last, high = first < last ? last : first,
                 cut = high - low <= SLACK ? high : low;
-        /* bars of the other axis may be left out, a dark surrounding as wide as one likes may not */
+        /* bars of the other axis may be left out, a dark surrounding as wide as one likes may
+         * not */
         for (int side = 0; side < 2; side++)
             length -= found[2 * !a + side] < most[!a] ? found[2 * !a + side] : most[!a];
         if (low == 0 || !straight(l, m->pictures, 0, first, length) || !straight(l, m->pictures, 1, last, length))

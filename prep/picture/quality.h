@@ -1,4 +1,4 @@
-/* What a clip's pictures look like in numbers, and whether that is good enough for training.
+/* Figures of a clip's pictures, and the verdict whether they are good enough for training.
  *
  *   Meter *m;  meter_open(&m, width, height, limits.black_level, err);
  *   for each output frame k: meter_add(m, rgb, &frame[k]);   meter_close(&m);
@@ -63,8 +63,8 @@ typedef struct QualityLimits {
 } QualityLimits;
 void quality_limits(QualityLimits *out, const Recipe *recipe);
 
-/* QUALITY_DARK, QUALITY_BRIGHT, ...: the quality rows of prep/reasons.def, in the order in which one
- * is named as the reason. */
+/* QUALITY_DARK, QUALITY_BRIGHT, ...: the quality rows of prep/reasons.def, in the order in which
+ * one is named as the reason. */
 typedef enum QualityCode {
 #define REASON(...)
 #define QUALITY_REASON(id, ...) QUALITY_##id,

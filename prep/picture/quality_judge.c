@@ -102,8 +102,8 @@ static int same_scene(const FrameFigures *a, const FrameFigures *b)
     return same;
 }
 
-/* Whether the change into frame k is one into, inside or out of a flash: a few brighter frames, with
- * the same scene before and after them.  A cut stays; a flash is over. */
+/* Whether the change into frame k is one into, inside or out of a flash: a few brighter frames,
+ * with the same scene before and after them.  A cut stays; a flash is over. */
 static int is_flash(const FrameFigures *f, int64_t n, int64_t k)
 {
     for (int64_t first = k > FLASH_FRAMES ? k - FLASH_FRAMES : 1; first <= k; first++) {

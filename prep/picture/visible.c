@@ -10,9 +10,9 @@ enum {
     /* levels of some channel by which a cell differs from the background: more than shadows and
      * compression do */
     DIFFERENT = 20,
-    ALIKE = 6,  /* within which a cell is taken to show the same thing again */
+    ALIKE = 6,  /* levels within which a cell counts as showing the same thing again */
     LOOKS = 32, /* pictures that the background of a cell is found from, at most */
-    ROUNDS = 4  /* things that are taken out of it, at most */
+    ROUNDS = 4  /* things removed from the background, at most */
 };
 
 struct Visible {
@@ -164,7 +164,7 @@ static int64_t outline(const Visible *v, const uint8_t *picture, const uint8_t *
 /* What is most often there may be a person who stands still.  A thing has an outline, the
  * background goes on behind it: where some picture differs from the background, the one of the two
  * with the weaker outline there is the background. */
-static void take_things_out(const Visible *v, uint8_t *background, uint8_t *inside)
+static void remove_things(const Visible *v, uint8_t *background, uint8_t *inside)
 {
     int64_t cells = v->rows * v->columns;
     for (int round = 0; round < ROUNDS; round++) {
@@ -206,7 +206,7 @@ static void moving_shares(Visible *v, uint8_t *background, uint8_t *inside, doub
     int64_t cells = v->rows * v->columns;
     for (int64_t i = 0; i < cells; i++)
         memcpy(background + 3 * i, usual(v, i), 3);
-    take_things_out(v, background, inside);
+    remove_things(v, background, inside);
     for (int64_t k = 0; k < v->k; k++)
         for (int64_t i = 0; i < cells; i++)
             look_at(v, k, i, background + 3 * i, share);

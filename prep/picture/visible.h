@@ -7,7 +7,7 @@
  *
  * Pictures are looked at in cells, at most 48 across and 72 down.  Where the border above, left and
  * right is of one colour in nine tenths of the pictures (a studio, floor and all), the background
- * is that colour.  Otherwise the camera is taken to stand still: the background of a cell is what
+ * is that colour.  Otherwise the camera is assumed to stand still: the background of a cell is what
  * it shows most often, unless that has an outline against its surroundings which what it shows at
  * another time has not (somebody who stands still and leaves).  Then only what moves at some time
  * is seen. */

@@ -182,7 +182,8 @@ static int write_manifest(const Dataset *d, Tally *tally, char hex[65], Err *err
     return rc;
 }
 
-/* What an earlier recipe or set of sources left behind in a folder of files that end so. */
+/* Removes files with this ending that no line names: an earlier recipe or set of sources left
+ * them. */
 static int sweep_folder(const Dataset *d, const char *folder, const char *ending, const json_t *named, Err *err)
 {
     char *dir = path_join(d->dir, folder, err), **names = NULL;
@@ -299,7 +300,7 @@ int dataset_finish(const Dataset *d, const QualityLimits *limits, const Log *log
         rc = err_set(
             err, ERR_LIMIT,
             "%lld of %lld clips are rejected, more than clip.max_reject_ratio %g allows; %s/report.html shows them "
-            "(--set clip.max_reject_ratio=1 takes the set as it is)",
+            "(--set clip.max_reject_ratio=1 accepts any share)",
             (long long)t.rejected, (long long)d->n, ratio, d->dir);
     if (rc == 0) /* the manifest keeps from here on what the journal kept; dataset.json comes last */
         rc = journal_remove(d->dir, err);

@@ -25,7 +25,7 @@ WEFT_MUST_CHECK int dataset_check_same(const char *dir, const json_t *prior, con
 WEFT_MUST_CHECK int dataset_begin(const char *dir, Err *err);
 
 typedef struct Dataset {
-    const char *dir, *layout, *layout_found, *recipe_sha256; /* layout_found: why it was taken */
+    const char *dir, *layout, *layout_found, *recipe_sha256; /* layout_found: why this layout was chosen */
     const Recipe *recipe;
     int64_t shard, shards;
     char **lines; /* [n], in source order; those of look-alikes are changed by dataset_finish */

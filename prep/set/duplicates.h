@@ -30,11 +30,12 @@ typedef struct Lookalike {
  * everywhere.  bits <= DUPLICATE_BITS_MAX. */
 int duplicates_find(const Lookalike *item, int64_t n, int64_t bits, double colour, int64_t *of, Err *err);
 int64_t lookalike_distance(const Lookalike *a, const Lookalike *b);
-/* The larger of the two distances; only of the whole pictures when one has nothing that stands out. */
+/* The larger of the two distances; only of the whole pictures when one has nothing that stands
+ * out. */
 double lookalike_colour(const Lookalike *a, const Lookalike *b);
 
 /* Finished manifest lines (replaced where they change): duplicates among the accepted get the
  * reason, or the warning, "near_duplicate" with the id of the clip that is kept.  Their `clip`
- * stays, in case that one goes away. */
+ * stays, in case the kept one is removed later. */
 int duplicates_mark(char **lines, int64_t n, const QualityLimits *limits, const Log *log, Err *err);
 #endif

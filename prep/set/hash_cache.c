@@ -19,7 +19,7 @@ static const int64_t file_bytes_max = (int64_t)1 << 32, ns = 1000000000;
 
 /* ---- what the file system says --------------------------------------------------------------- */
 typedef struct Stamp {
-    char text[65]; /* SHA-256 of all it says */
+    char text[65]; /* SHA-256 of the stat fields below */
     int64_t size;
     int settled; /* nothing was changed just now */
 } Stamp;
@@ -38,7 +38,7 @@ static int stamp_file(const char *path, int64_t now, Str *lines, Stamp *out, Err
         return err_set(err, ERR_FORMAT, "'%s' is not a regular file", path);
     int64_t m = in_ns(st.st_mtim), c = in_ns(st.st_ctim), edge = RACY_S * ns;
     out->size += st.st_size;
-    /* An mtime in the future was set by hand and says nothing; the ctime is the system's own. */
+    /* An mtime in the future was set by hand and proves nothing; only the system sets the ctime. */
     out->settled = out->settled && c < now - edge && (m < now - edge || m > now + edge);
     return str_printf(lines, err, "%" PRIuMAX " %" PRIuMAX " %lld %lld %lld\n", (uintmax_t)st.st_dev,
                       (uintmax_t)st.st_ino, (long long)st.st_size, (long long)m, (long long)c);
@@ -111,7 +111,7 @@ int hash_cache_identify(const json_t *hash, const char *name, const char *path, 
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
-/* The sum over the body stands in the first line: a file that is not whole tells nothing. */
+/* The first line holds a checksum of the rest: an incomplete file is ignored. */
 static void head(char out[HEAD_BYTES + 1], const char *body, int64_t size)
 {
     snprintf(out, HEAD_BYTES + 1, HEAD "%016" PRIx64 "\n", hash_xxh3(body, size));
@@ -146,7 +146,7 @@ int hash_cache_load(HashCache *out, const char *out_dir, Err *err)
 
 int hash_cache_save(const HashCache *s, const char *out_dir, Err *err)
 {
-    /* A folder whose name is no text is not recorded. */
+    /* A folder whose name is not UTF-8 is not recorded. */
     json_t *place = s->place ? json_string(s->place) : NULL,
            *o = json_pack("{s:o?, s:O}", "place", place, "hashed", s->hash);
     char *path = path_join(out_dir, ".sources", err), *text = o && path ? json_text(o, 0, err) : NULL,

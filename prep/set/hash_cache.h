@@ -1,11 +1,11 @@
-/* Which sources are unchanged since they were hashed, so that a run over a large set need not read
- * all of it again; and which folder they were found in.
+/* Remembers the hashes of sources, so that a run over a large set need not read unchanged files
+ * again, and the folder they were found in.
  *
- * Kept in OUT/.sources beside the dataset, never in it: what is told here changes no byte of the
- * manifest, and a file that is missing, torn or of another program only costs the hashing.  A
- * source counts as unchanged while device, inode, size, mtime and ctime (nanoseconds) of its file,
- * or of each numbered picture of its folder, are what they were; who writes new bytes and puts the
- * old mtime back still changes the ctime.  A file that was changed within two seconds before it was
+ * Kept in OUT/.sources, which is no part of the dataset: it changes no byte of the manifest, and a
+ * file that is missing, torn or of another program only costs the hashing.  A source counts as
+ * unchanged while device, inode, size, mtime and ctime (nanoseconds) of its file, or of each
+ * numbered picture of its folder, are what they were; a program that writes new bytes and restores
+ * the old mtime still changes the ctime.  A file that was changed within two seconds before it was
  * hashed is not kept: it could change once more within the same tick of the file system's clock. */
 #ifndef WEFT_PREP_SET_HASH_CACHE_H
 #define WEFT_PREP_SET_HASH_CACHE_H

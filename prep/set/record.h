@@ -15,7 +15,7 @@ json_t *record_build(const Source *s, const json_t *result, Err *err);
  * *out: id -> line. */
 WEFT_MUST_CHECK int records_load(const char *out_dir, json_t **out, Err *err);
 
-/* OUT/journal.jsonl: each finished clip's line, on the disk before the next is taken. */
+/* OUT/journal.jsonl: each finished clip's line, written to the disk before the next clip begins. */
 typedef struct Journal Journal;
 WEFT_MUST_CHECK int journal_open(Journal **out, const char *out_dir, Err *err);
 WEFT_MUST_CHECK int journal_add(Journal *j, const char *line, Err *err);

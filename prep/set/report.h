@@ -1,4 +1,4 @@
-/* What a prepared dataset is, for people: PREPARED/report.html (one file, nothing from outside) and
+/* The report on a prepared dataset: PREPARED/report.html (one file that loads nothing else) and
  * PREPARED/report.json (the same content, schemas/report.schema.json).  Where there is too much for
  * one page it shows the first of each kind, and report-2.html, report-3.html, ...
  * show all.  Pages are drawn from the JSON and thumbs/ alone; all are the same bytes for the same
@@ -14,10 +14,11 @@
 WEFT_MUST_CHECK int report_write(const char *dir, const json_t *dataset, int tokens, Err *err);
 /* `weft-prep report`: of a finished dataset, with the tokens counted if `tokenize` has run. */
 WEFT_MUST_CHECK int prep_report(const char *dir, FILE *results, Err *err);
-/* How many pages report.json's content takes, the first (report.html) counted; the name of one,
- * from 1. */
+/* The number of pages for report.json's content, report.html included; the file name of a page,
+ * counted from 1. */
 int64_t report_pages(const json_t *content);
 void report_page_name(int64_t page, char name[40]);
-/* A page of it; pictures are read from dir one after another, and left out where they are missing. */
+/* A page of it; pictures are read from dir one after another, and left out where they are
+ * missing. */
 WEFT_MUST_CHECK int report_html(const char *dir, const json_t *content, int64_t page, FILE *out, Err *err);
 #endif

@@ -196,7 +196,7 @@ static int pairs(const char *dir, const json_t *list, size_t first, size_t last,
 }
 
 /* ---- pages ----------------------------------------------------------------------------------- */
-/* What a page of its own shows: clips rejected for one reason, or pairs that look alike (reason
+/* The subject of a page: clips rejected for one reason, or pairs that look alike (reason
  * NULL): number first .. last - 1 of them. */
 typedef struct Part {
     const char *reason;

@@ -23,7 +23,7 @@ typedef struct Gains {
     double white[3], exposure;
 } Gains;
 
-/* dataset.md 8.5 once more, in floating point over sorted pixels. */
+/* docs/video.md 6 once more, in floating point over sorted pixels. */
 static Gains by_definition(const uint8_t *rgb, int64_t n, double strength, double target)
 {
     double sum[3] = {0}, *luma = malloc((size_t)n * sizeof *luma);

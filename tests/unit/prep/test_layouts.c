@@ -129,14 +129,14 @@ static void csv(void **state)
         {"path,text\na.mp4,x\"y\n", "clips.csv line 2: a quote inside"},
         {"path,text\na.mp4,\"x\"y\n", "clips.csv line 2: text after a closing quote"},
         {"path,text,path\na.mp4,x,y\n", "names 'path' twice"},
-        {"path,text\na.mp4,\xff\n", "no UTF-8"},
+        {"path,text\na.mp4,\xff\n", "not UTF-8"},
         {"path;text\na.mp4;x\n",
          "clips.csv line 1: the header is the one field 'path;text', its names apart by ';'; commas are expected"},
         {"path,text,Text \na.mp4,x,y\n", "names 'text' twice"},
         {"path,text,segments\na.mp4,x,[1\n", "clips.csv line 2: 'segments' as JSON"},
         {"path,text,end_s\na.mp4,x,-1\n", "clips.csv line 2: 'end_s' is -1, expected seconds after 'start_s' 0"},
         {"path,text,fabric,attributes\na.mp4,x,silk,\"{\"\"fabric\"\": \"\"wool\"\"}\"\n",
-         "'fabric' stands there twice with different values"},
+         "'fabric' is given twice with different values"},
         {"path,note\na.mp4,x\n", "clips.csv line 2: no caption"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         put(root, "clips.csv", wrong[i].text);
