@@ -96,7 +96,7 @@ static void read_merge(FILE *nowhere)
         snprintf(shards[i], sizeof shards[i], "%s/%d", fuzz_folder(), i);
     snprintf(out, sizeof out, "%s/out", fuzz_folder());
     const char *const list[] = {shards[0], shards[1]};
-    const MergeParams p = {.shards = list, .n = 2, .out = out, .dry_run = 1, .quiet = 1, .results = nowhere};
+    const MergeParams p = {.shards = list, .n = 2, .out = out, .dry_run = 1, .results = nowhere};
     check(prep_merge(&p, &err), &err);
     if (file_exists(out))
         abort(); /* a dry run writes nothing */
