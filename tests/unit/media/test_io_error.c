@@ -1,6 +1,7 @@
 /* A read that fails (EIO) must be an error in every reader, never the end of the file.  This program
- * puts its own read, pread, mmap and fopen in place of the C library's: of the file under test, bytes
- * from a chosen offset on cannot be read. */
+ * puts its own read, pread, mmap, fopen and fdopen in place of the C library's: of the file under
+ * test, bytes from a chosen offset on cannot be read. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -65,15 +66,22 @@ static int stream_close(void *cookie)
     return close((int)(intptr_t)cookie);
 }
 
+static FILE *bad_stream(int fd)
+{
+    return fopencookie((void *)(intptr_t)fd, "r", (cookie_io_functions_t){.read = stream_read, .close = stream_close});
+}
+
+FILE *fdopen(int fd, const char *mode)
+{
+    FILE *(*next)(int, const char *) = (FILE * (*)(int, const char *)) dlsym(RTLD_NEXT, "fdopen");
+    return mode[0] == 'r' && is_bad_file(fd) ? bad_stream(fd) : next(fd, mode);
+}
+
 FILE *fopen(const char *path, const char *mode)
 {
     int flags = mode[0] == 'r' ? O_RDONLY : O_WRONLY | O_CREAT | (mode[0] == 'w' ? O_TRUNC : O_APPEND);
     int fd = open(path, flags | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return NULL;
-    if (mode[0] != 'r' || !is_bad_file(fd))
-        return fdopen(fd, mode);
-    return fopencookie((void *)(intptr_t)fd, "r", (cookie_io_functions_t){.read = stream_read, .close = stream_close});
+    return fd < 0 ? NULL : fdopen(fd, mode);
 }
 
 static void fail_from(const char *path, int64_t from)
