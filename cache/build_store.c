@@ -123,17 +123,22 @@ static int store_text(Build *b, int64_t i, Err *err)
     return 0;
 }
 
+/* Replaces the message of the operation that was stopped. */
+static int interrupted(int64_t done, int64_t all, const char *what, Err *err)
+{
+    err_clear(err);
+    return err_set(err, ERR_INTERRUPTED,
+                   "stopped after %" PRId64 " of %" PRId64 " %s; the same command goes on from there", done, all, what);
+}
+
 int build_store_texts(Build *b, Err *err)
 {
     Progress *bar = progress_start(b->params->log, "texts", "texts", b->p->n_text);
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
-        if (interrupt_requested())
-            rc = err_set(err, ERR_INTERRUPTED,
-                         "stopped after %" PRId64 " of %" PRId64 " texts; the same command goes on from there", i,
-                         b->p->n_text);
-        else
-            rc = store_text(b, i, err);
+        rc = interrupt_requested() ? ERR_INTERRUPTED : store_text(b, i, err);
+        if (rc == ERR_INTERRUPTED)
+            rc = interrupted(i, b->p->n_text, "texts", err);
         progress_step(bar, i + (rc == 0), NULL);
     }
     progress_end(&bar);
@@ -239,11 +244,8 @@ int build_store_clips(Build *b, Err *err)
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < b->p->n; i++) {
         rc = interrupt_requested() ? ERR_INTERRUPTED : store_clip(b, i, err);
-        if (rc == ERR_INTERRUPTED) {
-            err_clear(err);
-            err_set(err, rc, "stopped after %" PRId64 " of %" PRId64 " clips; the same command goes on from there", i,
-                    b->p->n);
-        }
+        if (rc == ERR_INTERRUPTED)
+            rc = interrupted(i, b->p->n, "clips", err);
         progress_step(bar, i + (rc == 0), NULL);
     }
     progress_end(&bar);

@@ -47,6 +47,8 @@ static int run_build(void *options, const StrList *positional, Err *err)
         rc = backend_open(&be, o->common.device, threads_choose(o->common.jobs), &log.log, err);
     if (rc == 0)
         recipe_log(recipe, o->common.print_recipe, &log.log);
+    if (be)
+        be->stop = interrupt_requested;
     p.be = be;
     if (rc == 0)
         rc = cache_build(&p, err);

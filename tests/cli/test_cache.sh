@@ -75,6 +75,26 @@ for delay in 0.02 0.03 0.04 0.06; do killed_after "$delay" "$cache" build "$T/pr
 build "$T/killed" >/dev/null 2>&1
 same_contents "killed four times in a row and run again" "$T/one" "$T/killed"
 
+# ---- asked to stop ----
+rm -rf "$T/killed"
+stops=0
+for delay in 0 0.005 0.01 0.02; do
+    rm -f "$T/killed/.lock"
+    "$cache" build "$T/prep" --out "$T/killed" --model "$T/model" $small >"$T/stdout" 2>"$T/stderr" &
+    pid=$!
+    while [ ! -e "$T/killed/.lock" ] && kill -0 $pid 2>/dev/null; do sleep 0.002; done
+    sleep $delay
+    kill -TERM $pid 2>/dev/null
+    status=0
+    wait $pid || status=$?
+    [ $status = 0 ] && break
+    [ $status = 143 ] && grep -q "the same command goes on from there" "$T/stderr" && stops=$((stops + 1)) && continue
+    fail "SIGTERM: exit $status" "$(tail -3 "$T/stderr")"
+done
+if [ $stops -gt 0 ]; then pass "SIGTERM stopped $stops builds with exit status 143"; else skip "SIGTERM" "the builds ended first"; fi
+build "$T/killed" >/dev/null 2>&1
+same_contents "stopped and run again" "$T/one" "$T/killed"
+
 # ---- other weights: never used ----
 cp -r "$T/one" "$T/weights"
 runs "dry run with other weights" 0 "$cache" build "$T/prep" --out "$T/weights" --model "$T/other" $small --dry-run
@@ -213,7 +233,7 @@ runs "the clip that went" 1 "$cache" show "$T/partly" c6
 runs "no model" 2 "$cache" build "$T/prep" --out "$T/x" $small
 stderr_has "which model?"
 runs "no such model" 1 "$cache" build "$T/prep" --out "$T/x" --model "$T/nothing" $small
-stderr_has "nothing/vae/config.json"
+stderr_has "nothing' does not exist"
 runs "another size" 2 build "$T/x" --set clip.width=64
 stderr_has "clip 'c1' has 9 frames of 32x64, the recipe says 9 of 64x64"
 runs "another text length" 2 build "$T/x" --set model.text_length=48
