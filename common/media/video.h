@@ -39,6 +39,9 @@ typedef struct VideoInfo {
     Rational sar_refused; /* a sample aspect ratio outside 1/4 to 4, in place of which sar is 1; 0/0 none */
     int64_t frames_hint;  /* container's count, 0 unknown */
     double duration_s;    /* container's, 0 unknown */
+    /* where the file's clock stands at 0, as a player counts: the earliest start of its video and sound
+     * tracks, in seconds of the container's timestamps */
+    Rational clock_start;
     int rotation;         /* clockwise degrees to display: 0, 90, 180, 270 */
     int flip;             /* mirror left-right after rotation */
     int matrix_refused;   /* the display matrix is not a turn by quarters: the picture is not turned */

@@ -124,6 +124,25 @@ static int open_decoder(VideoReader *r, const AVCodec *codec, Err *err)
     return 0;
 }
 
+/* The earliest start of the file's video and sound tracks, exactly: fmt->start_time is rounded. */
+static Rational clock_start(const AVFormatContext *fmt)
+{
+    Rational first = {0, 1};
+    int have = 0;
+    for (unsigned i = 0; i < fmt->nb_streams; i++) {
+        const AVStream *st = fmt->streams[i];
+        enum AVMediaType type = st->codecpar->codec_type;
+        Rational at;
+        if ((type != AVMEDIA_TYPE_VIDEO && type != AVMEDIA_TYPE_AUDIO) || st->start_time == AV_NOPTS_VALUE ||
+            st->disposition & AV_DISPOSITION_ATTACHED_PIC ||
+            !rational_make((__int128)st->start_time * st->time_base.num, st->time_base.den, &at))
+            continue;
+        first = !have || rational_cmp(at, first) < 0 ? at : first;
+        have = 1;
+    }
+    return first;
+}
+
 static int open_reader(VideoReader **out, const char *path, ByteSource source, const VideoLimits *limits, Err *err)
 {
     *out = NULL;
@@ -170,6 +189,7 @@ static int open_reader(VideoReader **out, const char *path, ByteSource source, c
     }
     r->first_waiting = 1;
     facts_read(&r->info, r->fmt, r->stream, r->dec, r->first_rc == 1 ? r->frame : NULL);
+    r->info.clock_start = clock_start(r->fmt);
     AVRational rate = av_guess_frame_rate(r->fmt, r->stream, r->first_rc == 1 ? r->frame : NULL);
     r->assumed_rate = rate.num > 0 && rate.den > 0 ? (Rational){rate.num, rate.den} : (Rational){30, 1};
     reader_clock_leave(r);

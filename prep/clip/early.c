@@ -59,13 +59,13 @@ static int take(const ClipJob *job, Early *e, FrameReader *r, Err *err)
     return 0;
 }
 
-int early_frame(const ClipJob *job, Early *e, FrameReader *r, const FrameMark *m, Err *err)
+int early_frame(const ClipJob *job, Scan *s, FrameReader *r, const FrameMark *m, Err *err)
 {
-    const Source *s = job->src;
+    Early *e = &s->early;
     int rc = 0;
-    if (e->off || e->next == job->cfg->frames || (s->start.den && rational_cmp(m->time, s->start) < 0))
+    if (e->off || e->next == job->cfg->frames || (s->from.den && rational_cmp(m->time, s->from) < 0))
         return 0;
-    if (s->end.den && rational_cmp(m->time, s->end) > 0)
+    if (s->to.den && rational_cmp(m->time, s->to) > 0)
         return e->rgb ? early_end(job, e, r, err) : 0;
     Rational one = m->time;
     if (choose_check(&one, 1, NULL) < 0) {

@@ -15,6 +15,7 @@ struct FrameReader {
     VideoFrame frame, held;
     Picture *pictures;
     int64_t n, at; /* at: pictures handed out */
+    int64_t first_pts;
     Rational rate;
     VideoLimits limits;
     VideoInfo info;
@@ -99,6 +100,8 @@ int frame_reader_next(FrameReader *r, FrameMark *out, Err *err)
 {
     if (r->video) {
         int rc = video_next(r->video, &r->frame, err);
+        if (rc == 1 && r->frame.index == 0)
+            r->first_pts = r->frame.pts;
         if (rc == 1)
             *out = (FrameMark){r->frame.index, r->frame.time,
                                (double)r->frame.pts * (double)r->info.time_base.num / (double)r->info.time_base.den,
@@ -145,6 +148,15 @@ int frame_reader_held_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err
 int frame_reader_skim(FrameReader *r, Err *err)
 {
     return r->video ? video_skim(r->video, err) : 0;
+}
+
+Rational frame_reader_first_time(const FrameReader *r)
+{
+    const Rational tb = r->info.time_base;
+    Rational at;
+    if (!r->video || !rational_make((__int128)r->first_pts * tb.num, tb.den, &at))
+        return (Rational){0, 1};
+    return rational_sub(at, r->info.clock_start);
 }
 
 VideoCounts frame_reader_counts(const FrameReader *r)

@@ -39,6 +39,9 @@ int frame_reader_hold(FrameReader *r, Err *err);
 int frame_reader_held_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err);
 /* As video_skim; a folder of pictures is never decoded here: 0. */
 int frame_reader_skim(FrameReader *r, Err *err);
+/* Once a frame was given: the first frame's time on the file's clock, which starts with the file's
+ * earliest track; of a folder: 0. */
+Rational frame_reader_first_time(const FrameReader *r);
 VideoCounts frame_reader_counts(const FrameReader *r);
 
 /* Bytes and SHA-256 of a source; of a folder: of the lines "NUMBER SIZE SHA256\n" of its pictures

@@ -86,7 +86,9 @@ typedef struct Scan {
     Rational *times;
     uint8_t *damaged;
     int64_t n, cap, assumed;
-    double clock_s; /* the last frame's time on the container's clock */
+    double clock_s;      /* the last frame's time by the container's timestamps */
+    Rational first_time; /* the first frame's time on the file's clock */
+    Rational from, to;   /* Source.start and Source.end, counted from the first frame; den 0: no limit */
     /* frames decoded when the rest, after the first window, was skimmed; 0: all were decoded */
     int64_t skimmed;
     int64_t first, used; /* the part between Source.start and Source.end: frames first .. first + used - 1 */
@@ -104,7 +106,7 @@ const Rational *scan_times(const Scan *s);
 /* While scanning: whether pictures are made at all, each frame in order before the next is read, and
  * the end of the source. */
 void early_begin(const ClipJob *job, Early *e);
-WEFT_MUST_CHECK int early_frame(const ClipJob *job, Early *e, FrameReader *r, const FrameMark *m, Err *err);
+WEFT_MUST_CHECK int early_frame(const ClipJob *job, Scan *s, FrameReader *r, const FrameMark *m, Err *err);
 WEFT_MUST_CHECK int early_end(const ClipJob *job, Early *e, FrameReader *r, Err *err);
 void early_fini(Early *e);
 
@@ -124,9 +126,6 @@ typedef struct WindowPlan {
 
 WEFT_MUST_CHECK int plan_windows(const ClipJob *job, const Scan *scan, WindowPlan *out, Err *err);
 void plan_fini(WindowPlan *p);
-/* How far an output frame may be from the source frame that is shown for it, seconds. */
-double plan_time_limit(const ClipJob *job, const Scan *scan);
-
 /* What is known of the picture before it is decoded: how the part is fitted, or why it cannot be. */
 void fit_judge(const ClipJob *job, const VideoInfo *v, const int64_t part[4], FitPlan *fit, Rejection *rejected);
 /* Looks for black bars and takes them off plan->part and plan->fit. */
@@ -167,6 +166,15 @@ void result_fini(ClipResult *r);
 WEFT_MUST_CHECK int result_captions(ClipResult *r, const ClipJob *job, double start_s, double end_s, Err *err);
 /* The picture for the report of a source that was rejected before its own were made. */
 WEFT_MUST_CHECK int result_contact(ClipResult *r, const ClipJob *job, Err *err);
+/* Rejects a window with these times [n] when it has fewer frames a second than clip.min_fps. */
+void window_judge_rate(const ClipJob *job, const Rational *times, int64_t n, Rejection *r);
+/* Rejects a window for a hole, or for a rate that comes and goes: an output frame of picks[n] that is
+ * further than 1/16 s and half of the window's mean period from its source frame.  Returns that output
+ * frame, -1 when there is none. */
+int64_t window_judge_times(const ClipJob *job, const Pick *picks, int64_t n, Rejection *r);
+/* Measures the whole source for the clean window nearest to the result's: *start, -1 when there is
+ * none. */
+WEFT_MUST_CHECK int window_survey(const ClipJob *job, ClipResult *r, int64_t *start, Err *err);
 /* Window `index` of the plan. */
 WEFT_MUST_CHECK int make_window(const ClipJob *job, const ClipIdentity *id, const Scan *scan, const WindowPlan *plan,
                                 int64_t index, ClipResult *out, Err *err);

@@ -59,6 +59,7 @@ static void put_probe(JsonWriter *w, const Scan *s)
     jsonw_int(w, "damaged_frames", c->damaged_frames);
     jsonw_int(w, "dropped_unordered", c->dropped_unordered);
     jsonw_int(w, "assumed_times", s->assumed);
+    put_rational(w, "first_time", s->n ? s->first_time : (Rational){0, 1});
     put_rational(w, "last_time", s->n ? s->times[s->n - 1] : (Rational){0, 1});
     jsonw_close(w);
 }

@@ -50,24 +50,23 @@ static int judge_damage(const ClipJob *job, ClipResult *r, Err *err)
     return 0;
 }
 
-/* A hole in the source, or a rate that comes and goes. */
+/* The rate of the source frames from the first to the last that is shown, and how far they lie from
+ * the times they are shown at. */
 static void judge_times(const ClipJob *job, ClipResult *r)
 {
-    const Pick *worst = r->picks;
-    for (int64_t k = 0; k < job->cfg->frames - r->plan->held; k++)
-        if (fabs(r->picks[k].error_s) > fabs(worst->error_s))
-            worst = &r->picks[k];
-    double limit = plan_time_limit(job, r->scan), time = rational_value(worst->time);
-    if (fabs(worst->error_s) > limit)
-        reject(job, &r->rejected, REASON_UNEVEN_TIMES,
-               "output frame %lld is to show %.3f s, the nearest source frame is at %.3f s; %.3f s may lie between "
-               "(clip.allow_vfr takes such clips)",
-               (long long)(worst - r->picks), time - worst->error_s, time, limit);
+    const Scan *s = r->scan;
+    int64_t n = job->cfg->frames - r->plan->held, first = r->picks[0].index, last = r->picks[n - 1].index;
+    if (r->plan->held == 0)
+        window_judge_rate(job, s->times + first, last - first + 1, &r->rejected);
+    if (!is_rejected(&r->rejected))
+        window_judge_times(job, r->picks, n, &r->rejected);
 }
 
 static int window_captions(const ClipJob *job, ClipResult *r, Err *err)
 {
-    double start = (double)r->start_time.num / (double)r->start_time.den;
+    double start = rational_value(r->start_time);
+    if (job->src->segments_us) /* segments in seconds are on the file's clock, those in frames are not */
+        start += rational_value(r->scan->first_time);
     return result_captions(r, job, start, start + (double)(job->cfg->frames - 1) / (double)job->cfg->fps, err);
 }
 
@@ -131,35 +130,6 @@ static int wants_another(const ClipJob *job, const ClipResult *r)
            ((v->black && l->black_frames == FOUND_MOVE) || (v->cuts && l->scene_cut == FOUND_MOVE));
 }
 
-/* Measures the whole source for the nearest clean place: *start, -1 when there is none. */
-static int survey(const ClipJob *job, ClipResult *r, int64_t *start, Err *err)
-{
-    const Scan *s = r->scan;
-    Pass p = {0};
-    int64_t n = r->plan->points;
-    Pick *picks = mem_calloc(n, sizeof *picks, err);
-    uint8_t *bad = mem_calloc(n, 1, err);
-    int rc = picks && bad ? 0 : ERR_NOMEM;
-    *start = -1;
-    if (rc == 0) {
-        choose_frames(scan_times(s), s->used, job->cfg->fps, 0, n, picks);
-        for (int64_t k = 0; k < n; k++) {
-            picks[k].index += s->first;
-            bad[k] = s->damaged[picks[k].index] || fabs(picks[k].error_s) > plan_time_limit(job, s);
-        }
-        rc = pass_open(&p, job, s, &r->plan->fit, picks, n, err);
-    }
-    if (rc == 0 && (rc = pass_run(&p, err)) == 0) {
-        r->rejected = p.rejected;
-        if (!is_rejected(&r->rejected))
-            rc = quality_clean_window(p.figures, bad, n, job->cfg->frames, r->start, &job->cfg->quality, start, err);
-    }
-    pass_close(&p);
-    mem_free(picks);
-    mem_free(bad);
-    return rc;
-}
-
 /* Moves the window to the nearest clean place: 1 moved, 0 there is none (or the result is rejected, or
  * must be made again from a full scan), negative. */
 static int move(const ClipJob *job, ClipResult *r, Err *err)
@@ -169,7 +139,7 @@ static int move(const ClipJob *job, ClipResult *r, Err *err)
         r->restart_full = 1;
         return 0;
     }
-    int rc = survey(job, r, &start, err);
+    int rc = window_survey(job, r, &start, err);
     if (rc < 0 || start < 0)
         return rc;
     r->moved = 1;

@@ -1,5 +1,4 @@
 /* Where the windows of a scanned source begin, and how its pictures are fitted. */
-#include <math.h>
 #include <string.h>
 #include "common/base/mem.h"
 #include "prep/clip/internal.h"
@@ -9,13 +8,6 @@ void plan_fini(WindowPlan *p)
 {
     mem_free(p->starts);
     notes_fini(&p->notes);
-}
-
-double plan_time_limit(const ClipJob *job, const Scan *s)
-{
-    const Rational *times = scan_times(s);
-    double span = rational_value(rational_sub(times[s->used - 1], times[0]));
-    return job->cfg->allow_vfr ? INFINITY : 1.0 / 16 + (s->used > 1 ? span / (double)(s->used - 1) / 2 : 0);
 }
 
 static int plan_fit(const ClipJob *job, const Scan *scan, WindowPlan *p, Err *err)
@@ -45,20 +37,16 @@ static void plan_length(const ClipJob *job, const Scan *s, WindowPlan *p)
         reject(job, &p->rejected, REASON_TOO_SHORT, "no frame lies between start_s and end_s");
         return;
     }
-    double span = rational_value(rational_sub(times[s->used - 1], times[0]));
-    double rate = s->used > 1 ? (double)(s->used - 1) / span : 0;
-    if (s->used > 1 && rate < c->min_fps) {
-        reject(job, &p->rejected, REASON_LOW_RATE, "%.3f frames a second; at least %g are wanted (clip.min_fps)", rate,
-               c->min_fps);
-        return;
-    }
     p->points = choose_points(times, s->used, c->fps);
     int64_t missing = c->frames - p->points;
-    if (missing > 0 && (!c->hold || missing > c->max_hold))
-        reject(job, &p->rejected, REASON_TOO_SHORT, "%lld frames in %.3f s give %lld of the %lld frames at %lld fps%s",
-               (long long)s->used, span, (long long)p->points, (long long)c->frames, (long long)c->fps,
-               c->hold ? "; clip.max_hold allows no more" : "");
     p->held = missing > 0 ? missing : 0;
+    if (missing <= 0) /* each window's rate is judged on its own frames */
+        return;
+    window_judge_rate(job, times, s->used, &p->rejected);
+    if (!is_rejected(&p->rejected) && (!c->hold || missing > c->max_hold))
+        reject(job, &p->rejected, REASON_TOO_SHORT, "%lld frames in %.3f s give %lld of the %lld frames at %lld fps%s",
+               (long long)s->used, rational_value(rational_sub(times[s->used - 1], times[0])), (long long)p->points,
+               (long long)c->frames, (long long)c->fps, c->hold ? "; clip.max_hold allows no more" : "");
 }
 
 static int plan_starts(const ClipJob *job, WindowPlan *p, Err *err)

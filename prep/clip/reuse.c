@@ -42,14 +42,21 @@ static int is_good(const ClipJob *job, const ClipIdentity *id, const json_t *lin
     return rc == 1 && json_is_string(contact) ? same_file(job, contact, NULL, err) : rc;
 }
 
+static double rational_of(const json_t *pair)
+{
+    return rational_value(
+        (Rational){json_integer_value(json_array_get(pair, 0)), json_integer_value(json_array_get(pair, 1))});
+}
+
 /* The captions of the line's window; the window is not known for a source rejected as a whole. */
 static int line_captions(const ClipJob *job, const json_t *line, ClipResult *r, Err *err)
 {
-    const json_t *window = json_object_get(line, "window"), *start = json_object_get(window, "start_time");
+    const json_t *window = json_object_get(line, "window"), *probe = json_object_get(line, "probe");
     double start_s = 0, end_s = 0;
     if (json_is_object(window)) {
-        start_s = (double)json_integer_value(json_array_get(start, 0)) /
-                  (double)json_integer_value(json_array_get(start, 1));
+        start_s = rational_of(json_object_get(window, "start_time"));
+        if (job->src->segments_us)
+            start_s += rational_of(json_object_get(probe, "first_time"));
         end_s = start_s + (double)(job->cfg->frames - 1) / (double)job->cfg->fps;
     }
     return result_captions(r, job, start_s, end_s, err);

@@ -38,12 +38,12 @@ static int push(Scan *s, const FrameMark *m, Err *err)
 }
 
 /* The frames within the asked-for part of the source. */
-static void choose_part(Scan *s, const Source *src)
+static void choose_part(Scan *s)
 {
-    while (s->first < s->n && src->start.den && rational_cmp(s->times[s->first], src->start) < 0)
+    while (s->first < s->n && s->from.den && rational_cmp(s->times[s->first], s->from) < 0)
         s->first++;
     int64_t end = s->n;
-    while (end > s->first && src->end.den && rational_cmp(s->times[end - 1], src->end) > 0)
+    while (end > s->first && s->to.den && rational_cmp(s->times[end - 1], s->to) > 0)
         end--;
     s->used = end - s->first;
 }
@@ -60,13 +60,23 @@ static int skim(const ClipJob *job, Scan *s, FrameReader *r, Err *err)
     return rc < 0 ? rc : 0;
 }
 
+/* The asked-for part is on the file's clock, the frames' times count from the first frame. */
+static void set_clock(Scan *s, const Source *src, Rational first_time)
+{
+    s->first_time = first_time;
+    s->from = src->start.den ? rational_sub(src->start, first_time) : (Rational){0, 0};
+    s->to = src->end.den ? rational_sub(src->end, first_time) : (Rational){0, 0};
+}
+
 /* Every frame of the source: 0, or a negative code with its cause. */
 static int read_frames(const ClipJob *job, Scan *s, FrameReader *r, Err *cause)
 {
     FrameMark m;
     int rc;
     while ((rc = frame_reader_next(r, &m, cause)) == 1) {
-        if ((rc = push(s, &m, cause)) < 0 || (rc = early_frame(job, &s->early, r, &m, cause)) < 0 ||
+        if (m.index == 0)
+            set_clock(s, job->src, frame_reader_first_time(r));
+        if ((rc = push(s, &m, cause)) < 0 || (rc = early_frame(job, s, r, &m, cause)) < 0 ||
             (rc = skim(job, s, r, cause)) < 0)
             return rc;
     }
@@ -114,7 +124,7 @@ static int judge(const ClipJob *job, Scan *s, Err *err)
         reject(job, r, REASON_BAD_TIMESTAMPS, "%s", cause.msg);
         return 0;
     }
-    choose_part(s, job->src);
+    choose_part(s);
     if (s->n == 0) {
         reject(job, r, REASON_NO_FRAMES, "no frame could be decoded (%lld packets, %lld refused)",
                (long long)c->packets, (long long)c->refused_packets);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include "unit/clip_maker.h"
 #include "unit/prep_run.h"
+#include "unit/remake.h"
 
 enum { W = 96, H = 144, OUT = 49 };
 
@@ -389,11 +390,77 @@ static void fits_and_fields(void **state)
     json_decref(lines);
 }
 
+static void check_clocked(const json_t *lines, const char *id)
+{
+    const json_t *line = run_line(lines, id), *ledger = json_object_get(line, "ledger"),
+                 *first = json_object_get(json_object_get(line, "probe"), "first_time");
+    assert_string_equal(run_reason(line), "");
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(ledger, 0), "index")), 15);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(ledger, 48), "index")), 195);
+    assert_int_equal(json_integer_value(json_array_get(first, 0)), 3 * json_integer_value(json_array_get(first, 1)));
+    assert_string_equal(json_string_value(json_array_get(json_object_get(line, "captions"), 0)), "A dress. She turns.");
+}
+
+/* start_s, end_s and segments in seconds are on the file's clock, as a player shows it: the picture
+ * begins 3 s after the sound, 3.5 s is its frame 15. */
+static void file_clock(void **state)
+{
+    static const struct {
+        const char *container, *name;
+    } kinds[] = {{"matroska", "a.mkv"}, {"mov", "b.mov"}};
+    static int64_t late[300];
+    char *root = run_folder("clock"), *part = check_tmp_path("late.mkv"), *out = check_tmp_path("clock-out");
+    char text[1024] = "", *at = text;
+    Err err = {0};
+    (void)state;
+    for (int i = 0; i < 300; i++)
+        late[i] = 90 + i;
+    Clip c = film("matroska", (AVRational){1, 30}, late, 300, 0);
+    make_clip(part, &c);
+    for (int i = 0; i < 2; i++) {
+        remake(part, run_path(root, kinds[i].name),
+               &(Remake){.container = kinds[i].container, .sounds = 1, .sound_s = 13});
+        at += sprintf(at,
+                      "{\"file_name\":\"%s\",\"text\":\"A dress.\",\"start_s\":3.5,\"end_s\":10.5,\"segments\":["
+                      "{\"start\":0.5,\"end\":1.5,\"unit\":\"s\",\"text\":\"Nobody is there.\"},"
+                      "{\"start\":3.5,\"end\":5,\"unit\":\"s\",\"text\":\"She turns.\"}]}\n",
+                      kinds[i].name);
+    }
+    CHECK_OK(file_write_atomic(run_path(root, "metadata.jsonl"), text, at - text, &err), &err);
+    for (int again = 0; again < 2; again++) { /* the second run takes over what the first made */
+        json_t *lines = run_ingest(root, out, 2, NULL);
+        check_clocked(lines, "a");
+        check_clocked(lines, "b");
+        json_decref(lines);
+    }
+}
+
+/* A film with a still at its end every two seconds: rates are those of the window's frames. */
+static void end_card(void **state)
+{
+    static int64_t t[220];
+    char *root = run_folder("card"), *first = check_tmp_path("card-first"), *middle = check_tmp_path("card-middle");
+    const char *sets[] = {"clip.window=middle", NULL};
+    (void)state;
+    for (int i = 0; i < 220; i++)
+        t[i] = i < 195 ? 3000 * i : 3000 * 194 + 180000 * (i - 194);
+    Clip c = film("mp4", (AVRational){1, 90000}, t, 220, 0);
+    make_clip(run_path(root, "card.mp4"), &c);
+    run_caption(root, "card");
+    json_t *lines = run_ingest(root, first, 1, NULL);
+    assert_string_equal(run_reason(run_line(lines, "card")), "");
+    json_decref(lines);
+    lines = run_ingest(root, middle, 1, sets);
+    assert_string_equal(run_reason(run_line(lines, "card")), "low_rate");
+    json_decref(lines);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rates),      cmocka_unit_test(odd_times),
                                        cmocka_unit_test(holes),      cmocka_unit_test(doubtful_facts),
-                                       cmocka_unit_test(containers), cmocka_unit_test(fits_and_fields)};
+                                       cmocka_unit_test(containers), cmocka_unit_test(fits_and_fields),
+                                       cmocka_unit_test(file_clock), cmocka_unit_test(end_card)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoders that make the clips */
     return check_run("prep time", tests);
 }
