@@ -2,6 +2,7 @@
 #include <string.h>
 #include "common/base/json.h"
 #include "common/base/mem.h"
+#include "common/base/str.h"
 #include "common/store/cache.h"
 
 /* A cache and one read transaction. */
@@ -36,19 +37,58 @@ static int find_record(View *v, CacheDb db, const json_t *hex, int verify, Recor
     return rc < 0 ? rc : cache_get_record(v->txn, db, &key, verify, out, err);
 }
 
-static void print_clip(FILE *out, const char *id, const json_t *facts)
+/* ---- ls -------------------------------------------------------------------------------------- */
+
+static int64_t member(const json_t *o, const char *key)
 {
-    const json_t *latent = json_object_get(facts, "latent"), *captions = json_object_get(facts, "captions");
-    fprintf(out, "%s\t%s\t%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 "\t%zu\t%s\n", id,
-            json_string_value(json_object_get(facts, "split")),
-            (int64_t)json_integer_value(json_object_get(latent, "frames")),
-            (int64_t)json_integer_value(json_object_get(latent, "height")),
-            (int64_t)json_integer_value(json_object_get(latent, "width")),
-            (int64_t)json_integer_value(json_object_get(latent, "channels")), json_array_size(captions),
-            json_string_value(json_array_get(captions, 0)));
+    return (int64_t)json_integer_value(json_object_get(o, key));
 }
 
-int cache_ls(const char *dir, FILE *out, Err *err)
+/* For a terminal: what could move its cursor is shown escaped. */
+static void print_text(FILE *out, const char *id, const json_t *facts)
+{
+    const json_t *latent = json_object_get(facts, "latent"), *captions = json_object_get(facts, "captions");
+    char name[2048], caption[8192];
+    str_escape(name, sizeof name, id, 0);
+    str_escape(caption, sizeof caption, json_string_value(json_array_get(captions, 0)), 0);
+    fprintf(out, "%s\t%s\t%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 "\t%zu\t%s\n", name,
+            json_string_value(json_object_get(facts, "split")), member(latent, "frames"), member(latent, "height"),
+            member(latent, "width"), member(latent, "channels"), json_array_size(captions), caption);
+}
+
+/* A field of RFC 4180: in quotation marks, which are doubled inside. */
+static void print_quoted(FILE *out, const char *text)
+{
+    fputc('"', out);
+    for (const char *c = text ? text : ""; *c; c++) {
+        if (*c == '"')
+            fputc('"', out);
+        fputc(*c, out);
+    }
+    fputc('"', out);
+}
+
+static void print_csv(FILE *out, const char *id, const json_t *facts)
+{
+    const json_t *latent = json_object_get(facts, "latent"), *captions = json_object_get(facts, "captions");
+    print_quoted(out, id);
+    fprintf(out, ",%s,", json_string_value(json_object_get(facts, "split")));
+    print_quoted(out, json_string_value(json_object_get(facts, "category")));
+    fprintf(out, ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%zu,",
+            member(facts, "frames"), member(facts, "height"), member(facts, "width"), member(latent, "frames"),
+            member(latent, "height"), member(latent, "width"), member(latent, "channels"), json_array_size(captions));
+    print_quoted(out, json_string_value(json_array_get(captions, 0)));
+    fputs("\r\n", out);
+}
+
+static int print_line(FILE *out, const char *id, json_t *facts, Err *err)
+{
+    if (json_object_set_new(facts, "id", json_string(id)) < 0)
+        return err_set(err, ERR_NOMEM, "no memory to print an entry");
+    return json_write_line(facts, out, err);
+}
+
+int cache_ls(const char *dir, CacheList form, FILE *out, Err *err)
 {
     View v;
     CacheCursor *cursor = NULL;
@@ -56,13 +96,22 @@ int cache_ls(const char *dir, FILE *out, Err *err)
     json_t *facts;
     CacheStat stat;
     int rc = view_open(&v, dir, err);
+    if (rc == 0 && form == CACHE_LIST_CSV)
+        fputs("id,split,category,frames,height,width,latent_frames,latent_height,latent_width,latent_channels,captions,"
+              "caption\r\n",
+              out);
     while (rc >= 0 && (rc = cache_next_clip(v.txn, &cursor, &id, &facts, err)) == 1) {
-        print_clip(out, id, facts);
+        if (form == CACHE_LIST_JSON)
+            rc = print_line(out, id, facts, err);
+        else if (form == CACHE_LIST_CSV)
+            print_csv(out, id, facts);
+        else
+            print_text(out, id, facts);
         json_decref(facts);
     }
     if (rc == 0)
         rc = cache_stat(v.txn, &stat, err);
-    if (rc == 0)
+    if (rc == 0 && form == CACHE_LIST_TEXT)
         fprintf(out, "%" PRId64 " clips, %" PRId64 " latents, %" PRId64 " texts, %.1f MB\n", stat.clips, stat.latents,
                 stat.text, (double)stat.file_bytes / 1e6);
     cache_cursor_free(&cursor);

@@ -59,10 +59,17 @@ static int run_build(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
+typedef struct ListOptions {
+    int json, csv;
+} ListOptions;
+
 static int run_ls(void *options, const StrList *positional, Err *err)
 {
-    (void)options;
-    return cache_ls(positional->item[0], stdout, err);
+    const ListOptions *o = options;
+    if (o->json && o->csv)
+        return err_set(err, ERR_USAGE, "--json and --csv cannot be given together");
+    CacheList form = o->json ? CACHE_LIST_JSON : o->csv ? CACHE_LIST_CSV : CACHE_LIST_TEXT;
+    return cache_ls(positional->item[0], form, stdout, err);
 }
 
 static int run_show(void *options, const StrList *positional, Err *err)
@@ -84,6 +91,11 @@ static const Opt build_opts[] = {
     OPTION(Options, model, OPT_STR, "model", "DIR", "pipeline folder; default: model.base_model", .short_name = 'm'),
     {0}};
 
+static const Opt list_opts[] = {
+    OPTION(ListOptions, json, OPT_FLAG, "json", NULL, "print each clip's entry as one JSON object a line"),
+    OPTION(ListOptions, csv, OPT_FLAG, "csv", NULL, "print a table in CSV, with sizes and categories"),
+    {0}};
+
 static const Command commands[] = {
     {.name = "build",
      .summary = "encode clips and captions that are not cached yet",
@@ -95,8 +107,9 @@ static const Command commands[] = {
      .run = run_build},
     {.name = "ls",
      .summary = "list the clips",
-     .usage = "CACHE",
-     .opts = no_opts,
+     .usage = "[--json | --csv] CACHE",
+     .opts = list_opts,
+     .options_size = sizeof(ListOptions),
      .min_positional = 1,
      .max_positional = 1,
      .run = run_ls},

@@ -53,6 +53,12 @@ same_contents "one thread and two: the same bits" "$T/one" "$T/two"
 runs "ls" 0 "$cache" ls "$T/one"
 stdout_has "c3	train	3x8x4x4	1	Clip number 3, a dress."
 stdout_has "6 clips, 6 latents, 7 texts"
+runs "ls as JSON" 0 "$cache" ls --json "$T/one"
+check "ls as JSON: one object a clip" test "$(grep -c '^{.*"id":"c[1-6]".*}$' "$T/stdout")" = 6
+runs "ls as CSV" 0 "$cache" ls --csv "$T/one"
+stdout_has '"c3",train,"",9,64,32,3,8,4,4,1,"Clip number 3, a dress."'
+check "ls as CSV: a header and a line a clip" test "$(wc -l <"$T/stdout")" = 7
+runs "ls in two forms" 2 "$cache" ls --json --csv "$T/one"
 runs "show" 0 "$cache" show "$T/one" c2
 stdout_has '"record": "F32 [3, 8, 4, 8]"'
 stdout_has '"record": "F32 [32, 16]"'
