@@ -1,4 +1,5 @@
 /* Saving, finding and loading checkpoints. */
+#include <inttypes.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,22 +17,23 @@ static const char optimizer_path[] = "weft_state/optimizer.safetensors";
 
 char *checkpoint_folder(const char *run, int64_t step, Err *err)
 {
-    return mem_printf(err, "%s/checkpoint-%lld", run, (long long)step);
+    return mem_printf(err, "%s/checkpoint-%" PRId64, run, step);
 }
 
 /* ---- optimiser state ------------------------------------------------------------------------- */
 
 enum { ARENAS = 3 };
 
-/* What resuming needs beside the transformer's file: flat arenas laid out like the parameters. */
+/* The arenas that a resume needs besides the transformer's file; they are laid out like the
+ * parameters. */
 typedef struct FlatArenas {
     Tensor flat[ARENAS];
     const char *name[ARENAS];
     int n;
 } FlatArenas;
 
-/* The type of the transformer's file: what operations read.  Where masters lie beside that they go
- * with the moments. */
+/* Element type of the transformer's file: the type that operations read.  Exact weights (masters) of
+ * another type go into the optimiser's file. */
 static DType file_type(const TrainState *s)
 {
     return s->be->act == DT_BF16 || dit_params(s->dit)->values == DT_BF16 ? DT_BF16 : DT_F32;
@@ -44,7 +46,7 @@ static FlatArenas arenas_of(const TrainState *s)
     return (FlatArenas){{s->m, s->v, values}, {"m", "v", "master"}, values.dtype != file_type(s) ? 3 : 2};
 }
 
-/* Parameter p's part of one; on the back end. */
+/* The part of an arena that belongs to parameter p; its data lie on the back end. */
 static Tensor flat_part(const TrainState *s, const Tensor *flat, const Param *p)
 {
     Tensor values = params_flat_values(dit_params(s->dit)), t = tensor_view(NULL, DT_F32, p->rank, p->dim);
@@ -54,8 +56,8 @@ static Tensor flat_part(const TrainState *s, const Tensor *flat, const Param *p)
     return t;
 }
 
-/* Tensors in the order of the file's list: all parameters of one arena, then of the next; brought
- * to the host one at a time. */
+/* Writes the arenas one after another, each tensor by tensor.  A device's tensors are copied to the
+ * host one at a time, into `room`. */
 typedef struct Saving {
     const TrainState *s;
     FlatArenas a;
@@ -106,7 +108,7 @@ static int save_optimizer(const TrainState *s, const char *path, Err *err)
     return rc;
 }
 
-/* Uploads one tensor of an arena, or adds its name to the list of what is wrong. */
+/* Uploads one tensor of an arena.  A tensor that is missing or has another shape is added to `bad`. */
 static int load_part(TrainState *s, const SafeTensors *file, const Tensor *flat, const char *kind, const Param *p,
                      Str *bad, Err *err)
 {
@@ -127,7 +129,7 @@ int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err 
 {
     ParamSet *ps = dit_params(s->dit);
     FlatArenas a = arenas_of(s);
-    char *path = mem_printf(err, "%s/checkpoint-%lld/%s", run, (long long)step, optimizer_path);
+    char *path = mem_printf(err, "%s/checkpoint-%" PRId64 "/%s", run, step, optimizer_path);
     SafeTensors *file = NULL;
     Str bad = {0};
     int rc = path ? safetensors_open(&file, path, err) : ERR_NOMEM;
@@ -165,7 +167,7 @@ static int write_parts(const char *folder, const TrainState *s, int optimizer, E
     return rc;
 }
 
-/* state.json, last: it says what every other file of the folder is. */
+/* Writes state.json, which lists all other files of the folder, so it comes last. */
 static int write_state(const char *folder, const json_t *state, Err *err)
 {
     char *path = path_join(folder, state_path, err);
@@ -182,7 +184,7 @@ static int write_state(const char *folder, const json_t *state, Err *err)
     return rc;
 }
 
-/* `tmp` becomes `folder`.  What has that name already goes only when the new one is in its place. */
+/* Renames `tmp` to `folder`.  An older folder of that name is removed only after the rename. */
 static int put_in_place(const char *run, const char *tmp, const char *folder, Err *err)
 {
     char *before = mem_printf(err, "%s.tmp-before", folder);
@@ -205,8 +207,7 @@ static int put_in_place(const char *run, const char *tmp, const char *folder, Er
     return rc;
 }
 
-/* Half a checkpoint takes room on a disk that may be full.  What cannot be removed now goes when the
- * next run sweeps its folder. */
+/* Frees the room that a failed save took.  If that fails too, the next run's sweep removes it. */
 static void remove_unfinished(const char *tmp)
 {
     int rc = tmp ? dir_remove(tmp, NULL) : 0;
@@ -228,7 +229,7 @@ int checkpoint_save(const char *run, const TrainState *s, const json_t *state, E
         rc = put_in_place(run, tmp, folder, err);
     if (rc < 0) {
         remove_unfinished(tmp);
-        err_wrap(err, rc, "saving checkpoint-%lld", (long long)s->step);
+        err_wrap(err, rc, "saving checkpoint-%" PRId64, s->step);
     }
     mem_free(folder);
     mem_free(tmp);

@@ -18,14 +18,14 @@
 
 /* Writes checkpoint-N (N = s->step) with `state`, an object that becomes state.json.  After a
  * failure nothing of it is left. */
-int checkpoint_save(const char *run, const TrainState *s, const json_t *state, Err *err);
+WEFT_MUST_CHECK int checkpoint_save(const char *run, const TrainState *s, const json_t *state, Err *err);
 /* The folder RUN/checkpoint-STEP; mem_free. */
 char *checkpoint_folder(const char *run, int64_t step, Err *err);
 /* Moments and step from RUN/checkpoint-STEP; the transformer was opened from its folder already. */
-int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err *err);
+WEFT_MUST_CHECK int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err *err);
 /* RUN/final: the transformer, and every other part of the pipeline folder `base` (copies).  A base
  * without model_index.json gives a folder with the transformer alone. */
-int final_save(const char *run, const char *base, const TrainState *s, const json_t *state, Err *err);
+WEFT_MUST_CHECK int final_save(const char *run, const char *base, const TrainState *s, const json_t *state, Err *err);
 
 /* ---- checkpoint_find.c ---- */
 
@@ -33,15 +33,15 @@ int final_save(const char *run, const char *base, const TrainState *s, const jso
  * checkpoint.  A damaged one (a file is missing or has other bytes) is named in a warning and the one
  * before it is looked at; when all are damaged: ERR_FORMAT.  A checkpoint that cannot be read, or was
  * written by a newer version, is an error: it must not be taken for a damaged one and overwritten. */
-int checkpoint_newest(const char *run, const Log *log, int64_t *step, json_t **state, Err *err);
+WEFT_MUST_CHECK int checkpoint_newest(const char *run, const Log *log, int64_t *step, json_t **state, Err *err);
 /* Tidies up after checkpoint `step` was saved or gone on from.  Removes older checkpoints that were
  * saved because the run was asked to stop (state.json: "interim").  With keep >= 1 removes also
  * damaged checkpoints and all but the newest `keep` up to `step`.  Never removes checkpoint `step`,
  * nor one that cannot be read. */
-int checkpoint_prune(const char *run, int64_t step, int64_t keep, Err *err);
+WEFT_MUST_CHECK int checkpoint_prune(const char *run, int64_t step, int64_t keep, Err *err);
 /* How many checkpoint folders there are; a run folder that does not exist has none. */
-int checkpoint_count(const char *run, int64_t *n, Err *err);
+WEFT_MUST_CHECK int checkpoint_count(const char *run, int64_t *n, Err *err);
 /* 1 when RUN/final was made at this step and every file of it is as it was written, 0 when it is
  * absent or damaged, negative when it cannot be read. */
-int final_is_at(const char *run, int64_t step, Err *err);
+WEFT_MUST_CHECK int final_is_at(const char *run, int64_t step, Err *err);
 #endif

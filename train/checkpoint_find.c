@@ -1,4 +1,5 @@
 /* Which checkpoints a run has, whether they are undamaged, and which of them go. */
+#include <inttypes.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,13 +72,14 @@ int checkpoint_count(const char *run, int64_t *n, Err *err)
 /* A later version's file may have keys that this one does not know: that is no damage. */
 static int check_format(const json_t *state, const char *path, Err *err)
 {
-    json_int_t format = json_integer_value(json_object_get(state, "format"));
+    int64_t format = json_integer_value(json_object_get(state, "format"));
 
-    return format <= STATE_FORMAT ? 0
-                                  : err_set(err, ERR_UNSUPPORTED,
-                                            "'%s' has format %lld and this weft-train reads format %d: a newer version "
-                                            "wrote it; use that one, or train into another folder",
-                                            path, (long long)format, STATE_FORMAT);
+    return format <= STATE_FORMAT
+               ? 0
+               : err_set(err, ERR_UNSUPPORTED,
+                         "'%s' has format %" PRId64 " and this weft-train reads format %d: a newer version "
+                         "wrote it; use that one, or train into another folder",
+                         path, format, STATE_FORMAT);
 }
 
 static int read_state(const char *folder, int64_t step, json_t **state, Err *err)
@@ -95,7 +97,7 @@ static int read_state(const char *folder, int64_t step, json_t **state, Err *err
     if (rc == 0)
         rc = json_get_int(*state, "step", path, &stored, err);
     if (rc == 0 && stored != step)
-        rc = err_set(err, ERR_FORMAT, "'%s' belongs to step %lld", path, (long long)stored);
+        rc = err_set(err, ERR_FORMAT, "'%s' belongs to step %" PRId64, path, stored);
     mem_free(path);
     return rc;
 }
@@ -139,9 +141,9 @@ static int try_checkpoint(const char *run, const Log *log, int64_t step, json_t 
     json_decref(*state);
     *state = NULL;
     if (is_damage(rc))
-        log_warn(log, "checkpoint-%lld is damaged and is not used: %s", (long long)step, why.msg);
+        log_warn(log, "checkpoint-%" PRId64 " is damaged and is not used: %s", step, why.msg);
     else if (why.msg[0])
-        err_set(err, rc, "checkpoint-%lld cannot be used, and nothing was changed: %s", (long long)step, why.msg);
+        err_set(err, rc, "checkpoint-%" PRId64 " cannot be used, and nothing was changed: %s", step, why.msg);
     return rc;
 }
 
@@ -187,7 +189,7 @@ static int goes(const char *run, int64_t step, int64_t keep, int64_t *kept, Err 
     json_decref(state);
     mem_free(folder);
     if (rc == ERR_NOMEM)
-        return err_set(err, rc, "out of memory looking at checkpoint-%lld", (long long)step);
+        return err_set(err, rc, "out of memory looking at checkpoint-%" PRId64, step);
     if (rc < 0)
         return keep >= 1 && is_damage(rc);
     return interim || (keep >= 1 && ++*kept > keep);

@@ -34,12 +34,12 @@ void dataset_close(Dataset **d)
 static int read_key(const json_t *v, Digest *out, const char *dir, const char *id, const char *what, Err *err)
 {
     if (!json_is_string(v))
-        return err_set(err, ERR_FORMAT, "cache '%s': clip '%s' names no %s", dir, id, what);
+        return err_set(err, ERR_FORMAT, "cache '%s': clip '%s' has no key of its %s", dir, id, what);
     int rc = digest_parse(json_string_value(v), out, err);
     return rc < 0 ? err_wrap(err, rc, "cache '%s': clip '%s': %s", dir, id, what) : 0;
 }
 
-/* One clip's entry into *s; *take 0 when it is of another split. */
+/* Reads one clip's entry into *s; *take is 0 for a clip of another split. */
 static int read_clip(Sample *s, int *take, const char *dir, const char *id, const json_t *facts, Err *err)
 {
     const json_t *texts = json_object_get(facts, "texts");
@@ -90,8 +90,7 @@ static int add_clip(Dataset *d, int64_t *cap, int64_t cache, const char *dir, co
     return rc;
 }
 
-/* A build that was stopped leaves fewer entries than its dataset has clips: learning from those
- * alone would go unnoticed. */
+/* Refuses the cache of a build that was stopped, which has fewer entries than its dataset has clips. */
 static int check_finished(CacheTxn *t, const json_t *dataset, const char *dir, Err *err)
 {
     json_t *rejected = NULL;
@@ -112,7 +111,7 @@ static int check_finished(CacheTxn *t, const json_t *dataset, const char *dir, E
     return rc;
 }
 
-/* What the cache says of its dataset; a cache that says nothing has *shard zeroed. */
+/* Reads the cache's meta 'dataset'; *shard stays zero in a cache that has none. */
 static int read_dataset(CacheTxn *t, const char *dir, ShardFact *shard, Err *err)
 {
     json_t *dataset = NULL;
@@ -178,7 +177,7 @@ static int get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, co
     return rc < 0 ? err_wrap(err, rc, "clip '%s'", s->id) : 0;
 }
 
-/* Moments have two values a channel, a stored sample one. */
+/* Moments hold a mean and a log-variance for each channel, a stored sample one value. */
 static int check_latents(Dataset *d, const RecordView *r, const Sample *s, const DitConfig *c, Err *err)
 {
     const Tensor *x = &r->tensor;
@@ -188,17 +187,17 @@ static int check_latents(Dataset *d, const RecordView *r, const Sample *s, const
     tensor_describe(x, got, sizeof got);
     if ((r->kind != RECORD_MOMENTS && r->kind != RECORD_SAMPLE) || x->rank != 4 || !dtype_is_float(x->dtype) ||
         x->dim[3] % parts)
-        return err_set(err, ERR_FORMAT, "clip '%s': its latents record is no moments or sample tensor but %s", s->id,
+        return err_set(err, ERR_FORMAT, "clip '%s': its latents record must hold moments or a sample, but is %s", s->id,
                        got);
     if (x->dim[3] / parts != c->in_channels)
-        return err_set(
-            err, ERR_USAGE,
-            "clip '%s': latents %s have %lld channels, the transformer takes %lld: the cache was made with another VAE",
-            s->id, got, (long long)(x->dim[3] / parts), (long long)c->in_channels);
+        return err_set(err, ERR_USAGE,
+                       "clip '%s': latents %s have %" PRId64 " channels, but the transformer reads %" PRId64
+                       ": the cache was made with another VAE",
+                       s->id, got, (x->dim[3] / parts), c->in_channels);
     if (x->dim[1] % c->patch || x->dim[2] % c->patch)
         return err_set(err, ERR_USAGE,
-                       "clip '%s': latents %s: height and width must be multiples of the patch size %lld", s->id, got,
-                       (long long)c->patch);
+                       "clip '%s': latents %s: height and width must be multiples of the patch size %" PRId64, s->id,
+                       got, c->patch);
     if (d->F == 0) {
         d->F = x->dim[0];
         d->h = x->dim[1];
@@ -206,10 +205,10 @@ static int check_latents(Dataset *d, const RecordView *r, const Sample *s, const
         d->C = c->in_channels;
     }
     if (x->dim[0] != d->F || x->dim[1] != d->h || x->dim[2] != d->w)
-        return err_set(
-            err, ERR_USAGE,
-            "clip '%s': latents %s, but clip '%s' has %lld frames of %lld x %lld: a run takes clips of one size", s->id,
-            got, d->sample[0].id, (long long)d->F, (long long)d->h, (long long)d->w);
+        return err_set(err, ERR_USAGE,
+                       "clip '%s': latents %s, but clip '%s' has %" PRId64 " frames of %" PRId64 " x %" PRId64
+                       ": a run takes clips of one size",
+                       s->id, got, d->sample[0].id, d->F, d->h, d->w);
     return 0;
 }
 
@@ -219,8 +218,9 @@ static int check_text(const RecordView *r, const Sample *s, const DitConfig *c, 
 
     if (r->kind != RECORD_TEXT || r->tensor.rank != 2 || !dtype_is_float(r->tensor.dtype) ||
         r->tensor.dim[0] != c->text_len || r->tensor.dim[1] != c->text_dim)
-        return err_set(err, ERR_USAGE, "clip '%s': its text record is %s, the transformer takes [%lld, %lld]", s->id,
-                       tensor_describe(&r->tensor, got, sizeof got), (long long)c->text_len, (long long)c->text_dim);
+        return err_set(err, ERR_USAGE,
+                       "clip '%s': its text record is %s, but the transformer reads [%" PRId64 ", %" PRId64 "]", s->id,
+                       tensor_describe(&r->tensor, got, sizeof got), c->text_len, c->text_dim);
     return 0;
 }
 
@@ -309,7 +309,7 @@ int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const D
         return err_set(err, ERR_USAGE, "no cache given");
     if (c->out_channels != c->in_channels)
         return err_set(err, ERR_UNSUPPORTED,
-                       "the transformer takes %" PRId64 " channels and gives %" PRId64
+                       "the transformer reads %" PRId64 " channels and writes %" PRId64
                        ": training needs as many out as in",
                        c->in_channels, c->out_channels);
     if (!(d = mem_calloc(1, sizeof *d, err)))
@@ -380,7 +380,7 @@ static void to_host(float *out, const Tensor *t, double scale)
         out[i] = (float)(tensor_get(t, i) * scale);
 }
 
-/* Sample number `sample` into place `at`. */
+/* Reads and draws sample number `sample` into place `at` of the batch. */
 static int read_sample(const Dataset *d, HostBatch *b, CacheTxn *t, uint64_t seed, int64_t epoch, int64_t sample,
                        int64_t at, Err *err)
 {
@@ -409,7 +409,7 @@ int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, con
                int64_t n_train, Err *err)
 {
     if (n < 1 || n > b->room)
-        return err_set(err, ERR_USAGE, "a batch of %lld samples, expected 1 to %lld", (long long)n, (long long)b->room);
+        return err_set(err, ERR_USAGE, "a batch of %" PRId64 " samples, expected 1 to %" PRId64, n, b->room);
     b->n = n;
     for (int64_t i = 0; i < n; i++) {
         Philox time = philox_stream(seed, RNG_TIMESTEP, (uint64_t)epoch, (uint64_t)sample[i]);

@@ -1,9 +1,8 @@
-/* What training reads: one or several caches as one list of samples, and the draws that belong to
- * each sample.
+/* One or several caches as one list of samples, and each sample's random draws.
  *
- * Samples are sorted by clip id, so that neither the number of caches nor their order matters.
- * Every draw (order of an epoch, posterior, noise, timestep, which caption) is keyed by (seed,
- * epoch, sample): it depends on nothing else. */
+ * Samples are sorted by clip id, so neither the number of caches nor their order matters.  Every draw
+ * (order of an epoch, posterior, noise, timestep, caption) is keyed by (seed, epoch, sample) and
+ * depends on nothing else. */
 #ifndef WEFT_TRAIN_DATASET_H
 #define WEFT_TRAIN_DATASET_H
 #include "common/store/cache.h"
@@ -11,7 +10,7 @@
 
 typedef struct Sample {
     char *id;
-    int64_t cache;         /* which one holds it */
+    int64_t cache;         /* index of the cache that holds it */
     Digest latents, *text; /* content keys; one text for each caption */
     int64_t n_text;
 } Sample;
@@ -24,37 +23,37 @@ typedef struct Dataset {
     int64_t F, h, w, C; /* latents [F,h,w,C], the same for all samples */
     int64_t text_len, text_dim;
     double scale;       /* the VAE's scaling factor: latents = posterior draw * scale */
-    json_t *vae, *text; /* what made them: meta 'vae' and 'text' of the first cache */
-    char digest[65];    /* of ids and content keys: the same digest, the same data */
+    json_t *vae, *text; /* meta 'vae' and 'text' of the first cache: what made its records */
+    char digest[65];    /* over ids and content keys: equal digests mean equal data */
 } Dataset;
 
 /* Opens the caches and checks every sample's records (their headers) against the transformer's
  * config.  Clips of another split than "train" are left out.  Refuses: no cache or no sample,
  * unfinished caches, missing shards, caches of different encoders, an id in two caches, latents of
  * several shapes, records that are missing. */
-int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const DitConfig *c, Err *err);
+WEFT_MUST_CHECK int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const DitConfig *c, Err *err);
 void dataset_close(Dataset **d);
-/* order[0..n): the samples of an epoch, shuffled. */
+/* Fills order[0..n) with the samples of an epoch, shuffled. */
 void dataset_order(const Dataset *d, uint64_t seed, int64_t epoch, int64_t *order);
 
 /* The records and draws of one pass, in host memory: made once, filled many times. */
 typedef struct HostBatch {
-    int64_t n, room;     /* samples in it, and at most */
-    int64_t *sample;     /* which */
+    int64_t n, room;     /* how many samples it has, and can have */
+    int64_t *sample;     /* their numbers */
     RecordKind *kind;    /* of the latents' record: RECORD_MOMENTS or RECORD_SAMPLE */
     float *moments;      /* [F,h,w,2C] a sample; a stored sample fills the first half, scaled already */
-    float *draw, *noise; /* [F,h,w,C] a sample: of the posterior, and of diffusion */
+    float *draw, *noise; /* [F,h,w,C] a sample: standard normal draws for the posterior and for diffusion */
     float *text;         /* [text_len, text_dim] a sample */
     int64_t *timestep;
 } HostBatch;
 
-/* zero-initialised *b; batch_free after a failure too */
-int batch_new(HostBatch *b, const Dataset *d, int64_t room, Err *err);
+/* *b must be zero-initialised; call batch_free after a failure too. */
+WEFT_MUST_CHECK int batch_new(HostBatch *b, const Dataset *d, int64_t room, Err *err);
 void batch_free(HostBatch *b);
-/* Reads n samples and draws what belongs to them, timesteps below n_train.  One thread at a time,
- * any thread. */
-int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, const int64_t *sample, int64_t n,
-               int64_t n_train, Err *err);
-/* The batch on the back end, tensors from `work`; the timesteps stay b's. */
-int batch_put(const Dataset *d, const HostBatch *b, Backend *be, Arena *work, TrainBatch *out, Err *err);
+/* Reads n samples and makes their draws, with timesteps below n_train.  Any thread, one at a time. */
+WEFT_MUST_CHECK int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, const int64_t *sample,
+                               int64_t n, int64_t n_train, Err *err);
+/* Copies the batch to the back end, into tensors from `work`; out->timestep points into *b. */
+WEFT_MUST_CHECK int batch_put(const Dataset *d, const HostBatch *b, Backend *be, Arena *work, TrainBatch *out,
+                              Err *err);
 #endif

@@ -1,5 +1,5 @@
-/* The encoders' identities, as weft-cache wrote them down, against each other and against the base
- * model. */
+/* Compares the encoders' identities that weft-cache stored: cache with cache, and cache with base model. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "common/base/file.h"
@@ -11,7 +11,7 @@
 #include "common/text/t5_tokenizer.h"
 #include "train/encoders.h"
 
-/* A member that is 64 hex digits; *out points into `meta`. */
+/* Reads a member of 64 hex digits; *out points into `meta`. */
 static int read_digest(const json_t *meta, const char *where, const char *member, const char **out, Err *err)
 {
     Digest d;
@@ -22,8 +22,8 @@ static int read_digest(const json_t *meta, const char *where, const char *member
     return rc;
 }
 
-/* Digests and configs must be the same.  `who` is a cache's folder or a base model's part, `first`
- * the cache compared with. */
+/* Refuses two digests that differ.  `who` names the compared folder (a cache, or a part of the base
+ * model), `first` the cache that it is compared with. */
 static int same_maker(const char *what, const char *member, const json_t *have, const char *who, const json_t *want,
                       const char *first, Err *err)
 {
@@ -60,9 +60,10 @@ static int read_meta(CacheTxn *t, const char *key, const char *dir, json_t **out
     int rc = cache_get_meta(t, key, out, err);
 
     if (rc == 0)
-        return err_set(err, ERR_FORMAT,
-                       "cache '%s' does not say what made it (meta '%s'): it was not finished by weft-cache build", dir,
-                       key);
+        return err_set(
+            err, ERR_FORMAT,
+            "cache '%s' has no meta '%s', which names its encoders: weft-cache build did not finish; run it again", dir,
+            key);
     if (rc > 0 && !json_is_object(json_object_get(*out, "config")))
         return err_set(err, ERR_FORMAT, "cache '%s': meta '%s' has no config", dir, key);
     return rc < 0 ? err_wrap(err, rc, "cache '%s'", dir) : 0;
@@ -115,7 +116,7 @@ static int parse_config(const char *folder, int is_vae, json_t **out, Err *err)
     return rc;
 }
 
-/* {"config", "weights_sha256"} of an encoder's folder, as encoding_meta_* of weft-cache says them. */
+/* Makes {"config", "weights_sha256"} of an encoder's folder, in the form of weft-cache's meta. */
 static int identity(const char *folder, const char *stem, int is_vae, const Log *log, json_t **out, Err *err)
 {
     SafeTensors *file = NULL;
@@ -214,8 +215,9 @@ static int check_tokenizer(const Dataset *d, const char *cache, const char *fold
         rc = read_digest(d->text, cache, "tokenizer_sha256", &digest, err);
     if (rc == 0 && strcmp(digest, t5_tokenizer_digest(t)) != 0 &&
         (rc = gives_same_ids(d, t, &captions, &same, err)) == 0 && same && captions > 0)
-        log_info(log, "'%s' is not the file that tokenised the captions, but gives the same ids for %lld of them",
-                 folder, (long long)captions);
+        log_info(log,
+                 "'%s' is not the file that tokenised the captions, but gives the same ids for %" PRId64 " of them",
+                 folder, captions);
     else if (rc == 0 && !(have = json_pack("{s:s}", "tokenizer_sha256", t5_tokenizer_digest(t))))
         rc = err_set(err, ERR_NOMEM, "'%s': out of memory", folder);
     else if (rc == 0)

@@ -4,28 +4,28 @@
 #include "common/base/mem.h"
 #include "train/feed.h"
 
-enum { PASSES = 2 }; /* one that is in use, one that is being read */
+enum { PASSES = 2 }; /* one in use by the loop, one being read */
 
 typedef struct Pass {
     HostBatch batch;
-    int rc; /* of reading it */
+    int rc; /* result of reading it */
     Err err;
 } Pass;
 
 struct Feed {
     const Job *job;
-    int64_t first_step, *order; /* the reading thread's */
+    int64_t first_step, *order; /* used by the reading thread alone */
     Pass pass[PASSES];
     pthread_t thread;
-    pthread_mutex_t lock; /* guards what follows; a pass belongs to the loop while taken <= its number < made */
+    pthread_mutex_t lock; /* guards the members below; the loop owns pass k while taken <= k < made */
     pthread_cond_t changed;
-    int64_t made, taken; /* passes read, and given back by the loop */
-    int stop, ended;     /* the loop wants no more; the thread reads no more */
+    int64_t made, taken; /* passes that were read; passes that the loop has given back */
+    int stop, ended;     /* stop: the loop needs no more passes; ended: the thread has finished */
     int holding;         /* the loop has pass number `taken` */
-    int started, locks;  /* what feed_close must undo */
+    int started, locks;  /* whether the thread runs and the locks exist, for feed_close */
 };
 
-/* The place for the next pass, or NULL when the loop wants no more. */
+/* Waits for a free place for the next pass; NULL when the loop has stopped. */
 static Pass *place(Feed *f)
 {
     Pass *p;
@@ -47,7 +47,7 @@ static void hand_over(Feed *f, int pass, int ended)
     pthread_mutex_unlock(&f->lock);
 }
 
-/* All passes of one step; 0 to go on. */
+/* Reads all passes of one step; 0 unless the loop stopped or reading failed. */
 static int read_step(Feed *f, int64_t step, int64_t *epoch_of_order)
 {
     const Job *j = f->job;

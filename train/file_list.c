@@ -1,4 +1,5 @@
 /* Sizes and digests of a folder's files. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "common/base/file.h"
@@ -69,8 +70,7 @@ static int check_file(const char *path, const json_t *want, int contents, Err *e
     int rc = size < 0 ? (int)size : json_get_int(want, "size", path, &stored, err);
 
     if (rc == 0 && size != stored)
-        rc = err_set(err, ERR_FORMAT, "'%s' has %lld bytes, but %lld were written", path, (long long)size,
-                     (long long)stored);
+        rc = err_set(err, ERR_FORMAT, "'%s' has %" PRId64 " bytes, but %" PRId64 " were written", path, size, stored);
     if (rc == 0 && contents && (rc = describe_file(path, &have, err)) == 0 && !json_equal(have, want))
         rc = err_set(err, ERR_FORMAT, "'%s' has other bytes than were written: its SHA-256 differs", path);
     json_decref(have);

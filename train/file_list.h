@@ -7,11 +7,11 @@
 
 /* {"transformer/config.json": {"size", "sha256"}, ...}: every file in and below `folder`, by its path
  * there.  New reference. */
-int file_list_make(const char *folder, json_t **list, Err *err);
+WEFT_MUST_CHECK int file_list_make(const char *folder, json_t **list, Err *err);
 /* ERR_FORMAT or ERR_NOTFOUND, naming the first file that is missing or has other bytes than `list`
  * says; any other code means that a file could not be read.  Files that are not listed do not
  * matter. */
-int file_list_check(const char *folder, const json_t *list, Err *err);
+WEFT_MUST_CHECK int file_list_check(const char *folder, const json_t *list, Err *err);
 /* The same, by the files' sizes alone. */
-int file_list_check_sizes(const char *folder, const json_t *list, Err *err);
+WEFT_MUST_CHECK int file_list_check_sizes(const char *folder, const json_t *list, Err *err);
 #endif

@@ -1,4 +1,5 @@
 /* The identity of a run's schedule and starting weights, and comparing two. */
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -99,20 +100,21 @@ static int same_number(double a, double b)
 
 static int schedule_changes(Str *changes, const json_t *before, const json_t *now, Err *err)
 {
-    json_int_t n = json_integer_value(json_object_get(before, "n_train")),
-               m = json_integer_value(json_object_get(now, "n_train"));
+    int64_t n = json_integer_value(json_object_get(before, "n_train")),
+            m = json_integer_value(json_object_get(now, "n_train"));
     const json_t *a = json_object_get(before, "alpha_bar"), *b = json_object_get(now, "alpha_bar");
 
     if (n != m)
-        return str_printf(changes, err, "%sthe noise schedule had %lld timesteps and has %lld", between(changes),
-                          (long long)n, (long long)m);
+        return str_printf(changes, err, "%sthe noise schedule had %" PRId64 " timesteps and has %" PRId64,
+                          between(changes), n, m);
     for (int64_t i = 0; i < PROBES; i++) {
         double x = json_number_value(json_array_get(a, (size_t)i)), y = json_number_value(json_array_get(b, (size_t)i));
         if (!same_number(x, y))
-            return str_printf(changes, err,
-                              "%sthe base model's noise schedule is another one (the signal's share at timestep %lld "
-                              "was %.6g and is %.6g)",
-                              between(changes), (long long)probe_at(n, i), x, y);
+            return str_printf(
+                changes, err,
+                "%sthe base model's noise schedule is another one (the signal's share at timestep %" PRId64 " "
+                "was %.6g and is %.6g)",
+                between(changes), probe_at(n, i), x, y);
     }
     return 0;
 }
@@ -135,14 +137,15 @@ static int weights_changes(Str *changes, const json_t *before, const json_t *now
 
 int identity_changes(Str *changes, const json_t *before, const json_t *now, Err *err)
 {
-    json_int_t a = json_integer_value(json_object_get(before, "numerics")),
-               b = json_integer_value(json_object_get(now, "numerics"));
+    int64_t a = json_integer_value(json_object_get(before, "numerics")),
+            b = json_integer_value(json_object_get(now, "numerics"));
     int rc = 0;
 
     if (a != b)
         rc = str_printf(changes, err,
-                        "%sthis version of weft-train computes other numbers (revision %lld, the checkpoint's is %lld)",
-                        between(changes), (long long)b, (long long)a);
+                        "%sthis version of weft-train computes other numbers (revision %" PRId64
+                        ", the checkpoint's is %" PRId64 ")",
+                        between(changes), b, a);
     if (rc == 0)
         rc = schedule_changes(changes, json_object_get(before, "noise_schedule"),
                               json_object_get(now, "noise_schedule"), err);

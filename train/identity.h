@@ -15,7 +15,7 @@ enum { TRAIN_NUMERICS_REVISION = 1 };
 
 /* The "identity" of state.json (schemas/train-state), of a schedule and of FOLDER/transformer.  Reads
  * the weights once, for their digest.  New reference. */
-int identity_make(json_t **out, const Schedule *schedule, const char *folder, const Log *log, Err *err);
+WEFT_MUST_CHECK int identity_make(json_t **out, const Schedule *schedule, const char *folder, const Log *log, Err *err);
 /* Appends to `changes`, "; " between them, what differs between two identities. */
-int identity_changes(Str *changes, const json_t *before, const json_t *now, Err *err);
+WEFT_MUST_CHECK int identity_changes(Str *changes, const json_t *before, const json_t *now, Err *err);
 #endif

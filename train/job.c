@@ -56,7 +56,7 @@ static void read_training(Job *j)
                                                                               : RECOMPUTE_BLOCK_ATTENTION;
 }
 
-/* A plan needs no device: it is made for the precision that the recipe asks for. */
+/* A plan needs no device: it takes its precision from the recipe. */
 static int open_backend(Job *j, const TrainOptions *o, Err *err)
 {
     int rc = backend_open(&j->be, j->plan ? "plan" : o->common.device, o->common.jobs, &j->log.log, err);
@@ -66,7 +66,7 @@ static int open_backend(Job *j, const TrainOptions *o, Err *err)
     return rc;
 }
 
-/* Several ranks would each train the same and fight over one folder. */
+/* Every process of an MPI job would train the same model into the same folder. */
 static int refuse_ranks(const TrainOptions *o, Err *err)
 {
     int64_t rank, ranks;
@@ -83,7 +83,7 @@ static int refuse_ranks(const TrainOptions *o, Err *err)
                    rank + 1, ranks);
 }
 
-/* A request that cannot be met is refused, never quietly weakened. */
+/* Refuses settings that the back end cannot honour; nothing is replaced by something weaker. */
 static int refuse_unsupported(const Job *j, const TrainOptions *o, Err *err)
 {
     const char *precision = recipe_str(j->recipe, "training.mixed_precision");
@@ -101,23 +101,24 @@ static int refuse_unsupported(const Job *j, const TrainOptions *o, Err *err)
     return j->plan ? 0 : refuse_ranks(o, err);
 }
 
-/* Each pass rounds its gradient into the sum, and what is less than a half of the sum's last bit is
- * lost: the 257th of equal parts is. */
+/* A bf16 sum is rounded after each pass, and an addend smaller than half of its last bit is lost: so
+ * is the 257th of equal addends. */
 static int refuse_lost_gradients(const Job *j, Err *err)
 {
     if (!(j->how & DIT_BF16_GRADS) || j->accumulate == 1)
         return 0;
     if (j->accumulate > 256)
         return err_set(err, ERR_USAGE,
-                       "training.gradient_dtype is 'bf16' and training.gradient_accumulation_steps %lld: from the "
+                       "training.gradient_dtype is 'bf16' and training.gradient_accumulation_steps %" PRId64
+                       ": from the "
                        "257th pass on, bf16 sums "
                        "lose what is added; set training.gradient_dtype=fp32, or at most 256 passes",
-                       (long long)j->accumulate);
-    log_warn(
-        &j->log.log,
-        "training.gradient_dtype is 'bf16': the sum over gradient_accumulation_steps (%lld) is rounded to 8 bits after "
-        "each pass; 'fp32' keeps it exact, a larger batch_size needs fewer passes",
-        (long long)j->accumulate);
+                       j->accumulate);
+    log_warn(&j->log.log,
+             "training.gradient_dtype is 'bf16': the sum over gradient_accumulation_steps (%" PRId64
+             ") is rounded to 8 bits after "
+             "each pass; 'fp32' keeps it exact, a larger batch_size needs fewer passes",
+             j->accumulate);
     return 0;
 }
 
@@ -148,8 +149,8 @@ static int choose_model(Job *j, const TrainOptions *o, Err *err)
     return 0;
 }
 
-/* The resolved path of the folder, or of the nearest one above it that is there, with a slash at
- * the end; mem_free. */
+/* The real path of `path`, or of the nearest existing folder above it, with a slash at the end;
+ * mem_free. */
 static char *resolved(const char *path, Err *err)
 {
     char *at = mem_strdup(path, err), *real = NULL, *out = NULL;
@@ -166,7 +167,7 @@ static char *resolved(const char *path, Err *err)
     return out;
 }
 
-/* A run writes final/, log.jsonl and a lock: never into what it learns from. */
+/* A run must not write its final/, log.jsonl and lock into the model folder it reads. */
 static int refuse_out_in_model(const Job *j, const char *out, Err *err)
 {
     const char *const model[] = {j->base, j->start};
@@ -222,16 +223,16 @@ static int count_steps(Job *j, Err *err)
 {
     int64_t each, all;
 
-    if (j->batch > j->data->n) /* a pass never holds a sample twice */
-        return err_set(
-            err, ERR_USAGE,
-            "training.batch_size is %lld, but the caches hold %lld clips to train on; set it to at most %lld",
-            (long long)j->batch, (long long)j->data->n, (long long)j->data->n);
+    if (j->batch > j->data->n) /* a pass holds no sample twice */
+        return err_set(err, ERR_USAGE,
+                       "training.batch_size is %" PRId64 ", but the caches hold %" PRId64
+                       " clips to train on; set it to at most %" PRId64,
+                       j->batch, j->data->n, j->data->n);
     if (mem_mul(j->batch, j->accumulate, &each) < 0)
         return err_set(err, ERR_USAGE, "batch_size x gradient_accumulation_steps is too large");
     j->epoch_steps = (j->data->n - 1) / each + 1;
     if (mem_mul(j->epoch_steps, j->epochs, &all) < 0)
-        return err_set(err, ERR_USAGE, "%lld epochs are too many", (long long)j->epochs);
+        return err_set(err, ERR_USAGE, "%" PRId64 " epochs are too many", j->epochs);
     j->steps = j->max_steps > 0 && j->max_steps < all ? j->max_steps : all;
     return 0;
 }

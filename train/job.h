@@ -1,4 +1,4 @@
-/* A training run, resolved: recipe, back end, base model, caches, and how many steps that makes. */
+/* A training run: its recipe, back end, base model, caches and number of steps. */
 #ifndef WEFT_TRAIN_JOB_H
 #define WEFT_TRAIN_JOB_H
 #include "common/base/args.h"
@@ -8,7 +8,7 @@
 #include "train/step.h"
 
 typedef struct TrainOptions {
-    CommonOptions common; /* first: OPTS_COMMON's offsets */
+    CommonOptions common; /* must be first: OPTS_COMMON's offsets start at 0 */
     StrList cache;
     const char *out, *model;
 } TrainOptions;
@@ -25,30 +25,29 @@ typedef struct Job {
     Dataset *data;
     json_t *identity; /* identity.h; made by train_run, NULL before */
     TrainConfig c;
-    int how; /* DitLoad: for training, and how weights and gradients are kept */
+    int how; /* DitLoad flags: element types of weights and gradients */
     uint64_t seed;
-    int64_t batch, accumulate;  /* samples a forward pass (no more than there are), passes a step */
+    int64_t batch, accumulate;  /* samples a forward pass, passes a step */
     int64_t epochs, max_steps;  /* max_steps -1: epochs decide */
     int64_t epoch_steps, steps; /* optimiser steps in an epoch, in all */
     int64_t checkpoint_every, keep, log_every;
-    int plan;                 /* set before job_open: nothing will be computed, so no device is needed */
-    int64_t parameters, flat; /* how many are trained, and elements of a flat arena of them */
+    int plan;                 /* set before job_open: only plans, so no device is opened */
+    int64_t parameters, flat; /* trained parameters; elements of an arena that holds them */
     double planned;           /* bytes of memory, set by job_print */
 } Job;
 
-/* Zero-initialised *j but for `plan`.  What the back end cannot do is refused here. */
-int job_open(Job *j, const TrainOptions *o, Err *err);
+/* *j must be zero-initialised but for `plan`.  Refuses settings that the back end cannot honour. */
+WEFT_MUST_CHECK int job_open(Job *j, const TrainOptions *o, Err *err);
 void job_close(Job *j);
-/* Bytes of working memory of the largest forward and backward pass under a policy, found on the
- * plan back end. */
-int job_plan_work(const Job *j, Recompute policy, int64_t *bytes, Err *err);
-/* What a run needs and does, on `out`: steps, parameters, memory by policy, estimated operations. */
-int job_print(Job *j, FILE *out, Err *err);
-/* Says on the log, after a run, how much memory the back end has given, and how much of what
- * job_print said is left. */
+/* Bytes of working memory of the largest forward and backward pass under a recomputation policy, found
+ * by running it on the plan back end. */
+WEFT_MUST_CHECK int job_plan_work(const Job *j, Recompute policy, int64_t *bytes, Err *err);
+/* Prints steps, parameters, memory by policy and estimated operations on `out`. */
+WEFT_MUST_CHECK int job_print(Job *j, FILE *out, Err *err);
+/* Logs, after a run, how much memory the back end used, and how much job_print planned. */
 void job_log_memory(const Job *j);
 /* "51.9 MB": a number with its unit, in `out`. */
 const char *job_si(double v, const char *unit, char out[32]);
-/* Samples of step k (from 0) within its epoch: [*first, *last) of the epoch's order. */
+/* The samples of step k (from 0): [*first, *last) of its epoch's order. */
 void job_step_range(const Job *j, int64_t step, int64_t *epoch, int64_t *first, int64_t *last);
 #endif

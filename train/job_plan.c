@@ -1,4 +1,4 @@
-/* What a run will need, found on the plan back end: steps, memory, operations. */
+/* Predicts what a run will need: steps, memory (by running one step on the plan back end), operations. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -69,8 +69,8 @@ int job_count_parameters(Job *j, Err *err)
     return rc;
 }
 
-/* Operations of one sample's forward pass: the products of the blocks (24 N D^2) and of attention
- * (4 N^2 D); the rest is small. */
+/* Operations of one sample's forward pass: the blocks' matrix products (24 N D^2) and attention
+ * (4 N^2 D); all others are small. */
 static void forward_operations(const Job *j, double *linear, double *attention)
 {
     double D = (double)(j->dit.heads * j->dit.head_dim), L = (double)j->dit.layers;
@@ -113,8 +113,8 @@ static void print_steps(const Job *j, FILE *out)
             j->batch, plural(j->batch));
 }
 
-/* Weights as operations read them, the exact values beside where those are copies, gradients,
- * moments, what a device keeps for itself: all but the working memory. */
+/* Prints and adds up everything but the working memory: weights as operations read them, exact weights
+ * where those are rounded copies, gradients, moments, position codes, the device's own blocks. */
 static double print_arenas(const Job *j, FILE *out)
 {
     const DitConfig *c = &j->dit;

@@ -1,4 +1,5 @@
 /* run.json, state.json, and the comparison that lets a run go on. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ static const int64_t log_max = (int64_t)1 << 32;
 
 /* ---- what is written ------------------------------------------------------------------------- */
 
-/* Where a folder really is; as it was spelled when it is not there.  mem_free. */
+/* The folder's real path, or `path` itself where that cannot be found; mem_free. */
 static char *real_folder(const char *path, Err *err)
 {
     char *real = realpath(path, NULL), *out = mem_strdup(real ? real : path, err);
@@ -42,7 +43,7 @@ static void write_build(JsonWriter *w)
     jsonw_take(w, "build", build_identity_json(&build, &facts, NULL) == 0 ? facts : NULL);
 }
 
-/* What run.json and state.json both say. */
+/* Writes the members that run.json and state.json share. */
 static void write_facts(JsonWriter *w, const Job *j)
 {
     jsonw_str(w, "device", j->be->name);
@@ -160,7 +161,7 @@ static int note_all(Str *changes, const Job *j, const json_t *stored, Err *err)
     return rc;
 }
 
-/* Warnings of what cannot be compared, or changes results in their last bits only. */
+/* Warns of differences that change the last bits only, and of those that cannot be compared. */
 static int warn_of_differences(const Job *j, const json_t *stored, int64_t step, Err *err)
 {
     const Log *log = &j->log.log;
@@ -172,18 +173,19 @@ static int warn_of_differences(const Job *j, const json_t *stored, int64_t step,
 
     if (!json_object_get(stored, "identity"))
         log_warn(log,
-                 "checkpoint-%lld was written by version 0.1: whether the noise schedule and the starting weights are "
+                 "checkpoint-%" PRId64
+                 " was written by version 0.1: whether the noise schedule and the starting weights are "
                  "the same is not known",
-                 (long long)step);
+                 step);
     if (!j->plan && strcmp(device, j->be->name))
-        log_warn(log, "checkpoint-%lld was computed on %s, this run on %s: results will differ in the last bits",
-                 (long long)step, device, j->be->name);
+        log_warn(log, "checkpoint-%" PRId64 " was computed on %s, this run on %s: results will differ in the last bits",
+                 step, device, j->be->name);
     build_identity(&build);
     if (before)
         rc = build_identity_changes(&build, before, &changes, err);
     if (rc > 0)
-        log_warn(log, "checkpoint-%lld was computed by another build (%s): results can differ in the last bits",
-                 (long long)step, changes.data);
+        log_warn(log, "checkpoint-%" PRId64 " was computed by another build (%s): results can differ in the last bits",
+                 step, changes.data);
     str_fini(&changes);
     return rc < 0 ? rc : 0;
 }
@@ -195,11 +197,11 @@ int resume_check(const Job *j, const json_t *stored, int64_t step, Err *err)
 
     if (rc == 0 && changes.len)
         rc = err_set(err, ERR_USAGE,
-                     "cannot go on from checkpoint-%lld: %s; undo the change, or train into another folder",
-                     (long long)step, changes.data);
+                     "cannot go on from checkpoint-%" PRId64 ": %s; undo the change, or train into another folder",
+                     step, changes.data);
     if (rc == 0 && j->steps < step)
-        rc = err_set(err, ERR_USAGE, "cannot go on from checkpoint-%lld: the recipe ends at step %lld", (long long)step,
-                     (long long)j->steps);
+        rc = err_set(err, ERR_USAGE, "cannot go on from checkpoint-%" PRId64 ": the recipe ends at step %" PRId64, step,
+                     j->steps);
     if (rc == 0)
         rc = warn_of_differences(j, stored, step, err);
     str_fini(&changes);
@@ -208,7 +210,7 @@ int resume_check(const Job *j, const json_t *stored, int64_t step, Err *err)
 
 /* ---- log ------------------------------------------------------------------------------------- */
 
-/* Whether one line (without its newline) is a log line of a step up to `step`. */
+/* Whether a line (without its newline) is a complete log line of a step up to `step`. */
 static int line_stays(const char *line, int64_t n, int64_t step)
 {
     json_t *v = NULL;

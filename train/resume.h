@@ -1,4 +1,5 @@
-/* What a run writes down about itself, and whether it may go on from what an earlier one wrote. */
+/* run.json and state.json: what a run writes about itself, and whether a resume fits what an earlier
+ * run wrote. */
 #ifndef WEFT_TRAIN_RESUME_H
 #define WEFT_TRAIN_RESUME_H
 #include "train/job.h"
@@ -14,6 +15,6 @@ WEFT_MUST_CHECK int resume_state_json(const Job *j, int64_t step, int interim, j
  * gradient_checkpointing, recompute, base_model, pretrained_weights.  Warns of another device or
  * build, which change the last bits. */
 WEFT_MUST_CHECK int resume_check(const Job *j, const json_t *stored, int64_t step, Err *err);
-/* Cuts log.jsonl behind `step`: lines of later steps, and a torn last line. */
+/* Removes the lines of later steps than `step`, and an incomplete last line, from log.jsonl. */
 WEFT_MUST_CHECK int resume_cut_log(const char *path, int64_t step, Err *err);
 #endif

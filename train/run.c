@@ -1,9 +1,8 @@
-/* The training loop and its resume.
+/* The training loop.
  *
- * A step's data, draws and rate are functions of its number, so that the state to keep is small:
- * weights, moments, the step.
- * log.jsonl is cut back to the checkpoint before going on; a run that was killed ends with the same
- * bits as one that was not (the "time" object of log lines aside). */
+ * A step's data, draws and learning rate are functions of its number, so a checkpoint needs only the
+ * weights, the moments and the step.  A resume cuts log.jsonl back to the checkpoint; a killed and
+ * resumed run ends with the same bits as an undisturbed one, except for the log's "time" objects. */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -36,7 +35,7 @@ typedef struct Run {
     Progress *progress;
 } Run;
 
-/* What one step did. */
+/* One step's numbers for the log. */
 typedef struct StepFacts {
     int64_t epoch, samples;
     double loss, norm, lr, data_s, start_s;
@@ -103,7 +102,7 @@ static int write_run_file(Run *r, Err *err)
     return rc;
 }
 
-/* The folder is this run's alone from here on; what a killed run left unfinished goes. */
+/* Checks everything, locks the run's folder and removes what a killed run left unfinished. */
 static int take_folder(Run *r, Preflight *p, Err *err)
 {
     json_t *stored = NULL;
@@ -137,7 +136,7 @@ static int run_open(Run *r, Err *err)
 
 /* ---- one step -------------------------------------------------------------------------------- */
 
-/* Names the samples of a pass whose loss was no number. */
+/* Puts the clips of a pass whose loss is not finite in front of the error. */
 static int blame_samples(const Run *r, const HostBatch *b, int rc, Err *err)
 {
     Str ids = {0};
@@ -202,8 +201,8 @@ static int log_step(Run *r, const StepFacts *f, Err *err)
 
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 
-/* A weight that is no number must not reach a checkpoint; the log must be on disk before one that
- * counts on it. */
+/* Saves a checkpoint, unless a weight is not finite.  The log goes to disk first: a resume cuts it back
+ * to the checkpoint's step. */
 static int save(Run *r, int interim, Err *err)
 {
     Job *j = r->job;
@@ -213,8 +212,8 @@ static int save(Run *r, int interim, Err *err)
     int rc = op_sum_squares(j->be, &squares, &values, err);
 
     if (rc == 0 && !isfinite(squares))
-        rc = err_set(err, ERR_LIMIT, "step %lld: the weights are no longer finite; no checkpoint was written",
-                     (long long)r->state.step);
+        rc = err_set(err, ERR_LIMIT, "step %" PRId64 ": the weights are no longer finite; no checkpoint was written",
+                     r->state.step);
     if (rc == 0 && (fflush(r->log) != 0 || fsync(fileno(r->log)) != 0))
         rc = err_errno(err, errno, "writing '%s/log.jsonl'", r->out);
     if (rc == 0)
@@ -260,8 +259,8 @@ static int loop(Run *r, Err *err)
             rc = save(r, !due, err);
         if (rc == 0 && stop && !last)
             rc = err_set(err, ERR_INTERRUPTED,
-                         "interrupted; '%s/checkpoint-%lld' is saved and the same command goes on from there", r->out,
-                         (long long)r->state.step);
+                         "interrupted; '%s/checkpoint-%" PRId64 "' is saved and the same command goes on from there",
+                         r->out, r->state.step);
     }
     return rc == 0 ? finish(r, err) : rc;
 }

@@ -1,14 +1,12 @@
-/* The training loop: data, gradient, update, log, checkpoint; and going on where an earlier run
- * stopped. */
+/* The training loop: data, gradient, update, log, checkpoints, resume. */
 #ifndef WEFT_TRAIN_RUN_H
 #define WEFT_TRAIN_RUN_H
 #include <stdio.h>
 
 #include "train/job.h"
 
-/* Trains into the folder `out` until the job's last step, from the newest whole checkpoint there or
- * from the start.  Asked to stop (SIGINT, SIGTERM): a checkpoint of the step just done, then
- * ERR_INTERRUPTED. */
+/* Trains into the folder `out` until the job's last step, from its newest undamaged checkpoint or from
+ * the start.  After SIGINT or SIGTERM: finishes the step, saves a checkpoint, ERR_INTERRUPTED. */
 WEFT_MUST_CHECK int train_run(Job *j, const char *out, Err *err);
 /* For --dry-run: checks all that train_run checks before its first step, and prints on `to` where it
  * would start and what it would write.  Writes nothing. */

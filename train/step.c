@@ -1,4 +1,5 @@
 /* Gradient of one batch, update of all parameters. */
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -19,7 +20,7 @@ static int zeros(Backend *be, Tensor *t, int64_t n, Err *err)
     int rc;
 
     if (mem_mul(n, (int64_t)sizeof(float), &bytes) < 0)
-        return err_set(err, ERR_LIMIT, "optimiser state of %lld values is too large", (long long)n);
+        return err_set(err, ERR_LIMIT, "optimiser state of %" PRId64 " values is too large", n);
     if ((rc = be->alloc(be, bytes, &p, err)) < 0)
         return rc;
     *t = tensor_of(p, DT_F32, 1, n);
@@ -52,24 +53,24 @@ void train_fini(TrainState *s)
     s->m.data = s->v.data = NULL;
 }
 
-/* sqrt(a) and sqrt(1-a) of every sample, with the timesteps checked. */
+/* Fills sqrt(a) and sqrt(1-a) of every sample; refuses timesteps outside the schedule. */
 static int coefficients(const TrainState *s, const TrainBatch *batch, double *a, double *b, Err *err)
 {
     for (int64_t i = 0; i < batch->x0.dim[0]; i++) {
         if (batch->timestep[i] < 0 || batch->timestep[i] >= s->schedule->n_train)
-            return err_set(err, ERR_USAGE, "timestep %lld, expected 0 to %lld", (long long)batch->timestep[i],
-                           (long long)s->schedule->n_train - 1);
+            return err_set(err, ERR_USAGE, "timestep %" PRId64 ", expected 0 to %" PRId64, batch->timestep[i],
+                           s->schedule->n_train - 1);
         velocity_coefficients(s->schedule, batch->timestep[i], &a[i], &b[i]);
     }
     return 0;
 }
 
-/* Latents and velocities on their way through the model. */
+/* The tensors of one pass. */
 typedef struct Latents {
-    Tensor xt, target; /* wide: noised latents, the velocity aimed at */
-    Tensor input, u;   /* the activations' type: what the model reads; its velocity, then the gradient of that */
-    /* wide: u, then its gradient; xt's place, which is free by then.  u itself where types are the
-     * same */
+    Tensor xt, target; /* F32 or wider: noised latents, target velocity */
+    Tensor input, u;   /* activations' type: the model's input; its output, later the gradient of that */
+    /* u in the wide type, then the loss's gradient; stored over xt, which is free by then, or u itself
+     * where both types are the same */
     Tensor miss;
 } Latents;
 
@@ -87,7 +88,7 @@ static int take_latents(TrainState *s, const Tensor *like, Latents *l, Err *err)
     return act == wide ? 0 : arena_take(s->work, &l->input, act, 5, like->dim, err);
 }
 
-/* y <- x converted, unless they are one. */
+/* y <- x in y's type; nothing to do where both are the same tensor. */
 static int convert(TrainState *s, const Tensor *y, const Tensor *x, Err *err)
 {
     return y->data == x->data && y->dtype == x->dtype ? 0 : op_copy(s->be, y, x, err);
@@ -112,10 +113,10 @@ static int gradient_in(TrainState *s, const TrainBatch *batch, double weight, co
     middle = time_now_s();
     s->seconds.forward += middle - start;
     if (!isfinite(*loss))
-        return err_set(err, ERR_LIMIT, "step %lld: the loss is %g; nothing was updated", (long long)s->step + 1, *loss);
+        return err_set(err, ERR_LIMIT, "step %" PRId64 ": the loss is %g; nothing was updated", s->step + 1, *loss);
     rc = dit_backward(s->dit, s->work, tape, &l.u, NULL, NULL, err);
     if (rc == 0)
-        rc = s->be->sync(s->be, err); /* a device is still at it: its time is backward's */
+        rc = s->be->sync(s->be, err); /* a device may still be computing: that time counts as backward */
     s->seconds.backward += time_now_s() - middle;
     return rc;
 }
@@ -158,8 +159,8 @@ int train_update(TrainState *s, double *norm, double *lr, Err *err)
     *norm = sqrt(squares);
     *lr = adam.lr = train_rate(&s->c, s->step);
     if (!isfinite(*norm))
-        return err_set(err, ERR_LIMIT, "step %lld: the gradient's norm is %g; nothing was updated",
-                       (long long)s->step + 1, *norm);
+        return err_set(err, ERR_LIMIT, "step %" PRId64 ": the gradient's norm is %g; nothing was updated", s->step + 1,
+                       *norm);
     adam.grad_scale = s->c.max_grad_norm > 0 ? fmin(1.0, s->c.max_grad_norm / (*norm + 1e-6)) : 1.0;
     if ((rc = op_adamw(s->be, &p, copy, &g, &s->m, &s->v, &adam, err)) < 0 || (rc = op_fill(s->be, &g, 0, err)) < 0)
         return rc;

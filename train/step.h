@@ -1,13 +1,13 @@
-/* One optimiser step of fine-tuning, apart from where its data come from: noise in, gradient out,
- * AdamW.
+/* One optimiser step of fine-tuning, without reading data: noise, forward, backward, AdamW.
  *
- *   train_init(&s, be, dit, &schedule, &config, err);  s.work = arena;
- *   for each part of the step: train_gradient(&s, &batch, weight, &loss, err);   weights of a step
- *   add up to 1 train_update(&s, &norm, &lr, err);
+ *   train_init(&s, be, dit, &schedule, &config, err);
+ *   s.work = arena;
+ *   train_gradient(&s, &batch, weight, &loss, err);   once for each pass; a step's weights add up to 1
+ *   train_update(&s, &norm, &lr, err);
  *
- * loss = mean over samples of mean over elements of (model(x_t, text, t) - v)^2 with x_t =
- * sqrt(a)x0 + sqrt(1-a)noise and v = sqrt(a)noise - sqrt(1-a)x0: what the reference writes as a
- * weighted error of x0. */
+ * loss = mean over samples of mean over elements of (model(x_t, text, t) - v)^2, where
+ * x_t = sqrt(a) x0 + sqrt(1-a) noise and v = sqrt(a) noise - sqrt(1-a) x0.  diffusers' trainers write
+ * the same as an error of x0 weighted by 1/(1-a). */
 #ifndef WEFT_TRAIN_STEP_H
 #define WEFT_TRAIN_STEP_H
 #include "common/model/dit.h"
@@ -18,7 +18,7 @@ typedef struct TrainConfig {
     double max_grad_norm; /* 0: no clipping */
     int64_t warmup_steps; /* 0: the full rate from the first step */
     Recompute policy;
-    uint64_t seed; /* of the noise that rounds weights without a master */
+    uint64_t seed; /* for the stochastic rounding of weights without masters */
 } TrainConfig;
 
 typedef struct TrainState {
@@ -31,11 +31,11 @@ typedef struct TrainState {
     int64_t step; /* updates done */
     struct {
         double forward, backward, optimizer;
-    } seconds; /* added to; the caller zeroes */
+    } seconds; /* spent so far; the caller sets them to zero */
 } TrainState;
 
-/* One forward pass's worth.  Latents, noise, the velocity aimed at and the loss are F32 on every
- * back end; what the model reads and gives has the activations' type. */
+/* The data of one forward pass.  Latents, noise, target velocity and loss are F32 on every back end;
+ * the model's input and output have the activations' type. */
 typedef struct TrainBatch {
     Tensor x0;               /* [B,F,h,w,C] F32, scaled latents */
     Tensor noise;            /* like x0 */
@@ -43,17 +43,19 @@ typedef struct TrainBatch {
     const int64_t *timestep; /* host, B */
 } TrainBatch;
 
-/* Zero moments, step 0. */
-int train_init(TrainState *s, Backend *be, Dit *dit, const Schedule *schedule, const TrainConfig *c, Err *err);
+/* Starts with zero moments at step 0. */
+WEFT_MUST_CHECK int train_init(TrainState *s, Backend *be, Dit *dit, const Schedule *schedule, const TrainConfig *c,
+                               Err *err);
 void train_fini(TrainState *s);
-/* Adds weight * gradient of the batch's loss.  A loss that is not finite: ERR_LIMIT naming the
- * step. */
-int train_gradient(TrainState *s, const TrainBatch *batch, double weight, double *loss, Err *err);
+/* Adds weight * gradient of the batch's loss to the gradients.  A loss that is not finite: ERR_LIMIT,
+ * naming the step. */
+WEFT_MUST_CHECK int train_gradient(TrainState *s, const TrainBatch *batch, double weight, double *loss, Err *err);
 /* Clips to the global norm, applies AdamW, zeroes the gradients.  *norm is the norm before
  * clipping, *lr the rate used.  A norm that is not finite: ERR_LIMIT, parameters untouched. */
-int train_update(TrainState *s, double *norm, double *lr, Err *err);
+WEFT_MUST_CHECK int train_update(TrainState *s, double *norm, double *lr, Err *err);
 /* train_gradient of one batch, then train_update. */
-int train_step(TrainState *s, const TrainBatch *batch, double *loss, double *norm, double *lr, Err *err);
-/* Rate of update number `step` (from 0): with warm-up the very first is 0. */
+WEFT_MUST_CHECK int train_step(TrainState *s, const TrainBatch *batch, double *loss, double *norm, double *lr,
+                               Err *err);
+/* The learning rate of update number `step`, from 0: the first one of a warm-up has rate 0. */
 double train_rate(const TrainConfig *c, int64_t step);
 #endif

@@ -186,7 +186,7 @@ stderr_has "nowhere"
 runs "a clip twice" 2 "$W" run --cache "$T/a" --cache "$T/again" --out "$T/x" $SETS
 stderr_has "clip 'clip-0' is in cache"
 runs "other latent channels" 2 "$W" run --cache "$T/wide" --out "$T/x" $SETS
-stderr_has "8 channels, the transformer takes 4"
+stderr_has "8 channels, but the transformer reads 4"
 runs "another VAE's latents" 2 "$W" run --cache "$T/other" --out "$T/x" $SETS
 stderr_has "another VAE"
 runs "caches of two VAEs" 2 "$W" run --cache "$T/a" --cache "$T/other" --out "$T/x" $SETS
