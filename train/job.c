@@ -39,15 +39,15 @@ static void read_training(Job *j)
     j->checkpoint_every = recipe_int(r, "training.checkpointing_steps");
     j->keep = recipe_int(r, "training.checkpoints_total_limit");
     j->log_every = recipe_int(r, "training.log_every");
-    j->c.learning_rate = recipe_num(r, "training.learning_rate");
+    j->c.rate.peak = recipe_num(r, "training.learning_rate");
     j->c.beta1 = recipe_num(r, "training.adam_beta1");
     j->c.beta2 = recipe_num(r, "training.adam_beta2");
     j->c.epsilon = recipe_num(r, "training.adam_epsilon");
     j->c.weight_decay = recipe_num(r, "training.weight_decay");
     j->c.max_grad_norm = recipe_num(r, "training.max_grad_norm");
-    j->c.warmup_steps = strcmp(recipe_str(r, "training.lr_scheduler"), "constant")
-                            ? recipe_int(r, "training.warmup_steps")
-                            : 0;
+    j->c.rate.warmup = recipe_int(r, "training.warmup_steps");
+    j->c.rate.cycles = recipe_num(r, "training.lr_num_cycles");
+    j->c.rate.power = recipe_num(r, "training.lr_power");
     j->c.seed = j->seed;
     j->how = DIT_TRAIN | (strcmp(recipe_str(r, "training.gradient_dtype"), "bf16") == 0 ? DIT_BF16_GRADS : 0) |
              (recipe_bool(r, "training.master_weights") ? 0 : DIT_BF16_VALUES);
@@ -234,7 +234,8 @@ static int count_steps(Job *j, Err *err)
     if (mem_mul(j->epoch_steps, j->epochs, &all) < 0)
         return err_set(err, ERR_USAGE, "%" PRId64 " epochs are too many", j->epochs);
     j->steps = j->max_steps > 0 && j->max_steps < all ? j->max_steps : all;
-    return 0;
+    j->c.rate.steps = j->steps;
+    return rate_check(&j->c.rate, err);
 }
 
 void job_step_range(const Job *j, int64_t step, int64_t *epoch, int64_t *first, int64_t *last)
@@ -254,7 +255,8 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
     if ((rc = recipe_open(&j->recipe, &o->common, err)) < 0 || (rc = open_backend(j, o, err)) < 0)
         return rc;
     read_training(j);
-    if ((rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 ||
+    if ((rc = rate_kind(&j->c.rate.kind, recipe_str(j->recipe, "training.lr_scheduler"), err)) < 0 ||
+        (rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 ||
         (rc = refuse_lost_gradients(j, err)) < 0 || (rc = refuse_out_in_model(j, o->out, err)) < 0 ||
         (rc = read_dit_config(j, err)) < 0 || (rc = read_schedule(j, err)) < 0 ||
         (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||

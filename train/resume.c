@@ -96,6 +96,7 @@ int resume_state_json(const Job *j, int64_t step, int interim, json_t **out, Err
     jsonw_int(&w, "step", step);
     jsonw_int(&w, "epoch", epoch);
     jsonw_int(&w, "position", first);
+    jsonw_int(&w, "steps", j->steps);
     jsonw_int(&w, "seed", (int64_t)j->seed);
     if (interim)
         jsonw_bool(&w, "interim", 1);
@@ -125,6 +126,12 @@ static int may_change(const char *key)
     return 0;
 }
 
+/* Keys that version 0.1 did not have: a checkpoint without them was made with what is their default. */
+static int is_newer(const char *key)
+{
+    return !strcmp(key, "lr_num_cycles") || !strcmp(key, "lr_power");
+}
+
 static int note_change(Str *changes, const char *name, const json_t *before, const json_t *after, Err *err)
 {
     char *a = NULL, *b = NULL;
@@ -140,6 +147,20 @@ static int note_change(Str *changes, const char *name, const json_t *before, con
     return rc;
 }
 
+/* Schedules that end with the run have other rates in a longer or shorter one. */
+static int note_length(Str *changes, const Job *j, const json_t *stored, Err *err)
+{
+    const json_t *steps = json_object_get(stored, "steps");
+    int64_t before = json_integer_value(steps);
+
+    if (!rate_needs_length(&j->c.rate) || !steps || before == j->steps)
+        return 0;
+    return str_printf(changes, err,
+                      "%straining.lr_scheduler '%s' spreads over all steps of the run, which were %" PRId64
+                      " and are %" PRId64,
+                      changes->len ? "; " : "", recipe_str(j->recipe, "training.lr_scheduler"), before, j->steps);
+}
+
 static int note_all(Str *changes, const Job *j, const json_t *stored, Err *err)
 {
     const json_t *before = json_object_get(stored, "recipe"), *after = recipe_json(j->recipe);
@@ -152,10 +173,12 @@ static int note_all(Str *changes, const Job *j, const json_t *stored, Err *err)
         rc = identity_changes(changes, json_object_get(stored, "identity"), j->identity, err);
     if (rc == 0 && strcmp(json_string_value(json_object_get(stored, "cache_digest")), j->data->digest))
         rc = str_printf(changes, err, "%sthe cache holds other clips, latents or texts", changes->len ? "; " : "");
+    if (rc == 0)
+        rc = note_length(changes, j, stored, err);
     json_object_foreach (json_object_get(after, "training"), key, v) {
         char name[96];
         snprintf(name, sizeof name, "training.%s", key);
-        if (rc == 0 && !may_change(key))
+        if (rc == 0 && !may_change(key) && (json_object_get(old, key) || !is_newer(key)))
             rc = note_change(changes, name, json_object_get(old, key), v, err);
     }
     return rc;

@@ -8,11 +8,6 @@
 #include "common/ops/ops.h"
 #include "train/step.h"
 
-double train_rate(const TrainConfig *c, int64_t step)
-{
-    return step >= c->warmup_steps ? c->learning_rate : c->learning_rate * (double)step / (double)c->warmup_steps;
-}
-
 static int zeros(Backend *be, Tensor *t, int64_t n, Err *err)
 {
     void *p = NULL;
@@ -157,7 +152,7 @@ int train_update(TrainState *s, double *norm, double *lr, Err *err)
     if ((rc = op_sum_squares(s->be, &squares, &g, err)) < 0)
         return rc;
     *norm = sqrt(squares);
-    *lr = adam.lr = train_rate(&s->c, s->step);
+    *lr = adam.lr = rate_at(&s->c.rate, s->step);
     if (!isfinite(*norm))
         return err_set(err, ERR_LIMIT, "step %" PRId64 ": the gradient's norm is %g; nothing was updated", s->step + 1,
                        *norm);

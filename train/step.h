@@ -12,11 +12,12 @@
 #define WEFT_TRAIN_STEP_H
 #include "common/model/dit.h"
 #include "common/model/schedule.h"
+#include "train/rate.h"
 
 typedef struct TrainConfig {
-    double learning_rate, beta1, beta2, epsilon, weight_decay;
+    Rate rate;
+    double beta1, beta2, epsilon, weight_decay;
     double max_grad_norm; /* 0: no clipping */
-    int64_t warmup_steps; /* 0: the full rate from the first step */
     Recompute policy;
     uint64_t seed; /* for the stochastic rounding of weights without masters */
 } TrainConfig;
@@ -56,6 +57,4 @@ WEFT_MUST_CHECK int train_update(TrainState *s, double *norm, double *lr, Err *e
 /* train_gradient of one batch, then train_update. */
 WEFT_MUST_CHECK int train_step(TrainState *s, const TrainBatch *batch, double *loss, double *norm, double *lr,
                                Err *err);
-/* The learning rate of update number `step`, from 0: the first one of a warm-up has rate 0. */
-double train_rate(const TrainConfig *c, int64_t step);
 #endif

@@ -107,13 +107,12 @@ static void put_normal(Case *k, const Tensor *t, uint64_t stream)
 /* transformer: a folder, or NULL for the filler's weights.  how: DIT_TRAIN and more. */
 static void case_open(Case *k, const char *backend, Recompute policy, int how, const char *transformer)
 {
-    TrainConfig t = {.learning_rate = 1e-3,
+    TrainConfig t = {.rate = {.kind = RATE_CONSTANT_WITH_WARMUP, .peak = 1e-3, .warmup = 4},
                      .beta1 = 0.9,
                      .beta2 = 0.95,
                      .epsilon = 1e-8,
                      .weight_decay = 1e-4,
                      .max_grad_norm = 1.0,
-                     .warmup_steps = 4,
                      .policy = policy,
                      .seed = 11};
     Err err = {0};

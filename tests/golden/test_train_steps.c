@@ -47,13 +47,12 @@ static void put_latents(Backend *be, const Tensor *t, uint32_t seed, Err *err)
 static void twenty_steps(const char *backend, Recompute policy)
 {
     static float text[B * S * T];
-    TrainConfig config = {.learning_rate = 1e-3,
+    TrainConfig config = {.rate = {.kind = RATE_CONSTANT_WITH_WARMUP, .peak = 1e-3, .warmup = 4},
                           .beta1 = 0.9,
                           .beta2 = 0.95,
                           .epsilon = 1e-8,
                           .weight_decay = 1e-4,
                           .max_grad_norm = 1.0,
-                          .warmup_steps = 4,
                           .policy = policy};
     Facts f = read_facts();
     Err err = {0};

@@ -119,6 +119,8 @@ static void changes(void **state)
                                           "training.learning_rate=0.5",
                                           "training.lr_scheduler=constant",
                                           "training.warmup_steps=1",
+                                          "training.lr_num_cycles=2",
+                                          "training.lr_power=2",
                                           "training.weight_decay=0.5",
                                           "training.adam_beta1=0.5",
                                           "training.adam_beta2=0.5",
@@ -191,6 +193,36 @@ static void identities(void **state)
                 &err);
 }
 
+/* A schedule that ends with the run cannot be made longer half-way; one that does not, can. */
+static void lengths(void **state)
+{
+    static const char *const set[] = {"training.lr_scheduler=cosine", "training.lr_scheduler=constant"};
+    Err err = {0};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        Job before = job_with(set[i], "base", 'a'), after = job_with(set[i], "base", 'a');
+        json_t *s = NULL;
+        before.c.rate.kind = after.c.rate.kind = i == 0 ? RATE_COSINE : RATE_CONSTANT;
+        CHECK_OK(resume_state_json(&before, 10, 0, &s, &err), &err);
+        CHECK_OK(resume_check(&after, s, 10, &err), &err);
+        after.steps = 120;
+        if (i == 0)
+            CHECK_FAILS(resume_check(&after, s, 10, &err), ERR_USAGE, "which were 100 and are 120", &err);
+        else
+            CHECK_OK(resume_check(&after, s, 10, &err), &err);
+        /* keys that version 0.1 did not have */
+        json_object_del(json_object_get(json_object_get(s, "recipe"), "training"), "lr_power");
+        after.steps = 100;
+        CHECK_OK(resume_check(&after, s, 10, &err), &err);
+        json_object_del(json_object_get(json_object_get(s, "recipe"), "training"), "adam_beta1");
+        CHECK_FAILS(resume_check(&after, s, 10, &err), ERR_USAGE, "training.adam_beta1 was nothing", &err);
+        json_decref(s);
+        job_done(&before);
+        job_done(&after);
+    }
+}
+
 /* Another build or device goes on, with a warning that says what differs. */
 static void builds(void **state)
 {
@@ -250,7 +282,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(log_is_cut), cmocka_unit_test(changes),
                                        cmocka_unit_test(identities), cmocka_unit_test(builds),
-                                       cmocka_unit_test(position)};
+                                       cmocka_unit_test(lengths),    cmocka_unit_test(position)};
     Err err = {0};
     int failed;
 

@@ -39,7 +39,7 @@ static void case_open_as(Case *k, const char *backend, int64_t threads, int64_t 
                    .temporal_scale = 1.0,
                    .norm_eps = 1e-5,
                    .flip_sin_to_cos = 1};
-    TrainConfig t = {.learning_rate = 1e-3,
+    TrainConfig t = {.rate = {.peak = 1e-3},
                      .beta1 = 0.9,
                      .beta2 = 0.95,
                      .epsilon = 1e-8,
@@ -93,18 +93,6 @@ static float *weights(Case *k, int64_t *n)
     out = mem_calloc(*n, sizeof *out, &k->err);
     CHECK_OK(backend_get_f32(k->be, out, &t, &k->err), &k->err);
     return out;
-}
-
-static void rate_warms_up(void **state)
-{
-    TrainConfig c = {.learning_rate = 2e-5, .warmup_steps = 100};
-
-    (void)state;
-    assert_true(train_rate(&c, 0) == 0);
-    check_value("rate", train_rate(&c, 50), 1e-5, 0, 1e-15);
-    assert_true(train_rate(&c, 100) == 2e-5 && train_rate(&c, 5000) == 2e-5);
-    c.warmup_steps = 0;
-    assert_true(train_rate(&c, 0) == 2e-5);
 }
 
 /* Five steps under every policy and thread count: the same bits. */
@@ -294,9 +282,8 @@ static void clipping(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rate_warms_up),     cmocka_unit_test(same_bits),          cmocka_unit_test(accumulation),
-        cmocka_unit_test(learns_one_sample), cmocka_unit_test(not_finite_refused), cmocka_unit_test(timestep_refused),
-        cmocka_unit_test(clipping),
+        cmocka_unit_test(same_bits),          cmocka_unit_test(accumulation),     cmocka_unit_test(learns_one_sample),
+        cmocka_unit_test(not_finite_refused), cmocka_unit_test(timestep_refused), cmocka_unit_test(clipping),
     };
     return check_run("train-step", tests);
 }
