@@ -99,9 +99,9 @@ def read_cache(folder):
     dbs = {name: env.open_db(name.encode(), create=False) for name in ("meta", "clips", "text", "latents")}
     samples = []
     with env.begin() as t:
-        vae = json.loads(t.get(b"vae", db=dbs["meta"]))
+        vae = json.loads(t.get(b"vae", db=dbs["meta"]).split(b"\n")[0])  # a line of JSON, then its checksum
         for key, value in t.cursor(db=dbs["clips"]):
-            facts = json.loads(value)
+            facts = json.loads(value.split(b"\n")[0])
             if facts["split"] != "train":
                 continue
             latents = record(t.get(bytes.fromhex(facts["latents"]), db=dbs["latents"]))
