@@ -322,12 +322,22 @@ static int work(void *user, int64_t item, json_t **out, Err *err)
         if (rc >= 0 && check)
             rc = check_clip(m, &p, how, clip, err);
     }
-    if (rc >= 0 && !(*out = how ? json_pack("{s:i, s:s, s:s}", "how", how, "temporary", p.temporary, "file", p.to)
-                                : json_pack("{s:i}", "how", 0)))
+    if (rc >= 0 && !(*out = json_pack("{s:i, s:s*}", "how", how, "file", how ? file : NULL)))
         rc = err_set(err, ERR_NOMEM, "out of memory for a clip");
     place_fini(&p);
     json_decref(record);
     return rc < 0 ? rc : 0;
+}
+
+/* In the parent: a checked clip gets its own name. */
+static int finish_place(const Merge *m, const Line *x, const char *name, Err *err)
+{
+    Place p;
+    int rc = place_init(&p, m, x, name, err);
+    if (rc == 0 && rename(p.temporary, p.to) < 0)
+        rc = err_errno(err, errno, "renaming '%s' to '%s'", p.temporary, p.to);
+    place_fini(&p);
+    return rc;
 }
 
 static int worked(void *user, int64_t item, const json_t *result, const char *code, const char *text, Err *err)
@@ -337,10 +347,9 @@ static int worked(void *user, int64_t item, const json_t *result, const char *co
         return err_set(err, ERR_IO, "'%s', manifest line of source %lld: %s: %s", m->p->shards[m->line[item].shard],
                        (long long)m->line[item].place, code, text);
     int64_t how = whole(result, "how");
-    const char *temporary = json_string_value(json_object_get(result, "temporary")),
-               *file = json_string_value(json_object_get(result, "file"));
-    if (how && rename(temporary, file) < 0)
-        return err_errno(err, errno, "renaming '%s' to '%s'", temporary, file);
+    int rc = how ? finish_place(m, &m->line[item], json_string_value(json_object_get(result, "file")), err) : 0;
+    if (rc < 0)
+        return rc;
     m->linked += how == 1;
     m->copied += how == 2;
     progress_step(m->progress, ++m->done, NULL);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "prep/picture/quality.h"
 
@@ -261,74 +262,114 @@ static double rounded(double x)
     return floor(x * 1e4 + 0.5) / 1e4;
 }
 
-static json_t *series(const FrameFigures *f, int64_t n, size_t member)
+static void put_series(JsonWriter *w, const char *key, const FrameFigures *f, int64_t n, size_t member)
 {
-    json_t *list = json_array();
-    for (int64_t k = 0; k < n && list; k++)
-        if (json_array_append_new(list, json_real(rounded(*(const double *)((const char *)&f[k] + member)))) < 0) {
-            json_decref(list);
-            return NULL;
-        }
-    return list;
+    jsonw_open_array(w, key);
+    for (int64_t k = 0; k < n; k++)
+        jsonw_num(w, NULL, rounded(*(const double *)((const char *)&f[k] + member)));
+    jsonw_close(w);
 }
 
-static json_t *code_list(unsigned bits)
+static void put_codes(JsonWriter *w, const char *key, unsigned bits)
 {
-    json_t *list = json_array();
-    for (int c = 0; c < QUALITY_CODES && list; c++)
-        if (bits >> c & 1 &&
-            json_array_append_new(list, json_string(reason_code(quality_reason((QualityCode)c)))) < 0) {
-            json_decref(list);
-            return NULL;
-        }
-    return list;
+    jsonw_open_array(w, key);
+    for (int c = 0; c < QUALITY_CODES; c++)
+        if (bits >> c & 1)
+            jsonw_str(w, NULL, reason_code(quality_reason((QualityCode)c)));
+    jsonw_close(w);
 }
 
-static json_t *cut_list(const FrameFigures *f, int64_t n, const Verdict *v, const QualityLimits *l)
+static void put_cuts(JsonWriter *w, const FrameFigures *f, int64_t n, const Verdict *v, const QualityLimits *l)
 {
-    json_t *list = json_array();
-    for (int64_t k = 1; k < n && list; k++)
-        if (is_cut(f, n, k, v->change_median, l) && json_array_append_new(list, json_integer(k)) < 0) {
-            json_decref(list);
-            return NULL;
-        }
-    return list;
+    jsonw_open_array(w, "cuts");
+    for (int64_t k = 1; k < n; k++)
+        if (is_cut(f, n, k, v->change_median, l))
+            jsonw_int(w, NULL, k);
+    jsonw_close(w);
 }
 
-static json_t *hash_list(const FrameFigures *f, int64_t n)
+static void put_colour(JsonWriter *w, const char *key, const double rgb[3])
 {
-    char hex[3][17];
+    jsonw_open_array(w, key);
+    for (int c = 0; c < 3; c++)
+        jsonw_num(w, NULL, rgb[c]);
+    jsonw_close(w);
+}
+
+static void put_hashes(JsonWriter *w, const FrameFigures *f, int64_t n)
+{
     const int64_t at[3] = {0, n / 2, n - 1};
-    for (int i = 0; i < 3; i++)
-        snprintf(hex[i], sizeof hex[i], "%016llx", (unsigned long long)f[at[i]].dhash);
-    return json_pack("[s, s, s]", hex[0], hex[1], hex[2]);
+    jsonw_open_array(w, "hashes");
+    for (int i = 0; i < 3; i++) {
+        char hex[17];
+        snprintf(hex, sizeof hex, "%016" PRIx64, f[at[i]].dhash);
+        jsonw_str(w, NULL, hex);
+    }
+    jsonw_close(w);
+}
+
+static void put_change(JsonWriter *w, const Verdict *v)
+{
+    jsonw_open(w, "change");
+    jsonw_num(w, "min", v->change_min);
+    jsonw_num(w, "median", v->change_median);
+    jsonw_num(w, "max", v->change_max);
+    jsonw_num(w, "mean", v->change_mean);
+    jsonw_close(w);
+}
+
+static void put_visible(JsonWriter *w, const Verdict *v)
+{
+    jsonw_open(w, "visible");
+    jsonw_str(w, "method", v->visible_method == VISIBLE_PLAIN ? "plain" : "moving");
+    jsonw_num(w, "min", v->visible_min);
+    jsonw_num(w, "median", v->visible_median);
+    if (v->visible_found)
+        put_colour(w, "rgb", v->visible_rgb);
+    else
+        jsonw_null(w, "rgb");
+    jsonw_close(w);
+}
+
+static void put_frames(JsonWriter *w, const FrameFigures *f, int64_t n)
+{
+    jsonw_open(w, "frames");
+    put_series(w, "luma", f, n, offsetof(FrameFigures, luma));
+    put_series(w, "luma_std", f, n, offsetof(FrameFigures, std));
+    put_series(w, "laplacian", f, n, offsetof(FrameFigures, laplacian));
+    put_series(w, "black", f, n, offsetof(FrameFigures, black));
+    put_series(w, "change", f, n, offsetof(FrameFigures, change));
+    put_series(w, "correlation", f, n, offsetof(FrameFigures, correlation));
+    put_series(w, "visible", f, n, offsetof(FrameFigures, visible));
+    jsonw_close(w);
 }
 
 json_t *quality_json(const FrameFigures *f, int64_t n, const Verdict *v, const QualityLimits *l, int64_t duplicates,
                      int moved)
 {
-#define SERIES(member) series(f, n, offsetof(FrameFigures, member))
-    json_t *frames = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "luma", SERIES(luma), "luma_std", SERIES(std),
-                               "laplacian", SERIES(laplacian), "black", SERIES(black), "change", SERIES(change),
-                               "correlation", SERIES(correlation), "visible", SERIES(visible));
-#undef SERIES
-    return json_pack(
-        "{s:s, s:o, s:o, s:[f,f,f], s:f, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f}, s:f, s:f, s:o, s:I, "
-        "s:f, s:b, s:o, "
-        "s:{s:s, s:f, s:f, s:o}, s:o}",
-        "verdict",
-        v->reject ? "reject"
-        : v->warn ? "warn"
-                  : "ok",
-        "reject_codes", code_list(v->reject), "warn_codes", code_list(v->warn), "mean_rgb", v->mean_rgb[0],
-        v->mean_rgb[1], v->mean_rgb[2], "mean_luma", v->luma, "luma_std", v->std, "sharpness", v->sharpness, "texture",
-        v->texture, "black_frames", (json_int_t)v->black, "change", "min", v->change_min, "median", v->change_median,
-        "max", v->change_max, "mean", v->change_mean, "frozen", v->frozen, "correlation", v->correlation, "cuts",
-        cut_list(f, n, v, l), "duplicates", (json_int_t)duplicates, "enlarged", v->enlarged, "window_moved", moved,
-        "hashes", hash_list(f, n), "visible", "method", v->visible_method == VISIBLE_PLAIN ? "plain" : "moving", "min",
-        v->visible_min, "median", v->visible_median, "rgb",
-        v->visible_found ? json_pack("[f,f,f]", v->visible_rgb[0], v->visible_rgb[1], v->visible_rgb[2]) : json_null(),
-        "frames", frames);
+    JsonWriter w;
+    json_t *out;
+    jsonw_begin(&w);
+    jsonw_str(&w, "verdict", v->reject ? "reject" : v->warn ? "warn" : "ok");
+    put_codes(&w, "reject_codes", v->reject);
+    put_codes(&w, "warn_codes", v->warn);
+    put_colour(&w, "mean_rgb", v->mean_rgb);
+    jsonw_num(&w, "mean_luma", v->luma);
+    jsonw_num(&w, "luma_std", v->std);
+    jsonw_num(&w, "sharpness", v->sharpness);
+    jsonw_num(&w, "texture", v->texture);
+    jsonw_int(&w, "black_frames", v->black);
+    put_change(&w, v);
+    jsonw_num(&w, "frozen", v->frozen);
+    jsonw_num(&w, "correlation", v->correlation);
+    put_cuts(&w, f, n, v, l);
+    jsonw_int(&w, "duplicates", duplicates);
+    jsonw_num(&w, "enlarged", v->enlarged);
+    jsonw_bool(&w, "window_moved", moved);
+    put_hashes(&w, f, n);
+    put_visible(&w, v);
+    put_frames(&w, f, n);
+    return jsonw_finish(&w, &out, "the quality figures", NULL) < 0 ? NULL : out;
 }
 
 /* ---- another window -------------------------------------------------------------------------- */

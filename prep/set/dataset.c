@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "common/base/hash.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
 #include "common/base/str.h"
@@ -225,38 +226,66 @@ static int sweep(const Dataset *d, Err *err)
     return rc;
 }
 
-static json_t *shard_json(const Dataset *d)
+static void put_shard(JsonWriter *w, const Dataset *d)
 {
-    if (d->shards <= 1)
-        return json_null();
-    json_t *places = json_array();
-    for (int64_t i = 0; i < d->n && places; i++)
-        if (json_array_append_new(places, json_integer((json_int_t)d->places[i])) < 0) {
-            json_decref(places);
-            places = NULL;
-        }
-    return json_pack("{s:I, s:I, s:I, s:s, s:o}", "index", (json_int_t)d->shard, "count", (json_int_t)d->shards,
-                     "sources", (json_int_t)d->sources, "list_sha256", d->list_sha256, "places", places);
+    if (d->shards <= 1) {
+        jsonw_null(w, "shard");
+        return;
+    }
+    jsonw_open(w, "shard");
+    jsonw_int(w, "index", d->shard);
+    jsonw_int(w, "count", d->shards);
+    jsonw_int(w, "sources", d->sources);
+    jsonw_str(w, "list_sha256", d->list_sha256);
+    jsonw_ints(w, "places", d->places, d->n);
+    jsonw_close(w);
 }
 
-static json_t *index_json(const Dataset *d, const Tally *t, const char *manifest_sha256)
+static void put_counts(JsonWriter *w, const Dataset *d, const Tally *t)
 {
-    return json_pack(
-        "{s:i, s:{s:s, s:i}, s:s, s:s*, s:o, s:{s:I, s:I, s:I, s:O, s:O, s:O, s:O}, s:s, s:O, s:{s:s, s:I, s:s}}",
-        "format", 1, "tool", "name", "weft-prep", "revision", PREP_REVISION, "layout", d->layout, "layout_found",
-        d->layout_found, "shard", shard_json(d), "counts", "sources", (json_int_t)d->n, "accepted",
-        (json_int_t)t->accepted, "rejected", (json_int_t)t->rejected, "reasons", t->reasons, "warnings", t->warnings,
-        "splits", t->splits, "categories", t->categories, "recipe_sha256", d->recipe_sha256, "recipe",
-        recipe_json(d->recipe), "manifest", "file", "manifest.jsonl", "lines", (json_int_t)d->n, "sha256",
-        manifest_sha256);
+    jsonw_open(w, "counts");
+    jsonw_int(w, "sources", d->n);
+    jsonw_int(w, "accepted", t->accepted);
+    jsonw_int(w, "rejected", t->rejected);
+    jsonw_share(w, "reasons", t->reasons);
+    jsonw_share(w, "warnings", t->warnings);
+    jsonw_share(w, "splits", t->splits);
+    jsonw_share(w, "categories", t->categories);
+    jsonw_close(w);
+}
+
+static int index_json(const Dataset *d, const Tally *t, const char *manifest_sha256, json_t **out, Err *err)
+{
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_int(&w, "format", 1);
+    jsonw_open(&w, "tool");
+    jsonw_str(&w, "name", "weft-prep");
+    jsonw_int(&w, "revision", PREP_REVISION);
+    jsonw_close(&w);
+    jsonw_str(&w, "layout", d->layout);
+    if (d->layout_found)
+        jsonw_str(&w, "layout_found", d->layout_found);
+    put_shard(&w, d);
+    put_counts(&w, d, t);
+    jsonw_str(&w, "recipe_sha256", d->recipe_sha256);
+    jsonw_share(&w, "recipe", recipe_json(d->recipe));
+    jsonw_open(&w, "manifest");
+    jsonw_str(&w, "file", "manifest.jsonl");
+    jsonw_int(&w, "lines", d->n);
+    jsonw_str(&w, "sha256", manifest_sha256);
+    jsonw_close(&w);
+    return jsonw_finish(&w, out, "dataset.json", err);
 }
 
 /* The report; and dataset.json, last, unless too much was rejected. */
 static int write_index(const Dataset *d, const Tally *t, const char *manifest_sha256, int finished, Err *err)
 {
-    json_t *o = index_json(d, t, manifest_sha256);
+    json_t *o;
     char *path = path_join(d->dir, "dataset.json", err);
-    int rc = !o || !path ? err_set(err, ERR_NOMEM, "out of memory for dataset.json") : report_write(d->dir, o, 0, err);
+    int rc = index_json(d, t, manifest_sha256, &o, err);
+    if (rc == 0)
+        rc = path ? report_write(d->dir, o, 0, err) : ERR_NOMEM;
     if (rc == 0 && finished)
         rc = json_write_file(o, path, err);
     mem_free(path);

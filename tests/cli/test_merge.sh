@@ -44,6 +44,11 @@ else
 fi
 rm -rf "$other"
 
+latin=$T/$(printf 'caf\351')
+runs "merge into a folder whose name is not UTF-8" 3 "$prep" merge "$T"/s/shard-*-of-3 --out "$latin" --jobs 1
+same "the same bytes there" "$T/one" "$latin"
+rm -rf "$latin"
+
 # ---- killed and run again ----
 kills=0
 for delay in 0.02 0.05 0.1 0.2; do
