@@ -109,8 +109,8 @@ static int put_meta(Build *b, const char *key, json_t *value, Err *err)
     CacheTxn *t = NULL;
     json_t *old = NULL;
     int rc = cache_begin(&t, b->cache, err);
-    if (rc == 0)
-        cache_get_meta(t, key, &old, NULL); /* an entry that cannot be read is written again */
+    if (rc == 0 && cache_get_meta(t, key, &old, NULL) < 0)
+        old = NULL; /* an entry that cannot be read is written again */
     cache_end(&t);
     if (rc == 0 && !(old && json_equal(old, value)))
         rc = cache_put_meta(b->cache, key, value, err);

@@ -363,7 +363,7 @@ static int project(Pass *p, const Tensor *row, const Param *projection, float *e
     return get(p, embed, &out);
 }
 
-/* transformers' rule: with the historic eos_token_id of 2 the largest id is taken for the end, else
+/* transformers' rule: with the historic eos_token_id of 2 the largest id counts as the end, else
  * the first eos; row 0 when there is none. */
 static int64_t pooled_row(const ClipConfig *c, const int32_t *ids, int64_t n)
 {

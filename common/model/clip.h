@@ -1,5 +1,5 @@
 /* CLIP text and vision towers (transformers CLIPModel) and its image preprocessing:
- * text-encoders.md section 4. */
+ * MODEL.md 5.5. */
 #ifndef WEFT_COMMON_MODEL_CLIP_H
 #define WEFT_COMMON_MODEL_CLIP_H
 #include <jansson.h>
@@ -16,23 +16,24 @@ typedef struct ClipConfig {
     int64_t vocab, positions, eos_id, projection, image_size, patch;
 } ClipConfig;
 typedef struct Clip Clip;
-int clip_config_parse(ClipConfig *out, const json_t *json, const char *where, Err *err);
-int clip_open(Clip **out, Backend *be, const char *folder, Err *err);
-int clip_new_filled(Clip **out, Backend *be, const ClipConfig *c, Err *err);
+WEFT_MUST_CHECK int clip_config_parse(ClipConfig *out, const json_t *json, const char *where, Err *err);
+WEFT_MUST_CHECK int clip_open(Clip **out, Backend *be, const char *folder, Err *err);
+WEFT_MUST_CHECK int clip_new_filled(Clip **out, Backend *be, const ClipConfig *c, Err *err);
 void clip_close(Clip **c);
 const ClipConfig *clip_config(const Clip *c);
 ParamSet *clip_params(Clip *c);
 /* embed [projection], not normalised; hidden [n,hidden] (last_hidden_state, after final_layer_norm)
  * and pooled may be NULL. Host. */
-int clip_text(Clip *c, Arena *work, float *embed, float *hidden, float *pooled, const int32_t *ids, int64_t n,
-              Err *err);
+WEFT_MUST_CHECK int clip_text(Clip *c, Arena *work, float *embed, float *hidden, float *pooled, const int32_t *ids,
+                              int64_t n, Err *err);
 /* pixels [3,S,S] preprocessed.  hidden [1+patches,hidden] (not normalised), pooled may be NULL.
  * Host. */
-int clip_image(Clip *c, Arena *work, float *embed, float *hidden, float *pooled, const float *pixels, Err *err);
+WEFT_MUST_CHECK int clip_image(Clip *c, Arena *work, float *embed, float *hidden, float *pooled, const float *pixels,
+                               Err *err);
 /* RGB8 [H,W,3] -> [3,S,S]: shorter edge to S with Pillow's bicubic (bit-exact), centre crop, 1/255,
  * mean and std. */
-int clip_preprocess(float *out, const uint8_t *rgb, int64_t H, int64_t W, int64_t S, Err *err);
+WEFT_MUST_CHECK int clip_preprocess(float *out, const uint8_t *rgb, int64_t H, int64_t W, int64_t S, Err *err);
 /* Pillow's bicubic (a = -0.5, antialiased) on interleaved 8-bit channels, bit-exact. */
-int pil_bicubic(uint8_t *out, int64_t out_h, int64_t out_w, const uint8_t *in, int64_t in_h, int64_t in_w,
-                int64_t channels, Err *err);
+WEFT_MUST_CHECK int pil_bicubic(uint8_t *out, int64_t out_h, int64_t out_w, const uint8_t *in, int64_t in_h,
+                                int64_t in_w, int64_t channels, Err *err);
 #endif

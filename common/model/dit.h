@@ -23,7 +23,7 @@ typedef struct Dit Dit;
 
 /* Reads and checks transformer/config.json's values; refuses variants not covered (rotary,
  * patch_size_t, learned positions). */
-int dit_config_parse(DitConfig *out, const json_t *json, const char *where, Err *err);
+WEFT_MUST_CHECK int dit_config_parse(DitConfig *out, const json_t *json, const char *where, Err *err);
 /* The config as diffusers writes it ("_class_name", ...). New reference. */
 json_t *dit_config_json(const DitConfig *c, Err *err);
 
@@ -36,25 +36,25 @@ typedef enum DitLoad {
 } DitLoad;
 /* FOLDER holds config.json and diffusion_pytorch_model.safetensors (or an index). On the plan back
  * end no weight is read. */
-int dit_open(Dit **out, Backend *be, const char *folder, DitLoad how, Err *err);
+WEFT_MUST_CHECK int dit_open(Dit **out, Backend *be, const char *folder, DitLoad how, Err *err);
 /* A model of this config with filler weights (params_fill) in flat arenas, with gradients when
  * `how` has DIT_TRAIN. */
 /* Whether the folder's weights have the names, shapes and types that the config asks for.  Reads
  * headers only, so that a run can check before its first second of work. */
-int dit_check_weights(const DitConfig *c, const char *folder, const Log *log, Err *err);
-int dit_new_filled(Dit **out, Backend *be, const DitConfig *c, int how, Err *err);
+WEFT_MUST_CHECK int dit_check_weights(const DitConfig *c, const char *folder, const Log *log, Err *err);
+WEFT_MUST_CHECK int dit_new_filled(Dit **out, Backend *be, const DitConfig *c, int how, Err *err);
 void dit_close(Dit **d);
 const DitConfig *dit_config(const Dit *d);
 ParamSet *dit_params(Dit *d);
 /* FOLDER/config.json + diffusion_pytorch_model.safetensors, as diffusers names them; atomic each. */
-int dit_save(Dit *d, const char *folder, DType dtype, Err *err);
+WEFT_MUST_CHECK int dit_save(Dit *d, const char *folder, DType dtype, Err *err);
 
 /* v [B,F,h,w,C] = model(latents, text, t).  timestep: host array of B.  Everything else comes from
  * `work`, but for the position codes (F32, as large as two bf16 token streams): made in the first
  * call of a size and kept by the model, or before it by dit_prepare. */
-int dit_prepare(Dit *d, int64_t F, int64_t h, int64_t w, Err *err);
-int dit_forward(Dit *d, Arena *work, const Tensor *v, const Tensor *latents, const Tensor *text,
-                const int64_t *timestep, Err *err);
+WEFT_MUST_CHECK int dit_prepare(Dit *d, int64_t F, int64_t h, int64_t w, Err *err);
+WEFT_MUST_CHECK int dit_forward(Dit *d, Arena *work, const Tensor *v, const Tensor *latents, const Tensor *text,
+                                const int64_t *timestep, Err *err);
 
 /* Training: what forward keeps for backward.  Gradients are bit-identical under all policies. */
 typedef enum Recompute {
@@ -65,15 +65,15 @@ typedef enum Recompute {
 typedef struct DitTape DitTape;
 /* Forward that records on a new tape inside `work` (which must stay unreset until backward is
  * done). */
-int dit_forward_train(Dit *d, Arena *work, DitTape **tape, Recompute policy, const Tensor *v, const Tensor *latents,
-                      const Tensor *text, const int64_t *timestep, Err *err);
+WEFT_MUST_CHECK int dit_forward_train(Dit *d, Arena *work, DitTape **tape, Recompute policy, const Tensor *v,
+                                      const Tensor *latents, const Tensor *text, const int64_t *timestep, Err *err);
 /* Adds every parameter's gradient, last block first; after each block `on_block(user,
  * first_param_name_prefix)` may start its reduction (NULL: none).  Frees *tape. */
-int dit_backward(Dit *d, Arena *work, DitTape **tape, const Tensor *grad_v, void (*on_block)(void *user, int64_t block),
-                 void *user, Err *err);
+WEFT_MUST_CHECK int dit_backward(Dit *d, Arena *work, DitTape **tape, const Tensor *grad_v,
+                                 void (*on_block)(void *user, int64_t block), void *user, Err *err);
 void dit_tape_free(DitTape **tape);
 
-/* The fp32 time vector [dim] (cogvideox.md 3.1) and position table [F*rows*cols, D] (3.3), host
+/* The fp32 time vector [dim] (MODEL.md 3.1) and position table [F*rows*cols, D] (MODEL.md 3.2), host
  * arrays; tests use them too. */
 void dit_time_vector(const DitConfig *c, int64_t t, float *out);
 void dit_position_table(const DitConfig *c, int64_t frames, int64_t rows, int64_t cols, float *out);

@@ -9,5 +9,5 @@
 /* *out is the folder (mem_free).  ERR_NOTFOUND says where was looked and how people fetch a model;
  * a hub id is looked for in HF_HUB_CACHE, HF_HOME/hub and ~/.cache/huggingface/hub.  The log says
  * which snapshot was chosen. */
-int model_folder_find(char **out, const char *given, const Log *log, Err *err);
+WEFT_MUST_CHECK int model_folder_find(char **out, const char *given, const Log *log, Err *err);
 #endif

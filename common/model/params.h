@@ -37,19 +37,20 @@ typedef struct ParamSet {
 } ParamSet;
 
 /* Zero-initialise a ParamSet to start.  rank 0..5, extents >= 1; conv: rank 4 or 5. */
-int params_add(ParamSet *ps, int conv, const char *name, int rank, const int64_t *dim, Err *err);
+WEFT_MUST_CHECK int params_add(ParamSet *ps, int conv, const char *name, int rank, const int64_t *dim, Err *err);
 /* params_add with a formatted name and the extents as arguments. */
 int params_addf(ParamSet *ps, int conv, int rank, const int64_t *dim, Err *err, const char *fmt, ...) WEFT_PRINTF(6, 7);
-int params_finish(ParamSet *ps, Err *err);                /* sorts; duplicate name: ERR_USAGE */
-Param *params_find(const ParamSet *ps, const char *name); /* NULL when absent */
-int64_t params_count(const ParamSet *ps);                 /* elements in all */
+WEFT_MUST_CHECK int params_finish(ParamSet *ps, Err *err); /* sorts; duplicate name: ERR_USAGE */
+Param *params_find(const ParamSet *ps, const char *name);  /* NULL when absent */
+int64_t params_count(const ParamSet *ps);                  /* elements in all */
 int64_t params_bytes(const ParamSet *ps, DType dtype);
 
 /* Compares the file's names, shapes and types with the table: everything wrong in one message that
  * begins with `what`. */
-int params_check(const ParamSet *ps, const SafeTensors *file, const char *what, Err *err);
+WEFT_MUST_CHECK int params_check(const ParamSet *ps, const SafeTensors *file, const char *what, Err *err);
 /* The same for the weights of a folder (see safetensors_open_folder); reads headers only. */
-int params_check_folder(const ParamSet *ps, const char *folder, const char *stem, const Log *log, Err *err);
+WEFT_MUST_CHECK int params_check_folder(const ParamSet *ps, const char *folder, const char *stem, const Log *log,
+                                        Err *err);
 
 /* On a back end whose activations are BF16, tensors of rank 2 and more are kept as BF16 and all
  * others (norms, biases) as F32, whatever the file holds; elsewhere a file's type is kept.  Nothing
@@ -58,19 +59,19 @@ int params_check_folder(const ParamSet *ps, const char *folder, const char *stem
  * Values point into the mapped file where the back end's memory is host memory, the data are
  * aligned and no repacking is needed;
  * else they are copied (dtype kept).  Takes over *file on success. */
-int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char *what, Err *err);
+WEFT_MUST_CHECK int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char *what, Err *err);
 /* Values in one flat arena (training), with BF16 copies of what operations read as BF16 and the
  * arena holds as F32.  The file stays the caller's. */
-int params_load_flat(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err);
+WEFT_MUST_CHECK int params_load_flat(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err);
 /* Values in one flat arena, filled by the deterministic filler (MODEL.md 1.4): tests and the
  * demo's model. */
-int params_fill(ParamSet *ps, Backend *be, Err *err);
+WEFT_MUST_CHECK int params_fill(ParamSet *ps, Backend *be, Err *err);
 /* Values without contents, typed as loading an F32 file would: for the plan back end. */
-int params_plan(ParamSet *ps, Backend *be, Err *err);
+WEFT_MUST_CHECK int params_plan(ParamSet *ps, Backend *be, Err *err);
 /* After the flat arena of values changed: makes the copies again (nothing where there are none). */
-int params_refresh(ParamSet *ps, Err *err);
+WEFT_MUST_CHECK int params_refresh(ParamSet *ps, Err *err);
 /* One flat arena of zeros for gradients, in the same order as the values' arena. */
-int params_alloc_grads(ParamSet *ps, Err *err);
+WEFT_MUST_CHECK int params_alloc_grads(ParamSet *ps, Err *err);
 /* The flat arenas as 1-D tensors of ps->flat elements (values of params_load_flat / params_fill;
  * their BF16 copies; grads); data NULL when there is none.  The gaps between tensors are zeros and
  * stay zeros under op_adamw. */
@@ -78,10 +79,10 @@ Tensor params_flat_values(const ParamSet *ps);
 Tensor params_flat_copies(const ParamSet *ps);
 Tensor params_flat_grads(const ParamSet *ps);
 /* Host float32 copies of one parameter in its file's order (convolutions unpacked), and back. */
-int params_get(const ParamSet *ps, const Param *p, float *host, Err *err);
-int params_put(ParamSet *ps, const Param *p, const float *host, Err *err);
+WEFT_MUST_CHECK int params_get(const ParamSet *ps, const Param *p, float *host, Err *err);
+WEFT_MUST_CHECK int params_put(ParamSet *ps, const Param *p, const float *host, Err *err);
 /* Writes all values as `dtype` under their file names and shapes; atomic. metadata {"format":"pt"}. */
-int params_save(const ParamSet *ps, const char *path, DType dtype, Err *err);
+WEFT_MUST_CHECK int params_save(const ParamSet *ps, const char *path, DType dtype, Err *err);
 void params_fini(ParamSet *ps);
 
 /* The filler itself: u(S,i) and an array of inputs u*sqrt(12). */

@@ -16,14 +16,15 @@ Tensor param_stored_tensor(const Param *p, DType dtype, void *data);
 /* The type in which the back end keeps a value whose file has type `from`. */
 DType param_kept_type(const Backend *be, const Param *p, DType from);
 /* Allocates the flat arena of values, and of 16-bit copies where operations read those. */
-int params_new_flat(ParamSet *ps, Backend *be, Err *err);
+WEFT_MUST_CHECK int params_new_flat(ParamSet *ps, Backend *be, Err *err);
 
 /* params_copy.c: two host buffers for the elements moved at a time, in the largest type. */
 typedef struct Staging {
     void *a, *b;
 } Staging;
-int staging_init(Staging *s, const Param *p, int64_t n, Err *err);
+WEFT_MUST_CHECK int staging_init(Staging *s, const Param *p, int64_t n, Err *err);
 void staging_fini(Staging *s);
 /* to, one of p's tensors on the back end <- src in file order. */
-int param_put(Backend *be, const Param *p, const Tensor *to, const void *src, DType from, Staging *st, Err *err);
+WEFT_MUST_CHECK int param_put(Backend *be, const Param *p, const Tensor *to, const void *src, DType from, Staging *st,
+                              Err *err);
 #endif

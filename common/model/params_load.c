@@ -48,7 +48,7 @@ static const SafeEntry *entry_of(const Param *p, const SafeTensors *file)
 
 /* A file may hold a parameter under both of its names; then the two must be the same tensor.
  * (transformers 5 computes with encoder.embed_tokens.weight where it differs from shared.weight,
- * earlier versions with the one that was loaded last.) */
+ * earlier versions with whichever was loaded last.) */
 static int check_aliases(const ParamSet *ps, const SafeTensors *file, const char *what, Err *err)
 {
     for (int64_t i = 0; i < ps->n; i++) {

@@ -59,7 +59,8 @@ int64_t vae_scale(const VaeConfig *c); /* pixels a latent along an edge: 8 */
 int64_t vae_stage_frames(const VaeStage *s, int decoder, int64_t T); /* frames after the stage */
 int64_t vae_net_frames(const VaeNet *n, int64_t T);                  /* frames after the network */
 /* Memory of the causal caches for inputs of H x W, from `work`. */
-int vae_caches_take(Vae *v, VaeNet *net, Arena *work, int64_t H, int64_t W, Err *err);
-/* out <- in, one chunk.  first: the caches hold nothing yet; last: nobody needs them afterwards. */
-int vae_pass(Vae *v, VaeNet *net, Arena *work, const Tensor *out, const Tensor *in, int first, int last, Err *err);
+WEFT_MUST_CHECK int vae_caches_take(Vae *v, VaeNet *net, Arena *work, int64_t H, int64_t W, Err *err);
+/* out <- in, one chunk.  first: the caches are still empty; last: they need not be filled any more. */
+WEFT_MUST_CHECK int vae_pass(Vae *v, VaeNet *net, Arena *work, const Tensor *out, const Tensor *in, int first, int last,
+                             Err *err);
 #endif

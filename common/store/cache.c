@@ -144,8 +144,8 @@ static int is_lock_trouble(int code)
     return 0;
 }
 
-/* 1 when a weft-cache process holds DIR/.lock.  A lock that cannot be asked for counts as free: the
- * file system has no locks, or nobody ever wrote here. */
+/* 1 when a weft-cache process holds DIR/.lock.  A lock that cannot be tried counts as free: the
+ * file system has no locks, or no weft-cache has written here. */
 static int has_writer(const Cache *c, Err *err)
 {
     char *path = path_join(c->dir, ".lock", err);

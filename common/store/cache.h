@@ -33,7 +33,7 @@ typedef enum RecordKind { RECORD_MOMENTS = 1, RECORD_SAMPLE = 2, RECORD_TEXT = 3
 
 /* The tensors each kind takes: moments F32/F16/BF16 [F,h,w,2C], sample [F,h,w,C], text [n,dim],
  * tokens I32 [n]; ERR_FORMAT otherwise. */
-int record_check_tensor(RecordKind kind, const Tensor *t, Err *err);
+WEFT_MUST_CHECK int record_check_tensor(RecordKind kind, const Tensor *t, Err *err);
 
 /* The 48 bytes in front of every tensor, little-endian:
  *   0 u32 magic "WEFT"   4 u16 version 1   6 u16 dtype   8 u8 kind   9 u8 rank   10 u16 zero
@@ -50,7 +50,8 @@ typedef struct RecordView {
 void record_header_encode(uint8_t out[RECORD_HEADER_SIZE], RecordKind kind, const Tensor *t);
 /* Checks magic, version, sizes against `size`, and with `verify` the checksum. `what` names the
  * record in messages. */
-int record_decode(RecordView *out, const void *bytes, int64_t size, int verify, const char *what, Err *err);
+WEFT_MUST_CHECK int record_decode(RecordView *out, const void *bytes, int64_t size, int verify, const char *what,
+                                  Err *err);
 
 typedef struct Cache Cache;
 typedef enum CacheMode { CACHE_READ, CACHE_WRITE } CacheMode;
@@ -59,7 +60,7 @@ typedef enum CacheMode { CACHE_READ, CACHE_WRITE } CacheMode;
  * file: ERR_FORMAT, and nothing is touched. READ of an absent one: ERR_NOTFOUND. READ needs no lock of a
  * finished cache: where LMDB's lock file cannot be used, the cache is read without it, unless a
  * writer is at work (ERR_LIMIT). */
-int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err);
+WEFT_MUST_CHECK int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err);
 /* Why the cache is read without a lock, for a note to the user; NULL where the lock is used. */
 const char *cache_unlocked(const Cache *c);
 void cache_close(Cache **c);
@@ -68,36 +69,37 @@ void cache_close(Cache **c);
  * process must have no read transaction open on c (ERR_USAGE).  ERR_LIMIT/ERR_IO on a full disk:
  * what was committed stays readable and the next run goes on from there.  Clips and meta are
  * validated against their schemas, written and read. */
-int cache_put_record(Cache *c, CacheDb db, const Digest *key, RecordKind kind, const Tensor *t, Err *err);
-int cache_put_clip(Cache *c, const char *id, const json_t *facts, Err *err);
-int cache_put_meta(Cache *c, const char *key, const json_t *value, Err *err);
-int cache_delete_record(Cache *c, CacheDb db, const Digest *key, Err *err);
-int cache_delete_clip(Cache *c, const char *id, Err *err);
+WEFT_MUST_CHECK int cache_put_record(Cache *c, CacheDb db, const Digest *key, RecordKind kind, const Tensor *t,
+                                     Err *err);
+WEFT_MUST_CHECK int cache_put_clip(Cache *c, const char *id, const json_t *facts, Err *err);
+WEFT_MUST_CHECK int cache_put_meta(Cache *c, const char *key, const json_t *value, Err *err);
+WEFT_MUST_CHECK int cache_delete_record(Cache *c, CacheDb db, const Digest *key, Err *err);
+WEFT_MUST_CHECK int cache_delete_clip(Cache *c, const char *id, Err *err);
 
 /* Reading: a transaction per thread.  When another process has made the cache larger than this
  * one's map, cache_begin maps it anew, for which no other transaction may be open here (ERR_LIMIT). */
 typedef struct CacheTxn CacheTxn;
-int cache_begin(CacheTxn **out, Cache *c, Err *err);
+WEFT_MUST_CHECK int cache_begin(CacheTxn **out, Cache *c, Err *err);
 void cache_end(CacheTxn **t);
 /* 1 found, 0 absent, negative on error.  The view is valid until cache_end. */
-int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err);
-int cache_get_clip(CacheTxn *t, const char *id, json_t **out, Err *err); /* new reference */
-int cache_get_meta(CacheTxn *t, const char *key, json_t **out, Err *err);
+WEFT_MUST_CHECK int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err);
+WEFT_MUST_CHECK int cache_get_clip(CacheTxn *t, const char *id, json_t **out, Err *err); /* new reference */
+WEFT_MUST_CHECK int cache_get_meta(CacheTxn *t, const char *key, json_t **out, Err *err);
 /* Iterate in key order: 1 with an item (valid until the next call), 0 at the end, negative on error
  * (of the transaction, or ERR_FORMAT for a damaged item: `key` or `id` are set and the next call
  * goes on behind it). *cursor starts NULL and is freed at the end (or with cache_cursor_free when
  * leaving early). */
 typedef struct CacheCursor CacheCursor;
-int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key, RecordView *out, int verify,
-                      Err *err);
-int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err);
+WEFT_MUST_CHECK int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key, RecordView *out,
+                                      int verify, Err *err);
+WEFT_MUST_CHECK int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err);
 void cache_cursor_free(CacheCursor **cursor);
 typedef struct CacheStat {
     int64_t clips, latents, text, tokens, meta, file_bytes, map_bytes;
 } CacheStat;
-int cache_stat(CacheTxn *t, CacheStat *out, Err *err);
+WEFT_MUST_CHECK int cache_stat(CacheTxn *t, CacheStat *out, Err *err);
 const char *cache_db_name(CacheDb db);
 
 /* Content keys: SHA-256 over the canonical JSON of the parts. */
-int cache_key(Digest *out, const json_t *parts, Err *err);
+WEFT_MUST_CHECK int cache_key(Digest *out, const json_t *parts, Err *err);
 #endif

@@ -28,14 +28,15 @@ struct Cache {
 /* The one translator of LMDB's codes. */
 int err_mdb(Err *err, int code, const char *fmt, ...) WEFT_PRINTF(3, 4);
 /* Grows the map by at least `more` bytes, for which no read transaction may be open here. */
-int cache_grow(Cache *c, int64_t more, Err *err);
+WEFT_MUST_CHECK int cache_grow(Cache *c, int64_t more, Err *err);
 const char *cache_any_db_name(int db);
 /* Entries of clips and meta with their checksums: cache_entry.c.  *out: mem_free. */
-int cache_entry_write(char **out, int db, const char *key, const char *text, Err *err);
-int cache_entry_parse(const Cache *c, int db, const char *key, const MDB_val *v, json_t **out, Err *err);
+WEFT_MUST_CHECK int cache_entry_write(char **out, int db, const char *key, const char *text, Err *err);
+WEFT_MUST_CHECK int cache_entry_parse(const Cache *c, int db, const char *key, const MDB_val *v, json_t **out,
+                                      Err *err);
 /* Reads the format at opening; for writing, brings a new or an old cache to the newest one. */
-int cache_check_format(Cache *c, Err *err);
-int cache_check_id(const char *id, Err *err);
-int cache_check_meta(const Cache *c, const char *key, const json_t *value, Err *err);
-int cache_check_clip(const Cache *c, const char *id, const json_t *facts, Err *err);
+WEFT_MUST_CHECK int cache_check_format(Cache *c, Err *err);
+WEFT_MUST_CHECK int cache_check_id(const char *id, Err *err);
+WEFT_MUST_CHECK int cache_check_meta(const Cache *c, const char *key, const json_t *value, Err *err);
+WEFT_MUST_CHECK int cache_check_clip(const Cache *c, const char *id, const json_t *facts, Err *err);
 #endif

@@ -108,13 +108,13 @@ static int check_meta(const uint8_t *file, int64_t size, int i, int64_t page, co
                        u32_at(p + PAGE_HEAD + 4));
     Head h = head_at(p);
     if (h.page != page)
-        return damaged(what, err, "its two heads say pages of %lld and %u bytes", (long long)page, h.page);
+        return damaged(what, err, "its two header pages give page sizes of %lld and %u bytes", (long long)page, h.page);
     if (u16_at(p + 10) != META || u64_at(p) != (uint64_t)i || h.free_db.flags != INTEGER_KEY || h.main_db.flags != 0)
-        return damaged(what, err, "head %d has unknown flags", i);
+        return damaged(what, err, "header page %d has unknown flags", i);
     if (h.txnid != 0 && h.txnid % 2 != (uint64_t)i)
-        return damaged(what, err, "head %d has the number of the other", i);
+        return damaged(what, err, "header page %d has the other one's number", i);
     if (h.map_size > MAX_MAP || h.last < 1 || h.last >= MAX_MAP / (uint64_t)page)
-        return damaged(what, err, "head %d has a bad size", i);
+        return damaged(what, err, "header page %d gives an impossible size", i);
     int64_t need = ((int64_t)h.last + 1) * page;
     if (size < need)
         return err_set(err, ERR_FORMAT, "'%s' is torn: its file has %lld bytes, its pages need %lld", what,
@@ -131,7 +131,7 @@ int cache_pages_check_head(const uint8_t *file, int64_t size, const char *what, 
         return err_set(err, ERR_FORMAT, "'%s': data.mdb is not a cache this program can read (no LMDB file)", what);
     int64_t page = head_at(file).page;
     if (page < MIN_PAGE || page > MAX_PAGE || (page & (page - 1)))
-        return damaged(what, err, "pages of %lld bytes", (long long)page);
+        return damaged(what, err, "a page size of %lld bytes", (long long)page);
     if (size < 2 * page)
         return err_set(err, ERR_FORMAT, "'%s' is torn: its file has %lld bytes, its pages need %lld", what,
                        (long long)size, (long long)(2 * page));
@@ -187,23 +187,23 @@ static int check_page(Walk *w, uint64_t number, int leaf)
     unsigned long long name = number;
     int64_t lower = u16_at(p + 12), upper = u16_at(p + 14), sum = 0;
     if (u64_at(p) != number)
-        return damaged(w->what, w->err, "page %llu says that it is page %llu", name, (unsigned long long)u64_at(p));
+        return damaged(w->what, w->err, "page %llu carries the number %llu", name, (unsigned long long)u64_at(p));
     if (u16_at(p + 10) != (leaf ? LEAF : BRANCH))
-        return damaged(w->what, w->err, "page %llu is no %s", name, leaf ? "leaf" : "branch");
+        return damaged(w->what, w->err, "page %llu should be a %s page and is not", name, leaf ? "leaf" : "branch");
     if (lower < PAGE_HEAD || lower % 2 || lower > upper || upper > w->page || upper % 2 || n_nodes(p) < (leaf ? 1 : 2))
-        return damaged(w->what, w->err, "page %llu has bad bounds", name);
+        return damaged(w->what, w->err, "page %llu: the bounds of its entries are wrong", name);
     memset(w->taken, 0, (size_t)w->page / 2);
     for (int64_t i = 0; i < n_nodes(p); i++) {
         int64_t at = u16_at(p + PAGE_HEAD + 2 * i);
         if (at < upper || at % 2 || at > w->page - NODE_HEAD)
-            return damaged(w->what, w->err, "page %llu has a bad entry", name);
+            return damaged(w->what, w->err, "page %llu: an entry lies outside the page or overlaps another", name);
         int64_t n = node_size(p + at, leaf);
         if (n > w->page - at || memchr(w->taken + at / 2, 1, (size_t)n / 2))
-            return damaged(w->what, w->err, "page %llu has a bad entry", name);
+            return damaged(w->what, w->err, "page %llu: an entry lies outside the page or overlaps another", name);
         memset(w->taken + at / 2, 1, (size_t)n / 2);
         sum += n;
     }
-    return sum == w->page - upper ? 0 : damaged(w->what, w->err, "page %llu has bytes of nobody", name);
+    return sum == w->page - upper ? 0 : damaged(w->what, w->err, "page %llu: some bytes belong to no entry", name);
 }
 
 /* ---- trees ----------------------------------------------------------------------------------- */
@@ -274,8 +274,8 @@ static int check_leaf_node(Walk *w, Tree *t, const uint8_t *node, uint64_t page)
             return take_pages(w, first, 1);
         const uint8_t *p = page_at(w, first);
         if (u64_at(p) != first || u16_at(p + 10) != OVERFLOW || u32_at(p + 12) < need)
-            return damaged(w->what, w->err, "page %llu does not hold a value of %lld bytes", (unsigned long long)first,
-                           (long long)size);
+            return damaged(w->what, w->err, "page %llu: the value there is not %lld bytes long",
+                           (unsigned long long)first, (long long)size);
         t->overflows += u32_at(p + 12);
         if ((rc = take_pages(w, first, u32_at(p + 12))) < 0)
             return rc;
@@ -311,15 +311,15 @@ static int check_tree(Walk *w, const Db *db, int kind)
 {
     Tree t = {.kind = kind, .depth = db->depth};
     if (kind == TREE_DATA && db->flags != 0)
-        return damaged(w->what, w->err, "a database of another kind than a cache's");
+        return damaged(w->what, w->err, "a database has flags that a cache's databases do not have");
     if (db->depth > MAX_DEPTH || (db->root == NO_PAGE) != (db->depth == 0))
-        return damaged(w->what, w->err, "a tree without a root");
+        return damaged(w->what, w->err, "a tree has entries but no root page");
     int rc = db->depth ? check_subtree(w, &t, db->root, 1) : 0;
     if (rc < 0)
         return rc;
     if (t.branches != db->branches || t.leaves != db->leaves || t.overflows != db->overflows ||
         t.entries != db->entries)
-        return damaged(w->what, w->err, "a tree of %llu entries says %llu, or its pages are miscounted",
+        return damaged(w->what, w->err, "a tree holds %llu entries and records %llu, or its page count is wrong",
                        (unsigned long long)t.entries, (unsigned long long)db->entries);
     return 0;
 }

@@ -86,7 +86,8 @@ static int decode(RecordView *out, CacheDb db, const Digest *key, const MDB_val 
     snprintf(what, sizeof what, "%s %s", cache_db_name(db), hex);
     int rc = record_decode(out, v->mv_data, (int64_t)v->mv_size, verify, what, err);
     if (rc == 0 && !kind_fits(db, out->kind))
-        rc = err_set(err, ERR_FORMAT, "%s: kind %d does not belong there", what, (int)out->kind);
+        rc = err_set(err, ERR_FORMAT, "%s: a record of kind %d, which does not belong in this database", what,
+                     (int)out->kind);
     return rc;
 }
 
@@ -243,7 +244,7 @@ int cache_stat(CacheTxn *t, CacheStat *out, Err *err)
     struct stat st;
     int fd;
     if (mdb_env_info(t->cache->env, &info) || mdb_env_get_fd(t->cache->env, &fd) || fstat(fd, &st) < 0)
-        return err_set(err, ERR_IO, "'%s': its size cannot be found", t->cache->dir);
+        return err_set(err, ERR_IO, "'%s': cannot ask for its size", t->cache->dir);
     *out = (CacheStat){.clips = entries[DB_CLIPS],
                        .latents = entries[CACHE_LATENTS],
                        .text = entries[CACHE_TEXT],

@@ -49,7 +49,7 @@ int record_check_tensor(RecordKind kind, const Tensor *t, Err *err)
         fits = t->dim[i] >= 0 && t->dim[i] <= UINT32_MAX;
     if (fits)
         return 0;
-    return err_set(err, ERR_FORMAT, "a record of kind %d cannot be %s", (int)kind,
+    return err_set(err, ERR_FORMAT, "a record of kind %d cannot hold %s", (int)kind,
                    tensor_describe(t, shape, sizeof shape));
 }
 

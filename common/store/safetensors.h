@@ -14,13 +14,14 @@ typedef struct SafeEntry {
 } SafeEntry;
 
 /* One file. */
-int safetensors_open(SafeTensors **out, const char *path, Err *err);
+WEFT_MUST_CHECK int safetensors_open(SafeTensors **out, const char *path, Err *err);
 /* The weights of a component's folder; `stem` is "diffusion_pytorch_model" (diffusers) or "model"
  * (transformers).  FOLDER/STEM.safetensors, or FOLDER/STEM.safetensors.index.json with its shards
- * (plain file names only).  Where both exist, the one that the stem's library reads: diffusers the
+ * (plain file names only).  Where both exist, the file that the stem's library reads: diffusers the
  * index, transformers the single file; a warning names both.  Where neither exists, the only
  * variant (STEM.fp16.safetensors).  A wrong total_size is a warning; log may be NULL. */
-int safetensors_open_folder(SafeTensors **out, const char *folder, const char *stem, const Log *log, Err *err);
+WEFT_MUST_CHECK int safetensors_open_folder(SafeTensors **out, const char *folder, const char *stem, const Log *log,
+                                            Err *err);
 void safetensors_close(SafeTensors **s);
 int64_t safetensors_count(const SafeTensors *s);
 /* Entries in bytewise name order, i in 0..count-1. */
@@ -30,10 +31,10 @@ const SafeEntry *safetensors_find(const SafeTensors *s, const char *name);
 const char *safetensors_meta(const SafeTensors *s, const char *key);
 /* SHA-256 over names, dtypes, shapes and bytes in name order, hex: the weights' identity,
  * independent of file layout.  Reading a big model takes seconds, so callers keep the result. */
-int safetensors_digest(const SafeTensors *s, char hex[65], Err *err);
+WEFT_MUST_CHECK int safetensors_digest(const SafeTensors *s, char hex[65], Err *err);
 
 /* Header checks alone, for fuzzing and tests: bytes as a whole file. */
-int safetensors_check(const void *bytes, int64_t size, Err *err);
+WEFT_MUST_CHECK int safetensors_check(const void *bytes, int64_t size, Err *err);
 
 /* Writer: describe all tensors, then write bytes.  Tensors sorted by element size descending then
  * name, header padded to 8. */
@@ -42,10 +43,11 @@ typedef struct SafeSource {
     Tensor tensor;
 } SafeSource; /* host memory */
 /* metadata: JSON object of strings or NULL. Atomic. */
-int safetensors_write(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata, Err *err);
+WEFT_MUST_CHECK int safetensors_write(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata,
+                                      Err *err);
 /* The same for tensors that are not in host memory (data NULL): `fetch` gives the bytes of
- * tensors[i] when its turn has come; they need to stay only until the next call. */
+ * tensors[i] when the writer reaches it; they must stay valid until the next call. */
 typedef int (*SafeFetch)(void *user, int64_t i, const void **data, Err *err);
-int safetensors_write_from(const char *path, const SafeSource *tensors, int64_t n, const json_t *metadata,
-                           SafeFetch fetch, void *user, Err *err);
+WEFT_MUST_CHECK int safetensors_write_from(const char *path, const SafeSource *tensors, int64_t n,
+                                           const json_t *metadata, SafeFetch fetch, void *user, Err *err);
 #endif

@@ -19,7 +19,7 @@ struct SafeTensors {
 };
 
 /* Maps and checks one file.  On success the caller owns *entry (entries_free). */
-int shard_open(Shard *s, const char *path, SafeEntry **entry, int64_t *n, Err *err);
+WEFT_MUST_CHECK int shard_open(Shard *s, const char *path, SafeEntry **entry, int64_t *n, Err *err);
 void entries_free(SafeEntry *entry, int64_t n);
 /* qsort's comparison: bytewise by name. */
 int entry_by_name(const void *a, const void *b);

@@ -1,4 +1,4 @@
-/* CLIP's byte-level BPE (text-encoders.md section 3).  Symbols are ids throughout: 0..255 single
+/* CLIP's byte-level BPE (MODEL.md 5.4).  Symbols are ids throughout: 0..255 single
  * bytes in the vocabulary's own order, 256..511 the same at a word's end, 512 + k the result of
  * merge k.  The rank of a merge is its id. */
 #include "common/text/clip_tokenizer.h"
@@ -62,7 +62,7 @@ static int names_add(Names *names, const char *s, int64_t n, Err *err)
 {
     int32_t *slot = name_slot(names, s, n);
     if (*slot)
-        return err_set(err, ERR_FORMAT, "a token that exists already");
+        return err_set(err, ERR_FORMAT, "this token exists already");
     int rc = str_append_n(&names->bytes, s, n, err);
     if (rc < 0)
         return rc;
@@ -71,7 +71,7 @@ static int names_add(Names *names, const char *s, int64_t n, Err *err)
     return 0;
 }
 
-/* The vocabulary's order of bytes: the printable ones first (text-encoders.md 3.3). */
+/* The vocabulary's order of bytes: the printable ones first (MODEL.md 5.4). */
 static int byte_from_rank(int rank)
 {
     if (rank < 94)
@@ -112,7 +112,7 @@ static int64_t read_token(const char *s, int64_t n, char out[MAX_TOKEN + 1], Err
         utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)s, n, &code);
         int byte = used > 0 ? byte_from_spelling(code) : -1;
         if (byte < 0)
-            return err_set(err, ERR_FORMAT, "a character that stands for no byte");
+            return err_set(err, ERR_FORMAT, "a character that is not one of the 256 byte symbols");
         if (length == MAX_TOKEN)
             return err_set(err, ERR_FORMAT, "a token of more than %d bytes", MAX_TOKEN);
         out[length++] = (char)byte;
@@ -140,9 +140,9 @@ static int add_merge(ClipTokenizer *t, Names *names, const char *line, int64_t n
         return (int)nr;
     int32_t a = *name_slot(names, left, nl) - 1, b = *name_slot(names, right, nr) - 1;
     if (a < 0 || b < 0)
-        return err_set(err, ERR_FORMAT, "a part that is no token yet");
+        return err_set(err, ERR_FORMAT, "one of its two parts is not a token of the lines before");
     if (left[nl - 1])
-        return err_set(err, ERR_FORMAT, "a word's end on the left");
+        return err_set(err, ERR_FORMAT, "its left part has the end-of-word mark </w>");
     if (nl + nr - 2 > MAX_TOKEN)
         return err_set(err, ERR_FORMAT, "a token of more than %d bytes", MAX_TOKEN);
     memcpy(both, left, (size_t)nl - 1);
@@ -182,7 +182,7 @@ static int read_merges(ClipTokenizer *t, const char *text, int64_t size, Err *er
         at = stop ? stop + 1 : end;
     }
     if (rc == 0 && names.n == N_BASE)
-        rc = err_set(err, ERR_FORMAT, "no merges");
+        rc = err_set(err, ERR_FORMAT, "the file has no merges");
     str_fini(&names.bytes);
     mem_free(names.begin);
     mem_free(names.slot);

@@ -1,4 +1,4 @@
-/* What is checked of a SentencePiece model before its library gets it (text-encoders.md 2.1, 2.2).
+/* What is checked of a SentencePiece model before its library gets it (MODEL.md 5.2).
  * The library walks the double array of the character map and reads the replacement strings without
  * bounds; here every unit that a walk can reach is shown to stay inside. */
 #include <string.h>

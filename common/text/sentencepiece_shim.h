@@ -16,21 +16,22 @@ typedef struct SpmIds {
 } SpmIds;
 
 /* The caller has run spm_check on these bytes. */
-int spm_open(Spm **out, const void *bytes, int64_t size, Err *err);
+WEFT_MUST_CHECK int spm_open(Spm **out, const void *bytes, int64_t size, Err *err);
 void spm_close(Spm **p);
 SpmIds spm_ids(const Spm *p);
 /* Appends the ids of one chunk (no </s>) to (*ids)[*n], grown with mem_realloc.  Any bytes; safe
  * for concurrent calls. */
-int spm_encode(const Spm *p, const char *text, int64_t size, int32_t **ids, int64_t *n, Err *err);
+WEFT_MUST_CHECK int spm_encode(const Spm *p, const char *text, int64_t size, int32_t **ids, int64_t *n, Err *err);
 /* Text of ids, each below pieces.  mem_free. */
 char *spm_decode(const Spm *p, const int32_t *ids, int64_t n, Err *err);
 /* The bytes of a unigram model trained with T5's settings on one thread (the same lines give the
  * same bytes).  mem_free. */
-int spm_train(const char *const *lines, int64_t n, int64_t vocab, char **model, int64_t *size, Err *err);
+WEFT_MUST_CHECK int spm_train(const char *const *lines, int64_t n, int64_t vocab, char **model, int64_t *size,
+                              Err *err);
 
 /* The structure of a model file: protobuf framing, unigram, and every offset of the character maps
  * within bounds. */
-int spm_check(const void *bytes, int64_t size, Err *err);
+WEFT_MUST_CHECK int spm_check(const void *bytes, int64_t size, Err *err);
 
 #ifdef __cplusplus
 }

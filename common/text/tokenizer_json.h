@@ -10,5 +10,5 @@
 
 /* Appends the model's bytes to *out (the caller's, also on failure).  `name` stands in messages.
  * ERR_UNSUPPORTED where the file asks for something else than T5's SentencePiece tokeniser does. */
-int tokenizer_json_to_spm(Str *out, const char *text, int64_t size, const char *name, Err *err);
+WEFT_MUST_CHECK int tokenizer_json_to_spm(Str *out, const char *text, int64_t size, const char *name, Err *err);
 #endif

@@ -37,8 +37,9 @@ static void try_vae(const json_t *json, Backend *plan)
     if (vae_new_filled(&vae, plan, &c, &err) == 0)
         expect(params_count(vae_params(vae)) > 0);
     vae_close(&vae);
-    vae_plan_decode(&c, DT_F32, NULL, 3, 2, 2, &bytes, NULL);
-    vae_plan_decode(&c, DT_F32, &t, 3, 9, 9, &bytes, NULL);
+    int rc = vae_plan_decode(&c, DT_F32, NULL, 3, 2, 2, &bytes, NULL); /* may fail: only crashes count */
+    rc |= vae_plan_decode(&c, DT_F32, &t, 3, 9, 9, &bytes, NULL);
+    (void)rc;
 }
 
 static void try_text(const json_t *json, Backend *plan)
@@ -55,7 +56,7 @@ static void try_text(const json_t *json, Backend *plan)
         expect(written && t5_config_parse(&back, written, "written", &err) == 0 &&
                memcmp(&t5_config, &back, sizeof back) == 0);
         json_decref(written);
-        t5_plan(&t5_config, DT_F32, 226, &bytes, NULL);
+        expect(t5_plan(&t5_config, DT_F32, 226, &bytes, NULL) <= 0);
     }
     err_clear(&err);
     if (clip_config_parse(&clip_config, json, "fuzz", &err) == 0 &&

@@ -22,7 +22,7 @@ FRAMES, HEIGHT, WIDTH = 9, 48, 32
 
 
 def filler(seed, shape):
-    """u * sqrt(12): cogvideox.md section 9."""
+    """u * sqrt(12): common/model/MODEL.md 1.4."""
     n = int(np.prod(shape))
     x = (np.arange(1, n + 1, dtype=np.uint64) * 0x9E3779B1 + seed * 0x85EBCA77) & 0xFFFFFFFF
     for shift, mul in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, None)):

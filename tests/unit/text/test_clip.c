@@ -150,12 +150,12 @@ static void bad_files(void **state)
         {"a b c\n", "left right"},
         {"a  b\n", "left right"},
         {" b\n", "empty token"},
-        {"ab c\n", "no token yet"},
-        {"a b\na b\n", "line 2: a token that exists"},
-        {"a b\nb c\nab c\na bc\n", "line 4: a token that exists"},
-        {"a</w> b\n", "word's end on the left"},
-        {"\xFF b\n", "stands for no byte"},
-        {"\xE4\xBD\xA0 b\n", "stands for no byte"},
+        {"ab c\n", "is not a token of the lines before"},
+        {"a b\na b\n", "line 2: this token exists already"},
+        {"a b\nb c\nab c\na bc\n", "line 4: this token exists already"},
+        {"a</w> b\n", "end-of-word mark"},
+        {"\xFF b\n", "not one of the 256 byte symbols"},
+        {"\xE4\xBD\xA0 b\n", "not one of the 256 byte symbols"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Err err = {0};
