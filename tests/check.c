@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "common/base/file.h"
+#include "common/base/mem.h"
 
 #define PATH_SIZE 1024
 
@@ -30,7 +31,8 @@ void check_fails(int rc, int code, const char *part, Err *err, const char *expr,
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
-void check_near(const char *what, const float *got, const double *want, int64_t n, double atol, double rtol)
+void check_near_at(const char *what, const float *got, const double *want, int64_t n, double atol, double rtol,
+                   const char *file, int line)
 {
     int64_t worst = -1;
     double worst_ratio = 1;
@@ -43,11 +45,13 @@ void check_near(const char *what, const float *got, const double *want, int64_t 
     }
     if (worst < 0)
         return;
-    fail_msg("%s[%" PRId64 "]: got %.9g, want %.9g, off by %.3g: %.3g times the bound (atol %g, rtol %g)", what, worst,
-             got[worst], want[worst], fabs(got[worst] - want[worst]), worst_ratio, atol, rtol);
+    print_error("%s[%" PRId64 "]: got %.9g, want %.9g, off by %.3g: %.3g times the bound (atol %g, rtol %g)\n", what,
+                worst, got[worst], want[worst], fabs(got[worst] - want[worst]), worst_ratio, atol, rtol);
+    _fail(file, line);
 }
 
-double check_rel_l2(const char *what, const float *got, const double *want, int64_t n, double bound)
+double check_rel_l2_at(const char *what, const float *got, const double *want, int64_t n, double bound,
+                       const char *file, int line)
 {
     double diff = 0, norm = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -55,17 +59,57 @@ double check_rel_l2(const char *what, const float *got, const double *want, int6
         norm += want[i] * want[i];
     }
     double rel = norm > 0 ? sqrt(diff / norm) : sqrt(diff);
-    if (!(rel <= bound))
-        fail_msg("%s: relative L2 %.3g over %" PRId64 " values, bound %g", what, rel, n, bound);
+    if (!(rel <= bound)) {
+        print_error("%s: relative L2 %.3g over %" PRId64 " values (|got - want| %.9g, |want| %.9g), bound %g\n", what,
+                    rel, n, sqrt(diff), sqrt(norm), bound);
+        _fail(file, line);
+    }
     return rel;
 }
 
-void check_value(const char *what, double got, double want, double atol, double rtol)
+void check_value_at(const char *what, double got, double want, double atol, double rtol, const char *file, int line)
 {
-    if (!(fabs(got - want) <= atol + rtol * fabs(want))) {
-        fail_msg("%s: got %.12g, want %.12g, off by %.3g (atol %g, rtol %g)", what, got, want, fabs(got - want), atol,
-                 rtol);
+    if (fabs(got - want) <= atol + rtol * fabs(want))
+        return;
+    print_error("%s: got %.12g, want %.12g, off by %.3g (atol %g, rtol %g)\n", what, got, want, fabs(got - want), atol,
+                rtol);
+    _fail(file, line);
+}
+
+/* ---- live allocations ------------------------------------------------------------------------ */
+
+static int64_t live_before; /* cmocka runs one test at a time */
+
+static int count_live(void **state)
+{
+    (void)state;
+    live_before = mem_live();
+    return 0;
+}
+
+static int compare_live(void **state)
+{
+    int64_t more = mem_live() - live_before;
+    (void)state;
+    if (more)
+        print_error("%" PRId64 " allocations of common/base/mem are %s\n", more > 0 ? more : -more,
+                    more > 0 ? "not freed at the end of the test" : "freed that the test did not make");
+    return more != 0;
+}
+
+int check_run_counted(const char *name, const struct CMUnitTest *tests, int n)
+{
+    struct CMUnitTest *counted = calloc((size_t)n, sizeof *counted);
+    if (!counted)
+        return 1;
+    for (int i = 0; i < n; i++) {
+        counted[i] = tests[i];
+        counted[i].setup_func = count_live;
+        counted[i].teardown_func = compare_live;
     }
+    int failed = _cmocka_run_group_tests(name, counted, (size_t)n, NULL, NULL);
+    free(counted);
+    return failed;
 }
 
 uint64_t check_seed(void)
@@ -111,9 +155,11 @@ static char *join(const char *a, const char *b)
 {
     static char **held;
     static int64_t n;
-    char *path = path_join(a, b, NULL), **more = realloc(held, (size_t)(n + 1) * sizeof *held);
+    size_t size = strlen(a) + strlen(b) + 2; /* malloc: these are not counted as the test's own */
+    char *path = malloc(size), **more = realloc(held, (size_t)(n + 1) * sizeof *held);
     if (!path || !more)
         fail_msg("out of memory");
+    snprintf(path, size, "%s%s%s", a, *a && a[strlen(a) - 1] != '/' ? "/" : "", b);
     held = more;
     held[n++] = path;
     return path;

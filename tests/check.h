@@ -17,6 +17,10 @@
 
 /* cmocka_run_group_tests under a name; the counts are picked up by tests/run.sh. */
 #define check_run(name, tests) cmocka_run_group_tests_name((name), (tests), NULL, NULL)
+/* The same for tests that each free what they allocate: a test that ends with more live allocations
+ * of common/base/mem than it began with fails.  (One that is skipped half-way must free first.) */
+#define check_run_live(name, tests) check_run_counted((name), (tests), (int)(sizeof(tests) / sizeof *(tests)))
+int check_run_counted(const char *name, const struct CMUnitTest *tests, int n);
 
 /* Fails with the error's sentence when rc < 0 (and clears err). */
 #define CHECK_OK(call, err) check_ok((call), (err), #call, __FILE__, __LINE__)
@@ -25,11 +29,19 @@ void check_ok(int rc, Err *err, const char *expr, const char *file, int line);
 #define CHECK_FAILS(call, code, part, err) check_fails((call), (code), (part), (err), #call, __FILE__, __LINE__)
 void check_fails(int rc, int code, const char *part, Err *err, const char *expr, const char *file, int line);
 
-/* |got - want| <= atol + rtol*|want| for every element; prints the worst one. */
-void check_near(const char *what, const float *got, const double *want, int64_t n, double atol, double rtol);
+/* |got - want| <= atol + rtol*|want| for every element.  These three fail with the caller's file and
+ * line, and both numbers. */
+#define check_near(what, got, want, n, atol, rtol) \
+    check_near_at((what), (got), (want), (n), (atol), (rtol), __FILE__, __LINE__)
+void check_near_at(const char *what, const float *got, const double *want, int64_t n, double atol, double rtol,
+                   const char *file, int line);
 /* Relative L2: |got-want| / |want| <= bound; returns it. */
-double check_rel_l2(const char *what, const float *got, const double *want, int64_t n, double bound);
-void check_value(const char *what, double got, double want, double atol, double rtol);
+#define check_rel_l2(what, got, want, n, bound) check_rel_l2_at((what), (got), (want), (n), (bound), __FILE__, __LINE__)
+double check_rel_l2_at(const char *what, const float *got, const double *want, int64_t n, double bound,
+                       const char *file, int line);
+#define check_value(what, got, want, atol, rtol) \
+    check_value_at((what), (got), (want), (atol), (rtol), __FILE__, __LINE__)
+void check_value_at(const char *what, double got, double want, double atol, double rtol, const char *file, int line);
 
 uint64_t check_seed(void);              /* SEED from the environment, else 1; printed once */
 const char *check_tmp(void);            /* a fresh directory for this test program, removed at exit unless KEEP=1 */

@@ -5,10 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The one process-wide state here, for tests: allocations left until one fails (0: off), and
- * whether it has. */
+/* The process-wide state here, for tests: allocations left until one fails (0: off), whether it has,
+ * and how many blocks are live. */
 static atomic_llong fail_countdown;
 static atomic_int fail_happened;
+static atomic_llong live; /* blocks not freed yet */
+
+static void *counted(void *p)
+{
+    if (p)
+        atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
+    return p;
+}
+
+int64_t mem_live(void)
+{
+    return atomic_load(&live);
+}
 
 void mem_fail_after(int64_t n)
 {
@@ -56,7 +69,7 @@ void *mem_calloc(int64_t count, int64_t size, Err *err)
     int64_t bytes;
     if (mem_mul(count, size, &bytes) < 0 || must_fail())
         return refuse(err, count, size);
-    void *p = calloc(1, bytes ? (size_t)bytes : 1);
+    void *p = counted(calloc(1, bytes ? (size_t)bytes : 1));
     return p ? p : refuse(err, count, size);
 }
 
@@ -65,7 +78,10 @@ void *mem_realloc(void *old, int64_t count, int64_t size, Err *err)
     int64_t bytes;
     if (mem_mul(count, size, &bytes) < 0 || must_fail())
         return refuse(err, count, size);
+    int first = !old; /* a block that is enlarged is counted already */
     void *p = realloc(old, bytes ? (size_t)bytes : 1);
+    if (first)
+        counted(p);
     return p ? p : refuse(err, count, size);
 }
 
@@ -73,7 +89,7 @@ void *mem_alloc_aligned(int64_t bytes, Err *err)
 {
     if (bytes < 0 || bytes > INT64_MAX - 64 || must_fail())
         return refuse(err, bytes, 1);
-    void *p = aligned_alloc(64, (size_t)(bytes ? (bytes + 63) / 64 * 64 : 64));
+    void *p = counted(aligned_alloc(64, (size_t)(bytes ? (bytes + 63) / 64 * 64 : 64)));
     return p ? p : refuse(err, bytes, 1);
 }
 
@@ -106,10 +122,12 @@ char *mem_printf(Err *err, const char *fmt, ...)
 
 void mem_free(void *p)
 {
+    if (p)
+        atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
     free(p);
 }
 
 void mem_free_aligned(void *p)
 {
-    free(p);
+    mem_free(p);
 }

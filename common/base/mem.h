@@ -28,6 +28,8 @@ void mem_free_aligned(void *p);
 WEFT_MUST_CHECK int mem_mul(int64_t a, int64_t b, int64_t *out);
 WEFT_MUST_CHECK int mem_add(int64_t a, int64_t b, int64_t *out);
 
+/* Blocks that are allocated by the functions above and not freed yet, for tests. */
+int64_t mem_live(void);
 /* Test hook: the n-th allocation from now (1 = the next) fails, once; 0 turns it off.
  * Process-wide. */
 void mem_fail_after(int64_t n);

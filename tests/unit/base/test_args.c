@@ -256,5 +256,5 @@ int main(void)
         cmocka_unit_test(whole_program),
         cmocka_unit_test(lost_output_is_a_failure),
     };
-    return check_run("base_args", tests);
+    return check_run_live("base_args", tests);
 }

@@ -443,5 +443,5 @@ int main(void)
         cmocka_unit_test(what_moves_the_cursor_is_escaped),
         cmocka_unit_test(progress_line),
     };
-    return check_run("base_core", tests);
+    return check_run_live("base_core", tests);
 }

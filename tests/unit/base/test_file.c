@@ -294,5 +294,5 @@ int main(void)
         cmocka_unit_test(paths),
         cmocka_unit_test(one_writer),
     };
-    return check_run("base_file", tests);
+    return check_run_live("base_file", tests);
 }

@@ -333,5 +333,5 @@ int main(void)
         cmocka_unit_test(writer_keeps_order_and_types),
         cmocka_unit_test(writer_keeps_the_first_failure),
     };
-    return check_run("base_json", tests);
+    return check_run_live("base_json", tests);
 }

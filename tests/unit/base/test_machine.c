@@ -222,5 +222,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(odd_files_mean_no_quota),    cmocka_unit_test(affinity_is_kept),
         cmocka_unit_test(openmp_binding_is_no_limit), cmocka_unit_test(small_address_space_is_refused),
     };
-    return check_run("base_machine", tests);
+    return check_run_live("base_machine", tests);
 }

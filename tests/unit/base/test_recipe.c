@@ -277,5 +277,5 @@ int main(void)
         cmocka_unit_test(only_differences_are_shown),
         cmocka_unit_test(frames),
     };
-    return check_run("base_recipe", tests);
+    return check_run_live("base_recipe", tests);
 }

@@ -165,5 +165,5 @@ int main(void)
         cmocka_unit_test(philox_normals_are_normal), cmocka_unit_test(permutation_is_one),
         cmocka_unit_test(twister_known_answer),      cmocka_unit_test(torch_randn_matches_torch),
     };
-    return check_run("base_rng", tests);
+    return check_run_live("base_rng", tests);
 }

@@ -182,5 +182,5 @@ int main(void)
         cmocka_unit_test(refuses_what_it_would_not_enforce),
         cmocka_unit_test(compiled_in_files),
     };
-    return check_run("base_schema", tests);
+    return check_run_live("base_schema", tests);
 }

@@ -133,5 +133,5 @@ int main(void)
         cmocka_unit_test(a_batch_script_does_everything),        cmocka_unit_test(the_option_wins),
         cmocka_unit_test(refuses_what_it_cannot_know),
     };
-    return check_run("base_shard", tests);
+    return check_run_live("base_shard", tests);
 }
