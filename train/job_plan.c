@@ -164,7 +164,7 @@ static int print_memory(Job *j, FILE *out, Err *err)
 void job_log_memory(const Job *j)
 {
     char used[32], planned[32];
-    double taken = (double)j->be->taken;
+    double taken = (double)j->be->allocated;
 
     if (j->planned > 0 && taken == j->planned)
         log_info(&j->log.log, "memory: %s used, exactly as planned", job_si(taken, "B", used));

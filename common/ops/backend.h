@@ -20,11 +20,11 @@
 typedef struct Backend Backend;
 struct OpsTable;
 
-/* What a device's test of its own instructions says of each: how many values were wrong. */
+/* Receives one result of a device's self-test: the instruction, and how many values were wrong. */
 typedef void (*DeviceReport)(void *user, const char *what, int wrong);
 
-/* What a device keeps for itself besides what it is asked for: partial sums, converted biases,
- * attention's gradient of q as it grows; and cuBLASLt's workspace. */
+/* Memory a device reserves for itself besides what callers allocate: scratch for partial sums,
+ * converted biases and the running sums of attention's gradient of q; and cuBLASLt's workspace. */
 #define DEVICE_SCRATCH_BYTES ((int64_t)128 << 20)
 #define DEVICE_WORKSPACE_BYTES ((int64_t)32 << 20)
 
@@ -35,13 +35,13 @@ struct Backend {
      * ref: then every activation, weight, gradient and statistic may be F64 (central differences) */
     DType act;
     int host; /* its memory is host memory: tensors may point into mapped files */
-    int plan; /* nothing is computed */
+    int plan; /* operations only check their arguments: nothing is computed, and memory is only counted */
     int64_t threads;
     const Log *log;
     void *impl;
-    /* bytes it keeps for itself and has given since it was opened, whether they were given back or
-     * not */
-    int64_t taken;
+    /* bytes it reserved for itself and has allocated for callers since it was opened, counting those
+     * that were released as well */
+    int64_t allocated;
     int (*alloc)(Backend *be, int64_t bytes, void **out, Err *err); /* 64-byte aligned, contents undefined */
     void (*release)(Backend *be, void *p);                          /* NULL accepted */
     int (*upload)(Backend *be, void *dst, const void *host, int64_t bytes, Err *err);
@@ -50,13 +50,13 @@ struct Backend {
     void (*close)(Backend *be);
     /* NULL on host back ends; see selftest.h */
     int (*selftest)(Backend *be, DeviceReport report, void *user, Err *err);
-    /* Set by the owner, or NULL.  Once it returns true, op_linear, op_attention and op_conv do
-     * nothing and return ERR_INTERRUPTED. */
+    /* Set by whoever opened the back end, or NULL.  Once it returns true, op_linear, op_attention and
+     * op_conv do nothing and return ERR_INTERRUPTED. */
     int (*stop)(void);
 };
 
 /* name: "auto", "ref", "cpu", "cuda", "sim", "plan".  threads 0: all cores.  auto takes cuda where
- * it opens, else cpu, and logs which.  log may be NULL and must outlive the back end. */
+ * a GPU can be opened, else cpu, and logs which.  log may be NULL and must outlive the back end. */
 WEFT_MUST_CHECK int backend_open(Backend **out, const char *name, int64_t threads, const Log *log, Err *err);
 void backend_close(Backend **be);
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # demo.sh BUILD [OUT]   clips -> prepared dataset -> cache -> fine-tuned model -> new videos, with the demo preset.
-# Everything lands in OUT (default demo/); run again, what is done is reused.
-# DEVICE from the environment: cpu (default), cuda, or sim: the GPU's kernels executed on the CPU, slowly, so with less of everything
-# (OUT then defaults to demo/sim/).
+# All files go to OUT (default demo/).  A second run reuses what the first one finished.
+# DEVICE, from the environment: cpu (default), cuda, or sim, which executes the GPU's kernels on the CPU.  sim is slow, so it uses fewer and
+# smaller clips and OUT defaults to demo/sim/.
 set -eu
 B=$1; DEVICE=${DEVICE:-cpu}; CLIPS=; PRESET="--preset demo"; SIZE="96x144"; FRAMES=49
 case $DEVICE in
@@ -17,31 +17,32 @@ if [ "$DEVICE" = sim ]; then
 else
     OUT=${2:-demo}
 fi
-export OMP_WAIT_POLICY=passive # other programs may be running
+export OMP_WAIT_POLICY=passive # idle threads sleep: other programs may be running
 start=$(date +%s)
 say() { printf '\n== %s\n' "$*"; }
 run() { printf '$ %s\n' "$*"; rc=0; "$@" || rc=$?; [ $rc -eq 0 ] || [ $rc -eq 3 ] || { echo "demo: '$*' failed with status $rc" >&2; exit 1; }; }
 mkdir -p "$OUT"
 
-say "1. Clips: drawn figures, real H.264 files with captions (Fashion-Text2Video layout)"
+say "1. Clips: draws walking figures as H.264 videos with captions (Fashion-Text2Video layout)"
 [ -f "$OUT/clips/captions_app.json" ] || run "$B/tests/demo/draw_clips" "$OUT/clips" $CLIPS
-say "2. A model: a tiny CogVideoX in diffusers layout, random weights"
+say "2. Model: makes a tiny CogVideoX with random weights, in diffusers' layout"
 [ -f "$OUT/model/model_index.json" ] || run "$B/tests/demo/make_model" "$OUT/model" "$OUT/clips/captions_app.json"
-say "3. weft-prep: $SIZE, 8 FPS, $FRAMES frames each; captions to tokens"
+say "3. weft-prep: brings every clip to $SIZE pixels, 8 FPS and $FRAMES frames; turns captions into tokens"
 run "$B/weft-prep" ingest "$OUT/clips" $PRESET --out "$OUT/prepared"
 run "$B/weft-prep" tokenize "$OUT/prepared" $PRESET --tokenizer "$OUT/model/tokenizer"
-say "4. weft-cache: VAE latents and T5 embeddings into LMDB"
+say "4. weft-cache: computes VAE latents and T5 embeddings once, into an LMDB directory"
 run "$B/weft-cache" build "$OUT/prepared" $PRESET --device "$DEVICE" --model "$OUT/model" --out "$OUT/cache"
 run "$B/weft-cache" ls "$OUT/cache"
-say "5. weft-train: fine-tunes the whole transformer from the cache alone"
+say "5. weft-train: fine-tunes the transformer from that cache"
 run "$B/weft-train" run $PRESET $TRAINING --device "$DEVICE" --cache "$OUT/cache" --model "$OUT/model" --out "$OUT/run"
-say "6. weft-infer: new videos from the fine-tuned model"
+say "6. weft-infer: samples new videos from the fine-tuned model"
 run "$B/weft-infer" sample $PRESET --device "$DEVICE" --model "$OUT/run/final" --out "$OUT/samples" --seed 42 \
     --prompt "A woman in a red dress turns to the right." --prompt "The person wears a blue striped top and walks to the center."
 
 say "What was made, in $(( $(date +%s) - start )) s"
-for what in "clips/videos:the source clips" "prepared/clips:normalised clips, lossless" "prepared/manifest.jsonl:one line a clip: facts, frame ledger, decision" \
-            "cache:latents and embeddings (LMDB)" "run/log.jsonl:loss, learning rate, gradient norm, seconds" "run/final:the fine-tuned pipeline, opens in diffusers" \
+for what in "clips/videos:the source clips" "prepared/clips:normalised clips, lossless" "prepared/manifest.jsonl:one line per clip: facts, source of each frame, decision" \
+            "prepared/report.html:the same as a page with pictures" \
+            "cache:latents and embeddings (LMDB)" "run/log.jsonl:loss, learning rate, gradient norm and seconds of each step" "run/final:the fine-tuned pipeline; diffusers opens it too" \
             "samples:new videos"; do
     p="$OUT/${what%%:*}"
     [ -e "$p" ] && printf '  %-28s %8s  %s\n' "$p" "$(du -sh "$p" | cut -f1)" "${what#*:}"

@@ -11,7 +11,7 @@
 
 enum { GUARD = 64, GUARD_BYTE = 0xff };
 
-static const char *const mood_name[MOODS] = {"uniform", "tiny", "huge", "all equal", "outlier"};
+static const char *const input_kind_name[INPUT_KINDS] = {"uniform", "tiny", "huge", "all equal", "outlier"};
 
 /* ---- cases ----------------------------------------------------------------------------------- */
 
@@ -93,18 +93,18 @@ int ops_set(Backend *be, const Tensor *t, double value, Err *err)
     return be->upload(be, t->data, &room, dtype_size(t->dtype), err);
 }
 
-static void draw_operand(double *out, const Operand *a, Mood mood, double huge, uint64_t stream)
+static void draw_operand(double *out, const Operand *a, InputKind input_kind, double huge, uint64_t stream)
 {
     ops_draw(out, a->count, a->low, a->high, stream);
-    int moody = a->role == IN && is_float(a->dtype);
+    int drawn = a->role == IN && is_float(a->dtype);
     for (int64_t i = 0; i < a->count; i++) {
-        if (moody && mood == TINY)
+        if (drawn && input_kind == TINY)
             out[i] *= 1e-18;
-        else if (moody && mood == HUGE_VALUES)
+        else if (drawn && input_kind == HUGE_VALUES)
             out[i] *= huge;
-        else if (moody && mood == ALL_EQUAL)
+        else if (drawn && input_kind == ALL_EQUAL)
             out[i] = out[0];
-        else if (moody && mood == OUTLIER && i == a->count / 3)
+        else if (drawn && input_kind == OUTLIER && i == a->count / 3)
             out[i] = out[i] < 0 ? -1e4 : 1e4;
         out[i] = rounded(a->dtype, out[i]);
     }
@@ -208,10 +208,10 @@ typedef struct Block {
     int shared;
 } Block; /* tensor bytes lie at `at` */
 
-static Block block_new(Backend *be, const Operand *a, Mood mood, const double *value, Tensor *t)
+static Block block_new(Backend *be, const Operand *a, InputKind input_kind, const double *value, Tensor *t)
 {
     Err err = {0};
-    int askew = be->host ? a->role == WEIGHT : mood != UNIFORM;
+    int askew = be->host ? a->role == WEIGHT : input_kind != UNIFORM;
     Block b = {.at = GUARD + (askew ? dtype_size(a->dtype) : 0)};
     int64_t size = a->count * dtype_size(a->dtype);
     b.bytes = b.at + size + GUARD;
@@ -384,16 +384,16 @@ static void measure_naive(const Case *c, Inputs *in)
 
 /* pair: {output, input} to share memory, or NULL.  bits: a copy of every output's bytes, made or
  * compared. */
-static void run_on(Backend *be, const char *label, const Case *c, Mood mood, const int *pair, const Inputs *in,
-                   char **bits)
+static void run_on(Backend *be, const char *label, const Case *c, InputKind input_kind, const int *pair,
+                   const Inputs *in, char **bits)
 {
     Block block[CASE_ARGS];
     Tensor t[CASE_ARGS];
     Err err = {0};
     char what[256];
-    snprintf(what, sizeof what, "%s, %s, %s%s", c->name, label, mood_name[mood], pair ? ", in place" : "");
+    snprintf(what, sizeof what, "%s, %s, %s%s", c->name, label, input_kind_name[input_kind], pair ? ", in place" : "");
     for (int k = 0; k < c->n; k++)
-        block[k] = block_new(be, &c->arg[k], mood, in->value[k], &t[k]);
+        block[k] = block_new(be, &c->arg[k], input_kind, in->value[k], &t[k]);
     if (pair) {
         block_free(be, &block[pair[0]]);
         block[pair[0]] = block[pair[1]];
@@ -513,7 +513,7 @@ static void check_refusals(Backend *be, const Case *c)
 
 /* ---- the whole case -------------------------------------------------------------------------- */
 
-static Inputs inputs_of(const Case *c, Mood mood, int naive)
+static Inputs inputs_of(const Case *c, InputKind input_kind, int naive)
 {
     Inputs in = {0};
     for (int k = 0; k < c->n; k++) {
@@ -521,7 +521,8 @@ static Inputs inputs_of(const Case *c, Mood mood, int naive)
         in.want[k] = grab(c->arg[k].count, sizeof(double));
         in.bound[k] = grab(c->arg[k].count, sizeof(double));
         if (is_input(&c->arg[k]))
-            draw_operand(in.value[k], &c->arg[k], mood, c->huge > 0 ? c->huge : 1e15, (uint64_t)(mood * CASE_ARGS + k));
+            draw_operand(in.value[k], &c->arg[k], input_kind, c->huge > 0 ? c->huge : 1e15,
+                         (uint64_t)(input_kind * CASE_ARGS + k));
         memcpy(in.want[k], in.value[k], (size_t)c->arg[k].count * sizeof(double));
     }
     ops_run_double(c, in.want);
@@ -543,7 +544,7 @@ static void inputs_free(Inputs *in, int n)
     }
 }
 
-static void run_on_hosts(const Case *c, Mood mood, const int *pair, const Inputs *in, char **bits)
+static void run_on_hosts(const Case *c, InputKind input_kind, const int *pair, const Inputs *in, char **bits)
 {
     static Backend *ref, *cpu1, *cpu2; /* open until exit */
     if (!ref) {
@@ -551,9 +552,9 @@ static void run_on_hosts(const Case *c, Mood mood, const int *pair, const Inputs
         cpu1 = open_backend("cpu", 1);
         cpu2 = open_backend("cpu", 2);
     }
-    run_on(ref, "ref", c, mood, pair, in, NULL);
-    run_on(cpu1, "cpu on 1 thread", c, mood, pair, in, bits);
-    run_on(cpu2, "cpu on 2 threads", c, mood, pair, in, bits);
+    run_on(ref, "ref", c, input_kind, pair, in, NULL);
+    run_on(cpu1, "cpu on 1 thread", c, input_kind, pair, in, bits);
+    run_on(cpu2, "cpu on 2 threads", c, input_kind, pair, in, bits);
 }
 
 static int asked_for(const char *variable)
@@ -563,7 +564,8 @@ static int asked_for(const char *variable)
 }
 
 /* All four schedules.  capability: 80 or 90, the device's. */
-static void run_on_sim(const Case *c, Mood mood, const int *pair, const Inputs *in, int capability, char **bits)
+static void run_on_sim(const Case *c, InputKind input_kind, const int *pair, const Inputs *in, int capability,
+                       char **bits)
 {
     static const char *const names[] = {"sim, ascending", "sim, descending", "sim, random", "sim, greedy"};
     static Backend *sims[2];
@@ -581,7 +583,7 @@ static void run_on_sim(const Case *c, Mood mood, const int *pair, const Inputs *
         sim_clear();
         if (!*sim)
             *sim = open_backend("sim", 1);
-        run_on(*sim, names[schedule], c, mood, pair, in, bits);
+        run_on(*sim, names[schedule], c, input_kind, pair, in, bits);
         for (int i = 0; i < NAIVE_OPS && in->ran.op[i]; i++) {
             Seen *s = seen_of(in->ran.op[i]);
             s->runs++;
@@ -590,7 +592,7 @@ static void run_on_sim(const Case *c, Mood mood, const int *pair, const Inputs *
     }
 }
 
-static void run_on_cuda(const Case *c, Mood mood, const int *pair, const Inputs *in, char **bits)
+static void run_on_cuda(const Case *c, InputKind input_kind, const int *pair, const Inputs *in, char **bits)
 {
     static Backend *cuda;
     if (!asked_for("WEFT_TEST_CUDA"))
@@ -600,7 +602,7 @@ static void run_on_cuda(const Case *c, Mood mood, const int *pair, const Inputs 
     char *again[CASE_ARGS] = {0};
     (void)bits; /* sim's sums run in another order */
     for (int runs = 0; runs < 2; runs++)
-        run_on(cuda, "cuda", c, mood, pair, in, again);
+        run_on(cuda, "cuda", c, input_kind, pair, in, again);
     for (int k = 0; k < c->n; k++)
         free(again[k]);
 }
@@ -614,20 +616,20 @@ static int has_act(const Case *c)
 }
 
 /* c with its ACT operands made `act`; on host back ends, devices or both. */
-static void check_mood(const Case *c, Mood mood, DType act, int hosts, int devices)
+static void check_input_kind(const Case *c, InputKind input_kind, DType act, int hosts, int devices)
 {
     Case typed = with_act(c, act);
-    Inputs in = inputs_of(&typed, mood, devices && (act == DT_BF16 || !has_act(c)));
+    Inputs in = inputs_of(&typed, input_kind, devices && (act == DT_BF16 || !has_act(c)));
     for (int v = -1; v < c->pairs; v++) {
         const int *pair = v < 0 ? NULL : c->pair[v];
         char *bits[3][CASE_ARGS] = {0};
         if (hosts)
-            run_on_hosts(&typed, mood, pair, &in, bits[0]);
+            run_on_hosts(&typed, input_kind, pair, &in, bits[0]);
         if (devices) {
-            run_on_sim(&typed, mood, pair, &in, 80, bits[1]);
+            run_on_sim(&typed, input_kind, pair, &in, 80, bits[1]);
             if (c->warpgroups)
-                run_on_sim(&typed, mood, pair, &in, 90, bits[2]);
-            run_on_cuda(&typed, mood, pair, &in, bits[1]);
+                run_on_sim(&typed, input_kind, pair, &in, 90, bits[2]);
+            run_on_cuda(&typed, input_kind, pair, &in, bits[1]);
         }
         for (int k = 0; k < c->n; k++) {
             free(bits[0][k]);
@@ -671,15 +673,16 @@ void ops_check(const Case *c)
         Case typed = with_act(c, DT_F32);
         check_refusals(ref, &typed);
     }
-    unsigned moods = c->moods ? c->moods : (1u << MOODS) - 1, few = 1u << UNIFORM | 1u << OUTLIER;
-    unsigned on_devices = asked_for("WEFT_SIM_FULL") || !(moods & few) ? moods : moods & few;
+    unsigned input_kinds = c->input_kinds ? c->input_kinds : (1u << INPUT_KINDS) - 1,
+             few = 1u << UNIFORM | 1u << OUTLIER;
+    unsigned on_devices = asked_for("WEFT_SIM_FULL") || !(input_kinds & few) ? input_kinds : input_kinds & few;
     int half = has_act(c);
-    for (Mood mood = 0; mood < MOODS; mood++) {
-        int device = on_devices >> mood & 1;
-        if (moods >> mood & 1)
-            check_mood(c, mood, DT_F32, 1, device && (!half || c->f32_too));
+    for (InputKind input_kind = 0; input_kind < INPUT_KINDS; input_kind++) {
+        int device = on_devices >> input_kind & 1;
+        if (input_kinds >> input_kind & 1)
+            check_input_kind(c, input_kind, DT_F32, 1, device && (!half || c->f32_too));
         if (device && half)
-            check_mood(c, mood, DT_BF16, 0, 1);
+            check_input_kind(c, input_kind, DT_BF16, 0, 1);
     }
 }
 

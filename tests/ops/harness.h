@@ -1,7 +1,7 @@
 /* One list of cases an op, run on every back end present.
  *
  * A Case names the operands of one call (type, shape, role) and how to make the call; operands of
- * type ACT have the back end's type of activations.  ops_check() then, for each mood of input:
+ * type ACT have the back end's type of activations.  ops_check() then, for each kind of input:
  *   1. draws the inputs, rounded to their types;
  *   2. computes the wanted outputs on ref in double throughout (be->act = F64);
  *   3. works out a bound for every output element (c->bound, or c->factor roundings of the sum of
@@ -17,7 +17,7 @@
  * less, memory shared with an output where that is not allowed): the front end must refuse each
  * with ERR_USAGE before anything is computed.
  *
- * Devices (sim; cuda with WEFT_TEST_CUDA=1) run the same cases with bf16 activations, on two moods,
+ * Devices (sim; cuda with WEFT_TEST_CUDA=1) run the same cases with bf16 activations, on two kinds of input,
  * the second with all tensors at addresses aligned to their element only.  Their outputs are held
  * to two bounds:
  *   - each tensor as a whole: the relative L2 error is at most twice that of the naive bf16 version
@@ -30,7 +30,7 @@
  * Every call on sim is made under all four schedules of threads, with streams eager or lazy in turn
  * and cp.async early, late or by coin, and must give the same bits.  ops_summary, last in every
  * list of tests, checks that each op met all of them and prints how far it was from exact.
- * WEFT_SIM_FULL=1: all moods.  WEFT_OPS_LIST=1: nothing is checked, the entries of the ops table
+ * WEFT_SIM_FULL=1: all kinds of input.  WEFT_OPS_LIST=1: nothing is checked, the entries of the ops table
  * that the cases call are listed (tests/cli/test_ops_list.sh). */
 #ifndef WEFT_TESTS_OPS_HARNESS_H
 #define WEFT_TESTS_OPS_HARNESS_H
@@ -48,8 +48,8 @@ enum { SLOW_FIBERS = 0 };
  * number on the host, not a tensor of the op. */
 #define ACT ((DType)DT_COUNT)
 
-typedef enum Role { IN, OUT, INOUT, WEIGHT } Role; /* WEIGHT: an input that no mood touches */
-typedef enum Mood { UNIFORM, TINY, HUGE_VALUES, ALL_EQUAL, OUTLIER, MOODS } Mood;
+typedef enum Role { IN, OUT, INOUT, WEIGHT } Role; /* WEIGHT: an input that is drawn the same way for every kind */
+typedef enum InputKind { UNIFORM, TINY, HUGE_VALUES, ALL_EQUAL, OUTLIER, INPUT_KINDS } InputKind;
 
 typedef struct Operand {
     const char *name;
@@ -76,8 +76,8 @@ typedef struct Case {
     unsigned stochastic;
     int rounds_inside;     /* devices compute on values rounded to bf16 */
     int f32_too;           /* bf16 back ends also take this call with all ACT operands F32 */
-    double huge;           /* scale of the huge mood, 1e15 unless set */
-    unsigned moods;        /* bits; all unless set */
+    double huge;           /* scale of the huge kind, 1e15 unless set */
+    unsigned input_kinds;  /* bits; all unless set */
     int pairs, pair[4][2]; /* in-place variants: {output, input} operands sharing memory */
     unsigned any_shape;    /* bits of the operands whose shape the op does not look at */
     int warpgroups;        /* compute capability 9.0 has kernels of its own for it: sim runs both */

@@ -67,7 +67,7 @@ static double score_size(const Options *opt, const double *q, const double *k, c
 /* A score is off by e = (4 + sqrt(hd)) roundings of its size; a probability, being exp of a
  * difference of scores, by the factor 2e plus roundings of exp; so the weighed mean of v by that
  * share of the largest |v|, never by more than twice |v|.  The sum over keys:
- * equal terms (the all-equal mood) round the same way each time, half the last sum's rounding on
+ * equal terms (inputs that are all equal) round the same way each time, half the last sum's rounding on
  * average: Sk/2 roundings. */
 static void bound_attention(const Case *c, double *const *value, double *const *want, double **bound)
 {
@@ -81,7 +81,7 @@ static void bound_attention(const Case *c, double *const *value, double *const *
         bound[opt->lse][i] = e + ROUNDOFF * (8 + 2 * fabs(want[opt->lse][i]));
 }
 
-static void check_attention(const Shape *s, int causal, int bias, int lse, unsigned moods)
+static void check_attention(const Shape *s, int causal, int bias, int lse, unsigned input_kinds)
 {
     Options opt = {.s = *s, .scale = 1 / sqrt((double)s->hd), .causal = causal};
     Case c = {.name = causal ? "attention, causal"
@@ -91,7 +91,7 @@ static void check_attention(const Shape *s, int causal, int bias, int lse, unsig
               .bound = bound_attention,
               .rounds_inside = 1,
               .param = &opt,
-              .moods = moods,
+              .input_kinds = input_kinds,
               .huge = 100,
               .warpgroups = s->hd == 64 && !causal && !bias};
     CASE_ADD(&c, "o", OUT, ACT, 3, s->B, s->Sq, s->heads * s->hd);
@@ -127,7 +127,7 @@ static void attention_of_vast_scores(void **state)
               .bound = bound_attention,
               .rounds_inside = 1,
               .param = &opt,
-              .moods = 1u << HUGE_VALUES,
+              .input_kinds = 1u << HUGE_VALUES,
               .huge = 1e5};
     CASE_ADD(&c, "o", OUT, ACT, 3, s.B, s.Sq, s.heads * s.hd);
     CASE_ADD(&c, "q", IN, ACT, 3, s.B, s.Sq, s.heads * s.hd);
@@ -152,7 +152,7 @@ static void nothing_past_the_end(void **state)
                       .bound = bound_attention,
                       .rounds_inside = 1,
                       .param = &opt,
-                      .moods = 1u << UNIFORM,
+                      .input_kinds = 1u << UNIFORM,
                       .warpgroups = k == 0};
             CASE_ADD(&c, "o", OUT, ACT, 3, s->B, s->Sq, s->hd);
             case_range(&c, CASE_ADD(&c, "q", IN, ACT, 3, s->B, s->Sq, s->hd), 0.9, 1.1);
@@ -264,7 +264,7 @@ static void attention_backward(void **state)
         Case c = backward_case(&opt, call_backward_after_forward, OUT);
         c.bound = bound_both;
         c.composite = 1;
-        c.moods = i == LAYER ? 1 : 1u << UNIFORM | 1u << TINY | 1u << ALL_EQUAL;
+        c.input_kinds = i == LAYER ? 1 : 1u << UNIFORM | 1u << TINY | 1u << ALL_EQUAL;
         ops_check(&c);
     }
 }
@@ -277,7 +277,7 @@ static void attention_backward_alone(void **state)
     for (int i = 0; i < LAYER; i++) {
         const Options opt = {.s = shapes[i], .scale = 1 / sqrt((double)shapes[i].hd)};
         Case c = backward_case(&opt, call_backward, IN);
-        c.moods = 1;
+        c.input_kinds = 1;
         case_range(&c, LSE, log((double)shapes[i].Sk), log((double)shapes[i].Sk) + 1);
         ops_check(&c);
     }

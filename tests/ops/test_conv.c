@@ -14,7 +14,7 @@ static int call_conv(Backend *be, const Tensor *t, const Case *c, Err *err)
     return op_conv(be, &t[0], &t[1], c->n > 4 ? &t[4] : NULL, &t[2], &t[3], &v->p, err);
 }
 
-static void check_conv(const Conv *v, DType type, int prefix, unsigned moods)
+static void check_conv(const Conv *v, DType type, int prefix, unsigned input_kinds)
 {
     int64_t Ho = (v->x[1] + v->p.top + v->p.bottom - v->w[2]) / v->p.stride + 1;
     int64_t Wo = (v->x[2] + v->p.left + v->p.right - v->w[3]) / v->p.stride + 1;
@@ -22,7 +22,7 @@ static void check_conv(const Conv *v, DType type, int prefix, unsigned moods)
     Case c = {.name = prefix ? "conv with prefix" : "conv",
               .call = call_conv,
               .param = v,
-              .moods = moods,
+              .input_kinds = input_kinds,
               .warpgroups = type == DT_BF16 && v->x[3] % 64 == 0 && v->w[0] > 64,
               .factor = 4 + 3 * sqrt((double)terms)}; /* as in test_linear.c */
     CASE_ADD(&c, "y", v->p.add ? INOUT : OUT, ACT, 4, v->x[0], Ho, Wo, v->w[0]);

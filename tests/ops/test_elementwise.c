@@ -21,7 +21,7 @@ static void fill_is_exact(void **state)
     const float values[] = {0, 1, -0.3f, 1e30f};
     for (int i = 0; i < N_COUNTS; i++)
         for (int k = 0; k < 12; k++) {
-            Case c = {.name = "fill", .call = call_fill, .param = &values[k % 4], .moods = 1, .any_shape = 1};
+            Case c = {.name = "fill", .call = call_fill, .param = &values[k % 4], .input_kinds = 1, .any_shape = 1};
             CASE_ADD(&c, "y", OUT, types[k / 4], 1, counts[i]);
             ops_check(&c);
         }

@@ -25,7 +25,7 @@ enum { N_SHAPES = sizeof shapes / sizeof shapes[0], ONCE = 8 };
 static const DType types[] = {DT_F32, DT_F16, DT_BF16};
 
 /* Rounding errors of a sum of n terms wander: their standard deviation is sqrt(n/3) roundings where
- * one term is as large as the whole sum (the outlier mood).  Three sqrt(n) are five of it; and a
+ * one term is as large as the whole sum (inputs with one outlier).  Three sqrt(n) are five of it; and a
  * few for product, bias and store. */
 static double roundings(int64_t n)
 {
@@ -49,7 +49,7 @@ static void linear(void **state)
                       .call = call_linear,
                       .f32_too = 1,
                       .factor = roundings(s[2]),
-                      .moods = i >= ONCE ? 1 : 0};
+                      .input_kinds = i >= ONCE ? 1 : 0};
             CASE_ADD(&c, "y", OUT, ACT, 2, s[0], s[1]);
             CASE_ADD(&c, "x", IN, ACT, 2, s[0], s[2]);
             CASE_ADD(&c, "w", WEIGHT, types[k % 3], 2, s[1], s[2]);
@@ -73,7 +73,8 @@ static void leading_axes_are_folded(void **state)
 static void feed_forward_layer(void **state)
 {
     (void)state;
-    Case c = {.name = "linear, 1920 to 7680", .call = call_linear, .f32_too = 1, .factor = roundings(1920), .moods = 1};
+    Case c = {
+        .name = "linear, 1920 to 7680", .call = call_linear, .f32_too = 1, .factor = roundings(1920), .input_kinds = 1};
     CASE_ADD(&c, "y", OUT, ACT, 2, 3, 7680);
     CASE_ADD(&c, "x", IN, ACT, 2, 3, 1920);
     CASE_ADD(&c, "w", WEIGHT, DT_BF16, 2, 7680, 1920);
@@ -166,7 +167,7 @@ static void linear_backward_x(void **state)
                       .f32_too = 1,
                       .factor = roundings(s[1]),
                       .param = &add[k / 3],
-                      .moods = i >= ONCE ? 1 : 0};
+                      .input_kinds = i >= ONCE ? 1 : 0};
             CASE_ADD(&c, "gx", k < 3 ? OUT : INOUT, ACT, 2, s[0], s[2]);
             CASE_ADD(&c, "gy", IN, ACT, 2, s[0], s[1]);
             CASE_ADD(&c, "w", WEIGHT, types[k % 3], 2, s[1], s[2]);
@@ -200,7 +201,7 @@ static void linear_backward_w(void **state)
                       .f32_too = 1,
                       .factor = roundings(s[0]),
                       .param = &variants[k],
-                      .moods = i >= ONCE ? 1 : 0};
+                      .input_kinds = i >= ONCE ? 1 : 0};
             CASE_ADD(&c, "gy", IN, ACT, 2, s[0], s[1]);
             CASE_ADD(&c, "x", IN, ACT, 2, s[0], s[2]);
             if (variants[k].gw)

@@ -19,7 +19,7 @@ static void embeds(void **state)
     const DType types[] = {DT_F32, DT_F16, DT_BF16};
     for (int i = 0; i < 4; i++)
         for (int k = 0; k < 3; k++) {
-            Case c = {.name = "embed", .call = call_embed, .moods = 1};
+            Case c = {.name = "embed", .call = call_embed, .input_kinds = 1};
             CASE_ADD(&c, "y", OUT, ACT, 2, shapes[i][0], shapes[i][2]);
             CASE_ADD(&c, "table", WEIGHT, types[k], 2, shapes[i][1], shapes[i][2]);
             case_range(&c, CASE_ADD(&c, "ids", IN, DT_I32, 1, shapes[i][0]), 0, (double)shapes[i][1]);
@@ -46,7 +46,8 @@ static void embed_refuses_ids_outside_the_table(void **state)
     (void)state;
     static const double bad[] = {4, -1, 1 << 30};
     for (int i = 0; i < 3; i++) {
-        Case c = {.name = "embed outside", .call = call_embed_outside, .composite = 1, .bound = zeros, .moods = 1};
+        Case c = {
+            .name = "embed outside", .call = call_embed_outside, .composite = 1, .bound = zeros, .input_kinds = 1};
         CASE_ADD(&c, "y", OUT, ACT, 2, 3, 2);
         CASE_ADD(&c, "table", WEIGHT, DT_F32, 2, 4, 2);
         case_range(&c, CASE_ADD(&c, "ids", IN, DT_I32, 1, 3), bad[i], bad[i]);
@@ -126,7 +127,7 @@ static void patches_and_back(void **state)
         Case c = {.name = i % 2 ? "unpatchify" : "patchify",
                   .call = i % 2 ? call_unpatchify : call_patchify,
                   .param = &s[5],
-                  .moods = 1};
+                  .input_kinds = 1};
         if (i % 2)
             CASE_ADD(&c, "latents", OUT, ACT, 5, s[0], s[1], s[2], s[3], s[4]);
         CASE_ADD(&c, "tokens", i % 2 ? IN : OUT, ACT, 3, s[0], s[1] * (s[2] / p) * (s[3] / p), s[4] * p * p);
@@ -224,7 +225,7 @@ static void blends_seams(void **state)
                   .call = call_blend,
                   .bound = bound_blend,
                   .param = &shapes[i].s,
-                  .moods = ~(1u << OUTLIER)};
+                  .input_kinds = ~(1u << OUTLIER)};
         case_add(&c, "cur", INOUT, ACT, 4, shapes[i].cur);
         case_add(&c, "prev", IN, ACT, 4, shapes[i].prev);
         ops_check(&c);
@@ -267,8 +268,10 @@ static void resamples(void **state)
         const int64_t *s = shapes[i], T = s[0];
         for (int k = 0; k < 2; k++) {
             int64_t To = !k || T == 1 ? T : T % 2 ? 1 + 2 * (T - 1) : 2 * T;
-            Case c = {
-                .name = k ? "upsample, time too" : "upsample", .call = call_upsample, .param = &flags[k], .moods = 1};
+            Case c = {.name = k ? "upsample, time too" : "upsample",
+                      .call = call_upsample,
+                      .param = &flags[k],
+                      .input_kinds = 1};
             CASE_ADD(&c, "y", OUT, ACT, 4, To, 2 * s[1], 2 * s[2], s[3]);
             CASE_ADD(&c, "x", IN, ACT, 4, s[0], s[1], s[2], s[3]);
             ops_check(&c);

@@ -125,8 +125,11 @@ static void layernorm_of_rows_far_from_zero(void **state)
 {
     (void)state;
     Layer l = layers[N_LAYERS - 1];
-    Case c = {
-        .name = "layernorm, x near 3000", .call = call_layernorm, .bound = bound_layernorm, .param = &l, .moods = 1};
+    Case c = {.name = "layernorm, x near 3000",
+              .call = call_layernorm,
+              .bound = bound_layernorm,
+              .param = &l,
+              .input_kinds = 1};
     CASE_ADD(&c, "y", OUT, ACT, 3, l.B, l.S, l.D);
     case_range(&c, CASE_ADD(&c, "x", IN, ACT, 3, l.B, l.S, l.D), 2999, 3001);
     case_in_place(&c, 0, 1);
@@ -387,7 +390,7 @@ static void groupnorm(void **state)
                       .bound = bound_groupnorm,
                       .param = g,
                       .huge = 1e12,
-                      .moods = large ? (k ? 1u << OUTLIER : 1) : 0};
+                      .input_kinds = large ? (k ? 1u << OUTLIER : 1) : 0};
             CASE_ADD(&c, "y", OUT, ACT, 4, g->x[0], g->x[1], g->x[2], g->x[3]);
             CASE_ADD(&c, "x", IN, ACT, 4, g->x[0], g->x[1], g->x[2], g->x[3]);
             CASE_ADD(&c, "w", WEIGHT, k ? DT_F16 : DT_F32, 1, g->x[3]);
@@ -406,8 +409,11 @@ static void groupnorm_of_a_large_group_far_from_zero(void **state)
 {
     (void)state;
     const Group g = {{4, 256, 256, 4}, 1, {0, 0, 0}, ACT_NONE};
-    Case c = {
-        .name = "groupnorm, x near 100", .call = call_groupnorm, .bound = bound_groupnorm, .param = &g, .moods = 1};
+    Case c = {.name = "groupnorm, x near 100",
+              .call = call_groupnorm,
+              .bound = bound_groupnorm,
+              .param = &g,
+              .input_kinds = 1};
     CASE_ADD(&c, "y", OUT, ACT, 4, 4, 256, 256, 4);
     case_range(&c, CASE_ADD(&c, "x", IN, ACT, 4, 4, 256, 256, 4), 99, 101);
     case_in_place(&c, 0, 1);

@@ -50,7 +50,7 @@ int device_check_kept(const char *op, const Tensor *t, Err *err)
 static int device_alloc(Backend *be, int64_t bytes, void **out, Err *err)
 {
     cudaError_t rc = cudaMalloc(out, (size_t)bytes);
-    be->taken += rc == cudaSuccess ? bytes : 0;
+    be->allocated += rc == cudaSuccess ? bytes : 0;
     if (rc == cudaSuccess)
         return 0;
     size_t room = 0, total = 0;
@@ -163,7 +163,7 @@ static int open_memory(Device *d, Err *err)
     }
     DEVICE_TRY(device_check(cudaMallocHost(&d->landing, (size_t)PINNED_BYTES), "pinned memory", err));
     DEVICE_TRY(device_check(cudaMalloc(&d->workspace, DEVICE_WORKSPACE_BYTES), "cuBLASLt workspace", err));
-    d->be.taken = DEVICE_SCRATCH_BYTES + DEVICE_WORKSPACE_BYTES;
+    d->be.allocated = DEVICE_SCRATCH_BYTES + DEVICE_WORKSPACE_BYTES;
     return device_check(cudaMalloc((void **)&d->scratch, DEVICE_SCRATCH_BYTES), "scratch", err);
 }
 
