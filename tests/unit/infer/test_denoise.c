@@ -107,7 +107,7 @@ static void dpm_resumes(void **state)
 
 static int asked, stop_at;
 
-static int stop(void)
+static int stop_now(void)
 {
     return ++asked > stop_at;
 }
@@ -122,7 +122,7 @@ static void stops_within_a_step(void **state)
     (void)state;
     open_all(&be, &p, SAMPLER_DPM);
     CHECK_OK(denoising_init(&whole, p, &err), &err);
-    be->stop = stop;
+    be->stop = stop_now;
     asked = 0;
     stop_at = 1 << 30;
     CHECK_OK(pipeline_denoise(p, text, negative, 1, &whole, NULL, &err), &err);
