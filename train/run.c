@@ -11,6 +11,7 @@
 
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/progress.h"
 #include "common/base/schema.h"
@@ -177,20 +178,36 @@ static int one_step(Run *r, StepFacts *f, Err *err)
     return rc == 0 ? train_update(&r->state, &f->norm, &f->lr, err) : rc;
 }
 
-static int log_step(Run *r, const StepFacts *f, Err *err)
+static int log_line_json(const Run *r, const StepFacts *f, json_t **out, Err *err)
 {
     double all = time_now_s() - f->start_s;
-    json_t *line = json_pack(
-        "{s:I, s:I, s:f, s:f, s:f, s:I, s:{s:f, s:f, s:f, s:f, s:f}}", "step", (json_int_t)r->state.step, "epoch",
-        (json_int_t)f->epoch, "loss", f->loss, "lr", f->lr, "grad_norm", f->norm, "samples", (json_int_t)f->samples,
-        "time", "data", f->data_s, "forward", r->state.seconds.forward, "backward", r->state.seconds.backward,
-        "optimizer", r->state.seconds.optimizer, "samples_per_second", all > 0 ? (double)f->samples / all : 0.0);
-    char note[48];
-    int rc;
+    JsonWriter w;
 
-    if (!line)
-        return err_set(err, ERR_NOMEM, "log.jsonl: out of memory");
-    rc = json_write_line(line, r->log, err);
+    jsonw_begin(&w);
+    jsonw_int(&w, "step", r->state.step);
+    jsonw_int(&w, "epoch", f->epoch);
+    jsonw_num(&w, "loss", f->loss);
+    jsonw_num(&w, "lr", f->lr);
+    jsonw_num(&w, "grad_norm", f->norm);
+    jsonw_int(&w, "samples", f->samples);
+    jsonw_open(&w, "time");
+    jsonw_num(&w, "data", f->data_s);
+    jsonw_num(&w, "forward", r->state.seconds.forward);
+    jsonw_num(&w, "backward", r->state.seconds.backward);
+    jsonw_num(&w, "optimizer", r->state.seconds.optimizer);
+    jsonw_num(&w, "samples_per_second", all > 0 ? (double)f->samples / all : 0);
+    jsonw_close(&w);
+    return jsonw_finish(&w, out, "log.jsonl", err);
+}
+
+static int log_step(Run *r, const StepFacts *f, Err *err)
+{
+    json_t *line = NULL;
+    char note[48];
+    int rc = log_line_json(r, f, &line, err);
+
+    if (rc == 0)
+        rc = json_write_line(line, r->log, err);
     json_decref(line);
     if (rc == 0 && fflush(r->log) != 0)
         rc = err_errno(err, errno, "writing '%s/log.jsonl'", r->out);
