@@ -326,6 +326,8 @@ static int64_t log_differences(const json_t *section, const json_t *preset, cons
 void recipe_log(const Recipe *r, int everything, const Log *log)
 {
     json_t *preset = NULL;
+    if (!log)
+        return;
     if (load_preset(&preset, r->preset, NULL) == 0)
         err_ignore(finish_numbers(preset, NULL));
     log_info(log, "recipe: preset %s%s", r->preset,
