@@ -150,8 +150,10 @@ static void the_first_picture_is_a_whole_one(void **state)
         }
         CHECK_OK(rc, &err);
         assert_int_equal(want, 40);
+        /* FFmpeg 8 drops such pictures of HEVC itself, so that none is left to count. */
+        int dropped = strcmp(kinds[i].codec, "libx265") == 0 && avcodec_version() >= AV_VERSION_INT(62, 0, 0);
         if (kinds[i].silent)
-            assert_int_equal(video_counts(r).before_key, 7);
+            assert_int_equal(video_counts(r).before_key, dropped ? 0 : 7);
         video_close(&r);
     }
 }
