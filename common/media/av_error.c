@@ -6,8 +6,8 @@
 #include <string.h>
 #include "common/media/media_internal.h"
 
-/* The library reports many causes only in its log ("moov atom not found").  The last error line of
- * this thread is kept so that err_av can quote it. */
+/* The libraries report many causes only in their log ("moov atom not found").  Each thread keeps the last
+ * error line, so that err_av can quote it. */
 static _Thread_local char last_line[200];
 
 /* A demuxer said that the file is shorter than its own bookkeeping: nothing else reports it. */

@@ -1,6 +1,5 @@
-/* The checksums of Matroska and WebM (RFC 8794, 11.3.1: a CRC-32 as the first child covers the rest
- * of its parent), which the library's demuxer passes over.  FFmpeg's own muxer, for one, writes
- * them for every cluster. */
+/* Checks the checksums of Matroska and WebM, which the library's demuxer skips.  (RFC 8794, 11.3.1: an
+ * element whose first child is a CRC-32 is covered by it.)  FFmpeg's muxer writes one for every cluster. */
 #include <libavutil/crc.h>
 #include <string.h>
 #include "common/base/mem.h"
@@ -22,8 +21,8 @@ enum {
 };
 enum { BLOCK = 1 << 15, CRC_BYTES = 6 /* id, size, value */ };
 
-/* An ID or a size of up to `most` bytes; its marker is part of an ID and not of a size.  -1: none,
- * or a size that is not known. */
+/* Reads an ID or a size of up to `most` bytes.  The length marker is part of an ID but not of a size.  -1:
+ * there is none here, or the size is "unknown". */
 static int64_t number(AVIOContext *in, int most, int id)
 {
     const int first = avio_r8(in);
@@ -50,8 +49,8 @@ static int known(int64_t id)
     return 0;
 }
 
-/* Whether the `size` bytes from here start with a checksum (1), and in *good whether it is right.
- * Negative: the time is up. */
+/* 1: the `size` bytes from here begin with a checksum, and *good says whether it is right; 0: they do not;
+ * negative: the time limit has passed. */
 static int checked(VideoReader *r, int64_t size, int *good)
 {
     AVIOContext *in = r->fmt->pb;
@@ -81,8 +80,8 @@ static int add_bad(ByteRanges *b, int64_t from, int64_t to, Err *err)
     return 0;
 }
 
-/* Level-1 elements of the segment that starts here.  Where any cluster has a checksum all are taken
- * to have one: one without, or bytes that are no element, are damage. */
+/* Reads the elements directly inside the segment that starts here.  When any cluster has a checksum, all
+ * should have one: a cluster without, or bytes that are no element, are damage. */
 static int segment(VideoReader *r, int64_t end, Err *err)
 {
     AVIOContext *in = r->fmt->pb;
@@ -91,7 +90,7 @@ static int segment(VideoReader *r, int64_t end, Err *err)
     int64_t at = avio_tell(in);
     while (rc == 0 && at < end) {
         int64_t id = number(in, 4, 1), size = id < 0 ? -1 : number(in, 8, 0), data = avio_tell(in);
-        /* also a live cluster, whose size is not known: it has no checksum */
+        /* this includes a cluster of unknown size (live recording), which has no checksum */
         if (!known(id) || size < 0 || size > end - data) {
             rc = add_bad(&bare, at, INT64_MAX, err);
             break;
@@ -131,7 +130,7 @@ int ebml_check(VideoReader *r, Err *err)
         }
     }
     if (avio_seek(in, back, SEEK_SET) < 0 && rc == 0)
-        rc = err_set(err, ERR_IO, "'%s': cannot be read twice", r->path);
+        rc = err_set(err, ERR_IO, "'%s': cannot go back to its beginning", r->path);
     return rc;
 }
 

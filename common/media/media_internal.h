@@ -8,44 +8,44 @@
 #include "common/media/video.h"
 
 /* ---- errors of the libraries (av_error.c) ---------------------------------------------------- */
-/* Routes the libraries' log away from stderr (once a process); each thread remembers its last error
- * line for err_av.
- * Called before anything whose failure err_av will report: it forgets the older line. */
+/* Keeps the libraries' log off stderr.  Each thread remembers the last error line for err_av; this
+ * forgets it, so call it before whatever err_av will report. */
 void av_quiet(void);
-/* Whether a demuxer has said since then, in this thread, that the file ends before its contents do. */
+/* Whether, since then and in this thread, a demuxer logged that the file ends before its contents do. */
 int av_log_early_end(void);
 /* Whether this thread's last error line has these words. */
 int av_log_said(const char *part);
-/* err_set with ": reason" of the library's code; `code` unless the library's says better (memory,
- * not found, time). */
+/* err_set with ": " and the library's reason for its code `av`.  Returns `code`, or a more exact one when
+ * the library's says it (memory, not found, input/output, time). */
 int err_av(Err *err, int code, int av, const char *fmt, ...) WEFT_PRINTF(4, 5);
 
 /* ---- colour (video_colour.c) ------------------------------------------------------------------ */
 /* How samples become RGB. */
 typedef struct ColourRule {
-    int space;        /* SWS_CS_*; 0: none is needed (RGB, grey) */
+    int space;        /* the matrix as SWS_CS_*; 0: none is needed (RGB) */
     int full;         /* full range */
-    int guessed;      /* not all of it was tagged */
-    int unsupported;  /* a tagged matrix that no linear rule covers */
+    int guessed;      /* matrix or range is not tagged */
+    int unsupported;  /* the tagged matrix is not linear (ICtCp, YCgCo, constant luminance) */
     const char *name; /* of the matrix, for VideoInfo.matrix_used */
 } ColourRule;
 ColourRule colour_rule(enum AVPixelFormat fmt, enum AVCodecID codec, int64_t width, int64_t height,
                        enum AVColorSpace space, enum AVColorRange range);
-/* The plain twin of a deprecated full-range (yuvj) format; others unchanged. */
+/* The format without the deprecated "full range" in its name (yuvj420p: yuv420p); others unchanged. */
 enum AVPixelFormat plain_format(enum AVPixelFormat fmt);
 /* ---- facts (video_facts.c) ------------------------------------------------------------------- */
-/* Rotation (clockwise, 0..270) and flip of a 3x3 display matrix; ERR_UNSUPPORTED for other angles. */
+/* The rotation (clockwise degrees, 0 to 270) and mirroring of a 3x3 display matrix.  ERR_UNSUPPORTED for
+ * angles between, ERR_FORMAT for a matrix that maps everything onto a line. */
 int display_matrix_read(const int32_t m[9], int *rotation, int *flip, Err *err);
 /* Upright size of a stored picture: sample aspect, then rotation. */
 void display_size(int64_t width, int64_t height, Rational sar, int rotation, int64_t *display_width,
                   int64_t *display_height);
-/* Fills `info` from an opened stream and (when there is one) its first frame. */
+/* Fills `info` from an opened stream and its first frame (NULL: not decoded). */
 void facts_read(VideoInfo *info, AVFormatContext *fmt, AVStream *st, const AVCodecContext *dec, AVFrame *first);
 
-/* 1 top field first, 2 bottom field first, 0 progressive: of this frame, where its decoder says so,
- * else of the whole stream. */
+/* 1: top field first, 2: bottom field first, 0: progressive.  Decoders that flag each frame decide for this
+ * frame; for other codecs the container decides for all. */
 int frame_field(const VideoReader *r, const AVFrame *f);
-/* Whether the two fields of the frame show different moments: rows that alternate. */
+/* Whether rows alternate somewhere, as they do when the two fields show different moments. */
 int frame_is_combed(const AVFrame *f);
 
 /* ---- geometry (fit_plan.c) ------------------------------------------------------------------- */
@@ -54,22 +54,22 @@ int64_t round_ratio(int64_t a, int64_t b, int64_t c); /* round(a*b/c), halves up
 FitPlan fit_plan_size(int64_t w, int64_t h, int64_t width, int64_t height, FitMode mode, double bias_x, double bias_y);
 
 /* ---- scaling (video_convert.c) --------------------------------------------------------------- */
-/* One swscale context, remade when anything about the job changes. */
+/* One swscale context, made anew when any field of the job changes. */
 typedef struct ScaleJob {
     int src_width, src_height, src_format, dst_width, dst_height, dst_format;
     int space, src_full, dst_full; /* space 0: no matrix */
-    int contrast;                  /* 16.16 gain on the source; 0: 1 */
+    int contrast;                  /* gain on the source, 65536 is 1; 0 means 65536 */
 } ScaleJob;
 typedef struct Scaler {
     struct SwsContext *sws;
     ScaleJob job;
-    uint8_t *rgb; /* a picture with padded rows: the scaler may read and write past the last pixel */
+    uint8_t *rgb; /* the output; rows are longer than the picture, because swscale may write past its last pixel */
     int rgb_stride;
     int64_t rgb_bytes;
 } Scaler;
-int scaler_prepare(Scaler *s, const ScaleJob *job, Err *err);
-/* Makes s->rgb hold width x height RGB pixels in rows of s->rgb_stride bytes. */
-int scaler_room(Scaler *s, int64_t width, int64_t height, Err *err);
+WEFT_MUST_CHECK int scaler_prepare(Scaler *s, const ScaleJob *job, Err *err);
+/* Makes s->rgb large enough for width x height pixels of 3 bytes, in rows of s->rgb_stride bytes. */
+WEFT_MUST_CHECK int scaler_room(Scaler *s, int64_t width, int64_t height, Err *err);
 void scaler_fini(Scaler *s);
 
 /* ---- light (video_light.c) ------------------------------------------------------------------- */
@@ -89,27 +89,27 @@ LightJob light_job(enum AVColorTransferCharacteristic transfer, enum AVColorPrim
 void light_convert(const LightJob *job, uint8_t *rows, int64_t stride, int64_t width, int64_t height);
 
 /* ---- transparency (video_alpha.c) ------------------------------------------------------------ */
-/* The rows of a frame that are looked at: all, or of an interlaced one the field shown first. */
+/* The rows of a frame that are used: all, or of an interlaced frame those of the field shown first. */
 typedef struct Rows {
     const uint8_t *data[4];
     int stride[4], height;
 } Rows;
 int format_has_alpha(enum AVPixelFormat fmt);
-/* Whether some pixel is not opaque: 0, 1, negative. */
+/* 1: some pixel is not opaque, 0: all are, negative: an error. */
 WEFT_MUST_CHECK int alpha_find(const AVFrame *f, Err *err);
-/* rgb (rows of RGB triples of 16 bits (deep) or 8, `stride` bytes apart, made from `rows` without
- * regard to alpha) is laid over the background. */
+/* Blends the background into rgb where alpha is not opaque.  rgb holds the colours of `rows` (8-bit RGB, or
+ * 16-bit when deep), `stride` bytes a row. */
 WEFT_MUST_CHECK int alpha_cover(enum AVPixelFormat format, const Rows *rows, int width, const uint8_t background[3],
                                 int deep, uint8_t *rgb, int64_t stride, Err *err);
 
-/* ---- the reader ------------------------------------------------------------- */
+/* ---- the reader ------------------------------------------------------------------------------ */
 enum { MEDIA_SENT_MAX = 64 }; /* more than any decoder's delay with one thread */
 /* The bytes of a container: an open file, or a block of memory. */
 typedef struct ByteSource {
     const uint8_t *data; /* NULL: a file */
     int64_t size, at;
     int fd;
-    int error; /* errno of a read that failed, and where; it stays: nothing after it can be trusted */
+    int error; /* errno of the first read that failed; never cleared, because no later byte can be trusted */
     int64_t error_at;
 } ByteSource;
 typedef struct ByteRange {
@@ -165,24 +165,25 @@ void reader_clock_enter(VideoReader *r);
 void reader_clock_leave(VideoReader *r);
 int reader_over_time(void *reader);
 /* video_source.c: opens the container, from r->source.data or else the file r->path. */
-int source_open(VideoReader *r, Err *err);
+WEFT_MUST_CHECK int source_open(VideoReader *r, Err *err);
 void source_close(VideoReader *r);
-/* 0, or ERR_IO with a sentence when a read from the file has failed.  The library's demuxers often take such a
- * failure for the end of the file, so it is looked at after every call of theirs. */
-int source_check(const VideoReader *r, Err *err);
+/* ERR_IO when a read from the file has failed, else 0.  The library's demuxers often treat a failed read
+ * as the end of the file, so we call this after each of their calls. */
+WEFT_MUST_CHECK int source_check(const VideoReader *r, Err *err);
 /* video_decode.c.  As av_read_frame: packets within bytes of a wrong checksum are marked corrupt. */
 int reader_packet(VideoReader *r);
 /* The next decoded frame into r->frame: 1, 0 at the end, negative. */
-int reader_decode(VideoReader *r, Err *err);
-/* video_skim.c: keeps account of the packets whose frames are still to come. */
+WEFT_MUST_CHECK int reader_decode(VideoReader *r, Err *err);
+/* video_skim.c: remember a packet whose frame has not come out yet; match a frame with its packet. */
 void skim_sent(VideoReader *r);
 void skim_received(VideoReader *r);
 /* ---- checksums of Matroska and WebM (ebml_crc.c) --------------------------------------------- */
-/* Fills r->bad from the opened container, whose place in the file is kept.  Nothing for files
- * without checksums. */
-int ebml_check(VideoReader *r, Err *err);
-/* Whether the byte at pos is known to be damaged. */
+/* Reads the file's checksums and fills r->bad with the ranges whose checksum is wrong; then goes back to
+ * where the demuxer was.  Does nothing for other containers and for files without checksums. */
+WEFT_MUST_CHECK int ebml_check(VideoReader *r, Err *err);
+/* Whether the byte at pos lies in a range whose checksum is wrong. */
 int ebml_bad(const VideoReader *r, int64_t pos);
 /* As video_open over bytes in memory, which must outlive the reader. */
-int video_open_memory(VideoReader **out, const uint8_t *data, int64_t size, const VideoLimits *limits, Err *err);
+WEFT_MUST_CHECK int video_open_memory(VideoReader **out, const uint8_t *data, int64_t size, const VideoLimits *limits,
+                                      Err *err);
 #endif

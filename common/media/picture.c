@@ -4,9 +4,9 @@
 #include "common/base/mem.h"
 #include "common/media/media_internal.h"
 
-enum { MAX_RGB_BYTES_LOG2 = 33 }; /* 8 GiB in one block is a mistake, not a clip */
+enum { MAX_RGB_BYTES_LOG2 = 33 }; /* more than 8 GiB in one block is not a clip */
 
-/* Natural size, upright; pixel aspect is left alone. */
+/* The stored size, upright; the pixel aspect is not applied. */
 static FitPlan natural_plan(const VideoInfo *info)
 {
     int turned = info->rotation % 180 != 0;
@@ -99,7 +99,7 @@ char *video_metadata(const char *path, const char *key, Err *err)
     VideoReader *r = NULL;
     if (video_open(&r, path, NULL, err) < 0)
         return NULL;
-    /* ignores case: Matroska shouts its keys */
+    /* case is ignored, because Matroska stores keys in capitals */
     const AVDictionaryEntry *e = av_dict_get(r->fmt->metadata, key, NULL, 0);
     if (!e)
         e = av_dict_get(r->stream->metadata, key, NULL, 0);

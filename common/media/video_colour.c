@@ -14,7 +14,7 @@ enum AVPixelFormat plain_format(enum AVPixelFormat fmt)
     }
 }
 
-/* Which matrix untagged YUV most likely has (dataset.md 8.3): HD sizes BT.709; SD line counts and
+/* Which matrix untagged YUV most likely has (docs/video.md 5.1): HD sizes BT.709; SD line counts and
  * codecs of the SD age BT.601; other web and portrait sizes by their longer side. */
 static int guess_space(enum AVCodecID codec, int64_t width, int64_t height)
 {

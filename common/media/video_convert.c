@@ -6,9 +6,9 @@
 #include "common/base/mem.h"
 #include "common/media/media_internal.h"
 
-enum { MAX_SCALED_BYTES = 1 << 29 }; /* a 1 x 4096 source, scaled to cover, would want gigabytes */
-/* Bicubic; the other four make results exact, unbiased and the same on every processor (dataset.md
- * 8.4). */
+enum { MAX_SCALED_BYTES = 1 << 29 }; /* a 1 x 4096 source, scaled to cover, would need gigabytes */
+/* Bicubic; the other four flags make results exact, unbiased and the same on every processor
+ * (docs/video.md 3). */
 enum { SCALE_FLAGS = SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_BITEXACT };
 
 /* ---- scaler ---------------------------------------------------------------------------------- */
@@ -63,8 +63,8 @@ int scaler_room(Scaler *s, int64_t width, int64_t height, Err *err)
     return 0;
 }
 
-/* out [plan.height, plan.width, 3] <- the stored-orientation picture, turned, mirrored, cropped;
- * outside it the edge repeats. */
+/* Writes out [plan.height, plan.width, 3]: the scaled picture s->rgb, which lies as it is stored, turned
+ * upright, mirrored and cropped.  Outside the picture its edge pixels repeat. */
 static void turn_and_crop(const Scaler *s, int64_t stored_w, int64_t stored_h, const FitPlan *plan, int rotation,
                           int flip, uint8_t *out)
 {
@@ -112,7 +112,7 @@ static int light_of(const VideoReader *r, const AVFrame *f, const FitPlan *plan,
     if (plan->tone_map)
         return 0;
     if (job->hdr == HDR_PQ || job->hdr == HDR_HLG)
-        return err_set(err, ERR_UNSUPPORTED, "'%s' is HDR (transfer %s), expected SDR: tone-map it first", r->path,
+        return err_set(err, ERR_UNSUPPORTED, "'%s' is HDR (transfer %s), expected SDR: convert it first", r->path,
                        av_color_transfer_name(trc));
     if (job->hdr == HDR_WIDE)
         return err_set(err, ERR_UNSUPPORTED, "'%s' has BT.2020 primaries, expected BT.709 or SD ones: convert it first",
@@ -120,8 +120,8 @@ static int light_of(const VideoReader *r, const AVFrame *f, const FitPlan *plan,
     return 0;
 }
 
-/* r->part becomes the plan's part of the frame: the rectangle is turned back, unstretched, and put
- * on the chroma grid. */
+/* Makes r->part the plan's piece of the frame.  The piece is given in the upright picture; here it is turned
+ * and scaled back to the stored one and widened to whole chroma samples. */
 static int cut_part(VideoReader *r, const AVFrame *f, const FitPlan *plan, Err *err)
 {
     const VideoInfo *v = &r->info;
@@ -131,7 +131,7 @@ static int cut_part(VideoReader *r, const AVFrame *f, const FitPlan *plan, Err *
     if (c[0] < 0 || c[1] < 0 || c[2] < 1 || c[3] < 1 || c[0] + c[2] > v->display_width ||
         c[1] + c[3] > v->display_height)
         return err_set(err, ERR_FORMAT,
-                       "'%s': the part %lldx%lld at %lld, %lld does not lie in the picture of %lldx%lld", r->path,
+                       "'%s': the piece %lldx%lld at %lld, %lld does not lie inside the picture of %lldx%lld", r->path,
                        (long long)c[2], (long long)c[3], (long long)c[0], (long long)c[1], (long long)v->display_width,
                        (long long)v->display_height);
     int64_t ux = v->flip ? v->display_width - c[0] - c[2] : c[0], x = ux, y = c[1], w = c[2], h = c[3];
@@ -150,13 +150,13 @@ static int cut_part(VideoReader *r, const AVFrame *f, const FitPlan *plan, Err *
     av_frame_unref(r->part);
     int av = av_frame_ref(r->part, f);
     if (av < 0)
-        return err_av(err, ERR_NOMEM, av, "'%s': no memory for a part of a frame", r->path);
+        return err_av(err, ERR_NOMEM, av, "'%s': no memory for a piece of a frame", r->path);
     r->part->crop_left = (size_t)left;
     r->part->crop_top = (size_t)top;
     r->part->crop_right = (size_t)(f->width - (right > left ? right : left + 1));
     r->part->crop_bottom = (size_t)(f->height - (bottom > top ? bottom : top + 1));
     av = av_frame_apply_cropping(r->part, AV_FRAME_CROP_UNALIGNED);
-    return av < 0 ? err_av(err, ERR_FORMAT, av, "'%s': cannot take a part of a frame", r->path) : 0;
+    return av < 0 ? err_av(err, ERR_FORMAT, av, "'%s': cannot cut a piece out of a frame", r->path) : 0;
 }
 
 static Rows choose_rows(const VideoReader *r, const AVFrame *f, Deinterlace mode)

@@ -50,8 +50,8 @@ static int is_before_key(VideoReader *r)
     return r->before_key;
 }
 
-/* Damage lasts from the broken frame to the next clean key frame that is later than it: a key frame
- * that was already waiting in the decoder when a packet was refused proves nothing. */
+/* Damage lasts from the broken frame to the next clean key frame with a later time.  (A key frame that was
+ * already in the decoder when a packet was refused does not end it.) */
 static void judge_frame(VideoReader *r)
 {
     const AVFrame *f = r->frame;
@@ -66,10 +66,10 @@ static void judge_frame(VideoReader *r)
     r->frame_damaged = r->damaged;
 }
 
-/* Whether an FFV1 (version 3) packet is whole.  The decoder hides a failed slice CRC behind the
- * last picture's slice and says so only in its log, so the CRCs are checked here.  A packet is
- * slices back to back, each ending in its size (24 bits) and, when the stream has CRCs, a status
- * byte and a CRC that makes the sum over all of it zero. */
+/* Whether an FFV1 (version 3) packet is whole.  When the CRC of a slice is wrong, the decoder shows that
+ * slice of the picture before and reports it only in its log, so we check the CRCs.  A packet is a row of
+ * slices; each ends in its size (24 bits) and, when the stream has CRCs, in a status byte and a CRC with
+ * which the sum over the slice is zero. */
 static int ffv1_slices_tile(const uint8_t *data, int64_t size, int64_t trailer, int check)
 {
     while (size > 0) {

@@ -116,7 +116,7 @@ int frame_is_combed(const AVFrame *f)
     const AVPixFmtDescriptor *d = av_pix_fmt_desc_get((enum AVPixelFormat)f->format);
     if (!d || d->comp[0].depth > 8 || d->comp[0].step != 1 ||
         d->flags & (AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BITSTREAM))
-        return 1; /* cannot be told */
+        return 1; /* not measured in other formats: treat it as interlaced */
     for (int top = 1; top + BLOCK < f->height; top += BLOCK)
         for (int left = 0; left + BLOCK <= f->width; left += BLOCK) {
             int combed = 0;

@@ -9,13 +9,13 @@ static int exact_time(const VideoReader *r, int64_t pts, int64_t n, Rational *ou
            rational_make((__int128)n * rate.den, rate.num, &b) && rational_add(a, b, out);
 }
 
-/* Fills pts and time of the frame with this timestamp.  1 to hand it out, 0 to drop it (time does
- * not increase), negative. */
+/* Fills pts and time of the frame with this timestamp.  1: report the frame, 0: drop it, because its time
+ * is not later than that of the frame before; negative: an error. */
 static int place_in_time(VideoReader *r, int64_t pts, VideoFrame *out, Err *err)
 {
     out->pts_assumed = pts == AV_NOPTS_VALUE;
     int64_t anchor = pts, after = 0;
-    if (out->pts_assumed) { /* counted on at the declared rate from the last timestamp the file gave */
+    if (out->pts_assumed) { /* the last timestamp of the file plus frames at the declared rate */
         anchor = r->anchor_pts != AV_NOPTS_VALUE ? r->anchor_pts : 0;
         after = r->have_first ? r->since_anchor + 1 : 0;
         AVRational frame_time = {(int)r->assumed_rate.den, (int)r->assumed_rate.num};
@@ -62,7 +62,7 @@ static int next_time(VideoReader *r, int64_t *pts, Err *err)
     return rc;
 }
 
-/* What only decoded pixels and flags say. */
+/* Counts what only the decoded picture tells. */
 static int look_at(VideoReader *r, Err *err)
 {
     int transparent = alpha_find(r->frame, err);

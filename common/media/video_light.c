@@ -45,7 +45,7 @@ static const Gamut *gamut_of(enum AVColorPrimaries primaries)
     case AVCOL_PRI_SMPTE431: return &dci_p3;
     case AVCOL_PRI_SMPTE432: return &display_p3;
     case AVCOL_PRI_EBU3213: return &ebu3213;
-    default: return NULL; /* BT.709's, those of BT.601, which are taken for them, or unknown */
+    default: return NULL; /* BT.709's; or BT.601's or unknown ones, which are treated as BT.709's */
     }
 }
 
@@ -169,7 +169,7 @@ static Curve curve_of(enum AVColorTransferCharacteristic transfer)
     case AVCOL_TRC_GAMMA22: return CURVE_GAMMA22;
     case AVCOL_TRC_GAMMA28: return CURVE_GAMMA28;
     case AVCOL_TRC_SMPTE240M: return CURVE_SMPTE240M;
-    default: return CURVE_BT709; /* BT.601's and BT.2020's are the same; unknown is taken for it */
+    default: return CURVE_BT709; /* BT.601's and BT.2020's are the same; an unknown one is treated as BT.709's */
     }
 }
 

@@ -37,7 +37,8 @@ static const char decoders[] =
     "rv30,rv40,mjpeg,mjpegb,jpeg2000,libopenjpeg,png,apng,gif,ffv1,huffyuv,ffvhuff,utvideo,magicyuv,prores,dnxhd,cfhd,"
     "dvvideo,rawvideo,v210,qtrle,rle,svq1,svq3,cinepak,hap";
 
-/* avformat_find_stream_info decodes a little of every stream: the frame limit must hold there too. */
+/* avformat_find_stream_info decodes a little of every stream, so the limit on pixels is given to those
+ * decoders too. */
 static int probe_streams(VideoReader *r, Err *err)
 {
     unsigned n = r->fmt->nb_streams;
@@ -61,7 +62,7 @@ static int probe_streams(VideoReader *r, Err *err)
     if (rc < 0)
         return rc;
     if (av < 0)
-        return err_av(err, ERR_FORMAT, av, "'%s': cannot find out its streams", r->path);
+        return err_av(err, ERR_FORMAT, av, "'%s': its streams cannot be read", r->path);
     return 0;
 }
 
@@ -95,7 +96,7 @@ static int choose_stream(VideoReader *r, const AVCodec **codec, Err *err)
     alpha_decoder(r->stream, codec);
     const AVCodecParameters *par = r->stream->codecpar;
     if (par->width <= 0 || par->height <= 0)
-        return err_set(err, ERR_FORMAT, "'%s': its frame size cannot be found out", r->path);
+        return err_set(err, ERR_FORMAT, "'%s': its frame size is unknown", r->path);
     if ((int64_t)par->width * par->height > r->limits.max_pixels)
         return err_set(err, ERR_LIMIT, "'%s': frames of %dx%d, the limit is %lld pixels", r->path, par->width,
                        par->height, (long long)r->limits.max_pixels);
@@ -180,8 +181,7 @@ static int open_reader(VideoReader **out, const char *path, ByteSource source, c
     for (unsigned i = 0; i < r->fmt->nb_streams && !r->info.duration_shared; i++)
         if (r->fmt->streams[i] != r->stream)
             r->fmt->streams[i]->discard = AVDISCARD_ALL;
-    /* The first frame knows best: true format, colour tags, interlacing, orientation in the
-     * bitstream. */
+    /* Pixel format, colour tags, interlacing and orientation may stand only in the first frame. */
     r->first_rc = reader_decode(r, &r->first_err);
     if (r->first_rc == ERR_IO || r->first_rc == ERR_NOMEM) {
         rc = err_set(err, r->first_rc, "%s", r->first_err.msg);

@@ -18,7 +18,7 @@ void skim_sent(VideoReader *r)
         r->sent[r->n_sent++] = r->packet->pts;
 }
 
-/* The frame that came out is that of one packet. */
+/* Finds the packet whose time the decoded frame has. */
 void skim_received(VideoReader *r)
 {
     int i = 0;
@@ -96,7 +96,7 @@ int video_skim(VideoReader *r, Err *err)
     for (int i = 0; i < r->n_sent && rc == 0; i++)
         rc = add_ahead(r, r->sent[i], err);
     if (rc == 0 && r->n_sent == 0)
-        rc = add_ahead(r, r->last_pts, err), r->n_ahead = 0; /* ahead is there, and empty */
+        rc = add_ahead(r, r->last_pts, err), r->n_ahead = 0; /* allocates r->ahead, and leaves it empty */
     if (rc == 0)
         rc = read_ahead(r, err);
     reader_clock_leave(r);

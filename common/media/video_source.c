@@ -1,5 +1,5 @@
 /* Where the bytes come from: a regular file or a block of memory, through one read callback, so that
- * a failed read is never mistaken for the end of the file. */
+ * a failed read is never treated as the end of the file. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -9,8 +9,8 @@
 #include "common/base/mem.h"
 #include "common/media/media_internal.h"
 
-/* Containers read as they are; formats that follow references to other files or addresses are not
- * among them. */
+/* The containers that are read.  Formats that name other files or addresses (playlists) are not among
+ * them. */
 static const char formats[] =
     "mov,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,mxf,rm,dv,gif,ivf,h264,hevc,obu,m4v,mpegvideo,mjpeg,yuv4mpegpipe,"
     "png_pipe,jpeg_pipe";
@@ -99,7 +99,7 @@ static int open_io(VideoReader *r, Err *err)
     return 0;
 }
 
-/* A source is one file: whatever else the container names stays closed. */
+/* A source is one file; other files that the container names are not opened. */
 static int refuse_open(AVFormatContext *fmt, AVIOContext **io, const char *url, int flags, AVDictionary **options)
 {
     (void)fmt;
@@ -110,8 +110,8 @@ static int refuse_open(AVFormatContext *fmt, AVIOContext **io, const char *url, 
     return AVERROR(EPERM);
 }
 
-/* JPEG files are known by their first bytes alone: with a name that ends in .jpg the library takes
- * those of more than its first 2,048 bytes for a sequence of numbered files.  1, 0, negative. */
+/* Whether the file begins as a JPEG: 1, 0, negative.  A JPEG is then opened without its name: the library
+ * probes 2,048 bytes, and takes a longer file whose name ends in .jpg for a sequence of numbered files. */
 static int begins_as_jpeg(VideoReader *r, Err *err)
 {
     static const uint8_t magic[3] = {0xFF, 0xD8, 0xFF};

@@ -1,5 +1,5 @@
-/* Encoding: FFV1 in Matroska for clips that must come back to the bit, H.264 in MP4 for people.
- * Both give the same bytes for the same frames: no dates, no random ids, one encoder thread. */
+/* Encodes: FFV1 in Matroska for clips that must be read back bit for bit, H.264 in MP4 for people to
+ * watch.  The same frames give the same bytes: no dates, no random ids, one encoder thread. */
 #include <libavutil/opt.h>
 #include <string.h>
 #include "common/base/file.h"

@@ -21,7 +21,7 @@ static const double patches[PATCHES][3] = {{250, 250, 250}, {4, 4, 4},      {250
                                            {3, 3, 250},     {219, 219, 16}, {126, 126, 126}, {224, 172, 105},
                                            {5, 5, 122},     {17, 180, 201}, {250, 3, 130},   {60, 61, 59}};
 
-/* dataset.md 8.2: R += rv Cr, G += gu Cb + gv Cr, B += bu Cb, for limited and for full range. */
+/* docs/video.md 5.1: R += rv Cr, G += gu Cb + gv Cr, B += bu Cb, for limited and for full range. */
 typedef struct Matrix {
     const char *name;
     enum AVColorSpace space;
