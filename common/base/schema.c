@@ -310,6 +310,16 @@ static long double exact(const json_t *v)
     return json_is_integer(v) ? (long double)json_integer_value(v) : (long double)json_real_value(v);
 }
 
+/* Of reals by their quotient as a double: neither 0.0075 nor 0.0001 is exactly a binary fraction, but
+ * their quotient rounds to 75. */
+static int is_multiple(const json_t *v, const json_t *of)
+{
+    double quotient = json_number_value(v) / json_number_value(of);
+    if (json_is_integer(v) && json_is_integer(of))
+        return fmodl(exact(v), exact(of)) == 0;
+    return isfinite(quotient) && quotient == floor(quotient);
+}
+
 static int check_number(const Check *c, const json_t *node, const json_t *v, const Place *place)
 {
     const json_t *bound;
@@ -322,7 +332,7 @@ static int check_number(const Check *c, const json_t *node, const json_t *v, con
         return wrong_number(c, place, v, "more than", json_number_value(bound));
     if ((bound = json_object_get(node, "exclusiveMaximum")) && !(x < exact(bound)))
         return wrong_number(c, place, v, "less than", json_number_value(bound));
-    if ((bound = json_object_get(node, "multipleOf")) && fmodl(x, exact(bound)) != 0)
+    if ((bound = json_object_get(node, "multipleOf")) && !is_multiple(v, bound))
         return wrong_number(c, place, v, "a multiple of", json_number_value(bound));
     return 0;
 }
