@@ -1,12 +1,12 @@
 /* The report as pages: everything from files is escaped, pictures are data: URIs, charts are inline
  * SVG, nothing is loaded. */
 #include <string.h>
-#include <sys/stat.h>
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "prep/set/report.h"
+#include "prep/set/report_picture.h"
 
 enum { FRONT = 24, PAGE = 200 }; /* clips of each reason on the first page, and in all on others */
 
@@ -80,48 +80,6 @@ static long long whole(const json_t *o, const char *key)
     return (long long)json_integer_value(json_object_get(o, key));
 }
 
-/* ---- pictures -------------------------------------------------------------------------------- */
-static void base64(FILE *out, const uint8_t *p, int64_t n)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (int64_t i = 0; i < n; i += 3) {
-        int64_t left = n - i;
-        unsigned v = (unsigned)p[i] << 16 | (left > 1 ? (unsigned)p[i + 1] << 8 : 0) | (left > 2 ? p[i + 2] : 0u);
-        putc(digits[v >> 18], out);
-        putc(digits[v >> 12 & 63], out);
-        putc(left > 1 ? digits[v >> 6 & 63] : '=', out);
-        putc(left > 2 ? digits[v & 63] : '=', out);
-    }
-}
-
-/* A thumbnail that weft-prep wrote: a link, or a file of another kind, is not put into the page. */
-static int is_thumbnail(const char *path, const char *bytes, int64_t size)
-{
-    static const char magic[] = "\x89PNG\r\n\x1a\n";
-    struct stat st;
-    return size >= 8 && memcmp(bytes, magic, 8) == 0 && lstat(path, &st) == 0 && S_ISREG(st.st_mode);
-}
-
-static int picture(const char *dir, const char *name, FILE *out, Err *err)
-{
-    Err ignored = {0};
-    char *path = name ? path_join(dir, name, err) : NULL, *bytes = NULL;
-    int64_t size;
-    if (name && !path)
-        return ERR_NOMEM;
-    int rc = path ? file_read(path, 1 << 24, &bytes, &size, &ignored) : ERR_NOTFOUND;
-    if (rc == 0 && is_thumbnail(path, bytes, size)) {
-        fputs("<img alt=\"first, middle and last frame\" src=\"data:image/png;base64,", out);
-        base64(out, (const uint8_t *)bytes, size);
-        fputs("\">", out);
-    } else {
-        fputs("<div class=\"none\">no picture</div>", out);
-    }
-    mem_free(bytes);
-    mem_free(path);
-    return rc == ERR_NOMEM ? err_set(err, ERR_NOMEM, "%s", ignored.msg) : 0;
-}
-
 static void note(FILE *out, const char *class, const json_t *n)
 {
     fprintf(out, "<p class=\"%s\"><b>", class);
@@ -136,7 +94,7 @@ static int card(const char *dir, const json_t *clip, FILE *out, Err *err)
     const json_t *v;
     size_t k;
     fputs("<div class=\"card\">", out);
-    int rc = picture(dir, member(clip, "contact"), out, err);
+    int rc = report_picture(dir, member(clip, "contact"), out, err);
     fputs("<span class=\"id\">", out);
     bdi(out, member(clip, "id"));
     fputs("</span> <span class=\"dim\">", out);
@@ -182,7 +140,7 @@ static int pairs(const char *dir, const json_t *list, size_t first, size_t last,
         fputs("<div class=\"pair\">", out);
         for (int side = 0; side < 2 && rc == 0; side++) {
             fputs("<div class=\"card\">", out);
-            rc = picture(dir, member(pair, sides[side][0]), out, err);
+            rc = report_picture(dir, member(pair, sides[side][0]), out, err);
             fputs("<span class=\"id\">", out);
             bdi(out, member(pair, sides[side][1]));
             fputs("</span><p class=\"dim\">", out);

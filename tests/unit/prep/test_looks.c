@@ -91,10 +91,9 @@ static void flashes_and_cuts(void **state)
     static const struct {
         const char *name, *want;
         Scene scene;
-    } cases[] = {
-        {"still", "", {0, 0, 0}},         {"flash", "", {16, 1, 0}},
-        {"flashes", "", {16, 2, 0}},      {"light", "scene_cut", {16, 5, 0}}, /* a lamp that stays on longer */
-        {"cut", "scene_cut", {0, 0, 20}}, {"flash_then_cut", "scene_cut", {16, 2, 18}}};
+    } cases[] = {{"still", "", {0, 0, 0}},         {"flash", "", {16, 1, 0}},
+                 {"flashes", "", {16, 2, 0}},      {"light", "scene_cut", {16, 5, 0}}, /* a lamp that stays on longer */
+                 {"cut", "scene_cut", {0, 0, 20}}, {"flash_then_cut", "scene_cut", {16, 2, 18}}};
     static const char *const sets[] = {
         "quality.mode=reject", "quality.scene_cut=reject", "clip.width=96",         "clip.height=144",
         "clip.min_side=16",    "quality.blur_reject=0",    "quality.dark_reject=0", NULL};
