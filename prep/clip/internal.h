@@ -93,13 +93,18 @@ typedef struct Scan {
     int64_t skimmed;
     int64_t first, used; /* the part between Source.start and Source.end: frames first .. first + used - 1 */
     Early early;
-    int restart_full; /* skimming was not exact; start over and decode every frame */
+    int64_t gaps, first_gap; /* gaps in an otherwise even rate; the frame before the first */
+    int restart_full;        /* skimming was not exact; start over and decode every frame */
     Notes notes;
     Rejection rejected;
 } Scan;
 
 WEFT_MUST_CHECK int scan_source(const ClipJob *job, Scan *out, Err *err);
 void scan_fini(Scan *s);
+/* Finds out s->gaps. */
+WEFT_MUST_CHECK int scan_find_gaps(Scan *s, Err *err);
+/* Notes what says that frames of the source are missing.  span: its length in seconds. */
+WEFT_MUST_CHECK int scan_note_missing(Scan *s, double span, Err *err);
 /* The times of the used part. */
 const Rational *scan_times(const Scan *s);
 

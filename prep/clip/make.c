@@ -43,6 +43,12 @@ static int judge_damage(const ClipJob *job, ClipResult *r, Err *err)
         reject(job, &r->rejected, REASON_DAMAGED,
                "%lld of the %lld chosen frames are damaged, the first is source frame %lld", (long long)in_window,
                (long long)frames, (long long)first);
+    else if (c->ended_early && s->gaps && s->first_gap < r->picks[frames - 1].index)
+        reject(
+            job, &r->rejected, REASON_DAMAGED,
+            "the file ends before its contents do, and frames are missing after source frame %lld: those that follow "
+            "cannot be trusted",
+            (long long)s->first_gap);
     else if (c->damaged_frames || c->refused_packets)
         return note_add(&r->notes, err, REASON_DAMAGE_OUTSIDE,
                         "%lld damaged frames and %lld refused packets lie outside the window",

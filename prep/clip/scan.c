@@ -144,7 +144,10 @@ static int judge(const ClipJob *job, Scan *s, Err *err)
                (long long)c->dropped_unordered, (long long)(s->n + c->dropped_unordered));
         return 0;
     }
-    return note_facts(s, err);
+    int rc = scan_find_gaps(s, err);
+    if (rc == 0)
+        rc = scan_note_missing(s, span, err);
+    return rc < 0 ? rc : note_facts(s, err);
 }
 
 int scan_source(const ClipJob *job, Scan *out, Err *err)

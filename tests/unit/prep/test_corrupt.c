@@ -1,5 +1,9 @@
 /* Two hundred seeded corruptions each of MP4, Matroska and WebM: no crash, no hang, and whatever is
- * accepted shows only pictures of the undamaged file. */
+ * accepted shows only pictures of the undamaged file.
+ *
+ * The undamaged files are stored (tests/unit/prep/stored), so that every encoder's version meets the
+ * same bytes: 24 frames of 64x96 at 8 a second that show the numbers from 0x5500 on as bars, a key
+ * frame every 8; H.264 (preset ultrafast), and VP8 (deadline realtime, cpu-used 8) in WebM. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,11 +54,6 @@ static int64_t corrupt(char *bytes, int64_t size, uint64_t seed)
 
 /* Numbers whose bars are never all dark: no picture is black. */
 enum { FIRST = 0x5500 };
-static void draw_far(AVFrame *f, int k, const void *user)
-{
-    draw_number(f, FIRST + k, user);
-}
-
 static void quiet_log(void *user, LogLevel level, const char *line)
 {
     (void)user;
@@ -100,9 +99,9 @@ static int furthest(const uint8_t *a, const uint8_t *b)
 /* slight: pictures that many levels off at most may pass.  0 but for VP8 in WebM: its arithmetic
  * coder takes any bytes for numbers, it has no checksums, and WebM (unlike Matroska) has none
  * either, so that what harms a block a little can be told by nobody. */
-static void one_container(const char *container, const char *codec, const char *name, uint64_t seed, int slight)
+static void one_container(const char *container, const char *name, uint64_t seed, int slight)
 {
-    char whole_dir[32], root_name[32], out_name[32], file[64], *bytes;
+    char whole_dir[32], root_name[32], out_name[32], file[64], stored[64], *bytes;
     Err err = {0};
     int64_t size, n, width, height;
     snprintf(whole_dir, sizeof whole_dir, "whole-%s", container);
@@ -111,18 +110,9 @@ static void one_container(const char *container, const char *codec, const char *
     char *whole = check_tmp_path(whole_dir), *root = check_tmp_path(root_name), *out = check_tmp_path(out_name);
     CHECK_OK(dir_make(whole, &err), &err);
     CHECK_OK(dir_make(root, &err), &err);
-    Clip c = {.container = container,
-              .codec = codec,
-              .options = strcmp(codec, "libx264") ? "deadline=realtime:cpu-used=8" : "preset=ultrafast",
-              .format = AV_PIX_FMT_YUV420P,
-              .width = W,
-              .height = H,
-              .time_base = {1, 8},
-              .frames = FRAMES,
-              .gop = 8,
-              .draw = draw_far};
-    make_clip(at(whole, name), &c);
-    CHECK_OK(file_read(at(whole, name), 1 << 26, &bytes, &size, &err), &err);
+    snprintf(stored, sizeof stored, "tests/unit/prep/stored/%s", name);
+    CHECK_OK(file_read(check_repo_path(stored), 1 << 26, &bytes, &size, &err), &err);
+    CHECK_OK(file_write_atomic(at(whole, name), bytes, size, &err), &err);
     char *copy = mem_calloc(size, 1, &err);
     for (int k = 0; k < COPIES; k++) {
         memcpy(copy, bytes, (size_t)size);
@@ -181,24 +171,107 @@ static void one_container(const char *container, const char *codec, const char *
 static void mp4(void **state)
 {
     (void)state;
-    one_container("mp4", "libx264", "a.mp4", 1, 0);
+    one_container("mp4", "a.mp4", 1, 0);
 }
 
 static void matroska(void **state)
 {
     (void)state;
-    one_container("matroska", "libx264", "a.mkv", 1001, 0);
+    one_container("matroska", "a.mkv", 1001, 0);
 }
 
 static void webm(void **state)
 {
     (void)state;
-    one_container("webm", "libvpx", "a.webm", 2001, 17);
+    one_container("webm", "a.webm", 2001, 17);
+}
+
+/* ---- missing packets ------------------------------------------------------------------------- */
+/* The stored WebM without the bytes from..from+n-1. */
+static void cut_out(const char *to, int64_t from, int64_t n)
+{
+    Err err = {0};
+    char *bytes;
+    int64_t size;
+    CHECK_OK(file_read(check_repo_path("tests/unit/prep/stored/a.webm"), 1 << 20, &bytes, &size, &err), &err);
+    memmove(bytes + from, bytes + from + n, (size_t)(size - from - n));
+    CHECK_OK(file_write_atomic(to, bytes, size - n, &err), &err);
+    mem_free(bytes);
+}
+
+/* Where the WebM's SimpleBlock of frame k (lacing and big clusters do not occur) begins; its size. */
+static int64_t block(const char *bytes, int64_t size, int k, int64_t *length)
+{
+    for (int64_t i = 0; i + 8 < size; i++) {
+        const uint8_t *b = (const uint8_t *)bytes + i;
+        if (b[0] != 0xa3)
+            continue;
+        int64_t head = b[1] & 0x80 ? 2 : 3, n = head == 2 ? b[1] & 0x7f : (b[1] & 0x3f) << 8 | b[2];
+        if ((b[1] & 0xc0) == 0 || b[head] != 0x81 || i + head + n > size)
+            continue;
+        if (k-- == 0) {
+            *length = head + n;
+            return i;
+        }
+        i += head + n - 1;
+    }
+    fail_msg("no such block");
+    return 0;
+}
+
+static const char *reason_of(const char *text)
+{
+    static char code[64];
+    Err err = {0};
+    json_t *o;
+    CHECK_OK(json_parse(&o, text, (int64_t)strcspn(text, "\n"), "line", &err), &err);
+    const char *reason = json_string_value(json_object_get(json_object_get(o, "reason"), "code"));
+    json_t *note;
+    size_t i;
+    snprintf(code, sizeof code, "%s", reason ? reason : "");
+    json_array_foreach (json_object_get(o, "warnings"), i, note)
+        if (!reason && strcmp(json_string_value(json_object_get(note, "code")), "frames_missing") == 0)
+            snprintf(code, sizeof code, "noted");
+    json_decref(o);
+    return code;
+}
+
+/* Two frames cut out of the window: the file ends early and its rate has a gap: rejected.  One cut out
+ * behind the window: noted.  Nothing cut out: neither. */
+static void missing(void **state)
+{
+    static const struct {
+        int frame, frames;
+        const char *want;
+    } cases[] = {{5, 2, "damaged"}, {22, 1, "noted"}, {0, 0, ""}};
+    char *bytes, name[32], out_name[32];
+    int64_t size;
+    Err err = {0};
+    (void)state;
+    CHECK_OK(file_read(check_repo_path("tests/unit/prep/stored/a.webm"), 1 << 20, &bytes, &size, &err), &err);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t first = 0, second = 0, from = 0;
+        snprintf(name, sizeof name, "missing-%zu", i);
+        snprintf(out_name, sizeof out_name, "missing-out-%zu", i);
+        char *root = check_tmp_path(name);
+        CHECK_OK(dir_make(root, &err), &err);
+        if (cases[i].frames) {
+            from = block(bytes, size, cases[i].frame, &first);
+            assert_int_equal(block(bytes, size, cases[i].frame + 1, &second), from + first);
+        }
+        cut_out(at(root, "a.webm"), from, cases[i].frames == 2 ? first + second : first);
+        char *text = ingest_all(root, check_tmp_path(out_name));
+        if (strcmp(reason_of(text), cases[i].want) != 0)
+            fail_msg("case %zu: '%s', expected '%s' in %s", i, reason_of(text), cases[i].want, text);
+        mem_free(text);
+    }
+    mem_free(bytes);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(mp4), cmocka_unit_test(matroska), cmocka_unit_test(webm)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(mp4), cmocka_unit_test(matroska), cmocka_unit_test(webm),
+                                       cmocka_unit_test(missing)};
     av_log_set_level(AV_LOG_QUIET);
     return check_run("prep corruptions", tests);
 }
