@@ -71,30 +71,32 @@ typedef struct CommonOptions {
     const char *shard; /* "K/N", K from 0; NULL: shard_choose asks the launcher */
     int quiet, log_json, dry_run, print_recipe;
 } CommonOptions;
-#define OPTS_RECIPE                                                                                           \
-    OPTION(CommonOptions, preset, OPT_STR, "preset", "NAME",                                                  \
-           "start from a built-in recipe: fashion-2b (default) or demo", .choices = "fashion-2b|demo"),       \
-        OPTION(CommonOptions, config, OPT_STR, "config", "FILE", "recipe file over the preset, JSON or YAML", \
-               .short_name = 'c'),                                                                            \
+#define OPTS_RECIPE                                                                                     \
+    OPTION(CommonOptions, preset, OPT_STR, "preset", "NAME",                                            \
+           "start from a built-in recipe: fashion-2b (default) or demo", .choices = "fashion-2b|demo"), \
+        OPTION(CommonOptions, config, OPT_STR, "config", "FILE",                                        \
+               "recipe file (JSON or YAML); its values replace the preset's", .short_name = 'c'),       \
         OPTION(CommonOptions, set, OPT_LIST, "set", "SECTION.KEY=VALUE", "change one recipe value; may be repeated")
-#define OPT_DEVICE                                                                                           \
-    OPTION(CommonOptions, device, OPT_ENUM, "device", NULL, "back end; auto: cuda where it works, else cpu", \
+#define OPT_DEVICE                                                                                                   \
+    OPTION(CommonOptions, device, OPT_ENUM, "device", NULL, "where to compute; auto: cuda where it works, else cpu", \
            .choices = "auto|cpu|cuda|sim|ref", .dflt = "auto")
-#define OPT_JOBS                                                                                             \
-    OPTION(CommonOptions, jobs, OPT_INT, "jobs", "N", "threads or workers; 0: all cores", .short_name = 'j', \
-           .max = 4096, .dflt = "0")
-#define OPT_SEED                                                                                                \
-    OPTION(CommonOptions, seed, OPT_INT, "seed", "N", "seed of every random draw; -1: the recipe's", .min = -1, \
-           .max = 9007199254740992.0, .dflt = "-1")
+#define OPT_JOBS                                                                                                \
+    OPTION(CommonOptions, jobs, OPT_INT, "jobs", "N",                                                           \
+           "threads or worker processes; 0: as many as there are usable cores", .short_name = 'j', .max = 4096, \
+           .dflt = "0")
+#define OPT_SEED                                                                                               \
+    OPTION(CommonOptions, seed, OPT_INT, "seed", "N", "seed of every random draw; -1: the seed in the recipe", \
+           .min = -1, .max = 9007199254740992.0, .dflt = "-1")
 #define OPT_SHARD                                         \
     OPTION(CommonOptions, shard, OPT_STR, "shard", "K/N", \
            "do part K (from 0) of N; default: the rank that mpirun or srun gave")
-#define OPTS_LOG                                                                                           \
-    OPTION(CommonOptions, quiet, OPT_FLAG, "quiet", NULL, "no notes or progress; errors and results stay", \
-           .short_name = 'q'),                                                                             \
-        OPTION(CommonOptions, log_json, OPT_FLAG, "log-json", NULL, "log lines as JSON objects")
-#define OPT_DRY_RUN \
-    OPTION(CommonOptions, dry_run, OPT_FLAG, "dry-run", NULL, "print what would be done, memory included, and stop")
+#define OPTS_LOG                                                                                    \
+    OPTION(CommonOptions, quiet, OPT_FLAG, "quiet", NULL,                                           \
+           "print no notes and no progress; errors, warnings and results stay", .short_name = 'q'), \
+        OPTION(CommonOptions, log_json, OPT_FLAG, "log-json", NULL, "write each log line as a JSON object")
+#define OPT_DRY_RUN                                           \
+    OPTION(CommonOptions, dry_run, OPT_FLAG, "dry-run", NULL, \
+           "print what would be done and the memory it needs, then stop")
 #define OPT_PRINT_RECIPE                                                \
     OPTION(CommonOptions, print_recipe, OPT_FLAG, "print-recipe", NULL, \
            "show every key of the recipe, not only what differs from the preset")
