@@ -157,7 +157,7 @@ static int open_train(Task *t, Err *err)
 {
     const Size *z = t->size;
     static const Recompute policy[] = {RECOMPUTE_NONE, RECOMPUTE_BLOCK, RECOMPUTE_BLOCK_ATTENTION};
-    TrainConfig c = {.learning_rate = 1e-5,
+    TrainConfig c = {.rate = {.kind = RATE_CONSTANT, .peak = 1e-5},
                      .beta1 = 0.9,
                      .beta2 = 0.95,
                      .epsilon = 1e-8,
