@@ -8,6 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/store/cache.h"
+#include "common/model/model_folder.h"
 #include "common/store/safetensors.h"
 #include "common/text/clip_tokenizer.h"
 #include "common/text/t5_tokenizer.h"
@@ -33,6 +34,7 @@ static void exhaust(const char *name, Operation *operation)
 }
 
 static char *weights, *folder, *cache_dir, *new_dir, *model, *merges;
+static char *variant_folder, *hub_entry;
 static float values[24];
 
 static int write_weights(Err *err)
@@ -122,6 +124,36 @@ static int t5_text(Err *err)
     return rc;
 }
 
+/* tokenizer.json: every piece and setting passes through a growing string. */
+static int t5_json(Err *err)
+{
+    static const char text[] =
+        "{\"model\":{\"type\":\"Unigram\",\"unk_id\":2,\"vocab\":[[\"<pad>\",0],[\"</s>\",0],[\"<unk>\",0],"
+        "[\"\xE2\x96\x81\",-3],[\"a\",-2]]},\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":"
+        "\"\xE2\x96\x81\",\"prepend_scheme\":\"always\"}}";
+    T5Tokenizer *t = NULL;
+    int rc = t5_tokenizer_open_json(&t, text, sizeof text - 1, "tokenizer", err);
+    t5_tokenizer_close(&t);
+    return rc;
+}
+
+/* A folder with only the fp16 variant, found by its listing; and one without any weights. */
+static int read_variant(Err *err)
+{
+    SafeTensors *s = NULL;
+    int rc = safetensors_open_folder(&s, variant_folder, "model", NULL, err);
+    safetensors_close(&s);
+    return rc;
+}
+
+static int find_model(Err *err)
+{
+    char *found = NULL;
+    int rc = model_folder_find(&found, hub_entry, NULL, err);
+    mem_free(found);
+    return rc;
+}
+
 static int clip_text(Err *err)
 {
     static const char text[] = "A red dress<|endoftext|> it's \xC3\x89t\xC3\xA9 <|startoftext|>2024";
@@ -157,6 +189,16 @@ static void make_files(void)
     CHECK_OK(file_write_atomic(merges, list, sizeof list - 1, &err), &err);
     CHECK_OK(t5_tokenizer_train(model, lines, 3, 60, &err), &err);
     CHECK_OK(write_weights(&err), &err);
+    variant_folder = check_tmp_path("variant");
+    hub_entry = check_tmp_path("models--o--n");
+    CHECK_OK(dir_make(variant_folder, &err), &err);
+    CHECK_OK(dir_make(check_tmp_path("models--o--n/snapshots/abc"), &err), &err);
+    CHECK_OK(dir_make(check_tmp_path("models--o--n/refs"), &err), &err);
+    CHECK_OK(file_write_atomic(check_tmp_path("models--o--n/refs/main"), "abc", 3, &err), &err);
+    float one[1] = {1};
+    const int64_t dim[] = {1};
+    SafeSource source = {"a", tensor_view(one, DT_F32, 1, dim)};
+    CHECK_OK(safetensors_write(check_tmp_path("variant/model.fp16.safetensors"), &source, 1, NULL, &err), &err);
 }
 
 static void every_allocation(void **state)
@@ -169,6 +211,9 @@ static void every_allocation(void **state)
     exhaust("a new cache", new_cache);
     exhaust("a cache used", use_cache);
     exhaust("T5 tokeniser", t5_text);
+    exhaust("tokenizer.json", t5_json);
+    exhaust("a variant of the weights", read_variant);
+    exhaust("a model's folder", find_model);
     exhaust("CLIP tokeniser", clip_text);
 }
 
