@@ -44,7 +44,7 @@ static const struct Facts {
     {"codec/h265_video.mp4", "hevc", "yuv420p", 128, 128, 128, 128, 10, 1, 0, 10},
     {"codec/nasa_13013.mp4", "h264", "yuv420p", 480, 270, 480, 270, 30000, 1001, 0, 390},
     {"codec/vp9_720p_30fps.webm", "vp9", "yuv420p", 1280, 720, 1280, 720, 30, 1, 0, 453},
-    {"codec/vp9_alpha.webm", "vp9", "yuv420p", 200, 200, 200, 200, 30, 1, 0, 150},
+    {"codec/vp9_alpha.webm", "vp9", "yuva420p", 200, 200, 200, 200, 30, 1, 0, 150},
     {"odd/-video-with-dash-.mp4", "h264", "yuv444p", 1, 1, 1, 1, 1, 1, 0, 5},
     {"odd/audio_only.mp4", "", "", 0, 0, 0, 0, 0, 0, 0, 0},
     {"odd/bframes_start_200ms.mp4", "h264", "yuv420p", 288, 432, 288, 432, 10, 1, 0, 76},

@@ -105,8 +105,8 @@ static void writes_and_reopens(void **state)
     json_decref(bad);
     CHECK_FAILS(cache_put_clip(c, "", a, &err), ERR_USAGE, "1 to 511", &err);
     text.rank = 1;
-    CHECK_FAILS(cache_put_record(c, CACHE_TEXT, &kx, RECORD_TEXT, &text, &err), ERR_FORMAT, "kind 3 cannot be F16 [2]",
-                &err);
+    CHECK_FAILS(cache_put_record(c, CACHE_TEXT, &kx, RECORD_TEXT, &text, &err), ERR_FORMAT,
+                "kind 3 cannot hold F16 [2]", &err);
     Cache *second = NULL; /* same process, other handle of the lock file: refused all the same */
     CHECK_FAILS(cache_open(&second, dir, CACHE_WRITE, &err), ERR_LIMIT, "another process", &err);
     cache_close(&c);
@@ -449,7 +449,7 @@ static void record_headers(void **state)
         {4, 2, ERR_UNSUPPORTED, "version 2"},
         {5, 1, ERR_UNSUPPORTED, "version 257"},
         {6, 200, ERR_FORMAT, "dtype 200"},
-        {6, 9, ERR_FORMAT, "cannot be I32"},
+        {6, 9, ERR_FORMAT, "cannot hold I32"},
         {7, 1, ERR_FORMAT, "dtype 256"},
         {8, 0, ERR_FORMAT, "kind 0"},
         {8, 3, ERR_FORMAT, "kind 3"},
