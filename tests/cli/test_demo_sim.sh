@@ -6,7 +6,7 @@ runs "the demo on sim" 0 sh tests/demo/demo.sh "$B" "$T/demo"
 stdout_has "What was made"
 stderr_has "simulated sm_80"
 stderr_has "<- this recipe"
-stderr_has " taken, 0 bytes of the plan left"
+stderr_has " used, exactly as planned"
 check "two videos" test "$(ls "$T"/demo/samples/*.mp4 | wc -l)" = 2
 check "a transformer in bf16" grep -aq '"dtype":"BF16"' "$T/demo/run/final/transformer/diffusion_pytorch_model.safetensors"
 check "masters beside the moments" grep -aq '"master.proj_out.weight":{"dtype":"F32"' "$T/demo/run/checkpoint-4/weft_state/optimizer.safetensors"

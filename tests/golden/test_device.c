@@ -17,6 +17,7 @@
 #include "infer/pipeline.h"
 #include "train/checkpoint.h"
 #include "train/job.h"
+#include "train/job_internal.h"
 
 /* ---- back ends ------------------------------------------------------------------------------- */
 
@@ -549,6 +550,7 @@ static void memory_of_2b(void **state)
     (void)state;
     CHECK_OK(dit_config_parse(&j.dit, defaults, "defaults", &err), &err);
     CHECK_OK(schedule_init_default(&j.schedule, &err), &err);
+    CHECK_OK(job_count_parameters(&j, &err), &err);
     j.be = open_backend("plan");
     j.be->act = DT_BF16;
     CHECK_OK(dit_new_filled(&dit, j.be, &j.dit, 0, &err), &err);
