@@ -1,6 +1,6 @@
 /* Prepared clips are decoded in a process of its own, whose limits cost the clip and nothing else. */
-#include "check.h"
 #include <string.h>
+#include "unit/confined.h"
 #include "cache/decode.h"
 #include "common/base/hash.h"
 #include "common/base/mem.h"
@@ -70,8 +70,27 @@ static void limits_cost_the_clip(void **state)
     mem_free(want);
 }
 
+static void the_worker_is_confined(void **state)
+{
+    Err err = {0};
+    char hex[65];
+    char *path = check_tmp_path("confined.mkv");
+    uint8_t *want = write_clip(path, hex);
+    const uint8_t *rgb = NULL;
+    PreparedClip c = {
+        .id = (char *)"a", .path = path, .frames = FRAMES, .height = SIDE, .width = SIDE, .pixels_sha256 = hex};
+    (void)state;
+    mem_free(want);
+    confined_watch();
+    ClipDecoder *d = decoder("limits.memory_mb=4096", BYTES);
+    CHECK_OK(clip_decode(d, &c, &rgb, &err), &err);
+    clip_decoder_close(&d);
+    confined_check();
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(limits_cost_the_clip)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(limits_cost_the_clip),
+                                       cmocka_unit_test(the_worker_is_confined)};
     return check_run("decode", tests);
 }
