@@ -202,22 +202,13 @@ static int reject(Build *b, const PreparedClip *c, const Err *reason, Err *err)
     return rc;
 }
 
-static int hash_file(const char *path, char hex[65], Err *err)
-{
-    Digest d;
-    int rc = sha256_file(path, &d, err);
-    if (rc == 0)
-        digest_hex(&d, hex);
-    return rc;
-}
-
 static int store_clip(Build *b, int64_t i, Err *err)
 {
     const PreparedClip *c = &b->p->clip[i];
     json_t *entry = NULL, *facts = NULL;
     char file_sha256[65];
     Err reason = {0};
-    int rc = hash_file(c->path, file_sha256, &reason);
+    int rc = sha256_file_hex(c->path, file_sha256, &reason);
     if (rc == 0)
         rc = get_entry(b, c->id, &entry, err);
     if (rc == 0)

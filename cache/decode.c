@@ -98,12 +98,10 @@ static int decode_stop(void *user)
 static int check_pixels(const ClipDecoder *d, Err *err)
 {
     const PreparedClip *c = d->clip;
-    Digest digest;
     char hex[65];
-    int rc = sha256_bytes(d->shared, c->frames * c->height * c->width * 3, &digest, err);
+    int rc = sha256_hex(d->shared, c->frames * c->height * c->width * 3, hex, err);
     if (rc < 0)
         return rc;
-    digest_hex(&digest, hex);
     if (strcmp(hex, c->pixels_sha256) == 0)
         return 0;
     return err_set(err, ERR_FORMAT, "'%s': its pixels are not those that manifest.jsonl names", c->path);

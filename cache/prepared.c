@@ -174,10 +174,7 @@ static int check_manifest(const Prepared *p, const char *dir, Err *err)
     char *path = path_join(dir, "manifest.jsonl", err), hex[65];
     if (!path)
         return ERR_NOMEM;
-    Digest d;
-    int rc = sha256_file(path, &d, err);
-    if (rc == 0)
-        digest_hex(&d, hex);
+    int rc = sha256_file_hex(path, hex, err);
     if (rc == 0 && strcmp(hex, want) != 0)
         rc = err_set(err, ERR_FORMAT,
                      "'%s' is not the manifest that dataset.json was written for: run weft-prep ingest again", path);

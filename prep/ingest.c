@@ -73,8 +73,8 @@ static int find_sources(Run *r, Err *err)
     if (r->sources.n == 0)
         return err_set(err, ERR_NOTFOUND, "'%s' names no clip", p->source);
     if (p->shards > 1)
-        log_info(p->log, "shard %lld of %lld: %lld of %lld sources", (long long)p->shard, (long long)p->shards,
-                 (long long)r->n, (long long)r->sources.n);
+        log_info(p->log, "shard %" PRId64 " of %" PRId64 ": %" PRId64 " of %" PRId64 " sources", p->shard, p->shards,
+                 r->n, r->sources.n);
     return 0;
 }
 
@@ -154,7 +154,7 @@ static json_t *prior_of(const Run *r, const Source *s)
         return list;
     }
     for (int64_t k = 0;; k++) {
-        snprintf(id, sizeof id, "%s#%lld", s->id, (long long)k);
+        snprintf(id, sizeof id, "%s#%" PRId64, s->id, k);
         if (!(line = json_object_get(r->prior, id)) || json_array_append(list, line) < 0)
             return list;
     }
@@ -205,8 +205,8 @@ static int end_hashes(Run *r, Err *err)
     json_decref(r->hashes.hash);
     r->hashes.hash = kept;
     int64_t unread = r->done - r->unchanged - r->hashed;
-    log_info(r->p->log, "%lld sources, %lld unchanged, %lld hashed%s", (long long)r->done, (long long)r->unchanged,
-             (long long)r->hashed, unread ? ", the others could not be read" : "");
+    log_info(r->p->log, "%" PRId64 " sources, %" PRId64 " unchanged, %" PRId64 " hashed%s", r->done, r->unchanged,
+             r->hashed, unread ? ", the others could not be read" : "");
     return save_hashes(r, err);
 }
 
@@ -319,8 +319,9 @@ static int process_all(Run *r, Err *err)
     if (rc == 0)
         rc = end_hashes(r, err);
     if (rc == 0 && r->done < r->n)
-        rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld clips; the same command goes on from there",
-                     (long long)r->done, (long long)r->n);
+        rc = err_set(err, ERR_INTERRUPTED,
+                     "stopped after %" PRId64 " of %" PRId64 " clips; the same command goes on from there", r->done,
+                     r->n);
     return rc < 0 ? rc : gather(r, err);
 }
 
@@ -386,10 +387,14 @@ static int print_plan(const Run *r)
         rejects += r->sources.item[r->chosen[i]].reject_code != NULL;
         folders += r->sources.item[r->chosen[i]].kind == SOURCE_FRAMES;
     }
-    fprintf(f, "layout %s, %lld sources (%lld folders of pictures), %lld of them rejected before decoding\n",
-            r->layout->name, (long long)r->n, (long long)folders, (long long)rejects);
-    fprintf(f, "each becomes %lldx%lld, %lld frames at %lld fps in %s/clips; at most %.1f MB before FFV1\n",
-            (long long)c->width, (long long)c->height, (long long)c->frames, (long long)c->fps, r->dir,
+    fprintf(f,
+            "layout %s, %" PRId64 " sources (%" PRId64 " folders of pictures), %" PRId64
+            " of them rejected before decoding\n",
+            r->layout->name, r->n, folders, rejects);
+    fprintf(f,
+            "each becomes %" PRId64 "x%" PRId64 ", %" PRId64 " frames at %" PRId64
+            " fps in %s/clips; at most %.1f MB before FFV1\n",
+            c->width, c->height, c->frames, c->fps, r->dir,
             3e-6 * (double)(c->width * c->height * c->frames) * (double)r->n);
     return 0;
 }
@@ -420,7 +425,7 @@ int prep_ingest(const IngestParams *p, Err *err)
     int rc = prep_config(&r.cfg, p->recipe, err);
     if (rc < 0 || (rc = find_sources(&r, err)) < 0)
         goto out;
-    r.dir = p->shards > 1 ? mem_printf(err, "%s/shard-%lld-of-%lld", p->out, (long long)p->shard, (long long)p->shards)
+    r.dir = p->shards > 1 ? mem_printf(err, "%s/shard-%" PRId64 "-of-%" PRId64, p->out, p->shard, p->shards)
                           : mem_strdup(p->out, err);
     if (!r.dir)
         rc = ERR_NOMEM;

@@ -77,12 +77,12 @@ static int check_shard(const Merge *m, int64_t i, Err *err)
     if (whole(json_object_get(d, "tool"), "revision") != PREP_REVISION)
         return err_set(err, ERR_USAGE, "'%s' was made by another version of weft-prep; run its ingest again", dir);
     if (whole(s, "count") != whole(s0, "count"))
-        return err_set(err, ERR_USAGE, "'%s' is one of %lld shards, but '%s' is one of %lld", dir,
-                       (long long)whole(s, "count"), first, (long long)whole(s0, "count"));
+        return err_set(err, ERR_USAGE, "'%s' is one of %" PRId64 " shards, but '%s' is one of %" PRId64, dir,
+                       whole(s, "count"), first, whole(s0, "count"));
     for (int64_t k = 0; k < i; k++)
         if (whole(shard_of(m, k), "index") == whole(s, "index"))
-            return err_set(err, ERR_USAGE, "'%s' and '%s' are both shard %lld of %lld", m->p->shards[k], dir,
-                           (long long)whole(s, "index"), (long long)whole(s, "count"));
+            return err_set(err, ERR_USAGE, "'%s' and '%s' are both shard %" PRId64 " of %" PRId64, m->p->shards[k], dir,
+                           whole(s, "index"), whole(s, "count"));
     if (!json_equal(json_object_get(d, "recipe"), json_object_get(d0, "recipe"))) {
         first_difference(json_object_get(d0, "recipe"), json_object_get(d, "recipe"), key, sizeof key);
         return err_set(err, ERR_USAGE, "'%s' was made with another recipe than '%s': %s differs", dir, first, key);
@@ -101,8 +101,7 @@ static int check_complete(const Merge *m, Err *err)
         for (int64_t i = 0; i < m->p->n; i++)
             found = found || whole(shard_of(m, i), "index") == index;
         if (!found)
-            return err_set(err, ERR_USAGE, "shard %lld of %lld is not among those given", (long long)index,
-                           (long long)count);
+            return err_set(err, ERR_USAGE, "shard %" PRId64 " of %" PRId64 " is not among those given", index, count);
     }
     return 0;
 }
@@ -199,15 +198,15 @@ static int read_lines(Merge *m, Err *err)
         const Line *x = &m->line[i];
         int same = i && m->line[i - 1].place == x->place;
         if (same ? m->line[i - 1].shard != x->shard : x->place != sources)
-            return err_set(
-                err, ERR_FORMAT,
-                "'%s': dataset.json does not fit those of the other shards: source %lld is there twice or not at all",
-                m->p->shards[x->shard], (long long)sources);
+            return err_set(err, ERR_FORMAT,
+                           "'%s': dataset.json does not fit those of the other shards: source %" PRId64
+                           " is there twice or not at all",
+                           m->p->shards[x->shard], sources);
         sources += !same;
     }
     if (sources != whole(shard_of(m, 0), "sources"))
-        return err_set(err, ERR_FORMAT, "the shards hold %lld of %lld sources", (long long)sources,
-                       (long long)whole(shard_of(m, 0), "sources"));
+        return err_set(err, ERR_FORMAT, "the shards hold %" PRId64 " of %" PRId64 " sources", sources,
+                       whole(shard_of(m, 0), "sources"));
     return 0;
 }
 
@@ -217,17 +216,14 @@ static int check_pixels(const char *path, const json_t *clip, Err *err)
     const char *want = json_string_value(json_object_get(clip, "pixels_sha256"));
     uint8_t *rgb;
     int64_t n, width, height;
-    Digest digest;
     char hex[65];
     int rc = video_read_rgb(path, whole(clip, "frames"), whole(clip, "width"), whole(clip, "height"), &rgb, &n, &width,
                             &height, err);
     if (rc < 0)
         return rc;
-    if ((rc = sha256_bytes(rgb, n * width * height * 3, &digest, err)) == 0) {
-        digest_hex(&digest, hex);
-        if (strcmp(hex, want) != 0)
-            rc = err_set(err, ERR_FORMAT, "its pixels hash to %.12s..., the manifest says %.12s...", hex, want);
-    }
+    rc = sha256_hex(rgb, n * width * height * 3, hex, err);
+    if (rc == 0 && strcmp(hex, want) != 0)
+        rc = err_set(err, ERR_FORMAT, "its pixels hash to %.12s..., the manifest says %.12s...", hex, want);
     mem_free(rgb);
     return rc;
 }
@@ -344,8 +340,8 @@ static int worked(void *user, int64_t item, const json_t *result, const char *co
 {
     Merge *m = user;
     if (!result)
-        return err_set(err, ERR_IO, "'%s', manifest line of source %lld: %s: %s", m->p->shards[m->line[item].shard],
-                       (long long)m->line[item].place, code, text);
+        return err_set(err, ERR_IO, "'%s', manifest line of source %" PRId64 ": %s: %s",
+                       m->p->shards[m->line[item].shard], m->line[item].place, code, text);
     int64_t how = whole(result, "how");
     int rc = how ? finish_place(m, &m->line[item], json_string_value(json_object_get(result, "file")), err) : 0;
     if (rc < 0)
@@ -377,8 +373,9 @@ static int take_files(Merge *m, Err *err)
     int rc = workers_run(&w, m->n, err);
     progress_end(&m->progress);
     if (rc == 0 && m->done < m->n)
-        rc = err_set(err, ERR_INTERRUPTED, "stopped after %lld of %lld clips; the same command goes on from there",
-                     (long long)m->done, (long long)m->n);
+        rc = err_set(err, ERR_INTERRUPTED,
+                     "stopped after %" PRId64 " of %" PRId64 " clips; the same command goes on from there", m->done,
+                     m->n);
     static const char *const folders[] = {"clips", "thumbs"};
     for (int i = 0; i < 2 && rc == 0; i++) {
         char *dir = path_join(m->p->out, folders[i], err);
@@ -386,7 +383,7 @@ static int take_files(Merge *m, Err *err)
         mem_free(dir);
     }
     if (rc == 0)
-        log_info(m->p->log, "%lld clips linked, %lld copied", (long long)m->linked, (long long)m->copied);
+        log_info(m->p->log, "%" PRId64 " clips linked, %" PRId64 " copied", m->linked, m->copied);
     return rc;
 }
 
@@ -461,8 +458,8 @@ int prep_merge(const MergeParams *p, Err *err)
     if (rc == 0 && (rc = recipe_from_json(&m.recipe, json_object_get(m.datasets[0], "recipe"), err)) == 0)
         rc = prep_config(&m.cfg, m.recipe, err);
     if (rc == 0 && p->dry_run)
-        fprintf(p->results, "%lld shards with %lld manifest lines would become the dataset %s\n", (long long)p->n,
-                (long long)m.n, p->out);
+        fprintf(p->results, "%" PRId64 " shards with %" PRId64 " manifest lines would become the dataset %s\n", p->n,
+                m.n, p->out);
     else if (rc == 0 && (rc = open_folder(&m, err)) == 0 && (rc = take_files(&m, err)) == 0)
         rc = finish(&m, err);
     dir_unlock(&m.lock);

@@ -5,6 +5,7 @@
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/text/clip_tokenizer.h"
 #include "common/text/t5_tokenizer.h"
@@ -37,31 +38,32 @@ static int cut_ids(Tokenizing *t, int32_t *ids, int64_t n, const char *id, int64
         return ERR_NOMEM;
     ids[t->length - 1] = ids[n - 1];
     t->cuts++;
-    log_warn(t->log, "clip '%s': its caption has %lld tokens, %lld fit; cut off: '%s'", id, (long long)n,
-             (long long)t->length, *cut_text);
+    log_warn(t->log, "clip '%s': its caption has %" PRId64 " tokens, %" PRId64 " fit; cut off: '%s'", id, n, t->length,
+             *cut_text);
     return 0;
 }
 
-static json_t *token_line(const Tokenizing *t, const char *text, const int32_t *ids, int64_t n, int64_t cut,
-                          const char *cut_text, Err *err)
+static int token_line(const Tokenizing *t, const char *text, const int32_t *ids, int64_t n, int64_t cut,
+                      const char *cut_text, json_t **out, Err *err)
 {
-    Digest digest;
     char hex[65];
-    if (sha256_bytes(text, (int64_t)strlen(text), &digest, err) < 0)
-        return NULL;
-    digest_hex(&digest, hex);
-    json_t *list = json_array();
-    for (int64_t i = 0; i < n && list; i++)
-        if (json_array_append_new(list, json_integer(ids[i])) < 0) {
-            json_decref(list);
-            list = NULL;
-        }
-    json_t *line = json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:s}", "text", text, "text_sha256", hex, "ids", list,
-                             "n", (json_int_t)n, "length", (json_int_t)t->length, "cut", (json_int_t)cut, "cut_text",
-                             cut_text, "tokenizer_sha256", t5_tokenizer_digest(t->tokenizer));
-    if (!line)
-        err_set(err, ERR_NOMEM, "out of memory for the tokens of a caption");
-    return line;
+    JsonWriter w;
+    int rc = sha256_hex(text, (int64_t)strlen(text), hex, err);
+    if (rc < 0)
+        return rc;
+    jsonw_begin(&w);
+    jsonw_str(&w, "text", text);
+    jsonw_str(&w, "text_sha256", hex);
+    jsonw_open_array(&w, "ids");
+    for (int64_t i = 0; i < n; i++)
+        jsonw_int(&w, NULL, ids[i]);
+    jsonw_close(&w);
+    jsonw_int(&w, "n", n);
+    jsonw_int(&w, "length", t->length);
+    jsonw_int(&w, "cut", cut);
+    jsonw_str(&w, "cut_text", cut_text);
+    jsonw_str(&w, "tokenizer_sha256", t5_tokenizer_digest(t->tokenizer));
+    return jsonw_finish(&w, out, "the tokens of a caption", err);
 }
 
 static void count_length(int64_t bins[BINS], int64_t n)
@@ -81,8 +83,9 @@ static int count_clip(Tokenizing *t, const char *text, const char *id, Err *err)
     count_length(t->bins[1], n);
     if (n > CLIP_LENGTH) {
         t->clip_cuts++;
-        log_warn(t->log, "clip '%s': its caption has %lld tokens of CLIP, %d fit: evaluation will not see its end", id,
-                 (long long)n, CLIP_LENGTH);
+        log_warn(t->log,
+                 "clip '%s': its caption has %" PRId64 " tokens of CLIP, %d fit: evaluation will not see its end", id,
+                 n, CLIP_LENGTH);
     }
     return 0;
 }
@@ -92,9 +95,9 @@ static void print_lengths(const char *what, const int64_t bins[BINS], FILE *out)
     fprintf(out, "tokens of %s:", what);
     for (int i = 0; i < BINS; i++)
         if (bins[i] && i < BINS - 1)
-            fprintf(out, " %d-%d: %lld", i * BIN_TOKENS, (i + 1) * BIN_TOKENS - 1, (long long)bins[i]);
+            fprintf(out, " %d-%d: %" PRId64, i * BIN_TOKENS, (i + 1) * BIN_TOKENS - 1, bins[i]);
         else if (bins[i])
-            fprintf(out, " %d and more: %lld", i * BIN_TOKENS, (long long)bins[i]);
+            fprintf(out, " %d and more: %" PRId64, i * BIN_TOKENS, bins[i]);
     fprintf(out, "\n");
 }
 
@@ -110,8 +113,9 @@ static int one_caption(Tokenizing *t, const char *text, const char *id, Err *err
     json_t *line = NULL;
     int rc = t5_tokenizer_encode(t->tokenizer, text, (int64_t)strlen(text), &ids, &n, err);
     if (rc == 0 && (rc = cut_ids(t, ids, n, id, &kept, &cut_text, err)) == 0) {
-        line = token_line(t, text, ids, kept, n - kept, cut_text, err);
-        rc = line ? json_write_line(line, atomic_stream(t->file), err) : ERR_NOMEM;
+        rc = token_line(t, text, ids, kept, n - kept, cut_text, &line, err);
+        if (rc == 0)
+            rc = json_write_line(line, atomic_stream(t->file), err);
         t->captions++;
         t->longest = n > t->longest ? n : t->longest;
         count_length(t->bins[0], n);
@@ -159,12 +163,13 @@ int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_token
         goto out;
     if ((rc = dataset_each_line(dir, dataset, one_record, &t, err)) == 0 && (rc = atomic_commit(&t.file, err)) == 0 &&
         (rc = report_write(dir, dataset, 1, err)) == 0) {
-        fprintf(results, "%lld distinct captions, the longest has %lld of %lld tokens, %lld cut\n",
-                (long long)t.captions, (long long)t.longest, (long long)t.length, (long long)t.cuts);
+        fprintf(results,
+                "%" PRId64 " distinct captions, the longest has %" PRId64 " of %" PRId64 " tokens, %" PRId64 " cut\n",
+                t.captions, t.longest, t.length, t.cuts);
         print_lengths("T5", t.bins[0], results);
         if (t.clip) {
             print_lengths("CLIP", t.bins[1], results);
-            fprintf(results, "%lld captions have more than CLIP's %d tokens\n", (long long)t.clip_cuts, CLIP_LENGTH);
+            fprintf(results, "%" PRId64 " captions have more than CLIP's %d tokens\n", t.clip_cuts, CLIP_LENGTH);
         }
     }
 out:

@@ -7,10 +7,10 @@ int choose_check(const Rational *times, int64_t n, Err *err)
     const int64_t limit = (int64_t)1 << 61;
     for (int64_t i = 0; i < n; i++) {
         if (times[i].den < 1 || times[i].den > INT32_MAX || times[i].num >= limit || times[i].num <= -limit)
-            return err_set(err, ERR_FORMAT, "frame %lld: time %lld/%lld s is out of range", (long long)i,
-                           (long long)times[i].num, (long long)times[i].den);
+            return err_set(err, ERR_FORMAT, "frame %" PRId64 ": time %" PRId64 "/%" PRId64 " s is out of range", i,
+                           times[i].num, times[i].den);
         if (i && rational_cmp(times[i - 1], times[i]) >= 0)
-            return err_set(err, ERR_FORMAT, "frame %lld: time %.6f s does not come after %.6f s", (long long)i,
+            return err_set(err, ERR_FORMAT, "frame %" PRId64 ": time %.6f s does not come after %.6f s", i,
                            rational_value(times[i]), rational_value(times[i - 1]));
     }
     return 0;

@@ -23,9 +23,10 @@ static void judge_facts(const ClipJob *job, const VideoInfo *v, const int64_t pa
     if (source_colours_refused(v, job->cfg->hdr_convert, &why))
         reject(job, r, why.reason, "%s", why.text);
     else if (!part_fits(part, v))
-        reject(job, r, REASON_BAD_CROP, "the crop %lldx%lld at %lld, %lld does not lie in the picture of %lldx%lld",
-               (long long)part[2], (long long)part[3], (long long)part[0], (long long)part[1],
-               (long long)v->display_width, (long long)v->display_height);
+        reject(job, r, REASON_BAD_CROP,
+               "the crop %" PRId64 "x%" PRId64 " at %" PRId64 ", %" PRId64 " does not lie in the picture of %" PRId64
+               "x%" PRId64,
+               part[2], part[3], part[0], part[1], v->display_width, v->display_height);
 }
 
 void fit_judge(const ClipJob *job, const VideoInfo *v, const int64_t part[4], FitPlan *fit, Rejection *rejected)
@@ -41,14 +42,15 @@ void fit_judge(const ClipJob *job, const VideoInfo *v, const int64_t part[4], Fi
     if (is_rejected(rejected))
         return;
     if ((width < height ? width : height) < c->min_side)
-        reject(job, rejected, REASON_TOO_SMALL, "%lldx%lld; the shorter side must have %lld pixels (clip.min_side)",
-               (long long)width, (long long)height, (long long)c->min_side);
+        reject(job, rejected, REASON_TOO_SMALL,
+               "%" PRId64 "x%" PRId64 "; the shorter side must have %" PRId64 " pixels (clip.min_side)", width, height,
+               c->min_side);
     else if (fit->lost > c->max_lost)
         reject(job, rejected, REASON_CROP_TOO_LARGE,
-               "%lldx%lld to %lldx%lld would cut away %.1f %% of an axis; clip.max_lost allows %.1f %% "
+               "%" PRId64 "x%" PRId64 " to %" PRId64 "x%" PRId64
+               " would cut away %.1f %% of an axis; clip.max_lost allows %.1f %% "
                "(clip.fit=pad keeps all)",
-               (long long)width, (long long)height, (long long)c->width, (long long)c->height, 100 * fit->lost,
-               100 * c->max_lost);
+               width, height, c->width, c->height, 100 * fit->lost, 100 * c->max_lost);
 }
 
 /* ---- black bars ------------------------------------------------------------------------------ */
@@ -83,9 +85,9 @@ static int cut_bars(WindowPlan *p, int64_t width, int64_t height, int wider, Err
     const int64_t part[4] = {p->part[0] + b[0], p->part[1] + b[2], width - b[0] - b[1], height - b[2] - b[3]};
     memcpy(p->part, part, sizeof part);
     return note_add(&p->notes, err, REASON_BARS_TRIMMED,
-                    "black bars are cut away: left %lld, right %lld, top %lld, bottom %lld pixels%s", (long long)b[0],
-                    (long long)b[1], (long long)b[2], (long long)b[3],
-                    wider ? "; they are wider than the 15 % of a side that may be cut" : "");
+                    "black bars are cut away: left %" PRId64 ", right %" PRId64 ", top %" PRId64 ", bottom %" PRId64
+                    " pixels%s",
+                    b[0], b[1], b[2], b[3], wider ? "; they are wider than the 15 % of a side that may be cut" : "");
 }
 
 int fit_trim_bars(const ClipJob *job, const Scan *scan, WindowPlan *p, Err *err)

@@ -42,7 +42,7 @@ static int open_folder(FrameReader *r, Rational rate, Err *err)
     VideoFrame frame;
     int rc = pictures_list(r->path, &r->pictures, &r->n, err);
     if (rc == 0 && r->limits.max_frames && r->n > r->limits.max_frames)
-        rc = err_set(err, ERR_LIMIT, "'%s': more than %lld pictures", r->path, (long long)r->limits.max_frames);
+        rc = err_set(err, ERR_LIMIT, "'%s': more than %" PRId64 " pictures", r->path, r->limits.max_frames);
     if (rc == 0 && (rc = open_picture(r, 0, &first, &frame, err)) == 0) {
         r->rate = rate;
         r->info = *video_info(first);
@@ -125,9 +125,9 @@ int frame_reader_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err
     if (rc == 0) {
         const VideoInfo *v = video_info(picture);
         if (v->display_width != r->info.display_width || v->display_height != r->info.display_height)
-            rc = err_set(err, ERR_FORMAT, "picture %s is %lldx%lld, the first is %lldx%lld",
-                         r->pictures[r->at - 1].name, (long long)v->display_width, (long long)v->display_height,
-                         (long long)r->info.display_width, (long long)r->info.display_height);
+            rc = err_set(err, ERR_FORMAT, "picture %s is %" PRId64 "x%" PRId64 ", the first is %" PRId64 "x%" PRId64,
+                         r->pictures[r->at - 1].name, v->display_width, v->display_height, r->info.display_width,
+                         r->info.display_height);
         else
             rc = video_to_rgb(picture, &frame, plan, rgb, err);
     }
@@ -196,7 +196,7 @@ int source_hash(const char *path, SourceKind kind, int64_t *size, Digest *digest
         rc = file ? hash_file(file, &bytes, &one, err) : ERR_NOMEM;
         if (rc == 0) {
             digest_hex(&one, hex);
-            int len = snprintf(line, sizeof line, "%lld %lld %s\n", (long long)list[i].number, (long long)bytes, hex);
+            int len = snprintf(line, sizeof line, "%" PRId64 " %" PRId64 " %s\n", list[i].number, bytes, hex);
             sha256_update(&sha, line, len);
             *size += bytes;
         }

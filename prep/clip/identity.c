@@ -53,8 +53,7 @@ static int judge(const ClipJob *job, ClipIdentity *id, int rc, const Err *cause,
         return reject_error(job, r, rc, cause, s->kind == SOURCE_FRAMES ? REASON_BAD_PICTURES : REASON_NOT_A_VIDEO,
                             err);
     else if (most && id->size > most)
-        reject(job, r, REASON_LIMIT, "'%s' has %lld bytes, more than limits.file_mb allows", s->path,
-               (long long)id->size);
+        reject(job, r, REASON_LIMIT, "'%s' has %" PRId64 " bytes, more than limits.file_mb allows", s->path, id->size);
     else if (id->size == 0)
         reject(job, r, REASON_EMPTY_FILE, "'%s' has 0 bytes", s->path);
     else if (s->expect_sha256 && strcmp(s->expect_sha256, id->sha256) != 0)

@@ -41,18 +41,17 @@ static int judge_damage(const ClipJob *job, ClipResult *r, Err *err)
         }
     if (in_window)
         reject(job, &r->rejected, REASON_DAMAGED,
-               "%lld of the %lld chosen frames are damaged, the first is source frame %lld", (long long)in_window,
-               (long long)frames, (long long)first);
+               "%" PRId64 " of the %" PRId64 " chosen frames are damaged, the first is source frame %" PRId64,
+               in_window, frames, first);
     else if (c->ended_early && s->gaps && s->first_gap < r->picks[frames - 1].index)
-        reject(
-            job, &r->rejected, REASON_DAMAGED,
-            "the file ends before its contents do, and frames are missing after source frame %lld: those that follow "
-            "cannot be trusted",
-            (long long)s->first_gap);
+        reject(job, &r->rejected, REASON_DAMAGED,
+               "the file ends before its contents do, and frames are missing after source frame %" PRId64
+               ": those that follow cannot be trusted",
+               s->first_gap);
     else if (c->damaged_frames || c->refused_packets)
         return note_add(&r->notes, err, REASON_DAMAGE_OUTSIDE,
-                        "%lld damaged frames and %lld refused packets lie outside the window",
-                        (long long)c->damaged_frames, (long long)c->refused_packets);
+                        "%" PRId64 " damaged frames and %" PRId64 " refused packets lie outside the window",
+                        c->damaged_frames, c->refused_packets);
     return 0;
 }
 
@@ -151,8 +150,9 @@ static int move(const ClipJob *job, ClipResult *r, Err *err)
     r->moved = 1;
     place(job, r, start);
     rc = note_add(&r->notes, err, REASON_WINDOW_MOVED,
-                  "the window begins at output frame %lld instead of %lld, clear of black frames and cuts",
-                  (long long)start, (long long)from);
+                  "the window begins at output frame %" PRId64 " instead of %" PRId64
+                  ", clear of black frames and cuts",
+                  start, from);
     if (rc == 0)
         rc = window_captions(job, r, err);
     return rc < 0 ? rc : !is_rejected(&r->rejected);
@@ -247,13 +247,13 @@ int make_window(const ClipJob *job, const ClipIdentity *id, const Scan *scan, co
     result_begin(r, job, id, scan, plan);
     r->index = index;
     if (job->cfg->window >= WINDOW_CHUNKS)
-        snprintf(r->id, sizeof r->id, "%s#%lld", job->src->id, (long long)index);
+        snprintf(r->id, sizeof r->id, "%s#%" PRId64, job->src->id, index);
     if (!(r->picks = mem_calloc(job->cfg->frames, sizeof *r->picks, err)))
         return ERR_NOMEM;
     place(job, r, plan->starts[index]);
     if (plan->held)
         rc = note_add(&r->notes, err, REASON_FRAMES_HELD,
-                      "the last picture stands for %lld output frames more (clip.short=hold)", (long long)plan->held);
+                      "the last picture stands for %" PRId64 " output frames more (clip.short=hold)", plan->held);
     if (rc == 0 && (rc = judge_damage(job, r, err)) == 0 && !is_rejected(&r->rejected))
         judge_times(job, r);
     if (rc == 0) /* captions depend on the window, and an empty one must cost no encoding */

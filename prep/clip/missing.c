@@ -77,12 +77,12 @@ int scan_note_missing(Scan *s, double span, Err *err)
     if (s->counts.ended_early)
         rc = str_append(&text, "the file ends before its contents do", err);
     if (rc == 0 && s->gaps)
-        rc = str_printf(&text, err, "%s%lld gaps in an even rate, the first of %.3f s after frame %lld",
-                        text.len ? "; " : "", (long long)s->gaps, interval(s, s->first_gap), (long long)s->first_gap);
+        rc = str_printf(&text, err, "%s%" PRId64 " gaps in an even rate, the first of %.3f s after frame %" PRId64,
+                        text.len ? "; " : "", s->gaps, interval(s, s->first_gap), s->first_gap);
     if (rc == 0 && fewer_than_said(s, span))
-        rc = str_printf(&text, err, "%s%lld frames in %.3f s were decoded; the file says %lld frames in %.3f s",
-                        text.len ? "; " : "", (long long)s->n, span, (long long)s->info.frames_hint,
-                        s->info.duration_s);
+        rc = str_printf(&text, err,
+                        "%s%" PRId64 " frames in %.3f s were decoded; the file says %" PRId64 " frames in %.3f s",
+                        text.len ? "; " : "", s->n, span, s->info.frames_hint, s->info.duration_s);
     if (rc == 0 && text.len)
         rc = note_add(&s->notes, err, REASON_FRAMES_MISSING, "%s", text.data);
     str_fini(&text);

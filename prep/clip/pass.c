@@ -114,7 +114,7 @@ int pass_run(Pass *p, Err *err)
     if (cause.code)
         return reject_error(p->job, &p->rejected, cause.code, &cause, REASON_DAMAGED, err);
     if (p->k < p->n)
-        reject(p->job, &p->rejected, REASON_CHANGED, "the source changed while it was read: frame %lld is gone",
-               (long long)p->picks[p->k].index);
+        reject(p->job, &p->rejected, REASON_CHANGED, "the source changed while it was read: frame %" PRId64 " is gone",
+               p->picks[p->k].index);
     return 0;
 }

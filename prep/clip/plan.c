@@ -44,9 +44,10 @@ static void plan_length(const ClipJob *job, const Scan *s, WindowPlan *p)
         return;
     window_judge_rate(job, times, s->used, &p->rejected);
     if (!is_rejected(&p->rejected) && (!c->hold || missing > c->max_hold))
-        reject(job, &p->rejected, REASON_TOO_SHORT, "%lld frames in %.3f s give %lld of the %lld frames at %lld fps%s",
-               (long long)s->used, rational_value(rational_sub(times[s->used - 1], times[0])), (long long)p->points,
-               (long long)c->frames, (long long)c->fps, c->hold ? "; clip.max_hold allows no more" : "");
+        reject(job, &p->rejected, REASON_TOO_SHORT,
+               "%" PRId64 " frames in %.3f s give %" PRId64 " of the %" PRId64 " frames at %" PRId64 " fps%s", s->used,
+               rational_value(rational_sub(times[s->used - 1], times[0])), p->points, c->frames, c->fps,
+               c->hold ? "; clip.max_hold allows no more" : "");
 }
 
 static int plan_starts(const ClipJob *job, WindowPlan *p, Err *err)
@@ -62,8 +63,8 @@ static int plan_starts(const ClipJob *job, WindowPlan *p, Err *err)
         p->windows = choose_windows(p->points, c->frames, stride, count, p->starts);
     int64_t all = stride && !p->held ? (p->points - c->frames + stride - 1) / stride + 1 : p->windows;
     if (p->windows < all)
-        return note_add(&p->notes, err, REASON_WINDOWS_LEFT, "%lld of the %lld windows are taken (clip.window_count)",
-                        (long long)p->windows, (long long)all);
+        return note_add(&p->notes, err, REASON_WINDOWS_LEFT,
+                        "%" PRId64 " of the %" PRId64 " windows are taken (clip.window_count)", p->windows, all);
     return 0;
 }
 

@@ -101,16 +101,14 @@ static int note_facts(Scan *s, Err *err)
     int rc = 0;
     if (c->dropped_unordered)
         rc = note_add(&s->notes, err, REASON_UNORDERED_FRAMES,
-                      "%lld frames do not come after the one before and were left out",
-                      (long long)c->dropped_unordered);
+                      "%" PRId64 " frames do not come after the one before and were left out", c->dropped_unordered);
     if (rc == 0 && c->size_changes)
         rc = note_add(&s->notes, err, REASON_SIZE_CHANGES,
-                      "the pictures change their size %lld times; each is fitted by itself",
-                      (long long)c->size_changes);
+                      "the pictures change their size %" PRId64 " times; each is fitted by itself", c->size_changes);
     if (rc == 0 && aspect->den)
         rc = note_add(&s->notes, err, REASON_BAD_ASPECT,
-                      "the pixel aspect %lld:%lld does not lie between 1:4 and 4:1: taken as 1:1",
-                      (long long)aspect->num, (long long)aspect->den);
+                      "the pixel aspect %" PRId64 ":%" PRId64 " does not lie between 1:4 and 4:1: taken as 1:1",
+                      aspect->num, aspect->den);
     return rc;
 }
 
@@ -126,8 +124,8 @@ static int judge(const ClipJob *job, Scan *s, Err *err)
     }
     choose_part(s);
     if (s->n == 0) {
-        reject(job, r, REASON_NO_FRAMES, "no frame could be decoded (%lld packets, %lld refused)",
-               (long long)c->packets, (long long)c->refused_packets);
+        reject(job, r, REASON_NO_FRAMES, "no frame could be decoded (%" PRId64 " packets, %" PRId64 " refused)",
+               c->packets, c->refused_packets);
         return 0;
     }
     double last = rational_value(s->times[s->n - 1]), period = s->n > 1 ? last / (double)(s->n - 1) : 0;
@@ -135,13 +133,14 @@ static int judge(const ClipJob *job, Scan *s, Err *err)
     if (s->info.duration_shared && c->end_s > span)
         span = c->end_s; /* the file was read to the end of its longest track */
     if (is_truncated(s, span)) {
-        reject(job, r, REASON_TRUNCATED, "%lld frames in %.3f s were decoded; the file says %lld frames in %.3f s",
-               (long long)s->n, span, (long long)s->info.frames_hint, s->info.duration_s);
+        reject(job, r, REASON_TRUNCATED,
+               "%" PRId64 " frames in %.3f s were decoded; the file says %" PRId64 " frames in %.3f s", s->n, span,
+               s->info.frames_hint, s->info.duration_s);
         return 0;
     }
     if (c->dropped_unordered * 20 > s->n + c->dropped_unordered) {
-        reject(job, r, REASON_BAD_TIMESTAMPS, "%lld of %lld frames do not come after the one before",
-               (long long)c->dropped_unordered, (long long)(s->n + c->dropped_unordered));
+        reject(job, r, REASON_BAD_TIMESTAMPS, "%" PRId64 " of %" PRId64 " frames do not come after the one before",
+               c->dropped_unordered, s->n + c->dropped_unordered);
         return 0;
     }
     int rc = scan_find_gaps(s, err);

@@ -109,8 +109,9 @@ int source_notes(const VideoInfo *v, const VideoCounts *c, const char *backgroun
                  "the display matrix does not turn the picture by quarters: the picture is not turned");
     if (c->before_key)
         set_note(&notes[n++], REASON_STARTS_INSIDE,
-                 "%lld frames before the first key frame need frames that the file does not have, and are left out",
-                 (long long)c->before_key);
+                 "%" PRId64
+                 " frames before the first key frame need frames that the file does not have, and are left out",
+                 c->before_key);
     return n;
 }
 

@@ -28,9 +28,9 @@ int64_t window_judge_times(const ClipJob *job, const Pick *picks, int64_t n, Rej
     if (fabs(worst->error_s) <= limit)
         return -1;
     reject(job, r, REASON_UNEVEN_TIMES,
-           "output frame %lld is to show %.3f s, the nearest source frame is at %.3f s; %.3f s may lie between "
+           "output frame %" PRId64 " is to show %.3f s, the nearest source frame is at %.3f s; %.3f s may lie between "
            "(clip.allow_vfr takes such clips)",
-           (long long)(worst - picks), time - worst->error_s, time, limit);
+           (int64_t)(worst - picks), time - worst->error_s, time, limit);
     return worst - picks;
 }
 

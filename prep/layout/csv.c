@@ -11,7 +11,7 @@ typedef struct Csv {
 
 static int bad(const Csv *c, Err *err, const char *what)
 {
-    return err_set(err, ERR_FORMAT, "%s line %lld: %s", c->name, (long long)c->line + 1, what);
+    return err_set(err, ERR_FORMAT, "%s line %" PRId64 ": %s", c->name, c->line + 1, what);
 }
 
 static int quoted(Csv *c, Str *field, Err *err)

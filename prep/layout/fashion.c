@@ -187,8 +187,8 @@ static int add_video(Fashion *f, const char *video, const char *split, int64_t f
     if (found && !full)
         rc = ERR_NOMEM;
     if (full && frames >= 0 && file_is_dir(full) && (rc = count_pictures(full, &have, err)) == 0 && have != frames)
-        rc = source_warn(s, REASON_FRAME_COUNT, err, "%s says %lld pictures, the folder holds %lld", where,
-                         (long long)frames, (long long)have);
+        rc = source_warn(s, REASON_FRAME_COUNT, err, "%s says %" PRId64 " pictures, the folder holds %" PRId64, where,
+                         frames, have);
     mem_free(full);
     const json_t *category = fashion_lookup(f->categories, video);
     if (category && !json_is_string(category) && rc == 0)
@@ -213,7 +213,7 @@ static int add_listed(Fashion *f, const char *file, const char *split, int *list
             rc = fashion_parse_counts(&counts, text, size, file, err);
     }
     for (int64_t i = 0; i < counts.n && rc == 0; i++) {
-        snprintf(where, sizeof where, "%s entry %lld", file, (long long)i + 1);
+        snprintf(where, sizeof where, "%s entry %" PRId64, file, i + 1);
         rc = add_video(f, counts.item[i].video, split, counts.item[i].frames, where, err);
     }
     fashion_counts_fini(&counts);

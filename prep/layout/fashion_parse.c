@@ -70,13 +70,14 @@ int fashion_parse_counts(FrameCounts *out, const char *text, int64_t size, const
         if (video_n == 0)
             continue;
         if (!number(count, count_n, &frames))
-            return err_set(err, ERR_FORMAT, "%s line %lld: expected '<video> <frame count>'", where, (long long)row);
+            return err_set(err, ERR_FORMAT, "%s line %" PRId64 ": expected '<video> <frame count>'", where, row);
         if (video_n > SOURCE_ID_MAX || memchr(video, 0, (size_t)video_n) || !str_is_utf8(video, video_n))
-            return err_set(err, ERR_FORMAT, "%s line %lld: the video's name is not UTF-8 text of at most %d bytes",
-                           where, (long long)row, SOURCE_ID_MAX);
+            return err_set(err, ERR_FORMAT,
+                           "%s line %" PRId64 ": the video's name is not UTF-8 text of at most %d bytes", where, row,
+                           SOURCE_ID_MAX);
         int rc = add_count(out, video, video_n, frames, err);
         if (rc == 0 && path_check_relative(out->item[out->n - 1].video, err) < 0)
-            return err_wrap(err, ERR_FORMAT, "%s line %lld", where, (long long)row);
+            return err_wrap(err, ERR_FORMAT, "%s line %" PRId64, where, row);
         if (rc < 0)
             return rc;
     }
@@ -119,7 +120,7 @@ int fashion_motion_text(const json_t *templates, int64_t label, uint64_t seed, c
 {
     static const char mark[] = "<Gender>";
     char key[24];
-    snprintf(key, sizeof key, "%lld", (long long)label);
+    snprintf(key, sizeof key, "%" PRId64, label);
     *out = NULL;
     Philox draw = philox_stream(seed, RNG_CAPTION, 0, hash_xxh3(id, (int64_t)strlen(id)));
     const char *text = label == LABEL_NO_MOTION ? NULL : one_of(templates, key, &draw, 2 * (uint64_t)start);
@@ -154,7 +155,7 @@ static int add_label(Source *s, const char *rest, int64_t n, int64_t start, int6
                              n > 40 ? 40 : (int)n, rest);
     int rc = fashion_motion_text(templates, label, seed, s->id, start, &text, err);
     if (rc == 0 && !text && label != LABEL_NO_MOTION)
-        rc = source_warn(s, REASON_UNKNOWN_LABEL, err, "motion label %lld has no template", (long long)label);
+        rc = source_warn(s, REASON_UNKNOWN_LABEL, err, "motion label %" PRId64 " has no template", label);
     if (text)
         rc = source_add_segment(s, start, end, text, (int64_t)strlen(text), err);
     mem_free(text);
@@ -174,8 +175,8 @@ int fashion_parse_segments(Source *s, const char *text, int64_t size, const json
         if (a_n == 0)
             continue;
         if (!number(a, a_n, &start) || !number(b, b_n, &end) || end < start)
-            return source_reject(s, REASON_BAD_SEGMENTS, err, "%s line %lld: expected '<start> <end> <label or text>'",
-                                 where, (long long)row);
+            return source_reject(s, REASON_BAD_SEGMENTS, err,
+                                 "%s line %" PRId64 ": expected '<start> <end> <label or text>'", where, row);
         if (end - start < SEGMENT_MIN)
             continue;
         while (p < stop && blank(*p))

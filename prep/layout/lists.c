@@ -51,8 +51,8 @@ static int count_lines(const char *text, int64_t size, const char *name, int64_t
         }
         if (blank)
             return err_set(err, ERR_FORMAT,
-                           "%s line %lld is blank, so the lines after it cannot be matched with their videos", name,
-                           (long long)blank);
+                           "%s line %" PRId64 " is blank, so the lines after it cannot be matched with their videos",
+                           name, blank);
         *count = row;
     }
     return 0;
@@ -80,13 +80,14 @@ int lists_parse(SourceList *l, const char *videos, int64_t videos_size, const ch
         return rc;
     if (nv != np)
         return err_set(err, ERR_FORMAT,
-                       "%s has %lld lines and %s has %lld: from line %lld on, videos and prompts do not match",
-                       videos_name, (long long)nv, prompts_name, (long long)np, (long long)(nv < np ? nv : np) + 1);
+                       "%s has %" PRId64 " lines and %s has %" PRId64 ": from line %" PRId64
+                       " on, videos and prompts do not match",
+                       videos_name, nv, prompts_name, np, (nv < np ? nv : np) + 1);
     for (int64_t row = 1; row <= nv; row++) {
         lines_next(videos, videos_size, &at_v, &line, &size);
         while (size && strchr(" \t", line[size - 1]))
             size--;
-        snprintf(where, sizeof where, "%.256s line %lld", videos_name, (long long)row);
+        snprintf(where, sizeof where, "%.256s line %" PRId64, videos_name, row);
         if ((rc = new_source(l, line, size, where, &s, err)) < 0)
             return rc;
         lines_next(prompts, prompts_size, &at_p, &line, &size);

@@ -146,7 +146,7 @@ int metadata_parse_csv(SourceList *l, const char *text, int64_t size, const char
         return err_set(err, ERR_FORMAT, "%s: no header line", name);
     rc = rc == 1 ? csv_header(header, name, err) : rc;
     while (rc == 1) {
-        snprintf(where, sizeof where, "%.256s line %lld", name, (long long)line + 1);
+        snprintf(where, sizeof where, "%.256s line %" PRId64, name, line + 1);
         if ((rc = csv_row(text, size, &at, &line, &row, name, err)) != 1)
             break;
         rc = csv_object(header, row, &o, where, err);

@@ -165,7 +165,7 @@ static void add_text(Sha256 *sha, const char *text)
 static void add_number(Sha256 *sha, int64_t v)
 {
     char text[24];
-    snprintf(text, sizeof text, "%lld", (long long)v);
+    snprintf(text, sizeof text, "%" PRId64, v);
     add_text(sha, text);
 }
 
@@ -207,14 +207,11 @@ static int add_source(Sha256 *sha, const Source *s, Err *err)
 int source_list_sha256(const SourceList *l, char hex[65], Err *err)
 {
     Sha256 sha = {0};
-    Digest digest;
     int rc = sha256_init(&sha, err);
     for (int64_t i = 0; i < l->n && rc == 0; i++)
         rc = add_source(&sha, &l->item[i], err);
-    if (rc == 0) {
-        sha256_final(&sha, &digest);
-        digest_hex(&digest, hex);
-    }
+    if (rc == 0)
+        sha256_final_hex(&sha, hex);
     sha256_fini(&sha);
     return rc;
 }

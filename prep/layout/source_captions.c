@@ -48,12 +48,12 @@ static int clean_or_reject(Source *s, const char *text, int64_t size, char **out
 {
     *out = NULL;
     if (size > CAPTION_BYTES_MAX)
-        return source_reject(s, REASON_BAD_CAPTION, err, "a caption has %lld bytes, at most %d are read",
-                             (long long)size, CAPTION_BYTES_MAX);
+        return source_reject(s, REASON_BAD_CAPTION, err, "a caption has %" PRId64 " bytes, at most %d are read", size,
+                             CAPTION_BYTES_MAX);
     int64_t bad = first_bad(text, size);
     if (bad >= 0)
-        return source_reject(s, REASON_BAD_CAPTION, err, "a caption is not UTF-8 text: byte %lld is 0x%02X",
-                             (long long)bad, (unsigned char)text[bad]);
+        return source_reject(s, REASON_BAD_CAPTION, err, "a caption is not UTF-8 text: byte %" PRId64 " is 0x%02X", bad,
+                             (unsigned char)text[bad]);
     char *clean = caption_clean(text, size, err);
     if (!clean)
         return ERR_NOMEM;

@@ -1,5 +1,7 @@
 #include "prep/picture/evening.h"
 
+#include "common/base/jsonw.h"
+
 enum { UNIT = 10000 /* of luma */, NEAR_WHITE = 235 /* 92 % of 255 and more */ };
 
 void evening_add(Evening *e, const uint8_t *rgb, int64_t n)
@@ -48,8 +50,19 @@ void evening_apply(const Evening *e, uint8_t *rgb, int64_t n)
 json_t *evening_json(const Evening *e)
 {
     double n = e->counted ? (double)e->counted : 1;
-    return json_pack("{s:[f,f,f], s:f, s:f, s:[f,f,f], s:f}", "white", e->white[0], e->white[1], e->white[2],
-                     "exposure", e->exposure, "pixels", e->pixels ? (double)e->counted / (double)e->pixels : 0.0,
-                     "mean_rgb", (double)e->sum[0] / n, (double)e->sum[1] / n, (double)e->sum[2] / n, "median_luma",
-                     255 * e->median);
+    json_t *out;
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_open_array(&w, "white");
+    for (int c = 0; c < 3; c++)
+        jsonw_num(&w, NULL, e->white[c]);
+    jsonw_close(&w);
+    jsonw_num(&w, "exposure", e->exposure);
+    jsonw_num(&w, "pixels", e->pixels ? (double)e->counted / (double)e->pixels : 0.0);
+    jsonw_open_array(&w, "mean_rgb");
+    for (int c = 0; c < 3; c++)
+        jsonw_num(&w, NULL, (double)e->sum[c] / n);
+    jsonw_close(&w);
+    jsonw_num(&w, "median_luma", 255 * e->median);
+    return jsonw_finish(&w, &out, "the evening", NULL) < 0 ? NULL : out;
 }

@@ -21,7 +21,7 @@ int meter_open(Meter **out, int64_t width, int64_t height, double black_level, E
 {
     *out = NULL;
     if (width < 2 || height < 2 || width > 65536 || height > 65536)
-        return err_set(err, ERR_USAGE, "pictures of %lldx%lld cannot be measured", (long long)width, (long long)height);
+        return err_set(err, ERR_USAGE, "pictures of %" PRId64 "x%" PRId64 " cannot be measured", width, height);
     Meter *m = mem_calloc(1, sizeof *m, err);
     if (!m)
         return ERR_NOMEM;

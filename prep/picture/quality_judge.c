@@ -215,19 +215,18 @@ void quality_sentence(const Verdict *v, QualityCode code, const QualityLimits *l
                  l->flat_reject);
         break;
     case QUALITY_BLACK:
-        snprintf(text, size, "%lld frames are black, the first is output frame %lld%s", (long long)v->black,
-                 (long long)v->first_black, l->black_frames == FOUND_MOVE ? "; no window without one was found" : "");
+        snprintf(text, size, "%" PRId64 " frames are black, the first is output frame %" PRId64 "%s", v->black,
+                 v->first_black, l->black_frames == FOUND_MOVE ? "; no window without one was found" : "");
         break;
     case QUALITY_CUT:
-        snprintf(text, size, "%lld scene cuts, the first at output frame %lld%s", (long long)v->cuts,
-                 (long long)v->first_cut,
+        snprintf(text, size, "%" PRId64 " scene cuts, the first at output frame %" PRId64 "%s", v->cuts, v->first_cut,
                  l->scene_cut == FOUND_MOVE ? "; no window without one was found"
                                             : " (quality.scene_cut=split looks for another window)");
         break;
     case QUALITY_FROZEN:
-        snprintf(text, size, "%.0f %% of the frames stand still for %lld or more in a row; quality.frozen_%s is %g",
-                 100 * v->frozen, (long long)l->frozen_run, rejected ? "reject" : "warn",
-                 rejected ? l->frozen_reject : l->frozen_warn);
+        snprintf(
+            text, size, "%.0f %% of the frames stand still for %" PRId64 " or more in a row; quality.frozen_%s is %g",
+            100 * v->frozen, l->frozen_run, rejected ? "reject" : "warn", rejected ? l->frozen_reject : l->frozen_warn);
         break;
     case QUALITY_BLUR:
         snprintf(text, size, "sharpness (variance of the Laplacian) %.2f is below %g (quality.blur_%s)", v->sharpness,

@@ -127,10 +127,11 @@ int dataset_check_same(const char *dir, const json_t *prior, const char *was, co
     if (2 * known >= clips)
         return 0;
     return err_set(err, ERR_USAGE,
-                   "'%s' holds a dataset of %s: %lld of its %lld clips are of sources that are in %s too, expected "
+                   "'%s' holds a dataset of %s: %" PRId64 " of its %" PRId64
+                   " clips are of sources that are in %s too, expected "
                    "half of them or "
                    "more; give another --out, or --replace to give that dataset up",
-                   dir, was ? was : "other sources", (long long)known, (long long)clips, now);
+                   dir, was ? was : "other sources", known, clips, now);
 }
 
 int dataset_begin(const char *dir, Err *err)
@@ -155,7 +156,6 @@ static int write_manifest(const Dataset *d, Tally *tally, char hex[65], Err *err
 {
     AtomicFile *file = NULL;
     Sha256 sha = {0};
-    Digest digest;
     char *path = path_join(d->dir, "manifest.jsonl", err);
     int rc = path ? sha256_init(&sha, err) : ERR_NOMEM;
     if (rc == 0)
@@ -173,8 +173,7 @@ static int write_manifest(const Dataset *d, Tally *tally, char hex[65], Err *err
             rc = err_errno(err, errno, "writing '%s'", path);
     }
     if (rc == 0) {
-        sha256_final(&sha, &digest);
-        digest_hex(&digest, hex);
+        sha256_final_hex(&sha, hex);
         rc = atomic_commit(&file, err);
     }
     atomic_abort(&file);
@@ -297,10 +296,9 @@ static void print_counts(const Dataset *d, const Tally *t, FILE *out)
 {
     const char *key;
     json_t *v;
-    fprintf(out, "%lld sources: %lld accepted, %lld rejected\n", (long long)d->n, (long long)t->accepted,
-            (long long)t->rejected);
+    fprintf(out, "%" PRId64 " sources: %" PRId64 " accepted, %" PRId64 " rejected\n", d->n, t->accepted, t->rejected);
     json_object_foreach (t->reasons, key, v)
-        fprintf(out, "  rejected %-16s %lld\n", key, (long long)json_integer_value(v));
+        fprintf(out, "  rejected %-16s %" PRId64 "\n", key, (int64_t)json_integer_value(v));
     json_object_foreach (t->categories, key, v) {
         const char *split;
         json_t *n;
@@ -308,7 +306,7 @@ static void print_counts(const Dataset *d, const Tally *t, FILE *out)
         str_escape(shown, sizeof shown, key, 0);
         fprintf(out, "  category %-16s", *shown ? shown : "(none)");
         json_object_foreach (v, split, n)
-            fprintf(out, " %s %lld", split, (long long)json_integer_value(n));
+            fprintf(out, " %s %" PRId64, split, (int64_t)json_integer_value(n));
         fprintf(out, "\n");
     }
 }
@@ -326,11 +324,11 @@ int dataset_finish(const Dataset *d, const QualityLimits *limits, const Log *log
     if (rc == 0)
         print_counts(d, &t, results);
     if (rc == 0 && (double)t.rejected > ratio * (double)d->n && (rc = write_index(d, &t, manifest_sha256, 0, err)) == 0)
-        rc = err_set(
-            err, ERR_LIMIT,
-            "%lld of %lld clips are rejected, more than clip.max_reject_ratio %g allows; %s/report.html shows them "
-            "(--set clip.max_reject_ratio=1 accepts any share)",
-            (long long)t.rejected, (long long)d->n, ratio, d->dir);
+        rc = err_set(err, ERR_LIMIT,
+                     "%" PRId64 " of %" PRId64
+                     " clips are rejected, more than clip.max_reject_ratio %g allows; %s/report.html shows them "
+                     "(--set clip.max_reject_ratio=1 accepts any share)",
+                     t.rejected, d->n, ratio, d->dir);
     if (rc == 0) /* the manifest keeps from here on what the journal kept; dataset.json comes last */
         rc = journal_remove(d->dir, err);
     if (rc == 0)
@@ -383,11 +381,9 @@ int dataset_each_line(const char *dir, const json_t *dataset, int (*line)(void *
                       void *user, Err *err)
 {
     Lines l = {.line = line, .user = user};
-    Digest digest;
     char hex[65], *path = path_join(dir, "manifest.jsonl", err);
-    int rc = path ? sha256_file(path, &digest, err) : ERR_NOMEM;
+    int rc = path ? sha256_file_hex(path, hex, err) : ERR_NOMEM;
     if (rc == 0) {
-        digest_hex(&digest, hex);
         const char *want = json_string_value(json_object_get(json_object_get(dataset, "manifest"), "sha256"));
         if (strcmp(hex, want) != 0)
             rc = err_set(err, ERR_FORMAT,

@@ -225,8 +225,8 @@ static int mark_line(char **line, const Set *set, int64_t i, const QualityLimits
     int rc = json_parse(&record, *line, (int64_t)strlen(*line), "manifest line", err);
     if (rc < 0)
         return rc;
-    snprintf(text, sizeof text, "looks like '%s': %lld of %d bits differ, colours are %.2f apart%s",
-             set->id[set->of[i]], (long long)lookalike_distance(a, b), LOOKALIKE_BITS, lookalike_colour(a, b),
+    snprintf(text, sizeof text, "looks like '%s': %" PRId64 " of %d bits differ, colours are %.2f apart%s",
+             set->id[set->of[i]], lookalike_distance(a, b), LOOKALIKE_BITS, lookalike_colour(a, b),
              l->duplicates == FOUND_WARN ? "" : "; that one is kept");
     json_t *note = note_new(REASON_NEAR_DUPLICATE, text, err);
     int bad = !note;

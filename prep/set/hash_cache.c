@@ -40,8 +40,8 @@ static int stamp_file(const char *path, int64_t now, Str *lines, Stamp *out, Err
     out->size += st.st_size;
     /* An mtime in the future was set by hand and proves nothing; only the system sets the ctime. */
     out->settled = out->settled && c < now - edge && (m < now - edge || m > now + edge);
-    return str_printf(lines, err, "%" PRIuMAX " %" PRIuMAX " %lld %lld %lld\n", (uintmax_t)st.st_dev,
-                      (uintmax_t)st.st_ino, (long long)st.st_size, (long long)m, (long long)c);
+    return str_printf(lines, err, "%" PRIuMAX " %" PRIuMAX " %" PRId64 " %" PRId64 " %" PRId64 "\n",
+                      (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (int64_t)st.st_size, m, c);
 }
 
 static int stamp(const char *path, SourceKind kind, Stamp *out, Err *err)
@@ -51,18 +51,17 @@ static int stamp(const char *path, SourceKind kind, Stamp *out, Err *err)
     int64_t now = in_ns(clock), n = 0;
     Picture *list = NULL;
     Str lines = {0};
-    Digest digest;
     *out = (Stamp){.settled = 1};
     int rc = kind == SOURCE_VIDEO ? stamp_file(path, now, &lines, out, err) : pictures_list(path, &list, &n, err);
     for (int64_t i = 0; i < n && rc == 0; i++) {
         char *file = path_join(path, list[i].name, err);
-        rc = file ? str_printf(&lines, err, "%lld ", (long long)list[i].number) : ERR_NOMEM;
+        rc = file ? str_printf(&lines, err, "%" PRId64 " ", list[i].number) : ERR_NOMEM;
         if (rc == 0)
             rc = stamp_file(file, now, &lines, out, err);
         mem_free(file);
     }
-    if (rc == 0 && (rc = sha256_bytes(lines.data ? lines.data : "", lines.len, &digest, err)) == 0)
-        digest_hex(&digest, out->text);
+    if (rc == 0)
+        rc = sha256_hex(lines.data ? lines.data : "", lines.len, out->text, err);
     pictures_free(&list, n);
     str_fini(&lines);
     return rc;
@@ -79,9 +78,9 @@ int64_t hash_cache_size(const char *path, SourceKind kind)
 static int recall(const char *entry, const Stamp *now, Identity *out)
 {
     char was[65], hex[65];
-    long long size;
-    if (!entry || sscanf(entry, "%64[0-9a-f] %lld %64[0-9a-f]", was, &size, hex) != 3 || strcmp(was, now->text) != 0 ||
-        digest_parse(hex, &out->sha256, NULL) < 0)
+    int64_t size;
+    if (!entry || sscanf(entry, "%64[0-9a-f] %" SCNd64 " %64[0-9a-f]", was, &size, hex) != 3 ||
+        strcmp(was, now->text) != 0 || digest_parse(hex, &out->sha256, NULL) < 0)
         return 0;
     out->size = size;
     snprintf(out->entry, sizeof out->entry, "%s", entry);
@@ -106,7 +105,7 @@ int hash_cache_identify(const json_t *hash, const char *name, const char *path, 
         strcmp(before.text, after.text) != 0)
         return known == ERR_NOMEM ? err_set(err, known, "out of memory for '%s'", path) : 0;
     digest_hex(&out->sha256, hex);
-    snprintf(out->entry, sizeof out->entry, "%s %lld %s", before.text, (long long)out->size, hex);
+    snprintf(out->entry, sizeof out->entry, "%s %" PRId64 " %s", before.text, out->size, hex);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
 #include "prep/layout/captions.h"
@@ -119,12 +120,16 @@ static int count_attributes(Build *b, const json_t *record)
 
 static json_t *card(const json_t *record)
 {
-    json_t *contact = json_object_get(record, "contact");
-    return json_pack("{s:O, s:O, s:O, s:O, s:O, s:O, s:O, s:o}", "id", json_object_get(record, "id"), "path",
-                     json_object_get(json_object_get(record, "source"), "path"), "split",
-                     json_object_get(record, "split"), "category", json_object_get(record, "category"), "reason",
-                     json_object_get(record, "reason"), "warnings", json_object_get(record, "warnings"), "captions",
-                     json_object_get(record, "captions"), "contact", contact ? json_incref(contact) : json_null());
+    static const char *const same[] = {"split", "category", "reason", "warnings", "captions"};
+    json_t *contact = json_object_get(record, "contact"), *out;
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_share(&w, "id", json_object_get(record, "id"));
+    jsonw_share(&w, "path", json_object_get(json_object_get(record, "source"), "path"));
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        jsonw_share(&w, same[i], json_object_get(record, same[i]));
+    jsonw_str(&w, "contact", json_string_value(contact));
+    return jsonw_finish(&w, &out, "a clip of the report", NULL) < 0 ? NULL : out;
 }
 
 /* "looks like 'ID': 3 of 192 bits differ ..." */
@@ -133,10 +138,15 @@ static json_t *twin(const json_t *record, const json_t *note)
     const char *text = json_string_value(json_object_get(note, "text")), *from = strchr(text, '\''), *end = NULL;
     for (const char *at = from ? strstr(from + 1, "': ") : NULL; at; at = strstr(at + 1, "': "))
         end = at;
-    json_t *contact = json_object_get(record, "contact");
-    return json_pack("{s:O, s:o, s:s, s:o, s:n}", "id", json_object_get(record, "id"), "kept",
-                     json_stringn(end ? from + 1 : "", end ? (size_t)(end - from - 1) : 0), "text", text, "contact",
-                     contact ? json_incref(contact) : json_null(), "kept_contact");
+    json_t *contact = json_object_get(record, "contact"), *out;
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_share(&w, "id", json_object_get(record, "id"));
+    jsonw_take(&w, "kept", json_stringn(end ? from + 1 : "", end ? (size_t)(end - from - 1) : 0));
+    jsonw_str(&w, "text", text);
+    jsonw_str(&w, "contact", json_string_value(contact));
+    jsonw_null(&w, "kept_contact");
+    return jsonw_finish(&w, &out, "a pair of look-alikes", NULL) < 0 ? NULL : out;
 }
 
 static int add_record(void *user, const json_t *record, Err *err)
@@ -183,7 +193,7 @@ static int add_tokens(void *user, const char *text, int64_t size, const char *wh
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
-static json_t *histogram(const Values *l, int which)
+static void histogram(JsonWriter *w, const Values *l, int which)
 {
     double low = 0, high = 0, sum = 0;
     int64_t counts[BINS] = {0};
@@ -197,39 +207,48 @@ static json_t *histogram(const Values *l, int which)
         int at = bins == 1 ? 0 : (int)((l->v[i] - low) / (high - low) * bins);
         counts[at < bins ? at : bins - 1]++;
     }
-    json_t *list = json_array();
-    for (int i = 0; i < bins && list && l->n; i++)
-        if (json_array_append_new(list, json_integer(counts[i])) < 0) {
-            json_decref(list);
-            return NULL;
-        }
-    return json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:o}", "name", measures[which].name, "unit", measures[which].unit,
-                     "values", (json_int_t)l->n, "min", low, "max", high, "mean", l->n ? sum / (double)l->n : 0.0,
-                     "counts", list);
+    jsonw_open(w, NULL);
+    jsonw_str(w, "name", measures[which].name);
+    jsonw_str(w, "unit", measures[which].unit);
+    jsonw_int(w, "values", l->n);
+    jsonw_num(w, "min", low);
+    jsonw_num(w, "max", high);
+    jsonw_num(w, "mean", l->n ? sum / (double)l->n : 0.0);
+    jsonw_ints(w, "counts", counts, l->n ? bins : 0);
+    jsonw_close(w);
 }
 
-static json_t *content(const Build *b, const json_t *dataset)
+static int content(const Build *b, const json_t *dataset, json_t **out, Err *err)
 {
-    json_t *histograms = json_array(), *pair;
+    json_t *pair;
     size_t i;
-    for (int m = 0; m < MEASURES && histograms; m++)
-        if (json_array_append_new(histograms, histogram(&b->values[m], m)) < 0) {
-            json_decref(histograms);
-            return NULL;
-        }
+    JsonWriter w;
     json_array_foreach (b->duplicates, i, pair) {
         json_t *contact = json_object_get(b->contacts, json_string_value(json_object_get(pair, "kept")));
-        if (contact && json_object_set(pair, "kept_contact", contact) < 0) {
-            json_decref(histograms);
-            return NULL;
-        }
+        if (contact && json_object_set(pair, "kept_contact", contact) < 0)
+            return err_set(err, ERR_NOMEM, "out of memory for the report");
     }
-    return json_pack("{s:i, s:O, s:O*, s:O*, s:O, s:O, s:{s:f, s:f}, s:o, s:O, s:O, s:O}", "format", 1, "layout",
-                     json_object_get(dataset, "layout"), "layout_found", json_object_get(dataset, "layout_found"),
-                     "recipe", json_object_get(dataset, "recipe"), "counts", json_object_get(dataset, "counts"),
-                     "attributes", b->attributes, "timing", "mean_abs_error_s",
-                     b->seen ? b->error_sum / (double)b->seen : 0.0, "max_abs_error_s", b->error_max, "histograms",
-                     histograms, "rejected", b->rejected, "accepted", b->accepted, "duplicates", b->duplicates);
+    jsonw_begin(&w);
+    jsonw_int(&w, "format", 1);
+    jsonw_share(&w, "layout", json_object_get(dataset, "layout"));
+    if (json_object_get(dataset, "layout_found"))
+        jsonw_share(&w, "layout_found", json_object_get(dataset, "layout_found"));
+    if (json_object_get(dataset, "recipe"))
+        jsonw_share(&w, "recipe", json_object_get(dataset, "recipe"));
+    jsonw_share(&w, "counts", json_object_get(dataset, "counts"));
+    jsonw_share(&w, "attributes", b->attributes);
+    jsonw_open(&w, "timing");
+    jsonw_num(&w, "mean_abs_error_s", b->seen ? b->error_sum / (double)b->seen : 0.0);
+    jsonw_num(&w, "max_abs_error_s", b->error_max);
+    jsonw_close(&w);
+    jsonw_open_array(&w, "histograms");
+    for (int m = 0; m < MEASURES; m++)
+        histogram(&w, &b->values[m], m);
+    jsonw_close(&w);
+    jsonw_share(&w, "rejected", b->rejected);
+    jsonw_share(&w, "accepted", b->accepted);
+    jsonw_share(&w, "duplicates", b->duplicates);
+    return jsonw_finish(&w, out, "the report", err);
 }
 
 /* The number in "report-N.html", N from 2 on; 0 for any other name. */
@@ -302,9 +321,8 @@ int report_write(const char *dir, const json_t *dataset, int tokens, Err *err)
         goto out;
     if (tokens && file_exists(ids) && (rc = lines_read(ids, RECORD_BYTES_MAX, add_tokens, &b, err)) < 0)
         goto out;
-    if (!(o = content(&b, dataset)))
-        rc = err_set(err, ERR_NOMEM, "out of memory for the report");
-    else if ((rc = schema_check("report", o, "report.json", err)) == 0 && (rc = json_write_file(o, path, err)) == 0)
+    if ((rc = content(&b, dataset, &o, err)) == 0 && (rc = schema_check("report", o, "report.json", err)) == 0 &&
+        (rc = json_write_file(o, path, err)) == 0)
         rc = write_pages(dir, o, err);
 out:
     for (int m = 0; m < MEASURES; m++)
@@ -353,8 +371,8 @@ int prep_report(const char *dir, FILE *results, Err *err)
     if (rc == 0 && (rc = report_write(dir, dataset, 1, err)) == 0)
         fprintf(results, "%s/report.html and report.json are written\n", dir);
     if (rc == 0 && (rc = dataset_each_line(dir, dataset, count_gone, &gone, err)) == 0 && gone.n)
-        fprintf(results, "%lld files of the dataset are not there, the first is %s: run ingest again\n",
-                (long long)gone.n, gone.first);
+        fprintf(results, "%" PRId64 " files of the dataset are not there, the first is %s: run ingest again\n", gone.n,
+                gone.first);
     mem_free(gone.first);
     json_decref(dataset);
     return rc;

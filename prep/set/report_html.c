@@ -75,9 +75,9 @@ static const char *member(const json_t *o, const char *key)
     return json_string_value(json_object_get(o, key));
 }
 
-static long long whole(const json_t *o, const char *key)
+static int64_t whole(const json_t *o, const char *key)
 {
-    return (long long)json_integer_value(json_object_get(o, key));
+    return (int64_t)json_integer_value(json_object_get(o, key));
 }
 
 static void note(FILE *out, const char *class, const json_t *n)
@@ -197,7 +197,7 @@ int64_t report_pages(const json_t *content)
 
 void report_page_name(int64_t page, char name[40])
 {
-    snprintf(name, 40, page > 1 ? "report-%lld.html" : "report.html", (long long)page);
+    snprintf(name, 40, page > 1 ? "report-%" PRId64 ".html" : "report.html", page);
 }
 
 /* The part on a page, or, with page 0, the first of a reason. */
@@ -264,8 +264,8 @@ static int further_page(const char *dir, const json_t *content, int64_t page, FI
     move_on(out, page, pages);
     fputs(p->reason ? "<h1>Rejected clips: " : "<h1>Clips that look alike", out);
     text(out, p->reason);
-    fprintf(out, "</h1>\n<p class=\"dim\">%zu to %zu of %zu · page %lld of %lld</p>\n", p->first + 1, p->last, p->all,
-            (long long)page, (long long)pages);
+    fprintf(out, "</h1>\n<p class=\"dim\">%zu to %zu of %zu · page %" PRId64 " of %" PRId64 "</p>\n", p->first + 1,
+            p->last, p->all, page, pages);
     int rc = p->reason ? rejected_for(dir, json_object_get(content, "rejected"), p->reason, p->first, p->last, out, err)
                        : pairs(dir, json_object_get(content, "duplicates"), p->first, p->last, out, err);
     move_on(out, page, pages);
@@ -285,7 +285,7 @@ static void tally(FILE *out, const char *title, const json_t *counts)
     json_object_foreach ((json_t *)(uintptr_t)counts, key, n) {
         fputs("<tr><td>", out);
         bdi(out, *key ? key : "(none)");
-        fprintf(out, "</td><td class=\"n\">%lld</td></tr>", (long long)json_integer_value(n));
+        fprintf(out, "</td><td class=\"n\">%" PRId64 "</td></tr>", (int64_t)json_integer_value(n));
     }
     fputs("</table>\n", out);
 }
@@ -295,27 +295,27 @@ static void categories(FILE *out, const json_t *rows)
     static const char *const splits[] = {"train", "val", "test"};
     const char *key;
     json_t *row;
-    long long sum[3] = {0};
+    int64_t sum[3] = {0};
     fputs("<table><tr><th>category</th><th class=\"n\">train</th><th class=\"n\">val</th><th class=\"n\">test</th>"
           "<th class=\"n\">all</th></tr>",
           out);
     json_object_foreach ((json_t *)(uintptr_t)rows, key, row) {
-        long long all = 0;
+        int64_t all = 0;
         fputs("<tr><td>", out);
         bdi(out, *key ? key : "(none given)");
         fputs("</td>", out);
         for (int s = 0; s < 3; s++) {
-            long long n = whole(row, splits[s]);
-            fprintf(out, "<td class=\"n\">%lld</td>", n);
+            int64_t n = whole(row, splits[s]);
+            fprintf(out, "<td class=\"n\">%" PRId64 "</td>", n);
             sum[s] += n;
             all += n;
         }
-        fprintf(out, "<td class=\"n\">%lld</td></tr>", all);
+        fprintf(out, "<td class=\"n\">%" PRId64 "</td></tr>", all);
     }
     fputs("<tr class=\"t\"><td>all</td>", out);
     for (int s = 0; s < 3; s++)
-        fprintf(out, "<td class=\"n\">%lld</td>", sum[s]);
-    fprintf(out, "<td class=\"n\">%lld</td></tr></table>\n", sum[0] + sum[1] + sum[2]);
+        fprintf(out, "<td class=\"n\">%" PRId64 "</td>", sum[s]);
+    fprintf(out, "<td class=\"n\">%" PRId64 "</td></tr></table>\n", sum[0] + sum[1] + sum[2]);
 }
 
 static void chart(FILE *out, const json_t *h)
@@ -324,9 +324,9 @@ static void chart(FILE *out, const json_t *h)
     const json_t *counts = json_object_get(h, "counts");
     size_t n = json_array_size(counts), i;
     const json_t *v;
-    long long top = 1;
+    int64_t top = 1;
     json_array_foreach (counts, i, v)
-        top = json_integer_value(v) > top ? (long long)json_integer_value(v) : top;
+        top = json_integer_value(v) > top ? (int64_t)json_integer_value(v) : top;
     fputs("<div><h3>", out);
     text(out, member(h, "name"));
     fprintf(out, " <span class=\"dim\">%s</span></h3>", member(h, "unit"));
@@ -343,25 +343,26 @@ static void chart(FILE *out, const json_t *h)
     double bar = n > 1 ? (double)WIDTH / (double)n : 24, left = n > 1 ? 0 : (WIDTH - bar) / 2;
     json_array_foreach (counts, i, v) {
         double tall = (double)json_integer_value(v) / (double)top * (HEIGHT - 14);
-        fprintf(
-            out,
-            "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"#4a78a8\"><title>%lld</title></rect>",
-            left + (double)i * bar, HEIGHT - tall, bar - 1, tall, (long long)json_integer_value(v));
+        fprintf(out,
+                "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"#4a78a8\"><title>%" PRId64
+                "</title></rect>",
+                left + (double)i * bar, HEIGHT - tall, bar - 1, tall, (int64_t)json_integer_value(v));
     }
     fprintf(out, "<line x1=\"0\" y1=\"%d\" x2=\"%d\" y2=\"%d\" stroke=\"#999\"/>", HEIGHT, WIDTH, HEIGHT);
     const double low = json_number_value(json_object_get(h, "min")),
                  high = json_number_value(json_object_get(h, "max"));
     if (n == 1) {
-        fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%.4g, all %lld</text></svg></div>\n", WIDTH / 2,
-                HEIGHT + 14, low, whole(h, "values"));
+        fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%.4g, all %" PRId64 "</text></svg></div>\n",
+                WIDTH / 2, HEIGHT + 14, low, whole(h, "values"));
         return;
     }
     fprintf(out,
-            "<text x=\"0\" y=\"%d\">%.4g</text><text x=\"%d\" y=\"%d\" text-anchor=\"middle\">mean %.4g, n %lld</text>",
+            "<text x=\"0\" y=\"%d\">%.4g</text><text x=\"%d\" y=\"%d\" text-anchor=\"middle\">mean %.4g, n %" PRId64
+            "</text>",
             HEIGHT + 14, low, WIDTH / 2, HEIGHT + 14, json_number_value(json_object_get(h, "mean")),
             whole(h, "values"));
     fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.4g</text>", WIDTH, HEIGHT + 14, high);
-    fprintf(out, "<text x=\"%d\" y=\"10\" text-anchor=\"end\">tallest %lld</text></svg></div>\n", WIDTH, top);
+    fprintf(out, "<text x=\"%d\" y=\"10\" text-anchor=\"end\">tallest %" PRId64 "</text></svg></div>\n", WIDTH, top);
 }
 
 /* The recipe, folded away on screens. */
@@ -410,12 +411,13 @@ static int front_lists(const char *dir, const json_t *content, FILE *out, Err *e
     json_object_foreach (json_object_get(counts, "reasons"), reason, n) {
         fputs("<h3 class=\"reason\">", out);
         text(out, reason);
-        fprintf(out, " <span class=\"dim\">%lld</span></h3>\n", (long long)json_integer_value(n));
+        fprintf(out, " <span class=\"dim\">%" PRId64 "</span></h3>\n", (int64_t)json_integer_value(n));
         link_to_all(out, content, reason);
         rc = rc < 0 ? rc : rejected_for(dir, rejected, reason, 0, FRONT, out, err);
     }
     if (rc == 0 && json_array_size(accepted)) {
-        fprintf(out, "<h2>Accepted clips (%zu of %lld)</h2>\n", json_array_size(accepted), whole(counts, "accepted"));
+        fprintf(out, "<h2>Accepted clips (%zu of %" PRId64 ")</h2>\n", json_array_size(accepted),
+                whole(counts, "accepted"));
         rc = cards(dir, accepted, out, err);
     }
     return rc;
@@ -434,8 +436,8 @@ static int front_page(const char *dir, const json_t *content, FILE *out, Err *er
         bdi(out, member(content, "layout_found"));
     }
     fprintf(out,
-            "</p>\n<p class=\"sum\"><span><b>%lld</b> sources</span><span><b>%lld</b> accepted</span>"
-            "<span><b>%lld</b> rejected</span></p>\n",
+            "</p>\n<p class=\"sum\"><span><b>%" PRId64 "</b> sources</span><span><b>%" PRId64 "</b> accepted</span>"
+            "<span><b>%" PRId64 "</b> rejected</span></p>\n",
             whole(counts, "sources"), whole(counts, "accepted"), whole(counts, "rejected"));
     fputs("<h2>Accepted clips by category and split</h2>\n", out);
     categories(out, json_object_get(counts, "categories"));
