@@ -13,7 +13,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/layout/layout.h"
+#include "prep/layout/fashion.h"
 #include "prep/layout/unused.h"
 
 enum { FASHION_TEXT_MAX = 64 << 20 };

@@ -9,7 +9,7 @@
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 #include "common/base/str.h"
-#include "prep/layout/layout.h"
+#include "prep/layout/fashion.h"
 #include "common/base/lines.h"
 
 enum { LABEL_NO_MOTION = 22, SEGMENT_MIN = 8 /* end - start */, SENTENCE_MAX = 4096 };

@@ -6,6 +6,10 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "prep/layout/fashion.h"
+#include "prep/layout/lists.h"
+#include "prep/layout/metadata.h"
+#include "prep/layout/pairs.h"
 #include "prep/layout/unused.h"
 #include "prep/layout/walk.h"
 

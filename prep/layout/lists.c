@@ -5,7 +5,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/layout/layout.h"
+#include "prep/layout/lists.h"
 #include "common/base/lines.h"
 #include "prep/layout/unused.h"
 #include "prep/layout/walk.h"

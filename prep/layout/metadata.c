@@ -7,7 +7,7 @@
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "prep/layout/layout.h"
+#include "prep/layout/metadata.h"
 #include "prep/layout/metadata_internal.h"
 
 const char *const metadata_path_keys[] = {"file_name", "video_path", "path", "video", NULL};

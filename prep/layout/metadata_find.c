@@ -5,7 +5,7 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/layout/layout.h"
+#include "prep/layout/metadata.h"
 #include "prep/layout/metadata_internal.h"
 
 /* The only one of metadata.jsonl, .json, .csv: 1, 0 for none, ERR_USAGE for several. */

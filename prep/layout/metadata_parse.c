@@ -10,7 +10,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "prep/layout/csv.h"
-#include "prep/layout/layout.h"
+#include "prep/layout/metadata.h"
 #include "prep/layout/metadata_internal.h"
 
 enum { METADATA_BYTES_MAX = 1 << 28 };

@@ -6,7 +6,7 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/layout/layout.h"
+#include "prep/layout/pairs.h"
 #include "prep/layout/unused.h"
 #include "prep/layout/walk.h"
 

@@ -4,7 +4,9 @@
 #include <string.h>
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "prep/layout/layout.h"
+#include "prep/layout/fashion.h"
+#include "prep/layout/lists.h"
+#include "prep/layout/metadata.h"
 #include "common/base/lines.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -7,7 +7,10 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
+#include "prep/layout/fashion.h"
 #include "prep/layout/layout.h"
+#include "prep/layout/metadata.h"
+#include "prep/layout/pairs.h"
 
 static void put(const char *root, const char *name, const char *text)
 {

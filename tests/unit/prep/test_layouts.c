@@ -7,6 +7,8 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "prep/layout/layout.h"
+#include "prep/layout/lists.h"
+#include "prep/layout/metadata.h"
 #include "prep/layout/csv.h"
 
 static char *at(const char *root, const char *name)
