@@ -1,11 +1,10 @@
 #include "cache/prepared.h"
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
+#include "common/base/lines.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
 
@@ -22,36 +21,39 @@ typedef struct Reading {
     char *has_tokens; /* [p->n_text] */
 } Reading;
 
-typedef int (*LineFn)(Reading *r, json_t *line, Err *err);
+typedef int (*RecordFn)(Reading *r, json_t *line, Err *err);
+typedef struct Lines {
+    Reading *r;
+    const Schema *schema;
+    RecordFn f;
+} Lines;
+
+static int one_line(void *user, const char *text, int64_t size, const char *where, Err *err)
+{
+    const Lines *l = user;
+    json_t *line = NULL;
+    int rc = json_parse(&line, text, size, where, err);
+    if (rc == 0)
+        rc = schema_validate(l->schema, line, where, err);
+    if (rc == 0 && (rc = l->f(l->r, line, err)) < 0)
+        rc = err_wrap(err, rc, "%s", where);
+    json_decref(line);
+    return rc;
+}
 
 /* Calls f with every line of DIR/name, validated against the schema. */
-static int each_line(Reading *r, const char *name, const char *schema_name, LineFn f, Err *err)
+static int each_line(Reading *r, const char *name, const char *schema_name, RecordFn f, Err *err)
 {
-    char *path = path_join(r->dir, name, err), *text = NULL, where[64];
+    char *path = path_join(r->dir, name, err);
     if (!path)
         return ERR_NOMEM;
     Schema *schema = NULL;
-    size_t room = 0;
-    int64_t number = 0;
-    FILE *file = fopen(path, "rb");
-    int rc = file ? schema_open(&schema, schema_name, err) : err_errno(err, errno, "'%s'", path);
-    ssize_t n;
-    while (rc == 0 && (errno = 0, n = getline(&text, &room, file)) > 0) {
-        json_t *line = NULL;
-        snprintf(where, sizeof where, "%s:%" PRId64, name, ++number);
-        rc = json_parse(&line, text, (int64_t)n, where, err);
-        if (rc == 0)
-            rc = schema_validate(schema, line, where, err);
-        if (rc == 0 && (rc = f(r, line, err)) < 0)
-            rc = err_wrap(err, rc, "%s", where);
-        json_decref(line);
+    int rc = schema_open(&schema, schema_name, err);
+    if (rc == 0) {
+        Lines lines = {.r = r, .schema = schema, .f = f};
+        rc = lines_read(path, RECORD_BYTES_MAX, one_line, &lines, err);
     }
-    if (rc == 0 && (ferror(file) || errno))
-        rc = err_errno(err, errno, "reading '%s'", path);
     schema_close(&schema);
-    if (file)
-        fclose(file);
-    free(text);
     mem_free(path);
     return rc;
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "cache/prepared.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
@@ -164,24 +165,28 @@ static void refuses(void **state)
     refuse(one_clip(token_line("red", "[2,3]", 2, 6, HEX64)), ERR_FORMAT, "</s> (1) last");
     refuse(one_clip(token_line("red", "[2,3,4,5,6,7,1]", 7, 6, HEX64)), ERR_FORMAT, "at most 6 ids");
     refuse(one_clip(token_line("red", "[3000000000,1]", 2, 6, HEX64)), ERR_FORMAT, "id 3000000000");
-    refuse(one_clip(token_line("red", "[-1,1]", 2, 6, HEX64)), ERR_FORMAT, "tokens.jsonl:1");
-    refuse(one_clip(token_line("red", "[]", 0, 6, HEX64)), ERR_FORMAT, "tokens.jsonl:1");
-    refuse(one_clip(token_line("red\",\"x\":\"", "[1]", 1, 6, HEX64)), ERR_FORMAT, "tokens.jsonl:1");
+    refuse(one_clip(token_line("red", "[-1,1]", 2, 6, HEX64)), ERR_FORMAT, "tokens.jsonl line 1");
+    refuse(one_clip(token_line("red", "[]", 0, 6, HEX64)), ERR_FORMAT, "tokens.jsonl line 1");
+    refuse(one_clip(token_line("red\",\"x\":\"", "[1]", 1, 6, HEX64)), ERR_FORMAT, "tokens.jsonl line 1");
     Str two[] = {token_line("red", "[1]", 1, 6, HEX64), token_line("blue", "[1]", 1, 6, OTHER)};
     Str m = manifest_line("a", "accept", "[\"red\"]", 1);
     refuse(write_dataset(m.data, joined(two, 2)), ERR_FORMAT,
-           "tokens.jsonl:2: this line was made with another tokeniser");
+           "tokens.jsonl line 2: this line was made with another tokeniser");
     Str twice[] = {manifest_line("a", "accept", "[]", 1), manifest_line("a", "reject", "[]", 0)};
     refuse(write_dataset(joined(twice, 2), mem_strdup("", &err)), ERR_FORMAT,
-           "manifest.jsonl:2: the id 'a' appears twice");
+           "manifest.jsonl line 2: the id 'a' appears twice");
     m = manifest_line("a", "accept", "[]", 0);
     refuse(write_dataset(m.data, mem_strdup("", &err)), ERR_FORMAT, "has no file");
-    refuse(write_dataset(mem_strdup("{\n", &err), mem_strdup("", &err)), ERR_FORMAT, "manifest.jsonl:1");
-    refuse(write_dataset(mem_strdup("{}\n", &err), mem_strdup("", &err)), ERR_FORMAT, "manifest.jsonl:1");
+    refuse(write_dataset(mem_strdup("{\n", &err), mem_strdup("", &err)), ERR_FORMAT, "manifest.jsonl line 1");
+    refuse(write_dataset(mem_strdup("{}\n", &err), mem_strdup("", &err)), ERR_FORMAT, "manifest.jsonl line 1");
     char *dir = five_clips(), path[512];
     snprintf(path, sizeof path, "%s/manifest.jsonl", dir);
     CHECK_OK(file_write_atomic(path, "", 0, &err), &err);
     refuse(dir, ERR_FORMAT, "is not the manifest that dataset.json was written for");
+    dir = one_clip((Str){0}); /* a pipe in place of a file would be waited for */
+    snprintf(path, sizeof path, "%s/tokens.jsonl", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    refuse(dir, ERR_FORMAT, "is not a regular file");
 }
 
 int main(void)
