@@ -103,8 +103,9 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' Makefile
 	@echo "Settings, as in 'make check VARIANT=asan': VARIANT ($(VARIANTS)), CC, CXX, CFLAGS, ARCH, BLAS, PREFIX, DESTDIR, WERROR, JOBS, DEVICE (demo)."
 
-# Parallel jobs, unless the caller has said how many.
-again = @$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+# Parallel jobs, unless the caller has said how many.  The + is for make, which sees no $(MAKE) in a line that says $(again): without it the
+# caller's -jN is refused ("jobserver unavailable") and one job runs.
+again = @+$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 
 all: found ## build the four programs into build/release (2 minutes)
 	$(again) programs
@@ -230,7 +231,7 @@ $(foreach a,80 90,$(eval $(call CUBIN_RULE,$(a))))
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # ---- dependencies -----------------------------------------------------------------------------------------------
-deps: ## install what a build needs (Debian, Ubuntu; 250 MB to download), or print it
+deps: ## install what a build needs (Debian, Ubuntu; 110 MB to download), or print it
 	@sh tests/deps.sh install "$(PKGS) cmocka" $(DEPS)
 deps-if-missing:
 	@sh tests/deps.sh missing "$(PKGS) cmocka" $(DEPS)
