@@ -33,7 +33,7 @@ static int run_build(void *options, const StrList *positional, Err *err)
     const char *given = o->model ? o->model : recipe_str(recipe, "model.base_model");
     char *model = NULL;
     rc = given ? model_folder_find(&model, given, &log.log, err)
-               : err_set(err, ERR_USAGE, "which model? give --model DIR, or model.base_model in the recipe");
+               : err_set(err, ERR_USAGE, "no model: give --model FOLDER or set model.base_model in the recipe");
     p.model = model;
     if (rc == 0)
         rc = shard_choose(o->common.shard, &log.log, &p.shard, &p.shards, err);
@@ -88,7 +88,8 @@ static int run_verify(void *options, const StrList *positional, Err *err)
 static const Opt build_opts[] = {
     OPTS_COMMON,
     OPTION(Options, out, OPT_STR, "out", "DIR", "where the cache is or goes", .short_name = 'o', .required = 1),
-    OPTION(Options, model, OPT_STR, "model", "DIR", "pipeline folder; default: model.base_model", .short_name = 'm'),
+    OPTION(Options, model, OPT_STR, "model", "FOLDER",
+           "pipeline folder in diffusers layout; default: the recipe's model.base_model", .short_name = 'm'),
     {0}};
 
 static const Opt list_opts[] = {

@@ -32,13 +32,13 @@ int sample_settings(SampleSettings *out, const Recipe *recipe, Err *err)
         s.model_frames = s.num_frames % 8 == 0 ? s.num_frames + 1 : s.num_frames;
     int rc = model_frames_check(s.model_frames, &s.latent_frames, err);
     if (rc < 0)
-        return err_wrap(err, rc, "sampling.num_frames %" PRId64, s.num_frames);
+        return err_wrap(err, rc, "sampling.num_frames");
     *out = s;
     return 0;
 }
 
 /* FOLDER/transformer if it exists, else FOLDER itself if it holds a config.json. */
-static int find_transformer(char **out, const char *folder, Err *err)
+static int find_transformer(char **out, const char *folder, int is_checkpoint, Err *err)
 {
     char *sub = path_join(folder, "transformer", err), *config = path_join(folder, "config.json", err);
     int rc = 0;
@@ -51,7 +51,8 @@ static int find_transformer(char **out, const char *folder, Err *err)
     } else if (file_exists(config))
         rc = (*out = mem_strdup(folder, err)) ? 0 : ERR_NOMEM;
     else
-        rc = err_set(err, ERR_NOTFOUND, "checkpoint '%s': found neither transformer/ nor config.json in it", folder);
+        rc = err_set(err, ERR_NOTFOUND, "%s '%s': found neither transformer/ nor config.json in it",
+                     is_checkpoint ? "checkpoint" : "model", folder);
     mem_free(sub);
     mem_free(config);
     return rc;
@@ -109,7 +110,7 @@ int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *ch
     char *folder = NULL;
     int rc = model_folder_find(&folder, model, log, err);
     if (rc == 0)
-        rc = find_transformer(&p->dit_dir, checkpoint ? checkpoint : folder, err);
+        rc = find_transformer(&p->dit_dir, checkpoint ? checkpoint : folder, checkpoint != NULL, err);
     if (rc < 0)
         goto fail;
     rc = ERR_NOMEM;

@@ -134,7 +134,7 @@ static int choose_model(Job *j, const TrainOptions *o, Err *err)
     if (!given)
         given = recipe_str(j->recipe, "model.base_model");
     if (!given)
-        return err_set(err, ERR_USAGE, "no base model: give --model FOLDER or set training.base_model");
+        return err_set(err, ERR_USAGE, "no base model: give --model FOLDER or set training.base_model in the recipe");
     if ((rc = model_folder_find(&j->found_base, given, &j->log.log, err)) < 0 ||
         (weights && (rc = model_folder_find(&j->found_start, weights, &j->log.log, err)) < 0))
         return rc;

@@ -199,7 +199,7 @@ static int check_array(const Check *c, const json_t *node, const json_t *v, cons
 
 static int unknown_key(const Check *c, const json_t *properties, const char *key, const Place *place)
 {
-    Str where = {0};
+    Str where = {0}, there = {0};
     const char *name;
     json_t *member;
     const char **names = mem_calloc((int64_t)json_object_size(properties) + 1, sizeof *names, c->err);
@@ -211,9 +211,12 @@ static int unknown_key(const Check *c, const json_t *properties, const char *key
     const char *near = str_nearest(key, names);
     int rc = write_place(&where, &(Place){place, key, 0}, c->err);
     if (rc == 0 && near)
-        rc = err_set(c->err, ERR_FORMAT, "unknown key '%s'; did you mean '%s'?", where.data, near);
+        rc = write_place(&there, &(Place){place, near, 0}, c->err);
+    if (rc == 0 && near)
+        rc = err_set(c->err, ERR_FORMAT, "unknown key '%s'; did you mean '%s'?", where.data, there.data);
     else if (rc == 0)
         rc = err_set(c->err, ERR_FORMAT, "unknown key '%s'", where.data);
+    str_fini(&there);
     str_fini(&where);
     mem_free(names);
     return rc;

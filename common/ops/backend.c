@@ -124,7 +124,11 @@ static int cuda_open(Backend **out, const Log *log, Err *err)
     if (!object)
         object = dlopen(CUDA_OBJECT, RTLD_NOW | RTLD_LOCAL);
     if (!object)
-        return err_set(err, ERR_UNSUPPORTED, "device 'cuda': %s", why[0] ? why : dlerror());
+        return why[0] ? err_set(err, ERR_UNSUPPORTED, "device 'cuda': %s", why)
+                      : err_set(err, ERR_UNSUPPORTED,
+                                "device 'cuda': %s was not found beside the program, in ../lib/weft or by the system's "
+                                "loader (%s); 'make cuda' builds it",
+                                CUDA_OBJECT, dlerror());
     DeviceOpen open_it = NULL;
     *(void **)&open_it = dlsym(object, "weft_cuda_open");
     if (!open_it)

@@ -237,7 +237,7 @@ runs "the clip that went" 1 "$cache" show "$T/partly" c6
 
 # ---- what is refused, and how ----
 runs "no model" 2 "$cache" build "$T/prep" --out "$T/x" $small
-stderr_has "which model?"
+stderr_has "no model: give --model FOLDER"
 runs "no such model" 1 "$cache" build "$T/prep" --out "$T/x" --model "$T/nothing" $small
 stderr_has "nothing' does not exist"
 runs "another size" 2 build "$T/x" --set clip.width=64

@@ -130,7 +130,7 @@ static void refuses(void **state)
     (void)state;
     Recipe *r;
     CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": {\"learning_rat\": 1}}", NULL), ERR_USAGE,
-                "unknown key 'training.learning_rat'; did you mean 'learning_rate'?", &err);
+                "unknown key 'training.learning_rat'; did you mean 'training.learning_rate'?", &err);
     CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"trainin\": {}}", NULL), ERR_USAGE,
                 "unknown key 'trainin'; did you mean 'training'?", &err);
     CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": {\"zzzzzzzzzz\": 1}}", NULL), ERR_USAGE,
