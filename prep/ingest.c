@@ -161,7 +161,7 @@ static json_t *prior_of(const Run *r, const Source *s)
 }
 
 /* ---- which sources were read ----------------------------------------------------------------- */
-enum { HASHES_SAVE_S = 30 }; /* a run that is killed loses the hashing of so many seconds */
+enum { HASHES_SAVE_S = 30 }; /* seconds between saves: a killed run has to repeat at most this much hashing */
 
 /* A failure costs the next run time (it hashes all sources again) and does not end this one. */
 static int save_hashes(Run *r, Err *err)

@@ -11,7 +11,7 @@
 #include "common/store/safetensors.h"
 #include "train/identity.h"
 
-enum { PROBES = 9 }; /* timesteps of the schedule that are written down, evenly spread */
+enum { PROBES = 9 }; /* the noise schedule is recorded at this many evenly spread timesteps */
 
 /* ---- making ---------------------------------------------------------------------------------- */
 

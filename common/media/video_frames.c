@@ -62,7 +62,7 @@ static int next_time(VideoReader *r, int64_t *pts, Err *err)
     return rc;
 }
 
-/* Counts what only the decoded picture tells. */
+/* Counts facts that are known only once a picture is decoded (transparency, fields, ...). */
 static int look_at(VideoReader *r, Err *err)
 {
     int transparent = alpha_find(r->frame, err);

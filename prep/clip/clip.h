@@ -4,9 +4,10 @@
  * Two passes over the source: the first decodes everything and keeps only times and damage (so that
  * a truncated or damaged file is known before anything is written, and windows may lie anywhere);
  * the second converts the chosen frames.
- * Of the first window the first pass keeps the pictures, and what follows it is, where that is
- * exact, only read (video_skim);
- * whatever then turns out otherwise, or looks past the window, begins again and decodes everything.
+ * To save the second pass, the first one already converts the frames of the first window.  After that
+ * window it only reads packets (video_skim) where their times are exact.  If they turn out not to be,
+ * or if frames after the window are needed, the source is started over and every frame decoded
+ * (restart_full).
  * Whatever is wrong with the source ends as a rejection in the result; a negative return means the
  * run cannot go on (no memory, the output cannot be written). */
 #ifndef WEFT_PREP_CLIP_CLIP_H
@@ -41,8 +42,8 @@ typedef struct PrepConfig {
     int allow_vfr, allow_empty_caption;
     int64_t cpu_s, wall_s, memory_bytes, max_file_bytes, max_pixels, max_frames; /* the recipe's limits */
     QualityLimits quality;
-    /* also what follows the first window, whatever its packets tell; not the recipe's: the result
-     * is the same */
+    /* decode every frame, also after the first window; no recipe key, because the result is the
+     * same */
     int decode_all;
     const json_t *seen; /* sources hashed before (prep/set/hash_cache.h); NULL: every source is read */
     char recipe_sha256[65];

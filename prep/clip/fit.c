@@ -54,8 +54,8 @@ void fit_judge(const ClipJob *job, const VideoInfo *v, const int64_t part[4], Fi
 }
 
 /* ---- black bars ------------------------------------------------------------------------------ */
-/* Shows the meter a few whole frames of the used part.  A frame that cannot be had is not looked at:
- * what that means for the clip is judged elsewhere. */
+/* Shows the meter a few whole frames of the used part.  A frame that cannot be decoded is left
+ * out: the window's own pass judges whether the clip is damaged. */
 static int look_at_frames(const ClipJob *job, const Scan *s, const FitPlan *whole, BarMeter *meter, uint8_t *rgb,
                           Err *err)
 {

@@ -33,8 +33,8 @@ const VideoInfo *frame_reader_info(const FrameReader *r);
 int frame_reader_next(FrameReader *r, FrameMark *out, Err *err);
 /* The frame frame_reader_next gave last, as the plan says: rgb [height,width,3]. */
 int frame_reader_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err);
-/* Of a video only: keeps the frame given last through the next frame_reader_next, and that frame as
- * pixels. */
+/* For videos only.  hold: keeps the frame that was given last while frame_reader_next reads one more;
+ * held_rgb: the kept frame as pixels. */
 int frame_reader_hold(FrameReader *r, Err *err);
 int frame_reader_held_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err);
 /* As video_skim; a folder of pictures is never decoded here: 0. */

@@ -98,7 +98,7 @@ static int put_results(json_t *record, const json_t *line, int was_rejected, int
 static int take_over(const ClipJob *job, const ClipIdentity *id, const json_t *line, json_t **out, Err *err)
 {
     const json_t *reason = json_object_get(line, "reason");
-    /* whether it still is a near duplicate, the whole set tells */
+    /* near_duplicate is decided anew when the whole set is known (prep/set/duplicates.h) */
     int was_rejected = json_is_object(reason) && note_reason(reason) != REASON_NEAR_DUPLICATE;
     ClipResult r;
     result_begin(&r, job, id, NULL, NULL);

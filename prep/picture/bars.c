@@ -115,8 +115,8 @@ void bar_meter_find(const BarMeter *m, int64_t bars[4], int *wider)
         int64_t first = found[2 * a], last = found[2 * a + 1], length = m->axis[!a].n;
         int64_t low = first < last ? first : last, high = first < last ? last : first,
                 cut = high - low <= SLACK ? high : low;
-        /* bars of the other axis may be left out, a dark surrounding as wide as one likes may
-         * not */
+        /* the line need not reach into the other axis' bars, as long as these are not wider than
+         * what may be cut */
         for (int side = 0; side < 2; side++)
             length -= found[2 * !a + side] < most[!a] ? found[2 * !a + side] : most[!a];
         if (low == 0 || !straight(l, m->pictures, 0, first, length) || !straight(l, m->pictures, 1, last, length))

@@ -27,8 +27,8 @@ typedef struct FrameFigures {
     /* of both frames' colour histograms, 3 x 32 bins; 1 for the first and when neither varies */
     double correlation;
     uint64_t dhash;
-    /* share that differs from the background (prep/picture/visible.h), which needs all pictures:
-     * not of the meter */
+    /* share that differs from the background; visible_find (prep/picture/visible.h) sets it once all
+     * pictures are known, not meter_add */
     double visible;
 } FrameFigures;
 
@@ -77,7 +77,7 @@ typedef struct Verdict {
     double mean_rgb[3], luma, std, sharpness, texture, change_min, change_median, change_max, change_mean, frozen,
         correlation, enlarged;
     double visible_min, visible_median;
-    VisibleMethod visible_method;                /* this and the next two: to be set after quality_judge */
+    VisibleMethod visible_method;                /* the caller sets this and the next two after quality_judge */
     int visible_found;                           /* something differs from the background: */
     double visible_rgb[3];                       /* its mean colour */
     int64_t black, cuts, first_black, first_cut; /* first_*: output frame, -1 when there is none */

@@ -8,9 +8,9 @@
  * Pictures are looked at in cells, at most 48 across and 72 down.  Where the border above, left and
  * right is of one colour in nine tenths of the pictures (a studio, floor and all), the background
  * is that colour.  Otherwise the camera is assumed to stand still: the background of a cell is what
- * it shows most often, unless that has an outline against its surroundings which what it shows at
- * another time has not (somebody who stands still and leaves).  Then only what moves at some time
- * is seen. */
+ * it shows most often, unless that stands out from its surroundings by an outline and what the cell
+ * shows at another time does not (somebody who stands still and then leaves).  With this method only
+ * what moves at some time is counted. */
 #ifndef WEFT_PREP_PICTURE_VISIBLE_H
 #define WEFT_PREP_PICTURE_VISIBLE_H
 #include <stdint.h>
@@ -26,7 +26,7 @@ void visible_add(Visible *v, const uint8_t *rgb);
 void visible_repeat(Visible *v);
 /* share: 0..1 of each picture that was added. */
 VisibleMethod visible_find(Visible *v, double *share);
-/* After visible_find: the mean colour of what differs from the background, over all pictures: 1; 0
- * when nothing does. */
+/* After visible_find: 1 with the mean colour, over all pictures, of what differs from the background;
+ * 0 when nothing differs. */
 int visible_colour(const Visible *v, double rgb[3]);
 #endif

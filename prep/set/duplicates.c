@@ -107,7 +107,7 @@ static int64_t shade(const Lookalike *item, double colour)
     return (int64_t)floor(item->rgb[0] / (colour > 0.01 ? colour : 0.01));
 }
 
-/* Where each band of a hash is looked up among the clips of a shade. */
+/* The slot of the index for each band of a clip's hash, among clips whose mean red is in step `step`. */
 static void slots(const Index *x, const Lookalike *item, int64_t step, int64_t *slot)
 {
     uint64_t value[DUPLICATE_BITS_MAX + 1] = {0};

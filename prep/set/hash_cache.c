@@ -93,7 +93,7 @@ int hash_cache_identify(const json_t *hash, const char *name, const char *path, 
     Stamp before, after;
     char hex[65];
     *out = (Identity){0};
-    int known = stamp(path, kind, &before, NULL); /* what else is wrong with it, source_hash says */
+    int known = stamp(path, kind, &before, NULL); /* other errors are reported by source_hash below */
     if (known == 0 && recall(json_string_value(json_object_get(hash, name)), &before, out))
         return 0;
     int rc = known == ERR_NOMEM ? err_set(err, known, "out of memory for '%s'", path)

@@ -261,7 +261,7 @@ static int64_t page_number(const char *name)
                : 0;
 }
 
-/* Pages of an earlier report that had more of them. */
+/* Removes the pages after page `last`, left by an earlier, longer report. */
 static int drop_pages(const char *dir, int64_t last, Err *err)
 {
     char **names;
