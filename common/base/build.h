@@ -29,12 +29,12 @@ typedef struct BuildIdentity {
  * stood for. */
 void build_identity(BuildIdentity *out);
 /* The same as an object {"version": "0.2.0", "compiler": "gcc 12.2.0", ...}; unknown facts are left out. */
-int build_identity_json(const BuildIdentity *identity, json_t **out, Err *err);
+WEFT_MUST_CHECK int build_identity_json(const BuildIdentity *identity, json_t **out, Err *err);
 /* Compares the facts that decide training's bits (version, compiler, flags, blas, processor) with
  * those in `stored`, an object as above (NULL: none are known).  Returns how many differ, or
  * ERR_NOMEM; appends "compiler 'gcc 12.2.0' before, 'gcc 14.2.0' now; ..." to `text`.  A fact that is
  * known on one side only differs. */
-int build_identity_changes(const BuildIdentity *identity, const json_t *stored, Str *text, Err *err);
+WEFT_MUST_CHECK int build_identity_changes(const BuildIdentity *identity, const json_t *stored, Str *text, Err *err);
 /* "  compiler   gcc 12.2.0" lines, one a known fact but the version. */
 void build_identity_print(const BuildIdentity *identity, FILE *out);
 #endif

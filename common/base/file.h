@@ -21,7 +21,7 @@ WEFT_MUST_CHECK int file_read(const char *path, int64_t max_bytes, char **out, i
 /* ERR_FORMAT when the bytes, the beginning of `path`, are a Git LFS pointer: what a clone made
  * without git-lfs has in a large file's place.  file_read does this itself. */
 #define FILE_LFS_HEAD 64 /* bytes that are enough to decide */
-int file_check_lfs(const char *path, const void *bytes, int64_t size, Err *err);
+WEFT_MUST_CHECK int file_check_lfs(const char *path, const void *bytes, int64_t size, Err *err);
 
 typedef struct AtomicFile AtomicFile;
 WEFT_MUST_CHECK int atomic_open(AtomicFile **out, const char *path, Err *err);
@@ -40,7 +40,7 @@ WEFT_MUST_CHECK int file_write_atomic(const char *path, const void *bytes, int64
 /* 1 when something has this name, 0 when nothing has, negative when that cannot be known: a folder
  * on the way may not be searched, the disk fails, or the name is a link to nothing (an unmounted
  * disk).  For decisions that would lose something if "cannot look" passed for "is not there". */
-int file_look(const char *path, Err *err);
+WEFT_MUST_CHECK int file_look(const char *path, Err *err);
 int file_exists(const char *path);
 int file_is_dir(const char *path);
 /* Size in bytes, or a negative code. */

@@ -51,7 +51,7 @@ void program_manual(const Program *program, FILE *out);
 void program_completion(const Program *program, FILE *out);
 
 /* "keys [WORD]": lists the recipe's keys, of every section or those that WORD is part of. */
-int recipe_keys_run(void *options, const StrList *positional, Err *err);
+WEFT_MUST_CHECK int recipe_keys_run(void *options, const StrList *positional, Err *err);
 #define COMMAND_KEYS                                                                                    \
     {                                                                                                   \
         .name = "keys", .summary = "list the recipe's keys, or those with WORD in name or description", \

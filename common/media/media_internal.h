@@ -35,7 +35,7 @@ enum AVPixelFormat plain_format(enum AVPixelFormat fmt);
 /* ---- facts (video_facts.c) ------------------------------------------------------------------- */
 /* The rotation (clockwise degrees, 0 to 270) and mirroring of a 3x3 display matrix.  ERR_UNSUPPORTED for
  * angles between, ERR_FORMAT for a matrix that maps everything onto a line. */
-int display_matrix_read(const int32_t m[9], int *rotation, int *flip, Err *err);
+WEFT_MUST_CHECK int display_matrix_read(const int32_t m[9], int *rotation, int *flip, Err *err);
 /* Upright size of a stored picture: sample aspect, then rotation. */
 void display_size(int64_t width, int64_t height, Rational sar, int rotation, int64_t *display_width,
                   int64_t *display_height);

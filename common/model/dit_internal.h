@@ -71,15 +71,15 @@ struct DitTape {
 
 /* The position table of one frame, [rows*cols, D]. */
 void dit_position_frame(const DitConfig *c, int64_t frame, int64_t rows, int64_t cols, float *out);
-int dit_shape(const Dit *d, const Tensor *v, const Tensor *latents, const Tensor *text, const int64_t *timestep,
-              DitShape *out, Err *err);
+WEFT_MUST_CHECK int dit_shape(const Dit *d, const Tensor *v, const Tensor *latents, const Tensor *text,
+                              const int64_t *timestep, DitShape *out, Err *err);
 /* s->x_in, and x_mid where the caller wants it elsewhere, are set; with own = 1 the rest gets
  * places of its own from `work` (except o and lse when they are set already), with own = 0 places
  * that are reused as soon as they may be (forward only). */
-int dit_block_take(const Dit *d, Arena *work, const DitShape *z, DitBlockSave *s, int own, Err *err);
+WEFT_MUST_CHECK int dit_block_take(const Dit *d, Arena *work, const DitShape *z, DitBlockSave *s, int own, Err *err);
 /* Block i without its last residual add: s->y2 is the feed-forward's output, x_out = x_mid +
  * gate*y2 is left to the caller. */
-int dit_block_forward(const Dit *d, int64_t i, const Tensor *semb, DitBlockSave *s, Err *err);
+WEFT_MUST_CHECK int dit_block_forward(const Dit *d, int64_t i, const Tensor *semb, DitBlockSave *s, Err *err);
 
 static inline int dit_linear(const Dit *d, const Tensor *y, const Tensor *x, const Affine *a, Err *err)
 {

@@ -56,8 +56,8 @@ typedef struct OpsTable {
 } OpsTable;
 
 void ops_ref_table(OpsTable *out);
-void ops_cpu_table(OpsTable *out);       /* = ref, then its own entries */
-int ops_cpu_open(Backend *be, Err *err); /* be->impl: the cpu back end's scratch memory */
+void ops_cpu_table(OpsTable *out);                       /* = ref, then its own entries */
+WEFT_MUST_CHECK int ops_cpu_open(Backend *be, Err *err); /* be->impl: the cpu back end's scratch memory */
 void ops_cpu_close(Backend *be);
 void ops_plan_table(OpsTable *out); /* every entry returns 0 and sets host outputs to 0 */
 #endif

@@ -18,7 +18,7 @@ typedef struct Pick {
 
 /* times[n]: strictly increasing, seconds, denominators 1..2^31-1, numerators below 2^61 in size.
  * ERR_FORMAT otherwise. */
-int choose_check(const Rational *times, int64_t n, Err *err);
+WEFT_MUST_CHECK int choose_check(const Rational *times, int64_t n, Err *err);
 /* Grid points a source has: floor(fps * (last - first) + 1/2) + 1; 0 for n = 0. */
 int64_t choose_points(const Rational *times, int64_t n, int64_t fps);
 /* picks[count] for the grid points start, start+1, ...  The origin is times[0].  Needs start +

@@ -49,7 +49,7 @@ typedef struct PrepConfig {
     char recipe_sha256[65];
 } PrepConfig;
 
-int prep_config(PrepConfig *out, const Recipe *recipe, Err *err);
+WEFT_MUST_CHECK int prep_config(PrepConfig *out, const Recipe *recipe, Err *err);
 
 /* *out: an array, one object a window, or one for a source that is rejected as a whole, with the
  * manifest's members id, decision, reason, warnings, captions, key, recipe_sha256, source, probe,
@@ -59,8 +59,9 @@ int prep_config(PrepConfig *out, const Recipe *recipe, Err *err);
  * when their key is the same and their clips are there.
  * out_dir: the dataset's folder (clips/ and thumbs/ exist); NULL: nothing is written, `clip` and
  * `contact` are null. */
-int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior, const char *out_dir,
-                 json_t **out, Err *err);
+WEFT_MUST_CHECK int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior,
+                                 const char *out_dir, json_t **out, Err *err);
 /* *out as above for a source whose processing gave no result. */
-int clip_failed(const PrepConfig *cfg, const Source *s, const char *code, const char *text, json_t **out, Err *err);
+WEFT_MUST_CHECK int clip_failed(const PrepConfig *cfg, const Source *s, const char *code, const char *text,
+                                json_t **out, Err *err);
 #endif

@@ -25,20 +25,20 @@ typedef struct FrameMark {
 } FrameMark;
 
 /* limits: of each video and picture; NULL: the media library's own. */
-int frame_reader_open(FrameReader **out, const char *path, SourceKind kind, Rational rate, const VideoLimits *limits,
-                      Err *err);
+WEFT_MUST_CHECK int frame_reader_open(FrameReader **out, const char *path, SourceKind kind, Rational rate,
+                                      const VideoLimits *limits, Err *err);
 void frame_reader_close(FrameReader **r);
 const VideoInfo *frame_reader_info(const FrameReader *r);
 /* 1 a frame, 0 clean end, negative error. */
-int frame_reader_next(FrameReader *r, FrameMark *out, Err *err);
+WEFT_MUST_CHECK int frame_reader_next(FrameReader *r, FrameMark *out, Err *err);
 /* The frame frame_reader_next gave last, as the plan says: rgb [height,width,3]. */
-int frame_reader_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err);
+WEFT_MUST_CHECK int frame_reader_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err);
 /* For videos only.  hold: keeps the frame that was given last while frame_reader_next reads one more;
  * held_rgb: the kept frame as pixels. */
-int frame_reader_hold(FrameReader *r, Err *err);
-int frame_reader_held_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err);
+WEFT_MUST_CHECK int frame_reader_hold(FrameReader *r, Err *err);
+WEFT_MUST_CHECK int frame_reader_held_rgb(FrameReader *r, const FitPlan *plan, uint8_t *rgb, Err *err);
 /* As video_skim; a folder of pictures is never decoded here: 0. */
-int frame_reader_skim(FrameReader *r, Err *err);
+WEFT_MUST_CHECK int frame_reader_skim(FrameReader *r, Err *err);
 /* Once a frame was given: the first frame's time on the file's clock, which starts with the file's
  * earliest track; of a folder: 0. */
 Rational frame_reader_first_time(const FrameReader *r);
@@ -46,5 +46,5 @@ VideoCounts frame_reader_counts(const FrameReader *r);
 
 /* Bytes and SHA-256 of a source; of a folder: of the lines "NUMBER SIZE SHA256\n" of its pictures
  * in order. */
-int source_hash(const char *path, SourceKind kind, int64_t *size, Digest *digest, Err *err);
+WEFT_MUST_CHECK int source_hash(const char *path, SourceKind kind, int64_t *size, Digest *digest, Err *err);
 #endif

@@ -28,7 +28,8 @@ typedef struct Lookalike {
  * bits + 1 bands of the 192 bits are indexed: two hashes that differ in at most `bits` places agree
  * in one of them.  The bits that vary most are dealt out evenly, so that no band has the same value
  * everywhere.  bits <= DUPLICATE_BITS_MAX. */
-int duplicates_find(const Lookalike *item, int64_t n, int64_t bits, double colour, int64_t *of, Err *err);
+WEFT_MUST_CHECK int duplicates_find(const Lookalike *item, int64_t n, int64_t bits, double colour, int64_t *of,
+                                    Err *err);
 int64_t lookalike_distance(const Lookalike *a, const Lookalike *b);
 /* The larger of the two distances; only of the whole pictures when one has nothing that stands
  * out. */
@@ -37,5 +38,5 @@ double lookalike_colour(const Lookalike *a, const Lookalike *b);
 /* Finished manifest lines (replaced where they change): duplicates among the accepted get the
  * reason, or the warning, "near_duplicate" with the id of the clip that is kept.  Their `clip`
  * stays, in case the kept one is removed later. */
-int duplicates_mark(char **lines, int64_t n, const QualityLimits *limits, const Log *log, Err *err);
+WEFT_MUST_CHECK int duplicates_mark(char **lines, int64_t n, const QualityLimits *limits, const Log *log, Err *err);
 #endif

@@ -36,7 +36,7 @@ typedef struct CpuScratch {
 } CpuScratch;
 
 /* Room for `shared` bytes and `each` bytes a thread, contents undefined, valid until the next call. */
-int cpu_scratch(Backend *be, int64_t shared, int64_t each, CpuScratch *out, Err *err);
+WEFT_MUST_CHECK int cpu_scratch(Backend *be, int64_t shared, int64_t each, CpuScratch *out, Err *err);
 
 static inline void *cpu_own(const CpuScratch *s)
 {
@@ -189,7 +189,7 @@ typedef struct CpuProduct {
     const Tensor *bias;
     int keep;
 } CpuProduct;
-int cpu_product(Backend *be, const CpuProduct *p, Err *err);
+WEFT_MUST_CHECK int cpu_product(Backend *be, const CpuProduct *p, Err *err);
 /* One single-threaded sgemm of sizes that fit BLAS's int. */
 static inline void cpu_sgemm(int ta, int tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
                              const float *b, int64_t ldb, float beta, float *c, int64_t ldc)

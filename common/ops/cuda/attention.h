@@ -14,11 +14,11 @@ struct AttentionArgs {
     int causal;
 };
 
-int attention_plain(Device *d, const AttentionArgs *a, Err *err);
-int attention_plain_backward(Device *d, const AttentionArgs *a, Err *err);
+WEFT_MUST_CHECK int attention_plain(Device *d, const AttentionArgs *a, Err *err);
+WEFT_MUST_CHECK int attention_plain_backward(Device *d, const AttentionArgs *a, Err *err);
 /* Head dimension 64, no bias, not causal, 16-byte aligned: tensor cores. */
-int attention_64(Device *d, const AttentionArgs *a, Err *err);
-int attention_64_backward(Device *d, const AttentionArgs *a, Err *err);
+WEFT_MUST_CHECK int attention_64(Device *d, const AttentionArgs *a, Err *err);
+WEFT_MUST_CHECK int attention_64_backward(Device *d, const AttentionArgs *a, Err *err);
 /* The same on warpgroup products: compute capability 9.0. */
-int attention_90(Device *d, const AttentionArgs *a, Err *err);
+WEFT_MUST_CHECK int attention_90(Device *d, const AttentionArgs *a, Err *err);
 #endif

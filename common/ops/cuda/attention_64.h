@@ -31,6 +31,6 @@ struct QueryFacts {
 /* gK and gV of slices [first, first + n), and their share of gQ's sums (int32, zero before;
  * TILE_WORDS a tile of queries, register e of lane l of warp w at 512 w + 32 e + l as
  * attention_64_backward.cu's add_to_gq has it): compute capability 9.0. */
-int attention_90_backward_products(Device *d, const AttentionArgs *a, int32_t *sums, const QueryFacts *queries,
-                                   int64_t first, int64_t n, Err *err);
+WEFT_MUST_CHECK int attention_90_backward_products(Device *d, const AttentionArgs *a, int32_t *sums,
+                                                   const QueryFacts *queries, int64_t first, int64_t n, Err *err);
 #endif

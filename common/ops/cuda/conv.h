@@ -26,9 +26,9 @@ static inline int64_t conv_rows(const ConvArgs *a)
 }
 
 /* bf16 weights, at most 28 taps in a frame: tensor cores. */
-int conv_gemm(Device *d, const ConvArgs *a, Err *err);
+WEFT_MUST_CHECK int conv_gemm(Device *d, const ConvArgs *a, Err *err);
 /* The same on warpgroup products (compute capability 9.0), for wide layers: those that
  * conv_90_takes() is true for. */
 bool conv_90_takes(const ConvArgs *a);
-int conv_90(Device *d, const ConvArgs *a, Err *err);
+WEFT_MUST_CHECK int conv_90(Device *d, const ConvArgs *a, Err *err);
 #endif

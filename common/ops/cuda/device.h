@@ -49,9 +49,9 @@ static inline Device *device_of(Backend *be)
 }
 
 /* ERR_DEVICE with "WHAT: the runtime's sentence" unless rc is success. */
-int device_check(cudaError_t rc, const char *what, Err *err);
+WEFT_MUST_CHECK int device_check(cudaError_t rc, const char *what, Err *err);
 /* After a launch: its own errors. */
-int device_launched(const char *op, Err *err);
+WEFT_MUST_CHECK int device_launched(const char *op, Err *err);
 #define DEVICE_TRY(call)      \
     do {                      \
         int try_rc_ = (call); \
@@ -61,9 +61,9 @@ int device_launched(const char *op, Err *err);
 
 /* The first `bytes` of scratch; valid until the op returns (work on the compute stream is in
  * order).  ERR_LIMIT beyond DEVICE_SCRATCH_BYTES. */
-int device_scratch(Device *d, size_t bytes, char **out, Err *err);
+WEFT_MUST_CHECK int device_scratch(Device *d, size_t bytes, char **out, Err *err);
 /* n doubles from device memory, waited for. */
-int device_read(Device *d, double *out, const double *src, int64_t n, const char *what, Err *err);
+WEFT_MUST_CHECK int device_read(Device *d, double *out, const double *src, int64_t n, const char *what, Err *err);
 
 /* Partial sums for n rows: at most REDUCE_PARTS, few for few rows; a function of the shape alone. */
 static inline int reduce_parts(int64_t n)
@@ -82,7 +82,7 @@ struct Vec {
     int dtype;
 };
 /* ERR_UNSUPPORTED unless F32, F16 or BF16: all that Vec knows. */
-int device_check_kept(const char *op, const Tensor *t, Err *err);
+WEFT_MUST_CHECK int device_check_kept(const char *op, const Tensor *t, Err *err);
 static inline Vec vec_of(const Tensor *t)
 {
     return t ? Vec{t->data, (int)t->dtype} : Vec{nullptr, DT_F32};
@@ -294,9 +294,9 @@ void device_conv_table(OpsTable *t);
 void device_train_table(OpsTable *t);
 
 /* selftest.cu: the wrappers of port.h, each against scalar code. */
-int device_selftest(Backend *be, DeviceReport report, void *user, Err *err);
+WEFT_MUST_CHECK int device_selftest(Backend *be, DeviceReport report, void *user, Err *err);
 /* selftest_90.cu: the warpgroup wrappers */
-int device_selftest_90(Device *d, DeviceReport report, void *user, Err *err);
+WEFT_MUST_CHECK int device_selftest_90(Device *d, DeviceReport report, void *user, Err *err);
 
 /* Opens the back end: what backend.c calls, through dlsym for the shared object. */
 extern "C" __attribute__((visibility("default"))) int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err);
