@@ -346,7 +346,7 @@ static int is_found(void *user, const json_t *line)
     return size == ERR_NOMEM ? ERR_NOMEM : size == json_integer_value(json_object_get(source, "size"));
 }
 
-/* Refuses to overwrite a dataset that was made from another folder, unless asked to. */
+/* An error when a dataset made from another folder would be overwritten without --replace. */
 static int check_place(const Run *r, const char *place, Err *err)
 {
     if (r->p->replace || json_object_size(r->prior) == 0 || (r->hashes.place && strcmp(r->hashes.place, place) == 0))

@@ -25,13 +25,12 @@ typedef struct IngestParams {
  * and dataset.json last.
  * Each source is decoded in a process of its own (common/base/worker.h): the caller must have one
  * thread.
- * While it runs, journal.jsonl keeps what is finished; a run that was killed goes on from there,
- * and the end is the same bytes whatever happened in between and whatever `jobs` is.  Sources are
- * only read, and not hashed again while they are
- * unchanged: how many were is said in the log.
- * A dataset of other sources in `out` is left as it is (ERR_USAGE): one whose folder was another,
- * unless half of its clips or more are of files that are here under the same names with the same
- * sizes, as on a disk mounted elsewhere.
+ * While it runs, journal.jsonl keeps the lines of finished sources.  A run that was killed goes on
+ * from there; the finished dataset has the same bytes whatever was interrupted and whatever `jobs`
+ * is.  Sources are only read, and unchanged ones are not hashed again: the log says how many.
+ * A dataset in `out` that was made from another folder is left as it is (ERR_USAGE), unless at
+ * least half of its clips come from files that this folder has under the same names with the same
+ * sizes (a disk mounted elsewhere).
  * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
 WEFT_MUST_CHECK int prep_ingest(const IngestParams *p, Err *err);
 #endif

@@ -37,7 +37,7 @@ typedef struct Merge {
     Progress *progress;
 } Merge;
 
-/* ---- do they belong together ----------------------------------------------------------------- */
+/* ---- checks that the shards belong together ----------------------------------------------------------------- */
 static const json_t *shard_of(const Merge *m, int64_t i)
 {
     return json_object_get(m->datasets[i], "shard");
@@ -48,7 +48,7 @@ static int64_t whole(const json_t *o, const char *key)
     return (int64_t)json_integer_value(json_object_get(o, key));
 }
 
-/* The first key that two recipes say differently, "section.key". */
+/* The first key whose values in two recipes differ, "section.key". */
 static void first_difference(const json_t *a, const json_t *b, char *out, size_t size)
 {
     const char *section, *key;
@@ -126,7 +126,7 @@ static int open_shards(Merge *m, Err *err)
     return rc;
 }
 
-/* ---- their lines ----------------------------------------------------------------------------- */
+/* ---- the lines of the shards ----------------------------------------------------------------------------- */
 static int is_duplicate(const json_t *note)
 {
     const char *code = json_string_value(json_object_get(note, "code"));
@@ -200,7 +200,7 @@ static int read_lines(Merge *m, Err *err)
         if (same ? m->line[i - 1].shard != x->shard : x->place != sources)
             return err_set(err, ERR_FORMAT,
                            "'%s': dataset.json does not fit those of the other shards: source %" PRId64
-                           " is there twice or not at all",
+                           " occurs twice or not at all",
                            m->p->shards[x->shard], sources);
         sources += !same;
     }
@@ -210,7 +210,7 @@ static int read_lines(Merge *m, Err *err)
     return 0;
 }
 
-/* ---- their files ----------------------------------------------------------------------------- */
+/* ---- the files of the shards ----------------------------------------------------------------------------- */
 static int check_pixels(const char *path, const json_t *clip, Err *err)
 {
     const char *want = json_string_value(json_object_get(clip, "pixels_sha256"));
@@ -229,7 +229,7 @@ static int check_pixels(const char *path, const json_t *clip, Err *err)
 }
 
 /* A file of a shard, and its places in the dataset.  Under its own name a link is always of a
- * checked clip: unchecked ones have the temporary name, which dataset_begin sweeps. */
+ * checked clip: unchecked ones have the temporary name, whose files dataset_begin removes. */
 typedef struct Place {
     char *from, *to, *temporary;
 } Place;
@@ -287,7 +287,8 @@ static int bring_thumb(const Merge *m, const Line *x, const char *name, Err *err
     return rc < 0 ? rc : 0;
 }
 
-/* Decodes the clip under the name it has now, in a process that can open nothing else. */
+/* Decodes the clip under its present name.  With worker processes, this one can open no other file
+ * from here on. */
 static int check_clip(const Merge *m, const Place *p, int how, const json_t *clip, Err *err)
 {
     const char *path = how ? p->temporary : p->to;

@@ -22,9 +22,9 @@ typedef struct MergeParams {
  * decided over the whole set.  Clips are checked against their lines' pixel hashes, then
  * hard-linked, or copied where that cannot be; the shards are only read.  A merge that was
  * interrupted goes on when run again.
- * Refuses (ERR_USAGE, ERR_FORMAT, ERR_NOTFOUND) what is not all of one set, each shard once and
- * finished; and to take the place of a dataset less than half of whose clips are of the same
- * sources.
+ * Fails (ERR_USAGE, ERR_FORMAT, ERR_NOTFOUND) unless the folders are all shards of one set, each
+ * finished and given once; and when `out` holds a dataset of which less than half of the clips come
+ * from the same sources.
  * 0 all accepted, 3 some rejected, negative: nothing is marked finished. */
 WEFT_MUST_CHECK int prep_merge(const MergeParams *p, Err *err);
 #endif

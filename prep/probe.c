@@ -109,7 +109,7 @@ int prep_probe(const char *path, const Recipe *recipe, int json, FILE *results, 
     if (rc == 0) {
         cfg.allow_empty_caption = 1; /* a file alone has no caption to judge */
         rc = clip_process(&cfg, dir, &s, NULL, NULL, &records, err);
-        record = json_incref(json_array_get(records, 0)); /* the first window stands for all */
+        record = json_incref(json_array_get(records, 0)); /* of several windows, the first is shown */
     }
     if (rc == 0) {
         keep_facts(record);

@@ -14,14 +14,14 @@ typedef enum Reason {
 const char *reason_code(Reason r);
 /* The reason with this code, or REASON_COUNT. */
 Reason reason_find(const char *code);
-/* What it means, for people: one sentence. */
+/* One sentence that explains the code to the user. */
 const char *reason_sentence(Reason r);
-/* Whether it can be why a clip is rejected; whether it can be a note. */
+/* Whether a clip can be rejected with this code; whether the code can be noted about a clip. */
 int reason_rejects(Reason r);
 int reason_notes(Reason r);
-/* Whether a clip that was rejected for it is looked at again by the next run, although source and
- * recipe are the same. */
+/* Whether the next run processes a clip rejected with this code again, although its source and the
+ * recipe have not changed. */
 int reason_is_redone(Reason r);
-/* Whether a note of it stays with the clip's pixels when a later run keeps them. */
+/* Whether a later run that keeps the clip's pixels also keeps this note. */
 int reason_is_about_pixels(Reason r);
 #endif

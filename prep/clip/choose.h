@@ -1,4 +1,4 @@
-/* Which source frame stands for each output frame.
+/* Which source frame is shown as which output frame.
  *
  * Output k of a window that starts at grid point s wants the time origin + (s + k)/fps; it gets the
  * frame nearest to it, ties to the earlier frame.  Times are exact rationals and are compared as

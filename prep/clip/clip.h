@@ -23,7 +23,8 @@
  * every key. */
 enum { PREP_REVISION = 4 };
 
-/* Which parts of a source are taken; from WINDOW_CHUNKS on there may be several, and ids get "#k". */
+/* Which parts of a source become clips; from WINDOW_CHUNKS on a source may have several, whose ids
+ * end in "#k". */
 typedef enum WindowPolicy { WINDOW_FIRST, WINDOW_MIDDLE, WINDOW_CHUNKS, WINDOW_SLIDE, WINDOW_UNIFORM } WindowPolicy;
 
 typedef struct PrepConfig {
@@ -55,8 +56,8 @@ WEFT_MUST_CHECK int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
  * manifest's members id, decision, reason, warnings, captions, key, recipe_sha256, source, probe,
  * window, geometry, ledger, timing, evening, quality, contact and clip; and, where out_dir is given
  * and the source could be read, `seen`: {hashed, entry} of prep/set/hash_cache.h.
- * prior: the manifest lines (valid) of the same source from an earlier run, or NULL: taken over
- * when their key is the same and their clips are there.
+ * prior: the valid manifest lines of the same source from an earlier run, or NULL.  They are used
+ * again when their key is the same and their clips exist.
  * out_dir: the dataset's folder (clips/ and thumbs/ exist); NULL: nothing is written, `clip` and
  * `contact` are null. */
 WEFT_MUST_CHECK int clip_process(const PrepConfig *cfg, const char *root, const Source *s, const json_t *prior,

@@ -22,8 +22,8 @@ struct FrameReader {
 };
 
 /* ---- reading --------------------------------------------------------------------------------- */
-/* Picture i as a video of one frame, so that every kind of PNG and JPEG, colour tags included,
- * takes the same road. */
+/* Opens picture i as a video of one frame, so that PNG and JPEG of every kind, with their colour
+ * tags, are read by the same code as videos. */
 static int open_picture(const FrameReader *r, int64_t i, VideoReader **out, VideoFrame *frame, Err *err)
 {
     char *path = path_join(r->path, r->pictures[i].name, err);

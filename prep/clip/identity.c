@@ -1,4 +1,4 @@
-/* Which bytes a source has, and the key of what is made from them. */
+/* The size and hash of a source, and the key of the clip made from it. */
 #include <string.h>
 #include "common/base/hash.h"
 #include "common/base/json.h"
@@ -39,7 +39,7 @@ int clip_key(const ClipJob *job, const char *sha256, char key[65], Err *err)
     return rc;
 }
 
-/* What the bytes, or their absence, say. */
+/* Rejects the source when it cannot be read, is empty, too large, or not the bytes it should be. */
 static int judge(const ClipJob *job, ClipIdentity *id, int rc, const Err *cause, Err *err)
 {
     const Source *s = job->src;

@@ -15,7 +15,7 @@
 #include "prep/clip/frames.h"
 #include "prep/picture/evening.h"
 
-/* One source and what is done with it.  Does not change, but that a restart sets decode_all. */
+/* One source and how it is processed.  Constant, except that a restart sets decode_all. */
 typedef struct ClipJob {
     const PrepConfig *cfg;
     const Source *src;
@@ -40,10 +40,10 @@ typedef struct Notes {
 } Notes;
 
 int is_rejected(const Rejection *r);
-/* The sentence names the source by its path in the source folder, also where a library named it as
- * it was opened. */
+/* The sentence names the source by its path in the source folder, also where a message of a library
+ * named it by the path it was opened with. */
 void reject(const ClipJob *job, Rejection *r, Reason code, const char *fmt, ...) WEFT_PRINTF(4, 5);
-/* A source's failure becomes a rejection with the failure's sentence; the reason is `code`, but for
+/* A source's failure becomes a rejection with the failure's sentence; the reason is `code`, except for
  * ERR_LIMIT (limit), ERR_UNSUPPORTED (unsupported) and ERR_IO (unreadable).  Lack of memory and
  * interruption stay errors and are returned. */
 WEFT_MUST_CHECK int reject_error(const ClipJob *job, Rejection *r, int rc, const Err *cause, Reason code, Err *err);
@@ -74,7 +74,7 @@ typedef struct Early {
     uint8_t *rgb;    /* [n,height,width,3] */
     int64_t *index;  /* [n] source frames, increasing */
     int64_t n, next; /* next: output frame to be chosen */
-    int off;         /* none are made */
+    int off;         /* no early pictures are made */
     Rational origin, last;
     int64_t last_index; /* the frame held, -1 none */
 } Early;
@@ -101,9 +101,10 @@ typedef struct Scan {
 
 WEFT_MUST_CHECK int scan_source(const ClipJob *job, Scan *out, Err *err);
 void scan_fini(Scan *s);
-/* Finds out s->gaps. */
+/* Sets s->gaps and s->first_gap. */
 WEFT_MUST_CHECK int scan_find_gaps(Scan *s, Err *err);
-/* Notes what says that frames of the source are missing.  span: its length in seconds. */
+/* Adds a note when there are signs that frames of the source are missing.  span: its length in
+ * seconds. */
 WEFT_MUST_CHECK int scan_note_missing(Scan *s, double span, Err *err);
 /* The times of the used part. */
 const Rational *scan_times(const Scan *s);
@@ -131,7 +132,7 @@ typedef struct WindowPlan {
 
 WEFT_MUST_CHECK int plan_windows(const ClipJob *job, const Scan *scan, WindowPlan *out, Err *err);
 void plan_fini(WindowPlan *p);
-/* What is known of the picture before it is decoded: how the part is fitted, or why it cannot be. */
+/* From the facts known before decoding: how the part is fitted, or why it cannot be. */
 void fit_judge(const ClipJob *job, const VideoInfo *v, const int64_t part[4], FitPlan *fit, Rejection *rejected);
 /* Looks for black bars and takes them off plan->part and plan->fit. */
 WEFT_MUST_CHECK int fit_trim_bars(const ClipJob *job, const Scan *scan, WindowPlan *plan, Err *err);
@@ -148,7 +149,7 @@ typedef struct ClipResult {
     Pick *picks; /* [cfg->frames] */
     char **captions;
     int64_t n_captions;
-    int moved;  /* the window is not where the recipe would have it */
+    int moved;  /* the window does not begin where clip.window puts it */
     int evened; /* evening is known */
     Evening evening;
     int measured; /* figures, verdict and duplicates are known */
@@ -213,7 +214,7 @@ typedef struct Pass {
     FrameFigures *figures; /* [n] */
     Sha256 sha;
     int64_t duplicates;
-    Evening *measured;   /* not NULL: the pictures are only looked at for it */
+    Evening *measured;   /* not NULL: the pictures are only measured for it */
     const Evening *even; /* not NULL: applied to every picture */
     Rejection rejected;
 } Pass;
@@ -226,10 +227,11 @@ void pass_close(Pass *p);
 /* The manifest's members that a clip's processing gives, for prep/set/record.h; clip_process lists
  * them. */
 WEFT_MUST_CHECK int clip_json(const ClipJob *job, const ClipResult *r, json_t **out, Err *err);
-/* *out: the records of an earlier run, when all that it made of the source stands; NULL otherwise.
+/* *out: the records of an earlier run when all its results for the source are still valid; NULL
+ * otherwise.
  * prior: its manifest lines, valid, or NULL. */
 WEFT_MUST_CHECK int clip_reuse(const ClipJob *job, const ClipIdentity *id, const json_t *prior, json_t **out, Err *err);
 
-/* The decoder's share of the recipe's limits; the process it runs in has the others. */
+/* The recipe's limits that the decoder enforces; the others are limits of its process. */
 VideoLimits clip_limits(const PrepConfig *cfg);
 #endif

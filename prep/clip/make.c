@@ -98,7 +98,7 @@ static int judge_figures(const ClipJob *job, ClipResult *r, Pass *p, Err *err)
     return rc;
 }
 
-/* The figures become the result's, and what they say its notes or its rejection. */
+/* Stores the figures in the result, and turns the verdict into notes or a rejection. */
 static int conclude(const ClipJob *job, ClipResult *r, Pass *p, Err *err)
 {
     const QualityLimits *l = &job->cfg->quality;
@@ -123,7 +123,7 @@ static int conclude(const ClipJob *job, ClipResult *r, Pass *p, Err *err)
     return rc;
 }
 
-/* ---- another place --------------------------------------------------------------------------- */
+/* ---- moving the window ----------------------------------------------------------------------- */
 static int wants_another(const ClipJob *job, const ClipResult *r)
 {
     const QualityLimits *l = &job->cfg->quality;
@@ -199,7 +199,7 @@ static int run_window(const ClipJob *job, ClipResult *r, Pass *p, const char *pa
     return rc;
 }
 
-/* What was written gets its name; a rejected clip's file is dropped with the pass. */
+/* Gives the finished file its name; pass_close removes the file of a rejected clip. */
 static int keep_files(const ClipJob *job, ClipResult *r, Pass *p, const char *path, Err *err)
 {
     int rc = contact_write(p->contact, job->out_dir, r->id, &r->contact, err);
@@ -253,7 +253,7 @@ int make_window(const ClipJob *job, const ClipIdentity *id, const Scan *scan, co
     place(job, r, plan->starts[index]);
     if (plan->held)
         rc = note_add(&r->notes, err, REASON_FRAMES_HELD,
-                      "the last picture stands for %" PRId64 " output frames more (clip.short=hold)", plan->held);
+                      "the last picture is repeated for %" PRId64 " more output frames (clip.short=hold)", plan->held);
     if (rc == 0 && (rc = judge_damage(job, r, err)) == 0 && !is_rejected(&r->rejected))
         judge_times(job, r);
     if (rc == 0) /* captions depend on the window, and an empty one must cost no encoding */

@@ -1,8 +1,8 @@
 /* Signs that frames of a source are missing, in any container: the demuxer says that the file ends
  * early; a gap in a rate that is even otherwise; fewer frames than the file says it has.  Each is
  * noted.  A file that ends early and has a gap lost packets in its middle: decoders show the frames
- * after the gap from wrong references without a word, so that a window up to there or beyond is
- * rejected (make.c). */
+ * after the gap from wrong references and report no error, so that a window that reaches the gap or
+ * lies behind it is rejected (make.c). */
 #include <math.h>
 #include <stdlib.h>
 #include "common/base/mem.h"
@@ -59,7 +59,8 @@ int scan_find_gaps(Scan *s, Err *err)
     return 0;
 }
 
-/* Whether frames fewer by two or more came than what the file says in each way that it says it. */
+/* Whether at least two frames fewer were decoded than the file states; by its frame count and by its
+ * duration, where it has both. */
 static int fewer_than_said(const Scan *s, double span)
 {
     const VideoInfo *v = &s->info;

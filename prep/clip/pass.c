@@ -64,8 +64,8 @@ static int use_frame(Pass *p, int64_t index, Err *err)
     return rc;
 }
 
-/* From the pictures of the first pass: 1 when they are those that are wanted, 0 when they are not,
- * negative. */
+/* Uses the pictures of the first pass: 1 when they are those of this window, 0 when not, negative
+ * error. */
 static int run_early(Pass *p, Err *err)
 {
     const Early *e = &p->scan->early;
@@ -84,7 +84,7 @@ static int run_early(Pass *p, Err *err)
     return 1;
 }
 
-/* From the source.  *cause: what is wrong with it; the return is negative when the run cannot go on. */
+/* Decodes the source.  *cause: a fault of the source; a negative return: the run cannot go on. */
 static int run_source(Pass *p, Err *cause, Err *err)
 {
     const ClipJob *job = p->job;

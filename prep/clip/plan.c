@@ -64,7 +64,7 @@ static int plan_starts(const ClipJob *job, WindowPlan *p, Err *err)
     int64_t all = stride && !p->held ? (p->points - c->frames + stride - 1) / stride + 1 : p->windows;
     if (p->windows < all)
         return note_add(&p->notes, err, REASON_WINDOWS_LEFT,
-                        "%" PRId64 " of the %" PRId64 " windows are taken (clip.window_count)", p->windows, all);
+                        "%" PRId64 " of the %" PRId64 " windows are used (clip.window_count)", p->windows, all);
     return 0;
 }
 

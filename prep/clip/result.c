@@ -1,4 +1,4 @@
-/* What a window, or a source without windows, came to. */
+/* The result for a window, or for a source without windows. */
 #include <stdio.h>
 #include "common/base/mem.h"
 #include "prep/clip/internal.h"

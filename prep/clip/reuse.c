@@ -1,4 +1,4 @@
-/* What an earlier run made of the same source, taken over where it still stands. */
+/* Uses the results of an earlier run for the same source again where they are still valid. */
 #include <stdio.h>
 #include <string.h>
 #include "common/base/file.h"
@@ -11,7 +11,7 @@ static Reason note_reason(const json_t *note)
     return reason_find(json_string_value(json_object_get(note, "code")));
 }
 
-/* Verdicts that depend on more than the key, or on the machine, do not stand. */
+/* Verdicts that depend on the machine, or on more than the key covers, are made again. */
 static int stands(const json_t *reason)
 {
     Reason r = note_reason(reason);
@@ -29,7 +29,7 @@ static int same_file(const ClipJob *job, const json_t *name, const json_t *size,
     return have >= 0 && (!size || have == json_integer_value(size));
 }
 
-/* 1 when the line has the key and a verdict that stands, and its files are there. */
+/* 1 when the line has this key, its verdict is still valid and its files exist. */
 static int is_good(const ClipJob *job, const ClipIdentity *id, const json_t *line, Err *err)
 {
     const json_t *key = json_object_get(line, "key"), *clip = json_object_get(line, "clip"),

@@ -37,7 +37,7 @@ static int push(Scan *s, const FrameMark *m, Err *err)
     return 0;
 }
 
-/* The frames within the asked-for part of the source. */
+/* The frames between Source.start and Source.end. */
 static void choose_part(Scan *s)
 {
     while (s->first < s->n && s->from.den && rational_cmp(s->times[s->first], s->from) < 0)
@@ -60,7 +60,7 @@ static int skim(const ClipJob *job, Scan *s, FrameReader *r, Err *err)
     return rc < 0 ? rc : 0;
 }
 
-/* The asked-for part is on the file's clock, the frames' times count from the first frame. */
+/* Source.start and Source.end are on the file's clock; the frames' times count from the first frame. */
 static void set_clock(Scan *s, const Source *src, Rational first_time)
 {
     s->first_time = first_time;
@@ -107,12 +107,12 @@ static int note_facts(Scan *s, Err *err)
                       "the pictures change their size %" PRId64 " times; each is fitted by itself", c->size_changes);
     if (rc == 0 && aspect->den)
         rc = note_add(&s->notes, err, REASON_BAD_ASPECT,
-                      "the pixel aspect %" PRId64 ":%" PRId64 " does not lie between 1:4 and 4:1: taken as 1:1",
+                      "the pixel aspect %" PRId64 ":%" PRId64 " does not lie between 1:4 and 4:1: 1:1 is used",
                       aspect->num, aspect->den);
     return rc;
 }
 
-/* What is wrong with the source as a whole. */
+/* Rejects the source for faults that concern all of it. */
 static int judge(const ClipJob *job, Scan *s, Err *err)
 {
     Rejection *r = &s->rejected;

@@ -20,7 +20,7 @@ static const char *or_untagged(const char *name)
     return name[0] ? name : "untagged";
 }
 
-/* Curves that are neither converted nor taken for BT.709's. */
+/* Transfer curves that are neither converted nor treated as BT.709. */
 static int unknown_curve(const VideoInfo *v)
 {
     static const char *const curves[] = {"linear", "log100", "log316", "smpte428"};

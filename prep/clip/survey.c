@@ -53,7 +53,7 @@ static int64_t bad_time(const ClipJob *job, const Scan *s, const Pick *picks, in
     return worst < 0 ? -1 : start + worst;
 }
 
-/* The clean window nearest to the result's, of those whose times are good. */
+/* The clean window with good times that is nearest to the result's. */
 static int find(const ClipJob *job, const ClipResult *r, const Pass *p, uint8_t *bad, int64_t *start, Err *err)
 {
     for (;;) {

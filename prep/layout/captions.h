@@ -7,8 +7,8 @@
 #include "prep/layout/source.h"
 
 typedef struct CaptionRules {
-    int wrappers;        /* take b'...' and a pair of quotes around the whole off */
-    int preambles;       /* take "This video shows" and the like off */
+    int wrappers;        /* remove b'...' and a pair of quotes around the whole */
+    int preambles;       /* remove "This video shows" and the like */
     const char *trigger; /* put in front, or NULL */
 } CaptionRules;
 

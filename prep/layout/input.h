@@ -23,7 +23,7 @@ typedef struct LayoutInput {
  * (mem_free), 0 inside or absent (*target NULL), negative error. */
 WEFT_MUST_CHECK int layout_leads_out(const char *root, const char *path, char **target, Err *err);
 
-/* 1 when root/path is there, 0 when it is not, ERR_NOMEM. */
+/* 1 when root/path exists, 0 when it does not, ERR_NOMEM. */
 WEFT_MUST_CHECK int layout_has(const LayoutInput *in, const char *path, Err *err);
 /* 0 when root/path may be opened as a text file.  ERR_FORMAT: it is a folder, a pipe or a device;
  * ERR_USAGE: it leads out of root and follow_links is off. */
@@ -31,7 +31,7 @@ WEFT_MUST_CHECK int layout_check_text(const LayoutInput *in, const char *path, E
 /* The checks above, then the whole file.  *text is the caller's to mem_free. */
 WEFT_MUST_CHECK int layout_read_text(const LayoutInput *in, const char *path, int64_t max_bytes, char **text,
                                      int64_t *size, Err *err);
-/* The same for the file of one source's caption: what is wrong with it rejects the source. */
+/* The same for the file of one source's caption: a fault of the file rejects the source. */
 WEFT_MUST_CHECK int layout_read_caption(const LayoutInput *in, Source *s, const char *path, Err *err);
 /* The same for a JSON file, and for a file line by line (lines_read). */
 WEFT_MUST_CHECK int layout_read_json(const LayoutInput *in, const char *path, json_t **out, Err *err);

@@ -159,7 +159,7 @@ static void add_text(Sha256 *sha, const char *text)
     if (text)
         sha256_update(sha, text, (int64_t)strlen(text) + 1);
     else
-        sha256_update(sha, "\1", 2); /* no text begins with a control character */
+        sha256_update(sha, "\1", 2); /* marks an absent value: texts never begin with a control character */
 }
 
 static void add_number(Sha256 *sha, int64_t v)

@@ -1,5 +1,4 @@
-/* Reports what lies in a source folder and becomes no source, so that nothing is left out
- * silently. */
+/* Reports the files of a source folder that become no source, so that nothing is left out silently. */
 #ifndef WEFT_PREP_LAYOUT_UNUSED_H
 #define WEFT_PREP_LAYOUT_UNUSED_H
 #include "common/base/err.h"
@@ -7,7 +6,7 @@
 #include "prep/layout/input.h"
 #include "prep/layout/source.h"
 
-/* One line on the log for each kind of file below the root that no source stands for, with the
+/* One line on the log for each kind of file below the root that belongs to no source, with the
  * number and the first names: videos and folders of pictures (listed: when the layout reads only
  * those that a list names), Parquet tables, links to folders that are read under their own path,
  * and files that are neither videos, pictures, texts nor tables by their names. tables: also tables

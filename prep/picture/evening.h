@@ -25,7 +25,7 @@ typedef struct Evening {
 
 /* rgb [n,3] */
 void evening_add(Evening *e, const uint8_t *rgb, int64_t n);
-/* The gains; 1 where not asked for, and when under 1 % of the pixels count: nothing to go by.
+/* The gains; 1 where not asked for, and when less than 1 % of the pixels count.
  * strength, target: 0..1. */
 void evening_find(Evening *e, int white, int exposure, double strength, double target);
 /* value * white * exposure, rounded, at most 255 */

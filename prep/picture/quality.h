@@ -89,7 +89,7 @@ WEFT_MUST_CHECK int quality_judge(const FrameFigures *f, int64_t n, double enlar
 /* A sentence with the figure and its limit. */
 void quality_sentence(const Verdict *v, QualityCode code, const QualityLimits *l, int rejected, char *text,
                       size_t size);
-/* The manifest's `quality`.  NULL when memory could not be had. */
+/* The manifest's `quality`; NULL without memory. */
 json_t *quality_json(const FrameFigures *f, int64_t n, const Verdict *v, const QualityLimits *l, int64_t duplicates,
                      int moved);
 

@@ -22,7 +22,7 @@ WEFT_MUST_CHECK int visible_open(Visible **out, int64_t width, int64_t height, i
 void visible_close(Visible **v);
 /* rgb [height,width,3]; at most n of them. */
 void visible_add(Visible *v, const uint8_t *rgb);
-/* The picture given last once more. */
+/* Adds the latest picture once more. */
 void visible_repeat(Visible *v);
 /* share: 0..1 of each picture that was added. */
 VisibleMethod visible_find(Visible *v, double *share);

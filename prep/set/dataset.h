@@ -10,13 +10,14 @@
 #include "prep/picture/quality.h"
 #include "prep/set/record.h"
 
-/* Makes and locks the folder; nothing in it changes.  Refuses one that holds other things, and one
- * that lies in one of the source folders [n] or around it. */
+/* Makes and locks the folder; nothing in it changes.  ERR_USAGE when it holds other files, lies in
+ * one of the source folders [n] or contains one. */
 WEFT_MUST_CHECK int dataset_lock_folder(const char *const *sources, int64_t n, const char *dir, DirLock *lock,
                                         Err *err);
-/* Whether the dataset whose lines (id -> line, of records_load) lie in the folder may make place
- * for one of other sources: only when it has no clips, or when at least half of them are of sources
- * that are in the new set too.  Everything else is somebody's work: ERR_USAGE.
+/* Whether the dataset in the folder, with these lines (id -> line, of records_load), may be
+ * overwritten by one made from other sources: only when it has no clips, or when at least half of
+ * them come from sources that are in the new set too.  Otherwise ERR_USAGE, since the user may still
+ * need it.
  * has: 1 when a line's source is in the new set, negative: an error.  was: the old sources' folder
  * or NULL, now: the new ones'. */
 WEFT_MUST_CHECK int dataset_check_same(const char *dir, const json_t *prior, const char *was, const char *now,

@@ -74,7 +74,7 @@ int64_t hash_cache_size(const char *path, SourceKind kind)
     return rc < 0 ? rc : s.size;
 }
 
-/* 1 when the entry was made of a source that the file system described so. */
+/* 1 when the entry was made while the source had this stamp. */
 static int recall(const char *entry, const Stamp *now, Identity *out)
 {
     char was[65], hex[65];

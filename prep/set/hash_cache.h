@@ -20,11 +20,12 @@ typedef struct HashCache {
     json_t *hash; /* Source.path -> what was found, as text; never NULL after hash_cache_load */
 } HashCache;
 
-/* Of an earlier run in this folder; empty where it left nothing that can be believed. */
+/* Reads the file of an earlier run in this folder; empty when it is missing or its checksum is
+ * wrong. */
 WEFT_MUST_CHECK int hash_cache_load(HashCache *out, const char *out_dir, Err *err);
 /* Atomically. */
 WEFT_MUST_CHECK int hash_cache_save(const HashCache *s, const char *out_dir, Err *err);
-/* Of a dataset that is not made from one folder. */
+/* Removes the file: a dataset that is not made from one folder has none. */
 WEFT_MUST_CHECK int hash_cache_remove(const char *out_dir, Err *err);
 void hash_cache_fini(HashCache *s);
 
@@ -38,7 +39,7 @@ typedef struct Identity {
  * as `name`, is unchanged. */
 WEFT_MUST_CHECK int hash_cache_identify(const json_t *hash, const char *name, const char *path, SourceKind kind,
                                         Identity *out, Err *err);
-/* Bytes of a source without reading them, as source_hash counts them; negative when it is not
- * there. */
+/* Bytes of a source as source_hash counts them, without reading them; negative when it does not
+ * exist. */
 int64_t hash_cache_size(const char *path, SourceKind kind);
 #endif

@@ -10,7 +10,7 @@
 #include "common/base/err.h"
 
 /* dataset: dataset.json's content, whose manifest lies in dir already.  tokens: count those of
- * tokens.jsonl, if it is there. */
+ * tokens.jsonl, if it exists. */
 WEFT_MUST_CHECK int report_write(const char *dir, const json_t *dataset, int tokens, Err *err);
 /* `weft-prep report`: of a finished dataset, with the tokens counted if `tokenize` has run. */
 WEFT_MUST_CHECK int prep_report(const char *dir, FILE *results, Err *err);

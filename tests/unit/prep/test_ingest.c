@@ -369,7 +369,7 @@ static void windows(void **state)
     assert_int_equal(json_integer_value(json_object_get(json_object_get(line, "window"), "held")), 4);
     const json_t *note = json_array_get(json_object_get(line, "warnings"), 0);
     assert_string_equal(json_string_value(json_object_get(note, "code")), "frames_held");
-    assert_non_null(strstr(json_string_value(json_object_get(note, "text")), "for 4 output frames more"));
+    assert_non_null(strstr(json_string_value(json_object_get(note, "text")), "for 4 more output frames"));
     check_value("largest error", json_real_value(json_object_get(json_object_get(line, "timing"), "max_abs_error_s")),
                 0, 1e-9, 0);
     assert_int_equal(ledger_index(line, 48), 44);
@@ -416,7 +416,7 @@ static void several_windows(void **state)
             assert_int_equal(json_integer_value(json_object_get(window, "start")), want[i].start[k]);
             assert_int_equal(json_integer_value(json_object_get(window, "count")), want[i].n);
             char *notes = json_dumps(json_object_get(line, "warnings"), 0);
-            assert_int_equal(strstr(notes, "2 of the 3 windows are taken (clip.window_count)") != NULL, i == 2);
+            assert_int_equal(strstr(notes, "2 of the 3 windows are used (clip.window_count)") != NULL, i == 2);
             free(notes);
             CHECK_OK(video_read_rgb(at(out, json_string_value(json_object_get(json_object_get(line, "clip"), "file"))),
                                     OUT, W, H, &rgb, &n, &width, &height, &err),

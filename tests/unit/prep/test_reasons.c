@@ -26,7 +26,7 @@ static void table(void **state)
 }
 
 /* Verdicts that depend on the machine or on captions are looked at again; notes about captions and
- * annotations are made by every run, so that none is there twice. */
+ * annotations are made by every run, so that none occurs twice. */
 static void what_lasts(void **state)
 {
     static const Reason redone[] = {REASON_MISSING, REASON_UNREADABLE,   REASON_HASH_MISMATCH, REASON_LIMIT,
