@@ -13,6 +13,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 dir=${SYSTEMS_DIR:-/var/tmp/weft-systems}
+commands=${COMMANDS:-demo check}
 
 table='
 debian-12     Debian  bookworm  main
@@ -67,7 +68,7 @@ one() { # NAME DISTRIBUTION SUITE COMPONENTS
     inside "$1" "cd && git -c init.defaultBranch=main -c advice.detachedHead=false clone -q weft.bundle weft" || return 1
     results=
     failed=0
-    for command in ${COMMANDS:-demo check}; do
+    for command in $commands; do
         start=$(date +%s)
         inside "$1" "cd ~/weft && make $command" >"$dir/$1.$command.log" 2>&1 </dev/null
         status=$?
@@ -76,7 +77,7 @@ one() { # NAME DISTRIBUTION SUITE COMPONENTS
         if [ $status = 0 ]; then word=passes; else word="**fails** ($status)"; failed=1; fi
         results="$results $word in $((seconds / 60)):$(printf %02d $((seconds % 60)))$last |"
     done
-    fetched=$(sed -n 's/^Need to get \(.*\) of archives.*/\1/p' "$dir/$1.${COMMANDS%% *}.log" 2>/dev/null | head -1)
+    fetched=$(sed -n 's/^Need to get \(.*\) of archives.*/\1/p' "$dir/$1.${commands%% *}.log" 2>/dev/null | head -1)
     [ -n "$fetched" ] || fetched=$(sed -n 's/^Need to get \(.*\) of archives.*/\1/p' "$dir/$1".*.log | head -1)
     echo "| $1 | $(version "$1" gcc) | $(version "$1" libc6) | $(version "$1" libavcodec-dev) | $(version "$1" libopenblas-dev) | $(version "$1" libcmocka-dev) | ${fetched:-nothing} |$results"
     return $failed
@@ -85,8 +86,8 @@ one() { # NAME DISTRIBUTION SUITE COMPONENTS
 rc=0
 echo "Revision $(git rev-parse --short HEAD), $(date -u +%Y-%m-%d), $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)"
 echo
-echo "| system | gcc | glibc | FFmpeg | OpenBLAS | cmocka | downloaded |$(for c in ${COMMANDS:-demo check}; do printf ' make %s |' "$c"; done)"
-echo "|---|---|---|---|---|---|---|$(for c in ${COMMANDS:-demo check}; do printf -- '---|'; done)"
+echo "| system | gcc | glibc | FFmpeg | OpenBLAS | cmocka | downloaded |$(for c in $commands; do printf ' make %s |' "$c"; done)"
+echo "|---|---|---|---|---|---|---|$(for c in $commands; do printf -- '---|'; done)"
 for name; do
     line=$(echo "$table" | grep "^$name ")
     [ -n "$line" ] || { echo "systems.sh: '$name' is none of:" $(echo "$table" | awk '{print $1}') >&2; exit 2; }
