@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef _OPENMP
@@ -239,18 +240,74 @@ static int can_map(int64_t bytes)
     return 1;
 }
 
-int machine_check_address_space(int64_t threads, Err *err)
+static int64_t blas_needs(int64_t threads)
+{
+    return threads * (BLAS_BUFFER + STACK) + SLACK;
+}
+
+static int is_limited(int64_t *bytes)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
         return 0;
-    int64_t need = threads * (BLAS_BUFFER + STACK) + SLACK;
-    /* BLAS's own threads, started before main, take their buffers in the first moments. */
-    nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL);
-    if (can_map(need))
-        return 0;
+    *bytes = (int64_t)limit.rlim_cur;
+    return 1;
+}
+
+static int refuse_address_space(int64_t limit, int64_t threads, Err *err)
+{
     return err_set(err, ERR_LIMIT,
                    "the address space is limited to %" PRId64 " MB (ulimit -v), which leaves less than the %" PRId64
-                   " MB that BLAS needs for %" PRId64 " thread%s: raise the limit, or give fewer with --jobs",
-                   (int64_t)(limit.rlim_cur >> 20), need >> 20, threads, threads == 1 ? "" : "s");
+                   " MB that BLAS needs for %" PRId64 " thread%s: raise the limit, or give fewer with --jobs "
+                   "and OPENBLAS_NUM_THREADS",
+                   limit >> 20, blas_needs(threads) >> 20, threads, threads == 1 ? "" : "s");
 }
+
+int machine_check_address_space(int64_t threads, Err *err)
+{
+    int64_t limit;
+    if (!is_limited(&limit))
+        return 0;
+    /* BLAS's own threads, started before main, take their buffers in the first moments. */
+    nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL);
+    return can_map(blas_needs(threads)) ? 0 : refuse_address_space(limit, threads, err);
+}
+
+/* OpenBLAS takes a buffer while it is loaded, and some versions (0.3.29) try for ever when they get
+ * none.  The dynamic linker calls this before any library starts; sanitizers need that place for
+ * themselves, and map more than any such limit allows. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define WEFT_SANITIZED 1
+#endif
+#endif
+#if !defined(WEFT_SANITIZED) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+/* How many buffers: one a thread, as many threads as OpenBLAS starts. */
+static int64_t blas_threads(char **environment)
+{
+    static const char *const names[] = {"OPENBLAS_NUM_THREADS=", "OMP_NUM_THREADS="};
+    for (int i = 0; i < 2; i++)
+        for (char **e = environment; *e; e++)
+            if (strncmp(*e, names[i], strlen(names[i])) == 0 && atoi(*e + strlen(names[i])) > 0)
+                return atoi(*e + strlen(names[i]));
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+static void check_before_libraries(int argc, char **argv, char **environment)
+{
+    Err err = {0};
+    int64_t limit, threads;
+    (void)argc;
+    (void)argv;
+    if (!is_limited(&limit) || can_map(blas_needs(threads = blas_threads(environment))))
+        return;
+    (void)refuse_address_space(limit, threads, &err);
+    struct iovec parts[] = {{"error: ", 7}, {err.msg, strlen(err.msg)}, {"\n", 1}};
+    ssize_t written = writev(STDERR_FILENO, parts, 3);
+    (void)written;
+    _exit(1);
+}
+__attribute__((section(".preinit_array"), used)) static void (*before_libraries)(int, char **,
+                                                                                 char **) = check_before_libraries;
+#endif

@@ -47,7 +47,7 @@ full "sample --dry-run" "$B/weft-infer" sample --preset demo --model $M --prompt
 limited() { # KILOBYTES COMMAND...
     limited_kb=$1
     shift
-    (ulimit -v "$limited_kb" && exec timeout -s KILL 20 "$@")
+    (ulimit -v "$limited_kb" && export OPENBLAS_NUM_THREADS=2 && exec timeout -s KILL 20 "$@")
 }
 if nm "$B/weft-infer" 2>/dev/null | grep -q '__[at]san_init'; then
     skip "small address space" "sanitizers need more"
@@ -58,7 +58,15 @@ else
         least=$((least + 20000))
     done
     runs "just enough for the libraries" 1 limited "$least" "$B/weft-infer" --version
-    stderr_has "MB that BLAS needs for 1 thread: raise the limit"
+    stderr_has "MB that BLAS needs for "
+    stderr_has ": raise the limit"
+    # below, at and above what BLAS takes while it is loaded, before main: it may refuse or work, never wait for ever
+    hung=
+    for more in 0 60000 120000 180000 240000 300000 360000 420000; do
+        limited $((least + more)) "$B/weft-infer" --version >"$T/stdout" 2>"$T/stderr"
+        [ $? = 137 ] && hung="$hung $((least + more))"
+    done
+    check "no limit makes a program wait for ever" test -z "$hung"
     runs "enough for one thread, not for 64" 1 limited $((least + 1200000)) "$B/weft-infer" sample --preset demo --device cpu --jobs 64 --model $M --prompt x --out "$T/limited"
     stderr_has "BLAS needs for 64 threads: raise the limit, or give fewer with --jobs"
     runs "enough for one thread" 0 limited $((least + 1200000)) "$B/weft-train" plan --preset demo --jobs 1 --cache "$T/a" --model $M
