@@ -36,12 +36,12 @@ typedef struct FlatArenas {
  * another type go into the optimiser's file. */
 static DType file_type(const TrainState *s)
 {
-    return s->be->act == DT_BF16 || dit_params(s->dit)->values == DT_BF16 ? DT_BF16 : DT_F32;
+    return s->be->act == DT_BF16 || dit_trainable(s->dit)->values == DT_BF16 ? DT_BF16 : DT_F32;
 }
 
 static FlatArenas arenas_of(const TrainState *s)
 {
-    Tensor values = params_flat_values(dit_params(s->dit));
+    Tensor values = params_flat_values(dit_trainable(s->dit));
 
     return (FlatArenas){{s->m, s->v, values}, {"m", "v", "master"}, values.dtype != file_type(s) ? 3 : 2};
 }
@@ -49,7 +49,7 @@ static FlatArenas arenas_of(const TrainState *s)
 /* The part of an arena that belongs to parameter p; its data lie on the back end. */
 static Tensor flat_part(const TrainState *s, const Tensor *flat, const Param *p)
 {
-    Tensor values = params_flat_values(dit_params(s->dit)), t = tensor_view(NULL, DT_F32, p->rank, p->dim);
+    Tensor values = params_flat_values(dit_trainable(s->dit)), t = tensor_view(NULL, DT_F32, p->rank, p->dim);
 
     t.data = (char *)flat->data +
              ((char *)p->master.data - (char *)values.data) / dtype_size(values.dtype) * dtype_size(DT_F32);
@@ -66,7 +66,7 @@ typedef struct Saving {
 
 static Tensor saved_part(const Saving *w, int64_t i)
 {
-    const ParamSet *ps = dit_params(w->s->dit);
+    const ParamSet *ps = dit_trainable(w->s->dit);
 
     return flat_part(w->s, &w->a.flat[i / ps->n], &ps->param[i % ps->n]);
 }
@@ -82,7 +82,7 @@ static int fetch(void *user, int64_t i, const void **data, Err *err)
 
 static int save_optimizer(const TrainState *s, const char *path, Err *err)
 {
-    const ParamSet *ps = dit_params(s->dit);
+    const ParamSet *ps = dit_trainable(s->dit);
     Saving w = {.s = s, .a = arenas_of(s)};
     int64_t n = w.a.n * ps->n, largest = 0;
     SafeSource *source = mem_calloc(n, sizeof *source, err);
@@ -127,7 +127,7 @@ static int load_part(TrainState *s, const SafeTensors *file, const Tensor *flat,
 
 int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err *err)
 {
-    ParamSet *ps = dit_params(s->dit);
+    ParamSet *ps = dit_trainable(s->dit);
     FlatArenas a = arenas_of(s);
     char *path = mem_printf(err, "%s/checkpoint-%" PRId64 "/%s", run, step, optimizer_path);
     SafeTensors *file = NULL;

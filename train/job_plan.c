@@ -61,8 +61,8 @@ int job_count_parameters(Job *j, Err *err)
     int rc = backend_open(&plan, "plan", 1, NULL, err);
 
     if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, 0, err)) == 0) {
-        j->parameters = params_count(dit_params(dit));
-        j->flat = dit_params(dit)->flat;
+        j->parameters = params_count(dit_trainable(dit));
+        j->flat = dit_trainable(dit)->flat;
     }
     dit_close(&dit);
     backend_close(&plan);

@@ -92,7 +92,7 @@ static int write_run_file(Run *r, Err *err)
 {
     char *path = path_join(r->out, "run.json", err);
     json_t *facts = NULL;
-    int rc = path ? resume_run_json(r->job, params_count(dit_params(r->dit)), &facts, err) : ERR_NOMEM;
+    int rc = path ? resume_run_json(r->job, params_count(dit_trainable(r->dit)), &facts, err) : ERR_NOMEM;
 
     if (rc == 0)
         rc = schema_check("train-run", facts, path, err);
@@ -223,7 +223,7 @@ static int log_step(Run *r, const StepFacts *f, Err *err)
 static int save(Run *r, int interim, Err *err)
 {
     Job *j = r->job;
-    Tensor values = params_flat_values(dit_params(r->dit));
+    Tensor values = params_flat_values(dit_trainable(r->dit));
     double squares = 0;
     json_t *state = NULL;
     int rc = op_sum_squares(j->be, &squares, &values, err);

@@ -31,8 +31,8 @@ int train_init(TrainState *s, Backend *be, Dit *dit, const Schedule *schedule, c
     s->dit = dit;
     s->schedule = schedule;
     s->c = *c;
-    if ((rc = zeros(be, &s->m, dit_params(dit)->flat, err)) < 0 ||
-        (rc = zeros(be, &s->v, dit_params(dit)->flat, err)) < 0) {
+    if ((rc = zeros(be, &s->m, dit_trainable(dit)->flat, err)) < 0 ||
+        (rc = zeros(be, &s->v, dit_trainable(dit)->flat, err)) < 0) {
         train_fini(s);
         return err_wrap(err, rc, "optimiser state");
     }
@@ -138,8 +138,8 @@ int train_gradient(TrainState *s, const TrainBatch *batch, double weight, double
 int train_update(TrainState *s, double *norm, double *lr, Err *err)
 {
     double start = time_now_s(), squares = 0;
-    Tensor p = params_flat_values(dit_params(s->dit)), g = params_flat_grads(dit_params(s->dit));
-    Tensor copies = params_flat_copies(dit_params(s->dit)),
+    Tensor p = params_flat_values(dit_trainable(s->dit)), g = params_flat_grads(dit_trainable(s->dit));
+    Tensor copies = params_flat_copies(dit_trainable(s->dit)),
            *copy = s->be->act == DT_BF16 && p.dtype == DT_F32 ? &copies : NULL;
     AdamParams adam = {.beta1 = s->c.beta1,
                        .beta2 = s->c.beta2,

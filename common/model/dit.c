@@ -218,6 +218,11 @@ ParamSet *dit_params(Dit *d)
     return &d->params;
 }
 
+ParamSet *dit_trainable(Dit *d)
+{
+    return &d->params;
+}
+
 int dit_save(Dit *d, const char *folder, DType dtype, Err *err)
 {
     json_t *json = NULL;

@@ -46,6 +46,8 @@ WEFT_MUST_CHECK int dit_new_filled(Dit **out, Backend *be, const DitConfig *c, i
 void dit_close(Dit **d);
 const DitConfig *dit_config(const Dit *d);
 ParamSet *dit_params(Dit *d);
+/* The parameters that training updates: what gradients, moments, norms and checkpoints are of. */
+ParamSet *dit_trainable(Dit *d);
 /* FOLDER/config.json + diffusion_pytorch_model.safetensors, as diffusers names them; atomic each. */
 WEFT_MUST_CHECK int dit_save(Dit *d, const char *folder, DType dtype, Err *err);
 
