@@ -52,6 +52,35 @@ static int is_yaml(const char *path)
     return str_ends_with(path, ".yaml") || str_ends_with(path, ".yml");
 }
 
+/* Removes the keys of `config` that `recipe` lacks and that hold null: templates shared with other
+ * trainers leave their unused keys so, and null asks for nothing. */
+static void drop_unknown_nulls(json_t *config, const json_t *recipe)
+{
+    const char *key;
+    void *next;
+    json_t *v;
+    json_object_foreach_safe (config, next, key, v) {
+        const json_t *known = json_object_get(recipe, key);
+        if (!known && json_is_null(v))
+            json_object_del(config, key);
+        else if (json_is_object(known) && json_is_object(v))
+            drop_unknown_nulls(v, known);
+    }
+}
+
+/* Validates the recipe as `path` left it, so that a message names the file. */
+static int check_config(const json_t *recipe, const char *path, Err *err)
+{
+    Schema *schema;
+    int rc = schema_open(&schema, "recipe", err);
+    if (rc < 0)
+        return rc;
+    rc = schema_validate(schema, recipe, path, err);
+    schema_close(&schema);
+    return rc;
+}
+
+/* Puts the keys of the file `path` over those of the complete `recipe`. */
 static int merge_config(json_t *recipe, const char *path, Err *err)
 {
     char *text = NULL;
@@ -67,8 +96,10 @@ static int merge_config(json_t *recipe, const char *path, Err *err)
         rc = 0; /* only comments: nothing to change */
     else if (!json_is_object(v))
         rc = err_set(err, ERR_FORMAT, "%s: a recipe is an object of sections", path);
-    else if (json_object_update_recursive(recipe, v) < 0)
-        rc = no_memory(err);
+    else {
+        drop_unknown_nulls(v, recipe);
+        rc = json_object_update_recursive(recipe, v) < 0 ? no_memory(err) : check_config(recipe, path, err);
+    }
     json_decref(v);
     return rc;
 }

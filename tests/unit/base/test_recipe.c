@@ -125,6 +125,22 @@ static void yaml_config_equals_json_config(void **state)
     CHECK_FAILS(open_with(&a, NULL, "e.yaml", "training:\n  learning_rate: [\n", NULL), ERR_USAGE, "e.yaml:", &err);
 }
 
+/* Templates shared with other trainers list keys that are unused: null asks for nothing. */
+static void unknown_keys_that_hold_null_pass(void **state)
+{
+    (void)state;
+    Recipe *r, *plain;
+    CHECK_OK(open_with(&r, NULL, "n.yaml", "training: {tracker_name: null, max_steps: null}\nvideo:\n", NULL), &err);
+    CHECK_OK(open_with(&plain, NULL, NULL, NULL, NULL), &err);
+    assert_true(json_equal(recipe_json(r), recipe_json(plain)));
+    recipe_close(&r);
+    recipe_close(&plain);
+    CHECK_FAILS(open_with(&r, NULL, "n.yaml", "training: {learning_rate: null}\n", NULL), ERR_USAGE,
+                "n.yaml: 'training.learning_rate': expected number, found null", &err);
+    CHECK_FAILS(open_with(&r, NULL, "n.yaml", "training: {tracker_name: wandb}\n", NULL), ERR_USAGE,
+                "n.yaml: unknown key 'training.tracker_name'", &err);
+}
+
 static void refuses(void **state)
 {
     (void)state;
@@ -136,7 +152,7 @@ static void refuses(void **state)
     CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": {\"zzzzzzzzzz\": 1}}", NULL), ERR_USAGE,
                 "unknown key 'training.zzzzzzzzzz'", &err);
     CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"training\": 3}", NULL), ERR_USAGE,
-                "'training': expected object, found 3", &err);
+                "x.json: 'training': expected object, found 3", &err);
     CHECK_FAILS(open_with(&r, NULL, "x.json", "[]", NULL), ERR_USAGE, "object of sections", &err);
     CHECK_FAILS(open_with(&r, NULL, "x.json", "{\"seed\": 1, \"seed\": 2}", NULL), ERR_USAGE, "duplicate", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.batch_size=two")), ERR_USAGE,
@@ -271,6 +287,7 @@ int main(void)
         cmocka_unit_test(schema_describes_every_key),
         cmocka_unit_test(precedence),
         cmocka_unit_test(yaml_config_equals_json_config),
+        cmocka_unit_test(unknown_keys_that_hold_null_pass),
         cmocka_unit_test(refuses),
         cmocka_unit_test(numbers_have_one_form),
         cmocka_unit_test(printed_lines_can_be_set_again),
