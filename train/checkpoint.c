@@ -22,16 +22,6 @@ char *checkpoint_folder(const char *run, int64_t step, Err *err)
 
 /* ---- optimiser state ------------------------------------------------------------------------- */
 
-enum { ARENAS = 3 };
-
-/* The arenas that a resume needs besides the transformer's file; they are laid out like the
- * parameters. */
-typedef struct FlatArenas {
-    Tensor flat[ARENAS];
-    const char *name[ARENAS];
-    int n;
-} FlatArenas;
-
 /* Element type of the transformer's file: the type that operations read.  Exact weights (masters) of
  * another type go into the optimiser's file. */
 static DType file_type(const TrainState *s)
@@ -39,61 +29,59 @@ static DType file_type(const TrainState *s)
     return s->be->act == DT_BF16 || dit_trainable(s->dit)->values == DT_BF16 ? DT_BF16 : DT_F32;
 }
 
-static FlatArenas arenas_of(const TrainState *s)
+/* The tensors that a resume needs besides the transformer's file: the optimiser's state, then the
+ * exact weights. */
+static int64_t state_parts(const TrainState *s)
 {
-    Tensor values = params_flat_values(dit_trainable(s->dit));
+    const ParamSet *ps = dit_trainable(s->dit);
 
-    return (FlatArenas){{s->m, s->v, values}, {"m", "v", "master"}, values.dtype != file_type(s) ? 3 : 2};
+    return optimizer_parts(&s->optimizer) + (ps->values != file_type(s) ? ps->n : 0);
 }
 
-/* The part of an arena that belongs to parameter p; its data lie on the back end. */
-static Tensor flat_part(const TrainState *s, const Tensor *flat, const Param *p)
+static OptimizerPart state_part(const TrainState *s, int64_t i)
 {
-    Tensor values = params_flat_values(dit_trainable(s->dit)), t = tensor_view(NULL, DT_F32, p->rank, p->dim);
+    const ParamSet *ps = dit_trainable(s->dit);
+    int64_t n = optimizer_parts(&s->optimizer);
+    const Param *p;
 
-    t.data = (char *)flat->data +
-             ((char *)p->master.data - (char *)values.data) / dtype_size(values.dtype) * dtype_size(DT_F32);
-    return t;
+    if (i < n)
+        return optimizer_part(&s->optimizer, i);
+    p = &ps->param[i - n];
+    return (OptimizerPart){.kind = "master",
+                           .param = p,
+                           .whole = tensor_view(NULL, DT_F32, p->rank, p->dim),
+                           .n = tensor_count(&p->master),
+                           .data = p->master.data};
 }
 
-/* Writes the arenas one after another, each tensor by tensor.  A device's tensors are copied to the
- * host one at a time, into `room`. */
+/* Writes the parts one after another.  A device's are copied to the host one at a time, into `room`. */
 typedef struct Saving {
     const TrainState *s;
-    FlatArenas a;
     void *room;
 } Saving;
-
-static Tensor saved_part(const Saving *w, int64_t i)
-{
-    const ParamSet *ps = dit_trainable(w->s->dit);
-
-    return flat_part(w->s, &w->a.flat[i / ps->n], &ps->param[i % ps->n]);
-}
 
 static int fetch(void *user, int64_t i, const void **data, Err *err)
 {
     Saving *w = user;
-    Tensor t = saved_part(w, i);
+    OptimizerPart part = state_part(w->s, i);
 
-    *data = w->s->be->host ? t.data : w->room;
-    return w->s->be->host ? 0 : w->s->be->download(w->s->be, w->room, t.data, tensor_bytes(&t), err);
+    *data = w->s->be->host ? part.data : w->room;
+    return w->s->be->host ? 0 : w->s->be->download(w->s->be, w->room, part.data, tensor_bytes(&part.whole), err);
 }
 
 static int save_optimizer(const TrainState *s, const char *path, Err *err)
 {
-    const ParamSet *ps = dit_trainable(s->dit);
-    Saving w = {.s = s, .a = arenas_of(s)};
-    int64_t n = w.a.n * ps->n, largest = 0;
+    Saving w = {.s = s};
+    int64_t n = state_parts(s), largest = 0;
     SafeSource *source = mem_calloc(n, sizeof *source, err);
     char **name = mem_calloc(n, sizeof *name, err);
     int rc = source && name ? 0 : ERR_NOMEM;
 
     for (int64_t i = 0; i < n && rc == 0; i++) {
-        Tensor t = saved_part(&w, i);
-        largest = tensor_bytes(&t) > largest ? tensor_bytes(&t) : largest;
-        name[i] = mem_printf(err, "%s.%s", w.a.name[i / ps->n], ps->param[i % ps->n].name);
-        source[i] = (SafeSource){name[i], t};
+        OptimizerPart part = state_part(s, i);
+        largest = tensor_bytes(&part.whole) > largest ? tensor_bytes(&part.whole) : largest;
+        name[i] = mem_printf(err, "%s.%s", part.kind, part.param->name);
+        source[i] = (SafeSource){name[i], part.whole};
         rc = name[i] ? 0 : ERR_NOMEM;
     }
     if (rc == 0 && !s->be->host && !(w.room = mem_alloc_aligned(largest, err)))
@@ -108,39 +96,37 @@ static int save_optimizer(const TrainState *s, const char *path, Err *err)
     return rc;
 }
 
-/* Uploads one tensor of an arena.  A tensor that is missing or has another shape is added to `bad`. */
-static int load_part(TrainState *s, const SafeTensors *file, const Tensor *flat, const char *kind, const Param *p,
-                     Str *bad, Err *err)
+/* Uploads one part.  One that is missing or has another shape is added to `bad`. */
+static int load_part(TrainState *s, const SafeTensors *file, const OptimizerPart *part, Str *bad, Err *err)
 {
-    char *name = mem_printf(err, "%s.%s", kind, p->name);
+    char *name = mem_printf(err, "%s.%s", part->kind, part->param->name);
     const SafeEntry *e = name ? safetensors_find(file, name) : NULL;
-    Tensor part = flat_part(s, flat, p);
+    int64_t size = dtype_size(part->whole.dtype);
     int rc = name ? 0 : ERR_NOMEM;
 
-    if (rc == 0 && (!e || e->tensor.dtype != DT_F32 || !tensor_same_shape(&e->tensor, &part)))
+    if (rc == 0 && (!e || e->tensor.dtype != part->whole.dtype || !tensor_same_shape(&e->tensor, &part->whole)))
         rc = str_printf(bad, err, "%s%s", bad->len ? ", " : "", name);
-    else if (rc == 0)
-        rc = s->be->upload(s->be, part.data, e->tensor.data, tensor_bytes(&part), err);
+    else if (rc == 0 && part->n)
+        rc = s->be->upload(s->be, part->data, (const char *)e->tensor.data + part->first * size, part->n * size, err);
     mem_free(name);
     return rc;
 }
 
 int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err *err)
 {
-    ParamSet *ps = dit_trainable(s->dit);
-    FlatArenas a = arenas_of(s);
     char *path = mem_printf(err, "%s/checkpoint-%" PRId64 "/%s", run, step, optimizer_path);
     SafeTensors *file = NULL;
     Str bad = {0};
     int rc = path ? safetensors_open(&file, path, err) : ERR_NOMEM;
 
-    for (int k = 0; k < a.n; k++)
-        for (int64_t i = 0; i < ps->n && rc == 0; i++)
-            rc = load_part(s, file, &a.flat[k], a.name[k], &ps->param[i], &bad, err);
+    for (int64_t i = 0, n = state_parts(s); i < n && rc == 0; i++) {
+        OptimizerPart part = state_part(s, i);
+        rc = load_part(s, file, &part, &bad, err);
+    }
     if (rc == 0 && bad.len)
         rc = err_set(err, ERR_FORMAT, "'%s': missing or misshapen: %s", path, bad.data);
     if (rc == 0)
-        rc = params_refresh(ps, err);
+        rc = params_refresh(dit_trainable(s->dit), err);
     if (rc == 0)
         s->step = step;
     safetensors_close(&file);

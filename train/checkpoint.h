@@ -21,7 +21,7 @@
 WEFT_MUST_CHECK int checkpoint_save(const char *run, const TrainState *s, const json_t *state, Err *err);
 /* The folder RUN/checkpoint-STEP; mem_free. */
 char *checkpoint_folder(const char *run, int64_t step, Err *err);
-/* Moments and step from RUN/checkpoint-STEP; the transformer was opened from its folder already. */
+/* The optimiser's state and the step from RUN/checkpoint-STEP; the transformer was opened from its folder already. */
 WEFT_MUST_CHECK int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err *err);
 /* RUN/final: the transformer, and every other part of the pipeline folder `base` (copies).  A base
  * without model_index.json gives a folder with the transformer alone. */

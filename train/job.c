@@ -40,15 +40,15 @@ static void read_training(Job *j)
     j->keep = recipe_int(r, "training.checkpoints_total_limit");
     j->log_every = recipe_int(r, "training.log_every");
     j->c.rate.peak = recipe_num(r, "training.learning_rate");
-    j->c.beta1 = recipe_num(r, "training.adam_beta1");
-    j->c.beta2 = recipe_num(r, "training.adam_beta2");
-    j->c.epsilon = recipe_num(r, "training.adam_epsilon");
-    j->c.weight_decay = recipe_num(r, "training.weight_decay");
+    j->c.optimizer.beta1 = recipe_num(r, "training.adam_beta1");
+    j->c.optimizer.beta2 = recipe_num(r, "training.adam_beta2");
+    j->c.optimizer.epsilon = recipe_num(r, "training.adam_epsilon");
+    j->c.optimizer.weight_decay = recipe_num(r, "training.weight_decay");
     j->c.max_grad_norm = recipe_num(r, "training.max_grad_norm");
     j->c.rate.warmup = recipe_int(r, "training.warmup_steps");
     j->c.rate.cycles = recipe_num(r, "training.lr_num_cycles");
     j->c.rate.power = recipe_num(r, "training.lr_power");
-    j->c.seed = j->seed;
+    j->c.optimizer.seed = j->seed;
     j->how = DIT_TRAIN | (strcmp(recipe_str(r, "training.gradient_dtype"), "bf16") == 0 ? DIT_BF16_GRADS : 0) |
              (recipe_bool(r, "training.master_weights") ? 0 : DIT_BF16_VALUES);
     j->c.policy = !recipe_bool(r, "training.gradient_checkpointing")          ? RECOMPUTE_NONE

@@ -33,6 +33,7 @@ typedef struct Job {
     int64_t checkpoint_every, keep, log_every;
     int plan;                 /* set before job_open: only plans, so no device is opened */
     int64_t parameters, flat; /* trained parameters; elements of an arena that holds them */
+    int64_t optimizer_bytes;  /* memory of the optimiser's state */
     double planned;           /* bytes of memory, set by job_print */
 } Job;
 

@@ -53,7 +53,8 @@ int job_plan_work(const Job *j, Recompute policy, int64_t *bytes, Err *err)
     return rc;
 }
 
-/* The model's parameters: how many there are, and how many elements their flat arenas have. */
+/* The model's parameters: how many there are, how many elements their flat arenas have, and what
+ * the optimiser keeps for them. */
 int job_count_parameters(Job *j, Err *err)
 {
     Backend *plan = NULL;
@@ -63,6 +64,7 @@ int job_count_parameters(Job *j, Err *err)
     if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, 0, err)) == 0) {
         j->parameters = params_count(dit_trainable(dit));
         j->flat = dit_trainable(dit)->flat;
+        j->optimizer_bytes = optimizer_bytes(dit_trainable(dit), &j->c.optimizer, 0, j->flat);
     }
     dit_close(&dit);
     backend_close(&plan);
@@ -131,11 +133,12 @@ static double print_arenas(const Job *j, FILE *out)
     else
         fprintf(out, "weights %s%s", job_si(copies + master, "B", a), copies > 0 ? " (bf16, no master)" : "");
     fprintf(out, ", gradients %s%s, m %s, v %s, position codes %s", job_si(grads, "B", g),
-            j->how & DIT_BF16_GRADS ? " (bf16)" : "", job_si(each, "B", a), a, job_si(codes, "B", b));
+            j->how & DIT_BF16_GRADS ? " (bf16)" : "", job_si((double)j->optimizer_bytes / 2, "B", a), a,
+            job_si(codes, "B", b));
     if (own > 0)
         fprintf(out, ", scratch %s", job_si(own, "B", a));
     fputc('\n', out);
-    return copies + master + grads + 2 * each + codes + own;
+    return copies + master + grads + (double)j->optimizer_bytes + codes + own;
 }
 
 static int print_memory(Job *j, FILE *out, Err *err)

@@ -8,44 +8,19 @@
 #include "common/ops/ops.h"
 #include "train/step.h"
 
-static int zeros(Backend *be, Tensor *t, int64_t n, Err *err)
-{
-    void *p = NULL;
-    int64_t bytes;
-    int rc;
-
-    if (mem_mul(n, (int64_t)sizeof(float), &bytes) < 0)
-        return err_set(err, ERR_LIMIT, "optimiser state of %" PRId64 " values is too large", n);
-    if ((rc = be->alloc(be, bytes, &p, err)) < 0)
-        return rc;
-    *t = tensor_of(p, DT_F32, 1, n);
-    return op_fill(be, t, 0, err);
-}
-
 int train_init(TrainState *s, Backend *be, Dit *dit, const Schedule *schedule, const TrainConfig *c, Err *err)
 {
-    int rc;
-
     memset(s, 0, sizeof *s);
     s->be = be;
     s->dit = dit;
     s->schedule = schedule;
     s->c = *c;
-    if ((rc = zeros(be, &s->m, dit_trainable(dit)->flat, err)) < 0 ||
-        (rc = zeros(be, &s->v, dit_trainable(dit)->flat, err)) < 0) {
-        train_fini(s);
-        return err_wrap(err, rc, "optimiser state");
-    }
-    return 0;
+    return optimizer_init(&s->optimizer, be, dit_trainable(dit), &c->optimizer, 0, dit_trainable(dit)->flat, err);
 }
 
 void train_fini(TrainState *s)
 {
-    if (s->m.data)
-        s->be->release(s->be, s->m.data);
-    if (s->v.data)
-        s->be->release(s->be, s->v.data);
-    s->m.data = s->v.data = NULL;
+    optimizer_fini(&s->optimizer);
 }
 
 /* Fills sqrt(a) and sqrt(1-a) of every sample; refuses timesteps outside the schedule. */
@@ -137,27 +112,20 @@ int train_gradient(TrainState *s, const TrainBatch *batch, double weight, double
 
 int train_update(TrainState *s, double *norm, double *lr, Err *err)
 {
-    double start = time_now_s(), squares = 0;
-    Tensor p = params_flat_values(dit_trainable(s->dit)), g = params_flat_grads(dit_trainable(s->dit));
-    Tensor copies = params_flat_copies(dit_trainable(s->dit)),
-           *copy = s->be->act == DT_BF16 && p.dtype == DT_F32 ? &copies : NULL;
-    AdamParams adam = {.beta1 = s->c.beta1,
-                       .beta2 = s->c.beta2,
-                       .eps = s->c.epsilon,
-                       .weight_decay = s->c.weight_decay,
-                       .step = s->step + 1,
-                       .seed = s->c.seed};
+    double start = time_now_s(), squares = 0, scale;
+    Tensor g = params_flat_grads(dit_trainable(s->dit));
     int rc;
 
     if ((rc = op_sum_squares(s->be, &squares, &g, err)) < 0)
         return rc;
     *norm = sqrt(squares);
-    *lr = adam.lr = rate_at(&s->c.rate, s->step);
+    *lr = rate_at(&s->c.rate, s->step);
     if (!isfinite(*norm))
         return err_set(err, ERR_LIMIT, "step %" PRId64 ": the gradient's norm is %g; nothing was updated", s->step + 1,
                        *norm);
-    adam.grad_scale = s->c.max_grad_norm > 0 ? fmin(1.0, s->c.max_grad_norm / (*norm + 1e-6)) : 1.0;
-    if ((rc = op_adamw(s->be, &p, copy, &g, &s->m, &s->v, &adam, err)) < 0 || (rc = op_fill(s->be, &g, 0, err)) < 0)
+    scale = s->c.max_grad_norm > 0 ? fmin(1.0, s->c.max_grad_norm / (*norm + 1e-6)) : 1.0;
+    if ((rc = optimizer_step(&s->optimizer, &g, s->step + 1, *lr, scale, err)) < 0 ||
+        (rc = op_fill(s->be, &g, 0, err)) < 0)
         return rc;
     s->step++;
     s->seconds.optimizer += time_now_s() - start;

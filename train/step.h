@@ -1,4 +1,4 @@
-/* One optimiser step of fine-tuning, without reading data: noise, forward, backward, AdamW.
+/* One optimiser step of fine-tuning, without reading data: noise, forward, backward, update.
  *
  *   train_init(&s, be, dit, &schedule, &config, err);
  *   s.work = arena;
@@ -12,14 +12,14 @@
 #define WEFT_TRAIN_STEP_H
 #include "common/model/dit.h"
 #include "common/model/schedule.h"
+#include "train/optimizer.h"
 #include "train/rate.h"
 
 typedef struct TrainConfig {
     Rate rate;
-    double beta1, beta2, epsilon, weight_decay;
+    OptimizerConfig optimizer;
     double max_grad_norm; /* 0: no clipping */
     Recompute policy;
-    uint64_t seed; /* for the stochastic rounding of weights without masters */
 } TrainConfig;
 
 typedef struct TrainState {
@@ -27,7 +27,7 @@ typedef struct TrainState {
     Dit *dit;                 /* borrowed; opened with DIT_TRAIN */
     const Schedule *schedule; /* borrowed */
     TrainConfig c;
-    Tensor m, v;  /* moments of AdamW, flat like the parameters */
+    Optimizer optimizer;
     Arena *work;  /* borrowed; set by the caller (job_plan_work says how large) */
     int64_t step; /* updates done */
     struct {
@@ -51,7 +51,7 @@ void train_fini(TrainState *s);
 /* Adds weight * gradient of the batch's loss to the gradients.  A loss that is not finite: ERR_LIMIT,
  * naming the step. */
 WEFT_MUST_CHECK int train_gradient(TrainState *s, const TrainBatch *batch, double weight, double *loss, Err *err);
-/* Clips to the global norm, applies AdamW, zeroes the gradients.  *norm is the norm before
+/* Clips to the global norm, lets the optimiser update, zeroes the gradients.  *norm is the norm before
  * clipping, *lr the rate used.  A norm that is not finite: ERR_LIMIT, parameters untouched. */
 WEFT_MUST_CHECK int train_update(TrainState *s, double *norm, double *lr, Err *err);
 /* train_gradient of one batch, then train_update. */

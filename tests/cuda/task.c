@@ -158,10 +158,7 @@ static int open_train(Task *t, Err *err)
     const Size *z = t->size;
     static const Recompute policy[] = {RECOMPUTE_NONE, RECOMPUTE_BLOCK, RECOMPUTE_BLOCK_ATTENTION};
     TrainConfig c = {.rate = {.kind = RATE_CONSTANT, .peak = 1e-5},
-                     .beta1 = 0.9,
-                     .beta2 = 0.95,
-                     .epsilon = 1e-8,
-                     .weight_decay = 1e-4,
+                     .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 1e-4},
                      .max_grad_norm = 1,
                      .policy = policy[t->kind]};
     int64_t b = z->batch;

@@ -109,13 +109,9 @@ static void put_normal(Case *k, const Tensor *t, uint64_t stream)
 static void case_open(Case *k, const char *backend, Recompute policy, int how, const char *transformer)
 {
     TrainConfig t = {.rate = {.kind = RATE_CONSTANT_WITH_WARMUP, .peak = 1e-3, .warmup = 4},
-                     .beta1 = 0.9,
-                     .beta2 = 0.95,
-                     .epsilon = 1e-8,
-                     .weight_decay = 1e-4,
+                     .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 1e-4, .seed = 11},
                      .max_grad_norm = 1.0,
-                     .policy = policy,
-                     .seed = 11};
+                     .policy = policy};
     Err err = {0};
 
     memset(k, 0, sizeof *k);

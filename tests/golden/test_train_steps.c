@@ -48,10 +48,7 @@ static void twenty_steps(const char *backend, Recompute policy)
 {
     static float text[B * S * T];
     TrainConfig config = {.rate = {.kind = RATE_CONSTANT_WITH_WARMUP, .peak = 1e-3, .warmup = 4},
-                          .beta1 = 0.9,
-                          .beta2 = 0.95,
-                          .epsilon = 1e-8,
-                          .weight_decay = 1e-4,
+                          .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 1e-4},
                           .max_grad_norm = 1.0,
                           .policy = policy};
     Facts f = read_facts();

@@ -40,10 +40,7 @@ static void case_open_as(Case *k, const char *backend, int64_t threads, int64_t 
                    .norm_eps = 1e-5,
                    .flip_sin_to_cos = 1};
     TrainConfig t = {.rate = {.peak = 1e-3},
-                     .beta1 = 0.9,
-                     .beta2 = 0.95,
-                     .epsilon = 1e-8,
-                     .weight_decay = 1e-4,
+                     .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 1e-4},
                      .max_grad_norm = 1.0,
                      .policy = policy};
     Philox rng = philox_stream(check_seed(), RNG_TEST, 0, 0);
@@ -162,9 +159,9 @@ static void accumulation_as(int how)
             first += split[i][p];
         }
         CHECK_OK(train_update(&k.s, &norm, &lr, &k.err), &k.err);
-        n = tensor_count(&k.s.m);
+        n = tensor_count(&k.s.optimizer.m);
         now = mem_calloc(n, sizeof *now, &k.err);
-        CHECK_OK(backend_get_f32(k.be, now, &k.s.m, &k.err), &k.err);
+        CHECK_OK(backend_get_f32(k.be, now, &k.s.optimizer.m, &k.err), &k.err);
         if (i == 0) {
             whole = now;
             whole_loss = loss;
@@ -266,7 +263,7 @@ static void clipping(void **state)
         case_open(&k, "cpu", 1, 1, RECOMPUTE_NONE);
         k.s.c.max_grad_norm = i ? 0.01 : 0;
         CHECK_OK(train_step(&k.s, &k.batch, &loss, &norm[i], &lr, &k.err), &k.err);
-        m = k.s.m;
+        m = k.s.optimizer.m;
         n = tensor_count(&m);
         host[i] = mem_calloc(n, sizeof **host, &k.err);
         CHECK_OK(backend_get_f32(k.be, host[i], &m, &k.err), &k.err);
