@@ -106,6 +106,18 @@ static int check_complete(const Merge *m, Err *err)
     return 0;
 }
 
+/* Shards of two versions may differ in the keys that they know. */
+static int read_shard(const char *dir, json_t **dataset, Err *err)
+{
+    json_t *recipe = NULL;
+    int rc = dataset_read(dir, dataset, err);
+    if (rc == 0)
+        rc = recipe_complete(&recipe, json_object_get(*dataset, "recipe"), err);
+    if (rc == 0 && json_object_set_new(*dataset, "recipe", recipe) < 0)
+        rc = err_set(err, ERR_NOMEM, "out of memory for the recipe of '%s'", dir);
+    return rc;
+}
+
 static int open_shards(Merge *m, Err *err)
 {
     int tokens = 0, rc = 0;
@@ -113,7 +125,7 @@ static int open_shards(Merge *m, Err *err)
         return ERR_NOMEM;
     for (int64_t i = 0; i < m->p->n && rc == 0; i++) {
         char *path = path_join(m->p->shards[i], "tokens.jsonl", err);
-        rc = path ? dataset_read(m->p->shards[i], &m->datasets[i], err) : ERR_NOMEM;
+        rc = path ? read_shard(m->p->shards[i], &m->datasets[i], err) : ERR_NOMEM;
         if (rc == 0)
             rc = check_shard(m, i, err);
         tokens = tokens || (path && file_exists(path));

@@ -126,20 +126,14 @@ static int may_change(const char *key)
     return 0;
 }
 
-/* Keys that version 0.1 did not have: a checkpoint without them was made with what is their default. */
-static int is_newer(const char *key)
-{
-    return !strcmp(key, "lr_num_cycles") || !strcmp(key, "lr_power");
-}
-
 static int note_change(Str *changes, const char *name, const json_t *before, const json_t *after, Err *err)
 {
     char *a = NULL, *b = NULL;
     int rc;
 
-    if (before && json_equal(before, after))
+    if (json_equal(before, after))
         return 0;
-    a = before ? json_text(before, 0, err) : mem_strdup("nothing", err);
+    a = json_text(before, 0, err);
     b = json_text(after, 0, err);
     rc = a && b ? str_printf(changes, err, "%s%s was %s and is %s", changes->len ? "; " : "", name, a, b) : ERR_NOMEM;
     mem_free(a);
@@ -163,12 +157,13 @@ static int note_length(Str *changes, const Job *j, const json_t *stored, Err *er
 
 static int note_all(Str *changes, const Job *j, const json_t *stored, Err *err)
 {
-    const json_t *before = json_object_get(stored, "recipe"), *after = recipe_json(j->recipe);
-    const json_t *old = json_object_get(before, "training");
+    const json_t *after = recipe_json(j->recipe);
     const char *key;
-    json_t *v;
-    int rc = note_change(changes, "seed", json_object_get(before, "seed"), json_object_get(after, "seed"), err);
+    json_t *before = NULL, *v;
+    int rc = recipe_complete(&before, json_object_get(stored, "recipe"), err);
 
+    if (rc == 0)
+        rc = note_change(changes, "seed", json_object_get(before, "seed"), json_object_get(after, "seed"), err);
     if (rc == 0 && j->identity && json_object_get(stored, "identity"))
         rc = identity_changes(changes, json_object_get(stored, "identity"), j->identity, err);
     if (rc == 0 && strcmp(json_string_value(json_object_get(stored, "cache_digest")), j->data->digest))
@@ -178,9 +173,10 @@ static int note_all(Str *changes, const Job *j, const json_t *stored, Err *err)
     json_object_foreach (json_object_get(after, "training"), key, v) {
         char name[96];
         snprintf(name, sizeof name, "training.%s", key);
-        if (rc == 0 && !may_change(key) && (json_object_get(old, key) || !is_newer(key)))
-            rc = note_change(changes, name, json_object_get(old, key), v, err);
+        if (rc == 0 && !may_change(key))
+            rc = note_change(changes, name, json_object_get(json_object_get(before, "training"), key), v, err);
     }
+    json_decref(before);
     return rc;
 }
 

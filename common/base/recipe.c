@@ -251,13 +251,28 @@ int recipe_open(Recipe **out, const CommonOptions *common, Err *err)
     return rc;
 }
 
+int recipe_complete(json_t **out, const json_t *stored, Err *err)
+{
+    *out = NULL;
+    if (!json_is_object(stored))
+        return err_set(err, ERR_FORMAT, "stored recipe: expected an object of sections");
+    int rc = load_preset(out, PRESET_DEFAULT, err);
+    if (rc == 0 && json_object_update_recursive(*out, (json_t *)(uintptr_t)stored) < 0)
+        rc = no_memory(err);
+    if (rc < 0) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    return rc;
+}
+
 int recipe_from_json(Recipe **out, const json_t *v, Err *err)
 {
     *out = NULL;
-    json_t *copy = json_deep_copy(v);
-    if (!copy)
-        return no_memory(err);
-    int rc = finish(out, copy, "stored recipe", err);
+    json_t *copy;
+    int rc = recipe_complete(&copy, v, err);
+    if (rc == 0)
+        rc = finish(out, copy, "stored recipe", err);
     if (rc == 0)
         return 0;
     json_decref(copy);

@@ -18,8 +18,12 @@ typedef struct Recipe Recipe;
  * wrong with the request is ERR_USAGE.  Numbers that the schema calls "number" are stored as reals,
  * so that 8 and 8.0 hash alike. */
 WEFT_MUST_CHECK int recipe_open(Recipe **out, const CommonOptions *common, Err *err);
-/* From JSON that was stored in an output: validated, ERR_FORMAT. */
+/* From JSON that was stored in an output: completed (below), then validated, ERR_FORMAT. */
 WEFT_MUST_CHECK int recipe_from_json(Recipe **out, const json_t *v, Err *err);
+/* A stored recipe with the keys that it lacks: the schema gained them after it was written, and their
+ * values in the default preset are what was done then.  New reference; ERR_FORMAT for what is no
+ * object. */
+WEFT_MUST_CHECK int recipe_complete(json_t **out, const json_t *stored, Err *err);
 void recipe_close(Recipe **r);
 /* The whole recipe, borrowed. */
 const json_t *recipe_json(const Recipe *r);

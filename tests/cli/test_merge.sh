@@ -74,6 +74,11 @@ shards "$T/blurred" 3 --set quality.blur_warn=14
 runs "another recipe" 2 "$prep" merge "$T"/s/shard-[01]-of-3 "$T/blurred/shard-2-of-3" --out "$T/x"
 stderr_has "with another recipe than"
 stderr_has "quality.blur_warn differs"
+cp -r "$T/s" "$T/older"
+sed -i 's/"hdr": "reject",//' "$T/older/shard-2-of-3/dataset.json"
+check "a key was taken out" sh -c "! grep -q '\"hdr\"' '$T/older/shard-2-of-3/dataset.json'"
+runs "a shard of a version that lacked a key" 3 "$prep" merge "$T"/older/shard-*-of-3 --out "$T/of_older" --quiet
+same "an older shard merges to the same bytes" "$T/one" "$T/of_older"
 cp "$T/src/c1.txt" "$T/c1.txt"
 echo "Another caption." >"$T/src/c1.txt"
 shards "$T/changed" 3
