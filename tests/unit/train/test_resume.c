@@ -300,8 +300,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(log_is_cut), cmocka_unit_test(changes),
                                        cmocka_unit_test(identities), cmocka_unit_test(builds),
-                                       cmocka_unit_test(lengths),
-        cmocka_unit_test(newer_keys),    cmocka_unit_test(position)};
+                                       cmocka_unit_test(lengths),    cmocka_unit_test(newer_keys),
+                                       cmocka_unit_test(position)};
     Err err = {0};
     int failed;
 
