@@ -8,6 +8,7 @@
 #include "common/base/json.h"
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
+#include "common/base/str.h"
 
 /* ---- checks and keys ------------------------------------------------------------------------- */
 
@@ -90,8 +91,8 @@ static int drop_stale(Build *b, Err *err)
     json_t *id;
     if (rc == 0 && n > 0)
         log_info(b->params->log,
-                 "%zu entries are dropped: made from other pixels, weights or settings, or of clips that the dataset "
-                 "no longer has",
+                 "entries dropped: %zu, made from other pixels, weights or settings, or of clips that the dataset no "
+                 "longer has",
                  n);
     if (rc == 0)
         json_array_foreach (stale, i, id)
@@ -170,9 +171,10 @@ static int run(Build *b, Err *err)
         return rc;
     int64_t rejected = (int64_t)json_object_size(b->rejected);
     fprintf(p->results,
-            "%s: %" PRId64 " clips, %" PRId64 " texts: %" PRId64 " computed, %" PRId64 " reused, %" PRId64
+            "%s: %" PRId64 " clip%s, %" PRId64 " text%s: %" PRId64 " computed, %" PRId64 " reused, %" PRId64
             " rejected\n",
-            p->out, (b->p->n - rejected), b->p->n_text, b->computed, b->reused, rejected);
+            p->out, b->p->n - rejected, str_plural(b->p->n - rejected), b->p->n_text, str_plural(b->p->n_text),
+            b->computed, b->reused, rejected);
     if ((double)rejected > recipe_num(p->recipe, "clip.max_reject_ratio") * (double)b->p->n)
         return err_set(err, ERR_FORMAT,
                        "%" PRId64 " of %" PRId64 " clips could not be cached, more than clip.max_reject_ratio allows",

@@ -112,8 +112,9 @@ int cache_ls(const char *dir, CacheList form, FILE *out, Err *err)
     if (rc == 0)
         rc = cache_stat(v.txn, &stat, err);
     if (rc == 0 && form == CACHE_LIST_TEXT)
-        fprintf(out, "%" PRId64 " clips, %" PRId64 " latents, %" PRId64 " texts, %.1f MB\n", stat.clips, stat.latents,
-                stat.text, (double)stat.file_bytes / 1e6);
+        fprintf(out, "%" PRId64 " clip%s, %" PRId64 " latent%s, %" PRId64 " text%s, %.1f MB\n", stat.clips,
+                str_plural(stat.clips), stat.latents, str_plural(stat.latents), stat.text, str_plural(stat.text),
+                (double)stat.file_bytes / 1e6);
     cache_cursor_free(&cursor);
     view_close(&v);
     return rc;
@@ -370,8 +371,8 @@ int cache_verify(const char *dir, FILE *out, Err *err)
     if (rc == 0)
         rc = verify_finished(&w, err);
     if (rc == 0)
-        fprintf(out, "%s: %" PRId64 " records, %" PRId64 " clips, %" PRId64 " damaged%s\n", dir, w.records, w.clips,
-                w.damaged, w.unfinished ? ", unfinished" : "");
+        fprintf(out, "%s: %" PRId64 " record%s, %" PRId64 " clip%s, %" PRId64 " damaged%s\n", dir, w.records,
+                str_plural(w.records), w.clips, str_plural(w.clips), w.damaged, w.unfinished ? ", unfinished" : "");
     view_close(&w.view);
     return rc < 0 ? rc : w.damaged > 0 || w.unfinished;
 }

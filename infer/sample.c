@@ -6,6 +6,7 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/shard.h"
+#include "common/base/str.h"
 #include "common/base/threads.h"
 #include "infer/sample_internal.h"
 
@@ -29,11 +30,6 @@ const Opt sample_opts[] = {
     {0},
 };
 
-static const char *plural(int64_t n)
-{
-    return n == 1 ? "" : "s";
-}
-
 static int describe_plan(Run *r, Str *out, Err *err)
 {
     PipelineMemory m;
@@ -50,9 +46,9 @@ static int describe_plan(Run *r, Str *out, Err *err)
             " latent frame%s of %" PRId64 "x%" PRId64 "), "
             "%" PRId64 " step%s; %" PRId64 " of %" PRId64 " finished already\n"
             "working memory, weights apart: text encoder %.1f MiB, transformer %.1f MiB, VAE decoder %.1f MiB\n",
-            (ours - finished), plural(ours - finished), r->s.num_frames, plural(r->s.num_frames), r->s.width,
-            r->s.height, r->s.latent_frames, plural(r->s.latent_frames), r->sizes.latent_width, r->sizes.latent_height,
-            r->s.steps, plural(r->s.steps), finished, ours, (double)m.text_bytes / 1048576,
+            ours - finished, str_plural(ours - finished), r->s.num_frames, str_plural(r->s.num_frames), r->s.width,
+            r->s.height, r->s.latent_frames, str_plural(r->s.latent_frames), r->sizes.latent_width,
+            r->sizes.latent_height, r->s.steps, str_plural(r->s.steps), finished, ours, (double)m.text_bytes / 1048576,
             (double)m.denoise_bytes / 1048576, (double)m.decode_bytes / 1048576);
     for (int64_t i = r->shard; rc == 0 && i < r->prompts.n; i += r->shards)
         rc = str_printf(out, err, "  %s  seed %" PRId64 "  %s\n", r->prompts.item[i].id, r->prompts.item[i].seed,

@@ -1,31 +1,8 @@
 /* The checks made before the first second of work, and by --dry-run. */
-#include <errno.h>
-#include <string.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
-
+#include "common/base/disk.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "infer/sample_internal.h"
-
-/* Checks that a file can be made in the folder or, if it does not exist, in its nearest existing
- * parent. */
-static int check_writable(const char *folder, const char *what, Err *err)
-{
-    char *at = mem_strdup(folder, err);
-    while (at && !file_exists(at) && strcmp(at, "/") != 0 && strcmp(at, ".") != 0) {
-        char *up = path_dir(at, err);
-        mem_free(at);
-        at = up;
-    }
-    int rc = at ? 0 : ERR_NOMEM;
-    if (rc == 0 && !file_is_dir(at))
-        rc = err_set(err, ERR_USAGE, "%s '%s': '%s' is not a folder", what, folder, at);
-    if (rc == 0 && access(at, W_OK | X_OK) < 0)
-        rc = err_errno(err, errno, "%s '%s': no file can be made in '%s'", what, folder, at);
-    mem_free(at);
-    return rc;
-}
 
 static int check_latents_out(const char *path, Err *err)
 {
@@ -38,7 +15,7 @@ static int check_latents_out(const char *path, Err *err)
         rc = err_set(err, ERR_NOTFOUND, "--latents-out '%s': the folder '%s' does not exist; make it first", path,
                      folder);
     if (rc == 0)
-        rc = check_writable(folder, "--latents-out", err);
+        rc = disk_check_writable(folder, "--latents-out", err);
     if (rc == 0 && file_exists(path)) {
         rc = safetensors_open(&old, path, err);
         if (rc < 0)
@@ -51,7 +28,7 @@ static int check_latents_out(const char *path, Err *err)
 
 int sample_check(Run *r, Err *err)
 {
-    int rc = check_writable(r->o->out, "--out", err);
+    int rc = disk_check_writable(r->o->out, "--out", err);
     if (rc == 0 && r->o->latents_out)
         rc = check_latents_out(r->o->latents_out, err);
     return rc == 0 ? pipeline_check_parts(r->pipe, err) : rc;
@@ -59,24 +36,9 @@ int sample_check(Run *r, Err *err)
 
 /* ---- disk space ------------------------------------------------------------------------------ */
 
-/* Free bytes of the file system that `path` is or will be on; -1: unknown. */
-static int64_t free_bytes(const char *path)
-{
-    struct statvfs fs;
-    char *at = mem_strdup(path, NULL);
-    while (at && !file_exists(at) && strcmp(at, "/") != 0 && strcmp(at, ".") != 0) {
-        char *up = path_dir(at, NULL);
-        mem_free(at);
-        at = up;
-    }
-    int64_t n = at && statvfs(at, &fs) == 0 ? (int64_t)fs.f_bavail * (int64_t)fs.f_frsize : -1;
-    mem_free(at);
-    return n;
-}
-
 static int check_space(const char *where, int64_t need, Err *err)
 {
-    int64_t room = free_bytes(where);
+    int64_t room = disk_free_bytes(where);
     if (room < 0 || room >= need)
         return 0;
     return err_set(err, ERR_IO, "'%s': %.1f MB are free, the samples to be made need at least %.1f MB", where,

@@ -205,8 +205,8 @@ static int end_hashes(Run *r, Err *err)
     json_decref(r->hashes.hash);
     r->hashes.hash = kept;
     int64_t unread = r->done - r->unchanged - r->hashed;
-    log_info(r->p->log, "%" PRId64 " sources, %" PRId64 " unchanged, %" PRId64 " hashed%s", r->done, r->unchanged,
-             r->hashed, unread ? ", the others could not be read" : "");
+    log_info(r->p->log, "%" PRId64 " source%s, %" PRId64 " unchanged, %" PRId64 " hashed%s", r->done,
+             str_plural(r->done), r->unchanged, r->hashed, unread ? ", the others could not be read" : "");
     return save_hashes(r, err);
 }
 
@@ -388,13 +388,13 @@ static int print_plan(const Run *r)
         folders += r->sources.item[r->chosen[i]].kind == SOURCE_FRAMES;
     }
     fprintf(f,
-            "layout %s, %" PRId64 " sources (%" PRId64 " folders of pictures), %" PRId64
+            "layout %s, %" PRId64 " source%s (%" PRId64 " folder%s of pictures), %" PRId64
             " of them rejected before decoding\n",
-            r->layout->name, r->n, folders, rejects);
+            r->layout->name, r->n, str_plural(r->n), folders, str_plural(folders), rejects);
     fprintf(f,
-            "each becomes %" PRId64 "x%" PRId64 ", %" PRId64 " frames at %" PRId64
+            "each becomes %" PRId64 "x%" PRId64 ", %" PRId64 " frame%s at %" PRId64
             " fps in %s/clips; at most %.1f MB before FFV1\n",
-            c->width, c->height, c->frames, c->fps, r->dir,
+            c->width, c->height, c->frames, str_plural(c->frames), c->fps, r->dir,
             3e-6 * (double)(c->width * c->height * c->frames) * (double)r->n);
     return 0;
 }

@@ -11,6 +11,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/progress.h"
+#include "common/base/str.h"
 #include "common/base/threads.h"
 #include "common/media/video.h"
 #include "prep/clip/clip.h"
@@ -396,7 +397,8 @@ static int take_files(Merge *m, Err *err)
         mem_free(dir);
     }
     if (rc == 0)
-        log_info(m->p->log, "%" PRId64 " clips linked, %" PRId64 " copied", m->linked, m->copied);
+        log_info(m->p->log, "%" PRId64 " clip%s linked, %" PRId64 " copied", m->linked, str_plural(m->linked),
+                 m->copied);
     return rc;
 }
 
@@ -471,8 +473,8 @@ int prep_merge(const MergeParams *p, Err *err)
     if (rc == 0 && (rc = recipe_from_json(&m.recipe, json_object_get(m.datasets[0], "recipe"), err)) == 0)
         rc = prep_config(&m.cfg, m.recipe, err);
     if (rc == 0 && p->dry_run)
-        fprintf(p->results, "%" PRId64 " shards with %" PRId64 " manifest lines would become the dataset %s\n", p->n,
-                m.n, p->out);
+        fprintf(p->results, "%" PRId64 " shard%s with %" PRId64 " manifest line%s would become the dataset %s\n", p->n,
+                str_plural(p->n), m.n, str_plural(m.n), p->out);
     else if (rc == 0 && (rc = open_folder(&m, err)) == 0 && (rc = take_files(&m, err)) == 0)
         rc = finish(&m, err);
     dir_unlock(&m.lock);

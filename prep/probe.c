@@ -45,7 +45,7 @@ static int describe(Str *out, const json_t *probe, Err *err)
     if (rc == 0 && seconds > 0)
         rc = str_printf(out, err, ", %.3f s", seconds);
     if (rc == 0 && whole(probe, "frames") > 0)
-        rc = str_printf(out, err, ", %" PRId64 " frames", whole(probe, "frames"));
+        rc = str_printf(out, err, ", %" PRId64 " frame%s", whole(probe, "frames"), str_plural(whole(probe, "frames")));
     return rc;
 }
 

@@ -7,6 +7,7 @@
 #include "common/base/json.h"
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
+#include "common/base/str.h"
 #include "common/text/clip_tokenizer.h"
 #include "common/text/t5_tokenizer.h"
 #include "prep/set/dataset.h"
@@ -164,12 +165,12 @@ int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_token
     if ((rc = dataset_each_line(dir, dataset, one_record, &t, err)) == 0 && (rc = atomic_commit(&t.file, err)) == 0 &&
         (rc = report_write(dir, dataset, 1, err)) == 0) {
         fprintf(results,
-                "%" PRId64 " distinct captions, the longest has %" PRId64 " of %" PRId64 " tokens, %" PRId64 " cut\n",
-                t.captions, t.longest, t.length, t.cuts);
+                "%" PRId64 " distinct caption%s, the longest has %" PRId64 " of %" PRId64 " tokens, %" PRId64 " cut\n",
+                t.captions, str_plural(t.captions), t.longest, t.length, t.cuts);
         print_lengths("T5", t.bins[0], results);
         if (t.clip) {
             print_lengths("CLIP", t.bins[1], results);
-            fprintf(results, "%" PRId64 " captions have more than CLIP's %d tokens\n", t.clip_cuts, CLIP_LENGTH);
+            fprintf(results, "captions with more than CLIP's %d tokens: %" PRId64 "\n", CLIP_LENGTH, t.clip_cuts);
         }
     }
 out:

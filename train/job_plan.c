@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/base/str.h"
 #include "train/job_internal.h"
 
 /* ---- what it will need ----------------------------------------------------------------------- */
@@ -95,11 +96,6 @@ const char *job_si(double v, const char *unit, char out[32])
     return out;
 }
 
-static const char *plural(int64_t n)
-{
-    return n == 1 ? "" : "s";
-}
-
 static void print_steps(const Job *j, FILE *out)
 {
     const Dataset *d = j->data;
@@ -107,12 +103,13 @@ static void print_steps(const Job *j, FILE *out)
     fprintf(out,
             "samples            %" PRId64 " in %" PRId64 " cache%s; latents %" PRId64 " frame%s of %" PRId64
             " x %" PRId64 ", %" PRId64 " channels; text %" PRId64 " x %" PRId64 "\n",
-            d->n, d->n_cache, plural(d->n_cache), d->F, plural(d->F), d->h, d->w, d->C, d->text_len, d->text_dim);
+            d->n, d->n_cache, str_plural(d->n_cache), d->F, str_plural(d->F), d->h, d->w, d->C, d->text_len,
+            d->text_dim);
     fprintf(out,
             "steps              %" PRId64 " in at most %" PRId64 " epoch%s of %" PRId64 "; a step is %" PRId64
             " pass%s of %" PRId64 " sample%s\n",
-            j->steps, j->epochs, plural(j->epochs), j->epoch_steps, j->accumulate, j->accumulate == 1 ? "" : "es",
-            j->batch, plural(j->batch));
+            j->steps, j->epochs, str_plural(j->epochs), j->epoch_steps, j->accumulate, j->accumulate == 1 ? "" : "es",
+            j->batch, str_plural(j->batch));
 }
 
 /* Prints and adds up everything but the working memory: weights as operations read them, exact weights

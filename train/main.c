@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/program.h"
+#include "common/base/str.h"
 #include "common/ops/selftest.h"
 #include "train/run.h"
 
@@ -39,7 +40,7 @@ static int run(void *options, const StrList *positional, Err *err)
         if (rc == 0)
             rc = train_run(&j, o->out, err);
         if (rc == 0)
-            printf("%s/final: %" PRId64 " steps\n", o->out, j.steps);
+            printf("%s/final: %" PRId64 " step%s\n", o->out, j.steps, str_plural(j.steps));
     }
     job_close(&j);
     return rc;

@@ -5,6 +5,7 @@
 #include "common/base/disk.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
+#include "common/base/str.h"
 #include "train/checkpoint.h"
 #include "train/identity.h"
 #include "train/pipeline.h"
@@ -105,7 +106,7 @@ int preflight_space(const Preflight *p, const Job *j, const char *out, Err *err)
                    "'%s': %s are free, but the run needs %s (%" PRId64 " more checkpoint%s of %s, and final/); set "
                    "training.checkpoints_total_limit, a larger training.checkpointing_steps, or another --out",
                    out, job_si((double)room, "B", a), job_si((double)need, "B", b), added(p, j),
-                   added(p, j) == 1 ? "" : "s", job_si((double)checkpoint, "B", c));
+                   str_plural(added(p, j)), job_si((double)checkpoint, "B", c));
 }
 
 void preflight_print(const Preflight *p, const Job *j, FILE *out)
@@ -117,6 +118,6 @@ void preflight_print(const Preflight *p, const Job *j, FILE *out)
     if (p->step)
         fprintf(out, "start              goes on from checkpoint-%" PRId64 "\n", p->step);
     fprintf(out, "disk               %" PRId64 " checkpoint%s of %s to save, final/ of %s; %s in all at one time\n", n,
-            n == 1 ? "" : "s", job_si((double)checkpoint, "B", a), job_si((double)(final + p->copied), "B", b),
+            str_plural(n), job_si((double)checkpoint, "B", a), job_si((double)(final + p->copied), "B", b),
             job_si((double)preflight_bytes(p, j, 0), "B", c));
 }

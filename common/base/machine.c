@@ -216,7 +216,7 @@ void machine_note(const Log *log)
     double quota = machine_cpu_quota("");
     if (quota > 0 && quota < (double)cores)
         log_info(log, "the control group's CPU quota is %.2f of %" PRId64 " cores: %" PRId64 " thread%s by default",
-                 quota, cores, machine_threads(), machine_threads() == 1 ? "" : "s");
+                 quota, cores, machine_threads(), str_plural(machine_threads()));
     else if (cores < all)
         log_info(log,
                  "CPU affinity (taskset, a batch system, OMP_PLACES or GOMP_CPU_AFFINITY) allows %" PRId64
@@ -260,7 +260,7 @@ static int refuse_address_space(int64_t limit, int64_t threads, Err *err)
                    "the address space is limited to %" PRId64 " MB (ulimit -v), which leaves less than the %" PRId64
                    " MB that BLAS needs for %" PRId64 " thread%s: raise the limit, or give fewer with --jobs "
                    "and OPENBLAS_NUM_THREADS",
-                   limit >> 20, blas_needs(threads) >> 20, threads, threads == 1 ? "" : "s");
+                   limit >> 20, blas_needs(threads) >> 20, threads, str_plural(threads));
 }
 
 int machine_check_address_space(int64_t threads, Err *err)

@@ -47,7 +47,7 @@ static int check_positional(const Command *cmd, const StrList *given, Err *err)
 {
     if (given->n < cmd->min_positional) {
         return err_set(err, ERR_USAGE, "%s: %" PRId64 " argument%s given, at least %d needed: %s", cmd->name, given->n,
-                       given->n == 1 ? "" : "s", cmd->min_positional, cmd->usage);
+                       str_plural(given->n), cmd->min_positional, cmd->usage);
     }
     if (cmd->max_positional >= 0 && given->n > cmd->max_positional)
         return err_set(err, ERR_USAGE, "%s: unexpected argument '%s'", cmd->name, given->item[cmd->max_positional]);

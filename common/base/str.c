@@ -193,3 +193,8 @@ int str_ends_with(const char *s, const char *suffix)
     size_t n = strlen(s), m = strlen(suffix);
     return n >= m && memcmp(s + n - m, suffix, m) == 0;
 }
+
+const char *str_plural(int64_t count)
+{
+    return count == 1 ? "" : "s";
+}

@@ -31,4 +31,6 @@ int str_escape_next(const char *text, char out[8]);
  * is cut off at a whole character. */
 void str_escape(char *out, int64_t size, const char *text, int keep_newlines);
 int str_ends_with(const char *s, const char *suffix);
+/* "" for 1, "s" for any other count: "%" PRId64 " frame%s". */
+const char *str_plural(int64_t count);
 #endif

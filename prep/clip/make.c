@@ -4,6 +4,7 @@
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
+#include "common/base/str.h"
 #include "prep/clip/internal.h"
 
 enum { SURVEY_POINTS_MAX = 1 << 16 };
@@ -50,8 +51,9 @@ static int judge_damage(const ClipJob *job, ClipResult *r, Err *err)
                s->first_gap);
     else if (c->damaged_frames || c->refused_packets)
         return note_add(&r->notes, err, REASON_DAMAGE_OUTSIDE,
-                        "%" PRId64 " damaged frames and %" PRId64 " refused packets lie outside the window",
-                        c->damaged_frames, c->refused_packets);
+                        "outside the window: %" PRId64 " damaged frame%s, %" PRId64 " refused packet%s",
+                        c->damaged_frames, str_plural(c->damaged_frames), c->refused_packets,
+                        str_plural(c->refused_packets));
     return 0;
 }
 

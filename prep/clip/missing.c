@@ -78,8 +78,8 @@ int scan_note_missing(Scan *s, double span, Err *err)
     if (s->counts.ended_early)
         rc = str_append(&text, "the file ends before its contents do", err);
     if (rc == 0 && s->gaps)
-        rc = str_printf(&text, err, "%s%" PRId64 " gaps in an even rate, the first of %.3f s after frame %" PRId64,
-                        text.len ? "; " : "", s->gaps, interval(s, s->first_gap), s->first_gap);
+        rc = str_printf(&text, err, "%s%" PRId64 " gap%s in an even rate, the first of %.3f s after frame %" PRId64,
+                        text.len ? "; " : "", s->gaps, str_plural(s->gaps), interval(s, s->first_gap), s->first_gap);
     if (rc == 0 && fewer_than_said(s, span))
         rc = str_printf(&text, err,
                         "%s%" PRId64 " frames in %.3f s were decoded; the file says %" PRId64 " frames in %.3f s",

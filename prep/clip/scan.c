@@ -1,6 +1,7 @@
 /* The first pass: the times of all frames, damage, and what the whole source is rejected for. */
 #include <string.h>
 #include "common/base/mem.h"
+#include "common/base/str.h"
 #include "prep/clip/internal.h"
 
 void scan_fini(Scan *s)
@@ -101,10 +102,11 @@ static int note_facts(Scan *s, Err *err)
     int rc = 0;
     if (c->dropped_unordered)
         rc = note_add(&s->notes, err, REASON_UNORDERED_FRAMES,
-                      "%" PRId64 " frames do not come after the one before and were left out", c->dropped_unordered);
+                      "frames left out, for they do not come after the one before: %" PRId64, c->dropped_unordered);
     if (rc == 0 && c->size_changes)
         rc = note_add(&s->notes, err, REASON_SIZE_CHANGES,
-                      "the pictures change their size %" PRId64 " times; each is fitted by itself", c->size_changes);
+                      "the pictures change their size %" PRId64 " time%s; each is fitted by itself", c->size_changes,
+                      str_plural(c->size_changes));
     if (rc == 0 && aspect->den)
         rc = note_add(&s->notes, err, REASON_BAD_ASPECT,
                       "the pixel aspect %" PRId64 ":%" PRId64 " does not lie between 1:4 and 4:1: 1:1 is used",

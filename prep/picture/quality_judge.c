@@ -5,6 +5,7 @@
 #include <string.h>
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
+#include "common/base/str.h"
 #include "prep/picture/quality.h"
 
 Reason quality_reason(QualityCode c)
@@ -215,11 +216,13 @@ void quality_sentence(const Verdict *v, QualityCode code, const QualityLimits *l
                  l->flat_reject);
         break;
     case QUALITY_BLACK:
-        snprintf(text, size, "%" PRId64 " frames are black, the first is output frame %" PRId64 "%s", v->black,
-                 v->first_black, l->black_frames == FOUND_MOVE ? "; no window without one was found" : "");
+        snprintf(text, size, "%" PRId64 " black frame%s, the first is output frame %" PRId64 "%s", v->black,
+                 str_plural(v->black), v->first_black,
+                 l->black_frames == FOUND_MOVE ? "; no window without one was found" : "");
         break;
     case QUALITY_CUT:
-        snprintf(text, size, "%" PRId64 " scene cuts, the first at output frame %" PRId64 "%s", v->cuts, v->first_cut,
+        snprintf(text, size, "%" PRId64 " scene cut%s, the first at output frame %" PRId64 "%s", v->cuts,
+                 str_plural(v->cuts), v->first_cut,
                  l->scene_cut == FOUND_MOVE ? "; no window without one was found"
                                             : " (quality.scene_cut=split looks for another window)");
         break;

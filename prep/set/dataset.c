@@ -296,7 +296,8 @@ static void print_counts(const Dataset *d, const Tally *t, FILE *out)
 {
     const char *key;
     json_t *v;
-    fprintf(out, "%" PRId64 " sources: %" PRId64 " accepted, %" PRId64 " rejected\n", d->n, t->accepted, t->rejected);
+    fprintf(out, "%" PRId64 " source%s: %" PRId64 " accepted, %" PRId64 " rejected\n", d->n, str_plural(d->n),
+            t->accepted, t->rejected);
     json_object_foreach (t->reasons, key, v)
         fprintf(out, "  rejected %-16s %" PRId64 "\n", key, (int64_t)json_integer_value(v));
     json_object_foreach (t->categories, key, v) {

@@ -10,6 +10,7 @@
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
+#include "common/base/str.h"
 #include "prep/layout/captions.h"
 #include "prep/set/dataset.h"
 #include "common/base/lines.h"
@@ -371,8 +372,8 @@ int prep_report(const char *dir, FILE *results, Err *err)
     if (rc == 0 && (rc = report_write(dir, dataset, 1, err)) == 0)
         fprintf(results, "%s/report.html and report.json are written\n", dir);
     if (rc == 0 && (rc = dataset_each_line(dir, dataset, count_gone, &gone, err)) == 0 && gone.n)
-        fprintf(results, "%" PRId64 " files of the dataset are not there, the first is %s: run ingest again\n", gone.n,
-                gone.first);
+        fprintf(results, "%" PRId64 " file%s of the dataset %s missing, first %s: run ingest again\n", gone.n,
+                str_plural(gone.n), gone.n == 1 ? "is" : "are", gone.first);
     mem_free(gone.first);
     json_decref(dataset);
     return rc;

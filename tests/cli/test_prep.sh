@@ -38,15 +38,25 @@ check "a report is written" test -s "$T/one/report.html" -a -s "$T/one/report.js
 cp "$T/one/report.html" "$T/first.html"
 rm "$T/one/report.html" "$T/one/report.json"
 runs "report" 0 "$prep" report "$T/one"
-check "all its files are there" sh -c '! grep -q "not there" "$1"' sh "$T/stdout"
+check "all its files are there" sh -c '! grep -q "missing" "$1"' sh "$T/stdout"
 cp -r "$T/one" "$T/less"
 rm "$T/less/clips/c1.mkv"
 runs "report of what lost a clip" 0 "$prep" report "$T/less"
-stdout_has "1 files of the dataset are not there, the first is clips/c1.mkv"
+stdout_has "1 file of the dataset is missing, first clips/c1.mkv: run ingest again"
 stdout_has "report.html and report.json are written"
 check "the same page again" cmp "$T/first.html" "$T/one/report.html"
 runs "report of no dataset" 1 "$prep" report "$T/src"
 stderr_has "no finished dataset"
+
+# ---- one source: nothing is counted as "1 sources" ----
+mkdir "$T/single"
+cp "$T/src/c3.mp4" "$T/src/c3.txt" "$T/single"
+runs "a dry run of one source" 0 "$prep" ingest "$T/single" --out "$T/alone" $fast --dry-run
+stdout_has "1 source (0 folders of pictures), 0 of them rejected"
+runs "one source" 0 "$prep" ingest "$T/single" --out "$T/alone" $fast
+stdout_has "1 source: 1 accepted, 0 rejected"
+stderr_has "1 source, 0 unchanged, 1 hashed"
+
 mkdir "$T/twins"
 cp "$T/src/c3.mp4" "$T/twins/a.mp4"
 cp "$T/src/c3.mp4" "$T/twins/b.mp4"

@@ -184,6 +184,10 @@ static void nearest_names(void **state)
     memset(longest, 'a', sizeof longest);
     longest[sizeof longest - 1] = 0;
     assert_null(str_nearest(longest, names));
+    assert_string_equal(str_plural(1), "");
+    assert_string_equal(str_plural(0), "s");
+    assert_string_equal(str_plural(2), "s");
+    assert_string_equal(str_plural((1ll << 32) + 1), "s"); /* no count is cut to 32 bits */
     assert_true(str_ends_with("a.yaml", ".yaml") && !str_ends_with("l", "yaml") && str_ends_with("x", ""));
 }
 
