@@ -11,6 +11,10 @@ BLAS    ?= openblas#     any pkg-config name that gives CBLAS
 WERROR  ?= #             set to 1: warnings are errors (checks do)
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 CLANG_FORMAT ?= clang-format
+# pkg-config's name of the MPI for libweft-mpi.so: the one that is installed; MPI= builds none
+ifeq ($(origin MPI),undefined)
+MPI     := $(shell for p in mpi ompi mpich; do pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
+endif
 
 VARIANTS := release debug asan ubsan tsan fuzz
 ifeq ($(filter $(VARIANT),$(VARIANTS)),)
@@ -30,11 +34,13 @@ AVCODEC_LEAST = 59.37.100#  libavcodec of that FFmpeg
 B        := build/$(VARIANT)
 PROGRAMS := weft-prep weft-cache weft-train weft-infer
 ROOMS    := prep cache train infer
-COMMON_C := $(wildcard common/*/*.c common/*/*/*.c)
+MPI_C    := common/ranks/mpi.c#  libweft-mpi.so alone is linked with MPI
+COMMON_C := $(filter-out $(MPI_C),$(wildcard common/*/*.c common/*/*/*.c))
 COMMON_X := $(wildcard common/*/*.cc)
 SIM_CU   := $(wildcard common/ops/cuda/*.cu)
 SIM_X    := $(wildcard common/ops/cuda/sim/*.cc)
 ROOM_C   := $(filter-out %/main.c,$(foreach r,$(ROOMS),$(wildcard $(r)/*.c $(r)/*/*.c)))
+MPI_LIB  := $(if $(MPI),$(B)/libweft-mpi.so)
 EMBED    := $(sort $(wildcard schemas/*.json common/presets/*.json))
 TEST_C   := $(wildcard tests/unit/*/*.c tests/ops/test_*.c tests/golden/*.c tests/oom/*.c)
 FUZZ_C   := $(wildcard tests/fuzz/fuzz_*.c)
@@ -101,7 +107,7 @@ LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 help: ## this list
 	@echo "Targets (times on two cores; later builds compile only what changed):"
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' Makefile
-	@echo "Settings, as in 'make check VARIANT=asan': VARIANT ($(VARIANTS)), CC, CXX, CFLAGS, ARCH, BLAS, PREFIX, DESTDIR, WERROR, JOBS, DEVICE (demo)."
+	@echo "Settings, as in 'make check VARIANT=asan': VARIANT ($(VARIANTS)), CC, CXX, CFLAGS, ARCH, BLAS, PREFIX, DESTDIR, WERROR, JOBS, MPI, DEVICE (demo)."
 
 # Parallel jobs, unless the caller has said how many.  The + is for make, which sees no $(MAKE) in a line that says $(again): without it the
 # caller's -jN is refused ("jobserver unavailable") and one job runs.
@@ -110,9 +116,9 @@ again = @+$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS
 all: found ## build the four programs into build/release (2 minutes)
 	$(again) programs
 
-programs: $(BINS)
+programs: $(BINS) $(MPI_LIB)
 lib: $(LIB)
-tests: $(TESTS) $(FUZZERS) $(TOOLS) $(BINS) $(CUDA_TOOLS) $(if $(shell command -v $(NVCC) 2>/dev/null),$(call cubins,80) $(cubins_90a))
+tests: $(TESTS) $(FUZZERS) $(TOOLS) $(BINS) $(MPI_LIB) $(CUDA_TOOLS) $(if $(shell command -v $(NVCC) 2>/dev/null),$(call cubins,80) $(cubins_90a))
 
 found:
 	@sh tests/deps.sh check "$(PKGS)"
@@ -120,7 +126,8 @@ found:
 	    "found libavcodec $$(pkg-config --modversion libavcodec)" >&2; exit 1; }
 	@echo "variant $(VARIANT) · $(shell $(CC) -dumpfullversion -dumpversion 2>/dev/null | head -1) $(CC) · BLAS $(BLAS) $(shell pkg-config --modversion $(BLAS) 2>/dev/null)" \
 	      "· FFmpeg libavcodec $(shell pkg-config --modversion libavcodec 2>/dev/null) · OpenMP $(if $(filter -fopenmp,$(OPENMP)),yes,no)" \
-	      "· CUDA compiler $(if $(shell command -v nvcc 2>/dev/null),$(shell nvcc --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'),none)"
+	      "· CUDA compiler $(if $(shell command -v nvcc 2>/dev/null),$(shell nvcc --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'),none)" \
+	      "· MPI $(if $(MPI),$(MPI) $(shell pkg-config --modversion $(MPI)),none)"
 
 # ---- rules ------------------------------------------------------------------------------------------------------
 $(B)/%.o: %.c
@@ -167,6 +174,14 @@ $(B)/cuda/%.o: %.c
 	$(CC) -std=c11 $(WARN) -I. -O2 -fPIC -fvisibility=hidden -D_GNU_SOURCE -MMD -MP -c $< -o $@
 $(B)/libweft-cuda.so: $(CUDA_O) $(CUDA_C_O)
 	$(NVCC) -shared -cudart static $^ -o $@ -L$(CUDA_LIB) -lcublasLt -Xlinker -rpath,$(CUDA_LIB) -Xlinker -Bsymbolic -Xlinker --no-undefined -Xlinker --exclude-libs,ALL
+
+# Several processes (MPI): a shared object too.  With its own copies of the few functions it needs, and none of the sanitizers' flags.
+MPI_O := $(patsubst %.c,$(B)/pic/%.o,$(MPI_C) common/base/err.c common/ops/tensor.c)
+$(B)/pic/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(WARN) -I. -O2 -g -fPIC -fvisibility=hidden -D_GNU_SOURCE $(if $(findstring ranks/mpi,$<),$(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(MPI)))) -MMD -MP -c $< -o $@
+$(B)/libweft-mpi.so: $(MPI_O)
+	$(CC) -shared $^ -o $@ $(shell pkg-config --libs $(MPI))
 
 # Schemas and presets, compiled in as they are.
 $(B)/embed.S: $(EMBED) Makefile
@@ -309,6 +324,7 @@ install: found ## build, then copy programs, schemas, manual pages and bash comp
 	install -m 644 $(wildcard schemas/*.json) "$(INSTALL_SCHEMAS)"
 	for p in $(PROGRAMS); do \
 	    $(B)/$$p --help-man >"$(INSTALL_MAN)/$$p.1" && $(B)/$$p --help-completion >"$(INSTALL_COMPLETION)/$$p" || exit 1; done
+	$(if $(MPI_LIB),install -d "$(INSTALL_LIB)" && install -s -m 644 $(MPI_LIB) "$(INSTALL_LIB)")
 	@if [ -f $(B)/libweft-cuda.so ]; then set -x; install -d "$(INSTALL_LIB)" && install -s -m 644 $(B)/libweft-cuda.so "$(INSTALL_LIB)"; \
 	 else echo "libweft-cuda.so was not built ('make cuda' builds it): the installed programs run on the CPU"; fi
 

@@ -1,12 +1,11 @@
 #include "common/ops/backend.h"
 
 #include <dlfcn.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 #include "common/base/machine.h"
 #include "common/base/mem.h"
+#include "common/base/plugin.h"
 #include "common/base/threads.h"
 #include "common/ops/ops_table.h"
 
@@ -92,43 +91,18 @@ int sim_environment(Err *err);                              /* ERR_USAGE when a 
 
 #define CUDA_OBJECT "libweft-cuda.so"
 
-/* The object beside the running program (a build folder), or in ../lib/weft from there (an
- * installation); NULL when it is in neither or does not load. */
-static void *load_near_program(char *why, size_t size)
-{
-    static const char *const places[] = {CUDA_OBJECT, "../lib/weft/" CUDA_OBJECT};
-    char path[PATH_MAX + 64];
-    ssize_t n = readlink("/proc/self/exe", path, PATH_MAX);
-    if (n <= 0)
-        return NULL;
-    path[n] = 0;
-    char *slash = strrchr(path, '/');
-    char *name = slash ? slash + 1 : path;
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        strcpy(name, places[i]);
-        if (access(path, R_OK) != 0)
-            continue;
-        void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        if (!object)
-            snprintf(why, size, "%s", dlerror());
-        return object;
-    }
-    return NULL;
-}
-
 /* The object stays loaded until the program ends: the runtime inside keeps threads. */
 static int cuda_open(Backend **out, const Log *log, Err *err)
 {
     char why[512] = "";
-    void *object = load_near_program(why, sizeof why);
+    int found;
+    void *object = plugin_open(CUDA_OBJECT, &found, why, sizeof why);
     if (!object)
-        object = dlopen(CUDA_OBJECT, RTLD_NOW | RTLD_LOCAL);
-    if (!object)
-        return why[0] ? err_set(err, ERR_UNSUPPORTED, "device 'cuda': %s", why)
-                      : err_set(err, ERR_UNSUPPORTED,
-                                "device 'cuda': %s was not found beside the program, in ../lib/weft or by the system's "
-                                "loader (%s); 'make cuda' builds it",
-                                CUDA_OBJECT, dlerror());
+        return found ? err_set(err, ERR_UNSUPPORTED, "device 'cuda': %s", why)
+                     : err_set(err, ERR_UNSUPPORTED,
+                               "device 'cuda': %s was not found beside the program, in ../lib/weft or by the system's "
+                               "loader (%s); 'make cuda' builds it",
+                               CUDA_OBJECT, why);
     DeviceOpen open_it = NULL;
     *(void **)&open_it = dlsym(object, "weft_cuda_open");
     if (!open_it)

@@ -20,13 +20,17 @@ for room in ops text media; do
     includes_only common/$room "common/base|common/$room" $(find common/$room -type f)
 done
 includes_only common/store 'common/(base|store)|common/ops/tensor.h' common/store/* # a file's tensors are the model's tensors
+includes_only common/ranks 'common/(base|ops|ranks)' common/ranks/*
 includes_only common/model 'common/(base|ops|store|model)' common/model/*.[ch]
 
-# libav* belongs to media, LMDB to store.
+# libav* belongs to media, LMDB to store, MPI to its shared object.
 strays=$(grep -rlE '#include <(libav|libsw)' $rooms | grep -v '^common/media/')
 if [ -z "$strays" ]; then pass "only common/media uses libav"; else fail "only common/media uses libav" "$strays"; fi
 strays=$(grep -rl '#include <lmdb.h>' $rooms | grep -v '^common/store/')
 if [ -z "$strays" ]; then pass "only common/store uses LMDB"; else fail "only common/store uses LMDB" "$strays"; fi
+
+strays=$(grep -rl '#include <mpi.h>' $rooms | grep -v '^common/ranks/mpi.c$')
+if [ -z "$strays" ]; then pass "only libweft-mpi.so uses MPI"; else fail "only libweft-mpi.so uses MPI" "$strays"; fi
 
 strays=$(find $rooms -name '*.c' ! -name main.c | xargs grep -nE '(^|[^_a-z])(_?exit|abort|quick_exit)\(' |
     grep -v 'common/base/program.c:[0-9]*: *_exit(1)' | # the whole of a main(), under a memory limit
