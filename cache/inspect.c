@@ -364,6 +364,8 @@ int cache_verify(const char *dir, FILE *out, Err *err)
 {
     Verify w = {.out = out};
     int rc = view_open(&w.view, dir, err);
+    if (rc == 0)
+        rc = cache_check_pages(w.view.txn, err);
     for (int db = CACHE_LATENTS; rc == 0 && db <= CACHE_TOKENS; db++)
         rc = verify_records(&w, (CacheDb)db, err);
     if (rc == 0)

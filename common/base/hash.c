@@ -12,6 +12,11 @@ uint64_t hash_xxh3(const void *bytes, int64_t size)
     return XXH3_64bits(bytes, (size_t)size);
 }
 
+uint64_t hash_xxh3_seeded(const void *bytes, int64_t size, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(bytes, (size_t)size, seed);
+}
+
 int sha256_init(Sha256 *s, Err *err)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();

@@ -6,6 +6,7 @@
 #include "common/base/err.h"
 
 uint64_t hash_xxh3(const void *bytes, int64_t size);
+uint64_t hash_xxh3_seeded(const void *bytes, int64_t size, uint64_t seed);
 
 typedef struct Sha256 {
     void *impl;

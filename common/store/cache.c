@@ -1,5 +1,4 @@
-/* The cache's environment and its writer.  One LMDB commit per put, synced: a killed writer loses
- * at most the put it was in. */
+/* The cache's environment: opening it, with LMDB's lock or without. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -14,8 +13,7 @@
 #include "common/store/cache_internal.h"
 #include "common/store/cache_pages.h"
 
-enum { FIRST_MAP = 16 << 20, MAX_READERS = 1024, MAX_KEY = 511 };
-#define MAX_VALUE 0xffffffffll /* LMDB's */
+enum { FIRST_MAP = 16 << 20, MAX_READERS = 1024 };
 
 static const char *const db_names[N_DBS] = {"latents", "text", "tokens", "clips", "meta"};
 
@@ -73,58 +71,43 @@ int cache_key(Digest *out, const json_t *parts, Err *err)
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* LMDB follows whatever a page says, and dies of it when the page is damaged or the file was cut
- * short.  So the file is mapped here as well and every page looked at: the head before LMDB opens
- * it (check_head), the rest under a read transaction, so that no writer reuses a page meanwhile
- * (check_pages). */
-static int map_file(const Cache *c, int fd, uint8_t **out, int64_t *size, Err *err)
+ * short.  So the head is looked at before LMDB opens the file (check_head); a writer's LMDB has every
+ * page looked at (cache_check_pages) before it follows one; and a reader's LMDB follows none: it only
+ * registers the reader, and cache_read.c finds the entries in a map of its own. */
+int cache_map_file(const Cache *c, int fd, int64_t room, FileMap *out, int64_t *size, Err *err)
 {
     struct stat st;
     if (fstat(fd, &st) < 0)
         return err_errno(err, errno, "'%s': the size of data.mdb", c->dir);
     *size = (int64_t)st.st_size;
-    void *p = *size > 0 ? mmap(NULL, (size_t)*size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+    *out = (FileMap){.size = room > *size ? room : *size};
+    void *p = *size > 0 ? mmap(NULL, (size_t)out->size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
     if (p == MAP_FAILED)
         return err_errno(err, *size > 0 ? errno : EINVAL, "'%s': mapping data.mdb", c->dir);
-    *out = p;
+    out->bytes = p;
     return 0;
+}
+
+void cache_unmap_file(FileMap *m)
+{
+    if (m->bytes)
+        munmap(m->bytes, (size_t)m->size);
+    m->bytes = NULL;
 }
 
 static int check_head(const Cache *c, const char *file, Err *err)
 {
-    uint8_t *bytes = NULL;
+    FileMap map = {0};
     int64_t size = 0;
     int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* never waits for a FIFO */
     if (fd < 0)
         return err_errno(err, errno, "'%s'", file);
-    int rc = map_file(c, fd, &bytes, &size, err);
+    int rc = cache_map_file(c, fd, 0, &map, &size, err);
     if (rc == 0)
-        rc = cache_pages_check_head(bytes, size, c->dir, err);
-    if (bytes)
-        munmap(bytes, (size_t)size);
+        rc = cache_pages_check_head(map.bytes, size, c->dir, err);
+    cache_unmap_file(&map);
     close(fd);
     return rc;
-}
-
-static int check_pages(const Cache *c, Err *err)
-{
-    int found = 0;
-    /* a busy writer can replace the state that a transaction began with */
-    for (int tries = 0; found == 0 && tries < 1000; tries++) {
-        MDB_txn *txn;
-        uint8_t *bytes = NULL;
-        int64_t size = 0;
-        int fd, rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &txn);
-        if (rc)
-            return err_mdb(err, rc, "opening '%s'", c->dir);
-        found = mdb_env_get_fd(c->env, &fd) ? err_set(err, ERR_IO, "'%s': no file", c->dir)
-                                            : map_file(c, fd, &bytes, &size, err);
-        if (found == 0)
-            found = cache_pages_check(bytes, size, mdb_txn_id(txn), c->dir, err);
-        if (bytes)
-            munmap(bytes, (size_t)size);
-        mdb_txn_abort(txn);
-    }
-    return found == 0 ? err_set(err, ERR_IO, "'%s': its writer is too busy", c->dir) : found < 0 ? found : 0;
 }
 
 /* ---- with LMDB's lock, or without ------------------------------------------------------------ */
@@ -232,29 +215,29 @@ static int open_env(Cache *c, Err *err)
         rc = start_unlocked(c, size, code, err);
     else if (code)
         rc = err_mdb(err, code, "opening '%s'", c->dir);
-    if (rc < 0 || (rc = check_pages(c, err)) < 0)
-        return rc;
     int dead;
-    mdb_reader_check(c->env, &dead);
-    return 0;
+    if (rc == 0)
+        mdb_reader_check(c->env, &dead); /* readers that died keep no old pages alive */
+    return rc;
 }
 
 static int open_databases(Cache *c, Err *err)
 {
     MDB_txn *txn;
-    int rc = mdb_txn_begin(c->env, NULL, c->mode == CACHE_READ ? MDB_RDONLY : 0, &txn);
-    if (rc)
+    CacheTxn *t = NULL;
+    int rc = cache_begin(&t, c, err);
+    if (rc == 0 && c->mode == CACHE_WRITE)
+        rc = cache_check_pages(t, err);
+    if (rc == 0 && c->mode == CACHE_READ)
+        rc = cache_check_names(t, err);
+    cache_end(&t);
+    if (rc < 0 || c->mode == CACHE_READ)
+        return rc;
+    if ((rc = mdb_txn_begin(c->env, NULL, 0, &txn)))
         return err_mdb(err, rc, "opening '%s'", c->dir);
     for (int i = 0; i < N_DBS; i++) {
-        rc = mdb_dbi_open(txn, db_names[i], c->mode == CACHE_WRITE ? MDB_CREATE : 0, &c->dbi[i]);
-        if (rc) {
-            MDB_stat whole = {0};
-            mdb_env_stat(c->env, &whole);
+        if ((rc = mdb_dbi_open(txn, db_names[i], MDB_CREATE, &c->dbi[i]))) {
             mdb_txn_abort(txn);
-            if (rc == MDB_NOTFOUND && whole.ms_entries == 0)
-                return err_set(err, ERR_FORMAT, STOPPED_EARLY, c->dir);
-            if (rc == MDB_NOTFOUND)
-                return err_set(err, ERR_FORMAT, "'%s' is not a Weft cache (no database '%s')", c->dir, db_names[i]);
             return err_mdb(err, rc, "opening '%s'", c->dir);
         }
     }
@@ -296,6 +279,8 @@ void cache_close(Cache **p)
     Cache *c = *p;
     if (!c)
         return;
+    cache_drop_batch(c);
+    cache_drop_map(c->map);
     if (c->env)
         mdb_env_close(c->env);
     schema_close(&c->clip_schema);
@@ -305,175 +290,4 @@ void cache_close(Cache **p)
     mem_free(c->dir);
     mem_free(c);
     *p = NULL;
-}
-
-/* ---- writing --------------------------------------------------------------------------------- */
-
-/* One change: a value given in up to two parts (header, payload), or a deletion. */
-typedef struct Change {
-    MDB_dbi dbi;
-    MDB_val key;
-    const void *part[2];
-    size_t size[2];
-    int remove;
-} Change;
-
-static int try_change(Cache *c, const Change *ch)
-{
-    MDB_txn *txn;
-    MDB_val value = {ch->size[0] + ch->size[1], NULL}, key = ch->key;
-    int rc = mdb_txn_begin(c->env, NULL, 0, &txn);
-    if (rc)
-        return rc;
-    if (ch->remove) {
-        rc = mdb_del(txn, ch->dbi, &key, NULL);
-    } else {
-        rc = mdb_put(txn, ch->dbi, &key, &value, MDB_RESERVE);
-        for (size_t i = 0, at = 0; rc == 0 && i < 2; at += ch->size[i++])
-            if (ch->size[i])
-                memcpy((char *)value.mv_data + at, ch->part[i], ch->size[i]);
-    }
-    if (rc) {
-        mdb_txn_abort(txn);
-        return rc;
-    }
-    return mdb_txn_commit(txn);
-}
-
-/* Doubles the map until `more` bytes fit twice over. */
-int cache_grow(Cache *c, int64_t more, Err *err)
-{
-    MDB_envinfo info;
-    int rc = mdb_env_info(c->env, &info);
-    if (rc)
-        return err_mdb(err, rc, "'%s'", c->dir);
-    int64_t size = (int64_t)info.me_mapsize, add = size > 2 * more ? size : 2 * more, total;
-    if (mem_add(size, add, &total) < 0)
-        return err_set(err, ERR_LIMIT, "'%s': its map cannot grow any more", c->dir);
-    pthread_mutex_lock(&c->mutex);
-    if (c->n_txn > 0)
-        rc = err_set(err, ERR_USAGE, "'%s' must grow while a read transaction is open", c->dir);
-    else if ((rc = mdb_env_set_mapsize(c->env, (size_t)total)))
-        rc = err_mdb(err, rc, "'%s': growing to %lld bytes", c->dir, (long long)total);
-    pthread_mutex_unlock(&c->mutex);
-    return rc;
-}
-
-static int apply(Cache *c, const Change *ch, const char *what, Err *err)
-{
-    int rc;
-    while ((rc = try_change(c, ch)) == MDB_MAP_FULL)
-        if ((rc = cache_grow(c, (int64_t)(ch->size[0] + ch->size[1]) + (1 << 20), err)) < 0)
-            return err_wrap(err, rc, "storing %s", what);
-    if (rc == MDB_NOTFOUND && ch->remove)
-        return err_set(err, ERR_NOTFOUND, "%s is not in '%s'", what, c->dir);
-    return rc ? err_mdb(err, rc, "storing %s in '%s'", what, c->dir) : 0;
-}
-
-static void name_record(char out[96], CacheDb db, const Digest *key)
-{
-    char hex[65];
-    digest_hex(key, hex);
-    snprintf(out, 96, "%s %.16s...", cache_db_name(db), hex);
-}
-
-static MDB_val digest_val(const Digest *key)
-{
-    return (MDB_val){sizeof key->byte, (void *)key->byte};
-}
-
-static MDB_val text_val(const char *s)
-{
-    return (MDB_val){strlen(s), (void *)s};
-}
-
-int cache_put_record(Cache *c, CacheDb db, const Digest *key, RecordKind kind, const Tensor *t, Err *err)
-{
-    uint8_t header[RECORD_HEADER_SIZE];
-    char what[96];
-    name_record(what, db, key);
-    int rc = record_check_tensor(kind, t, err);
-    if (rc < 0)
-        return err_wrap(err, rc, "%s", what);
-    if (tensor_bytes(t) > MAX_VALUE - RECORD_HEADER_SIZE)
-        return err_set(err, ERR_LIMIT, "%s: %lld bytes, a record holds at most 4 GiB", what,
-                       (long long)tensor_bytes(t));
-    record_header_encode(header, kind, t);
-    Change ch = {c->dbi[db], digest_val(key), {header, t->data}, {sizeof header, (size_t)tensor_bytes(t)}, 0};
-    return apply(c, &ch, what, err);
-}
-
-int cache_check_id(const char *id, Err *err)
-{
-    size_t n = strlen(id);
-    if (n >= 1 && n <= MAX_KEY)
-        return 0;
-    return err_set(err, ERR_USAGE, "a key of %zu bytes, 1 to %d allowed", n, MAX_KEY);
-}
-
-int cache_check_clip(const Cache *c, const char *id, const json_t *facts, Err *err)
-{
-    char what[600];
-    snprintf(what, sizeof what, "cache clip '%s'", id);
-    return schema_validate(c->clip_schema, facts, what, err);
-}
-
-int cache_check_meta(const Cache *c, const char *key, const json_t *value, Err *err)
-{
-    json_t *o = json_object();
-    int rc;
-    if (!o || json_object_set(o, key, (json_t *)value) < 0)
-        rc = err_set(err, ERR_NOMEM, "cache meta '%s'", key);
-    else
-        rc = schema_validate(c->meta_schema, o, "cache meta", err);
-    json_decref(o);
-    return rc;
-}
-
-static int put_json(Cache *c, int db, const char *key, const json_t *value, Err *err)
-{
-    char what[600];
-    snprintf(what, sizeof what, "%s '%s'", db_names[db], key);
-    char *text = json_canonical(value, err), *entry = NULL;
-    int rc = text ? cache_entry_write(&entry, db, key, text, err) : ERR_NOMEM;
-    if (rc == 0) {
-        Change ch = {c->dbi[db], text_val(key), {entry, NULL}, {strlen(entry), 0}, 0};
-        rc = apply(c, &ch, what, err);
-    }
-    mem_free(entry);
-    mem_free(text);
-    return rc;
-}
-
-int cache_put_clip(Cache *c, const char *id, const json_t *facts, Err *err)
-{
-    int rc = cache_check_id(id, err);
-    if (rc == 0)
-        rc = cache_check_clip(c, id, facts, err);
-    return rc < 0 ? rc : put_json(c, DB_CLIPS, id, facts, err);
-}
-
-int cache_put_meta(Cache *c, const char *key, const json_t *value, Err *err)
-{
-    int rc = cache_check_id(key, err);
-    if (rc == 0)
-        rc = cache_check_meta(c, key, value, err);
-    return rc < 0 ? rc : put_json(c, DB_META, key, value, err);
-}
-
-int cache_delete_record(Cache *c, CacheDb db, const Digest *key, Err *err)
-{
-    char what[96];
-    name_record(what, db, key);
-    Change ch = {.dbi = c->dbi[db], .key = digest_val(key), .remove = 1};
-    return apply(c, &ch, what, err);
-}
-
-int cache_delete_clip(Cache *c, const char *id, Err *err)
-{
-    char what[600];
-    snprintf(what, sizeof what, "clip '%s'", id);
-    int rc = cache_check_id(id, err);
-    Change ch = {.dbi = c->dbi[DB_CLIPS], .key = text_val(id), .remove = 1};
-    return rc < 0 ? rc : apply(c, &ch, what, err);
 }

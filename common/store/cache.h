@@ -15,9 +15,10 @@
  *
  * Caveats (LMDB's): not on network file systems; one process must not open the same directory
  * twice; a view is valid until its read transaction ends; keep read transactions short while a
- * writer runs, or the file grows; never use across fork.  LMDB trusts its own pages: cache_open
- * therefore checks all of them first (cache_pages.h; one small read a record), and what is damaged
- * or was made by an enemy is refused.  Records' contents are checked where they are read. */
+ * writer runs, or the file grows; never use across fork.  LMDB trusts its own pages: a reader
+ * therefore finds its entries without it and checks each page on the way (cache_tree.h), and a writer
+ * has all pages checked when it opens the cache (cache_pages.h; one small read a record).  What is
+ * damaged or was made by an enemy is refused.  Contents are checked where they are read. */
 #ifndef WEFT_COMMON_STORE_CACHE_H
 #define WEFT_COMMON_STORE_CACHE_H
 #include <jansson.h>
@@ -36,21 +37,24 @@ typedef enum RecordKind { RECORD_MOMENTS = 1, RECORD_SAMPLE = 2, RECORD_TEXT = 3
 WEFT_MUST_CHECK int record_check_tensor(RecordKind kind, const Tensor *t, Err *err);
 
 /* The 48 bytes in front of every tensor, little-endian:
- *   0 u32 magic "WEFT"   4 u16 version 1   6 u16 dtype   8 u8 kind   9 u8 rank   10 u16 zero
- *  12 u32 dims[5] (unused: 0)   32 u64 payload bytes   40 u64 xxh3-64 of the payload
+ *   0 u32 magic "WEFT"   4 u16 version 2   6 u16 dtype   8 u8 kind   9 u8 rank   10 u16 zero
+ *  12 u32 dims[5] (unused: 0)   32 u64 payload bytes   40 u64 checksum: xxh3-64 of the payload,
+ *  seeded with the xxh3-64 of the record's key and bytes 0 to 39 (version 1: of the payload, no seed)
  * LMDB puts a large value 16 bytes into a page: the tensor then lies on a 64-byte boundary.  (A
  * small one lies anywhere: the get and next functions below hand out an aligned copy of it.) */
 #define RECORD_HEADER_SIZE 48
+#define RECORD_VERSION 2
 /* tensor borrowed from the map */
 typedef struct RecordView {
     RecordKind kind;
+    int version;
     Tensor tensor;
     uint64_t checksum;
 } RecordView;
-void record_header_encode(uint8_t out[RECORD_HEADER_SIZE], RecordKind kind, const Tensor *t);
-/* Checks magic, version, sizes against `size`, and with `verify` the checksum. `what` names the
- * record in messages. */
-WEFT_MUST_CHECK int record_decode(RecordView *out, const void *bytes, int64_t size, int verify, const char *what,
+void record_header_encode(uint8_t out[RECORD_HEADER_SIZE], RecordKind kind, const Tensor *t, const Digest *key);
+/* Checks magic, version, sizes against `size`, and the checksum when the record's key is given (else
+ * NULL).  `what` names the record in messages. */
+WEFT_MUST_CHECK int record_decode(RecordView *out, const void *bytes, int64_t size, const Digest *key, const char *what,
                                   Err *err);
 
 typedef struct Cache Cache;
@@ -65,10 +69,14 @@ WEFT_MUST_CHECK int cache_open(Cache **out, const char *dir, CacheMode mode, Err
 const char *cache_unlocked(const Cache *c);
 void cache_close(Cache **c);
 
-/* Writing.  Each put commits (synced) before it returns; the map grows by itself, for which this
- * process must have no read transaction open on c (ERR_USAGE).  ERR_LIMIT/ERR_IO on a full disk:
- * what was committed stays readable and the next run goes on from there.  Clips and meta are
- * validated against their schemas, written and read. */
+/* Writing, from one thread at a time.  Each put or delete commits (synced) before it returns; the map
+ * grows by itself.  ERR_LIMIT/ERR_IO on a full disk: what was committed stays readable and the next
+ * run goes on from there.  Clips and meta are validated against their schemas, written and read. */
+/* With bytes > 0 puts and deletes are kept in memory and committed together: when they hold that many
+ * bytes, at the next put or delete that comes 5 s or more after the first, and by cache_commit.
+ * Readers see them then; cache_close drops what was not committed.  A failed commit drops its batch. */
+void cache_batch(Cache *c, int64_t bytes);
+WEFT_MUST_CHECK int cache_commit(Cache *c, Err *err);
 WEFT_MUST_CHECK int cache_put_record(Cache *c, CacheDb db, const Digest *key, RecordKind kind, const Tensor *t,
                                      Err *err);
 WEFT_MUST_CHECK int cache_put_clip(Cache *c, const char *id, const json_t *facts, Err *err);
@@ -76,19 +84,20 @@ WEFT_MUST_CHECK int cache_put_meta(Cache *c, const char *key, const json_t *valu
 WEFT_MUST_CHECK int cache_delete_record(Cache *c, CacheDb db, const Digest *key, Err *err);
 WEFT_MUST_CHECK int cache_delete_clip(Cache *c, const char *id, Err *err);
 
-/* Reading: a transaction per thread.  When another process has made the cache larger than this
- * one's map, cache_begin maps it anew, for which no other transaction may be open here (ERR_LIMIT). */
+/* Reading: a transaction per thread, which sees the state that was committed when it began. */
 typedef struct CacheTxn CacheTxn;
 WEFT_MUST_CHECK int cache_begin(CacheTxn **out, Cache *c, Err *err);
 void cache_end(CacheTxn **t);
+/* Looks at every page of this state (cache_pages.h): ERR_FORMAT when one is damaged. */
+WEFT_MUST_CHECK int cache_check_pages(CacheTxn *t, Err *err);
 /* 1 found, 0 absent, negative on error.  The view is valid until cache_end. */
 WEFT_MUST_CHECK int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err);
 WEFT_MUST_CHECK int cache_get_clip(CacheTxn *t, const char *id, json_t **out, Err *err); /* new reference */
 WEFT_MUST_CHECK int cache_get_meta(CacheTxn *t, const char *key, json_t **out, Err *err);
 /* Iterate in key order: 1 with an item (valid until the next call), 0 at the end, negative on error
  * (of the transaction, or ERR_FORMAT for a damaged item: `key` or `id` are set and the next call
- * goes on behind it). *cursor starts NULL and is freed at the end (or with cache_cursor_free when
- * leaving early). */
+ * goes on behind it; behind a damaged page it gives 0).  *cursor starts NULL and is freed at the end
+ * (or with cache_cursor_free when leaving early). */
 typedef struct CacheCursor CacheCursor;
 WEFT_MUST_CHECK int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key, RecordView *out,
                                       int verify, Err *err);

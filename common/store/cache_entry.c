@@ -1,7 +1,9 @@
 /* The JSON entries of `clips` and `meta`.  A value is the entry's canonical text (one line), a
  * newline, and 16 hex digits: xxh3-64 over database name, NUL, key, NUL and text.  So a changed
  * letter is found in the key and in the text, and so is an entry that was copied to another key.
- * Caches of format 1 hold the text alone; opening one for writing adds the checksums. */
+ * Caches of format 1 hold the text alone; opening one for writing adds the checksums.  Format 3 says
+ * how old records may be: a cache that began with format 3 holds none of version 1, whose checksum
+ * covers no more than the payload. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +12,7 @@
 #include "common/base/mem.h"
 #include "common/store/cache_internal.h"
 
-enum { SUM_BYTES = 17 /* the newline and the digits */, FORMAT_WITH_SUMS = 2 };
+enum { SUM_BYTES = 17 /* the newline and the digits */, FORMAT_WITH_SUMS = 2, FORMAT = 3 };
 
 /* sum[0] '\n', then the digits, then NUL. */
 static int entry_sum(char sum[SUM_BYTES + 1], int db, const void *key, size_t key_size, const void *text,
@@ -38,30 +40,31 @@ int cache_entry_write(char **out, int db, const char *key, const char *text, Err
 }
 
 /* Canonical JSON holds no newline, so that one in this place begins a checksum. */
-static int has_sum(const MDB_val *v)
+static int has_sum(const void *text, size_t size)
 {
-    return v->mv_size > SUM_BYTES && ((const char *)v->mv_data)[v->mv_size - SUM_BYTES] == '\n';
+    return size > SUM_BYTES && ((const char *)text)[size - SUM_BYTES] == '\n';
 }
 
-int cache_entry_parse(const Cache *c, int db, const char *key, const MDB_val *v, json_t **out, Err *err)
+int cache_entry_parse(const Cache *c, int db, const char *key, const void *text, int64_t text_size, json_t **out,
+                      Err *err)
 {
-    size_t size = v->mv_size;
+    size_t size = (size_t)text_size;
     *out = NULL;
-    if (has_sum(v)) {
+    if (has_sum(text, size)) {
         char sum[SUM_BYTES + 1];
         size -= SUM_BYTES;
-        int rc = entry_sum(sum, db, key, strlen(key), v->mv_data, size, err);
+        int rc = entry_sum(sum, db, key, strlen(key), text, size, err);
         if (rc < 0)
             return rc;
-        if (memcmp((const char *)v->mv_data + size, sum, SUM_BYTES) != 0)
+        if (memcmp((const char *)text + size, sum, SUM_BYTES) != 0)
             return err_set(err, ERR_FORMAT, "%s '%s': its checksum is wrong", cache_any_db_name(db), key);
     } else if (c->format >= FORMAT_WITH_SUMS) {
         return err_set(err, ERR_FORMAT, "%s '%s': its checksum is missing", cache_any_db_name(db), key);
     }
-    return json_parse(out, v->mv_data, (int64_t)size, key, err);
+    return json_parse(out, text, (int64_t)size, key, err);
 }
 
-/* ---- format 1 to 2 --------------------------------------------------------------------------- */
+/* ---- from format 1 or 2 to 3 --------------------------------------------------------------------------- */
 
 /* Adds the checksum to the entry under the cursor's key, unless it has one or is no JSON (which then
  * stays the damage that it is). */
@@ -69,7 +72,7 @@ static int add_sum(MDB_txn *txn, const Cache *c, int db, const MDB_val *key, con
 {
     Err damage = {0};
     json_t *json = NULL;
-    if (has_sum(v) || json_parse(&json, v->mv_data, (int64_t)v->mv_size, "entry", &damage) < 0)
+    if (has_sum(v->mv_data, v->mv_size) || json_parse(&json, v->mv_data, (int64_t)v->mv_size, "entry", &damage) < 0)
         return damage.code == ERR_NOMEM ? err_set(err, ERR_NOMEM, "%s", damage.msg) : 0;
     json_decref(json);
     char *value = mem_calloc((int64_t)v->mv_size + SUM_BYTES + 1, 1, err);
@@ -112,15 +115,20 @@ static int add_sums(MDB_txn *txn, const Cache *c, int db, Err *err)
 /* MDB_MAP_FULL asks for a larger map and another try. */
 static int try_upgrade(Cache *c, Err *err)
 {
-    static const char version[] = "{\"version\":2}";
     MDB_txn *txn;
-    int rc = mdb_txn_begin(c->env, NULL, 0, &txn);
-    if (rc)
+    char *entry = NULL;
+    int rc = cache_entry_write(&entry, DB_META, "format", "{\"records\":1,\"version\":3}", err);
+    if (rc == 0 && (rc = mdb_txn_begin(c->env, NULL, 0, &txn))) {
+        mem_free(entry);
         return err_mdb(err, rc, "'%s': adding checksums", c->dir);
-    MDB_val key = {strlen("format"), (void *)"format"}, v = {strlen(version), (void *)version};
+    }
+    if (rc < 0)
+        return rc;
+    MDB_val key = {strlen("format"), (void *)"format"}, v = {strlen(entry), entry};
     rc = mdb_put(txn, c->dbi[DB_META], &key, &v, 0);
-    for (int db = DB_CLIPS; rc == 0 && db <= DB_META; db++)
+    for (int db = DB_CLIPS; rc == 0 && c->format < FORMAT_WITH_SUMS && db <= DB_META; db++)
         rc = add_sums(txn, c, db, err);
+    mem_free(entry);
     if (rc) {
         mdb_txn_abort(txn);
         return rc;
@@ -137,7 +145,7 @@ static int upgrade(Cache *c, Err *err)
         if ((rc = cache_grow(c, 1 << 20, e)) < 0)
             return rc;
     if (rc == 0)
-        c->format = FORMAT_WITH_SUMS;
+        c->format = FORMAT;
     return rc;
 }
 
@@ -153,6 +161,7 @@ static int read_format(Cache *c, Err *err)
     for (int i = 0; i < 2 && rc >= 0; i++) {
         rc = cache_get_meta(t, "format", &format, err); /* the schema refuses other versions */
         c->format = rc == 1 ? (int)json_integer_value(json_object_get(format, "version")) : 0;
+        c->oldest_record = rc == 1 ? (int)json_integer_value(json_object_get(format, "records")) : 0;
         json_decref(format);
         if (rc == 0)
             break;
@@ -166,11 +175,12 @@ int cache_check_format(Cache *c, Err *err)
     int rc = read_format(c, err);
     if (rc == 0 && c->mode == CACHE_READ)
         return err_set(err, ERR_FORMAT, STOPPED_EARLY, c->dir);
-    if (rc == 1 && c->mode == CACHE_WRITE)
+    if (rc > 0 && rc < FORMAT && c->mode == CACHE_WRITE)
         return upgrade(c, err);
     if (rc == 0) {
-        json_t *format = json_pack("{s:i}", "version", FORMAT_WITH_SUMS);
-        c->format = FORMAT_WITH_SUMS;
+        json_t *format = json_pack("{s:i, s:i}", "version", FORMAT, "records", RECORD_VERSION);
+        c->format = FORMAT;
+        c->oldest_record = RECORD_VERSION;
         rc = format ? cache_put_meta(c, "format", format, err) : err_set(err, ERR_NOMEM, "'%s'", c->dir);
         json_decref(format);
     }

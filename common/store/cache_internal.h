@@ -1,4 +1,4 @@
-/* Shared by cache.c (environment, writing) and cache_read.c. */
+/* Shared by cache.c (environment), cache_write.c, cache_read.c and cache_entry.c. */
 #ifndef WEFT_COMMON_STORE_CACHE_INTERNAL_H
 #define WEFT_COMMON_STORE_CACHE_INTERNAL_H
 #include <lmdb.h>
@@ -9,16 +9,28 @@
 
 enum { CACHE_N_RECORD_DBS = 3, DB_CLIPS = 3, DB_META = 4, N_DBS = 5 }; /* the first three are CacheDb's values */
 
+/* data.mdb, mapped for reading; freed with its last user. */
+typedef struct FileMap {
+    uint8_t *bytes;
+    int64_t size; /* may reach beyond the file's end, for what it will grow by */
+    int64_t users;
+} FileMap;
+typedef struct Change Change;
+
 struct Cache {
     char *dir;
     MDB_env *env;
     MDB_dbi dbi[N_DBS];
     DirLock lock;
     Schema *clip_schema, *meta_schema;
-    pthread_mutex_t mutex; /* n_txn, and changes of the map */
-    int64_t n_txn;         /* open read transactions */
+    pthread_mutex_t mutex; /* changes of both maps */
+    FileMap *map;          /* the newest, NULL before the first transaction */
     CacheMode mode;
-    int format;         /* 1 or 2 as stored; 0 before it is known */
+    int format;        /* as stored; 0 before it is known */
+    int oldest_record; /* the lowest record version that it may hold */
+    Change *pending;   /* the batch */
+    int64_t n_pending, room_pending, pending_bytes, batch_bytes;
+    double pending_since;
     char unlocked[128]; /* why LMDB's lock is not used; "" where it is */
 };
 
@@ -27,13 +39,21 @@ struct Cache {
 
 /* The one translator of LMDB's codes. */
 int err_mdb(Err *err, int code, const char *fmt, ...) WEFT_PRINTF(3, 4);
-/* Grows the map by at least `more` bytes, for which no read transaction may be open here. */
+/* Maps at least `room` bytes; *size: the file's. */
+WEFT_MUST_CHECK int cache_map_file(const Cache *c, int fd, int64_t room, FileMap *out, int64_t *size, Err *err);
+void cache_unmap_file(FileMap *m);
+/* Gives back one use of m (NULL: nothing). */
+void cache_drop_map(FileMap *m);
+void cache_drop_batch(Cache *c);
+/* Whether all databases are there. */
+WEFT_MUST_CHECK int cache_check_names(CacheTxn *t, Err *err);
+/* Grows LMDB's map by at least `more` bytes. */
 WEFT_MUST_CHECK int cache_grow(Cache *c, int64_t more, Err *err);
 const char *cache_any_db_name(int db);
 /* Entries of clips and meta with their checksums: cache_entry.c.  *out: mem_free. */
 WEFT_MUST_CHECK int cache_entry_write(char **out, int db, const char *key, const char *text, Err *err);
-WEFT_MUST_CHECK int cache_entry_parse(const Cache *c, int db, const char *key, const MDB_val *v, json_t **out,
-                                      Err *err);
+WEFT_MUST_CHECK int cache_entry_parse(const Cache *c, int db, const char *key, const void *text, int64_t text_size,
+                                      json_t **out, Err *err);
 /* Reads the format at opening; for writing, brings a new or an old cache to the newest one. */
 WEFT_MUST_CHECK int cache_check_format(Cache *c, Err *err);
 WEFT_MUST_CHECK int cache_check_id(const char *id, Err *err);

@@ -1,12 +1,15 @@
-/* The cache's readers. */
+/* The cache's readers.  LMDB tells which state of the file is the newest and keeps its pages from being
+ * reused while a transaction is open; entries are found by cache_tree.c, which trusts no page. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/store/cache_internal.h"
+#include "common/store/cache_pages.h"
+#include "common/store/cache_tree.h"
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, TRIES = 1000 };
 
 typedef struct Copy {
     void *bytes;
@@ -16,14 +19,92 @@ typedef struct Copy {
 struct CacheTxn {
     Cache *cache;
     MDB_txn *txn;
+    FileMap *map;
+    int64_t file_size;
+    PageFile pages;
+    PageHead head;
+    Tree names, tree[N_DBS]; /* an absent database is an empty tree */
+    int absent;              /* a bit a database */
     Copy *copies;
 };
 
 struct CacheCursor {
-    MDB_cursor *mdb;
+    TreeCursor tree;
     void *copy;
     char id[512];
 };
+
+/* ---- transactions ---------------------------------------------------------------------------- */
+
+void cache_drop_map(FileMap *m)
+{
+    if (!m || --m->users > 0)
+        return;
+    cache_unmap_file(m);
+    mem_free(m);
+}
+
+/* *size: the file's; c->map reaches that far. */
+static int renew_map(Cache *c, int64_t *size, Err *err)
+{
+    MDB_envinfo info;
+    struct stat st;
+    int fd;
+    if (mdb_env_info(c->env, &info) || mdb_env_get_fd(c->env, &fd) || fstat(fd, &st) < 0)
+        return err_set(err, ERR_IO, "'%s': the size of data.mdb is not known", c->dir);
+    *size = (int64_t)st.st_size;
+    if (c->map && c->map->size >= *size)
+        return 0;
+    FileMap *m = mem_calloc(1, sizeof *m, err);
+    if (!m)
+        return ERR_NOMEM;
+    int rc = cache_map_file(c, fd, (int64_t)info.me_mapsize, m, size, err);
+    m->users = 1;
+    if (rc < 0) {
+        cache_drop_map(m);
+        return rc;
+    }
+    cache_drop_map(c->map);
+    c->map = m;
+    return 0;
+}
+
+/* Under c->mutex.  LMDB's map may change while transactions are open here: none of them reads in it. */
+static int begin_locked(CacheTxn *t, Err *err)
+{
+    Cache *c = t->cache;
+    int rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &t->txn);
+    if (rc == MDB_MAP_RESIZED) { /* another process let it grow */
+        rc = mdb_env_set_mapsize(c->env, 0);
+        if (rc == 0)
+            rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &t->txn);
+    }
+    if (rc)
+        return err_mdb(err, rc, "reading '%s'", c->dir);
+    if ((rc = renew_map(c, &t->file_size, err)) == 0) {
+        t->map = c->map;
+        t->map->users++;
+    }
+    return rc;
+}
+
+static void end_locked(CacheTxn *t)
+{
+    if (t->txn)
+        mdb_txn_abort(t->txn);
+    cache_drop_map(t->map);
+    t->txn = NULL;
+    t->map = NULL;
+}
+
+static int find_databases(CacheTxn *t, Err *err)
+{
+    int rc = tree_of_names(&t->pages, &t->head, &t->names, err);
+    for (int i = 0; rc >= 0 && i < N_DBS; i++)
+        if ((rc = tree_named(&t->pages, &t->names, cache_any_db_name(i), &t->tree[i], err)) == 0)
+            t->absent |= 1 << i;
+    return rc < 0 ? rc : 0;
+}
 
 int cache_begin(CacheTxn **out, Cache *c, Err *err)
 {
@@ -32,22 +113,33 @@ int cache_begin(CacheTxn **out, Cache *c, Err *err)
     if (!t)
         return ERR_NOMEM;
     t->cache = c;
-    pthread_mutex_lock(&c->mutex);
-    int rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &t->txn);
-    if (rc == MDB_MAP_RESIZED && c->n_txn == 0) { /* another process let it grow */
-        rc = mdb_env_set_mapsize(c->env, 0);
-        if (rc == 0)
-            rc = mdb_txn_begin(c->env, NULL, MDB_RDONLY, &t->txn);
+    int found = 0;
+    /* A busy writer can replace the state that a transaction began with before it is looked at.  When
+     * the other header page is newer, this one is right if the state is still the newest that readers
+     * get: only then has the writer not begun the commit that writes over it. */
+    for (int tries = 0; found != 1 && found >= 0 && tries < TRIES; tries++) {
+        PageHead before = t->head;
+        int seen = found == 2;
+        pthread_mutex_lock(&c->mutex);
+        end_locked(t);
+        found = begin_locked(t, err);
+        pthread_mutex_unlock(&c->mutex);
+        if (found == 0)
+            found = page_file_open(&t->pages, &t->head, t->map->bytes, t->file_size, mdb_txn_id(t->txn), c->dir, err);
+        if (found == 2 && seen && before.txnid == t->head.txnid) {
+            t->head = before;
+            found = 1;
+        }
     }
-    if (rc == 0)
-        c->n_txn++;
-    pthread_mutex_unlock(&c->mutex);
-    if (rc) {
-        mem_free(t);
-        return err_mdb(err, rc, "reading '%s'", c->dir);
-    }
+    if (found == 0 || found == 2)
+        found = err_set(err, ERR_FORMAT, "'%s': data.mdb does not hold the state that lock.mdb names: delete lock.mdb",
+                        c->dir);
+    if (found == 1)
+        found = find_databases(t, err);
+    if (found < 0)
+        cache_end(&t);
     *out = t;
-    return 0;
+    return found;
 }
 
 void cache_end(CacheTxn **p)
@@ -56,8 +148,7 @@ void cache_end(CacheTxn **p)
     if (!t)
         return;
     pthread_mutex_lock(&t->cache->mutex);
-    mdb_txn_abort(t->txn);
-    t->cache->n_txn--;
+    end_locked(t);
     pthread_mutex_unlock(&t->cache->mutex);
     while (t->copies) {
         Copy *next = t->copies->next;
@@ -69,6 +160,24 @@ void cache_end(CacheTxn **p)
     *p = NULL;
 }
 
+int cache_check_names(CacheTxn *t, Err *err)
+{
+    if (t->absent && t->names.entries == 0)
+        return err_set(err, ERR_FORMAT, STOPPED_EARLY, t->cache->dir);
+    for (int i = 0; i < N_DBS; i++)
+        if (t->absent & 1 << i)
+            return err_set(err, ERR_FORMAT, "'%s' is not a Weft cache (no database '%s')", t->cache->dir,
+                           cache_any_db_name(i));
+    return 0;
+}
+
+int cache_check_pages(CacheTxn *t, Err *err)
+{
+    return cache_pages_check_trees(&t->pages, &t->head, err);
+}
+
+/* ---- records --------------------------------------------------------------------------------- */
+
 static int kind_fits(CacheDb db, RecordKind kind)
 {
     switch (db) {
@@ -79,12 +188,16 @@ static int kind_fits(CacheDb db, RecordKind kind)
     return 0;
 }
 
-static int decode(RecordView *out, CacheDb db, const Digest *key, const MDB_val *v, int verify, Err *err)
+static int decode(const Cache *c, RecordView *out, CacheDb db, const Digest *key, const TreeEntry *e, int verify,
+                  Err *err)
 {
     char what[96], hex[65];
     digest_hex(key, hex);
     snprintf(what, sizeof what, "%s %s", cache_db_name(db), hex);
-    int rc = record_decode(out, v->mv_data, (int64_t)v->mv_size, verify, what, err);
+    int rc = record_decode(out, e->value, e->value_size, verify ? key : NULL, what, err);
+    if (rc == 0 && out->version < c->oldest_record)
+        rc = err_set(err, ERR_FORMAT, "%s: a record of version %d, this cache holds none before %d", what, out->version,
+                     c->oldest_record);
     if (rc == 0 && !kind_fits(db, out->kind))
         rc = err_set(err, ERR_FORMAT, "%s: a record of kind %d, which does not belong in this database", what,
                      (int)out->kind);
@@ -108,13 +221,9 @@ static int align_view(RecordView *v, void **copy, Err *err)
 
 int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err)
 {
-    MDB_val k = {sizeof key->byte, (void *)key->byte}, v;
-    int rc = mdb_get(t->txn, t->cache->dbi[db], &k, &v);
-    if (rc == MDB_NOTFOUND)
-        return 0;
-    if (rc)
-        return err_mdb(err, rc, "reading '%s'", t->cache->dir);
-    if ((rc = decode(out, db, key, &v, verify, err)) < 0)
+    TreeEntry e;
+    int rc = tree_get(&t->pages, &t->tree[db], key->byte, sizeof key->byte, &e, err);
+    if (rc <= 0 || (rc = decode(t->cache, out, db, key, &e, verify, err)) < 0)
         return rc;
     if (is_aligned(out))
         return 1;
@@ -129,17 +238,14 @@ int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, Rec
 
 static int get_json(CacheTxn *t, int db, const char *key, json_t **out, Err *err)
 {
-    MDB_val k = {strlen(key), (void *)key}, v;
+    TreeEntry e;
     *out = NULL;
     int rc = cache_check_id(key, err);
-    if (rc < 0)
+    if (rc == 0)
+        rc = tree_get(&t->pages, &t->tree[db], key, (int64_t)strlen(key), &e, err);
+    if (rc <= 0)
         return rc;
-    rc = mdb_get(t->txn, t->cache->dbi[db], &k, &v);
-    if (rc == MDB_NOTFOUND)
-        return 0;
-    if (rc)
-        return err_mdb(err, rc, "reading '%s'", t->cache->dir);
-    rc = cache_entry_parse(t->cache, db, key, &v, out, err);
+    rc = cache_entry_parse(t->cache, db, key, e.value, e.value_size, out, err);
     if (rc == 0)
         rc = db == DB_CLIPS ? cache_check_clip(t->cache, key, *out, err) : cache_check_meta(t->cache, key, *out, err);
     if (rc == 0)
@@ -165,45 +271,35 @@ void cache_cursor_free(CacheCursor **p)
 {
     if (!*p)
         return;
-    mdb_cursor_close((*p)->mdb);
     mem_free_aligned((*p)->copy);
     mem_free(*p);
     *p = NULL;
 }
 
-/* 1 with key and value, 0 at the end (cursor freed), negative on error. */
-static int advance(CacheTxn *t, int db, CacheCursor **cursor, MDB_val *k, MDB_val *v, Err *err)
+/* 1 with the entry, 0 at the end (cursor freed), negative on error (the next call gives 0). */
+static int advance(CacheTxn *t, int db, CacheCursor **cursor, TreeEntry *e, Err *err)
 {
-    int rc;
-    if (!*cursor) {
-        if (!(*cursor = mem_calloc(1, sizeof **cursor, err)))
-            return ERR_NOMEM;
-        if ((rc = mdb_cursor_open(t->txn, t->cache->dbi[db], &(*cursor)->mdb))) {
-            mem_free(*cursor);
-            *cursor = NULL;
-            return err_mdb(err, rc, "reading '%s'", t->cache->dir);
-        }
-    }
-    rc = mdb_cursor_get((*cursor)->mdb, k, v, MDB_NEXT);
+    if (!*cursor && !(*cursor = mem_calloc(1, sizeof **cursor, err)))
+        return ERR_NOMEM;
+    int rc = tree_next(&t->pages, &t->tree[db], &(*cursor)->tree, e, err);
     if (rc == 0)
-        return 1;
-    cache_cursor_free(cursor);
-    return rc == MDB_NOTFOUND ? 0 : err_mdb(err, rc, "reading '%s'", t->cache->dir);
+        cache_cursor_free(cursor);
+    return rc;
 }
 
 int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key, RecordView *out, int verify, Err *err)
 {
-    MDB_val k, v;
-    int rc = advance(t, (int)db, cursor, &k, &v, err);
+    TreeEntry e;
+    memset(key, 0, sizeof *key);
+    int rc = advance(t, (int)db, cursor, &e, err);
     if (rc != 1)
         return rc;
-    memset(key, 0, sizeof *key);
-    if (k.mv_size != sizeof key->byte)
-        return err_set(err, ERR_FORMAT, "%s: a key of %zu bytes", cache_db_name(db), k.mv_size);
-    memcpy(key->byte, k.mv_data, sizeof key->byte);
+    if (e.key_size != sizeof key->byte)
+        return err_set(err, ERR_FORMAT, "%s: a key of %lld bytes", cache_db_name(db), (long long)e.key_size);
+    memcpy(key->byte, e.key, sizeof key->byte);
     mem_free_aligned((*cursor)->copy);
     (*cursor)->copy = NULL;
-    rc = decode(out, db, key, &v, verify, err);
+    rc = decode(t->cache, out, db, key, &e, verify, err);
     if (rc == 0 && !is_aligned(out))
         rc = align_view(out, &(*cursor)->copy, err);
     return rc < 0 ? rc : 1;
@@ -211,16 +307,17 @@ int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key
 
 int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err)
 {
-    MDB_val k, v;
+    TreeEntry e;
     *facts = NULL;
-    int rc = advance(t, DB_CLIPS, cursor, &k, &v, err);
+    *id = "(in a damaged page)";
+    int rc = advance(t, DB_CLIPS, cursor, &e, err);
     if (rc != 1)
         return rc;
-    char *name = (*cursor)->id; /* LMDB's keys are at most 511 bytes */
-    memcpy(name, k.mv_data, k.mv_size);
-    name[k.mv_size] = '\0';
+    char *name = (*cursor)->id; /* keys are at most 511 bytes */
+    memcpy(name, e.key, (size_t)e.key_size);
+    name[e.key_size] = '\0';
     *id = name;
-    rc = cache_entry_parse(t->cache, DB_CLIPS, name, &v, facts, err);
+    rc = cache_entry_parse(t->cache, DB_CLIPS, name, e.value, e.value_size, facts, err);
     if (rc == 0)
         rc = cache_check_clip(t->cache, name, *facts, err);
     if (rc == 0)
@@ -232,25 +329,15 @@ int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t *
 
 int cache_stat(CacheTxn *t, CacheStat *out, Err *err)
 {
-    int64_t entries[N_DBS];
-    for (int i = 0; i < N_DBS; i++) {
-        MDB_stat s;
-        int rc = mdb_stat(t->txn, t->cache->dbi[i], &s);
-        if (rc)
-            return err_mdb(err, rc, "reading '%s'", t->cache->dir);
-        entries[i] = (int64_t)s.ms_entries;
-    }
     MDB_envinfo info;
-    struct stat st;
-    int fd;
-    if (mdb_env_info(t->cache->env, &info) || mdb_env_get_fd(t->cache->env, &fd) || fstat(fd, &st) < 0)
+    if (mdb_env_info(t->cache->env, &info))
         return err_set(err, ERR_IO, "'%s': cannot ask for its size", t->cache->dir);
-    *out = (CacheStat){.clips = entries[DB_CLIPS],
-                       .latents = entries[CACHE_LATENTS],
-                       .text = entries[CACHE_TEXT],
-                       .tokens = entries[CACHE_TOKENS],
-                       .meta = entries[DB_META],
-                       .file_bytes = (int64_t)st.st_size,
+    *out = (CacheStat){.clips = t->tree[DB_CLIPS].entries,
+                       .latents = t->tree[CACHE_LATENTS].entries,
+                       .text = t->tree[CACHE_TEXT].entries,
+                       .tokens = t->tree[CACHE_TOKENS].entries,
+                       .meta = t->tree[DB_META].entries,
+                       .file_bytes = t->file_size,
                        .map_bytes = (int64_t)info.me_mapsize};
     return 0;
 }

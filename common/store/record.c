@@ -5,7 +5,7 @@
 #include "common/base/mem.h"
 #include "common/store/cache.h"
 
-enum { RECORD_VERSION = 1, RECORD_RANK = 5 };
+enum { RECORD_RANK = 5 };
 static const uint8_t magic[4] = {'W', 'E', 'F', 'T'};
 
 /* Field offsets, as the header documents them. */
@@ -35,6 +35,17 @@ static uint64_t get_le(const uint8_t *in, int n)
     return v;
 }
 
+/* Of version 2: over the payload, seeded with that of the key and of the header's other 40 bytes. */
+static uint64_t record_sum(int version, const uint8_t *header, const Tensor *t, const Digest *key)
+{
+    uint8_t all[sizeof key->byte + AT_CHECKSUM];
+    if (version == 1)
+        return hash_xxh3(t->data, tensor_bytes(t));
+    memcpy(all, key->byte, sizeof key->byte);
+    memcpy(all + sizeof key->byte, header, AT_CHECKSUM);
+    return hash_xxh3_seeded(t->data, tensor_bytes(t), hash_xxh3(all, sizeof all));
+}
+
 int record_check_tensor(RecordKind kind, const Tensor *t, Err *err)
 {
     char shape[128];
@@ -53,7 +64,7 @@ int record_check_tensor(RecordKind kind, const Tensor *t, Err *err)
                    tensor_describe(t, shape, sizeof shape));
 }
 
-void record_header_encode(uint8_t out[RECORD_HEADER_SIZE], RecordKind kind, const Tensor *t)
+void record_header_encode(uint8_t out[RECORD_HEADER_SIZE], RecordKind kind, const Tensor *t, const Digest *key)
 {
     assert(t->rank <= RECORD_RANK);
     memset(out, 0, RECORD_HEADER_SIZE);
@@ -65,10 +76,10 @@ void record_header_encode(uint8_t out[RECORD_HEADER_SIZE], RecordKind kind, cons
     for (int i = 0; i < t->rank; i++)
         put_le(out + AT_DIMS + 4 * i, (uint64_t)t->dim[i], 4);
     put_le(out + AT_BYTES, (uint64_t)tensor_bytes(t), 8);
-    put_le(out + AT_CHECKSUM, hash_xxh3(t->data, tensor_bytes(t)), 8);
+    put_le(out + AT_CHECKSUM, record_sum(RECORD_VERSION, out, t, key), 8);
 }
 
-int record_decode(RecordView *out, const void *bytes, int64_t size, int verify, const char *what, Err *err)
+int record_decode(RecordView *out, const void *bytes, int64_t size, const Digest *key, const char *what, Err *err)
 {
     const uint8_t *h = bytes;
     if (size < RECORD_HEADER_SIZE)
@@ -78,9 +89,9 @@ int record_decode(RecordView *out, const void *bytes, int64_t size, int verify, 
         return err_set(err, ERR_FORMAT, "%s: not a record (wrong magic)", what);
     uint64_t version = get_le(h + AT_VERSION, 2), dtype = get_le(h + AT_DTYPE, 2), length = get_le(h + AT_BYTES, 8);
     int rank = h[AT_RANK];
-    if (version != RECORD_VERSION)
-        return err_set(err, ERR_UNSUPPORTED, "%s: record version %llu, expected %d", what, (unsigned long long)version,
-                       RECORD_VERSION);
+    if (version < 1 || version > RECORD_VERSION)
+        return err_set(err, ERR_UNSUPPORTED, "%s: record version %llu, expected 1 to %d", what,
+                       (unsigned long long)version, RECORD_VERSION);
     if (dtype >= DT_COUNT)
         return err_set(err, ERR_FORMAT, "%s: unknown dtype %llu", what, (unsigned long long)dtype);
     if (rank > RECORD_RANK || get_le(h + AT_ZERO, 2) != 0)
@@ -96,12 +107,12 @@ int record_decode(RecordView *out, const void *bytes, int64_t size, int verify, 
     if (need != size - RECORD_HEADER_SIZE || length != (uint64_t)need)
         return err_set(err, ERR_FORMAT, "%s: its shape needs %lld bytes, its header says %llu, it has %lld", what,
                        (long long)need, (unsigned long long)length, (long long)size - RECORD_HEADER_SIZE);
-    RecordView v = {.kind = (RecordKind)h[AT_KIND], .checksum = get_le(h + AT_CHECKSUM, 8)};
+    RecordView v = {.kind = (RecordKind)h[AT_KIND], .version = (int)version, .checksum = get_le(h + AT_CHECKSUM, 8)};
     v.tensor = tensor_view((void *)(h + RECORD_HEADER_SIZE), (DType)dtype, rank, dim);
     int rc = record_check_tensor(v.kind, &v.tensor, err);
     if (rc < 0)
         return err_wrap(err, rc, "%s", what);
-    if (verify && hash_xxh3(v.tensor.data, need) != v.checksum)
+    if (key && record_sum(v.version, h, &v.tensor, key) != v.checksum)
         return err_set(err, ERR_FORMAT, "%s: damaged, its checksum does not match its bytes", what);
     *out = v;
     return 0;

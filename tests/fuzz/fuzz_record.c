@@ -12,13 +12,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     RecordView v;
     uint8_t header[RECORD_HEADER_SIZE];
-    if (record_decode(&v, data, (int64_t)size, 0, "record", NULL) < 0)
+    const Digest key = {{0}};
+    if (record_decode(&v, data, (int64_t)size, NULL, "record", NULL) < 0)
         return 0;
-    int sound = hash_xxh3(v.tensor.data, tensor_bytes(&v.tensor)) == v.checksum;
-    if (sound != (record_decode(&v, data, (int64_t)size, 1, "record", NULL) == 0))
+    record_header_encode(header, v.kind, &v.tensor, &key);
+    int sound = v.version == 1 ? hash_xxh3(v.tensor.data, tensor_bytes(&v.tensor)) == v.checksum
+                               : memcmp(header, data, RECORD_HEADER_SIZE) == 0;
+    if (sound != (record_decode(&v, data, (int64_t)size, &key, "record", NULL) == 0))
         abort();
-    record_header_encode(header, v.kind, &v.tensor);
-    if (memcmp(header, data, sound ? RECORD_HEADER_SIZE : RECORD_HEADER_SIZE - 8) != 0)
+    header[4] = data[4]; /* an older version is read, never written */
+    if (memcmp(header, data, RECORD_HEADER_SIZE - 8) != 0)
         abort();
     return 0;
 }
