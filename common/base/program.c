@@ -6,6 +6,7 @@
 #include "common/base/build.h"
 #include "common/base/log.h"
 #include "common/base/machine.h"
+#include "common/base/mapped.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/base/threads.h"
@@ -131,9 +132,13 @@ int program_main(const Program *program, int argc, char **argv)
     int rc = 0;
     const Command *cmd = NULL;
     const char *first = argc > 1 ? argv[1] : NULL;
+    const int json = has_flag(argc - 1, argv + 1, "--log-json");
+    StderrLog log;
+    log_to_stderr(&log, program->name, LOG_ERROR, json);
+    mapped_install(&log);
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failed write with a sentence, as a full disk is */
     if (machine_check_address_space(1, &err) < 0) {
-        print_error(program, NULL, err.code, has_flag(argc - 1, argv + 1, "--log-json"), &err);
+        print_error(program, NULL, err.code, json, &err);
         fflush(stderr);
         _exit(1); /* exit would wait for ever for BLAS's threads, which wait for their memory */
     }
@@ -157,7 +162,7 @@ int program_main(const Program *program, int argc, char **argv)
     }
     if (rc >= 0)
         return rc;
-    print_error(program, cmd, rc, has_flag(argc - 1, argv + 1, "--log-json"), &err);
+    print_error(program, cmd, rc, json, &err);
     if (rc == ERR_INTERRUPTED && interrupt_signal())
         return 128 + interrupt_signal(); /* what a shell reports of a process that a signal ended */
     return rc == ERR_USAGE ? 2 : 1;

@@ -138,4 +138,23 @@ sed -i 's/"compiler": "[^"]*"/"compiler": "gcc 1.0"/' "$T/build/checkpoint-4/wef
 runs "another build" 0 train build $(steps 6)
 stderr_has "checkpoint-4 was computed by another build (compiler 'gcc 1.0' before"
 same "another build: weights" "$T/six/final/transformer" "$T/build/final/transformer"
+# ---- a disk that fails, or a file that is cut short, while it is mapped
+cp -r "$T/a" "$T/cut"
+"$W" run --cache "$T/cut" --model "$T/model" --out "$T/of-cut" $SETS $(steps 1000000) --set training.num_epochs=1000000 \
+    --set training.checkpoints_total_limit=2 >"$T/stdout" 2>"$T/stderr" </dev/null &
+cut_pid=$!
+for i in $(seq 600); do
+    [ -d "$T/of-cut/checkpoint-4" ] && break
+    sleep 0.1
+done
+truncate -s 8192 "$T/cut/data.mdb"
+cut_status=0
+wait $cut_pid || cut_status=$?
+lib_name="a cache that is cut short while a run reads it"
+check "$lib_name: exit 1, not a signal" test $cut_status = 1
+stderr_has "cut/data.mdb' became shorter while it was read"
+rm -r "$T/cut"
+cp -r "$T/a" "$T/cut"
+last=$(ls "$T/of-cut" | sed -n 's/^checkpoint-\([0-9]*\)$/\1/p' | sort -n | tail -1)
+runs "the run goes on when the cache is whole again" 0 "$W" run --cache "$T/cut" --model "$T/model" --out "$T/of-cut" $SETS $(steps $((last + 2)))
 finish
