@@ -8,6 +8,7 @@
  *   bf16      5 clips like a's, moments and texts in bfloat16
  *   again     clip-0 once more        wide      twice the channels       holes    a text record
  *             that is not there
+ *   held      6 clips, of which the last 4 are split val
  *   nan       a latent that is no number        val       nothing to train on     other    another
  *             VAE's weights
  *   other-text, other-tokenizer, other-config     another text encoder's weights, tokenizer, VAE's
@@ -40,6 +41,7 @@ typedef struct FixSpec {
     int channels;    /* 0: FIX_C */
     RecordKind kind; /* 0: RECORD_MOMENTS */
     int holes, nan, val;
+    int held;  /* how many of the last clips are split val */
     int whole; /* clips its dataset has; 0: not said */
     int shard, shards;
 } FixSpec;
@@ -105,9 +107,9 @@ static int fixture_put_clip(Cache *c, const FixSpec *s, int i, const char *vae, 
         "latents", latents, "texts", texts == 2 ? json_pack("[s, s]", text[0], text[1]) : json_pack("[s]", text[0]),
         "tokens", texts == 2 ? json_pack("[s, s]", tokens, tokens) : json_pack("[s]", tokens), "captions",
         texts == 2 ? json_pack("[s, s]", "one", "two") : json_pack("[s]", "one"), "split",
-        s->val && i == s->first + s->n - 1 ? "val"
-        : s->val > 1                       ? "test"
-                                           : "train",
+        (s->val && i == s->first + s->n - 1) || i >= s->first + s->n - s->held ? "val"
+        : s->val > 1                                                           ? "test"
+                                                                               : "train",
         "category", "attributes", "frames", 9, "height", 48, "width", 32, "fps", 8, "latent", "frames", FIX_F, "height",
         FIX_H, "width", FIX_W, "channels", s->channels, "pixels_sha256", pixels, "file_sha256", pixels, "vae_sha256",
         vae, "text_encoder_sha256", pixels);
@@ -232,6 +234,7 @@ static int fixture_make(const char *pipeline, const char *out, Err *err)
         {.name = "again", .first = 0, .n = 1},
         {.name = "wide", .first = 0, .n = 2, .channels = 2 * FIX_C},
         {.name = "holes", .first = 0, .n = 2, .holes = 1},
+        {.name = "held", .first = 20, .n = 6, .held = 4},
         {.name = "nan", .first = 0, .n = 1, .nan = 1},
         {.name = "val", .first = 0, .n = 2, .val = 2},
         {.name = "other", .first = 0, .n = 2},

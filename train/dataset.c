@@ -1,29 +1,33 @@
-/* Caches as one list of samples; batches with their draws. */
+/* Caches as one list of samples. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "common/base/rng.h"
-#include "common/ops/ops.h"
-#include "train/dataset.h"
+#include "train/dataset_internal.h"
 #include "train/encoders.h"
 #include "train/shards.h"
+
+static void free_samples(Sample *list, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        mem_free(list[i].id);
+        mem_free(list[i].text);
+    }
+    mem_free(list);
+}
 
 void dataset_close(Dataset **d)
 {
     if (!*d)
         return;
-    for (int64_t i = 0; i < (*d)->n; i++) {
-        mem_free((*d)->sample[i].id);
-        mem_free((*d)->sample[i].text);
-    }
+    free_samples((*d)->sample, (*d)->n);
+    free_samples((*d)->held_out, (*d)->n_held_out);
     for (int64_t i = 0; i < (*d)->n_cache; i++)
         cache_close(&(*d)->cache[i]);
     json_decref((*d)->vae);
     json_decref((*d)->text);
-    mem_free((*d)->sample);
     mem_free((*d)->cache);
     mem_free(*d);
     *d = NULL;
@@ -39,17 +43,19 @@ static int read_key(const json_t *v, Digest *out, const char *dir, const char *i
     return rc < 0 ? err_wrap(err, rc, "cache '%s': clip '%s': %s", dir, id, what) : 0;
 }
 
-/* Reads one clip's entry into *s; *take is 0 for a clip of another split. */
-static int read_clip(Sample *s, int *take, const char *dir, const char *id, const json_t *facts, Err *err)
+enum { TRAIN, HELD_OUT, SPLITS };
+
+/* Reads one clip's entry into *s; *split is SPLITS for a clip of another one. */
+static int read_clip(Sample *s, int *split, const char *dir, const char *id, const json_t *facts, Err *err)
 {
     const json_t *texts = json_object_get(facts, "texts");
-    const char *split;
+    const char *name;
     int rc;
 
-    *take = 0;
-    if ((rc = json_get_str_or(facts, "split", id, "train", &split, err)) < 0)
+    *split = SPLITS;
+    if ((rc = json_get_str_or(facts, "split", id, "train", &name, err)) < 0)
         return err_wrap(err, rc, "cache '%s'", dir);
-    if (strcmp(split, "train"))
+    if (strcmp(name, "train") && strcmp(name, "val"))
         return 0;
     if (!json_is_array(texts) || json_array_size(texts) == 0)
         return err_set(err, ERR_FORMAT, "cache '%s': clip '%s' has no captions", dir, id);
@@ -61,29 +67,35 @@ static int read_clip(Sample *s, int *take, const char *dir, const char *id, cons
     for (int64_t i = 0; i < s->n_text; i++)
         if ((rc = read_key(json_array_get(texts, (size_t)i), &s->text[i], dir, id, "text", err)) < 0)
             return rc;
-    *take = 1;
+    *split = strcmp(name, "val") ? TRAIN : HELD_OUT;
     return 0;
 }
 
-static int add_clip(Dataset *d, int64_t *cap, int64_t cache, const char *dir, const char *id, const json_t *facts,
-                    Err *err)
+static int append(Sample **list, int64_t *n, int64_t *cap, const Sample *s, Err *err)
+{
+    if (*n == *cap) {
+        int64_t grown = *cap ? 2 * *cap : 64;
+        Sample *p = mem_realloc(*list, grown, sizeof *p, err);
+        if (!p)
+            return ERR_NOMEM;
+        *list = p;
+        *cap = grown;
+    }
+    (*list)[(*n)++] = *s;
+    return 0;
+}
+
+static int add_clip(Dataset *d, int64_t cap[SPLITS], int64_t cache, const char *dir, const char *id,
+                    const json_t *facts, Err *err)
 {
     Sample s = {.cache = cache};
-    int take, rc = read_clip(&s, &take, dir, id, facts, err);
+    int split, rc = read_clip(&s, &split, dir, id, facts, err);
 
-    if (rc == 0 && take && d->n == *cap) {
-        int64_t grown = *cap ? 2 * *cap : 64;
-        Sample *p = mem_realloc(d->sample, grown, sizeof *p, err);
-        if (!p) {
-            rc = ERR_NOMEM;
-        } else {
-            d->sample = p;
-            *cap = grown;
-        }
-    }
-    if (rc == 0 && take) {
-        d->sample[d->n++] = s;
-    } else {
+    if (rc == 0 && split == TRAIN)
+        rc = append(&d->sample, &d->n, &cap[TRAIN], &s, err);
+    else if (rc == 0 && split == HELD_OUT)
+        rc = append(&d->held_out, &d->n_held_out, &cap[HELD_OUT], &s, err);
+    if (rc < 0 || split == SPLITS) {
         mem_free(s.id);
         mem_free(s.text);
     }
@@ -123,7 +135,8 @@ static int read_dataset(CacheTxn *t, const char *dir, ShardFact *shard, Err *err
     return rc;
 }
 
-static int read_cache(Dataset *d, int64_t *cap, int64_t cache, const char *const *dirs, ShardFact *shard, Err *err)
+static int read_cache(Dataset *d, int64_t cap[SPLITS], int64_t cache, const char *const *dirs, ShardFact *shard,
+                      Err *err)
 {
     const char *dir = dirs[cache];
     CacheTxn *t = NULL;
@@ -151,23 +164,32 @@ static int by_id(const void *a, const void *b)
     return strcmp(((const Sample *)a)->id, ((const Sample *)b)->id);
 }
 
-static int sort_samples(Dataset *d, const char *const *dirs, Err *err)
+static int sort_samples(Sample *list, int64_t n, const char *const *dirs, Err *err)
 {
+    if (n > 1)
+        qsort(list, (size_t)n, sizeof *list, by_id);
+    for (int64_t i = 1; i < n; i++)
+        if (!strcmp(list[i].id, list[i - 1].id))
+            return err_set(err, ERR_USAGE, "clip '%s' is in cache '%s' and in cache '%s'", list[i].id,
+                           dirs[list[i - 1].cache], dirs[list[i].cache]);
+    return 0;
+}
+
+static int sort_all(Dataset *d, const char *const *dirs, Err *err)
+{
+    int rc;
+
     if (d->n == 0)
         return err_set(err, ERR_NOTFOUND, "no clip of split 'train' in cache '%s'%s", dirs[0],
                        d->n_cache > 1 ? " and the others" : "");
-    qsort(d->sample, (size_t)d->n, sizeof *d->sample, by_id);
-    for (int64_t i = 1; i < d->n; i++)
-        if (!strcmp(d->sample[i].id, d->sample[i - 1].id))
-            return err_set(err, ERR_USAGE, "clip '%s' is in cache '%s' and in cache '%s'", d->sample[i].id,
-                           dirs[d->sample[i - 1].cache], dirs[d->sample[i].cache]);
-    return 0;
+    rc = sort_samples(d->sample, d->n, dirs, err);
+    return rc < 0 ? rc : sort_samples(d->held_out, d->n_held_out, dirs, err);
 }
 
 /* ---- checking the records -------------------------------------------------------------------- */
 
-static int get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, const Sample *s, RecordView *out,
-                      Err *err)
+int dataset_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, const Sample *s, RecordView *out,
+                       Err *err)
 {
     int rc = cache_get_record(t, db, key, verify, out, err);
 
@@ -229,11 +251,12 @@ static int check_sample(Dataset *d, CacheTxn *t, const Sample *s, const DitConfi
     RecordView r;
     int rc;
 
-    if ((rc = get_record(t, CACHE_LATENTS, &s->latents, 0, s, &r, err)) < 0 ||
+    if ((rc = dataset_get_record(t, CACHE_LATENTS, &s->latents, 0, s, &r, err)) < 0 ||
         (rc = check_latents(d, &r, s, c, err)) < 0)
         return rc;
     for (int64_t i = 0; i < s->n_text; i++)
-        if ((rc = get_record(t, CACHE_TEXT, &s->text[i], 0, s, &r, err)) < 0 || (rc = check_text(&r, s, c, err)) < 0)
+        if ((rc = dataset_get_record(t, CACHE_TEXT, &s->text[i], 0, s, &r, err)) < 0 ||
+            (rc = check_text(&r, s, c, err)) < 0)
             return rc;
     return 0;
 }
@@ -248,6 +271,9 @@ static int check_all(Dataset *d, const DitConfig *c, Err *err)
         for (int64_t i = 0; i < d->n && rc == 0; i++)
             if (d->sample[i].cache == k)
                 rc = check_sample(d, t, &d->sample[i], c, err);
+        for (int64_t i = 0; i < d->n_held_out && rc == 0; i++)
+            if (d->held_out[i].cache == k)
+                rc = check_sample(d, t, &d->held_out[i], c, err);
         cache_end(&t);
     }
     return rc;
@@ -288,11 +314,11 @@ static int open_caches(Dataset *d, const char *const *dirs, int64_t n_dirs, Err 
 static int read_caches(Dataset *d, const char *const *dirs, Err *err)
 {
     ShardFact *shard = mem_calloc(d->n_cache, sizeof *shard, err);
-    int64_t cap = 0;
+    int64_t cap[SPLITS] = {0};
     int rc = shard ? 0 : ERR_NOMEM;
 
     for (int64_t k = 0; k < d->n_cache && rc == 0; k++)
-        rc = read_cache(d, &cap, k, dirs, &shard[k], err);
+        rc = read_cache(d, cap, k, dirs, &shard[k], err);
     if (rc == 0)
         rc = shards_check(shard, dirs, d->n_cache, err);
     mem_free(shard);
@@ -317,150 +343,8 @@ int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const D
     d->text_len = c->text_len;
     d->text_dim = c->text_dim;
     if ((rc = open_caches(d, dirs, n_dirs, err)) < 0 || (rc = read_caches(d, dirs, err)) < 0 ||
-        (rc = sort_samples(d, dirs, err)) < 0 || (rc = check_all(d, c, err)) < 0 || (rc = digest_all(d, err)) < 0)
+        (rc = sort_all(d, dirs, err)) < 0 || (rc = check_all(d, c, err)) < 0 || (rc = digest_all(d, err)) < 0)
         dataset_close(&d);
     *out = d;
     return rc;
-}
-
-/* ---- draws ----------------------------------------------------------------------------------- */
-
-void dataset_order(const Dataset *d, uint64_t seed, int64_t epoch, int64_t *order)
-{
-    Philox p = philox_stream(seed, RNG_ORDER, (uint64_t)epoch, 0);
-
-    philox_permutation(&p, order, d->n);
-}
-
-/* ---- batches --------------------------------------------------------------------------------- */
-
-static int64_t latent_count(const Dataset *d)
-{
-    return d->F * d->h * d->w * d->C;
-}
-
-int batch_new(HostBatch *b, const Dataset *d, int64_t room, Err *err)
-{
-    int64_t latents = latent_count(d), text = d->text_len * d->text_dim;
-
-    b->room = room;
-    if (!(b->sample = mem_calloc(room, sizeof *b->sample, err)) ||
-        !(b->kind = mem_calloc(room, sizeof *b->kind, err)) ||
-        !(b->moments = mem_calloc(room * latents, 2 * sizeof(float), err)) ||
-        !(b->draw = mem_calloc(room * latents, sizeof(float), err)) ||
-        !(b->noise = mem_calloc(room * latents, sizeof(float), err)) ||
-        !(b->text = mem_calloc(room * text, sizeof(float), err)) ||
-        !(b->timestep = mem_calloc(room, sizeof *b->timestep, err)))
-        return ERR_NOMEM;
-    return 0;
-}
-
-void batch_free(HostBatch *b)
-{
-    mem_free(b->sample);
-    mem_free(b->kind);
-    mem_free(b->moments);
-    mem_free(b->draw);
-    mem_free(b->noise);
-    mem_free(b->text);
-    mem_free(b->timestep);
-    memset(b, 0, sizeof *b);
-}
-
-/* A record's values as float, times `scale`. */
-static void to_host(float *out, const Tensor *t, double scale)
-{
-    int64_t n = tensor_count(t);
-
-    if (t->dtype == DT_F32 && scale == 1.0) {
-        memcpy(out, t->data, (size_t)n * sizeof *out);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++)
-        out[i] = (float)(tensor_get(t, i) * scale);
-}
-
-/* Reads and draws sample number `sample` into place `at` of the batch. */
-static int read_sample(const Dataset *d, HostBatch *b, CacheTxn *t, uint64_t seed, int64_t epoch, int64_t sample,
-                       int64_t at, Err *err)
-{
-    const Sample *s = &d->sample[sample];
-    Philox posterior = philox_stream(seed, RNG_POSTERIOR, (uint64_t)epoch, (uint64_t)sample);
-    Philox noise = philox_stream(seed, RNG_NOISE, (uint64_t)epoch, (uint64_t)sample);
-    Philox caption = philox_stream(seed, RNG_CAPTION, (uint64_t)epoch, (uint64_t)sample);
-    int64_t n = latent_count(d);
-    RecordView r;
-    int rc;
-
-    if ((rc = get_record(t, CACHE_LATENTS, &s->latents, 1, s, &r, err)) < 0)
-        return rc;
-    b->kind[at] = r.kind;
-    to_host(b->moments + at * 2 * n, &r.tensor, r.kind == RECORD_SAMPLE ? d->scale : 1.0);
-    if (r.kind == RECORD_MOMENTS)
-        philox_fill_normal(&posterior, 0, b->draw + at * n, n);
-    philox_fill_normal(&noise, 0, b->noise + at * n, n);
-    if ((rc = get_record(t, CACHE_TEXT, &s->text[philox_below(&caption, 0, (uint64_t)s->n_text)], 1, s, &r, err)) < 0)
-        return rc;
-    to_host(b->text + at * d->text_len * d->text_dim, &r.tensor, 1.0);
-    return 0;
-}
-
-int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, const int64_t *sample, int64_t n,
-               int64_t n_train, Err *err)
-{
-    if (n < 1 || n > b->room)
-        return err_set(err, ERR_USAGE, "a batch of %" PRId64 " samples, expected 1 to %" PRId64, n, b->room);
-    b->n = n;
-    for (int64_t i = 0; i < n; i++) {
-        Philox time = philox_stream(seed, RNG_TIMESTEP, (uint64_t)epoch, (uint64_t)sample[i]);
-        CacheTxn *t = NULL;
-        int rc = cache_begin(&t, d->cache[d->sample[sample[i]].cache], err);
-        if (rc == 0)
-            rc = read_sample(d, b, t, seed, epoch, sample[i], i, err);
-        cache_end(&t);
-        if (rc < 0)
-            return rc;
-        b->sample[i] = sample[i];
-        b->timestep[i] = (int64_t)philox_below(&time, 0, (uint64_t)n_train);
-    }
-    return 0;
-}
-
-/* x0 [1,F,h,w,C] <- the posterior's draw times the scaling factor, or the stored sample. */
-static int put_latents(const Dataset *d, const HostBatch *b, int64_t at, Backend *be, Arena *work, const Tensor *x0,
-                       Err *err)
-{
-    int64_t n = latent_count(d), mark = arena_mark(work);
-    Tensor moments, eps;
-    int rc;
-
-    if (b->kind[at] == RECORD_SAMPLE)
-        return backend_put_f32(be, x0, b->moments + at * 2 * n, err);
-    if ((rc = arena_tensor(work, &moments, x0->dtype, 5, err, 1, d->F, d->h, d->w, 2 * d->C)) < 0 ||
-        (rc = arena_tensor(work, &eps, x0->dtype, 5, err, 1, d->F, d->h, d->w, d->C)) < 0 ||
-        (rc = backend_put_f32(be, &moments, b->moments + at * 2 * n, err)) < 0 ||
-        (rc = backend_put_f32(be, &eps, b->draw + at * n, err)) < 0)
-        return rc;
-    rc = op_posterior(be, x0, &moments, &eps, d->scale, err);
-    arena_reset(work, mark);
-    return rc;
-}
-
-int batch_put(const Dataset *d, const HostBatch *b, Backend *be, Arena *work, TrainBatch *out, Err *err)
-{
-    DType wide = dtype_wide(be->act);
-    int rc;
-
-    out->timestep = b->timestep;
-    if ((rc = arena_tensor(work, &out->x0, wide, 5, err, b->n, d->F, d->h, d->w, d->C)) < 0 ||
-        (rc = arena_tensor(work, &out->noise, wide, 5, err, b->n, d->F, d->h, d->w, d->C)) < 0 ||
-        (rc = arena_tensor(work, &out->text, be->act, 3, err, b->n, d->text_len, d->text_dim)) < 0)
-        return rc;
-    for (int64_t i = 0; i < b->n; i++) {
-        Tensor x0 = tensor_rows(&out->x0, i, 1);
-        if ((rc = put_latents(d, b, i, be, work, &x0, err)) < 0)
-            return rc;
-    }
-    rc = backend_put_f32(be, &out->noise, b->noise, err);
-    return rc < 0 ? rc : backend_put_f32(be, &out->text, b->text, err);
 }

@@ -5,6 +5,7 @@
  * depends on nothing else. */
 #ifndef WEFT_TRAIN_DATASET_H
 #define WEFT_TRAIN_DATASET_H
+#include "common/base/rng.h"
 #include "common/store/cache.h"
 #include "train/step.h"
 
@@ -18,8 +19,10 @@ typedef struct Sample {
 typedef struct Dataset {
     Cache **cache;
     int64_t n_cache;
-    Sample *sample;
+    Sample *sample; /* split train, sorted by id */
     int64_t n;
+    Sample *held_out; /* split val, sorted by id: never trained on */
+    int64_t n_held_out;
     int64_t F, h, w, C; /* latents [F,h,w,C], the same for all samples */
     int64_t text_len, text_dim;
     double scale;       /* the VAE's scaling factor: latents = posterior draw * scale */
@@ -28,7 +31,7 @@ typedef struct Dataset {
 } Dataset;
 
 /* Opens the caches and checks every sample's records (their headers) against the transformer's
- * config.  Clips of another split than "train" are left out.  Refuses: no cache or no sample,
+ * config.  Clips of another split than "train" and "val" are left out.  Refuses: no cache or no sample,
  * unfinished caches, missing shards, caches of different encoders, an id in two caches, latents of
  * several shapes, records that are missing. */
 WEFT_MUST_CHECK int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const DitConfig *c, Err *err);
@@ -53,6 +56,13 @@ void batch_free(HostBatch *b);
 /* Reads n samples and makes their draws, with timesteps below n_train.  Any thread, one at a time. */
 WEFT_MUST_CHECK int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, const int64_t *sample,
                                int64_t n, int64_t n_train, Err *err);
+/* Reads one sample with these draws into a batch of one: number `caption` of its captions, and the streams
+ * of the posterior's and of the diffusion's noise. */
+typedef struct SampleDraws {
+    Philox posterior, noise;
+    int64_t caption, timestep;
+} SampleDraws;
+WEFT_MUST_CHECK int batch_read_one(const Dataset *d, HostBatch *b, const Sample *s, const SampleDraws *draws, Err *err);
 /* Copies the batch to the back end, into tensors from `work`; out->timestep points into *b. */
 WEFT_MUST_CHECK int batch_put(const Dataset *d, const HostBatch *b, Backend *be, Arena *work, TrainBatch *out,
                               Err *err);

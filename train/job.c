@@ -49,6 +49,9 @@ static void read_training(Job *j)
     j->c.rate.cycles = recipe_num(r, "training.lr_num_cycles");
     j->c.rate.power = recipe_num(r, "training.lr_power");
     j->c.optimizer.seed = j->seed;
+    j->validation.clips = recipe_int(r, "validation.clips");
+    j->validation.timesteps = recipe_int(r, "validation.timesteps");
+    j->validation.every = recipe_int(r, "validation.every");
     j->how = DIT_TRAIN | (strcmp(recipe_str(r, "training.gradient_dtype"), "bf16") == 0 ? DIT_BF16_GRADS : 0) |
              (recipe_bool(r, "training.master_weights") ? 0 : DIT_BF16_VALUES);
     j->c.policy = !recipe_bool(r, "training.gradient_checkpointing")          ? RECOMPUTE_NONE
@@ -245,6 +248,11 @@ void job_step_range(const Job *j, int64_t step, int64_t *epoch, int64_t *first, 
     *epoch = step / j->epoch_steps;
     *first = step % j->epoch_steps * each;
     *last = *first + each < j->data->n ? *first + each : j->data->n; /* an epoch's last step may have fewer samples */
+}
+
+int64_t job_held_out(const Job *j)
+{
+    return j->validation.clips < j->data->n_held_out ? j->validation.clips : j->data->n_held_out;
 }
 
 int job_open(Job *j, const TrainOptions *o, Err *err)

@@ -31,6 +31,9 @@ typedef struct Job {
     int64_t epochs, max_steps;  /* max_steps -1: epochs decide */
     int64_t epoch_steps, steps; /* optimiser steps in an epoch, in all */
     int64_t checkpoint_every, keep, log_every;
+    struct {
+        int64_t clips, timesteps, every; /* every -1: before the first step and after the last only */
+    } validation;
     int plan;                 /* set before job_open: only plans, so no device is opened */
     int64_t parameters, flat; /* trained parameters; elements of an arena that holds them */
     int64_t optimizer_bytes;  /* memory of the optimiser's state */
@@ -49,6 +52,8 @@ WEFT_MUST_CHECK int job_print(Job *j, FILE *out, Err *err);
 void job_log_memory(const Job *j);
 /* "51.9 MB": a number with its unit, in `out`. */
 const char *job_si(double v, const char *unit, char out[32]);
+/* How many clips the held-out loss is measured on. */
+int64_t job_held_out(const Job *j);
 /* The samples of step k (from 0): [*first, *last) of its epoch's order. */
 void job_step_range(const Job *j, int64_t step, int64_t *epoch, int64_t *first, int64_t *last);
 #endif

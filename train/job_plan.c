@@ -10,6 +10,32 @@
 
 /* ---- what it will need ----------------------------------------------------------------------- */
 
+static int take_batch(const Job *j, Arena *work, int64_t n, TrainBatch *b, Err *err)
+{
+    const Dataset *d = j->data;
+    DType act = j->be->act, wide = dtype_wide(act);
+    int rc;
+
+    if ((rc = arena_tensor(work, &b->x0, wide, 5, err, n, d->F, d->h, d->w, d->C)) < 0 ||
+        (rc = arena_tensor(work, &b->noise, wide, 5, err, n, d->F, d->h, d->w, d->C)) < 0)
+        return rc;
+    return arena_tensor(work, &b->text, act, 3, err, n, d->text_len, d->text_dim);
+}
+
+/* The passes of a run: gradients of a batch, and the held-out loss of one clip. */
+static int plan_passes(const Job *j, TrainState *s, TrainBatch *b, Err *err)
+{
+    double loss;
+    int rc = take_batch(j, s->work, j->batch, b, err);
+
+    if (rc == 0)
+        rc = train_gradient(s, b, 1.0, &loss, err);
+    arena_reset(s->work, 0);
+    if (rc == 0 && job_held_out(j) > 0 && (rc = take_batch(j, s->work, 1, b, err)) == 0)
+        rc = train_loss(s, b, &loss, err);
+    return rc;
+}
+
 static int plan_on(const Job *j, Backend *plan, Recompute policy, int64_t *bytes, Err *err)
 {
     TrainState s = {0};
@@ -17,21 +43,16 @@ static int plan_on(const Job *j, Backend *plan, Recompute policy, int64_t *bytes
     TrainBatch b;
     Dit *dit = NULL;
     Arena *work = NULL;
-    const Dataset *d = j->data;
     int64_t *timestep = mem_calloc(j->batch, sizeof *timestep, err);
-    double loss;
     int rc = timestep ? 0 : ERR_NOMEM;
 
     c.policy = policy;
     b.timestep = timestep;
     if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, j->how, err)) == 0 &&
         (rc = arena_new(&work, plan, 0, "training", err)) == 0 &&
-        (rc = train_init(&s, plan, dit, &j->schedule, &c, err)) == 0 &&
-        (rc = arena_tensor(work, &b.x0, dtype_wide(plan->act), 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
-        (rc = arena_tensor(work, &b.noise, dtype_wide(plan->act), 5, err, j->batch, d->F, d->h, d->w, d->C)) == 0 &&
-        (rc = arena_tensor(work, &b.text, plan->act, 3, err, j->batch, d->text_len, d->text_dim)) == 0) {
+        (rc = train_init(&s, plan, dit, &j->schedule, &c, err)) == 0) {
         s.work = work;
-        rc = train_gradient(&s, &b, 1.0, &loss, err);
+        rc = plan_passes(j, &s, &b, err);
         *bytes = arena_high(work);
     }
     train_fini(&s);

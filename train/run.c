@@ -20,6 +20,7 @@
 #include "common/ops/ops.h"
 #include "train/checkpoint.h"
 #include "train/feed.h"
+#include "train/heldout.h"
 #include "train/preflight.h"
 #include "train/resume.h"
 #include "train/run.h"
@@ -32,6 +33,7 @@ typedef struct Run {
     TrainState state;
     Arena *work;
     Feed *feed;
+    HeldOut *held_out;
     FILE *log;
     Progress *progress;
 } Run;
@@ -45,6 +47,7 @@ typedef struct StepFacts {
 static void run_close(Run *r)
 {
     feed_close(&r->feed);
+    heldout_close(&r->held_out);
     progress_end(&r->progress);
     if (r->log)
         fclose(r->log);
@@ -126,7 +129,8 @@ static int run_open(Run *r, Err *err)
 
     if ((rc = take_folder(r, &p, err)) < 0 || (rc = load_state(r, p.step, err)) < 0 ||
         (rc = checkpoint_prune(r->out, r->state.step, j->keep, err)) < 0 || (rc = open_log(r, err)) < 0 ||
-        (rc = write_run_file(r, err)) < 0 || (rc = job_plan_work(j, j->c.policy, &bytes, err)) < 0 ||
+        (rc = heldout_open(&r->held_out, j, r->out, r->state.step, err)) < 0 || (rc = write_run_file(r, err)) < 0 ||
+        (rc = job_plan_work(j, j->c.policy, &bytes, err)) < 0 ||
         (rc = arena_new(&r->work, j->be, bytes, "training", err)) < 0 ||
         (rc = feed_open(&r->feed, j, r->state.step, err)) < 0)
         return rc;
@@ -257,10 +261,22 @@ static int finish(Run *r, Err *err)
     return rc;
 }
 
+/* Measures the held-out loss where it is due; a resumed run does here what it was stopped before. */
+static int validate(Run *r, Err *err)
+{
+    json_t *line = NULL;
+    int rc = 0;
+
+    if (heldout_due(r->held_out, r->state.step))
+        rc = heldout_measure(r->held_out, &r->state, &line, err);
+    json_decref(line);
+    return rc;
+}
+
 static int loop(Run *r, Err *err)
 {
     const Job *j = r->job;
-    int rc = 0;
+    int rc = validate(r, err);
 
     while (rc == 0 && r->state.step < j->steps) {
         StepFacts f;
@@ -278,6 +294,8 @@ static int loop(Run *r, Err *err)
             rc = err_set(err, ERR_INTERRUPTED,
                          "interrupted; '%s/checkpoint-%" PRId64 "' is saved and the same command goes on from there",
                          r->out, r->state.step);
+        if (rc == 0)
+            rc = validate(r, err);
     }
     return rc == 0 ? finish(r, err) : rc;
 }

@@ -110,6 +110,34 @@ int train_gradient(TrainState *s, const TrainBatch *batch, double weight, double
     return rc;
 }
 
+static int loss_in(TrainState *s, const TrainBatch *batch, const double *a, const double *b, double *loss, Err *err)
+{
+    Latents l;
+    int rc;
+
+    if ((rc = take_latents(s, &batch->x0, &l, err)) < 0 ||
+        (rc = op_diffuse(s->be, &l.xt, &l.target, &batch->x0, &batch->noise, a, b, err)) < 0 ||
+        (rc = convert(s, &l.input, &l.xt, err)) < 0 ||
+        (rc = dit_forward(s->dit, s->work, &l.u, &l.input, &batch->text, batch->timestep, err)) < 0 ||
+        (rc = convert(s, &l.miss, &l.u, err)) < 0)
+        return rc;
+    return op_mse(s->be, loss, &l.miss, &l.miss, &l.target, 1.0, err);
+}
+
+int train_loss(TrainState *s, const TrainBatch *batch, double *loss, Err *err)
+{
+    int64_t B = batch->x0.dim[0], mark = arena_mark(s->work);
+    double *a = mem_calloc(B, 2 * (int64_t)sizeof *a, err);
+    int rc = a ? coefficients(s, batch, a, a + B, err) : ERR_NOMEM;
+
+    *loss = 0;
+    if (rc == 0)
+        rc = loss_in(s, batch, a, a + B, loss, err);
+    arena_reset(s->work, mark);
+    mem_free(a);
+    return rc;
+}
+
 int train_update(TrainState *s, double *norm, double *lr, Err *err)
 {
     double start = time_now_s(), squares = 0, scale;

@@ -51,6 +51,8 @@ void train_fini(TrainState *s);
 /* Adds weight * gradient of the batch's loss to the gradients.  A loss that is not finite: ERR_LIMIT,
  * naming the step. */
 WEFT_MUST_CHECK int train_gradient(TrainState *s, const TrainBatch *batch, double weight, double *loss, Err *err);
+/* The batch's loss, without gradients. */
+WEFT_MUST_CHECK int train_loss(TrainState *s, const TrainBatch *batch, double *loss, Err *err);
 /* Clips to the global norm, lets the optimiser update, zeroes the gradients.  *norm is the norm before
  * clipping, *lr the rate used.  A norm that is not finite: ERR_LIMIT, parameters untouched. */
 WEFT_MUST_CHECK int train_update(TrainState *s, double *norm, double *lr, Err *err);

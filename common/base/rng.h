@@ -22,7 +22,9 @@ typedef enum RngPurpose { /* values are part of every run's reproducibility: app
                           RNG_SAMPLER = 6,
                           RNG_INIT = 7,
                           RNG_TEST = 8,
-                          RNG_SPLIT = 9
+                          RNG_SPLIT = 9,
+                          RNG_HELD_OUT = 16,
+                          RNG_BOOTSTRAP = 17
 } RngPurpose;
 
 typedef struct Philox {

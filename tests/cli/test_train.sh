@@ -16,6 +16,9 @@ same_log() { # NAME A B: the log lines, times aside
     untimed "$3" >"$T/log-b"
     same "$1" "$T/log-a" "$T/log-b"
 }
+same_held_out() { # NAME OUT OUT
+    same_log "$1: held-out losses" "$T/$2/held_out.jsonl" "$T/$3/held_out.jsonl"
+}
 same_run() { # NAME OUT: everything the undisturbed run has
     same "$1: final" "$T/whole/final" "$T/$2/final"
     same "$1: last checkpoint" "$T/whole/checkpoint-12" "$T/$2/checkpoint-12"
@@ -40,6 +43,7 @@ done
 runs "run" 0 train whole
 stdout_has "whole/final: 12 steps"
 check "twelve log lines" test "$(wc -l <"$T/whole/log.jsonl")" = 12
+check "held-out losses at steps 0, 10 and 12" test "$(sed 's/,.*//' "$T/whole/held_out.jsonl" | tr '\n' ' ')" = '{"step":0 {"step":10 {"step":12 '
 check "the first update has rate 0" grep -q '"step":1,.*"lr":0.0,' "$T/whole/log.jsonl"
 check "checkpoints" test -f "$T/whole/checkpoint-4/weft_state/state.json" -a -f "$T/whole/checkpoint-8/weft_state/state.json"
 same "final has the pipeline's VAE" $P/vae "$T/whole/final/vae"
@@ -53,6 +57,7 @@ runs "caches in another order, one thread" 0 env OMP_NUM_THREADS=1 "$W" run --ca
 same_run "caches in another order, one thread" other-order
 runs "two threads" 0 env OMP_NUM_THREADS=2 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/two" $(echo "$SETS" | sed "s/--jobs 1//")
 same_run "two threads" two
+same_held_out "two threads" whole two
 runs "recomputing" 0 train recompute --set training.gradient_checkpointing=true
 same "recomputing: the weights" "$T/whole/final/transformer" "$T/recompute/final/transformer"
 runs "recomputing, attention kept" 0 train attention --set training.gradient_checkpointing=true --set training.recompute=block+attention
@@ -75,6 +80,7 @@ runs "torn checkpoints" 0 train torn
 stderr_has "checkpoint-12 is damaged and is not used"
 stderr_has "checkpoint-8 is damaged and is not used"
 same_run "torn checkpoints" torn
+same_held_out "torn checkpoints" whole torn
 check "the leftover is swept" test ! -e "$T/torn/checkpoint-16.tmp-saving"
 # ---- damage
 flip() { # FILE: one bit of its last byte but one
@@ -122,6 +128,7 @@ for part in final checkpoint-5 checkpoint-60 checkpoint-115 checkpoint-120 run.j
     same "killed $kills times: $part" "$T/long/$part" "$T/killed/$part"
 done
 same_log "killed: log" "$T/long/log.jsonl" "$T/killed/log.jsonl"
+same_held_out "killed" long killed
 
 # ---- bf16 gradients, and weights without masters
 HALF="--set training.gradient_dtype=bf16 --set training.master_weights=false"

@@ -189,4 +189,5 @@ def main():
     save_file(weights, os.path.join(HERE, "train_run.safetensors"))
 
 
-main()
+if __name__ == "__main__":
+    main()
