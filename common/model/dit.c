@@ -25,26 +25,30 @@ static int entry_add(Dit *d, const char *prefix, const Entry *e, Err *err)
     return params_addf(&d->params, 0, 1, e->dim, err, "%s%s.bias", prefix, e->name);
 }
 
-static Param *find(const Dit *d, const char *prefix, const char *name, const char *part, Err *err)
+/* *p is NULL where the set has no such parameter. */
+static int find(const ParamSet *ps, const char *prefix, const char *name, const char *part, Param **p, Err *err)
 {
     char *full = mem_printf(err, "%s%s.%s", prefix, name, part);
-    Param *p = full ? params_find(&d->params, full) : NULL;
 
+    if (!full)
+        return ERR_NOMEM;
+    *p = params_find(ps, full);
     mem_free(full);
-    return p;
+    return 0;
 }
 
 static int entry_bind(Dit *d, void *base, const char *prefix, const Entry *e, Err *err)
 {
     Affine *a = (Affine *)((char *)base + e->at);
 
-    a->w = find(d, prefix, e->name, "weight", err);
-    a->b = find(d, prefix, e->name, "bias", err);
-    return a->w && a->b ? 0 : err_set(err, ERR_NOMEM, "transformer: out of memory naming '%s%s'", prefix, e->name);
+    TRY(find(&d->params, prefix, e->name, "weight", &a->w, err));
+    TRY(find(&d->params, prefix, e->name, "bias", &a->b, err));
+    TRY(find(&d->adapters, prefix, e->name, "lora_A.weight", &a->lora_a, err));
+    return find(&d->adapters, prefix, e->name, "lora_B.weight", &a->lora_bt, err);
 }
 
-/* Goes through all entries: adds their parameters (bind 0), or finds them again in the finished set
- * (bind 1). */
+/* Goes through all entries: adds their parameters (bind 0), or finds them and their adapters again in
+ * the finished sets (bind 1). */
 static int entries_each(Dit *d, int bind, Err *err)
 {
     const DitConfig *c = &d->c;
@@ -88,7 +92,7 @@ static int entries_each(Dit *d, int bind, Err *err)
 /* ---- life ------------------------------------------------------------------------------------ */
 
 /* The model with its table of parameters, no values yet. */
-static int dit_table(Dit **out, Backend *be, const DitConfig *c, Err *err)
+int dit_table(Dit **out, Backend *be, const DitConfig *c, Err *err)
 {
     Dit *d = mem_calloc(1, sizeof *d, err);
     int rc = ERR_NOMEM;
@@ -110,13 +114,21 @@ fail:
     return rc;
 }
 
+int dit_bind_adapters(Dit *d, Err *err)
+{
+    return entries_each(d, 1, err);
+}
+
 void dit_close(Dit **d)
 {
     if (!*d)
         return;
     if ((*d)->codes.data)
         (*d)->be->release((*d)->be, (*d)->codes.data);
+    if ((*d)->merged)
+        (*d)->be->release((*d)->be, (*d)->merged);
     params_fini(&(*d)->params);
+    params_fini(&(*d)->adapters);
     mem_free((*d)->block);
     mem_free((*d)->host);
     mem_free(*d);
@@ -220,7 +232,7 @@ ParamSet *dit_params(Dit *d)
 
 ParamSet *dit_trainable(Dit *d)
 {
-    return &d->params;
+    return d->adapters.n ? &d->adapters : &d->params;
 }
 
 int dit_save(Dit *d, const char *folder, DType dtype, Err *err)

@@ -77,9 +77,9 @@ static int time_embed(Dit *d, Arena *work, const DitShape *z, const int64_t *tim
     for (int64_t b = 0; b < z->B; b++)
         dit_time_vector(&d->c, timestep[b], d->host + b * z->D);
     TRY(backend_put_f32(d->be, &t->vec, d->host, err));
-    TRY(dit_linear(d, &t->l1, &t->vec, &d->time1, err));
+    TRY(dit_linear(d, work, &t->l1, &t->vec, &d->time1, err));
     TRY(op_act(d->be, &t->s1, &t->l1, ACT_SILU, err));
-    TRY(dit_linear(d, &t->emb, &t->s1, &d->time2, err));
+    TRY(dit_linear(d, work, &t->emb, &t->s1, &d->time2, err));
     return op_act(d->be, &t->semb, &t->emb, ACT_SILU, err); /* every user of emb takes its silu */
 }
 
@@ -123,7 +123,7 @@ static int embed_tokens(Dit *d, Arena *work, const DitShape *z, const Tensor *x,
     Tensor part, patches, w = tensor_as(&d->patch.w->value, 2, z->D, feature);
 
     TRY(arena_tensor(work, &part, d->be->act, 3, err, z->B, c->text_len, z->D));
-    TRY(dit_linear(d, &part, text, &d->text, err));
+    TRY(dit_linear(d, work, &part, text, &d->text, err));
     TRY(op_copy_rows(d->be, x, 0, &part, 0, c->text_len, err));
     arena_reset(work, mark);
 
@@ -185,16 +185,16 @@ int dit_block_take(const Dit *d, Arena *work, const DitShape *z, DitBlockSave *s
     return own ? take_own(d, work, z, s, err) : take_shared(d, work, z, s, err);
 }
 
-static int attend(const Dit *d, const DitBlock *b, DitBlockSave *s, Err *err)
+static int attend(const Dit *d, Arena *work, const DitBlock *b, DitBlockSave *s, Err *err)
 {
     Backend *be = d->be;
     Tensor q_raw = dit_heads(d, &s->q_raw), k_raw = dit_heads(d, &s->k_raw), q = dit_heads(d, &s->q),
            k = dit_heads(d, &s->k);
     AttnParams p = dit_attention_params(d);
 
-    TRY(dit_linear(d, &s->q_raw, &s->h1, &b->to_q, err));
-    TRY(dit_linear(d, &s->k_raw, &s->h1, &b->to_k, err));
-    TRY(dit_linear(d, &s->v, &s->h1, &b->to_v, err));
+    TRY(dit_linear(d, work, &s->q_raw, &s->h1, &b->to_q, err));
+    TRY(dit_linear(d, work, &s->k_raw, &s->h1, &b->to_k, err));
+    TRY(dit_linear(d, work, &s->v, &s->h1, &b->to_v, err));
     TRY(op_layernorm(be, &q, &q_raw, &b->norm_q.w->value, &b->norm_q.b->value, DIT_QK_EPS, NULL, err));
     TRY(op_layernorm(be, &k, &k_raw, &b->norm_k.w->value, &b->norm_k.b->value, DIT_QK_EPS, NULL, err));
     if (s->have_attention)
@@ -202,24 +202,24 @@ static int attend(const Dit *d, const DitBlock *b, DitBlockSave *s, Err *err)
     return op_attention(be, &s->o, s->lse.data ? &s->lse : NULL, &s->q, &s->k, &s->v, &p, err);
 }
 
-int dit_block_forward(const Dit *d, int64_t i, const Tensor *semb, DitBlockSave *s, Err *err)
+int dit_block_forward(const Dit *d, Arena *work, int64_t i, const Tensor *semb, DitBlockSave *s, Err *err)
 {
     Backend *be = d->be;
     const DitBlock *b = &d->block[i];
     Modulation m1 = {&s->mod1, d->c.text_len}, m2 = {&s->mod2, d->c.text_len};
 
-    TRY(dit_linear(d, &s->mod1, semb, &b->mod1, err));
-    TRY(dit_linear(d, &s->mod2, semb, &b->mod2, err));
+    TRY(dit_linear(d, work, &s->mod1, semb, &b->mod1, err));
+    TRY(dit_linear(d, work, &s->mod2, semb, &b->mod2, err));
     TRY(op_layernorm(be, &s->h1, &s->x_in, &b->norm1.w->value, &b->norm1.b->value, d->c.norm_eps, &m1, err));
-    TRY(attend(d, b, s, err));
-    TRY(dit_linear(d, &s->y1, &s->o, &b->to_out, err));
+    TRY(attend(d, work, b, s, err));
+    TRY(dit_linear(d, work, &s->y1, &s->o, &b->to_out, err));
     if (s->x_mid.data != s->x_in.data)
         TRY(op_copy(be, &s->x_mid, &s->x_in, err));
     TRY(op_gate_add(be, &s->x_mid, &s->y1, &m1, err));
     TRY(op_layernorm(be, &s->h2, &s->x_mid, &b->norm2.w->value, &b->norm2.b->value, d->c.norm_eps, &m2, err));
-    TRY(dit_linear(d, &s->f, &s->h2, &b->ff1, err));
+    TRY(dit_linear(d, work, &s->f, &s->h2, &b->ff1, err));
     TRY(op_act(be, &s->g, &s->f, ACT_GELU_TANH, err));
-    return dit_linear(d, &s->y2, &s->g, &b->ff2, err);
+    return dit_linear(d, work, &s->y2, &s->g, &b->ff2, err);
 }
 
 /* ---- head ------------------------------------------------------------------------------------ */
@@ -236,10 +236,10 @@ static int head_forward(const Dit *d, Arena *work, const DitShape *z, const Tens
     TRY(op_copy_rows(be, &p->x_video, 0, x, c->text_len, z->Nv, err)); /* text ends here */
     TRY(op_layernorm(be, &p->n_final, &p->x_video, &d->norm_final.w->value, &d->norm_final.b->value, c->norm_eps, NULL,
                      err));
-    TRY(dit_linear(d, &p->mod_out, semb, &d->mod_out, err));
+    TRY(dit_linear(d, work, &p->mod_out, semb, &d->mod_out, err));
     TRY(op_layernorm(be, &p->n_out, &p->n_final, &d->norm_out.w->value, &d->norm_out.b->value, c->norm_eps, &m, err));
     TRY(arena_tensor(work, &tokens, be->act, 3, err, z->B, z->Nv, c->patch * c->patch * c->out_channels));
-    TRY(dit_linear(d, &tokens, &p->n_out, &d->proj_out, err));
+    TRY(dit_linear(d, work, &tokens, &p->n_out, &d->proj_out, err));
     TRY(op_unpatchify(be, v, &tokens, c->patch, err));
     arena_reset(work, mark);
     return 0;
@@ -263,7 +263,7 @@ static int forward_in(Dit *d, Arena *work, const DitShape *z, const Tensor *v, c
         DitBlockSave s = {.x_in = x, .x_mid = x};
         Modulation m = {&s.mod2, d->c.text_len};
         TRY(dit_block_take(d, work, z, &s, 0, err));
-        TRY(dit_block_forward(d, i, &t.semb, &s, err));
+        TRY(dit_block_forward(d, work, i, &t.semb, &s, err));
         TRY(op_gate_add(d->be, &x, &s.y2, &m, err));
         arena_reset(work, mark);
     }
@@ -316,7 +316,7 @@ static int block_record(Dit *d, Arena *work, DitTape *t, int64_t i, const Tensor
     if (t->policy != RECOMPUTE_NONE)
         s.x_mid = *x_out;
     TRY(dit_block_take(d, work, z, &s, t->policy == RECOMPUTE_NONE, err));
-    TRY(dit_block_forward(d, i, &t->time.semb, &s, err));
+    TRY(dit_block_forward(d, work, i, &t->time.semb, &s, err));
     if (s.x_mid.data != x_out->data)
         TRY(op_copy(d->be, x_out, &s.x_mid, err));
     TRY(op_gate_add(d->be, x_out, &s.y2, &m, err));

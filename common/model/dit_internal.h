@@ -17,16 +17,23 @@
 
 typedef struct Affine {
     Param *w, *b;
+    /* NULL, or a Linear's adapter (dit_lora.h): A [rank,in], and B transposed, [rank,out], so that the
+     * product which adds to an input's gradient adds B (A x) to y as well */
+    Param *lora_a, *lora_bt;
 } Affine; /* a Linear or a LayerNorm */
 
 typedef struct DitBlock {
     Affine mod1, norm1, norm_q, norm_k, to_q, to_k, to_v, to_out, mod2, norm2, ff1, ff2;
 } DitBlock;
+enum { DIT_BLOCK_AFFINES = sizeof(DitBlock) / sizeof(Affine) };
 
 struct Dit {
     Backend *be;
     DitConfig c;
     ParamSet params;
+    ParamSet adapters; /* empty without LoRA; with it `params` have no gradients */
+    double lora_scale; /* of B (A x) */
+    void *merged;      /* weights that adapters were merged into, on the back end; or NULL */
     Affine patch, text, time1, time2, norm_final, norm_out, mod_out, proj_out;
     DitBlock *block; /* [layers] */
     float *host;
@@ -79,12 +86,21 @@ WEFT_MUST_CHECK int dit_shape(const Dit *d, const Tensor *v, const Tensor *laten
 WEFT_MUST_CHECK int dit_block_take(const Dit *d, Arena *work, const DitShape *z, DitBlockSave *s, int own, Err *err);
 /* Block i without its last residual add: s->y2 is the feed-forward's output, x_out = x_mid +
  * gate*y2 is left to the caller. */
-WEFT_MUST_CHECK int dit_block_forward(const Dit *d, int64_t i, const Tensor *semb, DitBlockSave *s, Err *err);
+WEFT_MUST_CHECK int dit_block_forward(const Dit *d, Arena *work, int64_t i, const Tensor *semb, DitBlockSave *s,
+                                      Err *err);
 
-static inline int dit_linear(const Dit *d, const Tensor *y, const Tensor *x, const Affine *a, Err *err)
-{
-    return op_linear(d->be, y, x, &a->w->value, &a->b->value, err);
-}
+/* dit.c: the table of parameters without values; and, after the adapters' table was finished, each
+ * linear layer's adapter. */
+WEFT_MUST_CHECK int dit_table(Dit **out, Backend *be, const DitConfig *c, Err *err);
+WEFT_MUST_CHECK int dit_bind_adapters(Dit *d, Err *err);
+
+/* dit_linear.c: a linear layer with its adapter, and whether anything of a layer is trained.  In the
+ * backward pass gx may be NULL: then only gradients of trained parameters are computed. */
+WEFT_MUST_CHECK int dit_linear(const Dit *d, Arena *work, const Tensor *y, const Tensor *x, const Affine *a, Err *err);
+WEFT_MUST_CHECK int dit_linear_backward(const Dit *d, Arena *work, const Tensor *gx, const Tensor *gy, const Tensor *x,
+                                        const Affine *a, int add, Err *err);
+int dit_trains(const Affine *a, int n);
+
 /* tokens [B,S,D] as [B,S,heads,head_dim]: where queries and keys are normalised. */
 static inline Tensor dit_heads(const Dit *d, const Tensor *t)
 {

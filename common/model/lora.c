@@ -1,0 +1,260 @@
+/* Reading LoRA files. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "common/model/lora.h"
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+typedef enum Part { PART_NONE, PART_A, PART_B, PART_ALPHA } Part;
+
+static const struct {
+    const char *ending;
+    Part part;
+} endings[] = {{".lora_A.weight", PART_A},         {".lora_B.weight", PART_B},    {".lora_A.default.weight", PART_A},
+               {".lora_B.default.weight", PART_B}, {".lora_down.weight", PART_A}, {".lora_up.weight", PART_B},
+               {".lora.down.weight", PART_A},      {".lora.up.weight", PART_B},   {".alpha", PART_ALPHA}};
+static const char *const prefixes[] = {"transformer.", "diffusion_model.", "lora_unet_", "lora_transformer_", ""};
+
+static Part part_of(const char *name, int64_t *stem)
+{
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (str_ends_with(name, endings[i].ending)) {
+            *stem = (int64_t)(strlen(name) - strlen(endings[i].ending));
+            return endings[i].part;
+        }
+    return PART_NONE;
+}
+
+/* Whether the n characters of text are the slot's name, with '_' allowed for its dots. */
+static int is_slot(const char *slot, const char *text, int64_t n)
+{
+    if ((int64_t)strlen(slot) != n)
+        return 0;
+    for (int64_t i = 0; i < n; i++)
+        if (text[i] != slot[i] && !(slot[i] == '.' && text[i] == '_'))
+            return 0;
+    return 1;
+}
+
+/* -1: no slot of that name. */
+static int64_t slot_of(const LoraSlot *slot, int64_t n, const char *name, int64_t stem)
+{
+    for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes; k++) {
+        int64_t skip = (int64_t)strlen(prefixes[k]);
+        if (skip > stem || strncmp(name, prefixes[k], (size_t)skip))
+            continue;
+        for (int64_t i = 0; i < n; i++)
+            if (is_slot(slot[i].name, name + skip, stem - skip))
+                return i;
+    }
+    return -1;
+}
+
+/* ---- tensors --------------------------------------------------------------------------------- */
+
+/* Element i of a tensor in a file, which may be unaligned. */
+static double element(const Tensor *t, int64_t i)
+{
+    double room;
+    Tensor one = tensor_of(
+        memcpy(&room, (const char *)t->data + i * dtype_size(t->dtype), (size_t)dtype_size(t->dtype)), t->dtype, 1, 1);
+
+    return tensor_get(&one, 0);
+}
+
+static int read_alpha(LoraLayer *l, const SafeEntry *e, const char *path, Err *err)
+{
+    char found[160];
+
+    if (!dtype_is_float(e->tensor.dtype) || tensor_count(&e->tensor) != 1 || !isfinite(element(&e->tensor, 0)))
+        return err_set(err, ERR_FORMAT, "'%s': '%s' is %s, expected one finite number", path, e->name,
+                       tensor_describe(&e->tensor, found, sizeof found));
+    l->scale = element(&e->tensor, 0); /* alpha until all tensors are known */
+    return 0;
+}
+
+static int check_shapes(LoraLayer *l, const LoraSlot *slot, const char *path, Err *err)
+{
+    const Tensor *a = &l->a->tensor, *b = &l->b->tensor;
+    char first[160], second[160];
+
+    if (dtype_is_float(a->dtype) && dtype_is_float(b->dtype) && a->rank == 2 && b->rank == 2 && a->dim[0] > 0 &&
+        a->dim[0] == b->dim[1] && a->dim[1] == slot->in && b->dim[0] == slot->out) {
+        l->rank = a->dim[0];
+        return 0;
+    }
+    return err_set(err, ERR_FORMAT,
+                   "'%s' is a LoRA of another model: its layer '%s' has A %s and B %s, but this transformer's layer "
+                   "needs A [rank, %lld] and B [%lld, rank]",
+                   path, slot->name, tensor_describe(a, first, sizeof first), tensor_describe(b, second, sizeof second),
+                   (long long)slot->in, (long long)slot->out);
+}
+
+/* Finds the slot of every tensor. */
+static int sort_tensors(LoraFile *f, const char *path, const LoraSlot *slot, int64_t n, Err *err)
+{
+    const char *stranger = NULL;
+    int64_t strangers = 0, all = safetensors_count(f->file);
+
+    for (int64_t i = 0; i < all; i++) {
+        const SafeEntry *e = safetensors_at(f->file, i);
+        int64_t stem = 0, at;
+        Part part = part_of(e->name, &stem);
+        if (part == PART_NONE)
+            return err_set(err, ERR_FORMAT,
+                           "'%s': tensor '%s' is no lora_A, lora_B, lora_down, lora_up or alpha of a layer: Weft reads "
+                           "plain LoRA files, no DoRA, LoHa, LoKr or whole weights",
+                           path, e->name);
+        if ((at = slot_of(slot, n, e->name, stem)) < 0) {
+            stranger = stranger ? stranger : e->name;
+            strangers++;
+            continue;
+        }
+        LoraLayer *l = &f->layer[at];
+        if ((part == PART_A && l->a) || (part == PART_B && l->b))
+            return err_set(err, ERR_FORMAT, "'%s': layer '%s' has two adapters ('%s' is the second)", path,
+                           slot[at].name, e->name);
+        if (part == PART_A)
+            l->a = e;
+        if (part == PART_B)
+            l->b = e;
+        int rc = part == PART_ALPHA ? read_alpha(l, e, path, err) : 0;
+        if (rc < 0)
+            return rc;
+    }
+    if (!all)
+        return err_set(err, ERR_FORMAT, "'%s' holds no tensors", path);
+    return strangers ? err_set(err, ERR_FORMAT,
+                               "'%s' is a LoRA of another model: %lld of its %lld tensors belong to no linear layer of "
+                               "this transformer (the first is '%s')",
+                               path, (long long)strangers, (long long)all, stranger)
+                     : 0;
+}
+
+/* ---- scale ----------------------------------------------------------------------------------- */
+
+/* alpha_pattern's entry for a layer: its key is the layer's name or ends it. */
+static const json_t *pattern_of(const json_t *pattern, const char *layer)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach ((json_t *)pattern, key, v) {
+        size_t n = strlen(key), all = strlen(layer);
+        if (n <= all && !strcmp(layer + all - n, key) && (n == all || layer[all - n - 1] == '.'))
+            return v;
+    }
+    return NULL;
+}
+
+static int scale_layer(LoraLayer *l, const LoraSlot *slot, const json_t *meta, const char *path, Err *err)
+{
+    const json_t *pattern = pattern_of(json_object_get(meta, "transformer.alpha_pattern"), slot->name);
+    const json_t *given = pattern ? pattern : json_object_get(meta, "transformer.lora_alpha");
+    int root = json_is_true(json_object_get(meta, "transformer.use_rslora"));
+    double alpha = l->scale;
+
+    if (isnan(alpha) && given) {
+        if (!json_is_number(given))
+            return err_set(err, ERR_FORMAT, "'%s': the metadata's alpha of layer '%s' is no number", path, slot->name);
+        alpha = json_number_value(given);
+    } else if (isnan(alpha)) {
+        l->scale = 1;
+        return 0;
+    }
+    l->scale = alpha / (root ? sqrt((double)l->rank) : (double)l->rank);
+    return 0;
+}
+
+/* diffusers' metadata, {} when there is none. */
+static int read_metadata(json_t **out, const SafeTensors *file, const char *path, Err *err)
+{
+    const char *text = safetensors_meta(file, "lora_adapter_metadata");
+    int rc = text ? json_parse(out, text, (int64_t)strlen(text), "lora_adapter_metadata", err) : 0;
+
+    if (rc < 0)
+        return err_wrap(err, rc, "'%s'", path);
+    if (!text && !(*out = json_object()))
+        return err_set(err, ERR_NOMEM, "no memory for '%s'", path);
+    if (!json_is_object(*out))
+        return err_set(err, ERR_FORMAT, "'%s': lora_adapter_metadata is no JSON object", path);
+    if (json_is_true(json_object_get(*out, "transformer.use_dora")))
+        return err_set(err, ERR_UNSUPPORTED, "'%s' is a DoRA adapter; Weft reads plain LoRA files", path);
+    return 0;
+}
+
+static int complete_layers(LoraFile *f, const char *path, const LoraSlot *slot, int64_t n, Err *err)
+{
+    json_t *meta = NULL;
+    int rc = read_metadata(&meta, f->file, path, err);
+
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        LoraLayer *l = &f->layer[i];
+        if (!l->a && !l->b && isnan(l->scale))
+            continue;
+        if (!l->a || !l->b)
+            rc = err_set(err, ERR_FORMAT, "'%s': layer '%s' lacks its %s matrix", path, slot[i].name, l->a ? "B" : "A");
+        else if ((rc = check_shapes(l, &slot[i], path, err)) == 0)
+            rc = scale_layer(l, &slot[i], meta, path, err);
+    }
+    json_decref(meta);
+    return rc;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+int lora_open(LoraFile *f, const char *path, const LoraSlot *slot, int64_t n, Err *err)
+{
+    char *file = file_is_dir(path) ? path_join(path, LORA_FILE_NAME, err) : mem_strdup(path, err);
+    int rc = file ? 0 : ERR_NOMEM;
+
+    *f = (LoraFile){0};
+    if (rc == 0 && !(f->layer = mem_calloc(n, sizeof *f->layer, err)))
+        rc = ERR_NOMEM;
+    for (int64_t i = 0; i < n && rc == 0; i++)
+        f->layer[i].scale = NAN; /* no alpha yet */
+    if (rc == 0)
+        rc = safetensors_open(&f->file, file, err);
+    if (rc == 0)
+        rc = sort_tensors(f, file, slot, n, err);
+    if (rc == 0)
+        rc = complete_layers(f, file, slot, n, err);
+    mem_free(file);
+    return rc;
+}
+
+void lora_close(LoraFile *f)
+{
+    safetensors_close(&f->file);
+    mem_free(f->layer);
+    *f = (LoraFile){0};
+}
+
+void lora_get(const LoraLayer *l, const LoraSlot *slot, double scale, float *a, float *bt)
+{
+    for (int64_t i = 0; i < l->rank * slot->in; i++)
+        a[i] = (float)element(&l->a->tensor, i);
+    for (int64_t o = 0; o < slot->out; o++)
+        for (int64_t r = 0; r < l->rank; r++)
+            bt[r * slot->out + o] = (float)(scale * element(&l->b->tensor, o * l->rank + r));
+}
+
+int lora_use_parse(LoraUse *use, const char *text, Err *err)
+{
+    const char *colon = strrchr(text, ':');
+    char *end = NULL;
+    double scale = colon && colon[1] ? strtod(colon + 1, &end) : NAN;
+    int whole = !end || *end || file_exists(text); /* no number behind the last colon */
+
+    use->scale = whole ? 1 : scale;
+    if (!isfinite(use->scale))
+        return err_set(err, ERR_USAGE, "'%s': the scale behind the colon is no finite number", text);
+    use->path = whole ? mem_strdup(text, err) : mem_strndup(text, colon - text, err);
+    return use->path ? 0 : ERR_NOMEM;
+}
