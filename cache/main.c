@@ -30,10 +30,8 @@ static int run_build(void *options, const StrList *positional, Err *err)
                      .dry_run = o->common.dry_run,
                      .log = &log.log,
                      .results = stdout};
-    const char *given = o->model ? o->model : recipe_str(recipe, "model.base_model");
     char *model = NULL;
-    rc = given ? model_folder_find(&model, given, &log.log, err)
-               : err_set(err, ERR_USAGE, "no model: give --model FOLDER or set model.base_model in the recipe");
+    rc = model_folder_of_recipe(&model, recipe, o->model, 0, &log.log, err);
     p.model = model;
     if (rc == 0)
         rc = shard_choose(o->common.shard, &log.log, &p.shard, &p.shards, err);

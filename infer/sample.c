@@ -8,6 +8,7 @@
 #include "common/base/shard.h"
 #include "common/base/str.h"
 #include "common/base/threads.h"
+#include "common/model/model_folder.h"
 #include "infer/sample_internal.h"
 
 #define FIELD(f) offsetof(SampleOptions, f)
@@ -73,7 +74,7 @@ static int open_run(Run *r, Err *err)
         rc = prompts_read(&r->prompts, &o->prompt, o->prompts, recipe_int(r->recipe, "seed"), err);
     if (rc < 0)
         return rc;
-    const char *model = o->model ? o->model : recipe_str(r->recipe, "model.base_model");
+    const char *model = model_folder_base(r->recipe, o->model, 0);
     if (!model)
         return err_set(err, ERR_USAGE, "no model: give --model FOLDER or set model.base_model in the recipe");
     rc = backend_open(&r->be, o->common.device, threads_choose(o->common.jobs), r->log, err);

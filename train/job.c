@@ -129,17 +129,12 @@ static int refuse_lost_gradients(const Job *j, Err *err)
 
 static int choose_model(Job *j, const TrainOptions *o, Err *err)
 {
-    const char *weights = recipe_str(j->recipe, "training.pretrained_weights");
+    const char *weights = model_folder_weights(j->recipe);
+    int rc = model_folder_of_recipe(&j->found_base, j->recipe, o->model, 1, &j->log.log, err);
 
-    const char *given = o->model ? o->model : recipe_str(j->recipe, "training.base_model");
-    int rc;
-
-    if (!given)
-        given = recipe_str(j->recipe, "model.base_model");
-    if (!given)
-        return err_set(err, ERR_USAGE, "no base model: give --model FOLDER or set training.base_model in the recipe");
-    if ((rc = model_folder_find(&j->found_base, given, &j->log.log, err)) < 0 ||
-        (weights && (rc = model_folder_find(&j->found_start, weights, &j->log.log, err)) < 0))
+    if (rc == 0 && weights)
+        rc = model_folder_find(&j->found_start, weights, &j->log.log, err);
+    if (rc < 0)
         return rc;
     j->base = j->found_base;
     j->start = weights ? j->found_start : j->base;

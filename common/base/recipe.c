@@ -1,22 +1,19 @@
-#include "common/base/recipe.h"
+#include "common/base/recipe_internal.h"
 #include <assert.h>
 #include <string.h>
-#include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "common/base/schema.h"
-#include "common/base/str.h"
 
 #define PRESET_DIR "common/presets/"
 #define PRESET_DEFAULT "fashion-2b"
-#define CONFIG_MAX ((int64_t)1 << 24)
 
 struct Recipe {
     json_t *json;
+    json_t *given;   /* "section.key" -> where its value was given: the file or "--set"; NULL: stored */
     char preset[64]; /* which preset it started from */
 };
 
-/* ---- the three layers ------------------------------------------------------------------------ */
+/* ---- presets ------------------------------------------------------------------------ */
 
 static int no_memory(Err *err)
 {
@@ -44,109 +41,6 @@ static int load_preset(json_t **out, const char *name, Err *err)
     if (rc != ERR_NOMEM)
         rc = err_set(err, ERR_USAGE, "no preset named '%s'; there are: %s", name, known.data ? known.data : "none");
     str_fini(&known);
-    return rc;
-}
-
-static int is_yaml(const char *path)
-{
-    return str_ends_with(path, ".yaml") || str_ends_with(path, ".yml");
-}
-
-/* Removes the keys of `config` that `recipe` lacks and that hold null: templates shared with other
- * trainers leave their unused keys so, and null asks for nothing. */
-static void drop_unknown_nulls(json_t *config, const json_t *recipe)
-{
-    const char *key;
-    void *next;
-    json_t *v;
-    json_object_foreach_safe (config, next, key, v) {
-        const json_t *known = json_object_get(recipe, key);
-        if (!known && json_is_null(v))
-            json_object_del(config, key);
-        else if (json_is_object(known) && json_is_object(v))
-            drop_unknown_nulls(v, known);
-    }
-}
-
-/* Validates the recipe as `path` left it, so that a message names the file. */
-static int check_config(const json_t *recipe, const char *path, Err *err)
-{
-    Schema *schema;
-    int rc = schema_open(&schema, "recipe", err);
-    if (rc < 0)
-        return rc;
-    rc = schema_validate(schema, recipe, path, err);
-    schema_close(&schema);
-    return rc;
-}
-
-/* Puts the keys of the file `path` over those of the complete `recipe`. */
-static int merge_config(json_t *recipe, const char *path, Err *err)
-{
-    char *text = NULL;
-    int64_t size = 0;
-    json_t *v = NULL;
-    int rc = file_read(path, CONFIG_MAX, &text, &size, err);
-    if (rc == 0)
-        rc = is_yaml(path) ? yaml_parse(&v, text, size, path, err) : json_parse(&v, text, size, path, err);
-    mem_free(text);
-    if (rc < 0)
-        return rc;
-    if (json_is_null(v) && is_yaml(path))
-        rc = 0; /* only comments: nothing to change */
-    else if (!json_is_object(v))
-        rc = err_set(err, ERR_FORMAT, "%s: a recipe is an object of sections", path);
-    else {
-        drop_unknown_nulls(v, recipe);
-        rc = json_object_update_recursive(recipe, v) < 0 ? no_memory(err) : check_config(recipe, path, err);
-    }
-    json_decref(v);
-    return rc;
-}
-
-/* The value of a --set: JSON where it is JSON, else the text itself. */
-static int set_value(const char *text, json_t **out, Err *err)
-{
-    Err no_json = {0};
-    int rc = json_parse(out, text, (int64_t)strlen(text), "--set", &no_json);
-    if (rc == 0 || rc == ERR_NOMEM)
-        return rc < 0 ? no_memory(err) : 0;
-    if (!str_is_utf8(text, (int64_t)strlen(text)))
-        return err_set(err, ERR_USAGE, "--set: the value is not UTF-8");
-    *out = json_string(text);
-    return *out ? 0 : no_memory(err);
-}
-
-/* "section.key=value".  A name that the schema does not know is put in as it is, for the validation
- * to refuse it. */
-static int apply_set(json_t *recipe, const char *assignment, Err *err)
-{
-    const char *equals = strchr(assignment, '=');
-    if (!equals || equals == assignment)
-        return err_set(err, ERR_USAGE, "--set: expected SECTION.KEY=VALUE, found '%s'", assignment);
-    char *path = mem_strndup(assignment, equals - assignment, err);
-    if (!path)
-        return ERR_NOMEM;
-    json_t *at = recipe, *value;
-    int rc = set_value(equals + 1, &value, err);
-    char *key = path;
-    for (char *dot; rc == 0 && (dot = strchr(key, '.')) != NULL; key = dot + 1) {
-        *dot = 0;
-        json_t *next = json_object_get(at, key);
-        if (next && !json_is_object(next))
-            rc = err_set(err, ERR_USAGE, "--set: '%s' holds a value, not a section: '%s'", key, assignment);
-        if (!next && json_object_set_new(at, key, next = json_object()) < 0) {
-            rc = str_is_utf8(key, (int64_t)strlen(key)) ? no_memory(err)
-                                                        : err_set(err, ERR_USAGE, "--set: a name is not UTF-8");
-        }
-        at = next;
-    }
-    if (rc == 0 && json_object_set(at, key, value) < 0) {
-        rc = str_is_utf8(key, (int64_t)strlen(key)) ? no_memory(err)
-                                                    : err_set(err, ERR_USAGE, "--set: a name is not UTF-8");
-    }
-    json_decref(value);
-    mem_free(path);
     return rc;
 }
 
@@ -225,28 +119,48 @@ static int finish(Recipe **out, json_t *json, const char *what, Err *err)
     return 0;
 }
 
+static int read_all(RecipeReader *r, const CommonOptions *common, Err *err)
+{
+    Err frames = {0};
+    int rc = r->given && r->names ? 0 : no_memory(err);
+    if (rc == 0 && common->config)
+        rc = recipe_read_config(r, common->config, err);
+    for (int64_t i = 0; i < common->set.n && rc == 0; i++)
+        rc = recipe_read_set(r, common->set.item[i], err);
+    if (rc == 0 && common->seed >= 0 && json_object_set_new(r->recipe, "seed", json_integer(common->seed)) < 0)
+        rc = no_memory(err);
+    if (rc == 0 && check_frames(r->recipe, &frames) < 0)
+        rc = recipe_problem(r, err, "recipe: %s", frames.msg);
+    return rc == 0 ? recipe_problems(r, err) : rc;
+}
+
 int recipe_open(Recipe **out, const CommonOptions *common, Err *err)
 {
-    json_t *json = NULL;
+    Schema *schema = NULL;
+    RecipeReader r = {.given = json_object(), .names = json_object()};
     const char *preset = common->preset ? common->preset : PRESET_DEFAULT;
     *out = NULL;
-    int rc = load_preset(&json, preset, err);
-    if (rc == 0 && common->config)
-        rc = merge_config(json, common->config, err);
-    for (int64_t i = 0; i < common->set.n && rc == 0; i++)
-        rc = apply_set(json, common->set.item[i], err);
-    if (rc == 0 && common->seed >= 0 && json_object_set_new(json, "seed", json_integer(common->seed)) < 0)
-        rc = no_memory(err);
+    int rc = load_preset(&r.recipe, preset, err);
     if (rc == 0)
-        rc = finish(out, json, "recipe", err);
+        rc = schema_open(&schema, "recipe", err);
+    r.schema = schema;
+    if (rc == 0)
+        rc = read_all(&r, common, err);
+    if (rc == 0)
+        rc = finish(out, r.recipe, "recipe", err);
     if (rc == 0) {
         snprintf((*out)->preset, sizeof(*out)->preset, "%s", preset);
-        return 0;
+        (*out)->given = json_incref(r.given);
+        r.recipe = NULL; /* the recipe's now */
     }
-    json_decref(json);
+    json_decref(r.recipe);
+    json_decref(r.given);
+    json_decref(r.names);
+    str_fini(&r.problems);
+    schema_close(&schema);
     if (rc == ERR_FORMAT)
         rc = ERR_USAGE; /* bad data, but it is what was asked for */
-    if (err)
+    if (err && rc < 0)
         err->code = rc;
     return rc;
 }
@@ -288,6 +202,7 @@ void recipe_close(Recipe **r)
     if (!*r)
         return;
     json_decref((*r)->json);
+    json_decref((*r)->given);
     mem_free(*r);
     *r = NULL;
 }
@@ -299,9 +214,9 @@ const json_t *recipe_json(const Recipe *r)
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-const json_t *recipe_get(const Recipe *r, const char *path)
+/* The value under a dotted path, or NULL. */
+static json_t *value_at(const json_t *at, const char *path)
 {
-    const json_t *at = r->json;
     while (at && *path) {
         size_t n = strcspn(path, ".");
         char key[64];
@@ -311,6 +226,12 @@ const json_t *recipe_get(const Recipe *r, const char *path)
         at = json_object_get(at, key);
         path += n + (path[n] == '.');
     }
+    return (json_t *)(uintptr_t)at;
+}
+
+const json_t *recipe_get(const Recipe *r, const char *path)
+{
+    const json_t *at = value_at(r->json, path);
     assert(at && "the schema lacks a key that the code asks for");
     return at;
 }
@@ -341,6 +262,40 @@ const char *recipe_str(const Recipe *r, const char *path)
     const json_t *v = recipe_get(r, path);
     assert(json_is_string(v) || json_is_null(v));
     return json_string_value(v);
+}
+
+const char *recipe_given(const Recipe *r, const char *path)
+{
+    return json_string_value(json_object_get(r->given, path));
+}
+
+static int adopt(Recipe *r, const char *path, json_t *value, const char *where, Err *err)
+{
+    json_t *mine = value_at(r->json, path);
+    const char *dot = strchr(path, '.'), *given = recipe_given(r, path);
+    assert(mine && dot);
+    if (!value || json_equal(mine, value))
+        return 0;
+    if (given) {
+        char *a = json_text(mine, 0, err), *b = json_text(value, 0, err);
+        int rc = a && b ? err_set(err, ERR_USAGE, "'%s' is %s in %s, but '%s' was made with %s: leave the key out",
+                                  path, a, given, where, b)
+                        : ERR_NOMEM;
+        mem_free(a);
+        mem_free(b);
+        return rc;
+    }
+    char section[64];
+    snprintf(section, sizeof section, "%.*s", (int)(dot - path), path);
+    return json_object_set(json_object_get(r->json, section), dot + 1, value) < 0 ? no_memory(err) : 0;
+}
+
+int recipe_adopt(Recipe *r, const json_t *stored, const char *const *paths, const char *where, Err *err)
+{
+    int rc = 0;
+    for (; *paths && rc == 0; paths++)
+        rc = adopt(r, *paths, value_at(stored, *paths), where, err);
+    return rc;
 }
 
 enum { LOGGED_KEYS = 10 }; /* with the preset's line and the last one, a dozen */

@@ -1,8 +1,10 @@
 /* The recipe: one configuration for all four programs.  Precedence: preset, then --config FILE,
  * then --set key=value.
- * The merged JSON is validated against schemas/recipe.schema.json (unknown key: error with the
- * nearest name), which also documents every key.  It is printed at start and stored in every
- * output. */
+ * schemas/recipe.schema.json documents every key and its values.  People may write keys without a
+ * section: "learning_rate" is training.learning_rate (names that the training scripts of diffusers
+ * use work too, such as "train_batch_size"), and a key of one other section only is that section's.
+ * Choices are matched without regard to upper and lower case.  The recipe is printed at start and
+ * stored in every output. */
 #ifndef WEFT_COMMON_BASE_RECIPE_H
 #define WEFT_COMMON_BASE_RECIPE_H
 #include <jansson.h>
@@ -14,8 +16,10 @@
 
 typedef struct Recipe Recipe;
 
-/* From --preset, --config, --set in `common`; a --seed given (not -1) replaces "seed".  What is
- * wrong with the request is ERR_USAGE.  Numbers that the schema calls "number" are stored as reals,
+/* From --preset, --config, --set in `common`; a --seed given (not -1) replaces "seed".  The config is a
+ * recipe in JSON or YAML, or a JSON that holds one: run.json, state.json, dataset.json, a sample's
+ * record.  What is wrong with the request is ERR_USAGE, with every problem on a line of its own, each
+ * unknown key with the nearest known one.  Numbers that the schema calls "number" are stored as reals,
  * so that 8 and 8.0 hash alike. */
 WEFT_MUST_CHECK int recipe_open(Recipe **out, const CommonOptions *common, Err *err);
 /* From JSON that was stored in an output: completed (below), then validated, ERR_FORMAT. */
@@ -24,6 +28,13 @@ WEFT_MUST_CHECK int recipe_from_json(Recipe **out, const json_t *v, Err *err);
  * values in the default preset are what was done then.  New reference; ERR_FORMAT for what is no
  * object. */
 WEFT_MUST_CHECK int recipe_complete(json_t **out, const json_t *stored, Err *err);
+/* Takes over what an earlier program fixed: the values under `paths` (NULL-terminated) in the recipe
+ * that it stored, for keys that nobody gave.  ERR_USAGE when one was given with another value; `where`
+ * names the output in the message. */
+WEFT_MUST_CHECK int recipe_adopt(Recipe *r, const json_t *stored, const char *const *paths, const char *where,
+                                 Err *err);
+/* Where the value was given, "--set" or a file's path; NULL: it is the preset's, or adopted. */
+const char *recipe_given(const Recipe *r, const char *path);
 void recipe_close(Recipe **r);
 /* The whole recipe, borrowed. */
 const json_t *recipe_json(const Recipe *r);

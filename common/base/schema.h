@@ -22,6 +22,9 @@ void schema_close(Schema **s);
 /* 0, or ERR_FORMAT naming where ("clip.num_frames"), what was expected and what was found.  An
  * unknown key names the nearest known one.  `what` stands in front of the message. */
 WEFT_MUST_CHECK int schema_validate(const Schema *s, const json_t *value, const char *what, Err *err);
+/* One value by one node of the schema; `place` is its name in the message ("training.batch_size"). */
+WEFT_MUST_CHECK int schema_validate_at(const Schema *s, const json_t *node, const char *place, const json_t *value,
+                                       Err *err);
 /* open + validate + close. */
 WEFT_MUST_CHECK int schema_check(const char *name, const json_t *value, const char *what, Err *err);
 /* The schema as JSON, borrowed. */

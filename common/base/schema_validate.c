@@ -345,6 +345,11 @@ int schema_validate(const Schema *s, const json_t *value, const char *what, Err 
     return rc < 0 ? err_wrap(err, rc, "%s", what) : 0;
 }
 
+int schema_validate_at(const Schema *s, const json_t *node, const char *place, const json_t *value, Err *err)
+{
+    return validate(&(Check){s, err}, node, value, &(Place){NULL, place, 0});
+}
+
 int schema_check(const char *name, const json_t *value, const char *what, Err *err)
 {
     Schema *s;

@@ -133,23 +133,41 @@ static char *entry_of(const char *root, const char *id, Err *err)
     return mem_printf(err, "%s/models--%.*s--%s", root, (int)(slash - id), id, slash + 1);
 }
 
+/* An owner that renamed itself: downloads lie under the name that was asked for. */
+static char *other_id(const char *id, Err *err)
+{
+    static const char *const owners[2] = {"THUDM/", "zai-org/"};
+    for (int i = 0; i < 2; i++) {
+        size_t n = strlen(owners[i]);
+        if (strncmp(id, owners[i], n) == 0)
+            return mem_printf(err, "%s%s", owners[1 - i], id + n);
+    }
+    return mem_strdup(id, err);
+}
+
+/* The snapshot of `id` below `root`; *out stays NULL when there is none. */
+static int find_below(char **out, const char *root, const char *id, const Log *log, Err *err)
+{
+    char *entry = entry_of(root, id, err);
+    int rc = !entry ? ERR_NOMEM : file_is_dir(entry) ? choose_snapshot(out, entry, log, err) : 0;
+    mem_free(entry);
+    return rc;
+}
+
 static int find_hub_id(char **out, const char *id, const Log *log, Err *err)
 {
     Str looked = {0};
-    char *root = NULL;
-    int rc = 0;
+    char *root = NULL, *other = other_id(id, err);
+    int rc = other ? 0 : ERR_NOMEM;
     for (int i = 0; rc == 0 && !*out && (rc = hub_root(&root, i, err)) == 1; i++) {
-        char *entry = NULL;
-        rc = 0;
-        if (root && !(entry = entry_of(root, id, err)))
-            rc = ERR_NOMEM;
-        if (rc == 0 && entry && file_is_dir(entry))
-            rc = choose_snapshot(out, entry, log, err);
-        else if (rc == 0 && root)
+        rc = root ? find_below(out, root, id, log, err) : 0;
+        if (rc == 0 && root && !*out)
+            rc = find_below(out, root, other, log, err);
+        if (rc == 0 && root && !*out)
             rc = str_printf(&looked, err, "%s%s", looked.len ? ", " : "", root);
-        mem_free(entry);
         mem_free(root);
     }
+    mem_free(other);
     if (rc == 0 && !*out)
         rc = err_set(err, ERR_NOTFOUND,
                      "'%s' is not a folder, and Hugging Face's cache does not hold it (looked in: %s). Weft downloads "
@@ -165,7 +183,11 @@ int model_folder_find(char **out, const char *given, const Log *log, Err *err)
     if (!file_exists(given)) {
         if (is_hub_id(given))
             return find_hub_id(out, given, log, err);
-        return err_set(err, ERR_NOTFOUND, "model folder '%s' does not exist", given);
+        return err_set(err, ERR_NOTFOUND,
+                       "model folder '%s' does not exist: give a folder in diffusers' layout, or the OWNER/NAME of a "
+                       "model in Hugging Face's cache (Weft downloads nothing; 'hf download zai-org/CogVideoX-2b "
+                       "--local-dir DIR' does)",
+                       given);
     }
     if (!file_is_dir(given))
         return err_set(err, ERR_USAGE, "'%s' is a file, expected the folder of a model", given);
@@ -177,4 +199,42 @@ int model_folder_find(char **out, const char *given, const Log *log, Err *err)
     if (rc == 0 && !(*out = mem_strdup(given, err)))
         rc = ERR_NOMEM;
     return rc;
+}
+
+/* ---- a recipe -------------------------------------------------------------------------------- */
+
+/* "CogVideoX-2b" of "THUDM/CogVideoX-2b", and no folder of that name is here. */
+static int names_one_model(const char *name, const char *weights)
+{
+    return name && weights && !strchr(name, '/') && is_hub_id(weights) &&
+           strcasecmp(strchr(weights, '/') + 1, name) == 0 && !file_exists(name);
+}
+
+const char *model_folder_weights(const Recipe *recipe)
+{
+    const char *weights = recipe_str(recipe, "training.pretrained_weights");
+    return names_one_model(recipe_str(recipe, "training.base_model"), weights) ? NULL : weights;
+}
+
+const char *model_folder_base(const Recipe *recipe, const char *option, int training)
+{
+    const char *weights = recipe_str(recipe, "training.pretrained_weights");
+    const char *own = model_folder_weights(recipe) ? recipe_str(recipe, "training.base_model") : weights;
+    const char *model = recipe_str(recipe, "model.base_model");
+    if (!weights)
+        own = recipe_str(recipe, "training.base_model");
+    const char *const order[] = {option, training ? own : model, training ? model : own, weights};
+    for (int i = 0; i < 4; i++)
+        if (order[i])
+            return order[i];
+    return NULL;
+}
+
+int model_folder_of_recipe(char **out, const Recipe *recipe, const char *option, int training, const Log *log, Err *err)
+{
+    const char *given = model_folder_base(recipe, option, training);
+    *out = NULL;
+    return given ? model_folder_find(out, given, log, err)
+                 : err_set(err, ERR_USAGE, "no model: give --model FOLDER or set %s.base_model in the recipe",
+                           training ? "training" : "model");
 }

@@ -169,13 +169,177 @@ static void refuses(void **state)
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.model_frames=50")), ERR_USAGE, "49 and 56", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.num_frames=40")), ERR_USAGE, "expected 48 or 49", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training")), ERR_USAGE, "SECTION.KEY=VALUE", &err);
-    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("seed.x=1")), ERR_USAGE, "holds a value, not a section", &err);
-    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("a.b.c=1")), ERR_USAGE, "unknown key 'a'", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("seed.x=1")), ERR_USAGE, "unknown key 'seed.x'", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("a.b.c=1")), ERR_USAGE, "unknown key 'a.b.c'", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("model.base_model=\xff")), ERR_USAGE, "not UTF-8", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("model.\xff=1")), ERR_USAGE, "not UTF-8", &err);
     CommonOptions o = {.config = "/nonexistent/recipe.json", .seed = -1};
     CHECK_FAILS(recipe_open(&r, &o, &err), ERR_NOTFOUND, "/nonexistent/recipe.json", &err);
     assert_null(r);
+}
+
+/* The recipe as people write it: flat, with keys that only weft-train checks. */
+static void flat_recipe(void **state)
+{
+    (void)state;
+    Recipe *r;
+    const char *path = check_repo_path("tests/recipes/as-written.yaml");
+    CommonOptions o = {.config = path, .seed = -1};
+    CHECK_OK(recipe_open(&r, &o, &err), &err);
+    assert_string_equal(recipe_str(r, "training.base_model"), "CogVideoX-2b");
+    assert_string_equal(recipe_str(r, "training.pretrained_weights"), "THUDM/CogVideoX-2b");
+    assert_int_equal(recipe_int(r, "training.batch_size"), 2);
+    assert_int_equal(recipe_int(r, "training.gradient_accumulation_steps"), 8);
+    assert_true(recipe_num(r, "training.learning_rate") == 5e-6);
+    assert_string_equal(recipe_str(r, "training.lr_scheduler"), "constant_with_warmup");
+    assert_int_equal(recipe_int(r, "training.warmup_steps"), 100);
+    assert_string_equal(recipe_str(r, "training.optimizer"), "adamw");
+    assert_true(recipe_num(r, "training.weight_decay") == 0.01);
+    assert_true(recipe_num(r, "training.adam_beta1") == 0.9);
+    assert_true(recipe_num(r, "training.adam_beta2") == 0.999);
+    assert_true(recipe_num(r, "training.max_grad_norm") == 1.0);
+    assert_string_equal(recipe_str(r, "training.mixed_precision"), "bf16");
+    assert_true(recipe_bool(r, "training.gradient_checkpointing"));
+    assert_false(recipe_bool(r, "training.use_8bit_adam"));
+    assert_int_equal(recipe_int(r, "training.num_epochs"), 10);
+    assert_int_equal(recipe_int(r, "expected.effective_batch_size"), 16);
+    assert_int_equal(recipe_int(r, "expected.training_videos"), 480);
+    assert_string_equal(recipe_str(r, "expected.total_steps"), "~2400");
+    assert_string_equal(recipe_str(r, "expected.training_time"), "62 minutes");
+    assert_string_equal(recipe_str(r, "expected.gpu"), "A100 80GB");
+    assert_string_equal(recipe_str(r, "expected.vram_usage"), "~76GB");
+    assert_string_equal(recipe_given(r, "training.batch_size"), path);
+    assert_null(recipe_given(r, "training.log_every"));
+    recipe_close(&r);
+}
+
+/* Other trainers' names, keys without a section, and choices in another case. */
+static void other_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *set, *path, *text;
+    } row[] = {
+        {"train_batch_size=3", "training.batch_size", "3"},
+        {"training.train_batch_size=3", "training.batch_size", "3"},
+        {"max_train_steps=7", "training.max_steps", "7"},
+        {"num_train_epochs=4", "training.num_epochs", "4"},
+        {"lr_warmup_steps=9", "training.warmup_steps", "9"},
+        {"num_warmup_steps=9", "training.warmup_steps", "9"},
+        {"checkpointing_steps=9", "training.checkpointing_steps", "9"},
+        {"checkpoints_total_limit=2", "training.checkpoints_total_limit", "2"},
+        {"lr_num_cycles=2", "training.lr_num_cycles", "2.0"},
+        {"lr_power=2", "training.lr_power", "2.0"},
+        {"adam_epsilon=1e-6", "training.adam_epsilon", "1e-06"},
+        {"adam_weight_decay=0.5", "training.weight_decay", "0.5"},
+        {"logging_steps=3", "training.log_every", "3"},
+        {"pretrained_model_name_or_path=a/b", "training.base_model", "\"a/b\""},
+        {"mixed_precision=BF16", "training.mixed_precision", "\"bf16\""},
+        {"optimizer=AdamW", "training.optimizer", "\"adamw\""},
+        {"lr_scheduler=Cosine", "training.lr_scheduler", "\"cosine\""},
+        {"seed=5", "seed", "5"},
+        {"guidance_scale=3", "sampling.guidance_scale", "3.0"},
+        {"enable_tiling=true", "cache.vae_tiling", "true"},
+        {"max_num_frames=49", "clip.num_frames", "49"},
+        {"total_steps=~12", "expected.total_steps", "\"~12\""},
+        {"training={\"batch_size\": 5}", "training.batch_size", "5"},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        Recipe *r;
+        CHECK_OK(open_with(&r, NULL, NULL, NULL, SETS(row[i].set)), &err);
+        char *text = json_text(recipe_get(r, row[i].path), 0, &err);
+        if (strcmp(text, row[i].text) != 0)
+            fail_msg("--set %s: '%s' is %s, expected %s", row[i].set, row[i].path, text, row[i].text);
+        assert_string_equal(recipe_given(r, row[i].path), "--set");
+        mem_free(text);
+        recipe_close(&r);
+    }
+}
+
+/* Every problem of a file and of each --set, in one message. */
+static void all_problems(void **state)
+{
+    (void)state;
+    Recipe *r;
+    const char *want[] = {"the recipe has 9 problems:\n",
+                          "p.yaml: unknown key 'learning_rat'; did you mean 'training.learning_rate'?\n",
+                          "p.yaml: 'training.batch_size': expected at least 1, found 0\n",
+                          "p.yaml: unknown key 'training.guidance_scale'; did you mean 'sampling.guidance_scale'?\n",
+                          "p.yaml: 'training.optimizer': expected \"adamw\"",
+                          "p.yaml: 'width' is a key of several sections: write 'clip.width' or 'sampling.width'\n",
+                          "p.yaml: 'lr_warmup_steps' and 'warmup_steps' are the same key (training.warmup_steps) with "
+                          "two values\n",
+                          "--set: unknown key 'sampling.steps'",
+                          "--set: 'training.num_epochs': expected integer, found \"ten\"\n",
+                          "recipe: 'clip.num_frames' is 12; with 'clip.model_frames' 49 expected 48 or 49"};
+    int rc = open_with(&r, NULL, "p.yaml",
+                       "learning_rat: 1\nbatch_size: 0\ntraining: {guidance_scale: 3, optimizer: adafactor}\n"
+                       "width: 480\nlr_warmup_steps: 3\nwarmup_steps: 4\n"
+                       "tracker_name: null\n",
+                       SETS("sampling.steps=3", "num_epochs=ten", "clip.num_frames=12"));
+    assert_int_equal(rc, ERR_USAGE);
+    assert_null(r);
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++)
+        if (!strstr(err.msg, want[i]))
+            fail_msg("'%s' is not in:\n%s", want[i], err.msg);
+    err_clear(&err);
+    char many[4096] = "";
+    for (int i = 0; i < 99; i++)
+        snprintf(many + strlen(many), sizeof many - strlen(many), "quite_unknown_%d: 1\n", i);
+    CHECK_FAILS(open_with(&r, NULL, "p.yaml", many, NULL), ERR_USAGE, "the recipe has 99 problems:\n", &err);
+    CHECK_FAILS(open_with(&r, NULL, "p.yaml", many, NULL), ERR_USAGE, " more", &err);
+}
+
+/* What a program stored beside its output is a recipe too. */
+static void stored_files_are_configs(void **state)
+{
+    (void)state;
+    Recipe *a, *b;
+    CHECK_OK(open_with(&a, "demo", NULL, NULL, SETS("training.batch_size=3", "seed=11")), &err);
+    json_t *run = json_pack("{s:i, s:s, s:O}", "format", 1, "program", "weft-train", "recipe", recipe_json(a));
+    char *text = json_text(run, 2, &err);
+    CHECK_OK(open_with(&b, NULL, "run.json", text, NULL), &err);
+    assert_true(json_equal(recipe_json(a), recipe_json(b)));
+    recipe_close(&b);
+    CHECK_OK(open_with(&b, NULL, "run.json", text, SETS("batch_size=4")), &err);
+    assert_int_equal(recipe_int(b, "training.batch_size"), 4);
+    assert_int_equal(recipe_int(b, "seed"), 11);
+    recipe_close(&b);
+    mem_free(text);
+    json_decref(run);
+    recipe_close(&a);
+    CHECK_OK(open_with(&b, NULL, "0000.json",
+                       "{\"key\": \"0\", \"id\": \"0000\", \"prompt\": \"x\", \"negative_prompt\": \"grey\", "
+                       "\"seed\": 9, \"weights\": {}, \"sampling\": {\"num_inference_steps\": 3, "
+                       "\"num_frames\": 8, \"model_frames\": 9}}",
+                       NULL),
+             &err);
+    assert_int_equal(recipe_int(b, "seed"), 9);
+    assert_int_equal(recipe_int(b, "sampling.num_inference_steps"), 3);
+    assert_int_equal(recipe_int(b, "clip.model_frames"), 9);
+    assert_int_equal(recipe_int(b, "clip.num_frames"), 8);
+    assert_string_equal(recipe_str(b, "sampling.negative_prompt"), "grey");
+    recipe_close(&b);
+}
+
+/* What an earlier program fixed is taken from there; only what contradicts it is refused. */
+static void adopting(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"clip.width", "clip.height", NULL};
+    Recipe *r, *stored;
+    CHECK_OK(open_with(&stored, NULL, NULL, NULL, SETS("clip.width=96", "clip.height=144", "clip.fps=9")), &err);
+    CHECK_OK(open_with(&r, NULL, NULL, NULL, SETS("clip.height=144")), &err);
+    CHECK_OK(recipe_adopt(r, recipe_json(stored), paths, "prepared", &err), &err);
+    assert_int_equal(recipe_int(r, "clip.width"), 96);
+    assert_int_equal(recipe_int(r, "clip.height"), 144);
+    assert_int_equal(recipe_int(r, "clip.fps"), 8);
+    recipe_close(&r);
+    CHECK_OK(open_with(&r, NULL, NULL, NULL, SETS("clip.width=480")), &err);
+    CHECK_FAILS(recipe_adopt(r, recipe_json(stored), paths, "prepared", &err), ERR_USAGE,
+                "'clip.width' is 480 in --set, but 'prepared' was made with 96: leave the key out", &err);
+    recipe_close(&r);
+    recipe_close(&stored);
 }
 
 /* 8 and 8.0 mean the same, so they print and hash the same. */
@@ -310,6 +474,11 @@ int main(void)
         cmocka_unit_test(yaml_config_equals_json_config),
         cmocka_unit_test(unknown_keys_that_hold_null_pass),
         cmocka_unit_test(refuses),
+        cmocka_unit_test(flat_recipe),
+        cmocka_unit_test(other_names),
+        cmocka_unit_test(all_problems),
+        cmocka_unit_test(stored_files_are_configs),
+        cmocka_unit_test(adopting),
         cmocka_unit_test(numbers_have_one_form),
         cmocka_unit_test(stored_recipes_are_completed),
         cmocka_unit_test(printed_lines_can_be_set_again),

@@ -73,6 +73,7 @@ static void cache_entries(void **state)
     setenv("HF_HOME", check_tmp(), 1);
     setenv("HF_HUB_CACHE", check_tmp_path("elsewhere"), 1);
     finds("THUDM/CogVideoX-2b", two);
+    finds("zai-org/CogVideoX-2b", two); /* the owner's other name */
     unsetenv("HF_HOME");
     fails("THUDM/CogVideoX-2b", ERR_NOTFOUND, "hf download THUDM/CogVideoX-2b --local-dir DIR");
     fails("THUDM/CogVideoX-2b", ERR_NOTFOUND, "home/.cache/huggingface/hub");
@@ -83,8 +84,61 @@ static void cache_entries(void **state)
     fails("THUDM/CogVideoX-2b", ERR_NOTFOUND, "HOME are not set");
 }
 
+/* Which of a recipe's names is the base model, and which the weights to start from. */
+static void recipes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *set[3], *option, *base, *training_base, *weights;
+    } row[] = {
+        {{NULL}, NULL, NULL, NULL, NULL},
+        {{NULL}, "given", "given", "given", NULL},
+        {{"model.base_model=m"}, NULL, "m", "m", NULL},
+        {{"model.base_model=m", "training.base_model=t"}, NULL, "m", "t", NULL},
+        {{"model.base_model=m", "training.base_model=t"}, "given", "given", "given", NULL},
+        {{"base_model=t"}, NULL, "t", "t", NULL},
+        {{"base_model=t", "pretrained_weights=w"}, NULL, "t", "t", "w"},
+        {{"base_model=t", "pretrained_weights=w"}, "given", "given", "given", "w"},
+        {{"pretrained_weights=THUDM/CogVideoX-2b"},
+         NULL,
+         "THUDM/CogVideoX-2b",
+         "THUDM/CogVideoX-2b",
+         "THUDM/CogVideoX-2b"},
+        /* a name and its hub id are one model */
+        {{"base_model=cogvideox-2B", "pretrained_weights=THUDM/CogVideoX-2b"},
+         NULL,
+         "THUDM/CogVideoX-2b",
+         "THUDM/CogVideoX-2b",
+         NULL},
+        {{"base_model=CogVideoX-2b", "pretrained_weights=THUDM/CogVideoX-2b"}, "given", "given", "given", NULL},
+        {{"base_model=CogVideoX-5b", "pretrained_weights=THUDM/CogVideoX-2b"},
+         NULL,
+         "CogVideoX-5b",
+         "CogVideoX-5b",
+         "THUDM/CogVideoX-2b"},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        const char *sets[3];
+        CommonOptions o = {.seed = -1, .set = {.item = sets}};
+        Err err = {0};
+        Recipe *r;
+        for (; row[i].set[o.set.n]; o.set.n++)
+            sets[o.set.n] = row[i].set[o.set.n];
+        CHECK_OK(recipe_open(&r, &o, &err), &err);
+        const char *got[] = {model_folder_base(r, row[i].option, 0), model_folder_base(r, row[i].option, 1),
+                             model_folder_weights(r)};
+        const char *want[] = {row[i].base, row[i].training_base, row[i].weights};
+        for (int k = 0; k < 3; k++)
+            if ((got[k] == NULL) != (want[k] == NULL) || (got[k] && strcmp(got[k], want[k]) != 0))
+                fail_msg("row %zu, name %d: %s, expected %s", i, k, got[k] ? got[k] : "none",
+                         want[k] ? want[k] : "none");
+        recipe_close(&r);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(plain_folders), cmocka_unit_test(cache_entries)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(plain_folders), cmocka_unit_test(cache_entries),
+                                       cmocka_unit_test(recipes)};
     return check_run("model_folder", tests);
 }
