@@ -148,22 +148,11 @@ int build_store_texts(Build *b, Err *err)
 
 /* ---- clips ----------------------------------------------------------------------------------- */
 
-/* Bytes of RGB of the largest clip. */
-static int64_t rgb_bytes(const Prepared *p)
-{
-    int64_t most = 1;
-    for (int64_t i = 0; i < p->n; i++) {
-        int64_t bytes = p->clip[i].frames * p->clip[i].height * p->clip[i].width * 3;
-        most = bytes > most ? bytes : most;
-    }
-    return most;
-}
-
 static int read_pixels(Build *b, const PreparedClip *c, const uint8_t **rgb, Err *reason, Err *err)
 {
     if (!b->decoder && !confine_available())
         log_warn(b->params->log, CONFINE_MISSING);
-    int rc = b->decoder ? 0 : clip_decoder_open(&b->decoder, b->params->recipe, rgb_bytes(b->p), err);
+    int rc = b->decoder ? 0 : clip_decoder_open(&b->decoder, b->params->recipe, prepared_rgb_bytes(b->p), err);
     return rc == 0 ? clip_decode(b->decoder, c, rgb, reason) : rc;
 }
 

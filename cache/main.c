@@ -1,6 +1,10 @@
 /* weft-cache: a prepared dataset in, an LMDB cache of latents and embeddings out. */
 #include "cache/build.h"
+#include "cache/gc.h"
 #include "cache/inspect.h"
+#include "cache/merge.h"
+#include "cache/stats.h"
+#include "cache/verify.h"
 #include "common/base/mem.h"
 #include "common/base/program.h"
 #include "common/base/shard.h"
@@ -77,10 +81,64 @@ static int run_show(void *options, const StrList *positional, Err *err)
     return cache_show(positional->item[0], &ids, stdout, err);
 }
 
+typedef struct VerifyOptions {
+    CommonOptions common;
+    const char *prepared, *model;
+    int64_t deep;
+} VerifyOptions;
+
 static int run_verify(void *options, const StrList *positional, Err *err)
 {
-    (void)options;
-    return cache_verify(positional->item[0], stdout, err);
+    const VerifyOptions *o = options;
+    StderrLog log;
+    Backend *be = NULL;
+    char *model = NULL;
+    log_to_stderr(&log, "weft-cache", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
+    if (o->deep > 0 && !(o->prepared && o->model))
+        return err_set(err, ERR_USAGE, "--deep encodes clips again: give --prepared FOLDER and --model FOLDER too");
+    VerifyParams p = {
+        .dir = positional->item[0], .prepared = o->prepared, .deep = o->deep, .log = &log.log, .out = stdout};
+    int rc = o->deep > 0 ? model_folder_find(&model, o->model, &log.log, err) : 0;
+    if (rc == 0 && o->deep > 0)
+        rc = backend_open(&be, o->common.device, threads_choose(o->common.jobs), &log.log, err);
+    p.model = model;
+    p.be = be;
+    if (rc == 0)
+        rc = cache_verify(&p, err);
+    backend_close(&be);
+    mem_free(model);
+    return rc;
+}
+
+typedef struct GcOptions {
+    StrList keep;
+    int dry_run, compact;
+} GcOptions;
+
+static int run_gc(void *options, const StrList *positional, Err *err)
+{
+    const GcOptions *o = options;
+    return cache_gc(&(GcParams){positional->item[0], o->keep, o->dry_run, o->compact, stdout}, err);
+}
+
+typedef struct MergeOptions {
+    CommonOptions common;
+    const char *out;
+} MergeOptions;
+
+static int run_merge(void *options, const StrList *positional, Err *err)
+{
+    const MergeOptions *o = options;
+    StderrLog log;
+    log_to_stderr(&log, "weft-cache", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
+    interrupt_install(&log);
+    return cache_merge(&(MergeParams){*positional, o->out, &log.log, stdout}, err);
+}
+
+static int run_stats(void *options, const StrList *positional, Err *err)
+{
+    const ListOptions *o = options;
+    return cache_stats(positional->item[0], o->json, stdout, err);
 }
 
 static const Opt build_opts[] = {
@@ -94,6 +152,32 @@ static const Opt list_opts[] = {
     OPTION(ListOptions, json, OPT_FLAG, "json", NULL, "print each clip's entry as one JSON object a line"),
     OPTION(ListOptions, csv, OPT_FLAG, "csv", NULL, "print a table in CSV, with sizes and categories"),
     {0}};
+
+static const Opt verify_opts[] = {
+    OPTION(VerifyOptions, prepared, OPT_STR, "prepared", "FOLDER",
+           "each accepted clip of this prepared dataset must be there"),
+    OPTION(VerifyOptions, deep, OPT_INT, "deep", "N",
+           "encode N clips and their captions again and compare bits (with --prepared and --model)", .min = 0,
+           .max = 1e15, .dflt = "0"),
+    OPTION(VerifyOptions, model, OPT_STR, "model", "FOLDER", "pipeline folder for --deep", .short_name = 'm'),
+    OPT_DEVICE,
+    OPT_JOBS,
+    OPTS_LOG,
+    {0}};
+
+static const Opt gc_opts[] = {
+    OPTION(GcOptions, keep, OPT_LIST, "keep", "PREPARED",
+           "keep only clips of this prepared dataset; may be repeated; default: all clips of the cache"),
+    OPTION(GcOptions, compact, OPT_FLAG, "compact", NULL, "then rewrite data.mdb without its free pages"),
+    OPTION(GcOptions, dry_run, OPT_FLAG, "dry-run", NULL, "print what would be dropped, then stop"),
+    {0}};
+
+static const Opt merge_opts[] = {OPTION(MergeOptions, out, OPT_STR, "out", "DIR", "the merged cache: a new folder",
+                                        .short_name = 'o', .required = 1),
+                                 OPTS_LOG,
+                                 {0}};
+
+static const Opt stats_opts[] = {OPTION(ListOptions, json, OPT_FLAG, "json", NULL, "print one JSON object"), {0}};
 
 static const Command commands[] = {
     {.name = "build",
@@ -119,13 +203,38 @@ static const Command commands[] = {
      .min_positional = 1,
      .max_positional = -1,
      .run = run_show},
+    {.name = "stats",
+     .summary = "count clips, captions and bytes; mean and deviation of the latents",
+     .usage = "[--json] CACHE",
+     .opts = stats_opts,
+     .options_size = sizeof(ListOptions),
+     .min_positional = 1,
+     .max_positional = 1,
+     .run = run_stats},
     {.name = "verify",
      .summary = "check every checksum and every clip's records",
-     .usage = "CACHE",
-     .opts = no_opts,
+     .usage = "[options] CACHE",
+     .opts = verify_opts,
+     .options_size = sizeof(VerifyOptions),
      .min_positional = 1,
      .max_positional = 1,
      .run = run_verify},
+    {.name = "gc",
+     .summary = "drop clips that no dataset has and records that no clip names",
+     .usage = "[options] CACHE",
+     .opts = gc_opts,
+     .options_size = sizeof(GcOptions),
+     .min_positional = 1,
+     .max_positional = 1,
+     .run = run_gc},
+    {.name = "merge",
+     .summary = "join shards or caches into one",
+     .usage = "[options] CACHE... --out DIR",
+     .opts = merge_opts,
+     .options_size = sizeof(MergeOptions),
+     .min_positional = 1,
+     .max_positional = -1,
+     .run = run_merge},
     COMMAND_KEYS,
     COMMAND_SELFTEST,
     {0}};

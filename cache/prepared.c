@@ -15,10 +15,11 @@ typedef struct Reading {
     Prepared *p;
     const char *dir;
     int64_t shard, shards;
-    int64_t accepted; /* clips seen so far */
-    json_t *ids;      /* clip id -> true, to find an id that appears twice */
-    json_t *texts;    /* caption -> index into p->text */
-    char *has_tokens; /* [p->n_text] */
+    int64_t accepted;     /* clips seen so far */
+    json_t *ids;          /* clip id -> true, to find an id that appears twice */
+    json_t *texts;        /* caption -> index into p->text */
+    char *has_tokens;     /* [p->n_text] */
+    const void *ids_only; /* an Ids */
 } Reading;
 
 typedef int (*RecordFn)(Reading *r, json_t *line, Err *err);
@@ -248,6 +249,46 @@ int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards
     }
     *out = p;
     return 0;
+}
+
+int64_t prepared_rgb_bytes(const Prepared *p)
+{
+    int64_t most = 1;
+    for (int64_t i = 0; i < p->n; i++) {
+        int64_t bytes = p->clip[i].frames * p->clip[i].height * p->clip[i].width * 3;
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* ---- ids alone ------------------------------------------------------------------------------- */
+
+typedef struct Ids {
+    PreparedIdFn *f;
+    void *user;
+} Ids;
+
+static int id_line(Reading *r, json_t *line, Err *err)
+{
+    const Ids *ids = r->ids_only;
+    if (strcmp(json_string_value(json_object_get(line, "decision")), "accept") != 0)
+        return 0;
+    return ids->f(ids->user, json_string_value(json_object_get(line, "id")),
+                  json_string_value(json_object_get(json_object_get(line, "clip"), "pixels_sha256")), err);
+}
+
+int prepared_each_id(const char *dir, PreparedIdFn *f, void *user, Err *err)
+{
+    Prepared p = {0};
+    Ids ids = {f, user};
+    Reading r = {.p = &p, .dir = dir, .ids_only = &ids};
+    int rc = read_dataset(&p, dir, err);
+    if (rc == 0)
+        rc = check_manifest(&p, dir, err);
+    if (rc == 0)
+        rc = each_line(&r, "manifest.jsonl", "manifest", id_line, err);
+    json_decref(p.dataset);
+    return rc < 0 ? err_wrap(err, rc, "'%s'", dir) : 0;
 }
 
 void prepared_close(Prepared **pp)

@@ -38,4 +38,9 @@ typedef struct Prepared {
 WEFT_MUST_CHECK int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards, int64_t text_length,
                                   Err *err);
 void prepared_close(Prepared **p);
+/* Bytes of RGB of the largest clip, at least 1. */
+int64_t prepared_rgb_bytes(const Prepared *p);
+/* Calls f with id and pixels_sha256 of each accepted clip, in the order of the manifest. */
+typedef int PreparedIdFn(void *user, const char *id, const char *pixels_sha256, Err *err);
+WEFT_MUST_CHECK int prepared_each_id(const char *dir, PreparedIdFn *f, void *user, Err *err);
 #endif

@@ -147,7 +147,8 @@ static int apply(Cache *c, const Change *ch, Err *err)
     if (c->batch_bytes <= 0)
         return commit(c, ch, 1, bytes, err);
     int rc = queue(c, ch, bytes, err);
-    if (rc == 0 && (c->pending_bytes >= c->batch_bytes || time_now_s() - c->pending_since >= BATCH_SECONDS))
+    if (rc == 0 && c->batch_bytes < INT64_MAX &&
+        (c->pending_bytes >= c->batch_bytes || time_now_s() - c->pending_since >= BATCH_SECONDS))
         rc = cache_commit(c, err);
     return rc;
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "cache/inspect.h"
+#include "cache/verify.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/store/cache.h"
@@ -21,7 +21,7 @@ static int verify(const char *dir, char *said, size_t room)
     Err err = {0};
     FILE *out = tmpfile();
     assert_non_null(out);
-    int rc = cache_verify(dir, out, &err);
+    int rc = cache_verify(&(VerifyParams){.dir = dir, .out = out}, &err);
     rewind(out);
     size_t n = fread(said, 1, room - 1, out);
     said[n] = '\0';

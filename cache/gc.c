@@ -1,0 +1,200 @@
+#include "cache/gc.h"
+#include <string.h>
+#include "cache/keyset.h"
+#include "cache/prepared.h"
+#include "cache/view.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "common/store/cache_compact.h"
+
+enum { DELETES = 8 << 10 /* bytes of keys a commit: some 250 records */ };
+
+typedef struct Gc {
+    const GcParams *params;
+    json_t *wanted;               /* "PIXELS ID" -> true; NULL: all are */
+    json_t *drop;                 /* array of ids */
+    KeySet reached[3], unused[3]; /* by database */
+    int64_t bytes[3];             /* of the unused */
+} Gc;
+
+static int want_clip(void *user, const char *id, const char *pixels, Err *err)
+{
+    Gc *g = user;
+    char *name = mem_printf(err, "%s %s", pixels, id);
+    int rc = name ? 0 : ERR_NOMEM;
+    if (rc == 0 && json_object_set_new(g->wanted, name, json_true()) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory for the clips' ids");
+    mem_free(name);
+    return rc;
+}
+
+static int add_keys(KeySet *s, const json_t *hexes, Err *err)
+{
+    size_t i;
+    json_t *hex;
+    int rc = 0;
+    json_array_foreach ((json_t *)hexes, i, hex)
+        if (rc == 0)
+            rc = keyset_add_hex(s, json_string_value(hex), err);
+    return rc;
+}
+
+static int sort_clip(void *user, const char *id, json_t *facts, Err *err)
+{
+    Gc *g = user;
+    int kept = !g->wanted;
+    if (g->wanted) {
+        char *name = mem_printf(err, "%s %s", json_string_value(json_object_get(facts, "pixels_sha256")), id);
+        if (!name)
+            return ERR_NOMEM;
+        kept = json_object_get(g->wanted, name) != NULL;
+        mem_free(name);
+    }
+    if (!kept)
+        return json_array_append_new(g->drop, json_string(id)) < 0
+                   ? err_set(err, ERR_NOMEM, "no memory for the clips' ids")
+                   : 0;
+    int rc = keyset_add_hex(&g->reached[CACHE_LATENTS], json_string_value(json_object_get(facts, "latents")), err);
+    if (rc == 0)
+        rc = add_keys(&g->reached[CACHE_TEXT], json_object_get(facts, "texts"), err);
+    return rc < 0 ? rc : add_keys(&g->reached[CACHE_TOKENS], json_object_get(facts, "tokens"), err);
+}
+
+/* The empty prompt's embedding belongs to every cache. */
+static int keep_empty_prompt(Gc *g, View *v, Err *err)
+{
+    json_t *text = NULL;
+    int rc = view_meta(v, "text", &text, err);
+    if (rc == 0)
+        rc = keyset_add_hex(&g->reached[CACHE_TEXT], json_string_value(json_object_get(text, "empty")), err);
+    json_decref(text);
+    return rc;
+}
+
+/* So do its ids, </s> (1) and padding (0), which no entry names. */
+static int is_empty_prompt(const RecordView *r)
+{
+    const int32_t *id = r->tensor.data;
+    return r->kind == RECORD_TOKENS && r->tensor.dim[0] > 1 && id[0] == 1 && id[1] == 0;
+}
+
+static int find_unused(Gc *g, View *v, CacheDb db, Err *err)
+{
+    CacheCursor *cursor = NULL;
+    Digest key;
+    RecordView r;
+    int rc;
+    keyset_sort(&g->reached[db]);
+    while ((rc = cache_next_record(v->txn, db, &cursor, &key, &r, 0, err)) == 1) {
+        if (keyset_find(&g->reached[db], &key) >= 0 || is_empty_prompt(&r))
+            continue;
+        g->bytes[db] += tensor_bytes(&r.tensor) + RECORD_HEADER_SIZE;
+        if ((rc = keyset_add(&g->unused[db], &key, err)) < 0)
+            break;
+    }
+    cache_cursor_free(&cursor);
+    return rc;
+}
+
+static int find(Gc *g, Err *err)
+{
+    View v;
+    int rc = view_open(&v, g->params->dir, err);
+    if (rc == 0)
+        rc = keep_empty_prompt(g, &v, err);
+    if (rc == 0)
+        rc = view_each_clip(&v, sort_clip, g, err);
+    for (int db = CACHE_LATENTS; rc == 0 && db <= CACHE_TOKENS; db++)
+        rc = find_unused(g, &v, (CacheDb)db, err);
+    view_close(&v);
+    return rc;
+}
+
+/* The meta entry "dataset" with fewer clips. */
+static int shrink_dataset(Cache *c, int64_t fewer, Err *err)
+{
+    CacheTxn *t = NULL;
+    json_t *dataset = NULL;
+    int rc = cache_begin(&t, c, err);
+    if (rc == 0)
+        rc = cache_get_meta(t, "dataset", &dataset, err);
+    cache_end(&t);
+    if (rc == 1) {
+        json_t *clips = json_object_get(dataset, "clips");
+        json_integer_set(clips, json_integer_value(clips) - fewer);
+        rc = cache_put_meta(c, "dataset", dataset, err);
+    }
+    json_decref(dataset);
+    return rc;
+}
+
+static int drop_entries(const Gc *g, Cache *c, Err *err)
+{
+    size_t i;
+    json_t *id;
+    int64_t n = (int64_t)json_array_size(g->drop);
+    if (n == 0)
+        return 0;
+    cache_batch(c, INT64_MAX);
+    int rc = shrink_dataset(c, n, err);
+    json_array_foreach (g->drop, i, id)
+        if (rc == 0)
+            rc = cache_delete_clip(c, json_string_value(id), err);
+    return rc < 0 ? rc : cache_commit(c, err);
+}
+
+static int drop_all(const Gc *g, Err *err)
+{
+    Cache *c = NULL;
+    int rc = cache_open(&c, g->params->dir, CACHE_WRITE, err);
+    if (rc == 0)
+        rc = drop_entries(g, c, err);
+    if (rc == 0)
+        cache_batch(c, DELETES);
+    for (int db = CACHE_LATENTS; rc == 0 && db <= CACHE_TOKENS; db++)
+        for (int64_t i = 0; rc == 0 && i < g->unused[db].n; i++)
+            rc = cache_delete_record(c, (CacheDb)db, &g->unused[db].key[i], err);
+    if (rc == 0)
+        rc = cache_commit(c, err);
+    cache_close(&c);
+    return rc;
+}
+
+static void print(const Gc *g)
+{
+    int64_t clips = (int64_t)json_array_size(g->drop), records = 0, bytes = 0;
+    FILE *out = g->params->out;
+    for (int db = CACHE_LATENTS; db <= CACHE_TOKENS; db++) {
+        fprintf(out, "%s: %" PRId64 " record%s, %" PRId64 " bytes\n", cache_db_name((CacheDb)db), g->unused[db].n,
+                str_plural(g->unused[db].n), g->bytes[db]);
+        records += g->unused[db].n;
+        bytes += g->bytes[db];
+    }
+    fprintf(out, "%s: %" PRId64 " clip%s and %" PRId64 " record%s of %" PRId64 " bytes %s\n", g->params->dir, clips,
+            str_plural(clips), records, str_plural(records), bytes,
+            g->params->dry_run ? "would be dropped" : "dropped");
+}
+
+int cache_gc(const GcParams *params, Err *err)
+{
+    Gc g = {.params = params, .drop = json_array(), .wanted = params->keep.n ? json_object() : NULL};
+    int rc = g.drop && (g.wanted || !params->keep.n) ? 0 : err_set(err, ERR_NOMEM, "no memory for the clips' ids");
+    for (int64_t i = 0; rc == 0 && i < params->keep.n; i++)
+        rc = prepared_each_id(params->keep.item[i], want_clip, &g, err);
+    if (rc == 0)
+        rc = find(&g, err);
+    if (rc == 0 && !params->dry_run)
+        rc = drop_all(&g, err);
+    if (rc == 0)
+        print(&g);
+    int64_t before, after;
+    if (rc == 0 && params->compact && !params->dry_run && (rc = cache_compact(params->dir, &before, &after, err)) == 0)
+        fprintf(params->out, "data.mdb: %" PRId64 " bytes, %" PRId64 " before\n", after, before);
+    for (int db = CACHE_LATENTS; db <= CACHE_TOKENS; db++) {
+        keyset_fini(&g.reached[db]);
+        keyset_fini(&g.unused[db]);
+    }
+    json_decref(g.wanted);
+    json_decref(g.drop);
+    return rc;
+}
