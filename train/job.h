@@ -52,6 +52,9 @@ WEFT_MUST_CHECK int job_print(Job *j, FILE *out, Err *err);
 void job_log_memory(const Job *j);
 /* "51.9 MB": a number with its unit, in `out`. */
 const char *job_si(double v, const char *unit, char out[32]);
+/* Operations that one sample's gradient asks for: three forward passes' worth of the blocks' products and
+ * attention, whatever is recomputed (the count of "model FLOPs utilisation", Chowdhery et al. 2022). */
+double job_sample_operations(const Job *j);
 /* How many clips the held-out loss is measured on. */
 int64_t job_held_out(const Job *j);
 /* The samples of step k (from 0): [*first, *last) of its epoch's order. */

@@ -104,6 +104,14 @@ static void forward_operations(const Job *j, double *linear, double *attention)
     *attention = 4 * N * N * D * L;
 }
 
+double job_sample_operations(const Job *j)
+{
+    double linear, attention;
+
+    forward_operations(j, &linear, &attention);
+    return 3 * (linear + attention);
+}
+
 const char *job_si(double v, const char *unit, char out[32])
 {
     static const char *const prefix[] = {"", "k", "M", "G", "T", "P", "E", "Z"};

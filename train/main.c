@@ -84,7 +84,11 @@ static const char *const files[] = {
     "RUN/final/",
     "the finished pipeline, for weft-infer and diffusers",
     "RUN/log.jsonl",
-    "loss, gradient norm and learning rate of the steps",
+    "loss, gradient norm, learning rate, speed and time left of the steps",
+    "RUN/held_out.jsonl",
+    "loss on clips that are not trained on, against that of step 0",
+    "RUN/tensorboard/",
+    "the same numbers for TensorBoard: tensorboard --logdir RUN",
     "RUN/run.json",
     "recipe, inputs and build of the run",
     NULL};

@@ -19,6 +19,7 @@
 #include "common/base/threads.h"
 #include "common/ops/ops.h"
 #include "train/checkpoint.h"
+#include "train/curve.h"
 #include "train/feed.h"
 #include "train/heldout.h"
 #include "train/preflight.h"
@@ -34,6 +35,7 @@ typedef struct Run {
     Arena *work;
     Feed *feed;
     HeldOut *held_out;
+    Curve *curve;
     FILE *log;
     Progress *progress;
 } Run;
@@ -48,6 +50,7 @@ static void run_close(Run *r)
 {
     feed_close(&r->feed);
     heldout_close(&r->held_out);
+    curve_close(&r->curve);
     progress_end(&r->progress);
     if (r->log)
         fclose(r->log);
@@ -129,13 +132,15 @@ static int run_open(Run *r, Err *err)
 
     if ((rc = take_folder(r, &p, err)) < 0 || (rc = load_state(r, p.step, err)) < 0 ||
         (rc = checkpoint_prune(r->out, r->state.step, j->keep, err)) < 0 || (rc = open_log(r, err)) < 0 ||
-        (rc = heldout_open(&r->held_out, j, r->out, r->state.step, err)) < 0 || (rc = write_run_file(r, err)) < 0 ||
+        (rc = heldout_open(&r->held_out, j, r->out, r->state.step, err)) < 0 ||
+        (rc = curve_open(&r->curve, j, r->out, r->state.step, err)) < 0 || (rc = write_run_file(r, err)) < 0 ||
         (rc = job_plan_work(j, j->c.policy, &bytes, err)) < 0 ||
         (rc = arena_new(&r->work, j->be, bytes, "training", err)) < 0 ||
         (rc = feed_open(&r->feed, j, r->state.step, err)) < 0)
         return rc;
     r->state.work = r->work;
     r->progress = progress_start(&j->log.log, "train", "steps", j->steps);
+    progress_resume(r->progress, r->state.step);
     return 0;
 }
 
@@ -182,15 +187,18 @@ static int one_step(Run *r, StepFacts *f, Err *err)
     return rc == 0 ? train_update(&r->state, &f->norm, &f->lr, err) : rc;
 }
 
-static int log_line_json(const Run *r, const StepFacts *f, json_t **out, Err *err)
+static int log_line_json(Run *r, const StepFacts *f, json_t **out, Err *err)
 {
-    double all = time_now_s() - f->start_s;
+    double held_out;
     JsonWriter w;
 
     jsonw_begin(&w);
     jsonw_int(&w, "step", r->state.step);
     jsonw_int(&w, "epoch", f->epoch);
     jsonw_num(&w, "loss", f->loss);
+    curve_smoothed(r->curve, &w, f->loss);
+    if (heldout_latest(r->held_out, &held_out))
+        jsonw_num(&w, "held_out", held_out);
     jsonw_num(&w, "lr", f->lr);
     jsonw_num(&w, "grad_norm", f->norm);
     jsonw_int(&w, "samples", f->samples);
@@ -199,7 +207,7 @@ static int log_line_json(const Run *r, const StepFacts *f, json_t **out, Err *er
     jsonw_num(&w, "forward", r->state.seconds.forward);
     jsonw_num(&w, "backward", r->state.seconds.backward);
     jsonw_num(&w, "optimizer", r->state.seconds.optimizer);
-    jsonw_num(&w, "samples_per_second", all > 0 ? (double)f->samples / all : 0);
+    curve_pace(r->curve, &w, r->state.step, f->samples, time_now_s() - f->start_s, f->data_s);
     jsonw_close(&w);
     return jsonw_finish(&w, out, "log.jsonl", err);
 }
@@ -207,16 +215,15 @@ static int log_line_json(const Run *r, const StepFacts *f, json_t **out, Err *er
 static int log_step(Run *r, const StepFacts *f, Err *err)
 {
     json_t *line = NULL;
-    char note[48];
     int rc = log_line_json(r, f, &line, err);
 
     if (rc == 0)
         rc = json_write_line(line, r->log, err);
-    json_decref(line);
     if (rc == 0 && fflush(r->log) != 0)
         rc = err_errno(err, errno, "writing '%s/log.jsonl'", r->out);
-    snprintf(note, sizeof note, "loss %.4f", f->loss);
-    progress_step(r->progress, r->state.step, note);
+    if (rc == 0)
+        curve_step(r->curve, line, r->progress);
+    json_decref(line);
     return rc;
 }
 
@@ -269,6 +276,8 @@ static int validate(Run *r, Err *err)
 
     if (heldout_due(r->held_out, r->state.step))
         rc = heldout_measure(r->held_out, &r->state, &line, err);
+    if (line)
+        curve_held_out(r->curve, line);
     json_decref(line);
     return rc;
 }

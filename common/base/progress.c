@@ -12,8 +12,8 @@
 struct Progress {
     pthread_mutex_t lock;
     const Log *log;
-    char what[64], unit[32], extra[128];
-    int64_t total, done;
+    char what[64], unit[32], extra[256];
+    int64_t total, done, before;
     int terminal;
     double started_s, shown_s;
 };
@@ -66,7 +66,7 @@ static void format_time(char *out, size_t size, double seconds)
 static void show(Progress *p, double now_s, int last)
 {
     char line[512], time_text[32];
-    double spent = now_s - p->started_s, rate = spent > 0 ? (double)p->done / spent : 0;
+    double spent = now_s - p->started_s, rate = spent > 0 ? (double)(p->done - p->before) / spent : 0;
     int n = snprintf(line, sizeof line, "%s: %" PRId64, p->what, p->done);
     if (p->total >= 0)
         n += snprintf(line + n, sizeof line - (size_t)n, "/%" PRId64, p->total);
@@ -85,6 +85,15 @@ static void show(Progress *p, double now_s, int last)
     else
         log_info(p->log, "%s", line);
     p->shown_s = now_s;
+}
+
+void progress_resume(Progress *p, int64_t done)
+{
+    if (!p)
+        return;
+    pthread_mutex_lock(&p->lock);
+    p->done = p->before = done;
+    pthread_mutex_unlock(&p->lock);
 }
 
 void progress_step(Progress *p, int64_t done, const char *extra)

@@ -10,6 +10,9 @@ typedef struct Progress Progress;
 /* total < 0: unknown.  NULL (no memory, or a log that leaves notes out) is accepted by all functions
  * below.  The log must outlive the Progress. */
 Progress *progress_start(const Log *log, const char *what, const char *unit, int64_t total);
+/* Work goes on after `done` items that an earlier process made: they count for the total, not for the
+ * rate. */
+void progress_resume(Progress *p, int64_t done);
 /* extra: a short text after the rate ("loss 0.123"), or NULL. */
 void progress_step(Progress *p, int64_t done, const char *extra);
 void progress_end(Progress **p);

@@ -37,6 +37,7 @@ struct Backend {
     int host; /* its memory is host memory: tensors may point into mapped files */
     int plan; /* operations only check their arguments: nothing is computed, and memory is only counted */
     int64_t threads;
+    char card[256]; /* the GPU's name; "" on the others */
     const Log *log;
     void *impl;
     /* bytes it reserved for itself and has allocated for callers since it was opened, counting those

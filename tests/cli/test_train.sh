@@ -44,6 +44,8 @@ runs "run" 0 train whole
 stdout_has "whole/final: 12 steps"
 check "twelve log lines" test "$(wc -l <"$T/whole/log.jsonl")" = 12
 check "held-out losses at steps 0, 10 and 12" test "$(sed 's/,.*//' "$T/whole/held_out.jsonl" | tr '\n' ' ')" = '{"step":0 {"step":10 {"step":12 '
+check "one event file for TensorBoard" test "$(ls "$T/whole/tensorboard" | grep -c 'events.out.tfevents.[0-9]*.weft')" = 1
+check "a line has smoothed and held-out loss" grep -q '"step":12,.*"loss_smoothed":[0-9.]*,"held_out":[0-9]' "$T/whole/log.jsonl"
 check "the first update has rate 0" grep -q '"step":1,.*"lr":0.0,' "$T/whole/log.jsonl"
 check "checkpoints" test -f "$T/whole/checkpoint-4/weft_state/state.json" -a -f "$T/whole/checkpoint-8/weft_state/state.json"
 same "final has the pipeline's VAE" $P/vae "$T/whole/final/vae"
@@ -68,7 +70,12 @@ check "another seed: other weights" sh -c "! cmp -s $T/whole/final/transformer/d
 # ---- going on
 runs "six steps" 0 train grown --set training.max_steps=6
 runs "then the rest" 0 train grown
-same_run "six steps, then the rest" grown
+same "six steps, then the rest: final" "$T/whole/final" "$T/grown/final"
+same "six steps, then the rest: last checkpoint" "$T/whole/checkpoint-12" "$T/grown/checkpoint-12"
+for run in whole grown; do # step 6 was a last one, so the held-out loss was measured there too
+    untimed "$T/$run/log.jsonl" | sed 's/"held_out":[^,]*,//' >"$T/log-$run"
+done
+same "six steps, then the rest: log" "$T/log-whole" "$T/log-grown"
 runs "more accumulation" 0 train accumulated --set training.batch_size=1 --set training.gradient_accumulation_steps=2
 cp -r "$T/whole" "$T/torn"
 rm -r "$T/torn/final"

@@ -224,6 +224,7 @@ extern "C" int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err)
     d->be.ops = &d->table;
     d->be.act = DT_BF16;
     d->be.threads = 1;
+    snprintf(d->be.card, sizeof d->be.card, "%s", prop.name);
     d->be.log = log;
     d->be.alloc = device_alloc;
     d->be.release = device_release;
