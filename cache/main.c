@@ -3,6 +3,7 @@
 #include "cache/gc.h"
 #include "cache/inspect.h"
 #include "cache/merge.h"
+#include "cache/prepared.h"
 #include "cache/stats.h"
 #include "cache/verify.h"
 #include "common/base/mem.h"
@@ -36,6 +37,8 @@ static int run_build(void *options, const StrList *positional, Err *err)
                      .results = stdout};
     char *model = NULL;
     rc = model_folder_of_recipe(&model, recipe, o->model, 0, &log.log, err);
+    if (rc == 0)
+        rc = prepared_adopt(recipe, p.prepared, err);
     p.model = model;
     if (rc == 0)
         rc = shard_choose(o->common.shard, &log.log, &p.shard, &p.shards, err);

@@ -185,17 +185,32 @@ static int check_manifest(const Prepared *p, const char *dir, Err *err)
     return rc;
 }
 
-static int read_dataset(Prepared *p, const char *dir, Err *err)
+static int read_dataset(json_t **dataset, const char *dir, Err *err)
 {
     char *path = path_join(dir, "dataset.json", err);
     if (!path)
         return ERR_NOMEM;
-    int rc = json_read_file(&p->dataset, path, err);
+    int rc = json_read_file(dataset, path, err);
     if (rc == ERR_NOTFOUND)
         err_wrap(err, rc, "not a finished prepared dataset (weft-prep ingest makes one)");
     if (rc == 0)
-        rc = schema_check("dataset", p->dataset, path, err);
+        rc = schema_check("dataset", *dataset, path, err);
     mem_free(path);
+    return rc;
+}
+
+int prepared_adopt(Recipe *recipe, const char *dir, Err *err)
+{
+    static const char *const paths[] = {"clip.width",        "clip.height",       "clip.fps", "clip.num_frames",
+                                        "clip.model_frames", "model.text_length", NULL};
+    static const char *const without_text[] = {"clip.width",      "clip.height",       "clip.fps",
+                                               "clip.num_frames", "clip.model_frames", NULL};
+    json_t *dataset = NULL;
+    int rc = read_dataset(&dataset, dir, err);
+    if (rc == 0)
+        rc = recipe_adopt(recipe, json_object_get(dataset, "recipe"),
+                          recipe_given(recipe, "model.text_length") ? without_text : paths, dir, err);
+    json_decref(dataset);
     return rc;
 }
 
@@ -222,7 +237,7 @@ int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards
     int64_t empty;
     int rc = r.ids && r.texts ? 0 : err_set(err, ERR_NOMEM, "no memory to read '%s'", dir);
     if (rc == 0)
-        rc = read_dataset(p, dir, err);
+        rc = read_dataset(&p->dataset, dir, err);
     if (rc == 0)
         rc = check_manifest(p, dir, err);
     if (rc == 0)
@@ -282,7 +297,7 @@ int prepared_each_id(const char *dir, PreparedIdFn *f, void *user, Err *err)
     Prepared p = {0};
     Ids ids = {f, user};
     Reading r = {.p = &p, .dir = dir, .ids_only = &ids};
-    int rc = read_dataset(&p, dir, err);
+    int rc = read_dataset(&p.dataset, dir, err);
     if (rc == 0)
         rc = check_manifest(&p, dir, err);
     if (rc == 0)

@@ -4,7 +4,7 @@
 #define WEFT_CACHE_PREPARED_H
 #include <jansson.h>
 #include <stdint.h>
-#include "common/base/err.h"
+#include "common/base/recipe.h"
 
 typedef struct PreparedText {
     char *text;
@@ -37,6 +37,10 @@ typedef struct Prepared {
  * that appears twice, a caption without tokens, and tokens padded to another length. */
 WEFT_MUST_CHECK int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards, int64_t text_length,
                                   Err *err);
+/* Takes the size, frames and text length of the clips in `dir` over into the recipe, for keys that nobody
+ * gave; ERR_USAGE when one was given with another value (of text_length, prepared_open says so: the
+ * tokens decide). */
+WEFT_MUST_CHECK int prepared_adopt(Recipe *recipe, const char *dir, Err *err);
 void prepared_close(Prepared **p);
 /* Bytes of RGB of the largest clip, at least 1. */
 int64_t prepared_rgb_bytes(const Prepared *p);

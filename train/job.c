@@ -11,6 +11,7 @@
 #include "common/base/str.h"
 #include "common/model/model_folder.h"
 #include "train/encoders.h"
+#include "train/expected.h"
 #include "train/job_internal.h"
 
 void job_close(Job *j)
@@ -250,6 +251,25 @@ int64_t job_held_out(const Job *j)
     return j->validation.clips < j->data->n_held_out ? j->validation.clips : j->data->n_held_out;
 }
 
+/* What the cache was built with is part of this run's recipe; only what contradicts it is refused. */
+static int adopt_cache(Job *j, const char *dir, Err *err)
+{
+    static const char *const paths[] = {
+        "clip.width",        "clip.height", "clip.fps",    "clip.num_frames",  "clip.model_frames",
+        "model.text_length", "cache.dtype", "cache.store", "cache.vae_tiling", NULL};
+    CacheTxn *t = NULL;
+    json_t *stored = NULL;
+    int rc = cache_begin(&t, j->data->cache[0], err);
+
+    if (rc == 0)
+        rc = cache_get_meta(t, "recipe", &stored, err);
+    if (rc > 0)
+        rc = recipe_adopt(j->recipe, stored, paths, dir, err);
+    json_decref(stored);
+    cache_end(&t);
+    return rc;
+}
+
 int job_open(Job *j, const TrainOptions *o, Err *err)
 {
     int rc;
@@ -263,13 +283,14 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
         (rc = refuse_lost_gradients(j, err)) < 0 || (rc = refuse_out_in_model(j, o->out, err)) < 0 ||
         (rc = read_dit_config(j, err)) < 0 || (rc = read_schedule(j, err)) < 0 ||
         (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||
-        (rc = encoders_check(j->data, o->cache.item[0], j->base, &j->log.log, err)) < 0)
+        (rc = encoders_check(j->data, o->cache.item[0], j->base, &j->log.log, err)) < 0 ||
+        (rc = adopt_cache(j, o->cache.item[0], err)) < 0)
         return rc;
     for (int64_t i = 0; i < j->data->n_cache; i++)
         if (cache_unlocked(j->data->cache[i]))
             log_info(&j->log.log, "cache '%s' is read without a lock (%s): do not write to it meanwhile",
                      o->cache.item[i], cache_unlocked(j->data->cache[i]));
-    if ((rc = job_count_parameters(j, err)) < 0)
+    if ((rc = job_count_parameters(j, err)) < 0 || (rc = count_steps(j, err)) < 0)
         return rc;
-    return count_steps(j, err);
+    return expected_check(j, err);
 }

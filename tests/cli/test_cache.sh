@@ -215,7 +215,8 @@ stderr_has "no model: give --model FOLDER"
 runs "no such model" 1 "$cache" build "$T/prep" --out "$T/x" --model "$T/nothing" $small
 stderr_has "nothing' does not exist"
 runs "another size" 2 build "$T/x" --set clip.width=64
-stderr_has "clip 'c1' has 9 frames of 32x64, the recipe says 9 of 64x64"
+stderr_has "'clip.width' is 64 in --set, but '$T/prep' was made with 32"
+runs "size and frames are the dataset's" 0 "$cache" build "$T/prep" --out "$T/x" --model "$T/model" --dry-run
 runs "another text length" 2 build "$T/x" --set model.text_length=48
 stderr_has "run weft-prep tokenize with this recipe"
 printf 'x' >>"$T/prep2/manifest.jsonl"

@@ -1,0 +1,75 @@
+#!/bin/sh
+# The recipe as people write it, given to all four programs; what is wrong with one comes in one go.
+. tests/cli/lib.sh
+M=tests/golden/pipeline/model
+R=tests/recipes/as-written.yaml
+check "caches" "$B/tests/tools/train_fixture" $M "$T"
+check "encoders" "$B/tests/tools/make_encoders" "$T/model"
+mkdir "$T/src" "$T/home"
+check "a clip" "$B/tests/tools/make_clip" "$T/src/c1.mp4" 32 64 30 40 1
+echo "A dress." >"$T/src/c1.txt"
+small="--preset demo --set clip.width=32 --set clip.height=64 --set clip.min_side=16 --set clip.model_frames=9 --set clip.num_frames=8 --set model.text_length=32 --set quality.mode=warn"
+export HF_HOME="$T/home"
+unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE
+
+# ---- accepted as it stands
+runs "weft-prep takes the recipe" 0 "$B/weft-prep" ingest "$T/src" --out "$T/prep" $small --config $R
+runs "and its tokens" 0 "$B/weft-prep" tokenize "$T/prep" --tokenizer "$T/model/tokenizer"
+runs "weft-cache takes the recipe" 0 "$B/weft-cache" build "$T/prep" --out "$T/cache" --model "$T/model" --config $R --device cpu
+runs "weft-infer takes the recipe" 0 "$B/weft-infer" sample --preset demo --config $R --model $M --prompt x --out "$T/samples" --device cpu --dry-run
+runs "weft-train takes the recipe" 0 "$B/weft-train" run --config $R --cache "$T/a" --model $M --out "$T/run" --device cpu --set mixed_precision=no --set num_epochs=2
+stderr_has "the recipe says training_videos 480, but this run has 5"
+stderr_has "the recipe says total_steps about 2400, but this run has 2"
+check "it trained" test -f "$T/run/final/transformer/diffusion_pytorch_model.safetensors"
+runs "a contradiction" 2 "$B/weft-train" plan --config $R --cache "$T/a" --model $M --set gradient_accumulation_steps=4
+stderr_has "the recipe says effective_batch_size 16, but this run has 8"
+
+# ---- stored recipes are recipes
+runs "run.json as a recipe" 0 "$B/weft-train" plan --config "$T/run/run.json" --cache "$T/a" --model $M
+stdout_has "a step is 8 passes of 2 samples"
+runs "dataset.json as a recipe" 0 "$B/weft-cache" build "$T/prep" --out "$T/cache" --model "$T/model" --config "$T/prep/dataset.json" --device cpu
+stdout_has "reused"
+runs "a run resumed from its run.json" 0 "$B/weft-train" run --config "$T/run/run.json" --cache "$T/a" --model $M --out "$T/run" --device cpu
+
+# ---- the model
+for program in "prep ingest $T/src" "cache build $T/prep" "infer sample --prompt x" "train run --cache $T/a"; do
+    case $program in prep*) continue ;; esac
+    runs "no such model: $program" 1 "$B/weft-"$program --config $R --out "$T/x"
+    stderr_has "hf download THUDM/CogVideoX-2b --local-dir DIR"
+    stderr_has "$T/home/hub"
+done
+mkdir -p "$T/home/hub/models--zai-org--CogVideoX-2b/snapshots"
+cp -r $M "$T/home/hub/models--zai-org--CogVideoX-2b/snapshots/abc"
+runs "the model in Hugging Face's cache" 0 "$B/weft-train" plan --config $R --cache "$T/a"
+stderr_has "snapshots/abc"
+
+# ---- all problems at once
+cat >"$T/bad.yaml" <<'EOF'
+learning_rat: 1e-5
+batch_size: 0
+optimizer: Lion
+guidance: 6
+EOF
+for program in prep cache infer train; do
+    case $program in
+    prep) set -- ingest "$T/src" --out "$T/x" ;;
+    cache) set -- build "$T/prep" --out "$T/x" ;;
+    infer) set -- sample --prompt x --out "$T/x" ;;
+    train) set -- run --cache "$T/a" --out "$T/x" ;;
+    esac
+    runs "weft-$program names all problems" 2 "$B/weft-$program" "$@" --config "$T/bad.yaml" --set sampling.width=100
+    stderr_has "the recipe has 5 problems:"
+    stderr_has "$T/bad.yaml: unknown key 'learning_rat'; did you mean 'training.learning_rate'?"
+    stderr_has "$T/bad.yaml: 'training.batch_size': expected at least 1, found 0"
+    stderr_has "$T/bad.yaml: 'training.optimizer': expected"
+    stderr_has "--set: 'sampling.width': expected a multiple of 16, found 100"
+    runs "weft-$program keys" 0 "$B/weft-$program" keys warmup_steps
+    stdout_has "training.warmup_steps = 100"
+done
+
+# ---- what the dataset or the cache fixed
+cp -r $M/transformer $M/scheduler $M/model_index.json "$T/model/"
+sed -i 's/"text_embed_dim": 32/"text_embed_dim": 16/; s/"max_text_seq_length": 226/"max_text_seq_length": 32/' "$T/model/transformer/config.json" # as the encoders are
+runs "another size than the cache's" 2 "$B/weft-train" plan --cache "$T/cache" --model "$T/model" --preset demo --set mixed_precision=bf16 --set clip.width=64
+stderr_has "'clip.width' is 64 in --set, but '$T/cache' was made with 32"
+finish
