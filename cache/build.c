@@ -3,6 +3,7 @@
  * cache is about to hold; then the records, and each clip's entry after the records that it names. */
 #include "cache/build_internal.h"
 #include <string.h>
+#include "cache/diff.h"
 #include "cache/tokens.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
@@ -198,15 +199,28 @@ static int count_missing(const Build *b, int64_t *texts, int64_t *clips, Err *er
     return rc;
 }
 
+/* Opens the cache for reading where there is one. */
+static int open_existing(Build *b, Err *err)
+{
+    char *file = path_join(b->params->out, "data.mdb", err);
+    int rc = file ? 0 : ERR_NOMEM;
+    if (rc == 0 && file_exists(file))
+        rc = cache_open(&b->cache, b->params->out, CACHE_READ, err);
+    mem_free(file);
+    return rc;
+}
+
+static int diff(Build *b, Err *err)
+{
+    int rc = open_existing(b, err);
+    return rc < 0 ? rc : build_diff(b, err);
+}
+
 static int plan(Build *b, Err *err)
 {
     const BuildParams *p = b->params;
     int64_t texts = 0, clips = 0, t5 = 0, vae = 0, bytes = 0;
-    char *file = path_join(p->out, "data.mdb", err);
-    int rc = file ? 0 : ERR_NOMEM;
-    if (rc == 0 && file_exists(file))
-        rc = cache_open(&b->cache, p->out, CACHE_READ, err);
-    mem_free(file);
+    int rc = open_existing(b, err);
     if (rc == 0)
         rc = count_missing(b, &texts, &clips, err);
     if (rc == 0)
@@ -247,7 +261,7 @@ int cache_build(const BuildParams *params, Err *err)
     if (rc == 0)
         rc = make_keys(&b, err);
     if (rc == 0)
-        rc = params->dry_run ? plan(&b, err) : run(&b, err);
+        rc = params->diff ? diff(&b, err) : params->dry_run ? plan(&b, err) : run(&b, err);
     encoder_close(&b.encoder);
     clip_decoder_close(&b.decoder);
     cache_close(&b.cache);

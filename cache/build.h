@@ -11,7 +11,7 @@ typedef struct BuildParams {
     const Recipe *recipe;
     Backend *be;
     int64_t shard, shards;
-    int dry_run;
+    int dry_run, diff; /* print a plan (cache/diff.h: what would change and why) and stop */
     const Log *log;
     FILE *results;
 } BuildParams;

@@ -1,9 +1,11 @@
 /* weft-cache: a prepared dataset in, an LMDB cache of latents and embeddings out. */
 #include "cache/build.h"
+#include "cache/export.h"
 #include "cache/gc.h"
 #include "cache/inspect.h"
 #include "cache/merge.h"
 #include "cache/prepared.h"
+#include "cache/preview.h"
 #include "cache/stats.h"
 #include "cache/verify.h"
 #include "common/base/mem.h"
@@ -18,9 +20,8 @@ typedef struct Options {
     const char *out, *model;
 } Options;
 
-static int run_build(void *options, const StrList *positional, Err *err)
+static int build_or_diff(const Options *o, int diff, const StrList *positional, Err *err)
 {
-    const Options *o = options;
     StderrLog log;
     Recipe *recipe = NULL;
     Backend *be = NULL;
@@ -33,6 +34,7 @@ static int run_build(void *options, const StrList *positional, Err *err)
                      .out = o->out,
                      .recipe = recipe,
                      .dry_run = o->common.dry_run,
+                     .diff = diff,
                      .log = &log.log,
                      .results = stdout};
     char *model = NULL;
@@ -62,6 +64,16 @@ static int run_build(void *options, const StrList *positional, Err *err)
     backend_close(&be);
     recipe_close(&recipe);
     return rc;
+}
+
+static int run_build(void *options, const StrList *positional, Err *err)
+{
+    return build_or_diff(options, 0, positional, err);
+}
+
+static int run_diff(void *options, const StrList *positional, Err *err)
+{
+    return build_or_diff(options, 1, positional, err);
 }
 
 typedef struct ListOptions {
@@ -144,6 +156,84 @@ static int run_stats(void *options, const StrList *positional, Err *err)
     return cache_stats(positional->item[0], o->json, stdout, err);
 }
 
+typedef struct PreviewOptions {
+    CommonOptions common;
+    const char *prepared, *model, *out;
+    int64_t worst;
+} PreviewOptions;
+
+static int run_preview(void *options, const StrList *positional, Err *err)
+{
+    const PreviewOptions *o = options;
+    StderrLog log;
+    Backend *be = NULL;
+    char *model = NULL;
+    log_to_stderr(&log, "weft-cache", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
+    interrupt_install(&log);
+    PreviewParams p = {.dir = positional->item[0],
+                       .prepared = o->prepared,
+                       .out = o->out,
+                       .ids = {positional->item + 1, positional->n - 1},
+                       .worst = o->worst,
+                       .log = &log.log,
+                       .results = stdout};
+    if ((p.ids.n > 0) == (p.worst > 0))
+        return err_set(err, ERR_USAGE, "name clips after the cache, or give --worst N");
+    int rc = model_folder_find(&model, o->model, &log.log, err);
+    if (rc == 0)
+        rc = backend_open(&be, o->common.device, threads_choose(o->common.jobs), &log.log, err);
+    if (be)
+        be->stop = interrupt_requested;
+    p.be = be;
+    p.model = model;
+    if (rc == 0)
+        rc = cache_preview(&p, err);
+    backend_close(&be);
+    mem_free(model);
+    return rc;
+}
+
+static int run_export(void *options, const StrList *positional, Err *err)
+{
+    const MergeOptions *o = options;
+    StderrLog log;
+    log_to_stderr(&log, "weft-cache", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
+    interrupt_install(&log);
+    return cache_export(positional->item[0], o->out, stdout, err);
+}
+
+static int run_import(void *options, const StrList *positional, Err *err)
+{
+    Options *o = options;
+    o->common.seed = -1;
+    StderrLog log;
+    Recipe *recipe = NULL;
+    Backend *be = NULL;
+    char *model = NULL;
+    log_to_stderr(&log, "weft-cache", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
+    interrupt_install(&log);
+    int rc = recipe_open(&recipe, &o->common, err);
+    if (rc == 0 && o->model)
+        rc = model_folder_find(&model, o->model, &log.log, err);
+    if (rc == 0 && o->model)
+        rc = backend_open(&be, o->common.device, threads_choose(o->common.jobs), &log.log, err);
+    if (be)
+        be->stop = interrupt_requested;
+    ImportParams p = {.from = positional->item[0],
+                      .out = o->out,
+                      .model = model,
+                      .recipe = recipe,
+                      .be = be,
+                      .log = &log.log,
+                      .results = stdout};
+    if (rc == 0)
+        rc = cache_import(&p, err);
+    backend_close(&be);
+    mem_free(model);
+    recipe_close(&recipe);
+    return rc;
+}
+
 static const Opt build_opts[] = {
     OPTS_COMMON,
     OPTION(Options, out, OPT_STR, "out", "DIR", "where the cache is or goes", .short_name = 'o', .required = 1),
@@ -180,6 +270,36 @@ static const Opt merge_opts[] = {OPTION(MergeOptions, out, OPT_STR, "out", "DIR"
                                  OPTS_LOG,
                                  {0}};
 
+static const Opt preview_opts[] = {OPTION(PreviewOptions, prepared, OPT_STR, "prepared", "FOLDER",
+                                          "the prepared dataset, for the source frames", .required = 1),
+                                   OPTION(PreviewOptions, model, OPT_STR, "model", "FOLDER",
+                                          "pipeline folder whose VAE made the latents", .short_name = 'm',
+                                          .required = 1),
+                                   OPTION(PreviewOptions, out, OPT_STR, "out", "DIR",
+                                          "folder for index.html and the pictures", .short_name = 'o', .required = 1),
+                                   OPTION(PreviewOptions, worst, OPT_INT, "worst", "N",
+                                          "decode all clips and show the N worst", .min = 0, .max = 1e15, .dflt = "0"),
+                                   OPT_DEVICE,
+                                   OPT_JOBS,
+                                   OPTS_LOG,
+                                   {0}};
+
+static const Opt export_opts[] = {
+    OPTION(MergeOptions, out, OPT_STR, "out", "DIR", "folder for the safetensors", .short_name = 'o', .required = 1),
+    OPTS_LOG,
+    {0}};
+
+static const Opt import_opts[] = {
+    OPTS_RECIPE,
+    OPTION(Options, out, OPT_STR, "out", "DIR", "the cache: a new folder", .short_name = 'o', .required = 1),
+    OPTION(Options, model, OPT_STR, "model", "FOLDER",
+           "pipeline folder that made the latents; its text encoder makes the embeddings that are missing",
+           .short_name = 'm'),
+    OPT_DEVICE,
+    OPT_JOBS,
+    OPTS_LOG,
+    {0}};
+
 static const Opt stats_opts[] = {OPTION(ListOptions, json, OPT_FLAG, "json", NULL, "print one JSON object"), {0}};
 
 static const Command commands[] = {
@@ -191,6 +311,14 @@ static const Command commands[] = {
      .min_positional = 1,
      .max_positional = 1,
      .run = run_build},
+    {.name = "diff",
+     .summary = "say what a build would add, make anew, keep and drop, and why",
+     .usage = "[options] PREPARED --out CACHE",
+     .opts = build_opts,
+     .options_size = sizeof(Options),
+     .min_positional = 1,
+     .max_positional = 1,
+     .run = run_diff},
     {.name = "ls",
      .summary = "list the clips",
      .usage = "[--json | --csv] CACHE",
@@ -238,6 +366,30 @@ static const Command commands[] = {
      .min_positional = 1,
      .max_positional = -1,
      .run = run_merge},
+    {.name = "preview",
+     .summary = "decode cached clips and show them beside their source frames",
+     .usage = "[options] CACHE [ID...] --out DIR",
+     .opts = preview_opts,
+     .options_size = sizeof(PreviewOptions),
+     .min_positional = 1,
+     .max_positional = -1,
+     .run = run_preview},
+    {.name = "export",
+     .summary = "write a cache as safetensors",
+     .usage = "[options] CACHE --out DIR",
+     .opts = export_opts,
+     .options_size = sizeof(MergeOptions),
+     .min_positional = 1,
+     .max_positional = 1,
+     .run = run_export},
+    {.name = "import",
+     .summary = "make a cache of safetensors: an export, or latents made by diffusers",
+     .usage = "[options] FOLDER --out CACHE",
+     .opts = import_opts,
+     .options_size = sizeof(Options),
+     .min_positional = 1,
+     .max_positional = 1,
+     .run = run_import},
     COMMAND_KEYS,
     COMMAND_SELFTEST,
     {0}};

@@ -1,5 +1,4 @@
 #include "cache/verify.h"
-#include <math.h>
 #include <string.h>
 #include "cache/prepared.h"
 #include "cache/verify_deep.h"
@@ -20,21 +19,6 @@ static int report(Verify *w, const char *what, const char *why)
     return fprintf(w->out, "damaged: %s: %s\n", what, why) < 0 ? ERR_IO : 0;
 }
 
-static int all_finite(const Tensor *t)
-{
-    const float *f = t->data;
-    const uint16_t *half = t->data;
-    int64_t n = tensor_count(t);
-    uint32_t exponent = t->dtype == DT_F16 ? 0x7C00 : 0x7F80, odd = 0;
-    if (t->dtype == DT_F32)
-        for (int64_t i = 0; i < n; i++)
-            odd |= (uint32_t)!isfinite(f[i]);
-    else if (t->dtype == DT_F16 || t->dtype == DT_BF16)
-        for (int64_t i = 0; i < n; i++)
-            odd |= (uint32_t)((half[i] & exponent) == exponent);
-    return !odd;
-}
-
 static int verify_records(Verify *w, CacheDb db, Err *err)
 {
     CacheCursor *cursor = NULL;
@@ -49,7 +33,7 @@ static int verify_records(Verify *w, CacheDb db, Err *err)
                 err_set(err, rc, "%s", damage.msg);
             break;
         }
-        if (rc == 1 && !all_finite(&r.tensor)) {
+        if (rc == 1 && !record_is_finite(&r.tensor)) {
             char hex[65];
             digest_hex(&key, hex);
             rc = err_set(&damage, ERR_FORMAT, "%s %s: a number in it is not finite", cache_db_name(db), hex);

@@ -56,6 +56,8 @@ void record_header_encode(uint8_t out[RECORD_HEADER_SIZE], RecordKind kind, cons
  * NULL).  `what` names the record in messages. */
 WEFT_MUST_CHECK int record_decode(RecordView *out, const void *bytes, int64_t size, const Digest *key, const char *what,
                                   Err *err);
+/* Whether all its numbers are finite (integers always are). */
+int record_is_finite(const Tensor *t);
 
 typedef struct Cache Cache;
 typedef enum CacheMode { CACHE_READ, CACHE_WRITE } CacheMode;

@@ -1,5 +1,6 @@
 /* The record: 48 bytes of header and a raw tensor. */
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 #include "common/base/hash.h"
 #include "common/base/mem.h"
@@ -116,4 +117,19 @@ int record_decode(RecordView *out, const void *bytes, int64_t size, const Digest
         return err_set(err, ERR_FORMAT, "%s: damaged, its checksum does not match its bytes", what);
     *out = v;
     return 0;
+}
+
+int record_is_finite(const Tensor *t)
+{
+    const float *f = t->data;
+    const uint16_t *half = t->data;
+    int64_t n = tensor_count(t);
+    uint32_t exponent = t->dtype == DT_F16 ? 0x7C00 : 0x7F80, odd = 0;
+    if (t->dtype == DT_F32)
+        for (int64_t i = 0; i < n; i++)
+            odd |= (uint32_t)!isfinite(f[i]);
+    else if (t->dtype == DT_F16 || t->dtype == DT_BF16)
+        for (int64_t i = 0; i < n; i++)
+            odd |= (uint32_t)((half[i] & exponent) == exponent);
+    return !odd;
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# weft-cache verify --prepared and --deep, gc, merge, stats.
+# weft-cache verify --prepared and --deep, gc, merge, stats, diff, preview, export, import.
 . tests/cli/lib.sh
 . tests/cli/cache_lib.sh
 cache_inputs 4
@@ -81,4 +81,98 @@ stdout_has "latents: 4 records"
 stdout_has "channel  3: mean"
 runs "stats as JSON" 0 "$cache" stats --json "$T/one"
 stdout_has '"posterior_std":'
+
+# ---- diff ----
+difference() { # PREPARED CACHE MODEL [OPTION...]
+    difference_p=$1 difference_c=$2 difference_m=$3
+    shift 3
+    "$cache" diff "$difference_p" --out "$difference_c" --model "$difference_m" $small "$@"
+}
+runs "diff of what is built" 0 difference "$T/prep" "$T/one" "$T/model"
+check "diff of what is built: one line" test "$(wc -l <"$T/stdout")" = 1
+stdout_has "0 to add, 0 to make anew, 0 to rewrite the entry of, 0 to drop, 4 kept as they are"
+runs "diff with a new clip" 0 difference "$T/prep" "$T/less" "$T/model"
+stdout_has "add	c4	not in the cache"
+runs "diff with a clip that went" 0 difference "$T/fewer" "$T/one" "$T/model"
+stdout_has "drop	c4	not in the dataset"
+stdout_has "3 kept as they are"
+runs "diff with other weights" 0 difference "$T/prep" "$T/one" "$T/other"
+stdout_has "anew	c1	other weights of the VAE"
+runs "diff with another stored type" 0 difference "$T/prep" "$T/one" "$T/model" --set cache.dtype=bf16
+stdout_has "another stored type"
+runs "diff with tiles" 0 difference "$T/prep" "$T/one" "$T/model" --set cache.vae_tiling=true
+stdout_has "other settings of the VAE"
+runs "diff without a cache" 0 difference "$T/prep" "$T/none" "$T/model"
+stdout_has "4 to add"
+check "diff makes nothing" test ! -e "$T/none"
+echo "Another caption." >"$T/src/c3.txt"
+check "a dataset with another caption" prepare "$T/words"
+runs "diff with another caption" 0 difference "$T/words" "$T/one" "$T/model"
+stdout_has "anew	c3	other captions"
+
+# ---- preview ----
+runs "preview of two clips" 0 "$cache" preview "$T/one" c2 c4 --prepared "$T/prep" --model "$T/model" --out "$T/show" --quiet
+stdout_has "c2	"
+stdout_has " dB	worst frame "
+check "preview: page and pictures" sh -c 'grep -q "c4: PSNR" "$0/index.html" && test -s "$0/0001.png" && test -s "$0/0002.png" && test ! -e "$0/0003.png"' "$T/show"
+runs "preview of the worst" 0 "$cache" preview "$T/one" --worst 1 --prepared "$T/prep" --model "$T/model" --out "$T/worst" --quiet
+"$cache" preview "$T/one" c1 c2 c3 c4 --prepared "$T/prep" --model "$T/model" --out "$T/all" --quiet | sort -t "$(printf '\t')" -k2n >"$T/sorted"
+check "it is the worst of all" sh -c 'test "$(cut -f1-3 "$0")" = "$(head -1 "$1" | cut -f1-3)"' "$T/stdout" "$T/sorted"
+runs "preview of what is not there" 1 "$cache" preview "$T/one" nobody --prepared "$T/prep" --model "$T/model" --out "$T/x" --quiet
+stderr_has "no accepted clip 'nobody'"
+runs "preview with another VAE" 2 "$cache" preview "$T/one" c1 --prepared "$T/prep" --model "$T/other" --out "$T/x" --quiet
+stderr_has "has other weights than the VAE that made the latents"
+runs "preview of nothing" 2 "$cache" preview "$T/one" --prepared "$T/prep" --model "$T/model" --out "$T/x"
+stderr_has "give --worst N"
+
+# ---- export and import ----
+runs "export" 0 "$cache" export "$T/one" --out "$T/export"
+stdout_has "4 clips"
+runs "import" 0 "$cache" import "$T/export" --out "$T/back"
+stdout_has "4 clips"
+same_contents "exported and imported: the same records and entries" "$T/one" "$T/back"
+runs "verify of an imported cache" 0 "$cache" verify "$T/back" --prepared "$T/prep"
+runs "import again" 0 "$cache" import "$T/export" --out "$T/back"
+same_contents "imported again: nothing has changed" "$T/one" "$T/back"
+for type in "cache.dtype=bf16" "cache.store=sample"; do
+    rm -rf "$T/t" "$T/te" "$T/tb"
+    check "a cache with $type" build "$T/t" --set $type
+    runs "its export" 0 "$cache" export "$T/t" --out "$T/te"
+    runs "its import" 0 "$cache" import "$T/te" --out "$T/tb"
+    same_contents "$type: the same records and entries" "$T/t" "$T/tb"
+done
+# a changed tensor does not pass for what was exported
+cp -r "$T/export" "$T/changed"
+size=$(stat -c %s "$T/changed/clips/00000.safetensors")
+printf '\077' | dd of="$T/changed/clips/00000.safetensors" bs=1 seek=$((size - 9)) conv=notrunc 2>/dev/null
+runs "import of a changed tensor" 0 "$cache" import "$T/changed" --out "$T/cb"
+runs "its records are sound" 0 "$cache" verify "$T/cb"
+contents "$T/one" >"$T/a"
+contents "$T/cb" >"$T/b"
+check "it has a key of its own" sh -c '! cmp -s "$0" "$1"' "$T/a" "$T/b"
+# lines as a Python script would write them: the embeddings are made here
+mkdir "$T/plain"
+cp -r "$T/export/clips" "$T/plain/clips"
+n=0
+while read -r caption; do
+    printf '{"id":"d%d","file":"clips/%05d.safetensors","captions":["%s"]}\n' "$n" "$n" "$caption"
+    n=$((n + 1))
+done >"$T/plain/clips.jsonl" <<END
+A red coat.
+A blue coat.
+END
+runs "import without export.json and model" 1 "$cache" import "$T/plain" --out "$T/p"
+stderr_has "--model FOLDER must name the model that made the latents"
+runs "import with a model" 0 "$cache" import "$T/plain" --out "$T/p" --model "$T/model" $small
+runs "verify of it" 0 "$cache" verify "$T/p"
+stdout_has "2 clips, 0 damaged"
+runs "show of it" 0 "$cache" show "$T/p" d1
+stdout_has '"frames": 9,'
+stdout_has '"width": 32,'
+printf '{"id":"d0","file":"../x","captions":["a"]}\n' >"$T/plain/clips.jsonl"
+runs "a file outside the folder" 2 "$cache" import "$T/plain" --out "$T/p2" --model "$T/model" $small
+stderr_has ".."
+printf '{"id":"d0","file":"clips/00000.safetensors"}\n' >"$T/plain/clips.jsonl"
+runs "a line without captions" 1 "$cache" import "$T/plain" --out "$T/p2" --model "$T/model" $small
+stderr_has "captions"
 finish

@@ -1,0 +1,169 @@
+#include "cache/diff.h"
+#include <string.h>
+#include "common/base/mem.h"
+#include "common/base/str.h"
+
+typedef struct Diff {
+    Build *b;
+    CacheTxn *txn;
+    json_t *encoding, *vae, *text; /* the cache's meta entries, or NULL */
+    json_t *wanted;                /* clip id -> true */
+    int64_t add, anew, rewrite, keep, drop;
+} Diff;
+
+static int differs(const json_t *a, const json_t *b, const char *key)
+{
+    return !json_equal(json_object_get(a, key), json_object_get(b, key));
+}
+
+/* Takes over `now`. */
+static int meta_differs(const json_t *stored, json_t *now)
+{
+    int differ = stored && now && !json_equal(stored, now);
+    json_decref(now);
+    return differ;
+}
+
+/* The record is there with the key: 1, 0, or negative. */
+static int has(Diff *d, CacheDb db, const Digest *key, Err *err)
+{
+    RecordView r;
+    Err damage = {0};
+    int rc = cache_get_record(d->txn, db, key, 0, &r, &damage);
+    return rc == ERR_FORMAT || rc == ERR_UNSUPPORTED ? 0 : rc < 0 ? err_set(err, rc, "%s", damage.msg) : rc;
+}
+
+static int has_all(Diff *d, int64_t i, Err *err)
+{
+    const PreparedClip *c = &d->b->p->clip[i];
+    int rc = has(d, CACHE_LATENTS, &d->b->latents_key[i], err);
+    for (int64_t k = 0; rc == 1 && k < c->n_text; k++)
+        if ((rc = has(d, CACHE_TEXT, &d->b->text_key[c->text[k]], err)) == 1)
+            rc = has(d, CACHE_TOKENS, &d->b->token_key[c->text[k]], err);
+    return rc;
+}
+
+/* Why the entry's records are not those that the build wants; NULL when they are. */
+static const char *why_anew(const Diff *d, const json_t *want, const json_t *entry)
+{
+    const Encoding *e = d->b->e;
+    if (differs(want, entry, "pixels_sha256"))
+        return "other pixels";
+    if (differs(want, entry, "latents"))
+        return differs(want, entry, "vae_sha256")                   ? "other weights of the VAE"
+               : meta_differs(d->encoding, encoding_meta_values(e)) ? "another stored type (cache.dtype, cache.store)"
+               : meta_differs(d->vae, encoding_meta_vae(e))         ? "other settings of the VAE (tiling, config)"
+                                                                    : "another seed, device type or revision";
+    if (differs(want, entry, "captions"))
+        return "other captions";
+    if (differs(want, entry, "texts"))
+        return differs(want, entry, "text_encoder_sha256") ? "other weights of the text encoder"
+                                                           : "other settings of the text encoder";
+    return differs(want, entry, "tokens") ? "another tokeniser" : NULL;
+}
+
+static const char *why_rewrite(const json_t *want, const json_t *entry)
+{
+    static const char *const keys[] = {"split", "category", "attributes", "fps"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (differs(want, entry, keys[i]))
+            return keys[i];
+    return NULL;
+}
+
+static void say(Diff *d, const char *what, const char *id, const char *why)
+{
+    char shown[2048];
+    str_escape(shown, sizeof shown, id, 0);
+    fprintf(d->b->params->results, "%s\t%s\t%s\n", what, shown, why);
+}
+
+static int one_clip(Diff *d, int64_t i, Err *err)
+{
+    const char *id = d->b->p->clip[i].id, *why;
+    json_t *want = NULL, *entry = NULL;
+    Err damage = {0};
+    int rc = json_object_set_new(d->wanted, id, json_true()) < 0
+                 ? err_set(err, ERR_NOMEM, "no memory for the clips' ids")
+                 : build_clip_facts(d->b, i, "", &want, err);
+    int found = rc == 0 && d->txn ? cache_get_clip(d->txn, id, &entry, &damage) : 0, whole = 0;
+    if (found < 0 && found != ERR_FORMAT)
+        rc = err_set(err, found, "%s", damage.msg);
+    if (rc == 0 && found == 1 && (whole = has_all(d, i, err)) < 0)
+        rc = whole;
+    if (rc == 0 && found < 0) {
+        d->anew++;
+        say(d, "anew", id, "its entry is damaged");
+    } else if (rc == 0 && found == 0) {
+        d->add++;
+        say(d, "add", id, "not in the cache");
+    } else if (rc == 0 && (why = why_anew(d, want, entry))) {
+        d->anew++;
+        say(d, "anew", id, why);
+    } else if (rc == 0 && !whole) {
+        d->anew++;
+        say(d, "anew", id, "a record of it is lost");
+    } else if (rc == 0 && (why = why_rewrite(want, entry))) {
+        d->rewrite++;
+        say(d, "entry", id, why);
+    } else if (rc == 0) {
+        d->keep++;
+    }
+    json_decref(want);
+    json_decref(entry);
+    return rc;
+}
+
+static int find_dropped(Diff *d, Err *err)
+{
+    CacheCursor *cursor = NULL;
+    const char *id;
+    json_t *facts;
+    int rc = d->txn ? 1 : 0;
+    while (rc > 0) {
+        Err damage = {0};
+        rc = cache_next_clip(d->txn, &cursor, &id, &facts, &damage);
+        json_decref(facts);
+        if (rc < 0 && rc != ERR_FORMAT)
+            err_set(err, rc, "%s", damage.msg);
+        if (rc == ERR_FORMAT)
+            rc = 1;
+        if (rc == 1 && !json_object_get(d->wanted, id)) {
+            d->drop++;
+            say(d, "drop", id, "not in the dataset");
+        }
+    }
+    cache_cursor_free(&cursor);
+    return rc;
+}
+
+static int open_cache(Diff *d, Err *err)
+{
+    static const char *const keys[] = {"encoding", "vae", "text"};
+    json_t **value[] = {&d->encoding, &d->vae, &d->text};
+    int rc = d->b->cache ? cache_begin(&d->txn, d->b->cache, err) : 0;
+    for (int i = 0; i < 3 && rc >= 0 && d->txn; i++)
+        rc = cache_get_meta(d->txn, keys[i], value[i], err);
+    return rc < 0 ? rc : 0;
+}
+
+int build_diff(Build *b, Err *err)
+{
+    Diff d = {.b = b, .wanted = json_object()};
+    int rc = d.wanted ? open_cache(&d, err) : err_set(err, ERR_NOMEM, "no memory for the clips' ids");
+    for (int64_t i = 0; rc == 0 && i < b->p->n; i++)
+        rc = one_clip(&d, i, err);
+    if (rc == 0)
+        rc = find_dropped(&d, err);
+    if (rc == 0)
+        fprintf(b->params->results,
+                "%" PRId64 " to add, %" PRId64 " to make anew, %" PRId64 " to rewrite the entry of, %" PRId64
+                " to drop, %" PRId64 " kept as they are\n",
+                d.add, d.anew, d.rewrite, d.drop, d.keep);
+    cache_end(&d.txn);
+    json_decref(d.encoding);
+    json_decref(d.vae);
+    json_decref(d.text);
+    json_decref(d.wanted);
+    return rc;
+}

@@ -1,0 +1,36 @@
+/* weft-cache export and import: a cache as a folder of safetensors.
+ *
+ *   DIR/export.json          the cache's meta entries (schemas/export.schema.json)
+ *   DIR/clips.jsonl          a line a clip (schemas/export-clip.schema.json)
+ *   DIR/clips/00000.safetensors ...
+ *       moments [2C,F,h,w]   mean, then log-variance: diffusers' latent_dist.parameters[0]; or
+ *       latents [C,F,h,w]    one draw of it; neither is multiplied by the scaling factor
+ *       text.0  [L,dim]      a caption's embedding, as text.1 ... in the order of the captions
+ *       tokens.0 [L]         its ids, I32
+ *   DIR/empty.safetensors    text [L,dim]: the empty prompt's embedding */
+#ifndef WEFT_CACHE_EXPORT_H
+#define WEFT_CACHE_EXPORT_H
+#include <stdio.h>
+#include "common/base/log.h"
+#include "common/base/recipe.h"
+#include "common/ops/backend.h"
+
+/* Each file is atomic; clips.jsonl comes last, so that a stopped export is not taken for a whole one. */
+WEFT_MUST_CHECK int cache_export(const char *dir, const char *out, FILE *results, Err *err);
+
+typedef struct ImportParams {
+    const char *from, *out;
+    const char *model; /* NULL where export.json has the meta entries and each clip its texts */
+    const Recipe *recipe;
+    Backend *be; /* with model */
+    const Log *log;
+    FILE *results;
+} ImportParams;
+
+/* A cache of that folder's clips.  Of a line of clips.jsonl only id, file and captions must be there.
+ * With a model: its VAE is said to have made the latents, and its text encoder makes the embeddings that
+ * a file lacks.  A record gets the key that its line names when it is, bit for bit, what was exported
+ * under it, else a key of its own (SHA-256 of its bytes), so that nothing changed passes for what Weft
+ * made.  A stopped import, run again, goes on. */
+WEFT_MUST_CHECK int cache_import(const ImportParams *params, Err *err);
+#endif
