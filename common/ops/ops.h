@@ -186,4 +186,23 @@ typedef struct AdamParams {
  * and where p is BF16. */
 WEFT_MUST_CHECK int op_adamw(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m,
                              const Tensor *v, const AdamParams *a, Err *err);
+
+typedef struct SgdParams {
+    double lr, momentum, weight_decay, grad_scale; /* g is multiplied by grad_scale first */
+    int64_t step;                                  /* from 1 */
+    uint64_t seed;                                 /* as in AdamParams */
+    int64_t first;
+} SgdParams;
+/* torch.optim.SGD (dampening 0, no Nesterov) over flat arrays: d = g + weight_decay p;
+ * m <- momentum m + d; p <- p - lr m.  Without m (NULL): p <- p - lr d.  Types and copy as op_adamw. */
+WEFT_MUST_CHECK int op_sgd(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m,
+                           const SgdParams *a, Err *err);
+
+/* Block-wise dynamic quantisation (blockwise.h): x[n] F32 -> codes[n] U8 and scale[ceil(n/256)] F32,
+ * the largest magnitude of each 256 elements; and y = the code's value times its block's scale.
+ * is_signed 0: x is never negative, and codes are twice as fine. */
+WEFT_MUST_CHECK int op_quantize(Backend *be, const Tensor *codes, const Tensor *scale, const Tensor *x, int is_signed,
+                                Err *err);
+WEFT_MUST_CHECK int op_dequantize(Backend *be, const Tensor *y, const Tensor *codes, const Tensor *scale, int is_signed,
+                                  Err *err);
 #endif

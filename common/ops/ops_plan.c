@@ -152,6 +152,21 @@ static int plan_adamw(Backend *be, const Tensor *p, const Tensor *copy, const Te
 {
     return 0;
 }
+static int plan_sgd(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m,
+                    const SgdParams *a, Err *err)
+{
+    return 0;
+}
+static int plan_quantize(Backend *be, const Tensor *codes, const Tensor *scale, const Tensor *x, int is_signed,
+                         Err *err)
+{
+    return 0;
+}
+static int plan_dequantize(Backend *be, const Tensor *y, const Tensor *codes, const Tensor *scale, int is_signed,
+                           Err *err)
+{
+    return 0;
+}
 
 void ops_plan_table(OpsTable *out)
 {
@@ -189,5 +204,8 @@ void ops_plan_table(OpsTable *out)
         .mse = plan_mse,
         .sum_squares = plan_sum_squares,
         .adamw = plan_adamw,
+        .sgd = plan_sgd,
+        .quantize = plan_quantize,
+        .dequantize = plan_dequantize,
     };
 }

@@ -53,6 +53,10 @@ typedef struct OpsTable {
     int (*sum_squares)(Backend *, double *sum, const Tensor *g, Err *);
     int (*adamw)(Backend *, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const Tensor *v,
                  const AdamParams *, Err *);
+    int (*sgd)(Backend *, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const SgdParams *,
+               Err *);
+    int (*quantize)(Backend *, const Tensor *codes, const Tensor *scale, const Tensor *x, int is_signed, Err *);
+    int (*dequantize)(Backend *, const Tensor *y, const Tensor *codes, const Tensor *scale, int is_signed, Err *);
 } OpsTable;
 
 void ops_ref_table(OpsTable *out);

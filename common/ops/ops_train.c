@@ -1,5 +1,6 @@
 /* The checked front end (rules.h): diffusion, loss, optimiser. */
 #include <math.h>
+#include "common/ops/blockwise.h"
 #include "common/ops/rules.h"
 
 int op_posterior(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err)
@@ -58,4 +59,49 @@ int op_adamw(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, 
         for (int j = 0; j < i; j++)
             NEED(rule_apart(be, args[i].t, args[j].t), APART_RULE);
     return be->ops->adamw(be, p, copy, g, m, v, a, err);
+}
+
+int op_sgd(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const SgdParams *a,
+           Err *err)
+{
+    ARGS(ARG(p), OPT(copy), ARG(g), OPT(m));
+    NEED(rule_stat(be, m), STAT_RULE);
+    NEED(rule_trained(be, p) && rule_trained(be, g), TRAINED_RULE);
+    NEED(!copy || ((copy->dtype == DT_BF16 || be->act == DT_F64) && p->dtype != DT_BF16),
+         "a copy is BF16, of parameters that are not");
+    NEED(tensor_count(p) == tensor_count(g) && (!m || tensor_count(p) == tensor_count(m)) &&
+             (!copy || tensor_count(p) == tensor_count(copy)),
+         "element counts must be equal");
+    NEED(a->step >= 1, "the step counts from 1");
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < i; j++)
+            NEED(rule_apart(be, args[i].t, args[j].t), APART_RULE);
+    return be->ops->sgd(be, p, copy, g, m, a, err);
+}
+
+static int blocks_fit(const Tensor *codes, const Tensor *scale, const Tensor *x)
+{
+    int64_t n = tensor_count(x);
+
+    return codes->dtype == DT_U8 && tensor_count(codes) == n &&
+           tensor_count(scale) == (n + BLOCKWISE_BLOCK - 1) / BLOCKWISE_BLOCK;
+}
+#define BLOCKS_RULE "codes must be U8, one an element, and scale F32, one for every 256"
+
+int op_quantize(Backend *be, const Tensor *codes, const Tensor *scale, const Tensor *x, int is_signed, Err *err)
+{
+    ARGS(ARG(codes), ARG(scale), ARG(x));
+    NEED(rule_stat(be, scale) && rule_stat(be, x), STAT_RULE);
+    NEED(blocks_fit(codes, scale, x), BLOCKS_RULE);
+    NEED(rule_apart(be, codes, scale) && rule_apart(be, codes, x) && rule_apart(be, scale, x), APART_RULE);
+    return be->ops->quantize(be, codes, scale, x, is_signed, err);
+}
+
+int op_dequantize(Backend *be, const Tensor *y, const Tensor *codes, const Tensor *scale, int is_signed, Err *err)
+{
+    ARGS(ARG(y), ARG(codes), ARG(scale));
+    NEED(rule_stat(be, scale) && rule_stat(be, y), STAT_RULE);
+    NEED(blocks_fit(codes, scale, y), BLOCKS_RULE);
+    NEED(rule_apart(be, y, codes) && rule_apart(be, y, scale), APART_RULE);
+    return be->ops->dequantize(be, y, codes, scale, is_signed, err);
 }

@@ -271,6 +271,21 @@ static int count_adamw(Backend *be, const Tensor *p, const Tensor *copy, const T
 {
     return moved("adamw", 2 * bytes(p) + bytes(copy) + bytes(g) + 2 * bytes(m) + 2 * bytes(v), 1);
 }
+static int count_sgd(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m,
+                     const SgdParams *a, Err *err)
+{
+    return moved("sgd", 2 * bytes(p) + bytes(copy) + bytes(g) + 2 * bytes(m), 1);
+}
+static int count_quantize(Backend *be, const Tensor *codes, const Tensor *scale, const Tensor *x, int is_signed,
+                          Err *err)
+{
+    return moved("quantize", bytes(codes) + bytes(scale) + bytes(x), 1);
+}
+static int count_dequantize(Backend *be, const Tensor *y, const Tensor *codes, const Tensor *scale, int is_signed,
+                            Err *err)
+{
+    return moved("dequantize", bytes(y) + bytes(codes) + bytes(scale), 1);
+}
 
 static const OpsTable table = {
     .fill = count_fill,
@@ -306,6 +321,9 @@ static const OpsTable table = {
     .mse = count_mse,
     .sum_squares = count_sum_squares,
     .adamw = count_adamw,
+    .sgd = count_sgd,
+    .quantize = count_quantize,
+    .dequantize = count_dequantize,
 };
 
 /* ---- the back end ---------------------------------------------------------------------------- */

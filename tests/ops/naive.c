@@ -654,6 +654,41 @@ static int adamw(Backend *be, const Tensor *p, const Tensor *copy_of_p, const Te
     return 0;
 }
 
+/* A step each, held in bf16: add the decay, multiply-add the momentum, multiply-add the update. */
+static int sgd(Backend *be, const Tensor *p, const Tensor *copy_of_p, const Tensor *g, const Tensor *m,
+               const SgdParams *a, Err *err)
+{
+    RAN();
+    (void)be, (void)err;
+    for (int64_t i = 0, n = tensor_count(p); i < n; i++) {
+        double value = ref_get(p, i), d = b(b(a->grad_scale * ref_get(g, i)) + a->weight_decay * value);
+        if (m) {
+            d = b(b(a->momentum * ref_get(m, i)) + d);
+            ref_set(m, i, d);
+        }
+        value = b(value - a->lr * d);
+        ref_set(p, i, value);
+        if (copy_of_p)
+            ref_set(copy_of_p, i, value);
+    }
+    return 0;
+}
+
+static int quantize(Backend *be, const Tensor *codes, const Tensor *scale, const Tensor *x, int is_signed, Err *err)
+{
+    RAN();
+    return exact.quantize(be, codes, scale, x, is_signed, err);
+}
+
+static int dequantize(Backend *be, const Tensor *y, const Tensor *codes, const Tensor *scale, int is_signed, Err *err)
+{
+    RAN();
+    int rc = exact.dequantize(be, y, codes, scale, is_signed, err);
+    for (int64_t i = 0, n = tensor_count(y); rc == 0 && i < n; i++)
+        ref_set(y, i, b(ref_get(y, i)));
+    return rc;
+}
+
 Backend *naive_open(NaiveRan *into)
 {
     static const OpsTable naive = {
@@ -690,6 +725,9 @@ Backend *naive_open(NaiveRan *into)
         .mse = mse,
         .sum_squares = sum_squares,
         .adamw = adamw,
+        .sgd = sgd,
+        .quantize = quantize,
+        .dequantize = dequantize,
     };
     static Backend *be; /* open until exit */
     Err err = {0};

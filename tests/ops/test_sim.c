@@ -522,12 +522,17 @@ static int call_training(Backend *be, Tensor *room, Err *err)
            x = PART(&room[1], 1, 2056), z = PART(&room[0], 2, 2, 2056), moments = PART(&room[1], 2, 2, 2 * 2056),
            eps = PART(&room[2], 2, 2, 2056), xt = PART(&room[3], 2, 2, 2056), velocity = PART(&room[1], 2, 2, 2056);
     const AdamParams adam = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-3, .step = 1, .grad_scale = 1};
+    const SgdParams sgd = {.lr = 1e-3, .momentum = 0.9, .step = 1, .grad_scale = 1};
+    const Tensor codes = tensor_of(room[2].data, DT_U8, 1, 2056), scale = PART(&room[7], 1, 9);
     const Tensor *const terms[] = {&a, &x};
     const double coef[] = {1, 2};
     double sum = 0;
     int rc = op_sum_squares(be, &sum, &g, err);
     rc = rc < 0 ? rc : op_fill(be, &v, 0.5f, err);
     rc = rc < 0 ? rc : op_adamw(be, &p, NULL, &g, &m, &v, &adam, err);
+    rc = rc < 0 ? rc : op_quantize(be, &codes, &scale, &m, 1, err);
+    rc = rc < 0 ? rc : op_dequantize(be, &m, &codes, &scale, 1, err);
+    rc = rc < 0 ? rc : op_sgd(be, &p, NULL, &g, &m, &sgd, err);
     rc = rc < 0 ? rc : op_posterior(be, &z, &moments, &eps, 0.7, err);
     rc = rc < 0 ? rc : op_diffuse(be, &xt, &velocity, &z, &eps, coef, coef, err);
     rc = rc < 0 ? rc : op_add(be, &a, &a, &x, err);

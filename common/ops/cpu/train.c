@@ -1,5 +1,6 @@
 /* Diffusion, loss and optimiser: elementwise loops, and sums by pieces of CPU_BLOCK elements whose
  * partial sums are added in order. */
+#include "common/ops/blockwise.h"
 #include "common/ops/cpu/cpu.h"
 #include "common/ops/rounding.h"
 
@@ -131,20 +132,32 @@ static void adam_block(float *restrict p, const float *restrict g, float *restri
     }
 }
 
-/* The types around adam_block: gradients and parameters as floats, then the parameters rounded. */
-static void adam_piece(const Tensor *p, const Tensor *copy, const Tensor *g, float *m, float *v, int64_t first,
-                       int64_t n, const AdamFactors *f, uint64_t key, int64_t number)
+/* n parameters from `first` on as floats: themselves, or converted into `room`. */
+static float *open_values(const Tensor *p, int64_t first, int64_t n, float *room)
 {
-    float room_g[ADAM_PIECE], room_p[ADAM_PIECE];
-    const float *grad = cpu_weight(g, first, n, room_g);
-    float *value = p->dtype == DT_F32 ? (float *)p->data + first : room_p;
-    if (p->dtype != DT_F32)
-        cpu_to_f32(room_p, (const uint16_t *)p->data + first, p->dtype, n);
-    adam_block(value, grad, m + first, v + first, n, f);
+    if (p->dtype == DT_F32)
+        return (float *)p->data + first;
+    cpu_to_f32(room, (const uint16_t *)p->data + first, p->dtype, n);
+    return room;
+}
+
+/* Rounds what open_values gave, once it is updated; number: that of element `first` among all. */
+static void close_values(const Tensor *p, const Tensor *copy, const float *value, int64_t first, int64_t n,
+                         uint64_t key, int64_t number)
+{
     for (int64_t i = 0; p->dtype != DT_F32 && i < n; i++) /* what the noise left is a bf16: cpu_bfloat drops zeros */
         ((uint16_t *)p->data)[first + i] = cpu_bfloat(round_stochastic(value[i], rounding_noise(key, number + i)));
     for (int64_t i = 0; copy && i < n; i++)
         ((uint16_t *)copy->data)[first + i] = cpu_bfloat(value[i]);
+}
+
+static void adam_piece(const Tensor *p, const Tensor *copy, const Tensor *g, float *m, float *v, int64_t first,
+                       int64_t n, const AdamFactors *f, uint64_t key, int64_t number)
+{
+    float room_g[ADAM_PIECE], room_p[ADAM_PIECE];
+    float *value = open_values(p, first, n, room_p);
+    adam_block(value, cpu_weight(g, first, n, room_g), m + first, v + first, n, f);
+    close_values(p, copy, value, first, n, key, number);
 }
 
 static int adamw_cpu(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m,
@@ -169,6 +182,78 @@ static int adamw_cpu(Backend *be, const Tensor *p, const Tensor *copy, const Ten
     return 0;
 }
 
+/* Without m the momentum is 0 and `m` a piece of zeros that nobody reads again. */
+static void sgd_block(float *restrict p, const float *restrict g, float *restrict m, int64_t n, float scale,
+                      float momentum, float decay, float rate)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        m[i] = cpu_fma(momentum, m[i], cpu_fma(decay, p[i], scale * g[i]));
+        p[i] = cpu_fma(-rate, m[i], p[i]);
+    }
+}
+
+static void sgd_piece(const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, int64_t first, int64_t n,
+                      const SgdParams *a, uint64_t key)
+{
+    float room_g[ADAM_PIECE], room_p[ADAM_PIECE], none[ADAM_PIECE];
+    float *value = open_values(p, first, n, room_p);
+    if (!m)
+        memset(none, 0, sizeof *none * (size_t)n);
+    sgd_block(value, cpu_weight(g, first, n, room_g), m ? (float *)m->data + first : none, n, (float)a->grad_scale,
+              m ? (float)a->momentum : 0, (float)a->weight_decay, (float)a->lr);
+    close_values(p, copy, value, first, n, key, a->first + first);
+}
+
+static int sgd_cpu(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m,
+                   const SgdParams *a, Err *err)
+{
+    (void)err;
+    int64_t n = tensor_count(p);
+    uint64_t key = rounding_key(a->seed, a->step);
+#pragma omp parallel for num_threads(cpu_threads(be, n)) schedule(static)
+    for (int64_t i = 0; i < n; i += ADAM_PIECE)
+        sgd_piece(p, copy, g, m, i, cpu_min(ADAM_PIECE, n - i), a, key);
+    return 0;
+}
+
+static int quantize_cpu(Backend *be, const Tensor *codes, const Tensor *scale, const Tensor *x, int is_signed, Err *err)
+{
+    (void)err;
+    int64_t n = tensor_count(x);
+    BlockwiseMap map;
+    blockwise_map(&map, is_signed);
+#pragma omp parallel for num_threads(cpu_threads(be, n)) schedule(static)
+    for (int64_t first = 0; first < n; first += BLOCKWISE_BLOCK) {
+        const float *from = (const float *)x->data + first;
+        uint8_t *to = (uint8_t *)codes->data + first;
+        int64_t len = cpu_min(BLOCKWISE_BLOCK, n - first);
+        float most = 0;
+        for (int64_t i = 0; i < len; i++)
+            most = fabsf(from[i]) > most ? fabsf(from[i]) : most;
+        ((float *)scale->data)[first / BLOCKWISE_BLOCK] = most;
+        for (int64_t i = 0; i < len; i++)
+            to[i] = blockwise_code(map.bound, most > 0 ? from[i] / most : 0.0f);
+    }
+    return 0;
+}
+
+static int dequantize_cpu(Backend *be, const Tensor *y, const Tensor *codes, const Tensor *scale, int is_signed,
+                          Err *err)
+{
+    (void)err;
+    int64_t n = tensor_count(y);
+    BlockwiseMap map;
+    blockwise_map(&map, is_signed);
+#pragma omp parallel for num_threads(cpu_threads(be, n)) schedule(static)
+    for (int64_t first = 0; first < n; first += BLOCKWISE_BLOCK) {
+        float by = ((const float *)scale->data)[first / BLOCKWISE_BLOCK];
+        for (int64_t i = first; i < cpu_min(first + BLOCKWISE_BLOCK, n); i++)
+            ((float *)y->data)[i] = map.value[((const uint8_t *)codes->data)[i]] * by;
+    }
+    return 0;
+}
+
 void cpu_table_train(OpsTable *t)
 {
     t->posterior = posterior_cpu;
@@ -176,4 +261,7 @@ void cpu_table_train(OpsTable *t)
     t->mse = mse_cpu;
     t->sum_squares = sum_squares_cpu;
     t->adamw = adamw_cpu;
+    t->sgd = sgd_cpu;
+    t->quantize = quantize_cpu;
+    t->dequantize = dequantize_cpu;
 }

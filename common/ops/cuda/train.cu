@@ -1,6 +1,7 @@
 /* Posterior, diffusion, loss, optimiser.  Sums go through partial sums in double, as many as the
  * size says, added in a fixed order. */
 #include "common/ops/cuda/device.h"
+#include "common/ops/blockwise.h"
 #include "common/ops/rounding.h"
 
 enum { THREADS = 256, SUM_PARTS = 1024, PER_PART = 8 * THREADS };
@@ -301,6 +302,118 @@ static int adamw(Backend *be, const Tensor *p, const Tensor *copy, const Tensor 
     return device_launched("adamw", err);
 }
 
+/* ---- SGD ------------------------------------------------------------------------------------- */
+
+/* m may be null: then the momentum is not kept. */
+template <class P, class G, int V>
+__global__ void __launch_bounds__(THREADS)
+    sgd_step(P *p, bf16 *copy, const G *g, float *m, float grad_scale, float momentum, float decay, float rate,
+             uint64_t key, int64_t first_number, int64_t n)
+{
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * V;
+    if (i >= n)
+        return;
+    float grad[V], kept[V], value[V];
+    load_each(grad, g + i);
+    load_each(value, p + i);
+    if (m)
+        load_each(kept, m + i);
+#pragma unroll
+    for (int k = 0; k < V; k++) {
+        grad[k] = grad_scale * grad[k] + decay * value[k];
+        kept[k] = m ? momentum * kept[k] + grad[k] : grad[k];
+        value[k] -= rate * kept[k];
+    }
+    if (m)
+        store_each(m + i, kept);
+    put_value(p, copy, i, value, key, first_number);
+}
+
+template <class P, class G>
+static void launch_sgd(Device *d, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m,
+                       const SgdParams *a)
+{
+    const int64_t n = tensor_count(p);
+    bf16 *to = copy ? (bf16 *)copy->data : nullptr;
+    float *kept = m ? (float *)m->data : nullptr;
+    const bool wide = n % 8 == 0 && aligned16(p->data, to, g->data, kept);
+    auto run = [&](auto *kernel, int width) {
+        LAUNCH((kernel), dim3(blocks_for(n / width, THREADS)), dim3(THREADS), 0, d->compute, (P *)p->data, to,
+               (const G *)g->data, kept, (float)a->grad_scale, (float)a->momentum, (float)a->weight_decay, (float)a->lr,
+               rounding_key(a->seed, a->step), a->first, n);
+    };
+    run(wide ? sgd_step<P, G, 8> : sgd_step<P, G, 1>, wide ? 8 : 1);
+}
+
+static int sgd(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m, const SgdParams *a,
+               Err *err)
+{
+    const bool half = g->dtype == DT_BF16;
+    auto run = [&](auto *launch) { launch(device_of(be), p, copy, g, m, a); };
+    if (p->dtype == DT_F32)
+        run(half ? launch_sgd<float, bf16> : launch_sgd<float, float>);
+    else
+        run(half ? launch_sgd<bf16, bf16> : launch_sgd<bf16, float>);
+    return device_launched("sgd", err);
+}
+
+/* ---- block-wise quantisation ----------------------------------------------------------------- */
+
+/* A thread an element, a block of threads a block of elements: BLOCKWISE_BLOCK is THREADS. */
+__global__ void __launch_bounds__(THREADS)
+    quantize_blocks(uint8_t *codes, float *scale, const float *x, BlockwiseMap map, int64_t n)
+{
+    SMEM_ARRAY(float, bound, BLOCKWISE_CODES);
+    SMEM_ARRAY(float, most, THREADS);
+    const int t = threadIdx.x;
+    const int64_t i = (int64_t)blockIdx.x * THREADS + t;
+    const float value = i < n ? x[i] : 0.0f;
+    bound[t] = map.bound[t];
+    most[t] = fabsf(value);
+    __syncthreads();
+    for (int half = THREADS / 2; half; half >>= 1) {
+        if (t < half)
+            most[t] = most[t + half] > most[t] ? most[t + half] : most[t];
+        __syncthreads();
+    }
+    if (i < n)
+        codes[i] = blockwise_code(bound, most[0] > 0.0f ? value / most[0] : 0.0f);
+    if (t == 0)
+        scale[blockIdx.x] = most[0];
+}
+
+__global__ void __launch_bounds__(THREADS)
+    dequantize_blocks(float *y, const uint8_t *codes, const float *scale, BlockwiseMap map, int64_t n)
+{
+    SMEM_ARRAY(float, value, BLOCKWISE_CODES);
+    const int t = threadIdx.x;
+    const int64_t i = (int64_t)blockIdx.x * THREADS + t;
+    value[t] = map.value[t];
+    __syncthreads();
+    if (i < n)
+        y[i] = value[codes[i]] * scale[blockIdx.x];
+}
+
+static int quantize(Backend *be, const Tensor *codes, const Tensor *scale, const Tensor *x, int is_signed, Err *err)
+{
+    const int64_t n = tensor_count(x);
+    BlockwiseMap map;
+    blockwise_map(&map, is_signed);
+    LAUNCH((quantize_blocks), dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, device_of(be)->compute,
+           (uint8_t *)codes->data, (float *)scale->data, (const float *)x->data, map, n);
+    return device_launched("quantize", err);
+}
+
+static int dequantize(Backend *be, const Tensor *y, const Tensor *codes, const Tensor *scale, int is_signed, Err *err)
+{
+    const int64_t n = tensor_count(y);
+    BlockwiseMap map;
+    blockwise_map(&map, is_signed);
+    LAUNCH((dequantize_blocks), dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, device_of(be)->compute,
+           (float *)y->data, (const uint8_t *)codes->data, (const float *)scale->data, map, n);
+    return device_launched("dequantize", err);
+}
+
 void device_train_table(OpsTable *t)
 {
     t->posterior = posterior;
@@ -308,4 +421,7 @@ void device_train_table(OpsTable *t)
     t->mse = mse;
     t->sum_squares = sum_squares;
     t->adamw = adamw;
+    t->sgd = sgd;
+    t->quantize = quantize;
+    t->dequantize = dequantize;
 }

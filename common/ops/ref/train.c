@@ -1,5 +1,6 @@
 /* Posterior, diffusion, loss, optimiser. */
 #include <math.h>
+#include "common/ops/blockwise.h"
 #include "common/ops/ref/ref.h"
 #include "common/ops/rounding.h"
 
@@ -90,6 +91,60 @@ static int adamw_ref(Backend *be, const Tensor *p, const Tensor *copy, const Ten
     return 0;
 }
 
+/* torch.optim.SGD: d = g + wd p;  m <- mu m + d;  p <- p - lr m  (d where there is no m) */
+static int sgd_ref(Backend *be, const Tensor *p, const Tensor *copy, const Tensor *g, const Tensor *m,
+                   const SgdParams *a, Err *err)
+{
+    (void)be, (void)err;
+    uint64_t key = rounding_key(a->seed, a->step);
+    for (int64_t i = 0, n = tensor_count(p); i < n; i++) {
+        double d = a->grad_scale * ref_get(g, i) + a->weight_decay * ref_get(p, i);
+        if (m) {
+            d += a->momentum * ref_get(m, i);
+            ref_set(m, i, d);
+        }
+        double value = ref_get(p, i) - a->lr * d;
+        ref_set(p, i, p->dtype == DT_BF16 ? round_stochastic((float)value, rounding_noise(key, a->first + i)) : value);
+        if (copy)
+            ref_set(copy, i, ref_get(p, i));
+    }
+    return 0;
+}
+
+/* Elements of block k of n. */
+static int64_t block_size(int64_t n, int64_t k)
+{
+    return n - k * BLOCKWISE_BLOCK < BLOCKWISE_BLOCK ? n - k * BLOCKWISE_BLOCK : BLOCKWISE_BLOCK;
+}
+
+static int quantize_ref(Backend *be, const Tensor *codes, const Tensor *scale, const Tensor *x, int is_signed, Err *err)
+{
+    (void)be, (void)err;
+    BlockwiseMap map;
+    blockwise_map(&map, is_signed);
+    for (int64_t k = 0; k < tensor_count(scale); k++) {
+        int64_t first = k * BLOCKWISE_BLOCK, n = block_size(tensor_count(x), k);
+        double most = 0;
+        for (int64_t i = first; i < first + n; i++)
+            most = fmax(most, fabs(ref_get(x, i)));
+        for (int64_t i = first; i < first + n; i++)
+            ((uint8_t *)codes->data)[i] = blockwise_code(map.bound, most > 0 ? (float)(ref_get(x, i) / most) : 0);
+        ref_set(scale, k, most);
+    }
+    return 0;
+}
+
+static int dequantize_ref(Backend *be, const Tensor *y, const Tensor *codes, const Tensor *scale, int is_signed,
+                          Err *err)
+{
+    (void)be, (void)err;
+    BlockwiseMap map;
+    blockwise_map(&map, is_signed);
+    for (int64_t i = 0; i < tensor_count(y); i++)
+        ref_set(y, i, map.value[((const uint8_t *)codes->data)[i]] * ref_get(scale, i / BLOCKWISE_BLOCK));
+    return 0;
+}
+
 void ops_ref_train(OpsTable *out)
 {
     out->posterior = posterior_ref;
@@ -97,4 +152,7 @@ void ops_ref_train(OpsTable *out)
     out->mse = mse_ref;
     out->sum_squares = sum_squares_ref;
     out->adamw = adamw_ref;
+    out->sgd = sgd_ref;
+    out->quantize = quantize_ref;
+    out->dequantize = dequantize_ref;
 }
