@@ -3,8 +3,8 @@
  *   RUN/checkpoint-N/transformer/{config.json, diffusion_pytorch_model.safetensors}
  *       the weights, in the type that operations read
  *   RUN/checkpoint-N/weft_state/optimizer.safetensors
- *       float32: "m.NAME" and "v.NAME" of AdamW; where the transformer's file is bf16 also
- *       "master.NAME", the exact weights
+ *       the optimiser's state (optimizer.h: "m.NAME" and "v.NAME" of AdamW, float32); where the
+ *       transformer's file is bf16 also "master.NAME", the exact weights
  *   RUN/checkpoint-N/weft_state/state.json
  *       written last (schemas/train-state): lists all other files with their SHA-256
  *   RUN/final/

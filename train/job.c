@@ -44,6 +44,7 @@ static void read_training(Job *j)
     j->c.optimizer.beta1 = recipe_num(r, "training.adam_beta1");
     j->c.optimizer.beta2 = recipe_num(r, "training.adam_beta2");
     j->c.optimizer.epsilon = recipe_num(r, "training.adam_epsilon");
+    j->c.optimizer.momentum = recipe_num(r, "training.sgd_momentum");
     j->c.optimizer.weight_decay = recipe_num(r, "training.weight_decay");
     j->c.max_grad_norm = recipe_num(r, "training.max_grad_norm");
     j->c.rate.warmup = recipe_int(r, "training.warmup_steps");
@@ -98,10 +99,6 @@ static int refuse_unsupported(const Job *j, const TrainOptions *o, Err *err)
                        "training.mixed_precision is '%s', but the %s back end computes in %s; add --set "
                        "training.mixed_precision=%s",
                        precision, j->be->name, half ? "bfloat16" : "float32", half ? "bf16" : "no");
-    if (recipe_bool(j->recipe, "training.use_8bit_adam"))
-        return err_set(
-            err, ERR_UNSUPPORTED,
-            "training.use_8bit_adam is true, but the optimiser keeps its moments in float32; set it to false");
     return j->plan ? 0 : refuse_ranks(o, err);
 }
 
@@ -279,6 +276,8 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
         return rc;
     read_training(j);
     if ((rc = rate_kind(&j->c.rate.kind, recipe_str(j->recipe, "training.lr_scheduler"), err)) < 0 ||
+        (rc = optimizer_kind(&j->c.optimizer.kind, recipe_str(j->recipe, "training.optimizer"),
+                             recipe_bool(j->recipe, "training.use_8bit_adam"), err)) < 0 ||
         (rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 ||
         (rc = refuse_lost_gradients(j, err)) < 0 || (rc = refuse_out_in_model(j, o->out, err)) < 0 ||
         (rc = read_dit_config(j, err)) < 0 || (rc = read_schedule(j, err)) < 0 ||

@@ -36,8 +36,9 @@ typedef struct Job {
     } validation;
     int plan;                 /* set before job_open: only plans, so no device is opened */
     int64_t parameters, flat; /* trained parameters; elements of an arena that holds them */
-    int64_t optimizer_bytes;  /* memory of the optimiser's state */
-    double planned;           /* bytes of memory, set by job_print */
+    /* what the optimiser's state takes in memory, and in a checkpoint */
+    int64_t optimizer_bytes, optimizer_file_bytes;
+    double planned; /* bytes of memory, set by job_print */
 } Job;
 
 /* *j must be zero-initialised but for `plan`.  Refuses settings that the back end cannot honour. */

@@ -87,6 +87,7 @@ int job_count_parameters(Job *j, Err *err)
         j->parameters = params_count(dit_trainable(dit));
         j->flat = dit_trainable(dit)->flat;
         j->optimizer_bytes = optimizer_bytes(dit_trainable(dit), &j->c.optimizer, 0, j->flat);
+        j->optimizer_file_bytes = optimizer_file_bytes(dit_trainable(dit), &j->c.optimizer);
     }
     dit_close(&dit);
     backend_close(&plan);
@@ -141,6 +142,20 @@ static void print_steps(const Job *j, FILE *out)
             j->batch, str_plural(j->batch));
 }
 
+static void print_optimizer(const Job *j, FILE *out)
+{
+    char a[32], half[32];
+
+    job_si((double)j->optimizer_bytes / 2, "B", half);
+    job_si((double)j->optimizer_bytes, "B", a);
+    if (j->c.optimizer.kind == OPTIMIZER_ADAMW)
+        fprintf(out, ", m %s, v %s", half, half);
+    else if (j->c.optimizer.kind == OPTIMIZER_ADAMW_8BIT)
+        fprintf(out, ", m and v %s (8 bits)", a);
+    else if (j->optimizer_bytes > 0)
+        fprintf(out, ", momentum %s", a);
+}
+
 /* Prints and adds up everything but the working memory: weights as operations read them, exact weights
  * where those are rounded copies, gradients, moments, position codes, the device's own blocks. */
 static double print_arenas(const Job *j, FILE *out)
@@ -158,9 +173,9 @@ static double print_arenas(const Job *j, FILE *out)
         fprintf(out, "weights %s (bf16), master %s", job_si(copies, "B", a), job_si(master, "B", b));
     else
         fprintf(out, "weights %s%s", job_si(copies + master, "B", a), copies > 0 ? " (bf16, no master)" : "");
-    fprintf(out, ", gradients %s%s, m %s, v %s, position codes %s", job_si(grads, "B", g),
-            j->how & DIT_BF16_GRADS ? " (bf16)" : "", job_si((double)j->optimizer_bytes / 2, "B", a), a,
-            job_si(codes, "B", b));
+    fprintf(out, ", gradients %s%s", job_si(grads, "B", g), j->how & DIT_BF16_GRADS ? " (bf16)" : "");
+    print_optimizer(j, out);
+    fprintf(out, ", position codes %s", job_si(codes, "B", b));
     if (own > 0)
         fprintf(out, ", scratch %s", job_si(own, "B", a));
     fputc('\n', out);

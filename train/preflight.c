@@ -75,7 +75,7 @@ static void model_bytes(const Job *j, int64_t *checkpoint, int64_t *final)
     int masters = j->be->act == DT_BF16 && !(j->how & DIT_BF16_VALUES);
 
     *final = j->parameters * (half ? 2 : 4);
-    *checkpoint = *final + j->parameters * 4 * (masters ? 3 : 2);
+    *checkpoint = *final + j->optimizer_file_bytes + (masters ? j->parameters * 4 : 0);
 }
 
 int64_t preflight_bytes(const Preflight *p, const Job *j, int may_share)

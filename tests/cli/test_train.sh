@@ -247,8 +247,10 @@ runs "a copy of the base model elsewhere" 0 with_model "$T/mine" respelled
 flip "$T/mine/transformer/diffusion_pytorch_model.safetensors"
 runs "another base model" 2 with_model "$T/mine" respelled
 stderr_has "the transformer that training starts from has other weights"
-runs "8-bit Adam" 1 train x --set training.use_8bit_adam=true
+runs "8-bit SGD" 2 train x --set training.use_8bit_adam=true --set training.optimizer=sgd
 stderr_has "use_8bit_adam"
+runs "an unknown optimiser" 2 train x --set training.optimizer=lion
+stderr_has "'training.optimizer': expected"
 runs "a shard" 1 train x --shard 0/2
 stderr_has "one process"
 runs "no model" 2 "$W" run --preset demo --cache "$T/a" --out "$T/x"

@@ -163,8 +163,8 @@ static void refuses(void **state)
                 "expected integer, found 1.0", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.width=100")), ERR_USAGE,
                 "expected a multiple of 16, found 100", &err);
-    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.optimizer=sgd")), ERR_USAGE,
-                "expected \"adamw\", found \"sgd\"", &err);
+    CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.optimizer=lion")), ERR_USAGE,
+                "expected \"adamw\" or \"sgd\", found \"lion\"", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.adam_beta1=1")), ERR_USAGE, "less than 1", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.model_frames=50")), ERR_USAGE, "49 and 56", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.num_frames=40")), ERR_USAGE, "expected 48 or 49", &err);

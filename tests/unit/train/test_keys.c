@@ -55,6 +55,8 @@ FIELD(cycles, j->c.rate.cycles)
 FIELD(power, j->c.rate.power)
 FIELD(warmup, j->c.rate.warmup)
 FIELD(decay, j->c.optimizer.weight_decay)
+FIELD(optimizer, j->c.optimizer.kind)
+FIELD(momentum, j->c.optimizer.momentum)
 FIELD(beta1, j->c.optimizer.beta1)
 FIELD(beta2, j->c.optimizer.beta2)
 FIELD(epsilon, j->c.optimizer.epsilon)
@@ -79,7 +81,8 @@ static const Arrival arrivals[] = {
     {"lr_num_cycles", "2.5", at_cycles, 2.5},
     {"lr_power", "1.75", at_power, 1.75},
     {"warmup_steps", "11", at_warmup, 11},
-    {"optimizer", "adamw", at_beta1, 0.5625},
+    {"optimizer", "adamw", at_optimizer, OPTIMIZER_ADAMW_8BIT},
+    {"sgd_momentum", "0.6875", at_momentum, 0.6875},
     {"weight_decay", "0.03125", at_decay, 0.03125},
     {"adam_beta1", "0.5625", at_beta1, 0.5625},
     {"adam_beta2", "0.8125", at_beta2, 0.8125},
@@ -90,7 +93,7 @@ static const Arrival arrivals[] = {
     {"master_weights", "false", at_half_weights, 1},
     {"gradient_checkpointing", "true", at_policy, RECOMPUTE_BLOCK_ATTENTION},
     {"recompute", "block+attention", at_policy, RECOMPUTE_BLOCK_ATTENTION},
-    {"use_8bit_adam", "false", at_half, 0},
+    {"use_8bit_adam", "true", at_optimizer, OPTIMIZER_ADAMW_8BIT},
     {"num_epochs", "17", at_epochs, 17},
     {"max_steps", "13", at_max_steps, 13},
     {"checkpointing_steps", "19", at_every, 19},
@@ -267,6 +270,9 @@ static const Effect effects[] = {
     {"lr_num_cycles", "1.5", "training.lr_scheduler=cosine_with_restarts", other_last_rate},
     {"lr_power", "2", "training.lr_scheduler=polynomial", other_last_rate},
     {"warmup_steps", "4", NULL, longer_warmup},
+    {"optimizer", "sgd", NULL, other_update},
+    {"sgd_momentum", "0.5", "training.optimizer=sgd", other_last_weights},
+    {"use_8bit_adam", "true", NULL, other_last_weights},
     {"weight_decay", "0.5", NULL, other_last_weights},
     {"adam_beta1", "0.5", NULL, other_last_weights},
     {"adam_beta2", "0.5", NULL, other_last_weights},
@@ -288,9 +294,7 @@ static const struct {
     const char *key, *value;
     int code;
 } refusals[] = {
-    {"optimizer", "sgd", ERR_USAGE},
     {"mixed_precision", "bf16", ERR_UNSUPPORTED},
-    {"use_8bit_adam", "true", ERR_UNSUPPORTED},
 };
 
 static void every_value_matters(void **state)

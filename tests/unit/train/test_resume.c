@@ -114,21 +114,15 @@ static void changes(void **state)
                                            "training.base_model=elsewhere",
                                            "training.pretrained_weights=elsewhere",
                                            "sampling.guidance_scale=3"};
-    static const char *const refused[] = {"training.batch_size=3",
-                                          "training.gradient_accumulation_steps=2",
-                                          "training.learning_rate=0.5",
-                                          "training.lr_scheduler=constant",
-                                          "training.warmup_steps=1",
-                                          "training.lr_num_cycles=2",
-                                          "training.lr_power=2",
-                                          "training.weight_decay=0.5",
-                                          "training.adam_beta1=0.5",
-                                          "training.adam_beta2=0.5",
-                                          "training.adam_epsilon=0.5",
-                                          "training.max_grad_norm=0.5",
-                                          "training.gradient_dtype=bf16",
-                                          "training.master_weights=false",
-                                          "seed=77"};
+    static const char *const refused[] = {"training.batch_size=3",         "training.gradient_accumulation_steps=2",
+                                          "training.learning_rate=0.5",    "training.lr_scheduler=constant",
+                                          "training.warmup_steps=1",       "training.optimizer=sgd",
+                                          "training.sgd_momentum=0.5",     "training.use_8bit_adam=true",
+                                          "training.lr_num_cycles=2",      "training.lr_power=2",
+                                          "training.weight_decay=0.5",     "training.adam_beta1=0.5",
+                                          "training.adam_beta2=0.5",       "training.adam_epsilon=0.5",
+                                          "training.max_grad_norm=0.5",    "training.gradient_dtype=bf16",
+                                          "training.master_weights=false", "seed=77"};
     Err err = {0};
 
     (void)state;

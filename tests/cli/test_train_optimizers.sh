@@ -1,0 +1,61 @@
+#!/bin/sh
+# weft-train's optimisers: memory as planned, what a checkpoint holds, and the same bits after kill -9 at random moments.
+. tests/cli/lib.sh
+P=tests/golden/pipeline/model
+W="$B/weft-train"
+check "caches for the test" "$B/tests/tools/train_fixture" $P "$T"
+SETS="--cache $T/a --cache $T/b --preset demo --model $P --set training.checkpointing_steps=5"
+JOBS=1
+train() { # OUT OPTION...
+    train_out=$1
+    shift
+    "$W" run --out "$T/$train_out" --quiet --jobs "$JOBS" $SETS "$@"
+}
+untimed() { sed 's/,"time":.*//' "$1"; }
+
+# An undisturbed run, and one that is killed at random moments of its first half: the same files and log.
+survives() { # NAME OPTION...
+    name=$1
+    shift
+    runs "$name: planned memory" 0 "$W" run --out "$T/planned" --jobs 1 $SETS --set training.max_steps=1 "$@"
+    stderr_has " used, exactly as planned"
+    rm -r "$T/planned"
+    start=$(date +%s%N)
+    runs "$name: undisturbed" 0 train whole --set training.max_steps=60 "$@"
+    took=$((($(date +%s%N) - start) / 1000000))
+    kills=0
+    for i in 1 2 3 4; do
+        delay=$(od -An -N2 -tu2 /dev/urandom | awk -v took="$took" '{printf "%.3f", $1 / 65536 * took / 2000}')
+        killed_after "$delay" "$W" run --out "$T/killed" --quiet --jobs 1 $SETS --set training.max_steps=60 "$@" && kills=$((kills + 1))
+    done
+    runs "$name: killed, then run again" 0 train killed --set training.max_steps=60 "$@"
+    for part in final checkpoint-5 checkpoint-30 checkpoint-60 run.json; do
+        same "$name, killed $kills times: $part" "$T/whole/$part" "$T/killed/$part"
+    done
+    untimed "$T/whole/log.jsonl" >"$T/log-a"
+    untimed "$T/killed/log.jsonl" >"$T/log-b"
+    same "$name, killed $kills times: log" "$T/log-a" "$T/log-b"
+    JOBS=3
+    runs "$name: three threads" 0 train threads --set training.max_steps=60 "$@"
+    JOBS=1
+    same "$name: three threads" "$T/whole/checkpoint-60" "$T/threads/checkpoint-60"
+    STATE="$T/whole/checkpoint-60/weft_state/optimizer.safetensors"
+}
+clear_runs() { rm -r "$T/whole" "$T/killed" "$T/threads"; }
+W_=transformer_blocks.0.ff.net.0.proj # 128 x 32: 4096 weights
+
+survives "8-bit AdamW" --set training.use_8bit_adam=true
+check "8-bit AdamW: moments of 4096 weights are bytes" grep -aq "\"m.$W_.weight\":{\"dtype\":\"U8\",\"shape\":\[128,32\]" "$STATE"
+check "8-bit AdamW: with a scale for every 256" grep -aq "\"v_scale.$W_.weight\":{\"dtype\":\"F32\",\"shape\":\[16\]" "$STATE"
+check "8-bit AdamW: small ones are floats" grep -aq "\"v.$W_.bias\":{\"dtype\":\"F32\"" "$STATE"
+runs "8-bit AdamW: not from a checkpoint of exact moments" 2 train whole --set training.max_steps=61
+stderr_has "training.use_8bit_adam was true and is false"
+clear_runs
+
+survives "SGD" --set training.optimizer=sgd
+check "SGD: one moment" sh -c "grep -aq '\"m.$W_.weight\":{\"dtype\":\"F32\"' $STATE && ! grep -aq '\"v\.' $STATE"
+clear_runs
+runs "SGD without momentum" 0 train plain --set training.max_steps=5 --set training.optimizer=sgd --set training.sgd_momentum=0
+check "SGD without momentum: no state" sh -c "! grep -aq '\"[mv]\.' $T/plain/checkpoint-5/weft_state/optimizer.safetensors"
+runs "SGD without momentum goes on" 0 train plain --set training.max_steps=7 --set training.optimizer=sgd --set training.sgd_momentum=0
+finish
