@@ -5,6 +5,7 @@
 #include "common/base/program.h"
 #include "common/base/str.h"
 #include "common/ops/selftest.h"
+#include "train/run_report.h"
 #include "train/run.h"
 
 /* The plan's lines in the log. */
@@ -58,6 +59,16 @@ static int plan(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
+static int report(void *options, const StrList *positional, Err *err)
+{
+    int rc = run_report_write(positional->item[0], err);
+
+    (void)options;
+    if (rc == 0)
+        printf("%s/report.html\n", positional->item[0]);
+    return rc;
+}
+
 #define OPT_CACHE \
     OPTION(TrainOptions, cache, OPT_LIST, "cache", "DIR", "cache to learn from; repeat it for several", .required = 1)
 #define OPT_MODEL                                           \
@@ -87,6 +98,8 @@ static const char *const files[] = {
     "loss, gradient norm, learning rate, speed and time left of the steps",
     "RUN/held_out.jsonl",
     "loss on clips that are not trained on, against that of step 0",
+    "RUN/report.html",
+    "the run as a page: curves, held-out loss, use of time; written at the end, and by weft-train report",
     "RUN/tensorboard/",
     "the same numbers for TensorBoard: tensorboard --logdir RUN",
     "RUN/run.json",
@@ -108,6 +121,13 @@ int main(int argc, char **argv)
          .opts = plan_opts,
          .options_size = sizeof(TrainOptions),
          .run = plan},
+        {.name = "report",
+         .summary = "write RUN/report.html: curves, held-out loss, use of time",
+         .usage = "RUN",
+         .opts = no_opts,
+         .min_positional = 1,
+         .max_positional = 1,
+         .run = report},
         COMMAND_KEYS,
         COMMAND_SELFTEST,
         {0},

@@ -23,6 +23,7 @@
 #include "train/feed.h"
 #include "train/heldout.h"
 #include "train/preflight.h"
+#include "train/run_report.h"
 #include "train/resume.h"
 #include "train/run.h"
 
@@ -325,6 +326,15 @@ int train_preview(Job *j, const char *out, FILE *to, Err *err)
     return rc;
 }
 
+/* The page; without it a run is no worse. */
+static void show(const Run *r)
+{
+    Err err = {0};
+
+    if (run_report_write(r->out, &err) < 0)
+        log_warn(&r->job->log.log, "report.html was not written: %s", err.msg);
+}
+
 int train_run(Job *j, const char *out, Err *err)
 {
     Run r = {.job = j, .out = out};
@@ -336,6 +346,8 @@ int train_run(Job *j, const char *out, Err *err)
         rc = loop(&r, err);
     if (rc == 0)
         job_log_memory(j);
+    if (rc == 0 || rc == ERR_INTERRUPTED)
+        show(&r);
     run_close(&r);
     return rc;
 }

@@ -1,19 +1,15 @@
 /* The report as pages: everything from files is escaped, pictures are data: URIs, charts are inline
  * SVG, nothing is loaded. */
 #include <string.h>
-#include "common/base/file.h"
+#include "common/base/html.h"
 #include "common/base/json.h"
-#include "common/base/mem.h"
-#include "common/base/str.h"
 #include "prep/set/report.h"
 #include "prep/set/report_picture.h"
 
 enum { FRONT = 24, PAGE = 200 }; /* clips of each reason on the first page, and in all on others */
 
 static const char head[] =
-    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-    "<meta http-equiv=\"Content-Security-Policy\"\n content=\"default-src 'none'; img-src data:; style-src "
-    "'unsafe-inline'\">\n"
+    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n" HTML_POLICY
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Prepared dataset</title>\n<style>\n"
     "body{font:15px/1.45 system-ui,sans-serif;color:#222;background:#fff;max-width:1200px;margin:24px auto;padding:0 "
     "20px}\n"
@@ -44,32 +40,6 @@ static const char head[] =
     "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n"
     "</style></head><body>\n";
 
-/* What would turn the page's reading direction around is shown as \u202E. */
-static void text(FILE *out, const char *s)
-{
-    char shown[8];
-    for (int n; s && *s; s += n) {
-        n = str_escape_next(s, shown);
-        switch (*s) {
-        case '&': fputs("&amp;", out); break;
-        case '<': fputs("&lt;", out); break;
-        case '>': fputs("&gt;", out); break;
-        case '"': fputs("&quot;", out); break;
-        case '\'': fputs("&#39;", out); break;
-        default: fputs(shown, out);
-        }
-    }
-}
-
-/* Text from files in an element of its own direction: a right-to-left caption turns nothing else
- * around. */
-static void bdi(FILE *out, const char *s)
-{
-    fputs("<bdi>", out);
-    text(out, s);
-    fputs("</bdi>", out);
-}
-
 static const char *member(const json_t *o, const char *key)
 {
     return json_string_value(json_object_get(o, key));
@@ -83,9 +53,9 @@ static int64_t whole(const json_t *o, const char *key)
 static void note(FILE *out, const char *class, const json_t *n)
 {
     fprintf(out, "<p class=\"%s\"><b>", class);
-    text(out, member(n, "code"));
+    html_text(out, member(n, "code"));
     fputs("</b> ", out);
-    bdi(out, member(n, "text"));
+    html_bdi(out, member(n, "text"));
     fputs("</p>", out);
 }
 
@@ -96,12 +66,12 @@ static int card(const char *dir, const json_t *clip, FILE *out, Err *err)
     fputs("<div class=\"card\">", out);
     int rc = report_picture(dir, member(clip, "contact"), out, err);
     fputs("<span class=\"id\">", out);
-    bdi(out, member(clip, "id"));
+    html_bdi(out, member(clip, "id"));
     fputs("</span> <span class=\"dim\">", out);
-    text(out, member(clip, "split"));
+    html_text(out, member(clip, "split"));
     if (member(clip, "category")) {
         fputs(" · ", out);
-        bdi(out, member(clip, "category"));
+        html_bdi(out, member(clip, "category"));
     }
     fputs("</span>", out);
     if (json_is_object(json_object_get(clip, "reason")))
@@ -110,7 +80,7 @@ static int card(const char *dir, const json_t *clip, FILE *out, Err *err)
         note(out, "warn", v);
     json_array_foreach (json_object_get(clip, "captions"), k, v) {
         fputs("<p>", out);
-        bdi(out, json_string_value(v));
+        html_bdi(out, json_string_value(v));
         fputs("</p>", out);
     }
     fputs("</div>\n", out);
@@ -142,9 +112,9 @@ static int pairs(const char *dir, const json_t *list, size_t first, size_t last,
             fputs("<div class=\"card\">", out);
             rc = report_picture(dir, member(pair, sides[side][0]), out, err);
             fputs("<span class=\"id\">", out);
-            bdi(out, member(pair, sides[side][1]));
+            html_bdi(out, member(pair, sides[side][1]));
             fputs("</span><p class=\"dim\">", out);
-            bdi(out, side ? "kept" : member(pair, "text"));
+            html_bdi(out, side ? "kept" : member(pair, "text"));
             fputs("</p></div>", out);
         }
         fputs("</div>\n", out);
@@ -263,7 +233,7 @@ static int further_page(const char *dir, const json_t *content, int64_t page, FI
     const Part *p = &f.part;
     move_on(out, page, pages);
     fputs(p->reason ? "<h1>Rejected clips: " : "<h1>Clips that look alike", out);
-    text(out, p->reason);
+    html_text(out, p->reason);
     fprintf(out, "</h1>\n<p class=\"dim\">%zu to %zu of %zu · page %" PRId64 " of %" PRId64 "</p>\n", p->first + 1,
             p->last, p->all, page, pages);
     int rc = p->reason ? rejected_for(dir, json_object_get(content, "rejected"), p->reason, p->first, p->last, out, err)
@@ -280,11 +250,11 @@ static void tally(FILE *out, const char *title, const json_t *counts)
     if (json_object_size(counts) == 0)
         return;
     fputs("<table><tr><th>", out);
-    text(out, title);
+    html_text(out, title);
     fputs("</th><th class=\"n\">clips</th></tr>", out);
     json_object_foreach ((json_t *)(uintptr_t)counts, key, n) {
         fputs("<tr><td>", out);
-        bdi(out, *key ? key : "(none)");
+        html_bdi(out, *key ? key : "(none)");
         fprintf(out, "</td><td class=\"n\">%" PRId64 "</td></tr>", (int64_t)json_integer_value(n));
     }
     fputs("</table>\n", out);
@@ -302,7 +272,7 @@ static void categories(FILE *out, const json_t *rows)
     json_object_foreach ((json_t *)(uintptr_t)rows, key, row) {
         int64_t all = 0;
         fputs("<tr><td>", out);
-        bdi(out, *key ? key : "(none given)");
+        html_bdi(out, *key ? key : "(none given)");
         fputs("</td>", out);
         for (int s = 0; s < 3; s++) {
             int64_t n = whole(row, splits[s]);
@@ -328,7 +298,7 @@ static void chart(FILE *out, const json_t *h)
     json_array_foreach (counts, i, v)
         top = json_integer_value(v) > top ? (int64_t)json_integer_value(v) : top;
     fputs("<div><h3>", out);
-    text(out, member(h, "name"));
+    html_text(out, member(h, "name"));
     fprintf(out, " <span class=\"dim\">%s</span></h3>", member(h, "unit"));
     if (n == 0) {
         fputs(strstr(member(h, "unit"), "token")
@@ -365,34 +335,6 @@ static void chart(FILE *out, const json_t *h)
     fprintf(out, "<text x=\"%d\" y=\"10\" text-anchor=\"end\">tallest %" PRId64 "</text></svg></div>\n", WIDTH, top);
 }
 
-/* The recipe, folded away on screens. */
-static int recipe_table(FILE *out, const json_t *recipe, Err *err)
-{
-    static const char *const sections[] = {"clip", "captions", "quality", "limits"};
-    const char *key;
-    json_t *v;
-    if (!recipe)
-        return 0;
-    fputs("<details><summary>Recipe</summary><div class=\"row\">\n", out);
-    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
-        fprintf(out, "<table><tr><th colspan=\"2\">%s</th></tr>", sections[i]);
-        json_object_foreach (json_object_get(recipe, sections[i]), key, v) {
-            char *value = json_text(v, 0, err);
-            if (!value)
-                return ERR_NOMEM;
-            fputs("<tr><td>", out);
-            text(out, key);
-            fputs("</td><td class=\"n\">", out);
-            bdi(out, value);
-            fputs("</td></tr>", out);
-            mem_free(value);
-        }
-        fputs("</table>\n", out);
-    }
-    fputs("</div></details>\n", out);
-    return 0;
-}
-
 static int front_lists(const char *dir, const json_t *content, FILE *out, Err *err)
 {
     const json_t *counts = json_object_get(content, "counts"), *rejected = json_object_get(content, "rejected"),
@@ -410,7 +352,7 @@ static int front_lists(const char *dir, const json_t *content, FILE *out, Err *e
         fprintf(out, "<h2>Rejected clips (%zu)</h2>\n", json_array_size(rejected));
     json_object_foreach (json_object_get(counts, "reasons"), reason, n) {
         fputs("<h3 class=\"reason\">", out);
-        text(out, reason);
+        html_text(out, reason);
         fprintf(out, " <span class=\"dim\">%" PRId64 "</span></h3>\n", (int64_t)json_integer_value(n));
         link_to_all(out, content, reason);
         rc = rc < 0 ? rc : rejected_for(dir, rejected, reason, 0, FRONT, out, err);
@@ -430,10 +372,10 @@ static int front_page(const char *dir, const json_t *content, FILE *out, Err *er
     json_t *values;
     size_t i;
     fputs("<h1>Prepared dataset</h1><p class=\"dim\">layout ", out);
-    text(out, member(content, "layout"));
+    html_text(out, member(content, "layout"));
     if (member(content, "layout_found")) {
         fputs(": ", out);
-        bdi(out, member(content, "layout_found"));
+        html_bdi(out, member(content, "layout_found"));
     }
     fprintf(out,
             "</p>\n<p class=\"sum\"><span><b>%" PRId64 "</b> sources</span><span><b>%" PRId64 "</b> accepted</span>"
@@ -459,7 +401,8 @@ static int front_page(const char *dir, const json_t *content, FILE *out, Err *er
             "most.</p>\n",
             1e3 * json_number_value(json_object_get(timing, "mean_abs_error_s")),
             1e3 * json_number_value(json_object_get(timing, "max_abs_error_s")));
-    int rc = recipe_table(out, json_object_get(content, "recipe"), err);
+    static const char *const sections[] = {"clip", "captions", "quality", "limits", NULL};
+    int rc = html_recipe(out, json_object_get(content, "recipe"), sections, err);
     return rc < 0 ? rc : front_lists(dir, content, out, err);
 }
 

@@ -46,6 +46,13 @@ check "twelve log lines" test "$(wc -l <"$T/whole/log.jsonl")" = 12
 check "held-out losses at steps 0, 10 and 12" test "$(sed 's/,.*//' "$T/whole/held_out.jsonl" | tr '\n' ' ')" = '{"step":0 {"step":10 {"step":12 '
 check "one event file for TensorBoard" test "$(ls "$T/whole/tensorboard" | grep -c 'events.out.tfevents.[0-9]*.weft')" = 1
 check "a line has smoothed and held-out loss" grep -q '"step":12,.*"loss_smoothed":[0-9.]*,"held_out":[0-9]' "$T/whole/log.jsonl"
+check "a page" grep -q "12 of 12" "$T/whole/report.html"
+cp "$T/whole/report.html" "$T/page.html"
+runs "the page again" 0 "$W" report "$T/whole"
+stdout_has "whole/report.html"
+same "the page again: the same" "$T/page.html" "$T/whole/report.html"
+runs "the page of what is no run" 1 "$W" report "$T"
+stderr_has "is no run of weft-train"
 check "the first update has rate 0" grep -q '"step":1,.*"lr":0.0,' "$T/whole/log.jsonl"
 check "checkpoints" test -f "$T/whole/checkpoint-4/weft_state/state.json" -a -f "$T/whole/checkpoint-8/weft_state/state.json"
 same "final has the pipeline's VAE" $P/vae "$T/whole/final/vae"
