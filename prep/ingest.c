@@ -16,6 +16,8 @@
 #include "common/base/threads.h"
 #include "prep/layout/captions.h"
 #include "prep/clip/clip.h"
+#include "prep/clip/source_hash.h"
+#include "prep/line.h"
 #include "prep/set/dataset.h"
 #include "prep/set/duplicates.h"
 #include "prep/layout/layout.h"
@@ -83,21 +85,20 @@ static int find_sources(Run *r, Err *err)
 static int keep_one(Run *r, int64_t at, const json_t *result, Err *err)
 {
     Source *s = &r->sources.item[r->chosen[at]];
-    const char *sha256 = json_string_value(json_object_get(json_object_get(result, "source"), "sha256"));
+    ManifestLine found;
+    line_read(&found, result);
     if (strcmp(recipe_str(r->p->recipe, "captions.split"), "hash") == 0)
-        s->split = !sha256 ? "train"
-                           : split_by_hash(sha256, recipe_num(r->p->recipe, "captions.val_ratio"),
-                                           recipe_num(r->p->recipe, "captions.test_ratio"));
-    json_t *record = record_build(s, result, err);
-    const json_t *reason = record ? json_object_get(record, "reason") : NULL;
+        s->split = !found.source_sha256
+                       ? "train"
+                       : split_by_hash(found.source_sha256, recipe_num(r->p->recipe, "captions.val_ratio"),
+                                       recipe_num(r->p->recipe, "captions.test_ratio"));
+    json_t *record = line_build(s, result, err);
     char *line = record ? json_text(record, 0, err) : NULL;
     int rc = line ? journal_add(r->journal, line, err) : ERR_NOMEM;
     if (rc == 0 && json_array_append_new(r->texts[at], json_string(line)) < 0)
         rc = err_set(err, ERR_NOMEM, "out of memory for the record of '%s'", s->id);
-    if (json_is_object(reason))
-        log_warn(r->p->log, "clip '%s' is rejected: %s: %s", json_string_value(json_object_get(record, "id")),
-                 json_string_value(json_object_get(reason, "code")),
-                 json_string_value(json_object_get(reason, "text")));
+    if (found.rejected)
+        log_warn(r->p->log, "clip '%s' is rejected: %s: %s", found.id, found.reason_code, found.reason_text);
     mem_free(line);
     json_decref(record);
     return rc;
@@ -335,15 +336,16 @@ typedef struct NewSet {
 static int is_found(void *user, const json_t *line)
 {
     const NewSet *f = user;
-    const json_t *source = json_object_get(line, "source");
-    const json_t *at = json_object_get(f->at, json_string_value(json_object_get(source, "path")));
+    ManifestLine was;
+    line_read(&was, line);
+    const json_t *at = json_object_get(f->at, was.source_path);
     if (!at)
         return 0;
     const Source *s = &f->run->sources.item[json_integer_value(at)];
     char *path = path_join(f->run->p->source, s->path, NULL);
-    int64_t size = path ? hash_cache_size(path, s->kind) : ERR_NOMEM;
+    int64_t size = path ? source_size(path, s->kind) : ERR_NOMEM;
     mem_free(path);
-    return size == ERR_NOMEM ? ERR_NOMEM : size == json_integer_value(json_object_get(source, "size"));
+    return size == ERR_NOMEM ? ERR_NOMEM : size == was.source_size;
 }
 
 /* An error when a dataset made from another folder would be overwritten without --replace. */

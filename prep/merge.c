@@ -15,6 +15,7 @@
 #include "common/base/threads.h"
 #include "common/media/video.h"
 #include "prep/clip/clip.h"
+#include "prep/line.h"
 #include "prep/set/dataset.h"
 #include "prep/set/place.h"
 #include "prep/set/record.h"
@@ -140,24 +141,13 @@ static int open_shards(Merge *m, Err *err)
 }
 
 /* ---- the lines of the shards ----------------------------------------------------------------------------- */
-static int is_duplicate(const json_t *note)
-{
-    const char *code = json_string_value(json_object_get(note, "code"));
-    return code && strcmp(code, "near_duplicate") == 0;
-}
-
 /* Removes the shard's verdicts on near-duplicates: they are decided over the whole set. */
-static int forget_duplicates(json_t *record)
+static int forget_duplicates(json_t *record, Err *err)
 {
-    json_t *warnings = json_object_get(record, "warnings");
-    int bad = 0;
-    if (is_duplicate(json_object_get(record, "reason")))
-        bad = json_object_set_new(record, "decision", json_string("accept")) < 0 ||
-              json_object_set_new(record, "reason", json_null()) < 0;
-    for (size_t i = json_array_size(warnings); i-- > 0;)
-        if (is_duplicate(json_array_get(warnings, i)))
-            bad = bad || json_array_remove(warnings, i) < 0;
-    return bad;
+    ManifestLine line;
+    line_read(&line, record);
+    line_remove_notes(record, REASON_NEAR_DUPLICATE);
+    return line.rejected && line.reason == REASON_NEAR_DUPLICATE ? line_accept(record, err) : 0;
 }
 
 static int take_line(void *user, const json_t *record, Err *err)
@@ -176,8 +166,8 @@ static int take_line(void *user, const json_t *record, Err *err)
         return err_set(err, ERR_FORMAT, "'%s' has more manifest lines than dataset.json has places",
                        m->p->shards[m->reading]);
     json_t *copy = json_deep_copy(record);
-    int bad = !copy || forget_duplicates(copy);
-    char *text = bad ? NULL : json_text(copy, 0, err);
+    int rc = copy ? forget_duplicates(copy, err) : ERR_NOMEM;
+    char *text = rc < 0 ? NULL : json_text(copy, 0, err);
     json_decref(copy);
     if (!text)
         return err_set(err, ERR_NOMEM, "out of memory for a manifest line");
@@ -224,19 +214,18 @@ static int read_lines(Merge *m, Err *err)
 }
 
 /* ---- the files of the shards ----------------------------------------------------------------------------- */
-static int check_pixels(const char *path, const json_t *clip, Err *err)
+static int check_pixels(const char *path, const LineClip *clip, Err *err)
 {
-    const char *want = json_string_value(json_object_get(clip, "pixels_sha256"));
     uint8_t *rgb;
     int64_t n, width, height;
     char hex[65];
-    int rc = video_read_rgb(path, whole(clip, "frames"), whole(clip, "width"), whole(clip, "height"), &rgb, &n, &width,
-                            &height, err);
+    int rc = video_read_rgb(path, clip->frames, clip->width, clip->height, &rgb, &n, &width, &height, err);
     if (rc < 0)
         return rc;
     rc = sha256_hex(rgb, n * width * height * 3, hex, err);
-    if (rc == 0 && strcmp(hex, want) != 0)
-        rc = err_set(err, ERR_FORMAT, "its pixels hash to %.12s..., the manifest says %.12s...", hex, want);
+    if (rc == 0 && strcmp(hex, clip->pixels_sha256) != 0)
+        rc = err_set(err, ERR_FORMAT, "its pixels hash to %.12s..., the manifest says %.12s...", hex,
+                     clip->pixels_sha256);
     mem_free(rgb);
     return rc;
 }
@@ -302,7 +291,7 @@ static int bring_thumb(const Merge *m, const Line *x, const char *name, Err *err
 
 /* Decodes the clip under its present name.  With worker processes, this one can open no other file
  * from here on. */
-static int check_clip(const Merge *m, const Place *p, int how, const json_t *clip, Err *err)
+static int check_clip(const Merge *m, const Place *p, int how, const LineClip *clip, Err *err)
 {
     const char *path = how ? p->temporary : p->to;
     int rc = m->p->jobs > 0 ? confine_process(&(ConfineRules){(const char *[]){path, NULL}, NULL}, err) : 0;
@@ -323,14 +312,15 @@ static int work(void *user, int64_t item, json_t **out, Err *err)
     int how = 0, check = 0, rc = json_parse(&record, x->text, (int64_t)strlen(x->text), "manifest line", err);
     if (rc < 0)
         return rc;
-    const json_t *clip = json_object_get(record, "clip"), *contact = json_object_get(record, "contact");
-    const char *file = json_string_value(json_object_get(clip, "file"));
-    if (json_is_string(contact))
-        rc = bring_thumb(m, x, json_string_value(contact), err);
+    ManifestLine line;
+    line_read(&line, record);
+    const char *file = line.clip.file;
+    if (line.contact)
+        rc = bring_thumb(m, x, line.contact, err);
     if (rc == 0 && file && (rc = place_init(&p, m, x, file, err)) == 0) {
         rc = how = bring_clip(&p, &check, err);
         if (rc >= 0 && check)
-            rc = check_clip(m, &p, how, clip, err);
+            rc = check_clip(m, &p, how, &line.clip, err);
     }
     if (rc >= 0 && !(*out = json_pack("{s:i, s:s*}", "how", how, "file", how ? file : NULL)))
         rc = err_set(err, ERR_NOMEM, "out of memory for a clip");
@@ -430,9 +420,10 @@ static int finish(Merge *m, Err *err)
 /* Whether a source of this id and content is in the set; user: id -> SHA-256. */
 static int is_found(void *user, const json_t *line)
 {
-    const json_t *sha256 = json_object_get(user, json_string_value(json_object_get(line, "id")));
-    return sha256 &&
-           json_equal((json_t *)(uintptr_t)sha256, json_object_get(json_object_get(line, "source"), "sha256"));
+    ManifestLine was;
+    line_read(&was, line);
+    const char *sha256 = json_string_value(json_object_get(user, was.id));
+    return sha256 && was.source_sha256 && strcmp(sha256, was.source_sha256) == 0;
 }
 
 static int check_place(const Merge *m, Err *err)
@@ -443,8 +434,9 @@ static int check_place(const Merge *m, Err *err)
         json_t *record;
         if ((rc = json_parse(&record, m->line[i].text, (int64_t)strlen(m->line[i].text), "manifest line", err)) < 0)
             break;
-        if (json_object_set(set, json_string_value(json_object_get(record, "id")),
-                            json_object_get(json_object_get(record, "source"), "sha256")) < 0)
+        ManifestLine line;
+        line_read(&line, record);
+        if (line.source_sha256 && json_object_set_new(set, line.id, json_string(line.source_sha256)) < 0)
             rc = err_set(err, ERR_NOMEM, "out of memory for the list of sources");
         json_decref(record);
     }

@@ -10,6 +10,7 @@
 #include "common/base/str.h"
 #include "common/text/clip_tokenizer.h"
 #include "common/text/t5_tokenizer.h"
+#include "prep/line.h"
 #include "prep/set/dataset.h"
 #include "prep/set/report.h"
 
@@ -131,12 +132,14 @@ static int one_caption(Tokenizing *t, const char *text, const char *id, Err *err
 
 static int one_record(void *user, const json_t *record, Err *err)
 {
-    const json_t *captions = json_object_get(record, "captions"), *caption;
+    ManifestLine line;
+    const json_t *caption;
     size_t i;
-    if (strcmp(json_string_value(json_object_get(record, "decision")), "accept") != 0)
+    line_read(&line, record);
+    if (line.rejected)
         return 0;
-    json_array_foreach (captions, i, caption) {
-        int rc = one_caption(user, json_string_value(caption), json_string_value(json_object_get(record, "id")), err);
+    json_array_foreach (line.captions, i, caption) {
+        int rc = one_caption(user, json_string_value(caption), line.id, err);
         if (rc < 0)
             return rc;
     }

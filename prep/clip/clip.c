@@ -13,8 +13,7 @@ static int job_open(ClipJob *job, const PrepConfig *cfg, const char *root, const
                      .src = s,
                      .out_dir = out_dir,
                      .path = path_join(root, s->path, err),
-                     .rate = s->rate.den ? s->rate : (Rational){cfg->frames_fps, 1},
-                     .decode_all = cfg->decode_all};
+                     .rate = s->rate.den ? s->rate : (Rational){cfg->frames_fps, 1}};
     return job->path ? 0 : ERR_NOMEM;
 }
 
@@ -23,18 +22,24 @@ static void job_close(ClipJob *job)
     mem_free(job->path);
 }
 
-static int add_record(const ClipJob *job, const ClipResult *r, json_t *records, Err *err)
+/* What became of a source. */
+typedef struct Outcome {
+    json_t *records;  /* one object a window, or one for the source as a whole */
+    int restart_full; /* the records are incomplete: scan again with SCAN_FULL */
+} Outcome;
+
+static int add_record(const ClipJob *job, const ClipResult *r, Outcome *out, Err *err)
 {
     json_t *record;
     int rc = clip_json(job, r, &record, err);
-    if (rc == 0 && json_array_append_new(records, record) < 0)
+    if (rc == 0 && json_array_append_new(out->records, record) < 0)
         rc = err_set(err, ERR_NOMEM, "out of memory for clip '%s'", r->id);
     return rc;
 }
 
 /* A source that is rejected as a whole: one record. */
-static int add_whole(const ClipJob *job, const ClipIdentity *id, const Scan *scan, const WindowPlan *plan,
-                     json_t *records, Err *err)
+static int add_whole(const ClipJob *job, const ClipIdentity *id, const Scan *scan, const WindowPlan *plan, Outcome *out,
+                     Err *err)
 {
     ClipResult r;
     result_begin(&r, job, id, scan, plan);
@@ -42,59 +47,67 @@ static int add_whole(const ClipJob *job, const ClipIdentity *id, const Scan *sca
     if (rc == 0)
         rc = result_contact(&r, job, err);
     if (rc == 0)
-        rc = add_record(job, &r, records, err);
+        rc = add_record(job, &r, out, err);
     result_fini(&r);
     return rc;
 }
 
-/* 0, 1 when it must start over (restart_full), negative. */
 static int add_windows(const ClipJob *job, const ClipIdentity *id, const Scan *scan, const WindowPlan *plan,
-                       json_t *records, Err *err)
+                       Outcome *out, Err *err)
 {
     int rc = 0;
-    for (int64_t k = 0; k < plan->windows && rc == 0; k++) {
+    for (int64_t k = 0; k < plan->windows && rc == 0 && !out->restart_full; k++) {
         ClipResult r;
         rc = make_window(job, id, scan, plan, k, &r, err);
-        if (rc == 0)
-            rc = r.restart_full ? 1 : add_record(job, &r, records, err);
+        out->restart_full = r.restart_full;
+        if (rc == 0 && !r.restart_full)
+            rc = add_record(job, &r, out, err);
         result_fini(&r);
     }
     return rc;
 }
 
-/* Every step for a source that could be read: 0, 1 when it must start over (restart_full), negative. */
-static int process(const ClipJob *job, const ClipIdentity *id, json_t *records, Err *err)
+/* Every step for a source that could be read. */
+static int process(const ClipJob *job, const ClipIdentity *id, ScanMode mode, Outcome *out, Err *err)
 {
     WindowPlan plan = {0};
     Scan scan;
-    int rc = scan_source(job, &scan, err);
-    if (rc == 0 && scan.restart_full)
-        rc = 1;
-    else if (rc == 0 && is_rejected(&scan.rejected))
-        rc = add_whole(job, id, &scan, NULL, records, err);
-    else if (rc == 0 && (rc = plan_windows(job, &scan, &plan, err)) == 0)
-        rc = is_rejected(&plan.rejected) ? add_whole(job, id, &scan, &plan, records, err)
-                                         : add_windows(job, id, &scan, &plan, records, err);
+    int rc = scan_source(job, mode, &scan, err);
+    out->restart_full = scan.restart_full;
+    if (rc == 0 && !scan.restart_full) {
+        if (is_rejected(&scan.rejected))
+            rc = add_whole(job, id, &scan, NULL, out, err);
+        else if ((rc = plan_windows(job, &scan, &plan, err)) == 0)
+            rc = is_rejected(&plan.rejected) ? add_whole(job, id, &scan, &plan, out, err)
+                                             : add_windows(job, id, &scan, &plan, out, err);
+    }
     plan_fini(&plan);
     scan_fini(&scan);
     return rc;
 }
 
-static int make_records(ClipJob *job, const ClipIdentity *id, json_t **out, Err *err)
+/* Skims first; a source for which that is not exact is scanned in full. */
+static int process_until_exact(const ClipJob *job, const ClipIdentity *id, Outcome *out, Err *err)
 {
-    json_t *records = json_array();
-    if (!records)
-        return err_set(err, ERR_NOMEM, "out of memory for clip '%s'", job->src->id);
-    int rc = is_rejected(&id->rejected) ? add_whole(job, id, NULL, NULL, records, err) : process(job, id, records, err);
-    if (rc == 1) { /* restart_full */
-        job->decode_all = 1;
-        json_array_clear(records);
-        rc = process(job, id, records, err);
+    int rc = process(job, id, job->cfg->decode_all ? SCAN_FULL : SCAN_SKIM, out, err);
+    if (rc == 0 && out->restart_full) {
+        json_array_clear(out->records);
+        rc = process(job, id, SCAN_FULL, out, err);
     }
+    return rc;
+}
+
+static int make_records(const ClipJob *job, const ClipIdentity *id, json_t **out, Err *err)
+{
+    Outcome o = {.records = json_array()};
+    if (!o.records)
+        return err_set(err, ERR_NOMEM, "out of memory for clip '%s'", job->src->id);
+    int rc = is_rejected(&id->rejected) ? add_whole(job, id, NULL, NULL, &o, err)
+                                        : process_until_exact(job, id, &o, err);
     if (rc == 0)
-        *out = records;
+        *out = o.records;
     else
-        json_decref(records);
+        json_decref(o.records);
     return rc;
 }
 

@@ -46,7 +46,7 @@ typedef struct PrepConfig {
     /* decode every frame, also after the first window; no recipe key, because the result is the
      * same */
     int decode_all;
-    const json_t *seen; /* sources hashed before (prep/set/hash_cache.h); NULL: every source is read */
+    const json_t *seen; /* source_identify's `remembered`; NULL: every source is read */
     char recipe_sha256[65];
 } PrepConfig;
 
@@ -55,7 +55,7 @@ WEFT_MUST_CHECK int prep_config(PrepConfig *out, const Recipe *recipe, Err *err)
 /* *out: an array, one object a window, or one for a source that is rejected as a whole, with the
  * manifest's members id, decision, reason, warnings, captions, key, recipe_sha256, source, probe,
  * window, geometry, ledger, timing, evening, quality, contact and clip; and, where out_dir is given
- * and the source could be read, `seen`: {hashed, entry} of prep/set/hash_cache.h.
+ * and the source could be read, `seen`: {hashed, entry} of SourceIdentity.
  * prior: the valid manifest lines of the same source from an earlier run, or NULL.  They are used
  * again when their key is the same and their clips exist.
  * out_dir: the dataset's folder (clips/ and thumbs/ exist); NULL: nothing is written, `clip` and

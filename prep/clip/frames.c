@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
 
@@ -162,49 +161,4 @@ Rational frame_reader_first_time(const FrameReader *r)
 VideoCounts frame_reader_counts(const FrameReader *r)
 {
     return r->video ? video_counts(r->video) : (VideoCounts){.packets = r->at, .frames = r->at};
-}
-
-/* ---- identity -------------------------------------------------------------------------------- */
-/* A pipe or a device would never end. */
-static int hash_file(const char *path, int64_t *size, Digest *digest, Err *err)
-{
-    struct stat st;
-    if (stat(path, &st) < 0)
-        return err_errno(err, errno, "'%s'", path);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_FORMAT, "'%s' is not a regular file", path);
-    *size = st.st_size;
-    return sha256_file(path, digest, err);
-}
-
-int source_hash(const char *path, SourceKind kind, int64_t *size, Digest *digest, Err *err)
-{
-    *size = 0;
-    if (kind == SOURCE_VIDEO)
-        return hash_file(path, size, digest, err);
-    Picture *list;
-    int64_t n;
-    Sha256 sha = {0};
-    int rc = pictures_list(path, &list, &n, err);
-    if (rc < 0)
-        return rc;
-    rc = sha256_init(&sha, err);
-    for (int64_t i = 0; i < n && rc == 0; i++) {
-        Digest one;
-        char hex[65], line[128], *file = path_join(path, list[i].name, err);
-        int64_t bytes = 0;
-        rc = file ? hash_file(file, &bytes, &one, err) : ERR_NOMEM;
-        if (rc == 0) {
-            digest_hex(&one, hex);
-            int len = snprintf(line, sizeof line, "%" PRId64 " %" PRId64 " %s\n", list[i].number, bytes, hex);
-            sha256_update(&sha, line, len);
-            *size += bytes;
-        }
-        mem_free(file);
-    }
-    if (rc == 0)
-        sha256_final(&sha, digest);
-    sha256_fini(&sha);
-    pictures_free(&list, n);
-    return rc;
 }

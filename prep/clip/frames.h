@@ -10,7 +10,6 @@
 #define WEFT_PREP_CLIP_FRAMES_H
 #include <stdint.h>
 #include "common/base/err.h"
-#include "common/base/hash.h"
 #include "common/media/video.h"
 #include "prep/layout/pictures.h"
 #include "prep/layout/source.h"
@@ -43,8 +42,4 @@ WEFT_MUST_CHECK int frame_reader_skim(FrameReader *r, Err *err);
  * earliest track; of a folder: 0. */
 Rational frame_reader_first_time(const FrameReader *r);
 VideoCounts frame_reader_counts(const FrameReader *r);
-
-/* Bytes and SHA-256 of a source; of a folder: of the lines "NUMBER SIZE SHA256\n" of its pictures
- * in order. */
-WEFT_MUST_CHECK int source_hash(const char *path, SourceKind kind, int64_t *size, Digest *digest, Err *err);
 #endif

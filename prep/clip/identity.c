@@ -5,7 +5,7 @@
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "prep/clip/internal.h"
-#include "prep/set/hash_cache.h"
+#include "prep/clip/source_hash.h"
 
 static int64_t *pair(int64_t out[2], Rational r)
 {
@@ -65,10 +65,10 @@ static int judge(const ClipJob *job, ClipIdentity *id, int rc, const Err *cause,
 int clip_identify(const ClipJob *job, ClipIdentity *out, Err *err)
 {
     const Source *s = job->src;
-    Identity found;
+    SourceIdentity found;
     Err cause = {0};
     *out = (ClipIdentity){.size = -1};
-    int rc = hash_cache_identify(job->cfg->seen, s->path, job->path, s->kind, &found, &cause);
+    int rc = source_identify(job->cfg->seen, s->path, job->path, s->kind, &found, &cause);
     if (rc == 0) {
         out->size = found.size;
         out->hashed = found.hashed;

@@ -1,6 +1,6 @@
 /* Shared by the files of prep/clip: the values that are handed from step to step.
  *
- *   scan_source(job) -> Scan            times, damage and facts of the whole source        scan.c
+ *   scan_source(job, mode) -> Scan      times, damage and facts of the whole source        scan.c
  *   plan_windows(job, scan) -> WindowPlan   which part is fitted how, where windows begin  plan.c
  *   make_window(job, scan, plan, k) -> ClipResult   pictures, judged and written           make.c
  *   clip_json(job, result)              the record, written at the end                     json.c
@@ -10,19 +10,19 @@
  * after it are left out. */
 #ifndef WEFT_PREP_CLIP_INTERNAL_H
 #define WEFT_PREP_CLIP_INTERNAL_H
+#include "common/base/hash.h"
 #include "prep/clip/choose.h"
 #include "prep/clip/clip.h"
 #include "prep/clip/frames.h"
 #include "prep/picture/evening.h"
 
-/* One source and how it is processed.  Constant, except that a restart sets decode_all. */
+/* One source and how it is processed. */
 typedef struct ClipJob {
     const PrepConfig *cfg;
     const Source *src;
     const char *out_dir; /* the dataset's folder; NULL: nothing is written */
     char *path;          /* of the source, as opened */
     Rational rate;       /* of numbered pictures */
-    int decode_all;      /* decode every frame: skim nothing */
 } ClipJob;
 
 /* ---- verdicts (verdict.c) -------------------------------------------------------------------- */
@@ -57,7 +57,7 @@ typedef struct ClipIdentity {
     int64_t size;    /* bytes; -1: could not be read */
     char sha256[65]; /* ""; could not be read */
     char key[65];    /* of everything that shapes the clip */
-    char entry[256]; /* of prep/set/hash_cache.h */
+    char entry[256]; /* SourceIdentity.entry */
     int hashed;      /* the source was read for it */
     Rejection rejected;
 } ClipIdentity;
@@ -94,12 +94,18 @@ typedef struct Scan {
     int64_t first, used; /* the part between Source.start and Source.end: frames first .. first + used - 1 */
     Early early;
     int64_t gaps, first_gap; /* gaps in an otherwise even rate; the frame before the first */
-    int restart_full;        /* skimming was not exact; start over and decode every frame */
+    int restart_full;        /* skimming was not exact; scan again with SCAN_FULL */
     Notes notes;
     Rejection rejected;
 } Scan;
 
-WEFT_MUST_CHECK int scan_source(const ClipJob *job, Scan *out, Err *err);
+/* How a scan treats the frames after the first window. */
+typedef enum ScanMode {
+    SCAN_SKIM, /* reads their packets only, where that gives exact times */
+    SCAN_FULL  /* decodes every frame */
+} ScanMode;
+
+WEFT_MUST_CHECK int scan_source(const ClipJob *job, ScanMode mode, Scan *out, Err *err);
 void scan_fini(Scan *s);
 /* Sets s->gaps and s->first_gap. */
 WEFT_MUST_CHECK int scan_find_gaps(Scan *s, Err *err);
@@ -159,7 +165,7 @@ typedef struct ClipResult {
     char *contact, *file; /* in the dataset's folder; NULL: not written */
     int64_t file_bytes;
     char pixels_sha256[65];
-    int restart_full; /* another window is wanted and the scan skimmed: start over and decode every frame */
+    int restart_full; /* another window is wanted and the scan skimmed: scan again with SCAN_FULL */
     Notes notes;
     Rejection rejected;
 } ClipResult;

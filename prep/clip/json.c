@@ -1,5 +1,4 @@
-/* The manifest's view of a clip: the only file that names the record's members (reuse.c copies those
- * of an earlier run). */
+/* The manifest's view of a clip, written (prep/line.h reads it). */
 #include <math.h>
 #include "common/base/jsonw.h"
 #include "prep/clip/internal.h"

@@ -137,9 +137,9 @@ static int wants_another(const ClipJob *job, const ClipResult *r)
            ((v->black && l->black_frames == FOUND_MOVE) || (v->cuts && l->scene_cut == FOUND_MOVE));
 }
 
-/* Moves the window to the nearest clean place: 1 moved, 0 there is none (or the result is rejected, or
- * must be made again from a full scan), negative. */
-static int move(const ClipJob *job, ClipResult *r, Err *err)
+/* Moves the window to the nearest clean place.  *moved: 0 when there is none, when the result is
+ * rejected, or when the source must be scanned again in full. */
+static int move(const ClipJob *job, ClipResult *r, int *moved, Err *err)
 {
     int64_t from = r->start, start;
     if (r->scan->skimmed) { /* damage after the first window must be known */
@@ -157,7 +157,8 @@ static int move(const ClipJob *job, ClipResult *r, Err *err)
                   start, from);
     if (rc == 0)
         rc = window_captions(job, r, err);
-    return rc < 0 ? rc : !is_rejected(&r->rejected);
+    *moved = rc == 0 && !is_rejected(&r->rejected);
+    return rc;
 }
 
 /* ---- pictures -------------------------------------------------------------------------------- */
@@ -216,27 +217,29 @@ static int keep_files(const ClipJob *job, ClipResult *r, Pass *p, const char *pa
     return rc;
 }
 
-/* The window where it is: 1 when it moved and is to be made at its new place, 0, negative. */
-static int make_here(const ClipJob *job, ClipResult *r, const char *path, Err *err)
+/* The window where it is.  *moved: it was moved, and is to be made at its new place. */
+static int make_here(const ClipJob *job, ClipResult *r, const char *path, int *moved, Err *err)
 {
     Pass p;
-    int rc = run_window(job, r, &p, path, err), moved = 0;
+    int rc = run_window(job, r, &p, path, err);
+    *moved = 0;
     if (rc == 0 && !is_rejected(&r->rejected) && (rc = judge_figures(job, r, &p, err)) == 0 && wants_another(job, r))
-        rc = moved = move(job, r, err);
-    if (rc == 0 && !is_rejected(&r->rejected) && !r->restart_full && (rc = conclude(job, r, &p, err)) == 0 && path)
+        rc = move(job, r, moved, err);
+    if (rc == 0 && !*moved && !is_rejected(&r->rejected) && !r->restart_full && (rc = conclude(job, r, &p, err)) == 0 &&
+        path)
         rc = keep_files(job, r, &p, path, err);
     pass_close(&p);
-    return moved > 0 ? moved : rc;
+    return rc;
 }
 
 static int make_pictures(const ClipJob *job, ClipResult *r, Err *err)
 {
     char *path = NULL;
-    int rc = 1;
+    int rc = 0, moved = 1;
     if (job->out_dir && !(path = mem_printf(err, "%s/clips/%s.mkv", job->out_dir, r->id)))
         return ERR_NOMEM;
-    while (rc == 1)
-        rc = make_here(job, r, path, err);
+    while (rc == 0 && moved)
+        rc = make_here(job, r, path, &moved, err);
     mem_free(path);
     return rc;
 }

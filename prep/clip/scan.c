@@ -50,10 +50,10 @@ static void choose_part(Scan *s)
 }
 
 /* Once the first window has its pictures, the frames after it are not decoded. */
-static int skim(const ClipJob *job, Scan *s, FrameReader *r, Err *err)
+static int skim(const ClipJob *job, ScanMode mode, Scan *s, FrameReader *r, Err *err)
 {
     const Early *e = &s->early;
-    if (s->skimmed || job->decode_all || job->cfg->window != WINDOW_FIRST || e->off || e->next < job->cfg->frames)
+    if (s->skimmed || mode == SCAN_FULL || job->cfg->window != WINDOW_FIRST || e->off || e->next < job->cfg->frames)
         return 0;
     int rc = frame_reader_skim(r, err);
     s->skimmed = rc == 1 ? s->n : 0;
@@ -70,7 +70,7 @@ static void set_clock(Scan *s, const Source *src, Rational first_time)
 }
 
 /* Every frame of the source: 0, or a negative code with its cause. */
-static int read_frames(const ClipJob *job, Scan *s, FrameReader *r, Err *cause)
+static int read_frames(const ClipJob *job, ScanMode mode, Scan *s, FrameReader *r, Err *cause)
 {
     FrameMark m;
     int rc;
@@ -78,7 +78,7 @@ static int read_frames(const ClipJob *job, Scan *s, FrameReader *r, Err *cause)
         if (m.index == 0)
             set_clock(s, job->src, frame_reader_first_time(r));
         if ((rc = push(s, &m, cause)) < 0 || (rc = early_frame(job, s, r, &m, cause)) < 0 ||
-            (rc = skim(job, s, r, cause)) < 0)
+            (rc = skim(job, mode, s, r, cause)) < 0)
             return rc;
     }
     return rc < 0 ? rc : early_end(job, &s->early, r, cause);
@@ -151,7 +151,7 @@ static int judge(const ClipJob *job, Scan *s, Err *err)
     return rc < 0 ? rc : note_facts(s, err);
 }
 
-int scan_source(const ClipJob *job, Scan *out, Err *err)
+int scan_source(const ClipJob *job, ScanMode mode, Scan *out, Err *err)
 {
     Scan *s = out;
     Err cause = {0};
@@ -163,7 +163,7 @@ int scan_source(const ClipJob *job, Scan *out, Err *err)
         return reject_error(job, &s->rejected, rc, &cause,
                             job->src->kind == SOURCE_FRAMES ? REASON_BAD_PICTURES : REASON_NOT_A_VIDEO, err);
     early_begin(job, &s->early);
-    rc = read_frames(job, s, r, &cause);
+    rc = read_frames(job, mode, s, r, &cause);
     s->opened = 1;
     s->info = *frame_reader_info(r);
     s->counts = frame_reader_counts(r);

@@ -12,6 +12,7 @@
 #include "common/base/schema.h"
 #include "common/base/str.h"
 #include "prep/clip/clip.h"
+#include "prep/line.h"
 #include "prep/set/duplicates.h"
 #include "common/base/lines.h"
 #include "prep/set/report.h"
@@ -116,7 +117,9 @@ int dataset_check_same(const char *dir, const json_t *prior, const char *was, co
     json_t *line;
     int64_t clips = 0, known = 0;
     json_object_foreach ((json_t *)(uintptr_t)prior, id, line) {
-        if (!json_is_object(json_object_get(line, "clip")))
+        ManifestLine facts;
+        line_read(&facts, line);
+        if (!facts.has_clip)
             continue;
         int rc = has(user, line);
         if (rc < 0)
@@ -212,8 +215,9 @@ static int sweep(const Dataset *d, Err *err)
     for (int64_t i = 0; i < d->n && rc == 0; i++) {
         if ((rc = json_parse(&record, d->lines[i], (int64_t)strlen(d->lines[i]), "manifest line", err)) < 0)
             break;
-        const char *files[] = {json_string_value(json_object_get(json_object_get(record, "clip"), "file")),
-                               json_string_value(json_object_get(record, "contact"))};
+        ManifestLine line;
+        line_read(&line, record);
+        const char *files[] = {line.clip.file, line.contact};
         for (int k = 0; k < 2; k++)
             if (files[k] && json_object_set_new_nocheck(named, files[k], json_true()) < 0)
                 rc = err_set(err, ERR_NOMEM, "out of memory for the list of clips");

@@ -7,7 +7,7 @@
 #include <string.h>
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "prep/layout/source.h"
+#include "prep/line.h"
 
 /* ---- distance -------------------------------------------------------------------------------- */
 static int64_t ones(uint64_t x)
@@ -187,29 +187,26 @@ static int add_line(Set *set, const char *text, int64_t at, Err *err)
     int rc = json_parse(&record, text, (int64_t)strlen(text), "manifest line", err);
     if (rc < 0)
         return rc;
-    const json_t *quality = json_object_get(record, "quality"), *probe = json_object_get(record, "probe"),
-                 *source = json_object_get(record, "source");
-    const char *path = json_string_value(json_object_get(source, "path"));
-    if (strcmp(json_string_value(json_object_get(record, "decision")), "accept") == 0 && json_is_object(quality)) {
+    ManifestLine line;
+    line_read(&line, record);
+    if (!line.rejected && line.measured) {
+        const LineQuality *q = &line.quality;
         Lookalike *x = &set->item[set->n];
-        for (size_t i = 0; i < 3; i++) {
-            x->hash[i] = strtoull(json_string_value(json_array_get(json_object_get(quality, "hashes"), i)), NULL, 16);
-            x->rgb[i] = json_number_value(json_array_get(json_object_get(quality, "mean_rgb"), i));
+        x->seen = q->has_colour;
+        for (int i = 0; i < 3; i++) {
+            x->hash[i] = q->hashes[i];
+            x->rgb[i] = q->mean_rgb[i];
+            x->seen_rgb[i] = q->visible_rgb[i];
         }
-        const json_t *seen = json_object_get(json_object_get(quality, "visible"), "rgb");
-        x->seen = json_is_array(seen);
-        for (size_t i = 0; i < 3; i++)
-            x->seen_rgb[i] = json_number_value(json_array_get(seen, i));
-        x->pixels = json_integer_value(json_object_get(probe, "width")) *
-                    json_integer_value(json_object_get(probe, "height"));
-        x->bytes = json_integer_value(json_object_get(source, "size"));
-        if (!json_object_get(set->sources, path) &&
-            json_object_set_new_nocheck(set->sources, path, json_integer((json_int_t)json_object_size(set->sources))) <
-                0)
+        x->pixels = line.probe.width * line.probe.height;
+        x->bytes = line.source_size;
+        if (!json_object_get(set->sources, line.source_path) &&
+            json_object_set_new_nocheck(set->sources, line.source_path,
+                                        json_integer((json_int_t)json_object_size(set->sources))) < 0)
             rc = err_set(err, ERR_NOMEM, "out of memory for the list of sources");
-        x->source = json_integer_value(json_object_get(set->sources, path));
+        x->source = json_integer_value(json_object_get(set->sources, line.source_path));
         set->line[set->n] = at;
-        set->id[set->n] = mem_strdup(json_string_value(json_object_get(record, "id")), err);
+        set->id[set->n] = mem_strdup(line.id, err);
         if (!set->id[set->n++])
             rc = ERR_NOMEM;
     }
@@ -228,17 +225,12 @@ static int mark_line(char **line, const Set *set, int64_t i, const QualityLimits
     snprintf(text, sizeof text, "looks like '%s': %" PRId64 " of %d bits differ, colours are %.2f apart%s",
              set->id[set->of[i]], lookalike_distance(a, b), LOOKALIKE_BITS, lookalike_colour(a, b),
              l->duplicates == FOUND_WARN ? "" : "; that one is kept");
-    json_t *note = note_new(REASON_NEAR_DUPLICATE, text, err);
-    int bad = !note;
-    if (note && l->duplicates == FOUND_WARN)
-        bad = json_array_append_new(json_object_get(record, "warnings"), note) < 0;
-    else if (note)
-        bad = json_object_set_new(record, "reason", note) < 0 ||
-              json_object_set_new(record, "decision", json_string("reject")) < 0;
-    char *marked = bad ? NULL : json_text(record, 0, err);
+    rc = l->duplicates == FOUND_WARN ? line_add_note(record, REASON_NEAR_DUPLICATE, text, err)
+                                     : line_reject(record, REASON_NEAR_DUPLICATE, text, err);
+    char *marked = rc < 0 ? NULL : json_text(record, 0, err);
     json_decref(record);
     if (!marked)
-        return err_set(err, ERR_NOMEM, "out of memory for a manifest line");
+        return ERR_NOMEM;
     mem_free(*line);
     *line = marked;
     log_warn(log, "clip '%s' %s: near_duplicate: %s", set->id[i],

@@ -10,32 +10,7 @@
 #include "common/base/schema.h"
 #include "prep/layout/captions.h"
 #include "common/base/lines.h"
-
-json_t *record_build(const Source *s, const json_t *result, Err *err)
-{
-    static const char *const front[] = {"decision", "reason"};
-    static const char *const rest[] = {"key",    "recipe_sha256", "source",  "probe",   "window",  "geometry",
-                                       "ledger", "timing",        "evening", "quality", "contact", "clip"};
-    json_t *o = json_object(), *warnings = s->warnings ? json_copy(s->warnings) : json_array();
-    int bad = !o || !warnings || json_object_set(o, "id", json_object_get(result, "id")) < 0;
-    for (size_t i = 0; i < sizeof front / sizeof *front && !bad; i++)
-        bad = json_object_set(o, front[i], json_object_get(result, front[i])) < 0;
-    bad = bad || json_array_extend(warnings, json_object_get(result, "warnings")) < 0 ||
-          json_object_set(o, "warnings", warnings) < 0 || json_object_set_new(o, "split", json_string(s->split)) < 0 ||
-          json_object_set_new(o, "category", s->category ? json_string(s->category) : json_null()) < 0 ||
-          json_object_set(o, "captions", json_object_get(result, "captions")) < 0 ||
-          json_object_set_new(o, "attributes", s->attributes ? json_incref(s->attributes) : json_object()) < 0 ||
-          json_object_set_new(o, "extra", s->extra ? json_incref(s->extra) : json_object()) < 0;
-    for (size_t i = 0; i < sizeof rest / sizeof *rest && !bad; i++)
-        bad = json_object_set(o, rest[i], json_object_get(result, rest[i])) < 0;
-    json_decref(warnings);
-    if (bad) {
-        json_decref(o);
-        err_set(err, ERR_NOMEM, "out of memory for the record of '%s'", s->id);
-        return NULL;
-    }
-    return o;
-}
+#include "prep/line.h"
 
 /* ---- an earlier run -------------------------------------------------------------------------- */
 typedef struct Loading {
@@ -47,12 +22,14 @@ static int load_line(void *user, const char *text, int64_t size, const char *whe
 {
     Loading *l = user;
     json_t *record;
+    ManifestLine line;
     Err ignored = {0};
     if (json_parse(&record, text, size, where, &ignored) < 0)
         return ignored.code == ERR_NOMEM ? err_set(err, ERR_NOMEM, "%s", ignored.msg) : 0;
     int rc = 0;
+    line_read(&line, record);
     if (schema_validate(l->schema, record, where, &ignored) == 0 &&
-        json_object_set_nocheck(l->map, json_string_value(json_object_get(record, "id")), record) < 0)
+        json_object_set_nocheck(l->map, line.id, record) < 0)
         rc = err_set(err, ERR_NOMEM, "out of memory for %s", where);
     json_decref(record);
     return rc;
@@ -165,25 +142,25 @@ static int count(json_t *o, const char *key)
 
 int tally_add(Tally *t, const json_t *record, Err *err)
 {
-    const json_t *reason = json_object_get(record, "reason"), *warnings = json_object_get(record, "warnings"), *note;
-    const char *category = json_string_value(json_object_get(record, "category")),
-               *split = json_string_value(json_object_get(record, "split"));
+    ManifestLine line;
+    json_t *note;
     size_t i;
     int bad = 0;
-    if (json_is_object(reason)) {
+    line_read(&line, record);
+    if (line.rejected) {
         t->rejected++;
-        bad = count(t->reasons, json_string_value(json_object_get(reason, "code")));
+        bad = count(t->reasons, line.reason_code);
     } else {
         t->accepted++;
-        char *label = label_counted(category ? category : "", err);
+        char *label = label_counted(line.category ? line.category : "", err);
         json_t *row = label ? json_object_get(t->categories, label) : NULL;
         if (label && !row) {
             row = json_object();
             bad = json_object_set_new(t->categories, label, row);
         }
-        bad = bad || !label || count(t->splits, split) || count(row, split);
-        json_array_foreach (warnings, i, note)
-            bad = bad || count(t->warnings, json_string_value(json_object_get(note, "code")));
+        bad = bad || !label || count(t->splits, line.split) || count(row, line.split);
+        json_array_foreach (line.warnings, i, note)
+            bad = bad || count(t->warnings, line_note_code(note));
         mem_free(label);
     }
     return bad ? err_set(err, ERR_NOMEM, "out of memory for the counts") : 0;

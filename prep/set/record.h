@@ -1,14 +1,9 @@
-/* Manifest lines: putting one together, keeping finished ones through a crash, finding them again,
- * counting them. */
+/* Manifest lines: keeping finished ones through a crash, finding them again, counting them. */
 #ifndef WEFT_PREP_SET_RECORD_H
 #define WEFT_PREP_SET_RECORD_H
 #include <jansson.h>
 #include <stdint.h>
 #include "common/base/err.h"
-#include "prep/layout/source.h"
-
-/* The manifest line of a source from clip_process's result (borrowed). */
-json_t *record_build(const Source *s, const json_t *result, Err *err);
 
 /* Lines of an earlier run by id: those of OUT/manifest.jsonl, then those of OUT/journal.jsonl.
  * Lines that are no valid records (a torn last line) are passed over: their clips are done again.

@@ -12,8 +12,9 @@
 #include "common/base/schema.h"
 #include "common/base/str.h"
 #include "prep/layout/captions.h"
-#include "prep/set/dataset.h"
 #include "common/base/lines.h"
+#include "prep/line.h"
+#include "prep/set/dataset.h"
 
 enum { SAMPLE = 24, BINS = 24 };
 
@@ -57,36 +58,28 @@ static int add_value(Values *l, double x, Err *err)
 }
 
 /* ---- a manifest line ------------------------------------------------------------------------- */
-static double ratio(const json_t *pair)
+static int measure(Build *b, const ManifestLine *line, Err *err)
 {
-    double den = json_number_value(json_array_get(pair, 1));
-    return den > 0 ? json_number_value(json_array_get(pair, 0)) / den : 0;
-}
-
-static int measure(Build *b, const json_t *record, Err *err)
-{
-    const json_t *probe = json_object_get(record, "probe"), *quality = json_object_get(record, "quality");
+    const LineProbe *p = &line->probe;
+    const LineQuality *q = &line->quality;
     int rc = 0;
-    if (json_is_object(probe)) {
-        double w = json_number_value(json_object_get(probe, "display_width"));
-        double h = json_number_value(json_object_get(probe, "display_height"));
-        double last = ratio(json_object_get(probe, "last_time")), rate = ratio(json_object_get(probe, "avg_rate"));
+    if (line->probed) {
+        double last = rational_value(p->last_time), rate = rational_value(p->avg_rate);
         rc = add_value(&b->values[DURATION], last + (rate > 0 ? 1 / rate : 0), err); /* the last frame is shown too */
         if (rc == 0)
-            rc = add_value(&b->values[RATE], ratio(json_object_get(probe, "avg_rate")), err);
+            rc = add_value(&b->values[RATE], rate, err);
         if (rc == 0)
-            rc = add_value(&b->values[SIDE], w < h ? w : h, err);
+            rc = add_value(&b->values[SIDE],
+                           (double)(p->display_width < p->display_height ? p->display_width : p->display_height), err);
     }
-    if (rc == 0 && json_is_object(quality)) {
-        rc = add_value(&b->values[BRIGHTNESS], json_number_value(json_object_get(quality, "mean_luma")), err);
+    if (rc == 0 && line->measured) {
+        rc = add_value(&b->values[BRIGHTNESS], q->mean_luma, err);
         if (rc == 0)
-            rc = add_value(&b->values[SHARPNESS], json_number_value(json_object_get(quality, "sharpness")), err);
+            rc = add_value(&b->values[SHARPNESS], q->sharpness, err);
         if (rc == 0)
-            rc = add_value(&b->values[MOTION],
-                           json_number_value(json_object_get(json_object_get(quality, "change"), "mean")), err);
-        const json_t *visible = json_object_get(quality, "visible");
-        if (rc == 0 && visible)
-            rc = add_value(&b->values[VISIBLE], json_number_value(json_object_get(visible, "median")), err);
+            rc = add_value(&b->values[MOTION], q->mean_change, err);
+        if (rc == 0 && q->has_visible)
+            rc = add_value(&b->values[VISIBLE], q->visible_median, err);
     }
     return rc;
 }
@@ -104,13 +97,13 @@ static int count(json_t *o, const char *name, const char *value)
     return bad;
 }
 
-static int count_attributes(Build *b, const json_t *record)
+static int count_attributes(Build *b, const ManifestLine *line)
 {
     const char *name;
     json_t *value, *one;
     size_t i;
     int bad = 0;
-    json_object_foreach (json_object_get(record, "attributes"), name, value) {
+    json_object_foreach (line->attributes, name, value) {
         if (json_is_string(value))
             bad |= count(b->attributes, name, json_string_value(value));
         json_array_foreach (value, i, one)
@@ -119,33 +112,35 @@ static int count_attributes(Build *b, const json_t *record)
     return bad;
 }
 
-static json_t *card(const json_t *record)
+static json_t *card(const ManifestLine *line)
 {
-    static const char *const same[] = {"split", "category", "reason", "warnings", "captions"};
-    json_t *contact = json_object_get(record, "contact"), *out;
+    json_t *out;
     JsonWriter w;
     jsonw_begin(&w);
-    jsonw_share(&w, "id", json_object_get(record, "id"));
-    jsonw_share(&w, "path", json_object_get(json_object_get(record, "source"), "path"));
-    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
-        jsonw_share(&w, same[i], json_object_get(record, same[i]));
-    jsonw_str(&w, "contact", json_string_value(contact));
+    jsonw_str(&w, "id", line->id);
+    jsonw_str(&w, "path", line->source_path);
+    jsonw_str(&w, "split", line->split);
+    jsonw_str(&w, "category", line->category);
+    jsonw_share(&w, "reason", line->reason_json);
+    jsonw_share(&w, "warnings", line->warnings);
+    jsonw_share(&w, "captions", line->captions);
+    jsonw_str(&w, "contact", line->contact);
     return jsonw_finish(&w, &out, "a clip of the report", NULL) < 0 ? NULL : out;
 }
 
-/* "looks like 'ID': 3 of 192 bits differ ..." */
-static json_t *twin(const json_t *record, const json_t *note)
+/* text: "looks like 'ID': 3 of 192 bits differ ..." */
+static json_t *twin(const ManifestLine *line, const char *text)
 {
-    const char *text = json_string_value(json_object_get(note, "text")), *from = strchr(text, '\''), *end = NULL;
+    const char *from = strchr(text, '\''), *end = NULL;
     for (const char *at = from ? strstr(from + 1, "': ") : NULL; at; at = strstr(at + 1, "': "))
         end = at;
-    json_t *contact = json_object_get(record, "contact"), *out;
+    json_t *out;
     JsonWriter w;
     jsonw_begin(&w);
-    jsonw_share(&w, "id", json_object_get(record, "id"));
+    jsonw_str(&w, "id", line->id);
     jsonw_take(&w, "kept", json_stringn(end ? from + 1 : "", end ? (size_t)(end - from - 1) : 0));
     jsonw_str(&w, "text", text);
-    jsonw_str(&w, "contact", json_string_value(contact));
+    jsonw_str(&w, "contact", line->contact);
     jsonw_null(&w, "kept_contact");
     return jsonw_finish(&w, &out, "a pair of look-alikes", NULL) < 0 ? NULL : out;
 }
@@ -153,29 +148,29 @@ static json_t *twin(const json_t *record, const json_t *note)
 static int add_record(void *user, const json_t *record, Err *err)
 {
     Build *b = user;
-    const json_t *reason = json_object_get(record, "reason"), *timing = json_object_get(record, "timing"), *note;
-    json_t *contact = json_object_get(record, "contact");
+    ManifestLine line;
+    const json_t *note;
     size_t i;
-    int bad = 0, rc = measure(b, record, err);
+    line_read(&line, record);
+    int bad = 0, rc = measure(b, &line, err);
     if (rc < 0)
         return rc;
-    if (json_is_string(contact))
-        bad |= json_object_set_nocheck(b->contacts, json_string_value(json_object_get(record, "id")), contact) < 0;
-    if (json_is_object(reason)) {
-        bad |= json_array_append_new(b->rejected, card(record)) < 0;
-        if (strcmp(json_string_value(json_object_get(reason, "code")), "near_duplicate") == 0)
-            bad |= json_array_append_new(b->duplicates, twin(record, reason)) < 0;
+    if (line.contact)
+        bad |= json_object_set_new_nocheck(b->contacts, line.id, json_string_nocheck(line.contact)) < 0;
+    if (line.rejected) {
+        bad |= json_array_append_new(b->rejected, card(&line)) < 0;
+        if (line.reason == REASON_NEAR_DUPLICATE)
+            bad |= json_array_append_new(b->duplicates, twin(&line, line.reason_text)) < 0;
     } else {
-        double worst = json_number_value(json_object_get(timing, "max_abs_error_s"));
-        b->error_sum += json_number_value(json_object_get(timing, "mean_abs_error_s"));
-        b->error_max = worst > b->error_max ? worst : b->error_max;
+        b->error_sum += line.mean_error_s;
+        b->error_max = line.max_error_s > b->error_max ? line.max_error_s : b->error_max;
         if (b->accepts <= SAMPLE || b->seen * SAMPLE / b->accepts != (b->seen + 1) * SAMPLE / b->accepts)
-            bad |= json_array_append_new(b->accepted, card(record)) < 0;
+            bad |= json_array_append_new(b->accepted, card(&line)) < 0;
         b->seen++;
-        bad |= count_attributes(b, record);
-        json_array_foreach (json_object_get(record, "warnings"), i, note)
-            if (strcmp(json_string_value(json_object_get(note, "code")), "near_duplicate") == 0)
-                bad |= json_array_append_new(b->duplicates, twin(record, note)) < 0;
+        bad |= count_attributes(b, &line);
+        json_array_foreach (line.warnings, i, note)
+            if (line_note_reason(note) == REASON_NEAR_DUPLICATE)
+                bad |= json_array_append_new(b->duplicates, twin(&line, line_note_text(note))) < 0;
     }
     return bad ? err_set(err, ERR_NOMEM, "out of memory for the report") : 0;
 }
@@ -349,8 +344,9 @@ typedef struct Gone {
 static int count_gone(void *user, const json_t *record, Err *err)
 {
     Gone *g = user;
-    const char *names[2] = {json_string_value(json_object_get(json_object_get(record, "clip"), "file")),
-                            json_string_value(json_object_get(record, "contact"))};
+    ManifestLine line;
+    line_read(&line, record);
+    const char *names[2] = {line.clip.file, line.contact};
     for (int i = 0; i < 2; i++) {
         char *path = names[i] ? path_join(g->dir, names[i], err) : NULL;
         if (names[i] && !path)

@@ -15,6 +15,13 @@ includes_only() { # NAME ALLOWED FILES...
 for room in prep cache train infer; do
     includes_only "$room" "common/[a-z]+|$room" $(find $room -name '*.[ch]' 2>/dev/null)
 done
+# Within prep: layout and picture know only themselves, line (a line of the manifest) knows layout, clip knows those, set knows clip.
+floor='prep/reason\.h|prep/reasons\.def'
+includes_only prep/layout "common/[a-z]+|prep/layout|$floor" prep/layout/*.[ch]
+includes_only prep/picture "common/[a-z]+|prep/picture|$floor" prep/picture/*.[ch]
+includes_only prep/line "common/[a-z]+|prep/layout|prep/line\.h|$floor" prep/line.[ch]
+includes_only prep/clip "common/[a-z]+|prep/(clip|layout|picture)|prep/line\.h|$floor" prep/clip/*.[ch]
+includes_only prep/set "common/[a-z]+|prep/(set|clip|layout|picture)|prep/line\.h|$floor" prep/set/*.[ch]
 includes_only common/base 'common/base' common/base/*
 for room in ops text media; do
     includes_only common/$room "common/base|common/$room" $(find common/$room -type f)
