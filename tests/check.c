@@ -165,6 +165,11 @@ static char *join(const char *a, const char *b)
     return path;
 }
 
+char *check_path(const char *folder, const char *name)
+{
+    return join(folder, name);
+}
+
 char *check_tmp_path(const char *name)
 {
     return join(check_tmp(), name);

@@ -17,8 +17,9 @@
 
 /* cmocka_run_group_tests under a name; the counts are picked up by tests/run.sh. */
 #define check_run(name, tests) cmocka_run_group_tests_name((name), (tests), NULL, NULL)
-/* The same for tests that each free what they allocate: a test that ends with more live allocations
- * of common/base/mem than it began with fails.  (One that is skipped half-way must free first.) */
+/* The same for tests that each free what they allocate, as all of tests/unit do: a test that ends
+ * with more live allocations of common/base/mem than it began with fails.  (One that is skipped
+ * half-way must free first.) */
 #define check_run_live(name, tests) check_run_counted((name), (tests), (int)(sizeof(tests) / sizeof *(tests)))
 int check_run_counted(const char *name, const struct CMUnitTest *tests, int n);
 
@@ -43,9 +44,12 @@ double check_rel_l2_at(const char *what, const float *got, const double *want, i
     check_value_at((what), (got), (want), (atol), (rtol), __FILE__, __LINE__)
 void check_value_at(const char *what, double got, double want, double atol, double rtol, const char *file, int line);
 
-uint64_t check_seed(void);              /* SEED from the environment, else 1; printed once */
-const char *check_tmp(void);            /* a fresh directory for this test program, removed at exit unless KEEP=1 */
-char *check_tmp_path(const char *name); /* file inside it; lives as long as the program, not to be freed */
+uint64_t check_seed(void);   /* SEED from the environment, else 1; printed once */
+const char *check_tmp(void); /* a fresh directory for this test program, removed at exit unless KEEP=1 */
+/* FOLDER/NAME, a file in the temporary folder, one of the repository's or of the reference data: these
+ * paths live as long as the program, and are not to be freed. */
+char *check_path(const char *folder, const char *name);
+char *check_tmp_path(const char *name);
 /* The shared reference data: WEFT_SHARED, or ../shared beside the repository; NULL when absent. */
 const char *check_shared(void);
 /* Skips the test (counted) unless WEFT_SHARED data is there. Returns the path of the file under it. */

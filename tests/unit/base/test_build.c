@@ -66,5 +66,5 @@ int main(void)
         cmocka_unit_test(facts_of_this_build),
         cmocka_unit_test(stored_and_compared),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return check_run_live("base_build", tests);
 }

@@ -91,5 +91,5 @@ static void only_what_was_given(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(only_what_was_given)};
-    return check_run("base confine", tests);
+    return check_run_live("base confine", tests);
 }

@@ -189,5 +189,5 @@ int main(void)
         cmocka_unit_test(a_read_error_names_file_and_byte),
         cmocka_unit_test(any_other_fault_ends_as_before),
     };
-    return check_run("base_mapped", tests);
+    return check_run_live("base_mapped", tests);
 }

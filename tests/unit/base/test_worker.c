@@ -205,5 +205,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_kind), cmocka_unit_test(a_hang),
                                        cmocka_unit_test(an_error_stops_the_run), cmocka_unit_test(no_orphans)};
-    return check_run("base worker", tests);
+    return check_run_live("base worker", tests);
 }

@@ -92,5 +92,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(limits_cost_the_clip),
                                        cmocka_unit_test(the_worker_is_confined)};
-    return check_run("decode", tests);
+    return check_run_live("decode", tests);
 }

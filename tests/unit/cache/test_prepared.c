@@ -192,5 +192,5 @@ static void refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(reads), cmocka_unit_test(refuses)};
-    return check_run("cache_prepared", tests);
+    return check_run_live("cache_prepared", tests);
 }

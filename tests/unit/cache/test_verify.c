@@ -268,5 +268,5 @@ int main(void)
         cmocka_unit_test(every_byte_of_an_entry_is_covered),
         cmocka_unit_test(old_caches_are_read_and_brought_up),
     };
-    return check_run("verify", tests);
+    return check_run_live("verify", tests);
 }

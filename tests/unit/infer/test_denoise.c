@@ -156,5 +156,5 @@ int main(void)
         cmocka_unit_test(dpm_resumes),
         cmocka_unit_test(stops_within_a_step),
     };
-    return check_run("denoise", tests);
+    return check_run_live("denoise", tests);
 }

@@ -33,5 +33,5 @@ int main(void)
 {
     av_quiet();
     const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_on_the_list)};
-    return check_run("media: decoders", tests);
+    return check_run_live("media: decoders", tests);
 }

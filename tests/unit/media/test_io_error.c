@@ -293,5 +293,5 @@ int main(void)
     av_log_set_level(AV_LOG_QUIET);
     const struct CMUnitTest tests[] = {cmocka_unit_test(videos), cmocka_unit_test(pictures_and_clips),
                                        cmocka_unit_test(texts_and_hashes)};
-    return check_run("read errors", tests);
+    return check_run_live("read errors", tests);
 }

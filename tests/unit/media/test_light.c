@@ -99,5 +99,5 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(colours_as_the_filter_makes_them),
                                        cmocka_unit_test(ordinary_tags_change_nothing),
                                        cmocka_unit_test(a_phones_red_is_red)};
-    return check_run("media: light", tests);
+    return check_run_live("media: light", tests);
 }

@@ -468,5 +468,5 @@ int main(void)
         cmocka_unit_test(size_change_mid_stream),
         cmocka_unit_test(nothing_is_written_outside),
     };
-    return check_run("media: geometry and colour", tests);
+    return check_run_live("media: geometry and colour", tests);
 }

@@ -207,5 +207,5 @@ int main(void)
         cmocka_unit_test(trouble_is_counted),
         cmocka_unit_test(tagged_colour_comes_out_right),
     };
-    return check_run("media: the reference clips", tests);
+    return check_run_live("media: the reference clips", tests);
 }

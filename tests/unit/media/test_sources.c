@@ -441,5 +441,5 @@ int main(void)
         cmocka_unit_test(a_strange_matrix_turns_nothing), cmocka_unit_test(dolby_vision_for_its_own_players),
         cmocka_unit_test(each_frame_has_its_own_fields),  cmocka_unit_test(hidden_colours_stay_hidden),
     };
-    return check_run("media: sources", tests);
+    return check_run_live("media: sources", tests);
 }

@@ -408,5 +408,5 @@ int main(void)
         cmocka_unit_test(a_wrong_checksum_is_damage),
         cmocka_unit_test(threads_change_nothing),
     };
-    return check_run("media: time, damage, bad input", tests);
+    return check_run_live("media: time, damage, bad input", tests);
 }

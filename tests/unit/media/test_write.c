@@ -280,5 +280,5 @@ int main(void)
         cmocka_unit_test(matroska_metadata_comes_back), cmocka_unit_test(png_keeps_every_bit),
         cmocka_unit_test(bad_requests_are_refused),     cmocka_unit_test(a_full_disk_is_an_error),
     };
-    return check_run("media: writing", tests);
+    return check_run_live("media: writing", tests);
 }

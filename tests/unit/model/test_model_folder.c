@@ -140,5 +140,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(plain_folders), cmocka_unit_test(cache_entries),
                                        cmocka_unit_test(recipes)};
-    return check_run("model_folder", tests);
+    return check_run_live("model_folder", tests);
 }

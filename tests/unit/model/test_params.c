@@ -410,5 +410,5 @@ int main(void)
         cmocka_unit_test(survives_lack_of_memory), cmocka_unit_test(keeps_16_bits),
         cmocka_unit_test(moves_large_tensors),
     };
-    return check_run("params", tests);
+    return check_run_live("params", tests);
 }

@@ -151,5 +151,5 @@ int main(void)
         cmocka_unit_test(sizes_that_overflow_are_refused),
         cmocka_unit_test(memory_that_cannot_be_had_is_reported),
     };
-    return check_run("arenas", tests);
+    return check_run_live("arenas", tests);
 }

@@ -193,7 +193,7 @@ int main(void)
         fprintf(stderr, "%s\n", err.msg);
         return 1;
     }
-    int failed = check_run("arguments of ops", tests);
+    int failed = check_run_live("arguments of ops", tests);
     backend_close(&be);
     return failed;
 }

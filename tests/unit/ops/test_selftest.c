@@ -89,5 +89,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_device), cmocka_unit_test(test_cpu),
                                        cmocka_unit_test(test_faults)};
-    return check_run("selftest", tests);
+    return check_run_live("selftest", tests);
 }

@@ -190,5 +190,5 @@ int main(void)
         cmocka_unit_test(floats_travel_to_a_back_end_and_back),
         cmocka_unit_test(back_ends_open_or_say_why),
     };
-    return check_run("tensors and back ends", tests);
+    return check_run_live("tensors and back ends", tests);
 }

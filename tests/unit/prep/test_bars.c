@@ -247,5 +247,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_a_bar), cmocka_unit_test(bars_go_from_clips)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoder that makes the clips */
-    return check_run("prep bars", tests);
+    return check_run_live("prep bars", tests);
 }

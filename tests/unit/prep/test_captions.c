@@ -118,5 +118,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rules), cmocka_unit_test(guesses), cmocka_unit_test(splits),
                                        cmocka_unit_test(labels)};
-    return check_run("prep captions", tests);
+    return check_run_live("prep captions", tests);
 }

@@ -106,5 +106,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(constant_rates), cmocka_unit_test(variable_rate_and_offset),
                                        cmocka_unit_test(known_picks), cmocka_unit_test(refuses_bad_times)};
-    return check_run("prep choose", tests);
+    return check_run_live("prep choose", tests);
 }

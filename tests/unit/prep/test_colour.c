@@ -251,5 +251,5 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(patches_within_one_level),
                                        cmocka_unit_test(hdr_only_when_asked_for)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoders that make the clips */
-    return check_run("prep colour", tests);
+    return check_run_live("prep colour", tests);
 }

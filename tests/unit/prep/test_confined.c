@@ -77,7 +77,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(workers_are_confined)};
     av_log_set_level(AV_LOG_QUIET);
     null = fopen("/dev/null", "w");
-    int rc = check_run("prep confined", tests);
+    int rc = check_run_live("prep confined", tests);
     fclose(null);
     return rc;
 }

@@ -192,5 +192,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(as_brute_force), cmocka_unit_test(hundred_thousand),
                                        cmocka_unit_test(lines_are_marked)};
-    return check_run("prep duplicates", tests);
+    return check_run_live("prep duplicates", tests);
 }

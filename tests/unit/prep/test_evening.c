@@ -173,5 +173,5 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(gains_by_definition),
                                        cmocka_unit_test(clips_are_what_the_gains_say)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoder that makes the clips */
-    return check_run("prep evening", tests);
+    return check_run_live("prep evening", tests);
 }

@@ -25,19 +25,9 @@ static char *fresh(const char *name)
     return path;
 }
 
-/* Paths live until the end, where the leak checker can see them. */
-static char *keep(char *path)
-{
-    static char *volatile kept[1024];
-    static size_t n;
-    assert_true(path && n < sizeof kept / sizeof *kept);
-    return kept[n++] = path;
-}
-
 static char *at(const char *root, const char *name)
 {
-    Err err = {0};
-    return keep(path_join(root, name, &err));
+    return check_path(root, name);
 }
 
 static void put(const char *root, const char *name, const char *text)
@@ -577,5 +567,5 @@ int main(void)
                                        cmocka_unit_test(several_windows),   cmocka_unit_test(running_again),
                                        cmocka_unit_test(refused_folders)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoder that makes the clips */
-    return check_run("prep ingest", tests);
+    return check_run_live("prep ingest", tests);
 }

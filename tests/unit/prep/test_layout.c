@@ -424,5 +424,5 @@ int main(void)
                                        cmocka_unit_test(pairs_folder),         cmocka_unit_test(fashion_formats),
                                        cmocka_unit_test(fashion_keys),         cmocka_unit_test(fashion_folder),
                                        cmocka_unit_test(window_captions)};
-    return check_run("prep layout", tests);
+    return check_run_live("prep layout", tests);
 }

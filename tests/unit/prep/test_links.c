@@ -271,5 +271,5 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(links_out_of_pairs),
                                        cmocka_unit_test(links_out_of_other_layouts), cmocka_unit_test(many_links),
                                        cmocka_unit_test(a_link_beside_its_folder), cmocka_unit_test(pipes)};
-    return check_run("prep links", tests);
+    return check_run_live("prep links", tests);
 }

@@ -115,5 +115,5 @@ static void flashes_and_cuts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(colours_of_a_product), cmocka_unit_test(flashes_and_cuts)};
-    return check_run("prep looks", tests);
+    return check_run_live("prep looks", tests);
 }

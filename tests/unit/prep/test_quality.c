@@ -398,5 +398,5 @@ int main(void)
                                        cmocka_unit_test(hash_by_rows),      cmocka_unit_test(verdicts),
                                        cmocka_unit_test(runs_and_cuts),     cmocka_unit_test(clean_windows),
                                        cmocka_unit_test(windows_move),      cmocka_unit_test(reference_table)};
-    return check_run("prep quality", tests);
+    return check_run_live("prep quality", tests);
 }

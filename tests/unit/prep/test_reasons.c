@@ -84,5 +84,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(table), cmocka_unit_test(what_lasts),
                                        cmocka_unit_test(made_from_it)};
-    return check_run("prep reasons", tests);
+    return check_run_live("prep reasons", tests);
 }

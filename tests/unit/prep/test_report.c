@@ -229,5 +229,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(tells_everything), cmocka_unit_test(pages),
                                        cmocka_unit_test(without_memory)};
-    return check_run("prep report", tests);
+    return check_run_live("prep report", tests);
 }

@@ -462,5 +462,5 @@ int main(void)
                                        cmocka_unit_test(containers), cmocka_unit_test(fits_and_fields),
                                        cmocka_unit_test(file_clock), cmocka_unit_test(end_card)};
     av_log_set_level(AV_LOG_QUIET); /* of the encoders that make the clips */
-    return check_run("prep time", tests);
+    return check_run_live("prep time", tests);
 }

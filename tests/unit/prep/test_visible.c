@@ -188,5 +188,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(drawn_scenes), cmocka_unit_test(any_size),
                                        cmocka_unit_test(people_come_and_go)};
-    return check_run("prep visible", tests);
+    return check_run_live("prep visible", tests);
 }

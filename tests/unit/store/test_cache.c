@@ -686,5 +686,5 @@ int main(void)
         cmocka_unit_test(a_fifo_is_no_cache),
         cmocka_unit_test(content_keys),
     };
-    return check_run("store_cache", tests);
+    return check_run_live("store_cache", tests);
 }

@@ -185,5 +185,5 @@ static void damaged_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(sound_files), cmocka_unit_test(damaged_files)};
-    return check_run("store_pages", tests);
+    return check_run_live("store_pages", tests);
 }

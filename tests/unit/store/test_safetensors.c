@@ -534,5 +534,5 @@ int main(void)
         cmocka_unit_test(stale_single_file),
         cmocka_unit_test(variants_and_other_formats),
     };
-    return check_run("store_safetensors", tests);
+    return check_run_live("store_safetensors", tests);
 }

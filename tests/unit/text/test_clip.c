@@ -176,5 +176,5 @@ int main(void)
         cmocka_unit_test(ids_by_hand), cmocka_unit_test(every_byte), cmocka_unit_test(padded),
         cmocka_unit_test(long_word),   cmocka_unit_test(bad_files),
     };
-    return check_run("text_clip", tests);
+    return check_run_live("text_clip", tests);
 }

@@ -393,5 +393,5 @@ int main(void)
         cmocka_unit_test(ids_by_hand), cmocka_unit_test(padded),        cmocka_unit_test(bad_models),
         cmocka_unit_test(json_files),  cmocka_unit_test(bad_charsmaps), cmocka_unit_test(trains),
     };
-    return check_run("text_t5", tests);
+    return check_run_live("text_t5", tests);
 }

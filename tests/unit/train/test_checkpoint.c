@@ -250,5 +250,5 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(newest_undamaged), cmocka_unit_test(unreadable_is_an_error),
                                        cmocka_unit_test(newer_format_is_an_error), cmocka_unit_test(pruning),
                                        cmocka_unit_test(finals)};
-    return check_run("train-checkpoint", tests);
+    return check_run_live("train-checkpoint", tests);
 }

@@ -318,5 +318,5 @@ int main(void)
         cmocka_unit_test(posterior_moments), cmocka_unit_test(stored_samples),  cmocka_unit_test(orders),
         cmocka_unit_test(refusals),          cmocka_unit_test(shards),
     };
-    return check_run("train-data", tests);
+    return check_run_live("train-data", tests);
 }

@@ -192,5 +192,5 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(passes_in_order), cmocka_unit_test(ends_early),
                                        cmocka_unit_test(errors_in_turn)};
 
-    return check_run("train-feed", tests);
+    return check_run_live("train-feed", tests);
 }

@@ -301,7 +301,7 @@ int main(void)
 
     if (schedule_init_default(&schedule, &err) < 0)
         return 1;
-    failed = check_run("train-resume", tests);
+    failed = check_run_live("train-resume", tests);
     schedule_fini(&schedule);
     return failed;
 }

@@ -282,5 +282,5 @@ int main(void)
         cmocka_unit_test(same_bits),          cmocka_unit_test(accumulation),     cmocka_unit_test(learns_one_sample),
         cmocka_unit_test(not_finite_refused), cmocka_unit_test(timestep_refused), cmocka_unit_test(clipping),
     };
-    return check_run("train-step", tests);
+    return check_run_live("train-step", tests);
 }
