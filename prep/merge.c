@@ -83,7 +83,7 @@ static int check_shard(const Merge *m, int64_t i, Err *err)
                        whole(s, "count"), first, whole(s0, "count"));
     for (int64_t k = 0; k < i; k++)
         if (whole(shard_of(m, k), "index") == whole(s, "index"))
-            return err_set(err, ERR_USAGE, "'%s' and '%s' are both shard %" PRId64 " of %" PRId64, m->p->shards[k], dir,
+            return err_set(err, ERR_USAGE, "'%s' and '%s' are both shard %" PRId64 "/%" PRId64, m->p->shards[k], dir,
                            whole(s, "index"), whole(s, "count"));
     if (!json_equal(json_object_get(d, "recipe"), json_object_get(d0, "recipe"))) {
         first_difference(json_object_get(d0, "recipe"), json_object_get(d, "recipe"), key, sizeof key);
@@ -103,7 +103,7 @@ static int check_complete(const Merge *m, Err *err)
         for (int64_t i = 0; i < m->p->n; i++)
             found = found || whole(shard_of(m, i), "index") == index;
         if (!found)
-            return err_set(err, ERR_USAGE, "shard %" PRId64 " of %" PRId64 " is not among those given", index, count);
+            return err_set(err, ERR_USAGE, "shard %" PRId64 "/%" PRId64 " is not among those given", index, count);
     }
     return 0;
 }

@@ -17,7 +17,7 @@ int shard_read(ShardFact *out, const json_t *dataset, Err *err)
     if (rc == 0 && (rc = json_get_int(shard, "index", "meta 'dataset': shard", &out->index, err)) == 0)
         rc = json_get_int(shard, "count", "meta 'dataset': shard", &out->count, err);
     if (rc == 0 && (out->index < 0 || out->index >= out->count || strlen(manifest) != 64))
-        rc = err_set(err, ERR_FORMAT, "meta 'dataset': shard %" PRId64 " of %" PRId64, out->index, out->count);
+        rc = err_set(err, ERR_FORMAT, "meta 'dataset': shard %" PRId64 "/%" PRId64, out->index, out->count);
     if (rc == 0)
         memcpy(out->dataset, manifest, sizeof out->dataset);
     return rc;

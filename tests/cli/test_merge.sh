@@ -62,10 +62,10 @@ if [ "$kills" -gt 0 ]; then pass "$kills of 4 merges were killed on the way"; el
 
 # ---- what is refused ----
 runs "a shard is missing" 2 "$prep" merge "$T"/s/shard-[02]-of-3 --out "$T/x"
-stderr_has "shard 1 of 3 is not among those given"
+stderr_has "shard 1/3 is not among those given"
 cp -r "$T/s/shard-0-of-3" "$T/again"
 runs "a shard twice" 2 "$prep" merge "$T"/s/shard-*-of-3 "$T/again" --out "$T/x"
-stderr_has "are both shard 0 of 3"
+stderr_has "are both shard 0/3"
 runs "another N" 2 "$prep" merge "$T"/s/shard-[01]-of-3 "$T/many/shard-2-of-31" --out "$T/x"
 stderr_has "is one of 31 shards, but"
 runs "no shard" 2 "$prep" merge "$T/one" --out "$T/x"
