@@ -39,6 +39,8 @@ WEFT_MUST_CHECK int display_matrix_read(const int32_t m[9], int *rotation, int *
 /* Upright size of a stored picture: sample aspect, then rotation. */
 void display_size(int64_t width, int64_t height, Rational sar, int rotation, int64_t *display_width,
                   int64_t *display_height);
+/* A stream's side data and its size; NULL when there is none. */
+const uint8_t *stream_side_data(const AVStream *st, enum AVPacketSideDataType type, int64_t *size);
 /* Fills `info` from an opened stream and its first frame (NULL: not decoded). */
 void facts_read(VideoInfo *info, AVFormatContext *fmt, AVStream *st, const AVCodecContext *dec, AVFrame *first);
 
@@ -84,9 +86,21 @@ typedef struct LightJob {
     int turn;       /* primaries differ: light is multiplied by to_709 */
     double to_709[3][3];
 } LightJob;
+/* The primaries of a matrix from linear RGB to XYZ under D50 (an ICC profile's columns), or of the x, y of
+ * red, green, blue and white: 1, or 0 when they are none that light_job knows. */
+int primaries_of_xyz(double xyz[3][3], enum AVColorPrimaries *out);
+int primaries_of_xy(double xy[4][2], enum AVColorPrimaries *out);
+/* Light of an SDR signal. */
+double curve_to_light(double v, enum AVColorTransferCharacteristic transfer);
 LightJob light_job(enum AVColorTransferCharacteristic transfer, enum AVColorPrimaries primaries);
 /* In place: rows of width 16-bit RGB triples become rows of 8-bit BT.709 ones, stride in bytes. */
 void light_convert(const LightJob *job, uint8_t *rows, int64_t stride, int64_t width, int64_t height);
+
+/* ---- embedded profiles (video_profile.c) ----------------------------------------------------- */
+typedef enum ProfileKind { PROFILE_NONE, PROFILE_READ, PROFILE_OTHER /* none that light_job knows */ } ProfileKind;
+/* The ICC profile of a frame or of its stream, or PNG's cHRM: with PROFILE_READ its primaries and curve. */
+ProfileKind profile_read(const AVFrame *f, const AVStream *st, enum AVColorPrimaries *primaries,
+                         enum AVColorTransferCharacteristic *transfer);
 
 /* ---- transparency (video_alpha.c) ------------------------------------------------------------ */
 /* The rows of a frame that are used: all, or of an interlaced frame those of the field shown first. */

@@ -52,6 +52,7 @@ typedef struct VideoInfo {
     int dolby_profile;   /* Dolby Vision's; 0 none */
     int hdr_suspected;   /* BT.2020 matrix without a tagged transfer: the tags of an HDR source may be lost */
     int converted;       /* primaries or curve differ from BT.709's: video_to_rgb converts them */
+    int profile_ignored; /* the first frame's ICC profile or cHRM is none that video_to_rgb converts */
     int alpha;           /* 1 the frames have an alpha channel, 2 the file has one that this FFmpeg cannot decode */
     int duration_shared; /* duration_s is that of the longest track, not necessarily of this one */
     char matrix[32], range[16], transfer[32], primaries[32]; /* as tagged; "" when not */
@@ -139,7 +140,7 @@ FitPlan fit_plan_part(const VideoInfo *info, const int64_t part[4], int64_t widt
 
 /* Converts a frame to rgb [height,width,3]: full-range BT.709 RGB, scaled with swscale's bicubic filter,
  * turned upright and cropped as the plan says.  A frame of another size than the first is planned anew.
- * Other primaries and curves are converted by way of light, transparent pixels are laid over the plan's
+ * Other primaries and curves, of tags or of an embedded profile, are converted by way of light, transparent pixels are laid over the plan's
  * background.  HDR (PQ, HLG, BT.2020 primaries) is ERR_UNSUPPORTED unless the plan tone-maps: then light
  * over 203 cd/m2 is bent down towards white.  video_info tells beforehand. */
 WEFT_MUST_CHECK int video_to_rgb(VideoReader *r, const VideoFrame *f, const FitPlan *plan, uint8_t *rgb, Err *err);

@@ -148,6 +148,17 @@ static int feed(VideoReader *r, Err *err)
     return av == AVERROR(ENOMEM) ? err_av(err, ERR_NOMEM, av, "'%s': decoding", r->path) : 0;
 }
 
+/* An embedded profile says more than the tags beside it: from here on it is the frame's tags. */
+static void apply_profile(VideoReader *r)
+{
+    enum AVColorPrimaries primaries;
+    enum AVColorTransferCharacteristic transfer;
+    if (profile_read(r->frame, r->stream, &primaries, &transfer) == PROFILE_READ) {
+        r->frame->color_primaries = primaries;
+        r->frame->color_trc = transfer;
+    }
+}
+
 /* The next raw frame into r->frame: 1, 0 at the end, negative. */
 int reader_decode(VideoReader *r, Err *err)
 {
@@ -163,6 +174,7 @@ int reader_decode(VideoReader *r, Err *err)
                 continue;
             }
             judge_frame(r);
+            apply_profile(r);
             return 1;
         }
         if (av == AVERROR(ENOMEM))

@@ -38,7 +38,7 @@ void display_size(int64_t width, int64_t height, Rational sar, int rotation, int
 }
 
 /* Side data that the container has for the whole stream; NULL when it has none of `size` bytes. */
-static const void *stream_data(const AVStream *st, enum AVPacketSideDataType type, size_t size)
+const uint8_t *stream_side_data(const AVStream *st, enum AVPacketSideDataType type, int64_t *size)
 {
     size_t have = 0;
     const uint8_t *data = NULL;
@@ -50,7 +50,15 @@ static const void *stream_data(const AVStream *st, enum AVPacketSideDataType typ
 #else
     data = av_stream_get_side_data(st, type, &have);
 #endif
-    return data && have >= size ? data : NULL;
+    *size = (int64_t)have;
+    return data;
+}
+
+static const void *stream_data(const AVStream *st, enum AVPacketSideDataType type, size_t size)
+{
+    int64_t have;
+    const uint8_t *data = stream_side_data(st, type, &have);
+    return data && have >= (int64_t)size ? data : NULL;
 }
 
 static const void *frame_data(const AVFrame *first, enum AVFrameSideDataType type, size_t size)
@@ -212,6 +220,9 @@ static void colour_facts(VideoInfo *info, const AVCodecContext *dec, const AVStr
             trc = first->color_trc;
         if (first->color_primaries != AVCOL_PRI_UNSPECIFIED)
             primaries = first->color_primaries;
+        enum AVColorPrimaries profile_primaries;
+        enum AVColorTransferCharacteristic profile_trc;
+        info->profile_ignored = profile_read(first, st, &profile_primaries, &profile_trc) == PROFILE_OTHER;
     }
     put_name(info->pixel_format, sizeof info->pixel_format, av_get_pix_fmt_name(fmt), 1);
     put_name(info->matrix, sizeof info->matrix, av_color_space_name(space), space != AVCOL_SPC_UNSPECIFIED);

@@ -49,6 +49,27 @@ static const Gamut *gamut_of(enum AVColorPrimaries primaries)
     }
 }
 
+/* Those that light_job turns, and BT.709's. */
+static const enum AVColorPrimaries known[] = {AVCOL_PRI_BT709,  AVCOL_PRI_SMPTE432, AVCOL_PRI_SMPTE431,
+                                              AVCOL_PRI_BT470M, AVCOL_PRI_FILM,     AVCOL_PRI_EBU3213};
+enum { KNOWN = sizeof known / sizeof *known };
+
+int primaries_of_xy(double xy[4][2], enum AVColorPrimaries *out)
+{
+    for (int k = 0; k < KNOWN; k++) {
+        const Gamut *g = known[k] == AVCOL_PRI_BT709 ? &bt709 : gamut_of(known[k]);
+        const double *const points[4] = {g->red, g->green, g->blue, g->white};
+        double off = 0;
+        for (int i = 0; i < 4; i++)
+            off = fmax(off, fmax(fabs(points[i][0] - xy[i][0]), fabs(points[i][1] - xy[i][1])));
+        if (off < 0.002) { /* files round to three or four digits */
+            *out = known[k];
+            return 1;
+        }
+    }
+    return 0;
+}
+
 typedef double Matrix[3][3];
 
 static void multiply(Matrix a, Matrix b, Matrix out)
@@ -130,6 +151,26 @@ static void gamut_to_bt709(const Gamut *g, Matrix out)
     multiply(target, out, out);
 }
 
+int primaries_of_xyz(double xyz[3][3], enum AVColorPrimaries *out)
+{
+    static const double d50[2] = {0.34567, 0.35850}; /* ICC's connection space */
+    for (int k = 0; k < KNOWN; k++) {
+        const Gamut *g = known[k] == AVCOL_PRI_BT709 ? &bt709 : gamut_of(known[k]);
+        Matrix m, adapted;
+        double off = 0;
+        to_xyz(g, m);
+        adapt_white(g->white, d50, adapted);
+        multiply(adapted, m, m);
+        for (int i = 0; i < 9; i++)
+            off = fmax(off, fabs(m[i / 3][i % 3] - xyz[i / 3][i % 3]));
+        if (off < 0.004) {
+            *out = known[k];
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* ---- curves ---------------------------------------------------------------------------------- */
 /* Light in units of reference white. */
 static double hdr_light(double v, HdrKind kind)
@@ -171,6 +212,11 @@ static Curve curve_of(enum AVColorTransferCharacteristic transfer)
     case AVCOL_TRC_SMPTE240M: return CURVE_SMPTE240M;
     default: return CURVE_BT709; /* BT.601's and BT.2020's are the same; an unknown one is treated as BT.709's */
     }
+}
+
+double curve_to_light(double v, enum AVColorTransferCharacteristic transfer)
+{
+    return sdr_light(v, curve_of(transfer));
 }
 
 /* ---- the conversion -------------------------------------------------------------------------- */

@@ -21,7 +21,7 @@
 
 /* Changes when the same source and recipe would give other pixels or another decision; part of
  * every key. */
-enum { PREP_REVISION = 4 };
+enum { PREP_REVISION = 5 };
 
 /* Which parts of a source become clips; from WINDOW_CHUNKS on a source may have several, whose ids
  * end in "#k". */

@@ -70,6 +70,10 @@ static int colour_notes(const VideoInfo *v, SourceNote *notes)
     if (v->converted)
         set_note(&notes[n++], REASON_COLOUR_CONVERTED, "transfer '%s', primaries '%s': converted to BT.709",
                  or_untagged(v->transfer), or_untagged(v->primaries));
+    if (v->profile_ignored)
+        set_note(&notes[n++], REASON_PROFILE_IGNORED,
+                 "the embedded colour profile is neither sRGB nor one that is converted: the colours are read as if it "
+                 "were not there; convert the source to sRGB first");
     if (v->hdr_suspected)
         set_note(&notes[n++], REASON_HDR_SUSPECTED,
                  "the matrix is BT.2020's but the transfer is not tagged: read as SDR; if the picture looks flat and "

@@ -28,6 +28,7 @@ static void every_fact_has_its_note(void **state)
         {{.guessed = 1}, {.decoded_frames = 50}, REASON_COLOUR_GUESSED},
         {{.hdr = VIDEO_HDR_PQ}, {.decoded_frames = 50}, REASON_TONE_MAPPED},
         {{.alpha = 1}, {.decoded_frames = 50}, REASON_COUNT},
+        {{.profile_ignored = 1}, {.decoded_frames = 50}, REASON_PROFILE_IGNORED},
         {{.alpha = 1}, {.decoded_frames = 50, .transparent_frames = 1}, REASON_ALPHA_COVERED},
         {{.alpha = 1, .container = "folder"}, {0}, REASON_ALPHA_COVERED},
         {{.alpha = 2}, {.decoded_frames = 50}, REASON_ALPHA_COVERED},
@@ -213,5 +214,5 @@ int main(void)
                                        cmocka_unit_test(colours_that_cannot_be_used),
                                        cmocka_unit_test(backgrounds_have_names), cmocka_unit_test(whole_runs),
                                        cmocka_unit_test(folders_of_photographs)};
-    return check_run("prep: facts of sources", tests);
+    return check_run_live("prep: facts of sources", tests);
 }
