@@ -225,5 +225,5 @@ int main(void)
                                        cmocka_unit_test(parts_are_all_of_the_state), cmocka_unit_test(memory),
                                        cmocka_unit_test(names)};
 
-    return check_run("train-optimizer", tests);
+    return check_run_live("train-optimizer", tests);
 }
