@@ -42,7 +42,7 @@ int tokens_check(const Prepared *p, const Encoding *e, const char *model, Err *e
     for (int64_t i = 0; i < p->n_text; i++)
         for (int64_t k = 0; k < p->text[i].n; k++)
             if (p->text[i].ids[k] >= e->t5.vocab)
-                return err_set(err, ERR_FORMAT, "tokens.jsonl: id %d of \"%.60s\", the text encoder knows %lld",
-                               p->text[i].ids[k], p->text[i].text, (long long)e->t5.vocab);
+                return err_set(err, ERR_FORMAT, "tokens.jsonl: id %d of \"%.60s\", the text encoder knows %" PRId64,
+                               p->text[i].ids[k], p->text[i].text, e->t5.vocab);
     return 0;
 }

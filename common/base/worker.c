@@ -136,8 +136,7 @@ static const char *cause(const Workers *w, const Child *c, int status, char *tex
 {
     int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     if (c->late || sig == SIGXCPU) {
-        snprintf(text, size, "reading it took more than %lld s %s",
-                 (long long)(c->late ? w->limits.wall_s : w->limits.cpu_s),
+        snprintf(text, size, "reading it took more than %" PRId64 " s %s", c->late ? w->limits.wall_s : w->limits.cpu_s,
                  c->late ? "(limits.wall_seconds)" : "of processor time (limits.cpu_seconds)");
         return "timeout";
     }

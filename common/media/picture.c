@@ -25,8 +25,8 @@ static int grow(uint8_t **rgb, int64_t *room, int64_t frames, int64_t frame_byte
         return 0;
     int64_t want = *room ? *room * 2 : 64, bytes;
     if (mem_mul(want, frame_bytes, &bytes) < 0 || bytes > (int64_t)1 << MAX_RGB_BYTES_LOG2)
-        return err_set(err, ERR_LIMIT, "'%s': over %lld frames of %lld bytes do not fit one block", path,
-                       (long long)*room, (long long)frame_bytes);
+        return err_set(err, ERR_LIMIT, "'%s': over %" PRId64 " frames of %" PRId64 " bytes do not fit one block", path,
+                       *room, frame_bytes);
     uint8_t *more = mem_realloc(*rgb, want, frame_bytes, err);
     if (!more)
         return ERR_NOMEM;
@@ -50,19 +50,19 @@ int video_read_rgb(const char *path, int64_t expect_frames, int64_t expect_width
     FitPlan plan = natural_plan(info);
     int64_t bytes = plan.width * plan.height * 3;
     if ((expect_width && plan.width != expect_width) || (expect_height && plan.height != expect_height)) {
-        rc = err_set(err, ERR_FORMAT, "'%s': frames of %lldx%lld, expected %lldx%lld", path, (long long)plan.width,
-                     (long long)plan.height, (long long)expect_width, (long long)expect_height);
+        rc = err_set(err, ERR_FORMAT, "'%s': frames of %" PRId64 "x%" PRId64 ", expected %" PRId64 "x%" PRId64, path,
+                     plan.width, plan.height, expect_width, expect_height);
         goto fail;
     }
     while ((rc = video_next(r, &f, err)) == 1) {
         const AVFrame *av = f.av;
         if (f.damaged)
-            rc = err_set(err, ERR_FORMAT, "'%s': frame %lld is damaged", path, (long long)count);
+            rc = err_set(err, ERR_FORMAT, "'%s': frame %" PRId64 " is damaged", path, count);
         else if (av->width != info->width || av->height != info->height)
-            rc = err_set(err, ERR_FORMAT, "'%s': frame %lld is %dx%d, the first was %lldx%lld", path, (long long)count,
-                         av->width, av->height, (long long)info->width, (long long)info->height);
+            rc = err_set(err, ERR_FORMAT, "'%s': frame %" PRId64 " is %dx%d, the first was %" PRId64 "x%" PRId64, path,
+                         count, av->width, av->height, info->width, info->height);
         else if (expect_frames && count >= expect_frames)
-            rc = err_set(err, ERR_FORMAT, "'%s': more than %lld frames", path, (long long)expect_frames);
+            rc = err_set(err, ERR_FORMAT, "'%s': more than %" PRId64 " frames", path, expect_frames);
         if (rc < 0)
             goto fail;
         if ((rc = grow(&all, &room, count + 1, bytes, path, err)) < 0)
@@ -75,11 +75,11 @@ int video_read_rgb(const char *path, int64_t expect_frames, int64_t expect_width
         goto fail;
     VideoCounts counts = video_counts(r);
     if (counts.refused_packets)
-        rc = err_set(err, ERR_FORMAT, "'%s': %lld of %lld packets are damaged", path, (long long)counts.refused_packets,
-                     (long long)counts.packets);
+        rc = err_set(err, ERR_FORMAT, "'%s': %" PRId64 " of %" PRId64 " packets are damaged", path,
+                     counts.refused_packets, counts.packets);
     else if (count == 0 || (expect_frames && count != expect_frames))
-        rc = err_set(err, ERR_FORMAT, "'%s': %lld frames, expected %lld", path, (long long)count,
-                     (long long)(expect_frames ? expect_frames : 1));
+        rc = err_set(err, ERR_FORMAT, "'%s': %" PRId64 " frames, expected %" PRId64, path, count,
+                     (expect_frames ? expect_frames : 1));
     if (rc < 0)
         goto fail;
     *rgb = all;
@@ -167,8 +167,8 @@ static int encode_png(AVCodecContext *enc, AVFrame *frame, AVPacket *packet, con
 int picture_write_png(const char *path, const uint8_t *rgb, int64_t width, int64_t height, Err *err)
 {
     if (width < 1 || height < 1 || width > 65535 || height > 65535)
-        return err_set(err, ERR_USAGE, "'%s': a picture of %lldx%lld, expected 1 to 65535 a side", path,
-                       (long long)width, (long long)height);
+        return err_set(err, ERR_USAGE, "'%s': a picture of %" PRId64 "x%" PRId64 ", expected 1 to 65535 a side", path,
+                       width, height);
     av_quiet();
     const AVCodec *codec = avcodec_find_encoder(AV_CODEC_ID_PNG);
     if (!codec)
@@ -178,7 +178,7 @@ int picture_write_png(const char *path, const uint8_t *rgb, int64_t width, int64
     AVPacket *packet = av_packet_alloc();
     int rc, av = enc && frame && packet ? encode_png(enc, frame, packet, rgb, width, height) : AVERROR(ENOMEM);
     if (av < 0)
-        rc = err_av(err, ERR_IO, av, "'%s': cannot make a PNG of %lldx%lld", path, (long long)width, (long long)height);
+        rc = err_av(err, ERR_IO, av, "'%s': cannot make a PNG of %" PRId64 "x%" PRId64, path, width, height);
     else
         rc = file_write_atomic(path, packet->data, packet->size, err);
     av_packet_free(&packet);

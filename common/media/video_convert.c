@@ -49,8 +49,7 @@ int scaler_room(Scaler *s, int64_t width, int64_t height, Err *err)
 {
     int64_t stride = (width * 3 + 63) / 64 * 64 + 64, bytes;
     if (mem_mul(stride, height, &bytes) < 0 || bytes > MAX_SCALED_BYTES)
-        return err_set(err, ERR_LIMIT, "a scaled picture of %lldx%lld is too large", (long long)width,
-                       (long long)height);
+        return err_set(err, ERR_LIMIT, "a scaled picture of %" PRId64 "x%" PRId64 " is too large", width, height);
     s->rgb_stride = (int)stride;
     if (bytes <= s->rgb_bytes)
         return 0;
@@ -58,7 +57,7 @@ int scaler_room(Scaler *s, int64_t width, int64_t height, Err *err)
     s->rgb_bytes = 0;
     s->rgb = av_mallocz((size_t)bytes);
     if (!s->rgb)
-        return err_set(err, ERR_NOMEM, "no memory for a picture of %lldx%lld", (long long)width, (long long)height);
+        return err_set(err, ERR_NOMEM, "no memory for a picture of %" PRId64 "x%" PRId64, width, height);
     s->rgb_bytes = bytes;
     return 0;
 }
@@ -131,9 +130,9 @@ static int cut_part(VideoReader *r, const AVFrame *f, const FitPlan *plan, Err *
     if (c[0] < 0 || c[1] < 0 || c[2] < 1 || c[3] < 1 || c[0] + c[2] > v->display_width ||
         c[1] + c[3] > v->display_height)
         return err_set(err, ERR_FORMAT,
-                       "'%s': the piece %lldx%lld at %lld, %lld does not lie inside the picture of %lldx%lld", r->path,
-                       (long long)c[2], (long long)c[3], (long long)c[0], (long long)c[1], (long long)v->display_width,
-                       (long long)v->display_height);
+                       "'%s': the piece %" PRId64 "x%" PRId64 " at %" PRId64 ", %" PRId64
+                       " does not lie inside the picture of %" PRId64 "x%" PRId64,
+                       r->path, c[2], c[3], c[0], c[1], v->display_width, v->display_height);
     int64_t ux = v->flip ? v->display_width - c[0] - c[2] : c[0], x = ux, y = c[1], w = c[2], h = c[3];
     if (v->rotation == 90)
         x = c[1], y = dh - ux - c[2];
@@ -254,7 +253,7 @@ int video_to_rgb(VideoReader *r, const VideoFrame *frame, const FitPlan *plan, u
     const AVFrame *f = frame->av;
     LightJob light;
     if (!f)
-        return err_set(err, ERR_USAGE, "'%s': frame %lld was not decoded", r->path, (long long)frame->index);
+        return err_set(err, ERR_USAGE, "'%s': frame %" PRId64 " was not decoded", r->path, frame->index);
     int rc = light_of(r, f, plan, &light, err);
     if (rc < 0)
         return rc;
@@ -284,7 +283,7 @@ int video_to_rgb(VideoReader *r, const VideoFrame *frame, const FitPlan *plan, u
     if (rc == 0)
         rc = scale(&r->scaler, &job, &rows, light.change ? 2 * stored_w : stored_w, err);
     if (rc < 0)
-        return err_wrap(err, rc, "'%s': frame %lld", r->path, (long long)frame->index);
+        return err_wrap(err, rc, "'%s': frame %" PRId64, r->path, frame->index);
     if (light.change)
         light_convert(&light, r->scaler.rgb, r->scaler.rgb_stride, stored_w, stored_h);
     turn_and_crop(&r->scaler, stored_w, stored_h, &use, r->info.rotation, r->info.flip, rgb);

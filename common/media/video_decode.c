@@ -180,8 +180,8 @@ int reader_decode(VideoReader *r, Err *err)
         if (av == AVERROR(ENOMEM))
             return err_av(err, ERR_NOMEM, av, "'%s': decoding", r->path);
         if (av == AVERROR_EOF || r->drain_errors > MAX_DRAIN_ERRORS) {
-            return r->read_rc ? err_av(err, ERR_FORMAT, r->read_rc, "'%s': reading stopped after %lld packets", r->path,
-                                       (long long)r->counts.packets)
+            return r->read_rc ? err_av(err, ERR_FORMAT, r->read_rc, "'%s': reading stopped after %" PRId64 " packets",
+                                       r->path, r->counts.packets)
                               : 0;
         }
         if (av != AVERROR(EAGAIN)) { /* a packet that was accepted earlier turns out bad */

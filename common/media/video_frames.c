@@ -21,7 +21,7 @@ static int place_in_time(VideoReader *r, int64_t pts, VideoFrame *out, Err *err)
         AVRational frame_time = {(int)r->assumed_rate.den, (int)r->assumed_rate.num};
         __int128 at = (__int128)anchor + av_rescale_q(after, frame_time, r->stream->time_base);
         if (at > INT64_MAX || at <= INT64_MIN)
-            return err_set(err, ERR_FORMAT, "'%s': frame %lld: its time is out of range", r->path, (long long)r->index);
+            return err_set(err, ERR_FORMAT, "'%s': frame %" PRId64 ": its time is out of range", r->path, r->index);
         pts = (int64_t)at;
     }
     if (r->have_first && pts <= r->last_pts)
@@ -30,8 +30,8 @@ static int place_in_time(VideoReader *r, int64_t pts, VideoFrame *out, Err *err)
         r->first_pts = pts;
     r->have_first = 1;
     if (!exact_time(r, anchor, after, &out->time))
-        return err_set(err, ERR_FORMAT, "'%s': frame %lld: its timestamp %lld is out of range", r->path,
-                       (long long)r->index, (long long)pts);
+        return err_set(err, ERR_FORMAT, "'%s': frame %" PRId64 ": its timestamp %" PRId64 " is out of range", r->path,
+                       r->index, pts);
     r->anchor_pts = anchor;
     r->since_anchor = after;
     r->last_pts = out->pts = pts;
@@ -85,7 +85,7 @@ static int next_frame(VideoReader *r, VideoFrame *out, Err *err)
         if (rc <= 0)
             return rc;
         if (r->counts.frames + r->counts.dropped_unordered >= r->limits.max_frames)
-            return err_set(err, ERR_LIMIT, "'%s': more than %lld frames", r->path, (long long)r->limits.max_frames);
+            return err_set(err, ERR_LIMIT, "'%s': more than %" PRId64 " frames", r->path, r->limits.max_frames);
         rc = place_in_time(r, pts, out, err);
         if (rc < 0)
             return rc;
@@ -122,7 +122,7 @@ int video_hold(VideoReader *r, const VideoFrame *f, VideoFrame *held, Err *err)
 {
     av_frame_unref(r->held);
     if (!f->av)
-        return err_set(err, ERR_USAGE, "'%s': frame %lld was not decoded", r->path, (long long)f->index);
+        return err_set(err, ERR_USAGE, "'%s': frame %" PRId64 " was not decoded", r->path, f->index);
     int av = av_frame_ref(r->held, f->av);
     if (av < 0)
         return err_av(err, ERR_NOMEM, av, "'%s': no memory to keep a frame", r->path);

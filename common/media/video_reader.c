@@ -98,8 +98,8 @@ static int choose_stream(VideoReader *r, const AVCodec **codec, Err *err)
     if (par->width <= 0 || par->height <= 0)
         return err_set(err, ERR_FORMAT, "'%s': its frame size is unknown", r->path);
     if ((int64_t)par->width * par->height > r->limits.max_pixels)
-        return err_set(err, ERR_LIMIT, "'%s': frames of %dx%d, the limit is %lld pixels", r->path, par->width,
-                       par->height, (long long)r->limits.max_pixels);
+        return err_set(err, ERR_LIMIT, "'%s': frames of %dx%d, the limit is %" PRId64 " pixels", r->path, par->width,
+                       par->height, r->limits.max_pixels);
     return 0;
 }
 

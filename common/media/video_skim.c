@@ -71,8 +71,8 @@ static int read_ahead(VideoReader *r, Err *err)
             r->counts.packets++;
             rc = has_frame_time(r->packet)
                      ? add_ahead(r, r->packet->pts, err)
-                     : err_set(err, ERR_UNSUPPORTED, "'%s': packet %lld does not say when its frame is shown", r->path,
-                               (long long)r->counts.packets);
+                     : err_set(err, ERR_UNSUPPORTED, "'%s': packet %" PRId64 " does not say when its frame is shown",
+                               r->path, r->counts.packets);
         }
         av_packet_unref(r->packet);
     }
@@ -81,8 +81,8 @@ static int read_ahead(VideoReader *r, Err *err)
     if (rc == 0 && (av == AVERROR_EXIT || av == AVERROR(ENOMEM)))
         return err_av(err, ERR_FORMAT, av, "'%s': reading", r->path);
     if (rc == 0 && (av != AVERROR_EOF || (r->fmt->pb && r->fmt->pb->error < 0)))
-        return err_set(err, ERR_UNSUPPORTED, "'%s': reading stopped after %lld packets", r->path,
-                       (long long)r->counts.packets);
+        return err_set(err, ERR_UNSUPPORTED, "'%s': reading stopped after %" PRId64 " packets", r->path,
+                       r->counts.packets);
     return rc;
 }
 
@@ -105,7 +105,6 @@ int video_skim(VideoReader *r, Err *err)
     qsort(r->ahead, (size_t)r->n_ahead, sizeof *r->ahead, by_time);
     for (int64_t i = 0; i < r->n_ahead; i++)
         if (r->ahead[i] <= (i ? r->ahead[i - 1] : r->last_pts))
-            return err_set(err, ERR_UNSUPPORTED, "'%s': two packets have the same time %lld", r->path,
-                           (long long)r->ahead[i]);
+            return err_set(err, ERR_UNSUPPORTED, "'%s': two packets have the same time %" PRId64, r->path, r->ahead[i]);
     return 1;
 }

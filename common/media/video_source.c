@@ -62,8 +62,7 @@ static int64_t source_seek(void *opaque, int64_t offset, int whence)
 int source_check(const VideoReader *r, Err *err)
 {
     const ByteSource *s = &r->source;
-    return s->error ? err_errno(err, s->error, "'%s': reading at byte %lld failed", r->path, (long long)s->error_at)
-                    : 0;
+    return s->error ? err_errno(err, s->error, "'%s': reading at byte %" PRId64 " failed", r->path, s->error_at) : 0;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */

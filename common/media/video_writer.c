@@ -22,20 +22,20 @@ struct VideoWriter {
 static int check_params(const char *path, const VideoWriterParams *p, Err *err)
 {
     if (p->width < 1 || p->height < 1 || p->width > 16384 || p->height > 16384)
-        return err_set(err, ERR_USAGE, "'%s': frames of %lldx%lld, expected 1 to 16384 a side", path,
-                       (long long)p->width, (long long)p->height);
+        return err_set(err, ERR_USAGE, "'%s': frames of %" PRId64 "x%" PRId64 ", expected 1 to 16384 a side", path,
+                       p->width, p->height);
     /* the library's own decoder gets such frames wrong */
     if (p->codec == VIDEO_FFV1 && (p->width < 16 || p->height < 16))
-        return err_set(err, ERR_USAGE, "'%s': FFV1 frames of %lldx%lld, expected 16 or more a side", path,
-                       (long long)p->width, (long long)p->height);
+        return err_set(err, ERR_USAGE, "'%s': FFV1 frames of %" PRId64 "x%" PRId64 ", expected 16 or more a side", path,
+                       p->width, p->height);
     if (p->codec == VIDEO_H264 && (p->width % 2 || p->height % 2))
-        return err_set(err, ERR_USAGE, "'%s': H.264 frames of %lldx%lld, expected even sides", path,
-                       (long long)p->width, (long long)p->height);
+        return err_set(err, ERR_USAGE, "'%s': H.264 frames of %" PRId64 "x%" PRId64 ", expected even sides", path,
+                       p->width, p->height);
     if (p->rate.num < 1 || p->rate.den < 1 || p->rate.num > 1000000 || p->rate.den > 1000000)
-        return err_set(err, ERR_USAGE, "'%s': %lld/%lld frames per second, expected a positive rate", path,
-                       (long long)p->rate.num, (long long)p->rate.den);
+        return err_set(err, ERR_USAGE, "'%s': %" PRId64 "/%" PRId64 " frames per second, expected a positive rate",
+                       path, p->rate.num, p->rate.den);
     if (p->crf < 0 || p->crf > 51)
-        return err_set(err, ERR_USAGE, "'%s': crf %lld, expected 1 to 51", path, (long long)p->crf);
+        return err_set(err, ERR_USAGE, "'%s': crf %" PRId64 ", expected 1 to 51", path, p->crf);
     return 0;
 }
 
@@ -186,7 +186,7 @@ static int write_packets(VideoWriter *w, Err *err)
             av = av_interleaved_write_frame(w->fmt, w->packet);
         }
         if (av < 0)
-            return err_av(err, ERR_IO, av, "'%s': writing frame %lld", w->path, (long long)w->frames);
+            return err_av(err, ERR_IO, av, "'%s': writing frame %" PRId64, w->path, w->frames);
     }
 }
 
@@ -214,7 +214,7 @@ static int fill_yuv(VideoWriter *w, const uint8_t *rgb, Err *err)
     const uint8_t *src[4] = {w->scaler.rgb};
     int stride[4] = {w->scaler.rgb_stride};
     if (sws_scale(w->scaler.sws, src, stride, 0, f->height, f->data, f->linesize) != f->height)
-        return err_set(err, ERR_FORMAT, "'%s': frame %lld cannot be converted", w->path, (long long)w->frames);
+        return err_set(err, ERR_FORMAT, "'%s': frame %" PRId64 " cannot be converted", w->path, w->frames);
     return 0;
 }
 
@@ -223,7 +223,7 @@ int video_write(VideoWriter *w, const uint8_t *rgb, Err *err)
     av_quiet();
     int rc, av = av_frame_make_writable(w->frame);
     if (av < 0)
-        return err_av(err, ERR_NOMEM, av, "'%s': frame %lld", w->path, (long long)w->frames);
+        return err_av(err, ERR_NOMEM, av, "'%s': frame %" PRId64, w->path, w->frames);
     if (w->codec == VIDEO_FFV1)
         fill_rgb32(w->frame, rgb);
     else if ((rc = fill_yuv(w, rgb, err)) < 0)
@@ -231,7 +231,7 @@ int video_write(VideoWriter *w, const uint8_t *rgb, Err *err)
     w->frame->pts = w->frames;
     av = avcodec_send_frame(w->enc, w->frame);
     if (av < 0)
-        return err_av(err, ERR_IO, av, "'%s': encoding frame %lld", w->path, (long long)w->frames);
+        return err_av(err, ERR_IO, av, "'%s': encoding frame %" PRId64, w->path, w->frames);
     w->frames++;
     return write_packets(w, err);
 }

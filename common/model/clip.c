@@ -59,11 +59,11 @@ static int parse_tower(ClipTower *t, const ClipTower *dflt, const json_t *json, 
         return rc;
     if (t->hidden < 1 || t->hidden > 1 << 16 || t->intermediate < 1 || t->intermediate > 1 << 20 || t->layers < 1 ||
         t->layers > 1000 || t->heads < 1 || t->hidden % t->heads || !(t->eps > 0 && t->eps < 1))
-        return err_set(
-            err, ERR_FORMAT,
-            "%s: hidden_size %lld, intermediate_size %lld, num_hidden_layers %lld, num_attention_heads %lld, "
-            "layer_norm_eps %g make no tower",
-            where, (long long)t->hidden, (long long)t->intermediate, (long long)t->layers, (long long)t->heads, t->eps);
+        return err_set(err, ERR_FORMAT,
+                       "%s: hidden_size %" PRId64 ", intermediate_size %" PRId64 ", num_hidden_layers %" PRId64
+                       ", num_attention_heads %" PRId64 ", "
+                       "layer_norm_eps %g make no tower",
+                       where, t->hidden, t->intermediate, t->layers, t->heads, t->eps);
     return 0;
 }
 
@@ -90,12 +90,14 @@ int clip_config_parse(ClipConfig *out, const json_t *json, const char *where, Er
     if (c.projection < 1 || c.projection > 1 << 16 || c.vocab < 1 || c.vocab > 1 << 24 || c.positions < 1 ||
         c.positions > 1 << 14)
         return err_set(err, ERR_FORMAT,
-                       "%s: projection_dim %lld, vocab_size %lld, max_position_embeddings %lld are not possible", where,
-                       (long long)c.projection, (long long)c.vocab, (long long)c.positions);
+                       "%s: projection_dim %" PRId64 ", vocab_size %" PRId64 ", max_position_embeddings %" PRId64
+                       " are not possible",
+                       where, c.projection, c.vocab, c.positions);
     if (channels != 3 || c.image_size < 1 || c.image_size > 1 << 12 || c.patch < 1 || c.image_size % c.patch)
         return err_set(err, ERR_UNSUPPORTED,
-                       "%s: %lld channels, image_size %lld, patch_size %lld; expected 3 channels and whole patches",
-                       vision_where, (long long)channels, (long long)c.image_size, (long long)c.patch);
+                       "%s: %" PRId64 " channels, image_size %" PRId64 ", patch_size %" PRId64
+                       "; expected 3 channels and whole patches",
+                       vision_where, channels, c.image_size, c.patch);
     *out = c;
     return 0;
 }
@@ -138,7 +140,7 @@ static int layers(const Walk *w, ClipLayer *l, const ClipTower *t, const char *t
     int rc = 0;
     for (int64_t i = 0; i < t->layers && !rc; i++, l++) {
         char p[96];
-        snprintf(p, sizeof p, "%s.encoder.layers.%lld.", tower, (long long)i);
+        snprintf(p, sizeof p, "%s.encoder.layers.%" PRId64 ".", tower, i);
         if ((rc = linear(w, &l->norm1, p, "layer_norm1", D, 0)) ||
             (rc = linear(w, &l->q, p, "self_attn.q_proj", D, D)) ||
             (rc = linear(w, &l->k, p, "self_attn.k_proj", D, D)) ||
@@ -383,7 +385,7 @@ int clip_text(Clip *c, Arena *work, float *embed, float *hidden, float *pooled, 
     int64_t mark = arena_mark(work), D = c->c.text.hidden;
     Tensor on_be;
     if (n < 1 || n > c->c.positions)
-        return err_set(err, ERR_USAGE, "CLIP: %lld tokens, expected 1..%lld", (long long)n, (long long)c->c.positions);
+        return err_set(err, ERR_USAGE, "CLIP: %" PRId64 " tokens, expected 1..%" PRId64, n, c->c.positions);
     int rc = take(&p, &p.x, n, D);
     if (rc || (rc = arena_tensor(work, &on_be, DT_I32, 1, err, n)) ||
         (rc = c->be->upload(c->be, on_be.data, ids, tensor_bytes(&on_be), err)))

@@ -36,7 +36,7 @@ static int taps_init(Taps *t, int64_t in, int64_t out, Err *err)
     t->most = (int64_t)ceil(support) * 2 + 1;
     int64_t cells = 0;
     if (mem_mul(out, t->most, &cells) < 0)
-        return err_set(err, ERR_LIMIT, "resizing %lld to %lld samples is too large", (long long)in, (long long)out);
+        return err_set(err, ERR_LIMIT, "resizing %" PRId64 " to %" PRId64 " samples is too large", in, out);
     double *w = mem_calloc(t->most, sizeof *w, err);
     t->weight = mem_calloc(cells, sizeof *t->weight, err);
     t->first = mem_calloc(out, sizeof *t->first, err);
@@ -89,8 +89,10 @@ int pil_bicubic(uint8_t *out, int64_t out_h, int64_t out_w, const uint8_t *in, i
     int rc = 0;
     if (out_h < 1 || out_w < 1 || in_h < 1 || in_w < 1 || channels < 1 || out_h > most || out_w > most || in_h > most ||
         in_w > most || channels > 256)
-        return err_set(err, ERR_USAGE, "bicubic from %lldx%lld to %lldx%lld with %lld channels is not possible",
-                       (long long)in_w, (long long)in_h, (long long)out_w, (long long)out_h, (long long)channels);
+        return err_set(err, ERR_USAGE,
+                       "bicubic from %" PRId64 "x%" PRId64 " to %" PRId64 "x%" PRId64 " with %" PRId64
+                       " channels is not possible",
+                       in_w, in_h, out_w, out_h, channels);
     if (in_w != out_w) {
         if ((rc = taps_init(&cols, in_w, out_w, err)))
             goto fail;
@@ -120,8 +122,8 @@ int clip_preprocess(float *out, const uint8_t *rgb, int64_t H, int64_t W, int64_
     static const float mean[3] = {0.48145466f, 0.4578275f, 0.40821073f},
                        std[3] = {0.26862954f, 0.26130258f, 0.27577711f};
     if (H < 1 || W < 1 || S < 1 || H > 1 << 16 || W > 1 << 16 || S > 1 << 12)
-        return err_set(err, ERR_USAGE, "CLIP: a picture of %lldx%lld (width x height) for an input of %lld",
-                       (long long)W, (long long)H, (long long)S);
+        return err_set(err, ERR_USAGE,
+                       "CLIP: a picture of %" PRId64 "x%" PRId64 " (width x height) for an input of %" PRId64, W, H, S);
     int64_t h = H <= W ? S : S * H / W, w = H <= W ? S * W / H : S; /* the longer edge is truncated, not rounded */
     int64_t top = (h - S) / 2, left = (w - S) / 2;
     uint8_t *small = mem_calloc(h * w, 3, err);

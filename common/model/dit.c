@@ -82,7 +82,7 @@ static int entries_each(Dit *d, int bind, Err *err)
         TRY(bind ? entry_bind(d, d, "", &whole[k], err) : entry_add(d, "", &whole[k], err));
     for (int64_t i = 0; i < c->layers; i++) {
         char prefix[48];
-        snprintf(prefix, sizeof prefix, "transformer_blocks.%lld.", (long long)i);
+        snprintf(prefix, sizeof prefix, "transformer_blocks.%" PRId64 ".", i);
         for (size_t k = 0; k < sizeof block / sizeof *block; k++)
             TRY(bind ? entry_bind(d, &d->block[i], prefix, &block[k], err) : entry_add(d, prefix, &block[k], err));
     }

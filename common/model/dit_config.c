@@ -20,8 +20,8 @@ static int read_sizes(const SizeKey *k, int n, const json_t *json, const char *w
     for (int i = 0; i < n; i++) {
         TRY(json_get_int_or(json, k[i].key, where, k[i].dflt, k[i].out, err));
         if (*k[i].out < 1 || *k[i].out > k[i].max)
-            return err_set(err, ERR_FORMAT, "%s: %s is %lld, expected 1 to %lld", where, k[i].key, (long long)*k[i].out,
-                           (long long)k[i].max);
+            return err_set(err, ERR_FORMAT, "%s: %s is %" PRId64 ", expected 1 to %" PRId64, where, k[i].key, *k[i].out,
+                           k[i].max);
     }
     return 0;
 }
@@ -158,9 +158,10 @@ int dit_config_parse(DitConfig *out, const json_t *json, const char *where, Err 
     TRY(json_get_num_or(json, "freq_shift", where, 0.0, &c.freq_shift, err));
     if (c.heads * c.head_dim % 16)
         return err_set(err, ERR_UNSUPPORTED,
-                       "%s: width %lld (num_attention_heads x attention_head_dim) is no multiple of 16: the position "
+                       "%s: width %" PRId64
+                       " (num_attention_heads x attention_head_dim) is no multiple of 16: the position "
                        "code cannot be split",
-                       where, (long long)(c.heads * c.head_dim));
+                       where, c.heads * c.head_dim);
     if (!(c.spatial_scale > 0 && c.temporal_scale > 0 && c.norm_eps > 0))
         return err_set(
             err, ERR_FORMAT,

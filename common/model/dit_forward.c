@@ -23,25 +23,26 @@ int dit_shape(const Dit *d, const Tensor *v, const Tensor *latents, const Tensor
 
     if (latents->rank != 5 || latents->dtype != d->be->act || latents->dim[4] != c->in_channels || B < 1 || F < 1 ||
         h < 1 || w < 1)
-        return err_set(err, ERR_USAGE, "transformer: latents are %s, expected %s [batch, frames, height, width, %lld]",
-                       tensor_describe(latents, got, sizeof got), dtype_name(d->be->act), (long long)c->in_channels);
+        return err_set(err, ERR_USAGE,
+                       "transformer: latents are %s, expected %s [batch, frames, height, width, %" PRId64 "]",
+                       tensor_describe(latents, got, sizeof got), dtype_name(d->be->act), c->in_channels);
     if (h % c->patch || w % c->patch)
         return err_set(err, ERR_USAGE,
-                       "transformer: latent height %lld and width %lld must be multiples of the patch size %lld",
-                       (long long)h, (long long)w, (long long)c->patch);
+                       "transformer: latent height %" PRId64 " and width %" PRId64
+                       " must be multiples of the patch size %" PRId64,
+                       h, w, c->patch);
     if (!is_shape(text, d->be->act, 3, (const int64_t[]){B, c->text_len, c->text_dim}))
-        return err_set(err, ERR_USAGE, "transformer: text is %s, expected %s [%lld, %lld, %lld]",
-                       tensor_describe(text, got, sizeof got), dtype_name(d->be->act), (long long)B,
-                       (long long)c->text_len, (long long)c->text_dim);
+        return err_set(err, ERR_USAGE, "transformer: text is %s, expected %s [%" PRId64 ", %" PRId64 ", %" PRId64 "]",
+                       tensor_describe(text, got, sizeof got), dtype_name(d->be->act), B, c->text_len, c->text_dim);
     if (!is_shape(v, d->be->act, 5, (const int64_t[]){B, F, h, w, c->out_channels}))
         return err_set(err, ERR_USAGE,
-                       "transformer: the result's place is %s, expected %s [%lld, %lld, %lld, %lld, %lld]",
-                       tensor_describe(v, got, sizeof got), dtype_name(d->be->act), (long long)B, (long long)F,
-                       (long long)h, (long long)w, (long long)c->out_channels);
+                       "transformer: the result's place is %s, expected %s [%" PRId64 ", %" PRId64 ", %" PRId64
+                       ", %" PRId64 ", %" PRId64 "]",
+                       tensor_describe(v, got, sizeof got), dtype_name(d->be->act), B, F, h, w, c->out_channels);
     for (int64_t b = 0; b < B; b++)
         if (timestep[b] < 0)
-            return err_set(err, ERR_USAGE, "transformer: timestep %lld of sample %lld is negative",
-                           (long long)timestep[b], (long long)b);
+            return err_set(err, ERR_USAGE, "transformer: timestep %" PRId64 " of sample %" PRId64 " is negative",
+                           timestep[b], b);
     *out = (DitShape){.B = B, .F = F, .rows = h / c->patch, .cols = w / c->patch, .D = c->heads * c->head_dim};
     out->Nv = F * out->rows * out->cols;
     out->S = c->text_len + out->Nv;

@@ -54,8 +54,8 @@ static int only_revision(char **out, const char *entry, Err *err)
         rc = err_set(err, ERR_NOTFOUND,
                      "'%s' is a Hugging Face cache entry without a snapshot: the download is not whole", entry);
     else if (rc == 0 && n > 1)
-        rc = err_set(err, ERR_USAGE, "'%s' holds %lld snapshots (%s, %s%s): give the folder of one of them", snapshots,
-                     (long long)n, names[0], names[1], n > 2 ? ", ..." : "");
+        rc = err_set(err, ERR_USAGE, "'%s' holds %" PRId64 " snapshots (%s, %s%s): give the folder of one of them",
+                     snapshots, n, names[0], names[1], n > 2 ? ", ..." : "");
     else if (rc == 0)
         rc = (*out = path_join(snapshots, names[0], err)) ? 0 : ERR_NOMEM;
     dir_list_free(&names, n);
@@ -84,8 +84,9 @@ static int refuse_cache_root(const char *dir, Err *err)
         if (strncmp(names[i], "models--", 8) == 0 && found++ < 5)
             rc = str_printf(&list, err, "%s%s", found > 1 ? ", " : "", names[i]);
     if (rc == 0 && found)
-        rc = err_set(err, ERR_USAGE, "'%s' is a Hugging Face cache with %lld models (%s%s): give the folder of one",
-                     dir, (long long)found, list.data, found > 5 ? ", ..." : "");
+        rc = err_set(err, ERR_USAGE,
+                     "'%s' is a Hugging Face cache with %" PRId64 " models (%s%s): give the folder of one", dir, found,
+                     list.data, found > 5 ? ", ..." : "");
     str_fini(&list);
     dir_list_free(&names, n);
     return rc;

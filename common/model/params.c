@@ -41,8 +41,8 @@ int params_add(ParamSet *ps, int conv, const char *name, int rank, const int64_t
     int64_t count = 1;
     for (int i = 0; i < rank; i++)
         if (dim[i] < 1 || mem_mul(count, dim[i], &count) < 0 || count > INT64_MAX / 64)
-            return err_set(err, ERR_LIMIT, "parameter '%s': extent %lld on axis %d is not possible", name,
-                           (long long)dim[i], i);
+            return err_set(err, ERR_LIMIT, "parameter '%s': extent %" PRId64 " on axis %d is not possible", name,
+                           dim[i], i);
     if ((ps->n & (ps->n - 1)) == 0) { /* room for the next power of two */
         Param *grown = mem_realloc(ps->param, ps->n ? 2 * ps->n : 1, sizeof *grown, err);
         if (!grown)
@@ -147,8 +147,8 @@ static int flat_arena(ParamSet *ps, int which, DType dtype, const char *what, Er
     int64_t size = dtype_size(dtype);
     int rc = be->alloc(be, ps->flat * size, &ps->owned[which], err);
     if (rc)
-        return err_wrap(err, rc, "%s of %lld parameters (%lld bytes)", what, (long long)params_count(ps),
-                        (long long)(ps->flat * size));
+        return err_wrap(err, rc, "%s of %" PRId64 " parameters (%" PRId64 " bytes)", what, params_count(ps),
+                        (ps->flat * size));
     Tensor all = tensor_of(ps->owned[which], dtype, 1, ps->flat);
     char *at = ps->owned[which];
     for (int64_t i = 0; i < ps->n; i++) {

@@ -27,9 +27,8 @@ static int names_add(Names *list, Err *err, const char *fmt, const char *name, c
 static int names_say(const Names *list, const char *kind, Str *out, Err *err)
 {
     int cut = list->text.len > LISTED_MAX;
-    return list->n
-               ? str_printf(out, err, "; %s %lld: %s%s", kind, (long long)list->n, list->text.data, cut ? ", ..." : "")
-               : 0;
+    return list->n ? str_printf(out, err, "; %s %" PRId64 ": %s%s", kind, list->n, list->text.data, cut ? ", ..." : "")
+                   : 0;
 }
 
 static int is_alias(const ParamSet *ps, const char *name)
@@ -95,8 +94,9 @@ int params_check(const ParamSet *ps, const SafeTensors *file, const char *what, 
         if ((rc = names_say(&missing, "missing", &say, err)) || (rc = names_say(&misshapen, "misshapen", &say, err)) ||
             (rc = names_say(&unexpected, "unexpected", &say, err)))
             goto fail;
-        rc = err_set(err, ERR_FORMAT, "%s: tensors do not fit the model's config (%lld expected, %lld found)%s", what,
-                     (long long)ps->n, (long long)safetensors_count(file), say.data);
+        rc = err_set(err, ERR_FORMAT,
+                     "%s: tensors do not fit the model's config (%" PRId64 " expected, %" PRId64 " found)%s", what,
+                     ps->n, safetensors_count(file), say.data);
     }
 fail:
     str_fini(&say);
@@ -146,7 +146,7 @@ int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char
     if ((rc = staging_init(&st, ps->param, ps->n, err)))
         goto fail;
     if (bytes && (rc = be->alloc(be, bytes, &ps->owned[VALUES], err))) {
-        err_wrap(err, rc, "%s: memory for %lld bytes of weights", what, (long long)bytes);
+        err_wrap(err, rc, "%s: memory for %" PRId64 " bytes of weights", what, bytes);
         goto fail;
     }
     char *at = ps->owned[VALUES];

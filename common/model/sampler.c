@@ -22,8 +22,7 @@ int sampler_new(Sampler **out, Backend *be, const Schedule *s, SamplerKind kind,
 
     *out = NULL;
     if (n_steps < 1 || n_steps > s->n_train)
-        return err_set(err, ERR_USAGE, "%lld sampling steps, expected 1 to %lld", (long long)n_steps,
-                       (long long)s->n_train);
+        return err_set(err, ERR_USAGE, "%" PRId64 " sampling steps, expected 1 to %" PRId64, n_steps, s->n_train);
     if (!(p = mem_calloc(1, sizeof *p, err)))
         return ERR_NOMEM;
     p->be = be;
@@ -35,12 +34,12 @@ int sampler_new(Sampler **out, Backend *be, const Schedule *s, SamplerKind kind,
     if ((rc = schedule_timesteps(s, n_steps, p->timestep, err)) < 0)
         goto fail;
     if (mem_mul(count, (int64_t)sizeof(float), &stride) < 0 || mem_add(stride, 63, &stride) < 0) {
-        rc = err_set(err, ERR_LIMIT, "sampler: %lld latent values are too many", (long long)count);
+        rc = err_set(err, ERR_LIMIT, "sampler: %" PRId64 " latent values are too many", count);
         goto fail;
     }
     stride = stride / 64 * 64; /* each part on its own cache line */
     if (mem_mul(stride, kind == SAMPLER_DPM ? 3 : 1, &bytes) < 0) {
-        rc = err_set(err, ERR_LIMIT, "sampler: %lld latent values are too many", (long long)count);
+        rc = err_set(err, ERR_LIMIT, "sampler: %" PRId64 " latent values are too many", count);
         goto fail;
     }
     if ((rc = be->alloc(be, bytes, &p->block, err)) < 0)
@@ -130,12 +129,11 @@ int sampler_step(Sampler *p, int64_t k, const Tensor *x, const Tensor *v, NoiseF
     int rc;
 
     if (k < 0 || k >= p->n_steps)
-        return err_set(err, ERR_USAGE, "sampling step %lld, expected 0 to %lld", (long long)k,
-                       (long long)p->n_steps - 1);
+        return err_set(err, ERR_USAGE, "sampling step %" PRId64 ", expected 0 to %" PRId64, k, p->n_steps - 1);
     if (!tensor_same_shape(x, &p->x0) || !tensor_same_shape(v, &p->x0))
         return err_set(err, ERR_USAGE,
-                       "sampling step %lld: latents and velocity must have the shape the sampler was made for",
-                       (long long)k);
+                       "sampling step %" PRId64 ": latents and velocity must have the shape the sampler was made for",
+                       k);
     velocity_coefficients(p->schedule, p->timestep[k], &sqrt_a, &sqrt_1a);
     if ((rc = op_lincomb(p->be, &p->x0, 2, (const double[]){sqrt_a, -sqrt_1a}, (const Tensor *const[]){x, v}, err)) < 0)
         return rc;

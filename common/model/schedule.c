@@ -123,16 +123,16 @@ static int schedule_parse(Schedule *s, const json_t *o, const char *where, Err *
                        "%s: trained_betas is set; only a schedule computed from beta_start and beta_end is supported",
                        where);
     if (spec.n_train < 2 || spec.n_train > 1000000)
-        return err_set(err, ERR_FORMAT, "%s: num_train_timesteps is %lld, expected 2 to 1000000", where,
-                       (long long)spec.n_train);
+        return err_set(err, ERR_FORMAT, "%s: num_train_timesteps is %" PRId64 ", expected 2 to 1000000", where,
+                       spec.n_train);
     if (!(spec.beta_start > 0 && spec.beta_start < spec.beta_end && spec.beta_end < 1))
         return err_set(err, ERR_FORMAT, "%s: beta_start %g and beta_end %g, expected 0 < start < end < 1", where,
                        spec.beta_start, spec.beta_end);
     if (!(spec.snr_shift > 0 && spec.snr_shift < 1e6))
         return err_set(err, ERR_FORMAT, "%s: snr_shift_scale is %g, expected a positive number", where, spec.snr_shift);
     if (s->steps_offset < 0 || s->steps_offset >= spec.n_train)
-        return err_set(err, ERR_FORMAT, "%s: steps_offset is %lld, expected 0 to %lld", where,
-                       (long long)s->steps_offset, (long long)spec.n_train - 1);
+        return err_set(err, ERR_FORMAT, "%s: steps_offset is %" PRId64 ", expected 0 to %" PRId64, where,
+                       s->steps_offset, spec.n_train - 1);
     return schedule_build(s, &spec, err);
 }
 
@@ -182,7 +182,7 @@ int schedule_timesteps(const Schedule *s, int64_t n, int64_t *t, Err *err)
     int64_t k;
 
     if (n < 1 || n > s->n_train)
-        return err_set(err, ERR_USAGE, "%lld sampling steps, expected 1 to %lld", (long long)n, (long long)s->n_train);
+        return err_set(err, ERR_USAGE, "%" PRId64 " sampling steps, expected 1 to %" PRId64, n, s->n_train);
     if (s->spacing == SPACING_TRAILING && trailing_length(s->n_train, n) != n) {
         int64_t lower = n, upper = n;
         while (s->n_train % lower)
@@ -190,18 +190,19 @@ int schedule_timesteps(const Schedule *s, int64_t n, int64_t *t, Err *err)
         while (s->n_train % upper)
             upper++;
         return err_set(err, ERR_USAGE,
-                       "%lld sampling steps: trailing spacing does not give %lld distinct timesteps for that count; "
+                       "%" PRId64 " sampling steps: trailing spacing does not give %" PRId64
+                       " distinct timesteps for that count; "
                        "the nearest that "
-                       "divide %lld are %lld and %lld",
-                       (long long)n, (long long)n, (long long)s->n_train, (long long)lower, (long long)upper);
+                       "divide %" PRId64 " are %" PRId64 " and %" PRId64,
+                       n, n, s->n_train, lower, upper);
     }
     for (k = 0; k < n; k++) {
         t[k] = timestep_raw(s, n, k);
         if (t[k] < 0 || t[k] >= s->n_train || (k > 0 && t[k] >= t[k - 1]))
-            return err_set(
-                err, ERR_USAGE,
-                "%lld sampling steps: step %lld has timestep %lld, expected descending values within 0 to %lld",
-                (long long)n, (long long)k, (long long)t[k], (long long)s->n_train - 1);
+            return err_set(err, ERR_USAGE,
+                           "%" PRId64 " sampling steps: step %" PRId64 " has timestep %" PRId64
+                           ", expected descending values within 0 to %" PRId64,
+                           n, k, t[k], s->n_train - 1);
     }
     return 0;
 }

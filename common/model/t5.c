@@ -67,13 +67,13 @@ int t5_config_parse(T5Config *out, const json_t *json, const char *where, Err *e
                  {"relative_attention_max_distance", c.max_distance, 2, 1 << 20}};
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
         if (range[i].value < range[i].least || range[i].value > range[i].most)
-            return err_set(err, ERR_FORMAT, "%s: %s is %lld, expected %lld..%lld", where, range[i].key,
-                           (long long)range[i].value, (long long)range[i].least, (long long)range[i].most);
+            return err_set(err, ERR_FORMAT, "%s: %s is %" PRId64 ", expected %" PRId64 "..%" PRId64, where,
+                           range[i].key, range[i].value, range[i].least, range[i].most);
     if (c.max_distance <= c.buckets / 4)
         return err_set(err, ERR_FORMAT,
-                       "%s: relative_attention_max_distance is %lld, expected more than a quarter of "
-                       "relative_attention_num_buckets (%lld)",
-                       where, (long long)c.max_distance, (long long)c.buckets);
+                       "%s: relative_attention_max_distance is %" PRId64 ", expected more than a quarter of "
+                       "relative_attention_num_buckets (%" PRId64 ")",
+                       where, c.max_distance, c.buckets);
     if (!(c.eps > 0 && c.eps < 1))
         return err_set(err, ERR_FORMAT, "%s: layer_norm_epsilon is %g, expected a small positive number", where, c.eps);
     *out = c;
@@ -116,7 +116,7 @@ static int param(const Walk *w, const Param **out, int64_t block, const char *na
     if (block < 0)
         snprintf(full, sizeof full, "%s", name);
     else
-        snprintf(full, sizeof full, "encoder.block.%lld.layer.%s.weight", (long long)block, name);
+        snprintf(full, sizeof full, "encoder.block.%" PRId64 ".layer.%s.weight", block, name);
     if (!w->bind)
         return params_add(&w->t->ps, 0, full, d1 ? 2 : 1, dim, err);
     *out = params_find(&w->t->ps, full);
@@ -404,7 +404,7 @@ int t5_encode(T5 *t, Arena *work, float *hidden, const int32_t *ids, const uint8
     Tensor h;
     int rc;
     if (n < 1 || n > 1 << 14)
-        return err_set(err, ERR_USAGE, "T5: %lld tokens, expected 1..%d", (long long)n, 1 << 14);
+        return err_set(err, ERR_USAGE, "T5: %" PRId64 " tokens, expected 1..%d", n, 1 << 14);
     if ((rc = arena_tensor(work, &p.x, dtype_wide(t->be->act), 3, err, 1, n, t->c.d_model)) ||
         (rc = position_bias(t, mask, n, err)) || (rc = embed(&p, ids)))
         goto fail;

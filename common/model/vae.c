@@ -58,12 +58,12 @@ static int check_types(const json_t *json, const char *key, const char *want, in
     if (!list || json_is_null(list))
         return 0;
     if (!json_is_array(list) || (int64_t)json_array_size(list) != n)
-        return err_set(err, ERR_FORMAT, "%s: %s must be a list of %lld, one for each of block_out_channels", where, key,
-                       (long long)n);
+        return err_set(err, ERR_FORMAT, "%s: %s must be a list of %" PRId64 ", one for each of block_out_channels",
+                       where, key, n);
     for (int64_t i = 0; i < n; i++) {
         const char *name = json_string_value(json_array_get(list, (size_t)i));
         if (!name || strcmp(name, want))
-            return err_set(err, ERR_UNSUPPORTED, "%s: %s[%lld] is '%s', expected %s", where, key, (long long)i,
+            return err_set(err, ERR_UNSUPPORTED, "%s: %s[%" PRId64 "] is '%s', expected %s", where, key, i,
                            name ? name : "(no string)", want);
     }
     return 0;
@@ -80,8 +80,8 @@ static int parse_blocks(VaeConfig *c, const json_t *json, const char *where, Err
         const json_t *v = list ? json_array_get(list, (size_t)i) : NULL;
         c->block_channels[i] = list ? json_integer_value(v) : dflt[i];
         if (c->block_channels[i] < 1 || c->block_channels[i] > 1 << 16)
-            return err_set(err, ERR_FORMAT, "%s: block_out_channels[%lld] must be an integer in 1..65536", where,
-                           (long long)i);
+            return err_set(err, ERR_FORMAT, "%s: block_out_channels[%" PRId64 "] must be an integer in 1..65536", where,
+                           i);
     }
     int rc = check_types(json, "down_block_types", "CogVideoXDownBlock3D", c->n_blocks, where, err);
     return rc ? rc : check_types(json, "up_block_types", "CogVideoXUpBlock3D", c->n_blocks, where, err);
@@ -99,13 +99,14 @@ static int check_values(const VaeConfig *c, double ratio, const char *where, Err
         {"sample_width", c->sample_width, 1 << 14}};
     for (size_t i = 0; i < sizeof range / sizeof *range; i++)
         if (range[i].value < 1 || range[i].value > range[i].most)
-            return err_set(err, ERR_FORMAT, "%s: %s is %lld, expected 1..%lld", where, range[i].key,
-                           (long long)range[i].value, (long long)range[i].most);
+            return err_set(err, ERR_FORMAT, "%s: %s is %" PRId64 ", expected 1..%" PRId64, where, range[i].key,
+                           range[i].value, range[i].most);
     for (int64_t i = 0; i < c->n_blocks; i++)
         if (c->block_channels[i] % c->groups)
             return err_set(err, ERR_FORMAT,
-                           "%s: block_out_channels[%lld] = %lld is no multiple of norm_num_groups = %lld", where,
-                           (long long)i, (long long)c->block_channels[i], (long long)c->groups);
+                           "%s: block_out_channels[%" PRId64 "] = %" PRId64
+                           " is no multiple of norm_num_groups = %" PRId64,
+                           where, i, c->block_channels[i], c->groups);
     if ((double)c->temporal_ratio != ratio || c->temporal_ratio < 1 || (c->temporal_ratio & (c->temporal_ratio - 1)) ||
         c->temporal_ratio > 1 << (c->n_blocks - 1))
         return err_set(err, ERR_UNSUPPORTED, "%s: temporal_compression_ratio is %g, expected a power of two up to %d",
@@ -122,18 +123,20 @@ static int check_shape(const VaeConfig *c, const char *where, Err *err)
 {
     if (c->n_blocks != 4)
         return err_set(err, ERR_UNSUPPORTED,
-                       "%s: a VAE of %lldx compression in space (block_out_channels has %lld entries), expected 8x (4 "
+                       "%s: a VAE of %" PRId64 "x compression in space (block_out_channels has %" PRId64
+                       " entries), expected 8x (4 "
                        "entries), as in every CogVideoX",
-                       where, (long long)vae_scale(c), (long long)c->n_blocks);
+                       where, vae_scale(c), c->n_blocks);
     if (c->temporal_ratio != 4)
         return err_set(err, ERR_UNSUPPORTED,
-                       "%s: a VAE of %lldx compression in time (temporal_compression_ratio), expected 4x, as in every "
+                       "%s: a VAE of %" PRId64
+                       "x compression in time (temporal_compression_ratio), expected 4x, as in every "
                        "CogVideoX",
-                       where, (long long)c->temporal_ratio);
+                       where, c->temporal_ratio);
     if (c->in_channels != 3 || c->out_channels != 3)
         return err_set(err, ERR_UNSUPPORTED,
-                       "%s: a VAE with in_channels %lld and out_channels %lld, expected 3 and 3 (RGB)", where,
-                       (long long)c->in_channels, (long long)c->out_channels);
+                       "%s: a VAE with in_channels %" PRId64 " and out_channels %" PRId64 ", expected 3 and 3 (RGB)",
+                       where, c->in_channels, c->out_channels);
     return 0;
 }
 
@@ -259,7 +262,7 @@ static int residual(const Walk *w, VaeRes *r, int decoder, int64_t ci, int64_t c
 {
     char p[128];
     int rc;
-    snprintf(p, sizeof p, "%s.resnets.%lld.", stage, (long long)i);
+    snprintf(p, sizeof p, "%s.resnets.%" PRId64 ".", stage, i);
     r->ci = ci;
     r->co = co;
     if ((rc = norm(w, &r->norm1, decoder, ci, p, "norm1")) || (rc = causal(w, &r->conv1, ci, co, p, "conv1")) ||
@@ -295,7 +298,7 @@ static int walk_encoder(const Walk *w)
     *net = (VaeNet){.in_channels = c->in_channels, .out_channels = 2 * c->latent_channels, .first_channels = C};
     int rc = causal(w, &net->conv_in, c->in_channels, C, "encoder.", "conv_in");
     for (int64_t i = 0; i <= last && !rc; i++) {
-        snprintf(p, sizeof p, "encoder.down_blocks.%lld", (long long)i);
+        snprintf(p, sizeof p, "encoder.down_blocks.%" PRId64, i);
         rc = stage(w, net, &C, c->block_channels[i], c->layers_per_block, i < last ? ".downsamplers.0.conv" : NULL,
                    (c->temporal_ratio >> i) > 1, p);
     }
@@ -316,7 +319,7 @@ static int walk_decoder(const Walk *w)
     int rc = causal(w, &net->conv_in, c->latent_channels, C, "decoder.", "conv_in");
     rc = rc ? rc : stage(w, net, &C, C, 2, NULL, 0, "decoder.mid_block");
     for (int64_t i = 0; i <= last && !rc; i++) {
-        snprintf(p, sizeof p, "decoder.up_blocks.%lld", (long long)i);
+        snprintf(p, sizeof p, "decoder.up_blocks.%" PRId64, i);
         rc = stage(w, net, &C, c->block_channels[last - i], c->layers_per_block + 1,
                    i < last ? ".upsamplers.0.conv" : NULL, (c->temporal_ratio >> i) > 1, p);
     }

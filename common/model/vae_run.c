@@ -154,18 +154,18 @@ static int refuse_tiles(const char *side, int64_t scale, int64_t pixels, double 
 {
     int64_t under = next_fit(scale, pixels, overlap, -1), over = next_fit(scale, pixels, overlap, 1);
     if (!over)
-        return err_set(err, ERR_USAGE, "VAE tiling: tiles of %s %lld with overlap %g would not meet", side,
-                       (long long)pixels, overlap);
+        return err_set(err, ERR_USAGE, "VAE tiling: tiles of %s %" PRId64 " with overlap %g would not meet", side,
+                       pixels, overlap);
     char sizes[64];
     if (under)
-        snprintf(sizes, sizeof sizes, "%lld or %lld", 2 * (long long)under, 2 * (long long)over);
+        snprintf(sizes, sizeof sizes, "%" PRId64 " or %" PRId64, 2 * under, 2 * over);
     else
-        snprintf(sizes, sizeof sizes, "%lld", 2 * (long long)over);
+        snprintf(sizes, sizeof sizes, "%" PRId64, 2 * over);
     return err_set(
         err, ERR_USAGE,
-        "VAE tiling: tiles of %s %lld (half of sample_%s in the VAE's config.json) with overlap %g would not "
+        "VAE tiling: tiles of %s %" PRId64 " (half of sample_%s in the VAE's config.json) with overlap %g would not "
         "meet, and the result would have another size than the clip: turn tiling off, or set sample_%s to %s",
-        side, (long long)pixels, side, overlap, side, sizes);
+        side, pixels, side, overlap, side, sizes);
 }
 
 /* H, W: of the input, latents when decoding. */
@@ -322,11 +322,14 @@ static int check_size(const char *what, int64_t T, int64_t H, int64_t W, int64_t
     const int64_t most = 1 << 14;
     if (T < 1 || H < 1 || W < 1 || H % multiple || W % multiple)
         return err_set(err, ERR_USAGE,
-                       "%s: %lld frames of %lldx%lld (width x height): sizes must be positive multiples of %lld", what,
-                       (long long)T, (long long)W, (long long)H, (long long)multiple);
+                       "%s: %" PRId64 " frames of %" PRId64 "x%" PRId64
+                       " (width x height): sizes must be positive multiples of %" PRId64,
+                       what, T, W, H, multiple);
     if (T > most || H > most || W > most)
-        return err_set(err, ERR_LIMIT, "%s: %lld frames of %lldx%lld (width x height): more than %lld on an axis", what,
-                       (long long)T, (long long)W, (long long)H, (long long)most);
+        return err_set(err, ERR_LIMIT,
+                       "%s: %" PRId64 " frames of %" PRId64 "x%" PRId64 " (width x height): more than %" PRId64
+                       " on an axis",
+                       what, T, W, H, most);
     return 0;
 }
 

@@ -26,7 +26,7 @@ int arena_new(Arena **out, Backend *be, int64_t bytes, const char *name, Err *er
 {
     *out = NULL;
     if (bytes < 0)
-        return err_set(err, ERR_USAGE, "%s memory: %lld bytes", name, (long long)bytes);
+        return err_set(err, ERR_USAGE, "%s memory: %" PRId64 " bytes", name, bytes);
     Arena *a = mem_calloc(1, (int64_t)sizeof *a, err);
     if (!a)
         return ERR_NOMEM;
@@ -36,7 +36,7 @@ int arena_new(Arena **out, Backend *be, int64_t bytes, const char *name, Err *er
         int rc = be->alloc(be, bytes > 0 ? bytes : ALIGN, &block, err);
         if (rc < 0) {
             mem_free(a);
-            return err_wrap(err, rc, "%s memory of %lld bytes", name, (long long)bytes);
+            return err_wrap(err, rc, "%s memory of %" PRId64 " bytes", name, bytes);
         }
         a->base = block;
     }
@@ -94,9 +94,10 @@ int arena_take(Arena *a, Tensor *out, DType dtype, int rank, const int64_t *dim,
         return err_set(err, ERR_LIMIT, "%s memory: a tensor %s cannot be sized", a->name,
                        tensor_describe(out, shape, sizeof shape));
     if (!a->be->plan && end > a->size)
-        return err_set(err, ERR_LIMIT, "%s memory: no room for a tensor %s: %lld of %lld bytes in use, %lld needed",
-                       a->name, tensor_describe(out, shape, sizeof shape), (long long)a->used, (long long)a->size,
-                       (long long)bytes);
+        return err_set(err, ERR_LIMIT,
+                       "%s memory: no room for a tensor %s: %" PRId64 " of %" PRId64 " bytes in use, %" PRId64
+                       " needed",
+                       a->name, tensor_describe(out, shape, sizeof shape), a->used, a->size, bytes);
     if (a->be->plan) {
         out->data = (void *)(uintptr_t)(ALIGN + a->used); /* distinct, never read */
     } else if (SPLIT) {

@@ -145,7 +145,7 @@ int backend_open(Backend **out, const char *name, int64_t threads, const Log *lo
     if (kind == n_kinds)
         return err_set(err, ERR_USAGE, "device '%s': expected auto, ref, cpu, cuda or sim", name);
     if (threads < 0)
-        return err_set(err, ERR_USAGE, "%lld threads: expected 0 (all cores) or more", (long long)threads);
+        return err_set(err, ERR_USAGE, "%" PRId64 " threads: expected 0 (all cores) or more", threads);
 
     HostBackend *h = mem_calloc(1, (int64_t)sizeof *h, err);
     if (!h)

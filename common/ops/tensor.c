@@ -73,7 +73,7 @@ const char *tensor_describe(const Tensor *t, char *buf, int64_t size)
 {
     int64_t at = snprintf(buf, (size_t)size, "%s [", dtype_name(t->dtype));
     for (int i = 0; i < t->rank && at < size; i++)
-        at += snprintf(buf + at, (size_t)(size - at), "%s%lld", i ? ", " : "", (long long)t->dim[i]);
+        at += snprintf(buf + at, (size_t)(size - at), "%s%" PRId64, i ? ", " : "", t->dim[i]);
     if (at < size)
         snprintf(buf + at, (size_t)(size - at), "]");
     return buf;

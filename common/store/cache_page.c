@@ -68,7 +68,7 @@ static int check_meta(const uint8_t *file, int64_t size, int i, int64_t page, co
                        u32_at(p + PAGE_HEAD + 4));
     PageHead h = page_head_at(p);
     if (h.page != page)
-        return page_damaged(what, err, "its two header pages give page sizes of %lld and %u bytes", (long long)page,
+        return page_damaged(what, err, "its two header pages give page sizes of %" PRId64 " and %u bytes", page,
                             h.page);
     if (u16_at(p + 10) != PAGE_META || u64_at(p) != (uint64_t)i || h.free_db.flags != INTEGER_KEY ||
         h.main_db.flags != 0)
@@ -79,8 +79,8 @@ static int check_meta(const uint8_t *file, int64_t size, int i, int64_t page, co
         return page_damaged(what, err, "header page %d gives an impossible size", i);
     int64_t need = ((int64_t)h.last + 1) * page;
     if (size < need)
-        return err_set(err, ERR_FORMAT, "'%s' is torn: its file has %lld bytes, its pages need %lld", what,
-                       (long long)size, (long long)need);
+        return err_set(err, ERR_FORMAT, "'%s' is torn: its file has %" PRId64 " bytes, its pages need %" PRId64, what,
+                       size, need);
     return 0;
 }
 
@@ -88,16 +88,16 @@ static int check_meta(const uint8_t *file, int64_t size, int i, int64_t page, co
 static int page_size(const uint8_t *file, int64_t size, int64_t *page, const char *what, Err *err)
 {
     if (size < PAGE_HEAD + META_SIZE)
-        return err_set(err, ERR_FORMAT, "'%s': data.mdb is not a cache this program can read (%lld bytes)", what,
-                       (long long)size);
+        return err_set(err, ERR_FORMAT, "'%s': data.mdb is not a cache this program can read (%" PRId64 " bytes)", what,
+                       size);
     if (u32_at(file + PAGE_HEAD) != LMDB_MAGIC)
         return err_set(err, ERR_FORMAT, "'%s': data.mdb is not a cache this program can read (no LMDB file)", what);
     *page = page_head_at(file).page;
     if (*page < PAGE_LEAST || *page > PAGE_MOST || (*page & (*page - 1)))
-        return page_damaged(what, err, "a page size of %lld bytes", (long long)*page);
+        return page_damaged(what, err, "a page size of %" PRId64 " bytes", *page);
     if (size < 2 * *page)
-        return err_set(err, ERR_FORMAT, "'%s' is torn: its file has %lld bytes, its pages need %lld", what,
-                       (long long)size, (long long)(2 * *page));
+        return err_set(err, ERR_FORMAT, "'%s' is torn: its file has %" PRId64 " bytes, its pages need %" PRId64, what,
+                       size, 2 * *page);
     return 0;
 }
 
@@ -210,8 +210,8 @@ int node_value(const PageFile *f, const uint8_t *node, const uint8_t **value, in
     *pages = u32_at(p + 12);
     if (u64_at(p) != *first || u16_at(p + 10) != PAGE_OVERFLOW || *pages < need ||
         *pages > f->n_pages - (int64_t)*first)
-        return page_damaged(f->what, err, "page %llu: the value there is not %lld bytes long",
-                            (unsigned long long)*first, (long long)*size);
+        return page_damaged(f->what, err, "page %llu: the value there is not %" PRId64 " bytes long",
+                            (unsigned long long)*first, *size);
     *value = p + PAGE_HEAD;
     return 0;
 }

@@ -56,8 +56,8 @@ static int check_key(Walk *w, Found *t, const uint8_t *node, int promise, uint64
 {
     Key k = {node + NODE_HEAD, u16_at(node + 6)};
     if (k.n < 1 || k.n > PAGE_KEY_MAX || (t->kind == TREE_FREE && k.n != 8))
-        return page_damaged(w->f.what, w->err, "page %llu has a key of %lld bytes", (unsigned long long)page,
-                            (long long)k.n);
+        return page_damaged(w->f.what, w->err, "page %llu has a key of %" PRId64 " bytes", (unsigned long long)page,
+                            k.n);
     int c = t->last.at ? compare_keys(t, t->last, k) : -1;
     if (c > 0 || (c == 0 && (!t->last_is_promise || promise)))
         return page_damaged(w->f.what, w->err, "page %llu: the keys are out of order", (unsigned long long)page);
@@ -101,8 +101,8 @@ static int check_leaf_node(Walk *w, Found *t, const uint8_t *node, uint64_t page
         return rc;
     if (flags == NODE_SUBDATA) {
         if (size != PAGE_DB_SIZE)
-            return page_damaged(w->f.what, w->err, "page %llu has a database of %lld bytes", (unsigned long long)page,
-                                (long long)size);
+            return page_damaged(w->f.what, w->err, "page %llu has a database of %" PRId64 " bytes",
+                                (unsigned long long)page, size);
         PageDb sub = page_db_at(value);
         return check_tree(w, &sub, TREE_DATA);
     }

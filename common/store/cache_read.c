@@ -295,7 +295,7 @@ int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key
     if (rc != 1)
         return rc;
     if (e.key_size != sizeof key->byte)
-        return err_set(err, ERR_FORMAT, "%s: a key of %lld bytes", cache_db_name(db), (long long)e.key_size);
+        return err_set(err, ERR_FORMAT, "%s: a key of %" PRId64 " bytes", cache_db_name(db), e.key_size);
     memcpy(key->byte, e.key, sizeof key->byte);
     mem_free_aligned((*cursor)->copy);
     (*cursor)->copy = NULL;

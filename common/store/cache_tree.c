@@ -100,8 +100,7 @@ int tree_named(PageFile *f, const Tree *names, const char *name, Tree *out, Err 
     if ((rc = fill(f, node, NODE_SUBDATA, &e, err)) < 0)
         return rc;
     if (e.value_size != PAGE_DB_SIZE)
-        return page_damaged(f->what, err, "the database '%s' has a record of %lld bytes", name,
-                            (long long)e.value_size);
+        return page_damaged(f->what, err, "the database '%s' has a record of %" PRId64 " bytes", name, e.value_size);
     PageDb db = page_db_at(e.value);
     rc = make_tree(f, &db, out, err);
     return rc < 0 ? rc : 1;

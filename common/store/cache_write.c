@@ -68,7 +68,7 @@ int cache_grow(Cache *c, int64_t more, Err *err)
     /* readers here have maps of their own, and LMDB's map is not looked at while this is held */
     pthread_mutex_lock(&c->mutex);
     if ((rc = mdb_env_set_mapsize(c->env, (size_t)total)))
-        rc = err_mdb(err, rc, "'%s': growing to %lld bytes", c->dir, (long long)total);
+        rc = err_mdb(err, rc, "'%s': growing to %" PRId64 " bytes", c->dir, total);
     pthread_mutex_unlock(&c->mutex);
     return rc;
 }
@@ -179,8 +179,7 @@ int cache_put_record(Cache *c, CacheDb db, const Digest *key, RecordKind kind, c
     if (rc < 0)
         return err_wrap(err, rc, "%s", what);
     if (tensor_bytes(t) > MAX_VALUE - RECORD_HEADER_SIZE)
-        return err_set(err, ERR_LIMIT, "%s: %lld bytes, a record holds at most 4 GiB", what,
-                       (long long)tensor_bytes(t));
+        return err_set(err, ERR_LIMIT, "%s: %" PRId64 " bytes, a record holds at most 4 GiB", what, tensor_bytes(t));
     record_header_encode(header, kind, t, key);
     Change ch = {.db = (int)db,
                  .key = digest_val(key),

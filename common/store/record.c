@@ -84,7 +84,7 @@ int record_decode(RecordView *out, const void *bytes, int64_t size, const Digest
 {
     const uint8_t *h = bytes;
     if (size < RECORD_HEADER_SIZE)
-        return err_set(err, ERR_FORMAT, "%s: %lld bytes, a record has at least %d", what, (long long)size,
+        return err_set(err, ERR_FORMAT, "%s: %" PRId64 " bytes, a record has at least %d", what, size,
                        RECORD_HEADER_SIZE);
     if (memcmp(h + AT_MAGIC, magic, 4) != 0)
         return err_set(err, ERR_FORMAT, "%s: not a record (wrong magic)", what);
@@ -101,13 +101,13 @@ int record_decode(RecordView *out, const void *bytes, int64_t size, const Digest
     for (int i = 0; i < RECORD_RANK; i++) {
         dim[i] = (int64_t)get_le(h + AT_DIMS + 4 * i, 4);
         if (i >= rank && dim[i] != 0)
-            return err_set(err, ERR_FORMAT, "%s: damaged header (unused dimension %lld)", what, (long long)dim[i]);
+            return err_set(err, ERR_FORMAT, "%s: damaged header (unused dimension %" PRId64 ")", what, dim[i]);
         if (i < rank && mem_mul(need, dim[i], &need) < 0)
             return err_set(err, ERR_FORMAT, "%s: its shape overflows", what);
     }
     if (need != size - RECORD_HEADER_SIZE || length != (uint64_t)need)
-        return err_set(err, ERR_FORMAT, "%s: its shape needs %lld bytes, its header says %llu, it has %lld", what,
-                       (long long)need, (unsigned long long)length, (long long)size - RECORD_HEADER_SIZE);
+        return err_set(err, ERR_FORMAT, "%s: its shape needs %" PRId64 " bytes, its header says %llu, it has %" PRId64,
+                       what, need, (unsigned long long)length, size - RECORD_HEADER_SIZE);
     RecordView v = {.kind = (RecordKind)h[AT_KIND], .version = (int)version, .checksum = get_le(h + AT_CHECKSUM, 8)};
     v.tensor = tensor_view((void *)(h + RECORD_HEADER_SIZE), (DType)dtype, rank, dim);
     int rc = record_check_tensor(v.kind, &v.tensor, err);

@@ -120,8 +120,7 @@ static int parse_entry(SafeEntry *e, int64_t range[2], const char *name, const j
     if (mem_mul(count, dtypes[k].bits, &bits) < 0)
         return err_set(err, ERR_FORMAT, "tensor '%s': its shape overflows", name);
     if (bits % 8)
-        return err_set(err, ERR_FORMAT, "tensor '%s': %lld bits of %s are no whole bytes", name, (long long)bits,
-                       dtype);
+        return err_set(err, ERR_FORMAT, "tensor '%s': %" PRId64 " bits of %s are no whole bytes", name, bits, dtype);
     for (int i = 0; i < 2; i++) {
         const json_t *o = json_array_get(offsets, (size_t)i);
         if (!json_is_integer(o) || json_integer_value(o) < 0)
@@ -129,8 +128,9 @@ static int parse_entry(SafeEntry *e, int64_t range[2], const char *name, const j
         range[i] = json_integer_value(o);
     }
     if (range[1] < range[0] || range[1] - range[0] != bits / 8)
-        return err_set(err, ERR_FORMAT, "tensor '%s': data_offsets [%lld, %lld] for %lld bytes of %s", name,
-                       (long long)range[0], (long long)range[1], (long long)(bits / 8), dtype);
+        return err_set(err, ERR_FORMAT,
+                       "tensor '%s': data_offsets [%" PRId64 ", %" PRId64 "] for %" PRId64 " bytes of %s", name,
+                       range[0], range[1], bits / 8, dtype);
     if (dtypes[k].dtype == DT_COUNT)
         return err_set(err, ERR_UNSUPPORTED, "tensor '%s': dtype %s is not supported", name, dtype);
     e->tensor = tensor_view(NULL, dtypes[k].dtype, (int)rank, dim);
@@ -163,13 +163,12 @@ static int check_coverage(Located *at, int64_t n, int64_t data_size, Err *err)
     int64_t end = 0;
     for (int64_t i = 0; i < n; i++) {
         if (at[i].range[0] != end)
-            return err_set(err, ERR_FORMAT, "tensor '%s' begins at %lld where %lld was expected (%s)", at[i].entry.name,
-                           (long long)at[i].range[0], (long long)end, at[i].range[0] > end ? "hole" : "overlap");
+            return err_set(err, ERR_FORMAT, "tensor '%s' begins at %" PRId64 " where %" PRId64 " was expected (%s)",
+                           at[i].entry.name, at[i].range[0], end, at[i].range[0] > end ? "hole" : "overlap");
         end = at[i].range[1];
     }
     if (end != data_size)
-        return err_set(err, ERR_FORMAT, "tensors cover %lld bytes, the file holds %lld", (long long)end,
-                       (long long)data_size);
+        return err_set(err, ERR_FORMAT, "tensors cover %" PRId64 " bytes, the file holds %" PRId64, end, data_size);
     return 0;
 }
 
@@ -178,13 +177,12 @@ static int header_length(const uint8_t *first, int64_t size, int64_t *out, Err *
 {
     uint64_t length = 0;
     if (size < 8)
-        return err_set(err, ERR_FORMAT, "%lld bytes, too short for a safetensors file", (long long)size);
+        return err_set(err, ERR_FORMAT, "%" PRId64 " bytes, too short for a safetensors file", size);
     memcpy(&length, first, 8);
     if (length > MAX_HEADER)
         return err_set(err, ERR_FORMAT, "header too large: %llu bytes", (unsigned long long)length);
     if ((int64_t)length > size - 8)
-        return err_set(err, ERR_FORMAT, "header of %llu bytes in a file of %lld", (unsigned long long)length,
-                       (long long)size);
+        return err_set(err, ERR_FORMAT, "header of %llu bytes in a file of %" PRId64, (unsigned long long)length, size);
     *out = (int64_t)length;
     return 0;
 }

@@ -92,7 +92,7 @@ static int describe_folder(Str *out, char *const *names, int64_t n, Err *err)
         if (shown++ < NAMES_SHOWN)
             rc = str_printf(out, err, "%s%s", i ? ", " : "it holds ", names[i]);
     if (rc == 0 && shown > NAMES_SHOWN)
-        rc = str_printf(out, err, " and %lld more", (long long)(shown - NAMES_SHOWN));
+        rc = str_printf(out, err, " and %" PRId64 " more", shown - NAMES_SHOWN);
     return rc;
 }
 
@@ -215,8 +215,8 @@ static void check_total(const SafeTensors *s, const json_t *index, const char *p
     for (int64_t i = 0; i < s->n; i++)
         bytes += tensor_bytes(&s->entry[i].tensor);
     if (json_is_number(total) && json_number_value(total) != (double)bytes)
-        log_warn(log, "'%s': total_size is %.0f, the shards hold %lld bytes", path, json_number_value(total),
-                 (long long)bytes);
+        log_warn(log, "'%s': total_size is %.0f, the shards hold %" PRId64 " bytes", path, json_number_value(total),
+                 bytes);
 }
 
 /* Names of the map that no shard held, all in one message. */
@@ -236,7 +236,7 @@ static int check_all_present(const SafeTensors *s, const json_t *map, Err *err)
             break;
     }
     if (rc == 0 && n > 0)
-        rc = err_set(err, ERR_FORMAT, "%lld tensors of the index are missing: %s%s", (long long)n, missing.data,
+        rc = err_set(err, ERR_FORMAT, "%" PRId64 " tensors of the index are missing: %s%s", n, missing.data,
                      n > 10 ? ", ..." : "");
     str_fini(&missing);
     return rc;

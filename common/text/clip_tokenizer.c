@@ -178,7 +178,7 @@ static int read_merges(ClipTokenizer *t, const char *text, int64_t size, Err *er
             n--;
         int version = line == 1 && n >= 9 && memcmp(at, "#version:", 9) == 0;
         if (n > 0 && !version && (rc = add_merge(t, &names, at, n, err)) < 0)
-            err_wrap(err, rc, "line %lld", (long long)line);
+            err_wrap(err, rc, "line %" PRId64, line);
         at = stop ? stop + 1 : end;
     }
     if (rc == 0 && names.n == N_BASE)
@@ -436,7 +436,7 @@ int clip_tokenizer_encode(const ClipTokenizer *t, const char *text, int64_t size
     *ids = NULL;
     *n = 0;
     if (size > MAX_TEXT)
-        return err_set(err, ERR_LIMIT, "a text of %lld bytes, at most %d", (long long)size, MAX_TEXT);
+        return err_set(err, ERR_LIMIT, "a text of %" PRId64 " bytes, at most %d", size, MAX_TEXT);
     if (!str_is_utf8(text, size))
         return err_set(err, ERR_FORMAT, "text is not UTF-8");
     int rc = push(&b, CLIP_BOS, err);

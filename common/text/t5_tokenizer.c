@@ -39,8 +39,9 @@ int t5_tokenizer_open_bytes(T5Tokenizer **out, const void *bytes, int64_t size, 
     SpmIds ids = spm_ids(t->spm);
     t->pieces = ids.pieces;
     if (ids.pad != PAD || ids.eos != EOS || ids.unk != UNK) {
-        rc = err_set(err, ERR_UNSUPPORTED, "tokeniser model: expected pad 0, eos 1, unk 2, found %lld, %lld, %lld",
-                     (long long)ids.pad, (long long)ids.eos, (long long)ids.unk);
+        rc = err_set(err, ERR_UNSUPPORTED,
+                     "tokeniser model: expected pad 0, eos 1, unk 2, found %" PRId64 ", %" PRId64 ", %" PRId64, ids.pad,
+                     ids.eos, ids.unk);
         goto fail;
     }
     *out = t;
@@ -201,7 +202,7 @@ int t5_tokenizer_encode(const T5Tokenizer *t, const char *text, int64_t size, in
     *ids = NULL;
     *n = 0;
     if (size > MAX_TEXT)
-        return err_set(err, ERR_LIMIT, "a text of %lld bytes, at most %d", (long long)size, MAX_TEXT);
+        return err_set(err, ERR_LIMIT, "a text of %" PRId64 " bytes, at most %d", size, MAX_TEXT);
     int rc = 0, strips = 0; /* the token before the chunk swallows white space */
     int64_t begin = 0;
     for (int64_t i = 0; i <= size; i++) {
@@ -240,7 +241,7 @@ int t5_tokenizer_encode_padded(const T5Tokenizer *t, const char *text, int64_t s
     int32_t *all = NULL;
     int64_t n = 0;
     if (length < 1)
-        return err_set(err, ERR_USAGE, "a token length of %lld, at least 1", (long long)length);
+        return err_set(err, ERR_USAGE, "a token length of %" PRId64 ", at least 1", length);
     int rc = t5_tokenizer_encode(t, text, size, &all, &n, err);
     if (rc < 0)
         return rc;
@@ -269,10 +270,9 @@ char *t5_tokenizer_decode(const T5Tokenizer *t, const int32_t *ids, int64_t n, E
             mem_free(part);
         } else if (ids[i] >= 0 && ids[i] < t5_tokenizer_vocab(t)) {
             run = 1;
-            rc = str_printf(&text, err, "<extra_id_%lld>", (long long)(t->pieces + SENTINELS - 1 - ids[i]));
+            rc = str_printf(&text, err, "<extra_id_%" PRId64 ">", t->pieces + SENTINELS - 1 - ids[i]);
         } else {
-            rc = err_set(err, ERR_USAGE, "token id %d is outside 0..%lld", ids[i],
-                         (long long)t5_tokenizer_vocab(t) - 1);
+            rc = err_set(err, ERR_USAGE, "token id %d is outside 0..%" PRId64, ids[i], t5_tokenizer_vocab(t) - 1);
         }
     }
     if (rc < 0) {

@@ -197,11 +197,11 @@ static int check_added_tokens(const json_t *list, int64_t pieces, const char *na
         if (k >= 0)
             want = pieces + SENTINELS - 1 - k;
         if (want < 0 || !json_is_integer(id) || json_integer_value(id) != want)
-            return err_set(
-                err, ERR_UNSUPPORTED,
-                "%s: added token '%.60s' with id %lld, expected only <pad> 0, </s> 1, <unk> 2 and <extra_id_0> "
-                "%lld to <extra_id_99> %lld",
-                name, text, (long long)json_integer_value(id), (long long)(pieces + SENTINELS - 1), (long long)pieces);
+            return err_set(err, ERR_UNSUPPORTED,
+                           "%s: added token '%.60s' with id %" PRId64
+                           ", expected only <pad> 0, </s> 1, <unk> 2 and <extra_id_0> "
+                           "%" PRId64 " to <extra_id_99> %" PRId64,
+                           name, text, (int64_t)json_integer_value(id), pieces + SENTINELS - 1, pieces);
     }
     return 0;
 }
@@ -229,9 +229,9 @@ static int put_vocab(Str *out, Str *room, const json_t *vocab, int64_t pieces, c
         const char *piece = json_string_value(json_array_get(entry, 0));
         if (!piece || json_array_size(entry) != 2 || !json_is_number(score) ||
             !isfinite((float)json_number_value(score)))
-            return err_set(err, ERR_FORMAT, "%s: vocab[%lld] is not [piece, score]", name, (long long)i);
+            return err_set(err, ERR_FORMAT, "%s: vocab[%" PRId64 "] is not [piece, score]", name, i);
         if (i < N_FIXED && strcmp(piece, fixed[i]) != 0)
-            return err_set(err, ERR_UNSUPPORTED, "%s: vocab[%lld] is '%.60s', expected '%s'", name, (long long)i, piece,
+            return err_set(err, ERR_UNSUPPORTED, "%s: vocab[%" PRId64 "] is '%.60s', expected '%s'", name, i, piece,
                            fixed[i]);
         rc = put_piece(out, room, piece, (float)json_number_value(score),
                        i >= N_FIXED ? TYPE_NORMAL
@@ -248,8 +248,8 @@ static int check_model(const json_t *model, const char *name, Err *err)
     if (!is_type(model, "Unigram"))
         return err_set(err, ERR_UNSUPPORTED, "%s: model type '%.60s', expected Unigram", name, text_of(model, "type"));
     if (!json_is_integer(unk) || json_integer_value(unk) != UNK)
-        return err_set(err, ERR_UNSUPPORTED, "%s: unk_id is %lld, expected %d", name,
-                       (long long)json_integer_value(unk), UNK);
+        return err_set(err, ERR_UNSUPPORTED, "%s: unk_id is %" PRId64 ", expected %d", name,
+                       (int64_t)json_integer_value(unk), UNK);
     if (json_is_true(json_object_get(model, "byte_fallback")))
         return err_set(err, ERR_UNSUPPORTED, "%s: byte_fallback is true, expected false", name);
     size_t n = json_array_size(json_object_get(model, "vocab"));

@@ -99,8 +99,9 @@ static void one_tile(const CpuProduct *p, int64_t m0, int64_t m, int64_t n0, int
 int cpu_product(Backend *be, const CpuProduct *p, Err *err)
 {
     if (p->m > INT_MAX || p->n > INT_MAX || p->k > INT_MAX || p->lda > INT_MAX || p->ldb > INT_MAX || p->ldc > INT_MAX)
-        return err_set(err, ERR_LIMIT, "a product of %lld x %lld x %lld passes BLAS's 32-bit sizes", (long long)p->m,
-                       (long long)p->n, (long long)p->k);
+        return err_set(err, ERR_LIMIT,
+                       "a product of %" PRId64 " x %" PRId64 " x %" PRId64 " passes BLAS's 32-bit sizes", p->m, p->n,
+                       p->k);
     int64_t tm, tn;
     choose_tiles(p->m, p->n, &tm, &tn);
     int64_t across = cpu_ceil(p->n, tn), tiles = cpu_ceil(p->m, tm) * across;

@@ -26,9 +26,10 @@ static int check_slices(const AttentionArgs *a, Err *err)
     if (a->B <= most / a->heads)
         return 0;
     return err_set(err, ERR_LIMIT,
-                   "attention: %lld sequences of %lld heads, a device takes at most %lld heads in one call; a smaller "
+                   "attention: %" PRId64 " sequences of %" PRId64 " heads, a device takes at most %" PRId64
+                   " heads in one call; a smaller "
                    "batch is needed",
-                   (long long)a->B, (long long)a->heads, (long long)most);
+                   a->B, a->heads, most);
 }
 
 static int attention(Backend *be, const Tensor *o, const Tensor *lse, const Tensor *q, const Tensor *k, const Tensor *v,

@@ -23,8 +23,8 @@ int device_launched(const char *op, Err *err)
 int device_scratch(Device *d, size_t bytes, char **out, Err *err)
 {
     if (bytes > DEVICE_SCRATCH_BYTES)
-        return err_set(err, ERR_LIMIT, "device scratch: %lld bytes needed, %lld are kept", (long long)bytes,
-                       (long long)DEVICE_SCRATCH_BYTES);
+        return err_set(err, ERR_LIMIT, "device scratch: %" PRId64 " bytes needed, %" PRId64 " are kept", bytes,
+                       (int64_t)DEVICE_SCRATCH_BYTES);
     *out = d->scratch;
     return 0;
 }
@@ -56,8 +56,8 @@ static int device_alloc(Backend *be, int64_t bytes, void **out, Err *err)
     size_t room = 0, total = 0;
     cudaMemGetInfo(&room, &total);
     cudaGetLastError();
-    return err_set(err, ERR_NOMEM, "device memory: %lld bytes needed, %lld of %lld free", (long long)bytes,
-                   (long long)room, (long long)total);
+    return err_set(err, ERR_NOMEM, "device memory: %" PRId64 " bytes needed, %zu of %zu free", bytes,
+                   room, total);
 }
 
 static void device_release(Backend *be, void *p)

@@ -12,8 +12,8 @@ static int lt_check(cublasStatus_t rc, const char *what, const MatmulPlan *p, Er
 {
     if (rc == CUBLAS_STATUS_SUCCESS)
         return 0;
-    return err_set(err, ERR_DEVICE, "cuBLASLt %s, m %lld n %lld k %lld: status %d", what, (long long)p->m,
-                   (long long)p->n, (long long)p->k, (int)rc);
+    return err_set(err, ERR_DEVICE, "cuBLASLt %s, m %" PRId64 " n %" PRId64 " k %" PRId64 ": status %d", what, p->m,
+                   p->n, p->k, (int)rc);
 }
 
 static bool same_plan(const MatmulPlan *a, const MatmulPlan *b)
@@ -58,8 +58,8 @@ static int prepare_plan(Device *d, MatmulPlan *p, const void *bias_data, Err *er
         cublasLtMatmulAlgoGetHeuristic(d->lt, p->desc, p->a, p->b, p->d, p->d, d->preference, 1, &found, &n_found),
         "heuristic", p, err));
     if (n_found < 1)
-        return err_set(err, ERR_DEVICE, "cuBLASLt has no algorithm for m %lld n %lld k %lld", (long long)p->m,
-                       (long long)p->n, (long long)p->k);
+        return err_set(err, ERR_DEVICE, "cuBLASLt has no algorithm for m %" PRId64 " n %" PRId64 " k %" PRId64, p->m,
+                       p->n, p->k);
     DEVICE_TRY(lt_check(found.state, "heuristic", p, err));
     p->algo = found.algo;
     return 0;

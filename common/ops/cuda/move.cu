@@ -36,8 +36,8 @@ static int embed(Backend *be, const Tensor *y, const Tensor *table, const Tensor
     DEVICE_TRY(device_launched("embed", err));
     DEVICE_TRY(be->download(be, &bad, room, sizeof bad, err));
     if (bad)
-        return err_set(err, ERR_FORMAT, "embed: id number %d lies outside the table of %lld rows", bad - 1,
-                       (long long)table->dim[0]);
+        return err_set(err, ERR_FORMAT, "embed: id number %d lies outside the table of %" PRId64 " rows", bad - 1,
+                       table->dim[0]);
     return 0;
 }
 

@@ -10,8 +10,9 @@ static int embed_ref(Backend *be, const Tensor *y, const Tensor *table, const Te
     int64_t n = tensor_count(ids), rows = table->dim[0], D = table->dim[1];
     for (int64_t i = 0; i < n; i++) {
         if (id[i] < 0 || id[i] >= rows)
-            return err_set(err, ERR_FORMAT, "op_embed: id %d at place %lld is outside a table of %lld rows", (int)id[i],
-                           (long long)i, (long long)rows);
+            return err_set(err, ERR_FORMAT,
+                           "op_embed: id %d at place %" PRId64 " is outside a table of %" PRId64 " rows", (int)id[i], i,
+                           rows);
         for (int64_t d = 0; d < D; d++)
             ref_set(y, i * D + d, ref_get(table, id[i] * D + d));
     }
