@@ -11,6 +11,7 @@
 #include "train/checkpoint.h"
 #include "train/file_list.h"
 #include "train/pipeline.h"
+#include "train/together.h"
 
 static const char state_path[] = "weft_state/state.json";
 static const char optimizer_path[] = "weft_state/optimizer.safetensors";
@@ -38,7 +39,7 @@ static int64_t state_parts(const TrainState *s)
     return optimizer_parts(&s->optimizer) + (ps->values != file_type(s) ? ps->n : 0);
 }
 
-static OptimizerPart state_part(const TrainState *s, int64_t i)
+OptimizerPart checkpoint_part(const TrainState *s, int64_t i)
 {
     const ParamSet *ps = dit_trainable(s->dit);
     int64_t n = optimizer_parts(&s->optimizer);
@@ -63,8 +64,12 @@ typedef struct Saving {
 static int fetch(void *user, int64_t i, const void **data, Err *err)
 {
     Saving *w = user;
-    OptimizerPart part = state_part(w->s, i);
+    OptimizerPart part = checkpoint_part(w->s, i);
 
+    if (part.n == 0) { /* no parameter is empty: another rank has it */
+        *data = w->room;
+        return together_fetch(w->s, i, &part, w->room, err);
+    }
     *data = w->s->be->host ? part.data : w->room;
     return w->s->be->host ? 0 : w->s->be->download(w->s->be, w->room, part.data, tensor_bytes(&part.whole), err);
 }
@@ -78,13 +83,13 @@ static int save_optimizer(const TrainState *s, const char *path, Err *err)
     int rc = source && name ? 0 : ERR_NOMEM;
 
     for (int64_t i = 0; i < n && rc == 0; i++) {
-        OptimizerPart part = state_part(s, i);
+        OptimizerPart part = checkpoint_part(s, i);
         largest = tensor_bytes(&part.whole) > largest ? tensor_bytes(&part.whole) : largest;
         name[i] = mem_printf(err, "%s.%s", part.kind, part.param->name);
         source[i] = (SafeSource){name[i], part.whole};
         rc = name[i] ? 0 : ERR_NOMEM;
     }
-    if (rc == 0 && !s->be->host && !(w.room = mem_alloc_aligned(largest, err)))
+    if (rc == 0 && (!s->be->host || s->share.c.ranks) && !(w.room = mem_alloc_aligned(largest, err)))
         rc = ERR_NOMEM;
     if (rc == 0)
         rc = safetensors_write_from(path, source, n, NULL, fetch, &w, err);
@@ -120,7 +125,7 @@ int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err 
     int rc = path ? safetensors_open(&file, path, err) : ERR_NOMEM;
 
     for (int64_t i = 0, n = state_parts(s); i < n && rc == 0; i++) {
-        OptimizerPart part = state_part(s, i);
+        OptimizerPart part = checkpoint_part(s, i);
         rc = load_part(s, file, &part, &bad, err);
     }
     if (rc == 0 && bad.len)

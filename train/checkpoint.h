@@ -17,8 +17,11 @@
 #include "train/step.h"
 
 /* Writes checkpoint-N (N = s->step) with `state`, an object that becomes state.json.  After a
- * failure nothing of it is left. */
+ * failure nothing of it is left.  Rank 0 alone calls it, while the others serve (together.h). */
 WEFT_MUST_CHECK int checkpoint_save(const char *run, const TrainState *s, const json_t *state, Err *err);
+/* Part i of what a resume needs besides the transformer's file: the optimiser's state, then the exact
+ * weights.  A part that another rank keeps has n = 0. */
+OptimizerPart checkpoint_part(const TrainState *s, int64_t i);
 /* The folder RUN/checkpoint-STEP; mem_free. */
 char *checkpoint_folder(const char *run, int64_t step, Err *err);
 /* The optimiser's state and the step from RUN/checkpoint-STEP; the transformer was opened from its folder already. */

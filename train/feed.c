@@ -58,8 +58,9 @@ static int read_step(Feed *f, int64_t step, int64_t *epoch_of_order)
         dataset_order(j->data, j->seed, epoch, f->order);
         *epoch_of_order = epoch;
     }
-    for (int64_t at = first; at < last; at += j->batch) {
-        int64_t n = last - at < j->batch ? last - at : j->batch;
+    job_share_range(j, &first, &last);
+    for (int64_t at = first; at < last; at += j->pass) {
+        int64_t n = last - at < j->pass ? last - at : j->pass;
         Pass *p = place(f);
         int rc;
         if (!p)
@@ -95,7 +96,7 @@ int feed_open(Feed **out, const Job *job, int64_t step, Err *err)
     f->job = job;
     f->first_step = step;
     for (int i = 0; i < PASSES && rc == 0; i++)
-        rc = batch_new(&f->pass[i].batch, job->data, job->batch, err);
+        rc = batch_new(&f->pass[i].batch, job->data, job->pass, err);
     if (rc == 0 && !(f->order = mem_calloc(job->data->n, sizeof *f->order, err)))
         rc = ERR_NOMEM;
     if (rc == 0 && (pthread_mutex_init(&f->lock, NULL) != 0 || pthread_cond_init(&f->changed, NULL) != 0))

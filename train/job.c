@@ -7,7 +7,6 @@
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "common/base/shard.h"
 #include "common/base/str.h"
 #include "common/model/model_folder.h"
 #include "train/encoders.h"
@@ -56,6 +55,7 @@ static void read_training(Job *j)
     j->validation.every = recipe_int(r, "validation.every");
     j->how = DIT_TRAIN | (strcmp(recipe_str(r, "training.gradient_dtype"), "bf16") == 0 ? DIT_BF16_GRADS : 0) |
              (recipe_bool(r, "training.master_weights") ? 0 : DIT_BF16_VALUES);
+    j->c.share.tree = recipe_bool(r, "training.deterministic_reduction");
     j->c.policy = !recipe_bool(r, "training.gradient_checkpointing")          ? RECOMPUTE_NONE
                   : strcmp(recipe_str(r, "training.recompute"), "block") == 0 ? RECOMPUTE_BLOCK
                                                                               : RECOMPUTE_BLOCK_ATTENTION;
@@ -71,25 +71,8 @@ static int open_backend(Job *j, const TrainOptions *o, Err *err)
     return rc;
 }
 
-/* Every process of an MPI job would train the same model into the same folder. */
-static int refuse_ranks(const TrainOptions *o, Err *err)
-{
-    int64_t rank, ranks;
-    int rc = shard_choose(o->common.shard, NULL, &rank, &ranks, err);
-
-    if (rc < 0 || ranks == 1)
-        return rc;
-    if (o->common.shard)
-        return err_set(err, ERR_UNSUPPORTED, "--shard %s: training runs in one process; give it all caches",
-                       o->common.shard);
-    return err_set(err, ERR_UNSUPPORTED,
-                   "this is process %" PRId64 " of %" PRId64
-                   " of a Slurm or MPI job, and training runs in one process: start one, or give --shard 0/1",
-                   rank + 1, ranks);
-}
-
 /* Refuses settings that the back end cannot honour; nothing is replaced by something weaker. */
-static int refuse_unsupported(const Job *j, const TrainOptions *o, Err *err)
+static int refuse_unsupported(const Job *j, Err *err)
 {
     const char *precision = recipe_str(j->recipe, "training.mixed_precision");
     int half = j->be->act == DT_BF16;
@@ -99,7 +82,7 @@ static int refuse_unsupported(const Job *j, const TrainOptions *o, Err *err)
                        "training.mixed_precision is '%s', but the %s back end computes in %s; add --set "
                        "training.mixed_precision=%s",
                        precision, j->be->name, half ? "bfloat16" : "float32", half ? "bf16" : "no");
-    return j->plan ? 0 : refuse_ranks(o, err);
+    return 0;
 }
 
 /* A bf16 sum is rounded after each pass, and an addend smaller than half of its last bit is lost: so
@@ -215,6 +198,22 @@ static int read_schedule(Job *j, Err *err)
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
+/* The ranks' parts of a step of `each` samples. */
+static void count_shares(Job *j, int64_t each)
+{
+    int64_t all = each < j->data->n ? each : j->data->n, size = j->c.share.size > 0 ? j->c.share.size : 1;
+    int64_t part = (all - 1) / size + 1;
+
+    j->c.share.samples[0] = all;
+    j->c.share.samples[1] = (j->data->n - 1) % each + 1; /* of an epoch's last step */
+    j->pass = j->c.share.tree ? 1 : part < j->batch ? part : j->batch;
+    if (all < size)
+        log_warn(&j->log.log,
+                 "a step has %" PRId64 " sample%s (batch_size x gradient_accumulation_steps), fewer than the %" PRId64
+                 " ranks: %" PRId64 " of them only update weights",
+                 all, str_plural(all), size, size - all);
+}
+
 static int count_steps(Job *j, Err *err)
 {
     int64_t each, all;
@@ -231,7 +230,17 @@ static int count_steps(Job *j, Err *err)
         return err_set(err, ERR_USAGE, "%" PRId64 " epochs are too many", j->epochs);
     j->steps = j->max_steps > 0 && j->max_steps < all ? j->max_steps : all;
     j->c.rate.steps = j->steps;
+    count_shares(j, each);
     return rate_check(&j->c.rate, err);
+}
+
+void job_share_range(const Job *j, int64_t *first, int64_t *last)
+{
+    int64_t from, to, start = *first;
+
+    ranks_part(*last - start, j->c.share.rank, j->c.share.size, &from, &to);
+    *first = start + from;
+    *last = start + to;
 }
 
 void job_step_range(const Job *j, int64_t step, int64_t *epoch, int64_t *first, int64_t *last)
@@ -271,14 +280,20 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
 {
     int rc;
 
-    log_to_stderr(&j->log, "weft-train", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
+    log_to_stderr(&j->log, "weft-train",
+                  ranks_rank(j->ranks) ? LOG_ERROR
+                  : o->common.quiet    ? LOG_WARN
+                                       : LOG_INFO, /* rank 0 speaks for all */
+                  o->common.log_json);
+    j->c.share = (ShareConfig){
+        .ranks = j->ranks, .rank = ranks_rank(j->ranks), .size = o->ranks > 0 ? o->ranks : ranks_size(j->ranks)};
     if ((rc = recipe_open(&j->recipe, &o->common, err)) < 0 || (rc = open_backend(j, o, err)) < 0)
         return rc;
     read_training(j);
     if ((rc = rate_kind(&j->c.rate.kind, recipe_str(j->recipe, "training.lr_scheduler"), err)) < 0 ||
         (rc = optimizer_kind(&j->c.optimizer.kind, recipe_str(j->recipe, "training.optimizer"),
                              recipe_bool(j->recipe, "training.use_8bit_adam"), err)) < 0 ||
-        (rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, o, err)) < 0 ||
+        (rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, err)) < 0 ||
         (rc = refuse_lost_gradients(j, err)) < 0 || (rc = refuse_out_in_model(j, o->out, err)) < 0 ||
         (rc = read_dit_config(j, err)) < 0 || (rc = read_schedule(j, err)) < 0 ||
         (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||

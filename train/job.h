@@ -11,10 +11,12 @@ typedef struct TrainOptions {
     CommonOptions common; /* must be first: OPTS_COMMON's offsets start at 0 */
     StrList cache;
     const char *out, *model;
+    int64_t ranks; /* plan for so many processes; 0: those of the job */
 } TrainOptions;
 
 typedef struct Job {
     Recipe *recipe;
+    Ranks *ranks; /* borrowed, set before job_open; NULL: one process */
     StderrLog log;
     Backend *be;
     const char *base;               /* pipeline folder that final/ is completed from */
@@ -27,7 +29,8 @@ typedef struct Job {
     TrainConfig c;
     int how; /* DitLoad flags: element types of weights and gradients */
     uint64_t seed;
-    int64_t batch, accumulate;  /* samples a forward pass, passes a step */
+    int64_t batch, accumulate;  /* samples a forward pass, passes a step, in one process */
+    int64_t pass;               /* most samples of a forward pass of a rank */
     int64_t epochs, max_steps;  /* max_steps -1: epochs decide */
     int64_t epoch_steps, steps; /* optimiser steps in an epoch, in all */
     int64_t checkpoint_every, keep, log_every;
@@ -41,7 +44,7 @@ typedef struct Job {
     double planned; /* bytes of memory, set by job_print */
 } Job;
 
-/* *j must be zero-initialised but for `plan`.  Refuses settings that the back end cannot honour. */
+/* *j must be zero-initialised but for `plan` and `ranks`.  Refuses settings that the back end cannot honour. */
 WEFT_MUST_CHECK int job_open(Job *j, const TrainOptions *o, Err *err);
 void job_close(Job *j);
 /* Bytes of working memory of the largest forward and backward pass under a recomputation policy, found
@@ -60,4 +63,6 @@ double job_sample_operations(const Job *j);
 int64_t job_held_out(const Job *j);
 /* The samples of step k (from 0): [*first, *last) of its epoch's order. */
 void job_step_range(const Job *j, int64_t step, int64_t *epoch, int64_t *first, int64_t *last);
+/* This rank's part of [*first, *last). */
+void job_share_range(const Job *j, int64_t *first, int64_t *last);
 #endif

@@ -26,7 +26,7 @@ static int take_batch(const Job *j, Arena *work, int64_t n, TrainBatch *b, Err *
 static int plan_passes(const Job *j, TrainState *s, TrainBatch *b, Err *err)
 {
     double loss;
-    int rc = take_batch(j, s->work, j->batch, b, err);
+    int rc = take_batch(j, s->work, j->pass, b, err);
 
     if (rc == 0)
         rc = train_gradient(s, b, 1.0, &loss, err);
@@ -43,7 +43,7 @@ static int plan_on(const Job *j, Backend *plan, Recompute policy, int64_t *bytes
     TrainBatch b;
     Dit *dit = NULL;
     Arena *work = NULL;
-    int64_t *timestep = mem_calloc(j->batch, sizeof *timestep, err);
+    int64_t *timestep = mem_calloc(j->pass, sizeof *timestep, err);
     int rc = timestep ? 0 : ERR_NOMEM;
 
     c.policy = policy;
@@ -75,6 +75,23 @@ int job_plan_work(const Job *j, Recompute policy, int64_t *bytes, Err *err)
     return rc;
 }
 
+/* What this rank keeps of the optimiser's state; a plan takes the rank that keeps most. */
+static int count_optimizer(Job *j, const ParamSet *ps, Err *err)
+{
+    ShareConfig *c = &j->c.share;
+    int64_t *bound = mem_calloc(c->size + 1, sizeof *bound, err);
+
+    if (!bound)
+        return ERR_NOMEM;
+    share_bounds(ps, c->size, bound);
+    for (int64_t k = 0; j->plan && k < c->size; k++)
+        if (bound[k + 1] - bound[k] > bound[c->rank + 1] - bound[c->rank])
+            c->rank = k;
+    j->optimizer_bytes = optimizer_bytes(ps, &j->c.optimizer, bound[c->rank], bound[c->rank + 1] - bound[c->rank]);
+    mem_free(bound);
+    return 0;
+}
+
 /* The model's parameters: how many there are, how many elements their flat arenas have, and what
  * the optimiser keeps for them. */
 int job_count_parameters(Job *j, Err *err)
@@ -86,8 +103,8 @@ int job_count_parameters(Job *j, Err *err)
     if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, 0, err)) == 0) {
         j->parameters = params_count(dit_trainable(dit));
         j->flat = dit_trainable(dit)->flat;
-        j->optimizer_bytes = optimizer_bytes(dit_trainable(dit), &j->c.optimizer, 0, j->flat);
         j->optimizer_file_bytes = optimizer_file_bytes(dit_trainable(dit), &j->c.optimizer);
+        rc = count_optimizer(j, dit_trainable(dit), err);
     }
     dit_close(&dit);
     backend_close(&plan);
@@ -166,6 +183,7 @@ static double print_arenas(const Job *j, FILE *out)
     double codes = 4.0 *
                    (double)(j->data->F * (j->data->h / c->patch) * (j->data->w / c->patch) * c->heads * c->head_dim);
     double own = j->be->act == DT_BF16 ? DEVICE_SCRATCH_BYTES + DEVICE_WORKSPACE_BYTES : 0;
+    double sums = (double)share_bytes(&j->c.share, (int64_t)grads, j->be->act != DT_BF16);
     char a[32], b[32], g[32];
 
     fprintf(out, "memory             ");
@@ -176,10 +194,14 @@ static double print_arenas(const Job *j, FILE *out)
     fprintf(out, ", gradients %s%s", job_si(grads, "B", g), j->how & DIT_BF16_GRADS ? " (bf16)" : "");
     print_optimizer(j, out);
     fprintf(out, ", position codes %s", job_si(codes, "B", b));
+    if (sums > 0)
+        fprintf(out, ", partial sums %s", job_si(sums, "B", a));
     if (own > 0)
         fprintf(out, ", scratch %s", job_si(own, "B", a));
+    if (j->c.share.size > 1)
+        fprintf(out, "; rank %" PRId64 " of %" PRId64, j->c.share.rank, j->c.share.size);
     fputc('\n', out);
-    return copies + master + grads + (double)j->optimizer_bytes + codes + own;
+    return copies + master + grads + (double)j->optimizer_bytes + codes + sums + own;
 }
 
 static int print_memory(Job *j, FILE *out, Err *err)

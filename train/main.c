@@ -24,25 +24,57 @@ static int log_plan(Job *j, Err *err)
     return rc;
 }
 
+static int dry_run(Job *j, const TrainOptions *o, Err *err)
+{
+    int rc = 0;
+
+    if (ranks_rank(j->ranks) == 0 && (rc = job_print(j, stdout, err)) == 0)
+        rc = train_preview(j, o->out, stdout, err);
+    return ranks_agree(j->ranks, rc, err);
+}
+
+static int train(Job *j, const TrainOptions *o, Err *err)
+{
+    int rc;
+
+    recipe_log(j->recipe, o->common.print_recipe, &j->log.log);
+    if ((rc = ranks_agree(j->ranks, log_plan(j, err), err)) < 0 || (rc = train_run(j, o->out, err)) < 0)
+        return rc;
+    if (ranks_rank(j->ranks) == 0)
+        printf("%s/final: %" PRId64 " step%s\n", o->out, j->steps, str_plural(j->steps));
+    return 0;
+}
+
+/* Before the program ends with `code`: what all ranks know of, rank 0 reports, and the others end
+ * quietly.  A failure of this rank alone ends the job: the others would wait for it. */
+static int leave(Job *j, int code, const Err *err)
+{
+    Ranks *r = j->ranks;
+
+    if (!r)
+        return code;
+    if (code < 0 && !r->told) {
+        log_error(&j->log.log, "rank %" PRId64 " on %s: %s", r->rank, r->host, err->msg);
+        r->abort(r, 1);
+        return code;
+    }
+    code = r->rank == 0 ? code : 0;
+    ranks_close(&j->ranks);
+    return code;
+}
+
 static int run(void *options, const StrList *positional, Err *err)
 {
     const TrainOptions *o = options;
     Job j = {.plan = o->common.dry_run};
-    int rc = job_open(&j, o, err);
+    int rc = ranks_open(&j.ranks, o->common.shard, err);
 
     (void)positional;
-    if (rc == 0 && o->common.dry_run) {
-        rc = job_print(&j, stdout, err);
-        if (rc == 0)
-            rc = train_preview(&j, o->out, stdout, err);
-    } else if (rc == 0) {
-        recipe_log(j.recipe, o->common.print_recipe, &j.log.log);
-        rc = log_plan(&j, err);
-        if (rc == 0)
-            rc = train_run(&j, o->out, err);
-        if (rc == 0)
-            printf("%s/final: %" PRId64 " step%s\n", o->out, j.steps, str_plural(j.steps));
-    }
+    if (rc == 0)
+        rc = ranks_agree(j.ranks, job_open(&j, o, err), err);
+    if (rc == 0)
+        rc = o->common.dry_run ? dry_run(&j, o, err) : train(&j, o, err);
+    rc = leave(&j, rc, err);
     job_close(&j);
     return rc;
 }
@@ -83,7 +115,14 @@ static const Opt run_opts[] = {
     OPT_MODEL,
     {0},
 };
-static const Opt plan_opts[] = {OPTS_COMMON, OPT_CACHE, OPT_MODEL, {0}};
+static const Opt plan_opts[] = {
+    OPTS_COMMON,
+    OPT_CACHE,
+    OPT_MODEL,
+    OPTION(TrainOptions, ranks, OPT_INT, "ranks", "N",
+           "plan for one of N processes (mpirun -n N): the one that needs most memory", .max = 65536, .dflt = "1"),
+    {0},
+};
 
 static const char *const examples[] = {
     "weft-train plan --cache cache --model CogVideoX-2b", "Print steps, memory and time before anything is trained.",

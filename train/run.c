@@ -26,6 +26,7 @@
 #include "train/run_report.h"
 #include "train/resume.h"
 #include "train/run.h"
+#include "train/together.h"
 
 typedef struct Run {
     Job *job;
@@ -37,14 +38,16 @@ typedef struct Run {
     Feed *feed;
     HeldOut *held_out;
     Curve *curve;
-    FILE *log;
+    FILE *log; /* of rank 0, as the folder's other files */
     Progress *progress;
+    double *losses; /* of a step's passes: together_step */
 } Run;
 
 /* One step's numbers for the log. */
 typedef struct StepFacts {
     int64_t epoch, samples;
     double loss, norm, lr, data_s, start_s;
+    int stop; /* the signal that asked a rank to stop */
 } StepFacts;
 
 static void run_close(Run *r)
@@ -58,6 +61,7 @@ static void run_close(Run *r)
     train_fini(&r->state);
     arena_free(&r->work);
     dit_close(&r->dit);
+    mem_free(r->losses);
     dir_unlock(&r->lock);
 }
 
@@ -124,25 +128,55 @@ static int take_folder(Run *r, Preflight *p, Err *err)
     return rc;
 }
 
-static int run_open(Run *r, Err *err)
+/* Rank 0 has the folder, and what is written there. */
+static int is_first(const Run *r)
+{
+    return ranks_rank(r->job->ranks) == 0;
+}
+
+static int open_files(Run *r, Err *err)
 {
     Job *j = r->job;
-    Preflight p;
+    int rc;
+
+    if ((rc = checkpoint_prune(r->out, r->state.step, j->keep, err)) < 0 || (rc = open_log(r, err)) < 0 ||
+        (rc = heldout_open(&r->held_out, j, r->out, r->state.step, err)) < 0 ||
+        (rc = curve_open(&r->curve, j, r->out, r->state.step, err)) < 0)
+        return rc;
+    return write_run_file(r, err);
+}
+
+static int prepare(Run *r, int64_t step, Err *err)
+{
+    Job *j = r->job;
     int64_t bytes = 0;
     int rc;
 
-    if ((rc = take_folder(r, &p, err)) < 0 || (rc = load_state(r, p.step, err)) < 0 ||
-        (rc = checkpoint_prune(r->out, r->state.step, j->keep, err)) < 0 || (rc = open_log(r, err)) < 0 ||
-        (rc = heldout_open(&r->held_out, j, r->out, r->state.step, err)) < 0 ||
-        (rc = curve_open(&r->curve, j, r->out, r->state.step, err)) < 0 || (rc = write_run_file(r, err)) < 0 ||
+    if ((rc = load_state(r, step, err)) < 0 || (is_first(r) && (rc = open_files(r, err)) < 0) ||
         (rc = job_plan_work(j, j->c.policy, &bytes, err)) < 0 ||
         (rc = arena_new(&r->work, j->be, bytes, "training", err)) < 0 ||
         (rc = feed_open(&r->feed, j, r->state.step, err)) < 0)
         return rc;
     r->state.work = r->work;
-    r->progress = progress_start(&j->log.log, "train", "steps", j->steps);
-    progress_resume(r->progress, r->state.step);
-    return 0;
+    r->losses = mem_calloc(j->c.share.samples[0] + TOGETHER_EXTRA, sizeof *r->losses, err);
+    return r->losses ? 0 : ERR_NOMEM;
+}
+
+static int run_open(Run *r, Err *err)
+{
+    Job *j = r->job;
+    Preflight p = {0};
+    int rc = ranks_agree(j->ranks, is_first(r) ? take_folder(r, &p, err) : 0, err);
+
+    if (rc == 0)
+        rc = together_start(j, r->out, &p.step, err);
+    if (rc == 0)
+        rc = ranks_agree(j->ranks, prepare(r, p.step, err), err);
+    if (rc == 0) {
+        r->progress = progress_start(&j->log.log, "train", "steps", j->steps);
+        progress_resume(r->progress, r->state.step);
+    }
+    return rc;
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -160,18 +194,15 @@ static int blame_samples(const Run *r, const HostBatch *b, int rc, Err *err)
     return rc;
 }
 
-static int one_step(Run *r, StepFacts *f, Err *err)
+/* Gradients and losses of this rank's part of a step. */
+static int passes(Run *r, StepFacts *f, int64_t first, int64_t last, Err *err)
 {
     Job *j = r->job;
-    int64_t first, last, mark = arena_mark(r->work);
+    int64_t mark = arena_mark(r->work), end = last;
     int rc = 0;
 
-    memset(f, 0, sizeof *f);
-    memset(&r->state.seconds, 0, sizeof r->state.seconds);
-    f->start_s = time_now_s();
-    job_step_range(j, r->state.step, &f->epoch, &first, &last);
-    f->samples = last - first;
-    for (int64_t done = 0; done < f->samples && rc == 0;) {
+    job_share_range(j, &first, &end);
+    for (int64_t done = first - (last - f->samples); first < end && rc == 0;) {
         double weight, loss = 0, start = time_now_s();
         const HostBatch *host;
         TrainBatch b;
@@ -181,10 +212,31 @@ static int one_step(Run *r, StepFacts *f, Err *err)
         weight = (double)host->n / (double)f->samples;
         if ((rc = train_gradient(&r->state, &b, weight, &loss, err)) == ERR_LIMIT)
             rc = blame_samples(r, host, rc, err);
-        f->loss += weight * loss;
+        r->losses[done] = weight * loss;
         done += host->n;
+        first += host->n;
         arena_reset(r->work, mark);
     }
+    return rc;
+}
+
+static int one_step(Run *r, StepFacts *f, Err *err)
+{
+    Job *j = r->job;
+    int64_t first, last;
+    int rc;
+
+    memset(f, 0, sizeof *f);
+    memset(&r->state.seconds, 0, sizeof r->state.seconds);
+    memset(r->losses, 0, (size_t)j->c.share.samples[0] * sizeof *r->losses);
+    f->start_s = time_now_s();
+    job_step_range(j, r->state.step, &f->epoch, &first, &last);
+    f->samples = last - first;
+    train_begin(&r->state, f->samples);
+    if ((rc = passes(r, f, first, last, err)) < 0 || (rc = train_gather(&r->state, err)) < 0)
+        return rc;
+    f->stop = interrupt_signal();
+    rc = together_step(&r->state.share, r->losses, f->samples, &f->loss, &f->stop, err);
     return rc == 0 ? train_update(&r->state, &f->norm, &f->lr, err) : rc;
 }
 
@@ -208,6 +260,10 @@ static int log_line_json(Run *r, const StepFacts *f, json_t **out, Err *err)
     jsonw_num(&w, "forward", r->state.seconds.forward);
     jsonw_num(&w, "backward", r->state.seconds.backward);
     jsonw_num(&w, "optimizer", r->state.seconds.optimizer);
+    if (r->job->ranks) {
+        jsonw_num(&w, "exchange", r->state.seconds.exchange);
+        jsonw_num(&w, "waited", r->state.seconds.waited);
+    }
     curve_pace(r->curve, &w, r->state.step, f->samples, time_now_s() - f->start_s, f->data_s);
     jsonw_close(&w);
     return jsonw_finish(&w, out, "log.jsonl", err);
@@ -216,8 +272,11 @@ static int log_line_json(Run *r, const StepFacts *f, json_t **out, Err *err)
 static int log_step(Run *r, const StepFacts *f, Err *err)
 {
     json_t *line = NULL;
-    int rc = log_line_json(r, f, &line, err);
+    int rc;
 
+    if (!is_first(r))
+        return 0;
+    rc = log_line_json(r, f, &line, err);
     if (rc == 0)
         rc = json_write_line(line, r->log, err);
     if (rc == 0 && fflush(r->log) != 0)
@@ -232,7 +291,7 @@ static int log_step(Run *r, const StepFacts *f, Err *err)
 
 /* Saves a checkpoint, unless a weight is not finite.  The log goes to disk first: a resume cuts it back
  * to the checkpoint's step. */
-static int save(Run *r, int interim, Err *err)
+static int save_here(Run *r, int interim, Err *err)
 {
     Job *j = r->job;
     Tensor values = params_flat_values(dit_trainable(r->dit));
@@ -255,7 +314,26 @@ static int save(Run *r, int interim, Err *err)
     return rc;
 }
 
-static int finish(Run *r, Err *err)
+/* Rank 0 writes, and the others give it what they keep. */
+static int save(Run *r, int interim, Err *err)
+{
+    Ranks *ranks = r->job->ranks;
+    int rc;
+
+    if (!ranks)
+        return save_here(r, interim, err);
+    if (!is_first(r)) {
+        rc = together_serve(&r->state, err);
+    } else {
+        Err lost = {0};
+        rc = save_here(r, interim, err);
+        if (together_dismiss(&r->state, &lost) < 0) /* they will not hear of anything */
+            return rc < 0 ? rc : err_set(err, lost.code, "%s", lost.msg);
+    }
+    return ranks_agree(ranks, rc, err);
+}
+
+static int finish_here(Run *r, Err *err)
 {
     json_t *state = NULL;
     int rc = final_is_at(r->out, r->state.step, err);
@@ -275,12 +353,28 @@ static int validate(Run *r, Err *err)
     json_t *line = NULL;
     int rc = 0;
 
-    if (heldout_due(r->held_out, r->state.step))
+    if (is_first(r) && heldout_due(r->held_out, r->state.step))
         rc = heldout_measure(r->held_out, &r->state, &line, err);
     if (line)
         curve_held_out(r->curve, line);
     json_decref(line);
     return rc;
+}
+
+static int finish(Run *r, Err *err)
+{
+    return ranks_agree(r->job->ranks, is_first(r) ? finish_here(r, err) : 0, err);
+}
+
+/* All ranks return this after the same step. */
+static int stopped(const Run *r, int signal, Err *err)
+{
+    interrupt_adopt(signal);
+    if (r->job->ranks)
+        r->job->ranks->told = 1;
+    return err_set(err, ERR_INTERRUPTED,
+                   "interrupted; '%s/checkpoint-%" PRId64 "' is saved and the same command goes on from there", r->out,
+                   r->state.step);
 }
 
 static int loop(Run *r, Err *err)
@@ -290,20 +384,17 @@ static int loop(Run *r, Err *err)
 
     while (rc == 0 && r->state.step < j->steps) {
         StepFacts f;
-        int stop, last, due;
+        int last, due;
         if ((rc = one_step(r, &f, err)) < 0)
             break;
         last = r->state.step == j->steps;
-        stop = interrupt_requested();
         if (r->state.step % j->log_every == 0 || last)
             rc = log_step(r, &f, err);
         due = last || r->state.step % j->checkpoint_every == 0;
-        if (rc == 0 && (due || stop))
+        if (rc == 0 && (due || f.stop))
             rc = save(r, !due, err);
-        if (rc == 0 && stop && !last)
-            rc = err_set(err, ERR_INTERRUPTED,
-                         "interrupted; '%s/checkpoint-%" PRId64 "' is saved and the same command goes on from there",
-                         r->out, r->state.step);
+        if (rc == 0 && f.stop && !last)
+            rc = stopped(r, f.stop, err);
         if (rc == 0)
             rc = validate(r, err);
     }
@@ -340,7 +431,7 @@ int train_run(Job *j, const char *out, Err *err)
     Run r = {.job = j, .out = out};
     int rc;
 
-    interrupt_install(NULL);
+    interrupt_install(is_first(&r) ? NULL : &j->log);
     rc = run_open(&r, err);
     if (rc == 0)
         rc = loop(&r, err);

@@ -10,17 +10,33 @@
 
 int train_init(TrainState *s, Backend *be, Dit *dit, const Schedule *schedule, const TrainConfig *c, Err *err)
 {
+    int64_t first, last;
+    int rc;
+
     memset(s, 0, sizeof *s);
     s->be = be;
     s->dit = dit;
     s->schedule = schedule;
     s->c = *c;
-    return optimizer_init(&s->optimizer, be, dit_trainable(dit), &c->optimizer, 0, dit_trainable(dit)->flat, err);
+    if ((rc = share_open(&s->share, &c->share, be, dit, err)) < 0)
+        return rc;
+    first = s->share.bound[c->share.rank];
+    last = s->share.bound[c->share.rank + 1];
+    rc = optimizer_init(&s->optimizer, be, dit_trainable(dit), &c->optimizer, first, last - first, err);
+    if (rc < 0)
+        share_close(&s->share);
+    return rc;
 }
 
 void train_fini(TrainState *s)
 {
     optimizer_fini(&s->optimizer);
+    share_close(&s->share);
+}
+
+void train_begin(TrainState *s, int64_t samples)
+{
+    share_begin(&s->share, samples);
 }
 
 /* Fills sqrt(a) and sqrt(1-a) of every sample; refuses timesteps outside the schedule. */
@@ -84,7 +100,7 @@ static int gradient_in(TrainState *s, const TrainBatch *batch, double weight, co
     s->seconds.forward += middle - start;
     if (!isfinite(*loss))
         return err_set(err, ERR_LIMIT, "step %" PRId64 ": the loss is %g; nothing was updated", s->step + 1, *loss);
-    rc = dit_backward(s->dit, s->work, tape, &l.u, NULL, NULL, err);
+    rc = share_backward(&s->share, s->work, tape, &l.u, batch->x0.dim[0], err);
     if (rc == 0)
         rc = s->be->sync(s->be, err); /* a device may still be computing: that time counts as backward */
     s->seconds.backward += time_now_s() - middle;
@@ -138,13 +154,34 @@ int train_loss(TrainState *s, const TrainBatch *batch, double *loss, Err *err)
     return rc;
 }
 
+/* The parts that ranks updated, to all of them. */
+static int share_update(TrainState *s, Err *err)
+{
+    double start = time_now_s();
+    int rc = share_weights(&s->share, err);
+
+    s->seconds.waited += time_now_s() - start;
+    return rc;
+}
+
+int train_gather(TrainState *s, Err *err)
+{
+    double waited = 0;
+    int rc = share_gather(&s->share, err);
+
+    if (share_active(&s->share))
+        reducer_seconds(s->share.reducer, &s->seconds.exchange, &waited);
+    s->seconds.waited += waited;
+    return rc;
+}
+
 int train_update(TrainState *s, double *norm, double *lr, Err *err)
 {
     double start = time_now_s(), squares = 0, scale;
-    Tensor g = params_flat_grads(dit_trainable(s->dit));
+    Tensor g = params_flat_grads(dit_trainable(s->dit)), mine;
     int rc;
 
-    if ((rc = op_sum_squares(s->be, &squares, &g, err)) < 0)
+    if ((rc = share_sum_squares(&s->share, &squares, err)) < 0)
         return rc;
     *norm = sqrt(squares);
     *lr = rate_at(&s->c.rate, s->step);
@@ -152,17 +189,22 @@ int train_update(TrainState *s, double *norm, double *lr, Err *err)
         return err_set(err, ERR_LIMIT, "step %" PRId64 ": the gradient's norm is %g; nothing was updated", s->step + 1,
                        *norm);
     scale = s->c.max_grad_norm > 0 ? fmin(1.0, s->c.max_grad_norm / (*norm + 1e-6)) : 1.0;
-    if ((rc = optimizer_step(&s->optimizer, &g, s->step + 1, *lr, scale, err)) < 0 ||
+    mine = tensor_rows(&g, s->optimizer.first, s->optimizer.n);
+    if ((rc = optimizer_step(&s->optimizer, &mine, s->step + 1, *lr, scale, err)) < 0 ||
         (rc = op_fill(s->be, &g, 0, err)) < 0)
         return rc;
-    s->step++;
     s->seconds.optimizer += time_now_s() - start;
-    return 0;
+    s->step++;
+    return share_update(s, err);
 }
 
 int train_step(TrainState *s, const TrainBatch *batch, double *loss, double *norm, double *lr, Err *err)
 {
-    int rc = train_gradient(s, batch, 1.0, loss, err);
+    int rc;
 
+    train_begin(s, batch->x0.dim[0]);
+    rc = train_gradient(s, batch, 1.0, loss, err);
+    if (rc == 0)
+        rc = train_gather(s, err);
     return rc < 0 ? rc : train_update(s, norm, lr, err);
 }

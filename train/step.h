@@ -2,7 +2,9 @@
  *
  *   train_init(&s, be, dit, &schedule, &config, err);
  *   s.work = arena;
+ *   train_begin(&s, samples);
  *   train_gradient(&s, &batch, weight, &loss, err);   once for each pass; a step's weights add up to 1
+ *   train_gather(&s, err);
  *   train_update(&s, &norm, &lr, err);
  *
  * loss = mean over samples of mean over elements of (model(x_t, text, t) - v)^2, where
@@ -14,12 +16,14 @@
 #include "common/model/schedule.h"
 #include "train/optimizer.h"
 #include "train/rate.h"
+#include "train/share.h"
 
 typedef struct TrainConfig {
     Rate rate;
     OptimizerConfig optimizer;
     double max_grad_norm; /* 0: no clipping */
     Recompute policy;
+    ShareConfig share; /* zeros: one process */
 } TrainConfig;
 
 typedef struct TrainState {
@@ -27,12 +31,14 @@ typedef struct TrainState {
     Dit *dit;                 /* borrowed; opened with DIT_TRAIN */
     const Schedule *schedule; /* borrowed */
     TrainConfig c;
-    Optimizer optimizer;
-    Arena *work;  /* borrowed; set by the caller (job_plan_work says how large) */
-    int64_t step; /* updates done */
+    Share share;
+    Optimizer optimizer; /* of this share's parameters */
+    Arena *work;         /* borrowed; set by the caller (job_plan_work says how large) */
+    int64_t step;        /* updates done */
     struct {
         double forward, backward, optimizer;
-    } seconds; /* spent so far; the caller sets them to zero */
+        double exchange, waited; /* exchange: summing over ranks, beside the rest; waited: for that, and for weights */
+    } seconds;                   /* spent so far; the caller sets them to zero */
 } TrainState;
 
 /* The data of one forward pass.  Latents, noise, target velocity and loss are F32 on every back end;
@@ -48,15 +54,19 @@ typedef struct TrainBatch {
 WEFT_MUST_CHECK int train_init(TrainState *s, Backend *be, Dit *dit, const Schedule *schedule, const TrainConfig *c,
                                Err *err);
 void train_fini(TrainState *s);
+/* A step of so many samples begins, of which share.h says this rank's part. */
+void train_begin(TrainState *s, int64_t samples);
 /* Adds weight * gradient of the batch's loss to the gradients.  A loss that is not finite: ERR_LIMIT,
  * naming the step. */
 WEFT_MUST_CHECK int train_gradient(TrainState *s, const TrainBatch *batch, double weight, double *loss, Err *err);
 /* The batch's loss, without gradients. */
 WEFT_MUST_CHECK int train_loss(TrainState *s, const TrainBatch *batch, double *loss, Err *err);
+/* Waits until the passes' gradients are summed, over all ranks too. */
+WEFT_MUST_CHECK int train_gather(TrainState *s, Err *err);
 /* Clips to the global norm, lets the optimiser update, zeroes the gradients.  *norm is the norm before
  * clipping, *lr the rate used.  A norm that is not finite: ERR_LIMIT, parameters untouched. */
 WEFT_MUST_CHECK int train_update(TrainState *s, double *norm, double *lr, Err *err);
-/* train_gradient of one batch, then train_update. */
+/* A step of one batch. */
 WEFT_MUST_CHECK int train_step(TrainState *s, const TrainBatch *batch, double *loss, double *norm, double *lr,
                                Err *err);
 #endif

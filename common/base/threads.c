@@ -61,6 +61,8 @@ void interrupt_install(const StderrLog *log)
                  program, message);
     else
         snprintf(stop_line, sizeof stop_line, "%s: %s\n", program, message);
+    if (log && log->log.level < LOG_WARN)
+        stop_line[0] = 0;
     installed_by = getpid();
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = 0};
     sigemptyset(&action.sa_mask);
@@ -79,4 +81,10 @@ int interrupt_requested(void)
 int interrupt_signal(void)
 {
     return asked_to_stop;
+}
+
+void interrupt_adopt(int number)
+{
+    if (!asked_to_stop)
+        asked_to_stop = number;
 }

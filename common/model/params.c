@@ -85,6 +85,7 @@ int params_finish(ParamSet *ps, Err *err)
         if (i && !strcmp(ps->param[i].name, ps->param[i - 1].name))
             return err_set(err, ERR_USAGE, "parameter '%s' is listed twice", ps->param[i].name);
         int64_t padded = (param_elements(&ps->param[i]) + FLAT_STEP - 1) / FLAT_STEP * FLAT_STEP;
+        ps->param[i].start = ps->flat;
         if (mem_add(ps->flat, padded, &ps->flat) < 0 || ps->flat > INT64_MAX / 8)
             return err_set(err, ERR_LIMIT, "the model's parameters do not fit 64-bit sizes");
     }

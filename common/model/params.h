@@ -12,6 +12,7 @@
 typedef struct Param {
     char *name;
     const char *alias; /* borrowed: another name a file may use for it, or NULL; set it after params_finish */
+    int64_t start;     /* its first element in the flat arenas; set by params_finish */
     int rank;
     int64_t dim[5]; /* as in the file: convolutions [Co,Ci,kt,kh,kw] */
     int conv;       /* kernel stored channels-last on the back end: value is [Co,kt,kh,kw,Ci] (2-D: kt = 1) */

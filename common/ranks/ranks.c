@@ -42,7 +42,7 @@ static int open_mpi(Ranks **out, int64_t rank, int64_t size, Err *err)
     return rc;
 }
 
-int ranks_open(Ranks **out, const char *shard, const Log *log, Err *err)
+int ranks_open(Ranks **out, const char *shard, Err *err)
 {
     int64_t rank, size;
     *out = NULL;
@@ -54,10 +54,7 @@ int ranks_open(Ranks **out, const char *shard, const Log *log, Err *err)
                        "--shard %s: a training run is not made in parts; give it all caches, and start its processes "
                        "with mpirun or srun",
                        shard);
-    rc = open_mpi(out, rank, size, err);
-    if (rc == 0 && (*out)->rank == 0)
-        log_info(log, "%" PRId64 " ranks", size);
-    return rc;
+    return open_mpi(out, rank, size, err);
 }
 
 void ranks_close(Ranks **r)
@@ -65,6 +62,21 @@ void ranks_close(Ranks **r)
     if (*r)
         (*r)->close(*r);
     *r = NULL;
+}
+
+void ranks_add(void *to, const void *from, int64_t n, DType type)
+{
+    const uint16_t *half = from;
+    uint16_t *half_to = to;
+    if (type == DT_F32)
+        for (int64_t i = 0; i < n; i++)
+            ((float *)to)[i] += ((const float *)from)[i];
+    else if (type == DT_F64)
+        for (int64_t i = 0; i < n; i++)
+            ((double *)to)[i] += ((const double *)from)[i];
+    else
+        for (int64_t i = 0; i < n; i++)
+            half_to[i] = float_to_bfloat(bfloat_to_float(half_to[i]) + bfloat_to_float(half[i]));
 }
 
 void ranks_part(int64_t n, int64_t rank, int64_t size, int64_t *first, int64_t *last)
@@ -105,6 +117,7 @@ int ranks_agree(Ranks *r, int code, Err *err)
                 all[i].msg[0] ? all[i].msg : err_name(failed));
     }
     mem_free(all);
+    r->told = rc == 0 && failed;
     return rc < 0 ? rc : failed;
 }
 
@@ -138,6 +151,7 @@ int ranks_compare(Ranks *r, const RanksFact *facts, int n, Err *err)
     memcpy(mine + each - RANKS_HOST_MAX, r->host, RANKS_HOST_MAX);
     int rc = r->gather(r, all, mine, each, err);
     Str found = {0};
+    r->told = rc == 0;
     for (int64_t i = 1; rc == 0 && !found.len && i < r->size; i++) {
         rc = differences(&found, all, all + i * each, facts, n, err);
         if (rc == 0 && found.len)

@@ -27,6 +27,7 @@ struct Ranks {
     const char *name; /* "mpi" or "local" */
     int64_t rank, size;
     char host[RANKS_HOST_MAX]; /* the machine's name */
+    int told; /* all ranks know of the failure that this one returned last (ranks_agree, ranks_compare) */
     /* data[n] <- sum over all ranks, at rank `root` or, for RANKS_ALL, at every rank; elsewhere the
      * contents stay.  F32, F64 or BF16 (each addition rounded to nearest).  The order of the sum is
      * the library's: it may depend on n and on the number of ranks. */
@@ -57,7 +58,7 @@ static inline int64_t ranks_size(const Ranks *r)
  * `shard` (the option --shard) says that it works alone ("0/1").  Refuses: another --shard; more than
  * one process without libweft-mpi.so (beside the program, in ../lib/weft, or where the loader looks);
  * an MPI that counts other ranks than the launcher started. */
-WEFT_MUST_CHECK int ranks_open(Ranks **out, const char *shard, const Log *log, Err *err);
+WEFT_MUST_CHECK int ranks_open(Ranks **out, const char *shard, Err *err);
 void ranks_close(Ranks **r);
 
 /* Whether all ranks came as far as this: each gives the code of what it did and its error.  0 when
@@ -73,6 +74,9 @@ typedef struct RanksFact {
 enum { RANKS_FACT_MAX = 160, RANKS_FACTS_MAX = 16 };
 /* ERR_USAGE at every rank, with the first rank that differs from rank 0 and all that differs there. */
 WEFT_MUST_CHECK int ranks_compare(Ranks *r, const RanksFact *facts, int n, Err *err);
+
+/* to[n] += from[n], in host memory: F32, F64 or BF16 (rounded to nearest). */
+void ranks_add(void *to, const void *from, int64_t n, DType type);
 
 /* Part `rank` of `size` of n things: [*first, *last), contiguous, in rank order, as even as can be. */
 void ranks_part(int64_t n, int64_t rank, int64_t size, int64_t *first, int64_t *last);

@@ -18,20 +18,6 @@ static int64_t piece_of(int64_t left, int64_t most)
     return left < most ? left : most;
 }
 
-/* to[n] += from[n] */
-static void add(void *to, const void *from, int64_t n, DType type)
-{
-    for (int64_t i = 0; i < n; i++) {
-        if (type == DT_F64)
-            ((double *)to)[i] += ((const double *)from)[i];
-        else if (type == DT_F32)
-            ((float *)to)[i] += ((const float *)from)[i];
-        else
-            ((uint16_t *)to)[i] = float_to_bfloat(bfloat_to_float(((uint16_t *)to)[i]) +
-                                                  bfloat_to_float(((const uint16_t *)from)[i]));
-    }
-}
-
 static int local_sum(Ranks *r, void *data, int64_t n, DType type, int64_t root, Err *err)
 {
     Hub *h = hub_of(r);
@@ -45,7 +31,7 @@ static int local_sum(Ranks *r, void *data, int64_t n, DType type, int64_t root, 
         if (rc == 0 && (root == RANKS_ALL || root == r->rank)) {
             memcpy(to, hub_window(h, 0), (size_t)(k * size));
             for (int64_t i = 1; i < r->size; i++)
-                add(to, hub_window(h, i), k, type);
+                ranks_add(to, hub_window(h, i), k, type);
         }
         if (rc == 0) /* the windows have been read */
             rc = hub_barrier(h, err);

@@ -53,15 +53,13 @@ static void *element(const Reducer *r, void *array, int64_t i)
     return (char *)array + i * dtype_size(r->grads.dtype);
 }
 
-/* to[n] += from[n], both on the back end. */
+/* to[n] += from[n], both on the back end.  In host memory without it: the main thread may be using it. */
 static int add_piece(Reducer *r, void *to, const void *from, int64_t n, Err *err)
 {
-    if (!r->be->host) {
-        Tensor y = tensor_of(to, DT_F32, 1, n), x = tensor_of((void *)from, DT_F32, 1, n);
+    Tensor y = tensor_of(to, r->grads.dtype, 1, n), x = tensor_of((void *)from, r->grads.dtype, 1, n);
+    if (!r->be->host)
         return op_add(r->be, &y, &y, &x, err);
-    }
-    for (int64_t i = 0; i < n; i++) /* not op_add: the main thread has the back end */
-        ((float *)to)[i] += ((const float *)from)[i];
+    ranks_add(to, from, n, r->grads.dtype);
     return 0;
 }
 
@@ -104,7 +102,7 @@ static int64_t rank_of_leaf(int64_t leaf, int64_t leaves, int64_t size)
 static int meet(Reducer *r, const Piece *p, Side *left, const Side *right, Err *err)
 {
     Side to = right->owner == p->owner ? *right : *left, from = right->owner == p->owner ? *left : *right;
-    int64_t me = ranks_rank(r->ranks), bytes = p->n * (int64_t)sizeof(float);
+    int64_t me = ranks_rank(r->ranks), bytes = p->n * dtype_size(r->grads.dtype);
     void *came = r->be->host ? r->stage : r->device_stage;
     int rc = 0;
     *left = to;
@@ -144,7 +142,7 @@ static int join(Reducer *r, TreeNode node, const Piece *p, Side *out, Err *err)
 /* The sum of a piece to its owner's part of grads. */
 static int sum_piece(Reducer *r, const Piece *p, Err *err)
 {
-    int64_t me = ranks_rank(r->ranks), bytes = p->n * (int64_t)sizeof(float);
+    int64_t me = ranks_rank(r->ranks), bytes = p->n * dtype_size(r->grads.dtype);
     void *mine = element(r, r->grads.data, p->first);
     Side sum;
     int rc = 0;
@@ -160,7 +158,7 @@ static int sum_piece(Reducer *r, const Piece *p, Err *err)
                                 : 0;
     if (me != p->owner || sum.at == mine)
         return 0;
-    Tensor to = tensor_of(mine, DT_F32, 1, p->n), from = tensor_of(sum.at, DT_F32, 1, p->n);
+    Tensor to = tensor_of(mine, r->grads.dtype, 1, p->n), from = tensor_of(sum.at, r->grads.dtype, 1, p->n);
     if (!r->be->host)
         return op_copy(r->be, &to, &from, err);
     memcpy(mine, sum.at, (size_t)bytes);
@@ -244,12 +242,10 @@ void reducer_begin(Reducer *r, int64_t samples)
 int reducer_add(Reducer *r, Err *err)
 {
     int before = r->t.n_held, added = tree_add(&r->t), rc = 0;
-    Tensor place;
-    for (int i = 0; i < added && rc == 0; i++) {
-        place = tensor_of(r->place[before - 1 - i], DT_F32, 1, tensor_count(&r->grads));
-        rc = op_add(r->be, &r->grads, &r->grads, &place, err);
-    }
-    place = tensor_of(r->place[r->t.n_held - 1], DT_F32, 1, tensor_count(&r->grads));
+    Tensor place = r->grads;
+    for (int i = 0; i < added && rc == 0; i++)
+        rc = add_piece(r, r->grads.data, r->place[before - 1 - i], tensor_count(&r->grads), err);
+    place.data = r->place[r->t.n_held - 1];
     if (rc == 0)
         rc = op_copy(r->be, &place, &r->grads, err);
     return rc < 0 ? rc : op_fill(r->be, &r->grads, 0, err);
@@ -309,18 +305,16 @@ static int places_of(int64_t rank, int64_t size, const int64_t *samples, int n_s
     return most;
 }
 
-int64_t reducer_bytes(int64_t flat, int64_t rank, int64_t size, const int64_t *samples, int n_samples, int tree,
+int64_t reducer_bytes(int64_t bytes, int64_t rank, int64_t size, const int64_t *samples, int n_samples, int tree,
                       int host)
 {
-    int64_t places = tree ? places_of(rank, size, samples, n_samples) * flat * (int64_t)sizeof(float) : 0;
+    int64_t places = tree ? places_of(rank, size, samples, n_samples) * bytes : 0;
     return places + (tree && size > 1 && !host ? STAGE : 0);
 }
 
 static int open_places(Reducer *r, const int64_t *samples, int n_samples, Err *err)
 {
     int rc = 0, wanted = r->tree ? places_of(ranks_rank(r->ranks), ranks_size(r->ranks), samples, n_samples) : 0;
-    if (r->tree && r->grads.dtype != DT_F32)
-        return err_set(err, ERR_USAGE, "a tree sums F32 gradients, not %s", dtype_name(r->grads.dtype));
     for (int i = 0; i < wanted && rc == 0; i++, r->n_places += rc == 0)
         rc = r->be->alloc(r->be, tensor_bytes(&r->grads), &r->place[i], err);
     if (rc < 0)

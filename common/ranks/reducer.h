@@ -24,7 +24,7 @@
 
 typedef struct Reducer Reducer;
 
-/* ranks: NULL for one process (with a tree).  grads: flat, F32 or, without a tree, BF16.  bound
+/* ranks: NULL for one process (with a tree).  grads: flat, F32 or BF16.  bound
  * (copied): size + 1 elements from 0 to the count of grads; rank k updates [bound[k], bound[k+1]).
  * samples: the numbers of samples that a step can have, `n_samples` of them. */
 WEFT_MUST_CHECK int reducer_open(Reducer **out, Ranks *ranks, Backend *be, const Tensor *grads, const int64_t *bound,
@@ -37,9 +37,9 @@ void reducer_range(Reducer *r, int64_t first, int64_t n);
 WEFT_MUST_CHECK int reducer_finish(Reducer *r, Err *err);
 /* Seconds that the last step's sums took, and how long reducer_finish waited for them. */
 void reducer_seconds(const Reducer *r, double *busy, double *waited);
-/* Bytes on the back end beyond the gradients that rank `rank` of `size` needs for steps of so many
- * samples. */
-int64_t reducer_bytes(int64_t flat, int64_t rank, int64_t size, const int64_t *samples, int n_samples, int tree,
+/* Bytes on the back end that rank `rank` of `size` needs for steps of so many samples, beyond its
+ * gradients of `bytes`. */
+int64_t reducer_bytes(int64_t bytes, int64_t rank, int64_t size, const int64_t *samples, int n_samples, int tree,
                       int host);
 
 /* values[bound[k] .. bound[k+1]) of rank k to all ranks. */

@@ -237,8 +237,9 @@ runs "plan of it" 0 "$W" plan --cache "$T/a" $SETS --set training.mixed_precisio
 stdout_has "(bf16), master"
 runs "a batch of more clips than there are" 2 train x --set training.batch_size=8
 stderr_has "batch_size is 8, but the caches hold 7 clips"
-runs "two ranks" 1 env OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 "$W" run --cache "$T/a" --out "$T/x" $SETS
-stderr_has "this is process 2 of 2 of a Slurm or MPI job, and training runs in one process"
+mkdir "$T/alone" && cp "$W" "$T/alone"
+runs "two ranks without libweft-mpi.so" 1 env OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 "$T/alone/weft-train" run --cache "$T/a" --out "$T/x" $SETS
+stderr_has "this is process 2 of 2 of a Slurm or MPI job, which needs libweft-mpi.so"
 cp -r $P "$T/mine"
 with_model() { # MODEL OUT: as train, but for the base model
     "$W" run --cache "$T/a" --cache "$T/b" --out "$T/$2" --model "$1" $(echo "$SETS" | sed "s,--model $P,,")
@@ -259,7 +260,7 @@ stderr_has "use_8bit_adam"
 runs "an unknown optimiser" 2 train x --set training.optimizer=lion
 stderr_has "'training.optimizer': expected"
 runs "a shard" 1 train x --shard 0/2
-stderr_has "one process"
+stderr_has "a training run is not made in parts"
 runs "no model" 2 "$W" run --preset demo --cache "$T/a" --out "$T/x"
 stderr_has "no base model"
 runs "no such model" 1 "$W" run --cache "$T/a" --out "$T/x" --preset demo --model "$T/nowhere"

@@ -64,6 +64,7 @@ FIELD(norm, j->c.max_grad_norm)
 FIELD(half, j->be->act == DT_BF16)
 FIELD(half_gradients, (j->how & DIT_BF16_GRADS) != 0)
 FIELD(half_weights, (j->how & DIT_BF16_VALUES) != 0)
+FIELD(tree, j->c.share.tree)
 FIELD(policy, j->c.policy)
 FIELD(epochs, j->epochs)
 FIELD(max_steps, j->max_steps)
@@ -91,6 +92,7 @@ static const Arrival arrivals[] = {
     {"mixed_precision", "no", at_half, 0},
     {"gradient_dtype", "bf16", at_half_gradients, 1},
     {"master_weights", "false", at_half_weights, 1},
+    {"deterministic_reduction", "true", at_tree, 1},
     {"gradient_checkpointing", "true", at_policy, RECOMPUTE_BLOCK_ATTENTION},
     {"recompute", "block+attention", at_policy, RECOMPUTE_BLOCK_ATTENTION},
     {"use_8bit_adam", "true", at_optimizer, OPTIMIZER_ADAMW_8BIT},
@@ -253,6 +255,8 @@ HOLDS(four_samples, t->samples == 4 && base->samples == 2)
 HOLDS(half_weights, t->half && !base->half && fabs(t->loss[0] / base->loss[0] - 1) < 0x1p-6)
 HOLDS(rounded_gradients,
       t->loss[0] == base->loss[0] && t->norm != base->norm && fabs(t->norm / base->norm - 1) < 0x1p-8)
+HOLDS(other_order, fabs(t->loss[0] / base->loss[0] - 1) < 1e-6 && fabs(t->norm / base->norm - 1) < 1e-6 &&
+                       !same(&t->weights, &base->weights)) /* the same sums, added sample by sample */
 HOLDS(less_memory, t->memory < base->memory && same(&t->weights, &base->weights))
 HOLDS(four_steps_an_epoch, t->steps == 8)
 HOLDS(three_steps, t->steps == 3 && t->lines == 3)
@@ -280,6 +284,7 @@ static const Effect effects[] = {
     {"max_grad_norm", "0.02", "training.adam_epsilon=0.01", other_last_weights},
     {"gradient_dtype", "bf16", NULL, rounded_gradients},
     {"master_weights", "false", NULL, half_weights},
+    {"deterministic_reduction", "true", NULL, other_order},
     {"gradient_checkpointing", "true", NULL, less_memory},
     {"recompute", "block+attention", "training.gradient_checkpointing=true", less_memory},
     {"num_epochs", "2", "training.max_steps=null", four_steps_an_epoch},

@@ -1,0 +1,139 @@
+# weft-train in several processes (mpirun): the same data, losses and, where asked for, bits as in one; checkpoints that any number of
+# ranks goes on from; a rank that dies, differs, fails or is asked to stop.
+. tests/cli/lib.sh
+P=tests/golden/pipeline/model
+W="$B/weft-train"
+if ! command -v mpirun >/dev/null || [ ! -f "$B/libweft-mpi.so" ]; then
+    skip "several ranks" "no mpirun, or no libweft-mpi.so (libopenmpi-dev)"
+    finish
+fi
+check "caches for the test" "$B/tests/tools/train_fixture" $P "$T"
+# Root is refused without these, and two cores are too few for four ranks; MPICH knows neither variable and minds neither.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
+SETS="--cache $T/a --cache $T/b --model $P --preset demo --jobs 1 --set training.batch_size=2 --set training.gradient_accumulation_steps=2
+    --set training.max_steps=8 --set training.num_epochs=9 --set training.checkpointing_steps=3 --set validation.every=4"
+TREE="--set training.deterministic_reduction=true"
+train() { # RANKS OUT OPTION...; 0 ranks: no mpirun
+    train_n=$1
+    train_out=$2
+    shift 2
+    if [ "$train_n" = 0 ]; then "$W" run $SETS --out "$T/$train_out" "$@"; else mpirun -n "$train_n" "$W" run $SETS --out "$T/$train_out" "$@"; fi
+}
+quiet() { train "$@" --quiet; }
+curve() { sed 's/"time":.*//' "$T/$1/log.jsonl"; }
+held() { sed 's/"time":.*//' "$T/$1/held_out.jsonl"; }
+sums() { (cd "$T/$1" && find . -type f ! -name .lock ! -name '*.jsonl' -exec sha256sum {} + | sort); }
+# The two runs' losses and gradient norms agree to 1e-5.
+near() { # NAME A B
+    if paste -d' ' "$T/$2/log.jsonl" "$T/$3/log.jsonl" | tr '{},:' '    ' | tr -d '"' | awk -v want="$(wc -l <"$T/$2/log.jsonl")" '
+        function value(name, which,    i, k) { for (i = 1; i <= NF; i++) if ($i == name && ++k == which) return $(i + 1) }
+        function apart(name,    a, b) { a = value(name, 1); b = value(name, 2); return b == "" || (a > b ? a - b : b - a) > 1e-5 * a }
+        { n++; bad = bad || apart("loss") || apart("grad_norm") }
+        END { exit bad || n != want || n < 1 }'; then pass "$1"; else fail "$1" "$(curve "$2" | tail -1)" "$(curve "$3" | tail -1)"; fi
+}
+
+# ---- the same run with any number of ranks
+runs "one process" 0 train 0 one
+for n in 1 2 4; do
+    runs "$n ranks" 0 train $n plain-$n
+    check "$n ranks: rank 0 alone reports" test "$(grep -c final "$T/stdout")" = 1
+    near "$n ranks: losses and norms" one plain-$n
+    check "$n ranks: the same steps are logged" test "$(wc -l <"$T/plain-$n/log.jsonl")" = 8
+    check "$n ranks: the same folders" test "$(ls "$T/plain-$n")" = "$(ls "$T/one")"
+done
+same "mpirun -n 1 is one process" "$T/one/final" "$T/plain-1/final"
+runs "samples one after another" 0 quiet 0 tree $TREE
+near "samples one after another: losses and norms" one tree
+sums tree >"$T/tree-sums"
+for n in 2 3 4; do
+    runs "$n ranks, fixed order" 0 quiet $n tree-$n $TREE
+    sums tree-$n >"$T/sums"
+    same "$n ranks, fixed order: every file but the logs" "$T/tree-sums" "$T/sums"
+    curve tree >"$T/curve-1"
+    curve tree-$n >"$T/curve-n"
+    same "$n ranks, fixed order: losses and norms" "$T/curve-1" "$T/curve-n"
+    held tree >"$T/held-1"
+    held tree-$n >"$T/held-n"
+    same "$n ranks, fixed order: held-out losses" "$T/held-1" "$T/held-n"
+done
+runs "more ranks than samples" 0 train 5 tree-5 $TREE
+stderr_has "a step has 4 samples (batch_size x gradient_accumulation_steps), fewer than the 5 ranks: 1 of them only update weights"
+sums tree-5 >"$T/sums"
+same "more ranks than samples: every file" "$T/tree-sums" "$T/sums"
+check "the log tells what the exchange took" grep -q '"exchange":[0-9.e-]*,"waited":' "$T/plain-2/log.jsonl"
+check "one process has none" sh -c "! grep -q exchange '$T/one/log.jsonl'"
+
+# ---- memory
+plan() { "$W" plan --cache "$T/a" --cache "$T/b" --model $P --preset demo --set training.batch_size=2 --set training.gradient_accumulation_steps=2 "$@"; }
+runs "a plan for two ranks" 0 plan --ranks 2 $TREE
+stdout_has "; rank 1 of 2"
+stdout_has "partial sums"
+runs "two ranks use what was planned" 0 train 2 memory
+stderr_has "exactly as planned"
+runs "the tree uses what was planned" 0 train 2 memory-tree $TREE
+stderr_has "exactly as planned"
+
+# ---- going on with another number of ranks
+runs "three steps on two ranks" 0 quiet 2 moved $TREE --set training.max_steps=3
+runs "then on four" 0 quiet 4 moved $TREE --set training.max_steps=6
+runs "then in one process" 0 quiet 0 moved $TREE
+curve moved >"$T/curve-n"
+same "on 2, 4, 1 ranks: losses" "$T/curve-1" "$T/curve-n"
+same "on 2, 4, 1 ranks: final" "$T/tree/final" "$T/moved/final"
+same "on 2, 4, 1 ranks: moments" "$T/tree/checkpoint-8" "$T/moved/checkpoint-8"
+
+# ---- a rank that dies
+LONG="--quiet --set training.num_epochs=1000 --set training.max_steps=120 --set training.checkpointing_steps=20 --set validation.every=null"
+runs "undisturbed" 0 train 2 long $LONG
+kills=0
+for delay in 1.3 1.5 1.7 1.4 1.6 1.8 2.0; do
+    mpirun -n 2 "$W" run $SETS --out "$T/killed" $LONG >"$T/stdout" 2>"$T/stderr" </dev/null &
+    pid=$!
+    sleep $delay
+    victim=$(pgrep -P $pid -x weft-train | sed -n "$((kills % 2 + 1))p")
+    [ -n "$victim" ] && kill -9 "$victim"
+    status=0
+    wait $pid || status=$?
+    [ "$status" = 0 ] && break
+    kills=$((kills + 1))
+    lib_name="killed with $(cd "$T/killed" 2>/dev/null && ls -d checkpoint-* 2>/dev/null | wc -l) checkpoints"
+    check "$lib_name: the job ends" test "$status" = 137
+    check "$lib_name: the rank is named" grep -qi "rank [01]" "$T/stderr"
+done
+check "a rank was killed" test $kills -gt 1
+runs "killed, then to the end" 0 train 2 killed $LONG
+same "killed: final" "$T/long/final" "$T/killed/final"
+same "killed: checkpoint" "$T/long/checkpoint-120" "$T/killed/checkpoint-120"
+curve long >"$T/curve-1"
+curve killed >"$T/curve-n"
+same "killed: losses" "$T/curve-1" "$T/curve-n"
+
+# ---- a rank that is asked to stop
+mpirun -n 2 "$W" run $SETS --out "$T/stopped" $LONG --set training.max_steps=100000 --set training.checkpointing_steps=100000 >"$T/stdout" 2>"$T/stderr" </dev/null &
+pid=$!
+for i in $(seq 1 500); do [ "$(cat "$T/stopped/log.jsonl" 2>/dev/null | wc -l)" -gt 4 ] && break; sleep 0.02; done
+kill -TERM "$(pgrep -P $pid -x weft-train | tail -1)"
+status=0
+wait $pid || status=$?
+check "one rank is asked to stop: all do" test "$status" = 143
+lib_name="one rank is asked to stop"
+stderr_has "interrupted; '$T/stopped/checkpoint-"
+check "one rank is asked to stop: one checkpoint" test "$(cd "$T/stopped" && ls -d checkpoint-* | wc -l)" = 1
+check "one rank is asked to stop: said once" test "$(grep -c interrupted "$T/stderr")" = 1
+step=$(cd "$T/stopped" && ls -d checkpoint-* | sed 's/checkpoint-//')
+check "the log ends with that step" grep -q "\"step\":$step," "$T/stopped/log.jsonl"
+
+# ---- a rank that differs or fails
+differ() { mpirun -n 1 "$W" run $SETS --out "$T/x" : -n 1 "$W" run $SETS --out "$T/x" "$@"; }
+runs "another recipe" 2 differ --seed 99
+stderr_has "rank 1 on"
+stderr_has "differs from rank 0 on"
+stderr_has "in the recipe ("
+check "another recipe: said once" test "$(grep -c "differs from" "$T/stderr")" = 1
+check "another recipe: no step was made" sh -c "! ls -d $T/x/checkpoint-* 2>/dev/null"
+runs "a rank without a model" 1 mpirun -n 1 "$W" run $SETS --out "$T/x" : -n 1 "$W" run $(echo "$SETS" | sed "s,--model $P,--model $T/nowhere,") --out "$T/x"
+stderr_has "rank 1 on"
+stderr_has "$T/nowhere"
+runs "a wrong key is told once" 2 train 2 x --set training.no_such_key=1
+check "a wrong key is told once: by rank 0" test "$(grep -c no_such_key "$T/stderr")" = 1
+finish
