@@ -91,7 +91,7 @@ void curve_pace(const Curve *c, JsonWriter *w, int64_t step, int64_t samples, do
     jsonw_num(w, "data_share", seconds > 0 ? data_s / seconds : 0);
     jsonw_num(w, "flops", flops);
     if (peak > 0)
-        jsonw_num(w, "mfu", flops / peak);
+        jsonw_num(w, "mfu", flops / (peak * (double)ranks_size(c->job->ranks)));
     jsonw_num(w, "eta", spent / (double)(step - c->first_step) * (double)(c->job->steps - step));
 }
 

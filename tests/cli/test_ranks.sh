@@ -20,9 +20,9 @@ train() { # RANKS OUT OPTION...; 0 ranks: no mpirun
     if [ "$train_n" = 0 ]; then "$W" run $SETS --out "$T/$train_out" "$@"; else mpirun -n "$train_n" "$W" run $SETS --out "$T/$train_out" "$@"; fi
 }
 quiet() { train "$@" --quiet; }
-curve() { sed 's/"time":.*//' "$T/$1/log.jsonl"; }
+curve() { sed 's/"held_out":[^,]*,//; s/"time":.*//' "$T/$1/log.jsonl"; }
 held() { sed 's/"time":.*//' "$T/$1/held_out.jsonl"; }
-sums() { (cd "$T/$1" && find . -type f ! -name .lock ! -name '*.jsonl' -exec sha256sum {} + | sort); }
+sums() { (cd "$T/$1" && find . -type f ! -name .lock ! -name '*.jsonl' ! -path './tensorboard/*' -exec sha256sum {} + | sort); }
 # The two runs' losses and gradient norms agree to 1e-5.
 near() { # NAME A B
     if paste -d' ' "$T/$2/log.jsonl" "$T/$3/log.jsonl" | tr '{},:' '    ' | tr -d '"' | awk -v want="$(wc -l <"$T/$2/log.jsonl")" '
