@@ -68,8 +68,8 @@ static int open_run(Run *r, Err *err)
     if (rc == 0)
         rc = shard_choose(o->common.shard, r->log, &r->shard, &r->shards, err);
     if (rc == 0 && r->shards > 1 && o->latents_out)
-        rc = err_set(err, ERR_USAGE, "--latents-out names one file, but this is shard %" PRId64 "/%" PRId64,
-                     r->shard, r->shards);
+        rc = err_set(err, ERR_USAGE, "--latents-out names one file, but this is shard %" PRId64 "/%" PRId64, r->shard,
+                     r->shards);
     if (rc == 0)
         rc = prompts_read(&r->prompts, &o->prompt, o->prompts, recipe_int(r->recipe, "seed"), err);
     if (rc < 0)

@@ -75,8 +75,8 @@ static int find_sources(Run *r, Err *err)
     if (r->sources.n == 0)
         return err_set(err, ERR_NOTFOUND, "'%s' names no clip", p->source);
     if (p->shards > 1)
-        log_info(p->log, "shard %" PRId64 "/%" PRId64 ": %" PRId64 " of %" PRId64 " sources", p->shard, p->shards,
-                 r->n, r->sources.n);
+        log_info(p->log, "shard %" PRId64 "/%" PRId64 ": %" PRId64 " of %" PRId64 " sources", p->shard, p->shards, r->n,
+                 r->sources.n);
     return 0;
 }
 

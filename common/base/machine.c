@@ -12,6 +12,7 @@
 #include <omp.h>
 #endif
 #include "common/base/file.h"
+#include "common/base/launcher.h"
 #include "common/base/lines.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -202,8 +203,12 @@ double machine_cpu_quota(const char *root)
 
 int64_t machine_threads(void)
 {
-    int64_t cores = machine_cores();
+    int64_t cores = machine_cores(), share = launcher_share(), rank, ranks;
     double quota = machine_cpu_quota("");
+    if (share > 0 && share < cores)
+        cores = share;
+    launcher_local(&rank, &ranks);
+    quota /= (double)ranks; /* mpirun's processes on this machine have one quota */
     if (quota > 0 && quota < (double)cores)
         cores = quota < 2 ? 1 : (int64_t)quota;
     return cores;
@@ -217,7 +222,7 @@ void machine_note(const Log *log)
     if (quota > 0 && quota < (double)cores)
         log_info(log, "the control group's CPU quota is %.2f of %" PRId64 " cores: %" PRId64 " thread%s by default",
                  quota, cores, machine_threads(), str_plural(machine_threads()));
-    else if (cores < all)
+    else if (!launcher_note(log) && cores < all)
         log_info(log,
                  "CPU affinity (taskset, a batch system, OMP_PLACES or GOMP_CPU_AFFINITY) allows %" PRId64
                  " of %ld cores",

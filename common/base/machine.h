@@ -15,7 +15,8 @@ int64_t machine_cores(void);
  * /proc/self/mountinfo and the mount points: "" but in tests. */
 double machine_cpu_quota(const char *root);
 
-/* Cores or quota, whichever is less; a fraction of a core is not used, at least 1. */
+/* Cores or quota, whichever is less, or this process's share of them under mpirun (launcher.h); a
+ * fraction of a core is not used, at least 1. */
 int64_t machine_threads(void);
 
 /* Says on `log` when affinity or a quota leaves fewer threads than the machine has cores. */

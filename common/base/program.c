@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "common/base/build.h"
+#include "common/base/launcher.h"
 #include "common/base/log.h"
 #include "common/base/machine.h"
 #include "common/base/mapped.h"
@@ -136,6 +137,7 @@ int program_main(const Program *program, int argc, char **argv)
     StderrLog log;
     log_to_stderr(&log, program->name, LOG_ERROR, json);
     mapped_install(&log);
+    launcher_unbind();
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failed write with a sentence, as a full disk is */
     if (machine_check_address_space(1, &err) < 0) {
         print_error(program, NULL, err.code, json, &err);

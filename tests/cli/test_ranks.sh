@@ -63,6 +63,15 @@ same "more ranks than samples: every file" "$T/tree-sums" "$T/sums"
 check "the log tells what the exchange took" grep -q '"exchange":[0-9.e-]*,"waited":' "$T/plain-2/log.jsonl"
 check "one process has none" sh -c "! grep -q exchange '$T/one/log.jsonl'"
 
+# ---- cores: Open MPI binds one rank to one core
+if [ "$(nproc)" -gt 1 ] && mpirun --version 2>/dev/null | grep -q 'Open MPI'; then
+    runs "one rank, bound to one core" 0 mpirun -n 1 "$W" run $(echo "$SETS" | sed 's/--jobs 1//') --out "$T/bound" --device cpu
+    stderr_has "it uses its share of the machine instead, $(nproc)"
+    same "one rank, bound to one core: final" "$T/one/final" "$T/bound/final"
+else
+    skip "one rank, bound to one core" "one core, or not Open MPI"
+fi
+
 # ---- memory
 plan() { "$W" plan --cache "$T/a" --cache "$T/b" --model $P --preset demo --set training.batch_size=2 --set training.gradient_accumulation_steps=2 "$@"; }
 runs "a plan for two ranks" 0 plan --ranks 2 $TREE

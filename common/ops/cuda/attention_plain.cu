@@ -255,8 +255,8 @@ static int check_head(const AttentionArgs *a, Err *err)
 {
     if (a->hd <= MAX_HEAD)
         return 0;
-    return err_set(err, ERR_UNSUPPORTED, "attention: head dimension %" PRId64 ", the device takes at most %d",
-                   a->hd, (int)MAX_HEAD);
+    return err_set(err, ERR_UNSUPPORTED, "attention: head dimension %" PRId64 ", the device takes at most %d", a->hd,
+                   (int)MAX_HEAD);
 }
 
 int attention_plain(Device *d, const AttentionArgs *a, Err *err)

@@ -38,8 +38,8 @@ static int conv(Backend *be, const Tensor *y, const Tensor *x, const Tensor *pre
     const int64_t *xd = x->dim, *yd = y->dim, *wd = w->dim, most = INT32_MAX / 4;
     if (xd[1] * xd[2] * xd[3] > most || tensor_count(w) > most || yd[1] * yd[2] > most || xd[0] > most ||
         p->stride > most || p->top > most || p->left > most)
-        return err_set(err, ERR_LIMIT, "conv: a frame of %" PRId64 " x %" PRId64 " x %" PRId64
-                       " is too large for the device's kernels",
+        return err_set(err, ERR_LIMIT,
+                       "conv: a frame of %" PRId64 " x %" PRId64 " x %" PRId64 " is too large for the device's kernels",
                        xd[1], xd[2], xd[3]);
     const ConvArgs a = {(bf16 *)y->data,
                         (const bf16 *)x->data,

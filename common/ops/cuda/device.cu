@@ -56,8 +56,7 @@ static int device_alloc(Backend *be, int64_t bytes, void **out, Err *err)
     size_t room = 0, total = 0;
     cudaMemGetInfo(&room, &total);
     cudaGetLastError();
-    return err_set(err, ERR_NOMEM, "device memory: %" PRId64 " bytes needed, %zu of %zu free", bytes,
-                   room, total);
+    return err_set(err, ERR_NOMEM, "device memory: %" PRId64 " bytes needed, %zu of %zu free", bytes, room, total);
 }
 
 static void device_release(Backend *be, void *p)

@@ -2,11 +2,13 @@
 #include "tests/check.h"
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "common/base/file.h"
+#include "common/base/launcher.h"
 #include "common/base/machine.h"
 #include "common/base/mem.h"
 #include "common/base/threads.h"
@@ -165,6 +167,7 @@ static void small_address_space_is_refused(void **state)
 static int report_cores(void)
 {
     cpu_set_t set;
+    launcher_unbind();
     int64_t cores = machine_cores(), threads = threads_choose(0);
     machine_unbind();
     sched_getaffinity(0, sizeof set, &set);
@@ -185,6 +188,56 @@ static void run_with(const char *environment, int64_t *cores, int64_t *threads, 
     assert_int_equal(pclose(f), 0);
     mem_free(command);
     assert_int_equal(sscanf(line, "%" SCNd64 " %" SCNd64 " %d", cores, threads, unbound), 3);
+}
+
+/* mpirun's processes share the machine, whether it bound them to one core (taskset does it here) or to
+ * none.  The parent, which is this test, may use all cores. */
+static void ranks_share_the_cores(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *environment;
+        int part, parts; /* of the cores; parts 0: one core */
+    } cases[] = {
+        {"OMPI_COMM_WORLD_LOCAL_RANK=0 OMPI_COMM_WORLD_LOCAL_SIZE=1 taskset -c 0", 0, 1},
+        {"OMPI_COMM_WORLD_LOCAL_RANK=1 OMPI_COMM_WORLD_LOCAL_SIZE=2 taskset -c 1", 1, 2},
+        {"OMPI_COMM_WORLD_LOCAL_RANK=0 OMPI_COMM_WORLD_LOCAL_SIZE=1 OMPI_MCA_hwloc_base_binding_policy=core taskset -c "
+         "0",
+         0, 0},
+        {"taskset -c 0", 0, 0}, /* nobody started it: one core is what was asked for */
+    };
+    int64_t all, all_threads, cores, threads;
+    int unbound;
+    run_with("", &all, &all_threads, &unbound);
+    if (all < 2 || all_threads != all || system("taskset -c 1 true 2>/dev/null") != 0)
+        check_skip("two cores and taskset are needed");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t want = cases[i].parts
+                           ? all * (cases[i].part + 1) / cases[i].parts - all * cases[i].part / cases[i].parts
+                           : 1;
+        run_with(cases[i].environment, &cores, &threads, &unbound);
+        if (cores != want || threads != want)
+            fail_msg("%s: %" PRId64 " cores, %" PRId64 " threads, expected %" PRId64, cases[i].environment, cores,
+                     threads, want);
+    }
+    run_with("MPI_LOCALRANKID=1 MPI_LOCALNRANKS=2", &cores, &threads, &unbound);
+    assert_int_equal(cores, all); /* MPICH does not bind: the threads are what is shared */
+    assert_int_equal(threads, all / 2);
+}
+
+static void a_part_of_the_cores(void **state)
+{
+    (void)state;
+    cpu_set_t node, part;
+    CPU_ZERO(&node);
+    for (int cpu = 3; cpu < 10; cpu++)
+        CPU_SET(cpu, &node);
+    launcher_part(&node, 0, 3, &part); /* 7 cores: 2, 2, 3 */
+    assert_true(CPU_COUNT(&part) == 2 && CPU_ISSET(3, &part) && CPU_ISSET(4, &part));
+    launcher_part(&node, 2, 3, &part);
+    assert_true(CPU_COUNT(&part) == 3 && CPU_ISSET(7, &part) && CPU_ISSET(9, &part));
+    launcher_part(&node, 8, 9, &part); /* more ranks than cores */
+    assert_int_equal(CPU_COUNT(&part), 1);
 }
 
 /* libgomp binds the main thread to one core before main; its affinity is then no count of cores. */
@@ -220,7 +273,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quota_of_version_2),         cmocka_unit_test(quota_of_version_1),
         cmocka_unit_test(odd_files_mean_no_quota),    cmocka_unit_test(affinity_is_kept),
-        cmocka_unit_test(openmp_binding_is_no_limit), cmocka_unit_test(small_address_space_is_refused),
+        cmocka_unit_test(openmp_binding_is_no_limit), cmocka_unit_test(ranks_share_the_cores),
+        cmocka_unit_test(a_part_of_the_cores),        cmocka_unit_test(small_address_space_is_refused),
     };
     return check_run_live("base_machine", tests);
 }
