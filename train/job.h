@@ -14,6 +14,13 @@ typedef struct TrainOptions {
     int64_t ranks; /* plan for so many processes; 0: those of the job */
 } TrainOptions;
 
+/* Seconds that a run will need (forecast.h); all zero: not known. */
+typedef struct Forecast {
+    double pass, update; /* of a gradient of Job.pass samples, and of an optimiser's update */
+    double forward;      /* of the held-out loss of one sample */
+    double step, all;    /* of a whole step; of the run from the step where it starts, without checkpoints */
+} Forecast;
+
 typedef struct Job {
     Recipe *recipe;
     Ranks *ranks; /* borrowed, set before job_open; NULL: one process */
@@ -41,7 +48,8 @@ typedef struct Job {
     int64_t parameters, flat; /* trained parameters; elements of an arena that holds them */
     /* what the optimiser's state takes in memory, and in a checkpoint */
     int64_t optimizer_bytes, optimizer_file_bytes;
-    double planned; /* bytes of memory, set by job_print */
+    double planned;    /* bytes of memory, set by job_print */
+    Forecast forecast; /* on this job's device, set by plan_print */
 } Job;
 
 /* *j must be zero-initialised but for `plan` and `ranks`.  Refuses settings that the back end cannot honour. */

@@ -1,8 +1,14 @@
-/* Between job.c and job_plan.c. */
+/* Between job.c, job_plan.c and forecast.c. */
 #ifndef WEFT_TRAIN_JOB_INTERNAL_H
 #define WEFT_TRAIN_JOB_INTERNAL_H
 #include "train/job.h"
 
 /* Sets j->parameters, j->flat and the optimiser's bytes from j->dit. */
 WEFT_MUST_CHECK int job_count_parameters(Job *j, Err *err);
+/* The job's model with what training adds to it, for plans and measurements: filler weights. */
+WEFT_MUST_CHECK int job_make_dit(const Job *j, Backend *be, int how, Dit **out, Err *err);
+/* Tensors for the latents, noise and text of n samples. */
+WEFT_MUST_CHECK int job_take_batch(const Job *j, Arena *work, int64_t n, TrainBatch *b, Err *err);
+/* Operations of one sample's forward pass: the blocks' products and their attention. */
+void job_forward_operations(const Job *j, double *linear, double *attention);
 #endif

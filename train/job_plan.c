@@ -10,7 +10,7 @@
 
 /* ---- what it will need ----------------------------------------------------------------------- */
 
-static int take_batch(const Job *j, Arena *work, int64_t n, TrainBatch *b, Err *err)
+int job_take_batch(const Job *j, Arena *work, int64_t n, TrainBatch *b, Err *err)
 {
     const Dataset *d = j->data;
     DType act = j->be->act, wide = dtype_wide(act);
@@ -26,14 +26,19 @@ static int take_batch(const Job *j, Arena *work, int64_t n, TrainBatch *b, Err *
 static int plan_passes(const Job *j, TrainState *s, TrainBatch *b, Err *err)
 {
     double loss;
-    int rc = take_batch(j, s->work, j->pass, b, err);
+    int rc = job_take_batch(j, s->work, j->pass, b, err);
 
     if (rc == 0)
         rc = train_gradient(s, b, 1.0, &loss, err);
     arena_reset(s->work, 0);
-    if (rc == 0 && job_held_out(j) > 0 && (rc = take_batch(j, s->work, 1, b, err)) == 0)
+    if (rc == 0 && job_held_out(j) > 0 && (rc = job_take_batch(j, s->work, 1, b, err)) == 0)
         rc = train_loss(s, b, &loss, err);
     return rc;
+}
+
+int job_make_dit(const Job *j, Backend *be, int how, Dit **out, Err *err)
+{
+    return dit_new_filled(out, be, &j->dit, how, err);
 }
 
 static int plan_on(const Job *j, Backend *plan, Recompute policy, int64_t *bytes, Err *err)
@@ -48,7 +53,7 @@ static int plan_on(const Job *j, Backend *plan, Recompute policy, int64_t *bytes
 
     c.policy = policy;
     b.timestep = timestep;
-    if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, j->how, err)) == 0 &&
+    if (rc == 0 && (rc = job_make_dit(j, plan, j->how, &dit, err)) == 0 &&
         (rc = arena_new(&work, plan, 0, "training", err)) == 0 &&
         (rc = train_init(&s, plan, dit, &j->schedule, &c, err)) == 0) {
         s.work = work;
@@ -100,7 +105,7 @@ int job_count_parameters(Job *j, Err *err)
     Dit *dit = NULL;
     int rc = backend_open(&plan, "plan", 1, NULL, err);
 
-    if (rc == 0 && (rc = dit_new_filled(&dit, plan, &j->dit, 0, err)) == 0) {
+    if (rc == 0 && (rc = job_make_dit(j, plan, 0, &dit, err)) == 0) {
         j->parameters = params_count(dit_trainable(dit));
         j->flat = dit_trainable(dit)->flat;
         j->optimizer_file_bytes = optimizer_file_bytes(dit_trainable(dit), &j->c.optimizer);
@@ -113,7 +118,7 @@ int job_count_parameters(Job *j, Err *err)
 
 /* Operations of one sample's forward pass: the blocks' matrix products (24 N D^2) and attention
  * (4 N^2 D); all others are small. */
-static void forward_operations(const Job *j, double *linear, double *attention)
+void job_forward_operations(const Job *j, double *linear, double *attention)
 {
     double D = (double)(j->dit.heads * j->dit.head_dim), L = (double)j->dit.layers;
     double N = (double)(j->dit.text_len + j->data->F * (j->data->h / j->dit.patch) * (j->data->w / j->dit.patch));
@@ -126,7 +131,7 @@ double job_sample_operations(const Job *j)
 {
     double linear, attention;
 
-    forward_operations(j, &linear, &attention);
+    job_forward_operations(j, &linear, &attention);
     return 3 * (linear + attention);
 }
 
@@ -249,7 +254,7 @@ int job_print(Job *j, FILE *out, Err *err)
     fprintf(out, "parameters         %" PRId64 "\n", j->parameters);
     if ((rc = print_memory(j, out, err)) < 0)
         return rc;
-    forward_operations(j, &linear, &attention);
+    job_forward_operations(j, &linear, &attention);
     sample = 3 * (linear + attention); /* backward is twice the forward pass */
     if (j->c.policy != RECOMPUTE_NONE)
         sample += linear + (j->c.policy == RECOMPUTE_BLOCK ? attention : 0);

@@ -5,16 +5,17 @@
 #include "common/base/program.h"
 #include "common/base/str.h"
 #include "common/ops/selftest.h"
+#include "train/plan.h"
 #include "train/run_report.h"
 #include "train/run.h"
 
 /* The plan's lines in the log. */
-static int log_plan(Job *j, Err *err)
+static int log_plan(Job *j, const TrainOptions *o, Err *err)
 {
     char *text = NULL;
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
-    int rc = f ? job_print(j, f, err) : err_set(err, ERR_NOMEM, "out of memory for the plan");
+    int rc = f ? plan_print(j, o, f, err) : err_set(err, ERR_NOMEM, "out of memory for the plan");
 
     if (f && fclose(f) != 0 && rc == 0)
         rc = err_set(err, ERR_NOMEM, "out of memory for the plan");
@@ -28,7 +29,7 @@ static int dry_run(Job *j, const TrainOptions *o, Err *err)
 {
     int rc = 0;
 
-    if (ranks_rank(j->ranks) == 0 && (rc = job_print(j, stdout, err)) == 0)
+    if (ranks_rank(j->ranks) == 0 && (rc = plan_print(j, o, stdout, err)) == 0)
         rc = train_preview(j, o->out, stdout, err);
     return ranks_agree(j->ranks, rc, err);
 }
@@ -38,7 +39,7 @@ static int train(Job *j, const TrainOptions *o, Err *err)
     int rc;
 
     recipe_log(j->recipe, o->common.print_recipe, &j->log.log);
-    if ((rc = ranks_agree(j->ranks, log_plan(j, err), err)) < 0 || (rc = train_run(j, o->out, err)) < 0)
+    if ((rc = ranks_agree(j->ranks, log_plan(j, o, err), err)) < 0 || (rc = train_run(j, o->out, err)) < 0)
         return rc;
     if (ranks_rank(j->ranks) == 0)
         printf("%s/final: %" PRId64 " step%s\n", o->out, j->steps, str_plural(j->steps));
@@ -85,8 +86,12 @@ static int plan(void *options, const StrList *positional, Err *err)
     int rc = job_open(&j, options, err);
 
     (void)positional;
+    if (rc == 0) {
+        recipe_log(j.recipe, ((const TrainOptions *)options)->common.print_recipe, &j.log.log);
+        rc = plan_print(&j, options, stdout, err);
+    }
     if (rc == 0)
-        rc = job_print(&j, stdout, err);
+        rc = plan_print_disk(&j, stdout, err);
     job_close(&j);
     return rc;
 }
@@ -143,6 +148,8 @@ static const char *const files[] = {
     "the same numbers for TensorBoard: tensorboard --logdir RUN",
     "RUN/run.json",
     "recipe, inputs and build of the run",
+    "RUN/prediction.json",
+    "predicted and measured memory and time",
     NULL};
 
 int main(int argc, char **argv)
@@ -155,7 +162,7 @@ int main(int argc, char **argv)
          .options_size = sizeof(TrainOptions),
          .run = run},
         {.name = "plan",
-         .summary = "print steps, parameters, memory and operations of a run",
+         .summary = "print steps, memory, operations, time and disk of a run",
          .usage = "--cache DIR... [options]",
          .opts = plan_opts,
          .options_size = sizeof(TrainOptions),

@@ -22,6 +22,7 @@
 #include "train/curve.h"
 #include "train/feed.h"
 #include "train/heldout.h"
+#include "train/plan.h"
 #include "train/preflight.h"
 #include "train/run_report.h"
 #include "train/resume.h"
@@ -40,7 +41,9 @@ typedef struct Run {
     Curve *curve;
     FILE *log; /* of rank 0, as the folder's other files */
     Progress *progress;
-    double *losses; /* of a step's passes: together_step */
+    double *losses;          /* of a step's passes: together_step */
+    int64_t first;           /* steps that were done before */
+    double begin_s, spent_s; /* when the first step began; seconds in steps since then */
 } Run;
 
 /* One step's numbers for the log. */
@@ -387,6 +390,7 @@ static int loop(Run *r, Err *err)
         int last, due;
         if ((rc = one_step(r, &f, err)) < 0)
             break;
+        r->spent_s += time_now_s() - f.start_s;
         last = r->state.step == j->steps;
         if (r->state.step % j->log_every == 0 || last)
             rc = log_step(r, &f, err);
@@ -433,10 +437,12 @@ int train_run(Job *j, const char *out, Err *err)
 
     interrupt_install(is_first(&r) ? NULL : &j->log);
     rc = run_open(&r, err);
+    r.first = r.state.step;
+    r.begin_s = time_now_s();
     if (rc == 0)
         rc = loop(&r, err);
-    if (rc == 0)
-        job_log_memory(j);
+    if (rc == 0 && is_first(&r))
+        rc = plan_compare(j, out, r.first, r.spent_s / (double)(j->steps - r.first), time_now_s() - r.begin_s, err);
     if (rc == 0 || rc == ERR_INTERRUPTED)
         show(&r);
     run_close(&r);

@@ -236,6 +236,6 @@ int model_folder_of_recipe(char **out, const Recipe *recipe, const char *option,
     const char *given = model_folder_base(recipe, option, training);
     *out = NULL;
     return given ? model_folder_find(out, given, log, err)
-                 : err_set(err, ERR_USAGE, "no model: give --model FOLDER or set %s.base_model in the recipe",
-                           training ? "training" : "model");
+                 : err_set(err, ERR_USAGE, "no %smodel: give --model FOLDER or set %s.base_model in the recipe",
+                           training ? "base " : "", training ? "training" : "model");
 }

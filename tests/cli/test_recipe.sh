@@ -20,9 +20,27 @@ runs "weft-infer takes the recipe" 0 "$B/weft-infer" sample --preset demo --conf
 runs "weft-train takes the recipe" 0 "$B/weft-train" run --config $R --cache "$T/a" --model $M --out "$T/run" --device cpu --set mixed_precision=no --set num_epochs=2
 stderr_has "the recipe says training_videos 480, but this run has 5"
 stderr_has "the recipe says total_steps about 2400, but this run has 2"
+stderr_has "time: "
+stderr_has "(measured on cpu)"
 check "it trained" test -f "$T/run/final/transformer/diffusion_pytorch_model.safetensors"
 runs "a contradiction" 2 "$B/weft-train" plan --config $R --cache "$T/a" --model $M --set gradient_accumulation_steps=4
 stderr_has "the recipe says effective_batch_size 16, but this run has 8"
+
+# ---- what plan and run say of it
+runs "plan" 0 "$B/weft-train" plan --config $R --cache "$T/a" --model $M
+stdout_has "time               A100 80GB: "
+stdout_has "the recipe says    62 minutes (predicted: "
+stdout_has "~76GB (predicted: "
+stdout_has "disk               1 checkpoint of 499 kB to save"
+stderr_has "training.warmup_steps is 100, but the run has 10 steps: the rate rises to 4.5e-07 and never reaches"
+stderr_has "checkpoint-500 never comes"
+stderr_has "5 clips to train on, but batch_size x gradient_accumulation_steps is 16"
+runs "plan on this machine" 0 "$B/weft-train" plan --preset demo --cache "$T/a" --model $M --device cpu --set learning_rate=0.5 --set expected.training_time=2h
+stdout_has "(measured on cpu)"
+stdout_has "the recipe says    2h (predicted: "
+stderr_has "training.learning_rate is 0.5: more than about 1e-02 breaks"
+check "no other warning" test "$(grep -c warning: "$T/stderr")" = 1
+check "prediction and measurement are kept" grep -q '"step_seconds"' "$T/run/prediction.json"
 
 # ---- stored recipes are recipes
 runs "run.json as a recipe" 0 "$B/weft-train" plan --config "$T/run/run.json" --cache "$T/a" --model $M

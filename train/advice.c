@@ -1,0 +1,63 @@
+/* Warnings about a recipe that can be run but should not. */
+#include <inttypes.h>
+
+#include "common/base/str.h"
+#include "train/advice.h"
+
+static void about_warmup(const Job *j)
+{
+    if (j->c.rate.kind == RATE_CONSTANT || j->c.rate.warmup < j->steps)
+        return;
+    log_warn(&j->log.log,
+             "training.warmup_steps is %" PRId64 ", but the run has %" PRId64
+             " step%s: the rate rises to %.3g and never reaches learning_rate (%.3g)",
+             j->c.rate.warmup, j->steps, str_plural(j->steps), rate_at(&j->c.rate, j->steps - 1), j->c.rate.peak);
+}
+
+static void about_checkpoints(const Job *j)
+{
+    if (j->checkpoint_every <= j->steps)
+        return;
+    log_warn(&j->log.log,
+             "training.checkpointing_steps is %" PRId64 ", but the run has %" PRId64 " step%s: checkpoint-%" PRId64
+             " never comes, and whatever ends the process before the last step, but for a signal, loses all",
+             j->checkpoint_every, j->steps, str_plural(j->steps), j->checkpoint_every);
+}
+
+static void about_clips(const Job *j)
+{
+    int64_t each = j->batch * j->accumulate;
+
+    if (j->data->n >= each)
+        return;
+    log_warn(&j->log.log,
+             "%" PRId64 " clip%s to train on, but batch_size x gradient_accumulation_steps is %" PRId64
+             ": each step takes all clips and no more",
+             j->data->n, str_plural(j->data->n), each);
+}
+
+/* AdamW moves each weight by about the learning rate in a step, whatever the gradient.  Fine-tunes of all
+ * weights of models of this size use 1e-5 to 2e-5 (CogVideo's own: reference recipes of sat and diffusers). */
+static void about_rate(const Job *j)
+{
+    double most = j->parameters > 100000000 ? 1e-4 : 1e-2, least = 1e-8;
+
+    if (j->c.optimizer.kind == OPTIMIZER_SGD) /* its steps are as large as its gradients: no rate is too large */
+        return;
+    if (j->c.rate.peak > most)
+        log_warn(&j->log.log,
+                 "training.learning_rate is %.3g: more than about %.0e breaks %s fine-tuned with AdamW; such runs use "
+                 "a tenth of that",
+                 j->c.rate.peak, most, most < 1e-3 ? "a model of this size" : "what is");
+    else if (j->c.rate.peak < least)
+        log_warn(&j->log.log, "training.learning_rate is %.3g: below about %.0e a run changes next to nothing",
+                 j->c.rate.peak, least);
+}
+
+void advice_log(const Job *j)
+{
+    about_warmup(j);
+    about_checkpoints(j);
+    about_clips(j);
+    about_rate(j);
+}

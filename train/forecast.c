@@ -1,0 +1,291 @@
+/* Times of a run before it starts. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/base/progress.h"
+#include "common/ops/ops.h"
+#include "train/forecast.h"
+#include "train/job_internal.h"
+
+/* ---- a whole run ----------------------------------------------------------------------------- */
+
+/* Samples of the first `steps` steps: an epoch's last step may have fewer. */
+static double samples_of(const Job *j, int64_t steps)
+{
+    int64_t each = j->batch * j->accumulate, rest = steps % j->epoch_steps * each;
+
+    return (double)(steps / j->epoch_steps * j->data->n + (rest < j->data->n ? rest : j->data->n));
+}
+
+/* How often the held-out loss is measured after step `done`; at step 0 and at the end in any case. */
+static double measurements(const Job *j, int64_t done)
+{
+    int64_t every = j->validation.every, n = every > 0 ? j->steps / every - done / every : 0;
+
+    return (double)(n + (done == 0) + (every < 1 || j->steps % every != 0));
+}
+
+void forecast_sum_up(Forecast *f, const Job *j, int64_t done)
+{
+    double samples = samples_of(j, j->steps) - samples_of(j, done), steps = (double)(j->steps - done);
+    double clips = (double)job_held_out(j) * (double)j->validation.timesteps;
+
+    double each = (double)j->pass *
+                  (double)(j->c.share.size > 1 ? j->c.share.size : 1); /* samples of a pass of all ranks */
+
+    f->step = steps > 0 ? f->pass * samples / each / steps + f->update : 0;
+    f->all = f->step * steps + f->forward * clips * measurements(j, done);
+}
+
+/* ---- measured -------------------------------------------------------------------------------- */
+
+static const double long_enough = 0.2, too_long = 0.4; /* seconds of one measurement; of one gradient */
+
+typedef struct Rig {
+    const Job *j;
+    Dit *dit;
+    Arena *work;
+    TrainState s;
+    int64_t *timestep;
+} Rig;
+
+static void rig_close(Rig *r)
+{
+    train_fini(&r->s);
+    arena_free(&r->work);
+    dit_close(&r->dit);
+    mem_free(r->timestep);
+}
+
+static int rig_open(Rig *r, const Job *j, Err *err)
+{
+    int64_t bytes = 0;
+    int rc = job_plan_work(j, j->c.policy, &bytes, err);
+
+    *r = (Rig){.j = j};
+    if (rc == 0 && !(r->timestep = mem_calloc(j->pass, sizeof *r->timestep, err)))
+        rc = ERR_NOMEM;
+    if (rc == 0 && (rc = job_make_dit(j, j->be, j->how, &r->dit, err)) == 0 &&
+        (rc = train_init(&r->s, j->be, r->dit, &j->schedule, &j->c, err)) == 0 &&
+        (rc = dit_prepare(r->dit, j->data->F, j->data->h, j->data->w, err)) == 0)
+        rc = arena_new(&r->work, j->be, bytes, "training", err);
+    r->s.work = r->work;
+    if (rc < 0)
+        rig_close(r);
+    return rc;
+}
+
+static int fill_batch(Rig *r, int64_t n, TrainBatch *b, Err *err)
+{
+    Backend *be = r->j->be;
+    int rc;
+
+    arena_reset(r->work, 0);
+    b->timestep = r->timestep;
+    if ((rc = job_take_batch(r->j, r->work, n, b, err)) < 0 || (rc = op_fill(be, &b->x0, 0.5F, err)) < 0 ||
+        (rc = op_fill(be, &b->noise, 0.25F, err)) < 0)
+        return rc;
+    return op_fill(be, &b->text, 0.125F, err);
+}
+
+/* Seconds of one gradient (or, with n = 1 and `loss_only`, of one sample's loss): the mean of several, without
+ * the first, which also pays for what is done once. */
+static int time_pass(Rig *r, int64_t n, int loss_only, double *seconds, Err *err)
+{
+    double begin = time_now_s(), loss;
+    TrainBatch b;
+    int rc = 0, n_timed = 0;
+
+    *seconds = 0;
+    for (int i = 0; rc == 0 && i < 6 && (i < 2 || time_now_s() - begin < long_enough); i++) {
+        double start;
+        if ((rc = fill_batch(r, n, &b, err)) < 0 || (rc = r->j->be->sync(r->j->be, err)) < 0)
+            return rc;
+        start = time_now_s();
+        rc = loss_only ? train_loss(&r->s, &b, &loss, err) : train_gradient(&r->s, &b, 1.0, &loss, err);
+        start = time_now_s() - start;
+        if (i > 0 || start > too_long) {
+            *seconds += start;
+            n_timed++;
+        }
+        if (start > too_long)
+            break;
+    }
+    *seconds /= n_timed;
+    return rc;
+}
+
+static int time_update(Rig *r, double *seconds, Err *err)
+{
+    int rc = 0;
+
+    *seconds = 0;
+    for (int i = 0; i < 3 && rc == 0; i++) {
+        double norm, lr, start = time_now_s();
+        rc = train_update(&r->s, &norm, &lr, err);
+        if (rc == 0)
+            rc = r->j->be->sync(r->j->be, err);
+        *seconds += i > 0 ? (time_now_s() - start) / 2 : 0;
+    }
+    return rc;
+}
+
+/* Times of a model of `layers` blocks on latents of F x h x w: the real model's where these are its own. */
+typedef struct Sizes {
+    int64_t layers, F, h, w;
+} Sizes;
+
+static Job sized(const Job *j, Dataset *data, const Sizes *z, Backend *be)
+{
+    Job m = *j;
+
+    *data = *j->data;
+    data->F = z->F;
+    data->h = z->h;
+    data->w = z->w;
+    m.data = data;
+    m.be = be;
+    m.dit.layers = z->layers;
+    m.c.share = (ShareConfig){.size = 1}; /* nothing is exchanged */
+    return m;
+}
+
+static int time_sizes(Forecast *out, const Job *j, const Sizes *z, Backend *be, int all, Err *err)
+{
+    Dataset data;
+    Job m = sized(j, &data, z, be);
+    Rig r;
+    int rc = rig_open(&r, &m, err);
+
+    *out = (Forecast){0};
+    if (rc < 0)
+        return rc;
+    rc = time_pass(&r, j->pass, 0, &out->pass, err);
+    if (rc == 0 && all)
+        rc = time_update(&r, &out->update, err);
+    if (rc == 0 && all && job_held_out(j) > 0)
+        rc = time_pass(&r, 1, 1, &out->forward, err);
+    rig_close(&r);
+    return rc;
+}
+
+/* Operations of a gradient pass and what it repeats, of these sizes. */
+static double pass_operations(const Job *j, const Sizes *z)
+{
+    Dataset data;
+    double linear, attention;
+    Job m = sized(j, &data, z, j->be);
+
+    job_forward_operations(&m, &linear, &attention);
+    return (double)j->pass * (3 + (j->c.policy != RECOMPUTE_NONE)) * (linear + attention);
+}
+
+/* Doubles one extent, up to the real one; 0 when all are there. */
+static int grow(Sizes *z, const Sizes *real, int64_t patch)
+{
+    if (z->h < real->h || z->w < real->w) {
+        z->h = z->h * 2 < real->h ? z->h * 2 / patch * patch : real->h;
+        z->w = z->w * 2 < real->w ? z->w * 2 / patch * patch : real->w;
+        return 1;
+    }
+    if (z->F >= real->F)
+        return 0;
+    z->F = z->F * 2 < real->F ? z->F * 2 : real->F;
+    return 1;
+}
+
+/* The largest latents whose pass through one block is quick enough, and its time. */
+static int find_size(Sizes *z, const Sizes *real, const Job *j, Backend *be, Forecast *f, Err *err)
+{
+    int64_t p = j->dit.patch;
+    int rc;
+
+    *z = (Sizes){1, 1, real->h < 4 * p ? real->h : 4 * p, real->w < 4 * p ? real->w : 4 * p};
+    if ((rc = time_sizes(f, j, z, be, 0, err)) < 0)
+        return rc;
+    for (Sizes next = *z; grow(&next, real, p);) {
+        double guess = f->pass * pass_operations(j, &next) / pass_operations(j, z);
+        if (guess > too_long)
+            return 0;
+        if (guess < too_long / 20) {
+            *z = next; /* far from the limit: not worth a measurement */
+            f->pass = guess;
+            continue;
+        }
+        *z = next;
+        if ((rc = time_sizes(f, j, z, be, 0, err)) < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int forecast_measure(Forecast *out, const Job *j, int64_t done, Backend *be, Err *err)
+{
+    Sizes real = {j->dit.layers, j->data->F, j->data->h, j->data->w}, z;
+    Forecast one, two;
+    double more = (double)(j->dit.layers - 1);
+    int rc = find_size(&z, &real, j, be, out, err);
+
+    if (rc < 0)
+        return rc;
+    real.layers = 1;
+    if (memcmp(&z, &real, sizeof z) != 0) { /* fewer tokens: the block's time grows as its operations do */
+        double grown = pass_operations(j, &real) / pass_operations(j, &z);
+        rc = time_sizes(&one, j, &z, be, 1, err);
+        out->pass = one.pass * grown * (more + 1);
+        out->forward = one.forward * grown * (more + 1);
+        out->update = one.update * (more + 1);
+    } else {
+        Sizes deeper = {2, z.F, z.h, z.w};
+        rc = time_sizes(&one, j, &z, be, 1, err);
+        two = one;
+        if (rc == 0 && more > 0)
+            rc = time_sizes(&two, j, &deeper, be, 1, err);
+        out->pass = one.pass + more * fmax(two.pass - one.pass, 0);
+        out->forward = one.forward + more * fmax(two.forward - one.forward, 0);
+        out->update = one.update + more * fmax(two.update - one.update, 0);
+    }
+    forecast_sum_up(out, j, done);
+    return rc;
+}
+
+/* ---- from a data sheet ----------------------------------------------------------------------- */
+
+/* Attention's backward pass makes five products where the forward pass makes two.  What else a block
+ * reads and writes, in streams of tokens (N x D bf16), is that of tests/bench/cuda-prediction.md: 98 in
+ * all, 19 of them once more where blocks are computed again. */
+void forecast_card(Forecast *out, const Job *j, int64_t done, const Card *card)
+{
+    int again = j->c.policy != RECOMPUTE_NONE, attention_again = j->c.policy == RECOMPUTE_BLOCK;
+    double linear, attention, D = (double)(j->dit.heads * j->dit.head_dim), moving = card->bandwidth * card->memory;
+    double N = (double)(j->dit.text_len + j->data->F * (j->data->h / j->dit.patch) * (j->data->w / j->dit.patch));
+    double stream = 2 * N * D * (double)j->dit.layers / moving;
+
+    job_forward_operations(j, &linear, &attention);
+    linear /= card->peak * card->products;
+    *out = (Forecast){0};
+    out->forward = linear + attention / (card->peak * card->attention) + 19 * stream;
+    out->pass = (double)j->batch *
+                ((3 + again) * linear + (1 + attention_again) * attention / (card->peak * card->attention) +
+                 2.5 * attention / (card->peak * card->attention_backward) + (98 + 19 * again) * stream);
+    /* the norm reads the gradients; the update reads and writes weights and moments, and zeroes gradients */
+    out->update = ((double)j->parameters * (4 + 4 + 4 + 8 + 2) + 2 * (double)j->optimizer_bytes) / moving;
+    forecast_sum_up(out, j, done);
+}
+
+const char *forecast_duration(double seconds, char out[32])
+{
+    if (seconds < 0.0995)
+        snprintf(out, 32, "%.2g ms", seconds * 1e3);
+    else if (seconds < 99.5)
+        snprintf(out, 32, "%.3g s", seconds);
+    else if (seconds < 5940)
+        snprintf(out, 32, "%.0f min", seconds / 60);
+    else if (seconds < 172800)
+        snprintf(out, 32, "%.1f h", seconds / 3600);
+    else
+        snprintf(out, 32, "%.1f days", seconds / 86400);
+    return out;
+}

@@ -1,0 +1,19 @@
+/* What a user is told before a run, and how it turned out. */
+#ifndef WEFT_TRAIN_PLAN_H
+#define WEFT_TRAIN_PLAN_H
+#include <stdio.h>
+
+#include "train/job.h"
+
+/* Prints steps, memory, operations (job_print), time, and what the recipe's author says of them; logs a
+ * warning for each setting that its user would regret.  The time is measured on the device that the
+ * options name, where it computes in the recipe's precision (then j->forecast is set); else it is
+ * reckoned for the card that the recipe names, or for an A100 and an H100. */
+WEFT_MUST_CHECK int plan_print(Job *j, const TrainOptions *o, FILE *out, Err *err);
+/* The line of what the run will write, for a plan without an output folder. */
+WEFT_MUST_CHECK int plan_print_disk(const Job *j, FILE *out, Err *err);
+/* Logs memory and time as planned and as they were, and writes both into RUN/prediction.json
+ * (schemas/train-prediction).  step_s: mean of the steps done since step `first`; run_s: of the whole
+ * process since then. */
+WEFT_MUST_CHECK int plan_compare(const Job *j, const char *run, int64_t first, double step_s, double run_s, Err *err);
+#endif
