@@ -9,7 +9,10 @@
 #include "common/base/json.h"
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
+#include "common/base/progress.h"
 #include "common/base/str.h"
+
+enum { BATCH = 32 << 20 /* bytes that a commit waits for */ };
 
 /* ---- checks and keys ------------------------------------------------------------------------- */
 
@@ -154,22 +157,86 @@ static int put_all_meta(Build *b, Err *err)
 
 /* ---- the run --------------------------------------------------------------------------------- */
 
-static int run(Build *b, Err *err)
+static int has(CacheTxn *t, CacheDb db, const Digest *key, const Tensor *shape)
 {
-    const BuildParams *p = b->params;
-    int rc = cache_open(&b->cache, p->out, CACHE_WRITE, err);
-    if (rc == 0)
-        rc = drop_stale(b, err);
+    RecordView r;
+    Err damage = {0};
+    return cache_get_record(t, db, key, 0, &r, &damage) == 1 && r.tensor.dtype == shape->dtype &&
+           tensor_same_shape(&r.tensor, shape);
+}
+
+/* By their headers: a damaged record is found when its turn comes. */
+static int count_missing(const Build *b, int64_t *texts, int64_t *clips, Err *err)
+{
+    CacheTxn *t = NULL;
+    Tensor shape = encoding_text_shape(b->e);
+    int rc = b->cache ? cache_begin(&t, b->cache, err) : 0;
+    for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++)
+        *texts += !t || !has(t, CACHE_TEXT, &b->text_key[i], &shape);
+    for (int64_t i = 0; rc == 0 && i < b->p->n; i++) {
+        shape = encoding_latents_shape(b->e, &b->p->clip[i]);
+        *clips += !t || !has(t, CACHE_LATENTS, &b->latents_key[i], &shape);
+    }
+    cache_end(&t);
+    return rc;
+}
+
+static int predict(Build *b, Prediction *out, int64_t *missing, Err *err)
+{
+    int64_t texts = 0, clips = 0;
+    *out = (Prediction){0};
+    int rc = count_missing(b, &texts, &clips, err);
+    *missing = texts + clips;
+    if (rc == 0 && *missing > 0)
+        rc = build_predict(b, texts, clips, out, err);
+    if (rc == 0 && *missing > 0)
+        log_info(b->params->log, "predicted: %.1f MB of memory, %.0f s for captions and %.0f s for clips",
+                 (double)out->peak / 1e6, out->texts_s, out->clips_s);
+    return rc;
+}
+
+static int store(Build *b, Err *err)
+{
+    cache_batch(b->cache, INT64_MAX);
+    int rc = drop_stale(b, err);
     if (rc == 0)
         rc = put_all_meta(b, err);
+    if (rc == 0)
+        rc = cache_commit(b->cache, err);
+    cache_batch(b->cache, 0);
+    if (rc == 0)
+        rc = writer_open(&b->writer, b->cache, BATCH, err);
     if (rc == 0)
         rc = build_store_texts(b, err);
     if (rc == 0)
         rc = build_store_clips(b, err);
     if (rc == 0)
-        rc = put_meta(b, "rejected", json_incref(b->rejected), err);
+        rc = writer_finish(&b->writer, NULL, err);
+    writer_close(&b->writer); /* what a stopped run has made is stored */
+    return rc < 0 ? rc : put_meta(b, "rejected", json_incref(b->rejected), err);
+}
+
+static int run(Build *b, Err *err)
+{
+    const BuildParams *p = b->params;
+    Prediction predicted;
+    int64_t missing = 0;
+    int rc = cache_open(&b->cache, p->out, CACHE_WRITE, err);
+    if (rc == 0)
+        rc = predict(b, &predicted, &missing, err);
+    if (rc == ERR_INTERRUPTED) {
+        err_clear(err);
+        err_set(err, rc, "stopped before anything was encoded; the same command goes on from there");
+    }
+    double begin = time_now_s();
+    if (rc == 0)
+        rc = store(b, err);
+    seen_save(&b->seen, p->out);
     if (rc < 0)
         return rc;
+    if (missing > 0)
+        log_info(p->log, "needed: %.1f MB of memory (%.1f predicted), %.0f s (%.0f predicted)", (double)b->peak / 1e6,
+                 (double)predicted.peak / 1e6, time_now_s() - begin, predicted.texts_s + predicted.clips_s);
     int64_t rejected = (int64_t)json_object_size(b->rejected);
     fprintf(p->results,
             "%s: %" PRId64 " clip%s, %" PRId64 " text%s: %" PRId64 " computed, %" PRId64 " reused, %" PRId64
@@ -181,22 +248,6 @@ static int run(Build *b, Err *err)
                        "%" PRId64 " of %" PRId64 " clips could not be cached, more than clip.max_reject_ratio allows",
                        rejected, b->p->n);
     return rejected ? 3 : 0;
-}
-
-static int count_missing(const Build *b, int64_t *texts, int64_t *clips, Err *err)
-{
-    Tensor shape = encoding_text_shape(b->e);
-    int have, rc = 0;
-    for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
-        rc = build_have_record(b, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &shape, &have, err);
-        *texts += !have;
-    }
-    for (int64_t i = 0; rc == 0 && i < b->p->n; i++) {
-        shape = encoding_latents_shape(b->e, &b->p->clip[i]);
-        rc = build_have_record(b, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &shape, &have, err);
-        *clips += !have;
-    }
-    return rc;
 }
 
 /* Opens the cache for reading where there is one. */
@@ -242,34 +293,46 @@ static int plan(Build *b, Err *err)
             "memory, T5: %.1f MB weights + %.1f MB working\nmemory, VAE: %.1f MB weights + %.1f MB working%s\n",
             (double)b->e->t5_bytes / 1e6, (double)t5 / 1e6, (double)b->e->vae_bytes / 1e6, (double)vae / 1e6,
             b->e->tiling.enabled ? " (tiled)" : "");
+    if (texts + clips == 0)
+        return 0;
+    Prediction predicted;
+    if ((rc = build_predict(b, texts, clips, &predicted, err)) < 0)
+        return rc;
+    fprintf(p->results, "memory, in all: %.1f MB\ntime: %.0f s for captions, %.0f s for clips\n",
+            (double)predicted.peak / 1e6, predicted.texts_s, predicted.clips_s);
     return 0;
 }
 
 int cache_build(const BuildParams *params, Err *err)
 {
-    Build b = {.params = params, .rejected = json_object()};
-    int rc = b.rejected ? 0 : err_set(err, ERR_NOMEM, "no memory for the list of rejected clips");
+    Build b = {.params = params, .rejected = json_object(), .made = json_object()};
+    int rc = b.rejected && b.made ? seen_open(&b.seen, params->out, err)
+                                  : err_set(err, ERR_NOMEM, "no memory for the list of rejected clips");
     int64_t length = recipe_int(params->recipe, "model.text_length");
     if (rc == 0)
         rc = prepared_open(&b.p, params->prepared, params->shard, params->shards, length, err);
     if (rc == 0)
         rc = check_size(&b, err);
     if (rc == 0)
-        rc = encoding_open(&b.e, params->be, params->recipe, params->model, params->log, err);
+        rc = encoding_open(&b.e, params->be, params->recipe, params->model, &b.seen, params->log, err);
     if (rc == 0)
         rc = tokens_check(b.p, b.e, b.params->model, err);
     if (rc == 0)
         rc = make_keys(&b, err);
+    if (rc == 0 && !params->diff && !params->dry_run)
+        rc = reader_open(&b.reader, params->recipe, b.p, err);
     if (rc == 0)
         rc = params->diff ? diff(&b, err) : params->dry_run ? plan(&b, err) : run(&b, err);
     encoder_close(&b.encoder);
-    clip_decoder_close(&b.decoder);
+    reader_close(&b.reader);
     cache_close(&b.cache);
+    seen_close(&b.seen);
     encoding_close(&b.e);
     prepared_close(&b.p);
     mem_free(b.text_key);
     mem_free(b.token_key);
     mem_free(b.latents_key);
     json_decref(b.rejected);
+    json_decref(b.made);
     return rc;
 }

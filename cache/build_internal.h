@@ -3,8 +3,9 @@
 #ifndef WEFT_CACHE_BUILD_INTERNAL_H
 #define WEFT_CACHE_BUILD_INTERNAL_H
 #include "cache/build.h"
-#include "cache/decode.h"
 #include "cache/encoding.h"
+#include "cache/reader.h"
+#include "cache/writer.h"
 
 typedef struct Build {
     const BuildParams *params;
@@ -14,10 +15,24 @@ typedef struct Build {
     Digest *text_key, *token_key; /* [p->n_text] */
     Digest *latents_key;          /* [p->n] */
     Encoder *encoder;             /* opened when something must be computed */
-    ClipDecoder *decoder;         /* opened when a clip must be decoded */
-    json_t *rejected;             /* id -> reason */
-    int64_t computed, reused;     /* latents and embeddings */
+    ClipReader *reader;           /* forked before the cache is opened */
+    CacheWriter *writer;
+    Seen seen;
+    json_t *rejected;                /* id -> reason */
+    json_t *made;                    /* latents keys of this run: no second clip of the same pixels is encoded */
+    int64_t computed, reused;        /* latents and embeddings */
+    double read_s, encode_s, pack_s; /* of the clips, by stage */
+    int64_t peak;                    /* bytes of memory, as seen after each piece of work */
 } Build;
+
+/* What a build will need.  Bytes without mapped weights; seconds on the device that is used. */
+typedef struct Prediction {
+    int64_t base, t5, vae, pixels, peak;
+    double texts_s, clips_s;
+} Prediction;
+/* Measures this machine for a second or two: a product for the texts, a small clip for the clips.
+ * texts, clips: how many must be encoded (0: its part of the prediction is 0). */
+WEFT_MUST_CHECK int build_predict(Build *b, int64_t texts, int64_t clips, Prediction *out, Err *err);
 
 /* Sets *have: a sound record of that kind and shape is there.  A damaged one counts as absent (a
  * warning says so) and is written again. */

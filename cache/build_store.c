@@ -2,6 +2,7 @@
 #include <string.h>
 #include "cache/build_internal.h"
 #include "common/base/confine.h"
+#include "common/base/machine.h"
 #include "common/base/json.h"
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
@@ -94,35 +95,6 @@ int build_clip_facts(const Build *b, int64_t i, const char *file_sha256, json_t 
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
-static int store_text(Build *b, int64_t i, Err *err)
-{
-    PreparedText *t = &b->p->text[i];
-    Tensor ids = tensor_of(t->ids, DT_I32, 1, b->p->text_length), shape = encoding_text_shape(b->e), value;
-    int have, rc = build_have_record(b, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, &have, err);
-    if (rc == 0 && !have)
-        rc = cache_put_record(b->cache, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, err);
-    if (rc == 0)
-        rc = build_have_record(b, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &shape, &have, err);
-    if (rc < 0)
-        return rc;
-    if (have) {
-        b->reused++;
-        return 0;
-    }
-    if (!b->encoder && (rc = encoder_open_text(&b->encoder, b->e, err)) < 0)
-        return rc;
-    if (t->cut > 0)
-        log_warn(b->params->log,
-                 "caption \"%.60s...\": its last %" PRId64 " tokens do not fit in %" PRId64 " and are cut off: '%s'",
-                 t->text, t->cut, b->p->text_length, t->cut_text);
-    if ((rc = encoder_text(b->encoder, t, &value, err)) < 0)
-        return err_wrap(err, rc, "encoding \"%.60s\"", t->text);
-    if ((rc = cache_put_record(b->cache, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &value, err)) < 0)
-        return rc;
-    b->computed++;
-    return 0;
-}
-
 /* Replaces the message of the operation that was stopped. */
 static int interrupted(int64_t done, int64_t all, const char *what, Err *err)
 {
@@ -131,105 +103,238 @@ static int interrupted(int64_t done, int64_t all, const char *what, Err *err)
                    "stopped after %" PRId64 " of %" PRId64 " %s; the same command goes on from there", done, all, what);
 }
 
+static void note_memory(Build *b)
+{
+    int64_t used = machine_memory_used();
+    b->peak = used > b->peak ? used : b->peak;
+}
+
+/* Stores the ids of text i where they are missing; *have: its embedding is there. */
+static int store_tokens(Build *b, int64_t i, int *have, Err *err)
+{
+    PreparedText *t = &b->p->text[i];
+    Tensor ids = tensor_of(t->ids, DT_I32, 1, b->p->text_length), shape = encoding_text_shape(b->e);
+    int rc = build_have_record(b, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, have, err);
+    if (rc == 0 && !*have)
+        rc = writer_record(b->writer, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, err);
+    if (rc == 0)
+        rc = build_have_record(b, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &shape, have, err);
+    if (rc == 0 && !*have && t->cut > 0)
+        log_warn(b->params->log,
+                 "caption \"%.60s...\": its last %" PRId64 " tokens do not fit in %" PRId64 " and are cut off: '%s'",
+                 t->text, t->cut, b->p->text_length, t->cut_text);
+    return rc;
+}
+
+/* Encodes the n texts of that numbers in one pass over the weights. */
+static int encode_texts(Build *b, const int64_t *number, int64_t n, Err *err)
+{
+    const PreparedText **texts = mem_calloc(n, sizeof *texts, err);
+    Tensor value;
+    int rc = texts ? 0 : ERR_NOMEM;
+    for (int64_t k = 0; rc == 0 && k < n; k++)
+        texts[k] = &b->p->text[number[k]];
+    if (rc == 0 && !b->encoder)
+        rc = encoder_open_text(&b->encoder, b->e, err);
+    if (rc == 0)
+        rc = encoder_pass(b->encoder, texts, n, err);
+    note_memory(b);
+    for (int64_t k = 0; rc == 0 && k < n; k++) {
+        if ((rc = encoder_passed(b->encoder, k, &value, err)) < 0)
+            rc = err_wrap(err, rc, "encoding \"%.60s\"", texts[k]->text);
+        if (rc == 0)
+            rc = writer_record(b->writer, CACHE_TEXT, &b->text_key[number[k]], RECORD_TEXT, &value, err);
+    }
+    b->computed += rc == 0 ? n : 0;
+    mem_free(texts);
+    return rc;
+}
+
 int build_store_texts(Build *b, Err *err)
 {
+    int64_t pass = encoding_pass_texts(b->e), n = 0, done = 0;
+    int64_t *missing = mem_calloc(pass, sizeof *missing, err);
     Progress *bar = progress_start(b->params->log, "texts", "texts", b->p->n_text);
-    int rc = 0;
+    int have, rc = missing ? 0 : ERR_NOMEM;
     for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
-        rc = interrupt_requested() ? ERR_INTERRUPTED : store_text(b, i, err);
-        if (rc == ERR_INTERRUPTED)
-            rc = interrupted(i, b->p->n_text, "texts", err);
-        progress_step(bar, i + (rc == 0), NULL);
+        rc = interrupt_requested() ? ERR_INTERRUPTED : store_tokens(b, i, &have, err);
+        if (rc == 0 && have)
+            b->reused++;
+        else if (rc == 0)
+            missing[n++] = i;
+        if (rc == 0 && n > 0 && (n == pass || i + 1 == b->p->n_text)) {
+            rc = encode_texts(b, missing, n, err);
+            n = 0;
+        }
+        done = rc == 0 ? i + 1 - n : done;
+        progress_step(bar, done, NULL);
     }
+    if (rc == ERR_INTERRUPTED)
+        rc = interrupted(done, b->p->n_text, "texts", err);
     progress_end(&bar);
     encoder_close(&b->encoder);
+    mem_free(missing);
     return rc;
 }
 
 /* ---- clips ----------------------------------------------------------------------------------- */
 
-static int read_pixels(Build *b, const PreparedClip *c, const uint8_t **rgb, Err *reason, Err *err)
+/* A clip on its way through the stages. */
+typedef struct Step {
+    int64_t i;
+    json_t *entry; /* as stored, or NULL */
+    int have;      /* its latents are there */
+    int asked;     /* the reader has it */
+    char file_sha256[65];
+} Step;
+
+static int latents_there(Build *b, int64_t i, int *have, Err *err)
 {
-    if (!b->decoder && !confine_available())
-        log_warn(b->params->log, CONFINE_MISSING);
-    int rc = b->decoder ? 0 : clip_decoder_open(&b->decoder, b->params->recipe, prepared_rgb_bytes(b->p), err);
-    return rc == 0 ? clip_decode(b->decoder, c, rgb, reason) : rc;
+    char hex[65];
+    Tensor shape = encoding_latents_shape(b->e, &b->p->clip[i]);
+    digest_hex(&b->latents_key[i], hex);
+    *have = json_object_get(b->made, hex) != NULL;
+    return *have ? 0 : build_have_record(b, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &shape, have, err);
 }
 
-/* Faults of the clip itself go to `reason` (the run goes on without it), all else to err. */
-static int store_latents(Build *b, int64_t i, int trusted, Err *reason, Err *err)
+/* The first stage: asks the reader for what must be read.  An earlier run that decoded this very file
+ * and found its pixels right is trusted. */
+static int begin_step(Build *b, int64_t i, Step *s, Err *err)
 {
     const PreparedClip *c = &b->p->clip[i];
-    Tensor shape = encoding_latents_shape(b->e, c), value;
-    const uint8_t *rgb = NULL;
-    int have, rc = build_have_record(b, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &shape, &have, err);
-    if (rc == 0 && !(trusted && have))
-        rc = read_pixels(b, c, &rgb, reason, err);
-    if (rc == 0 && !have && !b->encoder)
-        rc = encoder_open_clips(&b->encoder, b->e, c, err);
-    if (rc == 0 && !have)
-        rc = encoder_clip(b->encoder, c, rgb, &value, reason);
-    if (rc == 0 && !have)
-        rc = cache_put_record(b->cache, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &value, err);
-    if (rc == 0 && have)
-        b->reused++;
-    if (rc == 0 && !have)
-        b->computed++;
-    return rc;
+    *s = (Step){.i = i};
+    int rc = get_entry(b, c->id, &s->entry, err);
+    if (rc == 0)
+        rc = latents_there(b, i, &s->have, err);
+    if (rc < 0)
+        return rc;
+    const char *pixels = json_string_value(json_object_get(s->entry, "pixels_sha256"));
+    const char *stored = json_string_value(json_object_get(s->entry, "file_sha256")), *trusted = NULL;
+    if (s->have && pixels && strcmp(pixels, c->pixels_sha256) == 0)
+        trusted = stored;
+    const char *seen = trusted ? seen_get(&b->seen, "file", c->path) : NULL;
+    if (seen && strcmp(seen, trusted) == 0) {
+        memcpy(s->file_sha256, seen, 65);
+        return 0;
+    }
+    s->asked = 1;
+    return reader_ask(b->reader, i, trusted, err);
 }
 
-static int reject(Build *b, const PreparedClip *c, const Err *reason, Err *err)
+static int reject(Build *b, const Step *s, const char *reason, Err *err)
 {
-    json_t *entry = NULL;
-    log_warn(b->params->log, "clip '%s' is left out: %s", c->id, reason->msg);
-    int rc = get_entry(b, c->id, &entry, err);
-    if (rc == 0 && entry)
-        rc = cache_delete_clip(b->cache, c->id, err);
-    json_decref(entry);
-    if (rc == 0 && json_object_set_new(b->rejected, c->id, json_string(reason->msg)) < 0)
+    const char *id = b->p->clip[s->i].id;
+    log_warn(b->params->log, "clip '%s' is left out: %s", id, reason);
+    int rc = s->entry ? writer_delete_clip(b->writer, id, err) : 0;
+    if (rc == 0 && json_object_set_new(b->rejected, id, json_string(reason)) < 0)
         rc = err_set(err, ERR_NOMEM, "no memory for the list of rejected clips");
     return rc;
 }
 
-static int store_clip(Build *b, int64_t i, Err *err)
+/* Encodes and packs; faults of the clip itself go to `fault`, all else to err. */
+static int encode_clip(Build *b, int64_t i, const uint8_t *rgb, Err *fault, Err *err)
 {
     const PreparedClip *c = &b->p->clip[i];
-    json_t *entry = NULL, *facts = NULL;
-    char file_sha256[65];
-    Err reason = {0};
-    int rc = sha256_file_hex(c->path, file_sha256, &reason);
+    Tensor value;
+    char hex[65];
+    int rc = b->encoder ? 0 : encoder_open_clips(&b->encoder, b->e, c, err);
+    if (rc < 0)
+        return rc;
+    double begin = time_now_s(), middle;
+    rc = encoder_compute(b->encoder, c, rgb, fault);
+    middle = time_now_s();
     if (rc == 0)
-        rc = get_entry(b, c->id, &entry, err);
+        rc = encoder_pack(b->encoder, c, &value, fault);
+    b->encode_s += middle - begin;
+    b->pack_s += time_now_s() - middle;
+    note_memory(b);
     if (rc == 0)
-        rc = build_clip_facts(b, i, file_sha256, &facts, err);
-    /* an earlier run decoded this very file and found its pixels right */
-    int trusted = entry && build_same_member(entry, facts, "file_sha256") &&
-                  build_same_member(entry, facts, "pixels_sha256");
-    if (rc == 0)
-        rc = store_latents(b, i, trusted, &reason, err);
-    if (rc == 0 && !(entry && json_equal(entry, facts)))
-        rc = cache_put_clip(b->cache, c->id, facts, err);
-    json_decref(entry);
-    json_decref(facts);
-    if (rc < 0 && reason.code == rc && rc != ERR_NOMEM && rc != ERR_INTERRUPTED)
-        return reject(b, c, &reason, err);
+        rc = writer_record(b->writer, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &value, err);
+    digest_hex(&b->latents_key[i], hex);
+    if (rc == 0 && json_object_set_new(b->made, hex, json_true()) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory for the list of latents");
+    return rc;
+}
+
+/* The other stages. */
+static int end_step(Build *b, Step *s, Err *err)
+{
+    const PreparedClip *c = &b->p->clip[s->i];
+    ReadClip read = {0};
+    Err fault = {0};
+    json_t *facts = NULL;
+    int have, rc = s->asked ? reader_wait(b->reader, &read, err) : 0;
+    b->read_s += read.seconds;
+    if (rc == 0 && s->asked)
+        memcpy(s->file_sha256, read.file_sha256, 65);
+    if (rc == 0 && read.code < 0) {
+        reader_done(b->reader);
+        return read.code == ERR_NOMEM ? err_set(err, ERR_NOMEM, "clip '%s': %s", c->id, read.fault)
+                                      : reject(b, s, read.fault, err);
+    }
+    if (rc == 0 && s->asked)
+        seen_put(&b->seen, "file", c->path, s->file_sha256);
+    if (rc == 0) /* again: the clip before it may have had the same pixels */
+        rc = s->have ? 0 : latents_there(b, s->i, &s->have, err);
+    have = s->have;
+    if (rc == 0 && !have)
+        rc = encode_clip(b, s->i, read.rgb, &fault, err);
+    if (s->asked)
+        reader_done(b->reader);
+    if (rc < 0 && fault.code == rc && rc != ERR_NOMEM && rc != ERR_INTERRUPTED)
+        return reject(b, s, fault.msg, err);
     if (rc < 0 && !err->code)
-        err_set(err, rc, "%s", reason.msg);
+        err_set(err, rc, "%s", fault.msg);
+    if (rc == 0)
+        rc = build_clip_facts(b, s->i, s->file_sha256, &facts, err);
+    *(have ? &b->reused : &b->computed) += rc == 0;
+    if (rc == 0 && !(s->entry && json_equal(s->entry, facts))) {
+        rc = writer_clip(b->writer, c->id, facts, err);
+        facts = NULL;
+    }
+    json_decref(facts);
     return rc < 0 ? err_wrap(err, rc, "clip '%s'", c->id) : 0;
+}
+
+/* "read 3 %, encode 96 %, pack 0 %, write 2 %": how much of the time since `begin` each stage worked. */
+static void show_stages(Build *b, Progress *bar, int64_t done, double begin)
+{
+    char text[128];
+    double spent = time_now_s() - begin, percent = spent > 0 ? 100 / spent : 0;
+    snprintf(text, sizeof text, "read %.0f %%, encode %.0f %%, pack %.0f %%, write %.0f %%", percent * b->read_s,
+             percent * b->encode_s, percent * b->pack_s, percent * writer_busy(b->writer));
+    progress_step(bar, done, text);
 }
 
 int build_store_clips(Build *b, Err *err)
 {
-    Progress *bar = progress_start(b->params->log, "clips", "clips", b->p->n);
+    Step step[READER_PLACES] = {{0}};
+    int64_t begun = 0, done = 0, n = b->p->n;
+    Progress *bar = progress_start(b->params->log, "clips", "clips", n);
+    double begin = time_now_s();
     int rc = 0;
-    for (int64_t i = 0; rc == 0 && i < b->p->n; i++) {
-        rc = interrupt_requested() ? ERR_INTERRUPTED : store_clip(b, i, err);
-        if (rc == ERR_INTERRUPTED)
-            rc = interrupted(i, b->p->n, "clips", err);
-        progress_step(bar, i + (rc == 0), NULL);
+    if (n > 0 && !confine_available())
+        log_warn(b->params->log, CONFINE_MISSING);
+    while (rc == 0 && done < n) {
+        if (interrupt_requested())
+            rc = ERR_INTERRUPTED;
+        while (rc == 0 && begun < n && begun - done < READER_PLACES) {
+            rc = begin_step(b, begun, &step[begun % READER_PLACES], err);
+            begun++;
+        }
+        if (rc == 0)
+            rc = end_step(b, &step[done % READER_PLACES], err);
+        if (rc == 0) {
+            json_decref(step[done % READER_PLACES].entry);
+            step[done % READER_PLACES].entry = NULL;
+            show_stages(b, bar, ++done, begin);
+        }
     }
+    if (rc == ERR_INTERRUPTED)
+        rc = interrupted(done, n, "clips", err);
     progress_end(&bar);
+    for (int k = 0; k < READER_PLACES; k++)
+        json_decref(step[k].entry);
     encoder_close(&b->encoder);
-    clip_decoder_close(&b->decoder);
     return rc;
 }

@@ -124,3 +124,8 @@ int clip_decode(ClipDecoder *d, const PreparedClip *c, const uint8_t **rgb, Err 
     *rgb = d->shared;
     return rc;
 }
+
+const uint8_t *clip_decoder_pixels(const ClipDecoder *d)
+{
+    return d->shared;
+}

@@ -12,4 +12,6 @@ void clip_decoder_close(ClipDecoder **d);
 /* rgb [frames,height,width,3] of the clip, valid until the next call; its pixels are those that the
  * manifest names.  ERR_FORMAT and ERR_LIMIT are faults of the clip. */
 WEFT_MUST_CHECK int clip_decode(ClipDecoder *d, const PreparedClip *c, const uint8_t **rgb, Err *err);
+/* Where the pixels of the last clip lie, also when another process called clip_decode. */
+const uint8_t *clip_decoder_pixels(const ClipDecoder *d);
 #endif

@@ -9,11 +9,14 @@
 #include "common/base/rng.h"
 #include "common/text/t5_tokenizer.h"
 
+#define PASS_BYTES ((int64_t)1500 << 20)
+
 /* ---- the model folder ------------------------------------------------------------------------ */
 
-static int weights_identity(const Encoding *e, const char *folder, const char *stem, char hex[65], int64_t *bytes,
-                            Err *err)
+static int weights_identity(const Encoding *e, const char *folder, const char *stem, Seen *seen, char hex[65],
+                            int64_t *bytes, Err *err)
 {
+    const char *known = seen ? seen_get(seen, stem, folder) : NULL;
     SafeTensors *s = NULL;
     int rc = safetensors_open_folder(&s, folder, stem, e->log, err);
     if (rc < 0)
@@ -21,8 +24,14 @@ static int weights_identity(const Encoding *e, const char *folder, const char *s
     *bytes = 0;
     for (int64_t i = 0; i < safetensors_count(s); i++)
         *bytes += tensor_bytes(&safetensors_at(s, i)->tensor);
-    log_info(e->log, "reading the weights of '%s' (%.1f MB) for their digest", folder, (double)*bytes / 1e6);
-    rc = safetensors_digest(s, hex, err);
+    if (known) {
+        memcpy(hex, known, 65);
+    } else {
+        log_info(e->log, "reading the weights of '%s' (%.1f MB) for their digest", folder, (double)*bytes / 1e6);
+        rc = safetensors_digest(s, hex, err);
+        if (rc == 0 && seen)
+            seen_put(seen, stem, folder, hex);
+    }
     safetensors_close(&s);
     return rc;
 }
@@ -33,7 +42,7 @@ static int read_config(const char *folder, json_t **out, char **where, Err *err)
     return *where ? json_read_file(out, *where, err) : ERR_NOMEM;
 }
 
-static int read_vae(Encoding *e, Err *err)
+static int read_vae(Encoding *e, Seen *seen, Err *err)
 {
     json_t *json = NULL;
     char *where = NULL;
@@ -45,13 +54,13 @@ static int read_vae(Encoding *e, Err *err)
     if (rc == 0)
         rc = vae_check_weights(&e->vae, e->vae_dir, NULL, err);
     if (rc == 0)
-        rc = weights_identity(e, e->vae_dir, "diffusion_pytorch_model", e->vae_sha256, &e->vae_bytes, err);
+        rc = weights_identity(e, e->vae_dir, "diffusion_pytorch_model", seen, e->vae_sha256, &e->vae_bytes, err);
     json_decref(json);
     mem_free(where);
     return rc;
 }
 
-static int read_t5(Encoding *e, Err *err)
+static int read_t5(Encoding *e, Seen *seen, Err *err)
 {
     json_t *json = NULL;
     char *where = NULL;
@@ -63,7 +72,7 @@ static int read_t5(Encoding *e, Err *err)
     if (rc == 0)
         rc = t5_check_weights(&e->t5, e->t5_dir, NULL, err);
     if (rc == 0)
-        rc = weights_identity(e, e->t5_dir, "model", e->t5_sha256, &e->t5_bytes, err);
+        rc = weights_identity(e, e->t5_dir, "model", seen, e->t5_sha256, &e->t5_bytes, err);
     json_decref(json);
     mem_free(where);
     return rc;
@@ -90,7 +99,8 @@ static const struct {
     DType dtype;
 } stored_types[] = {{"fp32", DT_F32}, {"fp16", DT_F16}, {"bf16", DT_BF16}};
 
-int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, const Log *log, Err *err)
+int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, Seen *seen, const Log *log,
+                  Err *err)
 {
     *out = NULL;
     Encoding *e = mem_calloc(1, sizeof *e, err);
@@ -110,9 +120,9 @@ int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char 
     e->t5_dir = path_join(model, "text_encoder", err);
     int rc = e->vae_dir && e->t5_dir ? 0 : ERR_NOMEM;
     if (rc == 0)
-        rc = read_vae(e, err);
+        rc = read_vae(e, seen, err);
     if (rc == 0)
-        rc = read_t5(e, err);
+        rc = read_t5(e, seen, err);
     if (rc == 0)
         rc = read_tokenizer(e, model, err);
     if (rc < 0)
@@ -293,6 +303,7 @@ struct Encoder {
     float *values; /* the output of the model */
     void *stored;  /* the same in the stored type; NULL when that is F32 */
     int64_t room;  /* floats */
+    float *passed; /* outputs of encoder_pass */
 };
 
 /* Memory for `room` floats of output, and `work` bytes of working memory. */
@@ -356,18 +367,19 @@ void encoder_close(Encoder **pp)
     vae_close(&p->vae);
     arena_free(&p->work);
     mem_free(p->values);
+    mem_free(p->passed);
     mem_free(p->stored);
     mem_free(p);
     *pp = NULL;
 }
 
-/* *out: p->values as a tensor of `shape`, in the stored type. */
-static int store_values(Encoder *p, Tensor shape, Tensor *out, Err *err)
+/* *out: values as a tensor of `shape`, in the stored type. */
+static int store_values(Encoder *p, const float *values, Tensor shape, Tensor *out, Err *err)
 {
     int64_t n = tensor_count(&shape);
     uint16_t *half = p->stored;
     for (int64_t i = 0; i < n; i++) {
-        float x = p->values[i], y = x;
+        float x = values[i], y = x;
         if (half) {
             half[i] = p->e->dtype == DT_F16 ? float_to_half(x) : float_to_bfloat(x);
             y = p->e->dtype == DT_F16 ? half_to_float(half[i]) : bfloat_to_float(half[i]);
@@ -376,7 +388,7 @@ static int store_values(Encoder *p, Tensor shape, Tensor *out, Err *err)
             return err_set(err, ERR_FORMAT, "value %" PRId64 " of the model's output is %g, which %s cannot hold", i,
                            (double)x, p->e->dtype_name);
     }
-    shape.data = half ? (void *)half : p->values;
+    shape.data = half ? (void *)half : (void *)values;
     *out = shape;
     return 0;
 }
@@ -384,7 +396,35 @@ static int store_values(Encoder *p, Tensor shape, Tensor *out, Err *err)
 int encoder_text(Encoder *p, const PreparedText *t, Tensor *out, Err *err)
 {
     int rc = t5_encode(p->t5, p->work, p->values, t->ids, NULL, p->e->text_length, err);
-    return rc < 0 ? rc : store_values(p, encoding_text_shape(p->e), out, err);
+    return rc < 0 ? rc : store_values(p, p->values, encoding_text_shape(p->e), out, err);
+}
+
+int64_t encoding_pass_texts(const Encoding *e)
+{
+    int64_t n = PASS_BYTES / (e->text_length * e->t5.d_model * (int64_t)sizeof(float));
+    if (!e->be->host) /* the weights stay on the device: a pass saves nothing */
+        n = n < 16 ? n : 16;
+    return n < 1 ? 1 : n;
+}
+
+int encoder_pass(Encoder *p, const PreparedText *const *texts, int64_t n, Err *err)
+{
+    int64_t size = p->e->text_length * p->e->t5.d_model;
+    const int32_t **ids = mem_calloc(n, sizeof *ids, err);
+    mem_free(p->passed);
+    p->passed = mem_calloc(n * size, sizeof *p->passed, err);
+    int rc = ids && p->passed ? 0 : ERR_NOMEM;
+    for (int64_t k = 0; rc == 0 && k < n; k++)
+        ids[k] = texts[k]->ids;
+    if (rc == 0)
+        rc = t5_encode_many(p->t5, p->work, p->passed, ids, n, p->e->text_length, err);
+    mem_free(ids);
+    return rc;
+}
+
+int encoder_passed(Encoder *p, int64_t k, Tensor *out, Err *err)
+{
+    return store_values(p, p->passed + k * p->e->text_length * p->e->t5.d_model, encoding_text_shape(p->e), out, err);
 }
 
 /* values [n,2C] (mean, log-variance) -> one draw [n,C] in place, keyed by the clip's pixels. */
@@ -406,14 +446,24 @@ static int draw_sample(Encoder *p, const PreparedClip *c, int64_t n, Err *err)
     return 0;
 }
 
-int encoder_clip(Encoder *p, const PreparedClip *c, const uint8_t *rgb, Tensor *out, Err *err)
+int encoder_compute(Encoder *p, const PreparedClip *c, const uint8_t *rgb, Err *err)
 {
     Tensor shape = encoding_latents_shape(p->e, c);
     int64_t need = tensor_count(&shape) * (p->e->kind == RECORD_SAMPLE ? 2 : 1);
     if (need > p->room)
         return err_set(err, ERR_LIMIT, "%" PRId64 " values, planned for %" PRId64, need, p->room);
-    int rc = vae_encode_rgb(p->vae, p->work, &p->e->tiling, p->values, rgb, c->frames, c->height, c->width, err);
-    if (rc == 0 && p->e->kind == RECORD_SAMPLE)
-        rc = draw_sample(p, c, tensor_count(&shape) / p->e->vae.latent_channels, err);
-    return rc < 0 ? rc : store_values(p, shape, out, err);
+    return vae_encode_rgb(p->vae, p->work, &p->e->tiling, p->values, rgb, c->frames, c->height, c->width, err);
+}
+
+int encoder_pack(Encoder *p, const PreparedClip *c, Tensor *out, Err *err)
+{
+    Tensor shape = encoding_latents_shape(p->e, c);
+    int rc = p->e->kind == RECORD_SAMPLE ? draw_sample(p, c, tensor_count(&shape) / p->e->vae.latent_channels, err) : 0;
+    return rc < 0 ? rc : store_values(p, p->values, shape, out, err);
+}
+
+int encoder_clip(Encoder *p, const PreparedClip *c, const uint8_t *rgb, Tensor *out, Err *err)
+{
+    int rc = encoder_compute(p, c, rgb, err);
+    return rc < 0 ? rc : encoder_pack(p, c, out, err);
 }

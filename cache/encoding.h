@@ -2,6 +2,7 @@
 #ifndef WEFT_CACHE_ENCODING_H
 #define WEFT_CACHE_ENCODING_H
 #include "cache/prepared.h"
+#include "cache/seen.h"
 #include "common/base/recipe.h"
 #include "common/model/t5.h"
 #include "common/model/vae.h"
@@ -24,9 +25,9 @@ typedef struct Encoding {
 } Encoding;
 
 /* Reads MODEL/vae, MODEL/text_encoder and MODEL/tokenizer: configs, and the digests of all weights
- * (which reads them once). */
-WEFT_MUST_CHECK int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, const Log *log,
-                                  Err *err);
+ * (which reads them once, or not at all where `seen`, which may be NULL, knows them). */
+WEFT_MUST_CHECK int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, Seen *seen,
+                                  const Log *log, Err *err);
 void encoding_close(Encoding **e);
 
 WEFT_MUST_CHECK int encoding_text_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err);
@@ -53,6 +54,13 @@ void encoder_close(Encoder **p);
 /* The record's tensor, owned by the encoder until the next call.  ERR_FORMAT when a value is not
  * finite or does not fit the stored type. */
 WEFT_MUST_CHECK int encoder_text(Encoder *p, const PreparedText *t, Tensor *out, Err *err);
-/* rgb [frames,height,width,3] */
+/* Texts that one pass over the weights encodes: as many as have room in 1.5 GB. */
+int64_t encoding_pass_texts(const Encoding *e);
+/* Encodes 1 to encoding_pass_texts texts at once; then encoder_passed gives the record of text k. */
+WEFT_MUST_CHECK int encoder_pass(Encoder *p, const PreparedText *const *texts, int64_t n, Err *err);
+WEFT_MUST_CHECK int encoder_passed(Encoder *p, int64_t k, Tensor *out, Err *err);
+/* rgb [frames,height,width,3].  Its two parts: encoder_compute, then encoder_pack for the record. */
 WEFT_MUST_CHECK int encoder_clip(Encoder *p, const PreparedClip *c, const uint8_t *rgb, Tensor *out, Err *err);
+WEFT_MUST_CHECK int encoder_compute(Encoder *p, const PreparedClip *c, const uint8_t *rgb, Err *err);
+WEFT_MUST_CHECK int encoder_pack(Encoder *p, const PreparedClip *c, Tensor *out, Err *err);
 #endif

@@ -228,7 +228,7 @@ static int read_model(Import *m, Err *err)
     Digest key;
     int32_t eos = 1;
     empty.ids = &eos;
-    int rc = encoding_open(&m->e, m->params->be, m->params->recipe, m->params->model, m->params->log, err);
+    int rc = encoding_open(&m->e, m->params->be, m->params->recipe, m->params->model, NULL, m->params->log, err);
     if (rc == 0)
         rc = encoding_text_key(m->e, &empty, &key, err);
     if (rc < 0)

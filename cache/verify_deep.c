@@ -33,7 +33,7 @@ static int open_inputs(Deep *d, Err *err)
                            json_integer_value(json_object_get(shard, "count")),
                            recipe_int(d->recipe, "model.text_length"), err);
     if (rc == 0)
-        rc = encoding_open(&d->e, d->params->be, d->recipe, d->params->model, d->params->log, err);
+        rc = encoding_open(&d->e, d->params->be, d->recipe, d->params->model, NULL, d->params->log, err);
     json_decref(recipe);
     json_decref(dataset);
     return rc;

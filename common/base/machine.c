@@ -316,3 +316,16 @@ static void check_before_libraries(int argc, char **argv, char **environment)
 __attribute__((section(".preinit_array"), used)) static void (*before_libraries)(int, char **,
                                                                                  char **) = check_before_libraries;
 #endif
+
+int64_t machine_memory_used(void)
+{
+    char line[256];
+    long long kb, sum = 0;
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "RssAnon: %lld", &kb) == 1 || sscanf(line, "RssShmem: %lld", &kb) == 1)
+            sum += kb;
+    if (f)
+        fclose(f);
+    return (int64_t)sum * 1024;
+}

@@ -22,6 +22,10 @@ int64_t machine_threads(void);
 /* Says on `log` when affinity or a quota leaves fewer threads than the machine has cores. */
 void machine_note(const Log *log);
 
+/* Bytes of memory that this process has to itself or shares with its children (anonymous and shared
+ * pages; not mapped files); 0 when the system does not say. */
+int64_t machine_memory_used(void);
+
 /* Lets the calling thread, and the threads and processes that it starts, run on all cores of
  * machine_cores again.  For programs whose work is not done by OpenMP: they would all share the one
  * core that libgomp bound the main thread to. */

@@ -84,6 +84,9 @@ WEFT_MUST_CHECK int params_get(const ParamSet *ps, const Param *p, float *host, 
 WEFT_MUST_CHECK int params_put(ParamSet *ps, const Param *p, const float *host, Err *err);
 /* Writes all values as `dtype` under their file names and shapes; atomic. metadata {"format":"pt"}. */
 WEFT_MUST_CHECK int params_save(const ParamSet *ps, const char *path, DType dtype, Err *err);
+/* Gives the memory of a value that lies in a mapped file back to the system: it is read from the file
+ * again when it is used.  Of other values: nothing. */
+void params_forget(const ParamSet *ps, const Param *p);
 void params_fini(ParamSet *ps);
 
 /* The filler itself: u(S,i) and an array of inputs u*sqrt(12). */

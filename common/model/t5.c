@@ -420,6 +420,58 @@ fail:
     return rc;
 }
 
+static void forget(const T5 *t, const T5Block *b)
+{
+    const Param *const all[] = {b->norm1, b->q, b->k, b->v, b->o, b->norm2, b->wi_0, b->wi_1, b->wo};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        params_forget(&t->ps, all[i]);
+}
+
+/* One layer of the text whose residual stream is p->x; with block NULL what comes before all of them, or
+ * after. */
+static int pass_one(Pass *p, const T5Block *block, int before, const int32_t *ids)
+{
+    int64_t mark = arena_mark(p->work);
+    Tensor h;
+    int rc;
+    if (block)
+        rc = (rc = attention(p, block)) ? rc : feed_forward(p, block);
+    else if (before)
+        rc = embed(p, ids);
+    else if (!(rc = take(p, &h, p->t->c.d_model)) && !(rc = norm(p, &h, p->t->final_norm)))
+        rc = backend_get_f32(p->be, p->x.data, &h, p->err); /* the stream is not needed any more */
+    arena_reset(p->work, mark);
+    return rc;
+}
+
+int t5_encode_many(T5 *t, Arena *work, float *hidden, const int32_t *const *ids, int64_t count, int64_t n, Err *err)
+{
+    int64_t D = t->c.d_model;
+    int rc = 0;
+    if (!t->be->host || t->be->plan || dtype_wide(t->be->act) != DT_F32) {
+        for (int64_t k = 0; k < count && !rc; k++)
+            rc = t5_encode(t, work, hidden + k * n * D, ids[k], NULL, n, err);
+        return rc;
+    }
+    if (n < 1 || n > 1 << 14)
+        return err_set(err, ERR_USAGE, "T5: %lld tokens, expected 1..%d", (long long)n, 1 << 14);
+    if ((rc = position_bias(t, NULL, n, err)))
+        return rc;
+    Pass p = {.t = t, .be = t->be, .work = work, .n = n, .err = err};
+    for (int64_t i = -1; i <= t->c.layers && !rc; i++) {
+        const T5Block *b = i >= 0 && i < t->c.layers ? &t->block[i] : NULL;
+        for (int64_t k = 0; k < count && !rc; k++) {
+            p.x = tensor_of(hidden + k * n * D, DT_F32, 3, 1, n, D);
+            rc = pass_one(&p, b, i < 0, ids[k]);
+        }
+        if (b)
+            forget(t, b);
+        else if (i < 0)
+            params_forget(&t->ps, t->embed);
+    }
+    return rc;
+}
+
 int t5_plan(const T5Config *c, DType act, int64_t n, int64_t *bytes, Err *err)
 {
     Backend *be = NULL;

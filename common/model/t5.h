@@ -28,6 +28,12 @@ WEFT_MUST_CHECK int t5_save(T5 *t, const char *folder, DType dtype, Err *err);
  * next call. */
 WEFT_MUST_CHECK int t5_encode(T5 *t, Arena *work, float *hidden, const int32_t *ids, const uint8_t *mask, int64_t n,
                               Err *err);
+/* hidden [count,n,d_model] <- ids of `count` texts, unmasked; each text's values are those of t5_encode.
+ * On a host back end the texts pass through the layers together, one layer after the other, their
+ * residual streams in `hidden`: each weight is read from its file once, and its pages are given back
+ * after its layer.  `work` as for t5_encode. */
+WEFT_MUST_CHECK int t5_encode_many(T5 *t, Arena *work, float *hidden, const int32_t *const *ids, int64_t count,
+                                   int64_t n, Err *err);
 WEFT_MUST_CHECK int t5_plan(const T5Config *c, DType act, int64_t n, int64_t *bytes, Err *err);
 /* bucket of r = key - query position. */
 int t5_bucket(int64_t r, int64_t buckets, int64_t max_distance);

@@ -11,6 +11,8 @@ runs "dry run" 0 build "$T/one" --dry-run
 stdout_has "clips: 6, 6 to encode"
 stdout_has "texts: 7, 7 to encode"
 stdout_has "memory, VAE:"
+stdout_has "memory, in all:"
+stdout_has "time: "
 check "a dry run writes nothing" test ! -e "$T/one"
 runs "build" 0 env OMP_NUM_THREADS=1 "$cache" build "$T/prep" --out "$T/one" --model "$T/model" $small
 stdout_has "6 clips, 7 texts: 13 computed, 0 reused, 0 rejected"
@@ -18,6 +20,18 @@ cp "$T/one/data.mdb" "$T/before.mdb"
 runs "build again" 0 build "$T/one"
 stdout_has "6 clips, 7 texts: 0 computed, 13 reused, 0 rejected"
 "$cache" build "$T/prep" --out "$T/one" --model "$T/model" ${small% --quiet} >"$T/loud" 2>&1
+check "digests of unchanged files are kept" test -s "$T/one/.seen"
+rm "$T/one/.seen"
+"$cache" build "$T/prep" --out "$T/one" --model "$T/model" ${small% --quiet} >"$T/loud" 2>&1
+check "without them it reads the weights again" grep -q "for their digest" "$T/loud"
+"$cache" build "$T/prep" --out "$T/one" --model "$T/model" ${small% --quiet} >"$T/loud" 2>&1
+check "with them it does not" sh -c '! grep -q "for their digest" "$0"' "$T/loud"
+touch "$T/prep/clips/c1.mkv"
+runs "a clip that was touched is read again" 0 build "$T/one"
+stdout_has "0 computed, 13 reused, 0 rejected"
+"$cache" build "$T/prep" --out "$T/loudly" --model "$T/model" ${small% --quiet} >"$T/loud2" 2>&1
+check "it says what it needed and what was predicted" grep -q "needed: .* MB of memory (.* predicted)" "$T/loud2"
+check "it says how busy each stage was" grep -q "read [0-9]* %, encode [0-9]* %, pack [0-9]* %, write [0-9]* %" "$T/loud2"
 check "a run that finds everything done prints few lines" test "$(grep -vc "  [a-z]*\.[a-z_]* = " "$T/loud")" -le 9
 check "the second run wrote nothing" cmp "$T/before.mdb" "$T/one/data.mdb"
 runs "dry run of what is there" 0 build "$T/one" --dry-run

@@ -48,7 +48,7 @@ static Encoding *open_encoding(const char *model, const char *const *settings)
         set[n] = settings[n - 1];
     CommonOptions o = {.preset = "demo", .set = {set, n}, .seed = -1};
     CHECK_OK(recipe_open(&r, &o, &err), &err);
-    CHECK_OK(encoding_open(&e, be, r, model, NULL, &err), &err);
+    CHECK_OK(encoding_open(&e, be, r, model, NULL, NULL, &err), &err);
     recipe_close(&r);
     return e;
 }
@@ -109,6 +109,18 @@ static void stores_what_the_models_give(void **state)
     assert_memory_equal(got.data, hidden, (size_t)tensor_bytes(&got));
     arena_free(&work);
     t5_close(&t5);
+    /* several in one pass: each as if it were alone */
+    int32_t others[LENGTH] = {9, 3, 1};
+    PreparedText other_text = {.text = (char *)"blue", .ids = others, .n = 3};
+    float *second = malloc((size_t)tensor_bytes(&got));
+    CHECK_OK(encoder_text(enc, &other_text, &got, &err), &err);
+    memcpy(second, got.data, (size_t)tensor_bytes(&got));
+    CHECK_OK(encoder_pass(enc, (const PreparedText *const[]){&text, &other_text, &text}, 3, &err), &err);
+    for (int k = 0; k < 3; k++) {
+        CHECK_OK(encoder_passed(enc, k, &got, &err), &err);
+        assert_memory_equal(got.data, k == 1 ? second : hidden, (size_t)tensor_bytes(&got));
+    }
+    free(second);
     encoder_close(&enc);
     free(hidden);
     encoding_close(&e);
@@ -256,13 +268,13 @@ static void refuses_models(void **state)
     Recipe *r = NULL;
     CommonOptions o = {.preset = "demo", .seed = -1};
     CHECK_OK(recipe_open(&r, &o, &err), &err);
-    CHECK_FAILS(encoding_open(&e, be, r, check_tmp_path("none"), NULL, &err), ERR_NOTFOUND, "none/vae/config.json",
-                &err);
+    CHECK_FAILS(encoding_open(&e, be, r, check_tmp_path("none"), NULL, NULL, &err), ERR_NOTFOUND,
+                "none/vae/config.json", &err);
     char *model = model_folder("broken", "");
     CHECK_OK(dir_remove(check_tmp_path("broken/tokenizer"), &err), &err);
-    CHECK_FAILS(encoding_open(&e, be, r, model, NULL, &err), ERR_NOTFOUND, "broken/tokenizer", &err);
+    CHECK_FAILS(encoding_open(&e, be, r, model, NULL, NULL, &err), ERR_NOTFOUND, "broken/tokenizer", &err);
     CHECK_OK(dir_remove(check_tmp_path("broken/text_encoder/model.safetensors"), &err), &err);
-    CHECK_FAILS(encoding_open(&e, be, r, model, NULL, &err), ERR_NOTFOUND, "neither model.safetensors", &err);
+    CHECK_FAILS(encoding_open(&e, be, r, model, NULL, NULL, &err), ERR_NOTFOUND, "neither model.safetensors", &err);
     assert_null(e);
     recipe_close(&r);
     backend_close(&be);

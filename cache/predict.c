@@ -1,0 +1,125 @@
+/* Memory from the plans that the encoders are run on, time from a measurement. */
+#include <string.h>
+#include "cache/build_internal.h"
+#include "common/base/machine.h"
+#include "common/base/mem.h"
+#include "common/base/progress.h"
+#include "common/ops/ops.h"
+
+enum { PROBE_SIDE = 64, PROBE_FRAMES = 9 };
+
+/* Operations a second of a product of the text encoder's shape; also makes BLAS take its buffers. */
+static int measure_rate(const Build *b, double *rate, Err *err)
+{
+    Backend *be = b->e->be;
+    int64_t n = b->e->text_length, D = b->e->t5.d_model;
+    void *block = NULL;
+    Tensor x = tensor_of(NULL, be->act, 3, 1, n, D), y = x, w = tensor_of(NULL, be->act, 2, D, D);
+    int64_t bytes = 2 * tensor_bytes(&x) + tensor_bytes(&w);
+    int rc = be->alloc(be, bytes, &block, err);
+    float *zeros = rc == 0 ? mem_calloc(tensor_count(&w) > tensor_count(&x) ? tensor_count(&w) : tensor_count(&x),
+                                        sizeof *zeros, err)
+                           : NULL;
+    if (rc == 0 && !zeros)
+        rc = ERR_NOMEM;
+    x.data = block;
+    y.data = (char *)block + tensor_bytes(&x);
+    w.data = (char *)block + 2 * tensor_bytes(&x);
+    if (rc == 0)
+        rc = backend_put_f32(be, &x, zeros, err);
+    if (rc == 0)
+        rc = backend_put_f32(be, &w, zeros, err);
+    double begin = time_now_s(), spent = 0;
+    int runs = 0;
+    for (; rc == 0 && (runs < 2 || (spent < 0.3 && runs < 50)); runs++) {
+        if (runs == 1)
+            begin = time_now_s(); /* the first one warms up */
+        if ((rc = op_linear(be, &y, &x, &w, NULL, err)) == 0)
+            rc = be->sync ? be->sync(be, err) : 0;
+        spent = time_now_s() - begin;
+    }
+    *rate = 2.0 * (double)n * (double)D * (double)D * (runs - 1) / (spent > 1e-9 ? spent : 1e-9);
+    mem_free(zeros);
+    be->release(be, block);
+    return rc;
+}
+
+static double text_operations(const Build *b)
+{
+    const T5Config *c = &b->e->t5;
+    double n = (double)b->e->text_length, inner = (double)(c->heads * c->d_kv);
+    double weights = 4 * (double)c->d_model * inner + 3 * (double)c->d_model * (double)c->d_ff;
+    return (double)c->layers * (2 * n * weights + 4 * n * n * inner);
+}
+
+static int predict_texts(const Build *b, int64_t texts, Prediction *out, Err *err)
+{
+    const Encoding *e = b->e;
+    double rate = 1;
+    int64_t work, pass = encoding_pass_texts(e), n = texts < pass ? texts : pass;
+    Tensor t = encoding_text_shape(e);
+    int rc = encoding_plan_text(e, &work, err);
+    if (rc == 0)
+        rc = measure_rate(b, &rate, err);
+    if (rc < 0)
+        return rc;
+    out->texts_s = (double)texts * text_operations(b) / rate;
+    out->base = machine_memory_used();
+    out->t5 = e->be->host ? work + e->t5.heads * e->text_length * e->text_length * (int64_t)sizeof(float) : 0;
+    out->t5 += n * tensor_count(&t) * (int64_t)sizeof(float) + tensor_bytes(&t);
+    return 0;
+}
+
+/* A small clip's time, scaled by the number of pixels. */
+static int measure_clip(Build *b, const PreparedClip *like, double *seconds, Err *err)
+{
+    PreparedClip probe = *like;
+    Encoder *encoder = NULL;
+    probe.frames = like->frames < PROBE_FRAMES ? like->frames : PROBE_FRAMES;
+    probe.height = like->height < PROBE_SIDE ? like->height : PROBE_SIDE;
+    probe.width = like->width < PROBE_SIDE ? like->width : PROBE_SIDE;
+    if (probe.frames > 1 && probe.frames % 8 > 1)
+        probe.frames = like->frames;
+    int64_t n = probe.frames * probe.height * probe.width;
+    uint8_t *rgb = mem_calloc(n, 3, err);
+    int rc = rgb ? encoder_open_clips(&encoder, b->e, &probe, err) : ERR_NOMEM;
+    for (int i = 0; rc == 0 && i < 2; i++) {
+        double begin = time_now_s();
+        rc = encoder_compute(encoder, &probe, rgb, err);
+        *seconds = time_now_s() - begin;
+    }
+    *seconds *= (double)(like->frames * like->height * like->width) / (double)n;
+    encoder_close(&encoder);
+    mem_free(rgb);
+    return rc;
+}
+
+static int predict_clips(Build *b, int64_t clips, Prediction *out, Err *err)
+{
+    const PreparedClip *c = &b->p->clip[0];
+    int64_t work;
+    double seconds = 0;
+    Tensor t = encoding_latents_shape(b->e, c);
+    int rc = encoding_plan_clip(b->e, c, &work, err);
+    if (rc == 0)
+        rc = measure_clip(b, c, &seconds, err);
+    if (rc < 0)
+        return rc;
+    out->clips_s = (double)clips * seconds;
+    out->base = machine_memory_used();
+    out->vae = (b->e->be->host ? b->e->vae_bytes + work : 0) + tensor_count(&t) * (int64_t)sizeof(float);
+    out->vae += 2 * tensor_bytes(&t); /* in the queue and in the batch */
+    out->pixels = reader_bytes(b->p);
+    return 0;
+}
+
+int build_predict(Build *b, int64_t texts, int64_t clips, Prediction *out, Err *err)
+{
+    *out = (Prediction){.base = machine_memory_used()};
+    int rc = texts > 0 ? predict_texts(b, texts, out, err) : 0;
+    if (rc == 0 && clips > 0)
+        rc = predict_clips(b, clips, out, err);
+    int64_t clip_part = out->vae + out->pixels;
+    out->peak = out->base + (out->t5 > clip_part ? out->t5 : clip_part);
+    return rc;
+}

@@ -1,0 +1,24 @@
+/* Digests of files that have not changed: CACHE/.seen, one JSON object.  A file counts as the same when
+ * path, size, modification time (in nanoseconds) and inode are, so that a build which finds everything
+ * done reads no clip and no weights again.  It is no part of the cache: without it, digests are made
+ * again. */
+#ifndef WEFT_CACHE_SEEN_H
+#define WEFT_CACHE_SEEN_H
+#include <jansson.h>
+#include "common/base/err.h"
+
+typedef struct Seen {
+    json_t *before, *now; /* what is it -> digest; now: of this run */
+} Seen;
+
+/* An absent or unreadable file reads as empty. */
+WEFT_MUST_CHECK int seen_open(Seen *s, const char *cache, Err *err);
+/* The digest (64 hex digits) known for `path` as `what` ("file"; a folder: with its files), or NULL. */
+const char *seen_get(Seen *s, const char *what, const char *path);
+/* Forgotten when memory runs out. */
+void seen_put(Seen *s, const char *what, const char *path, const char *sha256);
+/* Writes what this run asked for and put, atomically, unless nothing has changed; a failure is
+ * harmless. */
+void seen_save(const Seen *s, const char *cache);
+void seen_close(Seen *s);
+#endif
