@@ -12,7 +12,7 @@
 #define WEFT_INFER_PIPELINE_H
 #include <jansson.h>
 #include "common/base/recipe.h"
-#include "common/model/schedule.h"
+#include "common/model/denoise.h"
 #include "common/ops/backend.h"
 
 typedef struct SampleSettings {
@@ -60,27 +60,9 @@ WEFT_MUST_CHECK int pipeline_encode_text(Pipeline *p, const char *text, float *e
 WEFT_MUST_CHECK int pipeline_cut_text(Pipeline *p, const char *text, char **out, Err *err);
 /* Frees the text encoder's memory. */
 void pipeline_drop_text_encoder(Pipeline *p);
-/* The state of one sample between two denoising steps, in host memory. */
-typedef struct Denoising {
-    int64_t step;   /* steps done; at 0 the other fields mean nothing */
-    int64_t draws;  /* how often noise of the latents' size was drawn */
-    float *latents; /* [F,h,w,C] */
-    float *older;   /* [F,h,w,C]: the x0 of the previous step (DPM only), if has_older */
-    int has_older;
-} Denoising;
+/* For one sample; denoising_fini frees it, also after a failure. */
 WEFT_MUST_CHECK int denoising_init(Denoising *d, const Pipeline *p, Err *err);
-void denoising_fini(Denoising *d); /* also after a failed denoising_init */
-
-typedef struct StepHooks {
-    void *user;
-    void (*on_step)(void *user, int64_t step); /* or NULL */
-    /* or NULL; called between two steps with the state so far, keep_every_s seconds apart or more */
-    int (*keep)(void *user, const Denoising *d, Err *err);
-    double keep_every_s;
-} StepHooks;
-/* Does all steps from d->step on; step 0 starts from torch's noise of `seed`.  ERR_INTERRUPTED (the
- * back end's `stop` returned true): *d is the state after the last whole step, and calling again
- * with it ends in the same bits as a run without a stop.  hooks may be NULL. */
+/* denoise_run (denoise.h) with the pipeline's transformer. */
 WEFT_MUST_CHECK int pipeline_denoise(Pipeline *p, const float *embeds, const float *negative, uint64_t seed,
                                      Denoising *d, const StepHooks *hooks, Err *err);
 /* rgb [num_frames,height,width,3].  pixels [model_frames,height,width,3], not clamped: for tests;
