@@ -213,7 +213,9 @@ static int store(Build *b, Err *err)
     if (rc == 0)
         rc = writer_finish(&b->writer, NULL, err);
     writer_close(&b->writer); /* what a stopped run has made is stored */
-    return rc < 0 ? rc : put_meta(b, "rejected", json_incref(b->rejected), err);
+    if (rc == 0)
+        rc = put_meta(b, "rejected", json_incref(b->rejected), err);
+    return rc < 0 ? rc : build_fit_colour(b, err);
 }
 
 static int run(Build *b, Err *err)

@@ -43,4 +43,6 @@ WEFT_MUST_CHECK int build_clip_facts(const Build *b, int64_t i, const char *file
 int build_same_member(const json_t *a, const json_t *b, const char *key);
 WEFT_MUST_CHECK int build_store_texts(Build *b, Err *err);
 WEFT_MUST_CHECK int build_store_clips(Build *b, Err *err);
+/* After the clips: how their latents look (meta entry "colour"). */
+WEFT_MUST_CHECK int build_fit_colour(Build *b, Err *err);
 #endif

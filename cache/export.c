@@ -111,6 +111,17 @@ static int export_clip(void *user, const char *id, json_t *facts, Err *err)
     return rc;
 }
 
+/* Which a cache may lack. */
+static int add_colour(json_t *all, View *v, Err *err)
+{
+    json_t *value = NULL;
+    int rc = cache_get_meta(v->txn, "colour", &value, err);
+    if (rc <= 0)
+        return rc;
+    return json_object_set_new(all, "colour", value) < 0 ? err_set(err, ERR_NOMEM, "no memory for the meta entries")
+                                                         : 0;
+}
+
 static int export_meta(Export *x, Err *err)
 {
     static const char *const keys[] = {"vae", "text", "encoding", "dataset", "rejected", "recipe"};
@@ -124,6 +135,8 @@ static int export_meta(Export *x, Err *err)
         if (rc == 0 && json_object_set_new(all, keys[i], value) < 0)
             rc = err_set(err, ERR_NOMEM, "no memory for the meta entries");
     }
+    if (rc == 0)
+        rc = add_colour(all, &x->view, err);
     empty = json_object_get(json_object_get(all, "text"), "empty");
     if (rc == 0)
         rc = view_need_record(&x->view, CACHE_TEXT, empty, "the empty prompt", &r, err);

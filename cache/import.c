@@ -277,6 +277,9 @@ static int put_meta(Import *m, const char *lines, MergedMeta *meta, Err *err)
     meta->rejected = m->given ? json_incref(json_object_get(m->given, "rejected")) : json_object();
     meta->same = json_pack("{s:O, s:O, s:O, s:O}", "vae", m->vae, "text", m->texts_meta, "encoding", m->encoding,
                            "recipe", recipe);
+    json_t *colour = json_object_get(m->given, "colour"); /* NULL: none */
+    if (meta->same && colour && json_object_set(meta->same, "colour", colour) < 0)
+        return err_set(err, ERR_NOMEM, "no memory for the meta entries");
     int rc = meta->same && meta->rejected ? make_dataset(m, lines, meta->rejected, &meta->dataset, err)
                                           : err_set(err, ERR_NOMEM, "no memory for the meta entries");
     if (rc == 0)

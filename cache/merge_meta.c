@@ -40,6 +40,23 @@ static int add_shared(MergedMeta *m, View *v, const char *name, Err *err)
     return 0;
 }
 
+static const char *first_clip(const json_t *colour)
+{
+    return json_string_value(json_array_get(json_object_get(colour, "clips"), 0));
+}
+
+/* One of the sources' maps of colours, whatever their order: that whose first clip's key is smallest. */
+static int add_colour(MergedMeta *m, View *v, Err *err)
+{
+    json_t *value = NULL, *known = json_object_get(m->same, "colour");
+    int rc = cache_get_meta(v->txn, "colour", &value, err);
+    if (rc > 0 && (!known || strcmp(first_clip(value), first_clip(known)) < 0))
+        rc = json_object_set(m->same, "colour", value) < 0 ? err_set(err, ERR_NOMEM, "no memory for the meta entries")
+                                                           : 0;
+    json_decref(value);
+    return rc < 0 ? rc : 0;
+}
+
 int merged_meta_add(MergedMeta *m, View *v, const char *name, Err *err)
 {
     json_t *dataset = NULL, *rejected = NULL;
@@ -47,6 +64,8 @@ int merged_meta_add(MergedMeta *m, View *v, const char *name, Err *err)
     int rc = start(m, err);
     if (rc == 0)
         rc = add_shared(m, v, name, err);
+    if (rc == 0)
+        rc = add_colour(m, v, err);
     if (rc == 0)
         rc = view_meta(v, "dataset", &dataset, err);
     if (rc == 0)

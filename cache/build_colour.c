@@ -1,0 +1,142 @@
+/* The meta entry "colour": how latents look (common/model/latent_colour.h), from the first clips of split
+ * train.  Fitted when these clips' latents have changed, so that an interrupted build, run again, ends with
+ * the same entry. */
+#include <string.h>
+#include "cache/build_internal.h"
+#include "common/base/json.h"
+#include "common/base/mem.h"
+#include "common/base/threads.h"
+#include "common/model/latent_colour.h"
+
+enum { CLIPS = 8 }; /* at most: eight clips of 13 x 90 x 60 latents are half a million points */
+
+typedef struct Fit {
+    Build *b;
+    int64_t clip[CLIPS], n;
+    json_t *keys; /* of their latents */
+    ClipDecoder *decoder;
+    ColourFit sums;
+} Fit;
+
+static int choose(Fit *f, Err *err)
+{
+    const Prepared *p = f->b->p;
+    char hex[65];
+    for (int64_t i = 0; i < p->n && f->n < CLIPS; i++) {
+        const char *split = json_string_value(json_object_get(p->clip[i].line, "split"));
+        if (json_object_get(f->b->rejected, p->clip[i].id) || (split && strcmp(split, "train") != 0))
+            continue;
+        f->clip[f->n++] = i;
+        digest_hex(&f->b->latents_key[i], hex);
+        if (json_array_append_new(f->keys, json_string(hex)) < 0)
+            return err_set(err, ERR_NOMEM, "no memory for the clips' keys");
+    }
+    return 0;
+}
+
+static int is_there(const Fit *f, int *there, Err *err)
+{
+    CacheTxn *t = NULL;
+    json_t *old = NULL;
+    int rc = cache_begin(&t, f->b->cache, err);
+    *there = rc == 0 && cache_get_meta(t, "colour", &old, NULL) > 0 &&
+             json_equal(json_object_get(old, "clips"), f->keys);
+    cache_end(&t);
+    json_decref(old);
+    return rc;
+}
+
+/* Adds the clip of these pixels with its latents as the cache holds them. */
+static int add_latents(Fit *f, int64_t i, const uint8_t *rgb, Err *err)
+{
+    const PreparedClip *c = &f->b->p->clip[i];
+    CacheTxn *t = NULL;
+    RecordView r;
+    float *values = NULL;
+    int rc = cache_begin(&t, f->b->cache, err);
+    if (rc == 0 && (rc = cache_get_record(t, CACHE_LATENTS, &f->b->latents_key[i], 1, &r, err)) == 0)
+        rc = err_set(err, ERR_NOTFOUND, "the latents of '%s' are missing", c->id);
+    if (rc > 0)
+        rc = (values = mem_calloc(tensor_count(&r.tensor), sizeof *values, err)) ? 0 : ERR_NOMEM;
+    if (rc == 0) {
+        const int64_t *dim = r.tensor.dim;
+        for (int64_t k = 0; k < tensor_count(&r.tensor); k++)
+            values[k] = (float)tensor_get(&r.tensor, k);
+        rc = colour_fit_add(&f->sums,
+                            &(ColourClip){.latents = values,
+                                          .stride = dim[3],
+                                          .F = dim[0],
+                                          .h = dim[1],
+                                          .w = dim[2],
+                                          .ratio = f->b->e->vae.temporal_ratio,
+                                          .rgb = rgb,
+                                          .frames = c->frames,
+                                          .height = c->height,
+                                          .width = c->width},
+                            err);
+    }
+    cache_end(&t);
+    mem_free(values);
+    return rc;
+}
+
+static int fit(Fit *f, LatentColour *out, Err *err)
+{
+    int rc = colour_fit_begin(&f->sums, f->b->e->vae.latent_channels, err);
+    if (rc == 0)
+        rc = clip_decoder_open(&f->decoder, f->b->params->recipe, prepared_rgb_bytes(f->b->p), err);
+    for (int64_t k = 0; rc == 0 && k < f->n; k++) {
+        const uint8_t *rgb = NULL;
+        if (interrupt_requested())
+            return err_set(err, ERR_INTERRUPTED,
+                           "stopped while colours were fitted; the same command goes on from there");
+        rc = clip_decode(f->decoder, &f->b->p->clip[f->clip[k]], &rgb, err);
+        if (rc == 0)
+            rc = add_latents(f, f->clip[k], rgb, err);
+    }
+    return rc == 0 ? colour_fit_end(&f->sums, out, err) : rc;
+}
+
+static int put(const Fit *f, const LatentColour *m, Err *err)
+{
+    json_t *value = NULL;
+    int rc = latent_colour_json(m, &value, err);
+    if (rc == 0 && json_object_set(value, "clips", f->keys) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory for the meta entry 'colour'");
+    if (rc == 0)
+        rc = cache_put_meta(f->b->cache, "colour", value, err);
+    json_decref(value);
+    return rc;
+}
+
+int build_fit_colour(Build *b, Err *err)
+{
+    Fit *f = mem_calloc(1, sizeof *f, err);
+    LatentColour m;
+    int rc = f ? 0 : ERR_NOMEM, there = 0;
+    if (rc < 0)
+        return rc;
+    f->b = b;
+    if (!(f->keys = json_array()))
+        rc = err_set(err, ERR_NOMEM, "no memory for the clips' keys");
+    if (rc == 0)
+        rc = choose(f, err);
+    if (rc == 0 && f->n > 0)
+        rc = is_there(f, &there, err);
+    if (rc == 0 && f->n > 0 && !there) {
+        Err why = {0};
+        rc = fit(f, &m, &why);
+        if (rc == 0)
+            rc = put(f, &m, err);
+        else if (rc == ERR_NOMEM || rc == ERR_INTERRUPTED)
+            err_set(err, rc, "%s", why.msg);
+        else { /* pictures are a help, not what the cache is for */
+            log_warn(b->params->log, "pictures of latents will not be possible: %s", why.msg);
+            rc = 0;
+        }
+    }
+    clip_decoder_close(&f->decoder);
+    json_decref(f->keys);
+    mem_free(f);
+    return rc;
+}
