@@ -31,7 +31,6 @@ static int put_configs(json_t *o, const Pipeline *p, Err *err)
                                    {p->text_dir, "config.json"},
                                    {p->scheduler_dir, "scheduler_config.json"}};
     json_t *all = json_array();
-    Digest d;
     char hex[65], *text = NULL;
     int rc = all ? 0 : err_set(err, ERR_NOMEM, "no memory for the configs' digest");
     for (size_t i = 0; rc == 0 && i < sizeof file / sizeof *file; i++) {
@@ -45,12 +44,9 @@ static int put_configs(json_t *o, const Pipeline *p, Err *err)
     if (rc == 0 && !(text = json_canonical(all, err)))
         rc = ERR_NOMEM;
     if (rc == 0)
-        rc = sha256_bytes(text, (int64_t)strlen(text), &d, err);
-    if (rc == 0) {
-        digest_hex(&d, hex);
-        if (json_object_set_new(o, "configs", json_string(hex)) < 0)
-            rc = err_set(err, ERR_NOMEM, "no memory for the configs' digest");
-    }
+        rc = sha256_hex(text, (int64_t)strlen(text), hex, err);
+    if (rc == 0 && json_object_set_new(o, "configs", json_string(hex)) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory for the configs' digest");
     mem_free(text);
     json_decref(all);
     return rc;

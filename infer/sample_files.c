@@ -26,7 +26,6 @@ static char *picture_path(const Run *r, const char *id, int64_t k, Err *err)
 static int pictures_digest(const Run *r, const char *id, char hex[65], Err *err)
 {
     Sha256 sha = {0};
-    Digest d;
     int rc = sha256_init(&sha, err);
     for (int64_t k = 0; rc == 0 && k < r->s.num_frames; k++) {
         char *path = picture_path(r, id, k, err), *bytes = NULL;
@@ -37,21 +36,9 @@ static int pictures_digest(const Run *r, const char *id, char hex[65], Err *err)
         mem_free(bytes);
         mem_free(path);
     }
-    if (rc == 0) {
-        sha256_final(&sha, &d);
-        digest_hex(&d, hex);
-    } else {
-        sha256_fini(&sha);
-    }
-    return rc;
-}
-
-static int video_digest(const char *path, char hex[65], Err *err)
-{
-    Digest d;
-    int rc = sha256_file(path, &d, err);
     if (rc == 0)
-        digest_hex(&d, hex);
+        sha256_final_hex(&sha, hex);
+    sha256_fini(&sha);
     return rc;
 }
 
@@ -61,7 +48,7 @@ int sample_files_whole(const Run *r, const Job *job, const json_t *record)
     const char *want = json_string_value(json_object_get(facts, "sha256"));
     const char *pictures = json_string_value(json_object_get(facts, "pictures_sha256"));
     char hex[65], *video = sample_path(r, job->prompt->id, ".mp4", NULL);
-    int whole = video && want && video_digest(video, hex, NULL) == 0 && strcmp(hex, want) == 0;
+    int whole = video && want && sha256_file_hex(video, hex, NULL) == 0 && strcmp(hex, want) == 0;
     mem_free(video);
     if (!whole || !r->o->save_frames)
         return whole;
@@ -120,7 +107,7 @@ static int write_record(Run *r, Job *job, const uint8_t *rgb, Err *err)
     if (rc == 0)
         rc = sha256_bytes(rgb, r->s.num_frames * r->s.height * r->s.width * 3, &d, err);
     if (rc == 0)
-        rc = video_digest(video_path, file_hex, err);
+        rc = sha256_file_hex(video_path, file_hex, err);
     if (rc == 0 && r->o->save_frames)
         rc = pictures_digest(r, job->prompt->id, pictures_hex, err);
     if (rc == 0) {

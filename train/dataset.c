@@ -284,7 +284,6 @@ static int check_all(Dataset *d, const DitConfig *c, Err *err)
 static int digest_all(Dataset *d, Err *err)
 {
     Sha256 sha = {0};
-    Digest out;
     int rc = sha256_init(&sha, err);
 
     if (rc < 0)
@@ -297,8 +296,7 @@ static int digest_all(Dataset *d, Err *err)
         sha256_update(&sha, &s->n_text, sizeof s->n_text);
         sha256_update(&sha, s->text, s->n_text * (int64_t)sizeof *s->text);
     }
-    sha256_final(&sha, &out);
-    digest_hex(&out, d->digest);
+    sha256_final_hex(&sha, d->digest);
     return 0;
 }
 

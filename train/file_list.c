@@ -14,14 +14,10 @@ static int describe_file(const char *path, json_t **out, Err *err)
 {
     int64_t size = file_size(path, err);
     char hex[65];
-    Digest d;
-    int rc = size < 0 ? (int)size : sha256_file(path, &d, err);
+    int rc = size < 0 ? (int)size : sha256_file_hex(path, hex, err);
 
-    if (rc == 0) {
-        digest_hex(&d, hex);
-        if (!(*out = json_pack("{s:I, s:s}", "size", (json_int_t)size, "sha256", hex)))
-            rc = err_set(err, ERR_NOMEM, "'%s': out of memory", path);
-    }
+    if (rc == 0 && !(*out = json_pack("{s:I, s:s}", "size", (json_int_t)size, "sha256", hex)))
+        rc = err_set(err, ERR_NOMEM, "'%s': out of memory", path);
     return rc;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/str.h"
 #include "common/model/dit_internal.h"
 
@@ -175,24 +176,36 @@ int dit_config_parse(DitConfig *out, const json_t *json, const char *where, Err 
 
 json_t *dit_config_json(const DitConfig *c, Err *err)
 {
-    json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:I, s:b, s:f, s:b, s:f, s:I, s:I, s:I, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, "
-        "s:I, s:f, s:I,"
-        " s:s, s:b}",
-        "_class_name", "CogVideoXTransformer3DModel", "_diffusers_version", "0.30.0", "activation_fn",
-        "gelu-approximate", "attention_head_dim", (json_int_t)c->head_dim, "attention_bias", 1, "dropout", 0.0,
-        "flip_sin_to_cos", c->flip_sin_to_cos, "freq_shift", c->freq_shift, "in_channels", (json_int_t)c->in_channels,
-        "max_text_seq_length", (json_int_t)c->text_len, "num_attention_heads", (json_int_t)c->heads,
-        "norm_elementwise_affine", 1, "norm_eps", c->norm_eps, "num_layers", (json_int_t)c->layers, "out_channels",
-        (json_int_t)c->out_channels, "patch_size", (json_int_t)c->patch, "sample_frames", (json_int_t)c->sample_frames,
-        "sample_height", (json_int_t)c->sample_height, "sample_width", (json_int_t)c->sample_width,
-        "temporal_compression_ratio", (json_int_t)c->temporal_ratio, "spatial_interpolation_scale", c->spatial_scale,
-        "text_embed_dim", (json_int_t)c->text_dim, "temporal_interpolation_scale", c->temporal_scale, "time_embed_dim",
-        (json_int_t)c->time_dim, "timestep_activation_fn", "silu", "use_rotary_positional_embeddings", 0);
-
-    if (!o)
-        err_set(err, ERR_NOMEM, "transformer config: out of memory");
-    return o;
+    json_t *out;
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_str(&w, "_class_name", "CogVideoXTransformer3DModel");
+    jsonw_str(&w, "_diffusers_version", "0.30.0");
+    jsonw_str(&w, "activation_fn", "gelu-approximate");
+    jsonw_int(&w, "attention_head_dim", c->head_dim);
+    jsonw_bool(&w, "attention_bias", 1);
+    jsonw_num(&w, "dropout", 0.0);
+    jsonw_bool(&w, "flip_sin_to_cos", c->flip_sin_to_cos);
+    jsonw_num(&w, "freq_shift", c->freq_shift);
+    jsonw_int(&w, "in_channels", c->in_channels);
+    jsonw_int(&w, "max_text_seq_length", c->text_len);
+    jsonw_int(&w, "num_attention_heads", c->heads);
+    jsonw_bool(&w, "norm_elementwise_affine", 1);
+    jsonw_num(&w, "norm_eps", c->norm_eps);
+    jsonw_int(&w, "num_layers", c->layers);
+    jsonw_int(&w, "out_channels", c->out_channels);
+    jsonw_int(&w, "patch_size", c->patch);
+    jsonw_int(&w, "sample_frames", c->sample_frames);
+    jsonw_int(&w, "sample_height", c->sample_height);
+    jsonw_int(&w, "sample_width", c->sample_width);
+    jsonw_int(&w, "temporal_compression_ratio", c->temporal_ratio);
+    jsonw_num(&w, "spatial_interpolation_scale", c->spatial_scale);
+    jsonw_int(&w, "text_embed_dim", c->text_dim);
+    jsonw_num(&w, "temporal_interpolation_scale", c->temporal_scale);
+    jsonw_int(&w, "time_embed_dim", c->time_dim);
+    jsonw_str(&w, "timestep_activation_fn", "silu");
+    jsonw_bool(&w, "use_rotary_positional_embeddings", 0);
+    return jsonw_finish(&w, &out, "the transformer's config", err) < 0 ? NULL : out;
 }
 
 /* ---- time vector ----------------------------------------------------------------------------- */

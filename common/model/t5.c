@@ -7,6 +7,7 @@
 
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/ops/ops.h"
 
@@ -82,17 +83,32 @@ int t5_config_parse(T5Config *out, const json_t *json, const char *where, Err *e
 
 json_t *t5_config_json(const T5Config *c, Err *err)
 {
-    json_t *out = json_pack(
-        "{s[s],sI,sI,sI,ss,sf,sI,ss,sb,sb,sf,ss,sI,sI,sI,sI,sI,sb,sb,sI}", "architectures", "T5EncoderModel", "d_ff",
-        (json_int_t)c->d_ff, "d_kv", (json_int_t)c->d_kv, "d_model", (json_int_t)c->d_model, "dense_act_fn", "gelu_new",
-        "dropout_rate", 0.1, "eos_token_id", (json_int_t)1, "feed_forward_proj", "gated-gelu", "is_encoder_decoder", 0,
-        "is_gated_act", 1, "layer_norm_epsilon", c->eps, "model_type", "t5", "num_heads", (json_int_t)c->heads,
-        "num_layers", (json_int_t)c->layers, "pad_token_id", (json_int_t)0, "relative_attention_max_distance",
-        (json_int_t)c->max_distance, "relative_attention_num_buckets", (json_int_t)c->buckets, "tie_word_embeddings", 0,
-        "use_cache", 0, "vocab_size", (json_int_t)c->vocab);
-    if (!out)
-        err_set(err, ERR_NOMEM, "no memory for the T5 config");
-    return out;
+    json_t *out;
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_open_array(&w, "architectures");
+    jsonw_str(&w, NULL, "T5EncoderModel");
+    jsonw_close(&w);
+    jsonw_int(&w, "d_ff", c->d_ff);
+    jsonw_int(&w, "d_kv", c->d_kv);
+    jsonw_int(&w, "d_model", c->d_model);
+    jsonw_str(&w, "dense_act_fn", "gelu_new");
+    jsonw_num(&w, "dropout_rate", 0.1);
+    jsonw_int(&w, "eos_token_id", 1);
+    jsonw_str(&w, "feed_forward_proj", "gated-gelu");
+    jsonw_bool(&w, "is_encoder_decoder", 0);
+    jsonw_bool(&w, "is_gated_act", 1);
+    jsonw_num(&w, "layer_norm_epsilon", c->eps);
+    jsonw_str(&w, "model_type", "t5");
+    jsonw_int(&w, "num_heads", c->heads);
+    jsonw_int(&w, "num_layers", c->layers);
+    jsonw_int(&w, "pad_token_id", 0);
+    jsonw_int(&w, "relative_attention_max_distance", c->max_distance);
+    jsonw_int(&w, "relative_attention_num_buckets", c->buckets);
+    jsonw_bool(&w, "tie_word_embeddings", 0);
+    jsonw_bool(&w, "use_cache", 0);
+    jsonw_int(&w, "vocab_size", c->vocab);
+    return jsonw_finish(&w, &out, "the T5 config", err) < 0 ? NULL : out;
 }
 
 /* ---- parameters ------------------------------------------------------------------------------ */

@@ -5,6 +5,7 @@
 
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/model/vae_internal.h"
@@ -174,33 +175,43 @@ int vae_config_parse(VaeConfig *out, const json_t *json, const char *where, Err 
     return 0;
 }
 
-static json_t *list_of(const char *text, int64_t n)
+static void put_types(JsonWriter *w, const char *key, const char *type, int64_t n)
 {
-    json_t *list = json_array();
+    jsonw_open_array(w, key);
     for (int64_t i = 0; i < n; i++)
-        json_array_append_new(list, json_string(text));
-    return list;
+        jsonw_str(w, NULL, type);
+    jsonw_close(w);
 }
 
 json_t *vae_config_json(const VaeConfig *c, Err *err)
 {
-    json_t *channels = json_array();
-    for (int64_t i = 0; i < c->n_blocks; i++)
-        json_array_append_new(channels, json_integer(c->block_channels[i]));
-    json_t *out = json_pack(
-        "{ss,ss,ss,so,so,sb,sI,sb,sI,sn,sn,sI,sf,sI,sI,sI,sI,sf,sn,sI,so,sb,sb}", "_class_name",
-        "AutoencoderKLCogVideoX", "_diffusers_version", "0.31.0", "act_fn", "silu", "block_out_channels", channels,
-        "down_block_types", list_of("CogVideoXDownBlock3D", c->n_blocks), "force_upcast", 1, "in_channels",
-        (json_int_t)c->in_channels, "invert_scale_latents", c->invert_scale_latents, "latent_channels",
-        (json_int_t)c->latent_channels, "latents_mean", "latents_std", "layers_per_block",
-        (json_int_t)c->layers_per_block, "norm_eps", c->norm_eps, "norm_num_groups", (json_int_t)c->groups,
-        "out_channels", (json_int_t)c->out_channels, "sample_height", (json_int_t)c->sample_height, "sample_width",
-        (json_int_t)c->sample_width, "scaling_factor", c->scaling_factor, "shift_factor", "temporal_compression_ratio",
-        (json_int_t)c->temporal_ratio, "up_block_types", list_of("CogVideoXUpBlock3D", c->n_blocks),
-        "use_post_quant_conv", 0, "use_quant_conv", 0);
-    if (!out)
-        err_set(err, ERR_NOMEM, "no memory for the VAE's config");
-    return out;
+    json_t *out;
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_str(&w, "_class_name", "AutoencoderKLCogVideoX");
+    jsonw_str(&w, "_diffusers_version", "0.31.0");
+    jsonw_str(&w, "act_fn", "silu");
+    jsonw_ints(&w, "block_out_channels", c->block_channels, c->n_blocks);
+    put_types(&w, "down_block_types", "CogVideoXDownBlock3D", c->n_blocks);
+    jsonw_bool(&w, "force_upcast", 1);
+    jsonw_int(&w, "in_channels", c->in_channels);
+    jsonw_bool(&w, "invert_scale_latents", c->invert_scale_latents);
+    jsonw_int(&w, "latent_channels", c->latent_channels);
+    jsonw_null(&w, "latents_mean");
+    jsonw_null(&w, "latents_std");
+    jsonw_int(&w, "layers_per_block", c->layers_per_block);
+    jsonw_num(&w, "norm_eps", c->norm_eps);
+    jsonw_int(&w, "norm_num_groups", c->groups);
+    jsonw_int(&w, "out_channels", c->out_channels);
+    jsonw_int(&w, "sample_height", c->sample_height);
+    jsonw_int(&w, "sample_width", c->sample_width);
+    jsonw_num(&w, "scaling_factor", c->scaling_factor);
+    jsonw_null(&w, "shift_factor");
+    jsonw_int(&w, "temporal_compression_ratio", c->temporal_ratio);
+    put_types(&w, "up_block_types", "CogVideoXUpBlock3D", c->n_blocks);
+    jsonw_bool(&w, "use_post_quant_conv", 0);
+    jsonw_bool(&w, "use_quant_conv", 0);
+    return jsonw_finish(&w, &out, "the VAE's config", err) < 0 ? NULL : out;
 }
 
 int64_t vae_scale(const VaeConfig *c)

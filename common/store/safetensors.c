@@ -418,7 +418,6 @@ static void digest_i64(Sha256 *h, int64_t v)
 int safetensors_digest(const SafeTensors *s, char hex[65], Err *err)
 {
     Sha256 h = {0};
-    Digest d;
     int rc = sha256_init(&h, err);
     if (rc < 0)
         return rc;
@@ -434,7 +433,6 @@ int safetensors_digest(const SafeTensors *s, char hex[65], Err *err)
             digest_i64(&h, e->tensor.dim[k]);
         sha256_update(&h, e->tensor.data, tensor_bytes(&e->tensor));
     }
-    sha256_final(&h, &d);
-    digest_hex(&d, hex);
+    sha256_final_hex(&h, hex);
     return 0;
 }

@@ -16,25 +16,12 @@ int choose_check(const Rational *times, int64_t n, Err *err)
     return 0;
 }
 
-/* A wide fraction; parts stay below 2^126 for times that pass choose_check, fps and grid points
- * below 2^31. */
-typedef struct Fraction {
-    Wide num, den;
-} Fraction;
-
-static Fraction since(Rational t, Rational origin)
-{
-    if (t.den == origin.den)
-        return (Fraction){(Wide)t.num - origin.num, t.den};
-    return (Fraction){(Wide)t.num * origin.den - (Wide)origin.num * t.den, (Wide)t.den * origin.den};
-}
-
 int64_t choose_points(const Rational *times, int64_t n, int64_t fps)
 {
     if (n == 0)
         return 0;
-    Fraction d = since(times[n - 1], times[0]);
-    Wide points = (2 * d.num * fps + d.den) / (2 * d.den) + 1;
+    Rational d = rational_sub(times[n - 1], times[0]);
+    Wide points = (2 * (Wide)d.num * fps + d.den) / (2 * (Wide)d.den) + 1;
     return points > INT32_MAX ? INT32_MAX : (int64_t)points;
 }
 
@@ -60,9 +47,9 @@ void choose_frames(const Rational *times, int64_t n, int64_t fps, int64_t start,
         int64_t point = start + k;
         while (j + 1 < n && choose_past_middle(point, fps, times[0], times[j], times[j + 1]))
             j++;
-        Fraction at = since(times[j], times[0]);
-        Wide late = at.num * fps - point * at.den;
-        picks[k] = (Pick){j, times[j], (double)late / (double)(at.den * fps)};
+        Rational at = rational_sub(times[j], times[0]);
+        Wide late = (Wide)at.num * fps - (Wide)point * at.den;
+        picks[k] = (Pick){j, times[j], (double)late / (double)((Wide)at.den * fps)};
     }
 }
 
