@@ -223,7 +223,7 @@ static int run(Build *b, Err *err)
     const BuildParams *p = b->params;
     Prediction predicted;
     int64_t missing = 0;
-    int rc = cache_open(&b->cache, p->out, CACHE_WRITE, err);
+    int rc = cache_open(&b->cache, p->out, p->mode, err);
     if (rc == 0)
         rc = predict(b, &predicted, &missing, err);
     if (rc == ERR_INTERRUPTED) {

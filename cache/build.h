@@ -5,6 +5,7 @@
 #include "common/base/log.h"
 #include "common/base/recipe.h"
 #include "common/ops/backend.h"
+#include "common/store/cache.h"
 
 typedef struct BuildParams {
     const char *prepared, *out, *model; /* folders */
@@ -12,6 +13,7 @@ typedef struct BuildParams {
     Backend *be;
     int64_t shard, shards;
     int dry_run, diff; /* print a plan (cache/diff.h: what would change and why) and stop */
+    CacheMode mode;    /* CACHE_WRITE or CACHE_WRITE_ANYWHERE */
     const Log *log;
     FILE *results;
 } BuildParams;

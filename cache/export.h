@@ -14,6 +14,7 @@
 #include "common/base/log.h"
 #include "common/base/recipe.h"
 #include "common/ops/backend.h"
+#include "common/store/cache.h"
 
 /* Each file is atomic; clips.jsonl comes last, so that a stopped export is not taken for a whole one. */
 WEFT_MUST_CHECK int cache_export(const char *dir, const char *out, FILE *results, Err *err);
@@ -22,7 +23,8 @@ typedef struct ImportParams {
     const char *from, *out;
     const char *model; /* NULL where export.json has the meta entries and each clip its texts */
     const Recipe *recipe;
-    Backend *be; /* with model */
+    Backend *be;    /* with model */
+    CacheMode mode; /* CACHE_WRITE or CACHE_WRITE_ANYWHERE */
     const Log *log;
     FILE *results;
 } ImportParams;

@@ -146,7 +146,7 @@ static int drop_entries(const Gc *g, Cache *c, Err *err)
 static int drop_all(const Gc *g, Err *err)
 {
     Cache *c = NULL;
-    int rc = cache_open(&c, g->params->dir, CACHE_WRITE, err);
+    int rc = cache_open(&c, g->params->dir, g->params->mode, err);
     if (rc == 0)
         rc = drop_entries(g, c, err);
     if (rc == 0)
@@ -188,7 +188,8 @@ int cache_gc(const GcParams *params, Err *err)
     if (rc == 0)
         print(&g);
     int64_t before, after;
-    if (rc == 0 && params->compact && !params->dry_run && (rc = cache_compact(params->dir, &before, &after, err)) == 0)
+    if (rc == 0 && params->compact && !params->dry_run &&
+        (rc = cache_compact(params->dir, params->mode, &before, &after, err)) == 0)
         fprintf(params->out, "data.mdb: %" PRId64 " bytes, %" PRId64 " before\n", after, before);
     for (int db = CACHE_LATENTS; db <= CACHE_TOKENS; db++) {
         keyset_fini(&g.reached[db]);

@@ -3,11 +3,13 @@
 #define WEFT_CACHE_GC_H
 #include <stdio.h>
 #include "common/base/args.h"
+#include "common/store/cache.h"
 
 typedef struct GcParams {
     const char *dir;
     StrList keep;         /* prepared datasets; none: every clip of the cache is kept */
     int dry_run, compact; /* compact: rewrite the file without its free pages */
+    CacheMode mode;       /* CACHE_WRITE or CACHE_WRITE_ANYWHERE */
     FILE *out;
 } GcParams;
 

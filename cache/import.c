@@ -328,7 +328,7 @@ static int run(Import *m, const char *lines, MergedMeta *meta, Err *err)
         rc = each_line(m, lines, 0, err);
     }
     if (rc == 0)
-        rc = cache_open(&m->out, m->params->out, CACHE_WRITE, err);
+        rc = cache_open(&m->out, m->params->out, m->params->mode, err);
     if (rc == 0)
         rc = put_meta(m, lines, meta, err);
     if (rc == 0)

@@ -18,7 +18,13 @@
 typedef struct Options {
     CommonOptions common; /* first: OPTS_COMMON's offsets */
     const char *out, *model;
+    int allow_network;
 } Options;
+
+static CacheMode write_mode(int allow_network)
+{
+    return allow_network ? CACHE_WRITE_ANYWHERE : CACHE_WRITE;
+}
 
 static int build_or_diff(const Options *o, int diff, const StrList *positional, Err *err)
 {
@@ -35,6 +41,7 @@ static int build_or_diff(const Options *o, int diff, const StrList *positional, 
                      .recipe = recipe,
                      .dry_run = o->common.dry_run,
                      .diff = diff,
+                     .mode = write_mode(o->allow_network),
                      .log = &log.log,
                      .results = stdout};
     char *model = NULL;
@@ -127,18 +134,20 @@ static int run_verify(void *options, const StrList *positional, Err *err)
 
 typedef struct GcOptions {
     StrList keep;
-    int dry_run, compact;
+    int dry_run, compact, allow_network;
 } GcOptions;
 
 static int run_gc(void *options, const StrList *positional, Err *err)
 {
     const GcOptions *o = options;
-    return cache_gc(&(GcParams){positional->item[0], o->keep, o->dry_run, o->compact, stdout}, err);
+    return cache_gc(
+        &(GcParams){positional->item[0], o->keep, o->dry_run, o->compact, write_mode(o->allow_network), stdout}, err);
 }
 
 typedef struct MergeOptions {
     CommonOptions common;
     const char *out;
+    int allow_network;
 } MergeOptions;
 
 static int run_merge(void *options, const StrList *positional, Err *err)
@@ -147,7 +156,7 @@ static int run_merge(void *options, const StrList *positional, Err *err)
     StderrLog log;
     log_to_stderr(&log, "weft-cache", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
     interrupt_install(&log);
-    return cache_merge(&(MergeParams){*positional, o->out, &log.log, stdout}, err);
+    return cache_merge(&(MergeParams){*positional, o->out, write_mode(o->allow_network), &log.log, stdout}, err);
 }
 
 static int run_stats(void *options, const StrList *positional, Err *err)
@@ -224,6 +233,7 @@ static int run_import(void *options, const StrList *positional, Err *err)
                       .model = model,
                       .recipe = recipe,
                       .be = be,
+                      .mode = write_mode(o->allow_network),
                       .log = &log.log,
                       .results = stdout};
     if (rc == 0)
@@ -234,11 +244,16 @@ static int run_import(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
+#define OPT_NETWORK(structure)                                        \
+    OPTION(structure, allow_network, OPT_FLAG, "allow-network", NULL, \
+           "write on a network file system too (safe only while nothing else uses the cache)")
+
 static const Opt build_opts[] = {
     OPTS_COMMON,
     OPTION(Options, out, OPT_STR, "out", "DIR", "where the cache is or goes", .short_name = 'o', .required = 1),
     OPTION(Options, model, OPT_STR, "model", "FOLDER",
            "pipeline folder in diffusers layout; default: the recipe's model.base_model", .short_name = 'm'),
+    OPT_NETWORK(Options),
     {0}};
 
 static const Opt list_opts[] = {
@@ -262,6 +277,7 @@ static const Opt gc_opts[] = {
     OPTION(GcOptions, keep, OPT_LIST, "keep", "PREPARED",
            "keep only clips of this prepared dataset; may be repeated; default: all clips of the cache"),
     OPTION(GcOptions, compact, OPT_FLAG, "compact", NULL, "then rewrite data.mdb without its free pages"),
+    OPT_NETWORK(GcOptions),
     OPTION(GcOptions, dry_run, OPT_FLAG, "dry-run", NULL, "print what would be dropped, then stop"),
     {0}};
 
@@ -291,6 +307,7 @@ static const Opt export_opts[] = {
 
 static const Opt import_opts[] = {
     OPTS_RECIPE,
+    OPT_NETWORK(Options),
     OPTION(Options, out, OPT_STR, "out", "DIR", "the cache: a new folder", .short_name = 'o', .required = 1),
     OPTION(Options, model, OPT_STR, "model", "FOLDER",
            "pipeline folder that made the latents; its text encoder makes the embeddings that are missing",

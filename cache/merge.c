@@ -186,7 +186,7 @@ int cache_merge(const MergeParams *params, Err *err)
     if (rc == 0)
         rc = merged_meta_finish(&m.meta, m.ids, err);
     if (rc == 0)
-        rc = cache_open(&m.out, params->out, CACHE_WRITE, err);
+        rc = cache_open(&m.out, params->out, params->mode, err);
     if (rc == 0) {
         cache_batch(m.out, INT64_MAX);
         rc = merged_meta_put(&m.meta, m.out, params->out, err);

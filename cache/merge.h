@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include "common/base/args.h"
 #include "common/base/log.h"
+#include "common/store/cache.h"
 
 typedef struct MergeParams {
     StrList sources; /* finished caches */
     const char *out; /* a new cache, or one that a stopped merge of the same sources left */
+    CacheMode mode;  /* CACHE_WRITE or CACHE_WRITE_ANYWHERE */
     const Log *log;
     FILE *results;
 } MergeParams;

@@ -1,6 +1,7 @@
 #include "common/base/disk.h"
 #include <errno.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 #include "common/base/file.h"
@@ -37,4 +38,25 @@ int64_t disk_free_bytes(const char *path)
     int64_t n = at && statvfs(at, &fs) == 0 ? (int64_t)fs.f_bavail * (int64_t)fs.f_frsize : -1;
     mem_free(at);
     return n;
+}
+
+/* Magic numbers of statfs(2) and of the file systems' own headers. */
+static const struct {
+    uint32_t magic;
+    const char *name;
+} networks[] = {{0x6969, "NFS"},      {0x517B, "SMB"},        {0xFE534D42, "SMB"},     {0xFF534D42, "SMB"},
+                {0x00C36400, "Ceph"}, {0x0BD00BD0, "Lustre"}, {0x47504653, "GPFS"},    {0x19830326, "BeeGFS"},
+                {0x5346414F, "AFS"},  {0x73757245, "Coda"},   {0x01021997, "9P"},      {0x7461636F, "OCFS2"},
+                {0x01161970, "GFS2"}, {0xAAD7AAEA, "PanFS"},  {0x20030528, "OrangeFS"}};
+
+const char *disk_network(const char *path)
+{
+    struct statfs fs;
+    char *at = nearest(path, NULL);
+    int known = at && statfs(at, &fs) == 0;
+    mem_free(at);
+    for (size_t i = 0; known && i < sizeof networks / sizeof *networks; i++)
+        if ((uint32_t)fs.f_type == networks[i].magic)
+            return networks[i].name;
+    return NULL;
 }

@@ -9,4 +9,7 @@
 WEFT_MUST_CHECK int disk_check_writable(const char *folder, const char *what, Err *err);
 /* Bytes that this user may still write where `path` is or will be; -1: not known. */
 int64_t disk_free_bytes(const char *path);
+/* "NFS", "SMB", ...: the kind of network file system where `path` is or will be; NULL on a local one, and
+ * where the system does not say. */
+const char *disk_network(const char *path);
 #endif

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "common/base/disk.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/store/cache_internal.h"
@@ -164,7 +165,7 @@ static int start_env(Cache *c, int64_t size, unsigned flags)
     return rc;
 }
 
-static int start_unlocked(Cache *c, int64_t size, int trouble, Err *err)
+static int start_unlocked(Cache *c, int64_t size, const char *trouble, Err *err)
 {
     int writer = has_writer(c, err);
     if (writer < 0)
@@ -173,11 +174,11 @@ static int start_unlocked(Cache *c, int64_t size, int trouble, Err *err)
         return err_set(
             err, ERR_LIMIT,
             "'%s' is being written, and LMDB's reader lock does not work there (%s): wait until it is finished", c->dir,
-            mdb_strerror(trouble));
+            trouble);
     int rc = start_env(c, size, MDB_RDONLY | MDB_NOLOCK);
     if (rc)
-        return err_mdb(err, rc, "opening '%s' without its lock (with it: %s)", c->dir, mdb_strerror(trouble));
-    snprintf(c->unlocked, sizeof c->unlocked, "%s", mdb_strerror(trouble));
+        return err_mdb(err, rc, "opening '%s' without its lock (with it: %s)", c->dir, trouble);
+    snprintf(c->unlocked, sizeof c->unlocked, "%s", trouble);
     return 0;
 }
 
@@ -210,9 +211,10 @@ static int open_env(Cache *c, Err *err)
         return err_set(err, ERR_NOTFOUND, "'%s' holds no cache (no data.mdb)", c->dir);
     if (c->mode == CACHE_READ && size == 0)
         return err_set(err, ERR_FORMAT, STOPPED_EARLY, c->dir);
-    int code = start_env(c, size, c->mode == CACHE_READ ? MDB_RDONLY : 0);
+    const char *network = c->mode == CACHE_READ ? disk_network(c->dir) : NULL;
+    int code = network ? ENOLCK : start_env(c, size, c->mode == CACHE_READ ? MDB_RDONLY : 0);
     if (c->mode == CACHE_READ && is_lock_trouble(code))
-        rc = start_unlocked(c, size, code, err);
+        rc = start_unlocked(c, size, network ? network : mdb_strerror(code), err);
     else if (code)
         rc = err_mdb(err, code, "opening '%s'", c->dir);
     int dead;
@@ -252,11 +254,16 @@ int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err)
     if (!c)
         return ERR_NOMEM;
     pthread_mutex_init(&c->mutex, NULL);
-    c->mode = mode;
+    c->mode = mode == CACHE_READ ? CACHE_READ : CACHE_WRITE;
     int rc = (c->dir = mem_strdup(dir, err)) ? 0 : ERR_NOMEM;
-    if (rc == 0 && mode == CACHE_WRITE)
+    if (rc == 0 && mode == CACHE_WRITE && disk_network(dir))
+        rc = err_set(err, ERR_USAGE,
+                     "'%s' is on a network file system (%s), where LMDB can lose data: write to a local disk, or give "
+                     "--allow-network when nothing else uses the cache",
+                     dir, disk_network(dir));
+    if (rc == 0 && c->mode == CACHE_WRITE)
         rc = dir_make(dir, err);
-    if (rc == 0 && mode == CACHE_WRITE)
+    if (rc == 0 && c->mode == CACHE_WRITE)
         rc = dir_lock(&c->lock, dir, err);
     if (rc == 0)
         rc = schema_open(&c->clip_schema, "cache-clip", err);

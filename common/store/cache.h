@@ -60,8 +60,10 @@ WEFT_MUST_CHECK int record_decode(RecordView *out, const void *bytes, int64_t si
 int record_is_finite(const Tensor *t);
 
 typedef struct Cache Cache;
-typedef enum CacheMode { CACHE_READ, CACHE_WRITE } CacheMode;
-/* WRITE makes the directory, takes its lock (a second writer: ERR_LIMIT), creates the databases.  A
+typedef enum CacheMode { CACHE_READ, CACHE_WRITE, CACHE_WRITE_ANYWHERE } CacheMode;
+/* On a network file system, where LMDB's lock and map cannot be relied on, WRITE is ERR_USAGE
+ * (WRITE_ANYWHERE is not: the caller has asked for it), and READ goes without the lock.
+ * WRITE makes the directory, takes its lock (a second writer: ERR_LIMIT), creates the databases.  A
  * torn, damaged or foreign
  * file: ERR_FORMAT, and nothing is touched. READ of an absent one: ERR_NOTFOUND. READ needs no lock of a
  * finished cache: where LMDB's lock file cannot be used, the cache is read without it, unless a

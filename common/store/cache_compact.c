@@ -26,13 +26,13 @@ static int lock_alone(const char *dir, const char *lock, int *fd, Err *err)
     return err_set(err, ERR_LIMIT, "'%s' is open in another process: compact it when nothing reads it", dir);
 }
 
-int cache_compact(const char *dir, int64_t *before, int64_t *after, Err *err)
+int cache_compact(const char *dir, CacheMode mode, int64_t *before, int64_t *after, Err *err)
 {
     Cache *c = NULL;
     AtomicFile *f = NULL;
     int fd = -1;
     char *file = path_join(dir, "data.mdb", err), *lock = path_join(dir, "lock.mdb", err);
-    int rc = file && lock ? cache_open(&c, dir, CACHE_WRITE, err) : ERR_NOMEM;
+    int rc = file && lock ? cache_open(&c, dir, mode, err) : ERR_NOMEM;
     if (rc == 0)
         rc = dir_sweep_temporaries(dir, err);
     if (rc == 0 && (*before = file_size(file, err)) < 0)

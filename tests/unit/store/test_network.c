@@ -1,0 +1,57 @@
+/* A cache on a network file system: statfs of this program says so, for no such file system is at hand. */
+#include "check.h"
+#include <string.h>
+#include <sys/statfs.h>
+#include "common/base/disk.h"
+#include "common/store/cache.h"
+
+static long type;
+
+int statfs(const char *path, struct statfs *out)
+{
+    (void)path;
+    memset(out, 0, sizeof *out);
+    out->f_type = type;
+    return 0;
+}
+
+static void kinds(void **state)
+{
+    (void)state;
+    type = 0xEF53; /* ext4 */
+    assert_null(disk_network("/"));
+    type = 0x6969;
+    assert_string_equal(disk_network("/no/such/folder"), "NFS");
+    type = (long)(int)0xFF534D42; /* as a signed 32-bit number */
+    assert_string_equal(disk_network("/"), "SMB");
+    type = 0x0BD00BD0;
+    assert_string_equal(disk_network("/"), "Lustre");
+}
+
+static void writing_is_refused_unless_asked_for(void **state)
+{
+    (void)state;
+    Err err = {0};
+    Cache *c = NULL;
+    char *dir = check_tmp_path("network");
+    type = 0x6969;
+    CHECK_FAILS(cache_open(&c, dir, CACHE_WRITE, &err), ERR_USAGE, "on a network file system (NFS)", &err);
+    assert_null(c);
+    CHECK_OK(cache_open(&c, dir, CACHE_WRITE_ANYWHERE, &err), &err);
+    cache_close(&c);
+    CHECK_OK(cache_open(&c, dir, CACHE_READ, &err), &err);
+    assert_string_equal(cache_unlocked(c), "NFS");
+    cache_close(&c);
+    type = 0xEF53;
+    CHECK_OK(cache_open(&c, dir, CACHE_WRITE, &err), &err);
+    cache_close(&c);
+    CHECK_OK(cache_open(&c, dir, CACHE_READ, &err), &err);
+    assert_null(cache_unlocked(c));
+    cache_close(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(kinds), cmocka_unit_test(writing_is_refused_unless_asked_for)};
+    return check_run_live("store_network", tests);
+}
