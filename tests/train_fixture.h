@@ -2,11 +2,12 @@
  *
  * Latents fit the tiny pipeline of tests/golden (3 frames of 6 x 4); texts, moments and keys come
  * from Philox streams.
+ * Clips with an even number are dresses, the others coats.
  *   a, b      5 and 3 clips (one of b's is split val); together 7 to train on, two captions each
  *             for even ones
  *   sample    4 clips with stored samples instead of moments, in half
  *   bf16      5 clips like a's, moments and texts in bfloat16
- *   again     clip-0 once more        wide      twice the channels       holes    a text record
+ *   again     clip-0 once more, without the empty prompt's embedding        wide      twice the channels       holes    a text record
  *             that is not there
  *   held      6 clips, of which the last 4 are split val
  *   nan       a latent that is no number        val       nothing to train on     other    another
@@ -103,16 +104,16 @@ static int fixture_put_clip(Cache *c, const FixSpec *s, int i, const char *vae, 
     if (rc < 0)
         return rc;
     facts = json_pack(
-        "{s:s, s:o, s:o, s:o, s:s, s:n, s:{}, s:i, s:i, s:i, s:i, s:{s:i, s:i, s:i, s:i}, s:s, s:s, s:s, s:s}",
+        "{s:s, s:o, s:o, s:o, s:s, s:s, s:{}, s:i, s:i, s:i, s:i, s:{s:i, s:i, s:i, s:i}, s:s, s:s, s:s, s:s}",
         "latents", latents, "texts", texts == 2 ? json_pack("[s, s]", text[0], text[1]) : json_pack("[s]", text[0]),
         "tokens", texts == 2 ? json_pack("[s, s]", tokens, tokens) : json_pack("[s]", tokens), "captions",
         texts == 2 ? json_pack("[s, s]", "one", "two") : json_pack("[s]", "one"), "split",
         (s->val && i == s->first + s->n - 1) || i >= s->first + s->n - s->held ? "val"
         : s->val > 1                                                           ? "test"
                                                                                : "train",
-        "category", "attributes", "frames", 9, "height", 48, "width", 32, "fps", 8, "latent", "frames", FIX_F, "height",
-        FIX_H, "width", FIX_W, "channels", s->channels, "pixels_sha256", pixels, "file_sha256", pixels, "vae_sha256",
-        vae, "text_encoder_sha256", pixels);
+        "category", i % 2 ? "coat" : "dress", "attributes", "frames", 9, "height", 48, "width", 32, "fps", 8, "latent",
+        "frames", FIX_F, "height", FIX_H, "width", FIX_W, "channels", s->channels, "pixels_sha256", pixels,
+        "file_sha256", pixels, "vae_sha256", vae, "text_encoder_sha256", pixels);
     rc = facts ? cache_put_clip(c, id, facts, err) : ERR_NOMEM;
     json_decref(facts);
     return rc;
@@ -159,6 +160,9 @@ static int fixture_make_cache(const char *out, const FixSpec *s, const FixMeta *
     }
     if (rc == 0)
         rc = cache_put_meta(c, "text", text, err);
+    if (rc == 0 && strcmp(s->name, "again")) /* the empty prompt's embedding */
+        rc = fixture_put_tensor(c, CACHE_TEXT, json_string_value(json_object_get(text, "empty")), RECORD_TEXT, DT_F32,
+                                2, (int64_t[]){FIX_S, FIX_D}, 999, 0, err);
     if (rc == 0 && s->whole)
         rc = fixture_put_dataset(c, s, other, err);
     for (int i = s->first; i < s->first + s->n && rc == 0; i++)

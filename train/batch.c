@@ -5,15 +5,7 @@
 #include "common/base/mem.h"
 #include "common/ops/ops.h"
 #include "train/dataset_internal.h"
-
-/* ---- draws ----------------------------------------------------------------------------------- */
-
-void dataset_order(const Dataset *d, uint64_t seed, int64_t epoch, int64_t *order)
-{
-    Philox p = philox_stream(seed, RNG_ORDER, (uint64_t)epoch, 0);
-
-    philox_permutation(&p, order, d->n);
-}
+#include "train/draws.h"
 
 /* ---- batches --------------------------------------------------------------------------------- */
 
@@ -68,6 +60,7 @@ static int read_sample(const Dataset *d, HostBatch *b, CacheTxn *t, const Sample
                        int64_t at, Err *err)
 {
     int64_t n = latent_count(d);
+    const Digest *text;
     RecordView r;
     int rc;
 
@@ -78,22 +71,12 @@ static int read_sample(const Dataset *d, HostBatch *b, CacheTxn *t, const Sample
     if (r.kind == RECORD_MOMENTS)
         philox_fill_normal(&draws->posterior, 0, b->draw + at * n, n);
     philox_fill_normal(&draws->noise, 0, b->noise + at * n, n);
-    if ((rc = dataset_get_record(t, CACHE_TEXT, &s->text[draws->caption], 1, s, &r, err)) < 0)
+    text = draws->caption == SAMPLE_NO_CAPTION ? &d->empty[s->cache] : &s->text[draws->caption];
+    if ((rc = dataset_get_record(t, CACHE_TEXT, text, 1, s, &r, err)) < 0)
         return rc;
     to_host(b->text + at * d->text_len * d->text_dim, &r.tensor, 1.0);
     b->timestep[at] = draws->timestep;
     return 0;
-}
-
-static SampleDraws draws_of(const Dataset *d, uint64_t seed, int64_t epoch, int64_t sample, int64_t n_train)
-{
-    uint64_t e = (uint64_t)epoch, k = (uint64_t)sample;
-    Philox caption = philox_stream(seed, RNG_CAPTION, e, k), time = philox_stream(seed, RNG_TIMESTEP, e, k);
-
-    return (SampleDraws){.posterior = philox_stream(seed, RNG_POSTERIOR, e, k),
-                         .noise = philox_stream(seed, RNG_NOISE, e, k),
-                         .caption = (int64_t)philox_below(&caption, 0, (uint64_t)d->sample[sample].n_text),
-                         .timestep = (int64_t)philox_below(&time, 0, (uint64_t)n_train)};
 }
 
 int batch_read_one(const Dataset *d, HostBatch *b, const Sample *s, const SampleDraws *draws, Err *err)
@@ -109,15 +92,15 @@ int batch_read_one(const Dataset *d, HostBatch *b, const Sample *s, const Sample
     return rc;
 }
 
-int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, const int64_t *sample, int64_t n,
+int batch_read(const Dataset *d, const Draws *r, HostBatch *b, int64_t epoch, const int64_t *entry, int64_t n,
                int64_t n_train, Err *err)
 {
     if (n < 1 || n > b->room)
         return err_set(err, ERR_USAGE, "a batch of %" PRId64 " samples, expected 1 to %" PRId64, n, b->room);
     b->n = n;
     for (int64_t i = 0; i < n; i++) {
-        const Sample *s = &d->sample[sample[i]];
-        SampleDraws draws = draws_of(d, seed, epoch, sample[i], n_train);
+        const Sample *s = &d->sample[entry[i] % d->n];
+        SampleDraws draws = draws_of(r, d, epoch, entry[i], n_train);
         CacheTxn *t = NULL;
         int rc = cache_begin(&t, d->cache[s->cache], err);
         if (rc == 0)
@@ -125,7 +108,7 @@ int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, con
         cache_end(&t);
         if (rc < 0)
             return rc;
-        b->sample[i] = sample[i];
+        b->sample[i] = entry[i] % d->n;
     }
     return 0;
 }

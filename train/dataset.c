@@ -9,12 +9,17 @@
 #include "train/encoders.h"
 #include "train/shards.h"
 
+static void free_sample(Sample *s)
+{
+    mem_free(s->id);
+    mem_free(s->category);
+    mem_free(s->text);
+}
+
 static void free_samples(Sample *list, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) {
-        mem_free(list[i].id);
-        mem_free(list[i].text);
-    }
+    for (int64_t i = 0; i < n; i++)
+        free_sample(&list[i]);
     mem_free(list);
 }
 
@@ -29,6 +34,7 @@ void dataset_close(Dataset **d)
     json_decref((*d)->vae);
     json_decref((*d)->text);
     mem_free((*d)->cache);
+    mem_free((*d)->empty);
     mem_free(*d);
     *d = NULL;
 }
@@ -49,7 +55,7 @@ enum { TRAIN, HELD_OUT, SPLITS };
 static int read_clip(Sample *s, int *split, const char *dir, const char *id, const json_t *facts, Err *err)
 {
     const json_t *texts = json_object_get(facts, "texts");
-    const char *name;
+    const char *name, *category = json_string_value(json_object_get(facts, "category"));
     int rc;
 
     *split = SPLITS;
@@ -62,6 +68,8 @@ static int read_clip(Sample *s, int *split, const char *dir, const char *id, con
     if ((rc = read_key(json_object_get(facts, "latents"), &s->latents, dir, id, "latents", err)) < 0)
         return rc;
     s->n_text = (int64_t)json_array_size(texts);
+    if (category && !(s->category = mem_strdup(category, err)))
+        return ERR_NOMEM;
     if (!(s->id = mem_strdup(id, err)) || !(s->text = mem_calloc(s->n_text, sizeof *s->text, err)))
         return ERR_NOMEM;
     for (int64_t i = 0; i < s->n_text; i++)
@@ -95,10 +103,8 @@ static int add_clip(Dataset *d, int64_t cap[SPLITS], int64_t cache, const char *
         rc = append(&d->sample, &d->n, &cap[TRAIN], &s, err);
     else if (rc == 0 && split == HELD_OUT)
         rc = append(&d->held_out, &d->n_held_out, &cap[HELD_OUT], &s, err);
-    if (rc < 0 || split == SPLITS) {
-        mem_free(s.id);
-        mem_free(s.text);
-    }
+    if (rc < 0 || split == SPLITS)
+        free_sample(&s);
     return rc;
 }
 
@@ -135,6 +141,20 @@ static int read_dataset(CacheTxn *t, const char *dir, ShardFact *shard, Err *err
     return rc;
 }
 
+/* The key of the empty prompt's embedding; zeros in a cache that has none. */
+static int read_empty(Digest *out, CacheTxn *t, const char *dir, Err *err)
+{
+    json_t *text = NULL;
+    const json_t *key;
+    int rc = cache_get_meta(t, "text", &text, err);
+
+    if (rc > 0 && json_is_string(key = json_object_get(text, "empty")) &&
+        (rc = digest_parse(json_string_value(key), out, err)) < 0)
+        err_wrap(err, rc, "cache '%s': the empty prompt", dir);
+    json_decref(text);
+    return rc < 0 ? rc : 0;
+}
+
 static int read_cache(Dataset *d, int64_t cap[SPLITS], int64_t cache, const char *const *dirs, ShardFact *shard,
                       Err *err)
 {
@@ -148,6 +168,8 @@ static int read_cache(Dataset *d, int64_t cap[SPLITS], int64_t cache, const char
     if (rc < 0)
         return rc;
     rc = encoders_read(d, t, dirs, cache, err);
+    if (rc == 0)
+        rc = read_empty(&d->empty[cache], t, dir, err);
     if (rc == 0)
         rc = read_dataset(t, dir, shard, err);
     while (rc == 0 && (rc = cache_next_clip(t, &cursor, &id, &facts, err)) == 1) {
@@ -302,7 +324,10 @@ static int digest_all(Dataset *d, Err *err)
 
 static int open_caches(Dataset *d, const char *const *dirs, int64_t n_dirs, Err *err)
 {
-    int rc = (d->cache = mem_calloc(n_dirs, sizeof *d->cache, err)) ? 0 : ERR_NOMEM;
+    int rc = (d->cache = mem_calloc(n_dirs, sizeof *d->cache, err)) &&
+                     (d->empty = mem_calloc(n_dirs, sizeof *d->empty, err))
+                 ? 0
+                 : ERR_NOMEM;
 
     for (; rc == 0 && d->n_cache < n_dirs; d->n_cache += rc == 0)
         rc = cache_open(&d->cache[d->n_cache], dirs[d->n_cache], CACHE_READ, err);
@@ -345,4 +370,11 @@ int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const D
         dataset_close(&d);
     *out = d;
     return rc;
+}
+
+int dataset_limit(Dataset *d, int64_t n, Err *err)
+{
+    for (; d->n > n; d->n--)
+        free_sample(&d->sample[d->n - 1]);
+    return digest_all(d, err);
 }

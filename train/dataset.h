@@ -1,8 +1,7 @@
 /* One or several caches as one list of samples, and each sample's random draws.
  *
- * Samples are sorted by clip id, so neither the number of caches nor their order matters.  Every draw
- * (order of an epoch, posterior, noise, timestep, caption) is keyed by (seed, epoch, sample) and
- * depends on nothing else. */
+ * Samples are sorted by clip id, so neither the number of caches nor their order matters.  Draws:
+ * draws.h. */
 #ifndef WEFT_TRAIN_DATASET_H
 #define WEFT_TRAIN_DATASET_H
 #include "common/base/rng.h"
@@ -10,7 +9,7 @@
 #include "train/step.h"
 
 typedef struct Sample {
-    char *id;
+    char *id, *category;   /* category: NULL where the clip has none */
     int64_t cache;         /* index of the cache that holds it */
     Digest latents, *text; /* content keys; one text for each caption */
     int64_t n_text;
@@ -27,6 +26,7 @@ typedef struct Dataset {
     int64_t text_len, text_dim;
     double scale;       /* the VAE's scaling factor: latents = posterior draw * scale */
     json_t *vae, *text; /* meta 'vae' and 'text' of the first cache: what made its records */
+    Digest *empty;      /* of each cache: key of the embedding of the empty prompt */
     char digest[65];    /* over ids and content keys: equal digests mean equal data */
 } Dataset;
 
@@ -36,8 +36,9 @@ typedef struct Dataset {
  * several shapes, records that are missing. */
 WEFT_MUST_CHECK int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const DitConfig *c, Err *err);
 void dataset_close(Dataset **d);
-/* Fills order[0..n) with the samples of an epoch, shuffled. */
-void dataset_order(const Dataset *d, uint64_t seed, int64_t epoch, int64_t *order);
+/* Keeps the first n samples in the order of their ids, and no others; n beyond their number is no
+ * error. */
+WEFT_MUST_CHECK int dataset_limit(Dataset *d, int64_t n, Err *err);
 
 /* The records and draws of one pass, in host memory: made once, filled many times. */
 typedef struct HostBatch {
@@ -53,11 +54,14 @@ typedef struct HostBatch {
 /* *b must be zero-initialised; call batch_free after a failure too. */
 WEFT_MUST_CHECK int batch_new(HostBatch *b, const Dataset *d, int64_t room, Err *err);
 void batch_free(HostBatch *b);
-/* Reads n samples and makes their draws, with timesteps below n_train.  Any thread, one at a time. */
-WEFT_MUST_CHECK int batch_read(const Dataset *d, HostBatch *b, uint64_t seed, int64_t epoch, const int64_t *sample,
-                               int64_t n, int64_t n_train, Err *err);
-/* Reads one sample with these draws into a batch of one: number `caption` of its captions, and the streams
- * of the posterior's and of the diffusion's noise. */
+/* Reads n entries of an epoch (draws.h) with their draws, timesteps below n_train.  Any thread, one at a
+ * time. */
+struct Draws;
+WEFT_MUST_CHECK int batch_read(const Dataset *d, const struct Draws *draws, HostBatch *b, int64_t epoch,
+                               const int64_t *entry, int64_t n, int64_t n_train, Err *err);
+/* Reads one sample with these draws into a batch of one: number `caption` of its captions, or the empty
+ * prompt, and the streams of the posterior's and of the diffusion's noise. */
+enum { SAMPLE_NO_CAPTION = -1 };
 typedef struct SampleDraws {
     Philox posterior, noise;
     int64_t caption, timestep;

@@ -47,6 +47,19 @@ static void hand_over(Feed *f, int pass, int ended)
     pthread_mutex_unlock(&f->lock);
 }
 
+/* The loop gets the error in place of the next pass. */
+static int fail(Feed *f, int rc, const Err *why)
+{
+    Pass *p = place(f);
+
+    if (!p)
+        return 1;
+    p->err = *why;
+    p->rc = rc;
+    hand_over(f, 1, 0);
+    return rc;
+}
+
 /* Reads all passes of one step; 0 unless the loop stopped or reading failed. */
 static int read_step(Feed *f, int64_t step, int64_t *epoch_of_order)
 {
@@ -55,7 +68,10 @@ static int read_step(Feed *f, int64_t step, int64_t *epoch_of_order)
 
     job_step_range(j, step, &epoch, &first, &last);
     if (epoch != *epoch_of_order) {
-        dataset_order(j->data, j->seed, epoch, f->order);
+        Err why = {0};
+        int rc = draws_order(&j->draws, j->data, epoch, f->order, &why);
+        if (rc < 0)
+            return fail(f, rc, &why);
         *epoch_of_order = epoch;
     }
     job_share_range(j, &first, &last);
@@ -66,7 +82,7 @@ static int read_step(Feed *f, int64_t step, int64_t *epoch_of_order)
         if (!p)
             return 1;
         err_clear(&p->err);
-        rc = p->rc = batch_read(j->data, &p->batch, j->seed, epoch, f->order + at, n, j->schedule.n_train, &p->err);
+        rc = p->rc = batch_read(j->data, &j->draws, &p->batch, epoch, f->order + at, n, j->schedule.n_train, &p->err);
         hand_over(f, 1, 0);
         if (rc < 0)
             return rc;

@@ -15,6 +15,7 @@
 
 void job_close(Job *j)
 {
+    draws_close(&j->draws);
     dataset_close(&j->data);
     json_decref(j->identity);
     schedule_fini(&j->schedule);
@@ -297,6 +298,8 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
         (rc = refuse_lost_gradients(j, err)) < 0 || (rc = refuse_out_in_model(j, o->out, err)) < 0 ||
         (rc = read_dit_config(j, err)) < 0 || (rc = read_schedule(j, err)) < 0 ||
         (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||
+        (o->limit > 0 && (rc = dataset_limit(j->data, o->limit, err)) < 0) ||
+        (rc = draws_open(&j->draws, j->recipe, j->data, err)) < 0 ||
         (rc = encoders_check(j->data, o->cache.item[0], j->base, &j->log.log, err)) < 0 ||
         (rc = adopt_cache(j, o->cache.item[0], err)) < 0)
         return rc;

@@ -4,7 +4,7 @@
 #include "common/base/args.h"
 #include "common/base/log.h"
 #include "common/base/recipe.h"
-#include "train/dataset.h"
+#include "train/draws.h"
 #include "train/step.h"
 
 typedef struct TrainOptions {
@@ -12,6 +12,7 @@ typedef struct TrainOptions {
     StrList cache;
     const char *out, *model;
     int64_t ranks; /* plan for so many processes; 0: those of the job */
+    int64_t limit; /* clips to train on; 0: all */
 } TrainOptions;
 
 /* Seconds that a run will need (forecast.h); all zero: not known. */
@@ -32,6 +33,7 @@ typedef struct Job {
     DitConfig dit;                  /* of `start` */
     Schedule schedule;
     Dataset *data;
+    Draws draws;
     json_t *identity; /* identity.h; made by train_run, NULL before */
     TrainConfig c;
     int how; /* DitLoad flags: element types of weights and gradients */

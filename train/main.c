@@ -112,18 +112,24 @@ static int report(void *options, const StrList *positional, Err *err)
     OPTION(TrainOptions, model, OPT_STR, "model", "FOLDER", \
            "base model in diffusers layout; default: training.base_model", .short_name = 'm')
 
+#define OPT_LIMIT                                                                                               \
+    OPTION(TrainOptions, limit, OPT_INT, "limit", "N", "train on the first N clips, in the order of their ids", \
+           .min = 1)
+
 static const Opt run_opts[] = {
     OPTS_COMMON,
     OPT_CACHE,
     OPTION(TrainOptions, out, OPT_STR, "out", "DIR", "the run: checkpoints, log.jsonl, final", .short_name = 'o',
            .required = 1),
     OPT_MODEL,
+    OPT_LIMIT,
     {0},
 };
 static const Opt plan_opts[] = {
     OPTS_COMMON,
     OPT_CACHE,
     OPT_MODEL,
+    OPT_LIMIT,
     OPTION(TrainOptions, ranks, OPT_INT, "ranks", "N",
            "plan for one of N processes (mpirun -n N): the one that needs most memory", .max = 65536, .dflt = "1"),
     {0},

@@ -23,6 +23,8 @@ typedef enum RngPurpose { /* values are part of every run's reproducibility: app
                           RNG_INIT = 7,
                           RNG_TEST = 8,
                           RNG_SPLIT = 9,
+                          RNG_DROPOUT = 10,
+                          RNG_CATEGORY = 11,
                           RNG_HELD_OUT = 16,
                           RNG_BOOTSTRAP = 17
 } RngPurpose;

@@ -3,7 +3,7 @@
 
 #include "check.h"
 #include "tests/train_fixture.h"
-#include "train/dataset.h"
+#include "train/draws.h"
 
 static const char *fixture(void)
 {
@@ -67,7 +67,7 @@ static void draw(Dataset *d, uint64_t seed, int64_t epoch, int64_t sample, Draw 
     CHECK_OK(backend_open(&be, "cpu", 1, NULL, &err), &err);
     CHECK_OK(arena_new(&work, be, 1 << 20, "test", &err), &err);
     CHECK_OK(batch_new(&host, d, 1, &err), &err);
-    CHECK_OK(batch_read(d, &host, seed, epoch, &sample, 1, 1000, &err), &err);
+    CHECK_OK(batch_read(d, &(Draws){.seed = seed}, &host, epoch, &sample, 1, 1000, &err), &err);
     CHECK_OK(batch_put(d, &host, be, work, &b, &err), &err);
     assert_int_equal(host.sample[0], sample);
     out->timestep = b.timestep[0];
@@ -158,7 +158,7 @@ static void streams(void **state)
     (void)state;
     CHECK_OK(open_names(&d, "a", NULL, &c, &err), &err);
     CHECK_OK(batch_new(&host, d, 1, &err), &err);
-    CHECK_OK(batch_read(d, &host, 77, 9, &sample, 1, 1000, &err), &err);
+    CHECK_OK(batch_read(d, &(Draws){.seed = 77}, &host, 9, &sample, 1, 1000, &err), &err);
     for (uint64_t i = 0; i < LATENT; i++) {
         if (host.draw[i] != philox_normal(&posterior, i))
             fail_msg("element %d of the posterior's draw is not from stream 1", (int)i);
@@ -248,14 +248,14 @@ static void orders(void **state)
     CHECK_OK(open_names(&d, "a", "b", &c, &err), &err);
     for (int64_t e = 0; e < 20; e++) {
         int seen[7] = {0};
-        dataset_order(d, 5, e, order);
-        dataset_order(d, 5, e, again);
+        CHECK_OK(draws_order(&(Draws){.seed = 5}, d, e, order, &err), &err);
+        CHECK_OK(draws_order(&(Draws){.seed = 5}, d, e, again, &err), &err);
         assert_memory_equal(order, again, sizeof order);
         for (int i = 0; i < 7; i++)
             seen[order[i]]++;
         for (int i = 0; i < 7; i++)
             assert_int_equal(seen[i], 1);
-        dataset_order(d, 5, e + 1, again);
+        CHECK_OK(draws_order(&(Draws){.seed = 5}, d, e + 1, again, &err), &err);
         moved += memcmp(order, again, sizeof order) != 0;
     }
     assert_true(moved >= 19);

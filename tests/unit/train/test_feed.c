@@ -43,7 +43,7 @@ static void open_job(Job *j, const char *name)
     if (!file_is_dir(dir))
         CHECK_OK(fixture_make(check_repo_path("tests/golden/pipeline/model"), dir, &err), &err);
     memset(j, 0, sizeof *j);
-    j->c.share.size = 1, j->batch = j->pass = 2, j->accumulate = 2, j->epoch_steps = 2, j->steps = STEPS, j->seed = 17;
+    j->c.share.size = 1, j->batch = j->pass = 2, j->accumulate = 2, j->epoch_steps = 2, j->steps = STEPS, j->draws.seed = 17;
     CHECK_OK(schedule_init_default(&j->schedule, &err), &err);
     CHECK_OK(dataset_open(&j->data, (const char *const *)caches, 2, &c, &err), &err);
     mem_free(caches[0]);
@@ -83,11 +83,12 @@ static void check_from(const Job *j, int64_t from)
     for (int64_t step = from; step < j->steps; step++) {
         int64_t epoch, first, last;
         job_step_range(j, step, &epoch, &first, &last);
-        dataset_order(j->data, j->seed, epoch, order);
+        CHECK_OK(draws_order(&j->draws, j->data, epoch, order, &err), &err);
         for (int64_t at = first; at < last; at += 2, passes++) {
             CHECK_OK(feed_next(feed, &got, &err), &err);
-            CHECK_OK(batch_read(j->data, &want, j->seed, epoch, order + at, last - at < 2 ? last - at : 2, 1000, &err),
-                     &err);
+            CHECK_OK(
+                batch_read(j->data, &j->draws, &want, epoch, order + at, last - at < 2 ? last - at : 2, 1000, &err),
+                &err);
             same_pass(got, &want);
         }
     }
@@ -170,7 +171,7 @@ static void errors_in_turn(void **state)
 
     (void)state;
     open_job(&j, "damaged");
-    dataset_order(j.data, j.seed, 0, order);
+    CHECK_OK(draws_order(&j.draws, j.data, 0, order, &err), &err);
     bad = order[4]; /* of the third pass */
     dir = path_join(check_tmp_path("damaged"), j.data->sample[bad].cache ? "b" : "a", &err);
     Digest key = j.data->sample[bad].latents;
