@@ -206,7 +206,13 @@ static void live_text(const json_t *line, char *out, size_t size)
 {
     const json_t *time = json_object_get(line, "time");
     char flops[32];
-    int n = snprintf(out, size, "loss %.4f (smoothed %.4f", number(line, "loss"), number(line, "loss_smoothed"));
+    int n;
+
+    if (!json_object_get(line, "loss")) {
+        snprintf(out, size, "skipped: loss or gradient is not finite");
+        return;
+    }
+    n = snprintf(out, size, "loss %.4f (smoothed %.4f", number(line, "loss"), number(line, "loss_smoothed"));
 
     if (json_object_get(line, "held_out"))
         n += snprintf(out + n, size - (size_t)n, ", held-out %.4f", number(line, "held_out"));

@@ -118,7 +118,8 @@ static int may_change(const char *key)
                                             "checkpointing_steps", "checkpoints_total_limit",
                                             "log_every",           "gradient_checkpointing",
                                             "recompute",           "base_model",
-                                            "pretrained_weights"};
+                                            "pretrained_weights",  "max_nonfinite",
+                                            "max_loss_ratio"};
 
     for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++)
         if (!strcmp(key, free_keys[i]))

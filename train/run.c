@@ -21,6 +21,7 @@
 #include "train/checkpoint.h"
 #include "train/curve.h"
 #include "train/feed.h"
+#include "train/guard.h"
 #include "train/heldout.h"
 #include "train/plan.h"
 #include "train/preflight.h"
@@ -39,6 +40,7 @@ typedef struct Run {
     Feed *feed;
     HeldOut *held_out;
     Curve *curve;
+    Guard guard;
     FILE *log; /* of rank 0, as the folder's other files */
     Progress *progress;
     double *losses;          /* of a step's passes: together_step */
@@ -84,6 +86,9 @@ static int load_state(Run *r, int64_t step, Err *err)
         rc = dit_prepare(r->dit, j->data->F, j->data->h, j->data->w, err);
     if (rc == 0 && step)
         rc = checkpoint_load_optimizer(r->out, step, &r->state, err);
+    if (rc == 0)
+        rc = guard_open(&r->guard, j, r->out, step, err);
+    r->state.skipped = r->guard.skipped;
     if (rc == 0 && step)
         log_info(&j->log.log, "going on from checkpoint-%" PRId64, step);
     mem_free(folder);
@@ -184,19 +189,6 @@ static int run_open(Run *r, Err *err)
 
 /* ---- one step -------------------------------------------------------------------------------- */
 
-/* Puts the clips of a pass whose loss is not finite in front of the error. */
-static int blame_samples(const Run *r, const HostBatch *b, int rc, Err *err)
-{
-    Str ids = {0};
-
-    for (int64_t i = 0; i < b->n && i < 8; i++)
-        if (str_printf(&ids, NULL, "%s'%s'", i ? ", " : "", r->job->data->sample[b->sample[i]].id) < 0)
-            break;
-    err_wrap(err, rc, "samples %s", ids.data ? ids.data : "");
-    str_fini(&ids);
-    return rc;
-}
-
 /* Gradients and losses of this rank's part of a step. */
 static int passes(Run *r, StepFacts *f, int64_t first, int64_t last, Err *err)
 {
@@ -213,8 +205,7 @@ static int passes(Run *r, StepFacts *f, int64_t first, int64_t last, Err *err)
             break;
         f->data_s += time_now_s() - start;
         weight = (double)host->n / (double)f->samples;
-        if ((rc = train_gradient(&r->state, &b, weight, &loss, err)) == ERR_LIMIT)
-            rc = blame_samples(r, host, rc, err);
+        rc = train_gradient(&r->state, &b, weight, &loss, err);
         r->losses[done] = weight * loss;
         done += host->n;
         first += host->n;
@@ -235,12 +226,19 @@ static int one_step(Run *r, StepFacts *f, Err *err)
     f->start_s = time_now_s();
     job_step_range(j, r->state.step, &f->epoch, &first, &last);
     f->samples = last - first;
+    r->state.bad[0] = 0;
     train_begin(&r->state, f->samples);
     if ((rc = passes(r, f, first, last, err)) < 0 || (rc = train_gather(&r->state, err)) < 0)
         return rc;
     f->stop = interrupt_signal();
     rc = together_step(&r->state.share, r->losses, f->samples, &f->loss, &f->stop, err);
     return rc == 0 ? train_update(&r->state, &f->norm, &f->lr, err) : rc;
+}
+
+/* Loss or gradient was not finite: such numbers have no place in JSON. */
+static int was_skipped(const StepFacts *f)
+{
+    return !isfinite(f->loss) || !isfinite(f->norm);
 }
 
 static int log_line_json(Run *r, const StepFacts *f, json_t **out, Err *err)
@@ -251,12 +249,17 @@ static int log_line_json(Run *r, const StepFacts *f, json_t **out, Err *err)
     jsonw_begin(&w);
     jsonw_int(&w, "step", r->state.step);
     jsonw_int(&w, "epoch", f->epoch);
-    jsonw_num(&w, "loss", f->loss);
-    curve_smoothed(r->curve, &w, f->loss);
+    if (!was_skipped(f)) {
+        jsonw_num(&w, "loss", f->loss);
+        curve_smoothed(r->curve, &w, f->loss);
+    }
+    if (r->state.skipped)
+        jsonw_int(&w, "skipped", r->state.skipped);
     if (heldout_latest(r->held_out, &held_out))
         jsonw_num(&w, "held_out", held_out);
     jsonw_num(&w, "lr", f->lr);
-    jsonw_num(&w, "grad_norm", f->norm);
+    if (!was_skipped(f))
+        jsonw_num(&w, "grad_norm", f->norm);
     jsonw_int(&w, "samples", f->samples);
     jsonw_open(&w, "time");
     jsonw_num(&w, "data", f->data_s);
@@ -292,9 +295,24 @@ static int log_step(Run *r, const StepFacts *f, Err *err)
 
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 
+/* With may_fail, a disk that is full, or fails, costs this checkpoint and not the run: what was saved before
+ * is still there. */
+static int write_checkpoint(Run *r, const json_t *state, int may_fail, Err *err)
+{
+    Err why = {0};
+    int rc = checkpoint_save(r->out, &r->state, state, &why);
+
+    if (rc == 0)
+        return checkpoint_prune(r->out, r->state.step, r->job->keep, err);
+    if (rc != ERR_IO || !may_fail)
+        return err_set(err, rc, "%s", why.msg);
+    log_warn(&r->job->log.log, "%s; training goes on without this checkpoint", why.msg);
+    return 0;
+}
+
 /* Saves a checkpoint, unless a weight is not finite.  The log goes to disk first: a resume cuts it back
  * to the checkpoint's step. */
-static int save_here(Run *r, int interim, Err *err)
+static int save_here(Run *r, int interim, int may_fail, Err *err)
 {
     Job *j = r->job;
     Tensor values = params_flat_values(dit_trainable(r->dit));
@@ -310,26 +328,26 @@ static int save_here(Run *r, int interim, Err *err)
     if (rc == 0)
         rc = resume_state_json(j, r->state.step, interim, &state, err);
     if (rc == 0)
-        rc = checkpoint_save(r->out, &r->state, state, err);
+        rc = guard_save(&r->guard, state, err);
     if (rc == 0)
-        rc = checkpoint_prune(r->out, r->state.step, j->keep, err);
+        rc = write_checkpoint(r, state, may_fail, err);
     json_decref(state);
     return rc;
 }
 
 /* Rank 0 writes, and the others give it what they keep. */
-static int save(Run *r, int interim, Err *err)
+static int save(Run *r, int interim, int may_fail, Err *err)
 {
     Ranks *ranks = r->job->ranks;
     int rc;
 
     if (!ranks)
-        return save_here(r, interim, err);
+        return save_here(r, interim, may_fail, err);
     if (!is_first(r)) {
         rc = together_serve(&r->state, err);
     } else {
         Err lost = {0};
-        rc = save_here(r, interim, err);
+        rc = save_here(r, interim, may_fail, err);
         if (together_dismiss(&r->state, &lost) < 0) /* they will not hear of anything */
             return rc < 0 ? rc : err_set(err, lost.code, "%s", lost.msg);
     }
@@ -392,11 +410,13 @@ static int loop(Run *r, Err *err)
             break;
         r->spent_s += time_now_s() - f.start_s;
         last = r->state.step == j->steps;
-        if (r->state.step % j->log_every == 0 || last)
+        if (r->state.step % j->log_every == 0 || last || was_skipped(&f))
             rc = log_step(r, &f, err);
+        if (rc == 0)
+            rc = guard_step(&r->guard, j, &r->state, r->losses, f.loss, f.norm, err);
         due = last || r->state.step % j->checkpoint_every == 0;
         if (rc == 0 && (due || f.stop))
-            rc = save(r, !due, err);
+            rc = save(r, !due, !last && !f.stop, err);
         if (rc == 0 && f.stop && !last)
             rc = stopped(r, f.stop, err);
         if (rc == 0)

@@ -6,6 +6,7 @@
 #include "common/base/mem.h"
 #include "common/base/progress.h"
 #include "common/ops/ops.h"
+#include "train/nonfinite.h"
 #include "train/step.h"
 
 int train_init(TrainState *s, Backend *be, Dit *dit, const Schedule *schedule, const TrainConfig *c, Err *err)
@@ -98,8 +99,8 @@ static int gradient_in(TrainState *s, const TrainBatch *batch, double weight, co
         return rc;
     middle = time_now_s();
     s->seconds.forward += middle - start;
-    if (!isfinite(*loss))
-        return err_set(err, ERR_LIMIT, "step %" PRId64 ": the loss is %g; nothing was updated", s->step + 1, *loss);
+    if (!isfinite(*loss) && (rc = nonfinite_in_forward(s, batch, *tape, err)) < 0)
+        return rc;
     rc = share_backward(&s->share, s->work, tape, &l.u, batch->x0.dim[0], err);
     if (rc == 0)
         rc = s->be->sync(s->be, err); /* a device may still be computing: that time counts as backward */
@@ -175,6 +176,16 @@ int train_gather(TrainState *s, Err *err)
     return rc;
 }
 
+/* Nothing is updated; the step's data are not tried again. */
+static int skip(TrainState *s, const Tensor *g, Err *err)
+{
+    int rc = nonfinite_in_gradients(s, err);
+
+    s->skipped++;
+    s->step++;
+    return rc < 0 ? rc : op_fill(s->be, g, 0, err);
+}
+
 int train_update(TrainState *s, double *norm, double *lr, Err *err)
 {
     double start = time_now_s(), squares = 0, scale;
@@ -186,11 +197,11 @@ int train_update(TrainState *s, double *norm, double *lr, Err *err)
     *norm = sqrt(squares);
     *lr = rate_at(&s->c.rate, s->step);
     if (!isfinite(*norm))
-        return err_set(err, ERR_LIMIT, "step %" PRId64 ": the gradient's norm is %g; nothing was updated", s->step + 1,
-                       *norm);
+        return skip(s, &g, err);
+    s->bad[0] = 0;
     scale = s->c.max_grad_norm > 0 ? fmin(1.0, s->c.max_grad_norm / (*norm + 1e-6)) : 1.0;
     mine = tensor_rows(&g, s->optimizer.first, s->optimizer.n);
-    if ((rc = optimizer_step(&s->optimizer, &mine, s->step + 1, *lr, scale, err)) < 0 ||
+    if ((rc = optimizer_step(&s->optimizer, &mine, s->step + 1 - s->skipped, *lr, scale, err)) < 0 ||
         (rc = op_fill(s->be, &g, 0, err)) < 0)
         return rc;
     s->seconds.optimizer += time_now_s() - start;

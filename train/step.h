@@ -34,7 +34,9 @@ typedef struct TrainState {
     Share share;
     Optimizer optimizer; /* of this share's parameters */
     Arena *work;         /* borrowed; set by the caller (job_plan_work says how large) */
-    int64_t step;        /* updates done */
+    int64_t step;        /* steps done, skipped ones included */
+    int64_t skipped;     /* steps whose gradient was not finite: nothing was updated */
+    char bad[256];       /* of the last one: the first tensor that is not finite, in words; "" when unknown */
     struct {
         double forward, backward, optimizer;
         double exchange, waited; /* exchange: summing over ranks, beside the rest; waited: for that, and for weights */
@@ -56,15 +58,16 @@ WEFT_MUST_CHECK int train_init(TrainState *s, Backend *be, Dit *dit, const Sched
 void train_fini(TrainState *s);
 /* A step of so many samples begins, of which share.h says this rank's part. */
 void train_begin(TrainState *s, int64_t samples);
-/* Adds weight * gradient of the batch's loss to the gradients.  A loss that is not finite: ERR_LIMIT,
- * naming the step. */
+/* Adds weight * gradient of the batch's loss to the gradients.  A loss that is not finite gives gradients
+ * that are not, and sets s->bad. */
 WEFT_MUST_CHECK int train_gradient(TrainState *s, const TrainBatch *batch, double weight, double *loss, Err *err);
 /* The batch's loss, without gradients. */
 WEFT_MUST_CHECK int train_loss(TrainState *s, const TrainBatch *batch, double *loss, Err *err);
 /* Waits until the passes' gradients are summed, over all ranks too. */
 WEFT_MUST_CHECK int train_gather(TrainState *s, Err *err);
 /* Clips to the global norm, lets the optimiser update, zeroes the gradients.  *norm is the norm before
- * clipping, *lr the rate used.  A norm that is not finite: ERR_LIMIT, parameters untouched. */
+ * clipping, *lr the rate used.  A norm that is not finite: the step is skipped, with parameters and
+ * moments untouched; it does not count for the optimiser (Adam's k) but for the learning rate. */
 WEFT_MUST_CHECK int train_update(TrainState *s, double *norm, double *lr, Err *err);
 /* A step of one batch. */
 WEFT_MUST_CHECK int train_step(TrainState *s, const TrainBatch *batch, double *loss, double *norm, double *lr,

@@ -74,6 +74,9 @@ WEFT_MUST_CHECK int dit_forward_train(Dit *d, Arena *work, DitTape **tape, Recom
 WEFT_MUST_CHECK int dit_backward(Dit *d, Arena *work, DitTape **tape, const Tensor *grad_v,
                                  void (*on_block)(void *user, int64_t block), void *user, Err *err);
 void dit_tape_free(DitTape **tape);
+/* Between the two: 1 and the first block whose input is not finite (all layers: the last one's output),
+ * or 0. */
+WEFT_MUST_CHECK int dit_find_nonfinite(const Dit *d, const DitTape *tape, int64_t *block, Err *err);
 
 /* The fp32 time vector [dim] (MODEL.md 3.1) and position table [F*rows*cols, D] (MODEL.md 3.2), host
  * arrays; tests use them too. */

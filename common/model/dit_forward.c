@@ -375,3 +375,14 @@ int dit_forward_train(Dit *d, Arena *work, DitTape **tape, Recompute policy, con
     *tape = t;
     return rc;
 }
+
+int dit_find_nonfinite(const Dit *d, const DitTape *tape, int64_t *block, Err *err)
+{
+    for (*block = 0; *block <= d->c.layers; ++*block) {
+        double sum = 0;
+        TRY(op_sum_squares(d->be, &sum, *block < d->c.layers ? &tape->block[*block].x_in : &tape->head.x_video, err));
+        if (!isfinite(sum))
+            return 1;
+    }
+    return 0;
+}

@@ -109,6 +109,8 @@ limited() { # COMMAND...
 limit=$( (ulimit -f 2; dd if=/dev/zero of="$T/blocks" bs=512 count=8 2>/dev/null); [ "$(stat -c %s "$T/blocks")" = 1024 ] && echo 400 || echo 200) 2>/dev/null
 runs "a full disk" 1 limited "$W" run --cache "$T/a" --model "$T/model" --out "$T/full" $SETS $(steps 4)
 stderr_has "saving checkpoint-2"
+stderr_has "training goes on without this checkpoint"
+stderr_has "saving checkpoint-4"
 check "a full disk: nothing unfinished is left" test "$(cd "$T/full" && ls)" = "$(printf 'log.jsonl\nrun.json\ntensorboard')"
 runs "room again" 0 train full $(steps 4)
 same "room again: final" "$T/whole/final" "$T/full/final"

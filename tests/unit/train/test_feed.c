@@ -43,7 +43,8 @@ static void open_job(Job *j, const char *name)
     if (!file_is_dir(dir))
         CHECK_OK(fixture_make(check_repo_path("tests/golden/pipeline/model"), dir, &err), &err);
     memset(j, 0, sizeof *j);
-    j->c.share.size = 1, j->batch = j->pass = 2, j->accumulate = 2, j->epoch_steps = 2, j->steps = STEPS, j->draws.seed = 17;
+    j->c.share.size = 1, j->batch = j->pass = 2, j->accumulate = 2, j->epoch_steps = 2, j->steps = STEPS,
+    j->draws.seed = 17;
     CHECK_OK(schedule_init_default(&j->schedule, &err), &err);
     CHECK_OK(dataset_open(&j->data, (const char *const *)caches, 2, &c, &err), &err);
     mem_free(caches[0]);

@@ -11,6 +11,7 @@
 #include "common/store/safetensors.h"
 #include "tests/recipe_keys.h"
 #include "tests/train_fixture.h"
+#include "train/guard.h"
 #include "train/run.h"
 
 static Err err;
@@ -55,6 +56,11 @@ FIELD(cycles, j->c.rate.cycles)
 FIELD(power, j->c.rate.power)
 FIELD(warmup, j->c.rate.warmup)
 FIELD(decay, j->c.optimizer.weight_decay)
+FIELD(dropout, j->draws.caption_dropout)
+FIELD(logit_normal, j->draws.logit_normal)
+FIELD(logit_mean, j->draws.logit_mean)
+FIELD(logit_std, j->draws.logit_std)
+FIELD(weight, j->draws.weight[0])
 FIELD(optimizer, j->c.optimizer.kind)
 FIELD(momentum, j->c.optimizer.momentum)
 FIELD(beta1, j->c.optimizer.beta1)
@@ -71,6 +77,21 @@ FIELD(max_steps, j->max_steps)
 FIELD(every, j->checkpoint_every)
 FIELD(keep, j->keep)
 FIELD(log_every, j->log_every)
+
+static double at_max_nonfinite(const Job *j)
+{
+    Guard g;
+
+    CHECK_OK(guard_open(&g, j, "", 0, &err), &err);
+    return (double)g.max_nonfinite;
+}
+static double at_max_loss_ratio(const Job *j)
+{
+    Guard g;
+
+    CHECK_OK(guard_open(&g, j, "", 0, &err), &err);
+    return g.max_loss_ratio;
+}
 
 static const Arrival arrivals[] = {
     {"base_model", NULL, at_base, 1}, /* NULL: a path, filled in below */
@@ -96,10 +117,17 @@ static const Arrival arrivals[] = {
     {"gradient_checkpointing", "true", at_policy, RECOMPUTE_BLOCK_ATTENTION},
     {"recompute", "block+attention", at_policy, RECOMPUTE_BLOCK_ATTENTION},
     {"use_8bit_adam", "true", at_optimizer, OPTIMIZER_ADAMW_8BIT},
+    {"caption_dropout", "0.34375", at_dropout, 0.34375},
+    {"timestep_sampling", "logit_normal", at_logit_normal, 1},
+    {"logit_mean", "0.28125", at_logit_mean, 0.28125},
+    {"logit_std", "1.375", at_logit_std, 1.375},
+    {"category_weights", "{\"dress\": 2.25}", at_weight, 2.25},
     {"num_epochs", "17", at_epochs, 17},
     {"max_steps", "13", at_max_steps, 13},
     {"checkpointing_steps", "19", at_every, 19},
     {"checkpoints_total_limit", "5", at_keep, 5},
+    {"max_nonfinite", "23", at_max_nonfinite, 23},
+    {"max_loss_ratio", "3.125", at_max_loss_ratio, 3.125},
     {"log_every", "7", at_log_every, 7},
 };
 
@@ -287,6 +315,11 @@ static const Effect effects[] = {
     {"deterministic_reduction", "true", NULL, other_order},
     {"gradient_checkpointing", "true", NULL, less_memory},
     {"recompute", "block+attention", "training.gradient_checkpointing=true", less_memory},
+    {"caption_dropout", "1", NULL, other_start},
+    {"timestep_sampling", "logit_normal", NULL, other_start},
+    {"logit_mean", "3", "training.timestep_sampling=logit_normal", other_start},
+    {"logit_std", "0.1", "training.timestep_sampling=logit_normal", other_start},
+    {"category_weights", "{\"dress\": 0}", NULL, other_start},
     {"num_epochs", "2", "training.max_steps=null", four_steps_an_epoch},
     {"max_steps", "3", NULL, three_steps},
     {"checkpointing_steps", "1", NULL, four_checkpoints},
@@ -301,6 +334,9 @@ static const struct {
 } refusals[] = {
     {"mixed_precision", "bf16", ERR_UNSUPPORTED},
 };
+
+/* Keys that stop a run: tests/cli/test_train_wrong.sh. */
+static const char *const stops[] = {"max_nonfinite", "max_loss_ratio"};
 
 static void every_value_matters(void **state)
 {
@@ -328,7 +364,7 @@ static void every_value_matters(void **state)
 
 static void what_is_not_supported_is_refused(void **state)
 {
-    const char *names[ROWS(effects) + ROWS(refusals)];
+    const char *names[ROWS(effects) + ROWS(refusals) + ROWS(stops)];
     Trace t;
 
     (void)state;
@@ -341,7 +377,9 @@ static void what_is_not_supported_is_refused(void **state)
         snprintf(text, sizeof text, "training.%s=%s", refusals[i].key, refusals[i].value);
         CHECK_FAILS(try_run(&set, 1, NULL, &t), refusals[i].code, refusals[i].key, &err);
     }
-    recipe_keys_covered("training", "effects and refusals", names, ROWS(names));
+    for (size_t i = 0; i < ROWS(stops); i++)
+        names[ROWS(effects) + ROWS(refusals) + i] = stops[i];
+    recipe_keys_covered("training", "effects, refusals and stops", names, ROWS(names));
 }
 
 /* Two passes of two samples make the step that one pass of four makes, and the step of the epoch's

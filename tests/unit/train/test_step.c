@@ -5,6 +5,7 @@
 #include "check.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
+#include "common/ops/ops.h"
 #include "train/step.h"
 
 enum { F = 3, H = 4, W = 4, C = 4, S = 5, T = 12 };
@@ -210,30 +211,85 @@ static void learns_one_sample(void **state)
     case_close(&k);
 }
 
-/* Not a number: an error that names the step, and not one weight touched. */
-static void not_finite_refused(void **state)
+/* Puts `value` into the first element of a tensor. */
+static void spoil(Case *k, const Tensor *t, float value)
 {
-    Case k;
+    Tensor one = tensor_of(t->data, DT_F32, 1, 1);
+
+    CHECK_OK(backend_put_f32(k->be, &one, &value, &k->err), &k->err);
+}
+
+/* Not a number: the step is skipped with not one weight or moment touched, the first bad tensor is named,
+ * and the next step is the optimiser's second. */
+static void not_finite_skipped(void **state)
+{
+    Case k, other;
     double loss, norm, lr;
     int64_t n;
-    float *before, *after, bad = NAN;
-    Tensor one;
+    float *before, *after, *want, good;
+    Tensor x0, w, g;
 
     (void)state;
     case_open(&k, "cpu", 1, 1, RECOMPUTE_NONE);
+    x0 = k.batch.x0;
     CHECK_OK(train_step(&k.s, &k.batch, &loss, &norm, &lr, &k.err), &k.err);
     before = weights(&k, &n);
-    one = tensor_of(k.batch.x0.data, DT_F32, 1, 1);
-    CHECK_OK(backend_put_f32(k.be, &one, &bad, &k.err), &k.err);
-    CHECK_FAILS(train_step(&k.s, &k.batch, &loss, &norm, &lr, &k.err), ERR_LIMIT, "step 2: the loss", &k.err);
-    one = tensor_of(params_flat_grads(dit_params(k.dit)).data, DT_F32, 1, 1);
-    CHECK_OK(backend_put_f32(k.be, &one, &bad, &k.err), &k.err);
-    CHECK_FAILS(train_update(&k.s, &norm, &lr, &k.err), ERR_LIMIT, "step 2: the gradient", &k.err);
+    good = *(float *)x0.data;
+    spoil(&k, &x0, NAN);
+    CHECK_OK(train_step(&k.s, &k.batch, &loss, &norm, &lr, &k.err), &k.err);
+    assert_true(isnan(loss) && isnan(norm));
+    assert_string_equal(k.s.bad, "the latents");
+    spoil(&k, &x0, good);
+    k.s.bad[0] = 0;
+    w = params_find(dit_params(k.dit), "transformer_blocks.1.ff.net.2.weight")->value;
+    good = *(float *)w.data;
+    spoil(&k, &w, INFINITY);
+    CHECK_OK(train_gradient(&k.s, &k.batch, 1, &loss, &k.err), &k.err);
+    CHECK_OK(train_update(&k.s, &norm, &lr, &k.err), &k.err);
+    assert_string_equal(k.s.bad, "the weight transformer_blocks.1.ff.net.2.weight (block 1)");
+    spoil(&k, &w, good);
+    k.s.bad[0] = 0;
+    CHECK_OK(train_gradient(&k.s, &k.batch, 1, &loss, &k.err), &k.err);
+    g = params_find(dit_params(k.dit), "transformer_blocks.0.attn1.to_k.weight")->grad;
+    spoil(&k, &g, INFINITY);
+    g = params_find(dit_params(k.dit), "transformer_blocks.1.attn1.to_k.weight")->grad;
+    spoil(&k, &g, NAN);
+    CHECK_OK(train_update(&k.s, &norm, &lr, &k.err), &k.err);
+    assert_string_equal(k.s.bad, "the gradient of transformer_blocks.1.attn1.to_k.weight (block 1)");
     after = weights(&k, &n);
     assert_memory_equal(before, after, sizeof *before * (size_t)n);
-    assert_int_equal(k.s.step, 1);
+    assert_int_equal(k.s.step, 4);
+    assert_int_equal(k.s.skipped, 3);
+    mem_free(after);
+    CHECK_OK(train_step(&k.s, &k.batch, &loss, &norm, &lr, &k.err), &k.err);
+    after = weights(&k, &n);
+    case_open(&other, "cpu", 1, 1, RECOMPUTE_NONE);
+    for (int i = 0; i < 2; i++)
+        CHECK_OK(train_step(&other.s, &other.batch, &loss, &norm, &lr, &k.err), &k.err);
+    want = weights(&other, &n);
+    assert_memory_equal(want, after, sizeof *want * (size_t)n);
     mem_free(before);
     mem_free(after);
+    mem_free(want);
+    case_close(&other);
+    case_close(&k);
+}
+
+/* Latents so large that attention's scores overflow in a block: the block is named. */
+static void bad_block_named(void **state)
+{
+    Case k;
+    double loss, norm, lr;
+    Tensor w;
+
+    (void)state;
+    case_open(&k, "cpu", 1, 1, RECOMPUTE_BLOCK);
+    w = params_find(dit_params(k.dit), "transformer_blocks.0.ff.net.2.bias")->value;
+    spoil(&k, &w, 3e38f);
+    w = params_find(dit_params(k.dit), "transformer_blocks.0.norm2.linear.bias")->value;
+    CHECK_OK(op_fill(k.be, &w, 1e3f, &k.err), &k.err); /* the gate, too: their product overflows */
+    CHECK_OK(train_step(&k.s, &k.batch, &loss, &norm, &lr, &k.err), &k.err);
+    assert_string_equal(k.s.bad, "the output of block 0 of 2");
     case_close(&k);
 }
 
@@ -279,8 +335,9 @@ static void clipping(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_bits),          cmocka_unit_test(accumulation),     cmocka_unit_test(learns_one_sample),
-        cmocka_unit_test(not_finite_refused), cmocka_unit_test(timestep_refused), cmocka_unit_test(clipping),
+        cmocka_unit_test(same_bits),          cmocka_unit_test(accumulation),    cmocka_unit_test(learns_one_sample),
+        cmocka_unit_test(not_finite_skipped), cmocka_unit_test(bad_block_named), cmocka_unit_test(timestep_refused),
+        cmocka_unit_test(clipping),
     };
     return check_run_live("train-step", tests);
 }

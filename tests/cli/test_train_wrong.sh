@@ -1,0 +1,61 @@
+#!/bin/sh
+# weft-train when something goes wrong during a run: numbers that are not finite, losses that grow, a full disk, two signals.
+. tests/cli/lib.sh
+P=tests/golden/pipeline/model
+W="$B/weft-train"
+check "caches for the test" "$B/tests/tools/train_fixture" $P "$T"
+SETS="--preset demo --model $P --quiet --jobs 1 --set training.batch_size=1 --set training.num_epochs=100 --set training.checkpointing_steps=5"
+train() { # OUT CACHE OPTION...
+    train_out=$1
+    train_cache=$2
+    shift 2
+    "$W" run --cache "$T/$train_cache" --out "$T/$train_out" $SETS "$@"
+}
+untimed() { sed 's/,"time":.*//' "$1"; }
+
+# ---- a latent that is not a number: alone, and one clip of three
+runs "all clips are bad" 1 train bad nan
+stderr_has "3 steps in a row were not finite (training.max_nonfinite): at step 3 the loss is"
+stderr_has "first not finite: the latents; samples 'clip-0' (timestep "
+check "all clips are bad: each skipped step is in the log" test "$(grep -c '"skipped":[123],' "$T/bad/log.jsonl")" = 3
+check "all clips are bad: without a loss" sh -c "! grep -q '\"loss\":' $T/bad/log.jsonl"
+check "all clips are bad: no checkpoint" sh -c "! ls -d $T/bad/checkpoint-* $T/bad/final"
+runs "stop at the first one" 1 train first nan --set training.max_nonfinite=1
+stderr_has "1 step in a row was not finite"
+
+MIXED="$W run --cache $T/nan --cache $T/b --out $T/mixed $SETS --set training.max_steps=30"
+runs "one clip of three is bad" 0 $MIXED
+stderr_has "was skipped: its loss is"
+check "one clip of three is bad: ten steps of thirty are skipped" grep -q '"step":30,.*"skipped":10,' "$T/mixed/log.jsonl"
+check "one clip of three is bad: weights are finite" "$W" run --cache "$T/b" --out "$T/after" $SETS --set training.max_steps=1 \
+    --set training.pretrained_weights="$T/mixed/final"
+mv "$T/mixed" "$T/whole"
+for delay in 0.2 0.4 0.7; do killed_after $delay $MIXED || :; done
+runs "one clip of three is bad: killed, then run again" 0 $MIXED
+same "one clip of three is bad: killed: final" "$T/whole/final" "$T/mixed/final"
+same "one clip of three is bad: killed: last checkpoint" "$T/whole/checkpoint-30" "$T/mixed/checkpoint-30"
+untimed "$T/whole/log.jsonl" >"$T/log-a"
+untimed "$T/mixed/log.jsonl" >"$T/log-b"
+same "one clip of three is bad: killed: log" "$T/log-a" "$T/log-b"
+
+# ---- a loss that grows (here: one that does not fall to a tenth at once)
+runs "the loss grows" 1 train grown a --set training.max_loss_ratio=0.1
+stderr_has "step 11: the loss, smoothed, is"
+stderr_has "(training.max_loss_ratio); samples 'clip-"
+check "the loss grows: the last checkpoint is whole" test "$(cd "$T/grown" && ls -d checkpoint-* final 2>/dev/null | tr '\n' ' ')" = "checkpoint-10 checkpoint-5 "
+runs "the loss grows: goes on with another limit" 0 train grown a --set training.max_steps=15 --set training.max_loss_ratio=0
+
+# ---- SIGTERM twice within three seconds, as Slurm sends it: the step is finished and saved all the same
+"$W" run --cache "$T/a" --out "$T/twice" $SETS --set training.max_steps=100000 --set training.num_epochs=100000 >/dev/null 2>"$T/stderr" &
+pid=$!
+for i in $(seq 1 500); do [ -s "$T/twice/log.jsonl" ] && break; sleep 0.02; done
+kill -TERM $pid
+kill -TERM $pid 2>/dev/null
+status=0
+wait $pid || status=$?
+check "SIGTERM twice: exit status" test $status = 143
+lib_name="SIGTERM twice"
+stderr_has "is saved and the same command goes on from there"
+last=$(tail -1 "$T/twice/log.jsonl" | sed 's/{"step":\([0-9]*\),.*/\1/')
+check "SIGTERM twice: the last step is saved" test -f "$T/twice/checkpoint-$last/weft_state/state.json"
+finish
