@@ -122,7 +122,7 @@ def main():
             if step == RUN["steps"]:
                 break
             part = order[at:at + RUN["batch_size"]]
-            pass_loss(model, scheduler, [one_sample(samples[i], i, RUN["seed"], epoch, scale) for i in part]).backward()
+            pass_loss(model, scheduler, [one_sample(samples, i, RUN, epoch, scale) for i in part]).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step(), rate.step(), optimizer.zero_grad()
             step += 1

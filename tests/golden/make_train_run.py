@@ -1,4 +1,4 @@
-"""Records what torch and diffusers make of weft-train's data: tests/golden/train_run.json and train_run.safetensors.
+"""Records what torch and diffusers make of weft-train's data: tests/golden/train_run.* and train_draws.* (json and safetensors).
 
     build/release/tests/tools/train_fixture tests/golden/pipeline/model CACHES
     python3 tests/golden/make_train_run.py CACHES          (CACHES: a new folder; from the repository root; seconds on a CPU)
@@ -7,7 +7,8 @@ Made with torch 2.15.0 (CPU), diffusers 0.42.1, transformers 5.24.0, lmdb 3.0.0,
 Nothing of Weft is used but the caches' bytes: records are read with py-lmdb, every draw (order of an epoch, posterior, noise, timestep,
 caption) is made again with the Philox below, the latents' distribution, the noise schedule and the loss are diffusers', the optimiser,
 clipping and learning rate torch's and diffusers'.  The runs differ from each other in what people get wrong: a short last group of an
-epoch, passes of different size within a step, clipping that is active, bfloat16 records, stored samples instead of moments.
+epoch, passes of different size within a step, clipping that is active, bfloat16 records, stored samples instead of moments; in train_draws
+dropped captions, logit-normal timesteps, weighted categories, SGD.
 """
 import json, math, os, struct, sys
 import lmdb
@@ -20,7 +21,7 @@ from safetensors.torch import save_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODEL = os.path.join(HERE, "pipeline", "model")
-POSTERIOR, NOISE, TIMESTEP, ORDER, CAPTION = 1, 2, 3, 4, 5  # purposes of streams
+POSTERIOR, NOISE, TIMESTEP, ORDER, CAPTION, DROPOUT, CATEGORY = 1, 2, 3, 4, 5, 10, 11  # purposes of streams
 STRIDE, FIRST = 7, 3  # of all weights in the order of their names, every seventh is recorded
 
 RUNS = {
@@ -32,6 +33,13 @@ RUNS = {
                        adam_beta1=0.8, adam_beta2=0.99, adam_epsilon=1e-6, weight_decay=0.0, max_grad_norm=0.5),
     "stored_samples": dict(caches=["sample"], seed=0, batch_size=1, gradient_accumulation_steps=3, learning_rate=1e-3, warmup_steps=2,
                            adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-6, weight_decay=0.1, max_grad_norm=100.0),
+}
+PLAIN = RUNS["plain"]
+RUNS_OF_DRAWS = {
+    "caption_dropout": dict(PLAIN, seed=21, caption_dropout=0.4),
+    "logit_normal": dict(PLAIN, seed=22, timestep_sampling="logit_normal", logit_mean=-0.5, logit_std=0.8),
+    "categories": dict(PLAIN, seed=23, category_weights={"dress": 2.5, "coat": 0.5}),
+    "sgd": dict(PLAIN, seed=24, optimizer="sgd", sgd_momentum=0.8, learning_rate=0.05),
 }
 STEPS = 20
 
@@ -60,6 +68,9 @@ class Stream:
         b = self.block(i)
         return ((b[1] << 32 | b[0]) * n) >> 64
 
+    def uniform(self):
+        return (self.block(0)[0] >> 8) * 2.0**-24
+
     def permutation(self, n):
         perm = list(range(n))
         for i in range(n - 1, 0, -1):
@@ -81,7 +92,7 @@ class Stream:
 # ---- the caches
 def record(blob):
     magic, version, dtype, kind, rank, _ = struct.unpack_from("<4sHHBBH", blob)
-    assert magic == b"WEFT" and version == 1
+    assert magic == b"WEFT" and version in (1, 2)
     dims = struct.unpack_from("<5I", blob, 12)[:rank]
     raw = blob[48:48 + struct.unpack_from("<Q", blob, 32)[0]]
     bits = np.frombuffer(raw, dtype=np.uint32 if len(raw) == 4 * math.prod(dims) else np.uint16)
@@ -100,19 +111,41 @@ def read_cache(folder):
     samples = []
     with env.begin() as t:
         vae = json.loads(t.get(b"vae", db=dbs["meta"]).split(b"\n")[0])  # a line of JSON, then its checksum
+        empty = json.loads(t.get(b"text", db=dbs["meta"]).split(b"\n")[0])["empty"]
+        empty = record(t.get(bytes.fromhex(empty), db=dbs["text"]))[1]
         for key, value in t.cursor(db=dbs["clips"]):
             facts = json.loads(value.split(b"\n")[0])
             if facts["split"] != "train":
                 continue
             latents = record(t.get(bytes.fromhex(facts["latents"]), db=dbs["latents"]))
             texts = [record(t.get(bytes.fromhex(k), db=dbs["text"]))[1] for k in facts["texts"]]
-            samples.append((key.decode().rstrip("\0"), latents, texts))
+            samples.append((key.decode().rstrip("\0"), latents, texts, facts["category"], empty))
     env.close()
     return samples, vae["scaling_factor"]
 
 
 # ---- training
-def one_sample(sample, index, seed, epoch, scale):
+def epoch_entries(samples, r, epoch):
+    """Entry e is sample e % n; with weights, as often as evenly spaced points fall on its part of the line."""
+    n = len(samples)
+    weights = [r.get("category_weights", {}).get(s[3], 1) for s in samples]
+    start, entries = Stream(r["seed"], CATEGORY, epoch, 0).uniform() if "category_weights" in r else 0, []
+    for i in range(n):
+        low, high = (math.floor(sum(weights[:k]) / sum(weights) * n + start) for k in (i, i + 1))
+        entries += [i + k * n for k in range(high - low)]
+    return [entries[k] for k in Stream(r["seed"], ORDER, epoch, 0).permutation(n)]
+
+
+def timestep(r, epoch, index):
+    stream = Stream(r["seed"], TIMESTEP, epoch, index)
+    if r.get("timestep_sampling") != "logit_normal":
+        return stream.below(0, 1000)
+    z = r["logit_mean"] + r["logit_std"] * float(stream.normal(1))
+    return min(999, math.floor(1000 / (1 + math.exp(-z))))
+
+
+def one_sample(samples, index, r, epoch, scale):
+    sample, seed = samples[index % len(samples)], r["seed"]
     kind, stored = sample[1]
     stored = stored.permute(3, 0, 1, 2)  # [F,h,w,C] -> [C,F,h,w]
     C = stored.shape[0] // (2 if kind == 1 else 1)
@@ -124,8 +157,10 @@ def one_sample(sample, index, seed, epoch, scale):
     else:
         latents = stored
     noise = Stream(seed, NOISE, epoch, index).normal(*shape).permute(3, 0, 1, 2)
-    t = Stream(seed, TIMESTEP, epoch, index).below(0, 1000)
+    t = timestep(r, epoch, index)
     text = sample[2][Stream(seed, CAPTION, epoch, index).below(0, len(sample[2]))]
+    if Stream(seed, DROPOUT, epoch, index).uniform() < r.get("caption_dropout", 0):
+        text = sample[4]
     return latents.transpose(0, 1) * scale, noise.transpose(0, 1), t, text  # [F,C,h,w] as the transformer has it
 
 
@@ -149,18 +184,20 @@ def run(folder, r):
     scheduler = CogVideoXDDIMScheduler.from_pretrained(MODEL, subfolder="scheduler")
     optimizer = torch.optim.AdamW(model.parameters(), lr=r["learning_rate"], betas=(r["adam_beta1"], r["adam_beta2"]), eps=r["adam_epsilon"],
                                   weight_decay=r["weight_decay"])
+    if r.get("optimizer") == "sgd":
+        optimizer = torch.optim.SGD(model.parameters(), lr=r["learning_rate"], momentum=r["sgd_momentum"], weight_decay=r["weight_decay"])
     rate = get_scheduler("constant_with_warmup", optimizer, num_warmup_steps=r["warmup_steps"])
     losses, norms, rates, counts = [], [], [], []
     epoch = 0
     while len(losses) < STEPS:
-        order = Stream(r["seed"], ORDER, epoch, 0).permutation(len(samples))
+        order = epoch_entries(samples, r, epoch)
         group = r["batch_size"] * r["gradient_accumulation_steps"]
         for at in range(0, len(order), group):
             step = order[at:at + group]
             total = 0.0
             for k in range(0, len(step), r["batch_size"]):
                 part = step[k:k + r["batch_size"]]
-                loss = pass_loss(model, scheduler, [one_sample(samples[i], i, r["seed"], epoch, scale) for i in part]) * len(part) / len(step)
+                loss = pass_loss(model, scheduler, [one_sample(samples, i, r, epoch, scale) for i in part]) * len(part) / len(step)
                 loss.backward()
                 total += float(loss.detach())
             norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), r["max_grad_norm"])))
@@ -175,19 +212,20 @@ def run(folder, r):
     return {"losses": losses, "grad_norms": norms, "rates": rates, "samples": counts}, flat[FIRST::STRIDE].contiguous()
 
 
-def main():
+def record_runs(file, runs):
     facts, weights = {"steps": STEPS, "first": FIRST, "stride": STRIDE, "runs": []}, {}
     start = CogVideoXTransformer3DModel.from_pretrained(MODEL, subfolder="transformer")
     weights["start"] = torch.cat([p.detach().flatten() for _, p in sorted(start.named_parameters())])[FIRST::STRIDE].contiguous()
-    for name, r in RUNS.items():
+    for name, r in runs.items():
         result, weights[name] = run(sys.argv[1], r)
-        sets = [f"training.{k}={v}" for k, v in r.items() if k not in ("caches", "seed")]
+        sets = [f"training.{k}={json.dumps(v) if isinstance(v, dict) else v}" for k, v in r.items() if k not in ("caches", "seed")]
         facts["runs"].append({"name": name, "caches": r["caches"], "seed": r["seed"], "set": sets, **result})
-    with open(os.path.join(HERE, "train_run.json"), "w") as f:
+    with open(os.path.join(HERE, file + ".json"), "w") as f:
         json.dump(facts, f, indent=1)
         f.write("\n")
-    save_file(weights, os.path.join(HERE, "train_run.safetensors"))
+    save_file(weights, os.path.join(HERE, file + ".safetensors"))
 
 
 if __name__ == "__main__":
-    main()
+    record_runs("train_run", RUNS)
+    record_runs("train_draws", RUNS_OF_DRAWS)

@@ -21,7 +21,7 @@
 #include "train/run.h"
 
 static Err err;
-static json_t *facts;
+static json_t *facts; /* of the file that a run is in */
 static SafeTensors *recorded;
 
 static void train(const json_t *run, const char *out)
@@ -153,7 +153,7 @@ static void run_named(const char *name)
             compare_weights(name, out);
             return;
         }
-    fail_msg("train_run.json has no run '%s'", name);
+    fail_msg("no recorded run '%s'", name);
 }
 
 static void plain(void **state)
@@ -180,21 +180,65 @@ static void stored_samples(void **state)
     run_named("stored_samples");
 }
 
+static void dropped_captions(void **state)
+{
+    (void)state;
+    run_named("caption_dropout");
+}
+
+static void logit_normal_timesteps(void **state)
+{
+    (void)state;
+    run_named("logit_normal");
+}
+
+static void weighted_categories(void **state)
+{
+    (void)state;
+    run_named("categories");
+}
+
+static void sgd(void **state)
+{
+    (void)state;
+    run_named("sgd");
+}
+
+static int open_recorded(const char *name)
+{
+    char json[64], weights[64];
+
+    snprintf(json, sizeof json, "tests/golden/%s.json", name);
+    snprintf(weights, sizeof weights, "tests/golden/%s.safetensors", name);
+    if (json_read_file(&facts, check_repo_path(json), &err) == 0 &&
+        safetensors_open(&recorded, check_repo_path(weights), &err) == 0)
+        return 0;
+    fprintf(stderr, "%s\n", err.msg);
+    return 1;
+}
+
+static void close_recorded(void)
+{
+    json_decref(facts);
+    safetensors_close(&recorded);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(plain),
-                                       cmocka_unit_test(accumulation_with_clipping_and_a_short_group),
-                                       cmocka_unit_test(bfloat16_records), cmocka_unit_test(stored_samples)};
+    const struct CMUnitTest runs[] = {cmocka_unit_test(plain),
+                                      cmocka_unit_test(accumulation_with_clipping_and_a_short_group),
+                                      cmocka_unit_test(bfloat16_records), cmocka_unit_test(stored_samples)};
+    const struct CMUnitTest draws[] = {cmocka_unit_test(dropped_captions), cmocka_unit_test(logit_normal_timesteps),
+                                       cmocka_unit_test(weighted_categories), cmocka_unit_test(sgd)};
     int failed;
 
-    if (fixture_make(check_repo_path("tests/golden/pipeline/model"), check_tmp_path("caches"), &err) < 0 ||
-        json_read_file(&facts, check_repo_path("tests/golden/train_run.json"), &err) < 0 ||
-        safetensors_open(&recorded, check_repo_path("tests/golden/train_run.safetensors"), &err) < 0) {
+    if (fixture_make(check_repo_path("tests/golden/pipeline/model"), check_tmp_path("caches"), &err) < 0) {
         fprintf(stderr, "%s\n", err.msg);
         return 1;
     }
-    failed = check_run("train-run", tests);
-    json_decref(facts);
-    safetensors_close(&recorded);
+    failed = open_recorded("train_run") || check_run("train-run", runs);
+    close_recorded();
+    failed |= open_recorded("train_draws") || check_run("train-run: draws and optimisers", draws);
+    close_recorded();
     return failed;
 }
