@@ -7,7 +7,8 @@
  *             for even ones
  *   sample    4 clips with stored samples instead of moments, in half
  *   bf16      5 clips like a's, moments and texts in bfloat16
- *   again     clip-0 once more, without the empty prompt's embedding        wide      twice the channels       holes    a text record
+ *   again     clip-0 once more, without the empty prompt's embedding
+ *   wide      twice the channels       holes    a text record
  *             that is not there
  *   held      6 clips, of which the last 4 are split val
  *   nan       a latent that is no number        val       nothing to train on     other    another

@@ -188,5 +188,5 @@ int main(void)
         fprintf(stderr, "%s\n", err.msg);
         return 1;
     }
-    return check_run("train-draws", tests);
+    return check_run_live("train-draws", tests);
 }
