@@ -100,7 +100,7 @@ LDLIBS   := $(PKG_LIB) -lm -lpthread -ldl -lstdc++
 LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 
 .DEFAULT_GOAL := all
-.PHONY: all bench bench-cuda bench-now check check-asan check-cuda check-cuda-now check-now check-sim-full check-sim-full-now check-tsan \
+.PHONY: all bench bench-cuda bench-now cache-kills corruptions check check-asan check-cuda check-cuda-now check-now check-sim-full check-sim-full-now check-tsan \
         check-ubsan clean cuda cuda-report cuda-report-now demo demo-now deps deps-if-missing format format-check found fuzz fuzz-now help install \
         lib programs tests uninstall FORCE
 
@@ -266,6 +266,12 @@ check-sim-full: deps-if-missing ## the operation tests on the simulated GPU, eve
 	@WEFT_SIM_FULL=1 $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) check-sim-full-now
 check-sim-full-now: found $(filter $(B)/tests/ops/%,$(TESTS))
 	@sh tests/run.sh $(B) $(filter $(B)/tests/ops/%,$(TESTS))
+corruptions: deps-if-missing ## 10,000 seeded corruptions of a small cache (5 minutes; check tries 400)
+	$(again) $(B)/tests/unit/cache/test_corruptions
+	WEFT_CORRUPTIONS=10000 $(B)/tests/unit/cache/test_corruptions
+cache-kills: deps-if-missing ## kill -9 of weft-cache build, gc, merge and import at 50 seeded moments each (10 minutes; check tries 3)
+	$(again) programs $(TOOLS)
+	WEFT_KILLS=50 WEFT_BUILD=$(B) sh tests/cli/test_cache_kill.sh
 fuzz: deps-if-missing ## each fuzz target for SECONDS (60) under libFuzzer with sanitizers; needs clang
 	@sh tests/deps.sh missing "" $(DEPS_FUZZ)
 	$(again) VARIANT=fuzz fuzz-now

@@ -156,7 +156,8 @@ static int verify_clips(Verify *w, Err *err)
     return rc;
 }
 
-/* A stopped build leaves fewer clip entries than the meta entry "dataset" counts. */
+/* A stopped build leaves fewer clip entries than the meta entry "dataset" counts, or at least no entry
+ * "rejected", which comes last. */
 static int verify_finished(Verify *w, Err *err)
 {
     json_t *dataset = NULL, *rejected = NULL;
@@ -166,6 +167,8 @@ static int verify_finished(Verify *w, Err *err)
         rc = cache_get_meta(w->view.txn, "rejected", &rejected, err);
     if (rc >= 0)
         rc = cache_stat(w->view.txn, &stat, err);
+    if (rc >= 0 && !rejected)
+        w->unfinished = 1;
     int64_t want = json_integer_value(json_object_get(dataset, "clips")) - (int64_t)json_object_size(rejected);
     if (rc >= 0 && (w->unfinished || stat.clips != want)) {
         w->unfinished = 1;
