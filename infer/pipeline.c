@@ -149,6 +149,9 @@ void pipeline_close(Pipeline **pp)
     vae_close(&p->vae);
     arena_free(&p->vae_arena);
     schedule_fini(&p->schedule);
+    for (int64_t i = 0; i < p->n_lora; i++)
+        mem_free(p->lora[i].path);
+    mem_free(p->lora);
     mem_free(p->tokenizer_dir);
     mem_free(p->text_dir);
     mem_free(p->dit_dir);
@@ -156,6 +159,28 @@ void pipeline_close(Pipeline **pp)
     mem_free(p->scheduler_dir);
     mem_free(p);
     *pp = NULL;
+}
+
+int pipeline_set_loras(Pipeline *p, const LoraUse *use, int64_t n, Err *err)
+{
+    if (!(p->lora = mem_calloc(n, sizeof *p->lora, err)))
+        return ERR_NOMEM;
+    for (; p->n_lora < n; p->n_lora++) {
+        p->lora[p->n_lora] = (LoraUse){mem_strdup(use[p->n_lora].path, err), use[p->n_lora].scale};
+        if (!p->lora[p->n_lora].path)
+            return ERR_NOMEM;
+    }
+    return 0;
+}
+
+int pipeline_open_dit(const Pipeline *p, Dit **out, Backend *be, Err *err)
+{
+    int rc = dit_open(out, be, p->dit_dir, DIT_MAPPED, err);
+    if (rc == 0)
+        rc = dit_use_loras(*out, p->lora, p->n_lora, err);
+    if (rc < 0)
+        dit_close(out);
+    return rc;
 }
 
 PipelineSizes pipeline_sizes(const Pipeline *p)

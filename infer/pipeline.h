@@ -13,6 +13,7 @@
 #include <jansson.h>
 #include "common/base/recipe.h"
 #include "common/model/denoise.h"
+#include "common/model/lora.h"
 #include "common/ops/backend.h"
 
 typedef struct SampleSettings {
@@ -44,13 +45,16 @@ typedef struct Pipeline Pipeline;
 WEFT_MUST_CHECK int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *checkpoint,
                                   const SampleSettings *s, const Log *log, Err *err);
 void pipeline_close(Pipeline **p);
+/* Adapters (copied) on the transformer from here on, before it is first needed; n may be 0. */
+WEFT_MUST_CHECK int pipeline_set_loras(Pipeline *p, const LoraUse *use, int64_t n, Err *err);
 PipelineSizes pipeline_sizes(const Pipeline *p);
 /* Checks that all parts fit each other and this request: names, shapes and types of all weights,
  * the tokeniser, the sampler's steps, the VAE's tiles.  Reads headers and configs only. */
 WEFT_MUST_CHECK int pipeline_check_parts(Pipeline *p, Err *err);
 /* Working memory of each phase, found by running it on the plan back end. */
 WEFT_MUST_CHECK int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err);
-/* {"transformer": digest, ..., "configs": digest} of the weights and of all config files in use.
+/* {"transformer": digest, ..., "configs": digest} of the weights and of all config files in use; with
+ * adapters also "loras": [{"sha256", "scale"}, ...].
  * New reference; reads every weight file once. */
 WEFT_MUST_CHECK int pipeline_weights(Pipeline *p, json_t **out, Err *err);
 

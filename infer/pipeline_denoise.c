@@ -25,7 +25,7 @@ int pipeline_plan_denoise(Pipeline *p, int64_t *bytes, Err *err)
     if (rc < 0)
         return rc;
     plan->act = p->be->act;
-    rc = dit_open(&dit, plan, p->dit_dir, DIT_MAPPED, err);
+    rc = pipeline_open_dit(p, &dit, plan, err);
     if (rc == 0)
         rc = arena_new(&a, plan, 0, "denoising", err);
     if (rc == 0) {
@@ -47,7 +47,7 @@ static int open_dit(Pipeline *p, Err *err)
         return 0;
     int rc = pipeline_plan_denoise(p, &bytes, err);
     if (rc == 0)
-        rc = dit_open(&p->dit, p->be, p->dit_dir, DIT_MAPPED, err);
+        rc = pipeline_open_dit(p, &p->dit, p->be, err);
     if (rc == 0)
         rc = arena_new(&p->dit_arena, p->be, bytes, "denoising", err);
     if (rc < 0)

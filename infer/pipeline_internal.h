@@ -1,7 +1,7 @@
 /* Shared by pipeline.c (open, text, decoding), pipeline_denoise.c and pipeline_weights.c. */
 #ifndef WEFT_INFER_PIPELINE_INTERNAL_H
 #define WEFT_INFER_PIPELINE_INTERNAL_H
-#include "common/model/dit.h"
+#include "common/model/dit_lora.h"
 #include "common/model/t5.h"
 #include "common/model/vae.h"
 #include "common/text/t5_tokenizer.h"
@@ -19,6 +19,8 @@ struct Pipeline {
     T5Tokenizer *tokenizer;
     T5 *t5;
     Arena *t5_arena;
+    LoraUse *lora; /* n_lora of them, owned */
+    int64_t n_lora;
     Dit *dit;
     Arena *dit_arena;
     Vae *vae;
@@ -26,6 +28,8 @@ struct Pipeline {
 };
 
 WEFT_MUST_CHECK int pipeline_open_tokenizer(Pipeline *p, Err *err); /* nothing when it is open */
+/* The transformer with its adapters. */
+WEFT_MUST_CHECK int pipeline_open_dit(const Pipeline *p, Dit **out, Backend *be, Err *err);
 /* Working memory of the denoising loop, of one text and of decoding. */
 WEFT_MUST_CHECK int pipeline_plan_denoise(Pipeline *p, int64_t *bytes, Err *err);
 WEFT_MUST_CHECK int pipeline_plan_text(Pipeline *p, int64_t *bytes, Err *err);

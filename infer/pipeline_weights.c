@@ -5,6 +5,7 @@
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
+#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/threads.h"
 #include "common/store/safetensors.h"
@@ -19,6 +20,30 @@ static int put_digest(json_t *o, const char *name, const char *folder, const cha
         rc = safetensors_digest(s, hex, err);
     safetensors_close(&s);
     if (rc == 0 && json_object_set_new(o, name, json_string(hex)) < 0)
+        rc = err_set(err, ERR_NOMEM, "no memory for the weights' digests");
+    return rc;
+}
+
+static int put_loras(json_t *o, const Pipeline *p, Err *err)
+{
+    char hex[65];
+    JsonWriter w;
+    json_t *list = NULL;
+    int rc = 0;
+    jsonw_begin_array(&w);
+    for (int64_t i = 0; i < p->n_lora && rc == 0; i++) {
+        if ((rc = lora_digest(p->lora[i].path, hex, err)) < 0)
+            break;
+        jsonw_open(&w, NULL);
+        jsonw_str(&w, "sha256", hex);
+        jsonw_num(&w, "scale", p->lora[i].scale);
+        jsonw_close(&w);
+    }
+    int done = jsonw_finish(&w, &list, "the adapters' digests", rc == 0 ? err : NULL);
+    rc = rc == 0 ? done : rc;
+    if (rc < 0)
+        json_decref(list);
+    else if (json_object_set_new(o, "loras", list) < 0)
         rc = err_set(err, ERR_NOMEM, "no memory for the weights' digests");
     return rc;
 }
@@ -62,6 +87,8 @@ int pipeline_weights(Pipeline *p, json_t **out, Err *err)
         rc = put_digest(o, "vae", p->vae_dir, "diffusion_pytorch_model", p->log, err);
     if (rc == 0)
         rc = put_digest(o, "text_encoder", p->text_dir, "model", p->log, err);
+    if (rc == 0 && p->n_lora)
+        rc = put_loras(o, p, err);
     if (rc == 0)
         rc = put_configs(o, p, err);
     if (rc == 0)

@@ -18,6 +18,8 @@ const Opt sample_opts[] = {
      "pipeline folder in diffusers layout; default: the recipe's model.base_model", 0},
     {"checkpoint", 0, OPT_STR, FIELD(checkpoint), 0, 0, NULL, NULL, "FOLDER",
      "take the transformer from this folder: a checkpoint of weft-train, its final/, or a transformer folder", 0},
+    {"lora", 0, OPT_LIST, FIELD(lora), 0, 0, NULL, NULL, "FILE[:SCALE]",
+     "use this LoRA adapter (a file, or a folder such as RUN/final), SCALE times as strong; may be repeated", 0},
     {"prompt", 'p', OPT_LIST, FIELD(prompt), 0, 0, NULL, NULL, "TEXT", "what to show; may be repeated", 0},
     {"prompts", 0, OPT_STR, FIELD(prompts), 0, 0, NULL, NULL, "FILE",
      "one prompt a line, or .jsonl objects with prompt, id, seed", 0},
@@ -57,6 +59,21 @@ static int describe_plan(Run *r, Str *out, Err *err)
     return rc;
 }
 
+static int set_loras(Run *r, Err *err)
+{
+    int64_t n = r->o->lora.n;
+    LoraUse *use = mem_calloc(n, sizeof *use, err);
+    int rc = use ? 0 : ERR_NOMEM;
+    for (int64_t i = 0; i < n && rc == 0; i++)
+        rc = lora_use_parse(&use[i], r->o->lora.item[i], err);
+    if (rc == 0)
+        rc = pipeline_set_loras(r->pipe, use, n, err);
+    for (int64_t i = 0; use && i < n; i++)
+        mem_free(use[i].path);
+    mem_free(use);
+    return rc;
+}
+
 static int open_run(Run *r, Err *err)
 {
     const SampleOptions *o = r->o;
@@ -82,6 +99,8 @@ static int open_run(Run *r, Err *err)
         r->be->stop = interrupt_requested;
         rc = pipeline_open(&r->pipe, r->be, model, o->checkpoint, &r->s, r->log, err);
     }
+    if (rc == 0)
+        rc = set_loras(r, err);
     if (rc == 0)
         r->sizes = pipeline_sizes(r->pipe);
     return rc == 0 ? sample_check(r, err) : rc;

@@ -13,7 +13,7 @@
 typedef struct SampleOptions {
     CommonOptions common; /* first */
     const char *model, *checkpoint, *prompts, *out, *latents_out;
-    StrList prompt;
+    StrList prompt, lora;
     int save_frames, overwrite;
 } SampleOptions;
 

@@ -8,6 +8,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "common/model/dit_lora.h"
 #include "train/checkpoint.h"
 #include "train/file_list.h"
 #include "train/pipeline.h"
@@ -23,6 +24,11 @@ char *checkpoint_folder(const char *run, int64_t step, Err *err)
 
 /* ---- optimiser state ------------------------------------------------------------------------- */
 
+static int is_lora(const TrainState *s)
+{
+    return dit_trainable(s->dit) != dit_params(s->dit);
+}
+
 /* Element type of the transformer's file: the type that operations read.  Exact weights (masters) of
  * another type go into the optimiser's file. */
 static DType file_type(const TrainState *s)
@@ -31,12 +37,12 @@ static DType file_type(const TrainState *s)
 }
 
 /* The tensors that a resume needs besides the transformer's file: the optimiser's state, then the
- * exact weights. */
+ * exact weights.  An adapter's file holds it multiplied by alpha / rank. */
 static int64_t state_parts(const TrainState *s)
 {
     const ParamSet *ps = dit_trainable(s->dit);
 
-    return optimizer_parts(&s->optimizer) + (ps->values != file_type(s) ? ps->n : 0);
+    return optimizer_parts(&s->optimizer) + (is_lora(s) || ps->values != file_type(s) ? ps->n : 0);
 }
 
 OptimizerPart checkpoint_part(const TrainState *s, int64_t i)
@@ -142,17 +148,26 @@ int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err 
 
 /* ---- saving ---------------------------------------------------------------------------------- */
 
-/* Transformer, and the optimiser for a checkpoint, into `folder`. */
+/* The transformer, or its adapters alone. */
+static int write_weights(const char *folder, const TrainState *s, Err *err)
+{
+    char *path = path_join(folder, is_lora(s) ? LORA_FILE_NAME : "transformer", err);
+    int rc = ERR_NOMEM;
+
+    if (path)
+        rc = is_lora(s) ? dit_save_lora(s->dit, path, err) : dit_save(s->dit, path, file_type(s), err);
+    mem_free(path);
+    return rc;
+}
+
+/* The weights, and the optimiser for a checkpoint, into `folder`. */
 static int write_parts(const char *folder, const TrainState *s, int optimizer, Err *err)
 {
-    char *transformer = path_join(folder, "transformer", err), *weft = path_join(folder, "weft_state", err);
-    char *moments = path_join(folder, optimizer_path, err);
-    int rc = transformer && weft && moments ? 0 : ERR_NOMEM;
+    char *weft = path_join(folder, "weft_state", err), *moments = path_join(folder, optimizer_path, err);
+    int rc = weft && moments ? 0 : ERR_NOMEM;
 
-    if (rc == 0 && (rc = dir_make(weft, err)) == 0 && (rc = dit_save(s->dit, transformer, file_type(s), err)) == 0 &&
-        optimizer)
+    if (rc == 0 && (rc = dir_make(weft, err)) == 0 && (rc = write_weights(folder, s, err)) == 0 && optimizer)
         rc = save_optimizer(s, moments, err);
-    mem_free(transformer);
     mem_free(weft);
     mem_free(moments);
     return rc;
@@ -236,7 +251,7 @@ int final_save(const char *run, const char *base, const TrainState *s, const jso
 
     if (rc == 0)
         rc = write_parts(tmp, s, 0, err);
-    if (rc == 0)
+    if (rc == 0 && !is_lora(s))
         rc = pipeline_parts_copy(tmp, base, err);
     if (rc == 0)
         rc = write_state(tmp, state, err);

@@ -2,13 +2,16 @@
  *
  *   RUN/checkpoint-N/transformer/{config.json, diffusion_pytorch_model.safetensors}
  *       the weights, in the type that operations read
+ *   RUN/checkpoint-N/pytorch_lora_weights.safetensors
+ *       instead of them with LoRA
  *   RUN/checkpoint-N/weft_state/optimizer.safetensors
  *       the optimiser's state (optimizer.h: "m.NAME" and "v.NAME" of AdamW, float32); where the
  *       transformer's file is bf16 also "master.NAME", the exact weights
+ *       (with LoRA always)
  *   RUN/checkpoint-N/weft_state/state.json
  *       written last (schemas/train-state): lists all other files with their SHA-256
  *   RUN/final/
- *       a complete pipeline folder
+ *       a complete pipeline folder; with LoRA the adapter alone, as diffusers' load_lora_weights wants it
  *
  * Each folder is written under a temporary name and renamed when it is complete.  A killed run
  * leaves a complete folder or a temporary one, which the next run removes. */

@@ -8,6 +8,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
+#include "common/model/lora.h"
 #include "train/checkpoint.h"
 #include "train/file_list.h"
 
@@ -111,10 +112,11 @@ static int check_folder(const char *folder, int64_t step, int optimizer, CheckFi
     static const char *const needed[] = {"transformer/config.json", "transformer/diffusion_pytorch_model.safetensors",
                                          "weft_state/optimizer.safetensors"};
     const json_t *files;
-    int rc = read_state(folder, step, state, err);
+    int rc = read_state(folder, step, state, err), lora;
 
     files = rc == 0 ? json_object_get(*state, "files") : NULL;
-    for (int i = 0; rc == 0 && i < 2 + optimizer; i++)
+    lora = json_object_get(files, LORA_FILE_NAME) != NULL;
+    for (int i = lora ? 2 : 0; rc == 0 && i < 2 + optimizer; i++)
         if (!json_object_get(files, needed[i]))
             rc = err_set(err, ERR_FORMAT, "'%s/%s' does not list %s", folder, state_path, needed[i]);
     return rc == 0 ? check(folder, files, err) : rc;

@@ -8,6 +8,7 @@
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/model/dit.h"
+#include "common/model/lora.h"
 #include "common/store/safetensors.h"
 #include "train/identity.h"
 
@@ -60,9 +61,10 @@ static int weights_digest(char hex[65], const char *transformer, const Log *log,
     return rc;
 }
 
-int identity_make(json_t **out, const Schedule *schedule, const char *folder, const Log *log, Err *err)
+int identity_make(json_t **out, const Schedule *schedule, const char *folder, const char *lora, const Log *log,
+                  Err *err)
 {
-    char *transformer = path_join(folder, "transformer", err), hex[65];
+    char *transformer = path_join(folder, "transformer", err), hex[65], adapter[65];
     json_t *config = NULL;
     JsonWriter w;
     int rc = transformer ? read_config(&config, transformer, err) : ERR_NOMEM;
@@ -70,6 +72,8 @@ int identity_make(json_t **out, const Schedule *schedule, const char *folder, co
     *out = NULL;
     if (rc == 0)
         rc = weights_digest(hex, transformer, log, err);
+    if (rc == 0 && lora)
+        rc = lora_digest(lora, adapter, err);
     if (rc == 0) {
         jsonw_begin(&w);
         jsonw_int(&w, "numerics", TRAIN_NUMERICS_REVISION);
@@ -78,6 +82,8 @@ int identity_make(json_t **out, const Schedule *schedule, const char *folder, co
         jsonw_str(&w, "weights_sha256", hex);
         jsonw_share(&w, "config", config);
         jsonw_close(&w);
+        if (lora)
+            jsonw_str(&w, "lora_sha256", adapter);
         rc = jsonw_finish(&w, out, "the run's identity", err);
     }
     json_decref(config);
@@ -135,6 +141,16 @@ static int weights_changes(Str *changes, const json_t *before, const json_t *now
     return 0;
 }
 
+/* NULL: not started from an adapter. */
+static int lora_changes(Str *changes, const char *before, const char *now, Err *err)
+{
+    if ((!before && !now) || (before && now && !strcmp(before, now)))
+        return 0;
+    return str_printf(changes, err,
+                      "%sthe adapter that training starts from is another one (SHA-256 %.12s before, %.12s now)",
+                      between(changes), before ? before : "none", now ? now : "none");
+}
+
 int identity_changes(Str *changes, const json_t *before, const json_t *now, Err *err)
 {
     int64_t a = json_integer_value(json_object_get(before, "numerics")),
@@ -151,5 +167,8 @@ int identity_changes(Str *changes, const json_t *before, const json_t *now, Err 
                               json_object_get(now, "noise_schedule"), err);
     if (rc == 0)
         rc = weights_changes(changes, json_object_get(before, "transformer"), json_object_get(now, "transformer"), err);
+    if (rc == 0)
+        rc = lora_changes(changes, json_string_value(json_object_get(before, "lora_sha256")),
+                          json_string_value(json_object_get(now, "lora_sha256")), err);
     return rc;
 }

@@ -13,9 +13,11 @@
  * a short last group, the order of draws, the formula of the loss or of an optimiser. */
 enum { TRAIN_NUMERICS_REVISION = 1 };
 
-/* The "identity" of state.json (schemas/train-state), of a schedule and of FOLDER/transformer.  Reads
- * the weights once, for their digest.  New reference. */
-WEFT_MUST_CHECK int identity_make(json_t **out, const Schedule *schedule, const char *folder, const Log *log, Err *err);
+/* The "identity" of state.json (schemas/train-state), of a schedule, of FOLDER/transformer, and of the
+ * adapter (a file or folder; NULL: none) that training goes on from.  Reads the weights once, for their
+ * digest.  New reference. */
+WEFT_MUST_CHECK int identity_make(json_t **out, const Schedule *schedule, const char *folder, const char *lora,
+                                  const Log *log, Err *err);
 /* Appends to `changes`, "; " between them, what differs between two identities. */
 WEFT_MUST_CHECK int identity_changes(Str *changes, const json_t *before, const json_t *now, Err *err);
 #endif

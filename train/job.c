@@ -23,7 +23,9 @@ void job_close(Job *j)
     recipe_close(&j->recipe);
     mem_free(j->found_base);
     mem_free(j->found_start);
+    mem_free(j->lora_target);
     j->found_base = j->found_start = NULL;
+    j->lora_target = NULL;
 }
 
 /* ---- recipe ---------------------------------------------------------------------------------- */
@@ -291,7 +293,8 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
     if ((rc = recipe_open(&j->recipe, &o->common, err)) < 0 || (rc = open_backend(j, o, err)) < 0)
         return rc;
     read_training(j);
-    if ((rc = rate_kind(&j->c.rate.kind, recipe_str(j->recipe, "training.lr_scheduler"), err)) < 0 ||
+    if ((rc = job_read_lora(j, err)) < 0 ||
+        (rc = rate_kind(&j->c.rate.kind, recipe_str(j->recipe, "training.lr_scheduler"), err)) < 0 ||
         (rc = optimizer_kind(&j->c.optimizer.kind, recipe_str(j->recipe, "training.optimizer"),
                              recipe_bool(j->recipe, "training.use_8bit_adam"), err)) < 0 ||
         (rc = choose_model(j, o, err)) < 0 || (rc = refuse_unsupported(j, err)) < 0 ||

@@ -4,6 +4,7 @@
 #include "common/base/args.h"
 #include "common/base/log.h"
 #include "common/base/recipe.h"
+#include "common/model/dit_lora.h"
 #include "train/draws.h"
 #include "train/step.h"
 
@@ -36,7 +37,10 @@ typedef struct Job {
     Draws draws;
     json_t *identity; /* identity.h; made by train_run, NULL before */
     TrainConfig c;
-    int how; /* DitLoad flags: element types of weights and gradients */
+    int how;                  /* DitLoad flags: element types of weights and gradients */
+    DitLora lora;             /* rank 0: all weights are trained */
+    const char **lora_target; /* owned: the array that lora.target is */
+    const char *lora_weights; /* adapter that training goes on from, or NULL */
     uint64_t seed;
     int64_t batch, accumulate;  /* samples a forward pass, passes a step, in one process */
     int64_t pass;               /* most samples of a forward pass of a rank */
@@ -48,6 +52,7 @@ typedef struct Job {
     } validation;
     int plan;                 /* set before job_open: only plans, so no device is opened */
     int64_t parameters, flat; /* trained parameters; elements of an arena that holds them */
+    int64_t frozen_bytes;     /* LoRA: memory of the weights that stay as they are; 0 where they are mapped */
     /* what the optimiser's state takes in memory, and in a checkpoint */
     int64_t optimizer_bytes, optimizer_file_bytes;
     double planned;    /* bytes of memory, set by job_print */
@@ -57,6 +62,9 @@ typedef struct Job {
 /* *j must be zero-initialised but for `plan` and `ranks`.  Refuses settings that the back end cannot honour. */
 WEFT_MUST_CHECK int job_open(Job *j, const TrainOptions *o, Err *err);
 void job_close(Job *j);
+/* Opens what is trained: the weights of the folder `transformer`, and with LoRA adapters on them, which
+ * hold lora_weights, if any, where `fresh`. */
+WEFT_MUST_CHECK int job_open_dit(const Job *j, const char *transformer, int fresh, Dit **out, Err *err);
 /* Bytes of working memory of the largest forward and backward pass under a recomputation policy, found
  * by running it on the plan back end. */
 WEFT_MUST_CHECK int job_plan_work(const Job *j, Recompute policy, int64_t *bytes, Err *err);

@@ -3,7 +3,7 @@
 #define WEFT_TRAIN_JOB_INTERNAL_H
 #include "train/job.h"
 
-/* Sets j->parameters, j->flat and the optimiser's bytes from j->dit. */
+/* Sets j->parameters, j->flat, j->frozen_bytes and the optimiser's bytes from j->dit. */
 WEFT_MUST_CHECK int job_count_parameters(Job *j, Err *err);
 /* The job's model with what training adds to it, for plans and measurements: filler weights. */
 WEFT_MUST_CHECK int job_make_dit(const Job *j, Backend *be, int how, Dit **out, Err *err);
@@ -11,4 +11,6 @@ WEFT_MUST_CHECK int job_make_dit(const Job *j, Backend *be, int how, Dit **out, 
 WEFT_MUST_CHECK int job_take_batch(const Job *j, Arena *work, int64_t n, TrainBatch *b, Err *err);
 /* Operations of one sample's forward pass: the blocks' products and their attention. */
 void job_forward_operations(const Job *j, double *linear, double *attention);
+/* j->lora and j->lora_weights from the recipe, after j->how and j->seed. */
+WEFT_MUST_CHECK int job_read_lora(Job *j, Err *err);
 #endif

@@ -36,11 +36,6 @@ static int plan_passes(const Job *j, TrainState *s, TrainBatch *b, Err *err)
     return rc;
 }
 
-int job_make_dit(const Job *j, Backend *be, int how, Dit **out, Err *err)
-{
-    return dit_new_filled(out, be, &j->dit, how, err);
-}
-
 static int plan_on(const Job *j, Backend *plan, Recompute policy, int64_t *bytes, Err *err)
 {
     TrainState s = {0};
@@ -105,11 +100,16 @@ int job_count_parameters(Job *j, Err *err)
     Dit *dit = NULL;
     int rc = backend_open(&plan, "plan", 1, NULL, err);
 
+    if (rc == 0)
+        plan->act = j->be->act;
     if (rc == 0 && (rc = job_make_dit(j, plan, 0, &dit, err)) == 0) {
         j->parameters = params_count(dit_trainable(dit));
         j->flat = dit_trainable(dit)->flat;
+        j->frozen_bytes = j->lora.rank && plan->act == DT_BF16 ? params_device_bytes(dit_params(dit)) : 0;
         j->optimizer_file_bytes = optimizer_file_bytes(dit_trainable(dit), &j->c.optimizer);
         rc = count_optimizer(j, dit_trainable(dit), err);
+        if (rc == 0 && j->lora_weights) /* only its names and shapes are looked at here */
+            rc = dit_load_lora(dit, j->lora_weights, err);
     }
     dit_close(&dit);
     backend_close(&plan);
@@ -184,7 +184,8 @@ static double print_arenas(const Job *j, FILE *out)
 {
     const DitConfig *c = &j->dit;
     double each = 4.0 * (double)j->flat, grads = j->how & DIT_BF16_GRADS ? each / 2 : each;
-    double master = j->how & DIT_BF16_VALUES ? 0 : each, copies = j->be->act == DT_BF16 || master == 0 ? each / 2 : 0;
+    double master = j->how & DIT_BF16_VALUES && !j->lora.rank ? 0 : each,
+           copies = j->be->act == DT_BF16 || master == 0 ? each / 2 : 0;
     double codes = 4.0 *
                    (double)(j->data->F * (j->data->h / c->patch) * (j->data->w / c->patch) * c->heads * c->head_dim);
     double own = j->be->act == DT_BF16 ? DEVICE_SCRATCH_BYTES + DEVICE_WORKSPACE_BYTES : 0;
@@ -192,6 +193,10 @@ static double print_arenas(const Job *j, FILE *out)
     char a[32], b[32], g[32];
 
     fprintf(out, "memory             ");
+    if (j->lora.rank && j->frozen_bytes)
+        fprintf(out, "frozen weights %s (bf16), adapters' ", job_si((double)j->frozen_bytes, "B", a));
+    else if (j->lora.rank)
+        fprintf(out, "frozen weights mapped from their file, adapters' ");
     if (copies > 0 && master > 0)
         fprintf(out, "weights %s (bf16), master %s", job_si(copies, "B", a), job_si(master, "B", b));
     else
@@ -206,7 +211,7 @@ static double print_arenas(const Job *j, FILE *out)
     if (j->c.share.size > 1)
         fprintf(out, "; rank %" PRId64 " of %" PRId64, j->c.share.rank, j->c.share.size);
     fputc('\n', out);
-    return copies + master + grads + (double)j->optimizer_bytes + codes + sums + own;
+    return copies + master + grads + (double)(j->optimizer_bytes + j->frozen_bytes) + codes + sums + own;
 }
 
 static int print_memory(Job *j, FILE *out, Err *err)
@@ -251,11 +256,15 @@ int job_print(Job *j, FILE *out, Err *err)
     int rc;
 
     print_steps(j, out);
-    fprintf(out, "parameters         %" PRId64 "\n", j->parameters);
+    fprintf(out, "parameters         %" PRId64, j->parameters);
+    if (j->lora.rank)
+        fprintf(out, " of LoRA, rank %" PRId64, j->lora.rank);
+    fputc('\n', out);
     if ((rc = print_memory(j, out, err)) < 0)
         return rc;
     job_forward_operations(j, &linear, &attention);
-    sample = 3 * (linear + attention); /* backward is twice the forward pass */
+    /* backward is twice the forward pass, without gradients of frozen weights once */
+    sample = (j->lora.rank ? 2 : 3) * linear + 3 * attention;
     if (j->c.policy != RECOMPUTE_NONE)
         sample += linear + (j->c.policy == RECOMPUTE_BLOCK ? attention : 0);
     fprintf(

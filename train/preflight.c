@@ -21,7 +21,7 @@ int preflight_check(Preflight *p, const Job *j, const char *out, Err *err)
     *p = (Preflight){0};
     if (rc == 0)
         rc = dit_check_weights(&j->dit, transformer, log, err);
-    if (rc == 0)
+    if (rc == 0 && !j->lora.rank) /* final/ is then the adapter alone */
         rc = pipeline_parts_check(j->base, log, &p->copied, err);
     if (rc == 0)
         rc = checkpoint_count(out, &p->existing, err);
@@ -41,7 +41,7 @@ int preflight_choose(Preflight *p, Job *j, const char *out, json_t **stored, Err
     if (p->existing)
         rc = checkpoint_newest(out, log, &p->step, stored, err);
     if (rc == 0 && (p->step || !j->plan)) /* a plan reads no weights that it does not compare */
-        rc = identity_make(&j->identity, &j->schedule, j->start, log, err);
+        rc = identity_make(&j->identity, &j->schedule, j->start, j->lora_weights, log, err);
     if (rc == 0 && p->step)
         rc = resume_check(j, *stored, p->step, err);
     return rc;
@@ -71,8 +71,9 @@ static int64_t added(const Preflight *p, const Job *j)
 
 static void model_bytes(const Job *j, int64_t *checkpoint, int64_t *final)
 {
-    int half = j->be->act == DT_BF16 || j->how & DIT_BF16_VALUES; /* of the transformer's file */
-    int masters = j->be->act == DT_BF16 && !(j->how & DIT_BF16_VALUES);
+    int lora = j->lora.rank > 0;
+    int half = !lora && (j->be->act == DT_BF16 || j->how & DIT_BF16_VALUES); /* of the transformer's file */
+    int masters = lora || (j->be->act == DT_BF16 && !(j->how & DIT_BF16_VALUES));
 
     *final = j->parameters * (half ? 2 : 4);
     *checkpoint = *final + j->optimizer_file_bytes + (masters ? j->parameters * 4 : 0);

@@ -119,7 +119,7 @@ static int may_change(const char *key)
                                             "log_every",           "gradient_checkpointing",
                                             "recompute",           "base_model",
                                             "pretrained_weights",  "max_nonfinite",
-                                            "max_loss_ratio"};
+                                            "max_loss_ratio",      "lora_weights"};
 
     for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++)
         if (!strcmp(key, free_keys[i]))

@@ -12,7 +12,7 @@ WEFT_MUST_CHECK int resume_state_json(const Job *j, int64_t step, int interim, j
 /* Refuses (ERR_USAGE) to go on with another recipe, seed, cache, noise schedule or starting weights,
  * naming all that changed.  How long to train, what to keep, how to spend memory and where folders
  * lie may change: num_epochs, max_steps, checkpointing_steps, checkpoints_total_limit, log_every,
- * gradient_checkpointing, recompute, base_model, pretrained_weights,
+ * gradient_checkpointing, recompute, base_model, pretrained_weights, lora_weights,
  * max_nonfinite, max_loss_ratio.  Warns of another device or
  * build, which change the last bits. */
 WEFT_MUST_CHECK int resume_check(const Job *j, const json_t *stored, int64_t step, Err *err);

@@ -76,9 +76,10 @@ static void run_close(Run *r)
 static int load_state(Run *r, int64_t step, Err *err)
 {
     Job *j = r->job;
-    char *folder = step ? checkpoint_folder(r->out, step, err) : mem_strdup(j->start, err);
+    int whole = step && !j->lora.rank; /* a LoRA checkpoint holds the adapters only */
+    char *folder = whole ? checkpoint_folder(r->out, step, err) : mem_strdup(j->start, err);
     char *transformer = folder ? path_join(folder, "transformer", err) : NULL;
-    int rc = transformer ? dit_open(&r->dit, j->be, transformer, j->how, err) : ERR_NOMEM;
+    int rc = transformer ? job_open_dit(j, transformer, !step, &r->dit, err) : ERR_NOMEM;
 
     if (rc == 0)
         rc = train_init(&r->state, j->be, r->dit, &j->schedule, &j->c, err);

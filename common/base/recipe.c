@@ -53,11 +53,12 @@ static int reals_as_reals(const json_t *schema, json_t *recipe, Err *err)
     json_t *rule;
     json_object_foreach (json_object_get(schema, "properties"), key, rule) {
         json_t *v = json_object_get(recipe, key);
-        const char *type = json_string_value(json_object_get(rule, "type"));
+        const json_t *type = json_object_get(rule, "type");
+        const char *first = json_string_value(json_is_array(type) ? json_array_get(type, 0) : type);
         int rc = 0;
         if (json_is_object(v))
             rc = reals_as_reals(rule, v, err);
-        else if (json_is_integer(v) && type && strcmp(type, "number") == 0) {
+        else if (json_is_integer(v) && first && strcmp(first, "number") == 0) {
             if (json_object_set_new(recipe, key, json_real((double)json_integer_value(v))) < 0)
                 rc = no_memory(err);
         }

@@ -18,11 +18,11 @@ typedef struct DitLora {
     uint64_t seed;
 } DitLora;
 
-/* Adds fresh adapters; `how` as for dit_open (DIT_TRAIN: with gradients).  B is zero.  A is uniform on
- * [-1/sqrt(in), 1/sqrt(in)), peft's Kaiming draw with a = sqrt(5): element i is (2u - 1)/sqrt(in), where
- * u is philox_uniform(i) of the stream (seed, RNG_INIT, 0, k), k the place of LAYER.weight in the table
- * of the model's parameters (bytewise by name).  A target that names no linear layer: ERR_USAGE.
- * After a failure the model can only be closed. */
+/* Adds fresh adapters; `how` as for dit_open (DIT_TRAIN: with gradients), but values are always F32.
+ * B is zero.  A is uniform on [-1/sqrt(in), 1/sqrt(in)), peft's Kaiming draw with a = sqrt(5): element i
+ * is (2u - 1)/sqrt(in), where u is philox_uniform(i) of the stream (seed, RNG_INIT, 0, k), k the place of
+ * LAYER.weight in the table of the model's parameters (bytewise by name).  A target that names no linear
+ * layer: ERR_USAGE.  After a failure the model can only be closed. */
 WEFT_MUST_CHECK int dit_add_lora(Dit *d, const DitLora *l, int how, Err *err);
 /* The adapters' values from a file (lora.h), at the strength that the file gives them.  Every layer of
  * the file must have an adapter of its rank; others keep their values.  On the plan back end only

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/file.h"
+#include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -243,6 +244,26 @@ void lora_get(const LoraLayer *l, const LoraSlot *slot, double scale, float *a, 
     for (int64_t o = 0; o < slot->out; o++)
         for (int64_t r = 0; r < l->rank; r++)
             bt[r * slot->out + o] = (float)(scale * element(&l->b->tensor, o * l->rank + r));
+}
+
+int lora_digest(const char *path, char hex[65], Err *err)
+{
+    char *file = file_is_dir(path) ? path_join(path, LORA_FILE_NAME, err) : mem_strdup(path, err), *text = NULL;
+    SafeTensors *s = NULL;
+    int rc = file ? safetensors_open(&s, file, err) : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = safetensors_digest(s, hex, err);
+    if (rc == 0) {
+        const char *meta = safetensors_meta(s, "lora_adapter_metadata");
+        rc = (text = mem_printf(err, "%s %s", hex, meta ? meta : "")) ? 0 : ERR_NOMEM;
+    }
+    if (rc == 0)
+        rc = sha256_hex(text, (int64_t)strlen(text), hex, err);
+    safetensors_close(&s);
+    mem_free(text);
+    mem_free(file);
+    return rc;
 }
 
 int lora_use_parse(LoraUse *use, const char *text, Err *err)

@@ -41,6 +41,9 @@ void lora_close(LoraFile *f);
  * applied). */
 void lora_get(const LoraLayer *l, const LoraSlot *slot, double scale, float *a, float *bt);
 
+/* SHA-256 over the tensors and metadata's alpha of a LoRA file (or folder): what an adapter is. */
+WEFT_MUST_CHECK int lora_digest(const char *path, char hex[65], Err *err);
+
 /* An adapter to use, and how strongly: 1 is as it was trained. */
 typedef struct LoraUse {
     char *path;

@@ -45,6 +45,9 @@ WEFT_MUST_CHECK int params_finish(ParamSet *ps, Err *err); /* sorts; duplicate n
 Param *params_find(const ParamSet *ps, const char *name);  /* NULL when absent */
 int64_t params_count(const ParamSet *ps);                  /* elements in all */
 int64_t params_bytes(const ParamSet *ps, DType dtype);
+/* What params_load_mapped allocates on a back end that copies every value, of the types that
+ * params_plan gave. */
+int64_t params_device_bytes(const ParamSet *ps);
 
 /* Compares the file's names, shapes and types with the table: everything wrong in one message that
  * begins with `what`. */

@@ -128,6 +128,14 @@ static int64_t round_64(int64_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
+int64_t params_device_bytes(const ParamSet *ps)
+{
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < ps->n; i++)
+        bytes += round_64(tensor_bytes(&ps->param[i].value));
+    return bytes;
+}
+
 int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char *what, Err *err)
 {
     Staging st = {0};

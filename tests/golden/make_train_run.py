@@ -174,18 +174,18 @@ def pass_loss(model, scheduler, batch):
     return (weight * (x0 - latents) ** 2).reshape(len(batch), -1).mean(1).mean()
 
 
-def run(folder, r):
+def train(folder, r, model, parameters):
+    """STEPS steps of the run `r` on the caches in `folder`, of `parameters` of `model`: what log.jsonl should say."""
     samples, scale = [], None
     for name in r["caches"]:
         more, scale = read_cache(os.path.join(folder, name))
         samples += more
     samples.sort(key=lambda s: s[0])
-    model = CogVideoXTransformer3DModel.from_pretrained(MODEL, subfolder="transformer").train()
     scheduler = CogVideoXDDIMScheduler.from_pretrained(MODEL, subfolder="scheduler")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=r["learning_rate"], betas=(r["adam_beta1"], r["adam_beta2"]), eps=r["adam_epsilon"],
+    optimizer = torch.optim.AdamW(parameters, lr=r["learning_rate"], betas=(r["adam_beta1"], r["adam_beta2"]), eps=r["adam_epsilon"],
                                   weight_decay=r["weight_decay"])
     if r.get("optimizer") == "sgd":
-        optimizer = torch.optim.SGD(model.parameters(), lr=r["learning_rate"], momentum=r["sgd_momentum"], weight_decay=r["weight_decay"])
+        optimizer = torch.optim.SGD(parameters, lr=r["learning_rate"], momentum=r["sgd_momentum"], weight_decay=r["weight_decay"])
     rate = get_scheduler("constant_with_warmup", optimizer, num_warmup_steps=r["warmup_steps"])
     losses, norms, rates, counts = [], [], [], []
     epoch = 0
@@ -200,7 +200,7 @@ def run(folder, r):
                 loss = pass_loss(model, scheduler, [one_sample(samples, i, r, epoch, scale) for i in part]) * len(part) / len(step)
                 loss.backward()
                 total += float(loss.detach())
-            norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), r["max_grad_norm"])))
+            norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, r["max_grad_norm"])))
             losses.append(total)
             rates.append(rate.get_last_lr()[0])
             counts.append(len(step))
@@ -208,8 +208,14 @@ def run(folder, r):
             if len(losses) == STEPS:
                 break
         epoch += 1
+    return {"losses": losses, "grad_norms": norms, "rates": rates, "samples": counts}
+
+
+def run(folder, r):
+    model = CogVideoXTransformer3DModel.from_pretrained(MODEL, subfolder="transformer").train()
+    facts = train(folder, r, model, list(model.parameters()))
     flat = torch.cat([p.detach().flatten() for _, p in sorted(model.named_parameters())])
-    return {"losses": losses, "grad_norms": norms, "rates": rates, "samples": counts}, flat[FIRST::STRIDE].contiguous()
+    return facts, flat[FIRST::STRIDE].contiguous()
 
 
 def record_runs(file, runs):

@@ -16,6 +16,13 @@
 
 static Err err;
 static char *model, *other_model; /* the second has one changed weight and another scheduler */
+static char *adapter;             /* of rank 4, for model */
+
+/* A path where a table has NULL. */
+static const char *value_of(const char *key, const char *value, const char *folder)
+{
+    return value ? value : strcmp(key, "lora_weights") == 0 ? adapter : folder;
+}
 
 #define ROWS(table) (sizeof table / sizeof *table)
 
@@ -77,6 +84,10 @@ FIELD(max_steps, j->max_steps)
 FIELD(every, j->checkpoint_every)
 FIELD(keep, j->keep)
 FIELD(log_every, j->log_every)
+FIELD(lora_rank, j->lora.rank)
+FIELD(lora_alpha, j->lora.alpha)
+FIELD(lora_targets, j->lora.targets == 5 && !strcmp(j->lora.target[4], "net.2"))
+FIELD(lora_weights, !strcmp(j->lora_weights, adapter))
 
 static double at_max_nonfinite(const Job *j)
 {
@@ -122,6 +133,10 @@ static const Arrival arrivals[] = {
     {"logit_mean", "0.28125", at_logit_mean, 0.28125},
     {"logit_std", "1.375", at_logit_std, 1.375},
     {"category_weights", "{\"dress\": 2.25}", at_weight, 2.25},
+    {"lora_rank", "4", at_lora_rank, 4},
+    {"lora_alpha", "6.5", at_lora_alpha, 6.5},
+    {"lora_target_modules", "[\"to_q\", \"to_k\", \"to_v\", \"to_out.0\", \"net.2\"]", at_lora_targets, 1},
+    {"lora_weights", NULL, at_lora_weights, 1},
     {"num_epochs", "17", at_epochs, 17},
     {"max_steps", "13", at_max_steps, 13},
     {"checkpointing_steps", "19", at_every, 19},
@@ -140,7 +155,7 @@ static void every_value_arrives(void **state)
     (void)state;
     for (size_t i = 0; i < ROWS(arrivals); i++) {
         const Arrival *a = &arrivals[i];
-        const char *value = a->value ? a->value : !strcmp(a->key, "base_model") ? model : other_model;
+        const char *value = value_of(a->key, a->value, strcmp(a->key, "base_model") == 0 ? model : other_model);
         names[i] = a->key;
         snprintf(text[i], sizeof text[i], "training.%s=%s", a->key, value);
         set[i] = text[i];
@@ -164,7 +179,7 @@ typedef struct Trace {
     Digest weights;                      /* of final's transformer */
     int half;                            /* final's weights are bf16 */
     int64_t memory;                      /* working memory, as planned */
-    int64_t steps;
+    int64_t steps, trained;              /* trained: parameters */
 } Trace;
 
 static void read_log(const char *out, Trace *t)
@@ -200,9 +215,16 @@ static void digest_of(const char *out, const char *below, Digest *d)
 
 static void read_weights(const char *out, Trace *t)
 {
-    char *folder = path_join(out, "final/transformer", &err);
+    char *folder = path_join(out, "final/transformer", &err), *lora = path_join(out, "final/" LORA_FILE_NAME, &err);
     SafeTensors *file = NULL;
 
+    if (file_exists(lora)) {
+        digest_of(out, "final/" LORA_FILE_NAME, &t->weights);
+        mem_free(folder);
+        mem_free(lora);
+        return;
+    }
+    mem_free(lora);
     digest_of(out, "final/transformer/diffusion_pytorch_model.safetensors", &t->weights);
     CHECK_OK(safetensors_open_folder(&file, folder, "diffusion_pytorch_model", NULL, &err), &err);
     t->half = safetensors_at(file, 0)->tensor.dtype == DT_BF16;
@@ -242,6 +264,7 @@ static int try_run(const char *const *set, int64_t n, const char *out, Trace *t)
     if (rc == 0)
         rc = job_plan_work(&j, j.c.policy, &t->memory, &err);
     t->steps = j.steps;
+    t->trained = j.parameters;
     if (rc == 0 && out)
         rc = train_run(&j, out, &err);
     job_close(&j);
@@ -286,6 +309,9 @@ HOLDS(rounded_gradients,
 HOLDS(other_order, fabs(t->loss[0] / base->loss[0] - 1) < 1e-6 && fabs(t->norm / base->norm - 1) < 1e-6 &&
                        !same(&t->weights, &base->weights)) /* the same sums, added sample by sample */
 HOLDS(less_memory, t->memory < base->memory && same(&t->weights, &base->weights))
+HOLDS(adapters, t->loss[0] == base->loss[0] && t->norm < base->norm && t->trained == 2 * 4 * 3 * 64)
+HOLDS(twice_as_strong, t->loss[0] == base->loss[0] && fabs(t->norm / base->norm - 2) < 1e-6)
+HOLDS(one_layer_a_block, t->loss[0] == base->loss[0] && t->norm < base->norm && t->trained == 2 * 3 * 64)
 HOLDS(four_steps_an_epoch, t->steps == 8)
 HOLDS(three_steps, t->steps == 3 && t->lines == 3)
 HOLDS(four_checkpoints, t->checkpoints == 4 && base->checkpoints == 2)
@@ -320,6 +346,10 @@ static const Effect effects[] = {
     {"logit_mean", "3", "training.timestep_sampling=logit_normal", other_start},
     {"logit_std", "0.1", "training.timestep_sampling=logit_normal", other_start},
     {"category_weights", "{\"dress\": 0}", NULL, other_start},
+    {"lora_rank", "3", NULL, adapters},
+    {"lora_alpha", "6", "training.lora_rank=3", twice_as_strong},
+    {"lora_target_modules", "[\"to_q\"]", "training.lora_rank=3", one_layer_a_block},
+    {"lora_weights", NULL, "training.lora_rank=4", other_start},
     {"num_epochs", "2", "training.max_steps=null", four_steps_an_epoch},
     {"max_steps", "3", NULL, three_steps},
     {"checkpointing_steps", "1", NULL, four_checkpoints},
@@ -351,7 +381,7 @@ static void every_value_matters(void **state)
         Trace t, reference = base;
         char *out = check_tmp_path(e->key);
 
-        snprintf(text, sizeof text, "training.%s=%s", e->key, e->value ? e->value : other_model);
+        snprintf(text, sizeof text, "training.%s=%s", e->key, value_of(e->key, e->value, other_model));
         if (e->also && strcmp(e->key, "gradient_checkpointing") && strcmp(e->key, "recompute") &&
             strcmp(e->key, "num_epochs"))
             /* against a run with the other key alone: Adam undoes a scale of all gradients, say */
@@ -433,6 +463,7 @@ int main(void)
 
     model = check_repo_path("tests/golden/pipeline/model");
     other_model = check_tmp_path("other-model");
+    adapter = check_repo_path("tests/golden/lora");
     if (fixture_make(model, check_tmp_path("caches"), &err) < 0) {
         fprintf(stderr, "%s\n", err.msg);
         return 1;

@@ -66,7 +66,7 @@ static Job job_with(const char *set, const char *base, char digest)
     d->n = 7;
     j.log.log = (Log){.write = remember, .level = LOG_WARN};
     CHECK_OK(recipe_open(&j.recipe, &common, &err), &err);
-    CHECK_OK(identity_make(&j.identity, &schedule, check_repo_path(pipeline), NULL, &err), &err);
+    CHECK_OK(identity_make(&j.identity, &schedule, check_repo_path(pipeline), NULL, NULL, &err), &err);
     return j;
 }
 
@@ -113,16 +113,29 @@ static void changes(void **state)
                                            "training.recompute=block+attention",
                                            "training.base_model=elsewhere",
                                            "training.pretrained_weights=elsewhere",
+                                           "training.lora_weights=elsewhere",
                                            "sampling.guidance_scale=3"};
-    static const char *const refused[] = {"training.batch_size=3",         "training.gradient_accumulation_steps=2",
-                                          "training.learning_rate=0.5",    "training.lr_scheduler=constant",
-                                          "training.warmup_steps=1",       "training.optimizer=sgd",
-                                          "training.sgd_momentum=0.5",     "training.use_8bit_adam=true",
-                                          "training.lr_num_cycles=2",      "training.lr_power=2",
-                                          "training.weight_decay=0.5",     "training.adam_beta1=0.5",
-                                          "training.adam_beta2=0.5",       "training.adam_epsilon=0.5",
-                                          "training.max_grad_norm=0.5",    "training.gradient_dtype=bf16",
-                                          "training.master_weights=false", "seed=77"};
+    static const char *const refused[] = {"training.batch_size=3",
+                                          "training.gradient_accumulation_steps=2",
+                                          "training.learning_rate=0.5",
+                                          "training.lr_scheduler=constant",
+                                          "training.warmup_steps=1",
+                                          "training.optimizer=sgd",
+                                          "training.sgd_momentum=0.5",
+                                          "training.use_8bit_adam=true",
+                                          "training.lr_num_cycles=2",
+                                          "training.lr_power=2",
+                                          "training.weight_decay=0.5",
+                                          "training.adam_beta1=0.5",
+                                          "training.adam_beta2=0.5",
+                                          "training.adam_epsilon=0.5",
+                                          "training.max_grad_norm=0.5",
+                                          "training.gradient_dtype=bf16",
+                                          "training.master_weights=false",
+                                          "training.lora_rank=4",
+                                          "training.lora_alpha=2",
+                                          "training.lora_target_modules=[\"to_q\"]",
+                                          "seed=77"};
     Err err = {0};
 
     (void)state;
@@ -136,6 +149,20 @@ static void changes(void **state)
     CHECK_OK(go_on(NULL, "elsewhere", 'a', 10, &err), &err); /* the same bytes under another path */
     CHECK_FAILS(go_on(NULL, "base", 'b', 10, &err), ERR_USAGE, "the cache holds other clips", &err);
     CHECK_FAILS(go_on(NULL, "base", 'a', 101, &err), ERR_USAGE, "ends at step 100", &err);
+}
+
+/* An adapter to start from is part of the identity; where it lies is not. */
+static void adapters(void **state)
+{
+    Err err = {0};
+    Job after = job_with("training.lora_weights=elsewhere", "base", 'a');
+    char hex[65];
+
+    (void)state;
+    CHECK_OK(lora_digest(check_repo_path("tests/golden/lora"), hex, &err), &err);
+    json_object_set_new(after.identity, "lora_sha256", json_string(hex));
+    CHECK_FAILS(go_on_with(&after, 10, &err), ERR_USAGE, "the adapter that training starts from is another one", &err);
+    job_done(&after);
 }
 
 /* The same run but for one value of its identity. */
@@ -167,7 +194,7 @@ static void identities(void **state)
     for (int64_t t = 0; t < other.n_train; t++)
         other.alpha_bar[t] = 3 * other.alpha_bar[t] / (1 + 2 * other.alpha_bar[t]);
     json_decref(j.identity);
-    CHECK_OK(identity_make(&j.identity, &other, check_repo_path(pipeline), NULL, &err), &err);
+    CHECK_OK(identity_make(&j.identity, &other, check_repo_path(pipeline), NULL, NULL, &err), &err);
     CHECK_FAILS(go_on_with(&j, 10, &err), ERR_USAGE, "the base model's noise schedule is another one", &err);
     schedule_fini(&other);
     job_done(&j);
@@ -293,9 +320,9 @@ static void position(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(log_is_cut), cmocka_unit_test(changes),
-                                       cmocka_unit_test(identities), cmocka_unit_test(builds),
-                                       cmocka_unit_test(lengths),    cmocka_unit_test(newer_keys),
-                                       cmocka_unit_test(position)};
+                                       cmocka_unit_test(adapters),   cmocka_unit_test(identities),
+                                       cmocka_unit_test(builds),     cmocka_unit_test(lengths),
+                                       cmocka_unit_test(newer_keys), cmocka_unit_test(position)};
     Err err = {0};
     int failed;
 
