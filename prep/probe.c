@@ -80,7 +80,7 @@ int prep_probe(const char *path, const Recipe *recipe, int json, FILE *results, 
     s.id = mem_strdup(path_base(path), err);
     int rc = dir && s.path && s.id ? prep_config(&cfg, recipe, err) : ERR_NOMEM, status = 0;
     if (rc == 0 && !file_exists(path) && !file_is_dir(path))
-        rc = err_set(err, ERR_NOTFOUND, "'%s' is not there", path);
+        rc = err_set(err, ERR_NOTFOUND, "'%s' does not exist", path);
     if (rc == 0) {
         cfg.allow_empty_caption = 1; /* a file alone has no caption to judge */
         rc = clip_process(&cfg, dir, &s, NULL, NULL, &records, err);

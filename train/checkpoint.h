@@ -40,7 +40,7 @@ WEFT_MUST_CHECK int final_save(const char *run, const char *base, const TrainSta
  * before it is looked at; when all are damaged: ERR_FORMAT.  A checkpoint that cannot be read, or was
  * written by a newer version, is an error: it must not be taken for a damaged one and overwritten. */
 WEFT_MUST_CHECK int checkpoint_newest(const char *run, const Log *log, int64_t *step, json_t **state, Err *err);
-/* Tidies up after checkpoint `step` was saved or gone on from.  Removes older checkpoints that were
+/* Tidies up after checkpoint `step` was saved or the run was resumed from it.  Removes older checkpoints that were
  * saved because the run was asked to stop (state.json: "interim").  With keep >= 1 removes also
  * damaged checkpoints and all but the newest `keep` up to `step`.  Never removes checkpoint `step`,
  * nor one that cannot be read. */

@@ -122,7 +122,7 @@ static int check_folder(const char *folder, int64_t step, int optimizer, CheckFi
     return rc == 0 ? check(folder, files, err) : rc;
 }
 
-/* Files are missing or have other bytes.  Any other code means that nobody could look. */
+/* Files are missing or have other bytes.  Any other code means that they could not be read. */
 static int is_damage(int rc)
 {
     return rc == ERR_FORMAT || rc == ERR_NOTFOUND;

@@ -10,6 +10,6 @@
 WEFT_MUST_CHECK int pipeline_parts_check(const char *base, const Log *log, int64_t *bytes, Err *err);
 /* Copies into `folder` model_index.json and every component it lists, but the transformer, from the
  * pipeline folder `base`: files of their own, sharing blocks where the file system can clone.
- * Nothing is done without a model_index.json; a component that is not there is left out. */
+ * Nothing is done without a model_index.json; a component that the folder lacks is left out. */
 WEFT_MUST_CHECK int pipeline_parts_copy(const char *folder, const char *base, Err *err);
 #endif

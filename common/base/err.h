@@ -36,7 +36,7 @@ typedef struct Err {
 
 #if defined(__GNUC__)
 #define WEFT_PRINTF(f, a) __attribute__((format(printf, f, a)))
-/* On every function that can fail: a call whose result nobody looks at is a warning. */
+/* On every function that can fail: a call that ignores the result is a warning. */
 #define WEFT_MUST_CHECK __attribute__((warn_unused_result))
 #else
 #define WEFT_PRINTF(f, a)

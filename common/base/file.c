@@ -38,7 +38,7 @@ static int is_named_by_user(const char *path)
 static int open_to_read(const char *path, int *out, Err *err)
 {
     struct stat st;
-    /* O_NONBLOCK: opening a pipe that nobody writes to would wait for ever */
+    /* O_NONBLOCK: opening a pipe that has no writer would wait for ever */
     int rc = 0, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     *out = -1;
     if (fd < 0)

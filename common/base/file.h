@@ -39,7 +39,7 @@ WEFT_MUST_CHECK int file_write_atomic(const char *path, const void *bytes, int64
 
 /* 1 when something has this name, 0 when nothing has, negative when that cannot be known: a folder
  * on the way may not be searched, the disk fails, or the name is a link to nothing (an unmounted
- * disk).  For decisions that would lose something if "cannot look" passed for "is not there". */
+ * disk).  For decisions that would lose something if "cannot look" passed for "does not exist". */
 WEFT_MUST_CHECK int file_look(const char *path, Err *err);
 int file_exists(const char *path);
 int file_is_dir(const char *path);

@@ -131,7 +131,7 @@ static void on_bus(int number, siginfo_t *info, void *context)
     else
         snprintf(line, sizeof line, "%s: error: %s\n", program_name, shown);
     ssize_t put = write(STDERR_FILENO, line, strlen(line));
-    (void)put; /* nobody reads standard error: nothing can be done about that here */
+    (void)put; /* standard error is closed: nothing can be done about that here */
     _exit(1);
 }
 

@@ -94,7 +94,7 @@ int shard_choose(const char *text, const Log *log, int64_t *k, int64_t *n, Err *
             continue;
         if (variable(l->rank) && variable(l->size)) {
             int rc = parse_launcher(l, k, n, err);
-            if (rc == 0) /* a warning: nobody asked for a part on the command line */
+            if (rc == 0) /* a warning: the command line asked for no part */
                 say_part(log, LOG_WARN, *k, *n, l->rank);
             return rc;
         }

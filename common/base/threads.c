@@ -44,7 +44,7 @@ static void on_signal(int number)
         asked_to_stop = number;
         clock_gettime(CLOCK_MONOTONIC, &asked_at);
         if (getpid() == installed_by && write(STDERR_FILENO, stop_line, strlen(stop_line)) < 0)
-            errno = saved; /* nobody reads standard error: nothing can be done about that here */
+            errno = saved; /* standard error is closed: nothing can be done about that here */
     } else if (!is_repeated_term(number)) {
         signal(number, SIG_DFL); /* delivered again when this handler returns */
         raise(number);

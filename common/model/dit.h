@@ -37,11 +37,11 @@ typedef enum DitLoad {
 /* FOLDER holds config.json and diffusion_pytorch_model.safetensors (or an index). On the plan back
  * end no weight is read. */
 WEFT_MUST_CHECK int dit_open(Dit **out, Backend *be, const char *folder, DitLoad how, Err *err);
-/* A model of this config with filler weights (params_fill) in flat arenas, with gradients when
- * `how` has DIT_TRAIN. */
 /* Whether the folder's weights have the names, shapes and types that the config asks for.  Reads
  * headers only, so that a run can check before its first second of work. */
 WEFT_MUST_CHECK int dit_check_weights(const DitConfig *c, const char *folder, const Log *log, Err *err);
+/* A model of this config with filler weights (params_fill) in flat arenas, with gradients when
+ * `how` has DIT_TRAIN. */
 WEFT_MUST_CHECK int dit_new_filled(Dit **out, Backend *be, const DitConfig *c, int how, Err *err);
 void dit_close(Dit **d);
 const DitConfig *dit_config(const Dit *d);

@@ -48,7 +48,7 @@ static int judge(const ClipJob *job, ClipIdentity *id, int rc, const Err *cause,
     if (s->reject_code)
         reject(job, r, reason_find(s->reject_code), "%s", s->reject_text);
     else if (rc == ERR_NOTFOUND)
-        reject(job, r, REASON_MISSING, "'%s' is not there", s->path);
+        reject(job, r, REASON_MISSING, "'%s' does not exist", s->path);
     else if (rc < 0)
         return reject_error(job, r, rc, cause, s->kind == SOURCE_FRAMES ? REASON_BAD_PICTURES : REASON_NOT_A_VIDEO,
                             err);

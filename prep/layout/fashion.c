@@ -51,7 +51,7 @@ static int read_object(const LayoutInput *in, const char *name, json_t **out, Er
     return rc;
 }
 
-/* 1 and the path relative to the root when DIR/NAME is there, with ".mp4" put on or taken off as
+/* 1 and the path relative to the root when DIR/NAME exists, with ".mp4" put on or taken off as
  * needed. */
 static int locate_in(const Fashion *f, const char *dir, const char *video, char **out, Err *err)
 {
@@ -180,7 +180,7 @@ static int add_video(Fashion *f, const char *video, const char *split, int64_t f
     if (!s->path || !s->id || !s->where || json_object_set_new_nocheck(f->used, s->path, json_true()) < 0)
         return err_set(err, ERR_NOMEM, "out of memory for '%s'", video);
     if (!found)
-        rc = source_reject(s, REASON_MISSING, err, "neither a folder %s/%s nor a file %s/%s.mp4 is there", frames_dir,
+        rc = source_reject(s, REASON_MISSING, err, "neither the folder %s/%s nor the file %s/%s.mp4 exists", frames_dir,
                            video, videos_dir, video);
     char *full = found ? path_join(f->in->root, s->path, err) : NULL;
     int64_t have = 0;

@@ -187,5 +187,5 @@ int layout_read(const Layout *layout, const LayoutInput *in, SourceList *out, Er
     mem_free(checked);
     if (rc == 0)
         rc = source_list_settle(out, err);
-    return rc < 0 ? rc : layout_report_unused(in, out, !layout->reads_all, layout->reads_no_table, err);
+    return rc < 0 ? rc : layout_unused(in, out, !layout->reads_all, layout->reads_no_table, err);
 }

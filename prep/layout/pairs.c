@@ -37,7 +37,7 @@ typedef struct Pairs {
 } Pairs;
 
 /* The caption's file, relative to the root: x.txt beside x.mp4 or the folder x; in a tree of UBC
- * Fashion also <split>/<id>.txt at the root.  The first that is there, else x.txt. */
+ * Fashion also <split>/<id>.txt at the root.  The first that exists, else x.txt. */
 static int caption_path(const Pairs *p, const Source *s, char **out, Err *err)
 {
     static const char *const splits[] = {"train", "test", "val"};
@@ -179,7 +179,7 @@ static int add_file(void *user, const char *path, WalkKind kind, Err *err)
     return walk_is_refused(kind) ? walk_reject(s, kind, err) : read_caption(p, s, err);
 }
 
-/* Pictures of a clip that is there as a video too are left out: the video has the times. */
+/* Pictures of a clip that also exists as a video are left out: the video has the times. */
 static int drop_pictures_of_videos(SourceList *l, const Log *log, Err *err)
 {
     json_t *videos = json_object(), *dropped = json_object();

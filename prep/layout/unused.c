@@ -92,7 +92,7 @@ static int note_sources(const SourceList *l, json_t *sources, const char *root, 
     return 0;
 }
 
-int layout_report_unused(const LayoutInput *in, const SourceList *l, int listed, int tables, Err *err)
+int layout_unused(const LayoutInput *in, const SourceList *l, int listed, int tables, Err *err)
 {
     Unused u = {tables, json_object(), json_object(), json_object(), json_object(), json_object(), json_object()};
     int good = u.sources && u.clips && u.tables && u.parquet && u.links && u.others;

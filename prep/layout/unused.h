@@ -12,7 +12,7 @@
  * and files that are neither videos, pictures, texts nor tables by their names. tables: also tables
  * at the root or in a folder there that are not named metadata.*, since the layout does not read
  * them. */
-WEFT_MUST_CHECK int layout_report_unused(const LayoutInput *in, const SourceList *l, int listed, int tables, Err *err);
+WEFT_MUST_CHECK int layout_unused(const LayoutInput *in, const SourceList *l, int listed, int tables, Err *err);
 /* "WHAT: N, such as a, b, c" from an object's keys; nothing for an empty one. */
 void layout_report(const Log *log, const char *what, const json_t *paths);
 #endif

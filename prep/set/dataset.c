@@ -38,7 +38,7 @@ static int check_apart(const char *source, const char *dir, Err *err)
     return 0;
 }
 
-/* Whether a folder holds anything but hidden files; a folder that is not there does not. */
+/* Whether a folder holds anything but hidden files; one that does not exist holds nothing. */
 static int holds_files(const char *dir, const char *name, Err *err)
 {
     char **names, *path = path_join(dir, name, err);
@@ -53,7 +53,7 @@ static int holds_files(const char *dir, const char *name, Err *err)
     return rc < 0 ? rc : shown > 0;
 }
 
-/* 1 when DIR/dataset.json is there and was written by weft-prep. */
+/* 1 when DIR/dataset.json exists and was written by weft-prep. */
 static int index_is_ours(const char *dir, Err *err)
 {
     char *path = path_join(dir, "dataset.json", err);

@@ -120,6 +120,7 @@ BASH
     completes "ingest" weft-prep in
     completes "--pad" weft-prep ingest SOURCE --pa
     completes "hold reject" weft-prep ingest --pad ""
+    completes "captions fashion-t2v lists metadata pairs table trees ubc" weft-prep ingest --layout ""
     completes "demo fashion-2b" weft-cache build --preset ""
     completes "clip.width=" weft-prep ingest --set clip.wid
     completes "$T/src/c1.mp4 $T/src/c1.txt" weft-prep ingest "$T/src/c1"

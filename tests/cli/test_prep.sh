@@ -104,7 +104,7 @@ stderr_has "2 of 3 clips are rejected, more than clip.max_reject_ratio"
 check "nothing is marked finished" test ! -e "$T/x/dataset.json"
 check "but the report is there" grep -q missing "$T/x/report.html"
 runs "fewer rejects than allowed" 3 "$prep" ingest "$T/meta" --out "$T/x" $fast --set clip.max_reject_ratio=0.9
-stderr_has "clip 'b' is rejected: missing: 'b.mp4' is not there"
+stderr_has "clip 'b' is rejected: missing: 'b.mp4' does not exist"
 
 # ---- probe, and short clips ----
 mkdir "$T/held"
@@ -126,7 +126,7 @@ stdout_has "1 accepted, 0 rejected"
 runs "pad what is not known" 2 "$prep" ingest "$T/held" --out "$T/x" --pad loop
 stderr_has "expected reject|hold, found 'loop'"
 runs "probe nothing" 1 "$prep" probe "$T/src/none.mp4" $fast
-stderr_has "is not there"
+stderr_has "does not exist"
 runs "probe nothing between two files" 1 "$prep" probe $fast "$T/src/c1.mp4" "$T/src/none.mp4" "$T/src/c2.mp4"
 stdout_has 'c2.mp4: accept'
 stderr_has "1 of 3 arguments could not be read"

@@ -182,7 +182,7 @@ static int adamw_cpu(Backend *be, const Tensor *p, const Tensor *copy, const Ten
     return 0;
 }
 
-/* Without m the momentum is 0 and `m` a piece of zeros that nobody reads again. */
+/* Without m the momentum is 0 and `m` zeros that are not read again. */
 static void sgd_block(float *restrict p, const float *restrict g, float *restrict m, int64_t n, float scale,
                       float momentum, float decay, float rate)
 {
