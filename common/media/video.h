@@ -140,9 +140,10 @@ FitPlan fit_plan_part(const VideoInfo *info, const int64_t part[4], int64_t widt
 
 /* Converts a frame to rgb [height,width,3]: full-range BT.709 RGB, scaled with swscale's bicubic filter,
  * turned upright and cropped as the plan says.  A frame of another size than the first is planned anew.
- * Other primaries and curves, of tags or of an embedded profile, are converted by way of light,
- * transparent pixels are laid over the plan's background.  HDR (PQ, HLG, BT.2020 primaries) is ERR_UNSUPPORTED unless the plan tone-maps: then light
- * over 203 cd/m2 is bent down towards white.  video_info tells beforehand. */
+ * Other primaries and curves, of tags or of an embedded profile, are converted by way of light;
+ * transparent pixels are laid over the plan's background.  HDR (PQ, HLG, BT.2020 primaries) is
+ * ERR_UNSUPPORTED unless the plan tone-maps: then light over 203 cd/m2 is bent down towards white.
+ * video_info tells beforehand. */
 WEFT_MUST_CHECK int video_to_rgb(VideoReader *r, const VideoFrame *f, const FitPlan *plan, uint8_t *rgb, Err *err);
 
 /* All frames of a clip that Weft wrote, or of any video of this size, as RGB [n,height,width,3] without
