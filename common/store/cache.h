@@ -107,6 +107,7 @@ typedef struct CacheCursor CacheCursor;
 WEFT_MUST_CHECK int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key, RecordView *out,
                                       int verify, Err *err);
 WEFT_MUST_CHECK int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err);
+WEFT_MUST_CHECK int cache_next_meta(CacheTxn *t, CacheCursor **cursor, const char **key, json_t **value, Err *err);
 void cache_cursor_free(CacheCursor **cursor);
 typedef struct CacheStat {
     int64_t clips, latents, text, tokens, meta, file_bytes, map_bytes;

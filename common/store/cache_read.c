@@ -305,26 +305,37 @@ int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key
     return rc < 0 ? rc : 1;
 }
 
-int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err)
+static int next_json(CacheTxn *t, int db, CacheCursor **cursor, const char **name, json_t **value, Err *err)
 {
     TreeEntry e;
-    *facts = NULL;
-    *id = "(in a damaged page)";
-    int rc = advance(t, DB_CLIPS, cursor, &e, err);
+    *value = NULL;
+    *name = "(in a damaged page)";
+    int rc = advance(t, db, cursor, &e, err);
     if (rc != 1)
         return rc;
-    char *name = (*cursor)->id; /* keys are at most 511 bytes */
-    memcpy(name, e.key, (size_t)e.key_size);
-    name[e.key_size] = '\0';
-    *id = name;
-    rc = cache_entry_parse(t->cache, DB_CLIPS, name, e.value, e.value_size, facts, err);
+    char *key = (*cursor)->id; /* keys are at most 511 bytes */
+    memcpy(key, e.key, (size_t)e.key_size);
+    key[e.key_size] = '\0';
+    *name = key;
+    rc = cache_entry_parse(t->cache, db, key, e.value, e.value_size, value, err);
     if (rc == 0)
-        rc = cache_check_clip(t->cache, name, *facts, err);
+        rc = db == DB_CLIPS ? cache_check_clip(t->cache, key, *value, err)
+                            : cache_check_meta(t->cache, key, *value, err);
     if (rc == 0)
         return 1;
-    json_decref(*facts);
-    *facts = NULL;
+    json_decref(*value);
+    *value = NULL;
     return rc;
+}
+
+int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err)
+{
+    return next_json(t, DB_CLIPS, cursor, id, facts, err);
+}
+
+int cache_next_meta(CacheTxn *t, CacheCursor **cursor, const char **key, json_t **value, Err *err)
+{
+    return next_json(t, DB_META, cursor, key, value, err);
 }
 
 int cache_stat(CacheTxn *t, CacheStat *out, Err *err)
