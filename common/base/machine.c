@@ -299,12 +299,31 @@ static int64_t blas_threads(char **environment)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-static void check_before_libraries(int argc, char **argv, char **environment)
+/* libgomp's threads spin at a barrier for milliseconds before they sleep, and so keep a core from
+ * whatever else runs on it: a training step beside one busy process takes three times as long.  It
+ * reads how long only while it is loaded, so the program starts itself again with a shorter time,
+ * unless the user has chosen one.  Where that fails, all goes on as before. */
+static void spin_less(char **argv, char **environment)
+{
+    static char *with[4096], spin[] = "GOMP_SPINCOUNT=2000", path[4096];
+    size_t n = 0;
+    for (char **e = environment; *e; e++) {
+        if (strncmp(*e, "GOMP_SPINCOUNT=", 15) == 0 || strncmp(*e, "OMP_WAIT_POLICY=", 16) == 0 || n > 4090)
+            return;
+        with[n++] = *e;
+    }
+    with[n] = spin;
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length > 0)
+        execve(path, argv, with); /* by its name, which `ps` then shows; returns if it fails */
+}
+
+static void before_libraries(int argc, char **argv, char **environment)
 {
     Err err = {0};
     int64_t limit, threads;
     (void)argc;
-    (void)argv;
+    spin_less(argv, environment);
     if (!is_limited(&limit) || can_map(blas_needs(threads = blas_threads(environment))))
         return;
     (void)refuse_address_space(limit, threads, &err);
@@ -313,8 +332,7 @@ static void check_before_libraries(int argc, char **argv, char **environment)
     (void)written;
     _exit(1);
 }
-__attribute__((section(".preinit_array"), used)) static void (*before_libraries)(int, char **,
-                                                                                 char **) = check_before_libraries;
+__attribute__((section(".preinit_array"), used)) static void (*hook)(int, char **, char **) = before_libraries;
 #endif
 
 int64_t machine_memory_used(void)

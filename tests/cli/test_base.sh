@@ -43,6 +43,16 @@ full "plan" "$B/weft-train" plan --preset demo --cache "$T/a" --model $M
 full "run --dry-run" "$B/weft-train" run --preset demo --cache "$T/a" --model $M --out "$T/run" --dry-run
 full "sample --dry-run" "$B/weft-infer" sample --preset demo --model $M --prompt x --out "$T/samples" --dry-run
 
+# ---- OpenMP's threads do not spin for long at a barrier, unless the user wants it ----
+spins() { env OMP_DISPLAY_ENV=verbose "$@" "$B/weft-train" --version 2>&1 | sed -n "s/.*GOMP_SPINCOUNT = '\(.*\)'.*/\1/p"; }
+if [ -z "$(spins A=b)" ]; then
+    skip "short spin" "this OpenMP library does not say"
+else
+    check "barriers spin shortly" [ "$(spins A=b)" = 2000 ]
+    check "the user's spin count stays" [ "$(spins GOMP_SPINCOUNT=77)" = 77 ]
+    check "the user's wait policy stays" [ "$(spins OMP_WAIT_POLICY=active)" != 2000 ]
+fi
+
 # ---- an address space smaller than BLAS's buffers: a sentence at the start, never a program that spins ----
 limited() { # KILOBYTES COMMAND...
     limited_kb=$1
