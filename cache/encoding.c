@@ -183,7 +183,7 @@ int encoding_text_key(const Encoding *e, const PreparedText *t, Digest *out, Err
     JsonWriter w;
     jsonw_begin(&w);
     jsonw_str(&w, "kind", "text");
-    jsonw_int(&w, "revision", CACHE_NUMERICS_REVISION);
+    jsonw_int(&w, "revision", CACHE_TEXT_REVISION);
     jsonw_open_array(&w, "ids");
     for (int64_t i = 0; i < t->n; i++)
         jsonw_int(&w, NULL, t->ids[i]);
@@ -214,13 +214,15 @@ int encoding_latents_key(const Encoding *e, const PreparedClip *c, Digest *out, 
     JsonWriter w;
     jsonw_begin(&w);
     jsonw_str(&w, "kind", "latents");
-    jsonw_int(&w, "revision", CACHE_NUMERICS_REVISION);
+    jsonw_int(&w, "revision", CACHE_LATENTS_REVISION);
     jsonw_str(&w, "pixels", c->pixels_sha256);
     jsonw_ints(&w, "size", size, 3);
     jsonw_share(&w, "config", e->vae_json);
     jsonw_str(&w, "weights", e->vae_sha256);
     write_tiling(&w, e);
     jsonw_str(&w, "compute", dtype_name(e->be->act));
+    if (e->be->direct_conv)
+        jsonw_str(&w, "convolution", "direct");
     jsonw_str(&w, "dtype", e->dtype_name);
     jsonw_str(&w, "store", sample ? "sample" : "moments");
     if (sample)
@@ -289,7 +291,7 @@ json_t *encoding_meta_values(const Encoding *e)
     jsonw_begin(&w);
     jsonw_str(&w, "dtype", e->dtype_name);
     jsonw_str(&w, "store", e->kind == RECORD_MOMENTS ? "moments" : "sample");
-    jsonw_int(&w, "revision", CACHE_NUMERICS_REVISION);
+    jsonw_int(&w, "revision", CACHE_LATENTS_REVISION);
     return finish_meta(&w);
 }
 

@@ -1,4 +1,6 @@
 /* weft-cache: a prepared dataset in, an LMDB cache of latents and embeddings out. */
+#include <string.h>
+
 #include "cache/build.h"
 #include "cache/export.h"
 #include "cache/gc.h"
@@ -61,8 +63,10 @@ static int build_or_diff(const Options *o, int diff, const StrList *positional, 
         rc = backend_open(&be, o->common.device, threads_choose(o->common.jobs), &log.log, err);
     if (rc == 0)
         recipe_log(recipe, o->common.print_recipe, &log.log);
-    if (be)
+    if (be) {
         be->stop = interrupt_requested;
+        be->direct_conv = strcmp(recipe_str(recipe, "model.vae_convolution"), "direct") == 0;
+    }
     p.be = be;
     if (rc == 0)
         rc = cache_build(&p, err);

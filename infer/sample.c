@@ -97,6 +97,7 @@ static int open_run(Run *r, Err *err)
     rc = backend_open(&r->be, o->common.device, threads_choose(o->common.jobs), r->log, err);
     if (rc == 0) {
         r->be->stop = interrupt_requested;
+        r->be->direct_conv = strcmp(recipe_str(r->recipe, "model.vae_convolution"), "direct") == 0;
         rc = pipeline_open(&r->pipe, r->be, model, o->checkpoint, &r->s, r->log, err);
     }
     if (rc == 0)

@@ -42,7 +42,8 @@ static int make_record(Run *r, Job *job, json_t *weights, json_t *sampling, Err 
         return err_wrap(err, rc, "sample '%s'", job->prompt->id);
     json_t *parts = json_copy(job->record);
     if (!parts || json_object_del(parts, "id") < 0 ||
-        json_object_set_new(parts, "numerics", json_integer(CACHE_NUMERICS_REVISION)) < 0) {
+        json_object_set_new(parts, "numerics", json_integer(CACHE_LATENTS_REVISION)) < 0 ||
+        (r->be->direct_conv && json_object_set_new(parts, "convolution", json_string("direct")) < 0)) {
         json_decref(parts);
         return no_memory(err, job);
     }

@@ -54,6 +54,9 @@ struct Backend {
     /* Set by whoever opened the back end, or NULL.  Once it returns true, op_linear, op_attention and
      * op_conv do nothing and return ERR_INTERRUPTED. */
     int (*stop)(void);
+    /* Set by whoever opened the back end: op_conv adds products up as the formula is written.  Else the
+     * cpu back end may take Winograd's form (cpu/winograd.c), which is faster and rounds otherwise. */
+    int direct_conv;
 };
 
 /* name: "auto", "ref", "cpu", "cuda", "sim", "plan".  threads 0: all cores.  auto takes cuda where

@@ -26,8 +26,10 @@
 #include "common/base/hash.h"
 #include "common/ops/tensor.h"
 
-/* Raised whenever an intended change makes latents or embeddings differ; part of every key. */
-#define CACHE_NUMERICS_REVISION 1
+/* Raised whenever an intended change makes latents (or embeddings) differ; part of every key.
+ * Latents: 2 since the VAE may convolve by Winograd's form. */
+#define CACHE_LATENTS_REVISION 2
+#define CACHE_TEXT_REVISION 1
 
 typedef enum CacheDb { CACHE_LATENTS, CACHE_TEXT, CACHE_TOKENS } CacheDb; /* databases of records */
 typedef enum RecordKind { RECORD_MOMENTS = 1, RECORD_SAMPLE = 2, RECORD_TEXT = 3, RECORD_TOKENS = 4 } RecordKind;

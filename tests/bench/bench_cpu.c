@@ -262,6 +262,11 @@ static void bench_conv(Bench *b, int64_t t, int64_t h, int64_t w, int64_t ci, in
               TENSOR(b, DT_F32, 1, ci),
               {stride, lead, 1, lead, 1, 0}};
     report(b, name, 2.0 * (double)(t * ho * wo * co) * (double)(kt * 9 * ci), run_conv, &c);
+    if (stride == 1 && ci >= 16 && co >= 16) {
+        b->be->direct_conv = 1;
+        report(b, "the same, direct form", 2.0 * (double)(t * ho * wo * co) * (double)(kt * 9 * ci), run_conv, &c);
+        b->be->direct_conv = 0;
+    }
     if (ci >= 8 && stride == 1 && type == DT_F32)
         report_bytes(b, "groupnorm + SiLU, its input", 3.0 * (double)tensor_bytes(&c.x), run_groupnorm, &c);
     Tensor *all[] = {&c.x, &c.w, &c.b, &c.y, &c.nw, &c.nb};
@@ -487,9 +492,14 @@ int main(int argc, char **argv)
     bench_attention(&b, 1, 2176, 30, 64, 1);
     bench_attention(&b, 1, 17776, 2, 64, 0);
     bench_conv(&b, 8, 144, 96, 16, 16, 3, 1, DT_F32);
+    bench_conv(&b, 8, 72, 48, 32, 32, 3, 1, DT_F32);
+    bench_conv(&b, 8, 72, 48, 64, 64, 3, 1, DT_F32);
     bench_conv(&b, 2, 180, 120, 128, 128, 3, 1, DT_F32);
     bench_conv(&b, 2, 180, 120, 256, 256, 3, 1, DT_F32);
     bench_conv(&b, 2, 90, 60, 512, 512, 3, 1, DT_F32);
+    bench_conv(&b, 3, 8, 6, 512, 512, 3, 1, DT_F32);
+    bench_conv(&b, 3, 16, 12, 512, 512, 3, 1, DT_F32);
+    bench_conv(&b, 2, 180, 120, 256, 256, 1, 1, DT_F32);
     bench_conv(&b, 2, 180, 120, 256, 256, 3, 1, DT_F16);
     bench_conv(&b, 2, 180, 120, 256, 256, 1, 2, DT_F32);
     bench_conv(&b, 2, 180, 120, 3, 128, 3, 1, DT_F32);

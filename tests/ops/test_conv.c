@@ -1,5 +1,6 @@
 /* The causal convolution. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include "tests/ops/harness.h"
 
@@ -79,6 +80,72 @@ static void layers_of_the_vae(void **state)
                        (i + k) % 2 == 0 && convs[i].w[1] > 1, 1u << UNIFORM);
 }
 
+/* Shapes that the cpu back end does by Winograd's form: odd and even frames and edges, one frame,
+ * kernels of one frame, more tiles than a panel holds, several slices of output channels. */
+static const Conv winograd_convs[] = {
+    {{1, 31, 17, 64}, {64, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},  {{2, 24, 22, 64}, {80, 3, 3, 3}, {1, 1, 1, 1, 1, 1}},
+    {{3, 17, 15, 80}, {64, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},  {{5, 14, 13, 64}, {64, 3, 3, 3}, {1, 1, 1, 1, 1, 1}},
+    {{3, 15, 12, 64}, {272, 1, 3, 3}, {1, 1, 1, 1, 1, 0}}, {{4, 60, 43, 64}, {64, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},
+};
+
+static void winograd(void **state)
+{
+    (void)state;
+    check_conv(&winograd_convs[0], DT_F32, 0, 1u << UNIFORM);
+    check_conv(&winograd_convs[2], DT_BF16, 1, 1u << UNIFORM);
+}
+
+/* y of one convolution on the cpu back end with float32 drawn values. */
+static float *convolve(Backend *be, const Conv *v, int direct, int64_t *n)
+{
+    Err err = {0};
+    int64_t nx = v->x[0] * v->x[1] * v->x[2] * v->x[3], nw = v->w[0] * v->w[1] * 9 * v->x[3];
+    *n = v->x[0] * v->x[1] * v->x[2] * v->w[0];
+    float *all = calloc((size_t)(nx + nw + v->w[0]), sizeof *all), *y = calloc((size_t)*n, sizeof *y);
+    uint32_t state = 1;
+    assert_true(all && y);
+    for (int64_t i = 0; i < nx + nw + v->w[0]; i++) {
+        state = state * 1664525u + 1013904223u;
+        all[i] = (float)(state >> 8) / 8388608.0f - 1.0f;
+    }
+    Tensor x = tensor_of(all, DT_F32, 4, v->x[0], v->x[1], v->x[2], v->x[3]),
+           w = tensor_of(all + nx, DT_F32, 5, v->w[0], v->w[1], v->w[2], v->w[3], v->x[3]),
+           b = tensor_of(all + nx + nw, DT_F32, 1, v->w[0]),
+           ty = tensor_of(y, DT_F32, 4, v->x[0], v->x[1], v->x[2], v->w[0]);
+    be->direct_conv = direct;
+    CHECK_OK(op_conv(be, &ty, &x, NULL, &w, &b, &v->p, &err), &err);
+    free(all);
+    return y;
+}
+
+/* Both forms are there, near each other and not the same; the number of threads changes no bit. */
+static void winograd_against_direct(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof winograd_convs / sizeof winograd_convs[0]; i++) {
+        Backend *be[2];
+        Err err = {0};
+        int64_t n;
+        double error = 0, size = 0;
+        for (int k = 0; k < 2; k++)
+            CHECK_OK(backend_open(&be[k], "cpu", k ? 3 : 1, NULL, &err), &err);
+        float *fast = convolve(be[0], &winograd_convs[i], 0, &n), *threads = convolve(be[1], &winograd_convs[i], 0, &n),
+              *direct = convolve(be[0], &winograd_convs[i], 1, &n);
+        for (int64_t k = 0; k < n; k++) {
+            error += pow((double)fast[k] - (double)direct[k], 2);
+            size += pow((double)direct[k], 2);
+        }
+        assert_memory_equal(fast, threads, (size_t)n * sizeof *fast);
+        assert_true(error > 0);
+        assert_true(error < 4e-12 * size); /* 2e-6 relative */
+        free(fast);
+        free(threads);
+        free(direct);
+        for (int k = 0; k < 2; k++)
+            backend_close(&be[k]);
+    }
+}
+
 /* A chunk with the last two frames of the chunk before as its prefix gives what one long chunk
  * gives: the rule of the caches. */
 static void two_chunks_equal_one(void **state)
@@ -144,8 +211,13 @@ static void ref_against_scattering(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ref_against_scattering), cmocka_unit_test(two_chunks_equal_one), cmocka_unit_test(conv),
-        cmocka_unit_test(layers_of_the_vae),      cmocka_unit_test(ops_summary),
+        cmocka_unit_test(ref_against_scattering),
+        cmocka_unit_test(two_chunks_equal_one),
+        cmocka_unit_test(conv),
+        cmocka_unit_test(layers_of_the_vae),
+        cmocka_unit_test(winograd),
+        cmocka_unit_test(winograd_against_direct),
+        cmocka_unit_test(ops_summary),
     };
     return check_run("ops: convolution", tests);
 }

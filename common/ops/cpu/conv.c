@@ -1,28 +1,11 @@
-/* Causal convolution as implicit GEMM: for PIXELS output pixels of a frame at a time, the inputs
+/* Causal convolution, by Winograd's form where that fits (winograd.c), else as implicit GEMM: for PIXELS output pixels of a frame at a time, the inputs
  * under a few taps (time, row) are gathered into a panel in thread scratch, which one sgemm
  * multiplies with the kernel's matching columns and adds to the output.
  * The panel is sized to stay in a core's second-level cache.  A 1x1x1 kernel is a product straight
  * from x. */
-#include "common/ops/cpu/cpu.h"
+#include "common/ops/cpu/conv.h"
 
 enum { PIXELS = 256, PANEL_WIDTH = 1152 }; /* the panel holds whole runs of kw * Ci, at least one */
-
-typedef struct Conv {
-    int64_t T, H, W, ci, ho, wo, co, kt, kh, kw;
-    int64_t run, taps, step, depth; /* kw * Ci; kt * kh; taps a panel; kt * kh * kw * Ci */
-    const float *x, *prefix, *w, *b;
-    float *y;
-    const ConvParams *p;
-} Conv;
-
-/* Frame t of prefix ++ x, t counted from x's first. */
-static const float *frame_at(const Conv *c, int64_t t)
-{
-    int64_t size = c->H * c->W * c->ci;
-    if (t >= 0)
-        return c->x + t * size;
-    return c->prefix ? c->prefix + (t + c->kt - 1) * size : c->x;
-}
 
 /* The kw input pixels of one output pixel in one input row; those outside are zero. */
 static void gather_run(const Conv *c, float *to, const float *row, int64_t left)
@@ -46,7 +29,7 @@ static void gather(const Conv *c, float *panel, int64_t t, int64_t first, int64_
     int64_t width = taps * c->run;
     for (int64_t k = 0; k < taps; k++) {
         int64_t dt = (tap0 + k) / c->kh, dh = (tap0 + k) % c->kh;
-        const float *frame = frame_at(c, t + dt - (c->kt - 1));
+        const float *frame = conv_frame(c, t + dt - (c->kt - 1));
         int64_t i = first / c->wo, j = first % c->wo;
         for (int64_t q = 0; q < n; q++) {
             int64_t row = i * c->p->stride + dh - c->p->top;
@@ -87,9 +70,11 @@ static void conv_block(const Conv *c, int64_t t, int64_t first, float *panel)
     }
 }
 
-static const float *kernel_to_f32(Backend *be, float *room, const Tensor *w)
+const float *conv_kernel(Backend *be, float *room, const Tensor *w)
 {
     int64_t n = tensor_count(w);
+    if (w->dtype == DT_F32)
+        return w->data;
 #pragma omp parallel for num_threads(cpu_threads(be, n)) schedule(static)
     for (int64_t i = 0; i < n; i += CPU_BLOCK)
         cpu_weight(w, i, cpu_min(CPU_BLOCK, n - i), room + i);
@@ -134,13 +119,15 @@ static int conv_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor 
                             .keep = p->add};
         return cpu_product(be, &whole, err);
     }
+    if (!be->direct_conv && winograd_fits(&c))
+        return winograd_conv(be, &c, w, b, err);
     int64_t kernel = w->dtype == DT_F32 ? 0 : c.co * c.depth;
     CpuScratch s;
     int rc = cpu_scratch(be, (kernel + c.co) * (int64_t)sizeof(float), PIXELS * c.step * c.run * (int64_t)sizeof(float),
                          &s, err);
     if (rc < 0)
         return rc;
-    c.w = kernel ? kernel_to_f32(be, s.shared, w) : w->data;
+    c.w = conv_kernel(be, s.shared, w);
     c.b = cpu_weight(b, 0, c.co, (float *)s.shared + kernel);
     int64_t across = cpu_ceil(c.ho * c.wo, PIXELS);
 #pragma omp parallel for num_threads(cpu_threads(be, tensor_count(y) * c.depth / 32)) schedule(dynamic, 1)

@@ -1,0 +1,30 @@
+/* What the two ways of convolving on the CPU share: the problem, read from the tensors. */
+#ifndef WEFT_OPS_CPU_CONV_H
+#define WEFT_OPS_CPU_CONV_H
+#include "common/ops/cpu/cpu.h"
+
+typedef struct Conv {
+    int64_t T, H, W, ci, ho, wo, co, kt, kh, kw;
+    int64_t run, taps, step, depth;  /* kw * Ci; kt * kh; taps a panel; kt * kh * kw * Ci */
+    const float *x, *prefix, *w, *b; /* w, b: set by conv_cpu or winograd_conv */
+    float *y;
+    const ConvParams *p;
+} Conv;
+
+/* Frame t of prefix ++ x, t counted from x's first. */
+static inline const float *conv_frame(const Conv *c, int64_t t)
+{
+    int64_t size = c->H * c->W * c->ci;
+    if (t >= 0)
+        return c->x + t * size;
+    return c->prefix ? c->prefix + (t + c->kt - 1) * size : c->x;
+}
+
+/* The kernel as floats: in place when it is, else converted into room. */
+const float *conv_kernel(Backend *be, float *room, const Tensor *w);
+/* Whether Winograd's form computes this convolution, and in less time than the direct one.  Depends
+ * on shapes alone. */
+int winograd_fits(const Conv *c);
+/* y of *c by Winograd's form; sets c->b. */
+WEFT_MUST_CHECK int winograd_conv(Backend *be, Conv *c, const Tensor *w, const Tensor *b, Err *err);
+#endif
