@@ -16,6 +16,7 @@
 
 static const char state_path[] = "weft_state/state.json";
 static const char optimizer_path[] = "weft_state/optimizer.safetensors";
+static const char ema_path[] = "transformer_ema/diffusion_pytorch_model.safetensors";
 
 char *checkpoint_folder(const char *run, int64_t step, Err *err)
 {
@@ -45,6 +46,12 @@ static int64_t state_parts(const TrainState *s)
     return optimizer_parts(&s->optimizer) + (is_lora(s) || ps->values != file_type(s) ? ps->n : 0);
 }
 
+/* Those of the averaged weights come after them. */
+static int64_t ema_parts(const TrainState *s)
+{
+    return s->c.ema.on ? dit_trainable(s->dit)->n : 0;
+}
+
 OptimizerPart checkpoint_part(const TrainState *s, int64_t i)
 {
     const ParamSet *ps = dit_trainable(s->dit);
@@ -53,6 +60,8 @@ OptimizerPart checkpoint_part(const TrainState *s, int64_t i)
 
     if (i < n)
         return optimizer_part(&s->optimizer, i);
+    if (i >= state_parts(s))
+        return ema_part(&s->ema, i - state_parts(s));
     p = &ps->param[i - n];
     return (OptimizerPart){.kind = "master",
                            .param = p,
@@ -64,41 +73,44 @@ OptimizerPart checkpoint_part(const TrainState *s, int64_t i)
 /* Writes the parts one after another.  A device's are copied to the host one at a time, into `room`. */
 typedef struct Saving {
     const TrainState *s;
+    int64_t first; /* of the parts that the file holds */
     void *room;
 } Saving;
 
 static int fetch(void *user, int64_t i, const void **data, Err *err)
 {
     Saving *w = user;
-    OptimizerPart part = checkpoint_part(w->s, i);
+    OptimizerPart part = checkpoint_part(w->s, w->first + i);
 
     if (part.n == 0) { /* no parameter is empty: another rank has it */
         *data = w->room;
-        return together_fetch(w->s, i, &part, w->room, err);
+        return together_fetch(w->s, w->first + i, &part, w->room, err);
     }
     *data = w->s->be->host ? part.data : w->room;
     return w->s->be->host ? 0 : w->s->be->download(w->s->be, w->room, part.data, tensor_bytes(&part.whole), err);
 }
 
-static int save_optimizer(const TrainState *s, const char *path, Err *err)
+/* Writes parts [first, first + n); `kinds`: their kinds are part of the names. */
+static int save_parts(const TrainState *s, int64_t first, int64_t n, int kinds, const char *path,
+                      const json_t *metadata, Err *err)
 {
-    Saving w = {.s = s};
-    int64_t n = state_parts(s), largest = 0;
+    Saving w = {.s = s, .first = first};
+    int64_t largest = 0;
     SafeSource *source = mem_calloc(n, sizeof *source, err);
     char **name = mem_calloc(n, sizeof *name, err);
     int rc = source && name ? 0 : ERR_NOMEM;
 
     for (int64_t i = 0; i < n && rc == 0; i++) {
-        OptimizerPart part = checkpoint_part(s, i);
+        OptimizerPart part = checkpoint_part(s, first + i);
         largest = tensor_bytes(&part.whole) > largest ? tensor_bytes(&part.whole) : largest;
-        name[i] = mem_printf(err, "%s.%s", part.kind, part.param->name);
+        name[i] = mem_printf(err, "%s%s%s", kinds ? part.kind : "", kinds ? "." : "", part.param->name);
         source[i] = (SafeSource){name[i], part.whole};
         rc = name[i] ? 0 : ERR_NOMEM;
     }
     if (rc == 0 && (!s->be->host || s->share.c.ranks) && !(w.room = mem_alloc_aligned(largest, err)))
         rc = ERR_NOMEM;
     if (rc == 0)
-        rc = safetensors_write_from(path, source, n, NULL, fetch, &w, err);
+        rc = safetensors_write_from(path, source, n, metadata, fetch, &w, err);
     for (int64_t i = 0; name && i < n; i++)
         mem_free(name[i]);
     mem_free_aligned(w.room);
@@ -108,9 +120,9 @@ static int save_optimizer(const TrainState *s, const char *path, Err *err)
 }
 
 /* Uploads one part.  One that is missing or has another shape is added to `bad`. */
-static int load_part(TrainState *s, const SafeTensors *file, const OptimizerPart *part, Str *bad, Err *err)
+static int load_part(TrainState *s, const SafeTensors *file, const OptimizerPart *part, int kinds, Str *bad, Err *err)
 {
-    char *name = mem_printf(err, "%s.%s", part->kind, part->param->name);
+    char *name = mem_printf(err, "%s%s%s", kinds ? part->kind : "", kinds ? "." : "", part->param->name);
     const SafeEntry *e = name ? safetensors_find(file, name) : NULL;
     int64_t size = dtype_size(part->whole.dtype);
     int rc = name ? 0 : ERR_NOMEM;
@@ -123,26 +135,38 @@ static int load_part(TrainState *s, const SafeTensors *file, const OptimizerPart
     return rc;
 }
 
-int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err *err)
+static int load_parts(TrainState *s, int64_t first, int64_t n, int kinds, const char *path, Err *err)
 {
-    char *path = mem_printf(err, "%s/checkpoint-%" PRId64 "/%s", run, step, optimizer_path);
     SafeTensors *file = NULL;
     Str bad = {0};
-    int rc = path ? safetensors_open(&file, path, err) : ERR_NOMEM;
+    int rc = safetensors_open(&file, path, err);
 
-    for (int64_t i = 0, n = state_parts(s); i < n && rc == 0; i++) {
-        OptimizerPart part = checkpoint_part(s, i);
-        rc = load_part(s, file, &part, &bad, err);
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        OptimizerPart part = checkpoint_part(s, first + i);
+        rc = load_part(s, file, &part, kinds, &bad, err);
     }
     if (rc == 0 && bad.len)
         rc = err_set(err, ERR_FORMAT, "'%s': missing or misshapen: %s", path, bad.data);
+    safetensors_close(&file);
+    str_fini(&bad);
+    return rc;
+}
+
+int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err *err)
+{
+    char *path = mem_printf(err, "%s/checkpoint-%" PRId64 "/%s", run, step, optimizer_path);
+    char *average = mem_printf(err, "%s/checkpoint-%" PRId64 "/%s", run, step, ema_path);
+    int64_t n = state_parts(s);
+    int rc = path && average ? load_parts(s, 0, n, 1, path, err) : ERR_NOMEM;
+
+    if (rc == 0 && ema_parts(s))
+        rc = load_parts(s, n, ema_parts(s), 0, average, err);
     if (rc == 0)
         rc = params_refresh(dit_trainable(s->dit), err);
     if (rc == 0)
         s->step = step;
-    safetensors_close(&file);
-    str_fini(&bad);
     mem_free(path);
+    mem_free(average);
     return rc;
 }
 
@@ -160,14 +184,37 @@ static int write_weights(const char *folder, const TrainState *s, Err *err)
     return rc;
 }
 
-/* The weights, and the optimiser for a checkpoint, into `folder`. */
+/* FOLDER/transformer_ema, a transformer folder: the averaged weights, in fp32. */
+static int save_ema(const char *folder, const TrainState *s, Err *err)
+{
+    char *weights = path_join(folder, ema_path, err), *dir = weights ? path_dir(weights, err) : NULL;
+    char *config = dir ? path_join(dir, "config.json", err) : NULL;
+    json_t *json = config ? dit_config_json(dit_config(s->dit), err) : NULL,
+           *metadata = json_pack("{s:s}", "format", "pt");
+    int rc = json && metadata ? dir_make(dir, err) : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = json_write_file(json, config, err);
+    if (rc == 0)
+        rc = save_parts(s, state_parts(s), ema_parts(s), 0, weights, metadata, err);
+    json_decref(json);
+    json_decref(metadata);
+    mem_free(weights);
+    mem_free(dir);
+    mem_free(config);
+    return rc;
+}
+
+/* The weights and their average, and the optimiser for a checkpoint, into `folder`. */
 static int write_parts(const char *folder, const TrainState *s, int optimizer, Err *err)
 {
     char *weft = path_join(folder, "weft_state", err), *moments = path_join(folder, optimizer_path, err);
     int rc = weft && moments ? 0 : ERR_NOMEM;
 
     if (rc == 0 && (rc = dir_make(weft, err)) == 0 && (rc = write_weights(folder, s, err)) == 0 && optimizer)
-        rc = save_optimizer(s, moments, err);
+        rc = save_parts(s, 0, state_parts(s), 1, moments, NULL, err);
+    if (rc == 0 && ema_parts(s))
+        rc = save_ema(folder, s, err);
     mem_free(weft);
     mem_free(moments);
     return rc;

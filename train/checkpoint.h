@@ -4,6 +4,8 @@
  *       the weights, in the type that operations read
  *   RUN/checkpoint-N/pytorch_lora_weights.safetensors
  *       instead of them with LoRA
+ *   RUN/checkpoint-N/transformer_ema/{config.json, diffusion_pytorch_model.safetensors}
+ *       with training.ema: the averaged weights, float32
  *   RUN/checkpoint-N/weft_state/optimizer.safetensors
  *       the optimiser's state (optimizer.h: "m.NAME" and "v.NAME" of AdamW, float32); where the
  *       transformer's file is bf16 also "master.NAME", the exact weights

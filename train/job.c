@@ -48,6 +48,9 @@ static void read_training(Job *j)
     j->c.optimizer.epsilon = recipe_num(r, "training.adam_epsilon");
     j->c.optimizer.momentum = recipe_num(r, "training.sgd_momentum");
     j->c.optimizer.weight_decay = recipe_num(r, "training.weight_decay");
+    j->c.ema.on = recipe_bool(r, "training.ema");
+    j->c.ema.decay = recipe_num(r, "training.ema_decay");
+    j->c.ema.start = recipe_int(r, "training.ema_start");
     j->c.max_grad_norm = recipe_num(r, "training.max_grad_norm");
     j->c.rate.warmup = recipe_int(r, "training.warmup_steps");
     j->c.rate.cycles = recipe_num(r, "training.lr_num_cycles");
@@ -85,6 +88,11 @@ static int refuse_unsupported(const Job *j, Err *err)
                        "training.mixed_precision is '%s', but the %s back end computes in %s; add --set "
                        "training.mixed_precision=%s",
                        precision, j->be->name, half ? "bfloat16" : "float32", half ? "bf16" : "no");
+    if (j->c.ema.on && j->lora.rank > 0)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "training.ema is true and training.lora_rank %" PRId64
+                       ": averages are kept of all weights, not of adapters; set training.ema=false",
+                       (int64_t)j->lora.rank);
     return 0;
 }
 

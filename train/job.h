@@ -55,6 +55,7 @@ typedef struct Job {
     int64_t frozen_bytes;     /* LoRA: memory of the weights that stay as they are; 0 where they are mapped */
     /* what the optimiser's state takes in memory, and in a checkpoint */
     int64_t optimizer_bytes, optimizer_file_bytes;
+    int64_t ema_bytes; /* memory of the averaged weights */
     double planned;    /* bytes of memory, set by job_print */
     Forecast forecast; /* on this job's device, set by plan_print */
 } Job;

@@ -87,6 +87,7 @@ static int count_optimizer(Job *j, const ParamSet *ps, Err *err)
     for (int64_t k = 0; j->plan && k < c->size; k++)
         if (bound[k + 1] - bound[k] > bound[c->rank + 1] - bound[c->rank])
             c->rank = k;
+    j->ema_bytes = j->c.ema.on ? 4 * (bound[c->rank + 1] - bound[c->rank]) : 0;
     j->optimizer_bytes = optimizer_bytes(ps, &j->c.optimizer, bound[c->rank], bound[c->rank + 1] - bound[c->rank]);
     mem_free(bound);
     return 0;
@@ -203,6 +204,8 @@ static double print_arenas(const Job *j, FILE *out)
         fprintf(out, "weights %s%s", job_si(copies + master, "B", a), copies > 0 ? " (bf16, no master)" : "");
     fprintf(out, ", gradients %s%s", job_si(grads, "B", g), j->how & DIT_BF16_GRADS ? " (bf16)" : "");
     print_optimizer(j, out);
+    if (j->ema_bytes > 0)
+        fprintf(out, ", EMA %s", job_si((double)j->ema_bytes, "B", a));
     fprintf(out, ", position codes %s", job_si(codes, "B", b));
     if (sums > 0)
         fprintf(out, ", partial sums %s", job_si(sums, "B", a));
@@ -211,7 +214,7 @@ static double print_arenas(const Job *j, FILE *out)
     if (j->c.share.size > 1)
         fprintf(out, "; rank %" PRId64 " of %" PRId64, j->c.share.rank, j->c.share.size);
     fputc('\n', out);
-    return copies + master + grads + (double)(j->optimizer_bytes + j->frozen_bytes) + codes + sums + own;
+    return copies + master + grads + (double)(j->optimizer_bytes + j->ema_bytes + j->frozen_bytes) + codes + sums + own;
 }
 
 static int print_memory(Job *j, FILE *out, Err *err)

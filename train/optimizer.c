@@ -345,21 +345,23 @@ int64_t optimizer_parts(const Optimizer *o)
     return 2 * (o->params->n + n);
 }
 
-/* A part of a moment that lies in the range as floats. */
-static void float_part(const Optimizer *o, const Tensor *flat, OptimizerPart *part)
+void optimizer_range_part(const ParamSet *ps, const Param *param, const Tensor *flat, int64_t first,
+                          OptimizerPart *part)
 {
-    int64_t start = 0, end, from, to;
+    int64_t start = 0, end, from, to, n = tensor_count(flat);
 
-    for (const Param *p = o->params->param; p != part->param; p++)
+    part->param = param;
+    part->whole = tensor_view(NULL, DT_F32, param->rank, param->dim);
+    for (const Param *p = ps->param; p != param; p++)
         start += round_up(elements(p), STEP);
-    end = start + elements(part->param);
-    from = start > o->first ? start : o->first;
-    to = end < o->first + o->n ? end : o->first + o->n;
+    end = start + elements(param);
+    from = start > first ? start : first;
+    to = end < first + n ? end : first + n;
     if (to <= from)
         return;
     part->first = from - start;
     part->n = to - from;
-    part->data = (float *)flat->data + (from - o->first);
+    part->data = (float *)flat->data + (from - first);
 }
 
 /* k: 0 for m, 1 for v. */
@@ -411,8 +413,6 @@ OptimizerPart optimizer_part(const Optimizer *o, int64_t i)
 
     if (o->c.kind == OPTIMIZER_ADAMW_8BIT)
         return find_8bit(o, i);
-    part.param = &o->params->param[i % o->params->n];
-    part.whole = tensor_view(NULL, DT_F32, part.param->rank, part.param->dim);
-    float_part(o, second ? &o->v : &o->m, &part);
+    optimizer_range_part(o->params, &o->params->param[i % o->params->n], second ? &o->v : &o->m, o->first, &part);
     return part;
 }

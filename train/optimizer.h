@@ -69,4 +69,8 @@ WEFT_MUST_CHECK int optimizer_step(Optimizer *o, const Tensor *grads, int64_t st
 /* How many parts there are, the same for every range; and part i of them. */
 int64_t optimizer_parts(const Optimizer *o);
 OptimizerPart optimizer_part(const Optimizer *o, int64_t i);
+/* Fills all of *part but its kind, for one parameter's floats in a flat tensor that begins at element
+ * `first` of the arena. */
+void optimizer_range_part(const ParamSet *ps, const Param *param, const Tensor *flat, int64_t first,
+                          OptimizerPart *part);
 #endif

@@ -75,7 +75,7 @@ static void model_bytes(const Job *j, int64_t *checkpoint, int64_t *final)
     int half = !lora && (j->be->act == DT_BF16 || j->how & DIT_BF16_VALUES); /* of the transformer's file */
     int masters = lora || (j->be->act == DT_BF16 && !(j->how & DIT_BF16_VALUES));
 
-    *final = j->parameters * (half ? 2 : 4);
+    *final = j->parameters * ((half ? 2 : 4) + (j->c.ema.on ? 4 : 0));
     *checkpoint = *final + j->optimizer_file_bytes + (masters ? j->parameters * 4 : 0);
 }
 

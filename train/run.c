@@ -43,6 +43,9 @@ typedef struct Run {
     Guard guard;
     FILE *log; /* of rank 0, as the folder's other files */
     Progress *progress;
+    struct {
+        int interim, may_fail;
+    } saving;                /* of the next checkpoint: save_here */
     double *losses;          /* of a step's passes: together_step */
     int64_t first;           /* steps that were done before */
     double begin_s, spent_s; /* when the first step began; seconds in steps since then */
@@ -311,9 +314,10 @@ static int write_checkpoint(Run *r, const json_t *state, int may_fail, Err *err)
     return 0;
 }
 
-/* Saves a checkpoint, unless a weight is not finite.  The log goes to disk first: a resume cuts it back
+/* Saves a checkpoint, unless a weight is not finite; r->saving: whether the schedule asks for it, and
+ * whether the run can do without it.  The log goes to disk first: a resume cuts it back
  * to the checkpoint's step. */
-static int save_here(Run *r, int interim, int may_fail, Err *err)
+static int save_here(Run *r, Err *err)
 {
     Job *j = r->job;
     Tensor values = params_flat_values(dit_trainable(r->dit));
@@ -327,32 +331,13 @@ static int save_here(Run *r, int interim, int may_fail, Err *err)
     if (rc == 0 && (fflush(r->log) != 0 || fsync(fileno(r->log)) != 0))
         rc = err_errno(err, errno, "writing '%s/log.jsonl'", r->out);
     if (rc == 0)
-        rc = resume_state_json(j, r->state.step, interim, &state, err);
+        rc = resume_state_json(j, r->state.step, r->saving.interim, &state, err);
     if (rc == 0)
         rc = guard_save(&r->guard, state, err);
     if (rc == 0)
-        rc = write_checkpoint(r, state, may_fail, err);
+        rc = write_checkpoint(r, state, r->saving.may_fail, err);
     json_decref(state);
     return rc;
-}
-
-/* Rank 0 writes, and the others give it what they keep. */
-static int save(Run *r, int interim, int may_fail, Err *err)
-{
-    Ranks *ranks = r->job->ranks;
-    int rc;
-
-    if (!ranks)
-        return save_here(r, interim, may_fail, err);
-    if (!is_first(r)) {
-        rc = together_serve(&r->state, err);
-    } else {
-        Err lost = {0};
-        rc = save_here(r, interim, may_fail, err);
-        if (together_dismiss(&r->state, &lost) < 0) /* they will not hear of anything */
-            return rc < 0 ? rc : err_set(err, lost.code, "%s", lost.msg);
-    }
-    return ranks_agree(ranks, rc, err);
 }
 
 static int finish_here(Run *r, Err *err)
@@ -383,9 +368,23 @@ static int validate(Run *r, Err *err)
     return rc;
 }
 
-static int finish(Run *r, Err *err)
+/* Rank 0 writes, and the others give it what they keep. */
+static int write_together(Run *r, int (*write)(Run *r, Err *err), Err *err)
 {
-    return ranks_agree(r->job->ranks, is_first(r) ? finish_here(r, err) : 0, err);
+    Ranks *ranks = r->job->ranks;
+    int rc;
+
+    if (!ranks)
+        return write(r, err);
+    if (!is_first(r)) {
+        rc = together_serve(&r->state, err);
+    } else {
+        Err lost = {0};
+        rc = write(r, err);
+        if (together_dismiss(&r->state, &lost) < 0) /* they will not hear of anything */
+            return rc < 0 ? rc : err_set(err, lost.code, "%s", lost.msg);
+    }
+    return ranks_agree(ranks, rc, err);
 }
 
 /* All ranks return this after the same step. */
@@ -416,14 +415,16 @@ static int loop(Run *r, Err *err)
         if (rc == 0)
             rc = guard_step(&r->guard, j, &r->state, r->losses, f.loss, f.norm, err);
         due = last || r->state.step % j->checkpoint_every == 0;
+        r->saving.interim = !due;
+        r->saving.may_fail = !last && !f.stop;
         if (rc == 0 && (due || f.stop))
-            rc = save(r, !due, !last && !f.stop, err);
+            rc = write_together(r, save_here, err);
         if (rc == 0 && f.stop && !last)
             rc = stopped(r, f.stop, err);
         if (rc == 0)
             rc = validate(r, err);
     }
-    return rc == 0 ? finish(r, err) : rc;
+    return rc == 0 ? write_together(r, finish_here, err) : rc;
 }
 
 int train_preview(Job *j, const char *out, FILE *to, Err *err)

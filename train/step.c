@@ -24,13 +24,16 @@ int train_init(TrainState *s, Backend *be, Dit *dit, const Schedule *schedule, c
     first = s->share.bound[c->share.rank];
     last = s->share.bound[c->share.rank + 1];
     rc = optimizer_init(&s->optimizer, be, dit_trainable(dit), &c->optimizer, first, last - first, err);
+    if (rc == 0)
+        rc = ema_init(&s->ema, be, dit_trainable(dit), &c->ema, first, last - first, err);
     if (rc < 0)
-        share_close(&s->share);
+        train_fini(s);
     return rc;
 }
 
 void train_fini(TrainState *s)
 {
+    ema_fini(&s->ema);
     optimizer_fini(&s->optimizer);
     share_close(&s->share);
 }
@@ -206,7 +209,8 @@ int train_update(TrainState *s, double *norm, double *lr, Err *err)
         return rc;
     s->seconds.optimizer += time_now_s() - start;
     s->step++;
-    return share_update(s, err);
+    rc = ema_step(&s->ema, s->step - s->skipped, err);
+    return rc < 0 ? rc : share_update(s, err);
 }
 
 int train_step(TrainState *s, const TrainBatch *batch, double *loss, double *norm, double *lr, Err *err)

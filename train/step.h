@@ -14,6 +14,7 @@
 #define WEFT_TRAIN_STEP_H
 #include "common/model/dit.h"
 #include "common/model/schedule.h"
+#include "train/ema.h"
 #include "train/optimizer.h"
 #include "train/rate.h"
 #include "train/share.h"
@@ -21,6 +22,7 @@
 typedef struct TrainConfig {
     Rate rate;
     OptimizerConfig optimizer;
+    EmaConfig ema;
     double max_grad_norm; /* 0: no clipping */
     Recompute policy;
     ShareConfig share; /* zeros: one process */
@@ -33,6 +35,7 @@ typedef struct TrainState {
     TrainConfig c;
     Share share;
     Optimizer optimizer; /* of this share's parameters */
+    Ema ema;             /* the same */
     Arena *work;         /* borrowed; set by the caller (job_plan_work says how large) */
     int64_t step;        /* steps done, skipped ones included */
     int64_t skipped;     /* steps whose gradient was not finite: nothing was updated */

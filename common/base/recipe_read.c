@@ -58,6 +58,7 @@ static const struct {
     {"pretrained_model_name_or_path", "training.base_model"},
     {"rank", "training.lora_rank"},
     {"target_modules", "training.lora_target_modules"},
+    {"use_ema", "training.ema"},
     {"logging_steps", "training.log_every"},
     {"max_num_frames", "clip.num_frames"},
     {"enable_tiling", "cache.vae_tiling"},

@@ -52,6 +52,18 @@ runs "8-bit AdamW: not from a checkpoint of exact moments" 2 train whole --set t
 stderr_has "training.use_8bit_adam was true and is false"
 clear_runs
 
+survives "8-bit AdamW and EMA" --set training.use_8bit_adam=true --set training.ema=true --set training.ema_decay=0.9 --set training.ema_start=7
+average=transformer_ema/diffusion_pytorch_model.safetensors
+check "EMA: fp32, in checkpoints and final" sh -c "grep -aq '\"F32\"' $T/whole/checkpoint-30/$average && test -f $T/whole/final/transformer_ema/config.json"
+check "EMA: not before its start" cmp "$T/whole/checkpoint-5/$average" "$T/whole/checkpoint-5/transformer/diffusion_pytorch_model.safetensors"
+check "EMA: then it differs" sh -c "! cmp -s $T/whole/checkpoint-10/$average $T/whole/checkpoint-10/transformer/diffusion_pytorch_model.safetensors"
+runs "EMA: sample with it" 0 "$B/weft-infer" sample --model $P --checkpoint "$T/whole/final/transformer_ema" --out "$T/sampled" --quiet \
+    --preset demo --prompt "a red dress" --set sampling.num_inference_steps=2
+clear_runs
+
+runs "EMA of adapters" 1 train x --set training.ema=true --set training.lora_rank=2
+stderr_has "averages are kept of all weights, not of adapters"
+
 survives "SGD" --set training.optimizer=sgd
 check "SGD: one moment" sh -c "grep -aq '\"m.$W_.weight\":{\"dtype\":\"F32\"' $STATE && ! grep -aq '\"v\.' $STATE"
 clear_runs

@@ -1,4 +1,4 @@
-"""Records what torch and diffusers make of weft-train's data: tests/golden/train_run.* and train_draws.* (json and safetensors).
+"""Records what torch and diffusers make of weft-train's data: tests/golden/train_run.*, train_draws.* and train_ema.*.
 
     build/release/tests/tools/train_fixture tests/golden/pipeline/model CACHES
     python3 tests/golden/make_train_run.py CACHES          (CACHES: a new folder; from the repository root; seconds on a CPU)
@@ -8,7 +8,7 @@ Nothing of Weft is used but the caches' bytes: records are read with py-lmdb, ev
 caption) is made again with the Philox below, the latents' distribution, the noise schedule and the loss are diffusers', the optimiser,
 clipping and learning rate torch's and diffusers'.  The runs differ from each other in what people get wrong: a short last group of an
 epoch, passes of different size within a step, clipping that is active, bfloat16 records, stored samples instead of moments; in train_draws
-dropped captions, logit-normal timesteps, weighted categories, SGD.
+dropped captions, logit-normal timesteps, weighted categories, SGD; in train_ema averaged weights.
 """
 import json, math, os, struct, sys
 import lmdb
@@ -17,6 +17,7 @@ import torch
 from diffusers import CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
 from safetensors.torch import save_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -41,6 +42,7 @@ RUNS_OF_DRAWS = {
     "categories": dict(PLAIN, seed=23, category_weights={"dress": 2.5, "coat": 0.5}),
     "sgd": dict(PLAIN, seed=24, optimizer="sgd", sgd_momentum=0.8, learning_rate=0.05),
 }
+RUNS_OF_EMA = {"ema": dict(PLAIN, seed=25, ema=True, ema_decay=0.8, ema_start=4)}
 STEPS = 20
 
 
@@ -187,6 +189,7 @@ def train(folder, r, model, parameters):
     if r.get("optimizer") == "sgd":
         optimizer = torch.optim.SGD(parameters, lr=r["learning_rate"], momentum=r["sgd_momentum"], weight_decay=r["weight_decay"])
     rate = get_scheduler("constant_with_warmup", optimizer, num_warmup_steps=r["warmup_steps"])
+    average = EMAModel(parameters, decay=r["ema_decay"], update_after_step=r["ema_start"]) if "ema" in r else None
     losses, norms, rates, counts = [], [], [], []
     epoch = 0
     while len(losses) < STEPS:
@@ -205,9 +208,13 @@ def train(folder, r, model, parameters):
             rates.append(rate.get_last_lr()[0])
             counts.append(len(step))
             optimizer.step(), rate.step(), optimizer.zero_grad()
+            if average:
+                average.step(parameters)
             if len(losses) == STEPS:
                 break
         epoch += 1
+    if average:  # its weights are what is recorded
+        average.copy_to(parameters)
     return {"losses": losses, "grad_norms": norms, "rates": rates, "samples": counts}
 
 
@@ -224,7 +231,7 @@ def record_runs(file, runs):
     weights["start"] = torch.cat([p.detach().flatten() for _, p in sorted(start.named_parameters())])[FIRST::STRIDE].contiguous()
     for name, r in runs.items():
         result, weights[name] = run(sys.argv[1], r)
-        sets = [f"training.{k}={json.dumps(v) if isinstance(v, dict) else v}" for k, v in r.items() if k not in ("caches", "seed")]
+        sets = [f"training.{k}={json.dumps(v) if isinstance(v, (bool, dict)) else v}" for k, v in r.items() if k not in ("caches", "seed")]
         facts["runs"].append({"name": name, "caches": r["caches"], "seed": r["seed"], "set": sets, **result})
     with open(os.path.join(HERE, file + ".json"), "w") as f:
         json.dump(facts, f, indent=1)
@@ -235,3 +242,4 @@ def record_runs(file, runs):
 if __name__ == "__main__":
     record_runs("train_run", RUNS)
     record_runs("train_draws", RUNS_OF_DRAWS)
+    record_runs("train_ema", RUNS_OF_EMA)

@@ -34,10 +34,11 @@ static float *pick(const SafeTensors *file, int64_t n)
     return out;
 }
 
-static void compare_weights(const char *name, const char *out)
+/* folder: "transformer" or "transformer_ema" of the last checkpoint. */
+static void compare_weights(const char *name, const char *out, const char *folder)
 {
     const SafeEntry *want = safetensors_find(recorded, name), *start = safetensors_find(recorded, "start");
-    char *path = mem_printf(&err, "%s/checkpoint-20/transformer/diffusion_pytorch_model.safetensors", out);
+    char *path = mem_printf(&err, "%s/checkpoint-20/%s/diffusion_pytorch_model.safetensors", out, folder);
     SafeTensors *file = NULL;
     int64_t n;
     float *got;
@@ -64,14 +65,19 @@ static void compare_weights(const char *name, const char *out)
     mem_free(path);
 }
 
-static void run_named(const char *name)
+static void run_and_compare(const char *name, const char *folder)
 {
     const json_t *run = recorded_run(name);
     char *out = check_tmp_path(name);
 
     train(run, NULL, out);
     compare_log(name, run, out);
-    compare_weights(name, out);
+    compare_weights(name, out, folder);
+}
+
+static void run_named(const char *name)
+{
+    run_and_compare(name, "transformer");
 }
 
 static void plain(void **state)
@@ -122,6 +128,12 @@ static void sgd(void **state)
     run_named("sgd");
 }
 
+static void averaged_weights(void **state)
+{
+    (void)state;
+    run_and_compare("ema", "transformer_ema");
+}
+
 static int open_recorded(const char *name)
 {
     char json[64], weights[64];
@@ -148,6 +160,7 @@ int main(void)
                                       cmocka_unit_test(bfloat16_records), cmocka_unit_test(stored_samples)};
     const struct CMUnitTest draws[] = {cmocka_unit_test(dropped_captions), cmocka_unit_test(logit_normal_timesteps),
                                        cmocka_unit_test(weighted_categories), cmocka_unit_test(sgd)};
+    const struct CMUnitTest averages[] = {cmocka_unit_test(averaged_weights)};
     int failed;
 
     if (fixture_make(check_repo_path("tests/golden/pipeline/model"), check_tmp_path("caches"), &err) < 0) {
@@ -157,6 +170,8 @@ int main(void)
     failed = open_recorded("train_run") || check_run("train-run", runs);
     close_recorded();
     failed |= open_recorded("train_draws") || check_run("train-run: draws and optimisers", draws);
+    close_recorded();
+    failed |= open_recorded("train_ema") || check_run("train-run: EMA", averages);
     close_recorded();
     return failed;
 }

@@ -63,6 +63,9 @@ FIELD(cycles, j->c.rate.cycles)
 FIELD(power, j->c.rate.power)
 FIELD(warmup, j->c.rate.warmup)
 FIELD(decay, j->c.optimizer.weight_decay)
+FIELD(ema, j->c.ema.on)
+FIELD(ema_decay, j->c.ema.decay)
+FIELD(ema_start, j->c.ema.start)
 FIELD(dropout, j->draws.caption_dropout)
 FIELD(logit_normal, j->draws.logit_normal)
 FIELD(logit_mean, j->draws.logit_mean)
@@ -128,6 +131,9 @@ static const Arrival arrivals[] = {
     {"gradient_checkpointing", "true", at_policy, RECOMPUTE_BLOCK_ATTENTION},
     {"recompute", "block+attention", at_policy, RECOMPUTE_BLOCK_ATTENTION},
     {"use_8bit_adam", "true", at_optimizer, OPTIMIZER_ADAMW_8BIT},
+    {"ema", "true", at_ema, 1},
+    {"ema_decay", "0.65625", at_ema_decay, 0.65625},
+    {"ema_start", "29", at_ema_start, 29},
     {"caption_dropout", "0.34375", at_dropout, 0.34375},
     {"timestep_sampling", "logit_normal", at_logit_normal, 1},
     {"logit_mean", "0.28125", at_logit_mean, 0.28125},
@@ -176,7 +182,8 @@ static void every_value_arrives(void **state)
 typedef struct Trace {
     int64_t lines, samples, checkpoints; /* log lines, samples of the first, checkpoint folders */
     double loss[2], rate[2], norm;       /* of the first and last logged step; norm of the first */
-    Digest weights;                      /* of final's transformer */
+    Digest weights, average;             /* of final's transformer, and transformer_ema */
+    int averaged;                        /* that is there */
     int half;                            /* final's weights are bf16 */
     int64_t memory;                      /* working memory, as planned */
     int64_t steps, trained;              /* trained: parameters */
@@ -226,6 +233,11 @@ static void read_weights(const char *out, Trace *t)
     }
     mem_free(lora);
     digest_of(out, "final/transformer/diffusion_pytorch_model.safetensors", &t->weights);
+    char *average = path_join(out, "final/transformer_ema", &err);
+    t->averaged = file_is_dir(average);
+    mem_free(average);
+    if (t->averaged)
+        digest_of(out, "final/transformer_ema/diffusion_pytorch_model.safetensors", &t->average);
     CHECK_OK(safetensors_open_folder(&file, folder, "diffusion_pytorch_model", NULL, &err), &err);
     t->half = safetensors_at(file, 0)->tensor.dtype == DT_BF16;
     safetensors_close(&file);
@@ -312,6 +324,8 @@ HOLDS(less_memory, t->memory < base->memory && same(&t->weights, &base->weights)
 HOLDS(adapters, t->loss[0] == base->loss[0] && t->norm < base->norm && t->trained == 2 * 4 * 3 * 64)
 HOLDS(twice_as_strong, t->loss[0] == base->loss[0] && fabs(t->norm / base->norm - 2) < 1e-6)
 HOLDS(one_layer_a_block, t->loss[0] == base->loss[0] && t->norm < base->norm && t->trained == 2 * 3 * 64)
+HOLDS(has_average, t->averaged && !base->averaged && same(&t->weights, &base->weights))
+HOLDS(other_average, t->averaged &&same(&t->weights, &base->weights) && !same(&t->average, &base->average))
 HOLDS(four_steps_an_epoch, t->steps == 8)
 HOLDS(three_steps, t->steps == 3 && t->lines == 3)
 HOLDS(four_checkpoints, t->checkpoints == 4 && base->checkpoints == 2)
@@ -341,6 +355,9 @@ static const Effect effects[] = {
     {"deterministic_reduction", "true", NULL, other_order},
     {"gradient_checkpointing", "true", NULL, less_memory},
     {"recompute", "block+attention", "training.gradient_checkpointing=true", less_memory},
+    {"ema", "true", NULL, has_average},
+    {"ema_decay", "0.05", "training.ema=true", other_average},
+    {"ema_start", "3", "training.ema=true", other_average},
     {"caption_dropout", "1", NULL, other_start},
     {"timestep_sampling", "logit_normal", NULL, other_start},
     {"logit_mean", "3", "training.timestep_sampling=logit_normal", other_start},
