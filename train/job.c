@@ -88,11 +88,6 @@ static int refuse_unsupported(const Job *j, Err *err)
                        "training.mixed_precision is '%s', but the %s back end computes in %s; add --set "
                        "training.mixed_precision=%s",
                        precision, j->be->name, half ? "bfloat16" : "float32", half ? "bf16" : "no");
-    if (j->c.ema.on && j->lora.rank > 0)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "training.ema is true and training.lora_rank %" PRId64
-                       ": averages are kept of all weights, not of adapters; set training.ema=false",
-                       (int64_t)j->lora.rank);
     return 0;
 }
 

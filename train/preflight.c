@@ -12,6 +12,16 @@
 #include "train/preflight.h"
 #include "train/resume.h"
 
+static int refuse_average_of_adapters(const Job *j, Err *err)
+{
+    if (j->c.ema.on && j->lora.rank > 0)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "training.ema is true and training.lora_rank %" PRId64
+                       ": averages are kept of all weights, not of adapters; set training.ema=false",
+                       (int64_t)j->lora.rank);
+    return 0;
+}
+
 int preflight_check(Preflight *p, const Job *j, const char *out, Err *err)
 {
     const Log *log = &j->log.log;
@@ -19,6 +29,8 @@ int preflight_check(Preflight *p, const Job *j, const char *out, Err *err)
     int rc = transformer && final ? disk_check_writable(out, "--out", err) : ERR_NOMEM;
 
     *p = (Preflight){0};
+    if (rc == 0)
+        rc = refuse_average_of_adapters(j, err);
     if (rc == 0)
         rc = dit_check_weights(&j->dit, transformer, log, err);
     if (rc == 0 && !j->lora.rank) /* final/ is then the adapter alone */
