@@ -163,6 +163,9 @@ struct VideoReader {
     /* packets whose frames are still to come, for video_skim */
     int64_t sent[MEDIA_SENT_MAX];
     int n_sent, unmatched; /* unmatched: packets and frames do not match one to one by their timestamps */
+    /* the first frame that was handed on; leading: the packets up to the next key frame may come before it */
+    int given, leading;
+    int64_t given_pts;
     /* [n_ahead] timestamps of the frames that video_skim found, increasing; NULL: frames are
      * decoded */
     int64_t *ahead;
@@ -191,6 +194,7 @@ WEFT_MUST_CHECK int reader_decode(VideoReader *r, Err *err);
 /* video_skim.c: remember a packet whose frame has not come out yet; match a frame with its packet. */
 void skim_sent(VideoReader *r);
 void skim_received(VideoReader *r);
+void skim_given(VideoReader *r);
 /* ---- checksums of Matroska and WebM (ebml_crc.c) --------------------------------------------- */
 /* Reads the file's checksums and fills r->bad with the ranges whose checksum is wrong; then goes back to
  * where the demuxer was.  Does nothing for other containers and for files without checksums. */

@@ -174,6 +174,7 @@ int reader_decode(VideoReader *r, Err *err)
                 continue;
             }
             judge_frame(r);
+            skim_given(r);
             apply_profile(r);
             return 1;
         }

@@ -10,12 +10,57 @@ static int has_frame_time(const AVPacket *p)
     return p->pts != AV_NOPTS_VALUE && p->size > 0 && !(p->flags & (AV_PKT_FLAG_CORRUPT | AV_PKT_FLAG_DISCARD));
 }
 
+/* A packet whose picture comes before the first one that the decoder gives: it needs frames that the file
+ * does not have.  Most decoders leave such pictures out themselves (from FFmpeg 8 on, HEVC's too). */
+static void left_out(VideoReader *r)
+{
+    r->unmatched = 1;
+    if (!r->damaged && r->counts.refused_packets == 0)
+        r->counts.before_key++;
+}
+
+static void forget_first(VideoReader *r)
+{
+    int first = 0;
+    for (int i = 1; i < r->n_sent; i++)
+        if (r->sent[i] < r->sent[first])
+            first = i;
+    r->sent[first] = r->sent[--r->n_sent];
+    left_out(r);
+}
+
 void skim_sent(VideoReader *r)
 {
-    if (!has_frame_time(r->packet) || r->n_sent == MEDIA_SENT_MAX)
+    const AVPacket *p = r->packet;
+    if (r->leading && p->flags & AV_PKT_FLAG_KEY)
+        r->leading = 0;
+    if (!has_frame_time(p)) {
         r->unmatched = 1;
-    else
-        r->sent[r->n_sent++] = r->packet->pts;
+    } else if (r->leading && p->pts < r->given_pts) {
+        left_out(r);
+    } else {
+        if (r->n_sent == MEDIA_SENT_MAX && r->given)
+            r->unmatched = 1;
+        else if (r->n_sent == MEDIA_SENT_MAX)
+            forget_first(r);
+        if (r->n_sent < MEDIA_SENT_MAX)
+            r->sent[r->n_sent++] = p->pts;
+    }
+}
+
+void skim_given(VideoReader *r)
+{
+    if (r->given)
+        return;
+    r->given = r->leading = 1;
+    r->given_pts = r->frame->best_effort_timestamp;
+    if (r->given_pts == AV_NOPTS_VALUE)
+        r->leading = 0;
+    for (int i = r->n_sent - 1; i >= 0 && r->leading; i--)
+        if (r->sent[i] < r->given_pts) {
+            r->sent[i] = r->sent[--r->n_sent];
+            left_out(r);
+        }
 }
 
 /* Finds the packet whose time the decoded frame has. */

@@ -612,6 +612,7 @@ static void same_process_id_elsewhere(void **state)
     assert_int_equal(pipe(ready) | pipe(done), 0);
     if ((child = fork()) == 0) {
         struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = reader, .l_len = 1};
+        close(done[1]); /* so that this child ends with its parent */
         int fd = open(path, O_RDWR);
         byte = fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0;
         if (write(ready[1], &byte, 1) != 1 || read(done[0], &byte, 1) != 1)
