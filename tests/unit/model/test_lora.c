@@ -183,5 +183,5 @@ int main(void)
         cmocka_unit_test(policies_same_bits),
         cmocka_unit_test(only_what_is_needed),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return check_run_live("lora", tests);
 }

@@ -243,5 +243,5 @@ int main(void)
         cmocka_unit_test(written_and_read), cmocka_unit_test(stacked_and_merged), cmocka_unit_test(other_models),
         cmocka_unit_test(on_from_a_file),   cmocka_unit_test(strengths),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return check_run_live("lora_file", tests);
 }
