@@ -114,7 +114,7 @@ static int report(void *options, const StrList *positional, Err *err)
 
 #define OPT_LIMIT                                                                                               \
     OPTION(TrainOptions, limit, OPT_INT, "limit", "N", "train on the first N clips, in the order of their ids", \
-           .min = 1)
+           .min = 1, .max = 1000000000)
 
 static const Opt run_opts[] = {
     OPTS_COMMON,

@@ -67,6 +67,10 @@ stderr_has "averages are kept of all weights, not of adapters"
 survives "SGD" --set training.optimizer=sgd
 check "SGD: one moment" sh -c "grep -aq '\"m.$W_.weight\":{\"dtype\":\"F32\"' $STATE && ! grep -aq '\"v\.' $STATE"
 clear_runs
+runs "the first three clips" 0 "$W" plan $SETS --limit 3
+stdout_has "samples            3 in 2 caches"
+runs "no clips" 2 "$W" plan $SETS --limit 0
+stderr_has "--limit: 0 is not within 1 to"
 runs "SGD without momentum" 0 train plain --set training.max_steps=5 --set training.optimizer=sgd --set training.sgd_momentum=0
 check "SGD without momentum: no state" sh -c "! grep -aq '\"[mv]\.' $T/plain/checkpoint-5/weft_state/optimizer.safetensors"
 runs "SGD without momentum goes on" 0 train plain --set training.max_steps=7 --set training.optimizer=sgd --set training.sgd_momentum=0
