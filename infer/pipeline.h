@@ -55,8 +55,9 @@ WEFT_MUST_CHECK int pipeline_check_parts(Pipeline *p, Err *err);
 WEFT_MUST_CHECK int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err);
 /* {"transformer": digest, ..., "configs": digest} of the weights and of all config files in use; with
  * adapters also "loras": [{"sha256", "scale"}, ...].
- * New reference; reads every weight file once. */
-WEFT_MUST_CHECK int pipeline_weights(Pipeline *p, json_t **out, Err *err);
+ * New reference; reads every weight file once, and MEMORY/.weights remembers their digests (NULL: nothing
+ * does). */
+WEFT_MUST_CHECK int pipeline_weights(Pipeline *p, const char *memory, json_t **out, Err *err);
 
 /* embeds [text_len, text_dim].  *cut: how many of the text's tokens did not fit. */
 WEFT_MUST_CHECK int pipeline_encode_text(Pipeline *p, const char *text, float *embeds, int64_t *cut, Err *err);

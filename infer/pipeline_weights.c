@@ -11,13 +11,14 @@
 #include "common/store/safetensors.h"
 #include "infer/pipeline_internal.h"
 
-static int put_digest(json_t *o, const char *name, const char *folder, const char *stem, const Log *log, Err *err)
+static int put_digest(json_t *o, const char *name, const char *folder, const char *stem, const char *memory,
+                      const Log *log, Err *err)
 {
     SafeTensors *s = NULL;
     char hex[65];
     int rc = safetensors_open_folder(&s, folder, stem, log, err);
     if (rc == 0)
-        rc = safetensors_digest(s, hex, err);
+        rc = safetensors_digest_once(s, folder, memory, hex, log, err);
     safetensors_close(&s);
     if (rc == 0 && json_object_set_new(o, name, json_string(hex)) < 0)
         rc = err_set(err, ERR_NOMEM, "no memory for the weights' digests");
@@ -77,16 +78,16 @@ static int put_configs(json_t *o, const Pipeline *p, Err *err)
     return rc;
 }
 
-int pipeline_weights(Pipeline *p, json_t **out, Err *err)
+int pipeline_weights(Pipeline *p, const char *memory, json_t **out, Err *err)
 {
     json_t *o = json_object();
     int rc = o ? 0 : err_set(err, ERR_NOMEM, "no memory for the weights' digests");
     if (rc == 0)
-        rc = put_digest(o, "transformer", p->dit_dir, "diffusion_pytorch_model", p->log, err);
+        rc = put_digest(o, "transformer", p->dit_dir, "diffusion_pytorch_model", memory, p->log, err);
     if (rc == 0)
-        rc = put_digest(o, "vae", p->vae_dir, "diffusion_pytorch_model", p->log, err);
+        rc = put_digest(o, "vae", p->vae_dir, "diffusion_pytorch_model", memory, p->log, err);
     if (rc == 0)
-        rc = put_digest(o, "text_encoder", p->text_dir, "model", p->log, err);
+        rc = put_digest(o, "text_encoder", p->text_dir, "model", memory, p->log, err);
     if (rc == 0 && p->n_lora)
         rc = put_loras(o, p, err);
     if (rc == 0)

@@ -107,13 +107,14 @@ static int find_done(Run *r, Job *job, Err *err)
 int jobs_open(Run *r, Err *err)
 {
     json_t *weights = NULL, *sampling = sampling_facts(r);
+    char *beside = path_dir(r->o->out, err); /* remembers the weights' digests */
     const char *negative = recipe_str(r->recipe, "sampling.negative_prompt");
     r->job = mem_calloc(r->prompts.n, sizeof *r->job, err);
     int rc = r->job ? 0 : ERR_NOMEM;
     if (rc == 0 && !sampling)
         rc = err_set(err, ERR_NOMEM, "no memory for the samples' records");
     if (rc == 0)
-        rc = pipeline_weights(r->pipe, &weights, err);
+        rc = beside ? pipeline_weights(r->pipe, beside, &weights, err) : ERR_NOMEM;
     for (int64_t i = 0; rc == 0 && i < r->prompts.n; i++) {
         Job *job = &r->job[i];
         job->prompt = &r->prompts.item[i];
@@ -129,6 +130,7 @@ int jobs_open(Run *r, Err *err)
         r->todo += rc == 0 && !r->job[i].done;
     }
     json_decref(weights);
+    mem_free(beside);
     json_decref(sampling);
     return rc;
 }

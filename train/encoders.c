@@ -117,17 +117,16 @@ static int parse_config(const char *folder, int is_vae, json_t **out, Err *err)
 }
 
 /* Makes {"config", "weights_sha256"} of an encoder's folder, in the form of weft-cache's meta. */
-static int identity(const char *folder, const char *stem, int is_vae, const Log *log, json_t **out, Err *err)
+static int identity(const char *folder, const char *stem, int is_vae, const char *memory, const Log *log, json_t **out,
+                    Err *err)
 {
     SafeTensors *file = NULL;
     json_t *config = NULL;
     char hex[65];
     int rc = parse_config(folder, is_vae, &config, err);
 
-    if (rc == 0 && (rc = safetensors_open_folder(&file, folder, stem, log, err)) == 0) {
-        log_info(log, "reading the weights of '%s' for their digest", folder);
-        rc = safetensors_digest(file, hex, err);
-    }
+    if (rc == 0 && (rc = safetensors_open_folder(&file, folder, stem, log, err)) == 0)
+        rc = safetensors_digest_once(file, folder, memory, hex, log, err);
     if (rc == 0 && !(*out = json_pack("{s:O, s:s}", "config", config, "weights_sha256", hex)))
         rc = err_set(err, ERR_NOMEM, "'%s': out of memory", folder);
     safetensors_close(&file);
@@ -135,12 +134,12 @@ static int identity(const char *folder, const char *stem, int is_vae, const Log 
     return rc;
 }
 
-static int check_encoder(const json_t *want, const char *cache, const char *folder, int is_vae, const Log *log,
-                         Err *err)
+static int check_encoder(const json_t *want, const char *cache, const char *folder, int is_vae, const char *memory,
+                         const Log *log, Err *err)
 {
     const char *what = is_vae ? "VAE" : "text encoder";
     json_t *have = NULL;
-    int rc = identity(folder, is_vae ? "diffusion_pytorch_model" : "model", is_vae, log, &have, err);
+    int rc = identity(folder, is_vae ? "diffusion_pytorch_model" : "model", is_vae, memory, log, &have, err);
 
     if (rc == 0 && (rc = same_maker(what, "weights_sha256", have, folder, want, cache, err)) == 0)
         rc = same_config(what, have, folder, want, cache, err);
@@ -227,7 +226,7 @@ static int check_tokenizer(const Dataset *d, const char *cache, const char *fold
     return rc;
 }
 
-int encoders_check(const Dataset *d, const char *cache, const char *base, const Log *log, Err *err)
+int encoders_check(const Dataset *d, const char *cache, const char *base, const char *memory, const Log *log, Err *err)
 {
     static const char *const part[] = {"vae", "text_encoder", "tokenizer"};
     int rc = 0;
@@ -240,7 +239,7 @@ int encoders_check(const Dataset *d, const char *cache, const char *base, const 
         else if (there == 0)
             log_info(log, "'%s' has no %s, so it is not compared with the one that made the cache", base, part[i]);
         else if (i < 2)
-            rc = check_encoder(i == 0 ? d->vae : d->text, cache, folder, i == 0, log, err);
+            rc = check_encoder(i == 0 ? d->vae : d->text, cache, folder, i == 0, memory, log, err);
         else
             rc = check_tokenizer(d, cache, folder, log, err);
         mem_free(folder);

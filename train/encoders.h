@@ -9,7 +9,8 @@
 WEFT_MUST_CHECK int encoders_read(Dataset *d, CacheTxn *t, const char *const *dirs, int64_t cache, Err *err);
 /* Refuses (ERR_USAGE) a base model whose VAE, text encoder or tokeniser is not the one that made
  * the caches: final/ would ship it.
- * Reads their weights once, for the digest.  A part the base model does not have is not compared,
+ * Reads their weights for the digest, which MEMORY/.weights remembers.  A part the base model does not have is not compared,
  * and the log says so. */
-WEFT_MUST_CHECK int encoders_check(const Dataset *d, const char *cache, const char *base, const Log *log, Err *err);
+WEFT_MUST_CHECK int encoders_check(const Dataset *d, const char *cache, const char *base, const char *memory,
+                                   const Log *log, Err *err);
 #endif

@@ -48,21 +48,19 @@ static int read_config(json_t **out, const char *transformer, Err *err)
     return rc;
 }
 
-static int weights_digest(char hex[65], const char *transformer, const Log *log, Err *err)
+static int weights_digest(char hex[65], const char *transformer, const char *memory, const Log *log, Err *err)
 {
     SafeTensors *file = NULL;
     int rc = safetensors_open_folder(&file, transformer, "diffusion_pytorch_model", log, err);
 
-    if (rc == 0) {
-        log_info(log, "reading the weights of '%s' for their digest", transformer);
-        rc = safetensors_digest(file, hex, err);
-    }
+    if (rc == 0)
+        rc = safetensors_digest_once(file, transformer, memory, hex, log, err);
     safetensors_close(&file);
     return rc;
 }
 
-int identity_make(json_t **out, const Schedule *schedule, const char *folder, const char *lora, const Log *log,
-                  Err *err)
+int identity_make(json_t **out, const Schedule *schedule, const char *folder, const char *lora, const char *memory,
+                  const Log *log, Err *err)
 {
     char *transformer = path_join(folder, "transformer", err), hex[65], adapter[65];
     json_t *config = NULL;
@@ -71,7 +69,7 @@ int identity_make(json_t **out, const Schedule *schedule, const char *folder, co
 
     *out = NULL;
     if (rc == 0)
-        rc = weights_digest(hex, transformer, log, err);
+        rc = weights_digest(hex, transformer, memory, log, err);
     if (rc == 0 && lora)
         rc = lora_digest(lora, adapter, err);
     if (rc == 0) {

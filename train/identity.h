@@ -14,10 +14,10 @@
 enum { TRAIN_NUMERICS_REVISION = 1 };
 
 /* The "identity" of state.json (schemas/train-state), of a schedule, of FOLDER/transformer, and of the
- * adapter (a file or folder; NULL: none) that training goes on from.  Reads the weights once, for their
- * digest.  New reference. */
+ * adapter (a file or folder; NULL: none) that training goes on from.  Reads the weights for their digest,
+ * which MEMORY/.weights remembers (NULL: nothing does).  New reference. */
 WEFT_MUST_CHECK int identity_make(json_t **out, const Schedule *schedule, const char *folder, const char *lora,
-                                  const Log *log, Err *err);
+                                  const char *memory, const Log *log, Err *err);
 /* Appends to `changes`, "; " between them, what differs between two identities. */
 WEFT_MUST_CHECK int identity_changes(Str *changes, const json_t *before, const json_t *now, Err *err);
 #endif

@@ -24,6 +24,8 @@ void job_close(Job *j)
     mem_free(j->found_base);
     mem_free(j->found_start);
     mem_free(j->lora_target);
+    mem_free(j->memory);
+    j->memory = NULL;
     j->found_base = j->found_start = NULL;
     j->lora_target = NULL;
 }
@@ -295,6 +297,8 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
         .ranks = j->ranks, .rank = ranks_rank(j->ranks), .size = o->ranks > 0 ? o->ranks : ranks_size(j->ranks)};
     if ((rc = recipe_open(&j->recipe, &o->common, err)) < 0 || (rc = open_backend(j, o, err)) < 0)
         return rc;
+    if (!(j->memory = path_dir(o->cache.item[0], err)))
+        return ERR_NOMEM;
     read_training(j);
     if ((rc = job_read_lora(j, err)) < 0 ||
         (rc = rate_kind(&j->c.rate.kind, recipe_str(j->recipe, "training.lr_scheduler"), err)) < 0 ||
@@ -306,7 +310,7 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
         (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||
         (o->limit > 0 && (rc = dataset_limit(j->data, o->limit, err)) < 0) ||
         (rc = draws_open(&j->draws, j->recipe, j->data, err)) < 0 ||
-        (rc = encoders_check(j->data, o->cache.item[0], j->base, &j->log.log, err)) < 0 ||
+        (rc = encoders_check(j->data, o->cache.item[0], j->base, j->memory, &j->log.log, err)) < 0 ||
         (rc = adopt_cache(j, o->cache.item[0], err)) < 0)
         return rc;
     for (int64_t i = 0; i < j->data->n_cache; i++)

@@ -31,6 +31,7 @@ typedef struct Job {
     const char *base;               /* pipeline folder that final/ is completed from */
     const char *start;              /* pipeline or checkpoint folder whose transformer training starts from */
     char *found_base, *found_start; /* owned: what base and start point to */
+    char *memory;                   /* folder in which digests of weights are remembered: beside the first cache */
     DitConfig dit;                  /* of `start` */
     Schedule schedule;
     Dataset *data;

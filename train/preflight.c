@@ -53,7 +53,7 @@ int preflight_choose(Preflight *p, Job *j, const char *out, json_t **stored, Err
     if (p->existing)
         rc = checkpoint_newest(out, log, &p->step, stored, err);
     if (rc == 0 && (p->step || !j->plan)) /* a plan reads no weights that it does not compare */
-        rc = identity_make(&j->identity, &j->schedule, j->start, j->lora_weights, log, err);
+        rc = identity_make(&j->identity, &j->schedule, j->start, j->lora_weights, j->memory, log, err);
     if (rc == 0 && p->step)
         rc = resume_check(j, *stored, p->step, err);
     return rc;

@@ -58,7 +58,9 @@ static int compare(Job *j, const char *out, int64_t step, Err *err)
                          {"the caches", j->data->digest},
                          {"the number of steps", steps},
                          {"the checkpoint", checkpoint}};
-    int rc = j->identity ? 0 : identity_make(&j->identity, &j->schedule, j->start, j->lora_weights, &j->log.log, err);
+    int rc = j->identity
+                 ? 0
+                 : identity_make(&j->identity, &j->schedule, j->start, j->lora_weights, j->memory, &j->log.log, err);
 
     snprintf(steps, sizeof steps, "%" PRId64, j->steps);
     if (rc == 0)

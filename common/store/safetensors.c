@@ -328,6 +328,8 @@ int shard_open(Shard *s, const char *path, SafeEntry **entry, int64_t *n, Err *e
 {
     uint8_t *head = NULL;
     int64_t length = 0;
+    if (!(s->path = mem_strdup(path, err)))
+        return ERR_NOMEM;
     int fd = open_regular(path, &s->size, err), rc = fd;
     if (fd < 0)
         return rc;
@@ -356,6 +358,7 @@ void safetensors_close(SafeTensors **p)
     entries_free(s->entry, s->n);
     for (int64_t i = 0; i < s->n_shard; i++) {
         mem_free(s->shard[i].name);
+        mem_free(s->shard[i].path);
         if (s->shard[i].map)
             munmap(s->shard[i].map, (size_t)s->shard[i].size);
         json_decref(s->shard[i].meta);
@@ -408,31 +411,4 @@ const char *safetensors_meta(const SafeTensors *s, const char *key)
     for (int64_t i = 0; i < s->n_shard && !value; i++)
         value = json_string_value(json_object_get(s->shard[i].meta, key));
     return value;
-}
-
-static void digest_i64(Sha256 *h, int64_t v)
-{
-    sha256_update(h, &v, sizeof v);
-}
-
-int safetensors_digest(const SafeTensors *s, char hex[65], Err *err)
-{
-    Sha256 h = {0};
-    int rc = sha256_init(&h, err);
-    if (rc < 0)
-        return rc;
-    for (int64_t i = 0; i < s->n; i++) {
-        const SafeEntry *e = &s->entry[i];
-        const char *dtype = dtype_name(e->tensor.dtype);
-        digest_i64(&h, (int64_t)strlen(e->name)); /* lengths in front: no two lists of tensors give the same bytes */
-        sha256_update(&h, e->name, (int64_t)strlen(e->name));
-        digest_i64(&h, (int64_t)strlen(dtype));
-        sha256_update(&h, dtype, (int64_t)strlen(dtype));
-        digest_i64(&h, e->tensor.rank);
-        for (int k = 0; k < e->tensor.rank; k++)
-            digest_i64(&h, e->tensor.dim[k]);
-        sha256_update(&h, e->tensor.data, tensor_bytes(&e->tensor));
-    }
-    sha256_final_hex(&h, hex);
-    return 0;
 }

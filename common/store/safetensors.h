@@ -32,6 +32,11 @@ const char *safetensors_meta(const SafeTensors *s, const char *key);
 /* SHA-256 over names, dtypes, shapes and bytes in name order, hex: the weights' identity,
  * independent of file layout.  Reading a big model takes seconds, so callers keep the result. */
 WEFT_MUST_CHECK int safetensors_digest(const SafeTensors *s, char hex[65], Err *err);
+/* The same digest, remembered in MEMORY/.weights while the files are what they were
+ * (common/base/file_stamp.h): weights of many GB are read once.  memory: a folder, "" or NULL for none;
+ * one that cannot be written only costs the reading.  `folder` names the weights in the log. */
+WEFT_MUST_CHECK int safetensors_digest_once(const SafeTensors *s, const char *folder, const char *memory, char hex[65],
+                                            const Log *log, Err *err);
 
 /* Header checks alone, for fuzzing and tests: bytes as a whole file. */
 WEFT_MUST_CHECK int safetensors_check(const void *bytes, int64_t size, Err *err);

@@ -6,6 +6,7 @@
 
 typedef struct Shard {
     char *name; /* plain file name; NULL for a file opened by path */
+    char *path; /* that was opened */
     void *map;
     int64_t size;
     json_t *meta; /* __metadata__, or NULL */

@@ -5,14 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include "common/base/file.h"
+#include "common/base/file_stamp.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "prep/layout/pictures.h"
-
-enum { RACY_S = 2 };
-static const int64_t ns = 1000000000;
 
 /* ---- the bytes ------------------------------------------------------------------------------- */
 /* A pipe or a device would never end. */
@@ -60,69 +57,40 @@ static int hash_source(const char *path, SourceKind kind, int64_t *size, Digest 
 }
 
 /* ---- what the file system says --------------------------------------------------------------- */
-typedef struct Stamp {
-    char text[65]; /* SHA-256 of the stat fields below */
-    int64_t size;
-    int settled; /* nothing was changed just now */
-} Stamp;
-
-static int64_t in_ns(struct timespec t)
+static int stamp(const char *path, SourceKind kind, FileStamp *out, Err *err)
 {
-    return (int64_t)t.tv_sec * ns + t.tv_nsec;
-}
-
-static int stamp_file(const char *path, int64_t now, Str *lines, Stamp *out, Err *err)
-{
-    struct stat st;
-    if (stat(path, &st) < 0)
-        return err_errno(err, errno, "'%s'", path);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_FORMAT, "'%s' is not a regular file", path);
-    int64_t m = in_ns(st.st_mtim), c = in_ns(st.st_ctim), edge = RACY_S * ns;
-    out->size += st.st_size;
-    /* An mtime in the future was set by hand and proves nothing; only the system sets the ctime. */
-    out->settled = out->settled && c < now - edge && (m < now - edge || m > now + edge);
-    return str_printf(lines, err, "%" PRIuMAX " %" PRIuMAX " %" PRId64 " %" PRId64 " %" PRId64 "\n",
-                      (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (int64_t)st.st_size, m, c);
-}
-
-static int stamp(const char *path, SourceKind kind, Stamp *out, Err *err)
-{
-    struct timespec clock;
-    clock_gettime(CLOCK_REALTIME, &clock); /* before anything is looked at */
-    int64_t now = in_ns(clock), n = 0;
+    int64_t n = 0;
     Picture *list = NULL;
-    Str lines = {0};
-    *out = (Stamp){.settled = 1};
-    int rc = kind == SOURCE_VIDEO ? stamp_file(path, now, &lines, out, err) : pictures_list(path, &list, &n, err);
+    file_stamp_begin(out);
+    int rc = kind == SOURCE_VIDEO ? file_stamp_add(out, path, err) : pictures_list(path, &list, &n, err);
     for (int64_t i = 0; i < n && rc == 0; i++) {
         char *file = path_join(path, list[i].name, err);
-        rc = file ? str_printf(&lines, err, "%" PRId64 " ", list[i].number) : ERR_NOMEM;
+        rc = file ? str_printf(&out->lines, err, "%" PRId64 " ", list[i].number) : ERR_NOMEM;
         if (rc == 0)
-            rc = stamp_file(file, now, &lines, out, err);
+            rc = file_stamp_add(out, file, err);
         mem_free(file);
     }
     if (rc == 0)
-        rc = sha256_hex(lines.data ? lines.data : "", lines.len, out->text, err);
+        rc = file_stamp_end(out, err);
+    file_stamp_fini(out);
     pictures_free(&list, n);
-    str_fini(&lines);
     return rc;
 }
 
 int64_t source_size(const char *path, SourceKind kind)
 {
-    Stamp s;
+    FileStamp s;
     int rc = stamp(path, kind, &s, NULL);
     return rc < 0 ? rc : s.size;
 }
 
 /* 1 when the entry was made while the source had this stamp. */
-static int recall(const char *entry, const Stamp *now, SourceIdentity *out)
+static int recall(const char *entry, const FileStamp *now, SourceIdentity *out)
 {
     char was[65], hex[65];
     int64_t size;
     if (!entry || sscanf(entry, "%64[0-9a-f] %" SCNd64 " %64[0-9a-f]", was, &size, hex) != 3 ||
-        strcmp(was, now->text) != 0 || digest_parse(hex, &out->sha256, NULL) < 0)
+        strcmp(was, now->hex) != 0 || digest_parse(hex, &out->sha256, NULL) < 0)
         return 0;
     out->size = size;
     snprintf(out->entry, sizeof out->entry, "%s", entry);
@@ -132,7 +100,7 @@ static int recall(const char *entry, const Stamp *now, SourceIdentity *out)
 int source_identify(const json_t *remembered, const char *name, const char *path, SourceKind kind, SourceIdentity *out,
                     Err *err)
 {
-    Stamp before, after;
+    FileStamp before, after;
     char hex[65];
     *out = (SourceIdentity){0};
     int known = stamp(path, kind, &before, NULL); /* other errors are reported by hash_source below */
@@ -144,9 +112,9 @@ int source_identify(const json_t *remembered, const char *name, const char *path
         return rc;
     out->hashed = 1;
     if (known < 0 || !before.settled || (known = stamp(path, kind, &after, NULL)) < 0 ||
-        strcmp(before.text, after.text) != 0)
+        strcmp(before.hex, after.hex) != 0)
         return known == ERR_NOMEM ? err_set(err, known, "out of memory for '%s'", path) : 0;
     digest_hex(&out->sha256, hex);
-    snprintf(out->entry, sizeof out->entry, "%s %" PRId64 " %s", before.text, out->size, hex);
+    snprintf(out->entry, sizeof out->entry, "%s %" PRId64 " %s", before.hex, out->size, hex);
     return 0;
 }

@@ -1,10 +1,7 @@
 /* What identifies a source: its bytes, hashed now or remembered from an earlier run.
  *
- * A source counts as unchanged while device, inode, size, mtime and ctime (nanoseconds) of its file,
- * or of each numbered picture of its folder, are what they were; a program that writes new bytes and
- * restores the old mtime still changes the ctime.  A file that was changed within two seconds before
- * it was hashed is not remembered: it could change once more within the same tick of the file
- * system's clock. */
+ * A source counts as unchanged while its file, or each numbered picture of its folder, is what it was
+ * (common/base/file_stamp.h). */
 #ifndef WEFT_PREP_CLIP_SOURCE_HASH_H
 #define WEFT_PREP_CLIP_SOURCE_HASH_H
 #include <jansson.h>

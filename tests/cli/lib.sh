@@ -59,9 +59,9 @@ stderr_has() { # TEXT
     if grep -qF -e "$1" "$T/stderr"; then pass "$lib_name: stderr has '$1'"; else fail "$lib_name: stderr has '$1'" "$(head -5 "$T/stderr")"; fi
 }
 
-# Folders or files with the same bytes, names and nothing more; .sources knows a folder's place and time and is not the dataset's.
+# Folders or files with the same bytes, names and nothing more; .sources and .weights know files' places and times and are not the dataset's.
 same() { # NAME A B
-    if diff -r -x .sources "$2" "$3" >"$T/diff.txt" 2>&1; then pass "$1"; else fail "$1" "$(head -5 "$T/diff.txt")"; fi
+    if diff -r -x .sources -x .weights "$2" "$3" >"$T/diff.txt" 2>&1; then pass "$1"; else fail "$1" "$(head -5 "$T/diff.txt")"; fi
 }
 
 # Starts the command and kills it (-9) after that many seconds; true when it had not ended by itself before.

@@ -36,7 +36,7 @@ static const Job *some_job(void)
         job.base = job.start = "base";
         job.steps = 100;
         expect(schedule_init_default(&job.schedule, NULL) == 0);
-        expect(identity_make(&job.identity, &job.schedule, "tests/golden/pipeline/model", NULL, NULL, NULL) == 0);
+        expect(identity_make(&job.identity, &job.schedule, "tests/golden/pipeline/model", NULL, NULL, NULL, NULL) == 0);
         data.n = job.batch = job.accumulate = job.epoch_steps = 1;
     }
     return &job;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -519,6 +520,61 @@ static void variants_and_other_formats(void **state)
                 &err);
 }
 
+/* The digest of unchanged files is read from memory; any change, and a damaged memory, costs a reading. */
+static int readings;
+
+static void count_readings(void *user, LogLevel level, const char *line)
+{
+    (void)user;
+    (void)level;
+    readings += strstr(line, "reading the weights of") != NULL;
+}
+
+static void digest_now(const char *memory, char hex[65], int want_reading)
+{
+    static const Log log = {.write = count_readings, .level = LOG_INFO};
+    SafeTensors *s = NULL;
+    Err err = {0};
+    readings = 0;
+    CHECK_OK(safetensors_open_folder(&s, check_tmp_path("weights"), "model", NULL, &err), &err);
+    CHECK_OK(safetensors_digest_once(s, "weights", memory, hex, &log, &err), &err);
+    safetensors_close(&s);
+    assert_int_equal(readings, want_reading);
+}
+
+static void digests_are_remembered(void **state)
+{
+    (void)state;
+    Err err = {0};
+    float value[2] = {1, 2};
+    SafeSource one = {"w", tensor_of(value, DT_F32, 1, 2)};
+    const char *path = check_tmp_path("weights/model.safetensors"), *memory = check_tmp_path("memory");
+    char first[65], again[65];
+    CHECK_OK(dir_make(check_tmp_path("weights"), &err), &err);
+    CHECK_OK(dir_make(memory, &err), &err);
+    CHECK_OK(safetensors_write(path, &one, 1, NULL, &err), &err);
+    digest_now(memory, first, 1);
+    digest_now(memory, again, 1); /* it changed just now: not remembered */
+    usleep(2100000);
+    digest_now(NULL, again, 1);
+    digest_now(memory, again, 1);
+    assert_string_equal(again, first);
+    digest_now(memory, again, 0);
+    assert_string_equal(again, first);
+    digest_now(check_tmp_path("absent"), again, 1);
+    CHECK_OK(file_write_atomic(check_tmp_path("memory/.weights"), "weft weights 1 0\n{}", 19, &err), &err);
+    digest_now(memory, again, 1);
+    digest_now(memory, again, 0);
+    struct stat before;
+    assert_int_equal(stat(path, &before), 0);
+    value[1] = 3;
+    CHECK_OK(safetensors_write(path, &one, 1, NULL, &err), &err);
+    struct timespec times[2] = {before.st_atim, before.st_mtim}; /* the old mtime: the ctime tells */
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    digest_now(memory, again, 1);
+    assert_string_not_equal(again, first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -533,6 +589,7 @@ int main(void)
         cmocka_unit_test(read_errors),
         cmocka_unit_test(stale_single_file),
         cmocka_unit_test(variants_and_other_formats),
+        cmocka_unit_test(digests_are_remembered),
     };
     return check_run_live("store_safetensors", tests);
 }

@@ -66,7 +66,7 @@ static Job job_with(const char *set, const char *base, char digest)
     d->n = 7;
     j.log.log = (Log){.write = remember, .level = LOG_WARN};
     CHECK_OK(recipe_open(&j.recipe, &common, &err), &err);
-    CHECK_OK(identity_make(&j.identity, &schedule, check_repo_path(pipeline), NULL, NULL, &err), &err);
+    CHECK_OK(identity_make(&j.identity, &schedule, check_repo_path(pipeline), NULL, NULL, NULL, &err), &err);
     return j;
 }
 
@@ -194,7 +194,7 @@ static void identities(void **state)
     for (int64_t t = 0; t < other.n_train; t++)
         other.alpha_bar[t] = 3 * other.alpha_bar[t] / (1 + 2 * other.alpha_bar[t]);
     json_decref(j.identity);
-    CHECK_OK(identity_make(&j.identity, &other, check_repo_path(pipeline), NULL, NULL, &err), &err);
+    CHECK_OK(identity_make(&j.identity, &other, check_repo_path(pipeline), NULL, NULL, NULL, &err), &err);
     CHECK_FAILS(go_on_with(&j, 10, &err), ERR_USAGE, "the base model's noise schedule is another one", &err);
     schedule_fini(&other);
     job_done(&j);

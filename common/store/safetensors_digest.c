@@ -1,0 +1,104 @@
+/* The identity of weights, computed once and remembered. */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/file_stamp.h"
+#include "common/base/hash.h"
+#include "common/base/mem.h"
+#include "common/store/safetensors_internal.h"
+
+static void digest_i64(Sha256 *h, int64_t v)
+{
+    sha256_update(h, &v, sizeof v);
+}
+
+int safetensors_digest(const SafeTensors *s, char hex[65], Err *err)
+{
+    Sha256 h = {0};
+    int rc = sha256_init(&h, err);
+    if (rc < 0)
+        return rc;
+    for (int64_t i = 0; i < s->n; i++) {
+        const SafeEntry *e = &s->entry[i];
+        const char *dtype = dtype_name(e->tensor.dtype);
+        digest_i64(&h, (int64_t)strlen(e->name)); /* lengths in front: no two lists of tensors give the same bytes */
+        sha256_update(&h, e->name, (int64_t)strlen(e->name));
+        digest_i64(&h, (int64_t)strlen(dtype));
+        sha256_update(&h, dtype, (int64_t)strlen(dtype));
+        digest_i64(&h, e->tensor.rank);
+        for (int k = 0; k < e->tensor.rank; k++)
+            digest_i64(&h, e->tensor.dim[k]);
+        sha256_update(&h, e->tensor.data, tensor_bytes(&e->tensor));
+    }
+    sha256_final_hex(&h, hex);
+    return 0;
+}
+
+/* ---- remembered ------------------------------------------------------------------------------ */
+
+static const char kind[] = "weft weights";
+
+static int stamp(const SafeTensors *s, FileStamp *out, Err *err)
+{
+    int rc = 0;
+    file_stamp_begin(out);
+    for (int64_t i = 0; i < s->n_shard && rc == 0; i++)
+        rc = file_stamp_add(out, s->shard[i].path, err);
+    if (rc == 0)
+        rc = file_stamp_end(out, err);
+    file_stamp_fini(out);
+    return rc;
+}
+
+/* Adds the entry to what the file holds now; other folders' entries stay. */
+static int remember(const char *file, const char *real, const FileStamp *now, const char *hex, Err *err)
+{
+    json_t *all = NULL;
+    int rc = remembered_load(&all, file, kind, err);
+    if (rc == 0 && json_object_set_new(all, real, json_pack("[s, s]", now->hex, hex)) < 0)
+        rc = err_set(err, ERR_NOMEM, "out of memory for '%s'", file);
+    if (rc == 0)
+        rc = remembered_save(all, file, kind, err);
+    json_decref(all);
+    return rc;
+}
+
+/* 1 and the digest when `file` has it for these files. */
+static int recall(const char *file, const char *real, const FileStamp *now, char hex[65], Err *err)
+{
+    json_t *all = NULL;
+    Digest d;
+    int rc = remembered_load(&all, file, kind, err);
+    const json_t *entry = json_object_get(all, real);
+    const char *was = json_string_value(json_array_get(entry, 0)), *found = json_string_value(json_array_get(entry, 1));
+    if (rc == 0 && was && found && strcmp(was, now->hex) == 0 && digest_parse(found, &d, NULL) == 0) {
+        digest_hex(&d, hex);
+        rc = 1;
+    }
+    json_decref(all);
+    return rc;
+}
+
+int safetensors_digest_once(const SafeTensors *s, const char *folder, const char *memory, char hex[65], const Log *log,
+                            Err *err)
+{
+    FileStamp before, after;
+    char *file = memory && *memory ? path_join(memory, ".weights", err) : NULL;
+    char *real = realpath(s->n_shard ? s->shard[0].path : folder, NULL);
+    int known = memory && *memory && !file ? ERR_NOMEM : file && real && stamp(s, &before, NULL) == 0;
+    int rc = known > 0 ? recall(file, real, &before, hex, err) : known;
+    if (rc == 0) {
+        int64_t bytes = 0;
+        for (int64_t i = 0; i < s->n_shard; i++)
+            bytes += s->shard[i].size;
+        log_info(log, "reading the weights of '%s' (%.1f MB) for their digest", folder, (double)bytes / 1e6);
+        rc = safetensors_digest(s, hex, err);
+        if (rc == 0 && known && before.settled && file_is_dir(memory) && stamp(s, &after, NULL) == 0 &&
+            strcmp(before.hex, after.hex) == 0)
+            err_ignore(remember(file, real, &before, hex, NULL));
+    }
+    free(real);
+    mem_free(file);
+    return rc < 0 ? rc : 0;
+}
