@@ -291,7 +291,7 @@ int checkpoint_save(const char *run, const TrainState *s, const json_t *state, E
 
 /* ---- final ----------------------------------------------------------------------------------- */
 
-int final_save(const char *run, const char *base, const TrainState *s, const json_t *state, Err *err)
+int final_save(const char *run, const char *base, int link, const TrainState *s, const json_t *state, Err *err)
 {
     char *folder = path_join(run, "final", err), *tmp = path_join(run, "final.tmp-saving", err);
     int rc = folder && tmp ? dir_remove(tmp, err) : ERR_NOMEM;
@@ -299,7 +299,7 @@ int final_save(const char *run, const char *base, const TrainState *s, const jso
     if (rc == 0)
         rc = write_parts(tmp, s, 0, err);
     if (rc == 0 && !is_lora(s))
-        rc = pipeline_parts_copy(tmp, base, err);
+        rc = pipeline_parts_copy(tmp, base, link, err);
     if (rc == 0)
         rc = write_state(tmp, state, err);
     if (rc == 0)

@@ -31,9 +31,10 @@ OptimizerPart checkpoint_part(const TrainState *s, int64_t i);
 char *checkpoint_folder(const char *run, int64_t step, Err *err);
 /* The optimiser's state and the step from RUN/checkpoint-STEP; the transformer was opened from its folder already. */
 WEFT_MUST_CHECK int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err *err);
-/* RUN/final: the transformer, and every other part of the pipeline folder `base` (copies).  A base
- * without model_index.json gives a folder with the transformer alone. */
-WEFT_MUST_CHECK int final_save(const char *run, const char *base, const TrainState *s, const json_t *state, Err *err);
+/* RUN/final: the transformer, and every other part of the pipeline folder `base`, as links where `link` is
+ * set (pipeline.h).  A base without model_index.json gives a folder with the transformer alone. */
+WEFT_MUST_CHECK int final_save(const char *run, const char *base, int link, const TrainState *s, const json_t *state,
+                               Err *err);
 
 /* ---- checkpoint_find.c ---- */
 

@@ -1,6 +1,8 @@
 /* Sizes and digests of a folder's files. */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/file.h"
 #include "common/base/hash.h"
@@ -10,13 +12,16 @@
 
 enum { DEPTH_MAX = 8 }; /* folders within one another */
 
+/* A file that is a link is somebody else's (pipeline.h), and may have many GB: its size is enough. */
 static int describe_file(const char *path, json_t **out, Err *err)
 {
-    int64_t size = file_size(path, err);
+    struct stat st;
     char hex[65];
-    int rc = size < 0 ? (int)size : sha256_file_hex(path, hex, err);
+    int rc = stat(path, &st) < 0 ? err_errno(err, errno, "'%s'", path) : 0, linked = rc == 0 && st.st_nlink > 1;
 
-    if (rc == 0 && !(*out = json_pack("{s:I, s:s}", "size", (json_int_t)size, "sha256", hex)))
+    if (rc == 0 && !linked)
+        rc = sha256_file_hex(path, hex, err);
+    if (rc == 0 && !(*out = json_pack("{s:I, s:s*}", "size", (json_int_t)st.st_size, "sha256", linked ? NULL : hex)))
         rc = err_set(err, ERR_NOMEM, "'%s': out of memory", path);
     return rc;
 }
@@ -62,14 +67,14 @@ int file_list_make(const char *folder, json_t **list, Err *err)
 static int check_file(const char *path, const json_t *want, int contents, Err *err)
 {
     int64_t size = file_size(path, err), stored = 0;
-    json_t *have = NULL;
+    const char *sha256 = json_string_value(json_object_get(want, "sha256"));
+    char hex[65];
     int rc = size < 0 ? (int)size : json_get_int(want, "size", path, &stored, err);
 
     if (rc == 0 && size != stored)
         rc = err_set(err, ERR_FORMAT, "'%s' has %" PRId64 " bytes, but %" PRId64 " were written", path, size, stored);
-    if (rc == 0 && contents && (rc = describe_file(path, &have, err)) == 0 && !json_equal(have, want))
+    if (rc == 0 && contents && sha256 && (rc = sha256_file_hex(path, hex, err)) == 0 && strcmp(hex, sha256))
         rc = err_set(err, ERR_FORMAT, "'%s' has other bytes than were written: its SHA-256 differs", path);
-    json_decref(have);
     return rc;
 }
 

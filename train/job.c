@@ -37,6 +37,7 @@ static void read_training(Job *j)
     const Recipe *r = j->recipe;
 
     j->seed = (uint64_t)recipe_int(r, "seed");
+    j->link = strcmp(recipe_str(r, "export.copy"), "link") == 0;
     j->batch = recipe_int(r, "training.batch_size");
     j->accumulate = recipe_int(r, "training.gradient_accumulation_steps");
     j->epochs = recipe_int(r, "training.num_epochs");

@@ -51,6 +51,7 @@ typedef struct Job {
     struct {
         int64_t clips, timesteps, every; /* every -1: before the first step and after the last only */
     } validation;
+    int link;                 /* final/ links the base model's files */
     int plan;                 /* set before job_open: only plans, so no device is opened */
     int64_t parameters, flat; /* trained parameters; elements of an arena that holds them */
     int64_t frozen_bytes;     /* LoRA: memory of the weights that stay as they are; 0 where they are mapped */

@@ -1,10 +1,12 @@
 /* weft-train: fine-tunes the transformer from a cache. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/program.h"
 #include "common/base/str.h"
 #include "common/ops/selftest.h"
+#include "train/export.h"
 #include "train/plan.h"
 #include "train/run_report.h"
 #include "train/run.h"
@@ -106,6 +108,24 @@ static int report(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
+typedef struct ExportOptions {
+    CommonOptions common; /* first */
+    const char *out, *model, *copy;
+} ExportOptions;
+
+static int export(void *options, const StrList *positional, Err *err)
+{
+    const ExportOptions *o = options;
+    StderrLog log;
+    int rc;
+
+    log_to_stderr(&log, "weft-train", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
+    rc = export_checkpoint(positional->item[0], o->out, o->model, strcmp(o->copy, "link") == 0, &log.log, err);
+    if (rc == 0)
+        printf("%s\n", o->out);
+    return rc;
+}
+
 #define OPT_CACHE \
     OPTION(TrainOptions, cache, OPT_LIST, "cache", "DIR", "cache to learn from; repeat it for several", .required = 1)
 #define OPT_MODEL                                           \
@@ -132,6 +152,16 @@ static const Opt plan_opts[] = {
     OPT_LIMIT,
     OPTION(TrainOptions, ranks, OPT_INT, "ranks", "N",
            "plan for one of N processes (mpirun -n N): the one that needs most memory", .max = 65536, .dflt = "1"),
+    {0},
+};
+
+static const Opt export_opts[] = {
+    OPTS_LOG,
+    OPTION(ExportOptions, out, OPT_STR, "out", "DIR", "the pipeline folder to make", .short_name = 'o', .required = 1),
+    OPTION(ExportOptions, model, OPT_STR, "model", "FOLDER",
+           "base model for the other parts; default: the one that the checkpoint names", .short_name = 'm'),
+    OPTION(ExportOptions, copy, OPT_ENUM, "copy", NULL, "hard links where the file system can, or copies",
+           .choices = "link|copy", .dflt = "link"),
     {0},
 };
 
@@ -180,6 +210,14 @@ int main(int argc, char **argv)
          .min_positional = 1,
          .max_positional = 1,
          .run = report},
+        {.name = "export",
+         .summary = "make a pipeline folder of a checkpoint, for weft-infer and diffusers",
+         .usage = "CHECKPOINT --out DIR [options]",
+         .opts = export_opts,
+         .options_size = sizeof(ExportOptions),
+         .min_positional = 1,
+         .max_positional = 1,
+         .run = export},
         COMMAND_KEYS,
         COMMAND_SELFTEST,
         {0},

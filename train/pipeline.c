@@ -1,5 +1,6 @@
 /* A pipeline's parts: checking that they can be copied, and copying. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -29,10 +30,13 @@ static int copy_bytes(AtomicFile *out, const char *to, FILE *in, const char *fro
     return rc;
 }
 
-/* A file of its own, never a link: an edit of one must not reach the other.  Where the file system
- * can, the two share their blocks until one is written to. */
-static int copy_file(const char *to, const char *from, Err *err)
+/* A file of its own: an edit of one does not reach the other.  Where the file system can, the two share
+ * their blocks until one is written to.  With `link` the same file once more, if that can be: not
+ * across file systems, nor of another user's file. */
+static int copy_file(const char *to, const char *from, int link, Err *err)
 {
+    if (link && linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
+        return 0;
     FILE *in = fopen(from, "rb");
     AtomicFile *out = NULL;
     int rc = in ? atomic_open(&out, to, err) : err_errno(err, errno, "opening '%s'", from);
@@ -51,7 +55,7 @@ static int copy_file(const char *to, const char *from, Err *err)
 
 /* One walk over the parts: it copies, or checks and counts bytes. */
 typedef struct Walk {
-    int copies;
+    int copies, link;
     int64_t bytes;
 } Walk;
 
@@ -74,7 +78,7 @@ static int check_file(Walk *w, const char *path, Err *err)
 
 static int walk_file(Walk *w, const char *to, const char *from, Err *err)
 {
-    return w->copies ? copy_file(to, from, err) : check_file(w, from, err);
+    return w->copies ? copy_file(to, from, w->link, err) : check_file(w, from, err);
 }
 
 static int walk_tree(Walk *w, const char *to, const char *from, int depth, Err *err)
@@ -170,9 +174,16 @@ int pipeline_parts_check(const char *base, const Log *log, int64_t *bytes, Err *
     return rc < 0 ? err_wrap(err, rc, "what final/ copies") : 0;
 }
 
-int pipeline_parts_copy(const char *folder, const char *base, Err *err)
+int pipeline_parts_copy(const char *folder, const char *base, int link, Err *err)
 {
-    Walk w = {.copies = 1};
+    Walk w = {.copies = 1, .link = link};
 
     return walk(&w, folder, base, NULL, err);
+}
+
+int pipeline_folder_copy(const char *to, const char *from, int link, Err *err)
+{
+    Walk w = {.copies = 1, .link = link};
+
+    return walk_tree(&w, to, from, 0, err);
 }

@@ -349,7 +349,7 @@ static int finish_here(Run *r, Err *err)
         return rc < 0 ? rc : 0;
     rc = resume_state_json(r->job, r->state.step, 0, &state, err);
     if (rc == 0)
-        rc = final_save(r->out, r->job->base, &r->state, state, err);
+        rc = final_save(r->out, r->job->base, r->job->link, &r->state, state, err);
     json_decref(state);
     return rc;
 }

@@ -40,6 +40,25 @@ static int open_job(Job *j, const char *const *set, int64_t n)
     return job_open(j, &o, &err);
 }
 
+/* The section `export` has one key. */
+static void export_copy_arrives(void **state)
+{
+    static const char *const names[] = {"copy"}, *const set[] = {"export.copy=link", "export.copy=copy"};
+
+    (void)state;
+    recipe_keys_covered("export", "export_copy_arrives", names, 1);
+    for (int i = 0; i < 2; i++) {
+        Job j;
+        const char *all[] = {set[i], "training.base_model=", NULL};
+        char base[320];
+        snprintf(base, sizeof base, "training.base_model=%s", model);
+        all[1] = base;
+        CHECK_OK(open_job(&j, all, 2), &err);
+        assert_int_equal(j.link, i == 0);
+        job_close(&j);
+    }
+}
+
 /* ---- every value arrives --------------------------------------------------------------------- */
 
 typedef struct Arrival {
@@ -474,7 +493,8 @@ static void copy_file(const char *below, const char *find, const char *put)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_value_arrives), cmocka_unit_test(every_value_matters),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(export_copy_arrives), cmocka_unit_test(every_value_arrives),
+                                       cmocka_unit_test(every_value_matters),
                                        cmocka_unit_test(what_is_not_supported_is_refused),
                                        cmocka_unit_test(passes_add_up)};
 
