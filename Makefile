@@ -21,12 +21,15 @@ ifeq ($(filter $(VARIANT),$(VARIANTS)),)
 $(error VARIANT is '$(VARIANT)', expected one of: $(VARIANTS))
 endif
 
-# Debian and Ubuntu packages a build needs, and the names under which pkg-config must then know them.  libprotobuf-dev: libsentencepiece-dev
-# 0.2 names protobuf-lite in its .pc file without depending on it, and pkg-config follows private requirements.
-DEPS = g++ pkg-config libavformat-dev libavcodec-dev libavutil-dev libswscale-dev liblmdb-dev libjansson-dev libyaml-dev \
-       libopenblas-dev libsentencepiece-dev libprotobuf-dev libutf8proc-dev libpcre2-dev libxxhash-dev libssl-dev libcmocka-dev
+# Debian and Ubuntu packages a build needs, and the names under which pkg-config must then know them.
+# libprotobuf-dev: libsentencepiece-dev 0.2 names protobuf-lite in its .pc file without depending on it, and
+# pkg-config follows private requirements.
+DEPS = g++ pkg-config libavformat-dev libavcodec-dev libavutil-dev libswscale-dev liblmdb-dev libjansson-dev \
+       libyaml-dev libopenblas-dev libsentencepiece-dev libprotobuf-dev libutf8proc-dev libpcre2-dev libxxhash-dev \
+       libssl-dev libcmocka-dev
 DEPS_FUZZ = clang libomp-dev
-PKGS = libavformat libavcodec libavutil libswscale lmdb jansson yaml-0.1 $(BLAS) sentencepiece libutf8proc libpcre2-8 libxxhash libcrypto
+PKGS = libavformat libavcodec libavutil libswscale lmdb jansson yaml-0.1 $(BLAS) sentencepiece libutf8proc libpcre2-8 \
+       libxxhash libcrypto
 FFMPEG_LEAST = 5.1
 AVCODEC_LEAST = 59.37.100#  libavcodec of that FFmpeg
 
@@ -49,7 +52,8 @@ TOOL_C   := $(wildcard tests/demo/*.c tests/tools/*.c)
 CUDA_TOOL_C := $(wildcard tests/cuda/main_*.c)
 
 LIB      := $(B)/libweft.a
-LIB_O    := $(patsubst %.c,$(B)/%.o,$(COMMON_C) $(ROOM_C)) $(patsubst %.cc,$(B)/%.o,$(COMMON_X)) $(B)/embed.o $(B)/embed_table.o \
+LIB_O    := $(patsubst %.c,$(B)/%.o,$(COMMON_C) $(ROOM_C)) $(patsubst %.cc,$(B)/%.o,$(COMMON_X)) \
+            $(B)/embed.o $(B)/embed_table.o \
             $(patsubst %.cu,$(B)/%.o,$(SIM_CU)) $(patsubst %.cc,$(B)/%.o,$(SIM_X))
 BINS     := $(patsubst %,$(B)/%,$(foreach p,$(PROGRAMS),$(if $(wildcard $(p:weft-%=%)/main.c),$(p))))
 TESTS    := $(patsubst %.c,$(B)/%,$(TEST_C))
@@ -60,7 +64,8 @@ CUDA_TOOLS := $(patsubst %.c,$(B)/%,$(CUDA_TOOL_C))
 
 # Code of single architectures, for the report of what the kernels became; the same in every variant.
 HOPPER_CU := $(filter %_90.cu,$(SIM_CU))
-cubins    = $(foreach a,$(1),$(patsubst common/ops/cuda/%.cu,build/cubin/sm_$(a)/%.cubin,$(filter-out $(if $(filter 80,$(a)),$(HOPPER_CU)),$(SIM_CU))))
+cubins    = $(foreach a,$(1),$(patsubst common/ops/cuda/%.cu,build/cubin/sm_$(a)/%.cubin,\
+                $(filter-out $(if $(filter 80,$(a)),$(HOPPER_CU)),$(SIM_CU))))
 cubins_90a = $(patsubst common/ops/cuda/%.cu,build/cubin/sm_90/%.cubin,$(HOPPER_CU))
 cubin_args = $(foreach c,$(call cubins,$(1)),$(patsubst build/cubin/%/,%,$(dir $(c))) $(c) $(c:.cubin=.txt))
 
@@ -100,17 +105,19 @@ LDLIBS   := $(PKG_LIB) -lm -lpthread -ldl -lstdc++
 LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 
 .DEFAULT_GOAL := all
-.PHONY: all bench bench-cuda bench-now cache-kills corruptions check check-asan check-cuda check-cuda-now check-now check-sim-full check-sim-full-now check-tsan \
-        check-ubsan clean cuda cuda-report cuda-report-now demo demo-now deps deps-if-missing format format-check found fuzz fuzz-now help install \
-        lib programs tests uninstall FORCE
+.PHONY: all bench bench-cuda bench-now cache-kills corruptions check check-asan check-cuda check-cuda-now \
+        check-now check-sim-full check-sim-full-now check-tsan check-ubsan clean cuda cuda-report \
+        cuda-report-now demo demo-now deps deps-if-missing format format-check found fuzz fuzz-now help \
+        install lib programs tests uninstall FORCE
 
 help: ## this list
 	@echo "Targets (times on two cores; later builds compile only what changed):"
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' Makefile
-	@echo "Settings, as in 'make check VARIANT=asan': VARIANT ($(VARIANTS)), CC, CXX, CFLAGS, ARCH, BLAS, PREFIX, DESTDIR, WERROR, JOBS, MPI, DEVICE (demo)."
+	@echo "Settings, as in 'make check VARIANT=asan': VARIANT ($(VARIANTS)), CC, CXX, CFLAGS," \
+	    "ARCH, BLAS, PREFIX, DESTDIR, WERROR, JOBS, MPI, DEVICE (demo)."
 
-# Parallel jobs, unless the caller has said how many.  The + is for make, which sees no $(MAKE) in a line that says $(again): without it the
-# caller's -jN is refused ("jobserver unavailable") and one job runs.
+# Parallel jobs, unless the caller has said how many.  The + is for make, which sees no $(MAKE) in a line that
+# says $(again): without it the caller's -jN is refused ("jobserver unavailable") and one job runs.
 again = @+$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 
 all: found ## build the four programs into build/release (2 minutes)
@@ -118,15 +125,20 @@ all: found ## build the four programs into build/release (2 minutes)
 
 programs: $(BINS) $(MPI_LIB)
 lib: $(LIB)
-tests: $(TESTS) $(FUZZERS) $(TOOLS) $(BINS) $(MPI_LIB) $(CUDA_TOOLS) $(if $(shell command -v $(NVCC) 2>/dev/null),$(call cubins,80) $(cubins_90a))
+tests: $(TESTS) $(FUZZERS) $(TOOLS) $(BINS) $(MPI_LIB) $(CUDA_TOOLS) \
+    $(if $(shell command -v $(NVCC) 2>/dev/null),$(call cubins,80) $(cubins_90a))
 
+NVCC_RELEASE = $(shell nvcc --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
 found:
 	@sh tests/deps.sh check "$(PKGS)"
-	@pkg-config --exists "libavcodec >= $(AVCODEC_LEAST)" || { echo "make: FFmpeg $(FFMPEG_LEAST) or later is needed (libavcodec $(AVCODEC_LEAST))," \
+	@pkg-config --exists "libavcodec >= $(AVCODEC_LEAST)" || { \
+	    echo "make: FFmpeg $(FFMPEG_LEAST) or later is needed (libavcodec $(AVCODEC_LEAST))," \
 	    "found libavcodec $$(pkg-config --modversion libavcodec)" >&2; exit 1; }
-	@echo "variant $(VARIANT) · $(shell $(CC) -dumpfullversion -dumpversion 2>/dev/null | head -1) $(CC) · BLAS $(BLAS) $(shell pkg-config --modversion $(BLAS) 2>/dev/null)" \
-	      "· FFmpeg libavcodec $(shell pkg-config --modversion libavcodec 2>/dev/null) · OpenMP $(if $(filter -fopenmp,$(OPENMP)),yes,no)" \
-	      "· CUDA compiler $(if $(shell command -v nvcc 2>/dev/null),$(shell nvcc --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'),none)" \
+	@echo "variant $(VARIANT) · $(shell $(CC) -dumpfullversion -dumpversion 2>/dev/null | head -1) $(CC)" \
+	      "· BLAS $(BLAS) $(shell pkg-config --modversion $(BLAS) 2>/dev/null)" \
+	      "· FFmpeg libavcodec $(shell pkg-config --modversion libavcodec 2>/dev/null)" \
+	      "· OpenMP $(if $(filter -fopenmp,$(OPENMP)),yes,no)" \
+	      "· CUDA compiler $(if $(shell command -v nvcc 2>/dev/null),$(NVCC_RELEASE),none)" \
 	      "· MPI $(if $(MPI),$(MPI) $(shell pkg-config --modversion $(MPI)),none)"
 
 # ---- rules ------------------------------------------------------------------------------------------------------
@@ -153,40 +165,49 @@ $(B)/common/ops/cuda/%.o: common/ops/cuda/%.cu
 $(B)/tests/%.o: tests/%.cu
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS_W) -Wno-unknown-pragmas -DWEFT_SIM -x c++ -MMD -MP -c $< -o $@
-# The simulator itself is never instrumented by the thread sanitizer: it tells it about fibers.  Nor may its loops become calls of memset,
-# which the sanitizer would take for the fibers' own.
+# The simulator itself is never instrumented by the thread sanitizer: it tells it about fibers.  Nor may its
+# loops become calls of memset, which the sanitizer would take for the fibers' own.
 $(B)/common/ops/cuda/sim/%.o: common/ops/cuda/sim/%.cc
 	@mkdir -p $(@D)
-	$(CXX) $(filter-out -fsanitize=thread,$(CXXFLAGS_W)) -DWEFT_SIM -O3 -march=$(ARCH) $(if $(findstring clang,$(CXX)),-fno-builtin,-fno-tree-loop-distribute-patterns) -MMD -MP -c $< -o $@
+	$(CXX) $(filter-out -fsanitize=thread,$(CXXFLAGS_W)) -DWEFT_SIM -O3 -march=$(ARCH) \
+	    $(if $(findstring clang,$(CXX)),-fno-builtin,-fno-tree-loop-distribute-patterns) -MMD -MP -c $< -o $@
 
 # The CUDA back end: a shared object that programs open at run time.  sm_80 and sm_90, and PTX for what comes after.
-CUDA_ARCH := -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
-# Files *_90.cu hold warpgroup products, which exist on sm_90a alone; the host code calls them on compute capability 9.0.
+CUDA_ARCH := -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
+             -gencode arch=compute_90,code=compute_90
+# Files *_90.cu hold warpgroup products, which exist on sm_90a alone; the host code calls them on compute
+# capability 9.0.
 $(B)/cuda/%_90.o: CUDA_ARCH := -gencode arch=compute_90a,code=sm_90a
 CUDA_O   := $(patsubst %.cu,$(B)/cuda/%.o,$(SIM_CU))
 CUDA_C_O := $(patsubst %,$(B)/cuda/common/%.o,base/err ops/tensor)
 CUDA_LIB  = $(abspath $(dir $(shell command -v $(NVCC)))../lib64)
 $(B)/cuda/%.o: %.cu
 	@mkdir -p $(@D)
-	$(NVCC) -std=c++17 -O3 -lineinfo $(CUDA_ARCH) -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-D_GNU_SOURCE -MMD -MP -c $< -o $@
+	$(NVCC) -std=c++17 -O3 -lineinfo $(CUDA_ARCH) -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-D_GNU_SOURCE \
+	    -MMD -MP -c $< -o $@
 $(B)/cuda/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 $(WARN) -I. -O2 -fPIC -fvisibility=hidden -D_GNU_SOURCE -MMD -MP -c $< -o $@
 $(B)/libweft-cuda.so: $(CUDA_O) $(CUDA_C_O)
-	$(NVCC) -shared -cudart static $^ -o $@ -L$(CUDA_LIB) -lcublasLt -Xlinker -rpath,$(CUDA_LIB) -Xlinker -Bsymbolic -Xlinker --no-undefined -Xlinker --exclude-libs,ALL
+	$(NVCC) -shared -cudart static $^ -o $@ -L$(CUDA_LIB) -lcublasLt -Xlinker -rpath,$(CUDA_LIB) -Xlinker -Bsymbolic \
+	    -Xlinker --no-undefined -Xlinker --exclude-libs,ALL
 
-# Several processes (MPI): a shared object too.  With its own copies of the few functions it needs, and none of the sanitizers' flags.
+# Several processes (MPI): a shared object too.  With its own copies of the few functions it needs, and none
+# of the sanitizers' flags.
 MPI_O := $(patsubst %.c,$(B)/pic/%.o,$(MPI_C) common/base/err.c common/ops/tensor.c)
 $(B)/pic/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) -std=c11 $(WARN) -I. -O2 -g -fPIC -fvisibility=hidden -D_GNU_SOURCE $(if $(findstring ranks/mpi,$<),$(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(MPI)))) -MMD -MP -c $< -o $@
+	$(CC) -std=c11 $(WARN) -I. -O2 -g -fPIC -fvisibility=hidden -D_GNU_SOURCE \
+	    $(if $(findstring ranks/mpi,$<),$(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(MPI)))) \
+	    -MMD -MP -c $< -o $@
 $(B)/libweft-mpi.so: $(MPI_O)
 	$(CC) -shared $^ -o $@ $(shell pkg-config --libs $(MPI))
 
 # Schemas and presets, compiled in as they are.
 $(B)/embed.S: $(EMBED) Makefile
 	@mkdir -p $(@D)
-	@{ echo '.section .rodata'; i=0; for f in $(EMBED); do printf '.global weft_embed_%d\nweft_embed_%d:\n.incbin "%s"\n.byte 0\n' $$i $$i $$f; i=$$((i+1)); done; \
+	@{ echo '.section .rodata'; i=0; for f in $(EMBED); do \
+	   printf '.global weft_embed_%d\nweft_embed_%d:\n.incbin "%s"\n.byte 0\n' $$i $$i $$f; i=$$((i+1)); done; \
 	   echo '.section .note.GNU-stack,"",@progbits'; } > $@
 $(B)/embed_table.c: $(EMBED) Makefile
 	@mkdir -p $(@D)
@@ -199,12 +220,15 @@ $(B)/embed.o: $(B)/embed.S
 $(B)/embed_table.o: $(B)/embed_table.c
 	$(CC) -c $< -o $@
 
-# The flags that decide the cpu back end's bits (no paths), for --version, run.json and checkpoints (common/base/build.h).  The file is
-# replaced only when they change, and then the cpu back end is compiled again.
-NUMERIC_FLAGS = $(foreach f,$(filter -O% -m% -f%,$(OPT) $(SAN) $(OPENMP) $(CFLAGS) $(CPU_FLAGS)),$(if $(findstring /,$(f)),,$(f)))
+# The flags that decide the cpu back end's bits (no paths), for --version, run.json and checkpoints
+# (common/base/build.h).  The file is replaced only when they change, and then the cpu back end is compiled
+# again.
+NUMERIC_FLAGS = $(foreach f,$(filter -O% -m% -f%,$(OPT) $(SAN) $(OPENMP) $(CFLAGS) $(CPU_FLAGS)),\
+                $(if $(findstring /,$(f)),,$(f)))
 $(B)/common/base/build_flags.h: FORCE
 	@mkdir -p $(@D)
-	@native=$$($(CC) -march=$(ARCH) -### -x c -c /dev/null -o /dev/null 2>&1 | tr ' ' '\n' | sed -n 's/^"\?-march=\([a-z0-9_-]*\)"\?$$/\1/p; /"-target-cpu"/{n;s/"//gp}' | head -1); \
+	@native=$$($(CC) -march=$(ARCH) -### -x c -c /dev/null -o /dev/null 2>&1 | tr ' ' '\n' | \
+	    sed -n 's/^"\?-march=\([a-z0-9_-]*\)"\?$$/\1/p; /"-target-cpu"/{n;s/"//gp}' | head -1); \
 	 { echo '#define WEFT_BUILD_FLAGS "$(strip $(NUMERIC_FLAGS))$(if $(filter native,$(ARCH)), (native: '"$$native"'))"'; \
 	   echo '#define WEFT_BUILD_BLAS "$(strip $(BLAS)) $(shell pkg-config --modversion $(BLAS) 2>/dev/null)"'; } >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
@@ -238,7 +262,8 @@ $(CUDA_TOOLS): $(B)/%: $(B)/%.o $(patsubst %.c,$(B)/%.o,$(filter-out $(CUDA_TOOL
 define CUBIN_RULE
 build/cubin/sm_$(1)/%.cubin: common/ops/cuda/%.cu $(wildcard common/ops/cuda/*.h common/ops/*.h)
 	@mkdir -p $$(@D)
-	$$(NVCC) -std=c++17 -O3 -I. -cubin -arch=sm_$(1)$$(if $$(filter %_90,$$*),a) -Xptxas -v -o $$@ $$< 2>$$(@:.cubin=.txt) || { cat $$(@:.cubin=.txt) >&2; rm -f $$@; exit 1; }
+	$$(NVCC) -std=c++17 -O3 -I. -cubin -arch=sm_$(1)$$(if $$(filter %_90,$$*),a) -Xptxas -v -o $$@ $$< \
+	    2>$$(@:.cubin=.txt) || { cat $$(@:.cubin=.txt) >&2; rm -f $$@; exit 1; }
 endef
 $(foreach a,80 90,$(eval $(call CUBIN_RULE,$(a))))
 
@@ -252,7 +277,7 @@ deps-if-missing:
 	@sh tests/deps.sh missing "$(PKGS) cmocka" $(DEPS)
 
 # ---- checks -----------------------------------------------------------------------------------------------------
-check: deps-if-missing ## build and run every test; ends with "N passed, N failed, N skipped" (15 minutes, 10 of them tests)
+check: deps-if-missing ## build and run every test (15 minutes, 10 of them tests)
 	$(again) check-now
 check-now: found tests
 	@sh tests/run.sh $(B) $(TESTS) $(FUZZERS) $(wildcard tests/cli/test_*.sh)
@@ -262,14 +287,14 @@ check-ubsan: deps-if-missing ## the same under UndefinedBehaviorSanitizer (30 mi
 	$(again) VARIANT=ubsan check-now
 check-tsan: deps-if-missing ## the same under ThreadSanitizer: loops serial, our own threads checked (45 minutes)
 	$(again) VARIANT=tsan check-now
-check-sim-full: deps-if-missing ## the operation tests on the simulated GPU, every kind of input under all four schedules
+check-sim-full: deps-if-missing ## operation tests on the simulated GPU, all inputs under all four schedules
 	@WEFT_SIM_FULL=1 $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) check-sim-full-now
 check-sim-full-now: found $(filter $(B)/tests/ops/%,$(TESTS))
 	@sh tests/run.sh $(B) $(filter $(B)/tests/ops/%,$(TESTS))
 corruptions: deps-if-missing ## 10,000 seeded corruptions of a small cache (5 minutes; check tries 400)
 	$(again) $(B)/tests/unit/cache/test_corruptions
 	WEFT_CORRUPTIONS=10000 $(B)/tests/unit/cache/test_corruptions
-cache-kills: deps-if-missing ## kill -9 of weft-cache build, gc, merge and import at 50 seeded moments each (10 minutes; check tries 3)
+cache-kills: deps-if-missing ## kill -9 of four commands of weft-cache at 50 moments each (10 minutes; check: 3)
 	$(again) programs $(TOOLS)
 	WEFT_KILLS=50 WEFT_BUILD=$(B) sh tests/cli/test_cache_kill.sh
 fuzz: deps-if-missing ## each fuzz target for SECONDS (60) under libFuzzer with sanitizers; needs clang
@@ -284,22 +309,25 @@ bench-now: found $(BENCHES)
 
 # ---- format -----------------------------------------------------------------------------------------------------
 # Generated tables of numbers (tests/golden/*.h) are left as their scripts write them.
-FORMATTED = $(sort $(shell find common $(ROOMS) tests -name '*.[ch]' ! -path 'tests/golden/*.h' -o -name '*.cc' -o -name '*.cu'))
+FORMATTED = $(sort $(shell find common $(ROOMS) tests -name '*.[ch]' ! -path 'tests/golden/*.h' \
+                  -o -name '*.cc' -o -name '*.cu'))
 format: ## lay out all C as .clang-format says (needs clang-format 14)
 	@sh tests/format.sh write $(CLANG_FORMAT) $(FORMATTED)
-format-check: ## name the files that 'make format' would change; skipped without clang-format 14 (10 seconds; check does it too)
+format-check: ## name the files that 'make format' would change (10 seconds; check does it too)
 	@sh tests/format.sh check $(CLANG_FORMAT) $(FORMATTED) || [ $$? = 77 ]
 
 # ---- the GPU ----------------------------------------------------------------------------------------------------
 cuda: ## build/release/libweft-cuda.so for --device cuda (needs nvcc; 5 minutes)
-	@command -v $(NVCC) >/dev/null || { echo "make: $(NVCC) not found: building --device cuda needs the CUDA Toolkit" >&2; exit 1; }
+	@command -v $(NVCC) >/dev/null || { \
+	    echo "make: $(NVCC) not found: building --device cuda needs the CUDA Toolkit" >&2; exit 1; }
 	$(again) $(B)/libweft-cuda.so
 
 check-cuda: deps-if-missing ## the operation tests on this machine's GPU; counted as skipped where there is none
 	$(again) check-cuda-now
-check-cuda-now: found programs $(CUDA_TOOLS) $(filter $(B)/tests/ops/%,$(TESTS)) $(if $(shell command -v $(NVCC) 2>/dev/null),$(B)/libweft-cuda.so)
+check-cuda-now: found programs $(CUDA_TOOLS) $(filter $(B)/tests/ops/%,$(TESTS)) \
+    $(if $(shell command -v $(NVCC) 2>/dev/null),$(B)/libweft-cuda.so)
 	@sh tests/run.sh $(B) tests/cli/test_cuda.sh
-bench-cuda: deps-if-missing ## time every kernel and whole jobs at 2B size on this machine's GPU (GPU=H100 compares with its limits)
+bench-cuda: deps-if-missing ## time every kernel and whole jobs at 2B size on this GPU (GPU=H100: against its limits)
 	$(again) cuda $(B)/tests/cuda/main_bench
 	LD_LIBRARY_PATH=$(abspath $(B)) $(B)/tests/cuda/main_bench --device cuda --gpu $(or $(GPU),A100)
 
@@ -311,7 +339,7 @@ cuda-report-now: $(CUDA_TOOLS) $(call cubins,80 90)
 	$(B)/tests/cuda/main_prediction >tests/bench/cuda-prediction.md
 
 # ---- use --------------------------------------------------------------------------------------------------------
-demo: deps-if-missing ## clips -> cache -> training -> new videos (5 minutes with the build; DEVICE=cuda, or sim: less of everything, slowly)
+demo: deps-if-missing ## clips -> cache -> training -> new videos (5 minutes with the build; DEVICE=cuda or sim)
 	$(again) demo-now
 demo-now: found programs $(TOOLS)
 	@sh tests/demo/demo.sh $(B)
@@ -329,9 +357,11 @@ install: found ## build, then copy programs, schemas, manual pages and bash comp
 	install -s -m 755 $(BINS) "$(INSTALL_BIN)"
 	install -m 644 $(wildcard schemas/*.json) "$(INSTALL_SCHEMAS)"
 	for p in $(PROGRAMS); do \
-	    $(B)/$$p --help-man >"$(INSTALL_MAN)/$$p.1" && $(B)/$$p --help-completion >"$(INSTALL_COMPLETION)/$$p" || exit 1; done
+	    $(B)/$$p --help-man >"$(INSTALL_MAN)/$$p.1" && \
+	    $(B)/$$p --help-completion >"$(INSTALL_COMPLETION)/$$p" || exit 1; done
 	$(if $(MPI_LIB),install -d "$(INSTALL_LIB)" && install -s -m 644 $(MPI_LIB) "$(INSTALL_LIB)")
-	@if [ -f $(B)/libweft-cuda.so ]; then set -x; install -d "$(INSTALL_LIB)" && install -s -m 644 $(B)/libweft-cuda.so "$(INSTALL_LIB)"; \
+	@if [ -f $(B)/libweft-cuda.so ]; then set -x; \
+	    install -d "$(INSTALL_LIB)" && install -s -m 644 $(B)/libweft-cuda.so "$(INSTALL_LIB)"; \
 	 else echo "libweft-cuda.so was not built ('make cuda' builds it): the installed programs run on the CPU"; fi
 
 uninstall: ## remove what install copied (same PREFIX and DESTDIR)

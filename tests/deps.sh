@@ -1,7 +1,8 @@
 #!/bin/sh
 # deps.sh install|missing|check "PKG-CONFIG NAME..." PACKAGE...
-# install, missing: on Debian and Ubuntu, installs those of the PACKAGEs that are missing, as root or through sudo; then, as check does,
-# asks pkg-config for every NAME and says what is still missing.  Elsewhere nothing is installed: the message names what to install.
+# install, missing: on Debian and Ubuntu, installs those of the PACKAGEs that are missing, as root
+# or through sudo; then, as check does, asks pkg-config for every NAME and says what is still
+# missing.  Elsewhere nothing is installed: the message names what to install.
 mode=$1
 names=$2
 shift 2
@@ -61,7 +62,8 @@ if [ -n "$need" ]; then
     fi
     echo "installing with apt:$need"
     apt() { $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@"; }
-    # Lists that are absent or do not know a package are fetched first; lists that are too old show when a download fails.
+    # Lists that are absent or do not know a package are fetched first; lists that are too old show
+    # when a download fails.
     apt-get install -s -qq --no-install-recommends $need >/dev/null 2>&1 || apt update
     apt install -y --no-install-recommends $need || { apt update && apt install -y --no-install-recommends $need; } || {
         echo "apt could not install them; run as root: $command" >&2

@@ -1,6 +1,7 @@
 #!/bin/sh
 # format.sh check|write CLANG_FORMAT FILE...   lays the FILEs out as .clang-format says, or names those that are not.
-# Versions of clang-format differ in details, so only version 14 (Debian 12) is asked; exit status 77 where it is not installed.
+# Versions of clang-format differ in details, so only version 14 (Debian 12) is asked; exit status
+# 77 where it is not installed.
 mode=$1
 tool=$2
 shift 2
@@ -14,6 +15,7 @@ if [ "$mode" = write ]; then
 fi
 bad=0
 for file; do
-    "$tool" "$file" | cmp -s - "$file" || { echo "$file: not laid out as .clang-format says; run 'make format'"; bad=1; }
+    "$tool" "$file" | cmp -s - "$file" || { echo "$file: not laid out as .clang-format says; run 'make format'";
+        bad=1; }
 done
 exit $bad

@@ -1,9 +1,10 @@
 #!/bin/sh
-# systems.sh [SYSTEM...]   the README's two commands on bare systems.  Not part of `make check`: needs root, debootstrap, the
-# network and an hour.
+# systems.sh [SYSTEM...]   the README's two commands on bare systems.  Not part of `make check`:
+# needs root, debootstrap, the network and an hour.
 #
-# For each SYSTEM (default: all of those below) this makes a fresh installation with git, make and gcc in a folder, clones this
-# repository's HEAD into it, runs `make demo` and `make check` there, and prints a row of the table in tests/bench/systems.md.
+# For each SYSTEM (default: all of those below) this makes a fresh installation with git, make and
+# gcc in a folder, clones this repository's HEAD into it, runs `make demo` and `make check` there,
+# and prints a row of the table in tests/bench/systems.md.
 #
 #   SYSTEMS_DIR     where the systems and their logs lie (default /var/tmp/weft-systems, 4 GB each)
 #   MIRROR_DEBIAN   package mirrors; default: the one in this machine's apt configuration, else debootstrap's own
@@ -41,11 +42,14 @@ bare() { # NAME DISTRIBUTION SUITE COMPONENTS
     [ -d "$dir/$1.base" ] && return 0
     script=/usr/share/debootstrap/scripts/$3
     if [ ! -e "$script" ]; then # a suite younger than this debootstrap is set up as its elders were
-        case $2 in Debian) script=/usr/share/debootstrap/scripts/sid ;; *) script=/usr/share/debootstrap/scripts/gutsy ;; esac
+        case $2 in Debian) script=/usr/share/debootstrap/scripts/sid ;; *) \
+            script=/usr/share/debootstrap/scripts/gutsy ;; esac
     fi
     rm -rf "$dir/$1.making"
-    debootstrap --variant=minbase --components="$4" --include=git,make,gcc,ca-certificates "$3" "$dir/$1.making" "$(mirror "$2")" "$script" \
-        >"$dir/$1.debootstrap.log" 2>&1 || { echo "systems.sh: debootstrap of $3 failed: $(tail -1 "$dir/$1.debootstrap.log")" >&2; return 1; }
+    debootstrap --variant=minbase --components="$4" --include=git,make,gcc,ca-certificates "$3" "$dir/$1.making" \
+        "$(mirror "$2")" "$script" \
+        >"$dir/$1.debootstrap.log" 2>&1 || {
+        echo "systems.sh: debootstrap of $3 failed: $(tail -1 "$dir/$1.debootstrap.log")" >&2; return 1; }
     mv "$dir/$1.making" "$dir/$1.base"
 }
 
@@ -57,7 +61,8 @@ inside() { # NAME COMMAND
 }
 
 version() { # NAME PACKAGE-PATTERN: the installed version, without Debian's revision
-    chroot "$dir/$1" dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$2" 2>/dev/null | sed -n 's/^installed //p' | head -1 | sed 's/^[0-9]*://; s/[-+].*//'
+    chroot "$dir/$1" dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$2" 2>/dev/null |
+        sed -n 's/^installed //p' | head -1 | sed 's/^[0-9]*://; s/[-+].*//'
 }
 
 one() { # NAME DISTRIBUTION SUITE COMPONENTS
@@ -65,7 +70,8 @@ one() { # NAME DISTRIBUTION SUITE COMPONENTS
     rm -rf "${dir:?}/$1"
     cp -a "$dir/$1.base" "$dir/$1" || return 1
     git bundle create -q "$dir/$1/root/weft.bundle" HEAD || return 1
-    inside "$1" "cd && git -c init.defaultBranch=main -c advice.detachedHead=false clone -q weft.bundle weft" || return 1
+    inside "$1" "cd && git -c init.defaultBranch=main -c advice.detachedHead=false clone -q weft.bundle weft" ||
+        return 1
     results=
     failed=0
     for command in $commands; do

@@ -1,6 +1,7 @@
 #!/bin/sh
-# T5 v1.1 XXL at full size on a small machine: a random checkpoint of its shapes (9.5 GB in two shards, made in FOLDER and removed at the
-# end), a few short captions.  Prints the memory that was predicted and needed, and how many bytes were read.
+# T5 v1.1 XXL at full size on a small machine: a random checkpoint of its shapes (9.5 GB in two
+# shards, made in FOLDER and removed at the end), a few short captions.  Prints the memory that was
+# predicted and needed, and how many bytes were read.
 #   sh tests/bench/t5_xxl.sh FOLDER [TEXT_LENGTH]
 set -e
 B=${WEFT_BUILD:-build/release}
@@ -10,7 +11,8 @@ length=${2:-32}
 mkdir -p "$folder"
 T=$(mktemp -d "$folder/t5-xxl-XXXXXX")
 trap 'rm -rf "$T"' EXIT
-set_=" --preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=32 --set clip.height=64 --set clip.min_side=16"
+set_=" --preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=32 \
+    --set clip.height=64 --set clip.min_side=16"
 set_="$set_ --set clip.model_frames=9 --set clip.num_frames=8 --set model.text_length=$length --set cache.dtype=fp16"
 mkdir "$T/src"
 for i in 1 2 3 4 5; do

@@ -1,6 +1,7 @@
 # Sourced by tests/cli/test_cache_*.sh after lib.sh: a small prepared dataset, its model, and what a cache holds.
 cache="$B/weft-cache"
-small="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=32 --set clip.height=64 --set clip.min_side=16 --set clip.model_frames=9 --set clip.num_frames=8"
+small="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=32 \
+    --set clip.height=64 --set clip.min_side=16 --set clip.model_frames=9 --set clip.num_frames=8"
 small="$small --set model.text_length=32 --quiet"
 
 # Clips c1 ... cN, their captions, in $T/src; the model in $T/model.
@@ -13,7 +14,8 @@ cache_inputs() { # N
     check "encoders" "$B/tests/tools/make_encoders" "$T/model"
 }
 prepare() { # OUT
-    "$B/weft-prep" ingest "$T/src" --out "$1" $small && "$B/weft-prep" tokenize "$1" --tokenizer "$T/model/tokenizer" $small
+    "$B/weft-prep" ingest "$T/src" --out "$1" $small && "$B/weft-prep" tokenize "$1" --tokenizer "$T/model/tokenizer" \
+        $small
 }
 build() { # CACHE [OPTION...]
     build_out=$1

@@ -37,7 +37,11 @@ skip() { # NAME REASON
 check() { # NAME COMMAND...: passes when the command succeeds
     lib_name=$1
     shift
-    if "$@" >"$T/check.txt" 2>&1; then pass "$lib_name"; else fail "$lib_name" "failed: $*" "$(tail -5 "$T/check.txt")"; fi
+    if "$@" >"$T/check.txt" 2>&1; then
+        pass "$lib_name"
+    else
+        fail "$lib_name" "failed: $*" "$(tail -5 "$T/check.txt")"
+    fi
 }
 
 # The command's output lies in $T/stdout and $T/stderr, its exit status in $status.
@@ -52,16 +56,29 @@ runs() { # NAME STATUS COMMAND...
 }
 
 stdout_has() { # TEXT: in the last command's standard output
-    if grep -qF -e "$1" "$T/stdout"; then pass "$lib_name: stdout has '$1'"; else fail "$lib_name: stdout has '$1'" "$(head -5 "$T/stdout")"; fi
+    if grep -qF -e "$1" "$T/stdout"; then
+        pass "$lib_name: stdout has '$1'"
+    else
+        fail "$lib_name: stdout has '$1'" "$(head -5 "$T/stdout")"
+    fi
 }
 
 stderr_has() { # TEXT
-    if grep -qF -e "$1" "$T/stderr"; then pass "$lib_name: stderr has '$1'"; else fail "$lib_name: stderr has '$1'" "$(head -5 "$T/stderr")"; fi
+    if grep -qF -e "$1" "$T/stderr"; then
+        pass "$lib_name: stderr has '$1'"
+    else
+        fail "$lib_name: stderr has '$1'" "$(head -5 "$T/stderr")"
+    fi
 }
 
-# Folders or files with the same bytes, names and nothing more; .sources and .weights know files' places and times and are not the dataset's.
+# Folders or files with the same bytes, names and nothing more; .sources and .weights know files'
+# places and times and are not the dataset's.
 same() { # NAME A B
-    if diff -r -x .sources -x .weights "$2" "$3" >"$T/diff.txt" 2>&1; then pass "$1"; else fail "$1" "$(head -5 "$T/diff.txt")"; fi
+    if diff -r -x .sources -x .weights "$2" "$3" >"$T/diff.txt" 2>&1; then
+        pass "$1"
+    else
+        fail "$1" "$(head -5 "$T/diff.txt")"
+    fi
 }
 
 # Starts the command and kills it (-9) after that many seconds; true when it had not ended by itself before.

@@ -2,7 +2,9 @@
 # What every program does alike: lost output, help, manual pages, completion, keys, machine-readable logs.
 . tests/cli/lib.sh
 M=tests/golden/pipeline/model
-small="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=32 --set clip.height=64 --set clip.min_side=16 --set clip.model_frames=9 --set clip.num_frames=8 --set model.text_length=32"
+small="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=32 \
+    --set clip.height=64 --set clip.min_side=16 --set clip.model_frames=9 --set clip.num_frames=8 \
+    --set model.text_length=32"
 check "caches" "$B/tests/tools/train_fixture" $M "$T"
 check "encoders" "$B/tests/tools/make_encoders" "$T/model"
 mkdir "$T/src"
@@ -24,7 +26,8 @@ for program in prep cache train infer; do
     for option in --help --version --help-man --help-completion "--selftest --device ref" "keys" "keys seed"; do
         full "weft-$program $option" "$W" $option
     done
-    for command in $("$W" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do full "weft-$program $command --help" "$W" $command --help; done
+    for command in $("$W" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do full "weft-$program $command --help" "$W" \
+        $command --help; done
 done
 check "a longer clip" "$B/tests/tools/make_clip" "$T/long.mp4" 32 64 30 190 1
 longer="--preset demo --set clip.width=32 --set clip.height=64 --set clip.min_side=16"
@@ -44,7 +47,8 @@ full "run --dry-run" "$B/weft-train" run --preset demo --cache "$T/a" --model $M
 full "sample --dry-run" "$B/weft-infer" sample --preset demo --model $M --prompt x --out "$T/samples" --dry-run
 
 # ---- OpenMP's threads do not spin for long at a barrier, unless the user wants it ----
-spins() { env OMP_DISPLAY_ENV=verbose "$@" "$B/weft-train" --version 2>&1 | sed -n "s/.*GOMP_SPINCOUNT = '\(.*\)'.*/\1/p"; }
+spins() { env OMP_DISPLAY_ENV=verbose "$@" "$B/weft-train" --version 2>&1 |
+    sed -n "s/.*GOMP_SPINCOUNT = '\(.*\)'.*/\1/p"; }
 if [ -z "$(spins A=b)" ]; then
     skip "short spin" "this OpenMP library does not say"
 else
@@ -64,7 +68,8 @@ if nm "$B/weft-infer" 2>/dev/null | grep -q '__[at]san_init'; then
 else
     # the least limit under which the libraries load and BLAS starts its threads, in steps of 20 MB
     least=200000
-    while [ "$least" -lt 900000 ] && { limited "$least" "$B/weft-infer" --version >"$T/stdout" 2>"$T/stderr" || true; grep -q "error while loading\|pthread_create failed" "$T/stderr"; }; do
+    while [ "$least" -lt 900000 ] && { limited "$least" "$B/weft-infer" --version >"$T/stdout" 2>"$T/stderr" || true;
+        grep -q "error while loading\|pthread_create failed" "$T/stderr"; }; do
         least=$((least + 20000))
     done
     runs "just enough for the libraries" 1 limited "$least" "$B/weft-infer" --version
@@ -77,9 +82,11 @@ else
         [ $? = 137 ] && hung="$hung $((least + more))"
     done
     check "no limit makes a program wait for ever" test -z "$hung"
-    runs "enough for one thread, not for 64" 1 limited $((least + 1200000)) "$B/weft-infer" sample --preset demo --device cpu --jobs 64 --model $M --prompt x --out "$T/limited"
+    runs "enough for one thread, not for 64" 1 limited $((least + 1200000)) "$B/weft-infer" sample --preset demo \
+        --device cpu --jobs 64 --model $M --prompt x --out "$T/limited"
     stderr_has "BLAS needs for 64 threads: raise the limit, or give fewer with --jobs"
-    runs "enough for one thread" 0 limited $((least + 1200000)) "$B/weft-train" plan --preset demo --jobs 1 --cache "$T/a" --model $M
+    runs "enough for one thread" 0 limited $((least + 1200000)) "$B/weft-train" plan --preset demo --jobs 1 \
+        --cache "$T/a" --model $M
 fi
 
 # ---- help, manual pages, completion ----
@@ -99,18 +106,27 @@ for program in prep cache train infer; do
     # every option of every command stands in it
     for command in $("$W" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
         for option in $("$W" $command --help | sed -n 's/.* --\([a-z-]*\).*/\1/p' | grep -v '^help$' | sort -u); do
-            grep -qF "$(printf %s "--$option" | sed 's/-/\\-/g')" "$T/weft-$program.1" || fail "weft-$program.1: $command --$option"
+            grep -qF "$(printf %s "--$option" | sed 's/-/\\-/g')" "$T/weft-$program.1" ||
+                fail "weft-$program.1: $command --$option"
         done
     done
     pass "weft-$program.1 is whole"
     if command -v groff >/dev/null; then
         groff -man -Tutf8 -ww -z "$T/weft-$program.1" >"$T/groff" 2>&1
-        if [ -s "$T/groff" ]; then fail "weft-$program.1 without warnings" "$(head -3 "$T/groff")"; else pass "weft-$program.1 without warnings"; fi
+        if [ -s "$T/groff" ]; then
+            fail "weft-$program.1 without warnings" "$(head -3 "$T/groff")"
+        else
+            pass "weft-$program.1 without warnings"
+        fi
     else
         skip "weft-$program.1 without warnings" "no groff here"
     fi
     # whatever a line of roff must not be
-    if grep -qv '^\(\.\(TH\|SH\|SS\|TP\|br\)\|[^.'"'"']\)' "$T/weft-$program.1"; then fail "weft-$program.1: only known requests"; else pass "weft-$program.1: only known requests"; fi
+    if grep -qv '^\(\.\(TH\|SH\|SS\|TP\|br\)\|[^.'"'"']\)' "$T/weft-$program.1"; then
+        fail "weft-$program.1: only known requests"
+    else
+        pass "weft-$program.1: only known requests"
+    fi
 done
 if command -v bash >/dev/null; then
     cat >"$T/complete.sh" <<'BASH'
@@ -125,7 +141,11 @@ BASH
         complete_want=$1
         shift
         complete_got=$(PATH=$B:$PATH bash "$T/complete.sh" "$@" 2>&1 | tr '\n' ' ')
-        if [ "$complete_got" = "$complete_want " ]; then pass "completion: $*"; else fail "completion: $*" "$complete_got" "expected $complete_want"; fi
+        if [ "$complete_got" = "$complete_want " ]; then
+            pass "completion: $*"
+        else
+            fail "completion: $*" "$complete_got" "expected $complete_want"
+        fi
     }
     completes "ingest" weft-prep in
     completes "--pad" weft-prep ingest SOURCE --pa
@@ -143,30 +163,39 @@ fi
 runs "keys" 0 "$B/weft-infer" keys
 stdout_has "clip.width = 480   (integer, at least 16, at most 8192, a multiple of 16)"
 runs "keys WORD" 0 "$B/weft-infer" keys adam_beta
-check "keys WORD shows those alone" test "$(grep -c '^training.adam_beta' "$T/stdout")" = "$(grep -c '^[a-z]' "$T/stdout")"
+check "keys WORD shows those alone" test "$(grep -c '^training.adam_beta' "$T/stdout")" = \
+    "$(grep -c '^[a-z]' "$T/stdout")"
 runs "keys of nothing" 1 "$B/weft-infer" keys xyzzy
 stderr_has "no key of the recipe has 'xyzzy' in its name or description"
 
 # ---- the log as JSON: every line of standard error is one object, errors and progress too ----
 json_lines() { # NAME
-    if grep -qv '^{.*"level":.*"message":.*}$' "$T/stderr"; then fail "$1: every line is JSON" "$(grep -v '^{' "$T/stderr" | head -3)"
+    if grep -qv '^{.*"level":.*"message":.*}$' "$T/stderr"; then fail "$1: every line is JSON" \
+        "$(grep -v '^{' "$T/stderr" | head -3)"
     else pass "$1: every line is JSON"; fi
 }
 rm -rf "$T/prep4" "$T/cache4"
 runs "ingest --log-json" 0 "$B/weft-prep" ingest "$T/src" --out "$T/prep4" $small --log-json
 json_lines "ingest"
-grep -q '"message":"recipe: preset demo, changed in:"' "$T/stderr" && pass "ingest shows the recipe" || fail "ingest shows the recipe"
+grep -q '"message":"recipe: preset demo, changed in:"' "$T/stderr" && pass "ingest shows the recipe" ||
+    fail "ingest shows the recipe"
 runs "tokenize --log-json" 0 "$B/weft-prep" tokenize "$T/prep4" --tokenizer "$T/model/tokenizer" $small --log-json
 json_lines "tokenize"
-runs "build --log-json" 0 "$B/weft-cache" build "$T/prep4" --out "$T/cache4" --model "$T/model" $small --device cpu --log-json
+runs "build --log-json" 0 "$B/weft-cache" build "$T/prep4" --out "$T/cache4" --model "$T/model" $small --device cpu \
+    --log-json
 json_lines "build"
 check "build: few lines" test "$(wc -l <"$T/stderr")" -le 24
-runs "train --log-json" 0 "$B/weft-train" run --preset demo --cache "$T/a" --model $M --out "$T/run4" --device cpu --set training.max_steps=2 --log-json
+runs "train --log-json" 0 "$B/weft-train" run --preset demo --cache "$T/a" --model $M --out "$T/run4" --device cpu \
+    --set training.max_steps=2 --log-json
 json_lines "train"
-runs "sample --log-json" 0 "$B/weft-infer" sample --preset demo --device cpu --model $M --set sampling.num_frames=9 --set sampling.width=32 --set sampling.height=48 --set sampling.num_inference_steps=2 --prompt x --out "$T/samples4" --log-json
+runs "sample --log-json" 0 "$B/weft-infer" sample --preset demo --device cpu --model $M --set sampling.num_frames=9 \
+    --set sampling.width=32 --set sampling.height=48 --set sampling.num_inference_steps=2 --prompt x \
+    --out "$T/samples4" --log-json
 json_lines "sample"
-for case in "prep ingest $T/nothing --out $T/x" "prep merge $T/prep4 --out $T/x" "prep ingest --bad" "prep frob" "cache build $T/nothing --out $T/x --model $M" \
-    "train run --cache $T/nothing --out $T/x" "infer sample --model $T/nothing --prompt x --out $T/x" "prep ingest $T/src --out $T/x --set clip.widht=3"; do
+for case in "prep ingest $T/nothing --out $T/x" "prep merge $T/prep4 --out $T/x" "prep ingest --bad" "prep frob" \
+    "cache build $T/nothing --out $T/x --model $M" \
+    "train run --cache $T/nothing --out $T/x" "infer sample --model $T/nothing --prompt x --out $T/x" \
+        "prep ingest $T/src --out $T/x --set clip.widht=3"; do
     status=0
     "$B/weft-"$case --log-json >"$T/stdout" 2>"$T/stderr" </dev/null || status=$?
     json_lines "weft-$case (exit $status)"

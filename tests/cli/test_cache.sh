@@ -1,5 +1,6 @@
 #!/bin/sh
-# weft-cache from the shell: build and again, kill -9 and again, other weights, damage, a full disk, what is refused and how.
+# weft-cache from the shell: build and again, kill -9 and again, other weights, damage, a full disk,
+# what is refused and how.
 . tests/cli/lib.sh
 . tests/cli/cache_lib.sh
 cache_inputs 6
@@ -31,7 +32,8 @@ runs "a clip that was touched is read again" 0 build "$T/one"
 stdout_has "0 computed, 13 reused, 0 rejected"
 "$cache" build "$T/prep" --out "$T/loudly" --model "$T/model" ${small% --quiet} >"$T/loud2" 2>&1
 check "it says what it needed and what was predicted" grep -q "needed: .* MB of memory (.* predicted)" "$T/loud2"
-check "it says how busy each stage was" grep -q "read [0-9]* %, encode [0-9]* %, pack [0-9]* %, write [0-9]* %" "$T/loud2"
+check "it says how busy each stage was" grep -q "read [0-9]* %, encode [0-9]* %, pack [0-9]* %, write [0-9]* %" \
+    "$T/loud2"
 check "a run that finds everything done prints few lines" test "$(grep -vc "  [a-z]*\.[a-z_]* = " "$T/loud")" -le 9
 check "the second run wrote nothing" cmp "$T/before.mdb" "$T/one/data.mdb"
 runs "dry run of what is there" 0 build "$T/one" --dry-run
@@ -63,9 +65,15 @@ for delay in 0.01 0.03 0.05 0.08; do
     build "$T/killed" >/dev/null 2>&1
     same_contents "killed after $delay s and run again" "$T/one" "$T/killed"
 done
-if [ "$kills" -gt 0 ]; then pass "$kills of 4 runs were killed on the way"; else skip "no run was killed on the way" "the machine is too fast"; fi
+if [ "$kills" -gt 0 ]; then
+    pass "$kills of 4 runs were killed on the way"
+else
+    skip "no run was killed on the way" "the machine is too fast"
+fi
 rm -rf "$T/killed"
-for delay in 0.02 0.03 0.04 0.06; do killed_after "$delay" "$cache" build "$T/prep" --out "$T/killed" --model "$T/model" $small; done
+for delay in 0.02 0.03 0.04 0.06; do
+    killed_after "$delay" "$cache" build "$T/prep" --out "$T/killed" --model "$T/model" $small
+done
 build "$T/killed" >/dev/null 2>&1
 same_contents "killed four times in a row and run again" "$T/one" "$T/killed"
 
@@ -85,7 +93,11 @@ for delay in 0 0.005 0.01 0.02; do
     [ $status = 143 ] && grep -q "the same command goes on from there" "$T/stderr" && stops=$((stops + 1)) && continue
     fail "SIGTERM: exit $status" "$(tail -3 "$T/stderr")"
 done
-if [ $stops -gt 0 ]; then pass "SIGTERM stopped $stops builds with exit status 143"; else skip "SIGTERM" "the builds ended first"; fi
+if [ $stops -gt 0 ]; then
+    pass "SIGTERM stopped $stops builds with exit status 143"
+else
+    skip "SIGTERM" "the builds ended first"
+fi
 build "$T/killed" >/dev/null 2>&1
 same_contents "stopped and run again" "$T/one" "$T/killed"
 
@@ -107,7 +119,8 @@ same_contents "their entries are back" "$T/weights" "$T/one"
 # ---- a damaged record ----
 at=$(grep -abo WEFT "$T/two/data.mdb" | cut -d: -f1 | awk '$1 % 4096 == 16 {print; exit}')
 byte=$(od -An -tu1 -j $((at + 148)) -N1 "$T/two/data.mdb" | tr -d ' ')
-printf "\\$(printf %03o $(((byte + 1) % 256)))" | dd of="$T/two/data.mdb" bs=1 seek=$((at + 148)) conv=notrunc 2>/dev/null
+printf "\\$(printf %03o $(((byte + 1) % 256)))" | dd of="$T/two/data.mdb" bs=1 seek=$((at + 148)) conv=notrunc \
+    2>/dev/null
 runs "verify finds a flipped byte" 1 "$cache" verify "$T/two"
 stdout_has "damaged: record: text"
 stdout_has "20 records, 6 clips, 1 damaged"
@@ -124,7 +137,9 @@ runs "a foreign file" 1 "$cache" verify "$T/two"
 stderr_has "not a cache"
 
 cp "$T/one/data.mdb" "$T/two/data.mdb"
-for p in 2 3 4 5 6 7 8 9 10; do printf 'LMDB trusts its pages' | dd of="$T/two/data.mdb" bs=1 seek=$((4096 * p + 8)) conv=notrunc 2>/dev/null; done
+for p in 2 3 4 5 6 7 8 9 10; do
+    printf 'LMDB trusts its pages' | dd of="$T/two/data.mdb" bs=1 seek=$((4096 * p + 8)) conv=notrunc 2>/dev/null
+done
 runs "verify of damaged pages" 1 "$cache" verify "$T/two"
 stderr_has "data.mdb is damaged (page"
 runs "build into damaged pages" 1 build "$T/two"
@@ -141,7 +156,8 @@ stderr_has "clip 'c2' is left out"
 stderr_has "clip 'c5' is left out"
 stderr_has "its pixels are not those that manifest.jsonl names"
 runs "their entries are gone" 1 "$cache" show "$T/partly" c5
-runs "more than the recipe allows" 1 "$cache" build "$T/prep2" --out "$T/partly" --model "$T/model" $small --set clip.max_reject_ratio=0.1
+runs "more than the recipe allows" 1 "$cache" build "$T/prep2" --out "$T/partly" --model "$T/model" $small \
+    --set clip.max_reject_ratio=0.1
 stderr_has "2 of 6 clips could not be cached"
 runs "mended clips" 0 build "$T/partly"
 stdout_has "6 clips, 7 texts: 0 computed, 13 reused, 0 rejected"
@@ -188,7 +204,11 @@ runs "tiles are other latents" 0 build "$T/types" --set cache.vae_tiling=true
 stdout_has "13 computed"
 "$cache" show "$T/types" c1 | grep -m 1 xxh3 >"$T/a"
 "$cache" show "$T/one" c1 | grep -m 1 xxh3 >"$T/b"
-if [ -s "$T/a" ] && ! cmp -s "$T/a" "$T/b"; then pass "tiles are other latents: their values too"; else fail "tiles are other latents: their values too" "$(cat "$T/a")"; fi
+if [ -s "$T/a" ] && ! cmp -s "$T/a" "$T/b"; then
+    pass "tiles are other latents: their values too"
+else
+    fail "tiles are other latents: their values too" "$(cat "$T/a")"
+fi
 runs "verify of all of them" 0 "$cache" verify "$T/types"
 for value in dtype=bf16 store=sample vae_tiling=true; do
     runs "cache.$value" 0 build "$T/${value%=*}" --set "cache.$value"
@@ -199,7 +219,11 @@ for value in dtype=bf16 store=sample vae_tiling=true; do
     esac
     stdout_has "\"${value%=*}\": "
     "$cache" show "$T/${value%=*}" c1 | grep -m 1 xxh3 >"$T/a"
-    if [ -s "$T/a" ] && ! cmp -s "$T/a" "$T/b"; then pass "cache.$value matters"; else fail "cache.$value matters" "$(cat "$T/a")"; fi
+    if [ -s "$T/a" ] && ! cmp -s "$T/a" "$T/b"; then
+        pass "cache.$value matters"
+    else
+        fail "cache.$value matters" "$(cat "$T/a")"
+    fi
 done
 "$cache" keys cache >"$T/keys"
 check "cache has these three keys" test "$(grep -c '^ *cache\.' "$T/keys")" = 3
@@ -212,10 +236,12 @@ stdout_has "3 clips, 4 texts"
 sort "$T/a" >"$T/b"
 "$cache" ls "$T/one" | sed '$d' | cut -f1 >"$T/a"
 check "two shards hold every clip once" cmp "$T/a" "$T/b"
-runs "a batch script without srun encodes all clips" 0 env SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=4 "$cache" build "$T/prep" --out "$T/batch" --model "$T/model" $small
+runs "a batch script without srun encodes all clips" 0 env SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=4 "$cache" build \
+    "$T/prep" --out "$T/batch" --model "$T/model" $small
 stdout_has "6 clips, 7 texts: 13 computed, 0 reused, 0 rejected"
 same_contents "a batch script without srun: the whole cache" "$T/one" "$T/batch"
-runs "a rank of Open MPI encodes its part" 0 env SLURM_PROCID=0 SLURM_NTASKS=4 OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 "$cache" build "$T/prep" --out "$T/ranks" --model "$T/model" $small
+runs "a rank of Open MPI encodes its part" 0 env SLURM_PROCID=0 SLURM_NTASKS=4 OMPI_COMM_WORLD_RANK=1 \
+    OMPI_COMM_WORLD_SIZE=2 "$cache" build "$T/prep" --out "$T/ranks" --model "$T/model" $small
 stdout_has "shard-1-of-2: 3 clips"
 rm "$T/src/c6.mp4" "$T/src/c6.txt"
 check "a smaller dataset" prepare "$T/prep3"
@@ -242,7 +268,8 @@ stderr_has "run weft-prep tokenize first"
 runs "no dataset" 1 "$cache" build "$T/src" --out "$T/x" --model "$T/model" $small
 stderr_has "not a finished prepared dataset"
 cp -r "$T/model" "$T/four"
-sed 's/"in_channels": 3/"in_channels": 4/; s/"out_channels": 3/"out_channels": 4/' "$T/model/vae/config.json" >"$T/four/vae/config.json"
+sed 's/"in_channels": 3/"in_channels": 4/; s/"out_channels": 3/"out_channels": 4/' "$T/model/vae/config.json" \
+    >"$T/four/vae/config.json"
 runs "a VAE of four pixel channels" 1 "$cache" build "$T/prep" --out "$T/x" --model "$T/four" $small
 stderr_has "vae/config.json"
 check "a VAE of four pixel channels: nothing is made" test ! -e "$T/x"

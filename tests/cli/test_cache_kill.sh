@@ -1,6 +1,7 @@
 #!/bin/sh
-# kill -9 of weft-cache build, gc, merge and import at seeded moments: after each nothing is damaged, and the command run again gives the
-# records and entries of an undisturbed run.  WEFT_KILLS (3) moments a command, SEED (1); `make cache-kills` tries 50.
+# kill -9 of weft-cache build, gc, merge and import at seeded moments: after each nothing is
+# damaged, and the command run again gives the records and entries of an undisturbed run.
+# WEFT_KILLS (3) moments a command, SEED (1); `make cache-kills` tries 50.
 . tests/cli/lib.sh
 . tests/cli/cache_lib.sh
 kills=${WEFT_KILLS:-3}
@@ -32,9 +33,11 @@ for command in build gc merge import; do
     want="$T/one"
     killed=0
     unsound=0
-    # the meta entry "dataset" of a cache that gc made smaller counts fewer clips and names the same manifest: ls is compared for it
+    # the meta entry "dataset" of a cache that gc made smaller counts fewer clips and names the same
+    # manifest: ls is compared for it
     [ $command = gc ] && want="$T/less"
-    for delay in $(awk -v n="$kills" -v seed="$seed$command" -v took="$took" 'BEGIN {for (i = 1; i <= length(seed); i++) s = s * 31 + index("0123456789abcdefghijklmnopqrstuvwxyz", substr(seed, i, 1)); srand(s); for (i = 0; i < n; i++) printf "%.4f\n", rand() * took}'); do
+    for delay in $(awk -v n="$kills" -v seed="$seed$command" -v took="$took" \
+        'BEGIN {for (i = 1; i <= length(seed); i++) s = s * 31 + index("0123456789abcdefghijklmnopqrstuvwxyz", substr(seed, i, 1)); srand(s); for (i = 0; i < n; i++) printf "%.4f\n", rand() * took}'); do
         begin_$command
         case $command in
         build) set -- "$cache" build "$T/prep" --out "$T/k" --model "$T/model" $small ;;
@@ -46,22 +49,28 @@ for command in build gc merge import; do
         "$cache" verify "$T/k" >"$T/stdout" 2>"$T/stderr"
         status=$?
         # sound, or unfinished without damage; before the first commit there is no cache yet
-        if [ $status != 0 ] && ! grep -q ", 0 damaged, unfinished" "$T/stdout" && ! grep -qE "holds no cache|is unfinished" "$T/stderr"; then
+        if [ $status != 0 ] && ! grep -q ", 0 damaged, unfinished" "$T/stdout" &&
+            ! grep -qE "holds no cache|is unfinished" "$T/stderr"; then
             unsound=$((unsound + 1))
             fail "$command killed after $delay s: verify" "$(tail -2 "$T/stdout")" "$(tail -2 "$T/stderr")"
         fi
-        again_$command >"$T/stdout" 2>"$T/stderr" || fail "$command killed after $delay s and run again" "$(tail -3 "$T/stderr")"
+        again_$command >"$T/stdout" 2>"$T/stderr" || fail "$command killed after $delay s and run again" \
+            "$(tail -3 "$T/stderr")"
         if [ $command = gc ]; then
             "$cache" ls --json "$T/k" >"$T/a"
             "$cache" ls --json "$want" >"$T/b"
-            "$cache" verify "$T/k" >>"$T/a" 2>&1 || fail "gc killed after $delay s: verify at the end" "$(tail -1 "$T/a")"
+            "$cache" verify "$T/k" >>"$T/a" 2>&1 || fail "gc killed after $delay s: verify at the end" \
+                "$(tail -1 "$T/a")"
             sed -i '$d' "$T/a"
         else
             contents "$T/k" >"$T/a"
             contents "$want" >"$T/b"
         fi
-        cmp -s "$T/a" "$T/b" || { unsound=$((unsound + 1)); fail "$command killed after $delay s: the same records" "$(diff "$T/a" "$T/b" | head -3)"; }
+        cmp -s "$T/a" "$T/b" || { unsound=$((unsound + 1)); fail "$command killed after $delay s: the same records" \
+            "$(diff "$T/a" "$T/b" | head -3)"; }
     done
-    if [ $unsound = 0 ]; then pass "$command: $killed of $kills runs killed on the way, none damaged, all ended alike"; fi
+    if [ $unsound = 0 ]; then
+        pass "$command: $killed of $kills runs killed on the way, none damaged, all ended alike"
+    fi
 done
 finish

@@ -16,7 +16,8 @@ stdout_has "encoded again: 3 clips, 3 captions, 0 differing"
 runs "verify --deep without a model" 2 "$cache" verify "$T/one" --deep 3
 stderr_has "give --prepared FOLDER and --model FOLDER"
 check "other encoders" "$B/tests/tools/make_encoders" "$T/other" 1
-runs "verify --deep with other weights" 1 "$cache" verify "$T/one" --prepared "$T/prep" --model "$T/other" --deep 1 --quiet
+runs "verify --deep with other weights" 1 "$cache" verify "$T/one" --prepared "$T/prep" --model "$T/other" --deep 1 \
+    --quiet
 stdout_has "its latents were made from other inputs, weights or settings"
 check "a cache of the smaller dataset" "$cache" build "$T/fewer" --out "$T/less" --model "$T/model" $small
 runs "verify where a clip is missing" 1 "$cache" verify "$T/less" --prepared "$T/prep"
@@ -37,7 +38,8 @@ stdout_has "1 clip and 3 records of"
 runs "verify after gc" 0 "$cache" verify "$T/gc" --prepared "$T/fewer"
 stdout_has "3 clips, 0 damaged, 0 missing"
 runs "the records that are left" 0 "$cache" verify "$T/less"
-check "they are those of the smaller dataset" sh -c '"$0" ls --json "$1" >"$3/a"; "$0" ls --json "$2" >"$3/b"; cmp "$3/a" "$3/b"' "$cache" "$T/gc" "$T/less" "$T"
+check "they are those of the smaller dataset" sh -c \
+    '"$0" ls --json "$1" >"$3/a"; "$0" ls --json "$2" >"$3/b"; cmp "$3/a" "$3/b"' "$cache" "$T/gc" "$T/less" "$T"
 check "--compact made the file smaller" test "$(stat -c %s "$T/gc/data.mdb")" -lt "$(stat -c %s "$T/one/data.mdb")"
 runs "a build into a compacted cache" 0 build "$T/gc"
 stdout_has "2 computed, 7 reused"
@@ -71,7 +73,8 @@ runs "two datasets" 0 "$cache" merge "$T/one" "$T/less" --out "$T/both" --quiet
 stdout_has "4 clips of 2 caches"
 runs "verify of two datasets" 0 "$cache" verify "$T/both"
 stdout_has "14 records, 4 clips, 0 damaged"
-check "two datasets: a digest of its own" sh -c '! "$0" show "$1" | grep -qF "$("$0" show "$2" | grep manifest_sha256)"' "$cache" "$T/both" "$T/one"
+check "two datasets: a digest of its own" sh -c \
+    '! "$0" show "$1" | grep -qF "$("$0" show "$2" | grep manifest_sha256)"' "$cache" "$T/both" "$T/one"
 
 # ---- stats ----
 runs "stats" 0 "$cache" stats "$T/one"
@@ -111,16 +114,23 @@ runs "diff with another caption" 0 difference "$T/words" "$T/one" "$T/model"
 stdout_has "anew	c3	other captions"
 
 # ---- preview ----
-runs "preview of two clips" 0 "$cache" preview "$T/one" c2 c4 --prepared "$T/prep" --model "$T/model" --out "$T/show" --quiet
+runs "preview of two clips" 0 "$cache" preview "$T/one" c2 c4 --prepared "$T/prep" --model "$T/model" --out "$T/show" \
+    --quiet
 stdout_has "c2	"
 stdout_has " dB	worst frame "
-check "preview: page and pictures" sh -c 'grep -q "c4: PSNR" "$0/index.html" && test -s "$0/0001.png" && test -s "$0/0002.png" && test ! -e "$0/0003.png"' "$T/show"
-runs "preview of the worst" 0 "$cache" preview "$T/one" --worst 1 --prepared "$T/prep" --model "$T/model" --out "$T/worst" --quiet
-"$cache" preview "$T/one" c1 c2 c3 c4 --prepared "$T/prep" --model "$T/model" --out "$T/all" --quiet | sort -t "$(printf '\t')" -k2n >"$T/sorted"
+check "preview: page and pictures" sh -c \
+    'grep -q "c4: PSNR" "$0/index.html" && test -s "$0/0001.png" && test -s "$0/0002.png" && test ! -e "$0/0003.png"' \
+    "$T/show"
+runs "preview of the worst" 0 "$cache" preview "$T/one" --worst 1 --prepared "$T/prep" --model "$T/model" \
+    --out "$T/worst" --quiet
+"$cache" preview "$T/one" c1 c2 c3 c4 --prepared "$T/prep" --model "$T/model" --out "$T/all" --quiet |
+    sort -t "$(printf '\t')" -k2n >"$T/sorted"
 check "it is the worst of all" sh -c 'test "$(cut -f1-3 "$0")" = "$(head -1 "$1" | cut -f1-3)"' "$T/stdout" "$T/sorted"
-runs "preview of what is not there" 1 "$cache" preview "$T/one" nobody --prepared "$T/prep" --model "$T/model" --out "$T/x" --quiet
+runs "preview of what is not there" 1 "$cache" preview "$T/one" nobody --prepared "$T/prep" --model "$T/model" \
+    --out "$T/x" --quiet
 stderr_has "no accepted clip 'nobody'"
-runs "preview with another VAE" 2 "$cache" preview "$T/one" c1 --prepared "$T/prep" --model "$T/other" --out "$T/x" --quiet
+runs "preview with another VAE" 2 "$cache" preview "$T/one" c1 --prepared "$T/prep" --model "$T/other" --out "$T/x" \
+    --quiet
 stderr_has "has other weights than the VAE that made the latents"
 runs "preview of nothing" 2 "$cache" preview "$T/one" --prepared "$T/prep" --model "$T/model" --out "$T/x"
 stderr_has "give --worst N"

@@ -1,8 +1,10 @@
-# On a GPU where there is one: the device's self-test, the list of operation tests, the benchmark's start.  Where there is none each is
-# counted as skipped.  The benchmark's code runs on the simulated device everywhere.
+# On a GPU where there is one: the device's self-test, the list of operation tests, the benchmark's
+# start.  Where there is none each is counted as skipped.  The benchmark's code runs on the simulated
+# device everywhere.
 . tests/cli/lib.sh
 case $B in
-*tsan) runs "one operation of the benchmark runs on sim" 0 "$B/tests/cuda/main_bench" --device sim --size toy --only "width to width" ;;
+*tsan) runs "one operation of the benchmark runs on sim" 0 "$B/tests/cuda/main_bench" --device sim --size toy \
+    --only "width to width" ;;
 *)
     runs "the benchmark runs on sim at toy size" 0 "$B/tests/cuda/main_bench" --device sim --size toy
     stdout_has "attention backward"
@@ -15,7 +17,8 @@ esac
 LD_LIBRARY_PATH=$PWD/$B${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export LD_LIBRARY_PATH
 why=
-"$B/weft-infer" --selftest --device cuda >"$T/selftest" 2>"$T/why" || why=$(sed -n 's/^weft-infer: error: //p' "$T/why" | head -1)
+"$B/weft-infer" --selftest --device cuda >"$T/selftest" 2>"$T/why" ||
+    why=$(sed -n 's/^weft-infer: error: //p' "$T/why" | head -1)
 case $why in
 "device 'cuda': "* | "no CUDA device"* | *"compute capability"*) ;; # there is none
 *) why= ;; # it ran, and may have found faults

@@ -1,4 +1,5 @@
-# No kernel begins to spill, grows by more than 8 registers or has fewer tensor-core instructions in its loop (tests/bench/cuda-report.json).
+# No kernel begins to spill, grows by more than 8 registers or has fewer tensor-core instructions in
+# its loop (tests/bench/cuda-report.json).
 . tests/cli/lib.sh
 NVCC=${NVCC:-nvcc}
 golden=tests/bench/cuda-report.json
@@ -18,7 +19,8 @@ else
     if grep -qF "\"$release\"" $golden; then
         runs "kernels compiled for sm_80 and sm_90a against the golden figures" 0 "$report" --check $golden $(triples)
     else
-        skip "kernels compiled for sm_80 and sm_90a against the golden figures" "the golden figures are another compiler's than $release"
+        skip "kernels compiled for sm_80 and sm_90a against the golden figures" \
+            "the golden figures are another compiler's than $release"
     fi
     runs "the report prints" 0 "$report" $(triples)
     stdout_has "attention_64_forward"
@@ -29,10 +31,14 @@ else
     runs "a kernel that grew fails the gate" 1 "$report" --check "$T/strict.json" $(triples)
     stderr_has "registers, 1 before"
     sed 's/"loop": [0-9]*/"loop": 100/' $golden >"$T/short.json"
-    runs "a loop that grew around its tensor-core instructions fails the gate" 1 "$report" --check "$T/short.json" $(triples)
+    runs "a loop that grew around its tensor-core instructions fails the gate" 1 "$report" --check "$T/short.json" \
+        $(triples)
     stderr_has "in a loop of"
-    { cat build/cubin/sm_90/attention_90.txt; echo "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due to x"; } >"$T/slow.txt"
-    runs "wgmma that the compiler serialised is refused" 1 "$report" sm_90 build/cubin/sm_90/attention_90.cubin "$T/slow.txt"
+    { cat build/cubin/sm_90/attention_90.txt
+        echo "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due to x"; } \
+        >"$T/slow.txt"
+    runs "wgmma that the compiler serialised is refused" 1 "$report" sm_90 build/cubin/sm_90/attention_90.cubin \
+        "$T/slow.txt"
     head -c 1000 build/cubin/sm_80/attention_64.cubin >"$T/cut.cubin"
     runs "a truncated cubin is refused" 1 "$report" sm_80 "$T/cut.cubin" build/cubin/sm_80/attention_64.txt
 fi

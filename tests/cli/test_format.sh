@@ -16,11 +16,13 @@ runs "another version is not asked" 77 sh tests/format.sh check "$T/clang-format
 stdout_has "skipped: clang-format 14 is needed, found 19"
 runs "no clang-format" 77 sh tests/format.sh check "$T/none" common/base/err.c
 stdout_has "found none"
-printf '#!/bin/sh\n[ "$1" = --version ] && echo "clang-format version 14.0.6" || { echo "tidy"; }\n' >"$T/clang-format-14"
+printf '#!/bin/sh\n[ "$1" = --version ] && echo "clang-format version 14.0.6" || { echo "tidy"; }\n' \
+    >"$T/clang-format-14"
 chmod +x "$T/clang-format-14"
 echo tidy >"$T/tidy.c"
 echo untidy >"$T/untidy.c"
-runs "a file that is laid out otherwise is named" 1 sh tests/format.sh check "$T/clang-format-14" "$T/tidy.c" "$T/untidy.c"
+runs "a file that is laid out otherwise is named" 1 sh tests/format.sh check "$T/clang-format-14" "$T/tidy.c" \
+    "$T/untidy.c"
 stdout_has "untidy.c: not laid out"
 check "the other is not named" test "$(grep -c "/tidy.c" "$T/stdout")" = 0
 finish

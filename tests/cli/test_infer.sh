@@ -1,21 +1,26 @@
 #!/bin/sh
-# weft-infer sample on the tiny pipeline diffusers saved: what it writes, what it reuses, what it refuses, kill -9, threads.
+# weft-infer sample on the tiny pipeline diffusers saved: what it writes, what it reuses, what it
+# refuses, kill -9, threads.
 . tests/cli/lib.sh
 INFER=$B/weft-infer
 MODEL=tests/golden/pipeline/model
-SMALL="--preset demo --device cpu --model $MODEL --set sampling.num_frames=9 --set sampling.width=32 --set sampling.height=48"
+SMALL="--preset demo --device cpu --model $MODEL --set sampling.num_frames=9 --set sampling.width=32 \
+    --set sampling.height=48"
 sample() { "$INFER" sample $SMALL "$@"; }
 
-runs "samples" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 --set sampling.num_inference_steps=4 \
+runs "samples" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 \
+    --set sampling.num_inference_steps=4 \
     --latents-out "$T/a.safetensors" --save-frames
 stdout_has "$T/a/0001.mp4"
 stderr_has "2 sampled, 0 reused"
 check "nine pictures a sample" test "$(ls "$T/a/0000" | wc -l)" = 9
 check "the prompt stands in the file" grep -q "A red dress." "$T/a/0000.mp4"
-runs "again" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 --set sampling.num_inference_steps=4 \
+runs "again" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 \
+    --set sampling.num_inference_steps=4 \
     --latents-out "$T/a.safetensors" --save-frames
 stderr_has "0 sampled, 2 reused"
-runs "another seed would replace it" 2 sample --out "$T/a" --prompt "A red dress." --seed 43 --set sampling.num_inference_steps=4
+runs "another seed would replace it" 2 sample --out "$T/a" --prompt "A red dress." --seed 43 \
+    --set sampling.num_inference_steps=4
 stderr_has "--overwrite"
 rm "$T/a/0000/0008.png"
 runs "a missing picture is made again" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 \
@@ -30,12 +35,15 @@ stderr_has "2 sampled, 0 reused"
 stderr_has "made again"
 cp -r $MODEL "$T/other"
 sed 's/1.875/1.5/' $MODEL/transformer/config.json >"$T/other/transformer/config.json"
-runs "another config is another sample" 2 "$INFER" sample --preset demo --device cpu --model "$T/other" --set sampling.num_frames=9 \
-    --set sampling.width=32 --set sampling.height=48 --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 \
+runs "another config is another sample" 2 "$INFER" sample --preset demo --device cpu --model "$T/other" \
+    --set sampling.num_frames=9 \
+    --set sampling.width=32 --set sampling.height=48 --out "$T/a" --prompt "A red dress." --prompt "A blue coat." \
+        --seed 42 \
     --set sampling.num_inference_steps=4
 stderr_has "--overwrite"
 sed 's/"num_layers"/"num_layer": 3, "num_layers"/' $MODEL/transformer/config.json >"$T/other/transformer/config.json"
-runs "an unknown key of the transformer" 1 "$INFER" sample --preset demo --device cpu --model "$T/other" --out "$T/x" --prompt x
+runs "an unknown key of the transformer" 1 "$INFER" sample --preset demo --device cpu --model "$T/other" --out "$T/x" \
+    --prompt x
 stderr_has "num_layer"
 
 # Shards: each makes its own, together they are the whole.
@@ -49,17 +57,21 @@ same "shards make the same" "$T/one" "$T/two"
 runs "shards cannot share a latents file" 2 sample --out "$T/x" --prompt a --shard 0/2 --latents-out "$T/x.st"
 
 # The number of threads changes no bit, of the latents or of the file.
-OMP_NUM_THREADS=1 runs "one thread" 0 sample --out "$T/t1" --prompt "A red dress." --seed 5 --set sampling.num_inference_steps=3 --latents-out "$T/t1.st"
-OMP_NUM_THREADS=2 runs "two threads" 0 sample --out "$T/t2" --prompt "A red dress." --seed 5 --set sampling.num_inference_steps=3 --latents-out "$T/t2.st"
+OMP_NUM_THREADS=1 runs "one thread" 0 sample --out "$T/t1" --prompt "A red dress." --seed 5 \
+    --set sampling.num_inference_steps=3 --latents-out "$T/t1.st"
+OMP_NUM_THREADS=2 runs "two threads" 0 sample --out "$T/t2" --prompt "A red dress." --seed 5 \
+    --set sampling.num_inference_steps=3 --latents-out "$T/t2.st"
 same "same latents" "$T/t1.st" "$T/t2.st"
 same "same files" "$T/t1" "$T/t2"
 
 # Killed at several moments and run again: the end state of an undisturbed run.
-WHOLE="--out $T/whole --seed 9 --set sampling.scheduler=dpm --set sampling.num_inference_steps=25 --latents-out $T/whole.st --save-frames"
+WHOLE="--out $T/whole --seed 9 --set sampling.scheduler=dpm --set sampling.num_inference_steps=25 \
+    --latents-out $T/whole.st --save-frames"
 runs "undisturbed" 0 sample $WHOLE --prompt "one" --prompt "two" --prompt "three"
 killed=0
 for delay in 0.05 0.3 0.7 1.1; do
-    killed_after $delay "$INFER" sample $SMALL --out "$T/cut" --seed 9 --set sampling.scheduler=dpm --set sampling.num_inference_steps=25 \
+    killed_after $delay "$INFER" sample $SMALL --out "$T/cut" --seed 9 --set sampling.scheduler=dpm \
+        --set sampling.num_inference_steps=25 \
         --latents-out "$T/cut.st" --save-frames --prompt "one" --prompt "two" --prompt "three" && killed=$((killed + 1))
 done
 check "killed at least once" test $killed -ge 1
@@ -69,7 +81,8 @@ same "same videos, pictures, records" "$T/whole" "$T/cut"
 same "same latents after kills" "$T/whole.st" "$T/cut.st"
 
 # 48 frames are written from 49.
-runs "48 frames" 0 "$INFER" sample --preset demo --device cpu --model $MODEL --out "$T/48" --prompt x --set sampling.width=32 --set sampling.height=48 \
+runs "48 frames" 0 "$INFER" sample --preset demo --device cpu --model $MODEL --out "$T/48" --prompt x \
+    --set sampling.width=32 --set sampling.height=48 \
     --set sampling.num_inference_steps=1 --save-frames
 check "48 pictures" test "$(ls "$T/48/0000" | wc -l)" = 48
 
@@ -114,7 +127,8 @@ stderr_has "--prompt"
 
 # A damaged model: every fault named at once, nothing written.
 cp -r $MODEL "$T/damaged"
-head -c 60000 $MODEL/transformer/diffusion_pytorch_model.safetensors >"$T/damaged/transformer/diffusion_pytorch_model.safetensors"
+head -c 60000 $MODEL/transformer/diffusion_pytorch_model.safetensors \
+    >"$T/damaged/transformer/diffusion_pytorch_model.safetensors"
 runs "a truncated weight file" 1 "$INFER" sample --preset demo --device cpu --model "$T/damaged" --out "$T/x" --prompt x
 stderr_has "diffusion_pytorch_model.safetensors"
 check "nothing was written" test ! -e "$T/x/0000.mp4"

@@ -3,7 +3,8 @@
 . tests/cli/lib.sh
 INFER=$B/weft-infer
 MODEL=tests/golden/pipeline/model
-SMALL="--preset demo --device cpu --jobs 1 --set sampling.num_frames=9 --set sampling.width=32 --set sampling.height=48 --set sampling.num_inference_steps=2"
+SMALL="--preset demo --device cpu --jobs 1 --set sampling.num_frames=9 --set sampling.width=32 \
+    --set sampling.height=48 --set sampling.num_inference_steps=2"
 # Both the dry run and the run are refused alike, before anything is written.
 refused() { # NAME STATUS TEXT OPTION...
     refused_name=$1
@@ -24,18 +25,22 @@ changed() { # FILE SED
 }
 
 # ---- where results go ----
-refused "no folder for the latents" 1 "the folder '$T/nowhere' does not exist" --model $MODEL --latents-out "$T/nowhere/l.safetensors"
+refused "no folder for the latents" 1 "the folder '$T/nowhere' does not exist" --model $MODEL \
+    --latents-out "$T/nowhere/l.safetensors"
 refused "a folder in the latents' place" 2 "is a folder" --model $MODEL --latents-out "$T"
 printf 'notes' >"$T/notes.txt"
 refused "a file that is no latents file" 1 "notes.txt" --model $MODEL --latents-out "$T/notes.txt"
-runs "a file in the folder's place" 2 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/notes.txt/out" --dry-run
+runs "a file in the folder's place" 2 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/notes.txt/out" \
+    --dry-run
 stderr_has "'$T/notes.txt' is not a folder"
 
 # ---- the sampler's steps ----
 changed scheduler/scheduler_config.json 's/"num_train_timesteps": 1000/"num_train_timesteps": 10/'
-refused "more steps than the schedule has" 2 "sampling.num_inference_steps" --model "$T/model" --set sampling.num_inference_steps=11
+refused "more steps than the schedule has" 2 "sampling.num_inference_steps" --model "$T/model" \
+    --set sampling.num_inference_steps=11
 changed scheduler/scheduler_config.json 's/"steps_offset": 0/"steps_offset": 900/; s/trailing/leading/'
-refused "an offset that leads out of the schedule" 2 "sampling.num_inference_steps 5" --model "$T/model" --set sampling.num_inference_steps=5
+refused "an offset that leads out of the schedule" 2 "sampling.num_inference_steps 5" --model "$T/model" \
+    --set sampling.num_inference_steps=5
 
 # ---- weights: names and shapes of every part, though most are read late ----
 changed vae/config.json 's/"latents_mean": null/"latents_mean": null/; s/"layers_per_block": 1/"layers_per_block": 2/'
@@ -73,7 +78,8 @@ stderr_has "0 sampled, 1 reused"
 # ---- room on the disk ----
 mkdir "$T/disk"
 if mount -t tmpfs -o size=64k weft-test "$T/disk" 2>/dev/null; then
-    runs "no room" 1 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/disk/out" --save-frames --dry-run --set sampling.width=512 --set sampling.height=512 --set sampling.num_frames=49
+    runs "no room" 1 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/disk/out" \
+        --save-frames --dry-run --set sampling.width=512 --set sampling.height=512 --set sampling.num_frames=49
     stderr_has "need at least"
     umount "$T/disk"
 else
@@ -82,10 +88,12 @@ fi
 
 # ---- ranks: a batch script alone does everything, a launcher's ranks share ----
 ABC="--prompt a --prompt b --prompt c"
-runs "a batch script without srun" 0 env SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=3 "$INFER" sample $SMALL --model $MODEL $ABC --out "$T/batch"
+runs "a batch script without srun" 0 env SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=3 "$INFER" sample $SMALL \
+    --model $MODEL $ABC --out "$T/batch"
 stderr_has "3 sampled, 0 reused"
 for rank in 0 1; do
-    runs "rank $rank of two" 0 env SLURM_PROCID=0 SLURM_NTASKS=2 OMPI_COMM_WORLD_RANK=$rank OMPI_COMM_WORLD_SIZE=2 "$INFER" sample $SMALL --model $MODEL $ABC --out "$T/ranks"
+    runs "rank $rank of two" 0 env SLURM_PROCID=0 SLURM_NTASKS=2 OMPI_COMM_WORLD_RANK=$rank OMPI_COMM_WORLD_SIZE=2 \
+        "$INFER" sample $SMALL --model $MODEL $ABC --out "$T/ranks"
     stderr_has "$((2 - rank)) sampled, 0 reused"
     check "rank $rank says what it leaves to others" grep -q "shard $rank/2.*left to another process" "$T/stderr"
 done
@@ -94,13 +102,15 @@ same "two ranks make what one process makes" "$T/batch" "$T/ranks"
 
 # ---- more prompts than are encoded at a time, each with a negative prompt of its own ----
 seq 40 | sed 's/.*/{"prompt": "dress &", "negative_prompt": "not &", "seed": &}/' >"$T/many.jsonl"
-ONE="--preset demo --device cpu --jobs 1 --model $MODEL --set sampling.num_frames=1 --set sampling.width=16 --set sampling.height=16 --set sampling.num_inference_steps=1"
+ONE="--preset demo --device cpu --jobs 1 --model $MODEL --set sampling.num_frames=1 --set sampling.width=16 \
+    --set sampling.height=16 --set sampling.num_inference_steps=1"
 runs "forty prompts" 0 "$INFER" sample $ONE --prompts "$T/many.jsonl" --out "$T/many"
 stderr_has "40 sampled, 0 reused"
 sed -n 40p "$T/many.jsonl" | sed 's/}$/, "id": "0039"}/' >"$T/last.jsonl"
 runs "the last of them alone" 0 "$INFER" sample $ONE --prompts "$T/last.jsonl" --out "$T/last"
 check "alone or in a later batch: the same video" cmp "$T/last/0039.mp4" "$T/many/0039.mp4"
-runs "a prompt that is too long" 0 "$INFER" sample $ONE --out "$T/long" --prompt "$(yes 'a red dress' | head -150 | tr '\n' ' ')turns to the right."
+runs "a prompt that is too long" 0 "$INFER" sample $ONE --out "$T/long" \
+    --prompt "$(yes 'a red dress' | head -150 | tr '\n' ' ')turns to the right."
 stderr_has "do not fit in 226 and have no effect: '"
 stderr_has "turns to the right.'"
 seq 10000 | sed 's/^/a dress, number /' >"$T/ten-thousand.txt"

@@ -1,8 +1,10 @@
 #!/bin/sh
-# Every key of the recipe's sampling section arrives (it stands in the sample's record) and matters (it changes the video).
+# Every key of the recipe's sampling section arrives (it stands in the sample's record) and matters
+# (it changes the video).
 . tests/cli/lib.sh
 INFER=$B/weft-infer
-BASE="--preset demo --device cpu --jobs 1 --quiet --model tests/golden/pipeline/model --prompt coat --seed 3 --set sampling.num_frames=9 --set sampling.width=64 --set sampling.height=96 --set sampling.num_inference_steps=2"
+BASE="--preset demo --device cpu --jobs 1 --quiet --model tests/golden/pipeline/model --prompt coat --seed 3 \
+    --set sampling.num_frames=9 --set sampling.width=64 --set sampling.height=96 --set sampling.num_inference_steps=2"
 digest() { sed -n 's/.*"rgb_sha256": "\(.*\)".*/\1/p' "$1/0000.json"; }
 
 runs "the base" 0 "$INFER" sample $BASE --out "$T/base"
@@ -32,7 +34,11 @@ facts() { "$B/weft-prep" probe --json "$1/0000.mp4"; }
 facts "$T/base" >"$T/base.txt"
 for key in num_frames width height fps; do
     facts "$T/$key" >"$T/facts.txt"
-    if cmp -s "$T/base.txt" "$T/facts.txt"; then fail "$key changes the file's own facts"; else pass "$key changes the file's own facts"; fi
+    if cmp -s "$T/base.txt" "$T/facts.txt"; then
+        fail "$key changes the file's own facts"
+    else
+        pass "$key changes the file's own facts"
+    fi
 done
 "$INFER" keys sampling >"$T/keys.txt"
 for key in $(sed -n 's/^ *sampling\.\([a-z_]*\).*/\1/p' "$T/keys.txt"); do

@@ -1,8 +1,10 @@
 #!/bin/sh
-# weft-infer sample asked to stop: one line, soon, its own exit status; what was reached is kept, and the same command ends in the same files.
+# weft-infer sample asked to stop: one line, soon, its own exit status; what was reached is kept,
+# and the same command ends in the same files.
 . tests/cli/lib.sh
 INFER=$B/weft-infer
-SMALL="--preset demo --device cpu --jobs 1 --model tests/golden/pipeline/model --set sampling.num_frames=9 --set sampling.width=32 --set sampling.height=48"
+SMALL="--preset demo --device cpu --jobs 1 --model tests/golden/pipeline/model --set sampling.num_frames=9 \
+    --set sampling.width=32 --set sampling.height=48"
 STEPS="--seed 9 --set sampling.scheduler=dpm --set sampling.num_inference_steps=120"
 sample() { # OUT [OPTION...]
     out=$1
@@ -12,7 +14,8 @@ sample() { # OUT [OPTION...]
 # Starts it, sends the signal that many seconds after it began its work, waits: $status.
 stopped_after() { # SECONDS SIGNAL OUT
     rm -f "$3/.lock"
-    "$INFER" sample $SMALL $STEPS --out "$3" --latents-out "$3.st" --prompt one --prompt two >"$T/stdout" 2>"$T/stderr" &
+    "$INFER" sample $SMALL $STEPS --out "$3" --latents-out "$3.st" --prompt one --prompt two >"$T/stdout" \
+        2>"$T/stderr" &
     pid=$!
     while [ ! -e "$3/.lock" ] && kill -0 $pid 2>/dev/null; do sleep 0.01; done
     sleep "$1"
@@ -46,7 +49,8 @@ same "stopped $stops times and gone on with: the same files" "$T/whole" "$T/cut"
 same "stopped $stops times and gone on with: the same latents" "$T/whole.st" "$T/cut.st"
 
 if [ $kept -gt 0 ]; then
-    check "the last line says what is kept" grep -q "'0000' is kept after step .* of 120; the same command goes on from there" "$T/kept.txt"
+    check "the last line says what is kept" grep -q \
+        "'0000' is kept after step .* of 120; the same command goes on from there" "$T/kept.txt"
     rm "$T/cut/0000.json" "$T/cut.st"
     cp "$T/partial" "$T/cut/0000.partial.safetensors"
     rm -rf "$T/fresh"
@@ -77,9 +81,11 @@ same "killed: the same latents" "$T/whole.st" "$T/cut.st"
 
 # The latents file: what it holds of other samples is never lost, samples may be added to it.
 runs "one of two" 0 "$INFER" sample $SMALL $STEPS --out "$T/few" --latents-out "$T/one.st" --prompt one
-runs "latents of other samples" 2 "$INFER" sample $SMALL $STEPS --out "$T/other" --latents-out "$T/one.st" --prompt three
+runs "latents of other samples" 2 "$INFER" sample $SMALL $STEPS --out "$T/other" --latents-out "$T/one.st" \
+    --prompt three
 stderr_has "holds latents ('0000') that are not of this run's samples"
-runs "the second one is added" 0 "$INFER" sample $SMALL $STEPS --out "$T/few" --latents-out "$T/one.st" --prompt one --prompt two
+runs "the second one is added" 0 "$INFER" sample $SMALL $STEPS --out "$T/few" --latents-out "$T/one.st" --prompt one \
+    --prompt two
 stderr_has "1 sampled, 1 reused"
 same "added one by one: the same latents" "$T/whole.st" "$T/one.st"
 finish

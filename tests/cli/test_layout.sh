@@ -9,13 +9,18 @@ includes_only() { # NAME ALLOWED FILES...
     allowed=$2
     shift 2
     strays=$(grep -nE '^#include "' "$@" /dev/null 2>/dev/null | grep -vE "#include \"($allowed)(/|\")")
-    if [ -z "$strays" ]; then pass "$name includes only $allowed"; else fail "$name includes only $allowed" "$strays"; fi
+    if [ -z "$strays" ]; then
+        pass "$name includes only $allowed"
+    else
+        fail "$name includes only $allowed" "$strays"
+    fi
 }
 
 for room in prep cache train infer; do
     includes_only "$room" "common/[a-z]+|$room" $(find $room -name '*.[ch]' 2>/dev/null)
 done
-# Within prep: layout and picture know only themselves, line (a line of the manifest) knows layout, clip knows those, set knows clip.
+# Within prep: layout and picture know only themselves, line (a line of the manifest) knows layout,
+# clip knows those, set knows clip.
 floor='prep/reason\.h|prep/reasons\.def'
 includes_only prep/layout "common/[a-z]+|prep/layout|$floor" prep/layout/*.[ch]
 includes_only prep/picture "common/[a-z]+|prep/picture|$floor" prep/picture/*.[ch]
@@ -26,7 +31,8 @@ includes_only common/base 'common/base' common/base/*
 for room in ops text media; do
     includes_only common/$room "common/base|common/$room" $(find common/$room -type f)
 done
-includes_only common/store 'common/(base|store)|common/ops/tensor.h' common/store/* # a file's tensors are the model's tensors
+# a file's tensors are the model's tensors
+includes_only common/store 'common/(base|store)|common/ops/tensor.h' common/store/*
 includes_only common/ranks 'common/(base|ops|ranks)' common/ranks/*
 includes_only common/model 'common/(base|ops|store|model)' common/model/*.[ch]
 
@@ -48,17 +54,27 @@ strays=$(find $rooms -name '*.c' ! -name main.c | xargs grep -nE '(^|[^_a-z])(_?
 if [ -z "$strays" ]; then pass "only main.c ends the process"; else fail "only main.c ends the process" "$strays"; fi
 
 strays=$(grep -nE 'check_run\(|_run_group_tests' $(find tests/unit -name 'test_*.c'))
-if [ -z "$strays" ]; then pass "every unit test counts its live allocations"; else fail "every unit test counts its live allocations" "$strays"; fi
+if [ -z "$strays" ]; then
+    pass "every unit test counts its live allocations"
+else
+    fail "every unit test counts its live allocations" "$strays"
+fi
 
 flags="-I. -Itests -D_GNU_SOURCE $(pkg-config --cflags jansson 2>/dev/null)"
 bad=
 for header in $(find $rooms tests -name '*.h' ! -path 'common/ops/cuda/*'); do
-    echo "#include \"$header\"" | ${CC:-cc} -std=c11 -Wall -Wextra -Werror -fsyntax-only -x c $flags - 2>"$T/header.txt" || bad="$bad $header"
+    echo "#include \"$header\"" | ${CC:-cc} -std=c11 -Wall -Wextra -Werror -fsyntax-only -x c $flags - \
+        2>"$T/header.txt" || bad="$bad $header"
 done
-if [ -z "$bad" ]; then pass "each header compiles alone"; else fail "each header compiles alone" "$bad" "$(head -3 "$T/header.txt")"; fi
+if [ -z "$bad" ]; then
+    pass "each header compiles alone"
+else
+    fail "each header compiles alone" "$bad" "$(head -3 "$T/header.txt")"
+fi
 bad=
 for header in $(find common/ops/cuda tests -name '*.h' -path '*ops/cuda/*') tests/ops/sim_kernels.h; do
-    echo "#include \"$header\"" | ${CXX:-c++} -std=c++17 -Wall -Wextra -Werror -Wno-unknown-pragmas -DWEFT_SIM -fsyntax-only -x c++ $flags - 2>"$T/header.txt" ||
+    echo "#include \"$header\"" | ${CXX:-c++} -std=c++17 \
+        -Wall -Wextra -Werror -Wno-unknown-pragmas -DWEFT_SIM -fsyntax-only -x c++ $flags - 2>"$T/header.txt" ||
         bad="$bad $header"
 done
 if [ -z "$bad" ]; then pass "each header of the CUDA back end compiles alone"
@@ -67,12 +83,17 @@ else fail "each header of the CUDA back end compiles alone" "$bad" "$(head -3 "$
 # Sizes: a file is one topic, a line fits a window.
 sources=$(find $rooms tests -name '*.[ch]' ! -path 'tests/golden/*.h' -o -name '*.cc' -o -name '*.cu')
 wide=$(grep -nE '^.{121}' $sources | cut -c1-100)
-if [ -z "$wide" ]; then pass "no C line is wider than 120 columns"; else fail "no C line is wider than 120 columns" "$wide"; fi
+if [ -z "$wide" ]; then
+    pass "no C line is wider than 120 columns"
+else
+    fail "no C line is wider than 120 columns" "$wide"
+fi
 # Files that wait to be split; take yours off when it is done.
 waiting=""
 long=$(wc -l $(echo "$sources" | grep -v '^tests/') | awk '$2 != "total" && $1 > 500 {print $2}')
 for file in $long; do
-    case " $(echo $waiting) " in *" $file "*) ;; *) fail "$file has at most 500 lines" "$(wc -l <"$file") lines: split it by topic" ;; esac
+    case " $(echo $waiting) " in *" $file "*) ;; *) fail "$file has at most 500 lines" \
+        "$(wc -l <"$file") lines: split it by topic" ;; esac
 done
 pass "no other C file has more than 500 lines"
 finish

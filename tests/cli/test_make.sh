@@ -7,8 +7,13 @@ runs "an unknown VARIANT is refused" 2 make VARIANT=relase found
 stderr_has "VARIANT is 'relase', expected one of: release debug"
 runs "make help" 0 make help
 for target in all check demo install uninstall fuzz cuda; do stdout_has "  $target "; done
-runs "parallel jobs asked for by the caller" 0 make -j2 VARIANT="$(basename "$B")" all # with -n the inner make would not start
-if grep -q "jobserver" "$T/stderr"; then fail "no warning about the jobserver" "$(cat "$T/stderr")"; else pass "no warning about the jobserver"; fi
+# with -n the inner make would not start
+runs "parallel jobs asked for by the caller" 0 make -j2 VARIANT="$(basename "$B")" all
+if grep -q "jobserver" "$T/stderr"; then
+    fail "no warning about the jobserver" "$(cat "$T/stderr")"
+else
+    pass "no warning about the jobserver"
+fi
 runs "pkg-config's own message is shown" 2 make found BLAS=no-such-blas
 stderr_has "these libraries cannot be used: no-such-blas"
 stderr_has "Package no-such-blas was not found in the pkg-config search path"
@@ -19,7 +24,7 @@ case $flags in *"$(pkg-config --cflags libutf8proc)"*) lost= ;; *) lost=$flags ;
 if [ -z "$lost" ]; then pass "one package that is missing takes no other's flags away"
 else fail "one package that is missing takes no other's flags away" "$lost"; fi
 
-# ---- deps.sh on machines that are not this one: stand-ins for apt and its kin, which write down how they are called ---------------------
+# ---- deps.sh on other machines: stand-ins for apt and its kin write down how they are called -----
 mkdir "$T/debian" "$T/other"
 stand_in() { # FOLDER NAME BODY
     printf '#!/bin/sh\n%s\n' "$3" >"$T/$1/$2"
@@ -28,11 +33,14 @@ stand_in() { # FOLDER NAME BODY
 for tool in sh grep sed env printf echo; do
     for folder in debian other; do ln -s "$(command -v $tool)" "$T/$folder/$tool"; done
 done
-stand_in debian dpkg-query 'for p; do :; done; case $p in here*) echo installed ;; *) grep -qx "$p" "'"$T"'/installed" && echo installed ;; esac'
-stand_in debian apt-get 'echo "$DEBIAN_FRONTEND: apt-get $*" >>"'"$T"'/calls"; case " $* " in *" -s "*) exit ${APT_KNOWS:-0} ;; *" install "*) echo "Get:1 wanted"; echo wanted >"'"$T"'/installed" ;; esac'
+stand_in debian dpkg-query \
+    'for p; do :; done; case $p in here*) echo installed ;; *) grep -qx "$p" "'"$T"'/installed" && echo installed ;; esac'
+stand_in debian apt-get \
+    'echo "$DEBIAN_FRONTEND: apt-get $*" >>"'"$T"'/calls"; case " $* " in *" -s "*) exit ${APT_KNOWS:-0} ;; *" install "*) echo "Get:1 wanted"; echo wanted >"'"$T"'/installed" ;; esac'
 stand_in debian sudo 'echo "sudo $*" >>"'"$T"'/calls"; exec "$@"'
 stand_in debian id 'echo ${FAKE_UID:-0}'
-stand_in debian pkg-config 'for p; do :; done; [ "$p" != broken ] || { echo "Package protobuf-lite, required by broken, not found"; exit 1; }'
+stand_in debian pkg-config \
+    'for p; do :; done; [ "$p" != broken ] || { echo "Package protobuf-lite, required by broken, not found"; exit 1; }'
 cp "$T/debian/pkg-config" "$T/other/pkg-config"
 on() { # FOLDER WORDS...: deps.sh there
     folder=$1
@@ -42,7 +50,11 @@ on() { # FOLDER WORDS...: deps.sh there
     env PATH="$T/$folder" "$@"
 }
 called() { # TEXT: one of the calls written down
-    if grep -qF -e "$1" "$T/calls"; then pass "$lib_name: calls '$1'"; else fail "$lib_name: calls '$1'" "$(cat "$T/calls")"; fi
+    if grep -qF -e "$1" "$T/calls"; then
+        pass "$lib_name: calls '$1'"
+    else
+        fail "$lib_name: calls '$1'" "$(cat "$T/calls")"
+    fi
 }
 
 runs "nothing is missing" 0 on debian sh tests/deps.sh missing "fine" here1 here2
@@ -69,13 +81,14 @@ runs "another distribution" 1 on other sh tests/deps.sh install "fine broken" wa
 stderr_has "not Debian or Ubuntu: install the development files of these"
 stderr_has "  broken"
 
-# ---- install and uninstall ----------------------------------------------------------------------------------------------------------------
+# ---- install and uninstall -----------------------------------------------------------------------
 D="$T/two words"
 runs "install" 0 make install VARIANT="$(basename "$B")" DESTDIR="$D" PREFIX=/usr
 for program in prep cache train infer; do
     check "weft-$program is installed and runs" "$D/usr/bin/weft-$program" --version
     check "weft-$program has a manual page" grep -q "^.SH SYNOPSIS" "$D/usr/share/man/man1/weft-$program.1"
-    check "weft-$program has bash completion" bash -c '. "$1" && complete -p "$2"' run "$D/usr/share/bash-completion/completions/weft-$program" "weft-$program"
+    check "weft-$program has bash completion" bash -c '. "$1" && complete -p "$2"' run \
+        "$D/usr/share/bash-completion/completions/weft-$program" "weft-$program"
     check "weft-$program is stripped" test -z "$(nm "$D/usr/bin/weft-$program" 2>/dev/null)"
 done
 for schema in schemas/*.json; do

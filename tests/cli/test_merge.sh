@@ -1,9 +1,12 @@
 #!/bin/sh
-# weft-prep merge: shards joined are the bytes of one run; what does not belong together is refused; killed and run again.
+# weft-prep merge: shards joined are the bytes of one run; what does not belong together is refused;
+# killed and run again.
 . tests/cli/lib.sh
 prep="$B/weft-prep"
 clip="$B/tests/tools/make_clip"
-fast="--preset demo --set quality.mode=warn --set quality.duplicates=reject --set clip.width=48 --set clip.height=80 --set clip.min_side=16 --set clip.max_reject_ratio=1 --set clip.window=chunks --set clip.window_count=2"
+fast="--preset demo --set quality.mode=warn --set quality.duplicates=reject --set clip.width=48 \
+    --set clip.height=80 --set clip.min_side=16 --set clip.max_reject_ratio=1 --set clip.window=chunks \
+    --set clip.window_count=2"
 
 mkdir "$T/src"
 for i in 1 2 3 4 5 6; do
@@ -19,7 +22,9 @@ shards() { # OUT N MORE...
     out=$1 n=$2
     shift 2
     k=0
-    while [ $k -lt "$n" ]; do "$prep" ingest "$T/src" --out "$out" $fast "$@" --shard $k/$n --quiet >/dev/null 2>&1; k=$((k + 1)); done
+    while [ $k -lt "$n" ]; do
+        "$prep" ingest "$T/src" --out "$out" $fast "$@" --shard $k/$n --quiet >/dev/null 2>&1; k=$((k + 1))
+    done
 }
 shards "$T/s" 3
 cp -r "$T/s" "$T/s.before"
@@ -58,7 +63,11 @@ for delay in 0.02 0.05 0.1 0.2; do
     "$prep" merge "$T"/s/shard-*-of-3 --out "$T/killed" --quiet >/dev/null 2>&1
     same "merge killed after $delay s and run again" "$T/one" "$T/killed"
 done
-if [ "$kills" -gt 0 ]; then pass "$kills of 4 merges were killed on the way"; else skip "no merge was killed" "the machine is too fast"; fi
+if [ "$kills" -gt 0 ]; then
+    pass "$kills of 4 merges were killed on the way"
+else
+    skip "no merge was killed" "the machine is too fast"
+fi
 
 # ---- what is refused ----
 runs "a shard is missing" 2 "$prep" merge "$T"/s/shard-[02]-of-3 --out "$T/x"

@@ -13,7 +13,8 @@ model
 runs "a folder" 0 plan "$T/model"
 
 # The same tokeniser in the form that transformers 5 saves is no other one; with another vocabulary it is.
-small="--preset demo --quiet --set quality.mode=warn --set clip.width=32 --set clip.height=48 --set clip.min_side=16 --set clip.num_frames=8"
+small="--preset demo --quiet --set quality.mode=warn --set clip.width=32 --set clip.height=48 \
+    --set clip.min_side=16 --set clip.num_frames=8"
 small="$small --set training.batch_size=1 --set clip.model_frames=9 --set model.text_length=226"
 mkdir "$T/src"
 check "a clip" "$B/tests/tools/make_clip" "$T/src/c.mp4" 32 48 30 40 1
@@ -54,7 +55,8 @@ stderr_has "the model's path is not UTF-8"
 # A Git LFS pointer, only another variant, only pickles.
 model
 mv "$T/model/vae/diffusion_pytorch_model.safetensors" "$T/vae"
-printf 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 3387\n' >"$T/model/vae/diffusion_pytorch_model.safetensors"
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 3387\n' \
+    >"$T/model/vae/diffusion_pytorch_model.safetensors"
 runs "a Git LFS pointer" 1 plan "$T/model"
 stderr_has "is a Git LFS pointer"
 rm "$T/model/vae/diffusion_pytorch_model.safetensors"

@@ -3,7 +3,8 @@
 . tests/cli/lib.sh
 prep="$B/weft-prep"
 clip="$B/tests/tools/make_clip"
-fast="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=48 --set clip.height=80 --set clip.min_side=16"
+fast="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=48 \
+    --set clip.height=80 --set clip.min_side=16"
 
 # ---- a small set, one of everything that may be wrong with it ----
 mkdir "$T/src"
@@ -74,7 +75,9 @@ runs "one twin left" 0 "$prep" ingest "$T/twins" --out "$T/alike" $fast --set qu
 stdout_has "1 accepted, 0 rejected"
 
 # ---- shards ----
-for k in 0 1 2; do "$prep" ingest "$T/src" --out "$T/shards" $fast --shard $k/3 --set clip.max_reject_ratio=1 --quiet >/dev/null 2>&1; done
+for k in 0 1 2; do
+    "$prep" ingest "$T/src" --out "$T/shards" $fast --shard $k/3 --set clip.max_reject_ratio=1 --quiet >/dev/null 2>&1
+done
 cat "$T"/shards/shard-*-of-3/manifest.jsonl | grep -o '^{"id":"[^"]*"' | sort >"$T/ids"
 grep -o '^{"id":"[^"]*"' "$T/one/manifest.jsonl" | sort >"$T/all"
 check "three shards hold every source once" cmp "$T/ids" "$T/all"
@@ -92,13 +95,15 @@ runs "unknown layout" 2 "$prep" ingest "$T/src" --out "$T/x" --layout pair
 stderr_has "perhaps 'pairs'"
 mkdir "$T/meta"
 cp "$T/src/c1.mp4" "$T/meta/a.mp4"
-printf '{"file_name":"a.mp4","text":"x","id":"a"}\n{"file_name":"b.mp4","text":"y","id":"a"}\n' >"$T/meta/metadata.jsonl"
+printf '{"file_name":"a.mp4","text":"x","id":"a"}\n{"file_name":"b.mp4","text":"y","id":"a"}\n' \
+    >"$T/meta/metadata.jsonl"
 runs "duplicate ids" 1 "$prep" ingest "$T/meta" --out "$T/x" $fast
 stderr_has "id 'a' is used twice: by metadata.jsonl line 1 and by metadata.jsonl line 2"
 printf '{"file_name":"a.mp4","text":"x","id":"../../etc/a"}\n' >"$T/meta/metadata.jsonl"
 runs "'..' in an id" 1 "$prep" ingest "$T/meta" --out "$T/x" $fast
 stderr_has "metadata.jsonl line 1"
-printf '{"file_name":"a.mp4","text":"x"}\n{"file_name":"b.mp4","text":"y"}\n{"file_name":"c.mp4","text":"y"}\n' >"$T/meta/metadata.jsonl"
+printf '{"file_name":"a.mp4","text":"x"}\n{"file_name":"b.mp4","text":"y"}\n{"file_name":"c.mp4","text":"y"}\n' \
+    >"$T/meta/metadata.jsonl"
 runs "too many rejects" 1 "$prep" ingest "$T/meta" --out "$T/x" $fast
 stderr_has "2 of 3 clips are rejected, more than clip.max_reject_ratio"
 check "nothing is marked finished" test ! -e "$T/x/dataset.json"
@@ -139,7 +144,8 @@ runs "room again" 3 "$prep" ingest "$T/src" --out "$T/full" $fast --quiet
 same "as if it had always been there" "$T/one" "$T/full"
 
 # ---- tokens ----
-runs "a model trained for the cut" 0 "$prep" tokenize "$T/one" --tokenizer tests/golden/pipeline/model/tokenizer --quiet --set model.text_length=3
+runs "a model trained for the cut" 0 "$prep" tokenize "$T/one" --tokenizer tests/golden/pipeline/model/tokenizer \
+    --quiet --set model.text_length=3
 stderr_has "cut off" # --quiet silences notes, not warnings
 runs "tokenize what is not finished" 1 "$prep" tokenize "$T/meta" --tokenizer "$T/none"
 stderr_has "no finished dataset"
@@ -148,7 +154,8 @@ stderr_has "none"
 
 # ---- real videos ----
 if [ -n "$SHARED" ]; then
-    runs "the portrait set" 3 "$prep" ingest "$SHARED/data/videos/portrait" --out "$T/portrait" --layout metadata --preset demo --jobs 2
+    runs "the portrait set" 3 "$prep" ingest "$SHARED/data/videos/portrait" --out "$T/portrait" --layout metadata \
+        --preset demo --jobs 2
     stdout_has "12 sources: 11 accepted, 1 rejected"
     stderr_has "clip 'walk_04_black_jacket_out' is rejected: too_short: 44 frames in 4.300 s give 35 of the 49 frames at 8 fps"
 else
@@ -160,8 +167,10 @@ mkdir -p "$T/dots/sub"
 cp "$T/dots/a.mp4" "$T/dots/sub/b.mp4"
 printf './a.mp4\n.//sub/./b.mp4\n' >"$T/dots/videos.txt"
 printf 'one\ntwo\n' >"$T/dots/prompts.txt"
-runs "./ and // in a list" 3 "$B/weft-prep" ingest "$T/dots" --out "$T/dots_out" --preset demo --set clip.max_reject_ratio=1 --set clip.min_side=5000
-check "they are the names without" test "$(grep -o '"id":"[a-z_]*"' "$T/dots_out/manifest.jsonl" | tr '\n' ' ')" = '"id":"a" "id":"sub_b" '
+runs "./ and // in a list" 3 "$B/weft-prep" ingest "$T/dots" --out "$T/dots_out" --preset demo \
+    --set clip.max_reject_ratio=1 --set clip.min_side=5000
+check "they are the names without" test "$(grep -o '"id":"[a-z_]*"' "$T/dots_out/manifest.jsonl" | tr '\n' ' ')" = \
+    '"id":"a" "id":"sub_b" '
 
 # A folder that is not ours stays as it is, whatever its folders are called.
 mkdir -p "$T/theirs/clips" "$T/index"

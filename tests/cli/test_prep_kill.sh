@@ -1,10 +1,11 @@
 #!/bin/sh
-# weft-prep ingest killed at random moments, the parent and its workers, and asked to stop: nothing is lost, and the end is the bytes of
-# an undisturbed run.
+# weft-prep ingest killed at random moments, the parent and its workers, and asked to stop: nothing
+# is lost, and the end is the bytes of an undisturbed run.
 . tests/cli/lib.sh
 prep="$B/weft-prep"
 clip="$B/tests/tools/make_clip"
-fast="--preset demo --set quality.mode=warn --set quality.duplicates=reject --set clip.width=48 --set clip.height=80 --set clip.min_side=16 --set clip.max_reject_ratio=1"
+fast="--preset demo --set quality.mode=warn --set quality.duplicates=reject --set clip.width=48 \
+    --set clip.height=80 --set clip.min_side=16 --set clip.max_reject_ratio=1"
 rounds=20
 now() { date +%s%N; }
 moment() { # SEED: a random part of an undisturbed run's time, in seconds
@@ -38,7 +39,8 @@ for k in $(seq $rounds); do
     killed_after "$delay" "$prep" ingest "$T/src" --out "$T/killed" $fast --jobs $((k % 2 + 1)) && kills=$((kills + 1))
     [ ! -f "$T/killed/dataset.json" ] || diff -r -x .sources "$T/one" "$T/killed" >"$T/diff.txt" || lost=$((lost + 1))
     ingest "$T/killed"
-    diff -r -x .sources "$T/one" "$T/killed" >"$T/diff.txt" || { lost=$((lost + 1)); fail "killed after $delay s" "$(head -5 "$T/diff.txt")"; }
+    diff -r -x .sources "$T/one" "$T/killed" >"$T/diff.txt" || { lost=$((lost + 1));
+        fail "killed after $delay s" "$(head -5 "$T/diff.txt")"; }
 done
 echo "# $kills of $rounds runs were killed on the way"
 check "the parent killed at random moments: the same bytes in the end" test "$lost" = 0 -a "$kills" -gt $((rounds / 4))
@@ -60,7 +62,8 @@ for k in $(seq 40); do
         [ -n "$worker" ] && kill -9 "$worker" 2>/dev/null && shot=$((shot + 1))
     done
     wait $parent
-    diff -r -x .sources "$T/one" "$T/shot" >"$T/diff.txt" || { lost=$((lost + 1)); fail "workers killed, round $k" "$(head -5 "$T/diff.txt")"; }
+    diff -r -x .sources "$T/one" "$T/shot" >"$T/diff.txt" || { lost=$((lost + 1));
+        fail "workers killed, round $k" "$(head -5 "$T/diff.txt")"; }
 done
 echo "# $shot workers were killed"
 check "workers killed at random moments: the same bytes" test "$lost" = 0 -a "$shot" -gt $((rounds / 2))
@@ -78,7 +81,11 @@ asked() { # SIGNAL: once something is done, to the workers too, as a terminal do
 }
 for signal in INT TERM HUP; do
     lib_name="SIG$signal"
-    if asked $signal || asked $signal || asked $signal; then pass "SIG$signal ends it with exit status $status"; else fail "SIG$signal: exit status $status"; fi
+    if asked $signal || asked $signal || asked $signal; then
+        pass "SIG$signal ends it with exit status $status"
+    else
+        fail "SIG$signal: exit status $status"
+    fi
     stderr_has "of 10 clips; the same command goes on from there"
     check "SIG$signal: it is not marked finished" test ! -e "$T/asked/dataset.json"
     check "SIG$signal: what was done is kept" test -s "$T/asked/journal.jsonl"

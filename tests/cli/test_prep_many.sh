@@ -4,7 +4,8 @@
 prep="$B/weft-prep"
 n=2000
 per_clip=8 # kB; one with 9 pictures of 32x48 that were not given back would be 41
-small="--preset demo --jobs 2 --quiet --set clip.width=32 --set clip.height=48 --set clip.min_side=16 --set clip.model_frames=9 --set clip.num_frames=9 --set quality.mode=warn --set quality.duplicates=ignore"
+small="--preset demo --jobs 2 --quiet --set clip.width=32 --set clip.height=48 --set clip.min_side=16 \
+    --set clip.model_frames=9 --set clip.num_frames=9 --set quality.mode=warn --set quality.duplicates=ignore"
 if [ ! -r /proc/self/status ]; then
     skip "memory over $n clips" "there is no /proc"
     finish
@@ -29,5 +30,6 @@ wait $parent || status=$?
 check "$n clips are taken" grep -q "^$n sources: $n accepted" "$T/stdout"
 check "exit status 0" test $status = 0
 echo "# $first kB after 200 clips, $last kB in the end"
-check "memory grows by less than $per_clip kB a clip" test "$first" -gt 0 -a $(((last - first) / (n - 200))) -lt $per_clip
+check "memory grows by less than $per_clip kB a clip" test "$first" -gt 0 -a $(((last - first) / (n - 200))) \
+    -lt $per_clip
 finish

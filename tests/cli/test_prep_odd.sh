@@ -1,9 +1,10 @@
 #!/bin/sh
-# Folders with links that lead out or in a circle, pipes, names that are not printable UTF-8: each is a rejected line, nothing hangs, the
-# run goes on.
+# Folders with links that lead out or in a circle, pipes, names that are not printable UTF-8: each
+# is a rejected line, nothing hangs, the run goes on.
 . tests/cli/lib.sh
 prep="$B/weft-prep"
-fast="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=48 --set clip.height=80 --set clip.min_side=16 --set clip.max_reject_ratio=1"
+fast="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=48 \
+    --set clip.height=80 --set clip.min_side=16 --set clip.max_reject_ratio=1"
 mkdir -p "$T/src/in/deeper"
 "$B/tests/tools/make_clip" "$T/src/good.mp4" 48 80 30 190 || fail "make a clip"
 echo "A dress." >"$T/src/good.txt"
@@ -40,7 +41,8 @@ stderr_has "not_a_video: 'videos/zero.mp4' is not a regular file"
 stderr_has "link_loop"
 stderr_has "labels/good.txt is not a regular file"
 
-# ---- the worker processes are confined: no file but the source can be opened (tests/unit/base/test_confine.c tries the guard itself) ----
+# ---- the worker processes are confined: no file but the source can be opened ----
+# (tests/unit/base/test_confine.c tries the guard itself)
 mkdir "$T/confined"
 for i in 1 2 3 4; do
     "$B/tests/tools/make_clip" "$T/confined/c$i.mp4" 480 720 30 190 "$i"
@@ -82,7 +84,11 @@ for name in dataset.json manifest.jsonl tokens.jsonl journal.jsonl .sources repo
         timeout 60 "$prep" "$@" >"$T/stdout" 2>"$T/stderr" </dev/null || status=$?
         [ "$status" = 124 ] && hung="$hung $command"
     done
-    if [ -z "$hung" ]; then pass "a pipe as $name hangs nothing"; else fail "a pipe as $name hangs nothing" "hung:$hung"; fi
+    if [ -z "$hung" ]; then
+        pass "a pipe as $name hangs nothing"
+    else
+        fail "a pipe as $name hangs nothing" "hung:$hung"
+    fi
     [ -p "$T/piped/$name" ] && rm "$T/piped/$name"
     [ -e "$T/kept" ] && mv "$T/kept" "$T/piped/$name"
 done

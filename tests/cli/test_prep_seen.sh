@@ -3,7 +3,8 @@
 . tests/cli/lib.sh
 prep="$B/weft-prep"
 clip="$B/tests/tools/make_clip"
-fast="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=48 --set clip.height=80 --set clip.min_side=16 --set clip.max_reject_ratio=1"
+fast="--preset demo --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=48 \
+    --set clip.height=80 --set clip.min_side=16 --set clip.max_reject_ratio=1"
 again() { # NAME [OPTION...]
     name=$1
     shift
@@ -99,7 +100,8 @@ rmdir "$T/out/.sources"
 mkdir "$T/parts"
 ln "$T/src/c1.mp4" "$T/parts/c1.mp4"
 sleep 2.2
-for k in 1 2 3 4; do echo "{\"file_name\":\"c1.mp4\",\"id\":\"p$k\",\"text\":\"x\",\"start_s\":$k}"; done >"$T/parts/metadata.jsonl"
+for k in 1 2 3 4; do echo "{\"file_name\":\"c1.mp4\",\"id\":\"p$k\",\"text\":\"x\",\"start_s\":$k}"; done \
+    >"$T/parts/metadata.jsonl"
 runs "parts of one file" 3 "$prep" ingest "$T/parts" --out "$T/p" $fast
 check "it is not read four times" grep -q "4 sources, [23] unchanged, [12] hashed" "$T/stderr" # twice by two at a time
 

@@ -1,5 +1,6 @@
-# weft-train in several processes (mpirun): the same data, losses and, where asked for, bits as in one; checkpoints that any number of
-# ranks goes on from; a rank that dies, differs, fails or is asked to stop.
+# weft-train in several processes (mpirun): the same data, losses and, where asked for, bits as in
+# one; checkpoints that any number of ranks continues; a rank that dies, differs, fails or is asked
+# to stop.
 . tests/cli/lib.sh
 P=tests/golden/pipeline/model
 W="$B/weft-train"
@@ -8,24 +9,33 @@ if ! command -v mpirun >/dev/null || [ ! -f "$B/libweft-mpi.so" ]; then
     finish
 fi
 check "caches for the test" "$B/tests/tools/train_fixture" $P "$T"
-# Root is refused without these, and two cores are too few for four ranks; MPICH knows neither variable and minds neither.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
-SETS="--cache $T/a --cache $T/b --model $P --preset demo --jobs 1 --set training.batch_size=2 --set training.gradient_accumulation_steps=2
+# Root is refused without these, and two cores are too few for four ranks; MPICH knows neither
+# variable and minds neither.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 \
+    OMPI_MCA_btl_vader_single_copy_mechanism=none
+SETS="--cache $T/a --cache $T/b --model $P --preset demo --jobs 1 --set training.batch_size=2 \
+    --set training.gradient_accumulation_steps=2
     --set training.max_steps=8 --set training.num_epochs=9 --set training.checkpointing_steps=3 --set validation.every=4"
 TREE="--set training.deterministic_reduction=true"
 train() { # RANKS OUT OPTION...; 0 ranks: no mpirun
     train_n=$1
     train_out=$2
     shift 2
-    if [ "$train_n" = 0 ]; then "$W" run $SETS --out "$T/$train_out" "$@"; else mpirun -n "$train_n" "$W" run $SETS --out "$T/$train_out" "$@"; fi
+    if [ "$train_n" = 0 ]; then
+        "$W" run $SETS --out "$T/$train_out" "$@"
+    else
+        mpirun -n "$train_n" "$W" run $SETS --out "$T/$train_out" "$@"
+    fi
 }
 quiet() { train "$@" --quiet; }
 curve() { sed 's/"held_out":[^,]*,//; s/"time":.*//' "$T/$1/log.jsonl"; }
 held() { sed 's/"time":.*//' "$T/$1/held_out.jsonl"; }
-sums() { (cd "$T/$1" && find . -type f ! -name .lock ! -name '*.jsonl' ! -path './tensorboard/*' ! -name report.html -exec sha256sum {} + | sort); }
+sums() { (cd "$T/$1" && find . -type f ! -name .lock ! -name '*.jsonl' ! -path './tensorboard/*' ! -name report.html \
+    -exec sha256sum {} + | sort); }
 # The two runs' losses and gradient norms agree to 1e-5.
 near() { # NAME A B
-    if paste -d' ' "$T/$2/log.jsonl" "$T/$3/log.jsonl" | tr '{},:' '    ' | tr -d '"' | awk -v want="$(wc -l <"$T/$2/log.jsonl")" '
+    if paste -d' ' "$T/$2/log.jsonl" "$T/$3/log.jsonl" | tr '{},:' '    ' | tr -d '"' |
+        awk -v want="$(wc -l <"$T/$2/log.jsonl")" '
         function value(name, which,    i, k) { for (i = 1; i <= NF; i++) if ($i == name && ++k == which) return $(i + 1) }
         function apart(name,    a, b) { a = value(name, 1); b = value(name, 2); return b == "" || (a > b ? a - b : b - a) > 1e-5 * a }
         { n++; bad = bad || apart("loss") || apart("grad_norm") }
@@ -65,7 +75,8 @@ check "one process has none" sh -c "! grep -q exchange '$T/one/log.jsonl'"
 
 # ---- cores: Open MPI binds one rank to one core
 if [ "$(nproc)" -gt 1 ] && mpirun --version 2>/dev/null | grep -q 'Open MPI'; then
-    runs "one rank, bound to one core" 0 mpirun -n 1 "$W" run $(echo "$SETS" | sed 's/--jobs 1//') --out "$T/bound" --device cpu
+    runs "one rank, bound to one core" 0 mpirun -n 1 "$W" run $(echo "$SETS" | sed 's/--jobs 1//') --out "$T/bound" \
+        --device cpu
     stderr_has "it uses its share of the machine instead, $(nproc)"
     same "one rank, bound to one core: final" "$T/one/final" "$T/bound/final"
 else
@@ -73,7 +84,8 @@ else
 fi
 
 # ---- memory
-plan() { "$W" plan --cache "$T/a" --cache "$T/b" --model $P --preset demo --set training.batch_size=2 --set training.gradient_accumulation_steps=2 "$@"; }
+plan() { "$W" plan --cache "$T/a" --cache "$T/b" --model $P --preset demo --set training.batch_size=2 \
+    --set training.gradient_accumulation_steps=2 "$@"; }
 runs "a plan for two ranks" 0 plan --ranks 2 $TREE
 stdout_has "; rank 1 of 2"
 stdout_has "partial sums"
@@ -92,7 +104,8 @@ same "on 2, 4, 1 ranks: final" "$T/tree/final" "$T/moved/final"
 same "on 2, 4, 1 ranks: moments" "$T/tree/checkpoint-8" "$T/moved/checkpoint-8"
 
 # ---- a rank that dies
-LONG="--quiet --set training.num_epochs=1000 --set training.max_steps=120 --set training.checkpointing_steps=20 --set validation.every=null"
+LONG="--quiet --set training.num_epochs=1000 --set training.max_steps=120 --set training.checkpointing_steps=20 \
+    --set validation.every=null"
 runs "undisturbed" 0 train 2 long $LONG
 kills=0
 for delay in 1.3 1.5 1.7 1.4 1.6 1.8 2.0; do
@@ -118,7 +131,8 @@ curve killed >"$T/curve-n"
 same "killed: losses" "$T/curve-1" "$T/curve-n"
 
 # ---- a rank that is asked to stop
-mpirun -n 2 "$W" run $SETS --out "$T/stopped" $LONG --set training.max_steps=100000 --set training.checkpointing_steps=100000 >"$T/stdout" 2>"$T/stderr" </dev/null &
+mpirun -n 2 "$W" run $SETS --out "$T/stopped" $LONG --set training.max_steps=100000 \
+    --set training.checkpointing_steps=100000 >"$T/stdout" 2>"$T/stderr" </dev/null &
 pid=$!
 for i in $(seq 1 500); do [ "$(cat "$T/stopped/log.jsonl" 2>/dev/null | wc -l)" -gt 4 ] && break; sleep 0.02; done
 kill -TERM "$(pgrep -P $pid -x weft-train | tail -1)"
@@ -140,7 +154,8 @@ stderr_has "differs from rank 0 on"
 stderr_has "in the recipe ("
 check "another recipe: said once" test "$(grep -c "differs from" "$T/stderr")" = 1
 check "another recipe: no step was made" sh -c "! ls -d $T/x/checkpoint-* 2>/dev/null"
-runs "a rank without a model" 1 mpirun -n 1 "$W" run $SETS --out "$T/x" : -n 1 "$W" run $(echo "$SETS" | sed "s,--model $P,--model $T/nowhere,") --out "$T/x"
+runs "a rank without a model" 1 mpirun -n 1 "$W" run $SETS --out "$T/x" : -n 1 "$W" run \
+    $(echo "$SETS" | sed "s,--model $P,--model $T/nowhere,") --out "$T/x"
 stderr_has "rank 1 on"
 stderr_has "$T/nowhere"
 runs "a wrong key is told once" 2 train 2 x --set training.no_such_key=1

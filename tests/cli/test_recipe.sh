@@ -8,16 +8,20 @@ check "encoders" "$B/tests/tools/make_encoders" "$T/model"
 mkdir "$T/src" "$T/home"
 check "a clip" "$B/tests/tools/make_clip" "$T/src/c1.mp4" 32 64 30 40 1
 echo "A dress." >"$T/src/c1.txt"
-small="--preset demo --set clip.width=32 --set clip.height=64 --set clip.min_side=16 --set clip.model_frames=9 --set clip.num_frames=8 --set model.text_length=32 --set quality.mode=warn"
+small="--preset demo --set clip.width=32 --set clip.height=64 --set clip.min_side=16 --set clip.model_frames=9 \
+    --set clip.num_frames=8 --set model.text_length=32 --set quality.mode=warn"
 export HF_HOME="$T/home"
 unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE
 
 # ---- accepted as it stands
 runs "weft-prep takes the recipe" 0 "$B/weft-prep" ingest "$T/src" --out "$T/prep" $small --config $R
 runs "and its tokens" 0 "$B/weft-prep" tokenize "$T/prep" --tokenizer "$T/model/tokenizer"
-runs "weft-cache takes the recipe" 0 "$B/weft-cache" build "$T/prep" --out "$T/cache" --model "$T/model" --config $R --device cpu
-runs "weft-infer takes the recipe" 0 "$B/weft-infer" sample --preset demo --config $R --model $M --prompt x --out "$T/samples" --device cpu --dry-run
-runs "weft-train takes the recipe" 0 "$B/weft-train" run --config $R --cache "$T/a" --model $M --out "$T/run" --device cpu --set mixed_precision=no --set num_epochs=2
+runs "weft-cache takes the recipe" 0 "$B/weft-cache" build "$T/prep" --out "$T/cache" --model "$T/model" --config $R \
+    --device cpu
+runs "weft-infer takes the recipe" 0 "$B/weft-infer" sample --preset demo --config $R --model $M --prompt x \
+    --out "$T/samples" --device cpu --dry-run
+runs "weft-train takes the recipe" 0 "$B/weft-train" run --config $R --cache "$T/a" --model $M --out "$T/run" \
+    --device cpu --set mixed_precision=no --set num_epochs=2
 stderr_has "the recipe says training_videos 480, but this run has 5"
 stderr_has "the recipe says total_steps about 2400, but this run has 2"
 stderr_has "time: "
@@ -35,7 +39,8 @@ stdout_has "disk               1 checkpoint of 499 kB to save"
 stderr_has "training.warmup_steps is 100, but the run has 10 steps: the rate rises to 4.5e-07 and never reaches"
 stderr_has "checkpoint-500 never comes"
 stderr_has "5 clips to train on, but batch_size x gradient_accumulation_steps is 16"
-runs "plan on this machine" 0 "$B/weft-train" plan --preset demo --cache "$T/a" --model $M --device cpu --set learning_rate=0.5 --set expected.training_time=2h
+runs "plan on this machine" 0 "$B/weft-train" plan --preset demo --cache "$T/a" --model $M --device cpu \
+    --set learning_rate=0.5 --set expected.training_time=2h
 stdout_has "(measured on cpu)"
 stdout_has "the recipe says    2h (predicted: "
 stderr_has "training.learning_rate is 0.5: more than about 1e-02 breaks"
@@ -45,9 +50,11 @@ check "prediction and measurement are kept" grep -q '"step_seconds"' "$T/run/pre
 # ---- stored recipes are recipes
 runs "run.json as a recipe" 0 "$B/weft-train" plan --config "$T/run/run.json" --cache "$T/a" --model $M
 stdout_has "a step is 8 passes of 2 samples"
-runs "dataset.json as a recipe" 0 "$B/weft-cache" build "$T/prep" --out "$T/cache" --model "$T/model" --config "$T/prep/dataset.json" --device cpu
+runs "dataset.json as a recipe" 0 "$B/weft-cache" build "$T/prep" --out "$T/cache" --model "$T/model" \
+    --config "$T/prep/dataset.json" --device cpu
 stdout_has "reused"
-runs "a run resumed from its run.json" 0 "$B/weft-train" run --config "$T/run/run.json" --cache "$T/a" --model $M --out "$T/run" --device cpu
+runs "a run resumed from its run.json" 0 "$B/weft-train" run --config "$T/run/run.json" --cache "$T/a" --model $M \
+    --out "$T/run" --device cpu
 
 # ---- the model
 for program in "prep ingest $T/src" "cache build $T/prep" "infer sample --prompt x" "train run --cache $T/a"; do
@@ -87,7 +94,10 @@ done
 
 # ---- what the dataset or the cache fixed
 cp -r $M/transformer $M/scheduler $M/model_index.json "$T/model/"
-sed -i 's/"text_embed_dim": 32/"text_embed_dim": 16/; s/"max_text_seq_length": 226/"max_text_seq_length": 32/' "$T/model/transformer/config.json" # as the encoders are
-runs "another size than the cache's" 2 "$B/weft-train" plan --cache "$T/cache" --model "$T/model" --preset demo --set mixed_precision=bf16 --set clip.width=64
+# as the encoders are
+sed -i 's/"text_embed_dim": 32/"text_embed_dim": 16/; s/"max_text_seq_length": 226/"max_text_seq_length": 32/' \
+    "$T/model/transformer/config.json"
+runs "another size than the cache's" 2 "$B/weft-train" plan --cache "$T/cache" --model "$T/model" --preset demo \
+    --set mixed_precision=bf16 --set clip.width=64
 stderr_has "'clip.width' is 64 in --set, but '$T/cache' was made with 32"
 finish

@@ -1,6 +1,7 @@
 #!/bin/sh
-# The simulator declares the CUDA names it needs itself: where the toolkit is installed, every constant is compared with the real headers.
-# (That the functions' types agree is shown by nvcc, which compiles the same host code against the real headers.)
+# The simulator declares the CUDA names it needs itself: where the toolkit is installed, every
+# constant is compared with the real headers. (That the functions' types agree is shown by nvcc,
+# which compiles the same host code against the real headers.)
 . tests/cli/lib.sh
 name="the simulator's constants are the toolkit's"
 nvcc=$(command -v nvcc) && include=$(dirname "$(dirname "$nvcc")")/include
@@ -8,7 +9,8 @@ if [ -z "$nvcc" ] || [ ! -f "$include/cublasLt.h" ]; then skip "$name" "no CUDA 
 {
     echo '#include <cublasLt.h>'
     echo '#include <cuda_runtime_api.h>'
-    grep -oE '\b(cuda|CUDA|CUBLAS)[A-Za-z0-9_]+ = [0-9]+' common/ops/cuda/sim/toolkit.h | sed -E 's/(.*) = (.*)/static_assert((int)\1 == \2, "\1");/'
+    grep -oE '\b(cuda|CUDA|CUBLAS)[A-Za-z0-9_]+ = [0-9]+' common/ops/cuda/sim/toolkit.h |
+        sed -E 's/(.*) = (.*)/static_assert((int)\1 == \2, "\1");/'
 } >"$T/check.cc"
 check "there are constants to compare" test "$(grep -c static_assert "$T/check.cc")" -ge 20
 check "$name" c++ -std=c++17 -fsyntax-only -I"$include" "$T/check.cc"

@@ -34,8 +34,10 @@ runs "dry run" 0 train nothing --dry-run
 stdout_has "35616"
 stdout_has "3 checkpoints of 427 kB to save"
 check "a dry run writes nothing" test ! -e "$T/nothing"
-for keep in "" "--set training.gradient_dtype=bf16 --set training.master_weights=false" "--set training.recompute=block"; do
-    runs "memory is what was planned: ${keep:-by default}" 0 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/planned" --preset demo --model $P --set training.max_steps=1 $keep
+for keep in "" "--set training.gradient_dtype=bf16 --set training.master_weights=false" \
+    "--set training.recompute=block"; do
+    runs "memory is what was planned: ${keep:-by default}" 0 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/planned" \
+        --preset demo --model $P --set training.max_steps=1 $keep
     stderr_has "<- this recipe"
     stderr_has " used, exactly as planned"
     rm -r "$T/planned"
@@ -43,9 +45,12 @@ done
 runs "run" 0 train whole
 stdout_has "whole/final: 12 steps"
 check "twelve log lines" test "$(wc -l <"$T/whole/log.jsonl")" = 12
-check "held-out losses at steps 0, 10 and 12" test "$(sed 's/,.*//' "$T/whole/held_out.jsonl" | tr '\n' ' ')" = '{"step":0 {"step":10 {"step":12 '
-check "one event file for TensorBoard" test "$(ls "$T/whole/tensorboard" | grep -c 'events.out.tfevents.[0-9]*.weft')" = 1
-check "a line has smoothed and held-out loss" grep -q '"step":12,.*"loss_smoothed":[0-9.]*,"held_out":[0-9]' "$T/whole/log.jsonl"
+check "held-out losses at steps 0, 10 and 12" test "$(sed 's/,.*//' "$T/whole/held_out.jsonl" | tr '\n' ' ')" = \
+    '{"step":0 {"step":10 {"step":12 '
+check "one event file for TensorBoard" test "$(ls "$T/whole/tensorboard" | grep -c 'events.out.tfevents.[0-9]*.weft')" \
+    = 1
+check "a line has smoothed and held-out loss" grep -q '"step":12,.*"loss_smoothed":[0-9.]*,"held_out":[0-9]' \
+    "$T/whole/log.jsonl"
 check "a page" grep -q "12 of 12" "$T/whole/report.html"
 cp "$T/whole/report.html" "$T/page.html"
 runs "the page again" 0 "$W" report "$T/whole"
@@ -54,7 +59,8 @@ same "the page again: the same" "$T/page.html" "$T/whole/report.html"
 runs "the page of what is no run" 1 "$W" report "$T"
 stderr_has "is no run of weft-train"
 check "the first update has rate 0" grep -q '"step":1,.*"lr":0.0,' "$T/whole/log.jsonl"
-check "checkpoints" test -f "$T/whole/checkpoint-4/weft_state/state.json" -a -f "$T/whole/checkpoint-8/weft_state/state.json"
+check "checkpoints" test -f "$T/whole/checkpoint-4/weft_state/state.json" \
+    -a -f "$T/whole/checkpoint-8/weft_state/state.json"
 same "final has the pipeline's VAE" $P/vae "$T/whole/final/vae"
 same "and its index" $P/model_index.json "$T/whole/final/model_index.json"
 cp -r "$T/whole" "$T/again-whole"
@@ -62,17 +68,21 @@ runs "a finished run again" 0 train again-whole
 same "changes nothing" "$T/whole" "$T/again-whole"
 
 # ---- the same bits
-runs "caches in another order, one thread" 0 env OMP_NUM_THREADS=1 "$W" run --cache "$T/b" --cache "$T/a" --out "$T/other-order" $SETS
+runs "caches in another order, one thread" 0 env OMP_NUM_THREADS=1 "$W" run --cache "$T/b" --cache "$T/a" \
+    --out "$T/other-order" $SETS
 same_run "caches in another order, one thread" other-order
-runs "two threads" 0 env OMP_NUM_THREADS=2 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/two" $(echo "$SETS" | sed "s/--jobs 1//")
+runs "two threads" 0 env OMP_NUM_THREADS=2 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/two" \
+    $(echo "$SETS" | sed "s/--jobs 1//")
 same_run "two threads" two
 same_held_out "two threads" whole two
 runs "recomputing" 0 train recompute --set training.gradient_checkpointing=true
 same "recomputing: the weights" "$T/whole/final/transformer" "$T/recompute/final/transformer"
-runs "recomputing, attention kept" 0 train attention --set training.gradient_checkpointing=true --set training.recompute=block+attention
+runs "recomputing, attention kept" 0 train attention --set training.gradient_checkpointing=true \
+    --set training.recompute=block+attention
 same "recomputing, attention kept: the weights" "$T/whole/final/transformer" "$T/attention/final/transformer"
 runs "another seed" 0 train seed --seed 9
-check "another seed: other weights" sh -c "! cmp -s $T/whole/final/transformer/diffusion_pytorch_model.safetensors $T/seed/final/transformer/diffusion_pytorch_model.safetensors"
+check "another seed: other weights" sh -c \
+    "! cmp -s $T/whole/final/transformer/diffusion_pytorch_model.safetensors $T/seed/final/transformer/diffusion_pytorch_model.safetensors"
 
 # ---- going on
 runs "six steps" 0 train grown --set training.max_steps=6
@@ -86,7 +96,8 @@ same "six steps, then the rest: log" "$T/log-whole" "$T/log-grown"
 runs "more accumulation" 0 train accumulated --set training.batch_size=1 --set training.gradient_accumulation_steps=2
 cp -r "$T/whole" "$T/torn"
 rm -r "$T/torn/final"
-head -c 3000 "$T/whole/checkpoint-12/weft_state/optimizer.safetensors" >"$T/torn/checkpoint-12/weft_state/optimizer.safetensors"
+head -c 3000 "$T/whole/checkpoint-12/weft_state/optimizer.safetensors" \
+    >"$T/torn/checkpoint-12/weft_state/optimizer.safetensors"
 rm "$T/torn/checkpoint-8/weft_state/state.json"
 echo '{"step":9,"ep' >>"$T/torn/log.jsonl"
 mkdir -p "$T/torn/checkpoint-16.tmp-saving/transformer"
@@ -106,13 +117,15 @@ cp -r "$T/whole" "$T/flipped"
 rm -r "$T/flipped/final"
 flip "$T/flipped/checkpoint-12/transformer/diffusion_pytorch_model.safetensors"
 flip "$T/flipped/checkpoint-8/weft_state/optimizer.safetensors"
-check "a bit is flipped" sh -c "! cmp -s $T/whole/checkpoint-8/weft_state/optimizer.safetensors $T/flipped/checkpoint-8/weft_state/optimizer.safetensors"
+check "a bit is flipped" sh -c \
+    "! cmp -s $T/whole/checkpoint-8/weft_state/optimizer.safetensors $T/flipped/checkpoint-8/weft_state/optimizer.safetensors"
 runs "flipped bits in checkpoints" 0 train flipped
 stderr_has "checkpoint-12 is damaged and is not used"
 stderr_has "checkpoint-8 is damaged and is not used"
 stderr_has "SHA-256 differs"
 same_run "flipped bits in checkpoints" flipped
-check "final has files of its own" test "$(stat -c %i $P/vae/config.json)" != "$(stat -c %i "$T/whole/final/vae/config.json")" -a "$(stat -c %h "$T/whole/final/vae/config.json")" = 1
+check "final has files of its own" test "$(stat -c %i $P/vae/config.json)" != \
+    "$(stat -c %i "$T/whole/final/vae/config.json")" -a "$(stat -c %h "$T/whole/final/vae/config.json")" = 1
 cp -r "$T/whole" "$T/maimed"
 for part in vae/diffusion_pytorch_model.safetensors tokenizer/spiece.model transformer/config.json model_index.json; do
     rm "$T/maimed/final/$part"
@@ -123,7 +136,8 @@ flip "$T/maimed/final/scheduler/scheduler_config.json"
 runs "final with a flipped bit" 0 train maimed
 same "final with a flipped bit: made again" "$T/whole/final" "$T/maimed/final"
 runs "one checkpoint kept" 0 train kept --set training.checkpoints_total_limit=1
-check "one checkpoint kept: only the last" test "$(ls -d "$T"/kept/checkpoint-* | wc -l)" = 1 -a -d "$T/kept/checkpoint-12"
+check "one checkpoint kept: only the last" test "$(ls -d "$T"/kept/checkpoint-* | wc -l)" = 1 \
+    -a -d "$T/kept/checkpoint-12"
 
 # ---- kill -9 at random moments, then once more: 120 steps with a checkpoint every 5
 LONG="--set training.max_steps=120 --set training.checkpointing_steps=5 --set training.batch_size=4"
@@ -151,7 +165,8 @@ stdout_has "weights 71.26 kB (bf16, no master), gradients 71.26 kB (bf16), m 143
 runs "bf16 gradients and weights" 0 train half $LONG $HALF
 checkpoint="$T/half/checkpoint-5"
 check "no master in a checkpoint" sh -c "! grep -aq '\"master\.' $checkpoint/weft_state/optimizer.safetensors"
-check "its weights are bf16" sh -c "grep -aq '\"BF16\"' $checkpoint/transformer/*.safetensors && ! grep -aq '\"F32\"' $checkpoint/transformer/*.safetensors"
+check "its weights are bf16" sh -c \
+    "grep -aq '\"BF16\"' $checkpoint/transformer/*.safetensors && ! grep -aq '\"F32\"' $checkpoint/transformer/*.safetensors"
 KILLED="$W run --cache $T/a --cache $T/b --out $T/half-killed $SETS $LONG $HALF"
 kills=0
 for i in 1 2 3 4; do
@@ -172,7 +187,8 @@ stderr_has 'training.gradient_dtype'
 stderr_has '"fp32" or "bf16"'
 runs "neither true nor false" 2 train x --set training.master_weights=fp32
 stderr_has "training.master_weights"
-runs "bf16 sums over passes" 0 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/half-passes" $SETS $HALF --set training.max_steps=1 --set training.gradient_accumulation_steps=2
+runs "bf16 sums over passes" 0 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/half-passes" $SETS $HALF \
+    --set training.max_steps=1 --set training.gradient_accumulation_steps=2
 stderr_has "rounded to 8 bits after each pass"
 runs "bf16 sums over too many" 2 train x $HALF --set training.gradient_accumulation_steps=257
 stderr_has "training.gradient_dtype=fp32"
@@ -220,7 +236,8 @@ for other in text tokenizer config; do
 done
 cp -r $P "$T/untold"
 rm -r "$T/untold/text_encoder" "$T/untold/tokenizer"
-runs "a base model without text encoder" 0 "$W" run --cache "$T/a" --out "$T/untold-run" --model "$T/untold" --preset demo --set training.max_steps=1
+runs "a base model without text encoder" 0 "$W" run --cache "$T/a" --out "$T/untold-run" --model "$T/untold" \
+    --preset demo --set training.max_steps=1
 stderr_has "has no text_encoder, so it is not compared with the one that made the cache"
 runs "a text that is not there" 1 "$W" run --cache "$T/holes" --out "$T/x" $SETS
 stderr_has "clip 'clip-0': its text record is not in the cache"
@@ -238,7 +255,8 @@ stdout_has "(bf16), master"
 runs "a batch of more clips than there are" 2 train x --set training.batch_size=8
 stderr_has "batch_size is 8, but the caches hold 7 clips"
 mkdir "$T/alone" && cp "$W" "$T/alone"
-runs "two ranks without libweft-mpi.so" 1 env OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 "$T/alone/weft-train" run --cache "$T/a" --out "$T/x" $SETS
+runs "two ranks without libweft-mpi.so" 1 env OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 "$T/alone/weft-train" run \
+    --cache "$T/a" --out "$T/x" $SETS
 stderr_has "this is process 2 of 2 of a Slurm or MPI job, which needs libweft-mpi.so"
 cp -r $P "$T/mine"
 with_model() { # MODEL OUT: as train, but for the base model

@@ -81,18 +81,23 @@ for dry in --dry-run ""; do
         stderr_has "no file can be made in"
     fi
 done
-runs "more checkpoints than a disk holds" 1 train "$T/model" huge --dry-run --set training.num_epochs=1000000 --set training.max_steps=null --set training.batch_size=1 --set training.checkpointing_steps=1
+runs "more checkpoints than a disk holds" 1 train "$T/model" huge --dry-run --set training.num_epochs=1000000 \
+    --set training.max_steps=null --set training.batch_size=1 --set training.checkpointing_steps=1
 stderr_has "5000000 more checkpoints of 427 kB"
 stderr_has "set training.checkpoints_total_limit"
-runs "two of them kept" 0 train "$T/model" huge --dry-run --set training.num_epochs=1000000 --set training.max_steps=null --set training.batch_size=1 --set training.checkpointing_steps=1 --set training.checkpoints_total_limit=2
+runs "two of them kept" 0 train "$T/model" huge --dry-run --set training.num_epochs=1000000 \
+    --set training.max_steps=null --set training.batch_size=1 --set training.checkpointing_steps=1 \
+    --set training.checkpoints_total_limit=2
 if unshare -rm true 2>/dev/null; then
     mkdir "$T/small"
     small() { # OPTION...: the command on a disk of 2 MB
-        unshare -rm sh -c 'mount -t tmpfs -o size=2m tmpfs "$1" && shift && "$@"' sh "$T/small" "$W" run --cache "$T/a" --model $P --out "$T/small/run" $SETS "$@"
+        unshare -rm sh -c 'mount -t tmpfs -o size=2m tmpfs "$1" && shift && "$@"' sh "$T/small" "$W" run \
+            --cache "$T/a" --model $P --out "$T/small/run" $SETS "$@"
     }
     runs "a disk of 2 MB" 1 small --set training.checkpointing_steps=1
     stderr_has "are free, but the run needs"
-    runs "a disk of 2 MB, one checkpoint kept" 0 small --set training.checkpointing_steps=1 --set training.checkpoints_total_limit=1
+    runs "a disk of 2 MB, one checkpoint kept" 0 small --set training.checkpointing_steps=1 \
+        --set training.checkpoints_total_limit=1
 else
     skip "a disk of 2 MB" "this system lets no user mount a tmpfs"
 fi
@@ -117,9 +122,11 @@ stderr_has "final' is a link to something that does not exist"
 check "final is a link to nothing: no step was made" test "$(wc -l <"$T/run/log.jsonl")" = 4
 runs "one shard of three" 2 "$W" plan --cache "$T/shard-0-of-3" --model $P $SETS
 stderr_has "shards 1/3, 2/3 are missing"
-runs "three shards of three" 0 "$W" plan --cache "$T/shard-0-of-3" --cache "$T/shard-2-of-3" --cache "$T/shard-1-of-3" --model $P $SETS
+runs "three shards of three" 0 "$W" plan --cache "$T/shard-0-of-3" --cache "$T/shard-2-of-3" --cache "$T/shard-1-of-3" \
+    --model $P $SETS
 stdout_has "samples            5 in 3 caches"
-runs "one sample" 0 "$W" plan --cache "$T/again" --model $P $SETS --set training.batch_size=1 --set training.num_epochs=1
+runs "one sample" 0 "$W" plan --cache "$T/again" --model $P $SETS --set training.batch_size=1 \
+    --set training.num_epochs=1
 stdout_has "samples            1 in 1 cache;"
 stdout_has "in at most 1 epoch of 1; a step is 1 pass of 1 sample"
 finish

@@ -1,5 +1,6 @@
 #!/bin/sh
-# weft-train's optimisers: memory as planned, what a checkpoint holds, and the same bits after kill -9 at random moments.
+# weft-train's optimisers: memory as planned, what a checkpoint holds, and the same bits after kill
+# -9 at random moments.
 . tests/cli/lib.sh
 P=tests/golden/pipeline/model
 W="$B/weft-train"
@@ -26,7 +27,8 @@ survives() { # NAME OPTION...
     kills=0
     for i in 1 2 3 4; do
         delay=$(od -An -N2 -tu2 /dev/urandom | awk -v took="$took" '{printf "%.3f", $1 / 65536 * took / 2000}')
-        killed_after "$delay" "$W" run --out "$T/killed" --quiet --jobs 1 $SETS --set training.max_steps=60 "$@" && kills=$((kills + 1))
+        killed_after "$delay" "$W" run --out "$T/killed" --quiet --jobs 1 $SETS --set training.max_steps=60 "$@" &&
+            kills=$((kills + 1))
     done
     runs "$name: killed, then run again" 0 train killed --set training.max_steps=60 "$@"
     for part in final checkpoint-5 checkpoint-30 checkpoint-60 run.json; do
@@ -45,19 +47,26 @@ clear_runs() { rm -r "$T/whole" "$T/killed" "$T/threads"; }
 W_=transformer_blocks.0.ff.net.0.proj # 128 x 32: 4096 weights
 
 survives "8-bit AdamW" --set training.use_8bit_adam=true
-check "8-bit AdamW: moments of 4096 weights are bytes" grep -aq "\"m.$W_.weight\":{\"dtype\":\"U8\",\"shape\":\[128,32\]" "$STATE"
-check "8-bit AdamW: with a scale for every 256" grep -aq "\"v_scale.$W_.weight\":{\"dtype\":\"F32\",\"shape\":\[16\]" "$STATE"
+check "8-bit AdamW: moments of 4096 weights are bytes" grep \
+    -aq "\"m.$W_.weight\":{\"dtype\":\"U8\",\"shape\":\[128,32\]" "$STATE"
+check "8-bit AdamW: with a scale for every 256" grep -aq "\"v_scale.$W_.weight\":{\"dtype\":\"F32\",\"shape\":\[16\]" \
+    "$STATE"
 check "8-bit AdamW: small ones are floats" grep -aq "\"v.$W_.bias\":{\"dtype\":\"F32\"" "$STATE"
 runs "8-bit AdamW: not from a checkpoint of exact moments" 2 train whole --set training.max_steps=61
 stderr_has "training.use_8bit_adam was true and is false"
 clear_runs
 
-survives "8-bit AdamW and EMA" --set training.use_8bit_adam=true --set training.ema=true --set training.ema_decay=0.9 --set training.ema_start=7
+survives "8-bit AdamW and EMA" --set training.use_8bit_adam=true --set training.ema=true --set training.ema_decay=0.9 \
+    --set training.ema_start=7
 average=transformer_ema/diffusion_pytorch_model.safetensors
-check "EMA: fp32, in checkpoints and final" sh -c "grep -aq '\"F32\"' $T/whole/checkpoint-30/$average && test -f $T/whole/final/transformer_ema/config.json"
-check "EMA: not before its start" cmp "$T/whole/checkpoint-5/$average" "$T/whole/checkpoint-5/transformer/diffusion_pytorch_model.safetensors"
-check "EMA: then it differs" sh -c "! cmp -s $T/whole/checkpoint-10/$average $T/whole/checkpoint-10/transformer/diffusion_pytorch_model.safetensors"
-runs "EMA: sample with it" 0 "$B/weft-infer" sample --model $P --checkpoint "$T/whole/final/transformer_ema" --out "$T/sampled" --quiet \
+check "EMA: fp32, in checkpoints and final" sh -c \
+    "grep -aq '\"F32\"' $T/whole/checkpoint-30/$average && test -f $T/whole/final/transformer_ema/config.json"
+check "EMA: not before its start" cmp "$T/whole/checkpoint-5/$average" \
+    "$T/whole/checkpoint-5/transformer/diffusion_pytorch_model.safetensors"
+check "EMA: then it differs" sh -c \
+    "! cmp -s $T/whole/checkpoint-10/$average $T/whole/checkpoint-10/transformer/diffusion_pytorch_model.safetensors"
+runs "EMA: sample with it" 0 "$B/weft-infer" sample --model $P --checkpoint "$T/whole/final/transformer_ema" \
+    --out "$T/sampled" --quiet \
     --preset demo --prompt "a red dress" --set sampling.num_inference_steps=2
 clear_runs
 
@@ -71,7 +80,10 @@ runs "the first three clips" 0 "$W" plan $SETS --limit 3
 stdout_has "samples            3 in 2 caches"
 runs "no clips" 2 "$W" plan $SETS --limit 0
 stderr_has "--limit: 0 is not within 1 to"
-runs "SGD without momentum" 0 train plain --set training.max_steps=5 --set training.optimizer=sgd --set training.sgd_momentum=0
-check "SGD without momentum: no state" sh -c "! grep -aq '\"[mv]\.' $T/plain/checkpoint-5/weft_state/optimizer.safetensors"
-runs "SGD without momentum goes on" 0 train plain --set training.max_steps=7 --set training.optimizer=sgd --set training.sgd_momentum=0
+runs "SGD without momentum" 0 train plain --set training.max_steps=5 --set training.optimizer=sgd \
+    --set training.sgd_momentum=0
+check "SGD without momentum: no state" sh -c \
+    "! grep -aq '\"[mv]\.' $T/plain/checkpoint-5/weft_state/optimizer.safetensors"
+runs "SGD without momentum goes on" 0 train plain --set training.max_steps=7 --set training.optimizer=sgd \
+    --set training.sgd_momentum=0
 finish

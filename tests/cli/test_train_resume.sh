@@ -1,6 +1,7 @@
 #!/bin/sh
-# weft-train: a checkpoint that cannot be read is never overwritten, the one that a run goes on from is never removed, a stop or a
-# full disk leaves nothing behind, and what else than the recipe decides whether a run may go on.
+# weft-train: a checkpoint that cannot be read is never overwritten, the one that a run goes on from
+# is never removed, a stop or a full disk leaves nothing behind, and what else than the recipe
+# decides whether a run may go on.
 . tests/cli/lib.sh
 P=tests/golden/pipeline/model
 W="$B/weft-train"
@@ -25,7 +26,8 @@ for k in 2 4; do sed -i 's/"format": 1/"format": 2/' "$T/newer/checkpoint-$k/wef
 sums newer >"$T/before"
 runs "checkpoints of a newer version" 1 train newer $(steps 6)
 stderr_has "has format 2 and this weft-train reads format 1"
-check "checkpoints of a newer version: nothing was written" sh -c "sums() { (cd $T/newer && find . -type f ! -name .lock -exec sha256sum {} + | sort); }; sums | cmp - $T/before"
+check "checkpoints of a newer version: nothing was written" sh -c \
+    "sums() { (cd $T/newer && find . -type f ! -name .lock -exec sha256sum {} + | sort); }; sums | cmp - $T/before"
 fresh loop
 for f in weft_state/state.json weft_state/optimizer.safetensors transformer/config.json; do
     mv "$T/loop/checkpoint-4/$f" "$T/kept-file"
@@ -71,12 +73,14 @@ done
 fresh limit
 truncate -s -100 "$T/limit/checkpoint-4/weft_state/optimizer.safetensors"
 rm -r "$T/limit/final"
-"$W" run --cache "$T/a" --model "$T/model" --out "$T/limit" $SETS $(steps 100000) --set training.num_epochs=100000 --set training.checkpointing_steps=100000 --set training.checkpoints_total_limit=1 2>"$T/stderr" &
+"$W" run --cache "$T/a" --model "$T/model" --out "$T/limit" $SETS $(steps 100000) --set training.num_epochs=100000 \
+    --set training.checkpointing_steps=100000 --set training.checkpoints_total_limit=1 2>"$T/stderr" &
 pid=$!
 for i in $(seq 1 500); do [ "$(cat "$T/limit/log.jsonl" 2>/dev/null | wc -l)" -gt 4 ] && break; sleep 0.02; done
 kill -9 $pid
 wait $pid 2>/dev/null
-check "one kept, the newest damaged: the one gone on from stays" test "$(cd "$T/limit" && ls -d checkpoint-*)" = checkpoint-2
+check "one kept, the newest damaged: the one gone on from stays" test "$(cd "$T/limit" && ls -d checkpoint-*)" = \
+    checkpoint-2
 runs "one kept: then the rest" 0 train limit $(steps 6) --set training.checkpoints_total_limit=1
 check "one kept: only the last" test "$(checkpoints limit)" = "checkpoint-6 final "
 same "one kept: weights" "$T/six/final/transformer" "$T/limit/final/transformer"
@@ -84,7 +88,8 @@ same "one kept: weights" "$T/six/final/transformer" "$T/limit/final/transformer"
 # ---- a stop between two checkpoints leaves no folder that an undisturbed run has not
 LONG="--set training.num_epochs=1000 --set training.max_steps=150 --set training.checkpointing_steps=50"
 runs "a longer run" 0 train long $LONG
-for signal in TERM INT; do # a background process of sh ignores INT unless its own shell traps it: env resets nothing, so INT goes by timeout
+# a background process of sh ignores INT unless its own shell traps it: env resets nothing, so INT goes by timeout
+for signal in TERM INT; do
     if [ $signal = INT ]; then
         command -v timeout >/dev/null || continue
         timeout -s INT 0.7 "$W" run --cache "$T/a" --model "$T/model" --out "$T/stop-$signal" $SETS $LONG 2>"$T/stderr"
@@ -106,12 +111,14 @@ done
 limited() { # COMMAND...
     (trap '' XFSZ; ulimit -f "$limit" && "$@")
 }
-limit=$( (ulimit -f 2; dd if=/dev/zero of="$T/blocks" bs=512 count=8 2>/dev/null); [ "$(stat -c %s "$T/blocks")" = 1024 ] && echo 400 || echo 200) 2>/dev/null
+limit=$( (ulimit -f 2; dd if=/dev/zero of="$T/blocks" bs=512 count=8 2>/dev/null); [ "$(stat -c %s "$T/blocks")" = \
+    1024 ] && echo 400 || echo 200) 2>/dev/null
 runs "a full disk" 1 limited "$W" run --cache "$T/a" --model "$T/model" --out "$T/full" $SETS $(steps 4)
 stderr_has "saving checkpoint-2"
 stderr_has "training goes on without this checkpoint"
 stderr_has "saving checkpoint-4"
-check "a full disk: nothing unfinished is left" test "$(cd "$T/full" && ls)" = "$(printf 'log.jsonl\nrun.json\ntensorboard')"
+check "a full disk: nothing unfinished is left" test "$(cd "$T/full" && ls)" = \
+    "$(printf 'log.jsonl\nrun.json\ntensorboard')"
 runs "room again" 0 train full $(steps 4)
 same "room again: final" "$T/whole/final" "$T/full/final"
 
@@ -127,7 +134,8 @@ fresh moved
 mv "$T/model" "$T/model-before"
 runs "the model under another path" 0 moved "$T/copy" moved $(steps 6)
 same "the model under another path: weights" "$T/six/final/transformer" "$T/moved/final/transformer"
-same_weights() { cmp "$T/six/checkpoint-6/weft_state/optimizer.safetensors" "$T/moved/checkpoint-6/weft_state/optimizer.safetensors"; }
+same_weights() { cmp "$T/six/checkpoint-6/weft_state/optimizer.safetensors" \
+    "$T/moved/checkpoint-6/weft_state/optimizer.safetensors"; }
 check "the model under another path: moments" same_weights
 mv "$T/model-before" "$T/model"
 fresh schedule
@@ -142,7 +150,8 @@ stderr_has "checkpoint-4 was computed by another build (compiler 'gcc 1.0' befor
 same "another build: weights" "$T/six/final/transformer" "$T/build/final/transformer"
 # ---- a disk that fails, or a file that is cut short, while it is mapped
 cp -r "$T/a" "$T/cut"
-"$W" run --cache "$T/cut" --model "$T/model" --out "$T/of-cut" $SETS $(steps 1000000) --set training.num_epochs=1000000 \
+"$W" run --cache "$T/cut" --model "$T/model" --out "$T/of-cut" $SETS $(steps 1000000) \
+    --set training.num_epochs=1000000 \
     --set training.checkpoints_total_limit=2 >"$T/stdout" 2>"$T/stderr" </dev/null &
 cut_pid=$!
 for i in $(seq 600); do
@@ -158,5 +167,6 @@ stderr_has "cut/data.mdb' became shorter while it was read"
 rm -r "$T/cut"
 cp -r "$T/a" "$T/cut"
 last=$(ls "$T/of-cut" | sed -n 's/^checkpoint-\([0-9]*\)$/\1/p' | sort -n | tail -1)
-runs "the run goes on when the cache is whole again" 0 "$W" run --cache "$T/cut" --model "$T/model" --out "$T/of-cut" $SETS $(steps $((last + 2)))
+runs "the run goes on when the cache is whole again" 0 "$W" run --cache "$T/cut" --model "$T/model" --out "$T/of-cut" \
+    $SETS $(steps $((last + 2)))
 finish

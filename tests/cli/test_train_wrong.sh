@@ -1,10 +1,12 @@
 #!/bin/sh
-# weft-train when something goes wrong during a run: numbers that are not finite, losses that grow, a full disk, two signals.
+# weft-train when something goes wrong during a run: numbers that are not finite, losses that grow,
+# a full disk, two signals.
 . tests/cli/lib.sh
 P=tests/golden/pipeline/model
 W="$B/weft-train"
 check "caches for the test" "$B/tests/tools/train_fixture" $P "$T"
-SETS="--preset demo --model $P --quiet --jobs 1 --set training.batch_size=1 --set training.num_epochs=100 --set training.checkpointing_steps=5"
+SETS="--preset demo --model $P --quiet --jobs 1 --set training.batch_size=1 --set training.num_epochs=100 \
+    --set training.checkpointing_steps=5"
 train() { # OUT CACHE OPTION...
     train_out=$1
     train_cache=$2
@@ -26,8 +28,10 @@ stderr_has "1 step in a row was not finite"
 MIXED="$W run --cache $T/nan --cache $T/b --out $T/mixed $SETS --set training.max_steps=30"
 runs "one clip of three is bad" 0 $MIXED
 stderr_has "was skipped: its loss is"
-check "one clip of three is bad: ten steps of thirty are skipped" grep -q '"step":30,.*"skipped":10,' "$T/mixed/log.jsonl"
-check "one clip of three is bad: weights are finite" "$W" run --cache "$T/b" --out "$T/after" $SETS --set training.max_steps=1 \
+check "one clip of three is bad: ten steps of thirty are skipped" grep -q '"step":30,.*"skipped":10,' \
+    "$T/mixed/log.jsonl"
+check "one clip of three is bad: weights are finite" "$W" run --cache "$T/b" --out "$T/after" $SETS \
+    --set training.max_steps=1 \
     --set training.pretrained_weights="$T/mixed/final"
 mv "$T/mixed" "$T/whole"
 for delay in 0.2 0.4 0.7; do killed_after $delay $MIXED || :; done
@@ -42,11 +46,14 @@ same "one clip of three is bad: killed: log" "$T/log-a" "$T/log-b"
 runs "the loss grows" 1 train grown a --set training.max_loss_ratio=0.1
 stderr_has "step 11: the loss, smoothed, is"
 stderr_has "(training.max_loss_ratio); samples 'clip-"
-check "the loss grows: the last checkpoint is whole" test "$(cd "$T/grown" && ls -d checkpoint-* final 2>/dev/null | tr '\n' ' ')" = "checkpoint-10 checkpoint-5 "
-runs "the loss grows: goes on with another limit" 0 train grown a --set training.max_steps=15 --set training.max_loss_ratio=0
+check "the loss grows: the last checkpoint is whole" test \
+    "$(cd "$T/grown" && ls -d checkpoint-* final 2>/dev/null | tr '\n' ' ')" = "checkpoint-10 checkpoint-5 "
+runs "the loss grows: goes on with another limit" 0 train grown a --set training.max_steps=15 \
+    --set training.max_loss_ratio=0
 
 # ---- SIGTERM twice within three seconds, as Slurm sends it: the step is finished and saved all the same
-"$W" run --cache "$T/a" --out "$T/twice" $SETS --set training.max_steps=100000 --set training.num_epochs=100000 >/dev/null 2>"$T/stderr" &
+"$W" run --cache "$T/a" --out "$T/twice" $SETS --set training.max_steps=100000 --set training.num_epochs=100000 \
+    >/dev/null 2>"$T/stderr" &
 pid=$!
 for i in $(seq 1 500); do [ -s "$T/twice/log.jsonl" ] && break; sleep 0.02; done
 kill -TERM $pid

@@ -1,8 +1,8 @@
 #!/bin/sh
 # demo.sh BUILD [OUT]   clips -> prepared dataset -> cache -> fine-tuned model -> new videos, with the demo preset.
 # All files go to OUT (default demo/).  A second run reuses what the first one finished.
-# DEVICE, from the environment: cpu (default), cuda, or sim, which executes the GPU's kernels on the CPU.  sim is slow, so it uses fewer and
-# smaller clips and OUT defaults to demo/sim/.
+# DEVICE, from the environment: cpu (default), cuda, or sim, which executes the GPU's kernels on the
+# CPU.  sim is slow, so it uses fewer and smaller clips and OUT defaults to demo/sim/.
 set -eu
 B=$1; DEVICE=${DEVICE:-cpu}; CLIPS=; PRESET="--preset demo"; SIZE="96x144"; FRAMES=49
 case $DEVICE in
@@ -11,8 +11,10 @@ cuda|sim) TRAINING="--set training.mixed_precision=bf16" ;;
 esac
 if [ "$DEVICE" = sim ]; then
     OUT=${2:-demo/sim}; CLIPS=3; SIZE="32x48"; FRAMES=9
-    PRESET="$PRESET --set clip.width=32 --set clip.height=48 --set clip.min_side=32 --set clip.num_frames=8 --set clip.model_frames=9"
-    PRESET="$PRESET --set training.max_steps=4 --set training.checkpointing_steps=2 --set sampling.num_inference_steps=3"
+    PRESET="$PRESET --set clip.width=32 --set clip.height=48 --set clip.min_side=32 --set clip.num_frames=8 \
+        --set clip.model_frames=9"
+    PRESET="$PRESET --set training.max_steps=4 --set training.checkpointing_steps=2 \
+        --set sampling.num_inference_steps=3"
     PRESET="$PRESET --set sampling.width=32 --set sampling.height=48 --set sampling.num_frames=8"
 else
     OUT=${2:-demo}
@@ -20,7 +22,8 @@ fi
 export OMP_WAIT_POLICY=passive # idle threads sleep: other programs may be running
 start=$(date +%s)
 say() { printf '\n== %s\n' "$*"; }
-run() { printf '$ %s\n' "$*"; rc=0; "$@" || rc=$?; [ $rc -eq 0 ] || [ $rc -eq 3 ] || { echo "demo: '$*' failed with status $rc" >&2; exit 1; }; }
+run() { printf '$ %s\n' "$*"; rc=0; "$@" || rc=$?; [ $rc -eq 0 ] || [ $rc -eq 3 ] ||
+    { echo "demo: '$*' failed with status $rc" >&2; exit 1; }; }
 mkdir -p "$OUT"
 
 say "1. Clips: draws walking figures as H.264 videos with captions (Fashion-Text2Video layout)"
@@ -37,12 +40,16 @@ say "5. weft-train: fine-tunes the transformer from that cache"
 run "$B/weft-train" run $PRESET $TRAINING --device "$DEVICE" --cache "$OUT/cache" --model "$OUT/model" --out "$OUT/run"
 say "6. weft-infer: samples new videos from the fine-tuned model"
 run "$B/weft-infer" sample $PRESET --device "$DEVICE" --model "$OUT/run/final" --out "$OUT/samples" --seed 42 \
-    --prompt "A woman in a red dress turns to the right." --prompt "The person wears a blue striped top and walks to the center."
+    --prompt "A woman in a red dress turns to the right." \
+        --prompt "The person wears a blue striped top and walks to the center."
 
 say "What was made, in $(( $(date +%s) - start )) s"
-for what in "clips/videos:the source clips" "prepared/clips:normalised clips, lossless" "prepared/manifest.jsonl:one line per clip: facts, source of each frame, decision" \
+for what in "clips/videos:the source clips" "prepared/clips:normalised clips, lossless" \
+    "prepared/manifest.jsonl:one line per clip: facts, source of each frame, decision" \
             "prepared/report.html:the same as a page with pictures" \
-            "cache:latents and embeddings (LMDB)" "run/log.jsonl:loss, learning rate, gradient norm and seconds of each step" "run/final:the fine-tuned pipeline; diffusers opens it too" \
+            "cache:latents and embeddings (LMDB)" \
+                "run/log.jsonl:loss, learning rate, gradient norm and seconds of each step" \
+                "run/final:the fine-tuned pipeline; diffusers opens it too" \
             "samples:new videos"; do
     p="$OUT/${what%%:*}"
     [ -e "$p" ] && printf '  %-28s %8s  %s\n' "$p" "$(du -sh "$p" | cut -f1)" "${what#*:}"

@@ -1,8 +1,8 @@
-/* Causal convolution, by Winograd's form where that fits (winograd.c), else as implicit GEMM: for PIXELS output pixels of a frame at a time, the inputs
- * under a few taps (time, row) are gathered into a panel in thread scratch, which one sgemm
- * multiplies with the kernel's matching columns and adds to the output.
- * The panel is sized to stay in a core's second-level cache.  A 1x1x1 kernel is a product straight
- * from x. */
+/* Causal convolution: by Winograd's form where that fits (winograd.c), else as implicit GEMM.  For
+ * PIXELS output pixels of a frame at a time, the inputs under a few taps (time, row) are gathered into
+ * a panel in thread scratch; one sgemm multiplies the panel with the kernel's matching columns and adds
+ * the product to the output.  The panel is sized to stay in a core's second-level cache.  A 1x1x1
+ * kernel is a product straight from x. */
 #include "common/ops/cpu/conv.h"
 
 enum { PIXELS = 256, PANEL_WIDTH = 1152 }; /* the panel holds whole runs of kw * Ci, at least one */
