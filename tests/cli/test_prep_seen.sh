@@ -23,6 +23,7 @@ echo "this is no video" >"$T/src/text.mp4"
 echo "A text." >"$T/src/text.txt"
 for k in 1 2 3; do echo "picture $k" >"$T/src/pictures/$k.png"; done
 echo "A folder." >"$T/src/pictures.txt"
+find "$T/src" -type f -exec touch {} + # making the clips took a while on a busy machine
 again "just written"
 stderr_has "5 sources, 0 unchanged, 5 hashed"
 cp "$T/out/manifest.jsonl" "$T/manifest"
