@@ -320,7 +320,8 @@ static void *read_until_done(void *arg)
     return NULL;
 }
 
-static void two_readers_and_a_writer(void **state)
+enum { READERS = 10 };
+static void ten_readers_and_a_writer(void **state)
 {
     (void)state;
     char *dir = check_tmp_path("readers");
@@ -331,18 +332,22 @@ static void two_readers_and_a_writer(void **state)
     if (pid == 0)
         _exit(write_many(dir));
     c = open_cache(dir, CACHE_READ);
-    Reader r[2] = {{c, 0, 0}, {c, 0, 0}};
-    pthread_t th[2];
-    for (int i = 0; i < 2; i++)
+    Reader r[READERS];
+    pthread_t th[READERS];
+    for (int i = 0; i < READERS; i++) {
+        r[i] = (Reader){c, 0, 0};
         assert_int_equal(pthread_create(&th[i], NULL, read_until_done, &r[i]), 0);
+    }
     int st;
     assert_int_equal(waitpid(pid, &st, 0), pid);
     if (st != 0)
-        r[0].failed = r[1].failed = 1;
-    for (int i = 0; i < 2; i++)
-        pthread_join(th[i], NULL);
+        for (int i = 0; i < READERS; i++)
+            r[i].failed = 1;
     assert_int_equal(st, 0);
-    assert_int_equal(r[0].failed + r[1].failed, 0);
+    for (int i = 0; i < READERS; i++) {
+        pthread_join(th[i], NULL);
+        assert_int_equal(r[i].failed, 0);
+    }
     cache_close(&c);
 }
 
@@ -675,7 +680,7 @@ int main(void)
         cmocka_unit_test(writes_and_reopens),
         cmocka_unit_test(map_grows),
         cmocka_unit_test(batches_are_whole),
-        cmocka_unit_test(two_readers_and_a_writer),
+        cmocka_unit_test(ten_readers_and_a_writer),
         cmocka_unit_test(killed_writer),
         cmocka_unit_test(no_room),
         cmocka_unit_test(torn_and_foreign),
