@@ -66,6 +66,12 @@ for n in 2 3 4; do
     held tree-$n >"$T/held-n"
     same "$n ranks, fixed order: held-out losses" "$T/held-1" "$T/held-n"
 done
+SMALL="--set training.use_8bit_adam=true --set training.ema=true --set training.ema_decay=0.9"
+runs "8-bit moments and averaged weights" 0 quiet 0 small $TREE $SMALL
+runs "8-bit moments and averaged weights, 3 ranks" 0 quiet 3 small-3 $TREE $SMALL
+for part in final checkpoint-8/transformer checkpoint-8/transformer_ema checkpoint-8/weft_state/optimizer.safetensors; do
+    same "8-bit moments and averaged weights, 3 ranks: $part" "$T/small/$part" "$T/small-3/$part"
+done
 runs "more ranks than samples" 0 train 5 tree-5 $TREE
 stderr_has "a step has 4 samples (batch_size x gradient_accumulation_steps), fewer than the 5 ranks: 1 of them only update weights"
 sums tree-5 >"$T/sums"
