@@ -4,6 +4,7 @@
 #include "cache/build_internal.h"
 #include <string.h>
 #include "cache/diff.h"
+#include "cache/prompts.h"
 #include "cache/tokens.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
@@ -141,6 +142,13 @@ static int put_dataset(Build *b, Err *err)
     return rc == 0 ? put_meta(b, "dataset", value, err) : rc;
 }
 
+static int put_prompts(Build *b, Err *err)
+{
+    json_t *value = NULL;
+    int rc = prompts_meta(b->p, b->params->recipe, b->text_key, b->token_key, &value, err);
+    return rc < 0 ? rc : put_meta(b, "prompts", value, err);
+}
+
 static int put_all_meta(Build *b, Err *err)
 {
     int rc = put_meta(b, "vae", encoding_meta_vae(b->e), err);
@@ -148,6 +156,8 @@ static int put_all_meta(Build *b, Err *err)
         rc = put_meta(b, "text", encoding_meta_text(b->e, &b->text_key[0]), err);
     if (rc == 0)
         rc = put_meta(b, "encoding", encoding_meta_values(b->e), err);
+    if (rc == 0)
+        rc = put_prompts(b, err);
     if (rc == 0)
         rc = put_dataset(b, err);
     if (rc == 0)
@@ -319,6 +329,8 @@ int cache_build(const BuildParams *params, Err *err)
         rc = encoding_open(&b.e, params->be, params->recipe, params->model, &b.seen, params->log, err);
     if (rc == 0)
         rc = tokens_check(b.p, b.e, b.params->model, err);
+    if (rc == 0)
+        rc = prompts_add(b.p, params->recipe, params->model, err);
     if (rc == 0)
         rc = make_keys(&b, err);
     if (rc == 0 && !params->diff && !params->dry_run)

@@ -71,6 +71,23 @@ static int keep_empty_prompt(Gc *g, View *v, Err *err)
     return rc;
 }
 
+/* Prompts that weft-train samples are named by a meta entry alone. */
+static int keep_prompts(Gc *g, View *v, Err *err)
+{
+    json_t *prompts = NULL, *keys;
+    const char *text;
+    int rc = cache_get_meta(v->txn, "prompts", &prompts, err);
+    rc = rc < 0 ? rc : 0;
+    json_object_foreach (prompts, text, keys) {
+        if (rc == 0)
+            rc = keyset_add_hex(&g->reached[CACHE_TEXT], json_string_value(json_object_get(keys, "text")), err);
+        if (rc == 0)
+            rc = keyset_add_hex(&g->reached[CACHE_TOKENS], json_string_value(json_object_get(keys, "tokens")), err);
+    }
+    json_decref(prompts);
+    return rc;
+}
+
 /* So do its ids, </s> (1) and padding (0), which no entry names. */
 static int is_empty_prompt(const RecordView *r)
 {
@@ -102,6 +119,8 @@ static int find(Gc *g, Err *err)
     int rc = view_open(&v, g->params->dir, err);
     if (rc == 0)
         rc = keep_empty_prompt(g, &v, err);
+    if (rc == 0)
+        rc = keep_prompts(g, &v, err);
     if (rc == 0)
         rc = view_each_clip(&v, sort_clip, g, err);
     for (int db = CACHE_LATENTS; rc == 0 && db <= CACHE_TOKENS; db++)

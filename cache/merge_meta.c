@@ -57,6 +57,19 @@ static int add_colour(MergedMeta *m, View *v, Err *err)
     return rc < 0 ? rc : 0;
 }
 
+/* The sources' prompts together. */
+static int add_prompts(MergedMeta *m, View *v, Err *err)
+{
+    json_t *value = NULL, *known = json_object_get(m->same, "prompts");
+    int rc = cache_get_meta(v->txn, "prompts", &value, err);
+    if (rc > 0)
+        rc = (known ? json_object_update(known, value) : json_object_set(m->same, "prompts", value)) < 0
+                 ? err_set(err, ERR_NOMEM, "no memory for the meta entries")
+                 : 0;
+    json_decref(value);
+    return rc < 0 ? rc : 0;
+}
+
 int merged_meta_add(MergedMeta *m, View *v, const char *name, Err *err)
 {
     json_t *dataset = NULL, *rejected = NULL;
@@ -66,6 +79,8 @@ int merged_meta_add(MergedMeta *m, View *v, const char *name, Err *err)
         rc = add_shared(m, v, name, err);
     if (rc == 0)
         rc = add_colour(m, v, err);
+    if (rc == 0)
+        rc = add_prompts(m, v, err);
     if (rc == 0)
         rc = view_meta(v, "dataset", &dataset, err);
     if (rc == 0)

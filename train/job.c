@@ -10,12 +10,14 @@
 #include "common/base/str.h"
 #include "common/model/model_folder.h"
 #include "train/encoders.h"
+#include "train/samples.h"
 #include "train/expected.h"
 #include "train/job_internal.h"
 
 void job_close(Job *j)
 {
     draws_close(&j->draws);
+    prompts_free(&j->prompts);
     dataset_close(&j->data);
     json_decref(j->identity);
     schedule_fini(&j->schedule);
@@ -62,6 +64,11 @@ static void read_training(Job *j)
     j->validation.clips = recipe_int(r, "validation.clips");
     j->validation.timesteps = recipe_int(r, "validation.timesteps");
     j->validation.every = recipe_int(r, "validation.every");
+    j->sampling.kind = strcmp(recipe_str(r, "sampling.scheduler"), "dpm") == 0 ? SAMPLER_DPM : SAMPLER_DDIM;
+    j->sampling.steps = recipe_int(r, "sampling.num_inference_steps");
+    j->sampling.every = recipe_int(r, "validation.sample_every");
+    j->sampling.guidance = recipe_num(r, "sampling.guidance_scale");
+    j->sampling.dynamic = recipe_bool(r, "sampling.use_dynamic_cfg");
     j->how = DIT_TRAIN | (strcmp(recipe_str(r, "training.gradient_dtype"), "bf16") == 0 ? DIT_BF16_GRADS : 0) |
              (recipe_bool(r, "training.master_weights") ? 0 : DIT_BF16_VALUES);
     j->c.share.tree = recipe_bool(r, "training.deterministic_reduction");
@@ -311,6 +318,7 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
         (rc = dataset_open(&j->data, o->cache.item, o->cache.n, &j->dit, err)) < 0 ||
         (o->limit > 0 && (rc = dataset_limit(j->data, o->limit, err)) < 0) ||
         (rc = draws_open(&j->draws, j->recipe, j->data, err)) < 0 ||
+        (rc = prompts_find(&j->prompts, j->data, j->recipe, err)) < 0 || (rc = samples_check(j, err)) < 0 ||
         (rc = encoders_check(j->data, o->cache.item[0], j->base, j->memory, &j->log.log, err)) < 0 ||
         (rc = adopt_cache(j, o->cache.item[0], err)) < 0)
         return rc;

@@ -4,8 +4,10 @@
 #include "common/base/args.h"
 #include "common/base/log.h"
 #include "common/base/recipe.h"
+#include "common/model/denoise.h"
 #include "common/model/dit_lora.h"
 #include "train/draws.h"
+#include "train/prompts.h"
 #include "train/step.h"
 
 typedef struct TrainOptions {
@@ -51,6 +53,13 @@ typedef struct Job {
     struct {
         int64_t clips, timesteps, every; /* every -1: before the first step and after the last only */
     } validation;
+    Prompts prompts; /* sampled while training goes on */
+    struct {
+        SamplerKind kind;
+        int64_t steps, every; /* every -1: before the first step and after the last only */
+        double guidance;
+        int dynamic;
+    } sampling;
     int link;                 /* final/ links the base model's files */
     int plan;                 /* set before job_open: only plans, so no device is opened */
     int64_t parameters, flat; /* trained parameters; elements of an arena that holds them */

@@ -7,6 +7,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "train/job_internal.h"
+#include "train/samples.h"
 
 /* ---- what it will need ----------------------------------------------------------------------- */
 
@@ -22,7 +23,7 @@ int job_take_batch(const Job *j, Arena *work, int64_t n, TrainBatch *b, Err *err
     return arena_tensor(work, &b->text, act, 3, err, n, d->text_len, d->text_dim);
 }
 
-/* The passes of a run: gradients of a batch, and the held-out loss of one clip. */
+/* The passes of a run: gradients of a batch, the held-out loss of one clip, a step of a sample. */
 static int plan_passes(const Job *j, TrainState *s, TrainBatch *b, Err *err)
 {
     double loss;
@@ -33,6 +34,11 @@ static int plan_passes(const Job *j, TrainState *s, TrainBatch *b, Err *err)
     arena_reset(s->work, 0);
     if (rc == 0 && job_held_out(j) > 0 && (rc = job_take_batch(j, s->work, 1, b, err)) == 0)
         rc = train_loss(s, b, &loss, err);
+    arena_reset(s->work, 0);
+    if (rc == 0 && j->prompts.n > 0) {
+        DenoiseParams p = samples_params(j, s->be, s->dit, s->work);
+        rc = denoise_plan(&p, err);
+    }
     return rc;
 }
 
@@ -190,6 +196,7 @@ static double print_arenas(const Job *j, FILE *out)
     double codes = 4.0 *
                    (double)(j->data->F * (j->data->h / c->patch) * (j->data->w / c->patch) * c->heads * c->head_dim);
     double own = j->be->act == DT_BF16 ? DEVICE_SCRATCH_BYTES + DEVICE_WORKSPACE_BYTES : 0;
+    double sampler = (double)samples_bytes(j);
     double sums = (double)share_bytes(&j->c.share, (int64_t)grads, j->be->act != DT_BF16);
     char a[32], b[32], g[32];
 
@@ -209,12 +216,15 @@ static double print_arenas(const Job *j, FILE *out)
     fprintf(out, ", position codes %s", job_si(codes, "B", b));
     if (sums > 0)
         fprintf(out, ", partial sums %s", job_si(sums, "B", a));
+    if (sampler > 0)
+        fprintf(out, ", sampler %s", job_si(sampler, "B", a));
     if (own > 0)
         fprintf(out, ", scratch %s", job_si(own, "B", a));
     if (j->c.share.size > 1)
         fprintf(out, "; rank %" PRId64 " of %" PRId64, j->c.share.rank, j->c.share.size);
     fputc('\n', out);
-    return copies + master + grads + (double)(j->optimizer_bytes + j->ema_bytes + j->frozen_bytes) + codes + sums + own;
+    return copies + master + grads + (double)(j->optimizer_bytes + j->ema_bytes + j->frozen_bytes) + codes + sampler +
+           sums + own;
 }
 
 static int print_memory(Job *j, FILE *out, Err *err)

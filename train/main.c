@@ -178,6 +178,8 @@ static const char *const files[] = {
     "loss, gradient norm, learning rate, speed and time left of the steps",
     "RUN/held_out.jsonl",
     "loss on clips that are not trained on, against that of step 0",
+    "RUN/samples/, RUN/samples.jsonl",
+    "validation.prompts sampled on the way: latents, and pictures of them in rough colours",
     "RUN/report.html",
     "the run as a page: curves, held-out loss, use of time; written at the end, and by weft-train report",
     "RUN/tensorboard/",

@@ -28,6 +28,7 @@
 #include "train/run_report.h"
 #include "train/resume.h"
 #include "train/run.h"
+#include "train/samples.h"
 #include "train/together.h"
 
 typedef struct Run {
@@ -39,6 +40,7 @@ typedef struct Run {
     Arena *work;
     Feed *feed;
     HeldOut *held_out;
+    Samples *samples;
     Curve *curve;
     Guard guard;
     FILE *log; /* of rank 0, as the folder's other files */
@@ -62,6 +64,7 @@ static void run_close(Run *r)
 {
     feed_close(&r->feed);
     heldout_close(&r->held_out);
+    samples_close(&r->samples);
     curve_close(&r->curve);
     progress_end(&r->progress);
     if (r->log)
@@ -153,6 +156,7 @@ static int open_files(Run *r, Err *err)
 
     if ((rc = checkpoint_prune(r->out, r->state.step, j->keep, err)) < 0 || (rc = open_log(r, err)) < 0 ||
         (rc = heldout_open(&r->held_out, j, r->out, r->state.step, err)) < 0 ||
+        (rc = samples_open(&r->samples, j, r->out, r->state.step, err)) < 0 ||
         (rc = curve_open(&r->curve, j, r->out, r->state.step, err)) < 0)
         return rc;
     return write_run_file(r, err);
@@ -354,7 +358,17 @@ static int finish_here(Run *r, Err *err)
     return rc;
 }
 
-/* Measures the held-out loss where it is due; a resumed run does here what it was stopped before. */
+/* The page; without it a run is no worse. */
+static void show(const Run *r)
+{
+    Err err = {0};
+
+    if (run_report_write(r->out, &err) < 0)
+        log_warn(&r->job->log.log, "report.html was not written: %s", err.msg);
+}
+
+/* Measures the held-out loss and makes samples where they are due; a resumed run does here what it was
+ * stopped before. */
 static int validate(Run *r, Err *err)
 {
     json_t *line = NULL;
@@ -365,6 +379,10 @@ static int validate(Run *r, Err *err)
     if (line)
         curve_held_out(r->curve, line);
     json_decref(line);
+    if (rc == 0 && is_first(r) && samples_due(r->samples, r->state.step)) {
+        rc = samples_make(r->samples, &r->state, r->curve, err);
+        show(r); /* the page shows them as they come */
+    }
     return rc;
 }
 
@@ -441,15 +459,6 @@ int train_preview(Job *j, const char *out, FILE *to, Err *err)
         rc = preflight_space(&p, j, out, err);
     json_decref(stored);
     return rc;
-}
-
-/* The page; without it a run is no worse. */
-static void show(const Run *r)
-{
-    Err err = {0};
-
-    if (run_report_write(r->out, &err) < 0)
-        log_warn(&r->job->log.log, "report.html was not written: %s", err.msg);
 }
 
 int train_run(Job *j, const char *out, Err *err)

@@ -59,6 +59,19 @@ static int read_run(const char *run, json_t **out, Err *err)
     return rc;
 }
 
+static int read_prediction(const char *run, json_t **out, Err *err)
+{
+    char *path = path_join(run, "prediction.json", err);
+    int rc = path ? file_look(path, err) : ERR_NOMEM;
+
+    if (rc > 0)
+        rc = json_read_file(out, path, err);
+    if (rc == 0 && *out)
+        rc = schema_check("train-prediction", *out, path, err);
+    mem_free(path);
+    return rc;
+}
+
 static int write_page(const char *run, const RunFacts *facts, Err *err)
 {
     char *path = path_join(run, "report.html", err);
@@ -66,7 +79,7 @@ static int write_page(const char *run, const RunFacts *facts, Err *err)
     int rc = path ? atomic_open(&f, path, err) : ERR_NOMEM;
 
     if (rc == 0)
-        rc = run_report_html(facts, atomic_stream(f), err);
+        rc = run_report_html(run, facts, atomic_stream(f), err);
     if (rc == 0)
         rc = atomic_commit(&f, err);
     atomic_abort(&f);
@@ -84,9 +97,15 @@ int run_report_write(const char *run, Err *err)
     if (rc == 0)
         rc = read_lines(run, "held_out.jsonl", "train-held-out", &facts.held_out, err);
     if (rc == 0)
+        rc = read_lines(run, "samples.jsonl", "train-samples", &facts.samples, err);
+    if (rc == 0)
+        rc = read_prediction(run, &facts.prediction, err);
+    if (rc == 0)
         rc = write_page(run, &facts, err);
     json_decref(facts.run);
     json_decref(facts.steps);
     json_decref(facts.held_out);
+    json_decref(facts.samples);
+    json_decref(facts.prediction);
     return rc;
 }

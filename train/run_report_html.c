@@ -28,6 +28,8 @@ static const char head[] =
     ".sum{display:flex;flex-wrap:wrap;gap:8px 28px;max-width:none}.sum b{display:block;font-size:20px}\n"
     ".row{display:flex;flex-wrap:wrap;align-items:flex-start;gap:16px 40px}\n"
     ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:16px 28px}\n"
+    ".samples{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr));gap:12px 18px}"
+    ".samples img{max-width:100%;height:auto;border-radius:4px}h3{font-size:15px;margin:14px 0 6px}\n"
     "figure{margin:0;max-width:620px}.row figure{flex:1 1 "
     "340px}figcaption{font-weight:600}svg{display:block;width:100%;height:auto}\n"
     "svg text{font:11px system-ui,sans-serif;fill:var(--dim)}.grid{stroke:var(--line)}\n"
@@ -293,6 +295,106 @@ static void time_section(FILE *out, const json_t *steps)
     chart_parts(out, "Seconds of an average step", part, 5);
 }
 
+/* "predicted | measured | difference" */
+static void prediction_row(FILE *out, const char *what, const json_t *pair, const char *unit)
+{
+    double predicted = number(pair, "predicted"), measured = number(pair, "measured");
+    char a[32], b[32];
+
+    fprintf(out, "<tr><td>%s</td><td class=\"n\">%s</td><td class=\"n\">%s</td>", what,
+            predicted > 0 ? job_si(predicted, unit, a) : "", job_si(measured, unit, b));
+    if (predicted > 0)
+        fprintf(out, "<td class=\"n\">%+.1f %%</td>", 100 * (measured / predicted - 1));
+    fputs("</tr>", out);
+}
+
+static void prediction_section(FILE *out, const json_t *p)
+{
+    if (!p)
+        return;
+    fputs("<h2>Prediction and reality</h2>\n<table><tr><th></th><th class=\"n\">predicted</th><th "
+          "class=\"n\">measured</th><th class=\"n\">difference</th></tr>",
+          out);
+    prediction_row(out, "memory", json_object_get(p, "memory_bytes"), "B");
+    prediction_row(out, "a step", json_object_get(p, "step_seconds"), "s");
+    prediction_row(out, "the run", json_object_get(p, "run_seconds"), "s");
+    fputs("</table><p class=\"dim\">Of the last process that worked on the run; the run's predicted time is without "
+          "checkpoints.</p>\n",
+          out);
+}
+
+enum { SHOWN = 12 }; /* samples of a prompt, the first and the last among them */
+
+/* Which of `all` samples is shown as number j. */
+static int64_t shown_at(int64_t j, int64_t all)
+{
+    int64_t shown = all < SHOWN ? all : SHOWN;
+
+    return shown > 1 ? j * (all - 1) / (shown - 1) : 0;
+}
+
+static int sample_figure(FILE *out, const char *run, const json_t *line, Err *err)
+{
+    const char *picture = member(line, "picture");
+    char alt[64], *path = NULL;
+    int rc = 0;
+
+    snprintf(alt, sizeof alt, "step %.0f", number(line, "step"));
+    fprintf(out, "<figure><figcaption>%s</figcaption>", alt);
+    if (picture)
+        rc = (path = path_join(run, picture, err)) ? html_png(out, path, alt, err) : ERR_NOMEM;
+    if (rc == 0)
+        fputs("<p class=\"dim\">no picture</p>", out);
+    fputs("</figure>", out);
+    mem_free(path);
+    return rc < 0 ? rc : 0;
+}
+
+/* Those of one prompt, in the order of the steps; *all of them. */
+static int prompt_samples(FILE *out, const char *run, const json_t *lines, int64_t prompt, int64_t *all, Err *err)
+{
+    const json_t *line;
+    int64_t at = 0, shown = 0;
+    size_t i;
+    int rc = 0;
+
+    *all = 0;
+    json_array_foreach (lines, i, line)
+        *all += (int64_t)number(line, "number") == prompt;
+    json_array_foreach (lines, i, line) {
+        if (rc < 0 || (int64_t)number(line, "number") != prompt)
+            continue;
+        if (at == 0) {
+            fputs("<h3>", out);
+            html_bdi(out, member(line, "prompt"));
+            fputs("</h3><div class=\"samples\">", out);
+        }
+        if (at == shown_at(shown, *all)) {
+            rc = sample_figure(out, run, line, err);
+            shown++;
+        }
+        if (++at == *all)
+            fputs("</div>\n", out);
+    }
+    return rc;
+}
+
+static int samples_section(FILE *out, const char *run, const json_t *lines, Err *err)
+{
+    int64_t n = 1;
+    int rc = 0;
+
+    if (json_array_size(lines) == 0)
+        return 0;
+    fputs("<h2>Samples</h2>\n<p class=\"dim\">The same noise every time: what changes is the weights. Latents shown "
+          "through "
+          "a linear map of colours, without the VAE: rough, and eight times smaller than the video.</p>\n",
+          out);
+    for (int64_t prompt = 0; rc == 0 && n > 0; prompt++)
+        rc = prompt_samples(out, run, lines, prompt, &n, err);
+    return rc;
+}
+
 static void build_section(FILE *out, const json_t *build)
 {
     const char *key;
@@ -309,7 +411,7 @@ static void build_section(FILE *out, const json_t *build)
     fputs("</table></details>\n", out);
 }
 
-int run_report_html(const RunFacts *f, FILE *out, Err *err)
+int run_report_html(const char *run, const RunFacts *f, FILE *out, Err *err)
 {
     static const char *const sections[] = {"training", "validation", "sampling", "cache", NULL};
     int rc;
@@ -318,7 +420,10 @@ int run_report_html(const RunFacts *f, FILE *out, Err *err)
     summary(out, f);
     rc = curves(out, f, err);
     held_out_section(out, f->held_out);
+    if (rc == 0)
+        rc = samples_section(out, run, f->samples, err);
     time_section(out, f->steps);
+    prediction_section(out, f->prediction);
     if (rc == 0)
         rc = html_recipe(out, json_object_get(f->run, "recipe"), sections, err);
     build_section(out, json_object_get(f->run, "build"));

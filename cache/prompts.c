@@ -1,0 +1,89 @@
+#include "cache/prompts.h"
+#include <string.h>
+#include "common/base/file.h"
+#include "common/base/jsonw.h"
+#include "common/base/mem.h"
+#include "common/text/t5_tokenizer.h"
+
+/* Number i of the prompts, the negative one last; NULL behind it. */
+static const char *prompt_at(const Recipe *r, size_t i)
+{
+    const json_t *list = recipe_get(r, "validation.prompts");
+    size_t n = json_array_size(list);
+    if (n == 0 || i > n)
+        return NULL;
+    return i < n ? json_string_value(json_array_get(list, i)) : recipe_str(r, "sampling.negative_prompt");
+}
+
+/* Its place in p->text, or -1. */
+static int64_t find(const Prepared *p, const char *text)
+{
+    for (int64_t i = 0; i < p->n_text; i++)
+        if (strcmp(p->text[i].text, text) == 0)
+            return i;
+    return -1;
+}
+
+/* As for a caption of tokens.jsonl. */
+static int tokenize(const T5Tokenizer *t, const char *text, int64_t length, PreparedText *out, Err *err)
+{
+    int32_t *all = NULL;
+    int64_t n = 0, kept = length - 1; /* the last one is </s> */
+    int rc = (out->text = mem_strdup(text, err)) && (out->ids = mem_calloc(length, sizeof *out->ids, err)) ? 0
+                                                                                                           : ERR_NOMEM;
+    if (rc == 0)
+        rc = t5_tokenizer_encode_padded(t, text, (int64_t)strlen(text), out->ids, length, &out->n, &out->cut, err);
+    if (rc == 0)
+        rc = t5_tokenizer_encode(t, text, (int64_t)strlen(text), &all, &n, err);
+    if (rc == 0)
+        out->cut_text = t5_tokenizer_decode(t, all + (out->cut ? kept : 0), out->cut ? n - 1 - kept : 0, err);
+    if (rc == 0 && !out->cut_text)
+        rc = ERR_NOMEM;
+    mem_free(all);
+    return rc;
+}
+
+static int add(Prepared *p, const T5Tokenizer *t, const char *text, Err *err)
+{
+    PreparedText *grown = mem_realloc(p->text, p->n_text + 1, sizeof *grown, err);
+    if (!grown)
+        return ERR_NOMEM;
+    p->text = grown;
+    memset(&grown[p->n_text], 0, sizeof *grown);
+    return tokenize(t, text, p->text_length, &grown[p->n_text++], err);
+}
+
+int prompts_add(Prepared *p, const Recipe *recipe, const char *model, Err *err)
+{
+    T5Tokenizer *t = NULL;
+    const char *text;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && (text = prompt_at(recipe, i)) != NULL; i++) {
+        if (find(p, text) >= 0)
+            continue;
+        char *folder = t ? NULL : path_join(model, "tokenizer", err);
+        if (!t)
+            rc = folder ? t5_tokenizer_open(&t, folder, err) : ERR_NOMEM;
+        if (rc == 0)
+            rc = add(p, t, text, err);
+        mem_free(folder);
+    }
+    t5_tokenizer_close(&t);
+    return rc;
+}
+
+int prompts_meta(const Prepared *p, const Recipe *recipe, const Digest *text, const Digest *tokens, json_t **out,
+                 Err *err)
+{
+    const char *prompt;
+    JsonWriter w;
+    jsonw_begin(&w);
+    for (size_t i = 0; (prompt = prompt_at(recipe, i)) != NULL; i++) {
+        int64_t at = find(p, prompt); /* prompts_add saw to it */
+        jsonw_open(&w, prompt);
+        jsonw_hex(&w, "text", &text[at]);
+        jsonw_hex(&w, "tokens", &tokens[at]);
+        jsonw_close(&w);
+    }
+    return jsonw_finish(&w, out, "the meta entry 'prompts'", err);
+}
