@@ -19,10 +19,11 @@ static double samples_of(const Job *j, int64_t steps)
     return (double)(steps / j->epoch_steps * j->data->n + (rest < j->data->n ? rest : j->data->n));
 }
 
-/* How often the held-out loss is measured after step `done`; at step 0 and at the end in any case. */
-static double measurements(const Job *j, int64_t done)
+/* How often something is done after step `done` that is done every so many steps (-1: never), and at step 0
+ * and at the end in any case. */
+static double measurements(const Job *j, int64_t every, int64_t done)
 {
-    int64_t every = j->validation.every, n = every > 0 ? j->steps / every - done / every : 0;
+    int64_t n = every > 0 ? j->steps / every - done / every : 0;
 
     return (double)(n + (done == 0) + (every < 1 || j->steps % every != 0));
 }
@@ -31,12 +32,15 @@ void forecast_sum_up(Forecast *f, const Job *j, int64_t done)
 {
     double samples = samples_of(j, j->steps) - samples_of(j, done), steps = (double)(j->steps - done);
     double clips = (double)job_held_out(j) * (double)j->validation.timesteps;
+    double passes = (double)(j->prompts.n * j->sampling.steps *
+                             (j->sampling.guidance > 1 ? 2 : 1)); /* of all samples */
 
     double each = (double)j->pass *
                   (double)(j->c.share.size > 1 ? j->c.share.size : 1); /* samples of a pass of all ranks */
 
     f->step = steps > 0 ? f->pass * samples / each / steps + f->update : 0;
-    f->all = f->step * steps + f->forward * clips * measurements(j, done);
+    f->all = f->step * steps + f->forward * (clips * measurements(j, j->validation.every, done) +
+                                             passes * measurements(j, j->sampling.every, done));
 }
 
 /* ---- measured -------------------------------------------------------------------------------- */

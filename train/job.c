@@ -69,6 +69,9 @@ static void read_training(Job *j)
     j->sampling.every = recipe_int(r, "validation.sample_every");
     j->sampling.guidance = recipe_num(r, "sampling.guidance_scale");
     j->sampling.dynamic = recipe_bool(r, "sampling.use_dynamic_cfg");
+    j->sampling.fps = recipe_num(r, "sampling.fps");
+    j->sampling.tiling = recipe_bool(r, "sampling.vae_tiling");
+    j->sampling.decode = recipe_bool(r, "validation.decode");
     j->how = DIT_TRAIN | (strcmp(recipe_str(r, "training.gradient_dtype"), "bf16") == 0 ? DIT_BF16_GRADS : 0) |
              (recipe_bool(r, "training.master_weights") ? 0 : DIT_BF16_VALUES);
     j->c.share.tree = recipe_bool(r, "training.deterministic_reduction");

@@ -57,8 +57,8 @@ typedef struct Job {
     struct {
         SamplerKind kind;
         int64_t steps, every; /* every -1: before the first step and after the last only */
-        double guidance;
-        int dynamic;
+        double guidance, fps;
+        int dynamic, tiling, decode; /* decode: frames, where the base model has a VAE */
     } sampling;
     int link;                 /* final/ links the base model's files */
     int plan;                 /* set before job_open: only plans, so no device is opened */

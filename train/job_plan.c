@@ -6,6 +6,7 @@
 
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "train/frames.h"
 #include "train/job_internal.h"
 #include "train/samples.h"
 
@@ -235,8 +236,15 @@ static int print_memory(Job *j, FILE *out, Err *err)
     } row[] = {
         {RECOMPUTE_NONE, "keep all"}, {RECOMPUTE_BLOCK_ATTENTION, "block+attention"}, {RECOMPUTE_BLOCK, "block"}};
     double arenas = print_arenas(j, out);
+    int64_t frames = 0;
     char c[32], d[32];
+    int done = frames_plan(j, &frames, err);
 
+    if (done < 0)
+        return done;
+    if (frames > 0)
+        fprintf(out, "  %-17s%s for the VAE\n", "samples' frames", job_si((double)frames, "B", c));
+    arenas += (double)frames;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         int64_t bytes = 0;
         int rc = job_plan_work(j, row[i].policy, &bytes, err);

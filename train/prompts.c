@@ -90,7 +90,9 @@ int prompts_find(Prompts *out, const Dataset *d, const Recipe *recipe, Err *err)
         return ERR_NOMEM;
     for (; rc == 0 && out->n < n; out->n++)
         rc = find(&out->prompt[out->n], d, json_string_value(json_array_get(list, (size_t)out->n)), err);
-    return rc < 0 ? rc : find(&out->negative, d, recipe_str(recipe, "sampling.negative_prompt"), err);
+    if (rc == 0 && recipe_num(recipe, "sampling.guidance_scale") > 1)
+        rc = find(&out->negative, d, recipe_str(recipe, "sampling.negative_prompt"), err);
+    return rc;
 }
 
 void prompts_free(Prompts *p)

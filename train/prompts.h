@@ -13,7 +13,7 @@ typedef struct Prompt {
 typedef struct Prompts {
     Prompt *prompt; /* validation.prompts */
     int64_t n;
-    Prompt negative; /* sampling.negative_prompt; unset where n is 0 */
+    Prompt negative; /* sampling.negative_prompt; unset where n is 0, and without guidance */
 } Prompts;
 
 /* A prompt that weft-cache build was given, or that is a clip's caption; ERR_USAGE, naming it, for one

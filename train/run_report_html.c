@@ -345,6 +345,11 @@ static int sample_figure(FILE *out, const char *run, const json_t *line, Err *er
         rc = (path = path_join(run, picture, err)) ? html_png(out, path, alt, err) : ERR_NOMEM;
     if (rc == 0)
         fputs("<p class=\"dim\">no picture</p>", out);
+    if (member(line, "video")) {
+        fputs("<a href=\"", out);
+        html_text(out, member(line, "video"));
+        fputs("\">video</a>", out);
+    }
     fputs("</figure>", out);
     mem_free(path);
     return rc < 0 ? rc : 0;
@@ -386,9 +391,8 @@ static int samples_section(FILE *out, const char *run, const json_t *lines, Err 
 
     if (json_array_size(lines) == 0)
         return 0;
-    fputs("<h2>Samples</h2>\n<p class=\"dim\">The same noise every time: what changes is the weights. Latents shown "
-          "through "
-          "a linear map of colours, without the VAE: rough, and eight times smaller than the video.</p>\n",
+    fputs("<h2>Samples</h2>\n<p class=\"dim\">The same noise every time: what changes is the weights. Without "
+          "validation.decode latents are shown in rough colours, without the VAE.</p>\n",
           out);
     for (int64_t prompt = 0; rc == 0 && n > 0; prompt++)
         rc = prompt_samples(out, run, lines, prompt, &n, err);

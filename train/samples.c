@@ -17,6 +17,7 @@
 #include "common/model/latent_colour.h"
 #include "common/model/latents.h"
 #include "common/store/safetensors.h"
+#include "train/frames.h"
 #include "train/resume.h"
 #include "train/samples.h"
 
@@ -30,7 +31,8 @@ struct Samples {
     int64_t step, made; /* the latest step of a line, and how many prompts it has; -1 */
     LatentColour colour;
     int has_colour;
-    int counted; /* the sampler's memory is in the back end's account */
+    int counted;    /* the sampler's and the VAE's memory is in the back end's account */
+    Frames *frames; /* while samples are made, where they are decoded */
     float *text, *negative;
     Denoising d;
 };
@@ -51,7 +53,9 @@ int64_t samples_bytes(const Job *j)
 
 int samples_check(const Job *j, Err *err)
 {
-    return j->prompts.n == 0 ? 0 : schedule_check_steps(&j->schedule, j->sampling.steps, err);
+    int rc = j->prompts.n == 0 ? 0 : schedule_check_steps(&j->schedule, j->sampling.steps, err);
+
+    return rc < 0 ? rc : frames_check(j, err);
 }
 
 DenoiseParams samples_params(const Job *j, Backend *be, Dit *dit, Arena *work)
@@ -86,7 +90,7 @@ static int read_colour(Samples *s, Err *err)
         json_decref(value);
         cache_end(&t);
     }
-    if (rc == 0 && !s->has_colour)
+    if (rc == 0 && !s->has_colour && !frames_wanted(s->job))
         log_info(&s->job->log.log,
                  "the cache has no map of colours, so samples will have no pictures: weft-cache build "
                  "makes one");
@@ -152,6 +156,7 @@ void samples_close(Samples **samples)
         return;
     if (s->out)
         fclose(s->out); /* on the disk after every line */
+    frames_close(&s->frames);
     denoising_fini(&s->d);
     mem_free(s->text);
     mem_free(s->negative);
@@ -237,7 +242,9 @@ static int append_line(Samples *s, int64_t step, int64_t number, double seconds,
     snprintf(name, sizeof name, "samples/step-%" PRId64 "-%" PRId64 ".safetensors", step, number);
     jsonw_str(&w, "latents", name);
     snprintf(name, sizeof name, "samples/step-%" PRId64 "-%" PRId64 ".png", step, number);
-    jsonw_str(&w, "picture", s->has_colour ? name : NULL);
+    jsonw_str(&w, "picture", s->frames || s->has_colour ? name : NULL);
+    snprintf(name, sizeof name, "samples/step-%" PRId64 "-%" PRId64 ".mp4", step, number);
+    jsonw_str(&w, "video", s->frames ? name : NULL);
     jsonw_open(&w, "time");
     jsonw_num(&w, "seconds", seconds);
     jsonw_close(&w);
@@ -254,24 +261,37 @@ static int append_line(Samples *s, int64_t step, int64_t number, double seconds,
     return rc;
 }
 
+/* Video and picture, and the picture in TensorBoard. */
+static int write_pictures(Samples *s, int64_t step, int64_t number, const char *stem, Curve *curve, Err *err)
+{
+    char *picture = mem_printf(err, "%s.png", stem), *video = mem_printf(err, "%s.mp4", stem), tag[32];
+    Sheet g = sheet_of(s->job->data);
+    int rc = picture && video ? 0 : ERR_NOMEM;
+
+    if (rc == 0 && s->frames)
+        rc = frames_write(s->frames, s->d.latents, video, picture, &g.width, &g.height, err);
+    else if (rc == 0)
+        rc = write_picture(s, picture, err);
+    snprintf(tag, sizeof tag, "samples/%" PRId64, number);
+    if (rc == 0)
+        curve_picture(curve, step, tag, picture, g.width, g.height);
+    mem_free(picture);
+    mem_free(video);
+    return rc;
+}
+
 static int write_files(Samples *s, int64_t step, int64_t number, Curve *curve, Err *err)
 {
-    char *stem = mem_printf(err, "%s/samples/step-%" PRId64 "-%" PRId64, s->run, step, number), tag[32];
-    char *latents = stem ? mem_printf(err, "%s.safetensors", stem) : NULL;
-    char *picture = stem ? mem_printf(err, "%s.png", stem) : NULL, *folder = stem ? path_dir(stem, err) : NULL;
-    Sheet g = sheet_of(s->job->data);
-    int rc = latents && picture && folder ? dir_make(folder, err) : ERR_NOMEM;
+    char *stem = mem_printf(err, "%s/samples/step-%" PRId64 "-%" PRId64, s->run, step, number);
+    char *latents = stem ? mem_printf(err, "%s.safetensors", stem) : NULL, *folder = stem ? path_dir(stem, err) : NULL;
+    int rc = latents && folder ? dir_make(folder, err) : ERR_NOMEM;
 
     if (rc == 0)
         rc = write_latents(s, latents, err);
-    if (rc == 0 && s->has_colour)
-        rc = write_picture(s, picture, err);
-    snprintf(tag, sizeof tag, "samples/%" PRId64, number);
-    if (rc == 0 && s->has_colour)
-        curve_picture(curve, step, tag, picture, g.width, g.height);
+    if (rc == 0 && (s->frames || s->has_colour))
+        rc = write_pictures(s, step, number, stem, curve, err);
     mem_free(stem);
     mem_free(latents);
-    mem_free(picture);
     mem_free(folder);
     return rc;
 }
@@ -285,24 +305,37 @@ static int look_up(void *user, const Denoising *d, Err *err)
     return interrupt_requested() ? err_set(err, ERR_INTERRUPTED, "stopped while sampling") : 0;
 }
 
-/* Fills s->d.  The sampler gives its memory back, so only the first sample counts it. */
+/* Fills s->d. */
 static int denoise(Samples *s, TrainState *state, int64_t number, Err *err)
 {
     const Job *j = s->job;
     const StepHooks hooks = {.keep = look_up};
     DenoiseParams p = samples_params(j, j->be, state->dit, state->work);
-    int64_t allocated = j->be->allocated;
     int rc = prompt_read(&j->prompts.prompt[number], j->data, s->text, err);
 
-    if (rc == 0)
+    if (rc == 0 && p.guidance > 1)
         rc = prompt_read(&j->prompts.negative, j->data, s->negative, err);
     s->d.step = 0;
-    if (rc == 0)
-        rc = denoise_run(&p, s->text, s->negative, j->seed + (uint64_t)number, &s->d, &hooks, err);
+    return rc == 0 ? denoise_run(&p, s->text, s->negative, j->seed + (uint64_t)number, &s->d, &hooks, err) : rc;
+}
+
+/* Sampler and VAE give their memory back after each sample and set of samples: it counts once. */
+static int make_one(Samples *s, TrainState *state, int64_t number, Curve *curve, Err *err)
+{
+    Backend *be = s->job->be;
+    int64_t allocated = be->allocated;
+    double start = time_now_s();
+    int rc = denoise(s, state, number, err);
+
+    if (rc == 0 && !s->frames && frames_wanted(s->job))
+        rc = frames_open(&s->frames, s->job, err);
     if (s->counted)
-        j->be->allocated = allocated;
-    s->counted = 1;
-    return rc;
+        be->allocated = allocated;
+    if (rc == 0)
+        s->counted = 1;
+    if (rc == 0)
+        rc = write_files(s, state->step, number, curve, err);
+    return rc < 0 ? rc : append_line(s, state->step, number, time_now_s() - start, err);
 }
 
 int samples_make(Samples *s, TrainState *state, Curve *curve, Err *err)
@@ -311,22 +344,18 @@ int samples_make(Samples *s, TrainState *state, Curve *curve, Err *err)
     int rc = 0;
 
     for (int64_t k = s->step == state->step ? s->made : 0; rc == 0 && k < j->prompts.n; k++) {
-        double start = time_now_s();
         Err why = {0};
-        rc = denoise(s, state, k, &why);
-        if (rc == ERR_INTERRUPTED)
-            return 0;
-        if (rc < 0)
-            return err_set(err, rc, "sampling \"%.60s\" after step %" PRId64 ": %s", j->prompts.prompt[k].text,
-                           state->step, why.msg);
-        rc = write_files(s, state->step, k, curve, err);
-        if (rc == 0)
-            rc = append_line(s, state->step, k, time_now_s() - start, err);
-        s->step = state->step;
-        s->made = k + 1;
+        if ((rc = make_one(s, state, k, curve, &why)) < 0 && rc != ERR_INTERRUPTED)
+            err_set(err, rc, "sampling \"%.60s\" after step %" PRId64 ": %s", j->prompts.prompt[k].text, state->step,
+                    why.msg);
+        if (rc == 0) {
+            s->step = state->step;
+            s->made = k + 1;
+        }
     }
+    frames_close(&s->frames);
     if (rc == 0)
         log_info(&j->log.log, "step %" PRId64 ": samples of %" PRId64 " prompt%s in '%s/samples'", state->step,
                  j->prompts.n, str_plural(j->prompts.n), s->run);
-    return rc;
+    return rc == ERR_INTERRUPTED ? 0 : rc;
 }

@@ -64,6 +64,9 @@ WEFT_MUST_CHECK int params_check_folder(const ParamSet *ps, const char *folder, 
  * aligned and no repacking is needed;
  * else they are copied (dtype kept).  Takes over *file on success. */
 WEFT_MUST_CHECK int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char *what, Err *err);
+/* What that will allocate for this file; the set is good for nothing else afterwards. */
+WEFT_MUST_CHECK int params_mapped_bytes(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what,
+                                        int64_t *bytes, Err *err);
 /* Values in one flat arena (training), with BF16 copies of what operations read as BF16 and the
  * arena holds as F32.  The file stays the caller's. */
 WEFT_MUST_CHECK int params_load_flat(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, Err *err);

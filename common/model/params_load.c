@@ -136,6 +136,27 @@ int64_t params_device_bytes(const ParamSet *ps)
     return bytes;
 }
 
+/* Values that can stay in the file point there; returns the bytes that the others need. */
+static int64_t place_values(ParamSet *ps, Backend *be, const SafeTensors *file)
+{
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < ps->n; i++) {
+        Param *p = &ps->param[i];
+        const SafeEntry *e = entry_of(p, file);
+        p->value = is_mappable(be, p, e) ? e->tensor
+                                         : param_stored_tensor(p, param_kept_type(be, p, e->tensor.dtype), NULL);
+        bytes += p->value.data ? 0 : round_64(tensor_bytes(&p->value));
+    }
+    return bytes;
+}
+
+int params_mapped_bytes(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what, int64_t *bytes, Err *err)
+{
+    int rc = params_check(ps, file, what, err);
+    *bytes = rc ? 0 : place_values(ps, be, file);
+    return rc;
+}
+
 int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char *what, Err *err)
 {
     Staging st = {0};
@@ -143,14 +164,7 @@ int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char
     int rc = params_check(ps, *file, what, err);
     if (rc)
         return rc;
-    int64_t bytes = 0;
-    for (int64_t i = 0; i < ps->n; i++) {
-        Param *p = &ps->param[i];
-        const SafeEntry *e = entry_of(p, *file);
-        p->value = is_mappable(be, p, e) ? e->tensor
-                                         : param_stored_tensor(p, param_kept_type(be, p, e->tensor.dtype), NULL);
-        bytes += p->value.data ? 0 : round_64(tensor_bytes(&p->value));
-    }
+    int64_t bytes = place_values(ps, be, *file);
     if ((rc = staging_init(&st, ps->param, ps->n, err)))
         goto fail;
     if (bytes && (rc = be->alloc(be, bytes, &ps->owned[VALUES], err))) {

@@ -362,6 +362,24 @@ static int vae_new(Vae **out, Backend *be, const VaeConfig *c, Err *err)
     return walk(v, 1, err);
 }
 
+int vae_plan_weights(Backend *be, const char *folder, int64_t *bytes, Err *err)
+{
+    char *path = path_join(folder, "config.json", err);
+    SafeTensors *file = NULL;
+    json_t *json = NULL;
+    Vae *v = NULL;
+    VaeConfig c;
+    int rc = path ? json_read_file(&json, path, err) : ERR_NOMEM;
+    if (!rc && !(rc = vae_config_parse(&c, json, path, err)) && !(rc = vae_new(&v, be, &c, err)) &&
+        !(rc = safetensors_open_folder(&file, folder, STEM, be->log, err)))
+        rc = params_mapped_bytes(&v->ps, be, file, folder, bytes, err);
+    safetensors_close(&file);
+    json_decref(json);
+    mem_free(path);
+    vae_close(&v);
+    return rc;
+}
+
 int vae_open(Vae **out, Backend *be, const char *folder, Err *err)
 {
     char *path = path_join(folder, "config.json", err);

@@ -36,6 +36,8 @@ WEFT_MUST_CHECK int vae_open(Vae **out, Backend *be, const char *folder, Err *er
 /* Whether the folder's weights have the names, shapes and types that the config asks for.  Reads
  * headers only, so that a run can check before its first second of work. */
 WEFT_MUST_CHECK int vae_check_weights(const VaeConfig *c, const char *folder, const Log *log, Err *err);
+/* Bytes of `be` that vae_open takes for the weights; reads headers only. */
+WEFT_MUST_CHECK int vae_plan_weights(Backend *be, const char *folder, int64_t *bytes, Err *err);
 WEFT_MUST_CHECK int vae_new_filled(Vae **out, Backend *be, const VaeConfig *c, Err *err);
 void vae_close(Vae **v);
 const VaeConfig *vae_config(const Vae *v);

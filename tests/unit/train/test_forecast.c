@@ -74,6 +74,13 @@ static void whole_runs(void **state)
     j.validation.every = 4;
     forecast_card(&all, &j, 0, &card); /* at steps 0, 4 and 6 */
     assert_true(fabs(all.all - none.all - 3 * 2 * 5 * all.forward) < 1e-9 * all.all);
+    j.validation.clips = 0;
+    j.prompts.n = 2;
+    j.sampling.steps = 7;
+    j.sampling.every = 3;
+    j.sampling.guidance = 6;
+    forecast_card(&all, &j, 0, &card); /* at steps 0, 3 and 6, each step two passes */
+    assert_true(fabs(all.all - none.all - 3 * 2 * 7 * 2 * all.forward) < 1e-9 * all.all);
 }
 
 static void durations(void **state)
