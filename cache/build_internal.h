@@ -34,8 +34,8 @@ typedef struct Prediction {
  * texts, clips: how many must be encoded (0: its part of the prediction is 0). */
 WEFT_MUST_CHECK int build_predict(Build *b, int64_t texts, int64_t clips, Prediction *out, Err *err);
 
-/* Sets *have: a sound record of that kind and shape is there.  A damaged one counts as absent (a
- * warning says so) and is written again. */
+/* Sets *have: whether the cache has a sound record of that kind and shape.  A damaged one counts as
+ * absent (with a warning) and is written again. */
 WEFT_MUST_CHECK int build_have_record(const Build *b, CacheDb db, const Digest *key, RecordKind kind,
                                       const Tensor *shape, int *have, Err *err);
 /* The entry of clip i; file_sha256 "" where only the keys count. */

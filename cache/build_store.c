@@ -109,7 +109,7 @@ static void note_memory(Build *b)
     b->peak = used > b->peak ? used : b->peak;
 }
 
-/* Stores the ids of text i where they are missing; *have: its embedding is there. */
+/* Stores the ids of text i where they are missing; *have: whether its embedding is stored. */
 static int store_tokens(Build *b, int64_t i, int *have, Err *err)
 {
     PreparedText *t = &b->p->text[i];

@@ -24,7 +24,7 @@ static int meta_differs(const json_t *stored, json_t *now)
     return differ;
 }
 
-/* The record is there with the key: 1, 0, or negative. */
+/* 1: the cache has a record under the key, 0: it has none, negative: an error. */
 static int has(Diff *d, CacheDb db, const Digest *key, Err *err)
 {
     RecordView r;

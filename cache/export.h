@@ -16,7 +16,7 @@
 #include "common/ops/backend.h"
 #include "common/store/cache.h"
 
-/* Each file is atomic; clips.jsonl comes last, so that a stopped export is not taken for a whole one. */
+/* Each file is atomic; clips.jsonl comes last, so that a stopped export does not look like a whole one. */
 WEFT_MUST_CHECK int cache_export(const char *dir, const char *out, FILE *results, Err *err);
 
 typedef struct ImportParams {
@@ -29,9 +29,9 @@ typedef struct ImportParams {
     FILE *results;
 } ImportParams;
 
-/* A cache of that folder's clips.  Of a line of clips.jsonl only id, file and captions must be there.
- * With a model: its VAE is said to have made the latents, and its text encoder makes the embeddings that
- * a file lacks.  A record gets the key that its line names when it is, bit for bit, what was exported
+/* A cache of that folder's clips.  A line of clips.jsonl needs only id, file and captions.
+ * With a model: its VAE is recorded as the one that made the latents, and its text encoder makes the
+ * embeddings that a file lacks.  A record gets the key that its line names when it is, bit for bit, what was exported
  * under it, else a key of its own (SHA-256 of its bytes), so that nothing changed passes for what Weft
  * made.  A stopped import, run again, goes on. */
 WEFT_MUST_CHECK int cache_import(const ImportParams *params, Err *err);

@@ -12,7 +12,7 @@ typedef struct KeySet {
 WEFT_MUST_CHECK int keyset_add(KeySet *s, const Digest *key, Err *err);
 /* The same for 64 hex digits. */
 WEFT_MUST_CHECK int keyset_add_hex(KeySet *s, const char *hex, Err *err);
-/* Sorts and removes what is there twice. */
+/* Sorts, and removes duplicates. */
 void keyset_sort(KeySet *s);
 /* Index of the key, or -1. */
 int64_t keyset_find(const KeySet *s, const Digest *key);

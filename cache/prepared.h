@@ -37,9 +37,9 @@ typedef struct Prepared {
  * that appears twice, a caption without tokens, and tokens padded to another length. */
 WEFT_MUST_CHECK int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards, int64_t text_length,
                                   Err *err);
-/* Takes the size, frames and text length of the clips in `dir` over into the recipe, for keys that nobody
- * gave; ERR_USAGE when one was given with another value (of text_length, prepared_open says so: the
- * tokens decide). */
+/* Copies size, frames and text length of the clips in `dir` into the recipe, for keys that the user did
+ * not give; ERR_USAGE when the user gave another value (for text_length prepared_open checks that, from
+ * the tokens). */
 WEFT_MUST_CHECK int prepared_adopt(Recipe *recipe, const char *dir, Err *err);
 void prepared_close(Prepared **p);
 /* Bytes of RGB of the largest clip, at least 1. */

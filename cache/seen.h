@@ -15,7 +15,7 @@ typedef struct Seen {
 WEFT_MUST_CHECK int seen_open(Seen *s, const char *cache, Err *err);
 /* The digest (64 hex digits) known for `path` as `what` ("file"; a folder: with its files), or NULL. */
 const char *seen_get(Seen *s, const char *what, const char *path);
-/* Forgotten when memory runs out. */
+/* Without effect when memory runs out. */
 void seen_put(Seen *s, const char *what, const char *path, const char *sha256);
 /* Writes what this run asked for and put, atomically, unless nothing has changed; a failure is
  * harmless. */

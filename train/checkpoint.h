@@ -41,7 +41,7 @@ WEFT_MUST_CHECK int final_save(const char *run, const char *base, int link, cons
 /* The newest undamaged checkpoint: its step and state (new reference), or *step = 0 when `run` has no
  * checkpoint.  A damaged one (a file is missing or has other bytes) is named in a warning and the one
  * before it is looked at; when all are damaged: ERR_FORMAT.  A checkpoint that cannot be read, or was
- * written by a newer version, is an error: it must not be taken for a damaged one and overwritten. */
+ * written by a newer version, is an error: as a damaged one it would be overwritten. */
 WEFT_MUST_CHECK int checkpoint_newest(const char *run, const Log *log, int64_t *step, json_t **state, Err *err);
 /* Tidies up after checkpoint `step` was saved or the run was resumed from it.  Removes older checkpoints that were
  * saved because the run was asked to stop (state.json: "interim").  With keep >= 1 removes also

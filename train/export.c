@@ -32,7 +32,7 @@ static int read_state(json_t **state, const char *checkpoint, Err *err)
     return rc == 0 ? file_list_check(checkpoint, json_object_get(*state, "files"), err) : rc;
 }
 
-/* What was there before stays: only an absent or empty folder is taken. */
+/* Refuses a folder that has files: they would be mixed with the pipeline's. */
 static int check_out(const char *out, Err *err)
 {
     char **names = NULL;

@@ -1,4 +1,4 @@
-/* How long a run will take: measured on this device, or reckoned from a card's data sheet. */
+/* How long a run will take: measured on this device, or calculated from a card's data sheet. */
 #ifndef WEFT_TRAIN_FORECAST_H
 #define WEFT_TRAIN_FORECAST_H
 #include "common/ops/card.h"
@@ -7,7 +7,7 @@
 /* Sets f->step and f->all from the other members, for the run from step `done` on. */
 void forecast_sum_up(Forecast *f, const Job *j, int64_t done);
 /* Runs gradients of one and two of the model's blocks on `be` (its own: what it allocates is counted), in
- * about two seconds at most, and reckons from them.  A shape that would take longer is replaced by fewer
+ * about two seconds at most, and extrapolates.  A shape that would take longer is replaced by fewer
  * tokens. */
 WEFT_MUST_CHECK int forecast_measure(Forecast *out, const Job *j, int64_t done, Backend *be, Err *err);
 /* From FLOPs, bytes and the shares of a card's peaks that kernels are held to reach. */

@@ -56,7 +56,7 @@ static int leave(Job *j, int code, const Err *err)
 
     if (!r)
         return code;
-    if (code < 0 && !r->told) {
+    if (code < 0 && !r->all_know) {
         log_error(&j->log.log, "rank %" PRId64 " on %s: %s", r->rank, r->host, err->msg);
         r->abort(r, 1);
         return code;

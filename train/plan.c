@@ -56,7 +56,7 @@ static void print_cards(const Job *j, const char *only, Forecast *f, FILE *out)
         fprintf(out, "%s%s: %s a step, %s in all", i ? "; " : "", names[i], forecast_duration(f->step, a),
                 forecast_duration(f->all, b));
     }
-    fputs(" (reckoned from data sheets)\n", out);
+    fputs(" (calculated from data sheets)\n", out);
 }
 
 /* One line: what the recipe says of time, memory and card, beside the prediction. */

@@ -1,4 +1,4 @@
-/* What a user is told before a run, and how it turned out. */
+/* What weft-train predicts before a run, and afterwards the comparison. */
 #ifndef WEFT_TRAIN_PLAN_H
 #define WEFT_TRAIN_PLAN_H
 #include <stdio.h>
@@ -6,9 +6,9 @@
 #include "train/job.h"
 
 /* Prints steps, memory, operations (job_print), time, and what the recipe's author says of them; logs a
- * warning for each setting that its user would regret.  The time is measured on the device that the
+ * warning for each setting that the user would regret.  The time is measured on the device that the
  * options name, where it computes in the recipe's precision (then j->forecast is set); else it is
- * reckoned for the card that the recipe names, or for an A100 and an H100. */
+ * calculated for the card that the recipe names, or for an A100 and an H100. */
 WEFT_MUST_CHECK int plan_print(Job *j, const TrainOptions *o, FILE *out, Err *err);
 /* The line of what the run will write, for a plan without an output folder. */
 WEFT_MUST_CHECK int plan_print_disk(const Job *j, FILE *out, Err *err);

@@ -410,7 +410,7 @@ static int stopped(const Run *r, int signal, Err *err)
 {
     interrupt_adopt(signal);
     if (r->job->ranks)
-        r->job->ranks->told = 1;
+        r->job->ranks->all_know = 1;
     return err_set(err, ERR_INTERRUPTED,
                    "interrupted; '%s/checkpoint-%" PRId64 "' is saved and the same command goes on from there", r->out,
                    r->state.step);

@@ -39,7 +39,7 @@ typedef struct Share {
     double *squares;                    /* [parameters] */
 } Share;
 
-/* On the plan back end no memory is taken: share_bytes says how much a run needs.  After a failure
+/* On the plan back end nothing is allocated: share_bytes computes what a run needs.  After a failure
  * nothing is held. */
 WEFT_MUST_CHECK int share_open(Share *s, const ShareConfig *c, Backend *be, Dit *dit, Err *err);
 void share_close(Share *s);

@@ -64,7 +64,7 @@ WEFT_MUST_CHECK int path_check_relative(const char *path, Err *err);
 WEFT_MUST_CHECK int dir_sweep_temporaries(const char *path, Err *err);
 
 /* An advisory lock on a directory ("DIR/.lock", flock): one writer.  ERR_LIMIT with a sentence when
- * taken.  The operating system drops it when the process dies. */
+ * held by another process.  The operating system drops it when the process dies. */
 typedef struct DirLock {
     int fd;
 } DirLock; /* zero-initialise; 0: not held */

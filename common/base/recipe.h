@@ -28,8 +28,8 @@ WEFT_MUST_CHECK int recipe_from_json(Recipe **out, const json_t *v, Err *err);
  * values in the default preset are what was done then.  New reference; ERR_FORMAT for what is no
  * object. */
 WEFT_MUST_CHECK int recipe_complete(json_t **out, const json_t *stored, Err *err);
-/* Takes over what an earlier program fixed: the values under `paths` (NULL-terminated) in the recipe
- * that it stored, for keys that nobody gave.  ERR_USAGE when one was given with another value; `where`
+/* Copies what an earlier program fixed, the values under `paths` (NULL-terminated) in the recipe that
+ * it stored, for keys that the user did not give.  ERR_USAGE when the user gave another value; `where`
  * names the output in the message. */
 WEFT_MUST_CHECK int recipe_adopt(Recipe *r, const json_t *stored, const char *const *paths, const char *where,
                                  Err *err);

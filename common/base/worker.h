@@ -27,7 +27,7 @@ typedef struct Workers {
     /* In the parent, in the order of finishing: the result, or (result NULL) why there is none.
      * code: "worker_crash", "timeout" or "memory".  A negative return stops the run. */
     int (*done)(void *user, int64_t item, const json_t *result, const char *code, const char *text, Err *err);
-    int (*stop)(void *user); /* asked before each item is taken: 1 to take no more */
+    int (*stop)(void *user); /* called before each item: 1 to start no more */
 } Workers;
 
 /* Items 0..n-1.  A child killed from outside (SIGKILL, SIGTERM) is tried again, three times in all. */

@@ -117,7 +117,7 @@ int ranks_agree(Ranks *r, int code, Err *err)
                 all[i].msg[0] ? all[i].msg : err_name(failed));
     }
     mem_free(all);
-    r->told = rc == 0 && failed;
+    r->all_know = rc == 0 && failed;
     return rc < 0 ? rc : failed;
 }
 
@@ -151,7 +151,7 @@ int ranks_compare(Ranks *r, const RanksFact *facts, int n, Err *err)
     memcpy(mine + each - RANKS_HOST_MAX, r->host, RANKS_HOST_MAX);
     int rc = r->gather(r, all, mine, each, err);
     Str found = {0};
-    r->told = rc == 0;
+    r->all_know = rc == 0;
     for (int64_t i = 1; rc == 0 && !found.len && i < r->size; i++) {
         rc = differences(&found, all, all + i * each, facts, n, err);
         if (rc == 0 && found.len)

@@ -1,11 +1,11 @@
-/* The processes of one job and what they say to each other.
+/* The processes of one job and their exchanges.
  *
  * A `Ranks` is one process's end of the line: which of how many it is, and the few exchanges that
  * training needs.  Three kinds exist:
  *   mpi     libweft-mpi.so, which is opened at run time (ranks_open), so that a build and a run on
  *           one machine need no MPI
  *   local   forked processes or threads of one program, over shared memory (ranks_local.h): tests
- *   none    a NULL pointer: one process, which has nobody to talk to; ranks_size(NULL) is 1
+ *   none    a NULL pointer: one process, which exchanges nothing; ranks_size(NULL) is 1
  *
  * All ranks make the same calls in the same order.  One thread at a time calls a Ranks.  A failure is
  * ERR_IO; afterwards the ranks no longer agree on where they are, so the caller ends the job (abort). */
@@ -27,7 +27,7 @@ struct Ranks {
     const char *name; /* "mpi" or "local" */
     int64_t rank, size;
     char host[RANKS_HOST_MAX]; /* the machine's name */
-    int told; /* all ranks know of the failure that this one returned last (ranks_agree, ranks_compare) */
+    int all_know;              /* all ranks know the last failure (ranks_agree, ranks_compare) */
     /* data[n] <- sum over all ranks, at rank `root` or, for RANKS_ALL, at every rank; elsewhere the
      * contents stay.  F32, F64 or BF16 (each addition rounded to nearest).  The order of the sum is
      * the library's: it may depend on n and on the number of ranks. */

@@ -307,7 +307,7 @@ static int read_at(int fd, void *out, int64_t n, int64_t at, const char *path, E
 }
 
 /* The header, read (not mapped): a disk that fails then gives an error, where a mapping would end
- * the process with a signal.  A Git LFS pointer is recognised before it is taken for a header. */
+ * the process with a signal.  A Git LFS pointer is recognised before it is parsed as a header. */
 static int read_head(int fd, int64_t size, uint8_t **head, int64_t *length, const char *path, Err *err)
 {
     uint8_t first[FILE_LFS_HEAD];

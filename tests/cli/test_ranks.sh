@@ -164,6 +164,6 @@ runs "a rank without a model" 1 mpirun -n 1 "$W" run $SETS --out "$T/x" : -n 1 "
     $(echo "$SETS" | sed "s,--model $P,--model $T/nowhere,") --out "$T/x"
 stderr_has "rank 1 on"
 stderr_has "$T/nowhere"
-runs "a wrong key is told once" 2 train 2 x --set training.no_such_key=1
-check "a wrong key is told once: by rank 0" test "$(grep -c no_such_key "$T/stderr")" = 1
+runs "a wrong key is reported once" 2 train 2 x --set training.no_such_key=1
+check "a wrong key is reported once: by rank 0" test "$(grep -c no_such_key "$T/stderr")" = 1
 finish

@@ -79,7 +79,8 @@ pid=$!
 for i in $(seq 1 500); do [ "$(cat "$T/limit/log.jsonl" 2>/dev/null | wc -l)" -gt 4 ] && break; sleep 0.02; done
 kill -9 $pid
 wait $pid 2>/dev/null
-check "one kept, the newest damaged: the one gone on from stays" test "$(cd "$T/limit" && ls -d checkpoint-*)" = \
+check "one kept, the newest damaged: the resumed one stays" \
+    test "$(cd "$T/limit" && ls -d checkpoint-*)" = \
     checkpoint-2
 runs "one kept: then the rest" 0 train limit $(steps 6) --set training.checkpoints_total_limit=1
 check "one kept: only the last" test "$(checkpoints limit)" = "checkpoint-6 final "

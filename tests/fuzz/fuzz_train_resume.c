@@ -1,5 +1,5 @@
 /* Any bytes as a checkpoint's state.json and as a run's log.jsonl: a state is refused with a
- * sentence or may be gone on from; a cut log is a beginning of what it was, in whole lines. */
+ * sentence or can be resumed; a cut log is a prefix of what it was, in whole lines. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

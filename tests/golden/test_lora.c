@@ -133,7 +133,7 @@ static void diffusers_adapter(void **state)
     sample("latents_full", 1, &full, 1e-4, 0);
     sample("latents_half", 1, &half, 1e-4, 0);
     sample("latents_full", 2, quarters, 1e-4, 0); /* the same adapter in two parts */
-    sample("latents_full", 1, &half, 10, 1e-2);   /* the strengths are told apart, */
+    sample("latents_full", 1, &half, 10, 1e-2);   /* the strengths differ, */
     sample("latents", 1, &full, 10, 1e-2);        /* and the adapter does something */
     mem_free(path);
 }

@@ -221,7 +221,7 @@ static void grad_scores(const Attn *a, GradTile *t)
     }
 }
 
-/* The tile of the queries and keys taken; the first tile of a row of tiles writes, the others add. */
+/* One tile of queries and keys; the first tile of a row of tiles writes, the others add. */
 static void grad_tile(const Grad *g, GradTile *t, int64_t b, int64_t h, int64_t i0, int64_t j0, int want)
 {
     const Attn *a = &g->a;

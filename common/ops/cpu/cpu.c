@@ -1,5 +1,4 @@
-/* The cpu back end: opening, scratch, the table.  See cpu_internal.h for the rules all its files
- * keep. */
+/* The cpu back end: opening, scratch, the table.  cpu.h has the rules that all its files keep. */
 #include "common/ops/cpu/cpu.h"
 
 #include "common/base/mem.h"

@@ -77,7 +77,7 @@ __device__ __forceinline__ void forward_tile(float (&o)[ROW_TILES][CHUNKS][4], S
     float s[ROW_TILES][KEYS / 8][4];
     uint32_t packed[KEYS / 16][ROW_TILES][4];
     cp_async_wait<0>();
-    __syncthreads(); /* the keys are there, and everyone is done with the values before */
+    __syncthreads(); /* the keys have arrived, and all warps are done with the last values */
     load_tile<KEYS>(tv, a.v, sk, first);
     cp_async_commit();
     scores<KEYS>(s, own, tk, at);
@@ -85,7 +85,7 @@ __device__ __forceinline__ void forward_tile(float (&o)[ROW_TILES][CHUNKS][4], S
         mask_columns(s, first, sk.S, MASKED);
     online_softmax(s, o, m, a.scale * LOG2E);
     cp_async_wait<0>();
-    __syncthreads(); /* the values are there, and everyone is done with the keys */
+    __syncthreads(); /* the values have arrived, and all warps are done with the keys */
     if (!LAST)
         load_tile<KEYS>(tk, a.k, sk, first + KEYS);
     cp_async_commit();

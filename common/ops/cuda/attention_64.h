@@ -22,8 +22,8 @@ __device__ __forceinline__ Slice slice_of(const AttentionArgs &a, int64_t S, int
 }
 
 /* Of a tile's queries: log-sum-exp in units of log2 and delta = go.o; missing queries get P = 0.
- * Of the tile before: by what its gQ is multiplied to become integers, which is when that is
- * wanted; so a slice has one more of these than tiles. */
+ * Of the tile before: the factor that turns its gQ into integers, which is done one tile later; so
+ * a slice has one more of these than tiles. */
 struct QueryFacts {
     float lse2[STREAM], delta[STREAM], multiplier_before[STREAM];
 };

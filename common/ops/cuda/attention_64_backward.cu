@@ -241,8 +241,8 @@ __global__ void __launch_bounds__(THREADS)
     int stage = 0;
     for (int tile = 0;; tile++, stage ^= 1) {
         cp_async_wait<0>();
-        /* this tile and the last one's dS are there, and everyone is done with what comes next into
-         * their other places */
+        /* this tile and the last one's dS have arrived, and all warps are done with the data that
+         * the next copies overwrite */
         __syncthreads();
         bf16 *tq = stream + stage * 2 * STREAM * HEAD, *tg = tq + STREAM * HEAD;
         if (tile < tiles)
@@ -290,7 +290,7 @@ __global__ void __launch_bounds__(THREADS)
     write_rows(a.gv, sk, row0 + warp_row0, gv, one);
 }
 
-/* gQ out of the sums: a block a tile, each lane the registers it would have had. */
+/* gQ from the sums: a block a tile; each lane holds the same registers as in the products. */
 __global__ void __launch_bounds__(THREADS)
     attention_64_gq(AttentionArgs a, const int32_t *sums, const QueryFacts *from, int first_slice)
 {

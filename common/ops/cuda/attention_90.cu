@@ -31,7 +31,7 @@ __device__ __forceinline__ void load_tile(bf16 *tile, const bf16 *x, const Slice
     }
 }
 
-/* What this thread copied before is there for everyone's products; and everyone has come here. */
+/* Waits until all threads' copies can be read by products, and for all threads (a barrier). */
 template <int PENDING>
 __device__ __forceinline__ void tiles_ready(void)
 {
@@ -343,8 +343,8 @@ __global__ void __launch_bounds__(BACK_THREADS, 1)
         const int stage = tile & 1;
         const QueryFacts *now = facts + tile % FACT_STAGES * SMALL_TILES;
         bf16 *tq = stream + stage * 2 * QUERY_TILE;
-        /* this tile and the last one's dS^T are there, and everyone is done with what comes next
-         * into their other places */
+        /* this tile and the last one's dS^T have arrived, and all warps are done with the data
+         * that the next copies overwrite */
         tiles_ready<0>();
         if (tile + 1 < tiles)
             load_queries(stream + (stage ^ 1) * 2 * QUERY_TILE, facts + (tile + 1) % FACT_STAGES * SMALL_TILES, a, sq,

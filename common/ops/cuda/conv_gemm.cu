@@ -227,7 +227,7 @@ __global__ void __launch_bounds__(C::THREADS) conv_streamed(ConvArgs a)
     int use = 0, fill = C::STAGES - 1;
     for (int s = 0; s < steps; s++) {
         cp_async_wait<C::STAGES - 2>();
-        __syncthreads(); /* this step's tile is there, and everyone is done with the one whose place is filled next */
+        __syncthreads(); /* this step's tile has arrived, and all warps are done with the one overwritten next */
         if (s + C::STAGES - 1 < steps)
             copy_step(shared + fill * STAGE);
         cp_async_commit();
@@ -262,7 +262,7 @@ __global__ void __launch_bounds__(C::THREADS) conv_gathered(ConvArgs a)
     for (int k0 = 0; k0 < K; k0 += BK) {
         const int k = k0 + l, tap = k / a.Ci, channel = k - tap * a.Ci, dt = tap / taps, q = tap - dt * taps,
                   dh = q / a.kw, dw = q - dh * a.kw;
-        __syncthreads(); /* the places are there, and everyone is done with the tiles of the step before */
+        __syncthreads(); /* the places are written, and all warps are done with the last step's tiles */
         for (int r = warp; r < C::BM; r += C::WARPS) {
             const int h = places[3 * r + 1] + dh, w = places[3 * r + 2] + dw;
             bf16 v = {0};

@@ -40,7 +40,7 @@ struct Device {
     void *workspace;
     char *scratch;
     MatmulPlan plan[MAX_MATMUL_PLANS];
-    int plans, oldest; /* when all are taken the oldest makes way */
+    int plans, oldest; /* when the array is full, the oldest plan is replaced */
 };
 
 static inline Device *device_of(Backend *be)

@@ -219,7 +219,7 @@ static int sum_squares(Backend *be, double *sum, const Tensor *g, Err *err)
 
 /* ---- AdamW ----------------------------------------------------------------------------------- */
 
-/* rest: 1-beta; rate: lr/(1-beta1^k); correct_v: 1/(1-beta2^k); decay: 1-lr*wd: differences taken
+/* rest: 1-beta; rate: lr/(1-beta1^k); correct_v: 1/(1-beta2^k); decay: 1-lr*wd: differences
  * in double. */
 struct AdamStep {
     float grad_scale, beta1, rest1, beta2, rest2, rate, correct_v, eps, decay;

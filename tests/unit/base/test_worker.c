@@ -1,5 +1,5 @@
 /* Workers that crash, hang, spin, eat memory, are killed, lose their parent: each costs its item
- * and is told. */
+ * and is reported. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

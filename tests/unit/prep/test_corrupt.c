@@ -94,7 +94,7 @@ static int furthest(const uint8_t *a, const uint8_t *b)
 
 /* slight: pictures that many levels off at most may pass.  0 but for VP8 in WebM: its arithmetic
  * coder takes any bytes for numbers, it has no checksums, and WebM (unlike Matroska) has none
- * either, so that what harms a block a little can be told by nobody. */
+ * either, so that no reader can detect slight damage of a block. */
 static void one_container(const char *container, const char *name, uint64_t seed, int slight)
 {
     char whole_dir[32], root_name[32], out_name[32], file[64], stored[64], *bytes;

@@ -99,7 +99,7 @@ static void drawn_scenes(void **state)
             s.figure[k] = -1;
         check_scene(&s, studio ? VISIBLE_PLAIN : VISIBLE_MOVING);
     }
-    s.name = "room, never moving"; /* what can not be told: it is part of the room */
+    s.name = "room, never moving"; /* cannot be detected: it is part of the room */
     double share[N];
     static uint8_t rgb[W * H * 3];
     uint32_t seed = 1;

@@ -175,7 +175,7 @@ static void a_hub_has_a_name(void **state)
     all_ranks(2, joins_by_name, name); /* the name was removed */
 }
 
-/* Rank 1 stops; the others are told instead of waiting. */
+/* Rank 1 stops; the others get an error instead of waiting. */
 static int stops(Ranks *r, void *user, Err *err)
 {
     (void)user;
