@@ -160,7 +160,40 @@ static void loads_and_runs_nothing(void **state)
     mem_free(page);
 }
 
-/* A run of 100,000 lines draws as many points as its picture has columns. */
+/* Twenty samples of a prompt with a hostile text: twelve are shown, the first and the last among them. */
+static void samples_and_prediction(void **state)
+{
+    const char *run = check_tmp_path("samples");
+    Str lines = {0};
+    char *page;
+
+    (void)state;
+    make_run(run);
+    for (int step = 0; step < 20; step++)
+        CHECK_OK(
+            str_printf(&lines, &err,
+                       "{\"step\":%d,\"number\":0,\"prompt\":\"a <b>dress</b>\",\"seed\":1,\"latents\":\"samples/a\","
+                       "\"picture\":null,\"video\":\"samples/step-%d-0.mp4\",\"time\":{\"seconds\":1}}\n",
+                       step, step),
+            &err);
+    write_in(run, "samples.jsonl", lines.data);
+    write_in(run, "prediction.json",
+             "{\"device\":\"cpu\",\"memory_bytes\":{\"predicted\":2e9,\"measured\":2.02e9},"
+             "\"step_seconds\":{\"measured\":4},\"run_seconds\":{\"predicted\":100,\"measured\":110}}");
+    page = page_of(run);
+    has(page, "<bdi>a &lt;b&gt;dress&lt;/b&gt;</bdi>");
+    has(page, "<figcaption>step 0</figcaption>");
+    has(page, "<a href=\"samples/step-19-0.mp4\">video</a>");
+    lacks(page, "<figcaption>step 2</figcaption>");
+    has(page, "<td>memory</td><td class=\"n\">2.00 GB</td><td class=\"n\">2.02 GB</td><td class=\"n\">+1.0 %</td>");
+    has(page, "<td>the run</td><td class=\"n\">100 s</td><td class=\"n\">110 s</td><td class=\"n\">+10.0 %</td>");
+    mem_free(page);
+    write_in(run, "samples.jsonl", "{\"step\":0,\"picture\":\"../../etc/passwd\"}\n");
+    CHECK_FAILS(run_report_write(run, &err), ERR_FORMAT, "samples.jsonl line 1", &err);
+    str_fini(&lines);
+}
+
+/* A run of 20,000 lines draws as many points as its picture has columns. */
 static void long_runs_stay_small(void **state)
 {
     const char *run = check_tmp_path("long");
@@ -207,7 +240,8 @@ static void torn_and_damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(says_what_happened), cmocka_unit_test(loads_and_runs_nothing),
-                                       cmocka_unit_test(long_runs_stay_small), cmocka_unit_test(torn_and_damaged)};
+                                       cmocka_unit_test(samples_and_prediction), cmocka_unit_test(long_runs_stay_small),
+                                       cmocka_unit_test(torn_and_damaged)};
 
     return check_run_live("run-report", tests);
 }
