@@ -380,7 +380,7 @@ static int validate(Run *r, Err *err)
         curve_held_out(r->curve, line);
     json_decref(line);
     if (rc == 0 && is_first(r) && samples_due(r->samples, r->state.step)) {
-        rc = samples_make(r->samples, &r->state, r->curve, err);
+        rc = samples_renew(r->samples, &r->state, r->curve, err);
         show(r); /* the page shows them as they come */
     }
     return rc;

@@ -338,7 +338,7 @@ static int make_one(Samples *s, TrainState *state, int64_t number, Curve *curve,
     return rc < 0 ? rc : append_line(s, state->step, number, time_now_s() - start, err);
 }
 
-int samples_make(Samples *s, TrainState *state, Curve *curve, Err *err)
+int samples_renew(Samples *s, TrainState *state, Curve *curve, Err *err)
 {
     const Job *j = s->job;
     int rc = 0;

@@ -19,7 +19,7 @@ void samples_close(Samples **s);
 int samples_due(const Samples *s, int64_t step);
 /* Makes what is due, and shows it in TensorBoard.  Returns 0 without all of it when the program was asked
  * to stop. */
-WEFT_MUST_CHECK int samples_make(Samples *s, TrainState *state, Curve *curve, Err *err);
+WEFT_MUST_CHECK int samples_renew(Samples *s, TrainState *state, Curve *curve, Err *err);
 
 /* What sampling takes of the back end's memory besides working memory; and that it can be done. */
 int64_t samples_bytes(const Job *j);
