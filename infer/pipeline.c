@@ -41,20 +41,25 @@ int sample_settings(SampleSettings *out, const Recipe *recipe, Err *err)
 static int find_transformer(char **out, const char *folder, int is_checkpoint, Err *err)
 {
     char *sub = path_join(folder, "transformer", err), *config = path_join(folder, "config.json", err);
+    char *lora = path_join(folder, LORA_FILE_NAME, err);
     int rc = 0;
     *out = NULL;
-    if (!sub || !config)
+    if (!sub || !config || !lora)
         rc = ERR_NOMEM;
     else if (file_is_dir(sub)) {
         *out = sub;
         sub = NULL;
     } else if (file_exists(config))
         rc = (*out = mem_strdup(folder, err)) ? 0 : ERR_NOMEM;
+    else if (is_checkpoint && file_exists(lora))
+        rc = err_set(err, ERR_USAGE, "--checkpoint '%s' holds a LoRA adapter, no transformer: give it as --lora",
+                     folder);
     else
         rc = err_set(err, ERR_NOTFOUND, "%s '%s': found neither transformer/ nor config.json in it",
                      is_checkpoint ? "checkpoint" : "model", folder);
     mem_free(sub);
     mem_free(config);
+    mem_free(lora);
     return rc;
 }
 

@@ -7,6 +7,7 @@
 #include "common/base/str.h"
 #include "common/ops/selftest.h"
 #include "train/export.h"
+#include "train/merge.h"
 #include "train/plan.h"
 #include "train/run_report.h"
 #include "train/run.h"
@@ -126,6 +127,17 @@ static int export(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
+static int merge(void *options, const StrList *positional, Err *err)
+{
+    const MergeOptions *o = options;
+    int rc = merge_run(o, err);
+
+    (void)positional;
+    if (rc == 0)
+        printf("%s%s\n", o->common.dry_run ? "would write " : "", o->out);
+    return rc;
+}
+
 #define OPT_CACHE \
     OPTION(TrainOptions, cache, OPT_LIST, "cache", "DIR", "cache to learn from; repeat it for several", .required = 1)
 #define OPT_MODEL                                           \
@@ -165,15 +177,31 @@ static const Opt export_opts[] = {
     {0},
 };
 
+static const Opt merge_opts[] = {
+    OPTION(MergeOptions, model, OPT_STR, "model", "FOLDER", "pipeline folder that the adapters were trained on",
+           .short_name = 'm', .required = 1),
+    OPTION(MergeOptions, lora, OPT_LIST, "lora", "FILE[:SCALE]",
+           "adapter, a file or a folder such as RUN/final, SCALE times as strong; may be repeated", .required = 1),
+    OPTION(MergeOptions, out, OPT_STR, "out", "FOLDER", "the new pipeline folder", .short_name = 'o', .required = 1),
+    OPT_JOBS,
+    OPTS_LOG,
+    OPT_DRY_RUN,
+    {0},
+};
+
 static const char *const examples[] = {
-    "weft-train plan --cache cache --model CogVideoX-2b", "Print steps, memory and time before anything is trained.",
+    "weft-train plan --cache cache --model CogVideoX-2b",
+    "Print steps, memory and time before anything is trained.",
     "weft-train run --cache cache --model CogVideoX-2b --out run",
-    "Train; given again after an interruption, it goes on from the newest checkpoint.", NULL};
+    "Train; given again after an interruption, it goes on from the newest checkpoint.",
+    "weft-train merge --model CogVideoX-2b --lora run/final --out merged",
+    "Add a LoRA adapter to the weights: a pipeline folder that needs no adapter.",
+    NULL};
 static const char *const files[] = {
     "RUN/checkpoint-N/",
-    "a checkpoint: model folder in diffusers' layout, and the state for an exact resume",
+    "a checkpoint: model folder in diffusers' layout (with LoRA the adapter), and the state for an exact resume",
     "RUN/final/",
-    "the finished pipeline, for weft-infer and diffusers",
+    "the finished pipeline, for weft-infer and diffusers; with LoRA pytorch_lora_weights.safetensors alone",
     "RUN/log.jsonl",
     "loss, gradient norm, learning rate, speed and time left of the steps",
     "RUN/held_out.jsonl",
@@ -205,6 +233,12 @@ int main(int argc, char **argv)
          .opts = plan_opts,
          .options_size = sizeof(TrainOptions),
          .run = plan},
+        {.name = "merge",
+         .summary = "add LoRA adapters to a model's weights",
+         .usage = "--model FOLDER --lora FILE[:SCALE]... --out FOLDER",
+         .opts = merge_opts,
+         .options_size = sizeof(MergeOptions),
+         .run = merge},
         {.name = "report",
          .summary = "write RUN/report.html: curves, held-out loss, use of time",
          .usage = "RUN",
