@@ -8,7 +8,7 @@ typedef struct Diff {
     CacheTxn *txn;
     json_t *encoding, *vae, *text; /* the cache's meta entries, or NULL */
     json_t *wanted;                /* clip id -> true */
-    int64_t add, anew, rewrite, keep, drop;
+    int64_t add, again, rewrite, keep, drop;
 } Diff;
 
 static int differs(const json_t *a, const json_t *b, const char *key)
@@ -44,7 +44,7 @@ static int has_all(Diff *d, int64_t i, Err *err)
 }
 
 /* Why the entry's records are not those that the build wants; NULL when they are. */
-static const char *why_anew(const Diff *d, const json_t *want, const json_t *entry)
+static const char *why_again(const Diff *d, const json_t *want, const json_t *entry)
 {
     const Encoding *e = d->b->e;
     if (differs(want, entry, "pixels_sha256"))
@@ -92,17 +92,17 @@ static int one_clip(Diff *d, int64_t i, Err *err)
     if (rc == 0 && found == 1 && (whole = has_all(d, i, err)) < 0)
         rc = whole;
     if (rc == 0 && found < 0) {
-        d->anew++;
-        say(d, "anew", id, "its entry is damaged");
+        d->again++;
+        say(d, "again", id, "its entry is damaged");
     } else if (rc == 0 && found == 0) {
         d->add++;
         say(d, "add", id, "not in the cache");
-    } else if (rc == 0 && (why = why_anew(d, want, entry))) {
-        d->anew++;
-        say(d, "anew", id, why);
+    } else if (rc == 0 && (why = why_again(d, want, entry))) {
+        d->again++;
+        say(d, "again", id, why);
     } else if (rc == 0 && !whole) {
-        d->anew++;
-        say(d, "anew", id, "a record of it is lost");
+        d->again++;
+        say(d, "again", id, "a record of it is lost");
     } else if (rc == 0 && (why = why_rewrite(want, entry))) {
         d->rewrite++;
         say(d, "entry", id, why);
@@ -157,9 +157,9 @@ int build_diff(Build *b, Err *err)
         rc = find_dropped(&d, err);
     if (rc == 0)
         fprintf(b->params->results,
-                "%" PRId64 " to add, %" PRId64 " to make anew, %" PRId64 " to rewrite the entry of, %" PRId64
+                "%" PRId64 " to add, %" PRId64 " to make again, %" PRId64 " to rewrite the entry of, %" PRId64
                 " to drop, %" PRId64 " kept as they are\n",
-                d.add, d.anew, d.rewrite, d.drop, d.keep);
+                d.add, d.again, d.rewrite, d.drop, d.keep);
     cache_end(&d.txn);
     json_decref(d.encoding);
     json_decref(d.vae);

@@ -148,8 +148,15 @@ static int merge(void *options, const StrList *positional, Err *err)
     OPTION(TrainOptions, limit, OPT_INT, "limit", "N", "train on the first N clips, in the order of their ids", \
            .min = 1, .max = 1000000000)
 
+/* A run has no parts; --shard only tells one process of a job to train alone. */
+#define OPTS_TRAIN                                                        \
+    OPTS_RECIPE, OPT_PRINT_RECIPE, OPT_DEVICE, OPT_JOBS, OPT_SEED,        \
+        OPTION(CommonOptions, shard, OPT_STR, "shard", "0/1",             \
+               "one process trains alone, whatever mpirun or srun gave"), \
+        OPTS_LOG, OPT_DRY_RUN
+
 static const Opt run_opts[] = {
-    OPTS_COMMON,
+    OPTS_TRAIN,
     OPT_CACHE,
     OPTION(TrainOptions, out, OPT_STR, "out", "DIR", "the run: checkpoints, log.jsonl, final", .short_name = 'o',
            .required = 1),
@@ -158,7 +165,7 @@ static const Opt run_opts[] = {
     {0},
 };
 static const Opt plan_opts[] = {
-    OPTS_COMMON,
+    OPTS_TRAIN,
     OPT_CACHE,
     OPT_MODEL,
     OPT_LIMIT,

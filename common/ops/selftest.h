@@ -15,9 +15,10 @@ typedef struct SelftestOptions {
 } SelftestOptions;
 extern const Opt selftest_opts[];
 WEFT_MUST_CHECK int selftest_command(void *options, const StrList *positional, Err *err);
-#define COMMAND_SELFTEST                                                                                             \
-    {                                                                                                                \
-        .name = "selftest", .summary = "check that a device computes right, in seconds", .usage = "[--device NAME]", \
-        .opts = selftest_opts, .options_size = sizeof(SelftestOptions), .run = selftest_command                      \
+#define COMMAND_SELFTEST                                                                            \
+    {                                                                                               \
+        .name = "selftest", .summary = "check in seconds that a device computes correctly",         \
+        .usage = "[--device NAME]", .opts = selftest_opts, .options_size = sizeof(SelftestOptions), \
+        .run = selftest_command                                                                     \
     }
 #endif

@@ -93,14 +93,14 @@ difference() { # PREPARED CACHE MODEL [OPTION...]
 }
 runs "diff of what is built" 0 difference "$T/prep" "$T/one" "$T/model"
 check "diff of what is built: one line" test "$(wc -l <"$T/stdout")" = 1
-stdout_has "0 to add, 0 to make anew, 0 to rewrite the entry of, 0 to drop, 4 kept as they are"
+stdout_has "0 to add, 0 to make again, 0 to rewrite the entry of, 0 to drop, 4 kept as they are"
 runs "diff with a new clip" 0 difference "$T/prep" "$T/less" "$T/model"
 stdout_has "add	c4	not in the cache"
 runs "diff with a clip that went" 0 difference "$T/fewer" "$T/one" "$T/model"
 stdout_has "drop	c4	not in the dataset"
 stdout_has "3 kept as they are"
 runs "diff with other weights" 0 difference "$T/prep" "$T/one" "$T/other"
-stdout_has "anew	c1	other weights of the VAE"
+stdout_has "again	c1	other weights of the VAE"
 runs "diff with another stored type" 0 difference "$T/prep" "$T/one" "$T/model" --set cache.dtype=bf16
 stdout_has "another stored type"
 runs "diff with tiles" 0 difference "$T/prep" "$T/one" "$T/model" --set cache.vae_tiling=true
@@ -111,7 +111,7 @@ check "diff makes nothing" test ! -e "$T/none"
 echo "Another caption." >"$T/src/c3.txt"
 check "a dataset with another caption" prepare "$T/words"
 runs "diff with another caption" 0 difference "$T/words" "$T/one" "$T/model"
-stdout_has "anew	c3	other captions"
+stdout_has "again	c3	other captions"
 
 # ---- preview ----
 runs "preview of two clips" 0 "$cache" preview "$T/one" c2 c4 --prepared "$T/prep" --model "$T/model" --out "$T/show" \
