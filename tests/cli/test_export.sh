@@ -5,18 +5,24 @@ W="$B/weft-train"
 check "caches" "$B/tests/tools/train_fixture" tests/golden/pipeline/model "$T"
 cp -r tests/golden/pipeline/model "$T/model" # links need one file system
 V=vae/diffusion_pytorch_model.safetensors
-SETS="--preset demo --cache $T/a --model $T/model --device cpu --jobs 1 --quiet --set max_steps=2 --set checkpointing_steps=1 --set validation.clips=0"
+SETS="--preset demo --cache $T/a --model $T/model --device cpu --jobs 1 --quiet --set max_steps=2 \
+    --set checkpointing_steps=1 --set validation.clips=0"
 inode() { stat -c %d:%i "$1"; }
 is_link() { # NAME A B
     if [ "$(inode "$2")" = "$(inode "$3")" ]; then pass "$1"; else fail "$1" "$(ls -li "$2" "$3")"; fi
 }
 is_copy() { # NAME A B
-    if [ "$(inode "$2")" != "$(inode "$3")" ] && cmp -s "$2" "$3"; then pass "$1"; else fail "$1" "$(ls -li "$2" "$3")"; fi
+    if [ "$(inode "$2")" != "$(inode "$3")" ] && cmp -s "$2" "$3"; then
+        pass "$1"
+    else
+        fail "$1" "$(ls -li "$2" "$3")"
+    fi
 }
 
 runs "a run" 0 "$W" run $SETS --out "$T/run"
 is_link "final/ links the VAE" "$T/model/$V" "$T/run/final/$V"
-check "the transformer is its own" test "$(stat -c %h "$T/run/final/transformer/diffusion_pytorch_model.safetensors")" = 1
+check "the transformer is its own" test "$(stat -c %h "$T/run/final/transformer/diffusion_pytorch_model.safetensors")" \
+    = 1
 runs "the run again" 0 "$W" run $SETS --out "$T/run"
 is_link "final/ stays" "$T/model/$V" "$T/run/final/$V"
 runs "a run with copies" 0 "$W" run $SETS --out "$T/copies" --set export.copy=copy
@@ -44,7 +50,8 @@ runs "export with copies" 0 "$W" export "$T/run/checkpoint-2" --out "$T/pipe2" -
 is_copy "copies when asked to" "$T/model/$V" "$T/pipe2/$V"
 same "the last checkpoint is final/" "$T/run/final/transformer" "$T/pipe2/transformer"
 runs "export of final/" 0 "$W" export "$T/run/final" --out "$T/pipe3" --model "$T/model"
-runs "weft-infer opens it" 0 "$B/weft-infer" sample --preset demo --device cpu --model "$T/pipe" --prompt x --out "$T/samples" --dry-run
+runs "weft-infer opens it" 0 "$B/weft-infer" sample --preset demo --device cpu --model "$T/pipe" --prompt x \
+    --out "$T/samples" --dry-run
 runs "into a folder with files" 2 "$W" export "$T/run/checkpoint-1" --out "$T/pipe"
 stderr_has "exists and is not empty"
 runs "no checkpoint" 1 "$W" export "$T/model" --out "$T/x"

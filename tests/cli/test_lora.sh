@@ -1,29 +1,35 @@
 #!/bin/sh
-# LoRA from end to end on the tiny pipeline: training that is killed and goes on, sampling with adapters, merging, what is refused.
+# LoRA from end to end on the tiny pipeline: training that is killed and goes on, sampling with
+# adapters, merging, what is refused.
 . tests/cli/lib.sh
 TRAIN=$B/weft-train
 INFER=$B/weft-infer
 MODEL=tests/golden/pipeline/model
 ADAPTER=tests/golden/lora
 check "caches for the test" "$B/tests/tools/train_fixture" $MODEL "$T"
-SETS="--preset demo --device cpu --quiet --set training.lora_rank=4 --set training.lora_alpha=6 --set training.num_epochs=1000"
+SETS="--preset demo --device cpu --quiet --set training.lora_rank=4 --set training.lora_alpha=6 \
+    --set training.num_epochs=1000"
 train() { # OUT OPTION...
     train_out=$1
     shift
     "$TRAIN" run --cache "$T/a" --cache "$T/b" --model $MODEL --out "$T/$train_out" $SETS "$@"
 }
-SMALL="--preset demo --device cpu --quiet --model $MODEL --set sampling.num_frames=9 --set sampling.width=32 --set sampling.height=48 --set sampling.num_inference_steps=3 --seed 42"
+SMALL="--preset demo --device cpu --quiet --model $MODEL --set sampling.num_frames=9 --set sampling.width=32 \
+    --set sampling.height=48 --set sampling.num_inference_steps=3 --seed 42"
 sample() { # OUT OPTION...
     sample_out=$1
     shift
-    "$INFER" sample $SMALL --out "$T/$sample_out" --prompt "A red dress." --latents-out "$T/$sample_out.safetensors" "$@"
+    "$INFER" sample $SMALL --out "$T/$sample_out" --prompt "A red dress." --latents-out "$T/$sample_out.safetensors" \
+        "$@"
 }
 
 # ---- what a run writes
 runs "training" 0 train short --set training.max_steps=4 --set training.checkpointing_steps=2
-check "final/ is the adapter" test "$(cd "$T/short/final" && ls | tr '\n' ' ')" = "pytorch_lora_weights.safetensors weft_state "
+check "final/ is the adapter" test "$(cd "$T/short/final" && ls | tr '\n' ' ')" = \
+    "pytorch_lora_weights.safetensors weft_state "
 check "a checkpoint is the adapter and its state" test -f "$T/short/checkpoint-2/pytorch_lora_weights.safetensors"
-check "diffusers' names and metadata" sh -c "head -c 6000 $T/short/final/pytorch_lora_weights.safetensors | grep -aq transformer.transformer_blocks.1.attn1.to_out.0.lora_B.weight && head -c 6000 $T/short/final/pytorch_lora_weights.safetensors | grep -aq transformer.lora_alpha"
+check "diffusers' names and metadata" sh -c \
+    "head -c 6000 $T/short/final/pytorch_lora_weights.safetensors | grep -aq transformer.transformer_blocks.1.attn1.to_out.0.lora_B.weight && head -c 6000 $T/short/final/pytorch_lora_weights.safetensors | grep -aq transformer.lora_alpha"
 runs "another rank" 2 train short --set training.max_steps=8 --set training.lora_rank=8
 stderr_has "training.lora_rank was 4 and is 8"
 runs "a run of all weights cannot go on from it" 2 train short --set training.max_steps=8 --set training.lora_rank=0
@@ -39,7 +45,8 @@ runs "the first eight of them" 0 train killed $LONG --set training.max_steps=8
 kills=0
 for k in 1 2 3 4 5 6; do
     delay=$(awk -v k="$k" -v seed="$$" 'BEGIN { srand(seed + k); printf "%.2f", 0.3 + 1.5 * rand() }')
-    killed_after "$delay" "$TRAIN" run --cache "$T/a" --cache "$T/b" --model $MODEL --out "$T/killed" $SETS $LONG && kills=$((kills + 1))
+    killed_after "$delay" "$TRAIN" run --cache "$T/a" --cache "$T/b" --model $MODEL --out "$T/killed" $SETS $LONG &&
+        kills=$((kills + 1))
 done
 check "a kill left a checkpoint to go on from" test -d "$T/killed/checkpoint-8"
 runs "killed, then run again" 0 train killed $LONG
@@ -47,12 +54,14 @@ same "killed $kills times: the last checkpoint" "$T/long/checkpoint-60" "$T/kill
 same "killed $kills times: final" "$T/long/final" "$T/killed/final"
 check "it was killed at least once" test "$kills" -ge 1
 runs "two threads" 0 train threads $LONG --jobs 2
-same "two threads: final" "$T/long/final/pytorch_lora_weights.safetensors" "$T/threads/final/pytorch_lora_weights.safetensors"
+same "two threads: final" "$T/long/final/pytorch_lora_weights.safetensors" \
+    "$T/threads/final/pytorch_lora_weights.safetensors"
 
 # ---- on from an adapter
 runs "on from diffusers' adapter" 0 train on --set training.max_steps=2 --set training.lora_weights=$ADAPTER
 cp $ADAPTER/pytorch_lora_weights.safetensors "$T/moved.safetensors"
-runs "the adapter under another path" 0 train on --set training.max_steps=4 --set training.lora_weights="$T/moved.safetensors"
+runs "the adapter under another path" 0 train on --set training.max_steps=4 \
+    --set training.lora_weights="$T/moved.safetensors"
 runs "without the adapter" 2 train on --set training.max_steps=6
 stderr_has "the adapter that training starts from is another one"
 runs "an adapter of another rank" 2 train x --set training.lora_rank=8 --set training.lora_weights=$ADAPTER
@@ -81,8 +90,10 @@ stderr_has "give it as --lora"
 
 # ---- merging
 runs "merge" 0 "$TRAIN" merge --model $MODEL --lora $ADAPTER:0.5 --out "$T/merged"
-check "the other parts are there" test -f "$T/merged/model_index.json" -a -f "$T/merged/vae/config.json" -a -f "$T/merged/tokenizer/spiece.model"
-runs "a sample of the merged model" 0 "$INFER" sample $(echo $SMALL | sed "s:$MODEL:$T/merged:") --out "$T/m" --prompt "A red dress."
+check "the other parts are there" test -f "$T/merged/model_index.json" -a -f "$T/merged/vae/config.json" \
+    -a -f "$T/merged/tokenizer/spiece.model"
+runs "a sample of the merged model" 0 "$INFER" sample $(echo $SMALL | sed "s:$MODEL:$T/merged:") --out "$T/m" \
+    --prompt "A red dress."
 runs "merge again" 2 "$TRAIN" merge --model $MODEL --lora $ADAPTER --out "$T/merged"
 stderr_has "exists already"
 runs "merge: --dry-run" 0 "$TRAIN" merge --model $MODEL --lora $ADAPTER --out "$T/dry" --dry-run

@@ -69,7 +69,8 @@ done
 SMALL="--set training.use_8bit_adam=true --set training.ema=true --set training.ema_decay=0.9"
 runs "8-bit moments and averaged weights" 0 quiet 0 small $TREE $SMALL
 runs "8-bit moments and averaged weights, 3 ranks" 0 quiet 3 small-3 $TREE $SMALL
-for part in final checkpoint-8/transformer checkpoint-8/transformer_ema checkpoint-8/weft_state/optimizer.safetensors; do
+for part in final checkpoint-8/transformer checkpoint-8/transformer_ema \
+    checkpoint-8/weft_state/optimizer.safetensors; do
     same "8-bit moments and averaged weights, 3 ranks: $part" "$T/small/$part" "$T/small-3/$part"
 done
 runs "more ranks than samples" 0 train 5 tree-5 $TREE

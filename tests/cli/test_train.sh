@@ -4,7 +4,8 @@
 P=tests/golden/pipeline/model
 W="$B/weft-train"
 check "caches for the test" "$B/tests/tools/train_fixture" $P "$T"
-SETS="--preset demo --model $P --quiet --jobs 1 --set export.copy=copy --set training.max_steps=12 --set training.checkpointing_steps=4"
+SETS="--preset demo --model $P --quiet --jobs 1 --set export.copy=copy --set training.max_steps=12 \
+    --set training.checkpointing_steps=4"
 train() { # OUT OPTION...
     train_out=$1
     shift
