@@ -189,7 +189,7 @@ $(B)/cuda/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 $(WARN) -I. -O2 -fPIC -fvisibility=hidden -D_GNU_SOURCE -MMD -MP -c $< -o $@
 $(B)/libweft-cuda.so: $(CUDA_O) $(CUDA_C_O)
-	$(NVCC) -shared -cudart static $^ -o $@ -L$(CUDA_LIB) -lcublasLt -Xlinker -rpath,$(CUDA_LIB) -Xlinker -Bsymbolic \
+	$(NVCC) -shared -cudart static $^ -o $@ -L$(CUDA_LIB) -lcublasLt -ldl -Xlinker -rpath,$(CUDA_LIB) -Xlinker -Bsymbolic \
 	    -Xlinker --no-undefined -Xlinker --exclude-libs,ALL
 
 # Several processes (MPI): a shared object too.  With its own copies of the few functions it needs, and none

@@ -95,6 +95,19 @@ static int find_ranges(Share *s, Err *err)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+static int open_link(Share *s, Err *err)
+{
+    Err why = {0};
+    int rc = reducer_link(s->c.ranks, s->be, &s->linked, &why, err);
+
+    if (rc == 0 && s->linked)
+        reducer_use_link(s->reducer);
+    else if (rc == 0 && s->be->link)
+        log_warn(s->be->log, "gradients and weights go through host memory: the devices cannot be joined (%s)",
+                 why.msg[0] ? why.msg : "another rank's failed");
+    return rc;
+}
+
 int share_open(Share *s, const ShareConfig *c, Backend *be, Dit *dit, Err *err)
 {
     const ParamSet *ps = dit_trainable(dit);
@@ -112,6 +125,8 @@ int share_open(Share *s, const ShareConfig *c, Backend *be, Dit *dit, Err *err)
     rc = find_ranges(s, err);
     if (rc == 0 && (c->tree || c->ranks) && !be->plan)
         rc = reducer_open(&s->reducer, c->ranks, be, &grads, s->bound, c->samples, 2, c->tree, err);
+    if (rc == 0 && c->ranks && !be->plan)
+        rc = open_link(s, err);
     if (rc < 0)
         share_close(s);
     return rc;
@@ -170,7 +185,7 @@ static void on_block(void *user, int64_t block)
 int share_backward(Share *s, Arena *work, DitTape **tape, const Tensor *grad_v, int64_t n, Err *err)
 {
     int last = s->reducer && s->done + n >= s->last - s->first;
-    int rc = dit_backward(s->dit, work, tape, grad_v, last && s->be->host ? on_block : NULL, s, err);
+    int rc = dit_backward(s->dit, work, tape, grad_v, last && (s->be->host || s->linked) ? on_block : NULL, s, err);
 
     s->done += n;
     return rc == 0 && s->reducer && s->c.tree && !last ? reducer_add(s->reducer, err) : rc;
@@ -221,6 +236,6 @@ int share_weights(Share *s, Err *err)
 
     if (!s->c.ranks)
         return 0;
-    rc = reducer_share(s->c.ranks, s->be, &values, s->bound, err);
+    rc = reducer_share(s->c.ranks, s->be, &values, s->bound, s->linked, err);
     return rc < 0 ? rc : params_refresh(ps, err);
 }

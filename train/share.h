@@ -36,6 +36,7 @@ typedef struct Share {
     int64_t n_ranges, sent;             /* sent: given to the reducer in this step */
     int64_t samples, done, first, last; /* of this step: all, computed here so far; this rank's are [first, last) */
     Reducer *reducer;                   /* NULL: one process that adds as it goes, or a plan */
+    int linked;                         /* the devices exchange without the host */
     double *squares;                    /* [parameters] */
 } Share;
 

@@ -28,6 +28,20 @@ typedef void (*DeviceReport)(void *user, const char *what, int wrong);
 #define DEVICE_SCRATCH_BYTES ((int64_t)128 << 20)
 #define DEVICE_WORKSPACE_BYTES ((int64_t)32 << 20)
 
+/* Exchanges between the devices of several processes, in order with the operations: behind those
+ * called before, and before those called after `wait`.  Every process makes the same calls. */
+enum { DEVICE_LINK_ID = 128 };
+typedef struct DeviceLink {
+    int (*open)(Backend *be, Err *err);         /* ERR_UNSUPPORTED where the library is missing */
+    int (*id)(Backend *be, void *id, Err *err); /* DEVICE_LINK_ID bytes; one process makes it for all */
+    int (*join)(Backend *be, const void *id, int64_t rank, int64_t size, Err *err);
+    /* t (F32 or BF16) <- sum over all, at `root`; elsewhere the contents stay. */
+    int (*sum)(Backend *be, const Tensor *t, int64_t root, Err *err);
+    int (*broadcast)(Backend *be, const Tensor *t, int64_t root, Err *err);
+    int (*wait)(Backend *be, Err *err);
+    void (*close)(Backend *be, int failed); /* failed: does not wait for the others */
+} DeviceLink;
+
 struct Backend {
     const char *name;
     const struct OpsTable *ops;
@@ -40,6 +54,7 @@ struct Backend {
     char card[256]; /* the GPU's name; "" on the others */
     const Log *log;
     void *impl;
+    const DeviceLink *link; /* NULL on host back ends */
     /* bytes it reserved for itself and has allocated for callers since it was opened, counting those
      * that were released as well */
     int64_t allocated;

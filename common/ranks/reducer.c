@@ -18,7 +18,7 @@ struct Reducer {
     Backend *be;
     Tensor grads;
     int64_t *bound;
-    int tree;
+    int tree, linked;
     Tree t;
     int added;               /* nodes that the last leaf is added to; -1 before its ranges come */
     void *place[TREE_DEPTH]; /* on the back end, each as large as grads */
@@ -182,16 +182,23 @@ static int sum_by_transport(Reducer *r, const Piece *p, Err *err)
     return rc < 0 || p->owner != r->ranks->rank ? rc : r->be->upload(r->be, at, r->stage, bytes, err);
 }
 
+/* The device goes on computing; it sums when the gradients are there. */
+static int sum_by_link(Reducer *r, const Piece *p, Err *err)
+{
+    Tensor t = tensor_rows(&r->grads, p->first, p->n);
+    return r->be->link->sum(r->be, &t, p->owner, err);
+}
+
 /* One range, cut at the bounds of the ranks' parts and into pieces. */
 static int sum_range(Reducer *r, Range range, Err *err)
 {
-    int64_t most = STAGE / dtype_size(r->grads.dtype), end = range.first + range.n;
+    int64_t most = r->linked ? range.n : STAGE / dtype_size(r->grads.dtype), end = range.first + range.n;
     int rc = 0;
     for (int64_t k = 0; k < ranks_size(r->ranks); k++) {
         int64_t last = smaller(end, r->bound[k + 1]);
         for (int64_t at = larger(range.first, r->bound[k]); at < last && rc == 0; at += most) {
             Piece p = {at, smaller(most, last - at), k};
-            rc = r->tree ? sum_piece(r, &p, err) : sum_by_transport(r, &p, err);
+            rc = r->tree ? sum_piece(r, &p, err) : r->linked ? sum_by_link(r, &p, err) : sum_by_transport(r, &p, err);
         }
     }
     return rc;
@@ -263,6 +270,8 @@ void reducer_range(Reducer *r, int64_t first, int64_t n)
             sum_next(r);
     }
     r->queue[r->put++ % QUEUE] = (Range){first, n};
+    if (r->linked) /* only enqueues */
+        sum_next(r);
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
 }
@@ -281,6 +290,8 @@ int reducer_finish(Reducer *r, Err *err)
     r->rc = 0;
     err_clear(&r->err);
     pthread_mutex_unlock(&r->lock);
+    if (rc == 0 && r->linked && (rc = r->be->link->wait(r->be, err)) == 0)
+        rc = r->be->sync(r->be, err);
     r->waited = time_now_s() - start;
     return rc;
 }
@@ -360,6 +371,40 @@ int reducer_open(Reducer **out, Ranks *ranks, Backend *be, const Tensor *grads, 
     return rc;
 }
 
+/* Whether a step of linking worked at all ranks. */
+static int all_well(Ranks *ranks, int code, int *well, Err *err)
+{
+    double bad = code < 0;
+    int rc = ranks->sum(ranks, &bad, 1, DT_F64, RANKS_ALL, err);
+    *well = rc == 0 && bad == 0;
+    return rc;
+}
+
+int reducer_link(Ranks *ranks, Backend *be, int *linked, Err *why, Err *err)
+{
+    char id[DEVICE_LINK_ID];
+    int rc = 0;
+    *linked = 0;
+    if (!ranks || !be->link)
+        return 0;
+    int made = be->link->open(be, why);
+    if (made == 0 && ranks->rank == 0)
+        made = be->link->id(be, id, why);
+    if ((rc = all_well(ranks, made, linked, err)) < 0 || !*linked)
+        return rc;
+    rc = ranks->broadcast(ranks, id, sizeof id, 0, err);
+    if (rc == 0)
+        rc = all_well(ranks, be->link->join(be, id, ranks->rank, ranks->size, why), linked, err);
+    if (!*linked)
+        be->link->close(be, 1);
+    return rc;
+}
+
+void reducer_use_link(Reducer *r)
+{
+    r->linked = !r->tree;
+}
+
 void reducer_close(Reducer **reducer)
 {
     Reducer *r = *reducer;
@@ -407,13 +452,30 @@ static int share_part(Ranks *ranks, Backend *be, char *at, int64_t bytes, int64_
     return rc;
 }
 
-int reducer_share(Ranks *ranks, Backend *be, const Tensor *values, const int64_t *bound, Err *err)
+/* Nothing is left to be done when it returns: a rank that then waits for another one, say in MPI, must
+ * not keep the others waiting for its part of a broadcast. */
+static int share_by_link(Ranks *ranks, Backend *be, const Tensor *values, const int64_t *bound, Err *err)
+{
+    int rc = 0;
+    for (int64_t k = 0; k < ranks->size && rc == 0; k++)
+        if (bound[k] < bound[k + 1]) {
+            Tensor part = tensor_rows(values, bound[k], bound[k + 1] - bound[k]);
+            rc = be->link->broadcast(be, &part, k, err);
+        }
+    if (rc == 0)
+        rc = be->link->wait(be, err);
+    return rc < 0 ? rc : be->sync(be, err);
+}
+
+int reducer_share(Ranks *ranks, Backend *be, const Tensor *values, const int64_t *bound, int linked, Err *err)
 {
     char *stage = NULL;
     int64_t size = dtype_size(values->dtype);
     int rc = 0;
     if (ranks_size(ranks) == 1)
         return 0;
+    if (linked)
+        return share_by_link(ranks, be, values, bound, err);
     if (!be->host && !(stage = mem_alloc_aligned(STAGE, err)))
         return ERR_NOMEM;
     for (int64_t k = 0; k < ranks->size && rc == 0; k++)

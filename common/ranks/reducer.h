@@ -15,7 +15,7 @@
  * the number of ranks; it needs places for partial sums, each as large as `grads`.
  *
  * On a back end whose memory is the host's a thread sums beside the computation.  A device's ranges go
- * through its own communicator where it has one (backend.h, DeviceComm), else through host memory
+ * through its own link where there is one (backend.h, DeviceLink) and no tree, else through host memory
  * in reducer_finish. */
 #ifndef WEFT_COMMON_RANKS_REDUCER_H
 #define WEFT_COMMON_RANKS_REDUCER_H
@@ -29,6 +29,11 @@ typedef struct Reducer Reducer;
  * samples: the numbers of samples that a step can have, `n_samples` of them. */
 WEFT_MUST_CHECK int reducer_open(Reducer **out, Ranks *ranks, Backend *be, const Tensor *grads, const int64_t *bound,
                                  const int64_t *samples, int n_samples, int tree, Err *err);
+/* Joins the devices of all ranks, for reducer_use_link and reducer_share: *linked is 0 where be has no link,
+ * or where it does not work at some rank (`why` says so at that rank); then data go through host memory. */
+WEFT_MUST_CHECK int reducer_link(Ranks *ranks, Backend *be, int *linked, Err *why, Err *err);
+/* Sums go through the devices' link from now on. */
+void reducer_use_link(Reducer *r);
 void reducer_close(Reducer **r);
 void reducer_begin(Reducer *r, int64_t samples);
 WEFT_MUST_CHECK int reducer_add(Reducer *r, Err *err);
@@ -43,5 +48,6 @@ int64_t reducer_bytes(int64_t bytes, int64_t rank, int64_t size, const int64_t *
                       int host);
 
 /* values[bound[k] .. bound[k+1]) of rank k to all ranks. */
-WEFT_MUST_CHECK int reducer_share(Ranks *ranks, Backend *be, const Tensor *values, const int64_t *bound, Err *err);
+WEFT_MUST_CHECK int reducer_share(Ranks *ranks, Backend *be, const Tensor *values, const int64_t *bound, int linked,
+                                  Err *err);
 #endif

@@ -30,8 +30,7 @@ train() { # RANKS OUT OPTION...; 0 ranks: no mpirun
 quiet() { train "$@" --quiet; }
 curve() { sed 's/"held_out":[^,]*,//; s/"time":.*//' "$T/$1/log.jsonl"; }
 held() { sed 's/"time":.*//' "$T/$1/held_out.jsonl"; }
-sums() { (cd "$T/$1" && find . -type f ! -name .lock ! -name '*.jsonl' ! -path './tensorboard/*' ! -name report.html \
-    -exec sha256sum {} + | sort); }
+sums() { (cd "$T/$1" && find checkpoint-* final run.json -type f -exec sha256sum {} + | sort); }
 # The two runs' losses and gradient norms agree to 1e-5.
 near() { # NAME A B
     if paste -d' ' "$T/$2/log.jsonl" "$T/$3/log.jsonl" | tr '{},:' '    ' | tr -d '"' |
@@ -58,7 +57,7 @@ sums tree >"$T/tree-sums"
 for n in 2 3 4; do
     runs "$n ranks, fixed order" 0 quiet $n tree-$n $TREE
     sums tree-$n >"$T/sums"
-    same "$n ranks, fixed order: every file but logs and page" "$T/tree-sums" "$T/sums"
+    same "$n ranks, fixed order: checkpoints, final, run.json" "$T/tree-sums" "$T/sums"
     curve tree >"$T/curve-1"
     curve tree-$n >"$T/curve-n"
     same "$n ranks, fixed order: losses and norms" "$T/curve-1" "$T/curve-n"
@@ -79,6 +78,16 @@ sums tree-5 >"$T/sums"
 same "more ranks than samples: every file" "$T/tree-sums" "$T/sums"
 check "the log tells what the exchange took" grep -q '"exchange":[0-9.e-]*,"waited":' "$T/plain-2/log.jsonl"
 check "one process has none" sh -c "! grep -q exchange '$T/one/log.jsonl'"
+
+# ---- devices: sums go through the stand-in for NCCL, or by the tree through the host
+SIM="--device sim --quiet --set training.mixed_precision=bf16 --set training.max_steps=2 --set validation.every=null"
+runs "one simulated device" 0 train 0 sim-1 $SIM
+runs "two simulated devices" 0 train 2 sim-2 $SIM
+near "two simulated devices: losses and norms" sim-1 sim-2
+check "two simulated devices: nothing went through the host" sh -c "! grep -q 'host memory' '$T/stderr'"
+runs "two simulated devices, fixed order" 0 train 2 sim-tree-2 $SIM $TREE
+runs "three simulated devices, fixed order" 0 train 3 sim-tree-3 $SIM $TREE
+same "simulated devices, fixed order: the same checkpoint" "$T/sim-tree-2/checkpoint-2" "$T/sim-tree-3/checkpoint-2"
 
 # ---- cores: Open MPI binds one rank to one core
 if [ "$(nproc)" -gt 1 ] && mpirun --version 2>/dev/null | grep -q 'Open MPI'; then

@@ -114,6 +114,7 @@ static int device_sync(Backend *be, Err *err)
 static void device_close(Backend *be)
 {
     Device *d = device_of(be);
+    device_link_close(d, 0);
     if (d->copy)
         cudaStreamSynchronize(d->copy);
     if (d->compute)
@@ -201,6 +202,18 @@ static void fill_table(OpsTable *t)
     device_train_table(t);
 }
 
+/* Where mpirun or srun started several processes on one machine, each takes the next device. */
+static int device_number(int devices)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"};
+    for (const char *name : names) {
+        const char *text = getenv(name);
+        if (text && *text >= '0' && *text <= '9')
+            return atoi(text) % devices;
+    }
+    return 0;
+}
+
 extern "C" int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err)
 {
     int n = 0;
@@ -210,7 +223,9 @@ extern "C" int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err)
     if (rc != cudaSuccess || n < 1)
         return err_set(err, ERR_DEVICE, "no CUDA device: %s",
                        rc == cudaSuccess ? "none is present" : cudaGetErrorString(rc));
-    DEVICE_TRY(device_check(cudaGetDeviceProperties(&prop, 0), "device properties", err));
+    int number = device_number(n);
+    DEVICE_TRY(device_check(cudaSetDevice(number), "device", err));
+    DEVICE_TRY(device_check(cudaGetDeviceProperties(&prop, number), "device properties", err));
     if (prop.major < 8)
         return err_set(err, ERR_UNSUPPORTED, "device '%s' has compute capability %d.%d, expected 8.0 or higher",
                        prop.name, prop.major, prop.minor);
@@ -232,6 +247,7 @@ extern "C" int WEFT_DEVICE_OPEN(Backend **out, const Log *log, Err *err)
     d->be.sync = device_sync;
     d->be.close = device_close;
     d->be.selftest = device_selftest;
+    d->be.link = &device_link;
     int ret = open_memory(d, err);
     if (ret == 0)
         ret = open_matmul(d, err);

@@ -3,6 +3,7 @@
 #ifndef WEFT_COMMON_OPS_CUDA_DEVICE_H
 #define WEFT_COMMON_OPS_CUDA_DEVICE_H
 #include "common/ops/cuda/port.h"
+#include "common/ops/cuda/nccl.h"
 extern "C" {
 #include "common/ops/ops_table.h"
 }
@@ -39,6 +40,9 @@ struct Device {
     cublasLtMatmulPreference_t preference;
     void *workspace;
     char *scratch;
+    cudaStream_t link; /* link.cu; NULL until it is opened */
+    cudaEvent_t link_event;
+    ncclComm_t comm;
     MatmulPlan plan[MAX_MATMUL_PLANS];
     int plans, oldest; /* when the array is full, the oldest plan is replaced */
 };
@@ -292,6 +296,10 @@ void device_groupnorm_table(OpsTable *t);
 void device_attention_table(OpsTable *t);
 void device_conv_table(OpsTable *t);
 void device_train_table(OpsTable *t);
+
+/* link.cu */
+extern const DeviceLink device_link;
+void device_link_close(Device *d, int failed);
 
 /* selftest.cu: the wrappers of port.h, each against scalar code. */
 WEFT_MUST_CHECK int device_selftest(Backend *be, DeviceReport report, void *user, Err *err);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -298,7 +299,7 @@ static void a_rank_holds_the_largest_nodes_of_its_part(void **state)
 typedef struct Case {
     const char *device;
     int64_t samples;
-    int tree;
+    int tree, link; /* link: sums go from device to device */
     DType type;
     float *leaf;   /* [samples, FLAT] */
     float *result; /* [FLAT], written by each part's owner */
@@ -340,12 +341,16 @@ static int reduces(Ranks *r, void *user, Err *err)
     Tensor grads = {0};
     void *data = NULL;
     int64_t me = ranks_rank(r), a = c->bound[me], b = c->bound[me + 1];
-    int rc = backend_open(&be, c->device, 1, NULL, err);
+    int linked = 0, rc = backend_open(&be, c->device, 1, NULL, err);
     float host[FLAT];
     if (rc == 0 && (rc = be->alloc(be, FLAT * 4, &data, err)) == 0) {
         grads = tensor_of(data, c->type, 1, FLAT);
         rc = reducer_open(&red, r, be, &grads, c->bound, &c->samples, 1, c->tree, err);
     }
+    if (rc == 0 && c->link && (rc = reducer_link(r, be, &linked, err, err)) == 0 && linked)
+        reducer_use_link(red);
+    if (rc == 0 && c->link && !linked)
+        rc = wrong(err, "no link", me);
     for (int again = 0; again < 2 && rc == 0; again++) { /* a second step must not see the first */
         memset(host, 0, sizeof host);
         rc = backend_put_f32(be, &grads, host, err);
@@ -357,7 +362,7 @@ static int reduces(Ranks *r, void *user, Err *err)
     if (rc == 0)
         memcpy(c->result + a, host + a, (size_t)(b - a) * sizeof *host);
     if (rc == 0) /* the owners' parts, shared: now every rank has them all */
-        rc = reducer_share(r, be, &grads, c->bound, err);
+        rc = reducer_share(r, be, &grads, c->bound, linked, err);
     if (rc == 0)
         rc = backend_get_f32(be, host, &grads, err);
     for (int k = 0; rc == 0 && k < ranks_size(r); k++)
@@ -465,6 +470,59 @@ static void the_tree_works_on_a_device(void **state)
     case_close(&c);
 }
 
+/* The simulator is one device a process. */
+static void by_processes(Case *c, int64_t size)
+{
+    Hub *hub = NULL;
+    Err err = {0};
+    pid_t child[MOST];
+    CHECK_OK(hub_new(&hub, size, 4096, &err), &err);
+    for (int64_t i = 0; i < size; i++)
+        if ((child[i] = fork()) == 0) {
+            Seat s = {.hub = hub, .rank = i, .work = reduces, .user = c};
+            sit(&s);
+            if (s.rc < 0)
+                fprintf(stderr, "rank %" PRId64 ": %s\n", i, s.err.msg);
+            _exit(s.rc == 0 ? 0 : 1);
+        }
+    for (int64_t i = 0; i < size; i++) {
+        int status = -1;
+        assert_int_equal(waitpid(child[i], &status, 0), child[i]);
+        assert_int_equal(status, 0);
+    }
+    hub_close(&hub);
+}
+
+static float *shared_floats(int64_t n)
+{
+    float *p = mmap(NULL, (size_t)n * sizeof *p, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(p != MAP_FAILED);
+    return p;
+}
+
+/* The stand-in adds in rank order; NCCL in an order of its own. */
+static void devices_are_linked(void **state)
+{
+    (void)state;
+    static const DType types[] = {DT_F32, DT_BF16};
+    for (int64_t size = 2; size <= 3; size++)
+        for (int k = 0; k < 2; k++) {
+            Case c = {.device = "sim", .type = types[k], .link = 1};
+            double want[FLAT] = {0};
+            case_open(&c, 5);
+            mem_free(c.result);
+            c.result = shared_floats(FLAT);
+            cut(&c, size);
+            for (int64_t i = 0; i < 5 * FLAT; i++)
+                want[i % FLAT] += (double)c.leaf[i];
+            by_processes(&c, size);
+            check_near("sums of linked devices", c.result, want, FLAT, k ? 0.06 : 5e-6, 0);
+            munmap(c.result, FLAT * sizeof(float));
+            c.result = NULL;
+            case_close(&c);
+        }
+}
+
 static void plain_sums_are_near(void **state)
 {
     (void)state;
@@ -497,6 +555,8 @@ static void memory_is_known_before(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        /* first: a process that used OpenMP cannot be forked into ones that do */
+        cmocka_unit_test(devices_are_linked),
         cmocka_unit_test(ranks_exchange),
         cmocka_unit_test(processes_exchange),
         cmocka_unit_test(a_hub_has_a_name),

@@ -110,8 +110,13 @@ cublasStatus_t check_shapes(const cublasLtMatmulDescOpaque_t &d, const cublasLtM
 
 extern "C" {
 
+/* OpenBLAS's own, absent from other CBLAS libraries. */
+__attribute__((weak)) void openblas_set_num_threads(int n);
+
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *h)
 {
+    if (openblas_set_num_threads)
+        openblas_set_num_threads(1); /* how it splits a product, and so its bits, depend on the number */
     *h = (cublasLtHandle_t) new int(0);
     return CUBLAS_STATUS_SUCCESS;
 }
