@@ -222,6 +222,12 @@ static int passes(Run *r, StepFacts *f, int64_t first, int64_t last, Err *err)
     return rc;
 }
 
+/* Loss or gradient was not finite: such numbers have no place in JSON. */
+static int was_skipped(const StepFacts *f)
+{
+    return !isfinite(f->loss) || !isfinite(f->norm);
+}
+
 static int one_step(Run *r, StepFacts *f, Err *err)
 {
     Job *j = r->job;
@@ -240,13 +246,9 @@ static int one_step(Run *r, StepFacts *f, Err *err)
         return rc;
     f->stop = interrupt_signal();
     rc = together_step(&r->state.share, r->losses, f->samples, &f->loss, &f->stop, err);
-    return rc == 0 ? train_update(&r->state, &f->norm, &f->lr, err) : rc;
-}
-
-/* Loss or gradient was not finite: such numbers have no place in JSON. */
-static int was_skipped(const StepFacts *f)
-{
-    return !isfinite(f->loss) || !isfinite(f->norm);
+    if (rc == 0)
+        rc = train_update(&r->state, &f->norm, &f->lr, err);
+    return rc == 0 && was_skipped(f) ? together_bad(&r->state, err) : rc;
 }
 
 static int log_line_json(Run *r, const StepFacts *f, json_t **out, Err *err)
@@ -405,12 +407,17 @@ static int write_together(Run *r, int (*write)(Run *r, Err *err), Err *err)
     return ranks_agree(ranks, rc, err);
 }
 
-/* All ranks return this after the same step. */
+/* All ranks return the same failure after the same step. */
+static void all_know(const Run *r)
+{
+    if (r->job->ranks)
+        r->job->ranks->all_know = 1;
+}
+
 static int stopped(const Run *r, int signal, Err *err)
 {
     interrupt_adopt(signal);
-    if (r->job->ranks)
-        r->job->ranks->all_know = 1;
+    all_know(r);
     return err_set(err, ERR_INTERRUPTED,
                    "interrupted; '%s/checkpoint-%" PRId64 "' is saved and the same command goes on from there", r->out,
                    r->state.step);
@@ -430,8 +437,8 @@ static int loop(Run *r, Err *err)
         last = r->state.step == j->steps;
         if (r->state.step % j->log_every == 0 || last || was_skipped(&f))
             rc = log_step(r, &f, err);
-        if (rc == 0)
-            rc = guard_step(&r->guard, j, &r->state, r->losses, f.loss, f.norm, err);
+        if (rc == 0 && (rc = guard_step(&r->guard, j, &r->state, r->losses, f.loss, f.norm, err)) < 0)
+            all_know(r);
         due = last || r->state.step % j->checkpoint_every == 0;
         r->saving.interim = !due;
         r->saving.may_fail = !last && !f.stop;
@@ -474,7 +481,7 @@ int train_run(Job *j, const char *out, Err *err)
         rc = loop(&r, err);
     if (rc == 0 && is_first(&r))
         rc = plan_compare(j, out, r.first, r.spent_s / (double)(j->steps - r.first), time_now_s() - r.begin_s, err);
-    if (rc == 0 || rc == ERR_INTERRUPTED)
+    if ((rc == 0 || rc == ERR_INTERRUPTED) && is_first(&r))
         show(&r);
     run_close(&r);
     return rc;

@@ -101,6 +101,19 @@ int together_step(const Share *s, double *loss, int64_t n, double *sum, int *sto
     return rc;
 }
 
+int together_bad(TrainState *s, Err *err)
+{
+    Ranks *r = s->share.c.ranks;
+    char *all = r ? mem_calloc(r->size, sizeof s->bad, err) : NULL;
+    int rc = !r ? 0 : all ? r->gather(r, all, s->bad, sizeof s->bad, err) : ERR_NOMEM;
+
+    for (int64_t k = ranks_size(r) - 1; all && rc == 0 && k >= 0; k--)
+        if (all[k * (int64_t)sizeof s->bad])
+            memcpy(s->bad, all + k * (int64_t)sizeof s->bad, sizeof s->bad);
+    mem_free(all);
+    return rc;
+}
+
 /* ---- a checkpoint ---------------------------------------------------------------------------- */
 
 enum { NO_MORE = -1 };

@@ -16,6 +16,9 @@ WEFT_MUST_CHECK int together_start(Job *j, const char *out, int64_t *step, Err *
 enum { TOGETHER_EXTRA = 2 };
 WEFT_MUST_CHECK int together_step(const Share *s, double *loss, int64_t n, double *sum, int *stop, Err *err);
 
+/* After a step that was skipped: every rank's s->bad becomes that of the first rank which has one. */
+WEFT_MUST_CHECK int together_bad(TrainState *s, Err *err);
+
 /* Saving: rank 0 asks the owner of each part that it has not itself; the others serve until rank 0
  * dismisses them, which it does whether saving worked or not. */
 WEFT_MUST_CHECK int together_fetch(const TrainState *s, int64_t i, const OptimizerPart *part, void *room, Err *err);

@@ -80,14 +80,14 @@ check "the log tells what the exchange took" grep -q '"exchange":[0-9.e-]*,"wait
 check "one process has none" sh -c "! grep -q exchange '$T/one/log.jsonl'"
 
 # ---- devices: sums go through the stand-in for NCCL, or by the tree through the host
-SIM="--device sim --quiet --set training.mixed_precision=bf16 --set training.max_steps=2 --set validation.every=null"
+SIM="--device sim --quiet --set training.mixed_precision=bf16 --set training.max_steps=1 --set training.warmup_steps=0 --set validation.every=null"
 runs "one simulated device" 0 train 0 sim-1 $SIM
 runs "two simulated devices" 0 train 2 sim-2 $SIM
 near "two simulated devices: losses and norms" sim-1 sim-2
 check "two simulated devices: nothing went through the host" sh -c "! grep -q 'host memory' '$T/stderr'"
 runs "two simulated devices, fixed order" 0 train 2 sim-tree-2 $SIM $TREE
 runs "three simulated devices, fixed order" 0 train 3 sim-tree-3 $SIM $TREE
-same "simulated devices, fixed order: the same checkpoint" "$T/sim-tree-2/checkpoint-2" "$T/sim-tree-3/checkpoint-2"
+same "simulated devices, fixed order: the same checkpoint" "$T/sim-tree-2/checkpoint-1" "$T/sim-tree-3/checkpoint-1"
 
 # ---- cores: Open MPI binds one rank to one core
 if [ "$(nproc)" -gt 1 ] && mpirun --version 2>/dev/null | grep -q 'Open MPI'; then
@@ -109,6 +109,15 @@ runs "two ranks use what was planned" 0 train 2 memory
 stderr_has "exactly as planned"
 runs "the tree uses what was planned" 0 train 2 memory-tree $TREE
 stderr_has "exactly as planned"
+
+# ---- other optimisers, and adapters
+for kind in "--set training.use_8bit_adam=true" "--set training.lora_rank=4"; do
+    name=$(echo "$kind" | sed 's/.*training.//; s/=.*//')
+    runs "$name" 0 quiet 0 "$name" $TREE $kind
+    runs "$name on two ranks" 0 quiet 2 "$name-2" $TREE $kind
+    same "$name on two ranks: final" "$T/$name/final" "$T/$name-2/final"
+    same "$name on two ranks: checkpoint" "$T/$name/checkpoint-8" "$T/$name-2/checkpoint-8"
+done
 
 # ---- going on with another number of ranks
 runs "three steps on two ranks" 0 quiet 2 moved $TREE --set training.max_steps=3
@@ -174,6 +183,11 @@ runs "a rank without a model" 1 mpirun -n 1 "$W" run $SETS --out "$T/x" : -n 1 "
     $(echo "$SETS" | sed "s,--model $P,--model $T/nowhere,") --out "$T/x"
 stderr_has "rank 1 on"
 stderr_has "$T/nowhere"
+runs "a loss that is no number" 1 mpirun -n 2 "$W" run --cache "$T/nan" --model $P --preset demo --jobs 1 --quiet \
+    --set training.batch_size=1 --set training.max_nonfinite=2 --out "$T/nan-run"
+stderr_has "samples 'clip-0'"
+check "a loss that is no number: told once, and what was the first" \
+    test "$(grep -c "in a row.*first not finite: [^u]" "$T/stderr")" = 1
 runs "a wrong key is reported once" 2 train 2 x --set training.no_such_key=1
 check "a wrong key is reported once: by rank 0" test "$(grep -c no_such_key "$T/stderr")" = 1
 finish
