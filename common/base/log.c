@@ -1,10 +1,12 @@
 #include "common/base/log.h"
 #include <jansson.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "common/base/hash.h"
 #include "common/base/progress.h"
 #include "common/base/str.h"
 
@@ -21,6 +23,33 @@ void log_line(const Log *log, LogLevel level, const char *fmt, ...)
     va_end(ap);
     str_escape(line, sizeof line, text, 0);
     log->write(log->user, level, line);
+}
+
+/* Slots are filled in order; a line beyond the last is written every time. */
+static int said_before(uint64_t line)
+{
+    static _Atomic uint64_t said[64];
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        uint64_t empty = 0;
+        if (!atomic_compare_exchange_strong(&said[i], &empty, line) && empty == line)
+            return 1;
+        if (empty == 0)
+            return 0;
+    }
+    return 0;
+}
+
+void log_warn_once(const Log *log, const char *fmt, ...)
+{
+    if (!log || !log->write || log->level < LOG_WARN)
+        return;
+    char text[LOG_LINE_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (!said_before(hash_xxh3(text, (int64_t)strlen(text))))
+        log_warn(log, "%s", text);
 }
 
 void log_text(const Log *log, LogLevel level, const char *text)

@@ -21,6 +21,8 @@ typedef struct Log {
 /* Formats one line (no trailing newline, control characters shown as "?") and hands it to
  * log->write. */
 void log_line(const Log *log, LogLevel level, const char *fmt, ...) WEFT_PRINTF(3, 4);
+/* A warning that the process has not given yet: for what is met again whenever a file is opened again. */
+void log_warn_once(const Log *log, const char *fmt, ...) WEFT_PRINTF(2, 3);
 /* Each line of a text as a line of the log. */
 void log_text(const Log *log, LogLevel level, const char *text);
 #define log_error(log, ...) log_line((log), LOG_ERROR, __VA_ARGS__)

@@ -196,7 +196,7 @@ static int adopt_entries(SafeTensors *s, const Shard *shard, const json_t *map, 
     for (int64_t i = 0; i < n; i++) {
         const char *owner = json_string_value(json_object_get(map, entry[i].name));
         if (!owner) {
-            log_warn(log, "'%s': tensor '%s' is not in the index and is left out", shard->name, entry[i].name);
+            log_warn_once(log, "'%s': tensor '%s' is not in the index and is left out", shard->name, entry[i].name);
             continue;
         }
         if (strcmp(owner, shard->name) != 0)
@@ -215,8 +215,8 @@ static void check_total(const SafeTensors *s, const json_t *index, const char *p
     for (int64_t i = 0; i < s->n; i++)
         bytes += tensor_bytes(&s->entry[i].tensor);
     if (json_is_number(total) && json_number_value(total) != (double)bytes)
-        log_warn(log, "'%s': total_size is %.0f, the shards hold %" PRId64 " bytes", path, json_number_value(total),
-                 bytes);
+        log_warn_once(log, "'%s': total_size is %.0f, the shards hold %" PRId64 " bytes", path,
+                      json_number_value(total), bytes);
 }
 
 /* Names of the map that no shard held, all in one message. */
@@ -294,9 +294,9 @@ int safetensors_open_folder(SafeTensors **out, const char *folder, const char *s
         goto fail;
     int index = f.index && (!f.single || prefers_index(stem));
     if (f.single && f.index)
-        log_warn(log, "'%s' holds both %s and %s: %s is read, as %s does; remove the other if it is out of date",
-                 folder, path_base(f.single), path_base(f.index), path_base(index ? f.index : f.single),
-                 prefers_index(stem) ? "diffusers" : "transformers");
+        log_warn_once(log, "'%s' holds both %s and %s: %s is read, as %s does; remove the other if it is out of date",
+                      folder, path_base(f.single), path_base(f.index), path_base(index ? f.index : f.single),
+                      prefers_index(stem) ? "diffusers" : "transformers");
     if (!index)
         rc = safetensors_open(&s, f.single, err);
     else if (!(s = mem_calloc(1, sizeof *s, err)))

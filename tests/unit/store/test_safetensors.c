@@ -484,6 +484,8 @@ static void stale_single_file(void **state)
                                                  : "model.safetensors is read, as transformers does"));
         snprintf(name, sizeof name, "both %s.safetensors and %s.safetensors.index.json", stems[i], stems[i]);
         assert_non_null(strstr(last_line, name));
+        first_value_is(dir, stems[i], i == 0 ? 2 : 1);
+        assert_int_equal(n_warnings, 1); /* a run opens a folder several times, and warns once */
     }
 }
 
