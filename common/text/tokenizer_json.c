@@ -74,6 +74,7 @@ static int put_settings(Str *out, Str *room, const Str *charsmap, Err *err)
         rc = put_number(room, trainer[i].field, trainer[i].value, err);
     rc = rc ? rc : put_bytes(out, 2, room->data, room->len, err);
     room->len = 0;
+    /* The rule's name is a label: SentencePiece's Normalizer::Init looks only at the map (src/normalizer.cc). */
     const char *rule = charsmap->len ? "nmt_nfkc" : "identity";
     rc = rc ? rc : put_bytes(room, 1, rule, (int64_t)strlen(rule), err);
     if (charsmap->len)
