@@ -73,4 +73,36 @@ for command in build gc merge import; do
         pass "$command: $killed of $kills runs killed on the way, none damaged, all ended alike"
     fi
 done
+
+# ---- Ctrl-C, to the workers too; by halves the moment is found that falls among the clips ----
+early=0
+begin_build
+start=$(now)
+again_build >/dev/null 2>&1
+late=$(awk "BEGIN {print $(now) - $start}")
+for round in 1 2 3 4 5 6 7 8 9 10; do
+    begin_build
+    at=$(awk "BEGIN {print ($early + $late) / 2}")
+    setsid "$cache" build "$T/prep" --out "$T/k" --model "$T/model" $small >"$T/stdout" 2>"$T/stderr" &
+    pid=$!
+    sleep "$at"
+    kill -s INT -- -$pid 2>/dev/null
+    status=0
+    wait $pid || status=$?
+    if [ $status = 0 ]; then late=$at
+    elif grep -qE "stopped after [1-5] of 6 clips; the same command goes on" "$T/stderr"; then break
+    else early=$at; fi
+done
+lib_name="Ctrl-C among the clips, round $round"
+check "Ctrl-C: exit status 130" test "$status" = 130
+stderr_has "of 6 clips; the same command goes on from there"
+check "Ctrl-C: one line at once and one at the end" test "$(wc -l <"$T/stderr")" = 2
+kept=$(sed -n 's/.*stopped after \([0-9]*\) of 6 clips.*/\1/p' "$T/stderr")
+again_build >"$T/stdout" 2>"$T/stderr"
+# a text for each clip, and what is reused of both
+reused=$(sed -n 's/.* \([0-9]*\) reused.*/\1/p' "$T/stdout")
+check "Ctrl-C: the $kept clips that were done are not made again" test "${reused:-0}" -ge "$((6 + ${kept:-6}))"
+contents "$T/one" >"$T/b"
+contents "$T/k" >"$T/a"
+check "Ctrl-C and run again: the same records" cmp "$T/a" "$T/b"
 finish
