@@ -113,7 +113,31 @@ runs "a prompt that is too long" 0 "$INFER" sample $ONE --out "$T/long" \
     --prompt "$(yes 'a red dress' | head -150 | tr '\n' ' ')turns to the right."
 stderr_has "do not fit in 226 and have no effect: '"
 stderr_has "turns to the right.'"
-seq 10000 | sed 's/^/a dress, number /' >"$T/ten-thousand.txt"
-runs "ten thousand prompts" 0 "$INFER" sample $ONE --prompts "$T/ten-thousand.txt" --out "$T/x" --dry-run
+# ---- memory stays flat and time linear, however many prompts ----
+# used FILE OPTION...: the run's peak in kB and its own time in ms, in $peak and $took
+used() {
+    used_file=$1
+    shift
+    runs "$used_file" 0 "$B/tests/tools/usage" "$INFER" sample $ONE --prompts "$T/$used_file" --out "$T/used" "$@"
+    read -r peak took <<END
+$(sed -n 's/^usage //p' "$T/stderr")
+END
+}
+for n in 10000 100000; do seq $n | sed 's/^/a dress, number /' >"$T/$n.txt"; done
+head -100 "$T/10000.txt" >"$T/100.txt"
+used 100.txt --dry-run
+few=$peak
+used 10000.txt --dry-run
 stdout_has "  9999  seed 9999  a dress, number 10000"
+check "10,000 prompts: $peak kB at most, 100 prompts: $few kB" test "$peak" -lt $((few + 8192))
+once=$took
+used 100000.txt --dry-run
+check "100,000 prompts: $took ms, 10,000 prompts: $once ms" test "$took" -lt $((20 * once))
+# one embedding has 226 x 32 floats: 240 prompts more and their negative prompts would be 13.9 MB
+seq 280 | sed 's/.*/{"prompt": "dress &", "negative_prompt": "not &", "seed": &}/' >"$T/280.jsonl"
+used many.jsonl
+few=$peak
+rm -r "$T/used"
+used 280.jsonl
+check "280 sampled: $peak kB at most, 40 sampled: $few kB" test "$peak" -lt $((few + 6144))
 finish
