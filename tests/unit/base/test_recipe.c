@@ -405,12 +405,13 @@ static void printed_lines_can_be_set_again(void **state)
     recipe_log(r, 1, &listener);
     assert_memory_equal(heard.data, "recipe: preset demo, every key:\n", 32);
     assert_non_null(strstr(heard.data, "\n  training.learning_rate = 0.1\n"));
-    const char *items[128];
+    const char *items[512]; /* more than there are keys */
     CommonOptions o = {.seed = -1, .set = {.item = items}};
     char *line = strtok(heard.data, "\n");
     for (line = strtok(NULL, "\n"); line; line = strtok(NULL, "\n")) {
         char *equals = strstr(line, " = ");
         assert_non_null(equals);
+        assert_true(o.set.n < 512);
         memmove(equals, "=", 1);
         memmove(equals + 1, equals + 3, strlen(equals + 3) + 1);
         items[o.set.n++] = line + 2;
