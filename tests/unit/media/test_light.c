@@ -93,11 +93,36 @@ static void a_phones_red_is_red(void **state)
     }
 }
 
+/* BT.2020's matrix without a curve: an HDR source may have lost its tags; with a curve it has not. */
+static void lost_tags_are_suspected(void **state)
+{
+    (void)state;
+    for (int tagged = 0; tagged < 2; tagged++) {
+        Clip c = {.container = "matroska",
+                  .codec = "ffv1",
+                  .format = AV_PIX_FMT_YUV444P,
+                  .width = 32,
+                  .height = 32,
+                  .time_base = {1, 25},
+                  .frames = 1,
+                  .space = AVCOL_SPC_BT2020_NCL,
+                  .transfer = tagged ? AVCOL_TRC_BT709 : AVCOL_TRC_UNSPECIFIED,
+                  .draw = draw_p3_red};
+        Err err = {0};
+        VideoReader *r = NULL;
+        make_clip(check_tmp_path("lost.mkv"), &c);
+        CHECK_OK(video_open(&r, check_tmp_path("lost.mkv"), NULL, &err), &err);
+        assert_int_equal(video_info(r)->hdr, VIDEO_SDR);
+        assert_int_equal(video_info(r)->hdr_suspected, !tagged);
+        video_close(&r);
+    }
+}
+
 int main(void)
 {
     av_quiet();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(colours_as_the_filter_makes_them),
-                                       cmocka_unit_test(ordinary_tags_change_nothing),
-                                       cmocka_unit_test(a_phones_red_is_red)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(colours_as_the_filter_makes_them), cmocka_unit_test(ordinary_tags_change_nothing),
+        cmocka_unit_test(a_phones_red_is_red), cmocka_unit_test(lost_tags_are_suspected)};
     return check_run_live("media: light", tests);
 }
