@@ -271,8 +271,9 @@ void forecast_card(Forecast *out, const Job *j, int64_t done, const Card *card)
     linear /= card->peak * card->products;
     *out = (Forecast){0};
     out->forward = linear + attention / (card->peak * card->attention) + 19 * stream;
-    out->pass = (double)j->batch *
-                ((3 + again) * linear + (1 + attention_again) * attention / (card->peak * card->attention) +
+    out->pass = (double)j->pass *
+                (((j->lora.rank ? 2 : 3) + again) * linear +
+                 (1 + attention_again) * attention / (card->peak * card->attention) +
                  2.5 * attention / (card->peak * card->attention_backward) + (98 + 19 * again) * stream);
     /* the norm reads the gradients; the update reads and writes weights and moments, and zeroes gradients */
     out->update = ((double)j->parameters * (4 + 4 + 4 + 8 + 2) + 2 * (double)j->optimizer_bytes) / moving;

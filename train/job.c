@@ -233,7 +233,7 @@ static void count_shares(Job *j, int64_t each)
                  all, str_plural(all), size, size - all);
 }
 
-static int count_steps(Job *j, Err *err)
+int job_count_steps(Job *j, Err *err)
 {
     int64_t each, all;
 
@@ -329,7 +329,7 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
         if (cache_unlocked(j->data->cache[i]))
             log_info(&j->log.log, "cache '%s' is read without a lock (%s): do not write to it meanwhile",
                      o->cache.item[i], cache_unlocked(j->data->cache[i]));
-    if ((rc = job_count_parameters(j, err)) < 0 || (rc = count_steps(j, err)) < 0)
+    if ((rc = job_count_parameters(j, err)) < 0 || (rc = job_count_steps(j, err)) < 0)
         return rc;
     return expected_check(j, err);
 }

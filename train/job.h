@@ -14,8 +14,9 @@ typedef struct TrainOptions {
     CommonOptions common; /* must be first: OPTS_COMMON's offsets start at 0 */
     StrList cache;
     const char *out, *model;
-    int64_t ranks; /* plan for so many processes; 0: those of the job */
-    int64_t limit; /* clips to train on; 0: all */
+    const char *fit, *by; /* plan: memory and time to find settings for, or NULL */
+    int64_t ranks;        /* plan for so many processes; 0: those of the job */
+    int64_t limit;        /* clips to train on; 0: all */
 } TrainOptions;
 
 /* Seconds that a run will need (forecast.h); all zero: not known. */

@@ -7,6 +7,10 @@
 WEFT_MUST_CHECK int job_count_parameters(Job *j, Err *err);
 /* The job's model with what training adds to it, for plans and measurements: filler weights. */
 WEFT_MUST_CHECK int job_make_dit(const Job *j, Backend *be, int how, Dit **out, Err *err);
+/* Sets epoch_steps, steps and what follows from them. */
+WEFT_MUST_CHECK int job_count_steps(Job *j, Err *err);
+/* Sets j->planned, the bytes of memory that the job needs with its policy. */
+WEFT_MUST_CHECK int job_plan_memory(Job *j, Err *err);
 /* Tensors for the latents, noise and text of n samples. */
 WEFT_MUST_CHECK int job_take_batch(const Job *j, Arena *work, int64_t n, TrainBatch *b, Err *err);
 /* Operations of one sample's forward pass: the blocks' products and their attention. */

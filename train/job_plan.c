@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/mem.h"
@@ -256,6 +257,22 @@ static int print_memory(Job *j, FILE *out, Err *err)
                 job_si(arenas + (double)bytes, "B", d), row[i].policy == j->c.policy ? "  <- this recipe" : "");
     }
     return 0;
+}
+
+int job_plan_memory(Job *j, Err *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    int64_t bytes = 0;
+    FILE *unread = open_memstream(&text, &size);
+    int rc = unread ? job_plan_work(j, j->c.policy, &bytes, err) : err_set(err, ERR_NOMEM, "out of memory for a plan");
+
+    if (rc == 0)
+        j->planned = print_arenas(j, unread) + (double)bytes;
+    if (unread)
+        fclose(unread);
+    free(text);
+    return rc;
 }
 
 void job_log_memory(const Job *j)

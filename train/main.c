@@ -85,16 +85,19 @@ static int run(void *options, const StrList *positional, Err *err)
 
 static int plan(void *options, const StrList *positional, Err *err)
 {
+    const TrainOptions *o = options;
     Job j = {.plan = 1};
-    int rc = job_open(&j, options, err);
+    int rc = job_open(&j, o, err);
 
     (void)positional;
     if (rc == 0) {
-        recipe_log(j.recipe, ((const TrainOptions *)options)->common.print_recipe, &j.log.log);
-        rc = plan_print(&j, options, stdout, err);
+        recipe_log(j.recipe, o->common.print_recipe, &j.log.log);
+        rc = plan_print(&j, o, stdout, err);
     }
     if (rc == 0)
         rc = plan_print_disk(&j, stdout, err);
+    if (rc == 0 && (o->fit || o->by))
+        rc = plan_fit(&j, o->fit, o->by, stdout, err);
     job_close(&j);
     return rc;
 }
@@ -168,6 +171,8 @@ static const Opt plan_opts[] = {
     OPTS_TRAIN,
     OPT_CACHE,
     OPT_MODEL,
+    OPTION(TrainOptions, fit, OPT_STR, "fit", "24G", "find settings that fit this much device memory"),
+    OPTION(TrainOptions, by, OPT_STR, "by", "8h", "find settings that are done in this time"),
     OPT_LIMIT,
     OPTION(TrainOptions, ranks, OPT_INT, "ranks", "N",
            "plan for one of N processes (mpirun -n N): the one that needs most memory", .max = 65536, .dflt = "1"),

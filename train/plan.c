@@ -10,6 +10,7 @@
 #include "common/base/schema.h"
 #include "train/advice.h"
 #include "train/expected.h"
+#include "train/fit.h"
 #include "train/forecast.h"
 #include "train/pipeline.h"
 #include "train/plan.h"
@@ -98,6 +99,32 @@ int plan_print(Job *j, const TrainOptions *o, FILE *out, Err *err)
     print_expected(j, gpu ? &told : rc ? &j->forecast : &told, out);
     advice_log(j);
     return 0;
+}
+
+int plan_fit(const Job *j, const char *memory, const char *time, FILE *out, Err *err)
+{
+    const char *gpu = recipe_str(j->recipe, "expected.gpu");
+    double bytes = HUGE_VAL, seconds = HUGE_VAL, scale = 1;
+    Forecast f;
+    Card card;
+    int rc = 0;
+
+    if (memory && (rc = fit_bytes(&bytes, memory, err)) < 0)
+        return err_wrap(err, rc, "--fit");
+    if (time && (rc = fit_seconds(&seconds, time, err)) < 0)
+        return err_wrap(err, rc, "--by");
+    if (!gpu || !card_find(&card, gpu)) {
+        gpu = "A100";
+        if (!card_find(&card, gpu))
+            return err_set(err, ERR_NOTFOUND, "no card '%s'", gpu);
+    }
+    if (j->forecast.step > 0) { /* measured here: other settings take so many times what they take on the card */
+        forecast_card(&f, j, 0, &card);
+        scale = j->forecast.step / f.step;
+    }
+    fprintf(out, "# settings for %s%s%s on %s\n", memory ? memory : "any memory", time ? " in " : "", time ? time : "",
+            scale == 1 ? gpu : "this machine");
+    return fit_search(j, bytes, seconds, &card, scale, out, err);
 }
 
 int plan_print_disk(const Job *j, FILE *out, Err *err)

@@ -10,6 +10,9 @@
  * options name, where it computes in the recipe's precision (then j->forecast is set); else it is
  * calculated for the card that the recipe names, or for an A100 and an H100. */
 WEFT_MUST_CHECK int plan_print(Job *j, const TrainOptions *o, FILE *out, Err *err);
+/* Prints settings as a recipe that fit the memory ("24G") and the time ("8h"; either may be NULL), after
+ * plan_print: fit.h says how they are found. */
+WEFT_MUST_CHECK int plan_fit(const Job *j, const char *memory, const char *time, FILE *out, Err *err);
 /* The line of what the run will write, for a plan without an output folder. */
 WEFT_MUST_CHECK int plan_print_disk(const Job *j, FILE *out, Err *err);
 /* Logs memory and time as planned and as they were, and writes both into RUN/prediction.json
