@@ -15,11 +15,13 @@ typedef struct Axis {
 /* Includes low and high, with ticks at 1, 2 or 5 times a power of ten, six at most. */
 static Axis axis_of(double low, double high)
 {
-    double span = high > low ? high - low : fabs(high) > 0 ? fabs(high) : 1, tick = pow(10, floor(log10(span / 5)));
+    /* values that differ in their last bits are one: a tick smaller than these would never reach the next */
+    int flat = high - low <= 1e-9 * fmax(fabs(high), fabs(low));
+    double span = !flat ? high - low : fabs(high) > 0 ? fabs(high) : 1, tick = pow(10, floor(log10(span / 5)));
 
     while (span / tick > 6)
         tick *= span / tick > 15 ? 5 : 2;
-    if (high <= low) {
+    if (flat) {
         low -= span / 2;
         high += span / 2;
     }
