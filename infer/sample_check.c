@@ -38,9 +38,10 @@ int sample_check(Run *r, Err *err)
 
 static int check_space(const char *where, int64_t need, Err *err)
 {
-    int64_t room = disk_free_bytes(where);
-    if (room < 0 || room >= need)
-        return 0;
+    int64_t room;
+    int rc = disk_free_bytes(where, &room, err);
+    if (rc < 0 || room < 0 || room >= need)
+        return rc;
     return err_set(err, ERR_IO, "'%s': %.1f MB are free, the samples to be made need at least %.1f MB", where,
                    (double)room / 1e6, (double)need / 1e6);
 }

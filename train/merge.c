@@ -45,10 +45,11 @@ static int open_model(Merge *m, Backend *be, Err *err)
 
 static int check_space(const Merge *m, int64_t parts, Err *err)
 {
-    int64_t need = parts + params_bytes(dit_params(m->dit), DT_F16), room = disk_free_bytes(m->o->out);
+    int64_t need = parts + params_bytes(dit_params(m->dit), DT_F16), room;
+    int rc = disk_free_bytes(m->o->out, &room, err);
 
-    if (room < 0 || room >= need)
-        return 0;
+    if (rc < 0 || room < 0 || room >= need)
+        return rc;
     return err_set(err, ERR_LIMIT, "'%s': %" PRId64 " MB are free, the merged model needs at least %" PRId64 " MB",
                    m->o->out, room / 1000000, need / 1000000);
 }

@@ -109,11 +109,12 @@ static int may_share(const char *base, const char *out)
 
 int preflight_space(const Preflight *p, const Job *j, const char *out, Err *err)
 {
-    int64_t room = disk_free_bytes(out), need = preflight_bytes(p, j, may_share(j->base, out)), checkpoint, final;
+    int64_t room, need = preflight_bytes(p, j, may_share(j->base, out)), checkpoint, final;
     char a[32], b[32], c[32];
+    int rc = disk_free_bytes(out, &room, err);
 
-    if (room < 0 || room >= need)
-        return 0;
+    if (rc < 0 || room < 0 || room >= need)
+        return rc;
     model_bytes(j, &checkpoint, &final);
     return err_set(err, ERR_LIMIT,
                    "'%s': %s are free, but the run needs %s (%" PRId64 " more checkpoint%s of %s, and final/); set "

@@ -230,16 +230,16 @@ int resume_check(const Job *j, const json_t *stored, int64_t step, Err *err)
 
 /* ---- log ------------------------------------------------------------------------------------- */
 
-/* Whether a line (without its newline) is a complete log line of a step up to `step`. */
-static int line_stays(const char *line, int64_t n, int64_t step)
+/* 1: a line (without its newline) is a complete log line of a step up to `step`; 0: it is not. */
+static int line_stays(const char *line, int64_t n, int64_t step, Err *err)
 {
     json_t *v = NULL;
     int64_t at = 0;
-    int stays = json_parse(&v, line, n, "log.jsonl", NULL) == 0 && json_is_object(v) &&
-                json_get_int(v, "step", "log.jsonl", &at, NULL) == 0 && at <= step;
+    int rc = json_parse(&v, line, n, "log.jsonl", NULL);
+    int stays = rc == 0 && json_is_object(v) && json_get_int(v, "step", "log.jsonl", &at, NULL) == 0 && at <= step;
 
     json_decref(v);
-    return stays;
+    return rc == ERR_NOMEM ? err_set(err, rc, "out of memory: reading log.jsonl") : stays;
 }
 
 int resume_cut_log(const char *path, int64_t step, Err *err)
@@ -250,10 +250,11 @@ int resume_cut_log(const char *path, int64_t step, Err *err)
 
     if (rc <= 0 || (rc = file_read(path, log_max, &text, &size, err)) < 0)
         return rc;
-    for (at = text; (end = memchr(at, '\n', (size_t)(text + size - at))) != NULL && line_stays(at, end - at, step);
-         at = end + 1)
-        continue;
-    if (at != text + size)
+    for (at = text; (end = memchr(at, '\n', (size_t)(text + size - at))) != NULL; at = end + 1)
+        if ((rc = line_stays(at, end - at, step, err)) <= 0)
+            break;
+    rc = rc < 0 ? rc : 0;
+    if (rc == 0 && at != text + size)
         rc = file_write_atomic(path, text, at - text, err);
     mem_free(text);
     return rc;

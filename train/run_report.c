@@ -22,7 +22,10 @@ static int add_line(void *user, const char *text, int64_t size, const char *wher
 
     if (l->torn)
         return err_set(err, ERR_FORMAT, "%s: the line before it is not JSON", where);
-    if (json_parse(&line, text, size, where, NULL) < 0) {
+    rc = json_parse(&line, text, size, where, NULL);
+    if (rc == ERR_NOMEM)
+        return err_set(err, rc, "out of memory: reading %s", where);
+    if (rc < 0) {
         l->torn = 1;
         return 0;
     }

@@ -31,13 +31,15 @@ int disk_check_writable(const char *folder, const char *what, Err *err)
     return rc;
 }
 
-int64_t disk_free_bytes(const char *path)
+int disk_free_bytes(const char *path, int64_t *bytes, Err *err)
 {
     struct statvfs fs;
-    char *at = nearest(path, NULL);
-    int64_t n = at && statvfs(at, &fs) == 0 ? (int64_t)fs.f_bavail * (int64_t)fs.f_frsize : -1;
+    char *at = nearest(path, err);
+    if (!at)
+        return ERR_NOMEM;
+    *bytes = statvfs(at, &fs) == 0 ? (int64_t)fs.f_bavail * (int64_t)fs.f_frsize : -1;
     mem_free(at);
-    return n;
+    return 0;
 }
 
 /* Magic numbers of statfs(2) and of the file systems' own headers. */
@@ -49,14 +51,17 @@ static const struct {
                 {0x5346414F, "AFS"},  {0x73757245, "Coda"},   {0x01021997, "9P"},      {0x7461636F, "OCFS2"},
                 {0x01161970, "GFS2"}, {0xAAD7AAEA, "PanFS"},  {0x20030528, "OrangeFS"}};
 
-const char *disk_network(const char *path)
+int disk_network(const char *path, const char **kind, Err *err)
 {
     struct statfs fs;
-    char *at = nearest(path, NULL);
-    int known = at && statfs(at, &fs) == 0;
+    char *at = nearest(path, err);
+    if (!at)
+        return ERR_NOMEM;
+    int known = statfs(at, &fs) == 0;
     mem_free(at);
-    for (size_t i = 0; known && i < sizeof networks / sizeof *networks; i++)
+    *kind = NULL;
+    for (size_t i = 0; known && !*kind && i < sizeof networks / sizeof *networks; i++)
         if ((uint32_t)fs.f_type == networks[i].magic)
-            return networks[i].name;
-    return NULL;
+            *kind = networks[i].name;
+    return 0;
 }

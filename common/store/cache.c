@@ -211,7 +211,9 @@ static int open_env(Cache *c, Err *err)
         return err_set(err, ERR_NOTFOUND, "'%s' holds no cache (no data.mdb)", c->dir);
     if (c->mode == CACHE_READ && size == 0)
         return err_set(err, ERR_FORMAT, STOPPED_EARLY, c->dir);
-    const char *network = c->mode == CACHE_READ ? disk_network(c->dir) : NULL;
+    const char *network = NULL;
+    if (c->mode == CACHE_READ && (rc = disk_network(c->dir, &network, err)) < 0)
+        return rc;
     int code = network ? ENOLCK : start_env(c, size, c->mode == CACHE_READ ? MDB_RDONLY : 0);
     if (c->mode == CACHE_READ && is_lock_trouble(code))
         rc = start_unlocked(c, size, network ? network : mdb_strerror(code), err);
@@ -256,11 +258,14 @@ int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err)
     pthread_mutex_init(&c->mutex, NULL);
     c->mode = mode == CACHE_READ ? CACHE_READ : CACHE_WRITE;
     int rc = (c->dir = mem_strdup(dir, err)) ? 0 : ERR_NOMEM;
-    if (rc == 0 && mode == CACHE_WRITE && disk_network(dir))
+    const char *network = NULL;
+    if (rc == 0 && mode == CACHE_WRITE)
+        rc = disk_network(dir, &network, err);
+    if (rc == 0 && network)
         rc = err_set(err, ERR_USAGE,
                      "'%s' is on a network file system (%s), where LMDB can lose data: write to a local disk, or give "
                      "--allow-network when nothing else uses the cache",
-                     dir, disk_network(dir));
+                     dir, network);
     if (rc == 0 && c->mode == CACHE_WRITE)
         rc = dir_make(dir, err);
     if (rc == 0 && c->mode == CACHE_WRITE)

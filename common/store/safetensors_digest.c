@@ -51,6 +51,20 @@ static int stamp(const SafeTensors *s, FileStamp *out, Err *err)
     return rc;
 }
 
+/* Passes on that memory ran out; a memory of digests that cannot be used for another reason costs time only. */
+static int no_memory(int rc, const Err *why, Err *err)
+{
+    return rc == ERR_NOMEM ? err_set(err, rc, "%s", why->msg) : 0;
+}
+
+/* 1, and the stamp; 0 where the files cannot be looked at. */
+static int try_stamp(const SafeTensors *s, FileStamp *out, Err *err)
+{
+    Err why = {0};
+    int rc = stamp(s, out, &why);
+    return rc == 0 ? 1 : no_memory(rc, &why, err);
+}
+
 /* Adds the entry to what the file holds now; other folders' entries stay. */
 static int remember(const char *file, const char *real, const FileStamp *now, const char *hex, Err *err)
 {
@@ -62,6 +76,18 @@ static int remember(const char *file, const char *real, const FileStamp *now, co
         rc = remembered_save(all, file, kind, err);
     json_decref(all);
     return rc;
+}
+
+/* Remembers a digest of files that were `before` when it was begun, unless they changed since. */
+static int keep(const SafeTensors *s, const char *file, const char *real, const FileStamp *before, const char *hex,
+                Err *err)
+{
+    FileStamp after;
+    Err why = {0};
+    int rc = try_stamp(s, &after, err);
+    if (rc > 0 && strcmp(before->hex, after.hex) == 0)
+        rc = no_memory(remember(file, real, before, hex, &why), &why, err);
+    return rc < 0 ? rc : 0;
 }
 
 /* 1 and the digest when `file` has it for these files. */
@@ -83,10 +109,10 @@ static int recall(const char *file, const char *real, const FileStamp *now, char
 int safetensors_digest_once(const SafeTensors *s, const char *folder, const char *memory, char hex[65], const Log *log,
                             Err *err)
 {
-    FileStamp before, after;
+    FileStamp before;
     char *file = memory && *memory ? path_join(memory, ".weights", err) : NULL;
     char *real = realpath(s->n_shard ? s->shard[0].path : folder, NULL);
-    int known = memory && *memory && !file ? ERR_NOMEM : file && real && stamp(s, &before, NULL) == 0;
+    int known = memory && *memory && !file ? ERR_NOMEM : file && real ? try_stamp(s, &before, err) : 0;
     int rc = known > 0 ? recall(file, real, &before, hex, err) : known;
     if (rc == 0) {
         int64_t bytes = 0;
@@ -94,9 +120,8 @@ int safetensors_digest_once(const SafeTensors *s, const char *folder, const char
             bytes += s->shard[i].size;
         log_info(log, "reading the weights of '%s' (%.1f MB) for their digest", folder, (double)bytes / 1e6);
         rc = safetensors_digest(s, hex, err);
-        if (rc == 0 && known && before.settled && file_is_dir(memory) && stamp(s, &after, NULL) == 0 &&
-            strcmp(before.hex, after.hex) == 0)
-            err_ignore(remember(file, real, &before, hex, NULL));
+        if (rc == 0 && known && before.settled && file_is_dir(memory))
+            rc = keep(s, file, real, &before, hex, err);
     }
     free(real);
     mem_free(file);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/statfs.h>
 #include "common/base/disk.h"
+#include "common/base/mem.h"
 #include "common/store/cache.h"
 
 static long type;
@@ -15,17 +16,39 @@ int statfs(const char *path, struct statfs *out)
     return 0;
 }
 
+static const char *kind_at(const char *path)
+{
+    Err err = {0};
+    const char *kind = "unset";
+    CHECK_OK(disk_network(path, &kind, &err), &err);
+    return kind;
+}
+
 static void kinds(void **state)
 {
     (void)state;
     type = 0xEF53; /* ext4 */
-    assert_null(disk_network("/"));
+    assert_null(kind_at("/"));
     type = 0x6969;
-    assert_string_equal(disk_network("/no/such/folder"), "NFS");
+    assert_string_equal(kind_at("/no/such/folder"), "NFS");
     type = (long)(int)0xFF534D42; /* as a signed 32-bit number */
-    assert_string_equal(disk_network("/"), "SMB");
+    assert_string_equal(kind_at("/"), "SMB");
     type = 0x0BD00BD0;
-    assert_string_equal(disk_network("/"), "Lustre");
+    assert_string_equal(kind_at("/"), "Lustre");
+}
+
+/* Want of memory is no local disk. */
+static void no_memory(void **state)
+{
+    (void)state;
+    Err err = {0};
+    const char *kind;
+    int64_t bytes;
+    mem_fail_after(1);
+    CHECK_FAILS(disk_network("/", &kind, &err), ERR_NOMEM, "memory", &err);
+    mem_fail_after(1);
+    CHECK_FAILS(disk_free_bytes("/", &bytes, &err), ERR_NOMEM, "memory", &err);
+    mem_fail_after(0);
 }
 
 static void writing_is_refused_unless_asked_for(void **state)
@@ -52,6 +75,7 @@ static void writing_is_refused_unless_asked_for(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(kinds), cmocka_unit_test(writing_is_refused_unless_asked_for)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(kinds), cmocka_unit_test(no_memory),
+                                       cmocka_unit_test(writing_is_refused_unless_asked_for)};
     return check_run_live("store_network", tests);
 }
