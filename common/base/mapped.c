@@ -89,7 +89,7 @@ int mapped_describe(const void *address, char *out, int64_t size)
         return 0;
     restore_newlines(path);
     if (stat(path, &st) == 0 && offset / page * page >= (uint64_t)st.st_size)
-        snprintf(out, (size_t)size, "'%s' became shorter while it was read", path);
+        snprintf(out, (size_t)size, "'%s' became shorter while it was read; put a whole copy back", path);
     else
         snprintf(out, (size_t)size, "reading '%s' failed at byte %" PRIu64 ": its disk or network reports an error",
                  path, offset);

@@ -7,6 +7,9 @@
 enum { META_SIZE = 24 + 2 * PAGE_DB_SIZE + 16 };
 enum { INTEGER_KEY = 8 }; /* a database's flag */
 #define LMDB_MAGIC 0xBEEFC0DEu
+#define CUT_SHORT                                                                       \
+    "'%s': data.mdb is cut short: it has %" PRId64 " bytes and its pages need %" PRId64 \
+    "; put a whole copy back, or move it away and build it again"
 #define MAX_MAP ((uint64_t)1 << 46)
 
 uint16_t u16_at(const uint8_t *p)
@@ -79,8 +82,7 @@ static int check_meta(const uint8_t *file, int64_t size, int i, int64_t page, co
         return page_damaged(what, err, "header page %d gives an impossible size", i);
     int64_t need = ((int64_t)h.last + 1) * page;
     if (size < need)
-        return err_set(err, ERR_FORMAT, "'%s' is torn: its file has %" PRId64 " bytes, its pages need %" PRId64, what,
-                       size, need);
+        return err_set(err, ERR_FORMAT, CUT_SHORT, what, size, need);
     return 0;
 }
 
@@ -96,8 +98,7 @@ static int page_size(const uint8_t *file, int64_t size, int64_t *page, const cha
     if (*page < PAGE_LEAST || *page > PAGE_MOST || (*page & (*page - 1)))
         return page_damaged(what, err, "a page size of %" PRId64 " bytes", *page);
     if (size < 2 * *page)
-        return err_set(err, ERR_FORMAT, "'%s' is torn: its file has %" PRId64 " bytes, its pages need %" PRId64, what,
-                       size, 2 * *page);
+        return err_set(err, ERR_FORMAT, CUT_SHORT, what, size, 2 * *page);
     return 0;
 }
 

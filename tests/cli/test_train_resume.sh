@@ -164,7 +164,9 @@ cut_status=0
 wait $cut_pid || cut_status=$?
 lib_name="a cache that is cut short while a run reads it"
 check "$lib_name: exit 1, not a signal" test $cut_status = 1
-stderr_has "cut/data.mdb' became shorter while it was read"
+# found by the fault of a page that is gone, or by the next transaction
+check "$lib_name: file and remedy" grep -Eq "cut(/data.mdb' became shorter while it was read|': data.mdb is cut short: \
+it has 8192 bytes and its pages need [0-9]+); put a whole copy back" "$T/stderr"
 rm -r "$T/cut"
 cp -r "$T/a" "$T/cut"
 last=$(ls "$T/of-cut" | sed -n 's/^checkpoint-\([0-9]*\)$/\1/p' | sort -n | tail -1)

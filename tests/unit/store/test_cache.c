@@ -430,8 +430,8 @@ static void torn_and_foreign(void **state)
     assert_int_equal(in_child(write_many, dir), 0);
     int64_t size = file_size(file, &err);
     assert_int_equal(truncate(file, size - 4096), 0);
-    CHECK_FAILS(cache_open(&c, dir, CACHE_READ, &err), ERR_FORMAT, "torn: its file has", &err);
-    CHECK_FAILS(cache_open(&c, dir, CACHE_WRITE, &err), ERR_FORMAT, "torn: its file has", &err);
+    CHECK_FAILS(cache_open(&c, dir, CACHE_READ, &err), ERR_FORMAT, "data.mdb is cut short: it has", &err);
+    CHECK_FAILS(cache_open(&c, dir, CACHE_WRITE, &err), ERR_FORMAT, "data.mdb is cut short: it has", &err);
     for (int64_t cut = 8192; cut > 0; cut -= 1365) {
         assert_int_equal(truncate(file, cut), 0);
         assert_int_equal(cache_open(&c, dir, CACHE_READ, &err), ERR_FORMAT);
