@@ -5,7 +5,9 @@
 #define WEFT_COMMON_OPS_CUDA_NCCL_H
 #include <stddef.h>
 
-#ifndef WEFT_NCCL_REAL /* a test that includes <nccl.h> itself */
+#ifndef WEFT_NCCL_REAL /* a test that includes <nccl.h> itself, and with it the types of CUDA */
+#include "common/ops/cuda/port.h"
+
 typedef struct ncclComm *ncclComm_t;
 typedef enum { ncclSuccess = 0, ncclSystemError = 2, ncclInvalidArgument = 4 } ncclResult_t;
 typedef enum { ncclFloat32 = 7, ncclBfloat16 = 9 } ncclDataType_t;
