@@ -47,7 +47,7 @@ full "run --dry-run" "$B/weft-train" run --preset demo --cache "$T/a" --model $M
 full "sample --dry-run" "$B/weft-infer" sample --preset demo --model $M --prompt x --out "$T/samples" --dry-run
 
 # ---- OpenMP's threads do not spin for long at a barrier, unless the user wants it ----
-spins() { env OMP_DISPLAY_ENV=verbose "$@" "$B/weft-train" --version 2>&1 |
+spins() { env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose "$@" "$B/weft-train" --version 2>&1 |
     sed -n "s/.*GOMP_SPINCOUNT = '\(.*\)'.*/\1/p"; }
 if [ -z "$(spins A=b)" ]; then
     skip "short spin" "this OpenMP library does not say"
@@ -155,7 +155,7 @@ BASH
     completes "clip.width=" weft-prep ingest --set clip.wid
     completes "$T/src/c1.mp4 $T/src/c1.txt" weft-prep ingest "$T/src/c1"
     completes "$T/model" weft-infer sample --model "$T/mod"
-    completes "run" weft-train r
+    completes "report run" weft-train r
     completes "auto cpu cuda ref sim" weft-train run --device ""
 else
     skip "completion" "no bash here"

@@ -72,7 +72,7 @@ static int recipe_unknown_key(Err *err)
 
 static int recipe_wrong_type(Err *err)
 {
-    return open_recipe(NULL, (const char *const[]){"training.optimizer=sgd", NULL}, err);
+    return open_recipe(NULL, (const char *const[]){"training.optimizer=adagrad", NULL}, err);
 }
 
 static int recipe_unknown_preset(Err *err)
