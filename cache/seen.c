@@ -1,40 +1,42 @@
 #include "cache/seen.h"
-#include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 #include "common/base/file.h"
+#include "common/base/file_stamp.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
 #define SEEN_MAX ((int64_t)1 << 30)
 
-static int add_file(Str *out, const char *path)
-{
-    struct stat st;
-    if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
-        return 0;
-    return str_printf(out, NULL, "\n%s %lld %lld.%09ld %llu", path, (long long)st.st_size, (long long)st.st_mtim.tv_sec,
-                      st.st_mtim.tv_nsec, (unsigned long long)st.st_ino);
-}
-
-/* What path is now; data NULL when that cannot be said. */
-static Str identity(const char *what, const char *path)
+/* What path is now; data NULL when that cannot be said, or when it changed so late that what this run
+ * reads of it may be older. */
+static Str identity(const Seen *s, const char *what, const char *path)
 {
     Str out = {0};
+    FileStamp stamp;
     char **names = NULL;
     int64_t n = 0;
-    int rc = str_append(&out, what, NULL);
-    if (rc == 0 && !file_is_dir(path))
-        rc = add_file(&out, path);
-    else if (rc == 0 && (rc = dir_list(path, &names, &n, NULL)) == 0)
+    int rc = 0;
+
+    file_stamp_begin(&stamp);
+    stamp.now = s->start;
+    if (!file_is_dir(path))
+        rc = file_stamp_add(&stamp, path, NULL);
+    else if ((rc = dir_list(path, &names, &n, NULL)) == 0)
         for (int64_t i = 0; rc == 0 && i < n; i++) {
             char *file = path_join(path, names[i], NULL);
-            rc = file ? add_file(&out, file) : ERR_NOMEM;
+            rc = file ? 0 : ERR_NOMEM;
+            if (file && !file_is_dir(file))
+                rc = file_stamp_add(&stamp, file, NULL);
             mem_free(file);
         }
     dir_list_free(&names, n);
-    if (rc < 0 || (out.data && !strchr(out.data, '\n')) || (out.data && !str_is_utf8(out.data, out.len)))
+    if (rc == 0)
+        rc = file_stamp_end(&stamp, NULL);
+    file_stamp_fini(&stamp);
+    if (rc == 0 && stamp.settled && stamp.size > 0)
+        rc = str_printf(&out, NULL, "%s\n%s\n%s", what, path, stamp.hex);
+    if (rc < 0 || (out.data && !str_is_utf8(out.data, out.len)))
         str_fini(&out);
     return out;
 }
@@ -43,7 +45,9 @@ int seen_open(Seen *s, const char *cache, Err *err)
 {
     char *path = path_join(cache, ".seen", err), *text = NULL;
     int64_t size;
-    *s = (Seen){.now = json_object()};
+    FileStamp stamp;
+    file_stamp_begin(&stamp);
+    *s = (Seen){.now = json_object(), .start = stamp.now};
     if (path && file_read(path, SEEN_MAX, &text, &size, NULL) == 0 &&
         json_parse(&s->before, text, size, path, NULL) < 0)
         s->before = NULL;
@@ -58,7 +62,7 @@ int seen_open(Seen *s, const char *cache, Err *err)
 
 const char *seen_get(Seen *s, const char *what, const char *path)
 {
-    Str id = identity(what, path);
+    Str id = identity(s, what, path);
     json_t *known = id.data ? json_object_get(s->before, id.data) : NULL;
     const char *hex = json_string_value(known);
     if (hex && strlen(hex) == 64)
@@ -69,7 +73,7 @@ const char *seen_get(Seen *s, const char *what, const char *path)
 
 void seen_put(Seen *s, const char *what, const char *path, const char *sha256)
 {
-    Str id = identity(what, path);
+    Str id = identity(s, what, path);
     if (id.data)
         json_object_set_new(s->now, id.data, json_string(sha256));
     str_fini(&id);

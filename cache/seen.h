@@ -1,7 +1,7 @@
 /* Digests of files that have not changed: CACHE/.seen, one JSON object.  A file counts as the same when
- * path, size, modification time (in nanoseconds) and inode are, so that a build which finds everything
- * done reads no clip and no weights again.  It is no part of the cache: without it, digests are made
- * again. */
+ * its path and its stamp are (file_stamp.h); one that changed after two seconds before the run began
+ * is not remembered.  So a build which finds everything done reads no clip and no weights again.  It is
+ * no part of the cache: without it, digests are made again. */
 #ifndef WEFT_CACHE_SEEN_H
 #define WEFT_CACHE_SEEN_H
 #include <jansson.h>
@@ -9,6 +9,7 @@
 
 typedef struct Seen {
     json_t *before, *now; /* what is it -> digest; now: of this run */
+    int64_t start;        /* when seen_open was called, ns */
 } Seen;
 
 /* An absent or unreadable file reads as empty. */

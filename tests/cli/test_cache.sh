@@ -20,6 +20,7 @@ stdout_has "6 clips, 7 texts: 13 computed, 0 reused, 0 rejected"
 cp "$T/one/data.mdb" "$T/before.mdb"
 runs "build again" 0 build "$T/one"
 stdout_has "6 clips, 7 texts: 0 computed, 13 reused, 0 rejected"
+sleep 2.2 # files that were just written are not remembered
 "$cache" build "$T/prep" --out "$T/one" --model "$T/model" ${small% --quiet} >"$T/loud" 2>&1
 check "digests of unchanged files are kept" test -s "$T/one/.seen"
 rm "$T/one/.seen"
@@ -27,6 +28,13 @@ rm "$T/one/.seen"
 check "without them it reads the weights again" grep -q "for their digest" "$T/loud"
 "$cache" build "$T/prep" --out "$T/one" --model "$T/model" ${small% --quiet} >"$T/loud" 2>&1
 check "with them it does not" sh -c '! grep -q "for their digest" "$0"' "$T/loud"
+cp -p "$T/prep/clips/c1.mkv" "$T/kept-clip"
+cp -a "$T/one" "$T/odd"
+printf X | dd of="$T/prep/clips/c1.mkv" bs=1 seek=2000 conv=notrunc 2>/dev/null
+touch -r "$T/kept-clip" "$T/prep/clips/c1.mkv"
+"$cache" build "$T/prep" --out "$T/odd" --model "$T/model" $small >"$T/stdout" 2>"$T/stderr"
+check "a clip with other bytes under its old time is read again" sh -c '! grep -q "13 reused, 0 rejected" "$0"' "$T/stdout"
+cp -p "$T/kept-clip" "$T/prep/clips/c1.mkv"
 touch "$T/prep/clips/c1.mkv"
 runs "a clip that was touched is read again" 0 build "$T/one"
 stdout_has "0 computed, 13 reused, 0 rejected"
