@@ -94,6 +94,22 @@ killed_after() { # SECONDS COMMAND...
     [ "$lib_status" = 137 ]
 }
 
+# The same once FILE has LINES lines: a moment in the work and not in time.
+killed_at_line() { # LINES FILE COMMAND...
+    lib_lines=$1
+    lib_file=$2
+    shift 2
+    "$@" >"$T/stdout" 2>"$T/stderr" </dev/null &
+    lib_pid=$!
+    while kill -0 "$lib_pid" 2>/dev/null && [ "$(wc -l 2>/dev/null <"$lib_file" || echo 0)" -lt "$lib_lines" ]; do
+        sleep 0.01
+    done
+    kill -9 "$lib_pid" 2>/dev/null
+    lib_status=0
+    wait "$lib_pid" 2>/dev/null || lib_status=$?
+    [ "$lib_status" = 137 ]
+}
+
 finish() {
     echo "1..$lib_n"
     [ "$lib_failed" = 0 ]

@@ -44,8 +44,8 @@ runs "sixty steps" 0 train long $LONG --jobs 1
 runs "the first eight of them" 0 train killed $LONG --set training.max_steps=8
 kills=0
 for k in 1 2 3 4 5 6; do
-    delay=$(awk -v k="$k" -v seed="$$" 'BEGIN { srand(seed + k); printf "%.2f", 0.3 + 1.5 * rand() }')
-    killed_after "$delay" "$TRAIN" run --cache "$T/a" --cache "$T/b" --model $MODEL --out "$T/killed" $SETS $LONG &&
+    step=$(awk -v k="$k" -v seed="$$" 'BEGIN { srand(seed + k); print 4 + 8 * k + int(8 * rand()) }')
+    killed_at_line "$step" "$T/killed/log.jsonl" "$TRAIN" run --cache "$T/a" --cache "$T/b" --model $MODEL --out "$T/killed" $SETS $LONG &&
         kills=$((kills + 1))
 done
 check "a kill left a checkpoint to go on from" test -d "$T/killed/checkpoint-8"
