@@ -1,4 +1,5 @@
 /* Cutting a run into shares, and the order in which its gradients are summed. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +44,7 @@ int64_t share_bytes(const ShareConfig *c, int64_t gradients, int host)
 static void block_range(const ParamSet *ps, int64_t b, int64_t *first, int64_t *n)
 {
     char prefix[64];
-    int length = snprintf(prefix, sizeof prefix, "transformer_blocks.%lld.", (long long)b);
+    int length = snprintf(prefix, sizeof prefix, "transformer_blocks.%" PRId64 ".", b);
 
     *first = *n = 0;
     for (int64_t i = 0; i < ps->n; i++) {

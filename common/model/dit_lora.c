@@ -1,4 +1,5 @@
 /* Adapters of the transformer's linear layers. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -71,11 +72,10 @@ static int check_targets(const Slots *s, const DitLora *l, Err *err)
                 "layers (of the feed-forward: net.0.proj and net.2)",
                 l->target[t]);
         if (!found)
-            return err_set(
-                err, ERR_USAGE,
-                "training.lora_target_modules: '%s' ends no name of the transformer's %lld linear layers (such "
-                "as %s)",
-                l->target[t], (long long)s->n, s->n ? s->slot[s->n / 2].name : "none");
+            return err_set(err, ERR_USAGE,
+                           "training.lora_target_modules: '%s' ends no name of the transformer's %" PRId64
+                           " linear layers (such as %s)",
+                           l->target[t], s->n, s->n ? s->slot[s->n / 2].name : "none");
     }
     return l->targets ? 0 : err_set(err, ERR_USAGE, "training.lora_target_modules is empty: name at least one layer");
 }
@@ -182,8 +182,9 @@ static int load_layer(Dit *d, const LoraSlot *slot, const LoraLayer *l, const ch
         return err_set(err, ERR_USAGE, "'%s' has an adapter for '%s', which training.lora_target_modules does not name",
                        path, slot->name);
     if (a->dim[0] != l->rank)
-        return err_set(err, ERR_USAGE, "'%s' has rank %lld at '%s', but training.lora_rank is %lld: set it to %lld",
-                       path, (long long)l->rank, slot->name, (long long)a->dim[0], (long long)l->rank);
+        return err_set(err, ERR_USAGE,
+                       "'%s' has rank %" PRId64 " at '%s', but training.lora_rank is %" PRId64 ": set it to %" PRId64,
+                       path, l->rank, slot->name, a->dim[0], l->rank);
     if (d->be->plan)
         return 0;
     lora_get(l, slot, l->scale / d->lora_scale, r->a, r->bt);

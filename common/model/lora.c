@@ -1,4 +1,5 @@
 /* Reading LoRA files. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,9 +93,9 @@ static int check_shapes(LoraLayer *l, const LoraSlot *slot, const char *path, Er
     }
     return err_set(err, ERR_FORMAT,
                    "'%s' is a LoRA of another model: its layer '%s' has A %s and B %s, but this transformer's layer "
-                   "needs A [rank, %lld] and B [%lld, rank]",
+                   "needs A [rank, %" PRId64 "] and B [%" PRId64 ", rank]",
                    path, slot->name, tensor_describe(a, first, sizeof first), tensor_describe(b, second, sizeof second),
-                   (long long)slot->in, (long long)slot->out);
+                   slot->in, slot->out);
 }
 
 /* Finds the slot of every tensor. */
@@ -132,9 +133,10 @@ static int sort_tensors(LoraFile *f, const char *path, const LoraSlot *slot, int
     if (!all)
         return err_set(err, ERR_FORMAT, "'%s' holds no tensors", path);
     return strangers ? err_set(err, ERR_FORMAT,
-                               "'%s' is a LoRA of another model: %lld of its %lld tensors belong to no linear layer of "
-                               "this transformer (the first is '%s')",
-                               path, (long long)strangers, (long long)all, stranger)
+                               "'%s' is a LoRA of another model: %" PRId64 " of its %" PRId64
+                               " tensors belong to no linear layer of this "
+                               "transformer (the first is '%s')",
+                               path, strangers, all, stranger)
                      : 0;
 }
 

@@ -1,6 +1,7 @@
 #include "common/model/t5.h"
 
 #include <float.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -383,7 +384,7 @@ int t5_encode_many(T5 *t, Arena *work, float *hidden, const int32_t *const *ids,
         return rc;
     }
     if (n < 1 || n > 1 << 14)
-        return err_set(err, ERR_USAGE, "T5: %lld tokens, expected 1..%d", (long long)n, 1 << 14);
+        return err_set(err, ERR_USAGE, "T5: %" PRId64 " tokens, expected 1..%d", n, 1 << 14);
     if ((rc = position_bias(t, NULL, n, err)))
         return rc;
     Pass p = {.t = t, .be = t->be, .work = work, .n = n, .err = err};
