@@ -470,6 +470,42 @@ static void hidden_colours_stay_hidden(void **state)
     }
 }
 
+/* Metadata of a bright display without PQ tags: HDR whose tags were lost.  A dim display says nothing. */
+static void bright_displays_are_hdr(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *says;
+        enum AVColorTransferCharacteristic transfer;
+        VideoHdr hdr;
+    } cases[] = {
+        {"master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)", 0, VIDEO_HDR_METADATA},
+        {"master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)", AVCOL_TRC_BT709,
+         VIDEO_HDR_METADATA},
+        {"max-cll=1000,400", 0, VIDEO_HDR_METADATA},
+        {"master-display=G(15000,30000)B(7500,3000)R(32000,16500)WP(15635,16450)L(1000000,1)", 0, VIDEO_SDR},
+        {"max-cll=203,203", 0, VIDEO_SDR},
+    };
+    if (!avcodec_find_encoder_by_name("libx265"))
+        check_skip("no libx265");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Clip c = numbers;
+        char options[256];
+        snprintf(options, sizeof options, "x265-params=log-level=none\\:%s", cases[i].says);
+        c.codec = "libx265";
+        c.options = options;
+        c.frames = 2;
+        c.transfer = cases[i].transfer;
+        make_clip(check_tmp_path("bright"), &c);
+        Err err = {0};
+        VideoReader *r = NULL;
+        CHECK_OK(video_open(&r, check_tmp_path("bright"), NULL, &err), &err);
+        if (video_info(r)->hdr != cases[i].hdr)
+            fail_msg("%s: kind %d, expected %d", cases[i].says, video_info(r)->hdr, cases[i].hdr);
+        video_close(&r);
+    }
+}
+
 int main(void)
 {
     av_quiet();
@@ -481,6 +517,7 @@ int main(void)
         cmocka_unit_test(many_tracks),
         cmocka_unit_test(a_strange_matrix_turns_nothing),
         cmocka_unit_test(dolby_vision_for_its_own_players),
+        cmocka_unit_test(bright_displays_are_hdr),
         cmocka_unit_test(each_frame_has_its_own_fields),
         cmocka_unit_test(hidden_colours_stay_hidden),
     };
