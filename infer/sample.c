@@ -11,25 +11,34 @@
 #include "common/model/model_folder.h"
 #include "infer/sample_internal.h"
 
-#define FIELD(f) offsetof(SampleOptions, f)
+#define SAMPLE(field, kind, flag, value_name, text, ...) \
+    OPTION(SampleOptions, field, kind, flag, value_name, text, __VA_ARGS__)
 const Opt sample_opts[] = {
     OPTS_COMMON,
-    {"model", 'm', OPT_STR, FIELD(model), 0, 0, NULL, NULL, "FOLDER",
-     "pipeline folder in diffusers layout; default: the recipe's model.base_model", 0},
-    {"checkpoint", 0, OPT_STR, FIELD(checkpoint), 0, 0, NULL, NULL, "FOLDER",
-     "take the transformer from this folder: a checkpoint of weft-train, its final/, or a transformer folder", 0},
-    {"lora", 0, OPT_LIST, FIELD(lora), 0, 0, NULL, NULL, "FILE[:SCALE]",
-     "use this LoRA adapter (a file, or a folder such as RUN/final), SCALE times as strong; may be repeated", 0},
-    {"prompt", 'p', OPT_LIST, FIELD(prompt), 0, 0, NULL, NULL, "TEXT", "what to show; may be repeated", 0},
-    {"prompts", 0, OPT_STR, FIELD(prompts), 0, 0, NULL, NULL, "FILE",
-     "one prompt a line, or .jsonl objects with prompt, id, seed", 0},
-    {"out", 'o', OPT_STR, FIELD(out), 0, 0, NULL, NULL, "DIR", "where the videos go", 1},
-    {"latents-out", 0, OPT_STR, FIELD(latents_out), 0, 0, NULL, NULL, "FILE",
-     "keep the latents too: safetensors, one [1,F,C,h,w] tensor an id", 0},
-    {"save-frames", 0, OPT_FLAG, FIELD(save_frames), 0, 0, NULL, NULL, NULL,
-     "write every frame as DIR/ID/NNNN.png as well", 0},
-    {"overwrite", 0, OPT_FLAG, FIELD(overwrite), 0, 0, NULL, NULL, NULL,
-     "replace samples of the same id that were made with another prompt, seed, model or settings", 0},
+    SAMPLE(model, OPT_STR, "model", "FOLDER",
+           "pipeline folder in diffusers layout; default: the recipe's model.base_model", .short_name = 'm'),
+    SAMPLE(checkpoint, OPT_STR, "checkpoint", "FOLDER",
+           "take the transformer from this folder: a checkpoint of weft-train, its final/, or a transformer folder"),
+    SAMPLE(lora, OPT_LIST, "lora", "FILE[:SCALE]",
+           "use this LoRA adapter (a file, or a folder such as RUN/final), SCALE times as strong; may be repeated"),
+    SAMPLE(prompt, OPT_LIST, "prompt", "TEXT", "what to show; may be repeated", .short_name = 'p'),
+    SAMPLE(prompts, OPT_STR, "prompts", "FILE", "one prompt a line, or .jsonl objects with prompt, id, seed"),
+    OPTION_KEY("negative-prompt", "TEXT", "sampling.negative_prompt", "what guidance steers away from"),
+    OPTION_KEY("steps", "N", "sampling.num_inference_steps", "denoising steps"),
+    OPTION_KEY("guidance", "X", "sampling.guidance_scale",
+               "classifier-free guidance; 1 or less: none, at half the time"),
+    OPTION_KEY("dynamic-cfg", NULL, "sampling.use_dynamic_cfg", "let guidance rise along a cosine over the steps"),
+    OPTION_KEY("scheduler", NULL, "sampling.scheduler", "how a step is taken", .choices = "ddim|dpm"),
+    OPTION_KEY("num-frames", "N", "sampling.num_frames", "frames of a video: 8N+1, or 8N (of which one more is made)"),
+    OPTION_KEY("width", "PIXELS", "sampling.width", "a multiple of 16"),
+    OPTION_KEY("height", "PIXELS", "sampling.height", "a multiple of 16"),
+    OPTION_KEY("fps", "N", "sampling.fps", "frames a second of the file; changes no frame"),
+    SAMPLE(out, OPT_STR, "out", "DIR", "where the videos go", .short_name = 'o', .required = 1),
+    SAMPLE(latents_out, OPT_STR, "latents-out", "FILE",
+           "keep the latents too: safetensors, one [1,F,C,h,w] tensor an id"),
+    SAMPLE(save_frames, OPT_FLAG, "save-frames", NULL, "write every frame as DIR/ID/NNNN.png as well"),
+    SAMPLE(overwrite, OPT_FLAG, "overwrite", NULL,
+           "replace samples of the same id that were made with another prompt, seed, model or settings"),
     {0},
 };
 

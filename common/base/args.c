@@ -10,7 +10,7 @@
 
 static int takes_value(const Opt *o)
 {
-    return o->type != OPT_FLAG;
+    return o->type != OPT_FLAG && (o->type != OPT_KEY || o->meta || o->choices);
 }
 
 /* In long double, which holds every int64_t: as a double 2^53 + 1 would be 2^53. */
@@ -73,6 +73,14 @@ static void *field(const Opt *o, void *options)
     return (char *)options + o->offset;
 }
 
+static int key_add(const Opt *o, StrList *keys, const char *text, Err *err)
+{
+    int rc = list_add(keys, o->name, err);
+    if (rc == 0)
+        rc = list_add(keys, o->key, err);
+    return rc == 0 ? list_add(keys, text ? text : "true", err) : rc;
+}
+
 static int store(const Opt *o, void *options, const char *text, Err *err)
 {
     switch (o->type) {
@@ -80,6 +88,7 @@ static int store(const Opt *o, void *options, const char *text, Err *err)
     case OPT_INT: return parse_int(o, text, field(o, options), err);
     case OPT_NUM: return parse_num(o, text, field(o, options), err);
     case OPT_LIST: return list_add(field(o, options), text, err);
+    case OPT_KEY: return key_add(o, field(o, options), text, err);
     case OPT_ENUM:
         if (!is_choice(o->choices, text))
             return err_set(err, ERR_USAGE, "--%s: expected %s, found '%s'", o->name, o->choices, text);
@@ -213,7 +222,7 @@ int args_parse(const Opt *opts, void *options, size_t options_size, int argc, ch
 void args_fini(const Opt *opts, void *options)
 {
     for (const Opt *o = opts; o->name; o++) {
-        if (o->type == OPT_LIST)
+        if (o->type == OPT_LIST || o->type == OPT_KEY)
             args_free_list(field(o, options));
     }
 }
@@ -241,6 +250,11 @@ void args_print(const Opt *opts, const void *options, FILE *out)
             const StrList *l = at;
             for (int64_t i = 0; i < l->n; i++)
                 fprintf(out, " %s", l->item[i]);
+        } else if (o->type == OPT_KEY) {
+            const StrList *l = at;
+            for (int64_t i = 0; i < l->n; i += 3)
+                if (l->item[i] == o->name)
+                    fprintf(out, " %s", l->item[i + 2]);
         } else if (*(const char *const *)at) {
             fprintf(out, " %s", *(const char *const *)at);
         }
@@ -252,5 +266,5 @@ const char *opt_value_name(const Opt *o)
 {
     if (!takes_value(o))
         return NULL;
-    return o->type == OPT_ENUM ? o->choices : o->meta ? o->meta : "VALUE";
+    return o->type == OPT_ENUM || (o->type == OPT_KEY && o->choices) ? o->choices : o->meta ? o->meta : "VALUE";
 }

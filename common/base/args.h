@@ -21,7 +21,8 @@ typedef enum OptType {
     OPT_NUM,  /* double within [min, max] */
     OPT_STR,  /* const char *, borrowed from argv */
     OPT_ENUM, /* const char *, one of choices "a|b|c" */
-    OPT_LIST  /* StrList, may be given several times */
+    OPT_LIST, /* StrList, may be given several times */
+    OPT_KEY /* a recipe key under a name of its own, in CommonOptions.keys; without meta and choices: a flag, "true" */
 } OptType;
 
 typedef struct StrList {
@@ -35,11 +36,12 @@ typedef struct Opt {
     OptType type;
     size_t offset;       /* of the field in the options struct */
     double min, max;     /* numbers; both 0: no limit */
-    const char *choices; /* OPT_ENUM: the only ones; OPT_STR: what completion offers */
+    const char *choices; /* OPT_ENUM: the only ones; OPT_STR, OPT_KEY: what completion offers */
     const char *dflt;    /* as text, parsed like a given value; NULL: zero */
     const char *meta;    /* name of the value in help */
     const char *help;
     int required;
+    const char *key; /* OPT_KEY: "section.key"; the recipe's schema knows type and limits */
 } Opt;
 
 /* One line of a table: OPTION(Options, out, OPT_STR, "out", "DIR", "folder to write", .required = 1).
@@ -66,6 +68,7 @@ const char *opt_value_name(const Opt *o);
 typedef struct CommonOptions {
     const char *preset, *config, *device;
     StrList set;
+    StrList keys; /* of OPT_KEY, three entries each: option, key, value; recipe_open puts them over --set */
     int64_t jobs;
     int64_t seed; /* -1: not given, and to be set so by a command without the option; use recipe_int(recipe, "seed") */
     const char *shard; /* "K/N", K from 0; NULL: shard_choose asks the launcher */
@@ -77,6 +80,9 @@ typedef struct CommonOptions {
         OPTION(CommonOptions, config, OPT_STR, "config", "FILE",                                        \
                "recipe file (JSON or YAML); its values replace the preset's", .short_name = 'c'),       \
         OPTION(CommonOptions, set, OPT_LIST, "set", "SECTION.KEY=VALUE", "change one recipe value; may be repeated")
+/* "--flag VALUE" for --set path=VALUE; without value_name it sets true. */
+#define OPTION_KEY(flag, value_name, path, text, ...) \
+    OPTION(CommonOptions, keys, OPT_KEY, flag, value_name, text, .key = path, __VA_ARGS__)
 #define OPT_DEVICE                                                                                                   \
     OPTION(CommonOptions, device, OPT_ENUM, "device", NULL, "where to compute; auto: cuda where it works, else cpu", \
            .choices = "auto|cpu|cuda|sim|ref", .dflt = "auto")

@@ -228,7 +228,7 @@ static void complete_value(FILE *out, const Program *program, const Opt *o)
 static void complete_values(FILE *out, const Program *program, const Command *c)
 {
     for (const Opt *o = c->opts; o->name; o++) {
-        if (o->type == OPT_FLAG)
+        if (!opt_value_name(o))
             continue;
         fprintf(out, "    %s:--%s", c->name, o->name);
         if (o->short_name)

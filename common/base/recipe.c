@@ -128,6 +128,8 @@ static int read_all(RecipeReader *r, const CommonOptions *common, Err *err)
         rc = recipe_read_config(r, common->config, err);
     for (int64_t i = 0; i < common->set.n && rc == 0; i++)
         rc = recipe_read_set(r, common->set.item[i], err);
+    for (const char **k = common->keys.item, **end = k + common->keys.n; k < end && rc == 0; k += 3)
+        rc = recipe_read_option(r, k[0], k[1], k[2], err);
     if (rc == 0 && common->seed >= 0 && json_object_set_new(r->recipe, "seed", json_integer(common->seed)) < 0)
         rc = no_memory(err);
     if (rc == 0 && check_frames(r->recipe, &frames) < 0)

@@ -1,5 +1,5 @@
 /* The recipe: one configuration for all four programs.  Precedence: preset, then --config FILE,
- * then --set key=value.
+ * then --set key=value, then options that stand for a key (OPT_KEY).
  * schemas/recipe.schema.json documents every key and its values.  People may write keys without a
  * section: "learning_rate" is training.learning_rate (names that the training scripts of diffusers
  * use work too, such as "train_batch_size"), and a key of one other section only is that section's.
@@ -16,7 +16,7 @@
 
 typedef struct Recipe Recipe;
 
-/* From --preset, --config, --set in `common`; a --seed given (not -1) replaces "seed".  The config is a
+/* From --preset, --config, --set and `keys` in `common`; a --seed given (not -1) replaces "seed".  The config is a
  * recipe in JSON or YAML, or a JSON that holds one: run.json, state.json, dataset.json, a sample's
  * record.  What is wrong with the request is ERR_USAGE, with every problem on a line of its own, each
  * unknown key with the nearest known one.  Numbers that the schema calls "number" are stored as reals,
@@ -33,7 +33,7 @@ WEFT_MUST_CHECK int recipe_complete(json_t **out, const json_t *stored, Err *err
  * names the output in the message. */
 WEFT_MUST_CHECK int recipe_adopt(Recipe *r, const json_t *stored, const char *const *paths, const char *where,
                                  Err *err);
-/* Where the value was given, "--set" or a file's path; NULL: it is the preset's, or adopted. */
+/* Where the value was given, "--set", an option or a file's path; NULL: it is the preset's, or adopted. */
 const char *recipe_given(const Recipe *r, const char *path);
 void recipe_close(Recipe **r);
 /* The whole recipe, borrowed. */

@@ -20,6 +20,9 @@ typedef struct RecipeReader {
 /* Both fail for what cannot be read at all; else problems are in `r`. */
 WEFT_MUST_CHECK int recipe_read_config(RecipeReader *r, const char *path, Err *err);
 WEFT_MUST_CHECK int recipe_read_set(RecipeReader *r, const char *assignment, Err *err);
+/* "--option text" for the key `path`: of a key of type string the text as it is, else as --set has it. */
+WEFT_MUST_CHECK int recipe_read_option(RecipeReader *r, const char *option, const char *path, const char *text,
+                                       Err *err);
 /* Notes a problem: a line. */
 WEFT_MUST_CHECK int recipe_problem(RecipeReader *r, Err *err, const char *fmt, ...) WEFT_PRINTF(3, 4);
 /* 0, or ERR_USAGE with all problems. */

@@ -402,3 +402,27 @@ int recipe_read_set(RecipeReader *r, const char *assignment, Err *err)
     mem_free(name);
     return rc;
 }
+
+/* ---- an option that stands for a key ---------------------------------------------------------- */
+
+int recipe_read_option(RecipeReader *r, const char *option, const char *path, const char *text, Err *err)
+{
+    const json_t *rule = rule_of(r->schema, path), *type = json_object_get(rule, "type");
+    char origin[64];
+    json_t *value = NULL;
+    snprintf(origin, sizeof origin, "--%s", option);
+    r->origin = origin;
+    json_object_clear(r->names);
+    if (!str_is_utf8(text, (int64_t)strlen(text)))
+        return recipe_problem(r, err, "%s: what follows is not UTF-8", origin);
+    int is_text = json_is_string(type) && strcmp(json_string_value(type), "string") == 0;
+    int rc = 0;
+    if (is_text)
+        rc = (value = json_string(text)) ? 0 : no_memory(err);
+    else
+        rc = set_value(text, &value, err);
+    if (rc == 0)
+        rc = assign(r, path, value, err);
+    json_decref(value);
+    return rc;
+}

@@ -127,6 +127,15 @@ static int is_multiple(const json_t *v, const json_t *of)
     return isfinite(quotient) && quotient == floor(quotient);
 }
 
+static int wrong_multiple(const Check *c, const Place *place, const json_t *v, const json_t *of)
+{
+    char expected[128];
+    double step = json_number_value(of), below = floor(json_number_value(v) / step) * step;
+    snprintf(expected, sizeof expected, "a multiple of %.16g (the nearest are %.16g and %.16g)", step, below,
+             below + step);
+    return wrong(c, place, v, expected);
+}
+
 static int check_number(const Check *c, const json_t *node, const json_t *v, const Place *place)
 {
     const json_t *bound;
@@ -140,7 +149,7 @@ static int check_number(const Check *c, const json_t *node, const json_t *v, con
     if ((bound = json_object_get(node, "exclusiveMaximum")) && !(x < exact(bound)))
         return wrong_number(c, place, v, "less than", json_number_value(bound));
     if ((bound = json_object_get(node, "multipleOf")) && !is_multiple(v, bound))
-        return wrong_number(c, place, v, "a multiple of", json_number_value(bound));
+        return wrong_multiple(c, place, v, bound);
     return 0;
 }
 

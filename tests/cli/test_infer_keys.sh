@@ -29,6 +29,34 @@ fps 4 4
 negative_prompt blurry "blurry"
 vae_tiling true true
 END
+# The options of their own names: the same sample as --set makes.
+while read -r key options; do
+    eval "runs '$options' 0 '$INFER' sample $BASE --out '$T/option' $options"
+    check "$options is --set sampling.$key" cmp "$T/option/0000.json" "$T/$key/0000.json"
+    rm -r "$T/option"
+done <<'END'
+scheduler --scheduler dpm
+num_inference_steps --steps 3
+guidance_scale --guidance=3
+use_dynamic_cfg --dynamic-cfg
+num_frames --num-frames 17
+width --width 48
+height --height 64
+fps --fps 4
+negative_prompt --negative-prompt blurry
+END
+refused() { # TEXT OPTION...
+    refused_text=$1
+    shift
+    runs "$* is refused" 2 "$INFER" sample $BASE --out "$T/refused" "$@"
+    stderr_has "$refused_text"
+}
+refused "expected a multiple of 16 (the nearest are 32 and 48), found 40" --width 40
+refused "expected a multiple of 16 (the nearest are 96 and 112), found 100" --height 100
+refused "the nearest are 9 and 16" --num-frames 12
+refused "--steps: 'sampling.num_inference_steps': expected at least 1, found 0" --steps 0
+refused "--scheduler: 'sampling.scheduler': expected " --scheduler euler
+refused "--steps is given twice" --steps 2 --steps 2
 # What a player sees: size, frames and rate of the file itself.
 facts() { "$B/weft-prep" probe --json "$1/0000.mp4"; }
 facts "$T/base" >"$T/base.txt"

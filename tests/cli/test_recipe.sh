@@ -95,7 +95,7 @@ for program in prep cache infer train; do
     stderr_has "$T/bad.yaml: unknown key 'learning_rat'; did you mean 'training.learning_rate'?"
     stderr_has "$T/bad.yaml: 'training.batch_size': expected at least 1, found 0"
     stderr_has "$T/bad.yaml: 'training.optimizer': expected"
-    stderr_has "--set: 'sampling.width': expected a multiple of 16, found 100"
+    stderr_has "--set: 'sampling.width': expected a multiple of 16 (the nearest are 96 and 112), found 100"
     runs "weft-$program keys" 0 "$B/weft-$program" keys warmup_steps
     stdout_has "training.warmup_steps = 100"
 done

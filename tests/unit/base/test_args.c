@@ -26,6 +26,9 @@ static const Opt opts[] = {
     {"ratio", 0, OPT_NUM, offsetof(Options, ratio), .min = 0, .max = 1, .meta = "X", .help = "which share"},
     {"tag", 0, OPT_LIST, offsetof(Options, tag), .meta = "NAME", .help = "may be repeated"},
     {"force", 'f', OPT_FLAG, offsetof(Options, force), .help = "anyway"},
+    OPTION_KEY("steps", "N", "sampling.num_inference_steps", "how long"),
+    OPTION_KEY("sampler", NULL, "sampling.scheduler", "which", .choices = "ddim|dpm"),
+    OPTION_KEY("dynamic", NULL, "sampling.use_dynamic_cfg", "rising"),
     {0},
 };
 
@@ -46,7 +49,7 @@ static void refuse(char **argv, const char *part)
     Options o;
     StrList positional;
     CHECK_FAILS(parse(&o, &positional, argv), ERR_USAGE, part, &err);
-    assert_true(!positional.item && !o.tag.item && !o.common.set.item);
+    assert_true(!positional.item && !o.tag.item && !o.common.set.item && !o.common.keys.item);
 }
 
 static void parses(void **state)
@@ -78,6 +81,26 @@ static void parses(void **state)
     assert_string_equal(o.common.set.item[0], "a.b=-1");
     args_fini(opts, &o);
     args_free_list(&p);
+}
+
+/* Options that stand for a recipe key: as triples, in the order given. */
+static void keys(void **state)
+{
+    (void)state;
+    static const char *const want[] = {"dynamic", "sampling.use_dynamic_cfg",     "true",
+                                       "steps",   "sampling.num_inference_steps", "7",
+                                       "sampler", "sampling.scheduler",           "euler"};
+    Options o;
+    StrList p;
+    CHECK_OK(parse(&o, &p, ARGV("-o", "x", "--dynamic", "--steps=7", "--sampler", "euler")), &err);
+    assert_int_equal(o.common.keys.n, 9);
+    for (int i = 0; i < 9; i++)
+        assert_string_equal(o.common.keys.item[i], want[i]);
+    args_fini(opts, &o);
+    args_free_list(&p);
+    refuse(ARGV("-o", "x", "--steps", "1", "--steps", "2"), "--steps is given twice");
+    refuse(ARGV("-o", "x", "--steps"), "--steps needs a value (N)");
+    refuse(ARGV("-o", "x", "--dynamic=1"), "--dynamic takes no value");
 }
 
 static void refuses(void **state)
@@ -252,6 +275,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parses),
+        cmocka_unit_test(keys),
         cmocka_unit_test(refuses),
         cmocka_unit_test(whole_program),
         cmocka_unit_test(lost_output_is_a_failure),

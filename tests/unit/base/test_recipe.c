@@ -162,7 +162,7 @@ static void refuses(void **state)
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.batch_size=1.0")), ERR_USAGE,
                 "expected integer, found 1.0", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("clip.width=100")), ERR_USAGE,
-                "expected a multiple of 16, found 100", &err);
+                "expected a multiple of 16 (the nearest are 96 and 112), found 100", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.optimizer=lion")), ERR_USAGE,
                 "expected \"adamw\" or \"sgd\", found \"lion\"", &err);
     CHECK_FAILS(open_with(&r, NULL, NULL, NULL, SETS("training.adam_beta1=1")), ERR_USAGE, "less than 1", &err);
@@ -322,6 +322,30 @@ static void stored_files_are_configs(void **state)
     recipe_close(&b);
 }
 
+/* Options that stand for a key: over --set, and named in messages. */
+static void options_for_keys(void **state)
+{
+    (void)state;
+    const char *keys[] = {"steps",           "sampling.num_inference_steps", "7",
+                          "negative-prompt", "sampling.negative_prompt",     "true",
+                          "dynamic-cfg",     "sampling.use_dynamic_cfg",     "true"};
+    const char *sets[] = {"sampling.num_inference_steps=3"};
+    CommonOptions o = {.preset = "demo", .seed = -1, .set = {sets, 1}, .keys = {keys, 9}};
+    Recipe *r;
+    CHECK_OK(recipe_open(&r, &o, &err), &err);
+    assert_int_equal(recipe_int(r, "sampling.num_inference_steps"), 7);
+    assert_string_equal(recipe_str(r, "sampling.negative_prompt"), "true"); /* a text stays a text */
+    assert_true(recipe_bool(r, "sampling.use_dynamic_cfg"));
+    assert_string_equal(recipe_given(r, "sampling.num_inference_steps"), "--steps");
+    recipe_close(&r);
+    keys[2] = "many";
+    CHECK_FAILS(recipe_open(&r, &o, &err), ERR_USAGE, "--steps: 'sampling.num_inference_steps': expected integer",
+                &err);
+    keys[2] = "7";
+    keys[5] = "\xff";
+    CHECK_FAILS(recipe_open(&r, &o, &err), ERR_USAGE, "--negative-prompt: what follows is not UTF-8", &err);
+}
+
 /* What an earlier program fixed is taken from there; only what contradicts it is refused. */
 static void adopting(void **state)
 {
@@ -479,6 +503,7 @@ int main(void)
         cmocka_unit_test(other_names),
         cmocka_unit_test(all_problems),
         cmocka_unit_test(stored_files_are_configs),
+        cmocka_unit_test(options_for_keys),
         cmocka_unit_test(adopting),
         cmocka_unit_test(numbers_have_one_form),
         cmocka_unit_test(stored_recipes_are_completed),
