@@ -1,4 +1,4 @@
-#include "common/model/clip.h"
+#include "common/model/clip_internal.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -21,6 +21,7 @@ struct Clip {
     ClipConfig c;
     Backend *be;
     ParamSet ps;
+    const char *text_prefix; /* of the text tower's names */
     ClipLayer *text, *vision;
     const Param *tokens, *text_positions, *text_projection, *logit_scale;
     const Param *class_row, *patches, *vision_positions, *vision_projection;
@@ -44,8 +45,7 @@ static int parse_act(int64_t *out, const json_t *json, const char *where, Err *e
     return 0;
 }
 
-/* An absent value is the class's default in transformers. */
-static int parse_tower(ClipTower *t, const ClipTower *dflt, const json_t *json, const char *where, Err *err)
+int clip_parse_tower(ClipTower *t, const ClipTower *dflt, const json_t *json, const char *where, Err *err)
 {
     int rc;
     if (!json_is_object(json))
@@ -77,8 +77,8 @@ int clip_config_parse(ClipConfig *out, const json_t *json, const char *where, Er
     int64_t channels;
     snprintf(text_where, sizeof text_where, "%s: text_config", where);
     snprintf(vision_where, sizeof vision_where, "%s: vision_config", where);
-    int rc = parse_tower(&c.text, &text_dflt, text, text_where, err);
-    if (rc || (rc = parse_tower(&c.vision, &vision_dflt, vision, vision_where, err)) ||
+    int rc = clip_parse_tower(&c.text, &text_dflt, text, text_where, err);
+    if (rc || (rc = clip_parse_tower(&c.vision, &vision_dflt, vision, vision_where, err)) ||
         (rc = json_get_int_or(json, "projection_dim", where, 512, &c.projection, err)) ||
         (rc = json_get_int_or(text, "vocab_size", text_where, 49408, &c.vocab, err)) ||
         (rc = json_get_int_or(text, "max_position_embeddings", text_where, 77, &c.positions, err)) ||
@@ -140,7 +140,7 @@ static int layers(const Walk *w, ClipLayer *l, const ClipTower *t, const char *t
     int rc = 0;
     for (int64_t i = 0; i < t->layers && !rc; i++, l++) {
         char p[96];
-        snprintf(p, sizeof p, "%s.encoder.layers.%" PRId64 ".", tower, i);
+        snprintf(p, sizeof p, "%sencoder.layers.%" PRId64 ".", tower, i);
         if ((rc = linear(w, &l->norm1, p, "layer_norm1", D, 0)) ||
             (rc = linear(w, &l->q, p, "self_attn.q_proj", D, D)) ||
             (rc = linear(w, &l->k, p, "self_attn.k_proj", D, D)) ||
@@ -164,9 +164,15 @@ static int walk(Clip *m, int bind, Err *err)
     const Walk w = {m, bind, err};
     const ClipConfig *c = &m->c;
     int64_t T = c->text.hidden, V = c->vision.hidden, P = c->projection;
-    int rc = layers(&w, m->text, &c->text, "text_model");
-    if (rc || (rc = layers(&w, m->vision, &c->vision, "vision_model")) ||
-        (rc = linear(&w, &m->final_norm, "text_model.", "final_layer_norm", T, 0)) ||
+    char tokens[64], positions[64];
+    snprintf(tokens, sizeof tokens, "%sembeddings.token_embedding.weight", m->text_prefix);
+    snprintf(positions, sizeof positions, "%sembeddings.position_embedding.weight", m->text_prefix);
+    int rc = layers(&w, m->text, &c->text, m->text_prefix);
+    if (rc || (rc = linear(&w, &m->final_norm, m->text_prefix, "final_layer_norm", T, 0)) ||
+        (rc = param(&w, &m->tokens, tokens, 2, (const int64_t[]){c->vocab, T})) ||
+        (rc = param(&w, &m->text_positions, positions, 2, (const int64_t[]){c->positions, T})) || !c->vision.layers)
+        return rc;
+    if ((rc = layers(&w, m->vision, &c->vision, "vision_model.")) ||
         (rc = linear(&w, &m->pre_norm, "vision_model.", "pre_layrnorm", V, 0)) || /* spelled so */
         (rc = linear(&w, &m->post_norm, "vision_model.", "post_layernorm", V, 0)))
         return rc;
@@ -179,8 +185,6 @@ static int walk(Clip *m, int bind, Err *err)
         {&m->logit_scale, "logit_scale", 0, {0}},
         {&m->text_projection, "text_projection.weight", 2, {P, T}},
         {&m->vision_projection, "visual_projection.weight", 2, {P, V}},
-        {&m->tokens, "text_model.embeddings.token_embedding.weight", 2, {c->vocab, T}},
-        {&m->text_positions, "text_model.embeddings.position_embedding.weight", 2, {c->positions, T}},
         {&m->class_row, "vision_model.embeddings.class_embedding", 1, {V}},
         {&m->patches, "vision_model.embeddings.patch_embedding.weight", 4, {V, 3, c->patch, c->patch}},
         {&m->vision_positions, "vision_model.embeddings.position_embedding.weight", 2, {1 + n_patches(c), V}}};
@@ -189,7 +193,7 @@ static int walk(Clip *m, int bind, Err *err)
     return rc;
 }
 
-static int clip_new(Clip **out, Backend *be, const ClipConfig *c, Err *err)
+int clip_new(Clip **out, Backend *be, const ClipConfig *c, const char *text_prefix, Err *err)
 {
     Clip *m = mem_calloc(1, sizeof *m, err);
     *out = m;
@@ -197,6 +201,7 @@ static int clip_new(Clip **out, Backend *be, const ClipConfig *c, Err *err)
         return ERR_NOMEM;
     m->c = *c;
     m->be = be;
+    m->text_prefix = text_prefix;
     m->ps.ignore = is_buffer;
     m->text = mem_calloc(c->text.layers, sizeof *m->text, err);
     m->vision = mem_calloc(c->vision.layers, sizeof *m->vision, err);
@@ -216,7 +221,7 @@ int clip_open(Clip **out, Backend *be, const char *folder, Err *err)
     ClipConfig c;
     *out = NULL;
     int rc = path ? json_read_file(&json, path, err) : ERR_NOMEM;
-    if (rc || (rc = clip_config_parse(&c, json, path, err)) || (rc = clip_new(out, be, &c, err)))
+    if (rc || (rc = clip_config_parse(&c, json, path, err)) || (rc = clip_new(out, be, &c, "text_model.", err)))
         goto fail;
     if (be->plan)
         rc = params_plan(&(*out)->ps, be, err);
@@ -233,7 +238,7 @@ fail:
 
 int clip_new_filled(Clip **out, Backend *be, const ClipConfig *c, Err *err)
 {
-    int rc = clip_new(out, be, c, err);
+    int rc = clip_new(out, be, c, "text_model.", err);
     if (!rc)
         rc = be->plan ? params_plan(&(*out)->ps, be, err) : params_fill(&(*out)->ps, be, err);
     if (rc)
@@ -395,7 +400,8 @@ int clip_text(Clip *c, Arena *work, float *embed, float *hidden, float *pooled, 
     if ((rc = run_layers(&p, c->text)) || (rc = norm(&p, &p.x, &p.x, &c->final_norm)) || (rc = get(&p, hidden, &p.x)))
         goto fail;
     Tensor all = tensor_as(&p.x, 2, n, D), row = tensor_rows(&all, c->be->plan ? 0 : pooled_row(&c->c, ids, n), 1);
-    rc = project(&p, &row, c->text_projection, embed, pooled);
+    if (c->text_projection)
+        rc = project(&p, &row, c->text_projection, embed, pooled);
 fail:
     arena_reset(work, mark);
     return rc;

@@ -6,7 +6,7 @@
 #include "common/model/params.h"
 #include "common/ops/arena.h"
 
-/* act: an ActKind */
+/* act: an ActKind; layers 0 (vision alone): there is no such tower, and no projections */
 typedef struct ClipTower {
     int64_t hidden, intermediate, layers, heads, act;
     double eps;
@@ -22,6 +22,23 @@ WEFT_MUST_CHECK int clip_new_filled(Clip **out, Backend *be, const ClipConfig *c
 void clip_close(Clip **c);
 const ClipConfig *clip_config(const Clip *c);
 ParamSet *clip_params(Clip *c);
+
+/* The text tower alone, as a pipeline folder's text_encoder/ holds it (transformers'
+ * CLIPTextModel): its config.json, or one of a whole CLIP, whose text_config is read then.  Weights
+ * are found with their names of transformers 4 ("text_model.encoder...") and of 5 ("encoder...");
+ * the other parts of a whole CLIP are left alone.  clip_text gives its hidden states; embed and
+ * pooled stay as they are, since it has no projection. */
+WEFT_MUST_CHECK int clip_text_config_parse(ClipConfig *out, const json_t *json, const char *where, Err *err);
+json_t *clip_text_config_json(const ClipConfig *c, Err *err);
+WEFT_MUST_CHECK int clip_text_open(Clip **out, Backend *be, const char *folder, Err *err);
+/* Whether the folder's weights have the names, shapes and types that the config asks for; headers
+ * only. */
+WEFT_MUST_CHECK int clip_text_check_weights(const ClipConfig *c, const char *folder, const Log *log, Err *err);
+/* Makes the folder: config.json, model.safetensors. */
+WEFT_MUST_CHECK int clip_text_save(Clip *c, const char *folder, DType dtype, Err *err);
+/* *bytes: working memory of clip_text for n tokens. */
+WEFT_MUST_CHECK int clip_text_plan(const ClipConfig *c, DType act, int64_t n, int64_t *bytes, Err *err);
+
 /* embed [projection], not normalised; hidden [n,hidden] (last_hidden_state, after final_layer_norm)
  * and pooled may be NULL. Host. */
 WEFT_MUST_CHECK int clip_text(Clip *c, Arena *work, float *embed, float *hidden, float *pooled, const int32_t *ids,

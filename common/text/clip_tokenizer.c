@@ -1,193 +1,15 @@
 /* CLIP's byte-level BPE (MODEL.md 5.4).  Symbols are ids throughout: 0..255 single
  * bytes in the vocabulary's own order, 256..511 the same at a word's end, 512 + k the result of
  * merge k.  The rank of a merge is its id. */
-#include "common/text/clip_tokenizer.h"
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 #include "common/base/file.h"
-#include "common/base/hash.h"
+#include "common/base/json.h"
 #include "common/base/mem.h"
-#include "common/base/str.h"
+#include "common/text/clip_tokenizer_internal.h"
 
-enum { N_BYTES = 256, N_BASE = 512, MAX_MERGES = 48894 };
-enum { MAX_FILE = 16 << 20, MAX_TEXT = 1 << 20, MAX_TOKEN = 1024 };
-enum { PAIR_SLOTS = 1 << 17, NAME_SLOTS = 1 << 17 }; /* powers of two, at least twice what they hold */
-
-typedef struct Pair {
-    int32_t left, right, id;
-} Pair; /* id 0: free slot */
-
-struct ClipTokenizer {
-    Pair *pair; /* [PAIR_SLOTS], open addressing */
-    int32_t byte_id[N_BYTES];
-    pcre2_code *pattern;
-};
-
-/* ---- the merge table ------------------------------------------------------------------------- */
-
-static Pair *pair_slot(const ClipTokenizer *t, int32_t left, int32_t right)
-{
-    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u;
-    size_t i = (size_t)(h >> 47);
-    while (t->pair[i].id && (t->pair[i].left != left || t->pair[i].right != right))
-        i = (i + 1) % PAIR_SLOTS;
-    return &t->pair[i];
-}
-
-/* Token spellings while merges.txt is read: raw bytes, then one byte that says whether the word
- * ends there. */
-typedef struct Names {
-    Str bytes;
-    int64_t *begin; /* [N_BASE + MAX_MERGES + 1]: token id's spelling is bytes[begin[id] .. begin[id+1]) */
-    int32_t *slot;  /* [NAME_SLOTS], id + 1; 0: free */
-    int32_t n;
-} Names;
-
-static int32_t *name_slot(const Names *names, const char *s, int64_t n)
-{
-    size_t i = (size_t)hash_xxh3(s, n) % NAME_SLOTS;
-    for (; names->slot[i]; i = (i + 1) % NAME_SLOTS) {
-        int32_t id = names->slot[i] - 1;
-        if (names->begin[id + 1] - names->begin[id] == n &&
-            memcmp(names->bytes.data + names->begin[id], s, (size_t)n) == 0)
-            break;
-    }
-    return &names->slot[i];
-}
-
-static int names_add(Names *names, const char *s, int64_t n, Err *err)
-{
-    int32_t *slot = name_slot(names, s, n);
-    if (*slot)
-        return err_set(err, ERR_FORMAT, "this token exists already");
-    int rc = str_append_n(&names->bytes, s, n, err);
-    if (rc < 0)
-        return rc;
-    *slot = ++names->n;
-    names->begin[names->n] = names->bytes.len;
-    return 0;
-}
-
-/* The vocabulary's order of bytes: the printable ones first (MODEL.md 5.4). */
-static int byte_from_rank(int rank)
-{
-    if (rank < 94)
-        return rank + 33;
-    if (rank < 106)
-        return rank + 67;
-    if (rank < 188)
-        return rank + 68;
-    if (rank < 221)
-        return rank - 188;
-    if (rank < 255)
-        return rank - 94;
-    return 173;
-}
-
-/* The byte that a code point of the files stands for: its own number where printable, U+0100 + k
- * for the k-th other; -1 none. */
-static int byte_from_spelling(int32_t code)
-{
-    if ((code >= 33 && code <= 126) || (code >= 161 && code <= 172) || (code >= 174 && code <= 255))
-        return code;
-    if (code >= 0x100 && code < 0x100 + 68)
-        return byte_from_rank(188 + code - 0x100);
-    return -1;
-}
-
-/* Spelling in the file -> raw bytes and the end mark; returns the length or a negative code. */
-static int64_t read_token(const char *s, int64_t n, char out[MAX_TOKEN + 1], Err *err)
-{
-    int64_t length = 0;
-    char end = 0;
-    if (n > 4 && memcmp(s + n - 4, "</w>", 4) == 0) {
-        n -= 4;
-        end = 1;
-    }
-    while (n > 0) {
-        utf8proc_int32_t code;
-        utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)s, n, &code);
-        int byte = used > 0 ? byte_from_spelling(code) : -1;
-        if (byte < 0)
-            return err_set(err, ERR_FORMAT, "a character that is not one of the 256 byte symbols");
-        if (length == MAX_TOKEN)
-            return err_set(err, ERR_FORMAT, "a token of more than %d bytes", MAX_TOKEN);
-        out[length++] = (char)byte;
-        s += used;
-        n -= used;
-    }
-    if (length == 0)
-        return err_set(err, ERR_FORMAT, "an empty token");
-    out[length++] = end;
-    return length;
-}
-
-/* "left right" -> the next merge. */
-static int add_merge(ClipTokenizer *t, Names *names, const char *line, int64_t n, Err *err)
-{
-    char left[MAX_TOKEN + 1], right[MAX_TOKEN + 1], both[2 * MAX_TOKEN + 1];
-    const char *blank = memchr(line, ' ', (size_t)n);
-    if (!blank || memchr(blank + 1, ' ', (size_t)(line + n - blank - 1)))
-        return err_set(err, ERR_FORMAT, "expected \"left right\"");
-    int64_t nl = read_token(line, blank - line, left, err);
-    if (nl < 0)
-        return (int)nl;
-    int64_t nr = read_token(blank + 1, line + n - blank - 1, right, err);
-    if (nr < 0)
-        return (int)nr;
-    int32_t a = *name_slot(names, left, nl) - 1, b = *name_slot(names, right, nr) - 1;
-    if (a < 0 || b < 0)
-        return err_set(err, ERR_FORMAT, "one of its two parts is not a token of the lines before");
-    if (left[nl - 1])
-        return err_set(err, ERR_FORMAT, "its left part has the end-of-word mark </w>");
-    if (nl + nr - 2 > MAX_TOKEN)
-        return err_set(err, ERR_FORMAT, "a token of more than %d bytes", MAX_TOKEN);
-    memcpy(both, left, (size_t)nl - 1);
-    memcpy(both + nl - 1, right, (size_t)nr);
-    int32_t id = names->n;
-    int rc = names_add(names, both, nl - 1 + nr, err);
-    if (rc == 0)
-        *pair_slot(t, a, b) = (Pair){a, b, id};
-    return rc;
-}
-
-static int read_merges(ClipTokenizer *t, const char *text, int64_t size, Err *err)
-{
-    Names names = {0};
-    int rc = 0;
-    names.begin = mem_calloc(N_BASE + MAX_MERGES + 1, sizeof *names.begin, err);
-    names.slot = mem_calloc(NAME_SLOTS, sizeof *names.slot, err);
-    if (!names.begin || !names.slot)
-        rc = ERR_NOMEM;
-    for (int i = 0; rc == 0 && i < N_BASE; i++) {
-        int byte = byte_from_rank(i % N_BYTES);
-        char spelling[2] = {(char)byte, i >= N_BYTES};
-        rc = names_add(&names, spelling, 2, err);
-        if (i < N_BYTES)
-            t->byte_id[byte] = i;
-    }
-    const char *at = text, *end = text + size;
-    /* OpenAI's own list goes on: cut there */
-    for (int64_t line = 1; rc == 0 && at < end && names.n < N_BASE + MAX_MERGES; line++) {
-        const char *stop = memchr(at, '\n', (size_t)(end - at));
-        int64_t n = (stop ? stop : end) - at;
-        if (n > 0 && at[n - 1] == '\r')
-            n--;
-        int version = line == 1 && n >= 9 && memcmp(at, "#version:", 9) == 0;
-        if (n > 0 && !version && (rc = add_merge(t, &names, at, n, err)) < 0)
-            err_wrap(err, rc, "line %" PRId64, line);
-        at = stop ? stop + 1 : end;
-    }
-    if (rc == 0 && names.n == N_BASE)
-        rc = err_set(err, ERR_FORMAT, "the file has no merges");
-    str_fini(&names.bytes);
-    mem_free(names.begin);
-    mem_free(names.slot);
-    return rc;
-}
+enum { MAX_FILE = 16 << 20, MAX_TEXT = 1 << 20 };
 
 static int compile_pattern(ClipTokenizer *t, Err *err)
 {
@@ -200,13 +22,17 @@ static int compile_pattern(ClipTokenizer *t, Err *err)
     return t->pattern ? 0 : err_set(err, ERR_NOMEM, "compiling CLIP's pattern: PCRE2 error %d", code);
 }
 
-int clip_tokenizer_open_bytes(ClipTokenizer **out, const char *text, int64_t size, Err *err)
+/* From merges, and the vocabulary that must agree with them (or NULL). */
+static int open_merges(ClipTokenizer **out, const char *text, int64_t size, const json_t *vocab, const char *name,
+                       Err *err)
 {
     *out = NULL;
     ClipTokenizer *t = mem_calloc(1, sizeof *t, err);
     int rc = t && (t->pair = mem_calloc(PAIR_SLOTS, sizeof *t->pair, err)) ? 0 : ERR_NOMEM;
     if (rc == 0)
-        rc = read_merges(t, text, size, err);
+        rc = clip_read_merges(t, text, size, err);
+    if (rc == 0 && vocab)
+        rc = clip_check_vocab(t, vocab, name, err);
     if (rc == 0)
         rc = compile_pattern(t, err);
     if (rc < 0)
@@ -215,18 +41,65 @@ int clip_tokenizer_open_bytes(ClipTokenizer **out, const char *text, int64_t siz
     return rc;
 }
 
+int clip_tokenizer_open_bytes(ClipTokenizer **out, const char *text, int64_t size, Err *err)
+{
+    return open_merges(out, text, size, NULL, "", err);
+}
+
+int clip_tokenizer_open_json(ClipTokenizer **out, const char *text, int64_t size, const char *name, Err *err)
+{
+    *out = NULL;
+    json_t *root = NULL;
+    Str lines = {0};
+    int rc = json_parse(&root, text, size, name, err);
+    const json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab");
+    if (rc == 0)
+        rc = clip_merges_of_json(&lines, root, name, err);
+    if (rc == 0)
+        rc = open_merges(out, lines.data, lines.len, vocab ? vocab : json_null(), name, err);
+    str_fini(&lines);
+    json_decref(root);
+    return rc;
+}
+
+/* merges.txt, with the vocab.json beside it if there is one; or tokenizer.json. */
+static int open_file(ClipTokenizer **out, const char *file, const char *vocab_file, Err *err)
+{
+    char *text = NULL;
+    int64_t size = 0;
+    json_t *vocab = NULL;
+    int rc = file_read(file, MAX_FILE, &text, &size, err);
+    if (rc == 0 && vocab_file && file_exists(vocab_file))
+        rc = json_read_file(&vocab, vocab_file, err);
+    if (rc == 0 &&
+        (rc = str_ends_with(file, ".json") ? clip_tokenizer_open_json(out, text, size, "tokenizer", err)
+                                           : open_merges(out, text, size, vocab, "vocab.json beside it", err)) < 0)
+        err_wrap(err, rc, "'%s'", file);
+    json_decref(vocab);
+    mem_free(text);
+    return rc;
+}
+
 int clip_tokenizer_open(ClipTokenizer **out, const char *path, Err *err)
 {
     *out = NULL;
-    char *file = file_is_dir(path) ? path_join(path, "merges.txt", err) : mem_strdup(path, err), *text = NULL;
-    if (!file)
-        return ERR_NOMEM;
-    int64_t size = 0;
-    int rc = file_read(file, MAX_FILE, &text, &size, err);
-    if (rc == 0 && (rc = clip_tokenizer_open_bytes(out, text, size, err)) < 0)
-        err_wrap(err, rc, "'%s'", file);
-    mem_free(text);
-    mem_free(file);
+    if (!file_is_dir(path))
+        return open_file(out, path, NULL, err);
+    char *merges = path_join(path, "merges.txt", err), *json = path_join(path, "tokenizer.json", err),
+         *vocab = path_join(path, "vocab.json", err);
+    int rc = merges && json && vocab ? 0 : ERR_NOMEM;
+    if (rc == 0 && file_exists(merges))
+        rc = open_file(out, merges, vocab, err);
+    else if (rc == 0 && file_exists(json))
+        rc = open_file(out, json, NULL, err);
+    else if (rc == 0)
+        rc = err_set(err, ERR_NOTFOUND,
+                     "'%s' has neither merges.txt nor tokenizer.json: CLIP's tokeniser is vocab.json with merges.txt, "
+                     "or tokenizer.json",
+                     path);
+    mem_free(merges);
+    mem_free(json);
+    mem_free(vocab);
     return rc;
 }
 
@@ -236,8 +109,25 @@ void clip_tokenizer_close(ClipTokenizer **p)
         return;
     pcre2_code_free((*p)->pattern);
     mem_free((*p)->pair);
+    str_fini(&(*p)->names.bytes);
+    mem_free((*p)->names.begin);
     mem_free(*p);
     *p = NULL;
+}
+
+int32_t clip_tokenizer_bos(const ClipTokenizer *t)
+{
+    return t->names.n;
+}
+
+int32_t clip_tokenizer_eos(const ClipTokenizer *t)
+{
+    return t->names.n + 1;
+}
+
+const char *clip_tokenizer_digest(const ClipTokenizer *t)
+{
+    return t->digest;
 }
 
 /* ---- BPE of one word ------------------------------------------------------------------------- */
@@ -290,7 +180,7 @@ static void propose(const ClipTokenizer *t, Bpe *b, int32_t at)
     int32_t next = at < 0 ? -1 : b->symbol[at].next;
     if (next < 0)
         return;
-    int32_t left = b->symbol[at].id, right = b->symbol[next].id, id = pair_slot(t, left, right)->id;
+    int32_t left = b->symbol[at].id, right = b->symbol[next].id, id = clip_pair_slot(t, left, right)->id;
     if (id)
         heap_push(b, (Candidate){id, at, left, right});
 }
@@ -422,7 +312,7 @@ static int encode_segment(const ClipTokenizer *t, Bpe *b, const char *text, int6
     while (rc == 0 && at < end) {
         const char *stop = memmem(at, (size_t)(end - at), mark, sizeof mark - 1);
         if ((rc = encode_words(t, b, at, (stop ? stop : end) - at, err)) == 0 && stop)
-            rc = push(b, CLIP_BOS, err);
+            rc = push(b, clip_tokenizer_bos(t), err);
         at = stop ? stop + sizeof mark - 1 : end;
     }
     str_fini(&norm);
@@ -439,16 +329,16 @@ int clip_tokenizer_encode(const ClipTokenizer *t, const char *text, int64_t size
         return err_set(err, ERR_LIMIT, "a text of %" PRId64 " bytes, at most %d", size, MAX_TEXT);
     if (!str_is_utf8(text, size))
         return err_set(err, ERR_FORMAT, "text is not UTF-8");
-    int rc = push(&b, CLIP_BOS, err);
+    int rc = push(&b, clip_tokenizer_bos(t), err);
     const char *at = text, *end = text + size;
     while (rc == 0 && at < end) {
         const char *stop = memmem(at, (size_t)(end - at), mark, sizeof mark - 1);
         if ((rc = encode_segment(t, &b, at, (stop ? stop : end) - at, err)) == 0 && stop)
-            rc = push(&b, CLIP_EOS, err);
+            rc = push(&b, clip_tokenizer_eos(t), err);
         at = stop ? stop + sizeof mark - 1 : end;
     }
     if (rc == 0)
-        rc = push(&b, CLIP_EOS, err);
+        rc = push(&b, clip_tokenizer_eos(t), err);
     mem_free(b.symbol);
     mem_free(b.heap);
     if (rc < 0) {
@@ -460,18 +350,63 @@ int clip_tokenizer_encode(const ClipTokenizer *t, const char *text, int64_t size
     return 0;
 }
 
-int clip_tokenizer_encode_padded(const ClipTokenizer *t, const char *text, int64_t size, int32_t ids[CLIP_LENGTH],
+int clip_tokenizer_encode_padded(const ClipTokenizer *t, const char *text, int64_t size, int32_t *ids, int64_t length,
                                  int64_t *used, int64_t *cut, Err *err)
 {
     int32_t *all = NULL;
     int64_t n = 0;
+    if (length < 2)
+        return err_set(err, ERR_USAGE, "a token length of %" PRId64 ", at least 2", length);
     int rc = clip_tokenizer_encode(t, text, size, &all, &n, err);
     if (rc < 0)
         return rc;
-    *used = n < CLIP_LENGTH ? n : CLIP_LENGTH;
+    *used = n < length ? n : length;
     *cut = n - *used;
-    for (int64_t i = 0; i < CLIP_LENGTH; i++)
-        ids[i] = i < *used - 1 ? all[i] : CLIP_EOS;
+    for (int64_t i = 0; i < length; i++)
+        ids[i] = i < *used - 1 ? all[i] : clip_tokenizer_eos(t);
     mem_free(all);
     return 0;
+}
+
+/* Bytes of tokens that were cut inside a character become U+FFFD. */
+static int append_utf8(Str *out, const Str *bytes, Err *err)
+{
+    int rc = str_append(out, "", err);
+    utf8proc_ssize_t used;
+    for (int64_t i = 0; rc == 0 && i < bytes->len; i += used) {
+        utf8proc_int32_t code;
+        used = utf8proc_iterate((const utf8proc_uint8_t *)bytes->data + i, bytes->len - i, &code);
+        rc = used > 0 ? str_append_n(out, bytes->data + i, used, err) : str_append(out, "\xEF\xBF\xBD", err);
+        used = used > 0 ? used : 1;
+    }
+    return rc;
+}
+
+/* Appends a token's bytes, and a blank behind the last of a word. */
+static int append_token(Str *out, const ClipTokenizer *t, int32_t id, Err *err)
+{
+    if (id < 0 || id > clip_tokenizer_eos(t))
+        return err_set(err, ERR_USAGE, "token id %d is outside 0..%d", id, clip_tokenizer_eos(t));
+    if (id >= t->names.n)
+        return str_append(out, id == clip_tokenizer_bos(t) ? "<|startoftext|> " : "<|endoftext|> ", err);
+    const char *bytes = t->names.bytes.data + t->names.begin[id];
+    int64_t size = t->names.begin[id + 1] - t->names.begin[id] - 1;
+    int rc = str_append_n(out, bytes, size, err);
+    return rc == 0 && bytes[size] ? str_append(out, " ", err) : rc;
+}
+
+char *clip_tokenizer_decode(const ClipTokenizer *t, const int32_t *ids, int64_t n, Err *err)
+{
+    Str bytes = {0}, text = {0};
+    int rc = 0;
+    for (int64_t i = 0; rc == 0 && i < n; i++)
+        rc = append_token(&bytes, t, ids[i], err);
+    if (bytes.len > 0 && bytes.data[bytes.len - 1] == ' ')
+        bytes.len--;
+    if (rc == 0)
+        rc = append_utf8(&text, &bytes, err);
+    str_fini(&bytes);
+    if (rc < 0)
+        str_fini(&text);
+    return rc < 0 ? NULL : text.data;
 }

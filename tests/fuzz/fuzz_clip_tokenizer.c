@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/base/mem.h"
+#include "common/base/str.h"
 #include "common/text/clip_tokenizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -19,13 +20,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (clip_tokenizer_open_bytes(&t, (const char *)data, n_merges, NULL) < 0)
         return 0;
     if (clip_tokenizer_encode(t, text, n_text, &ids, &n, NULL) == 0) {
-        if (n < 2 || ids[0] != CLIP_BOS || ids[n - 1] != CLIP_EOS)
+        if (n < 2 || ids[0] != clip_tokenizer_bos(t) || ids[n - 1] != clip_tokenizer_eos(t))
             abort();
         for (int64_t i = 0; i < n; i++)
-            if (ids[i] < 0 || ids[i] > CLIP_EOS)
+            if (ids[i] < 0 || ids[i] > clip_tokenizer_eos(t))
                 abort();
-        if (clip_tokenizer_encode_padded(t, text, n_text, padded, &used, &cut, NULL) < 0 || used + cut != n)
+        if (clip_tokenizer_encode_padded(t, text, n_text, padded, CLIP_LENGTH, &used, &cut, NULL) < 0 ||
+            used + cut != n)
             abort();
+        char *words = clip_tokenizer_decode(t, ids, n, NULL);
+        if (words && !str_is_utf8(words, (int64_t)strlen(words)))
+            abort();
+        mem_free(words);
     }
     mem_free(ids);
     clip_tokenizer_close(&t);

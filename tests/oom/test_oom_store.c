@@ -164,7 +164,7 @@ static int clip_text(Err *err)
     if (rc == 0)
         rc = clip_tokenizer_encode(t, text, sizeof text - 1, &ids, &n, err);
     if (rc == 0)
-        rc = clip_tokenizer_encode_padded(t, text, sizeof text - 1, padded, &used, &cut, err);
+        rc = clip_tokenizer_encode_padded(t, text, sizeof text - 1, padded, CLIP_LENGTH, &used, &cut, err);
     mem_free(ids);
     clip_tokenizer_close(&t);
     return rc;

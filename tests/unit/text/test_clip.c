@@ -42,8 +42,8 @@ static void expect_ids(const ClipTokenizer *t, const char *text, int64_t size, c
     int32_t *ids = NULL;
     int64_t n = 0;
     CHECK_OK(clip_tokenizer_encode(t, text, size, &ids, &n, &err), &err);
-    assert_int_equal(ids[0], CLIP_BOS);
-    assert_int_equal(ids[n - 1], CLIP_EOS);
+    assert_int_equal(ids[0], clip_tokenizer_bos(t));
+    assert_int_equal(ids[n - 1], clip_tokenizer_eos(t));
     for (int64_t i = 0; i < n - 2 && i < n_want; i++)
         if (ids[i + 1] != want[i])
             fail_msg("\"%s\": id %d is %d, expected %d", text, (int)i, ids[i + 1], want[i]);
@@ -79,8 +79,8 @@ static void ids_by_hand(void **state)
     EXPECT(t, "\0", LAST(0));
     EXPECT(t, "a\xE2\x80\x8B", LAST('a'), BYTE(0xE2), BYTE(0x80), LAST(0x8B)); /* U+200B is no white space */
     /* specials */
-    EXPECT(t, "a<|endoftext|>b", LAST('a'), CLIP_EOS, LAST('b'));
-    EXPECT(t, "a<|StartOfText|>b", LAST('a'), CLIP_BOS, LAST('b'));
+    EXPECT(t, "a<|endoftext|>b", LAST('a'), clip_tokenizer_eos(t), LAST('b'));
+    EXPECT(t, "a<|StartOfText|>b", LAST('a'), clip_tokenizer_bos(t), LAST('b'));
     EXPECT(t, "<|ENDOFTEXT|>", BYTE('<'), LAST('|'), BYTE('e'), BYTE('n'), BYTE('d'), BYTE('o'), BYTE('f'), BYTE('t'),
            BYTE('e'), BYTE('x'), LAST('t'), BYTE('|'), LAST('>'));
     clip_tokenizer_close(&t);
@@ -108,16 +108,18 @@ static void padded(void **state)
     for (int i = 0; i < 76; i++)
         memcpy(text + 2 * i, "x ", 2);
     for (int64_t words = 74; words <= 76; words++) {
-        CHECK_OK(clip_tokenizer_encode_padded(t, text, 2 * words, ids, &used, &cut, &err), &err);
+        CHECK_OK(clip_tokenizer_encode_padded(t, text, 2 * words, ids, CLIP_LENGTH, &used, &cut, &err), &err);
         assert_int_equal(used, words < 75 ? words + 2 : 77);
         assert_int_equal(cut, words > 75 ? 1 : 0);
-        assert_int_equal(ids[0], CLIP_BOS);
+        assert_int_equal(ids[0], clip_tokenizer_bos(t));
         assert_int_equal(ids[74], LAST('x'));
-        assert_int_equal(ids[75], words < 75 ? CLIP_EOS : LAST('x'));
-        assert_int_equal(ids[76], CLIP_EOS);
+        assert_int_equal(ids[75], words < 75 ? clip_tokenizer_eos(t) : LAST('x'));
+        assert_int_equal(ids[76], clip_tokenizer_eos(t));
     }
-    CHECK_FAILS(clip_tokenizer_encode_padded(t, "\xC3(", 2, ids, &used, &cut, &err), ERR_FORMAT, "UTF-8", &err);
-    CHECK_FAILS(clip_tokenizer_encode_padded(t, "a", 1 << 21, ids, &used, &cut, &err), ERR_LIMIT, "at most", &err);
+    CHECK_FAILS(clip_tokenizer_encode_padded(t, "\xC3(", 2, ids, CLIP_LENGTH, &used, &cut, &err), ERR_FORMAT, "UTF-8",
+                &err);
+    CHECK_FAILS(clip_tokenizer_encode_padded(t, "a", 1 << 21, ids, CLIP_LENGTH, &used, &cut, &err), ERR_LIMIT,
+                "at most", &err);
     clip_tokenizer_close(&t);
 }
 
