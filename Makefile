@@ -26,10 +26,10 @@ endif
 # pkg-config follows private requirements.
 DEPS = g++ pkg-config libavformat-dev libavcodec-dev libavutil-dev libswscale-dev liblmdb-dev libjansson-dev \
        libyaml-dev libopenblas-dev libsentencepiece-dev libprotobuf-dev libutf8proc-dev libpcre2-dev libxxhash-dev \
-       libssl-dev libcmocka-dev
+       libssl-dev libzip-dev libcmocka-dev
 DEPS_FUZZ = clang libomp-dev
 PKGS = libavformat libavcodec libavutil libswscale lmdb jansson yaml-0.1 $(BLAS) sentencepiece libutf8proc libpcre2-8 \
-       libxxhash libcrypto
+       libxxhash libcrypto libzip
 FFMPEG_LEAST = 5.1
 AVCODEC_LEAST = 59.37.100#  libavcodec of that FFmpeg
 

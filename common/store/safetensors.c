@@ -324,6 +324,15 @@ static int read_head(int fd, int64_t size, uint8_t **head, int64_t *length, cons
     return read_at(fd, *head, *length, 8, path, err);
 }
 
+static int map_file(Shard *s, int fd, Err *err)
+{
+    s->map = mmap(NULL, (size_t)s->size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (s->map != MAP_FAILED)
+        return 0;
+    s->map = NULL;
+    return err_errno(err, errno, "mapping '%s'", s->path);
+}
+
 int shard_open(Shard *s, const char *path, SafeEntry **entry, int64_t *n, Err *err)
 {
     uint8_t *head = NULL;
@@ -335,17 +344,31 @@ int shard_open(Shard *s, const char *path, SafeEntry **entry, int64_t *n, Err *e
         return rc;
     if ((rc = read_head(fd, s->size, &head, &length, path, err)) < 0)
         goto fail;
-    s->map = mmap(NULL, (size_t)s->size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (s->map == MAP_FAILED) {
-        s->map = NULL;
-        rc = err_errno(err, errno, "mapping '%s'", path);
+    if ((rc = map_file(s, fd, err)) < 0)
         goto fail;
-    }
     rc = read_header(head, length, s->map, s->size, entry, n, &s->meta, err);
     if (rc < 0)
         err_wrap(err, rc, "'%s'", path);
 fail:
     mem_free(head);
+    close(fd);
+    return rc;
+}
+
+int shard_map(Shard *s, const char *path, Err *err)
+{
+    uint8_t first[FILE_LFS_HEAD];
+    if (!(s->path = mem_strdup(path, err)))
+        return ERR_NOMEM;
+    int fd = open_regular(path, &s->size, err), rc = fd;
+    if (fd < 0)
+        return rc;
+    int64_t n = s->size < (int64_t)sizeof first ? s->size : (int64_t)sizeof first;
+    rc = n ? read_at(fd, first, n, 0, path, err) : err_set(err, ERR_FORMAT, "'%s' is empty", path);
+    if (rc == 0)
+        rc = file_check_lfs(path, first, n, err);
+    if (rc == 0)
+        rc = map_file(s, fd, err);
     close(fd);
     return rc;
 }
@@ -363,6 +386,9 @@ void safetensors_close(SafeTensors **p)
             munmap(s->shard[i].map, (size_t)s->shard[i].size);
         json_decref(s->shard[i].meta);
     }
+    for (int64_t i = 0; i < s->n_block; i++)
+        mem_free_aligned(s->block[i]);
+    mem_free(s->block);
     mem_free(s->shard);
     mem_free(s);
     *p = NULL;

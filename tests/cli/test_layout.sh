@@ -36,11 +36,13 @@ includes_only common/store 'common/(base|store)|common/ops/tensor.h' common/stor
 includes_only common/ranks 'common/(base|ops|ranks)' common/ranks/*
 includes_only common/model 'common/(base|ops|store|model)' common/model/*.[ch]
 
-# libav* belongs to media, LMDB to store, MPI to its shared object.
+# libav* belongs to media, LMDB and libzip to store, MPI to its shared object.
 strays=$(grep -rlE '#include <(libav|libsw)' $rooms | grep -v '^common/media/')
 if [ -z "$strays" ]; then pass "only common/media uses libav"; else fail "only common/media uses libav" "$strays"; fi
 strays=$(grep -rl '#include <lmdb.h>' $rooms | grep -v '^common/store/')
 if [ -z "$strays" ]; then pass "only common/store uses LMDB"; else fail "only common/store uses LMDB" "$strays"; fi
+strays=$(grep -rl '#include <zip.h>' $rooms | grep -v '^common/store/')
+if [ -z "$strays" ]; then pass "only common/store uses libzip"; else fail "only common/store uses libzip" "$strays"; fi
 
 strays=$(grep -rl '#include <mpi.h>' $rooms | grep -v '^common/ranks/mpi.c$')
 if [ -z "$strays" ]; then pass "only libweft-mpi.so uses MPI"; else fail "only libweft-mpi.so uses MPI" "$strays"; fi

@@ -10,6 +10,7 @@
 #include "common/store/cache.h"
 #include "common/model/model_folder.h"
 #include "common/store/safetensors.h"
+#include "common/store/torch_file.h"
 #include "common/text/clip_tokenizer.h"
 #include "common/text/t5_tokenizer.h"
 
@@ -55,6 +56,25 @@ static int read_weights(Err *err)
         rc = safetensors_digest(s, hex, err);
     safetensors_close(&s);
     return rc;
+}
+
+/* libzip's own allocations are not ours to fail. */
+static int read_torch(const char *name, Err *err)
+{
+    SafeTensors *s = NULL;
+    int rc = torch_file_open(&s, check_path(check_repo_path("tests/golden/torch_file"), name), err);
+    safetensors_close(&s);
+    return rc;
+}
+
+static int read_archive(Err *err)
+{
+    return read_torch("zip.pt", err);
+}
+
+static int read_stream(Err *err)
+{
+    return read_torch("stream.pth", err);
 }
 
 static int read_shards(Err *err)
@@ -208,6 +228,8 @@ static void every_allocation(void **state)
     exhaust("safetensors_write", write_weights);
     exhaust("safetensors_open", read_weights);
     exhaust("safetensors_open_folder", read_shards);
+    exhaust("PyTorch's archive", read_archive);
+    exhaust("PyTorch's older stream", read_stream);
     exhaust("a new cache", new_cache);
     exhaust("a cache used", use_cache);
     exhaust("T5 tokeniser", t5_text);
