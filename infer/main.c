@@ -26,7 +26,7 @@ static const char *const examples[] = {
     "weft-infer sample --model run/final --prompt \"A woman in a red dress turns to the right.\" --out samples",
     "Make one video.", "weft-infer sample --model run/final --prompts prompts.txt --out samples",
     "Make a video a line; given again, finished ones are kept.", NULL};
-static const char *const files[] = {"DIR/ID.mp4", "a video", "DIR/ID.json",
+static const char *const files[] = {"DIR/[CATEGORY/]NAME.mp4", "a video", "DIR/[CATEGORY/]NAME.json",
                                     "how it was made; written last, it marks the video as whole", NULL};
 
 int main(int argc, char **argv)

@@ -111,6 +111,7 @@ int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *ch
         return ERR_NOMEM;
     p->be = be;
     p->s = *s;
+    pipeline_set_steps(p, s->steps, s->guidance);
     p->log = log;
     char *folder = NULL;
     int rc = model_folder_find(&folder, model, log, err);

@@ -67,6 +67,11 @@ WEFT_MUST_CHECK int pipeline_cut_text(Pipeline *p, const char *text, char **out,
 void pipeline_drop_text_encoder(Pipeline *p);
 /* For one sample; denoising_fini frees it, also after a failure. */
 WEFT_MUST_CHECK int denoising_init(Denoising *d, const Pipeline *p, Err *err);
+/* Steps and guidance of the samples from here on, instead of pipeline_open's settings.  Guidance above 1
+ * needs settings with guidance above 1: they say how much memory is taken. */
+void pipeline_set_steps(Pipeline *p, int64_t steps, double guidance);
+/* Whether the noise schedule has that many steps: to be asked before any work. */
+WEFT_MUST_CHECK int pipeline_check_steps(const Pipeline *p, int64_t steps, Err *err);
 /* denoise_run (denoise.h) with the pipeline's transformer. */
 WEFT_MUST_CHECK int pipeline_denoise(Pipeline *p, const float *embeds, const float *negative, uint64_t seed,
                                      Denoising *d, const StepHooks *hooks, Err *err);

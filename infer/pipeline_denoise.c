@@ -55,6 +55,12 @@ static int open_dit(Pipeline *p, Err *err)
     return rc;
 }
 
+void pipeline_set_steps(Pipeline *p, int64_t steps, double guidance)
+{
+    p->steps = steps;
+    p->guidance = guidance;
+}
+
 int denoising_init(Denoising *d, const Pipeline *p, Err *err)
 {
     return denoising_new(d, p->s.latent_frames * (p->s.height / 8) * (p->s.width / 8) * p->dit_config.in_channels, err);
@@ -67,5 +73,7 @@ int pipeline_denoise(Pipeline *p, const float *embeds, const float *negative, ui
     if (rc < 0)
         return rc;
     DenoiseParams one = params_of(p, p->be, p->dit, p->dit_arena);
+    one.steps = p->steps;
+    one.guidance = p->guidance;
     return denoise_run(&one, embeds, negative, seed, d, hooks, err);
 }

@@ -114,13 +114,20 @@ static int check_tokenizer(Pipeline *p, Err *err)
     return rc;
 }
 
+int pipeline_check_steps(const Pipeline *p, int64_t steps, Err *err)
+{
+    int rc = schedule_check_steps(&p->schedule, steps, err);
+    return rc < 0 ? err_wrap(err, rc, "sampling.num_inference_steps %" PRId64 " with '%s'", steps, p->scheduler_dir)
+                  : 0;
+}
+
 int pipeline_check_parts(Pipeline *p, Err *err)
 {
     PipelineMemory memory;
     VaeTiling tiling = vae_tiling_default(&p->vae_config, p->s.tiling);
-    int rc = schedule_check_steps(&p->schedule, p->s.steps, err);
+    int rc = pipeline_check_steps(p, p->s.steps, err);
     if (rc < 0)
-        return err_wrap(err, rc, "sampling.num_inference_steps %" PRId64 " with '%s'", p->s.steps, p->scheduler_dir);
+        return rc;
     rc = vae_tiling_check(&p->vae_config, &tiling, p->s.height, p->s.width, err);
     if (rc < 0)
         return err_wrap(err, rc, "sampling.vae_tiling");

@@ -7,97 +7,165 @@
 #include "common/base/mem.h"
 #include "common/base/schema.h"
 #include "common/base/str.h"
+#include "common/text/slug.h"
 
-enum { MAX_PROMPTS_BYTES = 64 << 20, MAX_PROMPT_BYTES = 1 << 16 };
+enum { MAX_PROMPTS_BYTES = 64 << 20, MAX_PROMPT_BYTES = 1 << 16, MAX_NAME_BYTES = 200, MAX_SAMPLES = 10000000 };
 
-static int check_id(const char *id, const char *where, Err *err)
+/* A name of a file or folder; `what` names it in the message. */
+static int check_name(const char *name, const char *what, const char *where, Err *err)
 {
-    size_t n = strlen(id);
-    int bad = n == 0 || n > 200 || id[0] == '.';
-    for (const char *c = id; *c; c++)
+    size_t n = strlen(name);
+    int bad = n == 0 || n > MAX_NAME_BYTES || name[0] == '.';
+    for (const char *c = name; *c; c++)
         bad |= *c == '/' || (unsigned char)*c < 0x20 || *c == 0x7f;
     if (bad)
         return err_set(
             err, ERR_USAGE,
-            "%s: id '%s': expected a file name of 1 to 200 bytes without '/', control characters or a leading '.'",
-            where, id);
+            "%s: %s '%s': expected a file name of 1 to %d bytes without '/', control characters or a leading '.'",
+            where, what, name, MAX_NAME_BYTES);
     return 0;
 }
 
 typedef struct Reading {
     PromptList *list;
-    int64_t room; /* items allocated */
-    json_t *ids;  /* id -> its prompt's number */
+    int64_t room;             /* items allocated */
+    int64_t prompts;          /* read so far */
+    int64_t seed, per_prompt; /* as prompts_read has them */
+    json_t *ids;              /* id -> its prompt's number */
 } Reading;
 
+/* What a line says; texts are borrowed. */
+typedef struct Line {
+    const char *text, *id, *negative, *category;
+    int64_t size, seed, steps; /* size of text; seed -1: by the prompt's number */
+    double guidance;
+    const char *where;
+} Line;
+
 /* Adds an item of zeros to the list. */
-static Prompt *grow(Reading *r, Err *err)
+static int grow(Reading *r, Prompt **out, Err *err)
 {
     PromptList *p = r->list;
+    if (p->n == MAX_SAMPLES)
+        return err_set(err, ERR_LIMIT, "more than %d videos are asked for; make them in several runs", MAX_SAMPLES);
     if (p->n == r->room) {
         int64_t room = r->room ? 2 * r->room : 16;
         Prompt *item = mem_realloc(p->item, room, sizeof *item, err);
         if (!item)
-            return NULL;
+            return ERR_NOMEM;
         p->item = item;
         r->room = room;
     }
     p->item[p->n] = (Prompt){0};
-    return &p->item[p->n++]; /* from here prompts_fini frees its parts */
+    *out = &p->item[p->n++]; /* from here prompts_fini frees its parts */
+    return 0;
 }
 
-static int add(Reading *r, const char *text, int64_t text_size, const char *id, const char *negative, int64_t seed,
-               const char *where, Err *err)
+/* [CATEGORY/]NAME */
+static char *make_id(const Reading *r, const Line *l, const char *slug, int64_t seed, Err *err)
 {
-    if (text_size > MAX_PROMPT_BYTES)
-        return err_set(err, ERR_LIMIT, "%s: a prompt of %" PRId64 " bytes, expected at most %d", where, text_size,
-                       MAX_PROMPT_BYTES);
-    if (!str_is_utf8(text, text_size))
-        return err_set(err, ERR_FORMAT, "%s: the prompt is not UTF-8", where);
-    Prompt *q = grow(r, err);
-    if (!q)
-        return ERR_NOMEM;
-    q->seed = seed;
-    q->text = mem_strndup(text, text_size, err);
-    q->id = id ? mem_strdup(id, err) : mem_printf(err, "%04" PRId64, (r->list->n - 1));
-    if (negative)
-        q->negative = mem_strdup(negative, err);
-    if (!q->text || !q->id || (negative && !q->negative))
-        return ERR_NOMEM;
-    int rc = check_id(q->id, where, err);
+    const char *folder = l->category ? l->category : "", *slash = l->category ? "/" : "";
+    if (l->id && r->per_prompt == 1)
+        return mem_printf(err, "%s%s%s", folder, slash, l->id);
+    return mem_printf(err, "%s%s%s-%" PRId64, folder, slash, l->id ? l->id : slug, seed);
+}
+
+static int add_item(Reading *r, const Line *l, const char *slug, int64_t seed, Err *err)
+{
+    Prompt *q = NULL;
+    int rc = grow(r, &q, err);
     if (rc < 0)
         return rc;
+    q->seed = seed;
+    q->steps = l->steps;
+    q->guidance = l->guidance;
+    q->text = mem_strndup(l->text, l->size, err);
+    q->id = make_id(r, l, slug, seed, err);
+    if (l->negative)
+        q->negative = mem_strdup(l->negative, err);
+    if (l->category)
+        q->category = mem_strdup(l->category, err);
+    if (!q->text || !q->id || (l->negative && !q->negative) || (l->category && !q->category))
+        return ERR_NOMEM;
     const json_t *before = json_object_get(r->ids, q->id);
-    if (before)
-        return err_set(err, ERR_USAGE, "%s: id '%s' is also the id of prompt %" PRId64, where, q->id,
+    if (before && l->id)
+        return err_set(err, ERR_USAGE, "%s: id '%s' is also the id of prompt %" PRId64, l->where, q->id,
                        (int64_t)json_integer_value(before));
-    if (json_object_set_new(r->ids, q->id, json_integer(r->list->n - 1)) < 0)
+    if (before)
+        return err_set(err, ERR_USAGE,
+                       "%s: the video would be named '%s', as that of prompt %" PRId64
+                       " is; give other seeds, or ids in a .jsonl file",
+                       l->where, q->id, (int64_t)json_integer_value(before));
+    if (json_object_set_new(r->ids, q->id, json_integer(r->prompts)) < 0)
         return err_set(err, ERR_NOMEM, "no memory for the prompts");
     return 0;
 }
 
-static int add_json(Reading *r, const char *line, int64_t size, int64_t seed, const char *where, Err *err)
+static int check_line(const Line *l, Err *err)
+{
+    if (l->size > MAX_PROMPT_BYTES)
+        return err_set(err, ERR_LIMIT, "%s: a prompt of %" PRId64 " bytes, expected at most %d", l->where, l->size,
+                       MAX_PROMPT_BYTES);
+    if (!str_is_utf8(l->text, l->size))
+        return err_set(err, ERR_FORMAT, "%s: the prompt is not UTF-8", l->where);
+    int rc = l->id ? check_name(l->id, "id", l->where, err) : 0;
+    if (rc == 0 && l->id && !l->category && strcmp(l->id, "index") == 0)
+        rc = err_set(err, ERR_USAGE, "%s: id 'index': index.json is the list of all videos; choose another id",
+                     l->where);
+    return rc == 0 && l->category ? check_name(l->category, "category", l->where, err) : rc;
+}
+
+static int add(Reading *r, const Line *l, Err *err)
+{
+    int rc = check_line(l, err);
+    char *text = rc == 0 ? mem_strndup(l->text, l->size, err) : NULL, *slug = text ? slug_of(text, err) : NULL;
+    if (rc == 0 && !slug)
+        rc = ERR_NOMEM;
+    int64_t first = l->seed >= 0 ? l->seed : r->seed + r->prompts * r->per_prompt;
+    for (int64_t j = 0; rc == 0 && j < r->per_prompt; j++)
+        rc = add_item(r, l, slug, first + j, err);
+    r->prompts++;
+    mem_free(slug);
+    mem_free(text);
+    return rc;
+}
+
+static int add_json(Reading *r, const char *line, int64_t size, const char *where, Err *err)
 {
     json_t *o = NULL;
-    const char *text, *id, *negative;
+    Line l = {.where = where};
     int rc = json_parse(&o, line, size, where, err);
     if (rc == 0)
         rc = schema_check("prompt", o, where, err);
     if (rc == 0)
-        rc = json_get_str(o, "prompt", where, &text, err);
+        rc = json_get_str(o, "prompt", where, &l.text, err);
     if (rc == 0)
-        rc = json_get_str_or(o, "id", where, NULL, &id, err);
+        rc = json_get_str_or(o, "id", where, NULL, &l.id, err);
     if (rc == 0)
-        rc = json_get_str_or(o, "negative_prompt", where, NULL, &negative, err);
+        rc = json_get_str_or(o, "negative_prompt", where, NULL, &l.negative, err);
     if (rc == 0)
-        rc = json_get_int_or(o, "seed", where, seed, &seed, err);
+        rc = json_get_str_or(o, "category", where, NULL, &l.category, err);
     if (rc == 0)
-        rc = add(r, text, (int64_t)strlen(text), id, negative, seed, where, err);
+        rc = json_get_int_or(o, "seed", where, -1, &l.seed, err);
+    if (rc == 0)
+        rc = json_get_int_or(o, "steps", where, 0, &l.steps, err);
+    if (rc == 0)
+        rc = json_get_num_or(o, "guidance", where, -1, &l.guidance, err);
+    if (rc == 0) {
+        l.size = (int64_t)strlen(l.text);
+        rc = add(r, &l, err);
+    }
     json_decref(o);
     return rc;
 }
 
-static int add_file(Reading *r, const char *file, int64_t seed, Err *err)
+static int add_text(Reading *r, const char *text, int64_t size, const char *where, Err *err)
+{
+    Line l = {.text = text, .size = size, .seed = -1, .guidance = -1, .where = where};
+    return add(r, &l, err);
+}
+
+static int add_file(Reading *r, const char *file, Err *err)
 {
     char *bytes = NULL, where[300];
     int64_t size = 0;
@@ -120,24 +188,24 @@ static int add_file(Reading *r, const char *file, int64_t seed, Err *err)
         else if (memchr(at, 0, (size_t)n))
             rc = err_set(err, ERR_FORMAT, "%s holds a NUL byte", where);
         else if (str_ends_with(file, ".jsonl"))
-            rc = add_json(r, at, n, seed + r->list->n, where, err);
+            rc = add_json(r, at, n, where, err);
         else
-            rc = add(r, at, n, NULL, NULL, seed + r->list->n, where, err);
+            rc = add_text(r, at, n, where, err);
         at = nl ? nl + 1 : end;
     }
     mem_free(bytes);
     return rc;
 }
 
-int prompts_read(PromptList *out, const StrList *texts, const char *file, int64_t seed, Err *err)
+int prompts_read(PromptList *out, const StrList *texts, const char *file, int64_t seed, int64_t per_prompt, Err *err)
 {
-    Reading r = {.list = out, .ids = json_object()};
+    Reading r = {.list = out, .seed = seed, .per_prompt = per_prompt, .ids = json_object()};
     memset(out, 0, sizeof *out);
     int rc = r.ids ? 0 : err_set(err, ERR_NOMEM, "no memory for the prompts");
     for (int64_t i = 0; rc == 0 && i < texts->n; i++)
-        rc = add(&r, texts->item[i], (int64_t)strlen(texts->item[i]), NULL, NULL, seed + i, "--prompt", err);
+        rc = add_text(&r, texts->item[i], (int64_t)strlen(texts->item[i]), "--prompt", err);
     if (rc == 0 && file)
-        rc = add_file(&r, file, seed, err);
+        rc = add_file(&r, file, err);
     if (rc == 0 && out->n == 0)
         rc = err_set(err, ERR_USAGE, "nothing to sample: give --prompt TEXT or --prompts FILE");
     json_decref(r.ids);
@@ -150,6 +218,7 @@ void prompts_fini(PromptList *p)
         mem_free(p->item[i].id);
         mem_free(p->item[i].text);
         mem_free(p->item[i].negative);
+        mem_free(p->item[i].category);
     }
     mem_free(p->item);
     memset(p, 0, sizeof *p);

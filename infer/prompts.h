@@ -1,18 +1,23 @@
 /* The prompts of --prompt and --prompts FILE.
  *
  * FILE holds one prompt a line.  A blank line is refused, because skipping it would shift the
- * numbers of all prompts after it.  With the ending .jsonl, each line is an object:
- * {"prompt": "...", "id": "...", "seed": 7, "negative_prompt": "..."}. */
+ * numbers of all prompts after it.  With the ending .jsonl, each line is an object
+ * (schemas/prompt): {"prompt": "...", "id": "...", "category": "...", "seed": 7, "steps": 30,
+ * "guidance": 6, "negative_prompt": "..."}. */
 #ifndef WEFT_INFER_PROMPTS_H
 #define WEFT_INFER_PROMPTS_H
 #include <stdint.h>
 #include "common/base/args.h"
 
+/* One video to make. */
 typedef struct Prompt {
-    char *id; /* names the output files; default "0000", "0001", ... */
+    char *id; /* its files below the output folder, without ending: [CATEGORY/]NAME */
     char *text;
-    char *negative; /* NULL: use sampling.negative_prompt of the recipe */
+    char *negative; /* NULL: sampling.negative_prompt of the recipe */
+    char *category; /* NULL: none */
     int64_t seed;
+    int64_t steps;   /* 0: sampling.num_inference_steps */
+    double guidance; /* negative: sampling.guidance_scale */
 } Prompt;
 
 typedef struct PromptList {
@@ -20,9 +25,13 @@ typedef struct PromptList {
     int64_t n;
 } PromptList;
 
-/* Reads `texts` first, then the file.  Prompt k gets seed `seed` + k unless its line names one, so
- * that no two samples start from the same noise.  Ids must be distinct file names; texts must be
- * UTF-8.  Free with prompts_fini, also on failure. */
-WEFT_MUST_CHECK int prompts_read(PromptList *out, const StrList *texts, const char *file, int64_t seed, Err *err);
+/* Reads `texts` first, then the file, and makes `per_prompt` items of each prompt.  Item j of prompt
+ * k gets seed `seed` + k per_prompt + j, so that no two samples start from the same noise, or its
+ * line's seed + j.  NAME is the line's id (with per_prompt > 1 followed by "-SEED"), else SLUG-SEED
+ * (common/text/slug.h): it depends on nothing but the prompt itself.  Two items of one id are
+ * refused; so is a line that is blank, not UTF-8, too long or not as the schema says.  Free with
+ * prompts_fini, also on failure. */
+WEFT_MUST_CHECK int prompts_read(PromptList *out, const StrList *texts, const char *file, int64_t seed,
+                                 int64_t per_prompt, Err *err);
 void prompts_fini(PromptList *p);
 #endif

@@ -22,7 +22,11 @@ const Opt sample_opts[] = {
     SAMPLE(lora, OPT_LIST, "lora", "FILE[:SCALE]",
            "use this LoRA adapter (a file, or a folder such as RUN/final), SCALE times as strong; may be repeated"),
     SAMPLE(prompt, OPT_LIST, "prompt", "TEXT", "what to show; may be repeated", .short_name = 'p'),
-    SAMPLE(prompts, OPT_STR, "prompts", "FILE", "one prompt a line, or .jsonl objects with prompt, id, seed"),
+    SAMPLE(prompts, OPT_STR, "prompts", "FILE",
+           "one prompt a line, or .jsonl: an object a line with prompt and id, category, seed, steps, guidance, "
+           "negative_prompt"),
+    SAMPLE(videos_per_prompt, OPT_INT, "videos-per-prompt", "N", "videos of each prompt, with seeds one after another",
+           .min = 1, .max = 10000, .dflt = "1"),
     OPTION_KEY("negative-prompt", "TEXT", "sampling.negative_prompt", "what guidance steers away from"),
     OPTION_KEY("steps", "N", "sampling.num_inference_steps", "denoising steps"),
     OPTION_KEY("guidance", "X", "sampling.guidance_scale",
@@ -83,6 +87,17 @@ static int set_loras(Run *r, Err *err)
     return rc;
 }
 
+/* With the largest guidance of all prompts, which memory is planned for. */
+static int open_pipeline(Run *r, const char *model, Err *err)
+{
+    SampleSettings s = r->s;
+    for (int64_t i = 0; i < r->prompts.n; i++) {
+        double g = prompt_guidance(r, &r->prompts.item[i]);
+        s.guidance = i == 0 || g > s.guidance ? g : s.guidance;
+    }
+    return pipeline_open(&r->pipe, r->be, model, r->o->checkpoint, &s, r->log, err);
+}
+
 static int open_run(Run *r, Err *err)
 {
     const SampleOptions *o = r->o;
@@ -97,7 +112,8 @@ static int open_run(Run *r, Err *err)
         rc = err_set(err, ERR_USAGE, "--latents-out names one file, but this is shard %" PRId64 "/%" PRId64, r->shard,
                      r->shards);
     if (rc == 0)
-        rc = prompts_read(&r->prompts, &o->prompt, o->prompts, recipe_int(r->recipe, "seed"), err);
+        rc = prompts_read(&r->prompts, &o->prompt, o->prompts, recipe_int(r->recipe, "seed"), o->videos_per_prompt,
+                          err);
     if (rc < 0)
         return rc;
     const char *model = model_folder_base(r->recipe, o->model, 0);
@@ -107,7 +123,7 @@ static int open_run(Run *r, Err *err)
     if (rc == 0) {
         r->be->stop = interrupt_requested;
         r->be->direct_conv = strcmp(recipe_str(r->recipe, "model.vae_convolution"), "direct") == 0;
-        rc = pipeline_open(&r->pipe, r->be, model, o->checkpoint, &r->s, r->log, err);
+        rc = open_pipeline(r, model, err);
     }
     if (rc == 0)
         rc = set_loras(r, err);
@@ -158,8 +174,7 @@ static int sample_into(Run *r, Err *err)
         rc = dir_lock(&lock, r->o->out, err);
     if (rc < 0)
         return rc;
-    if (alone)
-        rc = dir_sweep_temporaries(r->o->out, err);
+    rc = sample_make_folders(r, alone, err);
     if (rc == 0)
         rc = make_all(r, err);
     if (alone)

@@ -1,5 +1,5 @@
-/* `weft-infer sample`: prompts in, videos out.  For each prompt ID, in this order: ID.mp4,
- * ID/NNNN.png when asked for, and last ID.json, which marks the sample as whole.  The same command
+/* `weft-infer sample`: prompts in, videos out.  For each ID, which is [CATEGORY/]NAME (prompts.h), in
+ * this order: ID.mp4, ID/NNNN.png when asked for, and last ID.json, which marks the sample as whole.  The same command
  * given again makes what is missing: finished samples are left alone, one that was stopped
  * (ID.partial.safetensors) goes on from its last step, and one that was made differently is never
  * overwritten unasked. */
@@ -14,6 +14,7 @@ typedef struct SampleOptions {
     CommonOptions common; /* first */
     const char *model, *checkpoint, *prompts, *out, *latents_out;
     StrList prompt, lora;
+    int64_t videos_per_prompt;
     int save_frames, overwrite;
 } SampleOptions;
 

@@ -1,4 +1,6 @@
 /* The checks made before the first second of work, and by --dry-run. */
+#include <string.h>
+
 #include "common/base/disk.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
@@ -26,9 +28,35 @@ static int check_latents_out(const char *path, Err *err)
     return rc;
 }
 
+/* Steps that prompts ask for themselves, and the places of their categories' folders. */
+static int check_prompts(const Run *r, Err *err)
+{
+    const Prompt *before = NULL;
+    int rc = 0;
+    for (int64_t i = 0; rc == 0 && i < r->prompts.n; i++) {
+        const Prompt *p = &r->prompts.item[i];
+        if (p->steps && (!before || before->steps != p->steps))
+            rc = pipeline_check_steps(r->pipe, p->steps, err);
+        if (rc == 0 && p->category && (!before || !before->category || strcmp(before->category, p->category) != 0)) {
+            char *folder = path_join(r->o->out, p->category, err);
+            rc = !folder ? ERR_NOMEM
+                 : file_exists(folder) && !file_is_dir(folder)
+                     ? err_set(err, ERR_USAGE, "'%s' is a file; it would be the folder of a category", folder)
+                     : 0;
+            mem_free(folder);
+        }
+        if (rc < 0)
+            err_wrap(err, rc, "prompt '%s'", p->id);
+        before = p;
+    }
+    return rc;
+}
+
 int sample_check(Run *r, Err *err)
 {
     int rc = disk_check_writable(r->o->out, "--out", err);
+    if (rc == 0)
+        rc = check_prompts(r, err);
     if (rc == 0 && r->o->latents_out)
         rc = check_latents_out(r->o->latents_out, err);
     return rc == 0 ? pipeline_check_parts(r->pipe, err) : rc;

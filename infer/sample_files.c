@@ -17,6 +17,35 @@ char *sample_path(const Run *r, const char *id, const char *ending, Err *err)
     return mem_printf(err, "%s/%s%s", r->o->out, id, ending);
 }
 
+/* The folder of the category, made; swept when *sweep. */
+static int make_folder(const Run *r, const char *category, int sweep, Err *err)
+{
+    char *path = path_join(r->o->out, category, err);
+    int rc = path ? dir_make(path, err) : ERR_NOMEM;
+    if (rc == 0 && sweep)
+        rc = dir_sweep_temporaries(path, err);
+    mem_free(path);
+    return rc;
+}
+
+int sample_make_folders(const Run *r, int sweep, Err *err)
+{
+    json_t *done = json_object();
+    int rc = done ? 0 : err_set(err, ERR_NOMEM, "no memory for the categories");
+    if (rc == 0 && sweep)
+        rc = dir_sweep_temporaries(r->o->out, err);
+    for (int64_t i = 0; rc == 0 && i < r->prompts.n; i++) {
+        const char *category = r->prompts.item[i].category;
+        if (!category || json_object_get(done, category))
+            continue;
+        rc = make_folder(r, category, sweep, err);
+        if (rc == 0 && json_object_set_new(done, category, json_true()) < 0)
+            rc = err_set(err, ERR_NOMEM, "no memory for the categories");
+    }
+    json_decref(done);
+    return rc;
+}
+
 static char *picture_path(const Run *r, const char *id, int64_t k, Err *err)
 {
     return mem_printf(err, "%s/%s/%04" PRId64 ".png", r->o->out, id, k);
@@ -100,7 +129,8 @@ static int write_record(Run *r, Job *job, const uint8_t *rgb, Err *err)
 {
     Digest d;
     char file_hex[65], pictures_hex[65];
-    char *file = mem_printf(err, "%s.mp4", job->prompt->id), *path = sample_path(r, job->prompt->id, ".json", err),
+    char *file = mem_printf(err, "%s.mp4", path_base(job->prompt->id)),
+         *path = sample_path(r, job->prompt->id, ".json", err),
          *video_path = sample_path(r, job->prompt->id, ".mp4", err);
     json_t *video = NULL;
     int rc = file && path && video_path ? 0 : ERR_NOMEM;

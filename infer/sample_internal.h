@@ -14,10 +14,12 @@
 typedef struct Job {
     const Prompt *prompt;
     const char *negative; /* borrowed */
-    json_t *record;       /* all of ID.json but "video" */
-    int elsewhere;        /* another shard makes it */
-    int done;             /* ID.json and the files it names are there and whole */
-    int latents_kept;     /* the latents file of an earlier run holds its latents */
+    int64_t steps;
+    double guidance;
+    json_t *record;   /* all of ID.json but "video" */
+    int elsewhere;    /* another shard makes it */
+    int done;         /* ID.json and the files it names are there and whole */
+    int latents_kept; /* the latents file of an earlier run holds its latents */
 } Job;
 
 typedef struct Run {
@@ -34,8 +36,13 @@ typedef struct Run {
     int64_t todo;          /* samples to make */
     int64_t made;          /* of these, how many are finished */
     Progress *progress;
-    int64_t steps_before; /* steps of the samples before the current one, for the progress line */
+    int64_t steps_todo;   /* of all samples to make */
+    int64_t steps_before; /* of the samples before the current one, for the progress line */
 } Run;
+
+/* Steps and guidance of a prompt, its own or the recipe's. */
+int64_t prompt_steps(const Run *r, const Prompt *p);
+double prompt_guidance(const Run *r, const Prompt *p);
 
 /* ---- sample_check.c ---- */
 /* Checks the folders that the run writes to and the parts of the model. */
@@ -52,7 +59,9 @@ WEFT_MUST_CHECK int jobs_open(Run *r, Err *err);
 void jobs_close(Run *r);
 const char *job_key(const Job *job);
 
-/* ---- sample_files.c: OUT/ID.mp4, OUT/ID/NNNN.png, OUT/ID.json ---- */
+/* ---- sample_files.c: OUT/ID.mp4, OUT/ID/NNNN.png, OUT/ID.json, where ID is [CATEGORY/]NAME ---- */
+/* Makes the categories' folders, and with `sweep` removes what killed runs left in OUT and in them. */
+WEFT_MUST_CHECK int sample_make_folders(const Run *r, int sweep, Err *err);
 char *sample_path(const Run *r, const char *id, const char *ending, Err *err); /* mem_free */
 WEFT_MUST_CHECK int sample_write(Run *r, Job *job, const uint8_t *rgb, Err *err);
 /* Whether the files that a record names exist and have the digests that it states. */

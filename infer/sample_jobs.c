@@ -14,12 +14,35 @@ static int no_memory(Err *err, const Job *job)
     return err_set(err, ERR_NOMEM, "no memory for the record of sample '%s'", job->prompt->id);
 }
 
+int64_t prompt_steps(const Run *r, const Prompt *p)
+{
+    return p->steps ? p->steps : r->s.steps;
+}
+
+double prompt_guidance(const Run *r, const Prompt *p)
+{
+    return p->guidance >= 0 ? p->guidance : r->s.guidance;
+}
+
 static json_t *sampling_facts(const Run *r)
 {
     json_t *s = json_deep_copy(recipe_get(r->recipe, "sampling"));
     if (s && json_object_set_new(s, "model_frames", json_integer(r->s.model_frames)) == 0)
         return s;
     json_decref(s);
+    return NULL;
+}
+
+/* The facts with the job's own steps and guidance; new reference. */
+static json_t *own_sampling(const Job *job, json_t *sampling)
+{
+    if (!job->prompt->steps && job->prompt->guidance < 0)
+        return json_incref(sampling);
+    json_t *own = json_copy(sampling);
+    if (own && json_object_set_new(own, "num_inference_steps", json_integer(job->steps)) == 0 &&
+        json_object_set_new(own, "guidance_scale", json_real(job->guidance)) == 0)
+        return own;
+    json_decref(own);
     return NULL;
 }
 
@@ -34,13 +57,16 @@ static int make_record(Run *r, Job *job, json_t *weights, json_t *sampling, Err 
     jsonw_str(&w, "prompt", job->prompt->text);
     jsonw_str(&w, "negative_prompt", job->negative);
     jsonw_int(&w, "seed", job->prompt->seed);
+    if (job->prompt->category)
+        jsonw_str(&w, "category", job->prompt->category);
     jsonw_share(&w, "weights", weights);
     jsonw_str(&w, "backend", r->be->name);
-    jsonw_share(&w, "sampling", sampling);
+    jsonw_take(&w, "sampling", own_sampling(job, sampling));
     int rc = jsonw_finish(&w, &job->record, "a sample's record", err);
     if (rc < 0)
         return err_wrap(err, rc, "sample '%s'", job->prompt->id);
     json_t *parts = json_copy(job->record);
+    json_object_del(parts, "category");
     if (!parts || json_object_del(parts, "id") < 0 ||
         json_object_set_new(parts, "numerics", json_integer(CACHE_LATENTS_REVISION)) < 0 ||
         (r->be->direct_conv && json_object_set_new(parts, "convolution", json_string("direct")) < 0)) {
@@ -119,6 +145,8 @@ int jobs_open(Run *r, Err *err)
         Job *job = &r->job[i];
         job->prompt = &r->prompts.item[i];
         job->negative = job->prompt->negative ? job->prompt->negative : negative ? negative : "";
+        job->steps = prompt_steps(r, job->prompt);
+        job->guidance = prompt_guidance(r, job->prompt);
         if ((job->elsewhere = i % r->shards != r->shard))
             continue;
         rc = make_record(r, job, weights, sampling, err);
@@ -127,7 +155,10 @@ int jobs_open(Run *r, Err *err)
         rc = latents_find_kept(r, err);
     for (int64_t i = r->shard; rc == 0 && i < r->prompts.n; i += r->shards) {
         rc = find_done(r, &r->job[i], err);
-        r->todo += rc == 0 && !r->job[i].done;
+        if (rc == 0 && !r->job[i].done) {
+            r->todo++;
+            r->steps_todo += r->job[i].steps;
+        }
     }
     json_decref(weights);
     mem_free(beside);

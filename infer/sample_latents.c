@@ -66,7 +66,7 @@ int partial_write(const Run *r, const Job *job, const Denoising *d, Err *err)
                                 {"previous_x0", tensor_of(torch + s.n, DT_F32, 5, 1, s.F, s.C, s.h, s.w)}};
         latents_to_torch(torch, d->latents, s.F, s.C, s.h, s.w);
         latents_to_torch(torch + s.n, d->older, s.F, s.C, s.h, s.w);
-        int with_older = d->has_older && d->step < r->s.steps;
+        int with_older = d->has_older && d->step < job->steps;
         rc = safetensors_write(path, source, with_older ? 2 : 1, meta, err);
     }
     json_decref(meta);
@@ -95,13 +95,13 @@ static int64_t meta_number(const SafeTensors *file, const char *key)
 }
 
 /* Reads a partial file into *d; 0 when the file is damaged. */
-static int read_state(const Run *r, const SafeTensors *file, Denoising *d)
+static int read_state(const Run *r, const Job *job, const SafeTensors *file, Denoising *d)
 {
     LatentShape s = latent_shape(r);
     const float *x = find_latents(r, file, "latents"), *older = find_latents(r, file, "previous_x0");
     int64_t step = meta_number(file, "step"), draws = meta_number(file, "noise_draws");
-    int needs_older = r->s.sampler == SAMPLER_DPM && step < r->s.steps;
-    if (!x || step < 1 || step > r->s.steps || draws < 1 || draws > 2 * step + 1 || (needs_older && !older))
+    int needs_older = r->s.sampler == SAMPLER_DPM && step < job->steps;
+    if (!x || step < 1 || step > job->steps || draws < 1 || draws > 2 * step + 1 || (needs_older && !older))
         return 0;
     latents_from_torch(d->latents, x, s.F, s.C, s.h, s.w);
     if (older)
@@ -142,7 +142,7 @@ int partial_read(const Run *r, const Job *job, Denoising *d, Err *err)
         int other = key && strcmp(key, job_key(job)) != 0; /* with --overwrite, else refused */
         if (rc == ERR_NOMEM)
             err_set(err, rc, "%s", damage.msg);
-        else if (!(rc = key && !other && read_state(r, file, d)) && !other)
+        else if (!(rc = key && !other && read_state(r, job, file, d)) && !other)
             log_warn(r->log, "'%s' is damaged; the sample is made from its first step", path);
     }
     safetensors_close(&file);
@@ -158,7 +158,7 @@ int partial_finished(const Run *r, const Job *job)
     if (path && file_exists(path) && safetensors_open(&file, path, NULL) == 0) {
         const char *key = safetensors_meta(file, "key");
         finished = key && strcmp(key, job_key(job)) == 0 && find_latents(r, file, "latents") &&
-                   meta_number(file, "step") == r->s.steps;
+                   meta_number(file, "step") == job->steps;
     }
     safetensors_close(&file);
     mem_free(path);

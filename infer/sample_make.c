@@ -89,7 +89,7 @@ static int encode_batch(Run *r, int64_t first, int64_t *end, Texts *t, Err *err)
         if (!to_make(job))
             continue;
         rc = texts_add(t, r, job->prompt->text, err);
-        if (rc == 1 && r->s.guidance > 1.0)
+        if (rc == 1 && job->guidance > 1.0)
             rc = texts_add(t, r, job->negative, err);
         if (rc != 1)
             break;
@@ -134,9 +134,10 @@ static int denoise(Run *r, Job *job, const Texts *t, Denoising *d, Err *err)
     Making m = {r, job};
     StepHooks hooks = {.user = &m, .on_step = on_step, .keep = keep, .keep_every_s = KEEP_EVERY_S};
     if (d->step > 0)
-        log_info(r->log, "sample '%s' goes on from step %" PRId64 " of %" PRId64, job->prompt->id, d->step, r->s.steps);
-    if (d->step == r->s.steps)
+        log_info(r->log, "sample '%s' goes on from step %" PRId64 " of %" PRId64, job->prompt->id, d->step, job->steps);
+    if (d->step == job->steps)
         return 0;
+    pipeline_set_steps(r->pipe, job->steps, job->guidance);
     return pipeline_denoise(r->pipe, texts_get(t, job->prompt->text), texts_get(t, job->negative),
                             (uint64_t)job->prompt->seed, d, &hooks, err);
 }
@@ -155,7 +156,7 @@ static int interrupted(const Run *r, const Job *job, int64_t step, Err *err)
     char where[300] = "";
     if (step > 0)
         snprintf(where, sizeof where, ", '%.200s' is kept after step %" PRId64 " of %" PRId64, job->prompt->id, step,
-                 r->s.steps);
+                 job->steps);
     err_clear(err);
     return err_set(err, ERR_INTERRUPTED,
                    "stopped: %" PRId64 " of %" PRId64 " samples are made%s; the same command goes on from there",
@@ -183,7 +184,7 @@ static int make_sample(Run *r, Job *job, const Texts *t, Err *err)
     else if (rc < 0)
         err_wrap(err, rc, "sample '%s'", job->prompt->id);
     denoising_fini(&d);
-    r->steps_before += r->s.steps;
+    r->steps_before += job->steps;
     r->made += rc == 0;
     return rc;
 }
@@ -203,7 +204,7 @@ static int make_batch(Run *r, int64_t first, int64_t end, const Texts *t, Err *e
 int samples_make(Run *r, Err *err)
 {
     int rc = 0;
-    r->progress = progress_start(r->log, "sample", "steps", r->todo * r->s.steps);
+    r->progress = progress_start(r->log, "sample", "steps", r->steps_todo);
     for (int64_t i = 0, end; rc == 0 && i < r->prompts.n; i = end) {
         Texts t;
         rc = texts_init(&t, err);

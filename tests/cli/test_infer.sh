@@ -11,24 +11,24 @@ sample() { "$INFER" sample $SMALL "$@"; }
 runs "samples" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 \
     --set sampling.num_inference_steps=4 \
     --latents-out "$T/a.safetensors" --save-frames
-stdout_has "$T/a/0001.mp4"
+stdout_has "$T/a/a-blue-coat-43.mp4"
 stderr_has "2 sampled, 0 reused"
-check "nine pictures a sample" test "$(ls "$T/a/0000" | wc -l)" = 9
-check "the prompt stands in the file" grep -q "A red dress." "$T/a/0000.mp4"
+check "nine pictures a sample" test "$(ls "$T/a/a-red-dress-42" | wc -l)" = 9
+check "the prompt stands in the file" grep -q "A red dress." "$T/a/a-red-dress-42.mp4"
 runs "again" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 \
     --set sampling.num_inference_steps=4 \
     --latents-out "$T/a.safetensors" --save-frames
 stderr_has "0 sampled, 2 reused"
-runs "another seed would replace it" 2 sample --out "$T/a" --prompt "A red dress." --seed 43 \
-    --set sampling.num_inference_steps=4
+runs "other settings would replace it" 2 sample --out "$T/a" --prompt "A red dress." --seed 42 \
+    --set sampling.num_inference_steps=5
 stderr_has "--overwrite"
-rm "$T/a/0000/0008.png"
+rm "$T/a/a-red-dress-42/0008.png"
 runs "a missing picture is made again" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 \
     --set sampling.num_inference_steps=4 --latents-out "$T/a.safetensors" --save-frames
 stderr_has "1 sampled, 1 reused"
 
-: >"$T/a/0001/0003.png"
-head -c 100 "$T/a/0000.mp4" >"$T/cut.mp4" && mv "$T/cut.mp4" "$T/a/0000.mp4"
+: >"$T/a/a-blue-coat-43/0003.png"
+head -c 100 "$T/a/a-red-dress-42.mp4" >"$T/cut.mp4" && mv "$T/cut.mp4" "$T/a/a-red-dress-42.mp4"
 runs "damaged files are made again" 0 sample --out "$T/a" --prompt "A red dress." --prompt "A blue coat." --seed 42 \
     --set sampling.num_inference_steps=4 --latents-out "$T/a.safetensors" --save-frames
 stderr_has "2 sampled, 0 reused"
@@ -84,12 +84,12 @@ same "same latents after kills" "$T/whole.st" "$T/cut.st"
 runs "48 frames" 0 "$INFER" sample --preset demo --device cpu --model $MODEL --out "$T/48" --prompt x \
     --set sampling.width=32 --set sampling.height=48 \
     --set sampling.num_inference_steps=1 --save-frames
-check "48 pictures" test "$(ls "$T/48/0000" | wc -l)" = 48
+check "48 pictures" test "$(ls "$T/48/x-0" | wc -l)" = 48
 
 # Prompts from files.
 printf 'A red dress.\r\nA blue coat.\n' >"$T/list.txt"
 runs "a list" 0 sample --dry-run --out "$T/x" --prompts "$T/list.txt"
-stdout_has "0001  seed 1  A blue coat."
+stdout_has "a-blue-coat-1  seed 1  A blue coat."
 stdout_has "working memory"
 check "a dry run writes nothing" test ! -e "$T/x"
 printf '{"prompt": "A coat.", "id": "coat", "seed": 7}\n{"prompt": ""}\n' >"$T/list.jsonl"
@@ -107,9 +107,58 @@ stderr_has "../up"
 printf '{"prompt": "a", "sead": 1}\n' >"$T/key.jsonl"
 runs "an unknown key" 1 sample --dry-run --out "$T/x" --prompts "$T/key.jsonl"
 stderr_has "seed"
-printf '\377\376\n' >"$T/bytes.txt"
+printf 'one\n\377\376\n' >"$T/bytes.txt"
 runs "not UTF-8" 1 sample --dry-run --out "$T/x" --prompts "$T/bytes.txt"
-stderr_has "UTF-8"
+stderr_has "line 2: the prompt is not UTF-8"
+printf '{"prompt": "a", "seed": 3}\n{"prompt": "A!", "seed": 3}\n' >"$T/alike.jsonl"
+runs "two videos of one name" 2 sample --dry-run --out "$T/x" --prompts "$T/alike.jsonl"
+stderr_has "line 2: the video would be named 'a-3', as that of prompt 0 is"
+printf '{"prompt": "a", "category": "../x"}\n' >"$T/category.jsonl"
+runs "a category that leaves the folder" 2 sample --dry-run --out "$T/x" --prompts "$T/category.jsonl"
+stderr_has "line 1: category '../x'"
+printf '{"prompt": "a", "steps": 0}\n' >"$T/steps.jsonl"
+runs "no steps" 1 sample --dry-run --out "$T/x" --prompts "$T/steps.jsonl"
+stderr_has "line 1: 'steps': expected at least 1, found 0"
+: >"$T/empty.txt"
+runs "an empty file" 2 sample --dry-run --out "$T/x" --prompts "$T/empty.txt"
+stderr_has "nothing to sample"
+printf '{"prompt": "a", "id": "index"}\n' >"$T/index.jsonl"
+runs "the index's name" 2 sample --dry-run --out "$T/x" --prompts "$T/index.jsonl"
+stderr_has "choose another id"
+
+# Names, categories and settings of prompts' own; several videos of each.
+cat >"$T/own.jsonl" <<'END'
+{"prompt": "A red dress.", "category": "dress", "seed": 5, "steps": 3, "guidance": 2, "negative_prompt": "grey"}
+{"prompt": "A red dress.", "category": "dress", "seed": 7}
+{"prompt": "A Über-coat, \"new\"", "category": "outer wear", "guidance": 1}
+{"prompt": "x", "id": "named"}
+END
+runs "prompts with settings of their own" 0 sample --out "$T/own" --prompts "$T/own.jsonl" --seed 40 --steps 2
+stdout_has "$T/own/dress/a-red-dress-5.mp4"
+stdout_has "$T/own/dress/a-red-dress-7.mp4"
+stdout_has "$T/own/outer wear/a-über-coat-new-42.mp4"
+stdout_has "$T/own/named.mp4"
+check "the category stands in the record" grep -q '"category": "dress"' "$T/own/dress/a-red-dress-5.json"
+check "the file is named in its folder" grep -q '"file": "a-red-dress-5.mp4"' "$T/own/dress/a-red-dress-5.json"
+runs "again" 0 sample --out "$T/own" --prompts "$T/own.jsonl" --seed 40 --steps 2
+stderr_has "0 sampled, 4 reused"
+runs "the first alone, by options" 0 sample --out "$T/alone" --prompt "A red dress." --seed 5 --steps 3 --guidance 2 \
+    --negative-prompt grey
+pixels() { grep -o '"rgb_sha256": "[0-9a-f]*"' "$1"; }
+check "its own settings or the options': the same pixels" test \
+    "$(pixels "$T/alone/a-red-dress-5.json")" = "$(pixels "$T/own/dress/a-red-dress-5.json")"
+runs "several videos of a prompt" 0 sample --out "$T/several" --prompt "A red dress." --prompt "A coat." --seed 5 \
+    --steps 2 --videos-per-prompt 2 --dry-run
+stdout_has "a-red-dress-6  seed 6  A red dress."
+stdout_has "a-coat-7  seed 7  A coat."
+printf '{"prompt": "x", "id": "named", "seed": 3}\n' >"$T/named.jsonl"
+runs "several videos of a named prompt" 0 sample --out "$T/several" --prompts "$T/named.jsonl" --videos-per-prompt 2 \
+    --dry-run
+stdout_has "  named-3  seed 3"
+stdout_has "  named-4  seed 4"
+mkdir "$T/taken" && : >"$T/taken/dress"
+runs "a file in a category's place" 2 sample --out "$T/taken" --prompts "$T/own.jsonl" --dry-run
+stderr_has "would be the folder of a category"
 
 # Requests that cannot be met.
 runs "no prompt" 2 sample --out "$T/x"
@@ -131,5 +180,5 @@ head -c 60000 $MODEL/transformer/diffusion_pytorch_model.safetensors \
     >"$T/damaged/transformer/diffusion_pytorch_model.safetensors"
 runs "a truncated weight file" 1 "$INFER" sample --preset demo --device cpu --model "$T/damaged" --out "$T/x" --prompt x
 stderr_has "diffusion_pytorch_model.safetensors"
-check "nothing was written" test ! -e "$T/x/0000.mp4"
+check "nothing was written" test ! -e "$T/x"
 finish

@@ -5,14 +5,14 @@
 INFER=$B/weft-infer
 BASE="--preset demo --device cpu --jobs 1 --quiet --model tests/golden/pipeline/model --prompt coat --seed 3 \
     --set sampling.num_frames=9 --set sampling.width=64 --set sampling.height=96 --set sampling.num_inference_steps=2"
-digest() { sed -n 's/.*"rgb_sha256": "\(.*\)".*/\1/p' "$1/0000.json"; }
+digest() { sed -n 's/.*"rgb_sha256": "\(.*\)".*/\1/p' "$1/coat-3.json"; }
 
 runs "the base" 0 "$INFER" sample $BASE --out "$T/base"
 known=" "
 while read -r key value written; do
     known="$known$key "
     runs "$key=$value" 0 "$INFER" sample $BASE --out "$T/$key" --set "sampling.$key=$value"
-    check "$key arrives" grep -q "\"$key\": $written" "$T/$key/0000.json"
+    check "$key arrives" grep -q "\"$key\": $written" "$T/$key/coat-3.json"
     case $key in
     fps) check "fps leaves the pictures as they are" test "$(digest "$T/fps")" = "$(digest "$T/base")" ;;
     *) check "$key matters" test "$(digest "$T/$key")" != "$(digest "$T/base")" ;;
@@ -32,7 +32,7 @@ END
 # The options of their own names: the same sample as --set makes.
 while read -r key options; do
     eval "runs '$options' 0 '$INFER' sample $BASE --out '$T/option' $options"
-    check "$options is --set sampling.$key" cmp "$T/option/0000.json" "$T/$key/0000.json"
+    check "$options is --set sampling.$key" cmp "$T/option/coat-3.json" "$T/$key/coat-3.json"
     rm -r "$T/option"
 done <<'END'
 scheduler --scheduler dpm
@@ -58,7 +58,7 @@ refused "--steps: 'sampling.num_inference_steps': expected at least 1, found 0" 
 refused "--scheduler: 'sampling.scheduler': expected " --scheduler euler
 refused "--steps is given twice" --steps 2 --steps 2
 # What a player sees: size, frames and rate of the file itself.
-facts() { "$B/weft-prep" probe --json "$1/0000.mp4"; }
+facts() { "$B/weft-prep" probe --json "$1/coat-3.mp4"; }
 facts "$T/base" >"$T/base.txt"
 for key in num_frames width height fps; do
     facts "$T/$key" >"$T/facts.txt"

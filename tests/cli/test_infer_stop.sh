@@ -36,9 +36,9 @@ for at in 0.02:INT 0.1:TERM 0.2:INT 0.3:TERM 0.5:TERM 0.8:INT; do
     *) fail "SIG${at#*:} after ${at%:*} s: exit $status" "$(tail -3 "$T/stderr")" ;;
     esac
     [ "$(grep -c "stopping; what is done is kept" "$T/stderr")" = 1 ] || silent=1
-    if [ -f "$T/cut/0000.partial.safetensors" ] && [ ! -f "$T/cut/0000.json" ]; then
+    if [ -f "$T/cut/one-9.partial.safetensors" ] && [ ! -f "$T/cut/one-9.json" ]; then
         kept=$((kept + 1))
-        cp "$T/cut/0000.partial.safetensors" "$T/partial"
+        cp "$T/cut/one-9.partial.safetensors" "$T/partial"
         cp "$T/stderr" "$T/kept.txt"
     fi
 done
@@ -50,19 +50,19 @@ same "stopped $stops times and gone on with: the same latents" "$T/whole.st" "$T
 
 if [ $kept -gt 0 ]; then
     check "the last line says what is kept" grep -q \
-        "'0000' is kept after step .* of 120; the same command goes on from there" "$T/kept.txt"
-    rm "$T/cut/0000.json" "$T/cut.st"
-    cp "$T/partial" "$T/cut/0000.partial.safetensors"
+        "'one-9' is kept after step .* of 120; the same command goes on from there" "$T/kept.txt"
+    rm "$T/cut/one-9.json" "$T/cut.st"
+    cp "$T/partial" "$T/cut/one-9.partial.safetensors"
     rm -rf "$T/fresh"
     mkdir "$T/fresh"
-    cp "$T/partial" "$T/fresh/0000.partial.safetensors"
+    cp "$T/partial" "$T/fresh/one-9.partial.safetensors"
     runs "other settings are refused" 2 sample "$T/fresh" --set sampling.guidance_scale=5
     stderr_has "unfinished sample"
     runs "it goes on" 0 sample "$T/cut"
-    stderr_has "sample '0000' goes on from step"
+    stderr_has "sample 'one-9' goes on from step"
     same "the same files" "$T/whole" "$T/cut"
-    rm "$T/cut/0000.json" "$T/cut.st"
-    head -c 1000 "$T/partial" >"$T/cut/0000.partial.safetensors"
+    rm "$T/cut/one-9.json" "$T/cut.st"
+    head -c 1000 "$T/partial" >"$T/cut/one-9.partial.safetensors"
     runs "a damaged partial file" 0 sample "$T/cut"
     stderr_has "is damaged; the sample is made from its first step"
     same "damaged or not: the same files" "$T/whole" "$T/cut"
@@ -83,7 +83,7 @@ same "killed: the same latents" "$T/whole.st" "$T/cut.st"
 runs "one of two" 0 "$INFER" sample $SMALL $STEPS --out "$T/few" --latents-out "$T/one.st" --prompt one
 runs "latents of other samples" 2 "$INFER" sample $SMALL $STEPS --out "$T/other" --latents-out "$T/one.st" \
     --prompt three
-stderr_has "holds latents ('0000') that are not of this run's samples"
+stderr_has "holds latents ('one-9') that are not of this run's samples"
 runs "the second one is added" 0 "$INFER" sample $SMALL $STEPS --out "$T/few" --latents-out "$T/one.st" --prompt one \
     --prompt two
 stderr_has "1 sampled, 1 reused"

@@ -11,7 +11,10 @@ static void check(const PromptList *p)
 {
     for (int64_t i = 0; i < p->n; i++) {
         const Prompt *q = &p->item[i];
-        if (!q->id[0] || q->id[0] == '.' || strchr(q->id, '/') || strlen(q->id) > 200 || q->seed < 0)
+        const char *name = q->category ? q->id + strlen(q->category) + 1 : q->id;
+        if (!name[0] || name[0] == '.' || strchr(name, '/') || strlen(name) > 230 || q->seed < 0)
+            abort();
+        if (q->category && (!q->category[0] || q->category[0] == '.' || strchr(q->category, '/')))
             abort();
         if (!str_is_utf8(q->text, (int64_t)strlen(q->text)))
             abort();
@@ -28,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; i < 2; i++) {
         PromptList p;
         Err err = {0};
-        int rc = prompts_read(&p, &none, fuzz_file(names[i], data, size), 7, &err);
+        int rc = prompts_read(&p, &none, fuzz_file(names[i], data, size), 7, i + 1, &err);
         if (rc == 0)
             check(&p);
         else if (rc != err.code || !err.msg[0])
