@@ -148,6 +148,8 @@ $(B)/%.o: %.c
 
 # Sums over every pixel of every clip, in whole numbers: worth the vectoriser.
 $(B)/prep/picture/quality.o: CFLAGS_W += -O3
+# Sums over every pixel in the order that the source says: the same bits with any vectors.
+$(B)/common/metrics/%.o: CFLAGS_W += -O3
 
 # The cpu back end: this machine's vector instructions; contraction allowed, -ffast-math not.
 $(B)/common/ops/cpu/%.o: common/ops/cpu/%.c

@@ -10,8 +10,12 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Of sorted values, between the two nearest by their ranks (NumPy's default). */
-static double percentile(const double *sorted, int64_t n, double share)
+void sort_ascending(double *x, int64_t n)
+{
+    qsort(x, (size_t)n, sizeof *x, ascending);
+}
+
+double percentile(const double *sorted, int64_t n, double share)
 {
     double at = share * (double)(n - 1);
     int64_t k = (int64_t)floor(at);
@@ -31,7 +35,7 @@ int bootstrap_mean(const double *x, int64_t n, uint64_t seed, double *low, doubl
             mean[r] += x[philox_below(&p, (uint64_t)(r * n + i), (uint64_t)n)];
         mean[r] /= (double)n;
     }
-    qsort(mean, BOOTSTRAP_RESAMPLES, sizeof *mean, ascending);
+    sort_ascending(mean, BOOTSTRAP_RESAMPLES);
     *low = percentile(mean, BOOTSTRAP_RESAMPLES, 0.025);
     *high = percentile(mean, BOOTSTRAP_RESAMPLES, 0.975);
     mem_free(mean);

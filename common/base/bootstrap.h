@@ -5,6 +5,11 @@
 #include <stdint.h>
 #include "common/base/err.h"
 
+void sort_ascending(double *x, int64_t n);
+/* Of n >= 1 sorted values the one that `share` (0 to 1) of them lie below, interpolated linearly between the
+ * two nearest by their ranks (numpy.percentile's default). */
+double percentile(const double *sorted, int64_t n, double share);
+
 enum { BOOTSTRAP_RESAMPLES = 9999 }; /* scipy's default */
 
 /* The 95 % interval of the mean of x[0..n), n >= 2.  Resample r is the mean of n values drawn with

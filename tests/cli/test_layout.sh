@@ -28,7 +28,7 @@ includes_only prep/line "common/[a-z]+|prep/layout|prep/line\.h|$floor" prep/lin
 includes_only prep/clip "common/[a-z]+|prep/(clip|layout|picture)|prep/line\.h|$floor" prep/clip/*.[ch]
 includes_only prep/set "common/[a-z]+|prep/(set|clip|layout|picture)|prep/line\.h|$floor" prep/set/*.[ch]
 includes_only common/base 'common/base' common/base/*
-for room in ops text media; do
+for room in ops text media metrics; do
     includes_only common/$room "common/base|common/$room" $(find common/$room -type f)
 done
 # a file's tensors are the model's tensors
