@@ -49,7 +49,7 @@ struct VideoMeter {
     double first_colours[COLOUR_BINS], last_colours[COLOUR_BINS], colours[COLOUR_BINS];
 };
 
-int meter_new(VideoMeter **out, int64_t width, int64_t height, Err *err)
+int video_meter_new(VideoMeter **out, int64_t width, int64_t height, Err *err)
 {
     VideoMeter *m = *out = mem_calloc(1, sizeof *m, err);
     int64_t pixels, bytes;
@@ -70,11 +70,11 @@ int meter_new(VideoMeter **out, int64_t width, int64_t height, Err *err)
                     !(m->v[1] = mem_calloc(motion_blocks(width, height), sizeof *m->v[1], err))))
         rc = ERR_NOMEM;
     if (rc < 0)
-        meter_free(out);
+        video_meter_free(out);
     return rc;
 }
 
-void meter_free(VideoMeter **m)
+void video_meter_free(VideoMeter **m)
 {
     if (!*m)
         return;
@@ -154,7 +154,7 @@ static int add_three(VideoMeter *m, Err *err)
     return rc;
 }
 
-int meter_add(VideoMeter *m, const uint8_t *rgb, Err *err)
+int video_meter_add(VideoMeter *m, const uint8_t *rgb, Err *err)
 {
     int64_t pixels = m->width * m->height, at = m->n % KEPT;
     int rc = 0;
@@ -197,7 +197,7 @@ static int ssim_figures(const VideoMeter *m, VideoFigures *f, Err *err)
     return 0;
 }
 
-int meter_finish(const VideoMeter *m, VideoFigures *f, Err *err)
+int video_meter_finish(const VideoMeter *m, VideoFigures *f, Err *err)
 {
     double pairs = (double)(m->n - 1), side = (double)(m->width < m->height ? m->width : m->height);
     if (m->n < 1)
@@ -227,7 +227,7 @@ int meter_finish(const VideoMeter *m, VideoFigures *f, Err *err)
     return ssim_figures(m, f, err);
 }
 
-void meter_colours(const VideoMeter *m, double *shares)
+void video_meter_colours(const VideoMeter *m, double *shares)
 {
     double all = (double)(m->n * m->width * m->height);
     for (int i = 0; i < COLOUR_BINS; i++)

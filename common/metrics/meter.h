@@ -1,8 +1,8 @@
 /* Figures of one video, measured frame by frame with the memory of three frames.
  *
- *   meter_new(&m, width, height, err);
- *   each frame:  meter_add(m, rgb, err);
- *   meter_finish(m, &figures, err);  meter_free(&m);
+ *   video_meter_new(&m, width, height, err);
+ *   each frame:  video_meter_add(m, rgb, err);
+ *   video_meter_finish(m, &figures, err);  video_meter_free(&m);
  *
  * Pairs are consecutive frames.  Every pixel of every frame counts, at the video's own size. */
 #ifndef WEFT_COMMON_METRICS_METER_H
@@ -41,11 +41,11 @@ extern const FigureKind figure_kinds[];
 double figure_value(const VideoFigures *f, const FigureKind *kind);
 
 typedef struct VideoMeter VideoMeter;
-WEFT_MUST_CHECK int meter_new(VideoMeter **out, int64_t width, int64_t height, Err *err);
-WEFT_MUST_CHECK int meter_add(VideoMeter *m, const uint8_t *rgb, Err *err);
+WEFT_MUST_CHECK int video_meter_new(VideoMeter **out, int64_t width, int64_t height, Err *err);
+WEFT_MUST_CHECK int video_meter_add(VideoMeter *m, const uint8_t *rgb, Err *err);
 /* Of the frames so far, one at least (ERR_USAGE). */
-WEFT_MUST_CHECK int meter_finish(const VideoMeter *m, VideoFigures *out, Err *err);
+WEFT_MUST_CHECK int video_meter_finish(const VideoMeter *m, VideoFigures *out, Err *err);
 /* The colour histogram of all frames so far, [COLOUR_BINS] shares that sum to 1; borrowed counts are divided. */
-void meter_colours(const VideoMeter *m, double *shares);
-void meter_free(VideoMeter **m);
+void video_meter_colours(const VideoMeter *m, double *shares);
+void video_meter_free(VideoMeter **m);
 #endif

@@ -51,16 +51,16 @@ int main(int argc, char **argv)
     } while ((spent = time_now_s() - start) < seconds || n < FRAMES);
     printf("ssim          %8.2f ms a pair of %dx%d, %d thread%s (mean %.12f)\n", 1000 * spent / (double)n, (int)w,
            (int)h, threads, threads == 1 ? "" : "s", sum / FRAMES);
-    if (meter_new(&m, w, h, &err) < 0)
+    if (video_meter_new(&m, w, h, &err) < 0)
         die(&err);
     n = 0;
     start = time_now_s();
     do {
-        if (meter_add(m, rgb[n++ % FRAMES], &err) < 0)
+        if (video_meter_add(m, rgb[n++ % FRAMES], &err) < 0)
             die(&err);
     } while ((spent = time_now_s() - start) < seconds || n < FRAMES);
     printf("all figures   %8.2f ms a frame\n", 1000 * spent / (double)n);
-    meter_free(&m);
+    video_meter_free(&m);
     for (int i = 0; i < FRAMES; i++)
         mem_free(rgb[i]);
     return 0;

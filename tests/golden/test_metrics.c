@@ -80,11 +80,11 @@ static void figures_are_numpys(void **state)
         const json_t *want = json_object_get(c, "figures");
         VideoMeter *m;
         VideoFigures f;
-        CHECK_OK(meter_new(&m, w, h, &err), &err);
+        CHECK_OK(video_meter_new(&m, w, h, &err), &err);
         for (int64_t k = 0; k < n; k++)
-            CHECK_OK(meter_add(m, v + k * w * h * 3, &err), &err);
-        CHECK_OK(meter_finish(m, &f, &err), &err);
-        meter_free(&m);
+            CHECK_OK(video_meter_add(m, v + k * w * h * 3, &err), &err);
+        CHECK_OK(video_meter_finish(m, &f, &err), &err);
+        video_meter_free(&m);
         assert_int_equal(f.frames, n);
         assert_int_equal(f.ssim_min_at, whole(want, "ssim_min_at"));
         for (const FigureKind *kind = figure_kinds; kind->name; kind++)

@@ -21,13 +21,13 @@ static VideoFigures constant(const int *level, int n)
     VideoFigures f;
     uint8_t rgb[32 * 32 * 3];
 
-    CHECK_OK(meter_new(&m, 32, 32, &err), &err);
+    CHECK_OK(video_meter_new(&m, 32, 32, &err), &err);
     for (int k = 0; k < n; k++) {
         memset(rgb, level[k], sizeof rgb);
-        CHECK_OK(meter_add(m, rgb, &err), &err);
+        CHECK_OK(video_meter_add(m, rgb, &err), &err);
     }
-    CHECK_OK(meter_finish(m, &f, &err), &err);
-    meter_free(&m);
+    CHECK_OK(video_meter_finish(m, &f, &err), &err);
+    video_meter_free(&m);
     return f;
 }
 
@@ -124,15 +124,15 @@ static void motion_is_found(void **state)
     VideoFigures f;
 
     (void)state;
-    CHECK_OK(meter_new(&m, W, H, &err), &err);
+    CHECK_OK(video_meter_new(&m, W, H, &err), &err);
     for (int64_t k = 0; k < N; k++) {
         for (int64_t y = 0; y < H; y++)
             for (int64_t x = 0; x < W; x++)
                 memset(rgb + (y * W + x) * 3, texture(x + 1000 - 3 * k, y + 1000 + 2 * k), 3);
-        CHECK_OK(meter_add(m, rgb, &err), &err);
+        CHECK_OK(video_meter_add(m, rgb, &err), &err);
     }
-    CHECK_OK(meter_finish(m, &f, &err), &err);
-    meter_free(&m);
+    CHECK_OK(video_meter_finish(m, &f, &err), &err);
+    video_meter_free(&m);
     /* 3 right, 2 up; of blocks that leave the picture the rest is found */
     check_value("motion at the picture's own size", f.motion * 80 / 480, sqrt(13), 0.6, 0);
     assert_true(f.dynamic == 1); /* 6/256 of 80 pixels is 1.9 */
@@ -168,18 +168,18 @@ static void pictures_of_any_size(void **state)
         uint8_t *rgb = check_guarded(w * h * 3);
         VideoMeter *m;
         VideoFigures f;
-        CHECK_OK(meter_new(&m, w, h, &err), &err);
+        CHECK_OK(video_meter_new(&m, w, h, &err), &err);
         for (int k = 0; k < 4; k++) {
             for (int64_t j = 0; j < w * h * 3; j++)
                 rgb[j] = (uint8_t)(j * 7 + k * 31);
-            CHECK_OK(meter_add(m, rgb, &err), &err);
+            CHECK_OK(video_meter_add(m, rgb, &err), &err);
         }
-        CHECK_OK(meter_finish(m, &f, &err), &err);
+        CHECK_OK(video_meter_finish(m, &f, &err), &err);
         assert_true(isnan(f.ssim) == (w < 11 || h < 11));
         assert_true(isfinite(f.motion) && isfinite(f.smoothness));
         check_guards(rgb);
         check_guarded_free(rgb);
-        meter_free(&m);
+        video_meter_free(&m);
     }
 }
 
