@@ -26,8 +26,15 @@ static const char *const examples[] = {
     "weft-infer sample --model run/final --prompt \"A woman in a red dress turns to the right.\" --out samples",
     "Make one video.", "weft-infer sample --model run/final --prompts prompts.txt --out samples",
     "Make a video a line; given again, finished ones are kept.", NULL};
-static const char *const files[] = {"DIR/[CATEGORY/]NAME.mp4", "a video", "DIR/[CATEGORY/]NAME.json",
-                                    "how it was made; written last, it marks the video as whole", NULL};
+static const char *const files[] = {"DIR/[CATEGORY/]NAME.mp4",
+                                    "a video",
+                                    "DIR/[CATEGORY/]NAME.json",
+                                    "how it was made; written last, it marks the video as whole",
+                                    "DIR/index.html, DIR/contact.png",
+                                    "all videos in DIR, and a few frames of each",
+                                    "DIR/index.json",
+                                    "the same for programs",
+                                    NULL};
 
 int main(int argc, char **argv)
 {

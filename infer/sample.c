@@ -9,6 +9,7 @@
 #include "common/base/str.h"
 #include "common/base/threads.h"
 #include "common/model/model_folder.h"
+#include "infer/sample_index.h"
 #include "infer/sample_internal.h"
 
 #define SAMPLE(field, kind, flag, value_name, text, ...) \
@@ -164,8 +165,23 @@ static int make_all(Run *r, Err *err)
     return rc;
 }
 
-/* Shards write into one folder at the same time, so only a run without shards locks it and removes
- * temporary files. */
+/* The list and the page, after make_all returned `made`.  Of shards one at a time looks at the folder and
+ * writes, so that the last to end lists all.  A run that was told to stop decodes no videos for a sheet, and
+ * reports nothing but that it stopped. */
+static int list_samples(const Run *r, int made, DirLock *lock, Err *err)
+{
+    Err second = {0}, *report = made == 0 ? err : &second;
+    int64_t n;
+    int rc = lock->fd > 0 ? 0 : dir_lock_wait(lock, r->o->out, report);
+    if (rc == 0)
+        rc = sample_index_write(r->o->out, made < 0, r->log, &n, report);
+    if (made == 0 && rc == 0)
+        log_info(r->log, "'%s/index.html' shows %" PRId64 " video%s", r->o->out, n, str_plural(n));
+    return rc;
+}
+
+/* Shards write into one folder at the same time, so only a run without shards locks it while it works and
+ * removes temporary files. */
 static int sample_into(Run *r, Err *err)
 {
     DirLock lock = {-1};
@@ -177,8 +193,11 @@ static int sample_into(Run *r, Err *err)
     rc = sample_make_folders(r, alone, err);
     if (rc == 0)
         rc = make_all(r, err);
-    if (alone)
-        dir_unlock(&lock);
+    if (rc == 0 || rc == ERR_INTERRUPTED) {
+        int listed = list_samples(r, rc, &lock, err);
+        rc = rc == 0 ? listed : rc;
+    }
+    dir_unlock(&lock);
     return rc;
 }
 

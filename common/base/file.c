@@ -453,7 +453,7 @@ int dir_sweep_temporaries(const char *path, Err *err)
     return rc;
 }
 
-int dir_lock(DirLock *lock, const char *dir, Err *err)
+static int lock_dir(DirLock *lock, const char *dir, int how, Err *err)
 {
     lock->fd = 0;
     char *path = path_join(dir, ".lock", err);
@@ -466,7 +466,7 @@ int dir_lock(DirLock *lock, const char *dir, Err *err)
     }
     if (fd < 0) {
         rc = err_errno(err, errno, "opening '%s'", path);
-    } else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    } else if (flock(fd, LOCK_EX | how) != 0) {
         rc = errno == EWOULDBLOCK ? err_set(err, ERR_LIMIT, "'%s' is being written by another process", dir)
                                   : err_errno(err, errno, "locking '%s'", path);
         close(fd);
@@ -475,6 +475,16 @@ int dir_lock(DirLock *lock, const char *dir, Err *err)
     }
     mem_free(path);
     return rc;
+}
+
+int dir_lock(DirLock *lock, const char *dir, Err *err)
+{
+    return lock_dir(lock, dir, LOCK_NB, err);
+}
+
+int dir_lock_wait(DirLock *lock, const char *dir, Err *err)
+{
+    return lock_dir(lock, dir, 0, err);
 }
 
 void dir_unlock(DirLock *lock)

@@ -69,5 +69,7 @@ typedef struct DirLock {
     int fd;
 } DirLock; /* zero-initialise; 0: not held */
 WEFT_MUST_CHECK int dir_lock(DirLock *lock, const char *dir, Err *err);
+/* The same, waiting for as long as another process holds it. */
+WEFT_MUST_CHECK int dir_lock_wait(DirLock *lock, const char *dir, Err *err);
 void dir_unlock(DirLock *lock);
 #endif

@@ -10,6 +10,10 @@
 #define HTML_POLICY                                                                                          \
     "<meta http-equiv=\"Content-Security-Policy\"\n content=\"default-src 'none'; img-src data:; style-src " \
     "'unsafe-inline'\">\n"
+/* The same for a page that shows pictures and videos which lie beside it. */
+#define HTML_POLICY_FILES                                                                                           \
+    "<meta http-equiv=\"Content-Security-Policy\"\n content=\"default-src 'none'; img-src 'self' data:; media-src " \
+    "'self'; style-src 'unsafe-inline'\">\n"
 
 /* Text, escaped; NULL writes nothing.  What would turn the page's reading direction around is shown as
  * \u202E. */

@@ -100,7 +100,7 @@ for rank in 0 1; do
     stderr_has "$((2 - rank)) sampled, 0 reused"
     check "rank $rank says what it leaves to others" grep -q "shard $rank/2.*left to another process" "$T/stderr"
 done
-rm -f "$T/batch/.lock"
+rm -f "$T/batch/.lock" "$T/ranks/.lock"
 same "two ranks make what one process makes" "$T/batch" "$T/ranks"
 
 # ---- more prompts than are encoded at a time, each with a negative prompt of its own ----

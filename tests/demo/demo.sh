@@ -50,7 +50,7 @@ for what in "clips/videos:the source clips" "prepared/clips:normalised clips, lo
             "cache:latents and embeddings (LMDB)" \
                 "run/log.jsonl:loss, learning rate, gradient norm and seconds of each step" \
                 "run/final:the fine-tuned pipeline; diffusers opens it too" \
-            "samples:new videos"; do
+            "samples/index.html:new videos"; do
     p="$OUT/${what%%:*}"
     [ -e "$p" ] && printf '  %-28s %8s  %s\n' "$p" "$(du -sh "$p" | cut -f1)" "${what#*:}"
 done

@@ -259,7 +259,8 @@ static void one_writer(void **state)
     CHECK_FAILS(dir_lock(&b, dir, &err), ERR_LIMIT, "being written by another process", &err);
     dir_unlock(&b);
     dir_unlock(&a);
-    CHECK_OK(dir_lock(&b, dir, &err), &err);
+    CHECK_OK(dir_lock_wait(&b, dir, &err), &err);
+    CHECK_FAILS(dir_lock(&a, dir, &err), ERR_LIMIT, "being written by another process", &err);
     dir_unlock(&b);
     CHECK_FAILS(dir_lock(&b, check_tmp_path("absent"), &err), ERR_NOTFOUND, "absent", &err);
     /* A dead process holds nothing. */
