@@ -81,33 +81,56 @@ same() { # NAME A B
     fi
 }
 
-# Starts the command and kills it (-9) after that many seconds; true when it had not ended by itself before.
-killed_after() { # SECONDS COMMAND...
-    lib_delay=$1
-    shift
-    "$@" >"$T/stdout" 2>"$T/stderr" </dev/null &
-    lib_pid=$!
-    sleep "$lib_delay"
-    kill -9 "$lib_pid" 2>/dev/null
-    lib_status=0
-    wait "$lib_pid" 2>/dev/null || lib_status=$?
-    [ "$lib_status" = 137 ]
+# Moments in the work and not in time, the same on any machine (tests/tools/at_call.c).  The command's
+# output lies in $T/stdout and $T/stderr, its exit status in $status.
+
+# Just before the command's N-th call that changes files or folders ACTION, a shell line, is done.
+at_call() { # N[,N...]|when ACTION COMMAND...
+    status=0
+    "$B/tests/tools/at_call" "$@" >"$T/stdout" 2>"$T/stderr" </dev/null || status=$?
 }
 
-# The same once FILE has LINES lines: a moment in the work and not in time.
-killed_at_line() { # LINES FILE COMMAND...
-    lib_lines=$1
-    lib_file=$2
+no_trace="this machine lets no process trace another"
+can_trace() { "$B/tests/tools/at_call" 1 : true; }
+
+# As runs; $calls is how many such calls the command made.
+counts() { # NAME STATUS COMMAND...
+    lib_name=$1
+    lib_want=$2
     shift 2
-    "$@" >"$T/stdout" 2>"$T/stderr" </dev/null &
-    lib_pid=$!
-    while kill -0 "$lib_pid" 2>/dev/null && [ "$(wc -l 2>/dev/null <"$lib_file" || echo 0)" -lt "$lib_lines" ]; do
-        sleep 0.01
+    if can_trace; then set -- "$B/tests/tools/at_call" 0 : "$@"; fi
+    runs "$lib_name" "$lib_want" "$@"
+    calls=$(sed -n 's/^calls //p' "$T/stderr")
+}
+
+# Killed (-9) there; true when it had not ended by itself before.
+killed_at_call() { # N COMMAND...
+    lib_call=$1
+    shift
+    at_call "$lib_call" 'kill -9 $PID' "$@"
+    [ "$status" = 137 ]
+}
+
+# Killed and started again, each time at a random (SEED) one of the first MOST calls; $kills: how often
+# it had not ended by itself before.
+killed_often() { # TIMES MOST COMMAND...
+    lib_times=$1
+    lib_most=$2
+    shift 2
+    kills=0
+    for lib_k in $(seq "$lib_times"); do
+        killed_at_call "$(seeded "${SEED:-1}$lib_k" "$lib_most")" "$@" && kills=$((kills + 1))
     done
-    kill -9 "$lib_pid" 2>/dev/null
-    lib_status=0
-    wait "$lib_pid" 2>/dev/null || lib_status=$?
-    [ "$lib_status" = 137 ]
+    was_killed "$lib_times"
+}
+
+was_killed() { # TIMES: at least one of them came before the end, $kills
+    if can_trace; then check "killed on the way, $kills of $1 times" test "$kills" -ge 1
+    else skip "killed on the way" "$no_trace"; fi
+}
+
+seeded() { # SEED MAX: a whole number from 1 to MAX
+    awk -v seed="$1" -v max="$2" 'BEGIN { srand(seed); rand(); print 1 + int(rand() * max) }'
 }
 
 finish() {

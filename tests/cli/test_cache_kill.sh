@@ -24,49 +24,49 @@ again_merge() { "$cache" merge "$T/shards/shard-0-of-2" "$T/shards/shard-1-of-2"
 begin_import() { rm -rf "$T/k"; }
 again_import() { "$cache" import "$T/export" --out "$T/k"; }
 
-now() { date +%s.%N; }
+if ! can_trace; then
+    skip "kill -9 at any moment" "$no_trace"
+    finish
+fi
 for command in build gc merge import; do
+    case $command in
+    build) set -- "$cache" build "$T/prep" --out "$T/k" --model "$T/model" $small ;;
+    gc) set -- "$cache" gc "$T/k" --keep "$T/fewer" --compact ;;
+    merge) set -- "$cache" merge "$T/shards/shard-0-of-2" "$T/shards/shard-1-of-2" --out "$T/k" --quiet ;;
+    import) set -- "$cache" import "$T/export" --out "$T/k" ;;
+    esac
     begin_$command
-    start=$(now)
-    again_$command >/dev/null 2>&1
-    took=$(awk "BEGIN {print $(now) - $start}")
+    counts "$command, undisturbed" 0 "$@"
     want="$T/one"
     killed=0
     unsound=0
     # the meta entry "dataset" of a cache that gc made smaller counts fewer clips and names the same
     # manifest: ls is compared for it
     [ $command = gc ] && want="$T/less"
-    for delay in $(awk -v n="$kills" -v seed="$seed$command" -v took="$took" \
-        'BEGIN {for (i = 1; i <= length(seed); i++) s = s * 31 + index("0123456789abcdefghijklmnopqrstuvwxyz", substr(seed, i, 1)); srand(s); for (i = 0; i < n; i++) printf "%.4f\n", rand() * took}'); do
+    for k in $(seq "$kills"); do
         begin_$command
-        case $command in
-        build) set -- "$cache" build "$T/prep" --out "$T/k" --model "$T/model" $small ;;
-        gc) set -- "$cache" gc "$T/k" --keep "$T/fewer" --compact ;;
-        merge) set -- "$cache" merge "$T/shards/shard-0-of-2" "$T/shards/shard-1-of-2" --out "$T/k" --quiet ;;
-        import) set -- "$cache" import "$T/export" --out "$T/k" ;;
-        esac
-        killed_after "$delay" "$@" && killed=$((killed + 1))
+        killed_at_call "$(seeded "$seed$k" "$calls")" "$@" && killed=$((killed + 1))
         "$cache" verify "$T/k" >"$T/stdout" 2>"$T/stderr"
         status=$?
         # sound, or unfinished without damage; before the first commit there is no cache yet
         if [ $status != 0 ] && ! grep -q ", 0 damaged, unfinished" "$T/stdout" &&
             ! grep -qE "holds no cache|is unfinished" "$T/stderr"; then
             unsound=$((unsound + 1))
-            fail "$command killed after $delay s: verify" "$(tail -2 "$T/stdout")" "$(tail -2 "$T/stderr")"
+            fail "$command killed before call $lib_call: verify" "$(tail -2 "$T/stdout")" "$(tail -2 "$T/stderr")"
         fi
-        again_$command >"$T/stdout" 2>"$T/stderr" || fail "$command killed after $delay s and run again" \
+        again_$command >"$T/stdout" 2>"$T/stderr" || fail "$command killed before call $lib_call and run again" \
             "$(tail -3 "$T/stderr")"
         if [ $command = gc ]; then
             "$cache" ls --json "$T/k" >"$T/a"
             "$cache" ls --json "$want" >"$T/b"
-            "$cache" verify "$T/k" >>"$T/a" 2>&1 || fail "gc killed after $delay s: verify at the end" \
+            "$cache" verify "$T/k" >>"$T/a" 2>&1 || fail "gc killed before call $lib_call: verify at the end" \
                 "$(tail -1 "$T/a")"
             sed -i '$d' "$T/a"
         else
             contents "$T/k" >"$T/a"
             contents "$want" >"$T/b"
         fi
-        cmp -s "$T/a" "$T/b" || { unsound=$((unsound + 1)); fail "$command killed after $delay s: the same records" \
+        cmp -s "$T/a" "$T/b" || { unsound=$((unsound + 1)); fail "$command killed before call $lib_call: the same records" \
             "$(diff "$T/a" "$T/b" | head -3)"; }
     done
     if [ $unsound = 0 ]; then
@@ -76,19 +76,14 @@ done
 
 # ---- Ctrl-C, to the workers too; by halves the moment is found that falls among the clips ----
 early=0
+set -- "$cache" build "$T/prep" --out "$T/k" --model "$T/model" $small
 begin_build
-start=$(now)
-again_build >/dev/null 2>&1
-late=$(awk "BEGIN {print $(now) - $start}")
+counts "a build" 0 "$@"
+late=$calls
 for round in 1 2 3 4 5 6 7 8 9 10; do
     begin_build
-    at=$(awk "BEGIN {print ($early + $late) / 2}")
-    setsid "$cache" build "$T/prep" --out "$T/k" --model "$T/model" $small >"$T/stdout" 2>"$T/stderr" &
-    pid=$!
-    sleep "$at"
-    kill -s INT -- -$pid 2>/dev/null
-    status=0
-    wait $pid || status=$?
+    at=$(((early + late) / 2))
+    at_call $at 'kill -s INT -- -$PID' "$@"
     if [ $status = 0 ]; then late=$at
     elif grep -qE "stopped after [1-5] of 6 clips; the same command goes on" "$T/stderr"; then break
     else early=$at; fi

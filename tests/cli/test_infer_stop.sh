@@ -11,36 +11,62 @@ sample() { # OUT [OPTION...]
     shift
     "$INFER" sample $SMALL $STEPS --out "$out" --latents-out "$out.st" --prompt one --prompt two "$@"
 }
-# Starts it, sends the signal that many seconds after it began its work, waits: $status.
-stopped_after() { # SECONDS SIGNAL OUT
-    rm -f "$3/.lock"
-    "$INFER" sample $SMALL $STEPS --out "$3" --latents-out "$3.st" --prompt one --prompt two >"$T/stdout" \
-        2>"$T/stderr" &
+RUN="$INFER sample $SMALL $STEPS --prompt one --prompt two"
+start=$(date +%s%N)
+counts "undisturbed" 0 $RUN --out "$T/whole" --latents-out "$T/whole.st"
+took=$((($(date +%s%N) - start) / 1000000))
+
+# Sends SIGTERM that many milliseconds after it began its work: $status.
+stopped_after() { # MILLISECONDS
+    $RUN --out "$T/cut" --latents-out "$T/cut.st" >"$T/stdout" 2>"$T/stderr" &
     pid=$!
-    while [ ! -e "$3/.lock" ] && kill -0 $pid 2>/dev/null; do sleep 0.01; done
-    sleep "$1"
-    kill -s "$2" $pid 2>/dev/null
+    while [ ! -e "$T/cut/.lock" ] && kill -0 $pid 2>/dev/null; do sleep 0.01; done
+    sleep "$(awk "BEGIN { print $1 / 1000 }")"
+    kill -TERM $pid 2>/dev/null
     status=0
     wait $pid || status=$?
 }
-
-runs "undisturbed" 0 sample "$T/whole"
 stops=0
-kept=0
 silent=0
-for at in 0.02:INT 0.1:TERM 0.2:INT 0.3:TERM 0.5:TERM 0.8:INT; do
-    stopped_after ${at%:*} ${at#*:} "$T/cut"
-    case ${at#*:}$status in
-    INT130 | TERM143) stops=$((stops + 1)) ;;
-    INT0 | TERM0) continue ;;
-    *) fail "SIG${at#*:} after ${at%:*} s: exit $status" "$(tail -3 "$T/stderr")" ;;
+count_stop() { # SIGNAL: after a run that got it
+    case $1$status in
+    INT130 | TERM143)
+        stops=$((stops + 1))
+        [ "$(grep -c "stopping; what is done is kept" "$T/stderr")" = 1 ] || silent=1
+        ;;
+    INT0 | TERM0 | *125) ;;
+    *) fail "SIG$1: exit $status" "$(tail -3 "$T/stderr")" ;;
     esac
-    [ "$(grep -c "stopping; what is done is kept" "$T/stderr")" = 1 ] || silent=1
-    if [ -f "$T/cut/one-9.partial.safetensors" ] && [ ! -f "$T/cut/one-9.json" ]; then
-        kept=$((kept + 1))
+}
+
+# Between two steps nothing is written, so a moment among the first sample's is found by halves of a run's time.
+kept=0
+early=0
+late=$took
+for round in $(seq 20); do
+    at=$(((early + late) / 2))
+    rm -rf "$T/cut" "$T/cut.st"
+    stopped_after $at
+    count_stop TERM
+    if [ $status = 0 ] || [ -f "$T/cut/one-9.json" ]; then
+        late=$at
+    elif [ ! -f "$T/cut/one-9.partial.safetensors" ]; then
+        early=$at
+    else
+        kept=1
         cp "$T/cut/one-9.partial.safetensors" "$T/partial"
         cp "$T/stderr" "$T/kept.txt"
+        break
     fi
+    if [ $((late - early)) -lt 3 ]; then # others left the machine to it, or took it away
+        early=0
+        late=$((2 * took))
+    fi
+done
+for k in 1 2 3 4; do
+    signal=$([ $((k % 2)) = 0 ] && echo INT || echo TERM)
+    at_call "$(seeded $k $((calls / 2)))" "kill -$signal \$PID" $RUN --out "$T/cut" --latents-out "$T/cut.st"
+    count_stop $signal
 done
 check "stopped on the way" test $stops -ge 1
 check "each time one line said so" test $silent = 0
@@ -48,7 +74,7 @@ runs "the same command again" 0 sample "$T/cut"
 same "stopped $stops times and gone on with: the same files" "$T/whole" "$T/cut"
 same "stopped $stops times and gone on with: the same latents" "$T/whole.st" "$T/cut.st"
 
-if [ $kept -gt 0 ]; then
+if [ $kept = 1 ]; then
     check "the last line says what is kept" grep -q \
         "'one-9' is kept after step .* of 120; the same command goes on from there" "$T/kept.txt"
     rm "$T/cut/one-9.json" "$T/cut.st"
@@ -72,9 +98,7 @@ fi
 
 # Killed at several moments instead.
 rm -rf "$T/cut" "$T/cut.st"
-for delay in 0.3 0.6 1.0; do
-    killed_after $delay "$INFER" sample $SMALL $STEPS --out "$T/cut" --latents-out "$T/cut.st" --prompt one --prompt two
-done
+killed_often 3 $((calls / 2)) $RUN --out "$T/cut" --latents-out "$T/cut.st"
 runs "killed and run again" 0 sample "$T/cut"
 same "killed: the same files" "$T/whole" "$T/cut"
 same "killed: the same latents" "$T/whole.st" "$T/cut.st"

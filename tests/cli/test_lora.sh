@@ -40,19 +40,12 @@ stdout_has "frozen weights"
 
 # ---- kill -9 at random moments, then once more
 LONG="--set training.max_steps=60 --set training.checkpointing_steps=4"
-runs "sixty steps" 0 train long $LONG --jobs 1
-runs "the first eight of them" 0 train killed $LONG --set training.max_steps=8
-kills=0
-for k in 1 2 3 4 5 6; do
-    step=$(awk -v k="$k" -v seed="$$" 'BEGIN { srand(seed + k); print 4 + 8 * k + int(8 * rand()) }')
-    killed_at_line "$step" "$T/killed/log.jsonl" "$TRAIN" run --cache "$T/a" --cache "$T/b" --model $MODEL --out "$T/killed" $SETS $LONG &&
-        kills=$((kills + 1))
-done
-check "a kill left a checkpoint to go on from" test -d "$T/killed/checkpoint-8"
+BOTH="$TRAIN run --cache $T/a --cache $T/b --model $MODEL $SETS $LONG"
+counts "sixty steps" 0 $BOTH --out "$T/long" --jobs 1
+killed_often 6 $((calls / 3)) $BOTH --out "$T/killed"
 runs "killed, then run again" 0 train killed $LONG
 same "killed $kills times: the last checkpoint" "$T/long/checkpoint-60" "$T/killed/checkpoint-60"
 same "killed $kills times: final" "$T/long/final" "$T/killed/final"
-check "it was killed at least once" test "$kills" -ge 1
 runs "two threads" 0 train threads $LONG --jobs 2
 same "two threads: final" "$T/long/final/pytorch_lora_weights.safetensors" \
     "$T/threads/final/pytorch_lora_weights.safetensors"

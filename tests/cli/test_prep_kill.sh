@@ -7,10 +7,6 @@ clip="$B/tests/tools/make_clip"
 fast="--preset demo --set quality.mode=warn --set quality.duplicates=reject --set clip.width=48 \
     --set clip.height=80 --set clip.min_side=16 --set clip.max_reject_ratio=1"
 rounds=20
-now() { date +%s%N; }
-moment() { # SEED: a random part of an undisturbed run's time, in seconds
-    awk -v s="$1" -v t="$whole" 'BEGIN {srand(s); printf "%.3f", rand() * t / 1e9}'
-}
 ingest() { # OUT [OPTION...]
     to=$1
     shift
@@ -26,26 +22,28 @@ cp "$T/src/c2.mp4" "$T/src/twin.mp4"
 echo "A twin." >"$T/src/twin.txt"
 echo "this is no video" >"$T/src/text.mp4"
 echo "A text." >"$T/src/text.txt"
-start=$(now)
-ingest "$T/one" --jobs 2
-whole=$(($(now) - start))
-check "an undisturbed run" test -s "$T/one/dataset.json"
+if ! can_trace; then
+    skip "killed or stopped at any moment" "$no_trace"
+    finish
+fi
+counts "an undisturbed run" 3 "$prep" ingest "$T/src" --out "$T/one" $fast --jobs 2 --quiet
+check "an undisturbed run: finished" test -s "$T/one/dataset.json"
 
 # ---- the parent ----
 kills=0 lost=0
 for k in $(seq $rounds); do
     rm -rf "$T/killed"
-    delay=$(moment $k)
-    killed_after "$delay" "$prep" ingest "$T/src" --out "$T/killed" $fast --jobs $((k % 2 + 1)) && kills=$((kills + 1))
+    killed_at_call "$(seeded $k "$calls")" "$prep" ingest "$T/src" --out "$T/killed" $fast --jobs $((k % 2 + 1)) --quiet &&
+        kills=$((kills + 1))
     [ ! -f "$T/killed/dataset.json" ] || diff -r -x .sources "$T/one" "$T/killed" >"$T/diff.txt" || lost=$((lost + 1))
     ingest "$T/killed"
     diff -r -x .sources "$T/one" "$T/killed" >"$T/diff.txt" || { lost=$((lost + 1));
-        fail "killed after $delay s" "$(head -5 "$T/diff.txt")"; }
+        fail "killed before call $lib_call" "$(head -5 "$T/diff.txt")"; }
 done
 echo "# $kills of $rounds runs were killed on the way"
 check "the parent killed at random moments: the same bytes in the end" test "$lost" = 0 -a "$kills" -gt $((rounds / 4))
 rm -rf "$T/killed"
-for k in 21 22 23 24 25; do killed_after "$(moment $k)" "$prep" ingest "$T/src" --out "$T/killed" $fast --jobs 1; done
+killed_often 5 $((calls / 3)) "$prep" ingest "$T/src" --out "$T/killed" $fast --jobs 1 --quiet
 ingest "$T/killed"
 same "killed five times in a row and run again" "$T/one" "$T/killed"
 
@@ -54,14 +52,12 @@ shot=0 lost=0
 for k in $(seq 40); do
     [ "$shot" -lt $rounds ] || break
     rm -rf "$T/shot"
-    "$prep" ingest "$T/src" --out "$T/shot" $fast --jobs 2 --quiet >/dev/null 2>&1 &
-    parent=$!
-    for shoot in 1 2; do
-        sleep "$(moment $((100 * shoot + k)) | awk '{print $1 / 2}')"
-        worker=$(cut -d' ' -f1 "/proc/$parent/task/$parent/children" 2>/dev/null)
-        [ -n "$worker" ] && kill -9 "$worker" 2>/dev/null && shot=$((shot + 1))
-    done
-    wait $parent
+    first=$(seeded $k $((calls / 2)))
+    : >"$T/shots"
+    at_call "$first,$((first + $(seeded $((100 + k)) $((calls / 3)))))" \
+        "[ \$CALLER != \$PID ] && kill -9 \$CALLER && echo >>$T/shots" \
+        "$prep" ingest "$T/src" --out "$T/shot" $fast --jobs 2 --quiet
+    shot=$((shot + $(wc -l <"$T/shots")))
     diff -r -x .sources "$T/one" "$T/shot" >"$T/diff.txt" || { lost=$((lost + 1));
         fail "workers killed, round $k" "$(head -5 "$T/diff.txt")"; }
 done
@@ -69,23 +65,16 @@ echo "# $shot workers were killed"
 check "workers killed at random moments: the same bytes" test "$lost" = 0 -a "$shot" -gt $((rounds / 2))
 
 # ---- asked to stop ----
-asked() { # SIGNAL: once something is done, to the workers too, as a terminal does; 0 when it came before the end
-    rm -rf "$T/asked"
-    setsid "$prep" ingest "$T/src" --out "$T/asked" $fast --jobs 1 >"$T/stdout" 2>"$T/stderr" &
-    parent=$!
-    while [ ! -s "$T/asked/journal.jsonl" ] && kill -0 $parent 2>/dev/null; do sleep 0.01; done
-    kill -s "$1" -- -$parent 2>/dev/null
-    status=0
-    wait $parent || status=$?
-    [ "$1 $status" = "INT 130" ] || [ "$1 $status" = "TERM 143" ] || [ "$1 $status" = "HUP 129" ]
-}
+done_one="[ -s $T/asked/journal.jsonl ] && kill -s" # once something is done
 for signal in INT TERM HUP; do
     lib_name="SIG$signal"
-    if asked $signal || asked $signal || asked $signal; then
-        pass "SIG$signal ends it with exit status $status"
-    else
-        fail "SIG$signal: exit status $status"
-    fi
+    rm -rf "$T/asked"
+    # to the workers too, as a terminal does
+    at_call when "$done_one $signal -- -\$PID" "$prep" ingest "$T/src" --out "$T/asked" $fast --jobs 1
+    case $signal$status in
+    INT130 | TERM143 | HUP129) pass "SIG$signal ends it with exit status $status" ;;
+    *) fail "SIG$signal: exit status $status" ;;
+    esac
     stderr_has "of 10 clips; the same command goes on from there"
     check "SIG$signal: it is not marked finished" test ! -e "$T/asked/dataset.json"
     check "SIG$signal: what was done is kept" test -s "$T/asked/journal.jsonl"
@@ -96,10 +85,7 @@ for signal in INT TERM HUP; do
     check "SIG$signal: the clip that was done is not made again" test "$(stat -c %i "$kept")" = "$inode"
 done
 rm -rf "$T/asked"
-(trap '' HUP; exec "$prep" ingest "$T/src" --out "$T/asked" $fast --jobs 1 >"$T/stdout" 2>"$T/stderr") &
-parent=$!
-while [ ! -s "$T/asked/journal.jsonl" ] && kill -0 $parent 2>/dev/null; do sleep 0.01; done
-kill -s HUP $parent 2>/dev/null
-wait $parent
+at_call when "$done_one HUP \$PID" sh -c 'trap "" HUP; exec "$@"' sh "$prep" ingest "$T/src" --out "$T/asked" $fast \
+    --jobs 1
 same "under nohup SIGHUP stops nothing" "$T/one" "$T/asked"
 finish

@@ -19,7 +19,7 @@ nl=$(printf 'two\nlines.mp4')
 cp "$T/src/good.mp4" "$T/src/$nl"
 cp "$T/src/good.mp4" "$T/src/$(printf 'b\377d.mp4')"
 ln -s /dev/zero "$T/src/zero.mp4"
-runs "a folder of traps" 3 timeout 60 "$prep" ingest "$T/src" --out "$T/out" $fast --jobs 1
+runs "a folder of traps" 3 timeout 600 "$prep" ingest "$T/src" --out "$T/out" $fast --jobs 1
 stdout_has "9 sources: 1 accepted, 8 rejected"
 check "what a link leads to is in no output" sh -c '! grep -r "a private line" "$1"' sh "$T/out"
 stderr_has "clip 'leak' is rejected: link_outside: leak.txt is a link to"
@@ -33,10 +33,10 @@ stderr_has "clip 'b%FFd' is rejected: bad_name"
 mkdir "$T/trees" "$T/trees/labels"
 ln -s ../src "$T/trees/videos"
 mkfifo "$T/trees/labels/good.txt"
-runs "a tree outside of the folder" 2 timeout 60 "$prep" ingest "$T/trees" --out "$T/trees.out" $fast --jobs 1
+runs "a tree outside of the folder" 2 timeout 600 "$prep" ingest "$T/trees" --out "$T/trees.out" $fast --jobs 1
 stderr_has "videos/ is a link to"
 stderr_has "--follow-links follows such links"
-runs "two trees of traps" 3 timeout 60 "$prep" ingest "$T/trees" --out "$T/trees.out" $fast --jobs 1 --follow-links
+runs "two trees of traps" 3 timeout 600 "$prep" ingest "$T/trees" --out "$T/trees.out" $fast --jobs 1 --follow-links
 stderr_has "not_a_video: 'videos/zero.mp4' is not a regular file"
 stderr_has "link_loop"
 stderr_has "labels/good.txt is not a regular file"
@@ -81,7 +81,7 @@ for name in dataset.json manifest.jsonl tokens.jsonl journal.jsonl .sources repo
         ingest) set -- ingest "$T/plain" --out "$T/piped" $fast --jobs 1 ;;
         esac
         status=0
-        timeout 60 "$prep" "$@" >"$T/stdout" 2>"$T/stderr" </dev/null || status=$?
+        timeout 600 "$prep" "$@" >"$T/stdout" 2>"$T/stderr" </dev/null || status=$?
         [ "$status" = 124 ] && hung="$hung $command"
     done
     if [ -z "$hung" ]; then

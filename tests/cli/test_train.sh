@@ -143,15 +143,8 @@ check "one checkpoint kept: only the last" test "$(ls -d "$T"/kept/checkpoint-* 
 # ---- kill -9 at random moments, then once more: 120 steps with a checkpoint every 5
 LONG="--set training.max_steps=120 --set training.checkpointing_steps=5 --set training.batch_size=4"
 KILLED="$W run --cache $T/a --cache $T/b --out $T/killed $SETS $LONG"
-start=$(date +%s%N)
-runs "a longer run" 0 train long $LONG
-took=$((($(date +%s%N) - start) / 1000000))
-kills=0
-for i in 1 2 3 4 5 6; do # each at a random moment of the first half of what a whole run takes
-    delay=$(od -An -N2 -tu2 /dev/urandom | awk -v took="$took" '{printf "%.3f", $1 / 65536 * took / 2000}')
-    killed_after "$delay" $KILLED && kills=$((kills + 1))
-    echo "# killed after $delay s with $(ls -d "$T"/killed/checkpoint-* 2>/dev/null | wc -l) checkpoints"
-done
+counts "a longer run" 0 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/long" $SETS $LONG
+killed_often 6 $((calls / 3)) $KILLED
 runs "killed, then run again" 0 $KILLED
 for part in final checkpoint-5 checkpoint-60 checkpoint-115 checkpoint-120 run.json; do
     same "killed $kills times: $part" "$T/long/$part" "$T/killed/$part"
@@ -169,11 +162,7 @@ check "no master in a checkpoint" sh -c "! grep -aq '\"master\.' $checkpoint/wef
 check "its weights are bf16" sh -c \
     "grep -aq '\"BF16\"' $checkpoint/transformer/*.safetensors && ! grep -aq '\"F32\"' $checkpoint/transformer/*.safetensors"
 KILLED="$W run --cache $T/a --cache $T/b --out $T/half-killed $SETS $LONG $HALF"
-kills=0
-for i in 1 2 3 4; do
-    delay=$(od -An -N2 -tu2 /dev/urandom | awk -v took="$took" '{printf "%.3f", $1 / 65536 * took / 2000}')
-    killed_after "$delay" $KILLED && kills=$((kills + 1))
-done
+killed_often 4 $((calls / 2)) $KILLED
 runs "bf16, killed, then run again" 0 env OMP_NUM_THREADS=2 $KILLED
 for part in final checkpoint-5 checkpoint-60 checkpoint-120; do
     same "bf16, killed $kills times: $part" "$T/half/$part" "$T/half-killed/$part"
@@ -195,14 +184,10 @@ runs "bf16 sums over too many" 2 train x $HALF --set training.gradient_accumulat
 stderr_has "training.gradient_dtype=fp32"
 
 # ---- asked to stop
-"$W" run --cache "$T/a" --cache "$T/b" --out "$T/stopped" $SETS $LONG >"$T/stdout" 2>"$T/stderr" &
-pid=$!
-for i in $(seq 1 200); do [ -s "$T/stopped/log.jsonl" ] && break; sleep 0.02; done
-kill -TERM $pid
-status=0
-wait $pid || status=$?
+at_call when "[ -s $T/stopped/log.jsonl ] && kill -TERM \$PID" "$W" run --cache "$T/a" --cache "$T/b" \
+    --out "$T/stopped" $SETS $LONG
 lib_name="asked to stop"
-if [ $status = 0 ]; then skip "asked to stop" "the run ended first"; else
+if [ $status = 125 ]; then skip "asked to stop" "$no_trace"; else
     check "asked to stop: exit 143" test $status = 143
     stderr_has "interrupted"
     runs "after a stop" 0 train stopped $LONG
@@ -295,10 +280,8 @@ stderr_has "learning_rate"
 runs "stored samples" 0 "$W" run --cache "$T/sample" --out "$T/sample-run" $SETS
 cp -r "$T/whole" "$T/locked"
 if command -v flock >/dev/null; then
-    flock "$T/locked/.lock" sleep 3 &
-    sleep 0.3
-    runs "two runs in one folder" 1 train locked
-    wait
+    runs "two runs in one folder" 1 flock "$T/locked/.lock" "$W" run --cache "$T/a" --cache "$T/b" --out "$T/locked" \
+        $SETS
 else
     skip "two runs in one folder" "no flock program"
 fi

@@ -21,15 +21,9 @@ survives() { # NAME OPTION...
     runs "$name: planned memory" 0 "$W" run --out "$T/planned" --jobs 1 $SETS --set training.max_steps=1 "$@"
     stderr_has " used, exactly as planned"
     rm -r "$T/planned"
-    start=$(date +%s%N)
-    runs "$name: undisturbed" 0 train whole --set training.max_steps=60 "$@"
-    took=$((($(date +%s%N) - start) / 1000000))
-    kills=0
-    for i in 1 2 3 4; do
-        delay=$(od -An -N2 -tu2 /dev/urandom | awk -v took="$took" '{printf "%.3f", $1 / 65536 * took / 2000}')
-        killed_after "$delay" "$W" run --out "$T/killed" --quiet --jobs 1 $SETS --set training.max_steps=60 "$@" &&
-            kills=$((kills + 1))
-    done
+    SIXTY="--quiet --jobs 1 $SETS --set training.max_steps=60"
+    counts "$name: undisturbed" 0 "$W" run --out "$T/whole" $SIXTY "$@"
+    killed_often 4 $((calls / 2)) "$W" run --out "$T/killed" $SIXTY "$@"
     runs "$name: killed, then run again" 0 train killed --set training.max_steps=60 "$@"
     for part in final checkpoint-5 checkpoint-30 checkpoint-60 run.json; do
         same "$name, killed $kills times: $part" "$T/whole/$part" "$T/killed/$part"
