@@ -30,9 +30,9 @@ WEFT_MUST_CHECK int op_add(Backend *be, const Tensor *y, const Tensor *a, const 
 WEFT_MUST_CHECK int op_lincomb(Backend *be, const Tensor *y, int n, const double *coef, const Tensor *const *x,
                                Err *err);
 
-typedef enum ActKind { ACT_NONE, ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_QUICK_GELU } ActKind;
+typedef enum ActKind { ACT_NONE, ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_QUICK_GELU, ACT_RELU } ActKind;
 /* y = act(x); y may be x.  silu x*s(x); gelu_tanh 0.5x(1+tanh(sqrt(2/pi)(x+0.044715x^3)));
- * quick_gelu x*s(1.702x). */
+ * quick_gelu x*s(1.702x); relu max(x, 0), its slope at 0 is 0. */
 WEFT_MUST_CHECK int op_act(Backend *be, const Tensor *y, const Tensor *x, ActKind kind, Err *err);
 /* gx = gy * act'(x); gx may be gy. */
 WEFT_MUST_CHECK int op_act_backward(Backend *be, const Tensor *gx, const Tensor *gy, const Tensor *x, ActKind kind,
@@ -156,6 +156,17 @@ void op_conv_pack(const Tensor *dst, const Tensor *src);
 WEFT_MUST_CHECK int op_upsample(Backend *be, const Tensor *y, const Tensor *x, int double_time, Err *err);
 /* Mean of frame pairs: T even: (0,1),(2,3)..; T odd: frame 0 kept, (1,2),(3,4)... y [T',H,W,C]. */
 WEFT_MUST_CHECK int op_pool_time(Backend *be, const Tensor *y, const Tensor *x, Err *err);
+
+/* y[To,Ho,Wo,C]: the largest value, or the mean, of each window of x [T,H,W,C].  Three axes (time, row,
+ * column): window i begins at i*stride - before; To = (T + before + after - kernel)/stride + 1.  What lies
+ * outside x is not there: the mean is over the values inside, of which every window has one
+ * (0 <= before, after < kernel). */
+typedef enum PoolKind { POOL_MAX, POOL_MEAN } PoolKind;
+typedef struct PoolParams {
+    PoolKind kind;
+    int64_t kernel[3], stride[3], before[3], after[3];
+} PoolParams;
+WEFT_MUST_CHECK int op_pool(Backend *be, const Tensor *y, const Tensor *x, const PoolParams *p, Err *err);
 
 /* ---- diffusion, loss, optimiser -------------------------------------------------------------- */
 

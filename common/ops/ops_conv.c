@@ -59,3 +59,21 @@ int op_pool_time(Backend *be, const Tensor *y, const Tensor *x, Err *err)
     NEED(rule_apart(be, y, x), APART_RULE);
     return be->ops->pool_time(be, y, x, err);
 }
+
+int op_pool(Backend *be, const Tensor *y, const Tensor *x, const PoolParams *p, Err *err)
+{
+    ARGS(ARG(y), ARG(x));
+    NEED(rule_act(be, y) && rule_act(be, x), ACT_RULE);
+    NEED(x->rank == 4, "x must be [T,H,W,C]");
+    int64_t out[3];
+    for (int a = 0; a < 3; a++) {
+        NEED(p->kernel[a] >= 1 && p->stride[a] >= 1 && p->before[a] >= 0 && p->after[a] >= 0 &&
+                 p->before[a] < p->kernel[a] && p->after[a] < p->kernel[a],
+             "every window must reach into x");
+        NEED(x->dim[a] + p->before[a] + p->after[a] >= p->kernel[a], "the window is larger than the padded x");
+        out[a] = (x->dim[a] + p->before[a] + p->after[a] - p->kernel[a]) / p->stride[a] + 1;
+    }
+    NEED(SHAPE(y, 4, out[0], out[1], out[2], x->dim[3]), "y must be [To,Ho,Wo,C]");
+    NEED(rule_apart(be, y, x), APART_RULE);
+    return be->ops->pool(be, y, x, p, err);
+}

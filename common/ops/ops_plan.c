@@ -126,6 +126,10 @@ static int plan_pool_time(Backend *be, const Tensor *y, const Tensor *x, Err *er
 {
     return 0;
 }
+static int plan_pool(Backend *be, const Tensor *y, const Tensor *x, const PoolParams *p, Err *err)
+{
+    return 0;
+}
 static int plan_posterior(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale,
                           Err *err)
 {
@@ -199,6 +203,7 @@ void ops_plan_table(OpsTable *out)
         .conv = plan_conv,
         .upsample = plan_upsample,
         .pool_time = plan_pool_time,
+        .pool = plan_pool,
         .posterior = plan_posterior,
         .diffuse = plan_diffuse,
         .mse = plan_mse,

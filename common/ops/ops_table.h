@@ -46,6 +46,7 @@ typedef struct OpsTable {
                 const ConvParams *, Err *);
     int (*upsample)(Backend *, const Tensor *y, const Tensor *x, int double_time, Err *);
     int (*pool_time)(Backend *, const Tensor *y, const Tensor *x, Err *);
+    int (*pool)(Backend *, const Tensor *y, const Tensor *x, const PoolParams *, Err *);
     int (*posterior)(Backend *, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *);
     int (*diffuse)(Backend *, const Tensor *xt, const Tensor *v, const Tensor *x0, const Tensor *eps, const double *a,
                    const double *s, Err *);

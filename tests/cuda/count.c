@@ -245,6 +245,10 @@ static int count_pool_time(Backend *be, const Tensor *y, const Tensor *x, Err *e
 {
     return moved("pool_time", bytes(y) + bytes(x), 1);
 }
+static int count_pool(Backend *be, const Tensor *y, const Tensor *x, const PoolParams *p, Err *err)
+{
+    return moved("pool", bytes(y) + bytes(x), 1);
+}
 static int count_posterior(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale,
                            Err *err)
 {
@@ -316,6 +320,7 @@ static const OpsTable table = {
     .conv = count_conv,
     .upsample = count_upsample,
     .pool_time = count_pool_time,
+    .pool = count_pool,
     .posterior = count_posterior,
     .diffuse = count_diffuse,
     .mse = count_mse,

@@ -108,6 +108,7 @@ static double act_of(ActKind kind, double value)
     case ACT_GELU_TANH: return b(0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x))));
     case ACT_GELU_ERF: return b(0.5f * x * (1 + erff(x * 0.70710678f)));
     case ACT_QUICK_GELU: return b(x * b(sigmoid((float)b(1.702 * x))));
+    case ACT_RELU: return x > 0 ? value : 0;
     case ACT_NONE: break;
     }
     return value;
@@ -125,6 +126,7 @@ static double slope_times(ActKind kind, double g, double value)
     case ACT_QUICK_GELU:
         q = (float)b(sigmoid((float)b(1.702 * x)));
         return b(b(g * q) + b(1.702 * b(b(g * x) * q * (1 - q))));
+    case ACT_RELU: return x > 0 ? g : 0;
     case ACT_NONE: break;
     }
     return g;
@@ -574,6 +576,12 @@ static int pool_time(Backend *be, const Tensor *y, const Tensor *x, Err *err)
     return exact.pool_time(be, y, x, err);
 }
 
+static int pool(Backend *be, const Tensor *y, const Tensor *x, const PoolParams *p, Err *err)
+{
+    RAN();
+    return exact.pool(be, y, x, p, err);
+}
+
 /* ---- diffusion, loss, optimiser -------------------------------------------------------------- */
 
 static int posterior(Backend *be, const Tensor *z, const Tensor *moments, const Tensor *eps, double scale, Err *err)
@@ -720,6 +728,7 @@ Backend *naive_open(NaiveRan *into)
         .conv = conv,
         .upsample = upsample,
         .pool_time = pool_time,
+        .pool = pool,
         .posterior = posterior,
         .diffuse = diffuse,
         .mse = mse,

@@ -6,7 +6,7 @@
 
 static const int64_t counts[] = {1, 2, 7, 63, 64, 65, 997, 40961}; /* the last: enough for cpu to wake its threads */
 enum { N_COUNTS = sizeof counts / sizeof counts[0] };
-static const ActKind acts[] = {ACT_NONE, ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_QUICK_GELU};
+static const ActKind acts[] = {ACT_NONE, ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_QUICK_GELU, ACT_RELU};
 enum { N_ACTS = sizeof acts / sizeof acts[0] };
 
 static int call_fill(Backend *be, const Tensor *t, const Case *c, Err *err)
@@ -213,6 +213,8 @@ static void activations_by_hand(void **state)
         {ACT_QUICK_GELU, 1, 0.8457957659328212},
         {ACT_QUICK_GELU, -1, -0.1542042340671787},
         {ACT_NONE, -3.25, -3.25},
+        {ACT_RELU, 1.5, 1.5},
+        {ACT_RELU, -1.5, 0},
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         double y = 0, x = known[i].x;

@@ -53,8 +53,8 @@ static int call_act(Backend *be, const Tensor *t, const Case *c, Err *err)
 static void of_activations(void **state)
 {
     (void)state;
-    static const ActKind kinds[] = {ACT_NONE, ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_QUICK_GELU};
-    for (int i = 0; i < 5; i++) {
+    static const ActKind kinds[] = {ACT_NONE, ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_QUICK_GELU, ACT_RELU};
+    for (int i = 0; i < 6; i++) {
         double gx[50];
         Case c = {.name = "act", .call = call_act, .param = &kinds[i]};
         CASE_ADD(&c, "y", OUT, DT_F32, 1, 50);

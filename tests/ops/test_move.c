@@ -315,6 +315,67 @@ static void frames_by_hand(void **state)
     }
 }
 
+static int call_pool(Backend *be, const Tensor *t, const Case *c, Err *err)
+{
+    return op_pool(be, &t[0], &t[1], c->param, err);
+}
+
+/* The windows of I3D (SAME padding: more behind than in front) and Inception v3, and odd ones. */
+static void pools(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t x[4], kernel[3], stride[3], before[3], after[3];
+    } cases[] = {
+        {{1, 1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}},
+        {{4, 6, 6, 8}, {3, 3, 3}, {2, 2, 2}, {0, 0, 0}, {1, 1, 1}},
+        {{3, 7, 5, 65}, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}},
+        {{2, 9, 7, 64}, {1, 3, 3}, {1, 2, 2}, {0, 0, 0}, {0, 0, 0}},
+        {{2, 5, 4, 3}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {0, 1, 1}},
+        {{2, 7, 7, 33}, {2, 7, 7}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}},
+        {{5, 4, 9, 2}, {2, 3, 4}, {3, 1, 2}, {1, 2, 0}, {0, 2, 3}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (int k = 0; k < 2; k++) {
+            const int64_t *x = cases[i].x;
+            PoolParams p = {.kind = k ? POOL_MEAN : POOL_MAX};
+            int64_t out[3], n = 1;
+            for (int a = 0; a < 3; a++) {
+                p.kernel[a] = cases[i].kernel[a];
+                p.stride[a] = cases[i].stride[a];
+                p.before[a] = cases[i].before[a];
+                p.after[a] = cases[i].after[a];
+                out[a] = (x[a] + p.before[a] + p.after[a] - p.kernel[a]) / p.stride[a] + 1;
+                n *= p.kernel[a];
+            }
+            Case c = {.name = k ? "pool, mean" : "pool, max", /* the largest is exact */
+                      .call = call_pool,
+                      .param = &p,
+                      .factor = k ? 2 + sqrt((double)n) : 0};
+            CASE_ADD(&c, "y", OUT, ACT, 4, out[0], out[1], out[2], x[3]);
+            CASE_ADD(&c, "x", IN, ACT, 4, x[0], x[1], x[2], x[3]);
+            ops_check(&c);
+        }
+}
+
+/* Padding is not there: it is no zero for the largest value, and not counted in the mean. */
+static void pools_by_hand(void **state)
+{
+    (void)state;
+    double x[4] = {-1, -2, -3, -6}, y[4];
+    static const double most[4] = {-1, -1, -1, -1}, mean[4] = {-3, -3, -3, -3};
+    Err err = {0};
+    Tensor tx = tensor_of(x, DT_F64, 4, 1, 2, 2, 1), ty = tensor_of(y, DT_F64, 4, 1, 2, 2, 1);
+    PoolParams p = {POOL_MAX, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {0, 1, 1}};
+    CHECK_OK(op_pool(ops_double(), &ty, &tx, &p, &err), &err);
+    assert_memory_equal(y, most, sizeof most);
+    p.kind = POOL_MEAN;
+    CHECK_OK(op_pool(ops_double(), &ty, &tx, &p, &err), &err);
+    assert_memory_equal(y, mean, sizeof mean);
+    const PoolParams outside = {POOL_MAX, {1, 3, 3}, {1, 1, 1}, {0, 3, 0}, {0, 0, 0}};
+    CHECK_FAILS(op_pool(ops_double(), &ty, &tx, &outside, &err), ERR_USAGE, "every window must reach into x", &err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,7 +384,8 @@ int main(void)
         cmocka_unit_test(patches_and_back), cmocka_unit_test(patch_order),
         cmocka_unit_test(copies_boxes),     cmocka_unit_test(blends_seams),
         cmocka_unit_test(seam_by_hand),     cmocka_unit_test(resamples),
-        cmocka_unit_test(frames_by_hand),   cmocka_unit_test(ops_summary),
+        cmocka_unit_test(frames_by_hand),   cmocka_unit_test(pools),
+        cmocka_unit_test(pools_by_hand),    cmocka_unit_test(ops_summary),
     };
     return check_run("ops: moves", tests);
 }

@@ -563,9 +563,11 @@ static int call_frames(Backend *be, Tensor *room, Err *err)
            w = PART(&room[5], 5, 8, 1, 3, 3, 5), b = PART(&room[6], 1, 8);
     static const int64_t zero[4] = {0}, all[4] = {2, 4, 9, 8};
     const ConvParams p = {1, 1, 1, 1, 1, 0};
+    const PoolParams window = {POOL_MAX, {1, 3, 3}, {1, 2, 2}, {0, 0, 0}, {0, 1, 1}};
     int rc = op_upsample(be, &up, &half, 0, err);
     rc = rc < 0 ? rc : op_pool_time(be, &up, &twice, err);
     rc = rc < 0 ? rc : op_blend(be, &up, &prev, 2, 3, err);
+    rc = rc < 0 ? rc : op_pool(be, &half, &up, &window, err);
     rc = rc < 0 ? rc : op_conv(be, &y, &x, NULL, &w, &b, &p, err);
     return rc < 0 ? rc : op_copy_box(be, &box, zero, &y, zero, all, err);
 }

@@ -174,8 +174,51 @@ static int pool_time_cpu(Backend *be, const Tensor *y, const Tensor *x, Err *err
     return 0;
 }
 
+/* One output pixel: the channels of every input pixel under the window. */
+static void pool_pixel(float *restrict y, const Tensor *x, const PoolParams *p, const int64_t at[3])
+{
+    const int64_t *d = x->dim, C = d[3];
+    int64_t from[3], to[3], n = 1;
+    for (int a = 0; a < 3; a++) {
+        int64_t first = at[a] * p->stride[a] - p->before[a];
+        from[a] = cpu_max(first, 0);
+        to[a] = cpu_min(first + p->kernel[a], d[a]);
+        n *= to[a] - from[a];
+    }
+    int begun = 0;
+    for (int64_t t = from[0]; t < to[0]; t++)
+        for (int64_t i = from[1]; i < to[1]; i++)
+            for (int64_t j = from[2]; j < to[2]; j++, begun = 1) {
+                const float *restrict v = (const float *)x->data + ((t * d[1] + i) * d[2] + j) * C;
+                if (!begun)
+                    memcpy(y, v, (size_t)C * sizeof *y);
+                else if (p->kind == POOL_MEAN)
+                    for (int64_t c = 0; c < C; c++)
+                        y[c] += v[c];
+                else
+                    for (int64_t c = 0; c < C; c++)
+                        y[c] = y[c] > v[c] ? y[c] : v[c];
+            }
+    for (int64_t c = 0; p->kind == POOL_MEAN && c < C; c++)
+        y[c] /= (float)n;
+}
+
+static int pool_cpu(Backend *be, const Tensor *y, const Tensor *x, const PoolParams *p, Err *err)
+{
+    (void)err;
+    int64_t rows = y->dim[0] * y->dim[1], window = p->kernel[0] * p->kernel[1] * p->kernel[2];
+#pragma omp parallel for num_threads(cpu_threads(be, tensor_count(y) * window)) schedule(static)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < y->dim[2]; j++) {
+            const int64_t at[3] = {r / y->dim[1], r % y->dim[1], j};
+            pool_pixel((float *)y->data + (r * y->dim[2] + j) * y->dim[3], x, p, at);
+        }
+    return 0;
+}
+
 void cpu_table_conv(OpsTable *t)
 {
+    t->pool = pool_cpu;
     t->conv = conv_cpu;
     t->upsample = upsample_cpu;
     t->pool_time = pool_time_cpu;

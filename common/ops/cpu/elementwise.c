@@ -78,7 +78,7 @@ static int lincomb_cpu(Backend *be, const Tensor *y, int n, const double *coef, 
     return 0;
 }
 
-/* ---- activations: all but the erf one are x * sigmoid(s(x)) ---------------------------------- */
+/* ---- activations: all but erf and ReLU are x * sigmoid(s(x)) ---------------------------------- */
 
 /* tanh form: 0.5(1 + tanh(u)) = sigmoid(2u).  Beyond |x| = 11 it is 0 or 1; the clamp keeps the
  * cube finite. */
@@ -114,6 +114,11 @@ static void act_block(float *y, const float *x, int64_t n, ActKind kind)
         for (int64_t i = 0; i < n; i++)
             y[i] = x[i] * (0.5f * erfcf(-0.70710678f * x[i]));
         break;
+    case ACT_RELU:
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[i] > 0 ? x[i] : 0;
+        break;
     }
 }
 
@@ -146,6 +151,11 @@ static void act_grad_block(float *gx, const float *gy, const float *x, int64_t n
     case ACT_GELU_ERF:
         for (int64_t i = 0; i < n; i++)
             gx[i] = gy[i] * (0.5f * erfcf(-0.70710678f * x[i]) + x[i] * 0.39894228f * expf(-0.5f * x[i] * x[i]));
+        break;
+    case ACT_RELU:
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            gx[i] = x[i] > 0 ? gy[i] : 0;
         break;
     }
 }

@@ -135,8 +135,58 @@ static int pool_time(Backend *be, const Tensor *y, const Tensor *x, Err *err)
     return device_launched("pool_time", err);
 }
 
+/* One window of y, the part of it that lies in x. */
+struct Pool {
+    int mean, d[4], out[3], kernel[3], stride[3], before[3];
+};
+
+__global__ void __launch_bounds__(THREADS) pool_window(bf16 *y, const bf16 *x, int64_t n, Pool p)
+{
+    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= n)
+        return;
+    const int c = (int)(i % p.d[3]);
+    int64_t pixel = i / p.d[3];
+    int from[3], to[3];
+    for (int a = 2; a >= 0; a--) {
+        const int first = (int)(pixel % p.out[a]) * p.stride[a] - p.before[a];
+        pixel /= p.out[a];
+        from[a] = first > 0 ? first : 0;
+        to[a] = first + p.kernel[a] < p.d[a] ? first + p.kernel[a] : p.d[a];
+    }
+    float sum = 0.0f, most = -INFINITY;
+    for (int t = from[0]; t < to[0]; t++)
+        for (int h = from[1]; h < to[1]; h++)
+            for (int w = from[2]; w < to[2]; w++) {
+                const float value = to_float(x[(((int64_t)t * p.d[1] + h) * p.d[2] + w) * p.d[3] + c]);
+                sum += value;
+                most = value > most ? value : most;
+            }
+    const int count = (to[0] - from[0]) * (to[1] - from[1]) * (to[2] - from[2]);
+    y[i] = to_bf16(p.mean ? sum / (float)count : most);
+}
+
+static int pool(Backend *be, const Tensor *y, const Tensor *x, const PoolParams *params, Err *err)
+{
+    Pool p;
+    const int64_t n = tensor_count(y);
+    p.mean = params->kind == POOL_MEAN;
+    p.d[3] = (int)x->dim[3];
+    for (int a = 0; a < 3; a++) {
+        p.d[a] = (int)x->dim[a];
+        p.out[a] = (int)y->dim[a];
+        p.kernel[a] = (int)params->kernel[a];
+        p.stride[a] = (int)params->stride[a];
+        p.before[a] = (int)params->before[a];
+    }
+    LAUNCH((pool_window), dim3(blocks_for(n, THREADS)), dim3(THREADS), 0, device_of(be)->compute, (bf16 *)y->data,
+           (const bf16 *)x->data, n, p);
+    return device_launched("pool", err);
+}
+
 void device_conv_table(OpsTable *t)
 {
+    t->pool = pool;
     t->conv = conv;
     t->upsample = upsample;
     t->pool_time = pool_time;

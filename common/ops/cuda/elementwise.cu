@@ -206,6 +206,8 @@ __device__ __forceinline__ float act_value(float x)
         return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));
     if (KIND == ACT_QUICK_GELU)
         return x * sigmoid(1.702f * x);
+    if (KIND == ACT_RELU)
+        return x > 0.0f ? x : 0.0f;
     return x;
 }
 template <int KIND>
@@ -225,6 +227,8 @@ __device__ __forceinline__ float act_slope(float x)
         const float s = sigmoid(1.702f * x);
         return s * (1.0f + 1.702f * x * (1.0f - s));
     }
+    if (KIND == ACT_RELU)
+        return x > 0.0f ? 1.0f : 0.0f;
     return 1.0f;
 }
 template <int KIND>
@@ -256,6 +260,7 @@ static int act(Backend *be, const Tensor *y, const Tensor *x, ActKind kind, Err 
     case ACT_GELU_TANH: return same1(be, "act", y, x, Act<ACT_GELU_TANH>(), err);
     case ACT_GELU_ERF: return same1(be, "act", y, x, Act<ACT_GELU_ERF>(), err);
     case ACT_QUICK_GELU: return same1(be, "act", y, x, Act<ACT_QUICK_GELU>(), err);
+    case ACT_RELU: return same1(be, "act", y, x, Act<ACT_RELU>(), err);
     case ACT_NONE: break;
     }
     return y->data == x->data ? 0 : copy(be, y, x, err);
@@ -267,6 +272,7 @@ static int act_backward(Backend *be, const Tensor *gx, const Tensor *gy, const T
     case ACT_GELU_TANH: return same2(be, "act_backward", gx, gy, x, ActSlope<ACT_GELU_TANH>(), err);
     case ACT_GELU_ERF: return same2(be, "act_backward", gx, gy, x, ActSlope<ACT_GELU_ERF>(), err);
     case ACT_QUICK_GELU: return same2(be, "act_backward", gx, gy, x, ActSlope<ACT_QUICK_GELU>(), err);
+    case ACT_RELU: return same2(be, "act_backward", gx, gy, x, ActSlope<ACT_RELU>(), err);
     case ACT_NONE: break;
     }
     return gx->data == gy->data ? 0 : copy(be, gx, gy, err);
@@ -278,6 +284,7 @@ static int act_gate(Backend *be, const Tensor *y, const Tensor *a, const Tensor 
     case ACT_GELU_TANH: return same2(be, "act_gate", y, a, b, ActGate<ACT_GELU_TANH>(), err);
     case ACT_GELU_ERF: return same2(be, "act_gate", y, a, b, ActGate<ACT_GELU_ERF>(), err);
     case ACT_QUICK_GELU: return same2(be, "act_gate", y, a, b, ActGate<ACT_QUICK_GELU>(), err);
+    case ACT_RELU: return same2(be, "act_gate", y, a, b, ActGate<ACT_RELU>(), err);
     case ACT_NONE: break;
     }
     return same2(be, "act_gate", y, a, b, ActGate<ACT_NONE>(), err);

@@ -20,6 +20,7 @@ double ref_act(ActKind kind, double x)
     case ACT_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt_2_over_pi * (x + gelu_c * x * x * x)));
     case ACT_GELU_ERF: return 0.5 * x * (1 + erf(x * sqrt_half));
     case ACT_QUICK_GELU: return x * sigmoid(quick_k * x);
+    case ACT_RELU: return x > 0 ? x : 0;
     default: return x;
     }
 }
@@ -36,6 +37,7 @@ double ref_act_slope(ActKind kind, double x)
     case ACT_GELU_ERF: /* Phi(x) + x phi(x) */
         return 0.5 * (1 + erf(x * sqrt_half)) + x * exp(-0.5 * x * x) * 0.5 * sqrt_2_over_pi;
     case ACT_QUICK_GELU: s = sigmoid(quick_k * x); return s * (1 + quick_k * x * (1 - s));
+    case ACT_RELU: return x > 0;
     default: return 1;
     }
 }

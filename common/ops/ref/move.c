@@ -1,5 +1,6 @@
 /* Moving things: embedding rows, token rows, patches, boxes, tile seams, resampling by repetition
  * and mean. */
+#include <math.h>
 #include <string.h>
 #include "common/ops/ref/ref.h"
 
@@ -142,6 +143,38 @@ static int pool_time_ref(Backend *be, const Tensor *y, const Tensor *x, Err *err
     return 0;
 }
 
+/* The largest value or the mean over the part of a window that lies in x. */
+static double window(const Tensor *x, const PoolParams *p, const int64_t at[3], int64_t c)
+{
+    double sum = 0, most = -INFINITY;
+    int64_t n = 0, from[3], to[3];
+    for (int a = 0; a < 3; a++) {
+        int64_t first = at[a] * p->stride[a] - p->before[a], end = first + p->kernel[a];
+        from[a] = first < 0 ? 0 : first;
+        to[a] = end > x->dim[a] ? x->dim[a] : end;
+    }
+    for (int64_t t = from[0]; t < to[0]; t++)
+        for (int64_t i = from[1]; i < to[1]; i++)
+            for (int64_t j = from[2]; j < to[2]; j++, n++) {
+                double value = ref_get(x, at4(x, t, i, j, c));
+                sum += value;
+                most = value > most || isnan(value) ? value : most;
+            }
+    return p->kind == POOL_MAX ? most : sum / (double)n;
+}
+
+static int pool_ref(Backend *be, const Tensor *y, const Tensor *x, const PoolParams *p, Err *err)
+{
+    (void)be, (void)err;
+    int64_t C = y->dim[3], n = tensor_count(y) / C;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t at[3] = {i / (y->dim[1] * y->dim[2]), i / y->dim[2] % y->dim[1], i % y->dim[2]};
+        for (int64_t c = 0; c < C; c++)
+            ref_set(y, i * C + c, window(x, p, at, c));
+    }
+    return 0;
+}
+
 void ops_ref_move(OpsTable *out)
 {
     out->embed = embed_ref;
@@ -153,4 +186,5 @@ void ops_ref_move(OpsTable *out)
     out->blend = blend_ref;
     out->upsample = upsample_ref;
     out->pool_time = pool_time_ref;
+    out->pool = pool_ref;
 }
