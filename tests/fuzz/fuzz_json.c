@@ -18,6 +18,22 @@ static void check_round_trip(const json_t *v, char *text)
     mem_free(text);
 }
 
+/* The members that are parsed alone are those of the whole. */
+static void check_members(const uint8_t *data, size_t size, const json_t *whole)
+{
+    static const char *const names[] = {"a", "clip", "id", NULL};
+    json_t *part = NULL;
+    int rc = json_parse_members(&part, (const char *)data, (int64_t)size, names, "fuzz", NULL);
+    if ((rc == 0) != (part != NULL) || (whole && rc < 0))
+        abort();
+    for (int i = 0; whole && i < 3; i++) {
+        const json_t *a = json_object_get(whole, names[i]), *b = json_object_get(part, names[i]);
+        if ((a || b) && !json_equal(a, b))
+            abort();
+    }
+    json_decref(part);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     Err err = {0};
@@ -25,8 +41,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (json_parse(&v, (const char *)data, (int64_t)size, "fuzz", &err) < 0) {
         if (v || !err.msg[0])
             abort();
+        check_members(data, size, NULL);
         return 0;
     }
+    check_members(data, size, v);
     check_round_trip(v, json_text(v, 0, NULL));
     check_round_trip(v, json_text(v, 2, NULL));
     check_round_trip(v, json_canonical(v, NULL));

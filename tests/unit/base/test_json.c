@@ -45,6 +45,55 @@ static void refuses_bad_json(void **state)
     refuse(deep, sizeof deep, "depth");
 }
 
+static void members(const char *text, const char *want)
+{
+    static const char *const names[] = {"id", "clip", NULL};
+    json_t *v;
+    CHECK_OK(json_parse_members(&v, text, (int64_t)strlen(text), names, "t", &err), &err);
+    char *got = json_canonical(v, &err);
+    assert_string_equal(got, want);
+    mem_free(got);
+    json_decref(v);
+}
+
+static void refuse_members(const char *text)
+{
+    static const char *const names[] = {"id", "clip", NULL};
+    json_t *v;
+    CHECK_FAILS(json_parse_members(&v, text, (int64_t)strlen(text), names, "t.json", &err), ERR_FORMAT,
+                "t.json:1:", &err);
+    assert_null(v);
+}
+
+static void parses_members_alone(void **state)
+{
+    (void)state;
+    members("{}", "{}");
+    members("{\"x\":[1,{\"id\":2}]}", "{}"); /* an id further in is another */
+    members(" { \"id\" : \"a,}\\\"\" , \"x\":{\"clip\":[\"]\"]},\t\"clip\":{\"n\":[1, 2]}} \n",
+            "{\"clip\":{\"n\":[1,2]},\"id\":\"a,}\\\"\"}");
+    members("{\"x\":nonsense,\"id\":1}", "{\"id\":1}");        /* what is stepped over is not judged */
+    members("{\"i\\u0064\":5,\"x\":1}", "{\"id\":5,\"x\":1}"); /* not plain: parsed as a whole */
+    members("[1]", "[1]");
+    static const char *const bad[] = {"",
+                                      "{",
+                                      "{\"id\"",
+                                      "{\"id\":",
+                                      "{\"id\":}",
+                                      "{\"id\":1",
+                                      "{\"id\":1,}",
+                                      "{\"id\":1} 2",
+                                      "{\"id\":1,\"id\":2}",
+                                      "{\"id\":\"\\",
+                                      "{\"id\":[1}",
+                                      "{\"x\":[1}",
+                                      "{\"x\":1]",
+                                      "{\"id\":a}",
+                                      "{,}"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        refuse_members(bad[i]);
+}
+
 static void check_text(const json_t *v, int indent, const char *want)
 {
     char *text = indent < 0 ? json_canonical(v, &err) : json_text(v, indent, &err);
@@ -322,6 +371,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_bad_json),
+        cmocka_unit_test(parses_members_alone),
         cmocka_unit_test(writes_text),
         cmocka_unit_test(reals_survive),
         cmocka_unit_test(files_and_lines),
