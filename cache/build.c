@@ -33,6 +33,12 @@ static int check_size(const Build *b, Err *err)
     return 0;
 }
 
+/* Of RGB; check_size holds all clips to it. */
+static int64_t clip_bytes(const Recipe *r)
+{
+    return recipe_int(r, "clip.model_frames") * recipe_int(r, "clip.height") * recipe_int(r, "clip.width") * 3;
+}
+
 static int make_keys(Build *b, Err *err)
 {
     int rc = 0;
@@ -49,6 +55,29 @@ static int make_keys(Build *b, Err *err)
     for (int64_t i = 0; rc == 0 && i < b->p->n; i++)
         rc = encoding_latents_key(b->e, &b->p->clip[i], &b->latents_key[i], err);
     return rc;
+}
+
+/* Whether the entry's array `name` is these keys. */
+static int names_keys(const json_t *entry, const char *name, const PreparedClip *c, const Digest *keys)
+{
+    const json_t *array = json_object_get(entry, name);
+    char hex[65];
+    int same = (int64_t)json_array_size(array) == c->n_text;
+    for (int64_t k = 0; same && k < c->n_text; k++) {
+        digest_hex(&keys[c->text[k]], hex);
+        same = strcmp(json_string_value(json_array_get(array, (size_t)k)), hex) == 0;
+    }
+    return same;
+}
+
+/* Whether the entry names the records that clip i must have. */
+static int names_records(const Build *b, int64_t i, const json_t *entry)
+{
+    const PreparedClip *c = &b->p->clip[i];
+    char hex[65];
+    digest_hex(&b->latents_key[i], hex);
+    return strcmp(json_string_value(json_object_get(entry, "latents")), hex) == 0 &&
+           names_keys(entry, "texts", c, b->text_key) && names_keys(entry, "tokens", c, b->token_key);
 }
 
 /* Lists the clip entries to delete: clips that the dataset no longer has, and clips whose records
@@ -73,13 +102,10 @@ static int find_stale(const Build *b, json_t *stale, Err *err)
         if (rc < 0 && rc != ERR_FORMAT)
             break;
         const json_t *at = json_object_get(index, id);
-        json_t *want = NULL;
-        rc = at && entry ? build_clip_facts(b, json_integer_value(at), "", &want, err) : 0;
-        int keep = want && build_same_member(want, entry, "latents") && build_same_member(want, entry, "texts") &&
-                   build_same_member(want, entry, "tokens");
-        if (rc == 0 && !keep && json_array_append_new(stale, json_string(id)) < 0)
+        rc = 0;
+        if (!(at && entry && names_records(b, json_integer_value(at), entry)) &&
+            json_array_append_new(stale, json_string(id)) < 0)
             rc = err_set(err, ERR_NOMEM, "no memory for the list of stale clips");
-        json_decref(want);
         json_decref(entry);
     }
     cache_cursor_free(&cursor);
@@ -321,6 +347,8 @@ int cache_build(const BuildParams *params, Err *err)
     int rc = b.rejected && b.made ? seen_open(&b.seen, params->out, err)
                                   : err_set(err, ERR_NOMEM, "no memory for the list of rejected clips");
     int64_t length = recipe_int(params->recipe, "model.text_length");
+    if (rc == 0 && !params->diff && !params->dry_run)
+        rc = reader_open(&b.reader, params->recipe, clip_bytes(params->recipe), err);
     if (rc == 0)
         rc = prepared_open(&b.p, params->prepared, params->shard, params->shards, length, err);
     if (rc == 0)
@@ -333,8 +361,6 @@ int cache_build(const BuildParams *params, Err *err)
         rc = prompts_add(b.p, params->recipe, params->model, err);
     if (rc == 0)
         rc = make_keys(&b, err);
-    if (rc == 0 && !params->diff && !params->dry_run)
-        rc = reader_open(&b.reader, params->recipe, b.p, err);
     if (rc == 0)
         rc = params->diff ? diff(&b, err) : params->dry_run ? plan(&b, err) : run(&b, err);
     encoder_close(&b.encoder);

@@ -23,7 +23,7 @@ static int choose(Fit *f, Err *err)
     const Prepared *p = f->b->p;
     char hex[65];
     for (int64_t i = 0; i < p->n && f->n < CLIPS; i++) {
-        const char *split = json_string_value(json_object_get(p->clip[i].line, "split"));
+        const char *split = json_string_value(p->clip[i].split);
         if (json_object_get(f->b->rejected, p->clip[i].id) || (split && strcmp(split, "train") != 0))
             continue;
         f->clip[f->n++] = i;

@@ -40,7 +40,6 @@ WEFT_MUST_CHECK int build_have_record(const Build *b, CacheDb db, const Digest *
                                       const Tensor *shape, int *have, Err *err);
 /* The entry of clip i; file_sha256 "" where only the keys count. */
 WEFT_MUST_CHECK int build_clip_facts(const Build *b, int64_t i, const char *file_sha256, json_t **out, Err *err);
-int build_same_member(const json_t *a, const json_t *b, const char *key);
 WEFT_MUST_CHECK int build_store_texts(Build *b, Err *err);
 WEFT_MUST_CHECK int build_store_clips(Build *b, Err *err);
 /* After the clips: how their latents look (meta entry "colour"). */

@@ -45,11 +45,6 @@ static int get_entry(const Build *b, const char *id, json_t **out, Err *err)
     return rc < 0 ? rc : 0;
 }
 
-int build_same_member(const json_t *a, const json_t *b, const char *key)
-{
-    return json_equal(json_object_get(a, key), json_object_get(b, key));
-}
-
 /* ---- a clip's entry -------------------------------------------------------------------------- */
 
 static void write_keys(JsonWriter *w, const char *name, const PreparedClip *c, const Digest *keys)
@@ -73,9 +68,9 @@ int build_clip_facts(const Build *b, int64_t i, const char *file_sha256, json_t 
     for (int64_t k = 0; k < c->n_text; k++)
         jsonw_str(&w, NULL, b->p->text[c->text[k]].text);
     jsonw_close(&w);
-    jsonw_share(&w, "split", json_object_get(c->line, "split"));
-    jsonw_share(&w, "category", json_object_get(c->line, "category"));
-    jsonw_share(&w, "attributes", json_object_get(c->line, "attributes"));
+    jsonw_share(&w, "split", c->split);
+    jsonw_share(&w, "category", c->category);
+    jsonw_share(&w, "attributes", c->attributes);
     jsonw_int(&w, "frames", c->frames);
     jsonw_int(&w, "height", c->height);
     jsonw_int(&w, "width", c->width);
@@ -218,7 +213,7 @@ static int begin_step(Build *b, int64_t i, Step *s, Err *err)
         return 0;
     }
     s->asked = 1;
-    return reader_ask(b->reader, i, trusted, err);
+    return reader_ask(b->reader, c, trusted, err);
 }
 
 static int reject(Build *b, const Step *s, const char *reason, Err *err)

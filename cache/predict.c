@@ -109,7 +109,7 @@ static int predict_clips(Build *b, int64_t clips, Prediction *out, Err *err)
     out->base = machine_memory_used();
     out->vae = (b->e->be->host ? b->e->vae_bytes + work : 0) + tensor_count(&t) * (int64_t)sizeof(float);
     out->vae += 2 * tensor_bytes(&t); /* in the queue and in the batch */
-    out->pixels = reader_bytes(b->p);
+    out->pixels = reader_bytes(prepared_rgb_bytes(b->p));
     return 0;
 }
 

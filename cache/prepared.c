@@ -18,6 +18,8 @@ typedef struct Reading {
     int64_t accepted;     /* clips seen so far */
     json_t *ids;          /* clip id -> true, to find an id that appears twice */
     json_t *texts;        /* caption -> index into p->text */
+    json_t *shared;       /* text -> the same as a JSON string, which clips share */
+    json_t *empty;        /* {} */
     char *has_tokens;     /* [p->n_text] */
     const void *ids_only; /* an Ids */
 } Reading;
@@ -27,14 +29,35 @@ typedef struct Lines {
     Reading *r;
     const Schema *schema;
     RecordFn f;
+    const char *const *members; /* those that are read; NULL: all */
 } Lines;
+
+/* 1 with the members that are read, each valid; 0: the line must be looked at as a whole. */
+static int members_of(const Lines *l, const char *text, int64_t size, const char *where, json_t **line)
+{
+    const json_t *properties = json_object_get(schema_json(l->schema), "properties");
+    Err ignored = {0};
+    if (!l->members || json_parse_members(line, text, size, l->members, where, &ignored) < 0)
+        return 0;
+    for (const char *const *m = l->members; *m; m++) {
+        const json_t *v = json_object_get(*line, *m);
+        if (!v || schema_validate_at(l->schema, json_object_get(properties, *m), *m, v, &ignored) < 0) {
+            json_decref(*line);
+            *line = NULL;
+            return 0;
+        }
+    }
+    return 1;
+}
 
 static int one_line(void *user, const char *text, int64_t size, const char *where, Err *err)
 {
     const Lines *l = user;
     json_t *line = NULL;
-    int rc = json_parse(&line, text, size, where, err);
-    if (rc == 0)
+    int part = members_of(l, text, size, where, &line), rc = 0;
+    if (!part)
+        rc = json_parse(&line, text, size, where, err);
+    if (!part && rc == 0)
         rc = schema_validate(l->schema, line, where, err);
     if (rc == 0 && (rc = l->f(l->r, line, err)) < 0)
         rc = err_wrap(err, rc, "%s", where);
@@ -42,8 +65,9 @@ static int one_line(void *user, const char *text, int64_t size, const char *wher
     return rc;
 }
 
-/* Calls f with every line of DIR/name, validated against the schema. */
-static int each_line(Reading *r, const char *name, const char *schema_name, RecordFn f, Err *err)
+/* Calls f with every line of DIR/name, validated against the schema; members: as in Lines. */
+static int each_line(Reading *r, const char *name, const char *schema_name, const char *const *members, RecordFn f,
+                     Err *err)
 {
     char *path = path_join(r->dir, name, err);
     if (!path)
@@ -51,7 +75,7 @@ static int each_line(Reading *r, const char *name, const char *schema_name, Reco
     Schema *schema = NULL;
     int rc = schema_open(&schema, schema_name, err);
     if (rc == 0) {
-        Lines lines = {.r = r, .schema = schema, .f = f};
+        Lines lines = {.r = r, .schema = schema, .f = f, .members = members};
         rc = lines_read(path, RECORD_BYTES_MAX, one_line, &lines, err);
     }
     schema_close(&schema);
@@ -82,6 +106,23 @@ static int text_index(Reading *r, const char *text, int64_t *index, Err *err)
                : 0;
 }
 
+/* The member as clips share it: a new reference. */
+static int share(Reading *r, const json_t *line, const char *key, json_t **out, Err *err)
+{
+    json_t *v = json_object_get(line, key), *known;
+    *out = NULL;
+    if (json_is_object(v) && json_object_size(v) == 0) {
+        v = r->empty;
+    } else if (json_is_string(v)) {
+        known = json_object_get(r->shared, json_string_value(v));
+        if (!known && json_object_set(r->shared, json_string_value(v), v) < 0)
+            return err_set(err, ERR_NOMEM, "no memory for a clip's facts");
+        v = known ? known : v;
+    }
+    *out = json_incref(v);
+    return 0;
+}
+
 static int fill_clip(Reading *r, PreparedClip *c, json_t *line, Err *err)
 {
     const json_t *clip = json_object_get(line, "clip"), *captions = json_object_get(line, "captions");
@@ -92,7 +133,10 @@ static int fill_clip(Reading *r, PreparedClip *c, json_t *line, Err *err)
                        json_string_value(json_object_get(line, "id")));
     if ((rc = path_check_relative(file, err)) < 0)
         return rc;
-    c->line = json_incref(line);
+    if ((rc = share(r, line, "split", &c->split, err)) < 0 ||
+        (rc = share(r, line, "category", &c->category, err)) < 0 ||
+        (rc = share(r, line, "attributes", &c->attributes, err)) < 0)
+        return rc;
     if (!(c->id = mem_strdup(json_string_value(json_object_get(line, "id")), err)))
         return ERR_NOMEM;
     if (!(c->path = path_join(r->dir, file, err)))
@@ -101,7 +145,8 @@ static int fill_clip(Reading *r, PreparedClip *c, json_t *line, Err *err)
     c->height = json_integer_value(json_object_get(clip, "height"));
     c->width = json_integer_value(json_object_get(clip, "width"));
     c->fps = json_integer_value(json_object_get(clip, "fps"));
-    c->pixels_sha256 = json_string_value(json_object_get(clip, "pixels_sha256"));
+    if (!(c->pixels_sha256 = mem_strdup(json_string_value(json_object_get(clip, "pixels_sha256")), err)))
+        return ERR_NOMEM;
     int64_t n = (int64_t)json_array_size(captions);
     c->n_text = n ? n : 1; /* a clip without a caption gets the empty one */
     if (!(c->text = mem_calloc(c->n_text, sizeof *c->text, err)))
@@ -171,6 +216,10 @@ static int tokens_line(Reading *r, json_t *line, Err *err)
     return 0;
 }
 
+static const char *const clip_members[] = {"id",       "decision",   "split", "category",
+                                           "captions", "attributes", "clip",  NULL};
+static const char *const id_members[] = {"id", "decision", "clip", NULL};
+
 static int check_manifest(const Prepared *p, const char *dir, Err *err)
 {
     const char *want = json_string_value(json_object_get(json_object_get(p->dataset, "manifest"), "sha256"));
@@ -233,9 +282,16 @@ int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards
     if (!p)
         return ERR_NOMEM;
     p->text_length = text_length;
-    Reading r = {.p = p, .dir = dir, .shard = shard, .shards = shards, .ids = json_object(), .texts = json_object()};
+    Reading r = {.p = p,
+                 .dir = dir,
+                 .shard = shard,
+                 .shards = shards,
+                 .ids = json_object(),
+                 .texts = json_object(),
+                 .shared = json_object(),
+                 .empty = json_object()};
     int64_t empty;
-    int rc = r.ids && r.texts ? 0 : err_set(err, ERR_NOMEM, "no memory to read '%s'", dir);
+    int rc = r.ids && r.texts && r.shared && r.empty ? 0 : err_set(err, ERR_NOMEM, "no memory to read '%s'", dir);
     if (rc == 0)
         rc = read_dataset(&p->dataset, dir, err);
     if (rc == 0)
@@ -243,13 +299,13 @@ int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards
     if (rc == 0)
         rc = text_index(&r, "", &empty, err);
     if (rc == 0)
-        rc = each_line(&r, "manifest.jsonl", "manifest", manifest_line, err);
+        rc = each_line(&r, "manifest.jsonl", "manifest", clip_members, manifest_line, err);
     if (rc == 0 && !(r.has_tokens = mem_calloc(p->n_text, 1, err)))
         rc = ERR_NOMEM;
     if (rc == 0) {
         p->text[0].ids[0] = EOS;
         p->text[0].n = r.has_tokens[0] = 1;
-        rc = each_line(&r, "tokens.jsonl", "tokens", tokens_line, err);
+        rc = each_line(&r, "tokens.jsonl", "tokens", NULL, tokens_line, err);
         if (rc == ERR_NOTFOUND)
             err_wrap(err, rc, "run weft-prep tokenize first");
     }
@@ -257,6 +313,8 @@ int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards
         rc = check_tokens(&r, err);
     json_decref(r.ids);
     json_decref(r.texts);
+    json_decref(r.shared);
+    json_decref(r.empty);
     mem_free(r.has_tokens);
     if (rc < 0) {
         prepared_close(&p);
@@ -301,7 +359,7 @@ int prepared_each_id(const char *dir, PreparedIdFn *f, void *user, Err *err)
     if (rc == 0)
         rc = check_manifest(&p, dir, err);
     if (rc == 0)
-        rc = each_line(&r, "manifest.jsonl", "manifest", id_line, err);
+        rc = each_line(&r, "manifest.jsonl", "manifest", id_members, id_line, err);
     json_decref(p.dataset);
     return rc < 0 ? err_wrap(err, rc, "'%s'", dir) : 0;
 }
@@ -314,8 +372,11 @@ void prepared_close(Prepared **pp)
     for (int64_t i = 0; i < p->n; i++) {
         mem_free(p->clip[i].id);
         mem_free(p->clip[i].path);
+        mem_free((char *)p->clip[i].pixels_sha256);
         mem_free(p->clip[i].text);
-        json_decref(p->clip[i].line);
+        json_decref(p->clip[i].split);
+        json_decref(p->clip[i].category);
+        json_decref(p->clip[i].attributes);
     }
     for (int64_t i = 0; i < p->n_text; i++) {
         mem_free(p->text[i].text);

@@ -16,9 +16,10 @@ typedef struct PreparedText {
 
 typedef struct PreparedClip {
     char *id, *path; /* path of the clip's file */
-    json_t *line;    /* its manifest line */
+    /* of its manifest line, shared with other clips: not to be changed */
+    json_t *split, *category, *attributes;
     int64_t frames, height, width, fps;
-    const char *pixels_sha256; /* borrowed from line */
+    const char *pixels_sha256; /* owned */
     int64_t *text, n_text;     /* indices into Prepared.text, at least one */
 } PreparedClip;
 
@@ -34,7 +35,8 @@ typedef struct Prepared {
 
 /* Reads and validates dataset.json, manifest.jsonl (whose hash dataset.json holds) and tokens.jsonl
  * of `dir`, and keeps the accepted clips number i (from 0) with i % shards == shard.  Refuses an id
- * that appears twice, a caption without tokens, and tokens padded to another length. */
+ * that appears twice, a caption without tokens, and tokens padded to another length.  Of a manifest
+ * line only what a cache needs is parsed and judged; the hash vouches for the rest. */
 WEFT_MUST_CHECK int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards, int64_t text_length,
                                   Err *err);
 /* Copies size, frames and text length of the clips in `dir` into the recipe, for keys that the user did

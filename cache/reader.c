@@ -1,5 +1,6 @@
 #include "cache/reader.h"
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,9 +13,11 @@
 #include "common/base/threads.h"
 
 typedef struct Request {
-    int64_t clip;
+    int64_t frames, height, width;
     int32_t place;
     char known[65]; /* "": decode in any case */
+    char pixels_sha256[65];
+    char path[PATH_MAX];
 } Request;
 
 typedef struct Reply {
@@ -24,7 +27,6 @@ typedef struct Reply {
 } Reply;
 
 struct ClipReader {
-    const Prepared *p;
     ClipDecoder *decoder[READER_PLACES]; /* one a place: its memory is shared with the process */
     pid_t pid;
     int ask, answer; /* pipes; -1: not open */
@@ -51,16 +53,20 @@ static int move(int fd, void *bytes, size_t n, int writing)
 
 /* ---- the process ----------------------------------------------------------------------------- */
 
-static void read_clip(ClipReader *r, const Request *q, Reply *a)
+static void read_clip(ClipReader *r, Request *q, Reply *a)
 {
-    const PreparedClip *c = &r->p->clip[q->clip];
+    PreparedClip c = {.path = q->path,
+                      .frames = q->frames,
+                      .height = q->height,
+                      .width = q->width,
+                      .pixels_sha256 = q->pixels_sha256};
     const uint8_t *rgb;
     Err fault = {0};
     double begin = time_now_s();
     *a = (Reply){0};
-    int rc = sha256_file_hex(c->path, a->file_sha256, &fault);
+    int rc = sha256_file_hex(c.path, a->file_sha256, &fault);
     if (rc == 0 && strcmp(a->file_sha256, q->known) != 0) {
-        rc = clip_decode(r->decoder[q->place], c, &rgb, &fault);
+        rc = clip_decode(r->decoder[q->place], &c, &rgb, &fault);
         a->decoded = 1;
     }
     a->code = rc;
@@ -114,21 +120,20 @@ static int start(ClipReader *r, Err *err)
 
 /* ---- its parent ------------------------------------------------------------------------------ */
 
-int64_t reader_bytes(const Prepared *p)
+int64_t reader_bytes(int64_t bytes)
 {
-    return READER_PLACES * prepared_rgb_bytes(p);
+    return READER_PLACES * bytes;
 }
 
-int reader_open(ClipReader **out, const Recipe *recipe, const Prepared *p, Err *err)
+int reader_open(ClipReader **out, const Recipe *recipe, int64_t bytes, Err *err)
 {
     ClipReader *r = *out = mem_calloc(1, sizeof *r, err);
     if (!r)
         return ERR_NOMEM;
-    r->p = p;
     r->ask = r->answer = -1;
     int rc = 0;
     for (int i = 0; rc == 0 && i < READER_PLACES; i++)
-        rc = clip_decoder_open(&r->decoder[i], recipe, prepared_rgb_bytes(p), err);
+        rc = clip_decoder_open(&r->decoder[i], recipe, bytes, err);
     if (rc == 0)
         rc = start(r, err);
     if (rc < 0)
@@ -161,9 +166,16 @@ int reader_has_room(const ClipReader *r)
     return r->asked - r->done < READER_PLACES;
 }
 
-int reader_ask(ClipReader *r, int64_t i, const char *known, Err *err)
+int reader_ask(ClipReader *r, const PreparedClip *c, const char *known, Err *err)
 {
-    Request q = {.clip = i, .place = (int32_t)(r->asked % READER_PLACES)};
+    Request q = {
+        .frames = c->frames, .height = c->height, .width = c->width, .place = (int32_t)(r->asked % READER_PLACES)};
+    size_t length = strlen(c->path);
+    if (length >= sizeof q.path)
+        return err_set(err, ERR_LIMIT, "the path of clip '%s' has %zu bytes, more than the system allows", c->id,
+                       length);
+    memcpy(q.path, c->path, length);
+    snprintf(q.pixels_sha256, sizeof q.pixels_sha256, "%s", c->pixels_sha256);
     snprintf(q.known, sizeof q.known, "%s", known ? known : "");
     if (move(r->ask, &q, sizeof q, 1) != 1)
         return interrupt_requested() ? err_set(err, ERR_INTERRUPTED, "stopped")
