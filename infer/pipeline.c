@@ -81,9 +81,9 @@ static int read_configs(Pipeline *p, Err *err)
         rc = read_config(&vae, p->vae_dir, err);
     if (rc == 0)
         rc = vae_config_parse(&p->vae_config, vae, p->vae_dir, err);
-    if (rc == 0)
+    if (rc == 0 && !p->s.no_text)
         rc = read_config(&t5, p->text_dir, err);
-    if (rc == 0)
+    if (rc == 0 && !p->s.no_text)
         rc = t5_config_parse(&p->t5_config, t5, p->text_dir, err);
     json_decref(dit);
     json_decref(vae);
@@ -96,7 +96,7 @@ static int read_configs(Pipeline *p, Err *err)
                        "'%s' takes %" PRId64 " and gives %" PRId64 " latent channels, but '%s' has %" PRId64,
                        p->dit_dir, p->dit_config.in_channels, p->dit_config.out_channels, p->vae_dir,
                        p->vae_config.latent_channels);
-    if (p->dit_config.text_dim != p->t5_config.d_model)
+    if (!p->s.no_text && p->dit_config.text_dim != p->t5_config.d_model)
         return err_set(err, ERR_FORMAT, "'%s' expects text vectors of %" PRId64 " values, but '%s' gives %" PRId64,
                        p->dit_dir, p->dit_config.text_dim, p->text_dir, p->t5_config.d_model);
     return 0;
@@ -296,7 +296,8 @@ fail:
 
 int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err)
 {
-    int rc = pipeline_plan_text(p, &out->text_bytes, err);
+    out->text_bytes = 0;
+    int rc = p->s.no_text ? 0 : pipeline_plan_text(p, &out->text_bytes, err);
     if (rc == 0)
         rc = pipeline_plan_denoise(p, &out->denoise_bytes, err);
     if (rc == 0)

@@ -26,6 +26,7 @@ typedef struct SampleSettings {
     int64_t steps;
     double guidance;
     int dynamic_guidance, tiling;
+    int no_text; /* embeddings come from elsewhere: tokeniser and text encoder are not looked for */
 } SampleSettings;
 /* From the recipe's sampling section; checks sizes and frame counts. */
 WEFT_MUST_CHECK int sample_settings(SampleSettings *out, const Recipe *recipe, Err *err);
@@ -55,6 +56,7 @@ WEFT_MUST_CHECK int pipeline_check_parts(Pipeline *p, Err *err);
 WEFT_MUST_CHECK int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err);
 /* {"transformer": digest, ..., "configs": digest} of the weights and of all config files in use; with
  * adapters also "loras": [{"sha256", "scale"}, ...].
+ * Without text encoder and tokeniser where the settings have no_text.
  * New reference; reads every weight file once, and MEMORY/.weights remembers their digests (NULL: nothing
  * does). */
 WEFT_MUST_CHECK int pipeline_weights(Pipeline *p, const char *memory, json_t **out, Err *err);

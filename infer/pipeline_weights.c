@@ -61,6 +61,8 @@ static int put_configs(json_t *o, const Pipeline *p, Err *err)
     int rc = all ? 0 : err_set(err, ERR_NOMEM, "no memory for the configs' digest");
     for (size_t i = 0; rc == 0 && i < sizeof file / sizeof *file; i++) {
         json_t *one = NULL;
+        if (p->s.no_text && file[i][0] == p->text_dir)
+            continue;
         char *path = path_join(file[i][0], file[i][1], err);
         rc = path ? json_read_file(&one, path, err) : ERR_NOMEM;
         if (rc == 0 && json_array_append_new(all, one) < 0)
@@ -86,15 +88,16 @@ int pipeline_weights(Pipeline *p, const char *memory, json_t **out, Err *err)
         rc = put_digest(o, "transformer", p->dit_dir, "diffusion_pytorch_model", memory, p->log, err);
     if (rc == 0)
         rc = put_digest(o, "vae", p->vae_dir, "diffusion_pytorch_model", memory, p->log, err);
-    if (rc == 0)
+    if (rc == 0 && !p->s.no_text)
         rc = put_digest(o, "text_encoder", p->text_dir, "model", memory, p->log, err);
     if (rc == 0 && p->n_lora)
         rc = put_loras(o, p, err);
     if (rc == 0)
         rc = put_configs(o, p, err);
-    if (rc == 0)
+    if (rc == 0 && !p->s.no_text)
         rc = pipeline_open_tokenizer(p, err);
-    if (rc == 0 && json_object_set_new(o, "tokenizer", json_string(t5_tokenizer_digest(p->tokenizer))) < 0)
+    if (rc == 0 && !p->s.no_text &&
+        json_object_set_new(o, "tokenizer", json_string(t5_tokenizer_digest(p->tokenizer))) < 0)
         rc = err_set(err, ERR_NOMEM, "no memory for the weights' digests");
     if (rc < 0)
         json_decref(o);
@@ -131,8 +134,8 @@ int pipeline_check_parts(Pipeline *p, Err *err)
     rc = vae_tiling_check(&p->vae_config, &tiling, p->s.height, p->s.width, err);
     if (rc < 0)
         return err_wrap(err, rc, "sampling.vae_tiling");
-    rc = check_tokenizer(p, err);
-    if (rc == 0)
+    rc = p->s.no_text ? 0 : check_tokenizer(p, err);
+    if (rc == 0 && !p->s.no_text)
         rc = t5_check_weights(&p->t5_config, p->text_dir, p->log, err);
     if (rc == 0)
         rc = dit_check_weights(&p->dit_config, p->dit_dir, p->log, err);

@@ -34,13 +34,7 @@ typedef struct Reading {
     json_t *ids;              /* id -> its prompt's number */
 } Reading;
 
-/* What a line says; texts are borrowed. */
-typedef struct Line {
-    const char *text, *id, *negative, *category;
-    int64_t size, seed, steps; /* size of text; seed -1: by the prompt's number */
-    double guidance;
-    const char *where;
-} Line;
+static const PromptLine nothing_said = {.size = -1, .seed = -1, .guidance = -1};
 
 /* Adds an item of zeros to the list. */
 static int grow(Reading *r, Prompt **out, Err *err)
@@ -62,7 +56,7 @@ static int grow(Reading *r, Prompt **out, Err *err)
 }
 
 /* [CATEGORY/]NAME */
-static char *make_id(const Reading *r, const Line *l, const char *slug, int64_t seed, Err *err)
+static char *make_id(const Reading *r, const PromptLine *l, const char *slug, int64_t seed, Err *err)
 {
     const char *folder = l->category ? l->category : "", *slash = l->category ? "/" : "";
     if (l->id && r->per_prompt == 1)
@@ -70,7 +64,7 @@ static char *make_id(const Reading *r, const Line *l, const char *slug, int64_t 
     return mem_printf(err, "%s%s%s-%" PRId64, folder, slash, l->id ? l->id : slug, seed);
 }
 
-static int add_item(Reading *r, const Line *l, const char *slug, int64_t seed, Err *err)
+static int add_item(Reading *r, const PromptLine *l, const char *slug, int64_t seed, Err *err)
 {
     Prompt *q = NULL;
     int rc = grow(r, &q, err);
@@ -85,7 +79,9 @@ static int add_item(Reading *r, const Line *l, const char *slug, int64_t seed, E
         q->negative = mem_strdup(l->negative, err);
     if (l->category)
         q->category = mem_strdup(l->category, err);
-    if (!q->text || !q->id || (l->negative && !q->negative) || (l->category && !q->category))
+    if (l->clip)
+        q->clip = mem_strdup(l->clip, err);
+    if (!q->text || !q->id || (l->negative && !q->negative) || (l->category && !q->category) || (l->clip && !q->clip))
         return ERR_NOMEM;
     const json_t *before = json_object_get(r->ids, q->id);
     if (before && l->id)
@@ -101,7 +97,7 @@ static int add_item(Reading *r, const Line *l, const char *slug, int64_t seed, E
     return 0;
 }
 
-static int check_line(const Line *l, Err *err)
+static int check_line(const PromptLine *l, Err *err)
 {
     if (l->size > MAX_PROMPT_BYTES)
         return err_set(err, ERR_LIMIT, "%s: a prompt of %" PRId64 " bytes, expected at most %d", l->where, l->size,
@@ -115,8 +111,9 @@ static int check_line(const Line *l, Err *err)
     return rc == 0 && l->category ? check_name(l->category, "category", l->where, err) : rc;
 }
 
-static int add(Reading *r, const Line *l, Err *err)
+static int add(Reading *r, PromptLine *l, Err *err)
 {
+    l->size = l->size < 0 ? (int64_t)strlen(l->text) : l->size;
     int rc = check_line(l, err);
     char *text = rc == 0 ? mem_strndup(l->text, l->size, err) : NULL, *slug = text ? slug_of(text, err) : NULL;
     if (rc == 0 && !slug)
@@ -133,7 +130,8 @@ static int add(Reading *r, const Line *l, Err *err)
 static int add_json(Reading *r, const char *line, int64_t size, const char *where, Err *err)
 {
     json_t *o = NULL;
-    Line l = {.where = where};
+    PromptLine l = nothing_said;
+    l.where = where;
     int rc = json_parse(&o, line, size, where, err);
     if (rc == 0)
         rc = schema_check("prompt", o, where, err);
@@ -151,17 +149,18 @@ static int add_json(Reading *r, const char *line, int64_t size, const char *wher
         rc = json_get_int_or(o, "steps", where, 0, &l.steps, err);
     if (rc == 0)
         rc = json_get_num_or(o, "guidance", where, -1, &l.guidance, err);
-    if (rc == 0) {
-        l.size = (int64_t)strlen(l.text);
+    if (rc == 0)
         rc = add(r, &l, err);
-    }
     json_decref(o);
     return rc;
 }
 
 static int add_text(Reading *r, const char *text, int64_t size, const char *where, Err *err)
 {
-    Line l = {.text = text, .size = size, .seed = -1, .guidance = -1, .where = where};
+    PromptLine l = nothing_said;
+    l.text = text;
+    l.size = size;
+    l.where = where;
     return add(r, &l, err);
 }
 
@@ -212,6 +211,20 @@ int prompts_read(PromptList *out, const StrList *texts, const char *file, int64_
     return rc;
 }
 
+int prompts_from(PromptList *out, PromptLineFn *next, void *user, int64_t seed, int64_t per_prompt, Err *err)
+{
+    Reading r = {.list = out, .seed = seed, .per_prompt = per_prompt, .ids = json_object()};
+    PromptLine line = nothing_said;
+    memset(out, 0, sizeof *out);
+    int rc = r.ids ? 0 : err_set(err, ERR_NOMEM, "no memory for the prompts");
+    while (rc == 0 && (rc = next(user, &line, err)) == 1) {
+        rc = add(&r, &line, err);
+        line = nothing_said;
+    }
+    json_decref(r.ids);
+    return rc;
+}
+
 void prompts_fini(PromptList *p)
 {
     for (int64_t i = 0; i < p->n; i++) {
@@ -219,6 +232,7 @@ void prompts_fini(PromptList *p)
         mem_free(p->item[i].text);
         mem_free(p->item[i].negative);
         mem_free(p->item[i].category);
+        mem_free(p->item[i].clip);
     }
     mem_free(p->item);
     memset(p, 0, sizeof *p);

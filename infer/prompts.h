@@ -15,6 +15,7 @@ typedef struct Prompt {
     char *text;
     char *negative; /* NULL: sampling.negative_prompt of the recipe */
     char *category; /* NULL: none */
+    char *clip;     /* id of the cached clip whose caption it is, or NULL */
     int64_t seed;
     int64_t steps;   /* 0: sampling.num_inference_steps */
     double guidance; /* negative: sampling.guidance_scale */
@@ -34,4 +35,20 @@ typedef struct PromptList {
 WEFT_MUST_CHECK int prompts_read(PromptList *out, const StrList *texts, const char *file, int64_t seed,
                                  int64_t per_prompt, Err *err);
 void prompts_fini(PromptList *p);
+
+/* What a line says; texts are borrowed, and all but `text` and `where` may be NULL. */
+typedef struct PromptLine {
+    const char *text, *id, *negative, *category, *clip;
+    int64_t size;      /* of text; negative: up to its NUL */
+    int64_t seed;      /* negative: by the prompt's number */
+    int64_t steps;     /* as in Prompt */
+    double guidance;   /* as in Prompt */
+    const char *where; /* names the line in messages */
+} PromptLine;
+/* Gives one line after another: 1 with a line in *line (which came with nothing set), 0 at the end, negative
+ * on error. */
+typedef int PromptLineFn(void *user, PromptLine *line, Err *err);
+/* As prompts_read, of lines from elsewhere; none is no error. */
+WEFT_MUST_CHECK int prompts_from(PromptList *out, PromptLineFn *next, void *user, int64_t seed, int64_t per_prompt,
+                                 Err *err);
 #endif

@@ -26,6 +26,10 @@ const Opt sample_opts[] = {
     SAMPLE(prompts, OPT_STR, "prompts", "FILE",
            "one prompt a line, or .jsonl: an object a line with prompt and id, category, seed, steps, guidance, "
            "negative_prompt"),
+    SAMPLE(from_cache, OPT_STR, "from-cache", "DIR",
+           "take the captions of this cache as prompts, and their embeddings: no text encoder is loaded"),
+    SAMPLE(split, OPT_ENUM, "split", NULL, "with --from-cache: clips of this split only", .choices = "train|val|test"),
+    SAMPLE(limit, OPT_INT, "limit", "N", "with --from-cache: the first N clips by id", .min = 1, .max = 1e9),
     SAMPLE(videos_per_prompt, OPT_INT, "videos-per-prompt", "N", "videos of each prompt, with seeds one after another",
            .min = 1, .max = 10000, .dflt = "1"),
     OPTION_KEY("negative-prompt", "TEXT", "sampling.negative_prompt", "what guidance steers away from"),
@@ -88,6 +92,23 @@ static int set_loras(Run *r, Err *err)
     return rc;
 }
 
+static int read_prompts(Run *r, Err *err)
+{
+    const SampleOptions *o = r->o;
+    int64_t seed = recipe_int(r->recipe, "seed");
+    if (!o->from_cache && (o->split || o->limit))
+        return err_set(err, ERR_USAGE, "--%s chooses clips of a cache: give --from-cache too",
+                       o->split ? "split" : "limit");
+    if (!o->from_cache)
+        return prompts_read(&r->prompts, &o->prompt, o->prompts, seed, o->videos_per_prompt, err);
+    if (o->prompts || o->prompt.n)
+        return err_set(err, ERR_USAGE, "--from-cache takes its prompts from the cache: leave --%s out",
+                       o->prompts ? "prompts" : "prompt");
+    int rc = cached_open(&r->cached, o->from_cache, err);
+    r->s.no_text = 1;
+    return rc == 0 ? cached_prompts(r->cached, o->split, o->limit, seed, o->videos_per_prompt, &r->prompts, err) : rc;
+}
+
 /* With the largest guidance of all prompts, which memory is planned for. */
 static int open_pipeline(Run *r, const char *model, Err *err)
 {
@@ -113,8 +134,7 @@ static int open_run(Run *r, Err *err)
         rc = err_set(err, ERR_USAGE, "--latents-out names one file, but this is shard %" PRId64 "/%" PRId64, r->shard,
                      r->shards);
     if (rc == 0)
-        rc = prompts_read(&r->prompts, &o->prompt, o->prompts, recipe_int(r->recipe, "seed"), o->videos_per_prompt,
-                          err);
+        rc = read_prompts(r, err);
     if (rc < 0)
         return rc;
     const char *model = model_folder_base(r->recipe, o->model, 0);
@@ -137,6 +157,7 @@ static void close_run(Run *r)
 {
     jobs_close(r);
     prompts_fini(&r->prompts);
+    cached_close(&r->cached);
     pipeline_close(&r->pipe);
     backend_close(&r->be);
     recipe_close(&r->recipe);

@@ -52,9 +52,20 @@ static int check_prompts(const Run *r, Err *err)
     return rc;
 }
 
+/* Embeddings of a cache: their shape, and those that guidance steers away from. */
+static int check_cached(const Run *r, Err *err)
+{
+    int rc = cached_check_shape(r->cached, r->sizes.text_len, r->sizes.text_dim, err);
+    if (rc == 0 && r->s.guidance > 1.0)
+        rc = cached_check_text(r->cached, recipe_str(r->recipe, "sampling.negative_prompt"), err);
+    return rc;
+}
+
 int sample_check(Run *r, Err *err)
 {
     int rc = disk_check_writable(r->o->out, "--out", err);
+    if (rc == 0 && r->cached)
+        rc = check_cached(r, err);
     if (rc == 0)
         rc = check_prompts(r, err);
     if (rc == 0 && r->o->latents_out)

@@ -68,6 +68,8 @@ static int make_row(json_t **out, const json_t *record, const char *id, Err *err
         jsonw_share(&w, "negative_prompt", json_object_get(record, "negative_prompt"));
         jsonw_share(&w, "seed", json_object_get(record, "seed"));
         jsonw_str(&w, "category", json_string_value(json_object_get(record, "category")));
+        if (json_object_get(record, "clip"))
+            jsonw_share(&w, "clip", json_object_get(record, "clip"));
         jsonw_str(&w, "file", file);
         for (int i = 0; i < 4; i++)
             jsonw_share(&w, facts[i], json_object_get(video, facts[i]));

@@ -7,6 +7,7 @@
 #include "common/base/hash.h"
 #include "common/base/progress.h"
 #include "common/store/safetensors.h"
+#include "infer/cached.h"
 #include "infer/pipeline.h"
 #include "infer/prompts.h"
 #include "infer/sample.h"
@@ -28,6 +29,7 @@ typedef struct Run {
     Recipe *recipe;
     Backend *be;
     Pipeline *pipe;
+    Cached *cached; /* with --from-cache: the embeddings; else NULL */
     SampleSettings s;
     PipelineSizes sizes;
     PromptList prompts;

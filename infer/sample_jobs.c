@@ -59,6 +59,10 @@ static int make_record(Run *r, Job *job, json_t *weights, json_t *sampling, Err 
     jsonw_int(&w, "seed", job->prompt->seed);
     if (job->prompt->category)
         jsonw_str(&w, "category", job->prompt->category);
+    if (job->prompt->clip)
+        jsonw_str(&w, "clip", job->prompt->clip);
+    if (r->cached)
+        jsonw_str(&w, "embedding", cached_key(r->cached, job->prompt->text));
     jsonw_share(&w, "weights", weights);
     jsonw_str(&w, "backend", r->be->name);
     jsonw_take(&w, "sampling", own_sampling(job, sampling));
@@ -67,6 +71,7 @@ static int make_record(Run *r, Job *job, json_t *weights, json_t *sampling, Err 
         return err_wrap(err, rc, "sample '%s'", job->prompt->id);
     json_t *parts = json_copy(job->record);
     json_object_del(parts, "category");
+    json_object_del(parts, "clip");
     if (!parts || json_object_del(parts, "id") < 0 ||
         json_object_set_new(parts, "numerics", json_integer(CACHE_LATENTS_REVISION)) < 0 ||
         (r->be->direct_conv && json_object_set_new(parts, "convolution", json_string("direct")) < 0)) {
@@ -130,6 +135,16 @@ static int find_done(Run *r, Job *job, Err *err)
     return rc;
 }
 
+/* The digests of what made a cache's embeddings. */
+static int add_text_weights(const Run *r, json_t *weights, Err *err)
+{
+    const json_t *facts = cached_facts(r->cached);
+    if (json_object_set(weights, "text_encoder", json_object_get(facts, "weights_sha256")) < 0 ||
+        json_object_set(weights, "tokenizer", json_object_get(facts, "tokenizer_sha256")) < 0)
+        return err_set(err, ERR_NOMEM, "no memory for the samples' records");
+    return 0;
+}
+
 int jobs_open(Run *r, Err *err)
 {
     json_t *weights = NULL, *sampling = sampling_facts(r);
@@ -141,6 +156,8 @@ int jobs_open(Run *r, Err *err)
         rc = err_set(err, ERR_NOMEM, "no memory for the samples' records");
     if (rc == 0)
         rc = beside ? pipeline_weights(r->pipe, beside, &weights, err) : ERR_NOMEM;
+    if (rc == 0 && r->cached)
+        rc = add_text_weights(r, weights, err);
     for (int64_t i = 0; rc == 0 && i < r->prompts.n; i++) {
         Job *job = &r->job[i];
         job->prompt = &r->prompts.item[i];

@@ -40,6 +40,8 @@ static int encode_text(Run *r, const char *text, float *out, Err *err)
 {
     int64_t cut = 0;
     char *lost = NULL;
+    if (r->cached)
+        return cached_text(r->cached, text, out, err);
     int rc = pipeline_encode_text(r->pipe, text, out, &cut, err);
     if (rc == 0 && cut > 0)
         rc = pipeline_cut_text(r->pipe, text, &lost, err);
