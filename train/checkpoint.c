@@ -17,6 +17,7 @@
 static const char state_path[] = "weft_state/state.json";
 static const char optimizer_path[] = "weft_state/optimizer.safetensors";
 static const char ema_path[] = "transformer_ema/diffusion_pytorch_model.safetensors";
+static const char lora_ema_path[] = "lora_ema/" LORA_FILE_NAME;
 
 char *checkpoint_folder(const char *run, int64_t step, Err *err)
 {
@@ -46,10 +47,16 @@ static int64_t state_parts(const TrainState *s)
     return optimizer_parts(&s->optimizer) + (is_lora(s) || ps->values != file_type(s) ? ps->n : 0);
 }
 
-/* Those of the averaged weights come after them. */
+/* Those of the averaged weights come after them.  With LoRA they are in the optimiser's file as well: the
+ * averaged adapter's file holds them multiplied by alpha / rank. */
 static int64_t ema_parts(const TrainState *s)
 {
     return s->c.ema.on ? dit_trainable(s->dit)->n : 0;
+}
+
+static int64_t optimizer_file_parts(const TrainState *s)
+{
+    return state_parts(s) + (is_lora(s) ? ema_parts(s) : 0);
 }
 
 OptimizerPart checkpoint_part(const TrainState *s, int64_t i)
@@ -77,17 +84,21 @@ typedef struct Saving {
     void *room;
 } Saving;
 
+/* Brings part i into `room`. */
+static int bring(const TrainState *s, int64_t i, const OptimizerPart *part, void *room, Err *err)
+{
+    return part->n == 0 ? together_fetch(s, i, part, room, err) /* no parameter is empty: another rank has it */
+                        : s->be->download(s->be, room, part->data, tensor_bytes(&part->whole), err);
+}
+
 static int fetch(void *user, int64_t i, const void **data, Err *err)
 {
     Saving *w = user;
     OptimizerPart part = checkpoint_part(w->s, w->first + i);
+    int here = part.n > 0 && w->s->be->host;
 
-    if (part.n == 0) { /* no parameter is empty: another rank has it */
-        *data = w->room;
-        return together_fetch(w->s, w->first + i, &part, w->room, err);
-    }
-    *data = w->s->be->host ? part.data : w->room;
-    return w->s->be->host ? 0 : w->s->be->download(w->s->be, w->room, part.data, tensor_bytes(&part.whole), err);
+    *data = here ? part.data : w->room;
+    return here ? 0 : bring(w->s, w->first + i, &part, w->room, err);
 }
 
 /* Writes parts [first, first + n); `kinds`: their kinds are part of the names. */
@@ -157,9 +168,9 @@ int checkpoint_load_optimizer(const char *run, int64_t step, TrainState *s, Err 
     char *path = mem_printf(err, "%s/checkpoint-%" PRId64 "/%s", run, step, optimizer_path);
     char *average = mem_printf(err, "%s/checkpoint-%" PRId64 "/%s", run, step, ema_path);
     int64_t n = state_parts(s);
-    int rc = path && average ? load_parts(s, 0, n, 1, path, err) : ERR_NOMEM;
+    int rc = path && average ? load_parts(s, 0, optimizer_file_parts(s), 1, path, err) : ERR_NOMEM;
 
-    if (rc == 0 && ema_parts(s))
+    if (rc == 0 && ema_parts(s) && !is_lora(s))
         rc = load_parts(s, n, ema_parts(s), 0, average, err);
     if (rc == 0)
         rc = params_refresh(dit_trainable(s->dit), err);
@@ -205,6 +216,27 @@ static int save_ema(const char *folder, const TrainState *s, Err *err)
     return rc;
 }
 
+static int average_of(void *user, int64_t i, float *host, Err *err)
+{
+    const TrainState *s = user;
+    OptimizerPart part = checkpoint_part(s, state_parts(s) + i);
+
+    return bring(s, state_parts(s) + i, &part, host, err);
+}
+
+/* FOLDER/lora_ema, an adapter as FOLDER itself: the averaged one. */
+static int save_lora_ema(const char *folder, const TrainState *s, Err *err)
+{
+    char *path = path_join(folder, lora_ema_path, err), *dir = path ? path_dir(path, err) : NULL;
+    int rc = dir ? dir_make(dir, err) : ERR_NOMEM;
+
+    if (rc == 0)
+        rc = dit_save_lora_of(s->dit, path, average_of, (void *)s, err);
+    mem_free(path);
+    mem_free(dir);
+    return rc;
+}
+
 /* The weights and their average, and the optimiser for a checkpoint, into `folder`. */
 static int write_parts(const char *folder, const TrainState *s, int optimizer, Err *err)
 {
@@ -212,9 +244,9 @@ static int write_parts(const char *folder, const TrainState *s, int optimizer, E
     int rc = weft && moments ? 0 : ERR_NOMEM;
 
     if (rc == 0 && (rc = dir_make(weft, err)) == 0 && (rc = write_weights(folder, s, err)) == 0 && optimizer)
-        rc = save_parts(s, 0, state_parts(s), 1, moments, NULL, err);
+        rc = save_parts(s, 0, optimizer_file_parts(s), 1, moments, NULL, err);
     if (rc == 0 && ema_parts(s))
-        rc = save_ema(folder, s, err);
+        rc = is_lora(s) ? save_lora_ema(folder, s, err) : save_ema(folder, s, err);
     mem_free(weft);
     mem_free(moments);
     return rc;

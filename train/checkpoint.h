@@ -6,10 +6,12 @@
  *       instead of them with LoRA
  *   RUN/checkpoint-N/transformer_ema/{config.json, diffusion_pytorch_model.safetensors}
  *       with training.ema: the averaged weights, float32
+ *   RUN/checkpoint-N/lora_ema/pytorch_lora_weights.safetensors
+ *       with both: the averaged adapter
  *   RUN/checkpoint-N/weft_state/optimizer.safetensors
  *       the optimiser's state (optimizer.h: "m.NAME" and "v.NAME" of AdamW, float32); where the
  *       transformer's file is bf16 also "master.NAME", the exact weights
- *       (with LoRA always)
+ *       (with LoRA always); with LoRA and training.ema "ema.NAME", the exact averages
  *   RUN/checkpoint-N/weft_state/state.json
  *       written last (schemas/train-state): lists all other files with their SHA-256
  *   RUN/final/

@@ -12,16 +12,6 @@
 #include "train/preflight.h"
 #include "train/resume.h"
 
-static int refuse_average_of_adapters(const Job *j, Err *err)
-{
-    if (j->c.ema.on && j->lora.rank > 0)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "training.ema is true and training.lora_rank %" PRId64
-                       ": averages are kept of all weights, not of adapters; set training.ema=false",
-                       (int64_t)j->lora.rank);
-    return 0;
-}
-
 int preflight_check(Preflight *p, const Job *j, const char *out, Err *err)
 {
     const Log *log = &j->log.log;
@@ -29,8 +19,6 @@ int preflight_check(Preflight *p, const Job *j, const char *out, Err *err)
     int rc = transformer && final ? disk_check_writable(out, "--out", err) : ERR_NOMEM;
 
     *p = (Preflight){0};
-    if (rc == 0)
-        rc = refuse_average_of_adapters(j, err);
     if (rc == 0)
         rc = dit_check_weights(&j->dit, transformer, log, err);
     if (rc == 0 && !j->lora.rank) /* final/ is then the adapter alone */
@@ -88,7 +76,8 @@ static void model_bytes(const Job *j, int64_t *checkpoint, int64_t *final)
     int masters = lora || (j->be->act == DT_BF16 && !(j->how & DIT_BF16_VALUES));
 
     *final = j->parameters * ((half ? 2 : 4) + (j->c.ema.on ? 4 : 0));
-    *checkpoint = *final + j->optimizer_file_bytes + (masters ? j->parameters * 4 : 0);
+    *checkpoint = *final + j->optimizer_file_bytes + (masters ? j->parameters * 4 : 0) +
+                  (lora && j->c.ema.on ? j->parameters * 4 : 0);
 }
 
 int64_t preflight_bytes(const Preflight *p, const Job *j, int may_share)

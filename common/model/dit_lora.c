@@ -344,7 +344,16 @@ static int metadata(const Dit *d, const Slots *s, json_t **out, Err *err)
 typedef struct Saving {
     const Dit *d;
     Room room;
+    LoraValues values;
+    void *user;
 } Saving;
+
+static int own_values(void *user, int64_t i, float *host, Err *err)
+{
+    const ParamSet *ps = user;
+
+    return params_get(ps, &ps->param[i], host, err);
+}
 
 static int fetch(void *user, int64_t i, const void **data, Err *err)
 {
@@ -352,7 +361,7 @@ static int fetch(void *user, int64_t i, const void **data, Err *err)
     const Param *p = &w->d->adapters.param[i];
     int64_t rank = p->dim[0], n = p->dim[1];
 
-    TRY(params_get(&w->d->adapters, p, w->room.a, err));
+    TRY(w->values(w->user, i, w->room.a, err));
     *data = w->room.a;
     if (str_ends_with(p->name, ".lora_A.weight"))
         return 0;
@@ -365,8 +374,13 @@ static int fetch(void *user, int64_t i, const void **data, Err *err)
 
 int dit_save_lora(Dit *d, const char *path, Err *err)
 {
+    return dit_save_lora_of(d, path, own_values, &d->adapters, err);
+}
+
+int dit_save_lora_of(Dit *d, const char *path, LoraValues values, void *user, Err *err)
+{
     const ParamSet *ps = &d->adapters;
-    Saving w = {.d = d};
+    Saving w = {.d = d, .values = values, .user = user};
     SafeSource *source = mem_calloc(ps->n, sizeof *source, err);
     char **name = mem_calloc(ps->n, sizeof *name, err);
     json_t *meta = NULL;

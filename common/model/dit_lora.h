@@ -32,6 +32,10 @@ WEFT_MUST_CHECK int dit_load_lora(Dit *d, const char *path, Err *err);
  * metadata says alpha = rank: readers of the metadata and readers that never look for an alpha give
  * the adapter the same strength. */
 WEFT_MUST_CHECK int dit_save_lora(Dit *d, const char *path, Err *err);
+/* The same with other values, such as averages: `values` puts those of parameter i of dit_trainable into
+ * `host`, shaped and scaled as the parameter's own. */
+typedef int (*LoraValues)(void *user, int64_t i, float *host, Err *err);
+WEFT_MUST_CHECK int dit_save_lora_of(Dit *d, const char *path, LoraValues values, void *user, Err *err);
 
 /* Adds the adapters of n files, summed, without gradients.  Layers may have other ranks in each. */
 WEFT_MUST_CHECK int dit_use_loras(Dit *d, const LoraUse *use, int64_t n, Err *err);
