@@ -1,6 +1,7 @@
 /* Reading LoRA files. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,8 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/model/lora.h"
+
+#define PEFT_PREFIX "base_model.model." /* of the names in peft's own files */
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
@@ -21,7 +24,8 @@ static const struct {
 } endings[] = {{".lora_A.weight", PART_A},         {".lora_B.weight", PART_B},    {".lora_A.default.weight", PART_A},
                {".lora_B.default.weight", PART_B}, {".lora_down.weight", PART_A}, {".lora_up.weight", PART_B},
                {".lora.down.weight", PART_A},      {".lora.up.weight", PART_B},   {".alpha", PART_ALPHA}};
-static const char *const prefixes[] = {"transformer.", "diffusion_model.", "lora_unet_", "lora_transformer_", ""};
+static const char *const prefixes[] = {"transformer.",      "diffusion_model.", "lora_unet_",
+                                       "lora_transformer_", PEFT_PREFIX,        ""};
 
 static Part part_of(const char *name, int64_t *stem)
 {
@@ -140,7 +144,105 @@ static int sort_tensors(LoraFile *f, const char *path, const LoraSlot *slot, int
                      : 0;
 }
 
+/* ---- what is said beside the tensors --------------------------------------------------------- */
+
+/* peft's settings of the adapter: diffusers puts them into the file's metadata, their names behind
+ * "transformer."; peft into adapter_config.json. */
+typedef struct Notes {
+    json_t *json; /* {} when there are none */
+    const char *prefix;
+} Notes;
+
+static const json_t *note(const Notes *n, const char *key)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "%s%s", n->prefix, key);
+    return json_object_get(n->json, name);
+}
+
+static int is_peft(const SafeTensors *file)
+{
+    for (int64_t i = 0; i < safetensors_count(file); i++)
+        if (!strncmp(safetensors_at(file, i)->name, PEFT_PREFIX, strlen(PEFT_PREFIX)))
+            return 1;
+    return 0;
+}
+
+static int read_peft_config(json_t **out, const char *path, Err *err)
+{
+    char *folder = path_dir(path, err), *config = folder ? path_join(folder, "adapter_config.json", err) : NULL;
+    int rc = config ? json_read_file(out, config, err) : ERR_NOMEM;
+
+    if (rc == ERR_NOTFOUND)
+        err_wrap(err, rc, "'%s' has peft's names, so its strength (lora_alpha) stands in '%s'", path, config);
+    mem_free(folder);
+    mem_free(config);
+    return rc;
+}
+
+/* Settings that make the adapter something else than y = W x + b + scale * B (A x) on the model's own W;
+ * false, null and empty ones do not. */
+static int check_kind(const Notes *n, const char *path, Err *err)
+{
+    static const char *const others[] = {"use_dora",          "use_qalora",    "use_bdlora",  "alora_invocation_tokens",
+                                         "layer_replication", "arrow_config",  "kasa_config", "velora_config",
+                                         "monteclora_config", "lora_ga_config"};
+    const char *type = json_string_value(note(n, "peft_type")),
+               *start = json_string_value(note(n, "init_lora_weights"));
+
+    if (type && strcmp(type, "LORA"))
+        return err_set(err, ERR_UNSUPPORTED, "'%s' is an adapter of peft's type %s; Weft reads LORA", path, type);
+    if (start && strcmp(start, "gaussian") && strcmp(start, "eva") && strcmp(start, "orthogonal"))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "'%s': init_lora_weights is '%s', which changed the model's own weights as well; save it with "
+                       "peft's path_initial_model_for_weight_conversion",
+                       path, start);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        const json_t *v = note(n, others[i]);
+        if (v && !json_is_null(v) && !json_is_false(v) && !(json_is_object(v) && json_object_size(v) == 0) &&
+            !(json_is_array(v) && json_array_size(v) == 0))
+            return err_set(err, ERR_UNSUPPORTED, "'%s': %s is set: it is no plain LoRA, and Weft reads those only%s",
+                           path, others[i], i == 0 ? " (DoRA)" : "");
+    }
+    return 0;
+}
+
+/* Free n->json also after a failure. */
+static int read_notes(Notes *n, const SafeTensors *file, const char *path, Err *err)
+{
+    const char *text = safetensors_meta(file, "lora_adapter_metadata");
+    int peft = is_peft(file), rc = 0;
+
+    *n = (Notes){.prefix = peft ? "" : "transformer."};
+    if (peft)
+        rc = read_peft_config(&n->json, path, err);
+    else if (text && (rc = json_parse(&n->json, text, (int64_t)strlen(text), "lora_adapter_metadata", err)) < 0)
+        err_wrap(err, rc, "'%s'", path);
+    else if (!text && !(n->json = json_object()))
+        rc = err_set(err, ERR_NOMEM, "no memory for '%s'", path);
+    if (rc == 0 && !json_is_object(n->json))
+        rc = err_set(err, ERR_FORMAT, "'%s': %s is no JSON object", path,
+                     peft ? "adapter_config.json" : "lora_adapter_metadata");
+    return rc < 0 ? rc : check_kind(n, path, err);
+}
+
 /* ---- scale ----------------------------------------------------------------------------------- */
+
+/* A key of alpha_pattern is a regular expression for peft; Weft knows plain names. */
+static int check_pattern(const json_t *pattern, const char *path, Err *err)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach ((json_t *)pattern, key, v)
+        for (const char *at = key; *at; at++)
+            if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.", *at))
+                return err_set(err, ERR_UNSUPPORTED,
+                               "'%s': alpha_pattern's key '%s' is a regular expression; Weft reads names of layers",
+                               path, key);
+    return 0;
+}
 
 /* alpha_pattern's entry for a layer: its key is the layer's name or ends it. */
 static const json_t *pattern_of(const json_t *pattern, const char *layer)
@@ -156,11 +258,10 @@ static const json_t *pattern_of(const json_t *pattern, const char *layer)
     return NULL;
 }
 
-static int scale_layer(LoraLayer *l, const LoraSlot *slot, const json_t *meta, const char *path, Err *err)
+static int scale_layer(LoraLayer *l, const LoraSlot *slot, const Notes *notes, const char *path, Err *err)
 {
-    const json_t *pattern = pattern_of(json_object_get(meta, "transformer.alpha_pattern"), slot->name);
-    const json_t *given = pattern ? pattern : json_object_get(meta, "transformer.lora_alpha");
-    int root = json_is_true(json_object_get(meta, "transformer.use_rslora"));
+    const json_t *pattern = pattern_of(note(notes, "alpha_pattern"), slot->name);
+    const json_t *given = pattern ? pattern : note(notes, "lora_alpha");
     double alpha = l->scale;
 
     if (isnan(alpha) && given) {
@@ -171,32 +272,17 @@ static int scale_layer(LoraLayer *l, const LoraSlot *slot, const json_t *meta, c
         l->scale = 1;
         return 0;
     }
-    l->scale = alpha / (root ? sqrt((double)l->rank) : (double)l->rank);
-    return 0;
-}
-
-/* diffusers' metadata, {} when there is none. */
-static int read_metadata(json_t **out, const SafeTensors *file, const char *path, Err *err)
-{
-    const char *text = safetensors_meta(file, "lora_adapter_metadata");
-    int rc = text ? json_parse(out, text, (int64_t)strlen(text), "lora_adapter_metadata", err) : 0;
-
-    if (rc < 0)
-        return err_wrap(err, rc, "'%s'", path);
-    if (!text && !(*out = json_object()))
-        return err_set(err, ERR_NOMEM, "no memory for '%s'", path);
-    if (!json_is_object(*out))
-        return err_set(err, ERR_FORMAT, "'%s': lora_adapter_metadata is no JSON object", path);
-    if (json_is_true(json_object_get(*out, "transformer.use_dora")))
-        return err_set(err, ERR_UNSUPPORTED, "'%s' is a DoRA adapter; Weft reads plain LoRA files", path);
+    l->scale = alpha / (json_is_true(note(notes, "use_rslora")) ? sqrt((double)l->rank) : (double)l->rank);
     return 0;
 }
 
 static int complete_layers(LoraFile *f, const char *path, const LoraSlot *slot, int64_t n, Err *err)
 {
-    json_t *meta = NULL;
-    int rc = read_metadata(&meta, f->file, path, err);
+    Notes notes;
+    int rc = read_notes(&notes, f->file, path, err);
 
+    if (rc == 0)
+        rc = check_pattern(note(&notes, "alpha_pattern"), path, err);
     for (int64_t i = 0; i < n && rc == 0; i++) {
         LoraLayer *l = &f->layer[i];
         if (!l->a && !l->b && isnan(l->scale))
@@ -204,18 +290,36 @@ static int complete_layers(LoraFile *f, const char *path, const LoraSlot *slot, 
         if (!l->a || !l->b)
             rc = err_set(err, ERR_FORMAT, "'%s': layer '%s' lacks its %s matrix", path, slot[i].name, l->a ? "B" : "A");
         else if ((rc = check_shapes(l, &slot[i], path, err)) == 0)
-            rc = scale_layer(l, &slot[i], meta, path, err);
+            rc = scale_layer(l, &slot[i], &notes, path, err);
     }
-    json_decref(meta);
+    json_decref(notes.json);
     return rc;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* The file that `path` means; mem_free. */
+static int find_file(char **out, const char *path, Err *err)
+{
+    static const char *const names[] = {LORA_FILE_NAME, "adapter_model.safetensors"};
+
+    if (!file_is_dir(path))
+        return (*out = mem_strdup(path, err)) ? 0 : ERR_NOMEM;
+    for (int i = 0; i < 2; i++) {
+        if (!(*out = path_join(path, names[i], err)))
+            return ERR_NOMEM;
+        if (file_exists(*out))
+            return 0;
+        mem_free(*out);
+        *out = NULL;
+    }
+    return err_set(err, ERR_NOTFOUND, "'%s' holds neither %s (diffusers) nor %s (peft)", path, names[0], names[1]);
+}
+
 int lora_open(LoraFile *f, const char *path, const LoraSlot *slot, int64_t n, Err *err)
 {
-    char *file = file_is_dir(path) ? path_join(path, LORA_FILE_NAME, err) : mem_strdup(path, err);
-    int rc = file ? 0 : ERR_NOMEM;
+    char *file = NULL;
+    int rc = find_file(&file, path, err);
 
     *f = (LoraFile){0};
     if (rc == 0 && !(f->layer = mem_calloc(n, sizeof *f->layer, err)))
@@ -248,21 +352,45 @@ void lora_get(const LoraLayer *l, const LoraSlot *slot, double scale, float *a, 
             bt[r * slot->out + o] = (float)(scale * element(&l->b->tensor, o * l->rank + r));
 }
 
+/* What of peft's adapter_config.json makes the strength. */
+static int peft_strength(char **out, const SafeTensors *s, const char *file, Err *err)
+{
+    Notes n;
+    json_t *facts = NULL;
+    int rc = read_notes(&n, s, file, err);
+
+    if (rc == 0 && !(facts = json_pack("{s:O?, s:O?, s:O?}", "lora_alpha", note(&n, "lora_alpha"), "alpha_pattern",
+                                       note(&n, "alpha_pattern"), "use_rslora", note(&n, "use_rslora"))))
+        rc = err_set(err, ERR_NOMEM, "no memory for '%s'", file);
+    if (rc == 0)
+        rc = (*out = json_canonical(facts, err)) ? 0 : ERR_NOMEM;
+    json_decref(facts);
+    json_decref(n.json);
+    return rc;
+}
+
 int lora_digest(const char *path, char hex[65], Err *err)
 {
-    char *file = file_is_dir(path) ? path_join(path, LORA_FILE_NAME, err) : mem_strdup(path, err), *text = NULL;
+    char *file = NULL, *notes = NULL, *text = NULL;
     SafeTensors *s = NULL;
-    int rc = file ? safetensors_open(&s, file, err) : ERR_NOMEM;
+    int rc = find_file(&file, path, err);
 
     if (rc == 0)
+        rc = safetensors_open(&s, file, err);
+    if (rc == 0)
         rc = safetensors_digest(s, hex, err);
-    if (rc == 0) {
+    if (rc == 0 && is_peft(s)) {
+        rc = peft_strength(&notes, s, file, err);
+    } else if (rc == 0) {
         const char *meta = safetensors_meta(s, "lora_adapter_metadata");
-        rc = (text = mem_printf(err, "%s %s", hex, meta ? meta : "")) ? 0 : ERR_NOMEM;
+        rc = (notes = mem_strdup(meta ? meta : "", err)) ? 0 : ERR_NOMEM;
     }
+    if (rc == 0)
+        rc = (text = mem_printf(err, "%s %s", hex, notes)) ? 0 : ERR_NOMEM;
     if (rc == 0)
         rc = sha256_hex(text, (int64_t)strlen(text), hex, err);
     safetensors_close(&s);
+    mem_free(notes);
     mem_free(text);
     mem_free(file);
     return rc;

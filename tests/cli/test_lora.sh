@@ -81,7 +81,18 @@ runs "a run's adapter" 0 sample trained --lora "$T/long/final"
 runs "given as a checkpoint" 2 sample x --checkpoint "$T/long/final"
 stderr_has "give it as --lora"
 
+PEFT=tests/golden/lora_peft
+runs "peft's own files" 0 sample peft --lora $PEFT
+mkdir "$T/no-config"
+cp $PEFT/adapter_model.safetensors "$T/no-config"
+runs "peft's own file without its config" 1 sample x --lora "$T/no-config"
+stderr_has "adapter_config.json"
+mkdir "$T/nothing"
+runs "a folder without an adapter" 1 sample x --lora "$T/nothing"
+stderr_has "holds neither pytorch_lora_weights.safetensors"
+
 # ---- merging
+runs "merge: peft's own files" 0 "$TRAIN" merge --model $MODEL --lora $PEFT --out "$T/merged-peft"
 runs "merge" 0 "$TRAIN" merge --model $MODEL --lora $ADAPTER:0.5 --out "$T/merged"
 check "the other parts are there" test -f "$T/merged/model_index.json" -a -f "$T/merged/vae/config.json" \
     -a -f "$T/merged/tokenizer/spiece.model"

@@ -1,25 +1,26 @@
-"""Records what torch, diffusers and peft make of LoRA: tests/golden/lora.json, lora.safetensors and lora/pytorch_lora_weights.safetensors.
+"""Records what torch, diffusers and peft make of LoRA: tests/golden/lora.json, lora.safetensors, lora/ and lora_peft/.
 
     build/release/tests/tools/train_fixture tests/golden/pipeline/model CACHES
     python3 tests/golden/make_lora.py CACHES          (CACHES: a new folder; from the repository root; a minute on a CPU)
 
 Made with torch 2.15.0 (CPU), diffusers 0.42.1, peft 0.21.2, transformers 5.24.0, lmdb 3.0.0, numpy 2.4.6, safetensors 0.8.0.
-An adapter that diffusers itself saved (rank 4, alpha 2), the latents that diffusers samples with it, and three training runs on the
-caches of make_train_run.py with peft's layers: the usual layers; every linear layer, with alpha 2.5 times the rank, accumulation and
-clipping; and one that goes on from diffusers' adapter with another alpha.  Of Weft nothing is used but the caches' bytes and the
-documented draw of A (common/model/dit_lora.h).
+Adapters that diffusers itself saved (rank 4, alpha 2) and that peft itself saved, the latents that diffusers samples with them, and four
+training runs on the caches of make_train_run.py with peft's layers: the usual layers; every linear layer, with alpha 2.5 times the rank,
+accumulation and clipping; one that goes on from diffusers' adapter with another alpha; and one whose adapters diffusers' EMAModel
+averages.  Of Weft nothing is used but the caches' bytes and the documented draw of A (common/model/dit_lora.h).
 """
 import json, math, os, sys
 import torch
 from diffusers import CogVideoXPipeline, CogVideoXTransformer3DModel
 from diffusers.training_utils import _collate_lora_metadata
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from make_train_run import HERE, MODEL, STEPS, Stream, train
 
 PROMPT = "A woman in a red striped dress turns to the right."
 OUT = os.path.join(HERE, "lora")
+PEFT = os.path.join(HERE, "lora_peft")
 INIT = 7  # purpose of the stream
 USUAL = ["to_q", "to_k", "to_v", "to_out.0"]
 EVERY = USUAL + ["net.0.proj", "net.2", "text_proj", "linear_1", "linear_2", "linear", "proj_out"]
@@ -34,6 +35,9 @@ RUNS = {
     "went_on": dict(caches=["sample"], seed=0, rank=4, alpha=8, targets=USUAL, start=True, batch_size=1, gradient_accumulation_steps=3,
                     learning_rate=1e-3, warmup_steps=1, adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-6, weight_decay=0.1,
                     max_grad_norm=100.0),
+    "averaged": dict(caches=["a", "b"], seed=11, rank=3, alpha=5, targets=USUAL, batch_size=2, gradient_accumulation_steps=1,
+                     learning_rate=5e-3, warmup_steps=2, adam_beta1=0.9, adam_beta2=0.95, adam_epsilon=1e-7, weight_decay=0.02,
+                     max_grad_norm=1.0, ema=True, ema_decay=0.8, ema_start=4),
 }
 
 
@@ -70,13 +74,37 @@ def diffusers_adapter():
                                         **_collate_lora_metadata({"transformer": model}))
 
 
+def peft_adapter():
+    """An adapter that peft itself saved: rslora, and one layer with a rank and an alpha of its own."""
+    base = CogVideoXTransformer3DModel.from_pretrained(MODEL, subfolder="transformer")
+    torch.manual_seed(4)
+    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=3, use_rslora=True, target_modules=USUAL + ["net.2"],
+                                            rank_pattern={"net.2": 2}, alpha_pattern={"transformer_blocks.1.ff.net.2": 5}))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if ".lora_B." in name:
+                p.copy_(0.3 * torch.randn(p.shape))
+    model.save_pretrained(PEFT)
+    os.remove(os.path.join(PEFT, "README.md"))
+
+
+def sample_with_peft():
+    pipe = CogVideoXPipeline.from_pretrained(MODEL, torch_dtype=torch.float32)
+    pipe.transformer = PeftModel.from_pretrained(pipe.transformer, PEFT).get_base_model()
+    return latents(pipe)
+
+
 def sample(adapter):
     pipe = CogVideoXPipeline.from_pretrained(MODEL, torch_dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
     if adapter:
         pipe.load_lora_weights(OUT, adapter_name="one")
     if adapter == "half":
         pipe.set_adapters(["one"], [0.5])
+    return latents(pipe)
+
+
+def latents(pipe):
+    pipe.set_progress_bar_config(disable=True)
     with torch.no_grad():
         return pipe(PROMPT, height=48, width=32, num_frames=9, num_inference_steps=10, guidance_scale=6.0,
                     generator=torch.Generator().manual_seed(42), output_type="latent").frames.float().contiguous()
@@ -97,13 +125,15 @@ def run(folder, r):
 
 def main():
     diffusers_adapter()
+    peft_adapter()
     facts, out = {"steps": STEPS, "runs": []}, {}
     for how in ("", "full", "half"):
         out["latents" + ("_" + how if how else "")] = sample(how)
+    out["latents_peft"] = sample_with_peft()
     for name, r in RUNS.items():
         result, weights = run(sys.argv[1], r)
         out |= {f"{name}.{k}": v for k, v in weights.items()}
-        sets = [f"training.{k}={v}" for k, v in r.items() if k not in ("caches", "seed", "rank", "alpha", "targets", "start")]
+        sets = [f"training.{k}={json.dumps(v) if isinstance(v, bool) else v}" for k, v in r.items() if k not in ("caches", "seed", "rank", "alpha", "targets", "start")]
         sets += [f"training.lora_rank={r['rank']}", f"training.lora_target_modules={json.dumps(r['targets'])}"]
         sets += [f"training.lora_alpha={r['alpha']}"] if r["alpha"] != r["rank"] else []
         facts["runs"].append({"name": name, "caches": r["caches"], "seed": r["seed"], "start": r.get("start", False), "set": sets, **result})

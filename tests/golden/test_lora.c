@@ -13,9 +13,9 @@ static SafeTensors *recorded;
 /* ---- training -------------------------------------------------------------------------------- */
 
 /* The file's adapters, at the strength that they have for a reader who knows no alpha. */
-static void compare_adapters(const char *name, const char *out)
+static void compare_adapters(const char *name, const char *out, const char *below)
 {
-    char *path = mem_printf(&err, "%s/final/" LORA_FILE_NAME, out);
+    char *path = mem_printf(&err, "%s/%s/" LORA_FILE_NAME, out, below);
     SafeTensors *file = NULL;
     int64_t compared = 0;
     double far = 0, way = 0;
@@ -45,26 +45,26 @@ static void compare_adapters(const char *name, const char *out)
     mem_free(path);
 }
 
-static void run_named(const char *name, const char *more)
+static void run_named(const char *name, const char *more, const char *below)
 {
     const json_t *run = recorded_run(name);
     char *out = check_tmp_path(name);
 
     train(run, more, out);
     compare_log(name, run, out);
-    compare_adapters(name, out);
+    compare_adapters(name, out, below);
 }
 
 static void usual_layers(void **state)
 {
     (void)state;
-    run_named("usual", NULL);
+    run_named("usual", NULL, "final");
 }
 
 static void every_layer(void **state)
 {
     (void)state;
-    run_named("every_layer", NULL);
+    run_named("every_layer", NULL, "final");
 }
 
 /* From diffusers' file, whose alpha is half its rank, with an alpha of twice the rank. */
@@ -73,8 +73,16 @@ static void on_from_diffusers(void **state)
     char *set = mem_printf(&err, "training.lora_weights=%s", check_repo_path(adapter));
 
     (void)state;
-    run_named("went_on", set);
+    run_named("went_on", set, "final");
     mem_free(set);
+}
+
+/* diffusers' EMAModel of peft's adapters; the checkpoint and final/ hold the same. */
+static void averages(void **state)
+{
+    (void)state;
+    run_named("averaged", NULL, "final/lora_ema");
+    compare_adapters("averaged", check_tmp_path("averaged"), "checkpoint-20/lora_ema");
 }
 
 /* ---- sampling -------------------------------------------------------------------------------- */
@@ -138,10 +146,26 @@ static void diffusers_adapter(void **state)
     mem_free(path);
 }
 
+/* peft's save_pretrained: a folder with adapter_config.json, which says the strength. */
+static void peft_adapter(void **state)
+{
+    char *folder = mem_printf(&err, "%s", check_repo_path("tests/golden/lora_peft"));
+    char *file = path_join(folder, "adapter_model.safetensors", &err);
+    LoraUse by_folder = {folder, 1}, by_file = {file, 1};
+
+    (void)state;
+    sample("latents_peft", 1, &by_folder, 1e-4, 0);
+    sample("latents_peft", 1, &by_file, 1e-4, 0);
+    sample("latents", 1, &by_folder, 10, 1e-2);
+    mem_free(folder);
+    mem_free(file);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(usual_layers), cmocka_unit_test(every_layer),
-                                       cmocka_unit_test(on_from_diffusers), cmocka_unit_test(diffusers_adapter)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(usual_layers),      cmocka_unit_test(every_layer),
+                                       cmocka_unit_test(on_from_diffusers), cmocka_unit_test(averages),
+                                       cmocka_unit_test(diffusers_adapter), cmocka_unit_test(peft_adapter)};
     int failed;
 
     if (fixture_make(check_repo_path(model), check_tmp_path("caches"), &err) < 0 ||

@@ -192,6 +192,67 @@ static void other_models(void **state)
     refused(path, "no DoRA");
 }
 
+/* peft's own files: the strength stands beside them, and is not guessed. */
+static void peft_files(void **state)
+{
+    static const struct {
+        const char *config;
+        double times; /* of the strength 2 that B was made for */
+        const char *says;
+        int code;
+    } row[] = {
+        {"{\"peft_type\": \"LORA\", \"r\": 3, \"lora_alpha\": 6}", 1, NULL, 0},
+        {"{\"r\": 3, \"lora_alpha\": 3, \"use_dora\": false, \"layer_replication\": null}", 0.5, NULL, 0},
+        {"{\"r\": 3, \"lora_alpha\": 3, \"use_rslora\": true, \"init_lora_weights\": \"gaussian\"}", 0.8660254037844386,
+         NULL, 0},
+        {"{\"r\": 3, \"lora_alpha\": 1, \"alpha_pattern\": {\"to_q\": 6, \"to_k\": 6, \"attn1.to_v\": 6, \"to_out.0\": "
+         "6}}",
+         1, NULL, 0},
+        {"{\"lora_alpha\": 1, \"alpha_pattern\": {\".*to_[qk]\": 6}}", 0, "is a regular expression", ERR_UNSUPPORTED},
+        {"{\"lora_alpha\": \"much\"}", 0, "is no number", ERR_FORMAT},
+        {"{\"lora_alpha\": 1, \"use_dora\": true}", 0, "use_dora is set", ERR_UNSUPPORTED},
+        {"{\"lora_alpha\": 1, \"init_lora_weights\": \"pissa\"}", 0, "changed the model's own weights",
+         ERR_UNSUPPORTED},
+        {"{\"peft_type\": \"LOHA\"}", 0, "peft's type LOHA", ERR_UNSUPPORTED},
+        {"[]", 0, "adapter_config.json is no JSON object", ERR_FORMAT},
+        {NULL, 0, "its strength (lora_alpha) stands in", ERR_NOTFOUND}};
+    char *folder = check_tmp_path("peft"), *ours = check_tmp_path("ours.safetensors"), hex[2][65];
+    char *file = path_join(folder, "adapter_model.safetensors", NULL),
+         *config = path_join(folder, "adapter_config.json", NULL);
+    LoraUse use = {folder, 1};
+    float *want;
+    Case k;
+
+    (void)state;
+    case_open(&k, "cpu");
+    add(&k, attention, 4, 3);
+    want = values(&k);
+    CHECK_OK(dit_save_lora(k.dit, ours, &k.err), &k.err);
+    CHECK_OK(dir_make(folder, &k.err), &k.err);
+    /* the file's B has the strength 2 in it, so that alpha / r = 2 gives four times `want`'s effect: twice B */
+    respell(ours, file, "base_model.model.", "lora_A", "lora_B", 0, NAN);
+    case_close(&k);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        if (row[i].config)
+            CHECK_OK(file_write_atomic(config, row[i].config, (int64_t)strlen(row[i].config), &k.err), &k.err);
+        else
+            remove(config);
+        if (row[i].says) {
+            case_open(&k, "cpu");
+            CHECK_FAILS(dit_use_loras(k.dit, &use, 1, &k.err), row[i].code, row[i].says, &k.err);
+            case_close(&k);
+        } else {
+            expect_loaded(folder, want, 2 * row[i].times);
+            expect_loaded(file, want, 2 * row[i].times);
+            CHECK_OK(lora_digest(folder, hex[i == 1], &k.err), &k.err);
+        }
+    }
+    assert_string_not_equal(hex[0], hex[1]); /* another strength is another adapter */
+    mem_free(want);
+    mem_free(file);
+    mem_free(config);
+}
+
 static void on_from_a_file(void **state)
 {
     char *path = check_tmp_path("from.safetensors");
@@ -241,7 +302,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(written_and_read), cmocka_unit_test(stacked_and_merged), cmocka_unit_test(other_models),
-        cmocka_unit_test(on_from_a_file),   cmocka_unit_test(strengths),
+        cmocka_unit_test(peft_files),       cmocka_unit_test(on_from_a_file),     cmocka_unit_test(strengths),
     };
     return check_run_live("lora_file", tests);
 }
