@@ -108,7 +108,7 @@ LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 .PHONY: all bench bench-cuda bench-now cache-kills corruptions check check-asan check-cuda check-cuda-now \
         check-now check-sim-full check-sim-full-now check-tsan check-ubsan clean cuda cuda-report \
         cuda-report-now demo demo-now deps deps-if-missing format format-check found fuzz fuzz-now help \
-        install lib programs tests uninstall FORCE
+        install lib programs tests train-kills uninstall FORCE
 
 help: ## this list
 	@echo "Targets (times on two cores; later builds compile only what changed):"
@@ -299,6 +299,9 @@ corruptions: deps-if-missing ## 10,000 seeded corruptions of a small cache (5 mi
 cache-kills: deps-if-missing ## kill -9 of four commands of weft-cache at 50 moments each (10 minutes; check: 3)
 	$(again) programs $(TOOLS)
 	WEFT_KILLS=50 WEFT_BUILD=$(B) sh tests/cli/test_cache_kill.sh
+train-kills: deps-if-missing ## kill -9 of five kinds of training at 50 moments each (15 minutes; check: 2)
+	$(again) programs $(TOOLS)
+	WEFT_KILLS=50 WEFT_BUILD=$(B) sh tests/cli/test_train_kill.sh
 fuzz: deps-if-missing ## each fuzz target for SECONDS (60) under libFuzzer with sanitizers; needs clang
 	@sh tests/deps.sh missing "" $(DEPS_FUZZ)
 	$(again) VARIANT=fuzz fuzz-now

@@ -2,17 +2,14 @@
 # one; checkpoints that any number of ranks continues; a rank that dies, differs, fails or is asked
 # to stop.
 . tests/cli/lib.sh
+. tests/cli/train_lib.sh
 P=tests/golden/pipeline/model
 W="$B/weft-train"
-if ! command -v mpirun >/dev/null || [ ! -f "$B/libweft-mpi.so" ]; then
+if ! have_mpi; then
     skip "several ranks" "no mpirun, or no libweft-mpi.so (libopenmpi-dev)"
     finish
 fi
 check "caches for the test" "$B/tests/tools/train_fixture" $P "$T"
-# Root is refused without these, and two cores are too few for four ranks; MPICH knows neither
-# variable and minds neither.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 \
-    OMPI_MCA_btl_vader_single_copy_mechanism=none
 SETS="--cache $T/a --cache $T/b --model $P --preset demo --jobs 1 --set training.batch_size=2 \
     --set training.gradient_accumulation_steps=2
     --set training.max_steps=8 --set training.num_epochs=9 --set training.checkpointing_steps=3 --set validation.every=4"
@@ -30,10 +27,6 @@ train() { # RANKS OUT OPTION...; 0 ranks: no mpirun
 quiet() { train "$@" --quiet; }
 curve() { sed 's/"held_out":[^,]*,//; s/"time":.*//' "$T/$1/log.jsonl"; }
 held() { sed 's/"time":.*//' "$T/$1/held_out.jsonl"; }
-# Every file but those with times: the logs (whose losses are compared by themselves: curve, held),
-# TensorBoard's events, the page, and what the run took (prediction.json).
-sums() { (cd "$T/$1" && find . -type f ! -name .lock ! -name '*.jsonl' ! -path './tensorboard/*' ! -name report.html \
-    ! -name prediction.json -exec sha256sum {} + | sort); }
 # The two runs' losses and gradient norms agree to 1e-5.
 near() { # NAME A B
     if paste -d' ' "$T/$2/log.jsonl" "$T/$3/log.jsonl" | tr '{},:' '    ' | tr -d '"' |
@@ -56,10 +49,10 @@ done
 same "mpirun -n 1 is one process" "$T/one/final" "$T/plain-1/final"
 runs "samples one after another" 0 quiet 0 tree $TREE
 near "samples one after another: losses and norms" one tree
-sums tree >"$T/tree-sums"
+sums "$T/tree" >"$T/tree-sums"
 for n in 2 3 4; do
     runs "$n ranks, fixed order" 0 quiet $n tree-$n $TREE
-    sums tree-$n >"$T/sums"
+    sums "$T/tree-$n" >"$T/sums"
     same "$n ranks, fixed order: every file but those with times" "$T/tree-sums" "$T/sums"
     curve tree >"$T/curve-1"
     curve tree-$n >"$T/curve-n"
@@ -77,7 +70,7 @@ for part in final checkpoint-8/transformer checkpoint-8/transformer_ema \
 done
 runs "more ranks than samples" 0 train 5 tree-5 $TREE
 stderr_has "a step has 4 samples (batch_size x gradient_accumulation_steps), fewer than the 5 ranks: 1 of them only update weights"
-sums tree-5 >"$T/sums"
+sums "$T/tree-5" >"$T/sums"
 same "more ranks than samples: every file" "$T/tree-sums" "$T/sums"
 check "the log tells what the exchange took" grep -q '"exchange":[0-9.e-]*,"waited":' "$T/plain-2/log.jsonl"
 check "one process has none" sh -c "! grep -q exchange '$T/one/log.jsonl'"
@@ -135,17 +128,12 @@ same "on 2, 4, 1 ranks: moments" "$T/tree/checkpoint-8" "$T/moved/checkpoint-8"
 LONG="--quiet --set training.num_epochs=1000 --set training.max_steps=120 --set training.checkpointing_steps=20 \
     --set validation.every=null"
 runs "undisturbed" 0 train 2 long $LONG
-# Two ranks; once rank 0 has logged STEP, ACTION is done: $ZERO and $ONE are their processes.  Rank 0 alone
-# writes files, so its calls are the moments.
-two_until() { # STEP ACTION OUT OPTION...
+two_until() { # STEP ACTION OUT OPTION...: ACTION once the step is in the log
     two_log="$T/$3/log.jsonl"
-    two_action="grep -q '\"step\":$1,' $two_log && ZERO=\$PID && ONE=\$(cat $T/rank-1) && $2"
+    two_action="grep -q '\"step\":$1,' $two_log && $2"
     two_out=$3
     shift 3
-    set -- "$W" run $SETS --out "$T/$two_out" "$@"
-    status=0
-    mpirun -n 1 "$B/tests/tools/at_call" when "$two_action" "$@" : -n 1 \
-        sh -c 'echo $$ >"$0"; exec "$@"' "$T/rank-1" "$@" >"$T/stdout" 2>"$T/stderr" </dev/null || status=$?
+    two_ranks_at when "$two_action" "$W" run $SETS --out "$T/$two_out" "$@"
 }
 if can_trace; then
     for at in 7:ZERO 33:ONE 64:ZERO 90:ONE 101:ZERO; do
