@@ -1,65 +1,36 @@
 /* From an 8-bit picture to CLIP's input, with Pillow's bicubic to the bit. */
-#include <math.h>
 #include <string.h>
 
 #include "common/base/mem.h"
 #include "common/model/clip.h"
+#include "common/model/resize.h"
 
 enum { PRECISION = 22 }; /* bits behind the point of Pillow's integer weights */
 
-/* One axis of the resampling: output o is the sum over i < n[o] of weight[o*most + i] * in[first[o]
- * + i]. */
+/* One axis of the resampling, with its weights as Pillow's integers. */
 typedef struct Taps {
+    ResizeTaps exact;
     int32_t *weight;
-    int64_t *first, *n, most;
 } Taps;
-
-static double cubic(double t)
-{
-    const double a = -0.5;
-    t = fabs(t);
-    if (t < 1)
-        return ((a + 2) * t - (a + 3)) * t * t + 1;
-    return t < 2 ? (((t - 5) * t + 8) * t - 4) * a : 0;
-}
 
 static void taps_fini(Taps *t)
 {
     mem_free(t->weight);
-    mem_free(t->first);
-    mem_free(t->n);
+    resize_taps_fini(&t->exact);
 }
 
 static int taps_init(Taps *t, int64_t in, int64_t out, Err *err)
 {
-    double scale = (double)in / (double)out, widen = scale < 1 ? 1 : scale, support = 2 * widen;
-    t->most = (int64_t)ceil(support) * 2 + 1;
-    int64_t cells = 0;
-    if (mem_mul(out, t->most, &cells) < 0)
-        return err_set(err, ERR_LIMIT, "resizing %" PRId64 " to %" PRId64 " samples is too large", in, out);
-    double *w = mem_calloc(t->most, sizeof *w, err);
-    t->weight = mem_calloc(cells, sizeof *t->weight, err);
-    t->first = mem_calloc(out, sizeof *t->first, err);
-    t->n = mem_calloc(out, sizeof *t->n, err);
-    if (!w || !t->weight || !t->first || !t->n) {
-        mem_free(w);
+    int rc = resize_taps(&t->exact, RESIZE_BICUBIC, in, out, err);
+    if (rc)
+        return rc;
+    int64_t n = out * t->exact.most;
+    if (!(t->weight = mem_calloc(n, sizeof *t->weight, err)))
         return ERR_NOMEM;
+    for (int64_t i = 0; i < n; i++) {
+        double v = t->exact.weight[i] * (1 << PRECISION);
+        t->weight[i] = (int32_t)(v < 0 ? v - 0.5 : v + 0.5);
     }
-    for (int64_t o = 0; o < out; o++) {
-        double centre = ((double)o + 0.5) * scale, sum = 0;
-        int64_t first = (int64_t)(centre - support + 0.5), last = (int64_t)(centre + support + 0.5);
-        first = first < 0 ? 0 : first;
-        last = last > in ? in : last;
-        for (int64_t i = first; i < last; i++)
-            sum += w[i - first] = cubic(((double)i - centre + 0.5) * (1.0 / widen));
-        for (int64_t i = first; i < last; i++) {
-            double v = (sum != 0 ? w[i - first] / sum : w[i - first]) * (1 << PRECISION);
-            t->weight[o * t->most + i - first] = (int32_t)(v < 0 ? v - 0.5 : v + 0.5);
-        }
-        t->first[o] = first;
-        t->n[o] = last - first;
-    }
-    mem_free(w);
     return 0;
 }
 
@@ -68,11 +39,11 @@ static void resample(uint8_t *out, const uint8_t *in, const Taps *t, int64_t A, 
 {
     for (int64_t a = 0; a < A; a++)
         for (int64_t o = 0; o < O; o++) {
-            const int32_t *w = t->weight + o * t->most;
-            const uint8_t *from = in + (a * I + t->first[o]) * C;
+            const int32_t *w = t->weight + o * t->exact.most;
+            const uint8_t *from = in + (a * I + t->exact.first[o]) * C;
             for (int64_t c = 0; c < C; c++) {
                 int64_t sum = 1 << (PRECISION - 1);
-                for (int64_t i = 0; i < t->n[o]; i++)
+                for (int64_t i = 0; i < t->exact.n[o]; i++)
                     sum += (int64_t)from[i * C + c] * w[i];
                 sum = sum < 0 ? 0 : sum >> PRECISION;
                 out[(a * O + o) * C + c] = (uint8_t)(sum > 255 ? 255 : sum);
