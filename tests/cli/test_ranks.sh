@@ -167,6 +167,34 @@ else
     skip "$lib_name" "$no_trace"
 fi
 
+# ---- a full disk (here: from step 4 on rank 0 may write no file beyond 200 KiB; the moments take 285 kB)
+logged() { echo "grep -q '\"step\":$1,' $T/full/log.jsonl"; }
+full() { # ACTION
+    two_ranks_at when "$1" sh -c 'trap "" XFSZ; exec "$@"' sh "$W" run $SETS --quiet --out "$T/full"
+}
+no_room="$(logged 4) && prlimit --pid \$ZERO --fsize=204800:unlimited"
+if can_trace && command -v prlimit >/dev/null; then
+    full "if $(logged 7); then prlimit --pid \$ZERO --fsize=unlimited; else $no_room; false; fi"
+    check "a full disk until step 7: exit status" test "$status" = 0
+    check "a full disk until step 7: warned once" test "$(grep -c "saving checkpoint-6.*training goes on without" "$T/stderr")" = 1
+    check "a full disk until step 7: checkpoints" test "$(cd "$T/full" && echo checkpoint-*)" = "checkpoint-3 checkpoint-8"
+    for part in final checkpoint-3 checkpoint-8; do
+        same "a full disk until step 7: $part" "$T/plain-2/$part" "$T/full/$part"
+    done
+    rm -r "$T/full"
+    full "$no_room"
+    check "a full disk to the end: exit status" test "$status" = 1
+    lib_name="a full disk to the end"
+    stderr_has "rank 0 on"
+    stderr_has "saving checkpoint-8"
+    check "a full disk to the end: said once" test "$(grep -c "error:.*saving checkpoint-8" "$T/stderr")" = 1
+    same "a full disk to the end: the old checkpoint" "$T/plain-2/checkpoint-3" "$T/full/checkpoint-3"
+    runs "room again" 0 quiet 2 full
+    same "room again: final" "$T/plain-2/final" "$T/full/final"
+else
+    skip "a full disk" "$no_trace, or there is no prlimit"
+fi
+
 # ---- a rank that differs or fails
 differ() { mpirun -n 1 "$W" run $SETS --out "$T/x" : -n 1 "$W" run $SETS --out "$T/x" "$@"; }
 runs "another recipe" 2 differ --seed 99
