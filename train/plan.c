@@ -148,7 +148,26 @@ static void write_pair(JsonWriter *w, const char *key, double planned, double re
     jsonw_close(w);
 }
 
-static int write_file(const Job *j, const char *run, double step_s, double planned_s, double run_s, Err *err)
+/* What is left of the run from step `first` on; zeros where nothing could be measured. */
+static Forecast forecast_from(const Job *j, int64_t first)
+{
+    Forecast f = j->forecast;
+
+    if (f.step > 0)
+        forecast_sum_up(&f, j, first);
+    return f;
+}
+
+void plan_write_pairs(JsonWriter *w, const Job *j, int64_t first, double step_s, double run_s)
+{
+    Forecast f = forecast_from(j, first);
+
+    write_pair(w, "memory_bytes", j->planned, (double)j->be->allocated);
+    write_pair(w, "step_seconds", f.step, step_s);
+    write_pair(w, "run_seconds", f.all, run_s);
+}
+
+static int write_file(const Job *j, const char *run, int64_t first, double step_s, double run_s, Err *err)
 {
     char *path = path_join(run, "prediction.json", err);
     json_t *v = NULL;
@@ -158,9 +177,7 @@ static int write_file(const Job *j, const char *run, double step_s, double plann
     if (rc == 0) {
         jsonw_begin(&w);
         jsonw_str(&w, "device", *j->be->card ? j->be->card : j->be->name);
-        write_pair(&w, "memory_bytes", j->planned, (double)j->be->allocated);
-        write_pair(&w, "step_seconds", j->forecast.step, step_s);
-        write_pair(&w, "run_seconds", planned_s, run_s);
+        plan_write_pairs(&w, j, first, step_s, run_s);
         rc = jsonw_finish(&w, &v, "prediction.json", err);
     }
     if (rc == 0)
@@ -174,17 +191,15 @@ static int write_file(const Job *j, const char *run, double step_s, double plann
 
 int plan_compare(const Job *j, const char *run, int64_t first, double step_s, double run_s, Err *err)
 {
-    Forecast f = j->forecast;
+    Forecast f = forecast_from(j, first);
     char a[32], b[32], c[32], d[32];
 
     job_log_memory(j);
     if (first >= j->steps)
         return 0; /* nothing was done */
-    if (f.step > 0) {
-        forecast_sum_up(&f, j, first);
+    if (f.step > 0)
         log_info(&j->log.log, "time: %s a step, %s predicted (%+.0f %%); %s in all, %s predicted without checkpoints",
                  forecast_duration(step_s, a), forecast_duration(f.step, b), 100 * (step_s / f.step - 1),
                  forecast_duration(run_s, c), forecast_duration(f.all, d));
-    }
-    return write_file(j, run, step_s, f.all, run_s, err);
+    return write_file(j, run, first, step_s, run_s, err);
 }

@@ -53,6 +53,18 @@ static void write_facts(JsonWriter *w, const Job *j)
     write_build(w);
 }
 
+/* Which weights training started from, whatever lies at their paths later. */
+static void write_start(JsonWriter *w, const Job *j)
+{
+    const json_t *weights = json_object_get(json_object_get(j->identity, "transformer"), "weights_sha256"),
+                 *lora = json_object_get(j->identity, "lora_sha256");
+
+    if (weights)
+        jsonw_share(w, "weights_sha256", weights);
+    if (lora)
+        jsonw_share(w, "lora_sha256", lora);
+}
+
 int resume_run_json(const Job *j, int64_t parameters, json_t **out, Err *err)
 {
     const Dataset *d = j->data;
@@ -62,6 +74,7 @@ int resume_run_json(const Job *j, int64_t parameters, json_t **out, Err *err)
     jsonw_int(&w, "format", 1);
     jsonw_str(&w, "program", "weft-train");
     write_facts(&w, j);
+    write_start(&w, j);
     jsonw_int(&w, "samples", d->n);
     jsonw_int(&w, "parameters", parameters);
     jsonw_int(&w, "steps", j->steps);

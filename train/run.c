@@ -281,6 +281,12 @@ static int log_line_json(Run *r, const StepFacts *f, json_t **out, Err *err)
         jsonw_num(&w, "waited", r->state.seconds.waited);
     }
     curve_pace(r->curve, &w, r->state.step, f->samples, time_now_s() - f->start_s, f->data_s);
+    if (r->state.step == r->job->steps) {
+        double now = time_now_s(), spent = r->spent_s + now - f->start_s;
+        jsonw_open(&w, "prediction");
+        plan_write_pairs(&w, r->job, r->first, spent / (double)(r->job->steps - r->first), now - r->begin_s);
+        jsonw_close(&w);
+    }
     jsonw_close(&w);
     return jsonw_finish(&w, out, "log.jsonl", err);
 }

@@ -52,6 +52,11 @@ same "two threads: final" "$T/long/final/pytorch_lora_weights.safetensors" \
 
 # ---- on from an adapter
 runs "on from diffusers' adapter" 0 train on --set training.max_steps=2 --set training.lora_weights=$ADAPTER
+digest_of() { grep -o "\"$1\": *\"[0-9a-f]\{64\}\"" "$2" | tail -n 1; }
+for key in weights_sha256 lora_sha256; do
+    check "run.json has the state's $key" test -n "$(digest_of $key "$T/on/run.json")" -a \
+        "$(digest_of $key "$T/on/run.json")" = "$(digest_of $key "$T/on/checkpoint-2/weft_state/state.json")"
+done
 cp $ADAPTER/pytorch_lora_weights.safetensors "$T/moved.safetensors"
 runs "the adapter under another path" 0 train on --set training.max_steps=4 \
     --set training.lora_weights="$T/moved.safetensors"

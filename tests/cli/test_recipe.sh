@@ -54,6 +54,10 @@ stderr_has "nothing fits 100 kB: the least that was found is"
 runs "no quantity" 2 "$B/weft-train" plan --preset demo --cache "$T/a" --model $M --device cpu --fit much --quiet
 stderr_has "--fit: 'much': expected a number and a unit, such as 24G"
 check "prediction and measurement are kept" grep -q '"step_seconds"' "$T/run/prediction.json"
+check "also in the log, with the last step alone" test "$(grep -n '"prediction":{"memory_bytes":{"predicted":[0-9.]*,"measured":' \
+    "$T/run/log.jsonl" | cut -d: -f1)" = "$(wc -l <"$T/run/log.jsonl")"
+memory() { tr -d ' \n' <"$1" | grep -o '"memory_bytes":{[^}]*}' | sed 's/\.0//g'; }
+check "the log's memory is that of prediction.json" test "$(memory "$T/run/log.jsonl")" = "$(memory "$T/run/prediction.json")"
 
 # ---- stored recipes are recipes
 runs "run.json as a recipe" 0 "$B/weft-train" plan --config "$T/run/run.json" --cache "$T/a" --model $M
