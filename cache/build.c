@@ -1,10 +1,12 @@
 /* The order of writing makes a killed run harmless: first, clip entries that do not belong to this
  * dataset, recipe and weights are deleted; then the meta entries are written, which state what the
- * cache is about to hold; then the records, and each clip's entry after the records that it names. */
+ * cache is about to hold; then the records, and each clip's entry after the records that it names.
+ * */
 #include "cache/build_internal.h"
 #include <string.h>
 #include "cache/diff.h"
 #include "cache/prompts.h"
+#include "cache/text_form.h"
 #include "cache/tokens.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
@@ -308,12 +310,12 @@ static int diff(Build *b, Err *err)
 static int plan(Build *b, Err *err)
 {
     const BuildParams *p = b->params;
-    int64_t texts = 0, clips = 0, t5 = 0, vae = 0, bytes = 0;
+    int64_t texts = 0, clips = 0, text = 0, vae = 0, bytes = 0;
     int rc = open_existing(b, err);
     if (rc == 0)
         rc = count_missing(b, &texts, &clips, err);
     if (rc == 0)
-        rc = encoding_plan_text(b->e, &t5, err);
+        rc = encoding_plan_text(b->e, &text, err);
     if (rc == 0 && b->p->n > 0) {
         Tensor t = encoding_latents_shape(b->e, &b->p->clip[0]);
         bytes = clips * (tensor_bytes(&t) + RECORD_HEADER_SIZE);
@@ -328,9 +330,9 @@ static int plan(Build *b, Err *err)
             " to encode\nto store: %.1f MB (%s)\n",
             b->p->n, clips, b->p->n_text, texts, (double)bytes / 1e6, b->e->dtype_name);
     fprintf(p->results,
-            "memory, T5: %.1f MB weights + %.1f MB working\nmemory, VAE: %.1f MB weights + %.1f MB working%s\n",
-            (double)b->e->t5_bytes / 1e6, (double)t5 / 1e6, (double)b->e->vae_bytes / 1e6, (double)vae / 1e6,
-            b->e->tiling.enabled ? " (tiled)" : "");
+            "memory, %s: %.1f MB weights + %.1f MB working\nmemory, VAE: %.1f MB weights + %.1f MB working%s\n",
+            text_kind_name(b->e->form.kind), (double)b->e->text_bytes / 1e6, (double)text / 1e6,
+            (double)b->e->vae_bytes / 1e6, (double)vae / 1e6, b->e->tiling.enabled ? " (tiled)" : "");
     if (texts + clips == 0)
         return 0;
     Prediction predicted;
@@ -346,11 +348,13 @@ int cache_build(const BuildParams *params, Err *err)
     Build b = {.params = params, .rejected = json_object(), .made = json_object()};
     int rc = b.rejected && b.made ? seen_open(&b.seen, params->out, err)
                                   : err_set(err, ERR_NOMEM, "no memory for the list of rejected clips");
-    int64_t length = recipe_int(params->recipe, "model.text_length");
+    TextForm form;
     if (rc == 0 && !params->diff && !params->dry_run)
         rc = reader_open(&b.reader, params->recipe, clip_bytes(params->recipe), err);
     if (rc == 0)
-        rc = prepared_open(&b.p, params->prepared, params->shard, params->shards, length, err);
+        rc = text_form_read(&form, params->recipe, params->model, err);
+    if (rc == 0)
+        rc = prepared_open(&b.p, params->prepared, params->shard, params->shards, &form, err);
     if (rc == 0)
         rc = check_size(&b, err);
     if (rc == 0)
@@ -358,7 +362,7 @@ int cache_build(const BuildParams *params, Err *err)
     if (rc == 0)
         rc = tokens_check(b.p, b.e, b.params->model, err);
     if (rc == 0)
-        rc = prompts_add(b.p, params->recipe, params->model, err);
+        rc = prompts_add(b.p, params->recipe, b.e->tokenizer, err);
     if (rc == 0)
         rc = make_keys(&b, err);
     if (rc == 0)

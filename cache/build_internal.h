@@ -27,7 +27,7 @@ typedef struct Build {
 
 /* What a build will need.  Bytes without mapped weights; seconds on the device that is used. */
 typedef struct Prediction {
-    int64_t base, t5, vae, pixels, peak;
+    int64_t base, text, vae, pixels, peak;
     double texts_s, clips_s;
 } Prediction;
 /* Measures this machine for a second or two: a product for the texts, a small clip for the clips.

@@ -84,7 +84,7 @@ int build_clip_facts(const Build *b, int64_t i, const char *file_sha256, json_t 
     jsonw_str(&w, "pixels_sha256", c->pixels_sha256);
     jsonw_str(&w, "file_sha256", file_sha256);
     jsonw_str(&w, "vae_sha256", b->e->vae_sha256);
-    jsonw_str(&w, "text_encoder_sha256", b->e->t5_sha256);
+    jsonw_str(&w, "text_encoder_sha256", b->e->text_sha256);
     return jsonw_finish(&w, out, "a clip's entry", err);
 }
 
@@ -108,7 +108,7 @@ static void note_memory(Build *b)
 static int store_tokens(Build *b, int64_t i, int *have, Err *err)
 {
     PreparedText *t = &b->p->text[i];
-    Tensor ids = tensor_of(t->ids, DT_I32, 1, b->p->text_length), shape = encoding_text_shape(b->e);
+    Tensor ids = tensor_of(t->ids, DT_I32, 1, b->p->form.length), shape = encoding_text_shape(b->e);
     int rc = build_have_record(b, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, have, err);
     if (rc == 0 && !*have)
         rc = writer_record(b->writer, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, err);
@@ -117,7 +117,7 @@ static int store_tokens(Build *b, int64_t i, int *have, Err *err)
     if (rc == 0 && !*have && t->cut > 0)
         log_warn(b->params->log,
                  "caption \"%.60s...\": its last %" PRId64 " tokens do not fit in %" PRId64 " and are cut off: '%s'",
-                 t->text, t->cut, b->p->text_length, t->cut_text);
+                 t->text, t->cut, b->p->form.length, t->cut_text);
     return rc;
 }
 
@@ -192,8 +192,8 @@ static int latents_there(Build *b, int64_t i, int *have, Err *err)
     return *have ? 0 : build_have_record(b, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &shape, have, err);
 }
 
-/* The first stage: asks the reader for what must be read.  An earlier run that decoded this very file
- * and found its pixels right is trusted. */
+/* The first stage: asks the reader for what must be read.  An earlier run that decoded this very
+ * file and found its pixels right is trusted. */
 static int begin_step(Build *b, int64_t i, Step *s, Err *err)
 {
     const PreparedClip *c = &b->p->clip[i];
@@ -291,7 +291,8 @@ static int end_step(Build *b, Step *s, Err *err)
     return rc < 0 ? err_wrap(err, rc, "clip '%s'", c->id) : 0;
 }
 
-/* "read 3 %, encode 96 %, pack 0 %, write 2 %": how much of the time since `begin` each stage worked. */
+/* "read 3 %, encode 96 %, pack 0 %, write 2 %": how much of the time since `begin` each stage
+ * worked. */
 static void show_stages(Build *b, Progress *bar, int64_t done, double begin)
 {
     char text[128];

@@ -2,12 +2,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "cache/text_form.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
-#include "common/text/t5_tokenizer.h"
 
 #define PASS_BYTES ((int64_t)1500 << 20)
 
@@ -60,36 +60,24 @@ static int read_vae(Encoding *e, Seen *seen, Err *err)
     return rc;
 }
 
-static int read_t5(Encoding *e, Seen *seen, Err *err)
+static int read_text(Encoding *e, Seen *seen, Err *err)
 {
-    json_t *json = NULL;
-    char *where = NULL;
-    int rc = read_config(e->t5_dir, &json, &where, err);
-    if (rc == 0)
-        rc = t5_config_parse(&e->t5, json, where, err);
-    if (rc == 0 && !(e->t5_json = t5_config_json(&e->t5, err)))
+    int rc = text_config_read(&e->text, e->text_dir, err);
+    if (rc == 0 && !(e->text_json = text_config_json(&e->text, err)))
         rc = ERR_NOMEM;
     if (rc == 0)
-        rc = t5_check_weights(&e->t5, e->t5_dir, NULL, err);
-    if (rc == 0)
-        rc = weights_identity(e, e->t5_dir, "model", seen, e->t5_sha256, &e->t5_bytes, err);
-    json_decref(json);
-    mem_free(where);
-    return rc;
+        rc = text_check_weights(&e->text, e->text_dir, NULL, err);
+    return rc < 0 ? rc : weights_identity(e, e->text_dir, "model", seen, e->text_sha256, &e->text_bytes, err);
 }
 
-static int read_tokenizer(Encoding *e, const char *model, Err *err)
+static int read_tokenizer(Encoding *e, const Recipe *recipe, const char *model, Err *err)
 {
-    char *folder = path_join(model, "tokenizer", err);
-    T5Tokenizer *t = NULL;
-    int rc = folder ? t5_tokenizer_open(&t, folder, err) : ERR_NOMEM;
-    if (rc == 0 && t5_tokenizer_vocab(t) > e->t5.vocab)
+    int rc = text_form_open(&e->tokenizer, &e->form, recipe, model, err);
+    if (rc == 0 && tokenizer_vocab(e->tokenizer) > text_config_vocab(&e->text))
         rc = err_set(err, ERR_FORMAT, "'%s': its tokeniser has %" PRId64 " ids, its text encoder %" PRId64, model,
-                     t5_tokenizer_vocab(t), e->t5.vocab);
+                     tokenizer_vocab(e->tokenizer), text_config_vocab(&e->text));
     if (rc == 0)
-        memcpy(e->tokenizer_sha256, t5_tokenizer_digest(t), 65);
-    t5_tokenizer_close(&t);
-    mem_free(folder);
+        memcpy(e->tokenizer_sha256, tokenizer_digest(e->tokenizer), 65);
     return rc;
 }
 
@@ -114,17 +102,16 @@ int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char 
             e->dtype = stored_types[i].dtype;
         }
     e->kind = strcmp(recipe_str(recipe, "cache.store"), "moments") == 0 ? RECORD_MOMENTS : RECORD_SAMPLE;
-    e->text_length = recipe_int(recipe, "model.text_length");
     e->seed = recipe_int(recipe, "seed");
     e->vae_dir = path_join(model, "vae", err);
-    e->t5_dir = path_join(model, "text_encoder", err);
-    int rc = e->vae_dir && e->t5_dir ? 0 : ERR_NOMEM;
+    e->text_dir = path_join(model, "text_encoder", err);
+    int rc = e->vae_dir && e->text_dir ? 0 : ERR_NOMEM;
     if (rc == 0)
         rc = read_vae(e, seen, err);
     if (rc == 0)
-        rc = read_t5(e, seen, err);
+        rc = read_text(e, seen, err);
     if (rc == 0)
-        rc = read_tokenizer(e, model, err);
+        rc = read_tokenizer(e, recipe, model, err);
     if (rc < 0)
         encoding_close(&e);
     else
@@ -139,9 +126,10 @@ void encoding_close(Encoding **p)
     if (!e)
         return;
     mem_free(e->vae_dir);
-    mem_free(e->t5_dir);
+    mem_free(e->text_dir);
+    tokenizer_close(&e->tokenizer);
     json_decref(e->vae_json);
-    json_decref(e->t5_json);
+    json_decref(e->text_json);
     mem_free(e);
     *p = NULL;
 }
@@ -188,9 +176,11 @@ int encoding_text_key(const Encoding *e, const PreparedText *t, Digest *out, Err
     for (int64_t i = 0; i < t->n; i++)
         jsonw_int(&w, NULL, t->ids[i]);
     jsonw_close(&w);
-    jsonw_int(&w, "length", e->text_length);
-    jsonw_share(&w, "config", e->t5_json);
-    jsonw_str(&w, "weights", e->t5_sha256);
+    jsonw_int(&w, "length", e->form.length);
+    if (e->form.kind != TEXT_T5) /* whose padding is always 0 */
+        jsonw_int(&w, "pad", e->form.pad);
+    jsonw_share(&w, "config", e->text_json);
+    jsonw_str(&w, "weights", e->text_sha256);
     jsonw_str(&w, "compute", dtype_name(e->be->act));
     jsonw_str(&w, "dtype", e->dtype_name);
     return finish_key(&w, out, err);
@@ -203,7 +193,7 @@ int encoding_tokens_key(const Encoding *e, const PreparedText *t, Digest *out, E
     jsonw_str(&w, "kind", "tokens");
     jsonw_str(&w, "text", t->text);
     jsonw_str(&w, "tokenizer", e->tokenizer_sha256);
-    jsonw_int(&w, "length", e->text_length);
+    jsonw_int(&w, "length", e->form.length);
     return finish_key(&w, out, err);
 }
 
@@ -239,7 +229,7 @@ Tensor encoding_latents_shape(const Encoding *e, const PreparedClip *c)
 
 Tensor encoding_text_shape(const Encoding *e)
 {
-    return tensor_of(NULL, e->dtype, 2, e->text_length, e->t5.d_model);
+    return tensor_of(NULL, e->dtype, 2, e->form.length, text_config_width(&e->text));
 }
 
 int encoding_plan_clip(const Encoding *e, const PreparedClip *c, int64_t *bytes, Err *err)
@@ -249,7 +239,7 @@ int encoding_plan_clip(const Encoding *e, const PreparedClip *c, int64_t *bytes,
 
 int encoding_plan_text(const Encoding *e, int64_t *bytes, Err *err)
 {
-    return t5_plan(&e->t5, e->be->act, e->text_length, bytes, err);
+    return text_plan(&e->text, e->be->act, e->form.length, bytes, err);
 }
 
 /* NULL if memory ran out; the caller says so. */
@@ -276,10 +266,10 @@ json_t *encoding_meta_text(const Encoding *e, const Digest *empty)
 {
     JsonWriter w;
     jsonw_begin(&w);
-    jsonw_int(&w, "length", e->text_length);
-    jsonw_int(&w, "dim", e->t5.d_model);
-    jsonw_share(&w, "config", e->t5_json);
-    jsonw_str(&w, "weights_sha256", e->t5_sha256);
+    jsonw_int(&w, "length", e->form.length);
+    jsonw_int(&w, "dim", text_config_width(&e->text));
+    jsonw_share(&w, "config", e->text_json);
+    jsonw_str(&w, "weights_sha256", e->text_sha256);
     jsonw_str(&w, "tokenizer_sha256", e->tokenizer_sha256);
     jsonw_hex(&w, "empty", empty);
     return finish_meta(&w);
@@ -299,7 +289,7 @@ json_t *encoding_meta_values(const Encoding *e)
 
 struct Encoder {
     const Encoding *e;
-    T5 *t5;
+    TextEncoder *text;
     Vae *vae;
     Arena *work;
     float *values; /* the output of the model */
@@ -331,9 +321,9 @@ int encoder_open_text(Encoder **out, const Encoding *e, Err *err)
     int64_t work = 0;
     int rc = encoding_plan_text(e, &work, err);
     if (rc == 0)
-        rc = make_buffers(p, tensor_count(&t), work, "T5", err);
+        rc = make_buffers(p, tensor_count(&t), work, text_kind_name(e->form.kind), err);
     if (rc == 0)
-        rc = t5_open(&p->t5, e->be, e->t5_dir, err);
+        rc = text_encoder_open(&p->text, e->be, &e->text, e->text_dir, err);
     if (rc < 0)
         encoder_close(&p);
     *out = p;
@@ -365,7 +355,7 @@ void encoder_close(Encoder **pp)
     Encoder *p = *pp;
     if (!p)
         return;
-    t5_close(&p->t5);
+    text_encoder_close(&p->text);
     vae_close(&p->vae);
     arena_free(&p->work);
     mem_free(p->values);
@@ -397,13 +387,13 @@ static int store_values(Encoder *p, const float *values, Tensor shape, Tensor *o
 
 int encoder_text(Encoder *p, const PreparedText *t, Tensor *out, Err *err)
 {
-    int rc = t5_encode(p->t5, p->work, p->values, t->ids, NULL, p->e->text_length, err);
+    int rc = text_encode(p->text, p->work, p->values, t->ids, p->e->form.length, err);
     return rc < 0 ? rc : store_values(p, p->values, encoding_text_shape(p->e), out, err);
 }
 
 int64_t encoding_pass_texts(const Encoding *e)
 {
-    int64_t n = PASS_BYTES / (e->text_length * e->t5.d_model * (int64_t)sizeof(float));
+    int64_t n = PASS_BYTES / (e->form.length * text_config_width(&e->text) * (int64_t)sizeof(float));
     if (!e->be->host) /* the weights stay on the device: a pass saves nothing */
         n = n < 16 ? n : 16;
     return n < 1 ? 1 : n;
@@ -411,7 +401,7 @@ int64_t encoding_pass_texts(const Encoding *e)
 
 int encoder_pass(Encoder *p, const PreparedText *const *texts, int64_t n, Err *err)
 {
-    int64_t size = p->e->text_length * p->e->t5.d_model;
+    int64_t size = p->e->form.length * text_config_width(&p->e->text);
     const int32_t **ids = mem_calloc(n, sizeof *ids, err);
     mem_free(p->passed);
     p->passed = mem_calloc(n * size, sizeof *p->passed, err);
@@ -419,14 +409,15 @@ int encoder_pass(Encoder *p, const PreparedText *const *texts, int64_t n, Err *e
     for (int64_t k = 0; rc == 0 && k < n; k++)
         ids[k] = texts[k]->ids;
     if (rc == 0)
-        rc = t5_encode_many(p->t5, p->work, p->passed, ids, n, p->e->text_length, err);
+        rc = text_encode_many(p->text, p->work, p->passed, ids, n, p->e->form.length, err);
     mem_free(ids);
     return rc;
 }
 
 int encoder_passed(Encoder *p, int64_t k, Tensor *out, Err *err)
 {
-    return store_values(p, p->passed + k * p->e->text_length * p->e->t5.d_model, encoding_text_shape(p->e), out, err);
+    return store_values(p, p->passed + k * p->e->form.length * text_config_width(&p->e->text),
+                        encoding_text_shape(p->e), out, err);
 }
 
 /* values [n,2C] (mean, log-variance) -> one draw [n,C] in place, keyed by the clip's pixels. */

@@ -4,24 +4,27 @@
 #include "cache/prepared.h"
 #include "cache/seen.h"
 #include "common/base/recipe.h"
-#include "common/model/t5.h"
+#include "common/model/text_encoder.h"
 #include "common/model/vae.h"
 #include "common/store/cache.h"
+#include "common/text/tokenizer.h"
 
 typedef struct Encoding {
     Backend *be; /* borrowed */
     const Log *log;
-    char *vae_dir, *t5_dir;
+    char *vae_dir, *text_dir;
     VaeConfig vae;
-    T5Config t5;
-    json_t *vae_json, *t5_json;
-    char vae_sha256[65], t5_sha256[65], tokenizer_sha256[65];
-    int64_t vae_bytes, t5_bytes; /* of the weights */
+    TextConfig text;
+    Tokenizer *tokenizer;
+    json_t *vae_json, *text_json;
+    char vae_sha256[65], text_sha256[65], tokenizer_sha256[65];
+    int64_t vae_bytes, text_bytes; /* of the weights */
     VaeTiling tiling;
-    DType dtype;               /* of stored latents and embeddings */
-    RecordKind kind;           /* RECORD_MOMENTS or RECORD_SAMPLE */
-    int64_t text_length, seed; /* seed of the posterior draws of RECORD_SAMPLE */
-    const char *dtype_name;    /* as in the recipe: "fp32", "fp16", "bf16" */
+    DType dtype;            /* of stored latents and embeddings */
+    RecordKind kind;        /* RECORD_MOMENTS or RECORD_SAMPLE */
+    TextForm form;          /* of the texts' ids */
+    int64_t seed;           /* seed of the posterior draws of RECORD_SAMPLE */
+    const char *dtype_name; /* as in the recipe: "fp32", "fp16", "bf16" */
 } Encoding;
 
 /* Reads MODEL/vae, MODEL/text_encoder and MODEL/tokenizer: configs, and the digests of all weights
@@ -56,10 +59,12 @@ void encoder_close(Encoder **p);
 WEFT_MUST_CHECK int encoder_text(Encoder *p, const PreparedText *t, Tensor *out, Err *err);
 /* Texts that one pass over the weights encodes: as many as have room in 1.5 GB. */
 int64_t encoding_pass_texts(const Encoding *e);
-/* Encodes 1 to encoding_pass_texts texts at once; then encoder_passed gives the record of text k. */
+/* Encodes 1 to encoding_pass_texts texts at once; then encoder_passed gives the record of text k.
+ * */
 WEFT_MUST_CHECK int encoder_pass(Encoder *p, const PreparedText *const *texts, int64_t n, Err *err);
 WEFT_MUST_CHECK int encoder_passed(Encoder *p, int64_t k, Tensor *out, Err *err);
-/* rgb [frames,height,width,3].  Its two parts: encoder_compute, then encoder_pack for the record. */
+/* rgb [frames,height,width,3].  Its two parts: encoder_compute, then encoder_pack for the record.
+ * */
 WEFT_MUST_CHECK int encoder_clip(Encoder *p, const PreparedClip *c, const uint8_t *rgb, Tensor *out, Err *err);
 WEFT_MUST_CHECK int encoder_compute(Encoder *p, const PreparedClip *c, const uint8_t *rgb, Err *err);
 WEFT_MUST_CHECK int encoder_pack(Encoder *p, const PreparedClip *c, Tensor *out, Err *err);

@@ -1,5 +1,5 @@
-/* Meta entries first, then each clip's records and its entry, then "rejected": as in a build, a stopped
- * import reads as unfinished. */
+/* Meta entries first, then each clip's records and its entry, then "rejected": as in a build, a
+ * stopped import reads as unfinished. */
 #include <stdio.h>
 #include <string.h>
 #include "cache/export_layout.h"
@@ -224,13 +224,17 @@ static int read_given(Import *m, Err *err)
 
 static int read_model(Import *m, Err *err)
 {
-    PreparedText empty = {.text = (char *)"", .n = 1};
+    int32_t ids[2];
+    PreparedText empty = {.text = (char *)"", .ids = ids};
+    TextForm form;
     Digest key;
-    int32_t eos = 1;
-    empty.ids = &eos;
     int rc = encoding_open(&m->e, m->params->be, m->params->recipe, m->params->model, NULL, m->params->log, err);
-    if (rc == 0)
+    if (rc == 0) {
+        form = m->e->form;
+        form.length = 2; /* no padding: it is not part of the key */
+        prepared_empty(&empty, &form);
         rc = encoding_text_key(m->e, &empty, &key, err);
+    }
     if (rc < 0)
         return rc;
     m->vae = encoding_meta_vae(m->e);

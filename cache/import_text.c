@@ -2,10 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 #include "cache/export_layout.h"
-#include "common/base/file.h"
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
-#include "common/text/t5_tokenizer.h"
 
 /* SHA-256 over what the record is. */
 static int own_key(RecordKind kind, const Tensor *t, Digest *key, Err *err)
@@ -60,26 +58,10 @@ int import_record(Import *m, CacheDb db, RecordKind kind, const Tensor *t, const
 
 static int tokenize(Import *m, const char *caption, Err *err)
 {
-    if (!m->tokenizer) {
-        char *folder = path_join(m->params->model, "tokenizer", err);
-        T5Tokenizer *t = NULL;
-        int rc = folder ? t5_tokenizer_open(&t, folder, err) : ERR_NOMEM;
-        mem_free(folder);
-        if (rc < 0)
-            return rc;
-        m->tokenizer = t;
-        if (!(m->text.ids = mem_calloc(m->length, sizeof *m->text.ids, err)))
-            return ERR_NOMEM;
-    }
+    if (!m->text.ids && !(m->text.ids = mem_calloc(m->length, sizeof *m->text.ids, err)))
+        return ERR_NOMEM;
     m->text.text = (char *)caption;
-    if (caption[0] == '\0') { /* </s> alone, as in a build */
-        memset(m->text.ids, 0, (size_t)m->length * sizeof *m->text.ids);
-        m->text.ids[0] = 1;
-        m->text.n = 1;
-        return 0;
-    }
-    return t5_tokenizer_encode_padded(m->tokenizer, caption, (int64_t)strlen(caption), m->text.ids, m->length,
-                                      &m->text.n, &m->text.cut, err);
+    return tokenizer_encode_padded(m->e->tokenizer, caption, m->text.ids, m->length, &m->text.n, &m->text.cut, err);
 }
 
 int import_encode(Import *m, const char *caption, Digest *text, Digest *tokens, Err *err)
@@ -168,8 +150,6 @@ int import_caption(Import *m, const json_t *line, const SafeTensors *file, size_
 
 void import_text_fini(Import *m)
 {
-    T5Tokenizer *t = m->tokenizer;
-    t5_tokenizer_close(&t);
     encoder_close(&m->encoder);
     mem_free(m->text.ids);
 }

@@ -9,7 +9,6 @@
 typedef struct Import {
     const ImportParams *params;
     Encoding *e; /* NULL without a model */
-    void *tokenizer;
     Encoder *encoder;
     PreparedText text; /* the caption being encoded */
     json_t *given;     /* export.json; NULL with a model */
@@ -22,8 +21,8 @@ typedef struct Import {
     RecordKind kind;
 } Import;
 
-/* Stores a tensor under the key `named` when its checksum there is `sum` (each NULL: not given), else
- * under a key of its own; key: which. */
+/* Stores a tensor under the key `named` when its checksum there is `sum` (each NULL: not given),
+ * else under a key of its own; key: which. */
 WEFT_MUST_CHECK int import_record(Import *m, CacheDb db, RecordKind kind, const Tensor *t, const char *named,
                                   const char *sum, Digest *key, Err *err);
 /* Caption k of a line: *text and *tokens are the keys of its embedding and ids. */

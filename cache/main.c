@@ -9,6 +9,7 @@
 #include "cache/prepared.h"
 #include "cache/preview.h"
 #include "cache/stats.h"
+#include "cache/text_form.h"
 #include "cache/verify.h"
 #include "common/base/mem.h"
 #include "common/base/program.h"
@@ -50,6 +51,8 @@ static int build_or_diff(const Options *o, int diff, const StrList *positional, 
     rc = model_folder_of_recipe(&model, recipe, o->model, 0, &log.log, err);
     if (rc == 0)
         rc = prepared_adopt(recipe, p.prepared, err);
+    if (rc == 0)
+        rc = text_form_adopt(recipe, model, err);
     p.model = model;
     if (rc == 0)
         rc = shard_choose(o->common.shard, &log.log, &p.shard, &p.shards, err);
@@ -230,6 +233,8 @@ static int run_import(void *options, const StrList *positional, Err *err)
         rc = model_folder_find(&model, o->model, &log.log, err);
     if (rc == 0 && o->model)
         rc = backend_open(&be, o->common.device, threads_choose(o->common.jobs), &log.log, err);
+    if (rc == 0 && o->model)
+        rc = text_form_adopt(recipe, model, err);
     if (be)
         be->stop = interrupt_requested;
     ImportParams p = {.from = positional->item[0],

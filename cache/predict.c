@@ -8,11 +8,12 @@
 
 enum { PROBE_SIDE = 64, PROBE_FRAMES = 9 };
 
-/* Operations a second of a product of the text encoder's shape; also makes BLAS take its buffers. */
+/* Operations a second of a product of the text encoder's shape; also makes BLAS take its buffers.
+ * */
 static int measure_rate(const Build *b, double *rate, Err *err)
 {
     Backend *be = b->e->be;
-    int64_t n = b->e->text_length, D = b->e->t5.d_model;
+    int64_t n = b->e->form.length, D = text_config_width(&b->e->text);
     void *block = NULL;
     Tensor x = tensor_of(NULL, be->act, 3, 1, n, D), y = x, w = tensor_of(NULL, be->act, 2, D, D);
     int64_t bytes = 2 * tensor_bytes(&x) + tensor_bytes(&w);
@@ -44,14 +45,6 @@ static int measure_rate(const Build *b, double *rate, Err *err)
     return rc;
 }
 
-static double text_operations(const Build *b)
-{
-    const T5Config *c = &b->e->t5;
-    double n = (double)b->e->text_length, inner = (double)(c->heads * c->d_kv);
-    double weights = 4 * (double)c->d_model * inner + 3 * (double)c->d_model * (double)c->d_ff;
-    return (double)c->layers * (2 * n * weights + 4 * n * n * inner);
-}
-
 static int predict_texts(const Build *b, int64_t texts, Prediction *out, Err *err)
 {
     const Encoding *e = b->e;
@@ -63,10 +56,10 @@ static int predict_texts(const Build *b, int64_t texts, Prediction *out, Err *er
         rc = measure_rate(b, &rate, err);
     if (rc < 0)
         return rc;
-    out->texts_s = (double)texts * text_operations(b) / rate;
+    out->texts_s = (double)texts * text_config_operations(&e->text, e->form.length) / rate;
     out->base = machine_memory_used();
-    out->t5 = e->be->host ? work + e->t5.heads * e->text_length * e->text_length * (int64_t)sizeof(float) : 0;
-    out->t5 += n * tensor_count(&t) * (int64_t)sizeof(float) + tensor_bytes(&t);
+    out->text = e->be->host ? work + text_config_kept(&e->text, e->form.length) : 0;
+    out->text += n * tensor_count(&t) * (int64_t)sizeof(float) + tensor_bytes(&t);
     return 0;
 }
 
@@ -120,6 +113,6 @@ int build_predict(Build *b, int64_t texts, int64_t clips, Prediction *out, Err *
     if (rc == 0 && clips > 0)
         rc = predict_clips(b, clips, out, err);
     int64_t clip_part = out->vae + out->pixels;
-    out->peak = out->base + (out->t5 > clip_part ? out->t5 : clip_part);
+    out->peak = out->base + (out->text > clip_part ? out->text : clip_part);
     return rc;
 }

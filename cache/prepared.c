@@ -8,8 +8,6 @@
 #include "common/base/mem.h"
 #include "common/base/schema.h"
 
-enum { EOS = 1 };
-
 /* The state that the line readers below share. */
 typedef struct Reading {
     Prepared *p;
@@ -97,7 +95,7 @@ static int text_index(Reading *r, const char *text, int64_t *index, Err *err)
         return ERR_NOMEM;
     p->text = grown;
     grown[p->n_text] = (PreparedText){.text = mem_strdup(text, err)};
-    grown[p->n_text].ids = mem_calloc(p->text_length, sizeof *grown->ids, err);
+    grown[p->n_text].ids = mem_calloc(p->form.length, sizeof *grown->ids, err);
     *index = p->n_text++;
     if (!grown[*index].text || !grown[*index].ids)
         return ERR_NOMEM;
@@ -184,20 +182,29 @@ static int tokens_line(Reading *r, json_t *line, Err *err)
     Prepared *p = r->p;
     const char *text = json_string_value(json_object_get(line, "text"));
     const char *tokenizer = json_string_value(json_object_get(line, "tokenizer_sha256"));
+    const char *encoder = json_string_value(json_object_get(line, "text_encoder"));
     const json_t *ids = json_object_get(line, "ids"), *known = json_object_get(r->texts, text);
     int64_t length = json_integer_value(json_object_get(line, "length")), n = (int64_t)json_array_size(ids);
-    if (length != p->text_length)
+    if (!encoder) /* written before there was a choice */
+        encoder = text_kind_key(TEXT_T5);
+    if (strcmp(encoder, text_kind_key(p->form.kind)) != 0)
+        return err_set(err, ERR_USAGE,
+                       "ids are of %s, but the model's text encoder is %s: run weft-prep tokenize with the model's "
+                       "tokeniser",
+                       text_kind_name(text_kind_parse(encoder)), text_kind_name(p->form.kind));
+    if (length != p->form.length)
         return err_set(err, ERR_USAGE,
                        "ids are padded to %" PRId64 ", model.text_length is %" PRId64
                        ": run weft-prep tokenize with this recipe",
-                       length, p->text_length);
+                       length, p->form.length);
     if (p->tokenizer_sha256[0] && strcmp(p->tokenizer_sha256, tokenizer) != 0)
         return err_set(
             err, ERR_FORMAT,
             "this line was made with another tokeniser than the lines before it; run weft-prep tokenize again");
     memcpy(p->tokenizer_sha256, tokenizer, 65);
-    if (n > length || json_integer_value(json_array_get(ids, (size_t)n - 1)) != EOS)
-        return err_set(err, ERR_FORMAT, "expected at most %" PRId64 " ids with </s> (1) last", length);
+    if (n > length || json_integer_value(json_array_get(ids, (size_t)n - 1)) != p->form.last)
+        return err_set(err, ERR_FORMAT, "expected at most %" PRId64 " ids with the end mark (%d) last", length,
+                       p->form.last);
     if (!known)
         return 0;
     PreparedText *t = &p->text[json_integer_value(known)];
@@ -207,6 +214,8 @@ static int tokens_line(Reading *r, json_t *line, Err *err)
             return err_set(err, ERR_FORMAT, "the id %" PRId64 " is too large", id);
         t->ids[i] = (int32_t)id;
     }
+    for (int64_t i = n; i < length; i++)
+        t->ids[i] = p->form.pad;
     t->n = n;
     t->cut = json_integer_value(json_object_get(line, "cut"));
     mem_free(t->cut_text);
@@ -275,13 +284,23 @@ static int check_tokens(const Reading *r, Err *err)
     return 0;
 }
 
-int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards, int64_t text_length, Err *err)
+void prepared_empty(PreparedText *t, const TextForm *form)
+{
+    t->n = 0;
+    if (form->first >= 0)
+        t->ids[t->n++] = form->first;
+    t->ids[t->n++] = form->last;
+    for (int64_t i = t->n; i < form->length; i++)
+        t->ids[i] = form->pad;
+}
+
+int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards, const TextForm *form, Err *err)
 {
     *out = NULL;
     Prepared *p = mem_calloc(1, sizeof *p, err);
     if (!p)
         return ERR_NOMEM;
-    p->text_length = text_length;
+    p->form = form ? *form : (TextForm){.length = 1};
     Reading r = {.p = p,
                  .dir = dir,
                  .shard = shard,
@@ -302,14 +321,14 @@ int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards
         rc = each_line(&r, "manifest.jsonl", "manifest", clip_members, manifest_line, err);
     if (rc == 0 && !(r.has_tokens = mem_calloc(p->n_text, 1, err)))
         rc = ERR_NOMEM;
-    if (rc == 0) {
-        p->text[0].ids[0] = EOS;
-        p->text[0].n = r.has_tokens[0] = 1;
+    if (rc == 0 && form) {
+        prepared_empty(&p->text[0], form);
+        r.has_tokens[0] = 1;
         rc = each_line(&r, "tokens.jsonl", "tokens", NULL, tokens_line, err);
         if (rc == ERR_NOTFOUND)
             err_wrap(err, rc, "run weft-prep tokenize first");
     }
-    if (rc == 0)
+    if (rc == 0 && form)
         rc = check_tokens(&r, err);
     json_decref(r.ids);
     json_decref(r.texts);

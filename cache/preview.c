@@ -33,7 +33,8 @@ typedef struct Preview {
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* The cache's weights must be the folder's: a preview with others would show another VAE's faults. */
+/* The cache's weights must be the folder's: a preview with others would show another VAE's faults.
+ * */
 static int check_model(Preview *v, const char *folder, Err *err)
 {
     json_t *meta = NULL;
@@ -76,8 +77,7 @@ static int open_inputs(Preview *v, Err *err)
     const json_t *shard = json_object_get(dataset, "shard");
     if (rc == 0)
         rc = prepared_open(&v->p, v->params->prepared, json_integer_value(json_object_get(shard, "index")),
-                           json_integer_value(json_object_get(shard, "count")),
-                           recipe_int(v->recipe, "model.text_length"), err);
+                           json_integer_value(json_object_get(shard, "count")), NULL, err);
     if (rc == 0) {
         v->room = prepared_rgb_bytes(v->p);
         rc = clip_decoder_open(&v->decoder, v->recipe, v->room, err);

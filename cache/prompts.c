@@ -1,9 +1,7 @@
 #include "cache/prompts.h"
 #include <string.h>
-#include "common/base/file.h"
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
-#include "common/text/t5_tokenizer.h"
 
 /* Number i of the prompts, the negative one last; NULL behind it. */
 static const char *prompt_at(const Recipe *r, size_t i)
@@ -25,50 +23,27 @@ static int64_t find(const Prepared *p, const char *text)
 }
 
 /* As for a caption of tokens.jsonl. */
-static int tokenize(const T5Tokenizer *t, const char *text, int64_t length, PreparedText *out, Err *err)
-{
-    int32_t *all = NULL;
-    int64_t n = 0, kept = length - 1; /* the last one is </s> */
-    int rc = (out->text = mem_strdup(text, err)) && (out->ids = mem_calloc(length, sizeof *out->ids, err)) ? 0
-                                                                                                           : ERR_NOMEM;
-    if (rc == 0)
-        rc = t5_tokenizer_encode_padded(t, text, (int64_t)strlen(text), out->ids, length, &out->n, &out->cut, err);
-    if (rc == 0)
-        rc = t5_tokenizer_encode(t, text, (int64_t)strlen(text), &all, &n, err);
-    if (rc == 0)
-        out->cut_text = t5_tokenizer_decode(t, all + (out->cut ? kept : 0), out->cut ? n - 1 - kept : 0, err);
-    if (rc == 0 && !out->cut_text)
-        rc = ERR_NOMEM;
-    mem_free(all);
-    return rc;
-}
-
-static int add(Prepared *p, const T5Tokenizer *t, const char *text, Err *err)
+static int add(Prepared *p, const Tokenizer *t, const char *text, Err *err)
 {
     PreparedText *grown = mem_realloc(p->text, p->n_text + 1, sizeof *grown, err);
     if (!grown)
         return ERR_NOMEM;
     p->text = grown;
-    memset(&grown[p->n_text], 0, sizeof *grown);
-    return tokenize(t, text, p->text_length, &grown[p->n_text++], err);
+    PreparedText *out = &grown[p->n_text++];
+    memset(out, 0, sizeof *out);
+    if (!(out->text = mem_strdup(text, err)) || !(out->ids = mem_calloc(p->form.length, sizeof *out->ids, err)))
+        return ERR_NOMEM;
+    int rc = tokenizer_encode_padded(t, text, out->ids, p->form.length, &out->n, &out->cut, err);
+    return rc < 0 ? rc : tokenizer_cut_text(t, text, p->form.length, &out->cut_text, err);
 }
 
-int prompts_add(Prepared *p, const Recipe *recipe, const char *model, Err *err)
+int prompts_add(Prepared *p, const Recipe *recipe, const Tokenizer *t, Err *err)
 {
-    T5Tokenizer *t = NULL;
     const char *text;
     int rc = 0;
-    for (size_t i = 0; rc == 0 && (text = prompt_at(recipe, i)) != NULL; i++) {
-        if (find(p, text) >= 0)
-            continue;
-        char *folder = t ? NULL : path_join(model, "tokenizer", err);
-        if (!t)
-            rc = folder ? t5_tokenizer_open(&t, folder, err) : ERR_NOMEM;
-        if (rc == 0)
+    for (size_t i = 0; rc == 0 && (text = prompt_at(recipe, i)) != NULL; i++)
+        if (find(p, text) < 0)
             rc = add(p, t, text, err);
-        mem_free(folder);
-    }
-    t5_tokenizer_close(&t);
     return rc;
 }
 

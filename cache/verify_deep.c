@@ -3,6 +3,7 @@
 #include <string.h>
 #include "cache/decode.h"
 #include "cache/encoding.h"
+#include "cache/text_form.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/progress.h"
@@ -22,6 +23,7 @@ typedef struct Deep {
 static int open_inputs(Deep *d, Err *err)
 {
     json_t *recipe = NULL, *dataset = NULL;
+    TextForm form;
     int rc = view_meta(d->view, "recipe", &recipe, err);
     if (rc == 0)
         rc = view_meta(d->view, "dataset", &dataset, err);
@@ -29,9 +31,10 @@ static int open_inputs(Deep *d, Err *err)
         rc = recipe_from_json(&d->recipe, recipe, err);
     const json_t *shard = json_object_get(dataset, "shard");
     if (rc == 0)
+        rc = text_form_read(&form, d->recipe, d->params->model, err);
+    if (rc == 0)
         rc = prepared_open(&d->p, d->params->prepared, json_integer_value(json_object_get(shard, "index")),
-                           json_integer_value(json_object_get(shard, "count")),
-                           recipe_int(d->recipe, "model.text_length"), err);
+                           json_integer_value(json_object_get(shard, "count")), &form, err);
     if (rc == 0)
         rc = encoding_open(&d->e, d->params->be, d->recipe, d->params->model, NULL, d->params->log, err);
     json_decref(recipe);

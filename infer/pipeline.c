@@ -18,6 +18,7 @@ int sample_settings(SampleSettings *out, const Recipe *recipe, Err *err)
         .guidance = recipe_num(recipe, "sampling.guidance_scale"),
         .dynamic_guidance = recipe_bool(recipe, "sampling.use_dynamic_cfg"),
         .tiling = recipe_bool(recipe, "sampling.vae_tiling"),
+        .text_encoder = text_kind_wanted(recipe),
         .sampler = strcmp(recipe_str(recipe, "sampling.scheduler"), "dpm") == 0 ? SAMPLER_DPM : SAMPLER_DDIM,
     };
     if (s.width % 16 || s.height % 16)
@@ -73,7 +74,7 @@ static int read_config(json_t **out, const char *folder, Err *err)
 
 static int read_configs(Pipeline *p, Err *err)
 {
-    json_t *dit = NULL, *vae = NULL, *t5 = NULL;
+    json_t *dit = NULL, *vae = NULL;
     int rc = read_config(&dit, p->dit_dir, err);
     if (rc == 0)
         rc = dit_config_parse(&p->dit_config, dit, p->dit_dir, err);
@@ -82,12 +83,9 @@ static int read_configs(Pipeline *p, Err *err)
     if (rc == 0)
         rc = vae_config_parse(&p->vae_config, vae, p->vae_dir, err);
     if (rc == 0 && !p->s.no_text)
-        rc = read_config(&t5, p->text_dir, err);
-    if (rc == 0 && !p->s.no_text)
-        rc = t5_config_parse(&p->t5_config, t5, p->text_dir, err);
+        rc = text_config_read(&p->text_config, p->text_dir, err);
     json_decref(dit);
     json_decref(vae);
-    json_decref(t5);
     if (rc < 0)
         return rc;
     if (p->dit_config.in_channels != p->vae_config.latent_channels ||
@@ -96,10 +94,16 @@ static int read_configs(Pipeline *p, Err *err)
                        "'%s' takes %" PRId64 " and gives %" PRId64 " latent channels, but '%s' has %" PRId64,
                        p->dit_dir, p->dit_config.in_channels, p->dit_config.out_channels, p->vae_dir,
                        p->vae_config.latent_channels);
-    if (!p->s.no_text && p->dit_config.text_dim != p->t5_config.d_model)
-        return err_set(err, ERR_FORMAT, "'%s' expects text vectors of %" PRId64 " values, but '%s' gives %" PRId64,
-                       p->dit_dir, p->dit_config.text_dim, p->text_dir, p->t5_config.d_model);
-    return 0;
+    if (p->s.no_text)
+        return 0;
+    if ((rc = text_kind_check(p->s.text_encoder, p->text_config.kind, p->text_dir, err)) < 0)
+        return rc;
+    int64_t width = text_config_width(&p->text_config);
+    if (p->dit_config.text_dim != width)
+        return err_set(err, ERR_FORMAT, "'%s' expects text vectors of %" PRId64 " values, but '%s' (%s) gives %" PRId64,
+                       p->dit_dir, p->dit_config.text_dim, p->text_dir, text_kind_name(p->text_config.kind), width);
+    rc = text_config_check_length(&p->text_config, p->dit_config.text_len, p->text_dir, err);
+    return rc < 0 ? err_wrap(err, rc, "'%s'", p->dit_dir) : 0;
 }
 
 int pipeline_open(Pipeline **out, Backend *be, const char *model, const char *checkpoint, const SampleSettings *s,
@@ -139,8 +143,8 @@ fail:
 
 void pipeline_drop_text_encoder(Pipeline *p)
 {
-    t5_close(&p->t5);
-    arena_free(&p->t5_arena);
+    text_encoder_close(&p->text);
+    arena_free(&p->text_arena);
 }
 
 void pipeline_close(Pipeline **pp)
@@ -149,7 +153,7 @@ void pipeline_close(Pipeline **pp)
     if (!p)
         return;
     pipeline_drop_text_encoder(p);
-    t5_tokenizer_close(&p->tokenizer);
+    tokenizer_close(&p->tokenizer);
     dit_close(&p->dit);
     arena_free(&p->dit_arena);
     vae_close(&p->vae);
@@ -199,12 +203,12 @@ PipelineSizes pipeline_sizes(const Pipeline *p)
 
 int pipeline_open_tokenizer(Pipeline *p, Err *err)
 {
-    return p->tokenizer ? 0 : t5_tokenizer_open(&p->tokenizer, p->tokenizer_dir, err);
+    return p->tokenizer ? 0 : tokenizer_open(&p->tokenizer, p->tokenizer_dir, p->text_config.kind, err);
 }
 
 int pipeline_plan_text(Pipeline *p, int64_t *bytes, Err *err)
 {
-    return t5_plan(&p->t5_config, p->be->act, p->dit_config.text_len, bytes, err);
+    return text_plan(&p->text_config, p->be->act, p->dit_config.text_len, bytes, err);
 }
 
 int pipeline_encode_text(Pipeline *p, const char *text, float *embeds, int64_t *cut, Err *err)
@@ -213,41 +217,31 @@ int pipeline_encode_text(Pipeline *p, const char *text, float *embeds, int64_t *
     int rc = pipeline_open_tokenizer(p, err);
     if (rc < 0)
         return rc;
-    if (!p->t5) {
+    if (!p->text) {
         if ((rc = pipeline_plan_text(p, &bytes, err)) < 0)
             return rc;
-        if ((rc = arena_new(&p->t5_arena, p->be, bytes, "text encoder", err)) < 0)
+        if ((rc = arena_new(&p->text_arena, p->be, bytes, "text encoder", err)) < 0)
             return rc;
-        if ((rc = t5_open(&p->t5, p->be, p->text_dir, err)) < 0) {
-            arena_free(&p->t5_arena);
+        if ((rc = text_encoder_open(&p->text, p->be, &p->text_config, p->text_dir, err)) < 0) {
+            arena_free(&p->text_arena);
             return rc;
         }
     }
     int32_t *ids = mem_calloc(n, sizeof *ids, err);
     if (!ids)
         return ERR_NOMEM;
-    rc = t5_tokenizer_encode_padded(p->tokenizer, text, (int64_t)strlen(text), ids, n, &used, cut, err);
+    rc = tokenizer_encode_padded(p->tokenizer, text, ids, n, &used, cut, err);
     if (rc == 0)
-        rc = t5_encode(p->t5, p->t5_arena, embeds, ids, NULL, n, err);
+        rc = text_encode(p->text, p->text_arena, embeds, ids, n, err);
     mem_free(ids);
     return rc;
 }
 
 int pipeline_cut_text(Pipeline *p, const char *text, char **out, Err *err)
 {
-    int32_t *ids = NULL;
-    int64_t n = 0, kept = p->dit_config.text_len - 1; /* the last one is </s> */
     *out = NULL;
     int rc = pipeline_open_tokenizer(p, err);
-    if (rc == 0)
-        rc = t5_tokenizer_encode(p->tokenizer, text, (int64_t)strlen(text), &ids, &n, err);
-    if (rc == 0) {
-        int64_t lost = n - 1 > kept ? n - 1 - kept : 0;
-        *out = t5_tokenizer_decode(p->tokenizer, ids + (lost ? kept : 0), lost, err);
-        rc = *out ? 0 : ERR_NOMEM;
-    }
-    mem_free(ids);
-    return rc;
+    return rc < 0 ? rc : tokenizer_cut_text(p->tokenizer, text, p->dit_config.text_len, out, err);
 }
 
 /* ---- decoding -------------------------------------------------------------------------------- */

@@ -11,7 +11,7 @@
 #ifndef WEFT_INFER_PIPELINE_H
 #define WEFT_INFER_PIPELINE_H
 #include <jansson.h>
-#include "common/base/recipe.h"
+#include "common/base/text_kind.h"
 #include "common/model/denoise.h"
 #include "common/model/lora.h"
 #include "common/ops/backend.h"
@@ -26,7 +26,8 @@ typedef struct SampleSettings {
     int64_t steps;
     double guidance;
     int dynamic_guidance, tiling;
-    int no_text; /* embeddings come from elsewhere: tokeniser and text encoder are not looked for */
+    int no_text;           /* embeddings come from elsewhere: tokeniser and text encoder are not looked for */
+    TextKind text_encoder; /* what the recipe wants in the model folder */
 } SampleSettings;
 /* From the recipe's sampling section; checks sizes and frame counts. */
 WEFT_MUST_CHECK int sample_settings(SampleSettings *out, const Recipe *recipe, Err *err);

@@ -2,9 +2,9 @@
 #ifndef WEFT_INFER_PIPELINE_INTERNAL_H
 #define WEFT_INFER_PIPELINE_INTERNAL_H
 #include "common/model/dit_lora.h"
-#include "common/model/t5.h"
+#include "common/model/text_encoder.h"
 #include "common/model/vae.h"
-#include "common/text/t5_tokenizer.h"
+#include "common/text/tokenizer.h"
 #include "infer/pipeline.h"
 
 struct Pipeline {
@@ -16,11 +16,11 @@ struct Pipeline {
     char *tokenizer_dir, *text_dir, *dit_dir, *vae_dir, *scheduler_dir;
     DitConfig dit_config;
     VaeConfig vae_config;
-    T5Config t5_config;
+    TextConfig text_config;
     Schedule schedule;
-    T5Tokenizer *tokenizer;
-    T5 *t5;
-    Arena *t5_arena;
+    Tokenizer *tokenizer;
+    TextEncoder *text;
+    Arena *text_arena;
     LoraUse *lora; /* n_lora of them, owned */
     int64_t n_lora;
     Dit *dit;

@@ -97,7 +97,7 @@ int pipeline_weights(Pipeline *p, const char *memory, json_t **out, Err *err)
     if (rc == 0 && !p->s.no_text)
         rc = pipeline_open_tokenizer(p, err);
     if (rc == 0 && !p->s.no_text &&
-        json_object_set_new(o, "tokenizer", json_string(t5_tokenizer_digest(p->tokenizer))) < 0)
+        json_object_set_new(o, "tokenizer", json_string(tokenizer_digest(p->tokenizer))) < 0)
         rc = err_set(err, ERR_NOMEM, "no memory for the weights' digests");
     if (rc < 0)
         json_decref(o);
@@ -111,9 +111,9 @@ int pipeline_weights(Pipeline *p, const char *memory, json_t **out, Err *err)
 static int check_tokenizer(Pipeline *p, Err *err)
 {
     int rc = pipeline_open_tokenizer(p, err);
-    if (rc == 0 && t5_tokenizer_vocab(p->tokenizer) > p->t5_config.vocab)
+    if (rc == 0 && tokenizer_vocab(p->tokenizer) > text_config_vocab(&p->text_config))
         rc = err_set(err, ERR_FORMAT, "'%s' has %" PRId64 " tokens, but '%s' knows only %" PRId64, p->tokenizer_dir,
-                     t5_tokenizer_vocab(p->tokenizer), p->text_dir, p->t5_config.vocab);
+                     tokenizer_vocab(p->tokenizer), p->text_dir, text_config_vocab(&p->text_config));
     return rc;
 }
 
@@ -136,7 +136,7 @@ int pipeline_check_parts(Pipeline *p, Err *err)
         return err_wrap(err, rc, "sampling.vae_tiling");
     rc = p->s.no_text ? 0 : check_tokenizer(p, err);
     if (rc == 0 && !p->s.no_text)
-        rc = t5_check_weights(&p->t5_config, p->text_dir, p->log, err);
+        rc = text_check_weights(&p->text_config, p->text_dir, p->log, err);
     if (rc == 0)
         rc = dit_check_weights(&p->dit_config, p->dit_dir, p->log, err);
     if (rc == 0)

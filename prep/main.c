@@ -95,18 +95,17 @@ static int run_tokenize(void *options, const StrList *positional, Err *err)
 {
     Options *o = options;
     StderrLog log;
-    int64_t length = 0;
+    Recipe *recipe = NULL;
+    int rc = 0;
     open_log(&log, o);
     if (o->common.preset || o->common.config || o->common.set.n) {
-        Recipe *recipe;
         o->common.seed = -1;
-        int rc = recipe_open(&recipe, &o->common, err);
-        if (rc < 0)
-            return rc;
-        length = recipe_int(recipe, "model.text_length");
-        recipe_close(&recipe);
+        rc = recipe_open(&recipe, &o->common, err);
     }
-    return prep_tokenize(positional->item[0], o->tokenizer, o->clip_tokenizer, length, &log.log, stdout, err);
+    if (rc == 0)
+        rc = prep_tokenize(positional->item[0], o->tokenizer, o->clip_tokenizer, recipe, &log.log, stdout, err);
+    recipe_close(&recipe);
+    return rc;
 }
 
 static int run_report(void *options, const StrList *positional, Err *err)
@@ -177,14 +176,15 @@ static const Opt merge_opts[] = {
     OPT_REPLACE,
     OPTION(Options, out, OPT_STR, "out", "DIR", "where the whole dataset goes", .short_name = 'o', .required = 1),
     {0}};
-static const Opt tokenize_opts[] = {OPTS_RECIPE,
-                                    OPTS_LOG,
-                                    OPTION(Options, tokenizer, OPT_STR, "tokenizer", "PATH",
-                                           "spiece.model, or a folder that holds one", .short_name = 't',
-                                           .required = 1),
-                                    OPTION(Options, clip_tokenizer, OPT_STR, "clip-tokenizer", "PATH",
-                                           "merges.txt, or a folder that holds one: counts CLIP's 77 tokens too"),
-                                    {0}};
+static const Opt tokenize_opts[] = {
+    OPTS_RECIPE,
+    OPTS_LOG,
+    OPTION(Options, tokenizer, OPT_STR, "tokenizer", "PATH",
+           "the model's tokenizer/ folder, or its spiece.model, merges.txt or tokenizer.json", .short_name = 't',
+           .required = 1),
+    OPTION(Options, clip_tokenizer, OPT_STR, "clip-tokenizer", "PATH",
+           "merges.txt, or a folder that holds one: also counts the 77 tokens that evaluation sees"),
+    {0}};
 static const Opt probe_opts[] = {
     OPTS_RECIPE,
     OPT_PAD,
@@ -209,7 +209,7 @@ static const Command commands[] = {
      .max_positional = -1,
      .run = run_merge},
     {.name = "tokenize",
-     .summary = "write the captions' T5 ids beside the manifest",
+     .summary = "write the captions' token ids beside the manifest",
      .usage = "[options] PREPARED --tokenizer PATH",
      .opts = tokenize_opts,
      .options_size = sizeof(Options),

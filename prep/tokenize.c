@@ -9,7 +9,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/text/clip_tokenizer.h"
-#include "common/text/t5_tokenizer.h"
+#include "common/text/tokenizer.h"
 #include "prep/line.h"
 #include "prep/set/dataset.h"
 #include "prep/set/report.h"
@@ -17,7 +17,7 @@
 enum { BINS = 16, BIN_TOKENS = 16 }; /* the last bin holds the rest */
 
 typedef struct Tokenizing {
-    T5Tokenizer *tokenizer;
+    Tokenizer *tokenizer;
     ClipTokenizer *clip; /* or NULL */
     int64_t clip_cuts, bins[2][BINS];
     int64_t length;
@@ -27,17 +27,18 @@ typedef struct Tokenizing {
     int64_t longest, cuts, captions;
 } Tokenizing;
 
-/* The ids that stay: the first length - 1 of the text, then </s>. */
-static int cut_ids(Tokenizing *t, int32_t *ids, int64_t n, const char *id, int64_t *kept, char **cut_text, Err *err)
+/* The ids that stay: the first length - 1 of the text, then the end mark. */
+static int cut_ids(Tokenizing *t, const char *text, int32_t *ids, int64_t n, const char *id, int64_t *kept,
+                   char **cut_text, Err *err)
 {
     *kept = n;
     *cut_text = NULL;
     if (n <= t->length)
         return (*cut_text = mem_strdup("", err)) ? 0 : ERR_NOMEM;
     *kept = t->length;
-    *cut_text = t5_tokenizer_decode(t->tokenizer, ids + t->length - 1, n - t->length, err);
-    if (!*cut_text)
-        return ERR_NOMEM;
+    int rc = tokenizer_cut_text(t->tokenizer, text, t->length, cut_text, err);
+    if (rc < 0)
+        return rc;
     ids[t->length - 1] = ids[n - 1];
     t->cuts++;
     log_warn(t->log, "clip '%s': its caption has %" PRId64 " tokens, %" PRId64 " fit; cut off: '%s'", id, n, t->length,
@@ -64,7 +65,8 @@ static int token_line(const Tokenizing *t, const char *text, const int32_t *ids,
     jsonw_int(&w, "length", t->length);
     jsonw_int(&w, "cut", cut);
     jsonw_str(&w, "cut_text", cut_text);
-    jsonw_str(&w, "tokenizer_sha256", t5_tokenizer_digest(t->tokenizer));
+    jsonw_str(&w, "text_encoder", text_kind_key(tokenizer_kind(t->tokenizer)));
+    jsonw_str(&w, "tokenizer_sha256", tokenizer_digest(t->tokenizer));
     return jsonw_finish(&w, out, "the tokens of a caption", err);
 }
 
@@ -113,8 +115,8 @@ static int one_caption(Tokenizing *t, const char *text, const char *id, Err *err
     int64_t n, kept;
     char *cut_text = NULL;
     json_t *line = NULL;
-    int rc = t5_tokenizer_encode(t->tokenizer, text, (int64_t)strlen(text), &ids, &n, err);
-    if (rc == 0 && (rc = cut_ids(t, ids, n, id, &kept, &cut_text, err)) == 0) {
+    int rc = tokenizer_encode(t->tokenizer, text, &ids, &n, err);
+    if (rc == 0 && (rc = cut_ids(t, text, ids, n, id, &kept, &cut_text, err)) == 0) {
         rc = token_line(t, text, ids, kept, n - kept, cut_text, &line, err);
         if (rc == 0)
             rc = json_write_line(line, atomic_stream(t->file), err);
@@ -146,22 +148,26 @@ static int one_record(void *user, const json_t *record, Err *err)
     return 0;
 }
 
-int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, int64_t length, const Log *log,
-                  FILE *results, Err *err)
+/* The tokeniser that the recipe asks for, and its length. */
+static int open_tokenizer(Tokenizing *t, const char *path, const Recipe *recipe, Err *err)
 {
-    Tokenizing t = {.length = length, .written = json_object(), .log = log};
+    int rc = tokenizer_open(&t->tokenizer, path, text_kind_wanted(recipe), err);
+    return rc < 0 ? rc : text_length(recipe, tokenizer_kind(t->tokenizer), &t->length, err);
+}
+
+int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, const Recipe *recipe,
+                  const Log *log, FILE *results, Err *err)
+{
+    Tokenizing t = {.written = json_object(), .log = log};
     json_t *dataset = NULL;
+    Recipe *own = NULL;
     DirLock lock = {-1};
     char *path = path_join(dir, "tokens.jsonl", err);
     int rc = t.written && path ? dataset_read(dir, &dataset, err) : ERR_NOMEM;
-    if (rc == 0 && length == 0) {
-        Recipe *recipe;
-        if ((rc = recipe_from_json(&recipe, json_object_get(dataset, "recipe"), err)) == 0)
-            t.length = recipe_int(recipe, "model.text_length");
-        recipe_close(&recipe);
-    }
+    if (rc == 0 && !recipe)
+        rc = recipe_from_json(&own, json_object_get(dataset, "recipe"), err);
     if (rc < 0 || (rc = dir_lock(&lock, dir, err)) < 0 || (rc = dir_sweep_temporaries(dir, err)) < 0 ||
-        (rc = t5_tokenizer_open(&t.tokenizer, tokenizer, err)) < 0 ||
+        (rc = open_tokenizer(&t, tokenizer, recipe ? recipe : own, err)) < 0 ||
         (clip_tokenizer && (rc = clip_tokenizer_open(&t.clip, clip_tokenizer, err)) < 0) ||
         (rc = atomic_open(&t.file, path, err)) < 0)
         goto out;
@@ -170,7 +176,7 @@ int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_token
         fprintf(results,
                 "%" PRId64 " distinct caption%s, the longest has %" PRId64 " of %" PRId64 " tokens, %" PRId64 " cut\n",
                 t.captions, str_plural(t.captions), t.longest, t.length, t.cuts);
-        print_lengths("T5", t.bins[0], results);
+        print_lengths(text_kind_name(tokenizer_kind(t.tokenizer)), t.bins[0], results);
         if (t.clip) {
             print_lengths("CLIP", t.bins[1], results);
             fprintf(results, "captions with more than CLIP's %d tokens: %" PRId64 "\n", CLIP_LENGTH, t.clip_cuts);
@@ -178,9 +184,10 @@ int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_token
     }
 out:
     atomic_abort(&t.file);
-    t5_tokenizer_close(&t.tokenizer);
+    tokenizer_close(&t.tokenizer);
     clip_tokenizer_close(&t.clip);
     dir_unlock(&lock);
+    recipe_close(&own);
     json_decref(dataset);
     json_decref(t.written);
     mem_free(path);

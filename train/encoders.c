@@ -1,14 +1,15 @@
-/* Compares the encoders' identities that weft-cache stored: cache with cache, and cache with base model. */
+/* Compares the encoders' identities that weft-cache stored: cache with cache, and cache with base
+ * model. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
-#include "common/model/t5.h"
+#include "common/model/text_encoder.h"
 #include "common/model/vae.h"
 #include "common/store/safetensors.h"
-#include "common/text/t5_tokenizer.h"
+#include "common/text/tokenizer.h"
 #include "train/encoders.h"
 
 /* Reads a member of 64 hex digits; *out points into `meta`. */
@@ -20,6 +21,36 @@ static int read_digest(const json_t *meta, const char *where, const char *member
     if (rc == 0 && (rc = digest_parse(*out, &d, err)) < 0)
         err_wrap(err, rc, "%s: %s", where, member);
     return rc;
+}
+
+/* Refuses embeddings of two kinds of text encoder: the digests below would differ, but not say how.
+ * */
+static int same_kind(const json_t *have, const char *who, const json_t *want, const char *first, Err *err)
+{
+    TextKind a = text_config_kind(json_object_get(want, "config")),
+             b = text_config_kind(json_object_get(have, "config"));
+
+    if (a == b || a == TEXT_AUTO || b == TEXT_AUTO)
+        return 0;
+    return err_set(err, ERR_USAGE,
+                   "cache '%s' holds embeddings of %s, but '%s' is of %s: caches and model must have one text encoder",
+                   first, text_kind_name(a), who, text_kind_name(b));
+}
+
+/* By what the cache says of itself, which names the encoder; the records are looked at later. */
+static int fits_transformer(const Dataset *d, const json_t *text, const char *dir, Err *err)
+{
+    const json_t *length = json_object_get(text, "length"), *dim = json_object_get(text, "dim");
+    int64_t n = json_integer_value(length), D = json_integer_value(dim);
+    TextKind kind = text_config_kind(json_object_get(text, "config"));
+
+    if (!json_is_integer(length) || !json_is_integer(dim) || (n == d->text_len && D == d->text_dim))
+        return 0;
+    return err_set(err, ERR_USAGE,
+                   "cache '%s' holds embeddings of %s, %" PRId64 " tokens of %" PRId64
+                   " values, but the transformer reads %" PRId64 " of %" PRId64
+                   ": build it with the text encoder (model.text_encoder) and length that the transformer wants",
+                   dir, text_kind_name(kind), n, D, d->text_len, d->text_dim);
 }
 
 /* Refuses two digests that differ.  `who` names the compared folder (a cache, or a part of the base
@@ -89,10 +120,13 @@ int encoders_read(Dataset *d, CacheTxn *t, const char *const *dirs, int64_t cach
         d->text = json_incref(text);
     } else if (rc == 0 && (rc = same_maker("VAE", "weights_sha256", vae, dir, d->vae, dirs[0], err)) == 0 &&
                (rc = same_config("VAE", vae, dir, d->vae, dirs[0], err)) == 0 &&
+               (rc = same_kind(text, dir, d->text, dirs[0], err)) == 0 &&
                (rc = same_maker("text encoder", "weights_sha256", text, dir, d->text, dirs[0], err)) == 0 &&
                (rc = same_config("text encoder", text, dir, d->text, dirs[0], err)) == 0) {
         rc = same_maker("tokenizer", "tokenizer_sha256", text, dir, d->text, dirs[0], err);
     }
+    if (rc == 0)
+        rc = fits_transformer(d, text, dir, err);
     json_decref(vae);
     json_decref(text);
     return rc;
@@ -104,13 +138,13 @@ static int parse_config(const char *folder, int is_vae, json_t **out, Err *err)
 {
     char *where = path_join(folder, "config.json", err);
     VaeConfig vae;
-    T5Config t5;
+    TextConfig text;
     json_t *json = NULL;
     int rc = where ? json_read_file(&json, where, err) : ERR_NOMEM;
 
     if (rc == 0 &&
-        (rc = is_vae ? vae_config_parse(&vae, json, where, err) : t5_config_parse(&t5, json, where, err)) == 0)
-        rc = (*out = is_vae ? vae_config_json(&vae, err) : t5_config_json(&t5, err)) ? 0 : ERR_NOMEM;
+        (rc = is_vae ? vae_config_parse(&vae, json, where, err) : text_config_parse(&text, json, where, err)) == 0)
+        rc = (*out = is_vae ? vae_config_json(&vae, err) : text_config_json(&text, err)) ? 0 : ERR_NOMEM;
     json_decref(json);
     mem_free(where);
     return rc;
@@ -141,6 +175,8 @@ static int check_encoder(const json_t *want, const char *cache, const char *fold
     json_t *have = NULL;
     int rc = identity(folder, is_vae ? "diffusion_pytorch_model" : "model", is_vae, memory, log, &have, err);
 
+    if (rc == 0 && !is_vae)
+        rc = same_kind(have, folder, want, cache, err);
     if (rc == 0 && (rc = same_maker(what, "weights_sha256", have, folder, want, cache, err)) == 0)
         rc = same_config(what, have, folder, want, cache, err);
     json_decref(have);
@@ -149,9 +185,9 @@ static int check_encoder(const json_t *want, const char *cache, const char *fold
 
 enum { CAPTIONS_COMPARED = 3000 };
 
-/* The tokeniser's ids of one clip's captions against the cache's; *same becomes 0 where one differs. */
-static int compare_clip(const T5Tokenizer *t, CacheTxn *txn, const json_t *facts, int64_t *captions, int *same,
-                        Err *err)
+/* The tokeniser's ids of one clip's captions against the cache's; *same becomes 0 where one
+ * differs. */
+static int compare_clip(const Tokenizer *t, CacheTxn *txn, const json_t *facts, int64_t *captions, int *same, Err *err)
 {
     const json_t *texts = json_object_get(facts, "captions"), *keys = json_object_get(facts, "tokens");
     int rc = 0;
@@ -169,9 +205,7 @@ static int compare_clip(const T5Tokenizer *t, CacheTxn *txn, const json_t *facts
         }
         int64_t n = tensor_count(&r.tensor);
         int32_t *ids = mem_calloc(n, sizeof *ids, err);
-        rc = ids ? t5_tokenizer_encode_padded(t, json_string_value(text), (int64_t)json_string_length(text), ids, n,
-                                              &used, &cut, err)
-                 : ERR_NOMEM;
+        rc = ids ? tokenizer_encode_padded(t, json_string_value(text), ids, n, &used, &cut, err) : ERR_NOMEM;
         if (rc == 0)
             *same = memcmp(ids, r.tensor.data, (size_t)n * sizeof *ids) == 0;
         mem_free(ids);
@@ -182,7 +216,7 @@ static int compare_clip(const T5Tokenizer *t, CacheTxn *txn, const json_t *facts
 
 /* Whether the tokeniser gives the ids that the first cache holds, for its first captions.  The same
  * tokeniser can be stored in two forms (spiece.model, tokenizer.json), which have two digests. */
-static int gives_same_ids(const Dataset *d, const T5Tokenizer *t, int64_t *captions, int *same, Err *err)
+static int gives_same_ids(const Dataset *d, const Tokenizer *t, int64_t *captions, int *same, Err *err)
 {
     CacheTxn *txn = NULL;
     CacheCursor *cursor = NULL;
@@ -204,24 +238,24 @@ static int gives_same_ids(const Dataset *d, const T5Tokenizer *t, int64_t *capti
 
 static int check_tokenizer(const Dataset *d, const char *cache, const char *folder, const Log *log, Err *err)
 {
-    T5Tokenizer *t = NULL;
+    Tokenizer *t = NULL;
     json_t *have = NULL;
     const char *digest = NULL;
     int64_t captions = 0;
-    int rc = t5_tokenizer_open(&t, folder, err), same = 0;
+    int rc = tokenizer_open(&t, folder, text_config_kind(json_object_get(d->text, "config")), err), same = 0;
 
     if (rc == 0)
         rc = read_digest(d->text, cache, "tokenizer_sha256", &digest, err);
-    if (rc == 0 && strcmp(digest, t5_tokenizer_digest(t)) != 0 &&
+    if (rc == 0 && strcmp(digest, tokenizer_digest(t)) != 0 &&
         (rc = gives_same_ids(d, t, &captions, &same, err)) == 0 && same && captions > 0)
         log_info(log,
                  "'%s' is not the file that tokenised the captions, but gives the same ids for %" PRId64 " of them",
                  folder, captions);
-    else if (rc == 0 && !(have = json_pack("{s:s}", "tokenizer_sha256", t5_tokenizer_digest(t))))
+    else if (rc == 0 && !(have = json_pack("{s:s}", "tokenizer_sha256", tokenizer_digest(t))))
         rc = err_set(err, ERR_NOMEM, "'%s': out of memory", folder);
     else if (rc == 0)
         rc = same_maker("tokenizer", "tokenizer_sha256", have, folder, d->text, cache, err);
-    t5_tokenizer_close(&t);
+    tokenizer_close(&t);
     json_decref(have);
     return rc;
 }
@@ -245,4 +279,9 @@ int encoders_check(const Dataset *d, const char *cache, const char *base, const 
         mem_free(folder);
     }
     return rc;
+}
+
+int encoders_wanted(const Dataset *d, const char *cache, TextKind wanted, Err *err)
+{
+    return text_kind_check(wanted, text_config_kind(json_object_get(d->text, "config")), cache, err);
 }

@@ -104,8 +104,8 @@ static int refuse_unsupported(const Job *j, Err *err)
     return 0;
 }
 
-/* A bf16 sum is rounded after each pass, and an addend smaller than half of its last bit is lost: so
- * is the 257th of equal addends. */
+/* A bf16 sum is rounded after each pass, and an addend smaller than half of its last bit is lost:
+ * so is the 257th of equal addends. */
 static int refuse_lost_gradients(const Job *j, Err *err)
 {
     if (!(j->how & DIT_BF16_GRADS) || j->accumulate == 1)
@@ -276,7 +276,8 @@ int64_t job_held_out(const Job *j)
     return j->validation.clips < j->data->n_held_out ? j->validation.clips : j->data->n_held_out;
 }
 
-/* What the cache was built with is part of this run's recipe; only what contradicts it is refused. */
+/* What the cache was built with is part of this run's recipe; only what contradicts it is refused.
+ * */
 static int adopt_cache(Job *j, const char *dir, Err *err)
 {
     static const char *const paths[] = {
@@ -322,6 +323,7 @@ int job_open(Job *j, const TrainOptions *o, Err *err)
         (o->limit > 0 && (rc = dataset_limit(j->data, o->limit, err)) < 0) ||
         (rc = draws_open(&j->draws, j->recipe, j->data, err)) < 0 ||
         (rc = prompts_find(&j->prompts, j->data, j->recipe, err)) < 0 || (rc = samples_check(j, err)) < 0 ||
+        (rc = encoders_wanted(j->data, o->cache.item[0], text_kind_wanted(j->recipe), err)) < 0 ||
         (rc = encoders_check(j->data, o->cache.item[0], j->base, j->memory, &j->log.log, err)) < 0 ||
         (rc = adopt_cache(j, o->cache.item[0], err)) < 0)
         return rc;

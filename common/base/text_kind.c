@@ -28,12 +28,11 @@ TextKind text_kind_wanted(const Recipe *recipe)
     return text_kind_parse(recipe_str(recipe, "model.text_encoder"));
 }
 
-int text_kind_check(const Recipe *recipe, TextKind found, const char *where, Err *err)
+int text_kind_check(TextKind wanted, TextKind found, const char *where, Err *err)
 {
-    TextKind wanted = text_kind_wanted(recipe);
-    if (wanted == TEXT_AUTO || wanted == found)
+    if (wanted == TEXT_AUTO || found == TEXT_AUTO || wanted == found)
         return 0;
-    return err_set(err, ERR_USAGE, "model.text_encoder is %s, but '%s' holds %s: give a folder with %s, or set %s",
+    return err_set(err, ERR_USAGE, "model.text_encoder is %s, but '%s' is of %s: give one of %s, or set %s",
                    text_kind_key(wanted), where, text_kind_name(found), text_kind_name(wanted), text_kind_key(found));
 }
 

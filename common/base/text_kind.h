@@ -13,8 +13,8 @@ const char *text_kind_key(TextKind kind);  /* in files: "auto", "t5", "clip" */
 TextKind text_kind_parse(const char *key); /* of such a key; TEXT_AUTO for any other word and for NULL */
 /* model.text_encoder of the recipe. */
 TextKind text_kind_wanted(const Recipe *recipe);
-/* ERR_USAGE where the recipe asks for the other kind than `where` (a folder, a cache) holds. */
-WEFT_MUST_CHECK int text_kind_check(const Recipe *recipe, TextKind found, const char *where, Err *err);
+/* ERR_USAGE where a recipe wants the other kind than `where` (a folder, a cache) holds. */
+WEFT_MUST_CHECK int text_kind_check(TextKind wanted, TextKind found, const char *where, Err *err);
 /* *length: model.text_length, the tokens of a text with padding.  For CLIP TEXT_CLIP_LONGEST where
  * the recipe's number is larger and nobody gave it (the presets' is T5's); ERR_USAGE where somebody
  * did. */

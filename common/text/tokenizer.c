@@ -148,7 +148,12 @@ int32_t tokenizer_pad(const Tokenizer *t)
     return t->t5 ? 0 : clip_tokenizer_eos(t->clip);
 }
 
-int32_t tokenizer_eos(const Tokenizer *t)
+int32_t tokenizer_first(const Tokenizer *t)
+{
+    return t->t5 ? -1 : clip_tokenizer_bos(t->clip);
+}
+
+int32_t tokenizer_last(const Tokenizer *t)
 {
     return t->t5 ? 1 : clip_tokenizer_eos(t->clip);
 }

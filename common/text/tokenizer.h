@@ -12,8 +12,10 @@ void tokenizer_close(Tokenizer **t);
 TextKind tokenizer_kind(const Tokenizer *t);
 int64_t tokenizer_vocab(const Tokenizer *t);
 const char *tokenizer_digest(const Tokenizer *t); /* see the two tokenisers */
-int32_t tokenizer_pad(const Tokenizer *t);        /* the id of padding */
-int32_t tokenizer_eos(const Tokenizer *t);        /* the last id before padding */
+/* The ids that every text begins (-1: none) and ends with, and the one of padding. */
+int32_t tokenizer_first(const Tokenizer *t);
+int32_t tokenizer_last(const Tokenizer *t);
+int32_t tokenizer_pad(const Tokenizer *t);
 /* All ids of the text with its marks, not cut, not padded.  *ids is the caller's to mem_free. */
 WEFT_MUST_CHECK int tokenizer_encode(const Tokenizer *t, const char *text, int32_t **ids, int64_t *n, Err *err);
 /* Exactly `length` ids, the last one before padding the end mark.  *used: ids before padding; *cut:

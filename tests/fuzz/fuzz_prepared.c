@@ -1,6 +1,6 @@
-/* Any bytes as manifest.jsonl and tokens.jsonl (a line "--" between them), as weft-cache reads them:
- * refused with a sentence, or clips whose texts exist and whose ids fit.  dataset.json beside them is
- * right. */
+/* Any bytes as manifest.jsonl and tokens.jsonl (a line "--" between them), as weft-cache reads
+ * them: refused with a sentence, or clips whose texts exist and whose ids fit.  dataset.json beside
+ * them is right. */
 #include <string.h>
 #include "cache/prepared.h"
 #include "common/base/hash.h"
@@ -30,7 +30,7 @@ static void write_dataset(const uint8_t *manifest, size_t size)
 
 static void check(const Prepared *p)
 {
-    if (p->n_text < 1 || p->text[0].text[0] || p->text_length != LENGTH)
+    if (p->n_text < 1 || p->text[0].text[0] || p->form.length != LENGTH)
         abort();
     for (int64_t i = 0; i < p->n; i++) {
         const PreparedClip *c = &p->clip[i];
@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     write_dataset(data, manifest);
     Prepared *p = NULL;
     Err err = {0};
-    int rc = prepared_open(&p, fuzz_folder(), 0, 1, LENGTH, &err);
+    int rc = prepared_open(&p, fuzz_folder(), 0, 1, &(TextForm){TEXT_T5, LENGTH, -1, 1, 0}, &err);
     if (rc == 0)
         check(p);
     else if (rc != err.code || !err.msg[0] || p)

@@ -6,9 +6,11 @@
 
 #include "common/base/json.h"
 #include "common/base/mem.h"
+#include "common/model/latents.h"
 #include "common/model/text_encoder.h"
 #include "common/store/safetensors.h"
 #include "common/text/tokenizer.h"
+#include "infer/pipeline.h"
 
 #define FOLDER "tests/golden/clip_pipeline/"
 enum { N = 77, D = 48 };
@@ -140,12 +142,60 @@ static void hidden_states_as_transformers(void **state)
     json_decref(f);
 }
 
+/* 20 DDIM steps with guidance: the tokeniser, the text encoder, the transformer and the schedule
+ * together. */
+static void samples_as_diffusers(void **state)
+{
+    (void)state;
+    static const SampleSettings settings = {.width = 32,
+                                            .height = 48,
+                                            .num_frames = 9,
+                                            .model_frames = 9,
+                                            .latent_frames = 3,
+                                            .fps = 8,
+                                            .sampler = SAMPLER_DDIM,
+                                            .steps = 20,
+                                            .guidance = 6.0,
+                                            .text_encoder = TEXT_CLIP};
+    Err err = {0};
+    Backend *be = NULL;
+    Pipeline *p = NULL;
+    Denoising d;
+    json_t *f = facts();
+    int64_t n, cut;
+    double *want = recorded("latents", &n);
+    float *text = mem_calloc(N * D, sizeof *text, NULL), *none = mem_calloc(N * D, sizeof *none, NULL),
+          *got = mem_calloc(n, sizeof *got, NULL);
+    CHECK_OK(backend_open(&be, "cpu", 0, NULL, &err), &err);
+    CHECK_OK(pipeline_open(&p, be, check_repo_path(FOLDER "model"), NULL, &settings, NULL, &err), &err);
+    CHECK_OK(pipeline_check_parts(p, &err), &err);
+    CHECK_OK(
+        pipeline_encode_text(p, json_string_value(json_array_get(json_object_get(f, "prompts"), 0)), text, &cut, &err),
+        &err);
+    assert_int_equal(cut, 0);
+    CHECK_OK(pipeline_encode_text(p, "", none, &cut, &err), &err);
+    CHECK_OK(denoising_init(&d, p, &err), &err);
+    CHECK_OK(pipeline_denoise(p, text, none, 42, &d, NULL, &err), &err);
+    assert_int_equal(n, 3 * 4 * 6 * 4);
+    latents_to_torch(got, d.latents, 3, 4, 6, 4);
+    check_rel_l2("latents", got, want, n, 1e-3);
+    denoising_fini(&d);
+    pipeline_close(&p);
+    backend_close(&be);
+    json_decref(f);
+    mem_free(want);
+    mem_free(text);
+    mem_free(none);
+    mem_free(got);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_as_transformers),
         cmocka_unit_test(tells_what_was_cut),
         cmocka_unit_test(hidden_states_as_transformers),
+        cmocka_unit_test(samples_as_diffusers),
     };
     return check_run_live("clip_pipeline", tests);
 }

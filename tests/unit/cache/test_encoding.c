@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "cache/encoding.h"
+#include "cache/text_form.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 
@@ -102,7 +103,7 @@ static void stores_what_the_models_give(void **state)
     CHECK_OK(encoder_text(enc, &text, &got, &err), &err);
     T5 *t5 = NULL;
     float *hidden = malloc((size_t)tensor_bytes(&got));
-    CHECK_OK(t5_open(&t5, be, e->t5_dir, &err), &err);
+    CHECK_OK(t5_open(&t5, be, e->text_dir, &err), &err);
     CHECK_OK(encoding_plan_text(e, &bytes, &err), &err);
     CHECK_OK(arena_new(&work, be, bytes, "test", &err), &err);
     CHECK_OK(t5_encode(t5, work, hidden, ids, NULL, LENGTH, &err), &err);
@@ -259,6 +260,89 @@ static void keys_follow_what_shapes_a_value(void **state)
     backend_close(&be);
 }
 
+/* A model whose text encoder is CLIP's: its length where the recipe's is the preset's, its marks in
+ * the empty prompt, keys that are no T5's, and the values of clip_text. */
+static void takes_clip(void **state)
+{
+    (void)state;
+    begin();
+    Err err = {0};
+    char *model = check_repo_path("tests/golden/clip_pipeline/model");
+    Encoding *e = NULL, *t5 = open_encoding(check_tmp_path("model"), NULL);
+    Recipe *r = NULL;
+    CHECK_OK(recipe_open(&r, &(CommonOptions){.preset = "demo", .seed = -1}, &err), &err);
+    CHECK_OK(encoding_open(&e, be, r, model, NULL, NULL, &err), &err);
+    assert_int_equal(e->form.kind, TEXT_CLIP);
+    assert_int_equal(e->form.length, 77);
+    assert_int_equal(t5->form.kind, TEXT_T5);
+    CHECK_OK(text_form_adopt(r, model, &err), &err);
+    assert_int_equal(recipe_int(r, "model.text_length"), 77);
+    recipe_close(&r);
+
+    int32_t padded[77];
+    PreparedText empty = {.text = (char *)"", .ids = padded};
+    prepared_empty(&empty, &e->form);
+    assert_int_equal(empty.n, 2);
+    assert_int_equal(padded[0], 572);
+    for (int i = 1; i < 77; i++)
+        assert_int_equal(padded[i], 573);
+    Digest a, b;
+    CHECK_OK(encoding_text_key(e, &empty, &a, &err), &err);
+    CHECK_OK(encoding_text_key(t5, &empty, &b, &err), &err);
+    assert_true(memcmp(&a, &b, sizeof a) != 0);
+    PreparedText begins = empty; /* the begin mark alone */
+    begins.n = 1;
+    CHECK_OK(encoding_text_key(e, &begins, &b, &err), &err);
+    assert_true(memcmp(&a, &b, sizeof a) != 0);
+
+    Encoder *enc = NULL;
+    Clip *clip_model = NULL;
+    Arena *work = NULL;
+    Tensor got;
+    int64_t bytes;
+    CHECK_OK(encoder_open_text(&enc, e, &err), &err);
+    CHECK_OK(encoder_text(enc, &empty, &got, &err), &err);
+    assert_int_equal(got.dim[0], 77);
+    assert_int_equal(got.dim[1], 48);
+    float *hidden = malloc((size_t)tensor_bytes(&got));
+    CHECK_OK(clip_text_open(&clip_model, be, e->text_dir, &err), &err);
+    CHECK_OK(encoding_plan_text(e, &bytes, &err), &err);
+    CHECK_OK(arena_new(&work, be, bytes, "test", &err), &err);
+    CHECK_OK(clip_text(clip_model, work, NULL, hidden, NULL, padded, 77, &err), &err);
+    assert_memory_equal(got.data, hidden, (size_t)tensor_bytes(&got));
+    CHECK_OK(encoder_pass(enc, (const PreparedText *const[]){&empty, &empty}, 2, &err), &err);
+    CHECK_OK(encoder_passed(enc, 1, &got, &err), &err);
+    assert_memory_equal(got.data, hidden, (size_t)tensor_bytes(&got));
+    free(hidden);
+    arena_free(&work);
+    clip_close(&clip_model);
+    encoder_close(&enc);
+    encoding_close(&e);
+    encoding_close(&t5);
+    backend_close(&be);
+}
+
+/* A recipe that asks for the other encoder, or for more tokens than CLIP has positions. */
+static void refuses_the_other_kind(void **state)
+{
+    (void)state;
+    const char *clip_model = check_repo_path("tests/golden/clip_pipeline/model"), *t5 = check_tmp_path("model");
+    const struct {
+        const char *set, *model, *part;
+    } bad[] = {{"model.text_encoder=t5", clip_model, "text_encoder' is of CLIP: give one of T5, or set clip"},
+               {"model.text_encoder=clip", t5, "text_encoder' is of T5: give one of CLIP, or set t5"},
+               {"model.text_length=78", clip_model, "model.text_length is 78, but CLIP reads at most 77 tokens"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        Err err = {0};
+        Recipe *r = NULL;
+        TextForm form;
+        const char *set = bad[i].set;
+        CHECK_OK(recipe_open(&r, &(CommonOptions){.preset = "demo", .set = {&set, 1}, .seed = -1}, &err), &err);
+        CHECK_FAILS(text_form_read(&form, r, bad[i].model, &err), ERR_USAGE, bad[i].part, &err);
+        recipe_close(&r);
+    }
+}
+
 static void refuses_models(void **state)
 {
     (void)state;
@@ -285,6 +369,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stores_what_the_models_give),
         cmocka_unit_test(keys_follow_what_shapes_a_value),
+        cmocka_unit_test(takes_clip),
+        cmocka_unit_test(refuses_the_other_kind),
         cmocka_unit_test(refuses_models),
     };
     return check_run_live("cache_encoding", tests);

@@ -89,6 +89,8 @@ static char *write_dataset(char *manifest, char *tokens)
     return dir;
 }
 
+static const TextForm form = {TEXT_T5, 6, -1, 1, 0};
+
 static char *five_clips(void)
 {
     Str m[] = {manifest_line("a", "accept", "[\"red\"]", 1), manifest_line("bad", "reject", "[\"unused\"]", 0),
@@ -105,7 +107,7 @@ static void reads(void **state)
     Err err = {0};
     Prepared *p = NULL;
     char *dir = five_clips();
-    CHECK_OK(prepared_open(&p, dir, 0, 1, 6, &err), &err);
+    CHECK_OK(prepared_open(&p, dir, 0, 1, &form, &err), &err);
     assert_int_equal(p->n, 4);
     assert_int_equal(p->n_text, 3); /* "", red, blue */
     static const int32_t want[3][6] = {{1}, {7, 8, 1}, {9, 1}};
@@ -130,7 +132,7 @@ static void reads(void **state)
 
     const char *ids[2][2] = {{"a", "c"}, {"b", "d"}}; /* of the accepted ones every second */
     for (int k = 0; k < 2; k++) {
-        CHECK_OK(prepared_open(&p, dir, k, 2, 6, &err), &err);
+        CHECK_OK(prepared_open(&p, dir, k, 2, &form, &err), &err);
         assert_int_equal(p->n, 2);
         for (int i = 0; i < 2; i++)
             assert_string_equal(p->clip[i].id, ids[k][i]);
@@ -139,11 +141,39 @@ static void reads(void **state)
     }
 }
 
+/* CLIP's ids: a mark at both ends, padded with the last one; the empty text has only the marks. */
+static void reads_ids_of_clip(void **state)
+{
+    (void)state;
+    Err err = {0};
+    Prepared *p = NULL;
+    const TextForm clip = {TEXT_CLIP, 6, 98, 99, 99};
+    static const int32_t want[2][6] = {{98, 99, 99, 99, 99, 99}, {98, 7, 8, 99, 99, 99}};
+    Str m = manifest_line("a", "accept", "[\"red\"]", 1);
+    Str t = token_line("red", "[98,7,8,99]", 4, 6, HEX64 "\",\"text_encoder\":\"clip");
+    char *dir = write_dataset(m.data, t.data);
+    CHECK_OK(prepared_open(&p, dir, 0, 1, &clip, &err), &err);
+    assert_int_equal(p->n_text, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_memory_equal(p->text[i].ids, want[i], sizeof want[i]);
+        assert_int_equal(p->text[i].n, i ? 4 : 2);
+    }
+    prepared_close(&p);
+    CHECK_FAILS(prepared_open(&p, dir, 0, 1, &form, &err), ERR_USAGE,
+                "ids are of CLIP, but the model's text encoder is T5", &err);
+    dir = five_clips();
+    CHECK_FAILS(prepared_open(&p, dir, 0, 1, &clip, &err), ERR_USAGE,
+                "ids are of T5, but the model's text encoder is CLIP", &err);
+    CHECK_OK(prepared_open(&p, dir, 0, 1, NULL, &err), &err); /* texts without ids */
+    assert_int_equal(p->n_text, 3);
+    prepared_close(&p);
+}
+
 static void refuse(char *dir, int code, const char *part)
 {
     Err err = {0};
     Prepared *p = NULL;
-    CHECK_FAILS(prepared_open(&p, dir, 0, 1, 6, &err), code, part, &err);
+    CHECK_FAILS(prepared_open(&p, dir, 0, 1, &form, &err), code, part, &err);
     assert_null(p);
 }
 
@@ -162,7 +192,7 @@ static void refuses(void **state)
     refuse(one_clip(token_line("blue", "[1]", 1, 6, HEX64)), ERR_FORMAT,
            "clip 'a': its caption \"red\" is not in tokens.jsonl");
     refuse(one_clip(token_line("red", "[1]", 1, 5, HEX64)), ERR_USAGE, "padded to 5, model.text_length is 6");
-    refuse(one_clip(token_line("red", "[2,3]", 2, 6, HEX64)), ERR_FORMAT, "</s> (1) last");
+    refuse(one_clip(token_line("red", "[2,3]", 2, 6, HEX64)), ERR_FORMAT, "the end mark (1) last");
     refuse(one_clip(token_line("red", "[2,3,4,5,6,7,1]", 7, 6, HEX64)), ERR_FORMAT, "at most 6 ids");
     refuse(one_clip(token_line("red", "[3000000000,1]", 2, 6, HEX64)), ERR_FORMAT, "id 3000000000");
     refuse(one_clip(token_line("red", "[-1,1]", 2, 6, HEX64)), ERR_FORMAT, "tokens.jsonl line 1");
@@ -191,6 +221,7 @@ static void refuses(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reads), cmocka_unit_test(refuses)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reads), cmocka_unit_test(reads_ids_of_clip),
+                                       cmocka_unit_test(refuses)};
     return check_run_live("cache_prepared", tests);
 }

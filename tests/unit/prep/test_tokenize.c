@@ -68,6 +68,14 @@ static char *tokenizer(void)
     return path;
 }
 
+static Recipe *recipe_with(const char *set)
+{
+    Err err = {0};
+    Recipe *r;
+    CHECK_OK(recipe_open(&r, &(CommonOptions){.preset = "demo", .set = {&set, set != NULL}, .seed = -1}, &err), &err);
+    return r;
+}
+
 static char warned[4096];
 static void keep_warning(void *user, LogLevel level, const char *line)
 {
@@ -110,7 +118,7 @@ static void distinct_and_cut(void **state)
     char *out = prepared("cut", metadata.data);
     FILE *null = fopen("/dev/null", "w");
     Log log = {.write = keep_warning, .level = LOG_DEBUG};
-    CHECK_OK(prep_tokenize(out, tokenizer(), NULL, 0, &log, null, &err), &err);
+    CHECK_OK(prep_tokenize(out, tokenizer(), NULL, NULL, &log, null, &err), &err);
     assert_non_null(strstr(warned, "clip 'a': its caption has "));
     assert_non_null(strstr(warned, " tokens, 226 fit; cut off: '"));
     assert_non_null(strstr(warned, "with a bow'"));
@@ -139,7 +147,9 @@ static void distinct_and_cut(void **state)
     t5_tokenizer_close(&t);
     json_decref(list);
 
-    CHECK_OK(prep_tokenize(out, tokenizer(), NULL, 4, &log, null, &err), &err); /* another length when asked for */
+    Recipe *four = recipe_with("model.text_length=4"); /* another length when asked for */
+    CHECK_OK(prep_tokenize(out, tokenizer(), NULL, four, &log, null, &err), &err);
+    recipe_close(&four);
     list = lines_of(out);
     assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "n")), 4);
     json_decref(list);
@@ -150,9 +160,10 @@ static void distinct_and_cut(void **state)
     CHECK_OK(file_read(at(out, "manifest.jsonl"), 1 << 24, &text, &size, &err), &err);
     memcpy(strstr(text, "A red dress."), "A tan dress.", 12);
     CHECK_OK(file_write_atomic(at(out, "manifest.jsonl"), text, size, &err), &err);
-    CHECK_FAILS(prep_tokenize(out, tokenizer(), NULL, 0, &log, null, &err), ERR_FORMAT, "is not the manifest", &err);
+    CHECK_FAILS(prep_tokenize(out, tokenizer(), NULL, NULL, &log, null, &err), ERR_FORMAT, "is not the manifest", &err);
     CHECK_OK(dir_remove(at(out, "dataset.json"), &err), &err);
-    CHECK_FAILS(prep_tokenize(out, tokenizer(), NULL, 0, &log, null, &err), ERR_NOTFOUND, "no finished dataset", &err);
+    CHECK_FAILS(prep_tokenize(out, tokenizer(), NULL, NULL, &log, null, &err), ERR_NOTFOUND, "no finished dataset",
+                &err);
     mem_free(text);
     fclose(null);
     str_fini(&metadata);

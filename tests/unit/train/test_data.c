@@ -281,7 +281,8 @@ static void refusals(void **state)
     CHECK_OK(open_names(&d, "done", NULL, &c, &err), &err);
     dataset_close(&d);
     c.text_dim = 64;
-    CHECK_FAILS(open_names(&d, "a", NULL, &c, &err), ERR_USAGE, "text record is F32 [226, 32]", &err);
+    CHECK_FAILS(open_names(&d, "a", NULL, &c, &err), ERR_USAGE,
+                "226 tokens of 32 values, but the transformer reads 226 of 64", &err);
     c = tiny_config();
     c.patch = 4;
     CHECK_FAILS(open_names(&d, "a", NULL, &c, &err), ERR_USAGE, "patch size 4", &err);
@@ -290,7 +291,8 @@ static void refusals(void **state)
     CHECK_FAILS(open_names(&d, "a", NULL, &c, &err), ERR_UNSUPPORTED, "as many out as in", &err);
 }
 
-/* Of a dataset in three shards every one must be given; what is missing is named as --shard names it. */
+/* Of a dataset in three shards every one must be given; what is missing is named as --shard names
+ * it. */
 static void shards(void **state)
 {
     DitConfig c = tiny_config();
