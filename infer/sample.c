@@ -46,6 +46,8 @@ const Opt sample_opts[] = {
     SAMPLE(latents_out, OPT_STR, "latents-out", "FILE",
            "keep the latents too: safetensors, one [1,F,C,h,w] tensor an id"),
     SAMPLE(save_frames, OPT_FLAG, "save-frames", NULL, "write every frame as DIR/ID/NNNN.png as well"),
+    SAMPLE(gif, OPT_FLAG, "gif", NULL, "write DIR/ID.gif as well, in 256 colours"),
+    SAMPLE(webp, OPT_FLAG, "webp", NULL, "write DIR/ID.webp, animated, as well"),
     SAMPLE(overwrite, OPT_FLAG, "overwrite", NULL,
            "replace samples of the same id that were made with another prompt, seed, model or settings"),
     {0},

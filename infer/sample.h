@@ -15,7 +15,7 @@ typedef struct SampleOptions {
     const char *model, *checkpoint, *prompts, *from_cache, *split, *out, *latents_out;
     StrList prompt, lora;
     int64_t videos_per_prompt, limit;
-    int save_frames, overwrite;
+    int save_frames, gif, webp, overwrite;
 } SampleOptions;
 
 extern const Opt sample_opts[];

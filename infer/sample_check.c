@@ -64,6 +64,8 @@ static int check_cached(const Run *r, Err *err)
 int sample_check(Run *r, Err *err)
 {
     int rc = disk_check_writable(r->o->out, "--out", err);
+    if (rc == 0)
+        rc = sample_check_formats(r, err);
     if (rc == 0 && r->cached)
         rc = check_cached(r, err);
     if (rc == 0)

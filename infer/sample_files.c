@@ -71,28 +71,37 @@ static int pictures_digest(const Run *r, const char *id, char hex[65], Err *err)
     return rc;
 }
 
-int sample_files_whole(const Run *r, const Job *job, const json_t *record)
+/* How the video is written, by `copies`: an MP4 always, the others when asked for. */
+static const struct {
+    VideoCodec codec;
+    const char *ending, *digest; /* of the file's name; of the record's member */
+} copies[] = {{VIDEO_H264, ".mp4", "sha256"}, {VIDEO_GIF, ".gif", "gif_sha256"}, {VIDEO_WEBP, ".webp", "webp_sha256"}};
+enum { COPIES = sizeof copies / sizeof *copies };
+
+static int is_wanted(const Run *r, VideoCodec codec)
 {
-    const json_t *facts = json_object_get(record, "video");
-    const char *want = json_string_value(json_object_get(facts, "sha256"));
-    const char *pictures = json_string_value(json_object_get(facts, "pictures_sha256"));
-    char hex[65], *video = sample_path(r, job->prompt->id, ".mp4", NULL);
-    int whole = video && want && sha256_file_hex(video, hex, NULL) == 0 && strcmp(hex, want) == 0;
-    mem_free(video);
-    if (!whole || !r->o->save_frames)
-        return whole;
-    return pictures && pictures_digest(r, job->prompt->id, hex, NULL) == 0 && strcmp(hex, pictures) == 0;
+    return codec == VIDEO_H264 || (codec == VIDEO_GIF && r->o->gif) || (codec == VIDEO_WEBP && r->o->webp);
 }
 
-static int write_video(Run *r, Job *job, const uint8_t *rgb, Err *err)
+int sample_check_formats(const Run *r, Err *err)
 {
-    char *path = sample_path(r, job->prompt->id, ".mp4", err), *facts = json_text(job->record, 0, err), seed[32];
+    int rc = 0;
+    for (int i = 0; i < COPIES && rc == 0; i++)
+        if (is_wanted(r, copies[i].codec))
+            rc = video_codec_check(copies[i].codec, err);
+    return rc;
+}
+
+static int write_copy(Run *r, Job *job, int copy, const uint8_t *rgb, Err *err)
+{
+    char *path = sample_path(r, job->prompt->id, copies[copy].ending, err), *facts = json_text(job->record, 0, err),
+         seed[32];
     VideoWriter *w = NULL;
     int rc = path && facts ? 0 : ERR_NOMEM;
     snprintf(seed, sizeof seed, "%" PRId64, job->prompt->seed);
     const char *metadata[] = {"title", job->prompt->text, "prompt", job->prompt->text, "seed", seed, "comment", facts,
                               NULL};
-    VideoWriterParams p = {.codec = VIDEO_H264,
+    VideoWriterParams p = {.codec = copies[copy].codec,
                            .width = r->s.width,
                            .height = r->s.height,
                            .metadata = metadata,
@@ -107,6 +116,51 @@ static int write_video(Run *r, Job *job, const uint8_t *rgb, Err *err)
     mem_free(path);
     mem_free(facts);
     return rc;
+}
+
+/* Writes those copies that are asked for. */
+static int write_copies(Run *r, Job *job, const uint8_t *rgb, Err *err)
+{
+    int rc = 0;
+    for (int i = 0; i < COPIES && rc == 0; i++)
+        if (is_wanted(r, copies[i].codec))
+            rc = write_copy(r, job, i, rgb, err);
+    return rc;
+}
+
+/* Their digests into the record's "video". */
+static int put_digests(const Run *r, const Job *job, JsonWriter *w, Err *err)
+{
+    char hex[65];
+    int rc = 0;
+    for (int i = 0; i < COPIES && rc == 0; i++) {
+        if (!is_wanted(r, copies[i].codec))
+            continue;
+        char *path = sample_path(r, job->prompt->id, copies[i].ending, err);
+        rc = path ? sha256_file_hex(path, hex, err) : ERR_NOMEM;
+        if (rc == 0)
+            jsonw_str(w, copies[i].digest, hex);
+        mem_free(path);
+    }
+    return rc;
+}
+
+int sample_files_whole(const Run *r, const Job *job, const json_t *record)
+{
+    const json_t *facts = json_object_get(record, "video");
+    const char *pictures = json_string_value(json_object_get(facts, "pictures_sha256"));
+    char hex[65];
+    int whole = 1;
+    for (int i = 0; i < COPIES && whole; i++) {
+        const char *want = json_string_value(json_object_get(facts, copies[i].digest));
+        char *path = sample_path(r, job->prompt->id, copies[i].ending, NULL);
+        if (is_wanted(r, copies[i].codec))
+            whole = path && want && sha256_file_hex(path, hex, NULL) == 0 && strcmp(hex, want) == 0;
+        mem_free(path);
+    }
+    if (!whole || !r->o->save_frames)
+        return whole;
+    return pictures && pictures_digest(r, job->prompt->id, hex, NULL) == 0 && strcmp(hex, pictures) == 0;
 }
 
 static int write_frames(Run *r, Job *job, const uint8_t *rgb, Err *err)
@@ -128,23 +182,20 @@ static int write_frames(Run *r, Job *job, const uint8_t *rgb, Err *err)
 static int write_record(Run *r, Job *job, const uint8_t *rgb, Err *err)
 {
     Digest d;
-    char file_hex[65], pictures_hex[65];
+    char pictures_hex[65];
     char *file = mem_printf(err, "%s.mp4", path_base(job->prompt->id)),
-         *path = sample_path(r, job->prompt->id, ".json", err),
-         *video_path = sample_path(r, job->prompt->id, ".mp4", err);
+         *path = sample_path(r, job->prompt->id, ".json", err);
     json_t *video = NULL;
-    int rc = file && path && video_path ? 0 : ERR_NOMEM;
+    int rc = file && path ? 0 : ERR_NOMEM;
     if (rc == 0)
         rc = sha256_bytes(rgb, r->s.num_frames * r->s.height * r->s.width * 3, &d, err);
-    if (rc == 0)
-        rc = sha256_file_hex(video_path, file_hex, err);
     if (rc == 0 && r->o->save_frames)
         rc = pictures_digest(r, job->prompt->id, pictures_hex, err);
     if (rc == 0) {
         JsonWriter w;
         jsonw_begin(&w);
         jsonw_str(&w, "file", file);
-        jsonw_str(&w, "sha256", file_hex);
+        rc = put_digests(r, job, &w, err);
         jsonw_int(&w, "frames", r->s.num_frames);
         jsonw_int(&w, "width", r->s.width);
         jsonw_int(&w, "height", r->s.height);
@@ -152,7 +203,8 @@ static int write_record(Run *r, Job *job, const uint8_t *rgb, Err *err)
         jsonw_hex(&w, "rgb_sha256", &d);
         if (r->o->save_frames)
             jsonw_str(&w, "pictures_sha256", pictures_hex);
-        rc = jsonw_finish(&w, &video, "the record of a video", err);
+        int done = jsonw_finish(&w, &video, "the record of a video", rc == 0 ? err : NULL);
+        rc = rc == 0 ? done : rc;
     }
     if (rc == 0 && json_object_set(job->record, "video", video) < 0)
         rc = err_set(err, ERR_NOMEM, "no memory for '%s.json'", job->prompt->id);
@@ -163,13 +215,12 @@ static int write_record(Run *r, Job *job, const uint8_t *rgb, Err *err)
     json_decref(video);
     mem_free(file);
     mem_free(path);
-    mem_free(video_path);
     return rc;
 }
 
 int sample_write(Run *r, Job *job, const uint8_t *rgb, Err *err)
 {
-    int rc = write_video(r, job, rgb, err);
+    int rc = write_copies(r, job, rgb, err);
     if (rc == 0 && r->o->save_frames)
         rc = write_frames(r, job, rgb, err);
     return rc == 0 ? write_record(r, job, rgb, err) : rc;

@@ -65,6 +65,8 @@ const char *job_key(const Job *job);
 /* Makes the categories' folders, and with `sweep` removes what killed runs left in OUT and in them. */
 WEFT_MUST_CHECK int sample_make_folders(const Run *r, int sweep, Err *err);
 char *sample_path(const Run *r, const char *id, const char *ending, Err *err); /* mem_free */
+/* Whether this FFmpeg writes the formats that are asked for. */
+WEFT_MUST_CHECK int sample_check_formats(const Run *r, Err *err);
 WEFT_MUST_CHECK int sample_write(Run *r, Job *job, const uint8_t *rgb, Err *err);
 /* Whether the files that a record names exist and have the digests that it states. */
 int sample_files_whole(const Run *r, const Job *job, const json_t *record);

@@ -157,8 +157,12 @@ WEFT_MUST_CHECK int video_read_rgb(const char *path, int64_t expect_frames, int6
  * a side, H.264 even sides. */
 typedef enum VideoCodec {
     VIDEO_FFV1 /* lossless RGB in Matroska, slice CRCs */,
-    VIDEO_H264 /* yuv420p, bt709 tagged, MP4 */
+    VIDEO_H264, /* yuv420p, bt709 tagged, MP4 */
+    VIDEO_GIF,  /* 256 fixed colours, dithered; shown again and again */
+    VIDEO_WEBP  /* animated, lossy, yuv420p; shown again and again */
 } VideoCodec;
+/* Whether this FFmpeg can write it: ERR_UNSUPPORTED, naming the encoder that is missing. */
+WEFT_MUST_CHECK int video_codec_check(VideoCodec codec, Err *err);
 typedef struct VideoWriterParams {
     VideoCodec codec;
     int64_t width, height;

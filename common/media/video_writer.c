@@ -1,5 +1,5 @@
 /* Encodes: FFV1 in Matroska for clips that must be read back bit for bit, H.264 in MP4 for people to
- * watch.  The same frames give the same bytes: no dates, no random ids, one encoder thread. */
+ * watch, GIF and WebP for pages that take no video.  The same frames give the same bytes: no dates, no random ids, one encoder thread. */
 #include <libavutil/opt.h>
 #include <string.h>
 #include "common/base/file.h"
@@ -19,11 +19,32 @@ struct VideoWriter {
     int64_t frames;
 };
 
+/* By VideoCodec. */
+static const struct {
+    const char *encoder, *container, *name;
+    int64_t most; /* pixels a side */
+    enum AVPixelFormat format;
+} formats[] = {
+    [VIDEO_FFV1] = {"ffv1", "matroska", "FFV1", 16384, AV_PIX_FMT_0RGB32 /* FFV1's reversible RGB */},
+    [VIDEO_H264] = {"libx264", "mp4", "H.264", 16384, AV_PIX_FMT_YUV420P},
+    [VIDEO_GIF] = {"gif", "gif", "GIF", 16384, AV_PIX_FMT_RGB8},
+    [VIDEO_WEBP] = {"libwebp_anim", "webp", "animated WebP", 16383, AV_PIX_FMT_YUV420P},
+};
+
+int video_codec_check(VideoCodec codec, Err *err)
+{
+    if (avcodec_find_encoder_by_name(formats[codec].encoder))
+        return 0;
+    return err_set(err, ERR_UNSUPPORTED, "this FFmpeg cannot write %s: it was built without the encoder %s",
+                   formats[codec].name, formats[codec].encoder);
+}
+
 static int check_params(const char *path, const VideoWriterParams *p, Err *err)
 {
-    if (p->width < 1 || p->height < 1 || p->width > 16384 || p->height > 16384)
-        return err_set(err, ERR_USAGE, "'%s': frames of %" PRId64 "x%" PRId64 ", expected 1 to 16384 a side", path,
-                       p->width, p->height);
+    int64_t most = formats[p->codec].most;
+    if (p->width < 1 || p->height < 1 || p->width > most || p->height > most)
+        return err_set(err, ERR_USAGE, "'%s': frames of %" PRId64 "x%" PRId64 ", expected 1 to %" PRId64 " a side",
+                       path, p->width, p->height, most);
     /* the library's own decoder gets such frames wrong */
     if (p->codec == VIDEO_FFV1 && (p->width < 16 || p->height < 16))
         return err_set(err, ERR_USAGE, "'%s': FFV1 frames of %" PRId64 "x%" PRId64 ", expected 16 or more a side", path,
@@ -39,12 +60,34 @@ static int check_params(const char *path, const VideoWriterParams *p, Err *err)
     return 0;
 }
 
+static int encoder_options(AVCodecContext *c, const VideoWriterParams *p, AVDictionary **options)
+{
+    int av = 0;
+    switch (p->codec) {
+    case VIDEO_FFV1:
+        c->level = 3;
+        c->gop_size = 1; /* every frame stands alone: damage stays within it */
+        c->slices = 4;
+        return av_dict_set(options, "slicecrc", "1", 0);
+    case VIDEO_GIF: return 0;
+    case VIDEO_WEBP: return av_dict_set(options, "quality", "90", 0);
+    case VIDEO_H264: break;
+    }
+    av = av_dict_set_int(options, "crf", p->crf ? p->crf : 17, 0);
+    if (av >= 0)
+        av = av_dict_set(options, "preset", p->fast ? "superfast" : "medium", 0);
+    /* libx264's macroblock tree reads uninitialised memory at small sizes with AVX-512: the bytes would
+     * differ by run. */
+    return av >= 0 ? av_dict_set(options, "x264-params", "mbtree=0", 0) : av;
+}
+
 static int open_encoder(VideoWriter *w, const VideoWriterParams *p, Err *err)
 {
-    const char *name = p->codec == VIDEO_FFV1 ? "ffv1" : "libx264";
+    const char *name = formats[p->codec].encoder;
+    int is_yuv = formats[p->codec].format == AV_PIX_FMT_YUV420P, rc = video_codec_check(p->codec, err);
+    if (rc < 0)
+        return err_wrap(err, rc, "'%s'", w->path);
     const AVCodec *codec = avcodec_find_encoder_by_name(name);
-    if (!codec)
-        return err_set(err, ERR_UNSUPPORTED, "'%s': this FFmpeg has no %s encoder", w->path, name);
     w->enc = avcodec_alloc_context3(codec);
     if (!w->enc)
         return err_set(err, ERR_NOMEM, "'%s': no memory for the encoder", w->path);
@@ -58,31 +101,16 @@ static int open_encoder(VideoWriter *w, const VideoWriterParams *p, Err *err)
     c->flags |= AV_CODEC_FLAG_BITEXACT;
     if (w->fmt->oformat->flags & AVFMT_GLOBALHEADER)
         c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
-    AVDictionary *options = NULL;
-    int av;
-    if (p->codec == VIDEO_FFV1) {
-        c->pix_fmt = AV_PIX_FMT_0RGB32; /* FFV1's reversible RGB */
-        c->level = 3;
-        c->gop_size = 1; /* every frame stands alone: damage stays within it */
-        c->slices = 4;
-        c->color_range = AVCOL_RANGE_JPEG;
-        c->colorspace = AVCOL_SPC_RGB;
-        av = av_dict_set(&options, "slicecrc", "1", 0);
-    } else {
-        c->pix_fmt = AV_PIX_FMT_YUV420P;
-        c->color_range = AVCOL_RANGE_MPEG;
-        c->colorspace = AVCOL_SPC_BT709;
+    c->pix_fmt = formats[p->codec].format;
+    c->color_range = is_yuv ? AVCOL_RANGE_MPEG : AVCOL_RANGE_JPEG;
+    /* WebP has no place for tags: its readers expect BT.601 */
+    c->colorspace = p->codec == VIDEO_WEBP ? AVCOL_SPC_SMPTE170M : is_yuv ? AVCOL_SPC_BT709 : AVCOL_SPC_RGB;
+    if (p->codec == VIDEO_H264)
         c->chroma_sample_location = AVCHROMA_LOC_LEFT;
-        av = av_dict_set_int(&options, "crf", p->crf ? p->crf : 17, 0);
-        if (av >= 0)
-            av = av_dict_set(&options, "preset", p->fast ? "superfast" : "medium", 0);
-        /* libx264's macroblock tree reads uninitialised memory at small sizes with AVX-512: the
-         * bytes would differ by run. */
-        if (av >= 0)
-            av = av_dict_set(&options, "x264-params", "mbtree=0", 0);
-    }
     c->color_primaries = AVCOL_PRI_BT709;
     c->color_trc = AVCOL_TRC_BT709;
+    AVDictionary *options = NULL;
+    int av = encoder_options(c, p, &options);
     if (av >= 0)
         av = avcodec_open2(c, codec, &options);
     av_dict_free(&options);
@@ -97,7 +125,7 @@ static int open_output(VideoWriter *w, const VideoWriterParams *p, Err *err)
     char *url = mem_printf(err, "file:%s", atomic_path(w->file));
     if (!url)
         return ERR_NOMEM;
-    int av = avformat_alloc_output_context2(&w->fmt, NULL, p->codec == VIDEO_FFV1 ? "matroska" : "mp4", url);
+    int av = avformat_alloc_output_context2(&w->fmt, NULL, formats[p->codec].container, url);
     mem_free(url);
     if (av < 0)
         return err_av(err, ERR_UNSUPPORTED, av, "'%s': no such container", w->path);
@@ -120,6 +148,8 @@ static int open_output(VideoWriter *w, const VideoWriterParams *p, Err *err)
     AVDictionary *options = NULL;
     if (av >= 0 && p->codec == VIDEO_H264)
         av = av_dict_set(&options, "movflags", "+faststart+use_metadata_tags", 0);
+    if (av >= 0 && (p->codec == VIDEO_GIF || p->codec == VIDEO_WEBP))
+        av = av_dict_set(&options, "loop", "0", 0); /* without end */
     if (av >= 0)
         av = avformat_write_header(w->fmt, &options);
     av_dict_free(&options);
@@ -199,10 +229,11 @@ static void fill_rgb32(AVFrame *f, const uint8_t *rgb)
     }
 }
 
-static int fill_yuv(VideoWriter *w, const uint8_t *rgb, Err *err)
+static int fill_scaled(VideoWriter *w, const uint8_t *rgb, Err *err)
 {
     AVFrame *f = w->frame;
-    ScaleJob job = {f->width, f->height, AV_PIX_FMT_RGB24, f->width, f->height, f->format, SWS_CS_ITU709, 1, 0, 0};
+    int space = w->codec == VIDEO_H264 ? SWS_CS_ITU709 : w->codec == VIDEO_WEBP ? SWS_CS_ITU601 : 0;
+    ScaleJob job = {f->width, f->height, AV_PIX_FMT_RGB24, f->width, f->height, f->format, space, 1, 0, 0};
     int rc = scaler_prepare(&w->scaler, &job, err);
     if (rc < 0)
         return err_wrap(err, rc, "'%s'", w->path);
@@ -226,7 +257,7 @@ int video_write(VideoWriter *w, const uint8_t *rgb, Err *err)
         return err_av(err, ERR_NOMEM, av, "'%s': frame %" PRId64, w->path, w->frames);
     if (w->codec == VIDEO_FFV1)
         fill_rgb32(w->frame, rgb);
-    else if ((rc = fill_yuv(w, rgb, err)) < 0)
+    else if ((rc = fill_scaled(w, rgb, err)) < 0)
         return rc;
     w->frame->pts = w->frames;
     av = avcodec_send_frame(w->enc, w->frame);

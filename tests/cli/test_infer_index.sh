@@ -67,6 +67,29 @@ stderr_has "left out of index.json: $T/out/dress/broken.json"
 stderr_has "'$T/out/x-8.json' is left out of index.json: its video is missing"
 stderr_has "contact.png lacks frames of '$T/out/z-1.mp4'"
 
+# GIF and WebP beside the MP4, as the record knows.
+runs "other formats" 0 sample --out "$T/formats" --prompt x --gif --webp --save-frames
+check "a GIF" test "$(head -c 6 "$T/formats/x-0.gif")" = GIF89a
+check "a WebP" test "$(head -c 12 "$T/formats/x-0.webp" | tail -c 4)" = WEBP
+runs "again" 0 sample --out "$T/formats" --prompt x --gif --webp --save-frames
+stderr_has "0 sampled, 1 reused"
+runs "with fewer" 0 sample --out "$T/formats" --prompt x --webp
+stderr_has "0 sampled, 1 reused"
+echo damage >"$T/formats/x-0.gif"
+runs "a damaged GIF is made again" 0 sample --out "$T/formats" --prompt x --gif
+stderr_has "1 sampled, 0 reused"
+
+# Killed at twenty random calls that change files, and run again: the same files.
+whole() { # OUT
+    echo --out "$T/$1" --prompts "$T/prompts.jsonl" --seed 5 --gif --webp --save-frames --videos-per-prompt 2 \
+        --scheduler dpm --latents-out "$T/$1.safetensors"
+}
+counts "undisturbed" 0 "$INFER" sample $SMALL $(whole whole)
+killed_often 20 "$calls" "$INFER" sample $SMALL $(whole cut)
+runs "and run again" 0 sample $(whole cut)
+same "the same files" "$T/whole" "$T/cut"
+same "the same latents" "$T/whole.safetensors" "$T/cut.safetensors"
+
 # A disk that fills up at the list's turn is an error, and the same command goes on.
 mkdir "$T/made" && cp -r "$T/out/." "$T/made/"
 rm "$T/made/index.json" && mkdir "$T/made/index.json"

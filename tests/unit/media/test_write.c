@@ -210,6 +210,66 @@ static void png_keeps_every_bit(void **state)
     free(rgb);
 }
 
+static double mean_of(const uint8_t *rgb, int64_t n, int channel)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += rgb[i * 3 + channel];
+    return sum / (double)n;
+}
+
+/* Saturated patches come back as they were meant: dithering keeps the mean colour of an area. */
+static void gif_keeps_frames_and_colours(void **state)
+{
+    (void)state;
+    static const uint8_t patch[5][3] = {{230, 20, 30}, {20, 200, 40}, {30, 40, 220}, {200, 200, 60}, {120, 120, 120}};
+    const int64_t w = 64, h = 48, frame = w * h * 3;
+    uint8_t *rgb = malloc((size_t)(5 * frame)), *got = NULL;
+    Err err = {0};
+    int64_t n, got_w, got_h;
+    assert_non_null(rgb);
+    for (int64_t i = 0; i < 5 * w * h; i++)
+        memcpy(rgb + i * 3, patch[i / (w * h)], 3);
+    VideoWriterParams p = {.codec = VIDEO_GIF, .width = w, .height = h, .rate = {8, 1}};
+    write_clip(check_tmp_path("a.gif"), &p, rgb, 5);
+    CHECK_OK(video_read_rgb(check_tmp_path("a.gif"), 5, w, h, &got, &n, &got_w, &got_h, &err), &err);
+    for (int k = 0; k < 5; k++)
+        for (int c = 0; c < 3; c++)
+            check_value("mean of a patch", mean_of(got + k * frame, w * h, c), patch[k][c], 3, 0);
+    mem_free(got);
+    free(rgb);
+}
+
+/* "RIFF....WEBPVP8X", a frame ("ANMF") for each picture, and no end to the loop; FFmpeg 5 cannot read one. */
+static void webp_is_animated(void **state)
+{
+    (void)state;
+    Err err = {0};
+    char *bytes = NULL;
+    int64_t size, frames = 0;
+    uint8_t *rgb = smooth_clip(7, 64, 48);
+    VideoWriterParams p = {.codec = VIDEO_WEBP, .width = 64, .height = 48, .rate = {8, 1}};
+    if (video_codec_check(VIDEO_WEBP, NULL) < 0) {
+        free(rgb);
+        skip(); /* an FFmpeg without libwebp */
+    }
+    write_clip(check_tmp_path("a.webp"), &p, rgb, 7);
+    CHECK_OK(file_read(check_tmp_path("a.webp"), 1 << 20, &bytes, &size, &err), &err);
+    assert_memory_equal(bytes, "RIFF", 4);
+    assert_memory_equal(bytes + 8, "WEBPVP8X", 8);
+    for (int64_t i = 12; i + 4 <= size; i++) {
+        frames += memcmp(bytes + i, "ANMF", 4) == 0;
+        if (memcmp(bytes + i, "ANIM", 4) == 0)
+            assert_true(bytes[i + 12] == 0 && bytes[i + 13] == 0);
+    }
+    assert_int_equal(frames, 7);
+    mem_free(bytes);
+    free(rgb);
+    p.width = 16384;
+    VideoWriter *writer = NULL;
+    CHECK_FAILS(video_create(&writer, check_tmp_path("b.webp"), &p, &err), ERR_USAGE, "1 to 16383 a side", &err);
+}
+
 static void bad_requests_are_refused(void **state)
 {
     (void)state;
@@ -278,6 +338,7 @@ int main(void)
         cmocka_unit_test(ffv1_keeps_every_bit),         cmocka_unit_test(same_frames_same_bytes),
         cmocka_unit_test(a_flipped_bit_is_noticed),     cmocka_unit_test(h264_is_tagged_timed_and_described),
         cmocka_unit_test(matroska_metadata_comes_back), cmocka_unit_test(png_keeps_every_bit),
+        cmocka_unit_test(gif_keeps_frames_and_colours), cmocka_unit_test(webp_is_animated),
         cmocka_unit_test(bad_requests_are_refused),     cmocka_unit_test(a_full_disk_is_an_error),
     };
     return check_run_live("media: writing", tests);
