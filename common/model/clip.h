@@ -50,6 +50,9 @@ WEFT_MUST_CHECK int clip_image(Clip *c, Arena *work, float *embed, float *hidden
 /* RGB8 [H,W,3] -> [3,S,S]: shorter edge to S with Pillow's bicubic (bit-exact), centre crop, 1/255,
  * mean and std. */
 WEFT_MUST_CHECK int clip_preprocess(float *out, const uint8_t *rgb, int64_t H, int64_t W, int64_t S, Err *err);
+/* The same of the whole picture: first padded to a square with CLIP's mean colour (122, 116, 104), as
+ * LLaVA's expand2square does it. */
+WEFT_MUST_CHECK int clip_preprocess_square(float *out, const uint8_t *rgb, int64_t H, int64_t W, int64_t S, Err *err);
 /* Pillow's bicubic (a = -0.5, antialiased) on interleaved 8-bit channels, bit-exact. */
 WEFT_MUST_CHECK int pil_bicubic(uint8_t *out, int64_t out_h, int64_t out_w, const uint8_t *in, int64_t in_h,
                                 int64_t in_w, int64_t channels, Err *err);

@@ -108,3 +108,21 @@ int clip_preprocess(float *out, const uint8_t *rgb, int64_t H, int64_t W, int64_
     mem_free(small);
     return rc;
 }
+
+int clip_preprocess_square(float *out, const uint8_t *rgb, int64_t H, int64_t W, int64_t S, Err *err)
+{
+    static const uint8_t mean[3] = {122, 116, 104};
+    if (H < 1 || W < 1 || H > 1 << 16 || W > 1 << 16)
+        return err_set(err, ERR_USAGE, "CLIP: a picture of %" PRId64 "x%" PRId64 " (width x height)", W, H);
+    int64_t side = H > W ? H : W, top = (side - H) / 2, left = (side - W) / 2;
+    uint8_t *square = mem_calloc(side * side, 3, err);
+    if (!square)
+        return ERR_NOMEM;
+    for (int64_t i = 0; i < side * side * 3; i++)
+        square[i] = mean[i % 3];
+    for (int64_t y = 0; y < H; y++)
+        memcpy(square + ((top + y) * side + left) * 3, rgb + y * W * 3, (size_t)W * 3);
+    int rc = clip_preprocess(out, square, side, side, S, err);
+    mem_free(square);
+    return rc;
+}

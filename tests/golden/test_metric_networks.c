@@ -13,80 +13,17 @@
 #include "common/model/resize.h"
 #include "common/store/torch_file.h"
 #include "tests/golden/generator.h"
+#include "tests/golden/named_weights.h"
 
 /* ---- weights --------------------------------------------------------------------------------- */
-
-/* CRC-32 of the name, as zlib's. */
-static uint32_t crc32_of(const char *name)
-{
-    uint32_t crc = ~0u;
-    for (; *name; name++) {
-        crc ^= (uint8_t)*name;
-        for (int k = 0; k < 8; k++)
-            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-    }
-    return ~crc;
-}
-
-static double u(uint32_t crc, uint32_t i)
-{
-    uint32_t x = i * 2654435761u + crc;
-    x ^= x >> 16;
-    x *= 0x7feb352du;
-    x ^= x >> 15;
-    x *= 0x846ca68bu;
-    x ^= x >> 16;
-    return (x >> 8) / 16777216.0;
-}
-
-static float weight(const char *name, const int64_t *dim, int64_t count, uint32_t i, uint32_t crc)
-{
-    double v = u(crc, i);
-    if (str_ends_with(name, "running_var") || str_ends_with(name, "bn.weight"))
-        return (float)(0.5 + v);
-    if (str_ends_with(name, "running_mean") || str_ends_with(name, "bias"))
-        return (float)(0.1 * (2 * v - 1));
-    return (float)((2 * v - 1) * sqrt(6.0 / (double)(count / dim[0])));
-}
-
-typedef struct File {
-    SafeSource *source;
-    int64_t n;
-} File;
-
-/* The parameters that a network asks of its file. */
-static File fill(const ParamSet *ps)
-{
-    File f = {calloc((size_t)ps->n, sizeof *f.source), ps->n};
-    assert_non_null(f.source);
-    for (int64_t k = 0; k < ps->n; k++) {
-        const Param *p = &ps->param[k];
-        Tensor t = tensor_view(NULL, DT_F32, p->rank, p->dim);
-        int64_t n = tensor_count(&t);
-        float *value = t.data = malloc((size_t)n * sizeof *value);
-        uint32_t crc = crc32_of(p->name);
-        assert_non_null(value);
-        for (int64_t i = 0; i < n; i++)
-            value[i] = weight(p->name, p->dim, n, (uint32_t)i, crc);
-        f.source[k] = (SafeSource){p->name, t};
-    }
-    return f;
-}
-
-static void file_free(File *f)
-{
-    for (int64_t i = 0; i < f->n; i++)
-        free(f->source[i].tensor.data);
-    free(f->source);
-}
 
 static void rule_of_the_weights(void **state)
 {
     (void)state;
     static const double test[] = {0.79321796, 0.79837179, 0.61226732, 0.71386695};
-    assert_int_equal(crc32_of("test"), 0xd87f7e0c);
+    assert_int_equal(named_crc("test"), 0xd87f7e0c);
     for (uint32_t i = 0; i < 4; i++)
-        check_value("u", u(crc32_of("test"), i), test[i], 1e-8, 0);
+        check_value("u", named_u(named_crc("test"), i), test[i], 1e-8, 0);
 }
 
 /* ---- networks -------------------------------------------------------------------------------- */
@@ -164,18 +101,6 @@ static Arena *arena_for_inception(int64_t n)
     return out;
 }
 
-static File inception_file(void)
-{
-    Inception *shape = NULL;
-    Err err = {0};
-    CHECK_OK(inception_open(&shape, plan_be, NULL, &err), &err);
-    assert_int_equal(inception_params(shape)->n, 472);
-    assert_int_equal(params_count(inception_params(shape)), 23850960 + 2 * 17216); /* and means and variances */
-    File f = fill(inception_params(shape));
-    inception_close(&shape);
-    return f;
-}
-
 /* Bounds: sums of up to 2,048 products in float32 over 20 layers, a random walk of 2^-24 each; 1e-5 of
  * the features' root mean square is five times what was seen. */
 static void inception(void **state)
@@ -186,11 +111,11 @@ static void inception(void **state)
     Err err = {0};
     json_t *g = golden();
     const char *path = check_tmp_path("inception.safetensors");
-    File f = inception_file();
     Inception *shape = NULL;
     CHECK_OK(inception_open(&shape, plan_be, NULL, &err), &err);
-    for (int64_t i = 0; i < f.n; i++)
-        f.source[i].name = inception_params(shape)->param[i].name;
+    assert_int_equal(inception_params(shape)->n, 472);
+    assert_int_equal(params_count(inception_params(shape)), 23850960 + 2 * 17216); /* and means and variances */
+    NamedFile f = named_file(inception_params(shape));
     CHECK_OK(safetensors_write(path, f.source, f.n, NULL, &err), &err);
     CHECK_OK(inception_open(&m, cpu_be, path, &err), &err);
     Arena *work = arena_for_inception(2);
@@ -237,7 +162,7 @@ static void inception(void **state)
                 "tensors do not fit", &err);
     inception_close(&shape);
     arena_free(&work);
-    file_free(&f);
+    named_file_free(&f);
     free(square);
     free(portrait);
     free(pixels);
@@ -284,7 +209,7 @@ static void i3d(void **state)
     CHECK_OK(i3d_open(&shape, plan_be, NULL, 0, &err), &err);
     assert_int_equal(i3d_params(shape)->n, 287);
     assert_int_equal(params_count(i3d_params(shape)), 12697264 + 2 * 7280); /* and means and variances */
-    File f = fill(i3d_params(shape));
+    NamedFile f = named_file(i3d_params(shape));
     CHECK_OK(safetensors_write(path, f.source, f.n, NULL, &err), &err);
     run_i3d(path, g, 0, 9, "eps0.001_T9");
     run_i3d(path, g, 1e-5, 9, "eps1e-05_T9");
@@ -295,7 +220,7 @@ static void i3d(void **state)
     i3d_close(&m);
     CHECK_OK(safetensors_write(path, f.source, f.n, odd, &err), &err);
     CHECK_FAILS(i3d_open(&m, cpu_be, path, 0, &err), ERR_FORMAT, "its bn_eps is 'no'", &err);
-    file_free(&f);
+    named_file_free(&f);
     i3d_close(&shape);
     json_decref(meta);
     json_decref(odd);
