@@ -3,6 +3,7 @@
 #include "common/base/program.h"
 #include "common/base/threads.h"
 #include "common/ops/selftest.h"
+#include "infer/evaluate.h"
 #include "infer/sample.h"
 
 static int sample(void *options, const StrList *positional, Err *err)
@@ -22,10 +23,26 @@ static int sample(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
+static int evaluate(void *options, const StrList *positional, Err *err)
+{
+    EvaluateOptions *o = options;
+    StderrLog log;
+    log_to_stderr(&log, "weft-infer", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
+    interrupt_install(&log);
+    int rc = evaluate_run(o, positional, &log.log, stdout, err);
+    if (rc >= 0)
+        log_info(&log.log, "wrote metrics.json, metrics.csv and evaluate.html in %s", o->out);
+    return rc;
+}
+
 static const char *const examples[] = {
     "weft-infer sample --model run/final --prompt \"A woman in a red dress turns to the right.\" --out samples",
-    "Make one video.", "weft-infer sample --model run/final --prompts prompts.txt --out samples",
-    "Make a video a line; given again, finished ones are kept.", NULL};
+    "Make one video.",
+    "weft-infer sample --model run/final --prompts prompts.txt --out samples",
+    "Make a video a line; given again, finished ones are kept.",
+    "weft-infer evaluate samples --references prepared/clips --out measured",
+    "Measure a folder of samples beside real clips.",
+    NULL};
 static const char *const files[] = {"DIR/[CATEGORY/]NAME.mp4",
                                     "a video",
                                     "DIR/[CATEGORY/]NAME.json",
@@ -34,6 +51,8 @@ static const char *const files[] = {"DIR/[CATEGORY/]NAME.mp4",
                                     "all videos in DIR, and a few frames of each",
                                     "DIR/index.json",
                                     "the same for programs",
+                                    "DIR/metrics.json, metrics.csv, evaluate.html",
+                                    "what evaluate measured: all figures, a line a video, a page",
                                     NULL};
 
 int main(int argc, char **argv)
@@ -45,13 +64,21 @@ int main(int argc, char **argv)
          .opts = sample_opts,
          .options_size = sizeof(SampleOptions),
          .run = sample},
+        {.name = "evaluate",
+         .summary = "measure videos: SSIM, motion, smoothness, flicker, sharpness, colours",
+         .usage = "[options] VIDEOS... --out DIR",
+         .opts = evaluate_opts,
+         .options_size = sizeof(EvaluateOptions),
+         .min_positional = 1,
+         .max_positional = -1,
+         .run = evaluate},
         COMMAND_KEYS,
         COMMAND_SELFTEST,
         {0},
     };
     static const Program program = {
         .name = "weft-infer",
-        .about = "Samples videos from a CogVideoX pipeline folder and a fine-tuned checkpoint.",
+        .about = "Samples videos from a CogVideoX pipeline folder and a fine-tuned checkpoint, and measures videos.",
         .commands = commands,
         .examples = examples,
         .files = files};

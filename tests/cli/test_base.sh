@@ -45,6 +45,7 @@ full "verify" "$B/weft-cache" verify "$T/a"
 full "plan" "$B/weft-train" plan --preset demo --cache "$T/a" --model $M
 full "run --dry-run" "$B/weft-train" run --preset demo --cache "$T/a" --model $M --out "$T/run" --dry-run
 full "sample --dry-run" "$B/weft-infer" sample --preset demo --model $M --prompt x --out "$T/samples" --dry-run
+full "evaluate" "$B/weft-infer" evaluate "$T/src/c1.mp4" --out "$T/measured"
 
 # ---- OpenMP's threads do not spin for long at a barrier, unless the user wants it ----
 spins() { env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose "$@" "$B/weft-train" --version 2>&1 |
@@ -192,6 +193,8 @@ runs "sample --log-json" 0 "$B/weft-infer" sample --preset demo --device cpu --m
     --set sampling.width=32 --set sampling.height=48 --set sampling.num_inference_steps=2 --prompt x \
     --out "$T/samples4" --log-json
 json_lines "sample"
+runs "evaluate --log-json" 0 "$B/weft-infer" evaluate "$T/src/c1.mp4" --out "$T/measured" --log-json
+json_lines "evaluate"
 for case in "prep ingest $T/nothing --out $T/x" "prep merge $T/prep4 --out $T/x" "prep ingest --bad" "prep frob" \
     "cache build $T/nothing --out $T/x --model $M" \
     "train run --cache $T/nothing --out $T/x" "infer sample --model $T/nothing --prompt x --out $T/x" \

@@ -1,0 +1,25 @@
+/* `weft-infer evaluate`: videos in, figures out.  Writes OUT/metrics.csv (a line a video), OUT/evaluate.html (a
+ * page that stands alone) and last OUT/metrics.json (schemas/metrics).  Nothing is written before everything is
+ * measured. */
+#ifndef WEFT_INFER_EVALUATE_H
+#define WEFT_INFER_EVALUATE_H
+#include <stdio.h>
+#include "infer/evaluation.h"
+
+typedef struct EvaluateOptions {
+    CommonOptions common; /* first */
+    const char *out, *prompts;
+    StrList references;
+} EvaluateOptions;
+extern const Opt evaluate_opts[];
+
+/* The exit status: 0, or 3 when a video or reference could not be measured; or a negative code.  The summary
+ * goes to `results`. */
+WEFT_MUST_CHECK int evaluate_run(const EvaluateOptions *o, const StrList *videos, const Log *log, FILE *results,
+                                 Err *err);
+
+/* ---- evaluate_page.c ---- */
+/* report: what metrics.json holds; references may be NULL. */
+WEFT_MUST_CHECK int evaluate_write_page(const char *path, const Evaluation *e, const Evaluation *references,
+                                        const json_t *report, Err *err);
+#endif

@@ -1,0 +1,207 @@
+/* evaluate.html. */
+#include <math.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/html.h"
+#include "common/base/mem.h"
+#include "infer/evaluate.h"
+#include "infer/page.h"
+
+enum { ROWS_MAX = 2000 /* videos in the table; metrics.csv has all */ };
+
+static void interval(FILE *out, const Summary *s)
+{
+    page_cell(out, s->mean);
+    fputs("<td class=\"n\">", out);
+    if (isfinite(s->low))
+        fprintf(out, "%.6g to %.6g", s->low, s->high);
+    fputs("</td>", out);
+}
+
+static void figure_row(FILE *out, const char *name, const char *unit, const char *what, int saturates, const Summary *s,
+                       const Summary *reference, int references)
+{
+    fputs("<tr><td>", out);
+    html_text(out, name);
+    if (saturates)
+        fputs("<sup>*</sup>", out);
+    fputs("</td>", out);
+    interval(out, s);
+    if (references) {
+        if (reference)
+            interval(out, reference);
+        else
+            fputs("<td></td><td></td>", out);
+    }
+    fputs("<td>", out);
+    html_text(out, unit);
+    fprintf(out, "</td><td class=\"n\">%" PRId64 "%s</td><td class=\"dim\">", s->n,
+            s->n < FEW_VIDEOS ? " <span class=\"flag\">few</span>" : "");
+    html_text(out, what);
+    fputs("</td></tr>\n", out);
+}
+
+static void figures(FILE *out, const Evaluation *e, const Evaluation *references)
+{
+    fputs("<h2>Figures</h2>\n<div class=\"wide\"><table><tr><th>figure</th><th class=\"n\">mean</th><th "
+          "class=\"n\">95 % interval</th>",
+          out);
+    if (references)
+        fputs("<th class=\"n\">references</th><th class=\"n\">95 % interval</th>", out);
+    fputs("<th></th><th class=\"n\">videos</th><th></th></tr>\n", out);
+    for (int k = 0; figure_kinds[k].name; k++)
+        figure_row(out, figure_kinds[k].name, figure_kinds[k].unit, figure_kinds[k].what, figure_kinds[k].saturates,
+                   &e->figure[k], references ? &references->figure[k] : NULL, references != NULL);
+    if (references)
+        figure_row(out, "colours", "", "distance of a video's colours to the references' mean, 0 to 1", 0, &e->colours,
+                   NULL, 1);
+    fputs("</table></div>\n<p class=\"dim\"><sup>*</sup> A video that stands still has the best value: read it beside "
+          "the motion amount.</p>\n",
+          out);
+}
+
+static int charts(FILE *out, const Evaluation *e, Err *err)
+{
+    PageDot *dot = mem_calloc(e->videos.n, sizeof *dot, err);
+    if (!dot)
+        return ERR_NOMEM;
+    fputs("<h2>Each video a dot</h2>\n<div class=\"charts\">\n", out);
+    for (int chart = 0; chart < 2; chart++) {
+        for (int64_t i = 0; i < e->videos.n; i++) {
+            const Measured *m = &e->measured[i];
+            dot[i] = (PageDot){NAN, NAN, e->videos.item[i].id};
+            if (m->done == 1)
+                dot[i] = (PageDot){m->f.motion, chart ? m->f.smoothness : m->f.ssim, e->videos.item[i].id};
+        }
+        page_scatter(out, chart ? "Smoothness and motion" : "SSIM and motion", "motion, pixels a frame →",
+                     chart ? "smoothness" : "SSIM", dot, e->videos.n);
+    }
+    fputs("</div>\n", out);
+    mem_free(dot);
+    return 0;
+}
+
+/* "name" or "name, prompt" */
+static void video_name(FILE *out, const VideoItem *v)
+{
+    fputs("<td class=\"id\">", out);
+    html_bdi(out, v->id);
+    if (v->prompt) {
+        fputs("<br><span class=\"dim\">", out);
+        html_bdi(out, v->prompt);
+        fputs("</span>", out);
+    }
+    fputs("</td>", out);
+}
+
+static void videos(FILE *out, const Evaluation *e, int references)
+{
+    int64_t shown = 0;
+    fputs("<h2>Videos</h2>\n<div class=\"wide\"><table><tr><th>video</th><th class=\"n\">frames</th><th "
+          "class=\"n\">size</th><th class=\"n\">motion</th><th class=\"n\">SSIM</th><th class=\"n\">least SSIM</th><th "
+          "class=\"n\">PSNR</th><th class=\"n\">flicker</th><th class=\"n\">smoothness</th><th "
+          "class=\"n\">sharpness</th>",
+          out);
+    fputs(references ? "<th class=\"n\">colours</th><th></th></tr>\n" : "<th></th></tr>\n", out);
+    for (int64_t i = 0; i < e->videos.n && shown < ROWS_MAX; i++) {
+        const Measured *m = &e->measured[i];
+        if (m->done != 1)
+            continue;
+        shown++;
+        fputs("<tr>", out);
+        video_name(out, &e->videos.item[i]);
+        fprintf(out, "<td class=\"n\">%" PRId64 "</td><td class=\"n\">%" PRId64 "×%" PRId64 "</td>", m->f.frames,
+                m->f.width, m->f.height);
+        page_cell(out, m->f.motion);
+        page_cell(out, m->f.ssim);
+        fputs("<td class=\"n\">", out);
+        page_number(out, m->f.ssim_min);
+        if (m->f.ssim_min_at >= 0)
+            fprintf(out, " <span class=\"dim\">%" PRId64 "→%" PRId64 "</span>", m->f.ssim_min_at, m->f.ssim_min_at + 1);
+        fputs("</td>", out);
+        page_cell(out, m->f.psnr);
+        page_cell(out, m->f.flicker);
+        page_cell(out, m->f.smoothness);
+        page_cell(out, m->f.sharpness);
+        if (references)
+            page_cell(out, m->colours);
+        fputs(m->f.difference == 0           ? "<td class=\"flag\">frozen</td></tr>\n"
+              : evaluation_near_static(e, i) ? "<td class=\"flag\">near-static</td></tr>\n"
+              : m->f.frames == 1             ? "<td class=\"flag\">one frame</td></tr>\n"
+                                             : "<td></td></tr>\n",
+              out);
+    }
+    fputs("</table></div>\n", out);
+    if (shown < e->n_measured)
+        fprintf(out, "<p class=\"dim\">The first %" PRId64 " of %" PRId64 "; metrics.csv has all.</p>\n", shown,
+                e->n_measured);
+}
+
+static void rejected(FILE *out, const char *title, const Evaluation *e)
+{
+    if (!e || !e->n_rejected)
+        return;
+    fprintf(out, "<h2>%s</h2>\n<table>", title);
+    for (int64_t i = 0; i < e->videos.n; i++)
+        if (e->measured[i].done == 2) {
+            fputs("<tr><td class=\"id\">", out);
+            html_bdi(out, e->videos.item[i].path);
+            fputs("</td><td>", out);
+            html_text(out, e->measured[i].why);
+            fputs("</td></tr>\n", out);
+        }
+    fputs("</table>\n", out);
+}
+
+static void protocol(FILE *out, const json_t *report)
+{
+    const char *key;
+    json_t *v;
+    fputs("<details><summary>How the figures are made</summary><table>", out);
+    json_object_foreach (json_object_get(report, "protocol"), key, v) {
+        fputs("<tr><td>", out);
+        html_text(out, key);
+        fputs("</td><td>", out);
+        html_text(out, json_string_value(v));
+        fputs("</td></tr>", out);
+    }
+    fprintf(out, "<tr><td>seed</td><td>%" PRId64 "</td></tr></table></details>\n",
+            (int64_t)json_integer_value(json_object_get(report, "seed")));
+}
+
+int evaluate_write_page(const char *path, const Evaluation *e, const Evaluation *references, const json_t *report,
+                        Err *err)
+{
+    AtomicFile *f = NULL;
+    const json_t *v;
+    size_t i;
+    int rc = atomic_open(&f, path, err);
+    if (rc < 0)
+        return rc;
+    FILE *out = atomic_stream(f);
+    page_begin(out, "Videos measured", HTML_POLICY);
+    fputs("<h1>Videos measured</h1>\n<p class=\"sum\">", out);
+    page_fact(out, e->n_measured, "video measured", "videos measured");
+    if (references)
+        page_fact(out, references->n_measured, "reference", "references");
+    page_fact(out, e->n_rejected, "rejected", "rejected");
+    page_fact(out, e->n_near_static, "near-static", "near-static");
+    fputs("</p>\n", out);
+    json_array_foreach (json_object_get(report, "warnings"), i, v) {
+        fputs("<p class=\"warn\">", out);
+        html_text(out, json_string_value(v));
+        fputs(".</p>\n", out);
+    }
+    figures(out, e, references);
+    rc = charts(out, e, err);
+    videos(out, e, references != NULL);
+    rejected(out, "Videos that could not be measured", e);
+    rejected(out, "References that could not be measured", references);
+    protocol(out, report);
+    page_end(out);
+    if (rc == 0)
+        return atomic_commit(&f, err);
+    atomic_abort(&f);
+    return rc;
+}
