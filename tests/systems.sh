@@ -45,7 +45,7 @@ bare() { # NAME DISTRIBUTION SUITE COMPONENTS
         case $2 in Debian) script=/usr/share/debootstrap/scripts/sid ;; *) \
             script=/usr/share/debootstrap/scripts/gutsy ;; esac
     fi
-    rm -rf "$dir/$1.making"
+    rm -rf --one-file-system "$dir/$1.making" # an interrupted debootstrap leaves /proc mounted in it
     debootstrap --variant=minbase --components="$4" --include=git,make,gcc,ca-certificates "$3" "$dir/$1.making" \
         "$(mirror "$2")" "$script" \
         >"$dir/$1.debootstrap.log" 2>&1 || {
@@ -67,7 +67,7 @@ version() { # NAME PACKAGE-PATTERN: the installed version, without Debian's revi
 
 one() { # NAME DISTRIBUTION SUITE COMPONENTS
     bare "$@" || return 1
-    rm -rf "${dir:?}/$1"
+    rm -rf --one-file-system "${dir:?}/$1"
     cp -a "$dir/$1.base" "$dir/$1" || return 1
     git bundle create -q "$dir/$1/root/weft.bundle" HEAD || return 1
     inside "$1" "cd && git -c init.defaultBranch=main -c advice.detachedHead=false clone -q weft.bundle weft" ||
