@@ -204,6 +204,10 @@ $(B)/pic/%.o: %.c
 	    -MMD -MP -c $< -o $@
 $(B)/libweft-mpi.so: $(MPI_O)
 	$(CC) -shared $^ -o $@ $(shell pkg-config --libs $(MPI))
+$(B)/pic/mpi: FORCE#  which one it is built for
+	@mkdir -p $(@D)
+	@echo '$(MPI)' >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/pic/common/ranks/mpi.o: $(B)/pic/mpi
 
 # Schemas and presets, compiled in as they are.
 $(B)/embed.S: $(EMBED) Makefile

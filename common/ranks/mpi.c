@@ -13,6 +13,15 @@
 
 enum { PIECE = 64 << 20 /* bytes of one call: MPI counts with int */, SPINS = 2000, NAP_NS = 20000, MESSAGE = 7 };
 
+/* Programs built for one of them find one process where another one's launcher started several. */
+#if defined(OPEN_MPI)
+#define LIBRARY "Open MPI"
+#elif defined(MPICH_VERSION)
+#define LIBRARY "MPICH"
+#else
+#define LIBRARY "MPI"
+#endif
+
 typedef struct Mpi {
     Ranks r; /* first */
     MPI_Comm world;
@@ -197,7 +206,7 @@ int weft_mpi_open(Ranks **out, Err *err)
     *out = NULL;
     if (!m)
         return err_set(err, ERR_NOMEM, "no memory for MPI");
-    m->r = (Ranks){.name = "mpi",
+    m->r = (Ranks){.name = LIBRARY,
                    .sum = mpi_sum,
                    .send = mpi_send,
                    .receive = mpi_receive,

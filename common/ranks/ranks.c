@@ -31,11 +31,12 @@ static int open_mpi(Ranks **out, int64_t rank, int64_t size, Err *err)
                        rank + 1, size, MPI_OBJECT, why[0] ? why : "it has no weft_mpi_open");
     int rc = open_it(out, err);
     if (rc == 0 && (*out)->size != size) {
+        int mpich = strcmp((*out)->name, "MPICH") == 0;
         err_set(err, ERR_UNSUPPORTED,
-                "the launcher started %" PRId64 " processes, but MPI counts %" PRId64
-                ": the program's MPI is not the launcher's; start it with that MPI's mpirun, or with 'srun "
-                "--mpi=pmix'",
-                size, (*out)->size);
+                "the launcher started %" PRId64 " processes, but %s, which " MPI_OBJECT
+                " was built for, counts %" PRId64 ": start them with its mpirun, or with 'srun --mpi=%s'; 'make "
+                "MPI=%s' builds it for the other MPI",
+                size, (*out)->name, (*out)->size, mpich ? "pmi2" : "pmix", mpich ? "ompi" : "mpich");
         ranks_close(out);
         return ERR_UNSUPPORTED;
     }

@@ -24,7 +24,7 @@ typedef struct Ranks Ranks;
 enum { RANKS_ALL = -1, RANKS_HOST_MAX = 64 };
 
 struct Ranks {
-    const char *name; /* "mpi" or "local" */
+    const char *name; /* the MPI that libweft-mpi.so was built for ("Open MPI", "MPICH"), or "local" */
     int64_t rank, size;
     char host[RANKS_HOST_MAX]; /* the machine's name */
     int all_know;              /* all ranks know the last failure (ranks_agree, ranks_compare) */
