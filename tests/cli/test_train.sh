@@ -36,12 +36,24 @@ stdout_has "35616"
 stdout_has "3 checkpoints of 427 kB to save"
 check "a dry run writes nothing" test ! -e "$T/nothing"
 for keep in "" "--set training.gradient_dtype=bf16 --set training.master_weights=false" \
-    "--set training.recompute=block"; do
+    "--set training.use_8bit_adam=true --set training.ema=true"; do
     runs "memory is what was planned: ${keep:-by default}" 0 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/planned" \
         --preset demo --model $P --set training.max_steps=1 $keep
     stderr_has "<- this recipe"
     stderr_has " used, exactly as planned"
     rm -r "$T/planned"
+done
+for device in cpu ref sim; do
+    precision=$([ $device = sim ] && echo bf16 || echo no)
+    for policy in gradient_checkpointing=false recompute=block recompute=block+attention; do
+        runs "memory is what was planned: $device, $policy" 0 "$W" run --cache "$T/a" --out "$T/planned" --preset demo \
+            --model $P --device $device --set training.max_steps=1 --set training.mixed_precision=$precision \
+            --set validation.clips=0 --set training.gradient_checkpointing=true --set training.$policy
+        stderr_has " used, exactly as planned"
+        sed -n 's/.*activations \([^,]*\),.*<- this recipe/\1/p' "$T/stderr" >>"$T/$device-activations"
+        rm -r "$T/planned"
+    done
+    check "$device: three policies, three sizes" test "$(sort -u "$T/$device-activations" | wc -l)" = 3
 done
 runs "run" 0 train whole
 stdout_has "whole/final: 12 steps"

@@ -3,7 +3,7 @@
     python3 tests/golden/open_in_diffusers.py RUN/final [RUN/checkpoint-N ...]
 
 A folder with model_index.json is opened as a whole CogVideoXPipeline; any folder with transformer/ has that compared name by name.
-Exit 0: every key matched and one forward pass gave finite numbers.  Used with diffusers 0.35.2, transformers 4.57.6.
+Exit 0: every key matched and one forward pass gave finite numbers.  Used with diffusers 0.35.2 and 0.42.1, transformers 4.57.6 and 5.24.0.
 """
 import os, sys
 import torch
@@ -21,7 +21,7 @@ def check(folder):
                 sys.exit(f"{folder}/{name}: {kind}: {info[kind]}")
         print(f"{folder}/{name}: {sum(1 for _ in model.parameters())} tensors, all keys match")
     if os.path.exists(os.path.join(folder, "model_index.json")):
-        pipe = CogVideoXPipeline.from_pretrained(folder)
+        pipe = CogVideoXPipeline.from_pretrained(folder, torch_dtype=torch.float32)  # transformers 5 takes each part in its stored type
         pipe.set_progress_bar_config(disable=True)
         out = pipe("a dress", height=pipe.transformer.config.sample_height * 8, width=pipe.transformer.config.sample_width * 8,
                    num_frames=9, num_inference_steps=2, output_type="latent").frames
