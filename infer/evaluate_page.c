@@ -36,7 +36,7 @@ static void figure_row(FILE *out, const char *name, const char *unit, const char
     }
     fputs("<td>", out);
     html_text(out, unit);
-    fprintf(out, "</td><td class=\"n\">%" PRId64 "%s</td><td class=\"dim\">", s->n,
+    fprintf(out, "</td><td class=\"n\">%" PRId64 "%s</td><td class=\"dim what\">", s->n,
             s->n < FEW_VIDEOS ? " <span class=\"flag\">few</span>" : "");
     html_text(out, what);
     fputs("</td></tr>\n", out);

@@ -19,6 +19,7 @@ static const char style[] =
     ".sum{display:flex;flex-wrap:wrap;gap:8px 28px;max-width:none}.sum b{display:block;font-size:20px}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;margin:4px 0;font-size:14px}"
     "th,td{padding:2px 14px 2px 0;text-align:left;vertical-align:top}td.id{overflow-wrap:anywhere;min-width:9em}\n"
+    "td.what{min-width:20em}sup{line-height:0}@media(max-width:640px){td.what{display:none}th,td{padding-right:9px}}\n"
     "td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\n"
     ".warn{border-left:3px solid var(--b);padding:2px 0 2px 10px;margin:8px 0}.flag{color:var(--b)}"
     ".good{color:var(--good)}\n"
