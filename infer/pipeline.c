@@ -141,6 +141,12 @@ fail:
     return rc;
 }
 
+void pipeline_texts_done(Pipeline *p)
+{
+    if (p->s.offload != OFFLOAD_NEVER)
+        pipeline_drop_text_encoder(p);
+}
+
 void pipeline_drop_text_encoder(Pipeline *p)
 {
     text_encoder_close(&p->text);
@@ -242,50 +248,6 @@ int pipeline_cut_text(Pipeline *p, const char *text, char **out, Err *err)
     *out = NULL;
     int rc = pipeline_open_tokenizer(p, err);
     return rc < 0 ? rc : tokenizer_cut_text(p->tokenizer, text, p->dit_config.text_len, out, err);
-}
-
-/* ---- decoding -------------------------------------------------------------------------------- */
-
-int pipeline_plan_decode(Pipeline *p, int64_t *bytes, Err *err)
-{
-    VaeTiling tiling = vae_tiling_default(&p->vae_config, p->s.tiling);
-    return vae_plan_decode(&p->vae_config, p->be->act, &tiling, p->s.latent_frames, p->s.height / 8, p->s.width / 8,
-                           bytes, err);
-}
-
-int pipeline_decode(Pipeline *p, const float *latents, uint8_t *rgb, float *pixels, Err *err)
-{
-    int64_t L = p->s.latent_frames, h = p->s.height / 8, w = p->s.width / 8, C = p->vae_config.latent_channels, bytes;
-    int64_t frame = p->s.height * p->s.width * 3;
-    VaeTiling tiling = vae_tiling_default(&p->vae_config, p->s.tiling);
-    int rc = 0;
-    if (!p->vae) {
-        if ((rc = pipeline_plan_decode(p, &bytes, err)) < 0)
-            return rc;
-        if ((rc = vae_open(&p->vae, p->be, p->vae_dir, err)) < 0)
-            return rc;
-        if ((rc = arena_new(&p->vae_arena, p->be, bytes, "VAE decoding", err)) < 0) {
-            vae_close(&p->vae);
-            return rc;
-        }
-    }
-    float *z = mem_calloc(L * h * w * C, sizeof *z, err);
-    float *out = pixels ? pixels : mem_calloc(p->s.model_frames * frame, sizeof *out, err);
-    if (!z || !out) {
-        rc = ERR_NOMEM;
-        goto fail;
-    }
-    float inverse = (float)(1.0 / p->vae_config.scaling_factor);
-    for (int64_t i = 0; i < L * h * w * C; i++)
-        z[i] = latents[i] * inverse;
-    if ((rc = vae_decode(p->vae, p->vae_arena, &tiling, out, z, L, h, w, err)) < 0)
-        goto fail;
-    pixels_to_rgb(rgb, out, p->s.num_frames * frame); /* drops the extra frame of model_frames */
-fail:
-    if (out != pixels)
-        mem_free(out);
-    mem_free(z);
-    return rc;
 }
 
 int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err)

@@ -16,6 +16,14 @@
 #include "common/model/lora.h"
 #include "common/ops/backend.h"
 
+/* Which parts hold memory at the same time; no choice changes a bit.
+ *   auto    the text encoder goes when its texts are encoded; on the host the transformer and the VAE take
+ *           turns with their working memory (weights are mapped files); on a device they stay, unless
+ *           memory is too small for both
+ *   never   every part stays, once it is needed
+ *   always  one part at a time, weights included: they are read again for each sample */
+typedef enum Offload { OFFLOAD_AUTO, OFFLOAD_NEVER, OFFLOAD_ALWAYS } Offload;
+
 typedef struct SampleSettings {
     int64_t width, height; /* pixels; multiples of 16 */
     int64_t num_frames;    /* of the video file */
@@ -26,6 +34,7 @@ typedef struct SampleSettings {
     int64_t steps;
     double guidance;
     int dynamic_guidance, tiling;
+    Offload offload;       /* not of the recipe */
     int no_text;           /* embeddings come from elsewhere: tokeniser and text encoder are not looked for */
     TextKind text_encoder; /* what the recipe wants in the model folder */
 } SampleSettings;
@@ -66,8 +75,9 @@ WEFT_MUST_CHECK int pipeline_weights(Pipeline *p, const char *memory, json_t **o
 WEFT_MUST_CHECK int pipeline_encode_text(Pipeline *p, const char *text, float *embeds, int64_t *cut, Err *err);
 /* The words that did not fit; "" when all fit.  The caller frees *out with mem_free. */
 WEFT_MUST_CHECK int pipeline_cut_text(Pipeline *p, const char *text, char **out, Err *err);
-/* Frees the text encoder's memory. */
+/* Frees the text encoder's memory; the second unless it is to stay. */
 void pipeline_drop_text_encoder(Pipeline *p);
+void pipeline_texts_done(Pipeline *p);
 /* For one sample; denoising_fini frees it, also after a failure. */
 WEFT_MUST_CHECK int denoising_init(Denoising *d, const Pipeline *p, Err *err);
 /* Steps and guidance of the samples from here on, instead of pipeline_open's settings.  Guidance above 1
@@ -81,4 +91,6 @@ WEFT_MUST_CHECK int pipeline_denoise(Pipeline *p, const float *embeds, const flo
 /* rgb [num_frames,height,width,3].  pixels [model_frames,height,width,3], not clamped: for tests;
  * NULL elsewhere. */
 WEFT_MUST_CHECK int pipeline_decode(Pipeline *p, const float *latents, uint8_t *rgb, float *pixels, Err *err);
+/* rgb [height,width,3]: the latent frame in the middle, decoded alone; also between two denoising steps. */
+WEFT_MUST_CHECK int pipeline_decode_still(Pipeline *p, const float *latents, uint8_t *rgb, Err *err);
 #endif

@@ -43,10 +43,10 @@ int pipeline_plan_denoise(Pipeline *p, int64_t *bytes, Err *err)
 static int open_dit(Pipeline *p, Err *err)
 {
     int64_t bytes = 0;
-    if (p->dit)
+    if (p->dit && p->dit_arena)
         return 0;
     int rc = pipeline_plan_denoise(p, &bytes, err);
-    if (rc == 0)
+    if (rc == 0 && !p->dit)
         rc = pipeline_open_dit(p, &p->dit, p->be, err);
     if (rc == 0)
         rc = arena_new(&p->dit_arena, p->be, bytes, "denoising", err);
@@ -69,6 +69,7 @@ int denoising_init(Denoising *d, const Pipeline *p, Err *err)
 int pipeline_denoise(Pipeline *p, const float *embeds, const float *negative, uint64_t seed, Denoising *d,
                      const StepHooks *hooks, Err *err)
 {
+    pipeline_before_denoising(p);
     int rc = open_dit(p, err);
     if (rc < 0)
         return rc;

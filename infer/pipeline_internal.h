@@ -1,4 +1,4 @@
-/* Shared by pipeline.c (open, text, decoding), pipeline_denoise.c and pipeline_weights.c. */
+/* Shared by pipeline.c (open, text), pipeline_denoise.c, pipeline_decode.c and pipeline_weights.c. */
 #ifndef WEFT_INFER_PIPELINE_INTERNAL_H
 #define WEFT_INFER_PIPELINE_INTERNAL_H
 #include "common/model/dit_lora.h"
@@ -32,6 +32,8 @@ struct Pipeline {
 WEFT_MUST_CHECK int pipeline_open_tokenizer(Pipeline *p, Err *err); /* nothing when it is open */
 /* The transformer with its adapters. */
 WEFT_MUST_CHECK int pipeline_open_dit(const Pipeline *p, Dit **out, Backend *be, Err *err);
+/* Memory that the VAE holds goes, as far as settings.offload says. */
+void pipeline_before_denoising(Pipeline *p);
 /* Working memory of the denoising loop, of one text and of decoding. */
 WEFT_MUST_CHECK int pipeline_plan_denoise(Pipeline *p, int64_t *bytes, Err *err);
 WEFT_MUST_CHECK int pipeline_plan_text(Pipeline *p, int64_t *bytes, Err *err);

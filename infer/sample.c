@@ -48,6 +48,18 @@ const Opt sample_opts[] = {
     SAMPLE(save_frames, OPT_FLAG, "save-frames", NULL, "write every frame as DIR/ID/NNNN.png as well"),
     SAMPLE(gif, OPT_FLAG, "gif", NULL, "write DIR/ID.gif as well, in 256 colours"),
     SAMPLE(webp, OPT_FLAG, "webp", NULL, "write DIR/ID.webp, animated, as well"),
+    SAMPLE(
+        preview_every, OPT_INT, "preview-every", "N",
+        "each N steps, DIR/ID.preview.png shows the frame in the middle as it is now; it goes when the video is there",
+        .min = 1, .max = 1000),
+    SAMPLE(
+        offload, OPT_ENUM, "offload", NULL,
+        "auto: the text encoder goes when its texts are encoded, and transformer and VAE take turns where memory asks "
+        "for it; never: all parts stay; always: one part at a time, read anew for each video (changes no pixel)",
+        .choices = "auto|never|always", .dflt = "auto"),
+    OPTION_KEY("vae-tiling", NULL, "sampling.vae_tiling",
+               "decode in overlapping tiles: less memory, slightly other pixels at the seams; needless where --dry-run "
+               "shows that the VAE fits"),
     SAMPLE(overwrite, OPT_FLAG, "overwrite", NULL,
            "replace samples of the same id that were made with another prompt, seed, model or settings"),
     {0},
@@ -94,6 +106,11 @@ static int set_loras(Run *r, Err *err)
     return rc;
 }
 
+static Offload offload_of(const char *name)
+{
+    return strcmp(name, "never") == 0 ? OFFLOAD_NEVER : strcmp(name, "always") == 0 ? OFFLOAD_ALWAYS : OFFLOAD_AUTO;
+}
+
 static int read_prompts(Run *r, Err *err)
 {
     const SampleOptions *o = r->o;
@@ -115,6 +132,7 @@ static int read_prompts(Run *r, Err *err)
 static int open_pipeline(Run *r, const char *model, Err *err)
 {
     SampleSettings s = r->s;
+    s.offload = offload_of(r->o->offload);
     for (int64_t i = 0; i < r->prompts.n; i++) {
         double g = prompt_guidance(r, &r->prompts.item[i]);
         s.guidance = i == 0 || g > s.guidance ? g : s.guidance;

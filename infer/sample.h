@@ -12,9 +12,9 @@
 
 typedef struct SampleOptions {
     CommonOptions common; /* first */
-    const char *model, *checkpoint, *prompts, *from_cache, *split, *out, *latents_out;
+    const char *model, *checkpoint, *prompts, *from_cache, *split, *out, *latents_out, *offload;
     StrList prompt, lora;
-    int64_t videos_per_prompt, limit;
+    int64_t videos_per_prompt, limit, preview_every;
     int save_frames, gif, webp, overwrite;
 } SampleOptions;
 

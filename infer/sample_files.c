@@ -218,10 +218,20 @@ static int write_record(Run *r, Job *job, const uint8_t *rgb, Err *err)
     return rc;
 }
 
+static int remove_preview(const Run *r, const Job *job, Err *err)
+{
+    char *path = sample_path(r, job->prompt->id, PREVIEW, err);
+    int rc = path ? dir_remove(path, err) : ERR_NOMEM;
+    mem_free(path);
+    return rc;
+}
+
 int sample_write(Run *r, Job *job, const uint8_t *rgb, Err *err)
 {
     int rc = write_copies(r, job, rgb, err);
     if (rc == 0 && r->o->save_frames)
         rc = write_frames(r, job, rgb, err);
+    if (rc == 0)
+        rc = remove_preview(r, job, err);
     return rc == 0 ? write_record(r, job, rgb, err) : rc;
 }

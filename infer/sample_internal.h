@@ -12,6 +12,8 @@
 #include "infer/prompts.h"
 #include "infer/sample.h"
 
+#define PREVIEW ".preview.png" /* of --preview-every: while the sample is being made */
+
 typedef struct Job {
     const Prompt *prompt;
     const char *negative; /* borrowed */
@@ -39,6 +41,7 @@ typedef struct Run {
     int64_t made;          /* of these, how many are finished */
     Progress *progress;
     int64_t steps_todo;   /* of all samples to make */
+    int64_t steps_kept;   /* made by earlier runs that were stopped */
     int64_t steps_before; /* of the samples before the current one, for the progress line */
 } Run;
 

@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/base/str.h"
 #include "common/base/threads.h"
+#include "common/media/video.h"
 #include "infer/sample_internal.h"
 
 enum { TEXTS_AT_ONCE = 64 }; /* embeddings held at a time: 240 MB of CogVideoX-2B */
@@ -96,7 +98,7 @@ static int encode_batch(Run *r, int64_t first, int64_t *end, Texts *t, Err *err)
         if (rc != 1)
             break;
     }
-    pipeline_drop_text_encoder(r->pipe);
+    pipeline_texts_done(r->pipe);
     return rc < 0 ? rc : 0;
 }
 
@@ -111,13 +113,33 @@ typedef struct Making {
 static void on_step(void *user, int64_t step)
 {
     const Making *m = user;
-    progress_step(m->r->progress, m->r->steps_before + step, NULL);
+    char text[40], line[120];
+    str_escape(text, sizeof text, m->job->prompt->text, 0);
+    snprintf(line, sizeof line, "step %" PRId64 " of %" PRId64 " of '%s'", step, m->job->steps, text);
+    progress_step(m->r->progress, m->r->steps_before + step, line);
 }
 
 static int keep(void *user, const Denoising *d, Err *err)
 {
     const Making *m = user;
     return partial_write(m->r, m->job, d, err);
+}
+
+/* Writes DIR/ID.preview.png. */
+static int show(void *user, int64_t step, const float *x0, Err *err)
+{
+    const Making *m = user;
+    Run *r = m->r;
+    uint8_t *rgb = mem_calloc(r->s.height * r->s.width, 3, err);
+    char *path = sample_path(r, m->job->prompt->id, PREVIEW, err);
+    int rc = rgb && path ? pipeline_decode_still(r->pipe, x0, rgb, err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = picture_write_png(path, rgb, r->s.width, r->s.height, err);
+    if (rc == 0)
+        log_debug(r->log, "'%s' after step %" PRId64, path, step);
+    mem_free(path);
+    mem_free(rgb);
+    return rc;
 }
 
 /* From finished latents to the sample's files. */
@@ -134,7 +156,14 @@ static int decode_and_write(Run *r, Job *job, const Denoising *d, Err *err)
 static int denoise(Run *r, Job *job, const Texts *t, Denoising *d, Err *err)
 {
     Making m = {r, job};
-    StepHooks hooks = {.user = &m, .on_step = on_step, .keep = keep, .keep_every_s = KEEP_EVERY_S};
+    StepHooks hooks = {.user = &m,
+                       .on_step = on_step,
+                       .keep = keep,
+                       .keep_every_s = KEEP_EVERY_S,
+                       .show = show,
+                       .show_every = r->o->preview_every};
+    r->steps_kept += d->step;
+    progress_resume(r->progress, r->steps_kept);
     if (d->step > 0)
         log_info(r->log, "sample '%s' goes on from step %" PRId64 " of %" PRId64, job->prompt->id, d->step, job->steps);
     if (d->step == job->steps)

@@ -176,6 +176,20 @@ static int one_step(const DenoiseParams *p, const LoopTensors *t, Sampler *sampl
     return rc == 0 ? sampler_step(sampler, k, &t->x, &t->velocity, draw_noise, src, err) : rc;
 }
 
+/* The current estimate, to the hook that is due after this step. */
+static int show(const DenoiseParams *p, const Sampler *sampler, int64_t done, const StepHooks *hooks, Err *err)
+{
+    if (!hooks || !hooks->show || hooks->show_every < 1 || done % hooks->show_every || done == p->steps)
+        return 0;
+    Tensor x0 = sampler_estimate(sampler);
+    float *host = mem_calloc(tensor_count(&x0), sizeof *host, err);
+    int rc = host ? backend_get_f32(p->be, host, &x0, err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = hooks->show(hooks->user, done, host, err);
+    mem_free(host);
+    return rc;
+}
+
 /* Steps d->step to the last one.  *done: how many are done when it returns. */
 static int loop(const DenoiseParams *p, const LoopTensors *t, Sampler *sampler, NoiseSource *src, Denoising *d,
                 int64_t *done, const StepHooks *hooks, Err *err)
@@ -188,6 +202,8 @@ static int loop(const DenoiseParams *p, const LoopTensors *t, Sampler *sampler, 
         ++*done;
         if (hooks && hooks->on_step)
             hooks->on_step(hooks->user, *done);
+        if ((rc = show(p, sampler, *done, hooks, err)) < 0)
+            return rc;
         if (hooks && hooks->keep && *done < p->steps && time_now_s() - kept_at >= hooks->keep_every_s) {
             rc = fetch_state(d, *done, src, sampler, &t->x, err);
             if (rc == 0)

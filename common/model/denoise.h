@@ -35,6 +35,10 @@ typedef struct StepHooks {
     /* or NULL; called between two steps with the state so far, keep_every_s seconds apart or more */
     int (*keep)(void *user, const Denoising *d, Err *err);
     double keep_every_s;
+    /* or NULL; called after each `show_every` steps but the last with the estimate x0 [F,h,w,C] of the result
+     * (host, until it returns) */
+    int (*show)(void *user, int64_t step, const float *x0, Err *err);
+    int64_t show_every;
 } StepHooks;
 
 /* Takes what one step takes from `work`: on the plan back end, arena_high is then what denoise_run needs. */

@@ -79,6 +79,11 @@ Tensor sampler_state(const Sampler *p)
     return p->x0_old;
 }
 
+Tensor sampler_estimate(const Sampler *p)
+{
+    return p->kind == SAMPLER_DPM ? p->x0_old : p->x0;
+}
+
 int sampler_resume(Sampler *p, const float *x0_old, Err *err)
 {
     if (p->kind != SAMPLER_DPM)

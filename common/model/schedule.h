@@ -59,6 +59,9 @@ int64_t sampler_timestep(const Sampler *p, int64_t k);
 typedef int (*NoiseFn)(void *user, const Tensor *out, Err *err);
 WEFT_MUST_CHECK int sampler_step(Sampler *p, int64_t k, const Tensor *x, const Tensor *v, NoiseFn noise, void *user,
                                  Err *err);
+/* The x0 that the last step was taken towards: the current estimate of the result; NULL data before the
+ * first step. */
+Tensor sampler_estimate(const Sampler *p);
 /* Sampler state (x0_old) for saving in the middle of a run; NULL data when there is none yet. */
 Tensor sampler_state(const Sampler *p);
 /* Puts a saved x0_old (host, as many values as the latents) into a new DPM sampler: its next step

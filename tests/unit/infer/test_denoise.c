@@ -149,12 +149,112 @@ static void stops_within_a_step(void **state)
     close_all(&be, &p);
 }
 
+typedef struct Shown {
+    int64_t step[STEPS];
+    float x0[STEPS][LATENTS];
+    int n;
+} Shown;
+
+static int show(void *user, int64_t step, const float *x0, Err *err)
+{
+    Shown *s = user;
+    (void)err;
+    assert_true(s->n < STEPS);
+    s->step[s->n] = step;
+    memcpy(s->x0[s->n++], x0, sizeof s->x0[0]);
+    return 0;
+}
+
+static double apart(const float *a, const float *b)
+{
+    double sum = 0;
+    for (int i = 0; i < LATENTS; i++)
+        sum += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    return sum;
+}
+
+/* The estimate is shown when it is due, comes nearer to the result, and showing it changes no bit. */
+static void shows_estimates(void **state)
+{
+    static const SamplerKind kinds[] = {SAMPLER_DDIM, SAMPLER_DPM};
+    static Shown shown;
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        Err err = {0};
+        Backend *be = NULL;
+        Pipeline *p = NULL;
+        Denoising plain, seen;
+        StepHooks hooks = {.user = &shown, .show = show, .show_every = 2};
+        shown.n = 0;
+        open_all(&be, &p, kinds[k]);
+        CHECK_OK(denoising_init(&plain, p, &err), &err);
+        CHECK_OK(pipeline_denoise(p, text, negative, 3, &plain, NULL, &err), &err);
+        CHECK_OK(denoising_init(&seen, p, &err), &err);
+        CHECK_OK(pipeline_denoise(p, text, negative, 3, &seen, &hooks, &err), &err);
+        assert_memory_equal(seen.latents, plain.latents, LATENTS * sizeof(float));
+        assert_int_equal(shown.n, 2); /* after steps 2 and 4 of 6 */
+        assert_int_equal(shown.step[0], 2);
+        assert_int_equal(shown.step[1], 4);
+        assert_true(apart(shown.x0[1], plain.latents) < apart(shown.x0[0], plain.latents));
+        denoising_fini(&plain);
+        denoising_fini(&seen);
+        close_all(&be, &p);
+    }
+}
+
+static int (*real_alloc)(Backend *be, int64_t bytes, void **out, Err *err);
+static int refusals;
+
+static int short_of_memory(Backend *be, int64_t bytes, void **out, Err *err)
+{
+    if (refusals-- > 0)
+        return err_set(err, ERR_NOMEM, "the card is full");
+    return real_alloc(be, bytes, out, err);
+}
+
+/* Whichever parts hold memory, and whatever is refused: the same pixels. */
+static void parts_take_turns(void **state)
+{
+    static uint8_t rgb[4][9 * 48 * 32 * 3];
+    static const Offload how[] = {OFFLOAD_NEVER, OFFLOAD_ALWAYS, OFFLOAD_AUTO, OFFLOAD_AUTO};
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        Err err = {0};
+        Backend *be = NULL;
+        Pipeline *p = NULL;
+        Denoising d;
+        SampleSettings s = settings(SAMPLER_DDIM);
+        s.offload = how[i];
+        CHECK_OK(backend_open(&be, "cpu", 1, NULL, &err), &err);
+        real_alloc = be->alloc;
+        be->alloc = short_of_memory;
+        CHECK_OK(pipeline_open(&p, be, check_repo_path("tests/golden/pipeline/model"), NULL, &s, NULL, &err), &err);
+        for (int round = 0; round < 2; round++) {
+            CHECK_OK(denoising_init(&d, p, &err), &err);
+            CHECK_OK(pipeline_denoise(p, text, negative, 5, &d, NULL, &err), &err);
+            refusals = i == 3;
+            CHECK_OK(pipeline_decode(p, d.latents, rgb[i], NULL, &err), &err);
+            assert_true(refusals <= 0);
+            refusals = 0;
+            assert_memory_equal(rgb[i], rgb[0], sizeof rgb[0]);
+            denoising_fini(&d);
+        }
+        CHECK_OK(denoising_init(&d, p, &err), &err);
+        CHECK_OK(pipeline_denoise(p, text, negative, 5, &d, NULL, &err), &err);
+        refusals = 2; /* with the transformer in memory, and without */
+        if (how[i] == OFFLOAD_AUTO)
+            CHECK_FAILS(pipeline_decode(p, d.latents, rgb[i], NULL, &err), ERR_NOMEM, "the card is full", &err);
+        refusals = 0;
+        denoising_fini(&d);
+        close_all(&be, &p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ddim_resumes),
-        cmocka_unit_test(dpm_resumes),
-        cmocka_unit_test(stops_within_a_step),
+        cmocka_unit_test(ddim_resumes),    cmocka_unit_test(dpm_resumes),      cmocka_unit_test(stops_within_a_step),
+        cmocka_unit_test(shows_estimates), cmocka_unit_test(parts_take_turns),
     };
     return check_run_live("denoise", tests);
 }
