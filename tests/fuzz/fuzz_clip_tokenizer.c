@@ -1,4 +1,4 @@
-/* A merges file, a NUL, and a text: ids stay in range, framed by the two marks, and the padded form
+/* A merges file, a NUL, and a text (or all of it a tokenizer.json): ids stay in range, framed by the two marks, and the padded form
  * agrees with the whole. */
 #include <stdint.h>
 #include <stdlib.h>
@@ -17,6 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int64_t n_text = nul ? (int64_t)size - n_merges - 1 : 0;
     ClipTokenizer *t = NULL;
     int32_t *ids = NULL, padded[CLIP_LENGTH];
+    if (clip_tokenizer_open_json(&t, (const char *)data, (int64_t)size, "fuzz", NULL) == 0)
+        clip_tokenizer_close(&t);
     if (clip_tokenizer_open_bytes(&t, (const char *)data, n_merges, NULL) < 0)
         return 0;
     if (clip_tokenizer_encode(t, text, n_text, &ids, &n, NULL) == 0) {

@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/base/json.h"
-#include "common/model/clip.h"
 #include "common/model/dit.h"
-#include "common/model/t5.h"
+#include "common/model/text_encoder.h"
 #include "common/model/vae.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -57,6 +56,18 @@ static void try_text(const json_t *json, Backend *plan)
                memcmp(&t5_config, &back, sizeof back) == 0);
         json_decref(written);
         expect(t5_plan(&t5_config, DT_F32, 226, &bytes, NULL) <= 0);
+    }
+    TextConfig text, again;
+    err_clear(&err);
+    memset(&again, 0, sizeof again);
+    if (text_config_parse(&text, json, "fuzz", &err) == 0) {
+        json_t *written = text_config_json(&text, NULL);
+        expect(written && text_config_parse(&again, written, "written", &err) == 0 && again.kind == text.kind &&
+               text_config_width(&again) == text_config_width(&text));
+        json_decref(written);
+        expect(text_plan(&text, DT_F32, 4, &bytes, NULL) <= 0);
+    } else {
+        expect(err.msg[0] != 0);
     }
     err_clear(&err);
     if (clip_config_parse(&clip_config, json, "fuzz", &err) == 0 &&

@@ -5,12 +5,12 @@
 #include "check.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
-#include "common/model/clip.h"
-#include "common/model/t5.h"
+#include "common/model/text_encoder.h"
 #include "common/model/vae.h"
 #include "common/ops/ops.h"
 
-static char *vae_folder, *t5_folder, *vae_copy, *t5_copy; /* set before memory becomes scarce */
+static char *vae_folder, *t5_folder, *clip_folder, *vae_copy, *t5_copy,
+    *clip_copy; /* set before memory becomes scarce */
 
 typedef int (*Body)(Backend *be, Arena *work, Err *err);
 
@@ -98,6 +98,37 @@ static int run_clip(Backend *be, Arena *work, Err *err)
     return rc;
 }
 
+/* CLIP as the text encoder of a pipeline. */
+static int run_clip_text(Backend *be, Arena *work, Err *err)
+{
+    const int32_t ids[4] = {572, 6, 573, 573};
+    float hidden[2 * 4 * 48];
+    TextConfig c;
+    TextEncoder *t = NULL;
+    Clip *clip = NULL;
+    json_t *json = NULL;
+    int64_t bytes = 0;
+    int rc = text_config_read(&c, clip_folder, err);
+    if (!rc && !(json = text_config_json(&c, err)))
+        rc = ERR_NOMEM;
+    if (!rc)
+        rc = text_check_weights(&c, clip_folder, NULL, err);
+    if (!rc)
+        rc = text_plan(&c, DT_F32, 4, &bytes, err);
+    if (!rc)
+        rc = text_encoder_open(&t, be, &c, clip_folder, err);
+    if (!rc)
+        rc = text_encode_many(t, work, hidden, (const int32_t *const[]){ids, ids}, 2, 4, err);
+    if (!rc)
+        rc = clip_text_open(&clip, be, clip_folder, err);
+    if (!rc)
+        rc = clip_text_save(clip, clip_copy, DT_F16, err);
+    json_decref(json);
+    clip_close(&clip);
+    text_encoder_close(&t);
+    return rc;
+}
+
 static void vae_survives(void **state)
 {
     (void)state;
@@ -116,12 +147,20 @@ static void clip_survives(void **state)
     fail_each(run_clip);
 }
 
+static void clip_text_survives(void **state)
+{
+    (void)state;
+    fail_each(run_clip_text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(vae_survives), cmocka_unit_test(t5_survives),
-                                       cmocka_unit_test(clip_survives)};
+                                       cmocka_unit_test(clip_survives), cmocka_unit_test(clip_text_survives)};
     vae_folder = check_repo_path("tests/golden/pipeline/model/vae");
     t5_folder = check_repo_path("tests/golden/pipeline/model/text_encoder");
+    clip_folder = check_repo_path("tests/golden/clip_pipeline/model/text_encoder");
+    clip_copy = check_tmp_path("clip");
     vae_copy = check_tmp_path("vae");
     t5_copy = check_tmp_path("t5");
     return check_run("oom models", tests);

@@ -13,6 +13,7 @@
 #include "common/store/torch_file.h"
 #include "common/text/clip_tokenizer.h"
 #include "common/text/t5_tokenizer.h"
+#include "common/text/tokenizer.h"
 
 typedef int Operation(Err *err);
 
@@ -35,7 +36,7 @@ static void exhaust(const char *name, Operation *operation)
 }
 
 static char *weights, *folder, *cache_dir, *new_dir, *model, *merges;
-static char *variant_folder, *hub_entry;
+static char *variant_folder, *hub_entry, *clip_files, *clip_json_file;
 static float values[24];
 
 static int write_weights(Err *err)
@@ -190,18 +191,55 @@ static int clip_text(Err *err)
     return rc;
 }
 
+/* A tokenizer/ folder of either kind, and of either form. */
+static int either(const char *path, Err *err)
+{
+    Tokenizer *t = NULL;
+    char *cut = NULL;
+    int32_t ids[4];
+    int64_t used, n_cut;
+    int rc = tokenizer_open(&t, path, TEXT_AUTO, err);
+    if (rc == 0)
+        rc = tokenizer_encode_padded(t, "A red dress, \xC3\xA9", ids, 4, &used, &n_cut, err);
+    if (rc == 0)
+        rc = tokenizer_cut_text(t, "A red dress, \xC3\xA9", 4, &cut, err);
+    mem_free(cut);
+    tokenizer_close(&t);
+    return rc;
+}
+
+static int clip_folder(Err *err)
+{
+    return either(clip_files, err);
+}
+
+static int clip_json(Err *err)
+{
+    return either(clip_json_file, err);
+}
+
+static int t5_file(Err *err)
+{
+    return either(model, err);
+}
+
 static void make_files(void)
 {
     static const char index[] =
         "{\"metadata\":{\"total_size\":32},\"weight_map\":{\"a\":\"m-1.safetensors\",\"b\":\"m-1.safetensors\"}}";
     static const char *const lines[] = {"a red dress", "a blue dress with stripes", "an old coat in the park"};
-    static const char list[] = "r e\nre d</w>\nd r\n";
+    static const char list[] = "r e\nre d</w>\nd r\n", pad[] = "{\"pad_token\":\"<|endoftext|>\"}";
     Err err = {0};
     weights = check_tmp_path("shards/m-1.safetensors");
     folder = check_tmp_path("shards");
     cache_dir = check_tmp_path("cache");
     new_dir = check_tmp_path("new");
     model = check_tmp_path("spiece.model");
+    clip_files = check_tmp_path("clip"); /* with CLIP's 48,894 merges this would take minutes */
+    CHECK_OK(dir_make(clip_files, &err), &err);
+    CHECK_OK(file_write_atomic(check_tmp_path("clip/merges.txt"), list, sizeof list - 1, &err), &err);
+    CHECK_OK(file_write_atomic(check_tmp_path("clip/tokenizer_config.json"), pad, sizeof pad - 1, &err), &err);
+    clip_json_file = check_repo_path("tests/golden/clip_pipeline/tokenizer_5/tokenizer.json");
     merges = check_tmp_path("merges.txt");
     CHECK_OK(dir_make(folder, &err), &err);
     CHECK_OK(file_write_atomic(check_tmp_path("shards/model.safetensors.index.json"), index, sizeof index - 1, &err),
@@ -237,6 +275,9 @@ static void every_allocation(void **state)
     exhaust("a variant of the weights", read_variant);
     exhaust("a model's folder", find_model);
     exhaust("CLIP tokeniser", clip_text);
+    exhaust("either tokeniser: CLIP's folder", clip_folder);
+    exhaust("either tokeniser: CLIP's tokenizer.json", clip_json);
+    exhaust("either tokeniser: spiece.model", t5_file);
 }
 
 int main(void)

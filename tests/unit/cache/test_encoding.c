@@ -294,6 +294,10 @@ static void takes_clip(void **state)
     begins.n = 1;
     CHECK_OK(encoding_text_key(e, &begins, &b, &err), &err);
     assert_true(memcmp(&a, &b, sizeof a) != 0);
+    e->form.pad = 0; /* other padding gives other values */
+    CHECK_OK(encoding_text_key(e, &empty, &b, &err), &err);
+    assert_true(memcmp(&a, &b, sizeof a) != 0);
+    e->form.pad = 573;
 
     Encoder *enc = NULL;
     Clip *clip_model = NULL;
