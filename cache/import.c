@@ -222,6 +222,34 @@ static int read_given(Import *m, Err *err)
     return rc;
 }
 
+/* An export says which model made it: another one must not be recorded as that. */
+static int check_export(const Import *m, Err *err)
+{
+    static const char *const whose[][3] = {{"vae", "weights_sha256", "another VAE made its latents"},
+                                           {"text", "weights_sha256", "another text encoder made its embeddings"},
+                                           {"text", "tokenizer_sha256", "another tokeniser made its tokens"}};
+    char *path = path_join(m->params->from, "export.json", err);
+    json_t *given = NULL;
+    int rc = path ? 0 : ERR_NOMEM;
+    if (rc == 0 && file_exists(path))
+        rc = json_read_file(&given, path, err);
+    if (rc == 0 && given)
+        rc = schema_check("export", given, path, err);
+    for (int i = 0; rc == 0 && given && i < 3; i++) {
+        const json_t *now = i ? m->texts_meta : m->vae;
+        const char *stored = text_or(json_object_get(given, whose[i][0]), whose[i][1], ""),
+                   *model = text_or(now, whose[i][1], "");
+        if (strcmp(stored, model) != 0)
+            rc = err_set(err, ERR_USAGE,
+                         "'%s': %s (%.12s) than '%s' has (%.12s): import it without --model, or give the model that "
+                         "made it",
+                         path, whose[i][2], stored, m->params->model, model);
+    }
+    json_decref(given);
+    mem_free(path);
+    return rc;
+}
+
 static int read_model(Import *m, Err *err)
 {
     int32_t ids[2];
@@ -240,7 +268,9 @@ static int read_model(Import *m, Err *err)
     m->vae = encoding_meta_vae(m->e);
     m->texts_meta = encoding_meta_text(m->e, &key);
     m->encoding = encoding_meta_values(m->e);
-    return m->vae && m->texts_meta && m->encoding ? 0 : err_set(err, ERR_NOMEM, "no memory for the meta entries");
+    if (!m->vae || !m->texts_meta || !m->encoding)
+        return err_set(err, ERR_NOMEM, "no memory for the meta entries");
+    return check_export(m, err);
 }
 
 static void read_types(Import *m)
