@@ -1,0 +1,45 @@
+#!/bin/sh
+# sh tests/bench/many_clips.sh BUILD WORK N...: what weft-cache takes for N clips of one frame of 16x16, all with
+# pixels and captions of their own: a line of a table a command, with seconds by the clock, processor seconds (its
+# children's included) and the most memory that is no mapped file.  WORK is kept; what lies there already is used.
+set -e
+B=$1 work=$2
+shift 2
+small="--preset demo --quiet --set quality.mode=warn --set quality.duplicates=ignore --set clip.width=16 \
+    --set clip.height=16 --set clip.min_side=16 --set clip.model_frames=1 --set clip.num_frames=1 \
+    --set model.text_length=32"
+mkdir -p "$work/src"
+if [ ! -d "$work/one" ]; then
+    "$B/tests/tools/make_clip" "$work/src/c.mp4" 16 16 30 40 1
+    echo "A dress." >"$work/src/c.txt"
+    "$B/tests/tools/make_encoders" "$work/model"
+    "$B/weft-prep" ingest "$work/src" --out "$work/one" $small
+fi
+
+take() { # NAME COMMAND...
+    name=$1
+    shift
+    begin=$(date +%s.%N)
+    "$B/tests/tools/usage" -a "$@" >"$work/out" 2>"$work/err" || { cat "$work/err" >&2; exit 1; }
+    end=$(date +%s.%N)
+    sed -n 's/^usage //p' "$work/err" | awk -v n="$n" -v name="$name" -v s="$begin" -v e="$end" \
+        '{printf "| %d | %s | %.2f s | %.2f s | %.1f MB |\n", n, name, e - s, ($2 + $3) / 1000, $4 / 1000}'
+}
+
+for n in "$@"; do
+    p="$work/prepared-$n" c="$work/cache-$n"
+    if [ ! -e "$p/tokens.jsonl" ]; then
+        "$B/tests/tools/many_clips" "$work/one" "$p" "$n"
+        "$B/weft-prep" tokenize "$p" --tokenizer "$work/model/tokenizer" $small >/dev/null 2>&1
+        sleep 3 # files that were just written are not remembered
+    fi
+    take build "$B/weft-cache" build "$p" --out "$c" --model "$work/model" $small
+    take "build, nothing to do" "$B/weft-cache" build "$p" --out "$c" --model "$work/model" $small
+    take diff "$B/weft-cache" diff "$p" --out "$c" --model "$work/model" $small
+    take "ls --csv" "$B/weft-cache" ls --csv "$c"
+    take "show ID" "$B/weft-cache" show "$c" clip-0000001
+    take verify "$B/weft-cache" verify "$c"
+    take "verify --prepared" "$B/weft-cache" verify "$c" --prepared "$p"
+    take "gc --keep" "$B/weft-cache" gc "$c" --keep "$p"
+    take stats "$B/weft-cache" stats "$c"
+done
