@@ -1,15 +1,15 @@
 """Builds caches and compares them with what diffusers and transformers compute from the same pixels and captions.
 
-    python3 tests/golden/check_cache.py BUILD [WORK]     (torch 2.15.0, diffusers 0.42.1, transformers 5.24.0, av 18.1.0)
+    python3 tests/golden/check_cache.py BUILD [WORK]     (torch 2.15.0, diffusers 0.42.1, transformers 5.24.0, av 18.1.0,
+                                                              lmdb 3.0.0)
 
-BUILD is a folder with weft-prep and weft-cache.  Small random models; portrait and landscape, 1, 9, 17, 48 and 49 frames, whole and in
+BUILD is a folder with weft-prep and weft-cache; what `weft-cache build` wrote is read by py-lmdb alone.  Small random models; portrait and landscape, 1, 9, 17, 48 and 49 frames, whole and in
 tiles, checkpoints in float32, float16 and bfloat16 (computed in float32, as weft-cache does on a CPU).  Latents and embeddings must agree
 within 1e-5 of the largest value.  The printed table is kept in tests/bench/cache.md.
 """
-import os, subprocess, sys, tempfile
-import av, numpy, torch
+import json, os, struct, subprocess, sys, tempfile
+import av, lmdb, numpy, torch
 from diffusers import AutoencoderKLCogVideoX
-from safetensors.torch import load_file
 from transformers import T5Config, T5EncoderModel
 
 build, work = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp()
@@ -62,6 +62,22 @@ def pixels(path):
     return x.permute(3, 0, 1, 2)[None]
 
 
+def read(cache):
+    """The one clip's moments [2C,F,h,w], embedding [L,dim] and ids [L], as schemas/cache.md lays them out."""
+    env = lmdb.open(cache, max_dbs=5, readonly=True)
+    with env.begin() as txn:
+        def record(db, key):
+            value = bytes(txn.get(bytes.fromhex(key), db=env.open_db(db, txn=txn, create=False)))
+            magic, _, dtype, _, rank, _, *dims, _, _ = struct.unpack("<4sHHBBH5IQQ", value[:48])
+            assert magic == b"WEFT" and dtype in (0, 9)
+            return torch.from_numpy(numpy.frombuffer(value, "<i4" if dtype == 9 else "<f4", offset=48).reshape(dims[:rank]).copy())
+        ((_, entry),) = list(txn.cursor(env.open_db(b"clips", txn=txn, create=False)))
+        clip = json.loads(entry.rsplit(b"\n", 1)[0])
+        found = record(b"latents", clip["latents"]).permute(3, 0, 1, 2), record(b"text", clip["texts"][0]), record(b"tokens", clip["tokens"][0])
+    env.close()
+    return found
+
+
 worst = {"latents": 0.0, "embeddings": 0.0}
 saved = {d: save(d) for d in (torch.float32, torch.float16, torch.bfloat16)}
 for height, width in ((144, 96), (96, 144)):
@@ -82,14 +98,13 @@ for height, width in ((144, 96), (96, 144)):
                 out = f"{work}/{name}-{tiled}-{dtype}"
                 run(f"{build}/weft-cache", "build", f"{work}/prep-{name}", "--out", out, "--model", folder, "--device", "cpu", *common,
                     "--set", f"cache.vae_tiling={str(tiled).lower()}", "--set", "cache.dtype=fp32")
-                run(f"{build}/weft-cache", "export", out, "--out", f"{out}-x")
-                got = load_file(f"{out}-x/clips/00000.safetensors")
+                moments, embedding, ids = read(out)
                 vae.enable_tiling() if tiled else vae.disable_tiling()
                 with torch.no_grad():
                     want = vae.encode(x).latent_dist.parameters[0]
-                    text = t5(input_ids=got["tokens.0"][None].long()).last_hidden_state[0]
-                error = ((got["moments"] - want).abs().max() / want.abs().max()).item()
-                error_text = ((got["text.0"] - text).abs().max() / text.abs().max()).item()
+                    text = t5(input_ids=ids[None].long()).last_hidden_state[0]
+                error = ((moments - want).abs().max() / want.abs().max()).item()
+                error_text = ((embedding - text).abs().max() / text.abs().max()).item()
                 worst = {"latents": max(worst["latents"], error), "embeddings": max(worst["embeddings"], error_text)}
                 print(f"| {width}x{height} | {frames} | {'tiles' if tiled else 'whole'} | {str(dtype)[6:]} | {error:.1e} | {error_text:.1e} |", flush=True)
                 assert error < 1e-5 and error_text < 1e-5

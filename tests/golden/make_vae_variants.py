@@ -57,9 +57,10 @@ def main():
     print('#include "common/model/vae.h"\n#include "golden/vae_golden.h"')
     print("static const VaeConfig variants[] = {")
     for blocks, latent, layers, groups, ratio, eps in CONFIGS:
+        shown = str(eps).replace("e-0", "e-")
         print(f"    {{.in_channels = 3, .out_channels = 3, .latent_channels = {latent}, .n_blocks = {len(blocks)}, "
               f".block_channels = {{{', '.join(map(str, blocks))}}},\n     .layers_per_block = {layers}, .groups = {groups}, "
-              f".temporal_ratio = {ratio}, .sample_height = 64, .sample_width = 64, .norm_eps = {str(eps).replace("e-0", "e-")}, .scaling_factor = 1.15258426}},")
+              f".temporal_ratio = {ratio}, .sample_height = 64, .sample_width = 64, .norm_eps = {shown}, .scaling_factor = 1.15258426}},")
     print("};")
     print("static const struct { int variant; Golden golden; } variant_golden[] = {")
     for i, (c, decode, tiled, T, H, W) in enumerate(CASES):
@@ -83,4 +84,5 @@ def main():
     print("};\n#endif")
 
 
-main()
+if __name__ == "__main__":
+    main()

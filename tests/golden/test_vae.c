@@ -331,6 +331,47 @@ static void gives_the_numbers_of_other_shapes(void **state)
         }
 }
 
+#include "golden/vae_matrix.h"
+
+/* Weights stored in each type, as vae_open reads them; ref, which takes its time, of the short clips. */
+static void gives_the_numbers_of_every_clip(void **state)
+{
+    (void)state;
+    static const VaeConfig plain = {.in_channels = 3,
+                                    .out_channels = 3,
+                                    .latent_channels = 4,
+                                    .n_blocks = 4,
+                                    .block_channels = {8, 8, 16, 16},
+                                    .layers_per_block = 1,
+                                    .groups = 4,
+                                    .temporal_ratio = 4,
+                                    .sample_height = 64,
+                                    .sample_width = 64,
+                                    .norm_eps = 1e-6,
+                                    .scaling_factor = 1.15258426};
+    const VaeTiling t = {.enabled = 1,
+                         .pixel_height = 32,
+                         .pixel_width = 32,
+                         .latent_height = 4,
+                         .latent_width = 4,
+                         .overlap_height = 0.25,
+                         .overlap_width = 0.5};
+    for (int b = 0; b < N_BACKENDS; b++)
+        for (DType stored = DT_F32; stored <= DT_BF16; stored++) {
+            Rig r;
+            char *folder = check_tmp_path("stored");
+            rig_open_as(&r, backends[b], &plain, 0);
+            CHECK_OK(dir_make(folder, &r.err), &r.err);
+            CHECK_OK(vae_save(r.vae, folder, stored, &r.err), &r.err);
+            vae_close(&r.vae);
+            CHECK_OK(vae_open(&r.vae, r.be, folder, &r.err), &r.err);
+            for (size_t i = 0; i < sizeof matrix_golden / sizeof *matrix_golden; i++)
+                if (matrix_golden[i].stored == stored && (b > 0 || matrix_golden[i].golden.T <= 9))
+                    run_golden(&r, &matrix_golden[i].golden, &t, backends[b]);
+            rig_close(&r);
+        }
+}
+
 /* ---- what diffusers computes with its own folder (stored as float16) ------------------------- */
 
 static void check_output(const SafeTensors *outputs, const char *name, const float *ours, int64_t T, int64_t C,
@@ -686,6 +727,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_the_reference_numbers),
         cmocka_unit_test(gives_the_numbers_of_other_shapes),
+        cmocka_unit_test(gives_the_numbers_of_every_clip),
         cmocka_unit_test(agrees_with_the_pipeline),
         cmocka_unit_test(later_frames_do_not_reach_back),
         cmocka_unit_test(tiles_and_threads_change_nothing),
