@@ -3,6 +3,7 @@
 #include "common/base/program.h"
 #include "common/base/threads.h"
 #include "common/ops/selftest.h"
+#include "infer/decode.h"
 #include "infer/evaluate.h"
 #include "infer/sample.h"
 
@@ -23,6 +24,21 @@ static int sample(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
+static int decode(void *options, const StrList *positional, Err *err)
+{
+    DecodeOptions *o = options;
+    StderrLog log;
+    Str text = {0};
+    o->common.seed = -1; /* it has no --seed */
+    log_to_stderr(&log, "weft-infer", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
+    interrupt_install(&log);
+    int rc = decode_run(o, positional, &log.log, &text, err);
+    if (rc == 0 && text.data)
+        fputs(text.data, stdout);
+    str_fini(&text);
+    return rc;
+}
+
 static int evaluate(void *options, const StrList *positional, Err *err)
 {
     EvaluateOptions *o = options;
@@ -40,6 +56,8 @@ static const char *const examples[] = {
     "Make one video.",
     "weft-infer sample --model run/final --prompts prompts.txt --out samples",
     "Make a video a line; given again, finished ones are kept.",
+    "weft-infer decode latents.safetensors --model run/final --out videos",
+    "Make videos of latents that were kept.",
     "weft-infer evaluate samples --references prepared/clips --out measured",
     "Measure a folder of samples beside real clips.",
     NULL};
@@ -64,6 +82,14 @@ int main(int argc, char **argv)
          .opts = sample_opts,
          .options_size = sizeof(SampleOptions),
          .run = sample},
+        {.name = "decode",
+         .summary = "make videos of latents that were kept",
+         .usage = "[options] --out DIR FILE...",
+         .opts = decode_opts,
+         .options_size = sizeof(DecodeOptions),
+         .min_positional = 1,
+         .max_positional = -1,
+         .run = decode},
         {.name = "evaluate",
          .summary = "measure videos: SSIM, motion, smoothness, flicker, sharpness, colours",
          .usage = "[options] VIDEOS... --out DIR",
