@@ -285,3 +285,42 @@ int encoders_wanted(const Dataset *d, const char *cache, TextKind wanted, Err *e
 {
     return text_kind_check(wanted, text_config_kind(json_object_get(d->text, "config")), cache, err);
 }
+
+/* ---- their digests, when final/ links them --------------------------------------------------- */
+
+static const char *const parts[] = {"vae", "text_encoder"}, *const stems[] = {"diffusion_pytorch_model", "model"};
+
+/* A folder that cannot be opened costs only that its digest is computed again some day. */
+static int hold_part(EncodersHold *h, int i, const char *base, const char *memory, Err *err)
+{
+    Err why = {0};
+    char *folder = path_join(base, parts[i], err);
+    int rc = folder ? safetensors_open_folder(&h->file[i], folder, stems[i], NULL, &why) : ERR_NOMEM;
+
+    mem_free(folder);
+    if (rc == 0)
+        return safetensors_digest_hold(h->file[i], memory, &h->digest[i], err);
+    return rc == ERR_NOMEM ? err_set(err, rc, "out of memory for the digests of '%s'", base) : 0;
+}
+
+int encoders_hold(EncodersHold *h, const char *base, const char *memory, Err *err)
+{
+    int rc = 0;
+
+    *h = (EncodersHold){{NULL, NULL}, {{{0}, {0}}, {{0}, {0}}}};
+    for (int i = 0; i < 2 && rc == 0; i++)
+        rc = hold_part(h, i, base, memory, err);
+    return rc;
+}
+
+int encoders_keep(EncodersHold *h, const char *memory, Err *err)
+{
+    int rc = 0;
+
+    for (int i = 0; i < 2; i++) {
+        if (h->file[i] && rc == 0)
+            rc = safetensors_digest_keep(h->file[i], memory, &h->digest[i], err);
+        safetensors_close(&h->file[i]);
+    }
+    return rc;
+}

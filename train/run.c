@@ -19,6 +19,7 @@
 #include "common/base/threads.h"
 #include "common/ops/ops.h"
 #include "train/checkpoint.h"
+#include "train/encoders.h"
 #include "train/curve.h"
 #include "train/feed.h"
 #include "train/guard.h"
@@ -355,15 +356,19 @@ static int save_here(Run *r, Err *err)
 static int finish_here(Run *r, Err *err)
 {
     json_t *state = NULL;
-    int rc = final_is_at(r->out, r->state.step, err);
+    EncodersHold hold;
+    int rc = final_is_at(r->out, r->state.step, err), kept;
 
     if (rc != 0)
         return rc < 0 ? rc : 0;
-    rc = resume_state_json(r->job, r->state.step, 0, &state, err);
+    rc = encoders_hold(&hold, r->job->base, r->job->memory, err);
+    if (rc == 0)
+        rc = resume_state_json(r->job, r->state.step, 0, &state, err);
     if (rc == 0)
         rc = final_save(r->out, r->job->base, r->job->link, &r->state, state, err);
+    kept = encoders_keep(&hold, r->job->memory, rc == 0 ? err : NULL);
     json_decref(state);
-    return rc;
+    return rc < 0 ? rc : kept;
 }
 
 /* The page; without it a run is no worse. */

@@ -36,13 +36,18 @@ int file_stamp_add(FileStamp *s, const char *path, Err *err)
     s->size += st.st_size;
     /* An mtime in the future was set by hand and proves nothing; only the system sets the ctime. */
     s->settled = s->settled && c < s->now - edge && (m < s->now - edge || m > s->now + edge);
-    return str_printf(&s->lines, err, "%" PRIuMAX " %" PRIuMAX " %" PRId64 " %" PRId64 " %" PRId64 "\n",
-                      (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (int64_t)st.st_size, m, c);
+    int rc = str_printf(&s->still_lines, err, "%" PRIuMAX " %" PRIuMAX " %" PRId64 " %" PRId64 "\n",
+                        (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (int64_t)st.st_size, m);
+    return rc < 0 ? rc
+                  : str_printf(&s->lines, err, "%" PRIuMAX " %" PRIuMAX " %" PRId64 " %" PRId64 " %" PRId64 "\n",
+                               (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (int64_t)st.st_size, m, c);
 }
 
 int file_stamp_end(FileStamp *s, Err *err)
 {
     int rc = sha256_hex(s->lines.data ? s->lines.data : "", s->lines.len, s->hex, err);
+    if (rc == 0)
+        rc = sha256_hex(s->still_lines.data ? s->still_lines.data : "", s->still_lines.len, s->still, err);
     file_stamp_fini(s);
     return rc;
 }
@@ -50,6 +55,7 @@ int file_stamp_end(FileStamp *s, Err *err)
 void file_stamp_fini(FileStamp *s)
 {
     str_fini(&s->lines);
+    str_fini(&s->still_lines);
 }
 
 /* ---- what is remembered ---------------------------------------------------------------------- */

@@ -15,17 +15,18 @@
 #include "common/base/str.h"
 
 typedef struct FileStamp {
-    Str lines;
-    int64_t now;  /* when file_stamp_begin was called, ns */
-    int64_t size; /* bytes of all files */
-    int settled;  /* nothing was changed just before */
-    char hex[65]; /* SHA-256 of all that was added */
+    Str lines, still_lines;
+    int64_t now;    /* when file_stamp_begin was called, ns */
+    int64_t size;   /* bytes of all files */
+    int settled;    /* nothing was changed just before */
+    char hex[65];   /* SHA-256 of all that was added */
+    char still[65]; /* the same without the ctimes, which a hard link changes as well */
 } FileStamp;
 
 void file_stamp_begin(FileStamp *s);
 /* ERR_FORMAT for what is not a regular file: a pipe or a device would never end. */
 WEFT_MUST_CHECK int file_stamp_add(FileStamp *s, const char *path, Err *err);
-/* Sets s->hex.  Frees what begin and add took, as file_stamp_fini does where the end is not reached. */
+/* Sets s->hex and s->still.  Frees what begin and add took, as file_stamp_fini does where the end is not reached. */
 WEFT_MUST_CHECK int file_stamp_end(FileStamp *s, Err *err);
 void file_stamp_fini(FileStamp *s);
 

@@ -37,6 +37,14 @@ WEFT_MUST_CHECK int safetensors_digest(const SafeTensors *s, char hex[65], Err *
  * one that cannot be written only costs the reading.  `folder` names the weights in the log. */
 WEFT_MUST_CHECK int safetensors_digest_once(const SafeTensors *s, const char *folder, const char *memory, char hex[65],
                                             const Log *log, Err *err);
+/* A digest that is remembered, kept over something that changes the files' ctimes and no byte of them: a hard
+ * link more or less.  hold before, keep after; nothing is done where MEMORY/.weights does not have the digest
+ * of the files as they are at `hold`, or where at `keep` more of them changed than the ctimes. */
+typedef struct DigestHold {
+    char hex[65], still[65]; /* hex: "" for none */
+} DigestHold;
+WEFT_MUST_CHECK int safetensors_digest_hold(const SafeTensors *s, const char *memory, DigestHold *h, Err *err);
+WEFT_MUST_CHECK int safetensors_digest_keep(const SafeTensors *s, const char *memory, const DigestHold *h, Err *err);
 
 /* Header checks alone, for fuzzing and tests: bytes as a whole file. */
 WEFT_MUST_CHECK int safetensors_check(const void *bytes, int64_t size, Err *err);

@@ -127,3 +127,44 @@ int safetensors_digest_once(const SafeTensors *s, const char *folder, const char
     mem_free(file);
     return rc < 0 ? rc : 0;
 }
+
+/* MEMORY/.weights and the name of s in it; 0 where there are none.  mem_free(*file), free(*real). */
+static int find_entry(const SafeTensors *s, const char *memory, char **file, char **real, Err *err)
+{
+    *real = NULL;
+    *file = NULL;
+    if (!memory || !*memory || !s->n_shard)
+        return 0;
+    *real = realpath(s->shard[0].path, NULL);
+    *file = path_join(memory, ".weights", err);
+    return !*file ? ERR_NOMEM : *real != NULL;
+}
+
+int safetensors_digest_hold(const SafeTensors *s, const char *memory, DigestHold *h, Err *err)
+{
+    FileStamp now;
+    char *file, *real;
+    int rc = find_entry(s, memory, &file, &real, err);
+    *h = (DigestHold){{0}, {0}};
+    if (rc > 0 && (rc = try_stamp(s, &now, err)) > 0 && (rc = recall(file, real, &now, h->hex, err)) > 0)
+        memcpy(h->still, now.still, sizeof h->still);
+    free(real);
+    mem_free(file);
+    return rc < 0 ? rc : 0;
+}
+
+int safetensors_digest_keep(const SafeTensors *s, const char *memory, const DigestHold *h, Err *err)
+{
+    FileStamp now;
+    Err why = {0};
+    char *file, *real;
+    int rc;
+    if (!*h->hex)
+        return 0;
+    rc = find_entry(s, memory, &file, &real, err);
+    if (rc > 0 && (rc = try_stamp(s, &now, err)) > 0 && strcmp(now.still, h->still) == 0)
+        rc = no_memory(remember(file, real, &now, h->hex, &why), &why, err);
+    free(real);
+    mem_free(file);
+    return rc < 0 ? rc : 0;
+}

@@ -43,6 +43,23 @@ for keep in "" "--set training.gradient_dtype=bf16 --set training.master_weights
     stderr_has " used, exactly as planned"
     rm -r "$T/planned"
 done
+# Weights are read for their digests once; a start that finds them remembered reads headers alone.
+mkdir "$T/near"
+cp -r "$T/a" "$T/near/a"
+digests() { # NAME COUNT COMMAND...
+    digests_name=$1
+    digests_of=$2
+    shift 2
+    runs "$digests_name" 0 "$W" "$@" --cache "$T/near/a" --preset demo --model $P --set training.max_steps=1
+    check "$digests_name: $digests_of weights are read for their digest" test \
+        "$(grep -c "for their digest" "$T/stderr")" = "$digests_of"
+}
+digests "first plan" 2 plan
+digests "second plan" 0 plan
+digests "first run" 1 run --out "$T/near/one"
+digests "second run" 0 run --out "$T/near/two"
+digests "the run again" 0 run --out "$T/near/two"
+rm -r "$T/near"
 for device in cpu ref sim; do
     precision=$([ $device = sim ] && echo bf16 || echo no)
     for policy in gradient_checkpointing=false recompute=block recompute=block+attention; do

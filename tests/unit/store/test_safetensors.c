@@ -567,6 +567,30 @@ static void digests_are_remembered(void **state)
     CHECK_OK(file_write_atomic(check_tmp_path("memory/.weights"), "weft weights 1 0\n{}", 19, &err), &err);
     digest_now(memory, again, 1);
     digest_now(memory, again, 0);
+    /* a hard link changes the ctime: kept over it, and only over it */
+    const char *second = check_tmp_path("weights/second");
+    SafeTensors *s = NULL;
+    DigestHold hold;
+    CHECK_OK(safetensors_open_folder(&s, check_tmp_path("weights"), "model", NULL, &err), &err);
+    CHECK_OK(safetensors_digest_hold(s, memory, &hold, &err), &err);
+    assert_string_equal(hold.hex, first);
+    assert_int_equal(link(path, second), 0);
+    CHECK_OK(safetensors_digest_keep(s, memory, &hold, &err), &err);
+    digest_now(memory, again, 0);
+    assert_string_equal(again, first);
+    assert_int_equal(unlink(second), 0);
+    CHECK_OK(safetensors_digest_hold(s, memory, &hold, &err), &err); /* the link is gone: no longer known */
+    assert_string_equal(hold.hex, "");
+    usleep(2100000);
+    digest_now(memory, again, 1);
+    CHECK_OK(safetensors_digest_hold(s, memory, &hold, &err), &err);
+    assert_string_equal(hold.hex, first);
+    value[0] = 7;
+    CHECK_OK(safetensors_write(path, &one, 1, NULL, &err), &err);
+    CHECK_OK(safetensors_digest_keep(s, memory, &hold, &err), &err);
+    digest_now(memory, again, 1);
+    assert_string_not_equal(again, first);
+    safetensors_close(&s);
     struct stat before;
     assert_int_equal(stat(path, &before), 0);
     value[1] = 3;
