@@ -6,6 +6,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/model/model_folder.h"
+#include "common/store/safetensors.h"
 
 int sample_settings(SampleSettings *out, const Recipe *recipe, Err *err)
 {
@@ -201,8 +202,17 @@ int pipeline_open_dit(const Pipeline *p, Dit **out, Backend *be, Err *err)
 
 PipelineSizes pipeline_sizes(const Pipeline *p)
 {
-    return (PipelineSizes){p->dit_config.text_len, p->dit_config.text_dim, p->vae_config.latent_channels,
-                           p->s.height / 8, p->s.width / 8};
+    const DitConfig *c = &p->dit_config;
+    int64_t h = p->s.height / 8, w = p->s.width / 8;
+    return (PipelineSizes){.text_len = c->text_len,
+                           .text_dim = c->text_dim,
+                           .latent_channels = p->vae_config.latent_channels,
+                           .latent_height = h,
+                           .latent_width = w,
+                           .heads = c->heads,
+                           .head_dim = c->head_dim,
+                           .layers = c->layers,
+                           .tokens = c->text_len + p->s.latent_frames * (h / c->patch) * (w / c->patch)};
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */
@@ -250,13 +260,31 @@ int pipeline_cut_text(Pipeline *p, const char *text, char **out, Err *err)
     return rc < 0 ? rc : tokenizer_cut_text(p->tokenizer, text, p->dit_config.text_len, out, err);
 }
 
+/* Bytes of a folder's weights on the back end. */
+static int weight_bytes(const Pipeline *p, const char *folder, const char *stem, int64_t *bytes, Err *err)
+{
+    SafeTensors *file = NULL;
+    int rc = safetensors_open_folder(&file, folder, stem, p->log, err);
+    *bytes = 0;
+    for (int64_t i = 0; rc == 0 && i < safetensors_count(file); i++) {
+        const Tensor *t = &safetensors_at(file, i)->tensor;
+        *bytes += tensor_count(t) * dtype_size(p->be->host ? t->dtype : p->be->act);
+    }
+    safetensors_close(&file);
+    return rc;
+}
+
 int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err)
 {
-    out->text_bytes = 0;
+    *out = (PipelineMemory){0};
     int rc = p->s.no_text ? 0 : pipeline_plan_text(p, &out->text_bytes, err);
+    if (rc == 0 && !p->s.no_text)
+        rc = weight_bytes(p, p->text_dir, "model", &out->text_weights, err);
     if (rc == 0)
         rc = pipeline_plan_denoise(p, &out->denoise_bytes, err);
     if (rc == 0)
+        rc = weight_bytes(p, p->dit_dir, "diffusion_pytorch_model", &out->dit_weights, err);
+    if (rc == 0)
         rc = pipeline_plan_decode(p, &out->decode_bytes, err);
-    return rc;
+    return rc == 0 ? weight_bytes(p, p->vae_dir, "diffusion_pytorch_model", &out->vae_weights, err) : rc;
 }

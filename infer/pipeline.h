@@ -43,10 +43,12 @@ WEFT_MUST_CHECK int sample_settings(SampleSettings *out, const Recipe *recipe, E
 
 typedef struct PipelineSizes {
     int64_t text_len, text_dim, latent_channels, latent_height, latent_width;
+    int64_t heads, head_dim, layers, tokens; /* of the transformer; tokens: of the text and of all patches */
 } PipelineSizes;
-/* Bytes of working memory, without the weights. */
+/* Bytes: working memory, and weights as they are stored, or in the device's type. */
 typedef struct PipelineMemory {
     int64_t text_bytes, denoise_bytes, decode_bytes;
+    int64_t text_weights, dit_weights, vae_weights;
 } PipelineMemory;
 
 typedef struct Pipeline Pipeline;
@@ -62,7 +64,7 @@ PipelineSizes pipeline_sizes(const Pipeline *p);
 /* Checks that all parts fit each other and this request: names, shapes and types of all weights,
  * the tokeniser, the sampler's steps, the VAE's tiles.  Reads headers and configs only. */
 WEFT_MUST_CHECK int pipeline_check_parts(Pipeline *p, Err *err);
-/* Working memory of each phase, found by running it on the plan back end. */
+/* Working memory of each phase, found by running it on the plan back end, and the weights. */
 WEFT_MUST_CHECK int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err);
 /* {"transformer": digest, ..., "configs": digest} of the weights and of all config files in use; with
  * adapters also "loras": [{"sha256", "scale"}, ...].

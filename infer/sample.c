@@ -67,24 +67,23 @@ const Opt sample_opts[] = {
 
 static int describe_plan(Run *r, Str *out, Err *err)
 {
-    PipelineMemory m;
     int64_t ours = 0, finished = 0;
-    int rc = pipeline_plan(r->pipe, &m, err);
+    int rc = 0;
     for (int64_t i = r->shard; i < r->prompts.n; i += r->shards) {
         ours++;
         finished += r->job && r->job[i].done;
     }
     if (rc == 0)
-        rc = str_printf(
-            out, err,
-            "would sample %" PRId64 " video%s of %" PRId64 " frame%s %" PRId64 "x%" PRId64 " (%" PRId64
-            " latent frame%s of %" PRId64 "x%" PRId64 "), "
-            "%" PRId64 " step%s; %" PRId64 " of %" PRId64 " finished already\n"
-            "working memory, weights apart: text encoder %.1f MiB, transformer %.1f MiB, VAE decoder %.1f MiB\n",
-            ours - finished, str_plural(ours - finished), r->s.num_frames, str_plural(r->s.num_frames), r->s.width,
-            r->s.height, r->s.latent_frames, str_plural(r->s.latent_frames), r->sizes.latent_width,
-            r->sizes.latent_height, r->s.steps, str_plural(r->s.steps), finished, ours, (double)m.text_bytes / 1048576,
-            (double)m.denoise_bytes / 1048576, (double)m.decode_bytes / 1048576);
+        rc = str_printf(out, err,
+                        "would sample %" PRId64 " video%s of %" PRId64 " frame%s %" PRId64 "x%" PRId64 " (%" PRId64
+                        " latent frame%s of %" PRId64 "x%" PRId64 "), "
+                        "%" PRId64 " step%s; %" PRId64 " of %" PRId64 " finished already\n",
+                        ours - finished, str_plural(ours - finished), r->s.num_frames, str_plural(r->s.num_frames),
+                        r->s.width, r->s.height, r->s.latent_frames, str_plural(r->s.latent_frames),
+                        r->sizes.latent_width, r->sizes.latent_height, r->s.steps, str_plural(r->s.steps), finished,
+                        ours);
+    if (rc == 0)
+        rc = sample_describe(r, out, err);
     for (int64_t i = r->shard; rc == 0 && i < r->prompts.n; i += r->shards)
         rc = str_printf(out, err, "  %s  seed %" PRId64 "  %s\n", r->prompts.item[i].id, r->prompts.item[i].seed,
                         r->prompts.item[i].text);
@@ -132,7 +131,7 @@ static int read_prompts(Run *r, Err *err)
 static int open_pipeline(Run *r, const char *model, Err *err)
 {
     SampleSettings s = r->s;
-    s.offload = offload_of(r->o->offload);
+    s.offload = r->offload = offload_of(r->o->offload);
     for (int64_t i = 0; i < r->prompts.n; i++) {
         double g = prompt_guidance(r, &r->prompts.item[i]);
         s.guidance = i == 0 || g > s.guidance ? g : s.guidance;
@@ -194,11 +193,23 @@ static int dry_run(Run *r, Str *out, Err *err)
     return rc == 0 ? describe_plan(r, out, err) : rc;
 }
 
+static int log_plan(const Run *r, Err *err)
+{
+    Str text = {0};
+    int rc = sample_describe(r, &text, err);
+    if (rc == 0)
+        log_text(r->log, LOG_INFO, text.data);
+    str_fini(&text);
+    return rc;
+}
+
 static int make_all(Run *r, Err *err)
 {
     int rc = jobs_open(r, err);
     if (rc == 0)
         rc = sample_check_space(r, err);
+    if (rc == 0 && r->todo > 0)
+        rc = log_plan(r, err);
     if (rc == 0 && r->todo > 0)
         rc = samples_make(r, err);
     if (rc == 0 && r->o->latents_out)

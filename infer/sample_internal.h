@@ -34,6 +34,7 @@ typedef struct Run {
     Cached *cached; /* with --from-cache: the embeddings; else NULL */
     SampleSettings s;
     PipelineSizes sizes;
+    Offload offload;
     PromptList prompts;
     Job *job;              /* prompts.n of them */
     int64_t shard, shards; /* this process makes the prompts i with i % shards == shard */
@@ -54,6 +55,10 @@ double prompt_guidance(const Run *r, const Prompt *p);
 WEFT_MUST_CHECK int sample_check(Run *r, Err *err);
 /* Checks that the disk has room for the samples to be made; call it after jobs_open. */
 WEFT_MUST_CHECK int sample_check_space(const Run *r, Err *err);
+
+/* ---- sample_plan.c ---- */
+/* Memory and time that the run will take, a line each; measures the device for a tenth of a second. */
+WEFT_MUST_CHECK int sample_describe(const Run *r, Str *out, Err *err);
 
 /* ---- sample_jobs.c ---- */
 /* Whether the output folder holds a record or a partial file of any of this run's samples. */

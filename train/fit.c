@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/progress.h"
 #include "train/expected.h"
 #include "train/fit.h"
 #include "train/job_internal.h"
@@ -134,7 +135,7 @@ static void print_choice(const Choice *c, FILE *out)
             "# %s of memory, %s (predicted)\n"
             "training:\n"
             "  batch_size: %" PRId64 "\n  gradient_accumulation_steps: %" PRId64 "\n  gradient_checkpointing: %s\n",
-            job_si(c->bytes, "B", a), forecast_duration(c->seconds, b), m->batch, m->accumulate,
+            job_si(c->bytes, "B", a), time_duration(c->seconds, b), m->batch, m->accumulate,
             m->c.policy == RECOMPUTE_NONE ? "false" : "true");
     if (m->c.policy != RECOMPUTE_NONE)
         fprintf(out, "  recompute: %s\n", m->c.policy == RECOMPUTE_BLOCK ? "block" : "block+attention");
@@ -171,6 +172,5 @@ int fit_search(const Job *j, double bytes, double seconds, const Card *card, dou
                        job_si(bytes, "B", a), job_si(s.least.bytes, "B", b), s.least.job.lora.rank, s.least.job.batch);
     return err_set(err, ERR_LIMIT,
                    "nothing that fits %s is done in %s: the quickest takes %s; fewer num_epochs or max_steps would do",
-                   job_si(bytes, "B", a), forecast_duration(seconds, b),
-                   forecast_duration(s.best.seconds, (char[32]){0}));
+                   job_si(bytes, "B", a), time_duration(seconds, b), time_duration(s.best.seconds, (char[32]){0}));
 }

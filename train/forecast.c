@@ -279,18 +279,3 @@ void forecast_card(Forecast *out, const Job *j, int64_t done, const Card *card)
     out->update = ((double)j->parameters * (4 + 4 + 4 + 8 + 2) + 2 * (double)j->optimizer_bytes) / moving;
     forecast_sum_up(out, j, done);
 }
-
-const char *forecast_duration(double seconds, char out[32])
-{
-    if (seconds < 0.0995)
-        snprintf(out, 32, "%.2g ms", seconds * 1e3);
-    else if (seconds < 99.5)
-        snprintf(out, 32, "%.3g s", seconds);
-    else if (seconds < 5940)
-        snprintf(out, 32, "%.0f min", seconds / 60);
-    else if (seconds < 172800)
-        snprintf(out, 32, "%.1f h", seconds / 3600);
-    else
-        snprintf(out, 32, "%.1f days", seconds / 86400);
-    return out;
-}

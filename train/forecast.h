@@ -12,6 +12,4 @@ void forecast_sum_up(Forecast *f, const Job *j, int64_t done);
 WEFT_MUST_CHECK int forecast_measure(Forecast *out, const Job *j, int64_t done, Backend *be, Err *err);
 /* From FLOPs, bytes and the shares of a card's peaks that kernels are held to reach. */
 void forecast_card(Forecast *out, const Job *j, int64_t done, const Card *card);
-/* "62 min": a duration with its unit, in `out`. */
-const char *forecast_duration(double seconds, char out[32]);
 #endif

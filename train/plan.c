@@ -7,6 +7,7 @@
 #include "common/base/json.h"
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
+#include "common/base/progress.h"
 #include "common/base/schema.h"
 #include "train/advice.h"
 #include "train/expected.h"
@@ -34,7 +35,7 @@ static int measure(Job *j, const TrainOptions *o, FILE *out, Err *err)
         rc = forecast_measure(&j->forecast, j, 0, be, err);
         if (rc == 0)
             fprintf(out, "time               %s a step, %s in all (measured on %s%s%s)\n",
-                    forecast_duration(j->forecast.step, a), forecast_duration(j->forecast.all, b), be->name,
+                    time_duration(j->forecast.step, a), time_duration(j->forecast.all, b), be->name,
                     *be->card ? ": " : "", be->card);
         rc = rc == 0 ? 1 : rc;
     }
@@ -54,8 +55,8 @@ static void print_cards(const Job *j, const char *only, Forecast *f, FILE *out)
         if (!card_find(&card, names[i]))
             continue;
         forecast_card(f, j, 0, &card);
-        fprintf(out, "%s%s: %s a step, %s in all", i ? "; " : "", names[i], forecast_duration(f->step, a),
-                forecast_duration(f->all, b));
+        fprintf(out, "%s%s: %s a step, %s in all", i ? "; " : "", names[i], time_duration(f->step, a),
+                time_duration(f->all, b));
     }
     fputs(" (calculated from data sheets)\n", out);
 }
@@ -71,7 +72,7 @@ static void print_expected(const Job *j, const Forecast *f, FILE *out)
         return;
     fputs("the recipe says   ", out);
     if (time)
-        fprintf(out, " %s (predicted: %s, %+.0f %%)%s", time, forecast_duration(f->all, a),
+        fprintf(out, " %s (predicted: %s, %+.0f %%)%s", time, time_duration(f->all, a),
                 100 * (f->all / expected_seconds(time) - 1), memory ? "," : "");
     if (memory)
         fprintf(out, " %s (predicted: %s, %+.0f %%)", memory, job_si(j->planned, "B", b),
@@ -199,7 +200,7 @@ int plan_compare(const Job *j, const char *run, int64_t first, double step_s, do
         return 0; /* nothing was done */
     if (f.step > 0)
         log_info(&j->log.log, "time: %s a step, %s predicted (%+.0f %%); %s in all, %s predicted without checkpoints",
-                 forecast_duration(step_s, a), forecast_duration(f.step, b), 100 * (step_s / f.step - 1),
-                 forecast_duration(run_s, c), forecast_duration(f.all, d));
+                 time_duration(step_s, a), time_duration(f.step, b), 100 * (step_s / f.step - 1),
+                 time_duration(run_s, c), time_duration(f.all, d));
     return write_file(j, run, first, step_s, run_s, err);
 }

@@ -33,6 +33,21 @@ void time_iso(char out[32])
     strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
+const char *time_duration(double seconds, char out[32])
+{
+    if (seconds < 0.0995)
+        snprintf(out, 32, "%.2g ms", seconds * 1e3);
+    else if (seconds < 99.5)
+        snprintf(out, 32, "%.3g s", seconds);
+    else if (seconds < 5940)
+        snprintf(out, 32, "%.0f min", seconds / 60);
+    else if (seconds < 172800)
+        snprintf(out, 32, "%.1f h", seconds / 3600);
+    else
+        snprintf(out, 32, "%.1f days", seconds / 86400);
+    return out;
+}
+
 Progress *progress_start(const Log *log, const char *what, const char *unit, int64_t total)
 {
     if (!log || log->level < LOG_INFO)

@@ -21,4 +21,6 @@ void progress_end(Progress **p);
 double time_now_s(void);
 /* "2026-11-23T16:46:00Z" for now. */
 void time_iso(char out[32]);
+/* "62 min": a duration with its unit, in `out`. */
+const char *time_duration(double seconds, char out[32]);
 #endif

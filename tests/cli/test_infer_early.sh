@@ -60,6 +60,11 @@ refused "a VAE that was cut short" 1 "vae/diffusion_pytorch_model.safetensors" -
 TILED="--set sampling.vae_tiling=true --set sampling.width=64 --set sampling.height=96"
 changed vae/config.json 's/"sample_height": 96/"sample_height": 48/'
 refused "tiles that do not meet" 2 "set sample_height to 96" --model "$T/model" $TILED
+changed vae/config.json 's/"sample_height": 96/"sample_height": 720/; s/"sample_width": 80/"sample_width": 480/'
+refused "tiles of a portrait config" 2 "or set sample_height to 672 or 768" --model "$T/model" --vae-tiling --set \
+    sampling.width=480 --set sampling.height=720
+runs "a portrait config without tiles" 0 "$INFER" sample --preset demo --device cpu --model "$T/model" --prompt x \
+    --width 480 --height 720 --out "$T/portrait" --dry-run
 runs "tiles of a small model" 0 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/tiled" $TILED
 stderr_has "1 sampled"
 
@@ -68,6 +73,9 @@ runs "a sample" 0 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/don
 runs "a dry run counts it" 0 "$INFER" sample $SMALL --model $MODEL --prompt x --prompt y --out "$T/done" --dry-run
 stdout_has "would sample 1 video of 9 frames 32x48"
 stdout_has "1 of 2 finished already"
+stdout_has "weights, mapped from their files: text encoder 0.00 GiB"
+stdout_has "at a time with --offload auto"
+stdout_has "for the products and attention of 4 passes of the transformer"
 runs "a dry run refuses what the run would" 2 "$INFER" sample $SMALL --model $MODEL --prompt x --guidance 2 \
     --out "$T/done" --dry-run
 stderr_has "--overwrite"

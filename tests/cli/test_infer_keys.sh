@@ -14,7 +14,7 @@ while read -r key value written; do
     runs "$key=$value" 0 "$INFER" sample $BASE --out "$T/$key" --set "sampling.$key=$value"
     check "$key arrives" grep -q "\"$key\": $written" "$T/$key/coat-3.json"
     case $key in
-    fps) check "fps leaves the pictures as they are" test "$(digest "$T/fps")" = "$(digest "$T/base")" ;;
+    fps | vae_slicing) check "$key leaves the pictures as they are" test "$(digest "$T/$key")" = "$(digest "$T/base")" ;;
     *) check "$key matters" test "$(digest "$T/$key")" != "$(digest "$T/base")" ;;
     esac
 done <<'END'
@@ -27,6 +27,7 @@ width 48 48
 height 64 64
 fps 4 4
 negative_prompt blurry "blurry"
+vae_slicing false false
 vae_tiling true true
 END
 # The options of their own names: the same sample as --set makes.
@@ -44,6 +45,7 @@ width --width 48
 height --height 64
 fps --fps 4
 negative_prompt --negative-prompt blurry
+vae_tiling --vae-tiling
 END
 refused() { # TEXT OPTION...
     refused_text=$1

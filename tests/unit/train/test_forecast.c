@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/progress.h"
 #include "check.h"
 #include "train/forecast.h"
 
@@ -88,11 +89,11 @@ static void durations(void **state)
     char out[32];
 
     (void)state;
-    assert_string_equal(forecast_duration(0.00525, out), "5.2 ms");
-    assert_string_equal(forecast_duration(1.5, out), "1.5 s");
-    assert_string_equal(forecast_duration(3720, out), "62 min");
-    assert_string_equal(forecast_duration(11520, out), "3.2 h");
-    assert_string_equal(forecast_duration(86400 * 5.0, out), "5.0 days");
+    assert_string_equal(time_duration(0.00525, out), "5.2 ms");
+    assert_string_equal(time_duration(1.5, out), "1.5 s");
+    assert_string_equal(time_duration(3720, out), "62 min");
+    assert_string_equal(time_duration(11520, out), "3.2 h");
+    assert_string_equal(time_duration(86400 * 5.0, out), "5.0 days");
 }
 
 int main(void)
