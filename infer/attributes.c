@@ -50,8 +50,8 @@ static int fill_attribute(Attribute *a, const json_t *o, ClipScorer *s, float *o
     a->name = json_string_value(json_object_get(o, "name"));
     a->n = (int64_t)json_array_size(values);
     a->vector = mem_calloc(a->n * width, sizeof *a->vector, err);
-    a->right = mem_calloc(a->n, sizeof *a->right, err);
-    a->shown = mem_calloc(a->n, sizeof *a->shown, err);
+    a->right = mem_calloc(2 * a->n, sizeof *a->right, err);
+    a->shown = mem_calloc(2 * a->n, sizeof *a->shown, err);
     if (!a->vector || !a->right || !a->shown)
         return ERR_NOMEM;
     json_array_foreach (values, i, v) {
@@ -154,14 +154,15 @@ int64_t attributes_judge(const Attributes *a, int64_t k, const float *video, dou
     return best;
 }
 
-void attributes_count(Attributes *a, const char *prompt, const float *video)
+void attributes_count(Attributes *a, int reference, const char *prompt, const float *video)
 {
     for (int64_t k = 0; k < a->n && prompt; k++) {
         int64_t truth = attributes_truth(a, k, prompt);
         if (truth < 0)
             continue;
-        a->attribute[k].shown[truth]++;
-        a->attribute[k].right[truth] += attributes_judge(a, k, video, 1, NULL) == truth;
+        int64_t at = truth + (reference ? a->attribute[k].n : 0);
+        a->attribute[k].shown[at]++;
+        a->attribute[k].right[at] += attributes_judge(a, k, video, 1, NULL) == truth;
     }
 }
 
@@ -177,16 +178,17 @@ static void put_interval(JsonWriter *w, double share, double n)
     jsonw_num(w, "high", middle + half > 1 ? 1 : middle + half);
 }
 
-static void put_attribute(JsonWriter *w, const Attribute *a, double *sum, int64_t *counted)
+static void put_attribute(JsonWriter *w, const Attribute *a, int reference, double *sum, int64_t *counted)
 {
+    const int64_t *shown_in = a->shown + (reference ? a->n : 0), *right_in = a->right + (reference ? a->n : 0);
     int64_t n = 0, right = 0, most = 0, classes = 0;
     double macro = 0;
     for (int64_t i = 0; i < a->n; i++) {
-        n += a->shown[i];
-        right += a->right[i];
-        most = a->shown[i] > most ? a->shown[i] : most;
-        if (a->shown[i]) {
-            macro += (double)a->right[i] / (double)a->shown[i];
+        n += shown_in[i];
+        right += right_in[i];
+        most = shown_in[i] > most ? shown_in[i] : most;
+        if (shown_in[i]) {
+            macro += (double)right_in[i] / (double)shown_in[i];
             classes++;
         }
     }
@@ -207,7 +209,7 @@ static void put_attribute(JsonWriter *w, const Attribute *a, double *sum, int64_
     jsonw_close(w);
 }
 
-json_t *attributes_json(const Attributes *a, Err *err)
+json_t *attributes_json(const Attributes *a, int reference, Err *err)
 {
     JsonWriter w;
     json_t *out = NULL;
@@ -215,7 +217,7 @@ json_t *attributes_json(const Attributes *a, Err *err)
     int64_t counted = 0;
     jsonw_begin(&w);
     for (int64_t k = 0; k < a->n; k++)
-        put_attribute(&w, &a->attribute[k], &sum, &counted);
+        put_attribute(&w, &a->attribute[k], reference, &sum, &counted);
     if (counted) {
         jsonw_open(&w, "mean");
         jsonw_num(&w, "accuracy", sum / (double)counted);

@@ -10,8 +10,9 @@ typedef struct Attribute {
     const char *name; /* borrowed from the JSON */
     int64_t n;        /* values */
     float *vector;    /* [n, width]: of each value, of length 1 */
-    int64_t *right;   /* [n] videos of this truth that were judged right */
-    int64_t *shown;   /* [n] videos of this truth */
+    /* Of videos with this truth, how many there are and were judged right: [2 n], first of the videos, then of
+     * the references. */
+    int64_t *shown, *right;
 } Attribute;
 
 typedef struct Attributes {
@@ -28,9 +29,9 @@ void attributes_fini(Attributes *a);
 int64_t attributes_truth(const Attributes *a, int64_t k, const char *prompt);
 /* The value that is nearest to a video's vector, and its share of the softmax. */
 int64_t attributes_judge(const Attributes *a, int64_t k, const float *video, double scale, double *share);
-/* Counts a video with this prompt; NULL: nothing is known of it. */
-void attributes_count(Attributes *a, const char *prompt, const float *video);
+/* Counts a video, or a reference, with this prompt; NULL: nothing is known of it. */
+void attributes_count(Attributes *a, int reference, const char *prompt, const float *video);
 /* {"fabric": {"n", "accuracy", "low", "high" (Wilson, 95 %), "macro", "chance", "majority"}, ...}, and
  * "mean" of the accuracies of those that have videos. */
-json_t *attributes_json(const Attributes *a, Err *err);
+json_t *attributes_json(const Attributes *a, int reference, Err *err);
 #endif

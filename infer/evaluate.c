@@ -24,6 +24,22 @@ const Opt evaluate_opts[] = {
         "real videos (as VIDEOS): their figures stand beside, and colours are compared with theirs; may be repeated"),
     OPTION(EvaluateOptions, prompts, OPT_STR, "prompts", "FILE",
            "prompts and categories of videos that have no record: .jsonl objects whose id is a video's name"),
+    OPTION(
+        EvaluateOptions, networks.clip, OPT_STR, "clip", "DIR",
+        "CLIP (a folder of transformers, such as openai/clip-vit-large-patch14): CLIP score, consistency, attributes"),
+    OPTION(EvaluateOptions, networks.attributes, OPT_STR, "attributes", "FILE",
+           "what CLIP is asked about (schemas/attributes); default: garment, fabric, pattern, style, sleeve, colour"),
+    OPTION(
+        EvaluateOptions, networks.inception, OPT_STR, "inception", "FILE",
+        "Inception v3 of the FID (pt_inception-2015-12-05-6726825d.pth): Inception Score, and FID to the references"),
+    OPTION(EvaluateOptions, networks.i3d, OPT_STR, "i3d", "FILE",
+           "I3D, Kinetics-400 (i3d_pretrained_400.pt, rgb_imagenet.pt): FVD to the references"),
+    OPTION(EvaluateOptions, networks.fvd_frames, OPT_INT, "fvd-frames", "N",
+           "frames of a video that FVD sees; values are only comparable for the same N", .min = 9, .max = 1000,
+           .dflt = "48"),
+    OPTION(EvaluateOptions, networks.bn_eps, OPT_NUM, "bn-eps", "X",
+           "of I3D's batch norms; 0: as its file says, else 0.001 (the original; VideoGPT's port has 0.00001)",
+           .dflt = "0"),
     OPTION(EvaluateOptions, out, OPT_STR, "out", "DIR", "where metrics.json, metrics.csv and evaluate.html go",
            .short_name = 'o', .required = 1),
     {0},
@@ -147,8 +163,15 @@ static int put_categories(JsonWriter *w, const Evaluation *e, uint64_t seed, Err
     return rc == ERR_NOMEM ? err_set(err, rc, "no memory for the categories") : rc;
 }
 
-static int report_json(const Evaluation *e, const Evaluation *references, uint64_t seed, json_t **out, Err *err)
+static int report_json(const Evaluation *e, const Evaluation *references, const Networks *networks, uint64_t seed,
+                       json_t **out, Err *err)
 {
+    json_t *nets = NULL;
+    int made = networks
+                   ? networks_report(networks, e->features, references ? references->features : NULL, seed, &nets, err)
+                   : 0;
+    if (made < 0)
+        return made;
     JsonWriter w;
     jsonw_begin(&w);
     jsonw_int(&w, "format", 1);
@@ -166,10 +189,15 @@ static int report_json(const Evaluation *e, const Evaluation *references, uint64
         put_figure(&w, kind->name, kind->unit, kind->what, kind->better, kind->saturates, &e->figure[k],
                    references ? &references->figure[k] : NULL, err);
     }
+    for (int k = 0; k < NET_FIGURES && networks_have_clip(networks); k++)
+        put_figure(&w, net_figure_kinds[k].name, "", net_figure_kinds[k].what, 1, net_figure_kinds[k].saturates,
+                   &e->network[k], references ? &references->network[k] : NULL, err);
     if (references)
         put_figure(&w, "colours", "", "distance of a video's colours to the references' mean", -1, 0, &e->colours, NULL,
                    err);
     jsonw_close(&w);
+    if (nets)
+        jsonw_take(&w, "networks", nets);
     int rc = put_categories(&w, e, seed, err);
     jsonw_take(&w, "rejected", evaluation_rejected(e, err));
     if (references)
@@ -201,14 +229,43 @@ static void print_summary(const Evaluation *e, const Evaluation *references, FIL
     }
 }
 
-static int write_all(const EvaluateOptions *o, const Evaluation *e, const Evaluation *references, uint64_t seed,
-                     FILE *results, Err *err)
+/* CLIP's figures, those of sets and attributes, and what was left out. */
+static void print_networks(const json_t *nets, const Evaluation *e, const Networks *networks, FILE *out)
+{
+    const char *name;
+    const json_t *v;
+    size_t i;
+    for (int k = 0; k < NET_FIGURES && networks_have_clip(networks); k++)
+        fprintf(out, "  %-18s %10.6g  (%" PRId64 " video%s)\n", net_figure_kinds[k].name, e->network[k].mean,
+                e->network[k].n, str_plural(e->network[k].n));
+    json_object_foreach ((json_t *)json_object_get(nets, "sets"), name, v) {
+        const json_t *value = json_object_get(v, "value"), *note = json_object_get(v, "note");
+        fprintf(out, "  %-18s", name);
+        if (json_is_number(value))
+            fprintf(out, " %10.6g", json_number_value(value));
+        if (json_object_get(v, "floor"))
+            fprintf(out, "  halves of the references %.6g", json_number_value(json_object_get(v, "floor")));
+        fprintf(out, "%s%s%s\n", note ? "  (" : "", note ? json_string_value(note) : "", note ? ")" : "");
+    }
+    json_object_foreach ((json_t *)json_object_get(nets, "attributes"), name, v)
+        if (json_is_number(json_object_get(v, "accuracy")) && json_object_get(v, "chance"))
+            fprintf(out, "  %-18s %9.1f %%  of %" PRId64 "; chance %.1f %%, always the most frequent %.1f %%\n", name,
+                    100 * json_number_value(json_object_get(v, "accuracy")),
+                    (int64_t)json_integer_value(json_object_get(v, "n")),
+                    100 * json_number_value(json_object_get(v, "chance")),
+                    100 * json_number_value(json_object_get(v, "majority")));
+    json_array_foreach (json_object_get(nets, "left_out"), i, v)
+        fprintf(out, "  left out: %s\n", json_string_value(json_object_get(v, "metrics")));
+}
+
+static int write_all(const EvaluateOptions *o, const Evaluation *e, const Evaluation *references,
+                     const Networks *networks, uint64_t seed, FILE *results, Err *err)
 {
     DirLock lock = {0};
     json_t *report = NULL;
     char *csv = path_join(o->out, "metrics.csv", err), *page = path_join(o->out, "evaluate.html", err),
-         *json = path_join(o->out, "metrics.json", err);
-    int rc = csv && page && json ? report_json(e, references, seed, &report, err) : ERR_NOMEM;
+         *json = path_join(o->out, "metrics.json", err), *scores = path_join(o->out, "clip_scores.csv", err);
+    int rc = csv && page && json && scores ? report_json(e, references, networks, seed, &report, err) : ERR_NOMEM;
     if (rc == 0)
         rc = schema_check("metrics", report, json, err);
     if (rc == 0)
@@ -217,6 +274,8 @@ static int write_all(const EvaluateOptions *o, const Evaluation *e, const Evalua
         rc = dir_sweep_temporaries(o->out, err);
         if (rc == 0)
             rc = evaluation_write_csv(e, csv, err);
+        if (rc == 0 && networks_have_clip(networks))
+            rc = evaluation_write_clip_scores(e, scores, err);
         if (rc == 0)
             rc = evaluate_write_page(page, e, references, report, err);
         if (rc == 0)
@@ -225,10 +284,13 @@ static int write_all(const EvaluateOptions *o, const Evaluation *e, const Evalua
     }
     if (rc == 0)
         print_summary(e, references, results);
+    if (rc == 0)
+        print_networks(json_object_get(report, "networks"), e, networks, results);
     json_decref(report);
     mem_free(csv);
     mem_free(page);
     mem_free(json);
+    mem_free(scores);
     return rc;
 }
 
@@ -242,8 +304,8 @@ static void normalise(double *histogram)
         histogram[i] /= sum;
 }
 
-static int evaluate_all(const EvaluateOptions *o, const Recipe *recipe, VideoList *videos, VideoList *real,
-                        const Log *log, FILE *results, Err *err)
+static int evaluate_all(const EvaluateOptions *o, const Recipe *recipe, Networks *networks, VideoList *videos,
+                        VideoList *real, const Log *log, FILE *results, Err *err)
 {
     Evaluation e = {0}, r = {0};
     double histogram[COLOUR_BINS] = {0};
@@ -251,14 +313,14 @@ static int evaluate_all(const EvaluateOptions *o, const Recipe *recipe, VideoLis
     const Evaluation *references = real->n ? &r : NULL;
     int rc = 0;
     if (references)
-        rc = evaluation_run(&r, real, NULL, NULL, histogram, recipe, jobs, "references", log, err);
+        rc = evaluation_run(&r, real, NULL, NULL, histogram, networks, recipe, jobs, "references", log, err);
     normalise(histogram);
     if (rc == 0)
-        rc = evaluation_run(&e, videos, references, references ? histogram : NULL, NULL, recipe, jobs, "videos", log,
-                            err);
+        rc = evaluation_run(&e, videos, references, references ? histogram : NULL, NULL, networks, recipe, jobs,
+                            "videos", log, err);
     if (rc == 0)
-        rc = write_all(o, &e, references, (uint64_t)recipe_int(recipe, "seed"), results, err);
-    int rejected = e.n_rejected + r.n_rejected > 0;
+        rc = write_all(o, &e, references, networks, (uint64_t)recipe_int(recipe, "seed"), results, err);
+    int rejected = e.n_rejected + r.n_rejected + networks_left_out(networks) > 0;
     evaluation_fini(&e);
     evaluation_fini(&r);
     return rc < 0 ? rc : rejected ? 3 : 0;
@@ -267,6 +329,7 @@ static int evaluate_all(const EvaluateOptions *o, const Recipe *recipe, VideoLis
 int evaluate_run(const EvaluateOptions *o, const StrList *arguments, const Log *log, FILE *results, Err *err)
 {
     Recipe *recipe = NULL;
+    Networks *networks = NULL;
     VideoList videos = {0}, references = {0};
     machine_unbind(); /* the work is done by processes, not by OpenMP */
     int rc = recipe_open(&recipe, &o->common, err);
@@ -279,7 +342,10 @@ int evaluate_run(const EvaluateOptions *o, const StrList *arguments, const Log *
     if (rc == 0 && o->prompts)
         rc = videos_take_prompts(&videos, o->prompts, log, err);
     if (rc == 0)
-        rc = evaluate_all(o, recipe, &videos, &references, log, results, err);
+        rc = networks_open(&networks, &o->networks, o->out, log, err);
+    if (rc == 0)
+        rc = evaluate_all(o, recipe, networks, &videos, &references, log, results, err);
+    networks_close(&networks);
     videos_fini(&videos);
     videos_fini(&references);
     recipe_close(&recipe);

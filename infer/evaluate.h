@@ -1,4 +1,5 @@
-/* `weft-infer evaluate`: videos in, figures out.  Writes OUT/metrics.csv (a line a video), OUT/evaluate.html (a
+/* `weft-infer evaluate`: videos in, figures out.  Writes OUT/metrics.csv (a line a video), with
+ * CLIP OUT/clip_scores.csv, OUT/evaluate.html (a
  * page that stands alone) and last OUT/metrics.json (schemas/metrics).  Nothing is written before everything is
  * measured. */
 #ifndef WEFT_INFER_EVALUATE_H
@@ -10,10 +11,12 @@ typedef struct EvaluateOptions {
     CommonOptions common; /* first */
     const char *out, *prompts;
     StrList references;
+    NetworkOptions networks;
 } EvaluateOptions;
 extern const Opt evaluate_opts[];
 
-/* The exit status: 0, or 3 when a video or reference could not be measured; or a negative code.  The summary
+/* The exit status: 0, or 3 when a video or reference could not be measured or a network's weights could not be
+ * used; or a negative code.  The summary
  * goes to `results`. */
 WEFT_MUST_CHECK int evaluate_run(const EvaluateOptions *o, const StrList *videos, const Log *log, FILE *results,
                                  Err *err);

@@ -61,6 +61,60 @@ static void figures(FILE *out, const Evaluation *e, const Evaluation *references
           out);
 }
 
+static void cell_of(FILE *out, const json_t *o, const char *key, double factor)
+{
+    const json_t *v = json_object_get(o, key);
+    page_cell(out, json_is_number(v) ? factor * json_number_value(v) : NAN);
+}
+
+/* Figures of the whole set, and attributes. */
+static void networks(FILE *out, const json_t *nets)
+{
+    const char *name;
+    const json_t *v, *attributes = json_object_get(nets, "attributes");
+    size_t i;
+    if (json_object_size(json_object_get(nets, "sets"))) {
+        fputs("<h2>The set as a whole</h2>\n<div class=\"wide\"><table><tr><th></th><th class=\"n\">value</th><th "
+              "class=\"n\">videos</th><th class=\"n\">references</th><th class=\"n\">halves of the references</th>"
+              "<th></th></tr>\n",
+              out);
+        json_object_foreach ((json_t *)json_object_get(nets, "sets"), name, v) {
+            fprintf(out, "<tr><td>%s</td>", name);
+            cell_of(out, v, "value", 1);
+            cell_of(out, v, "n", 1);
+            cell_of(out, v, "references", 1);
+            cell_of(out, v, "floor", 1);
+            fputs("<td>", out);
+            html_text(out, json_object_get(v, "note") ? json_string_value(json_object_get(v, "note")) : "");
+            fputs("</td></tr>\n", out);
+        }
+        fputs("</table></div>\n", out);
+    }
+    if (attributes) {
+        fputs("<h2>Attributes that CLIP finds</h2>\n<table><tr><th></th><th class=\"n\">right, %</th><th "
+              "class=\"n\">videos</th><th class=\"n\">by chance, %</th><th class=\"n\">always the most frequent, "
+              "%</th></tr>\n",
+              out);
+        json_object_foreach ((json_t *)attributes, name, v)
+            if (json_object_get(v, "chance")) {
+                fprintf(out, "<tr><td>%s</td>", name);
+                cell_of(out, v, "accuracy", 100);
+                cell_of(out, v, "n", 1);
+                cell_of(out, v, "chance", 100);
+                cell_of(out, v, "majority", 100);
+                fputs("</tr>\n", out);
+            }
+        fputs("</table>\n", out);
+    }
+    json_array_foreach (json_object_get(nets, "left_out"), i, v) {
+        fputs("<p class=\"warn\">Left out: ", out);
+        html_text(out, json_string_value(json_object_get(v, "metrics")));
+        fputs(". ", out);
+        html_text(out, json_string_value(json_object_get(v, "why")));
+        fputs("</p>\n", out);
+    }
+}
+
 static int charts(FILE *out, const Evaluation *e, Err *err)
 {
     PageDot *dot = mem_calloc(e->videos.n, sizeof *dot, err);
@@ -159,13 +213,16 @@ static void protocol(FILE *out, const json_t *report)
     const char *key;
     json_t *v;
     fputs("<details><summary>How the figures are made</summary><table>", out);
-    json_object_foreach (json_object_get(report, "protocol"), key, v) {
-        fputs("<tr><td>", out);
-        html_text(out, key);
-        fputs("</td><td>", out);
-        html_text(out, json_string_value(v));
-        fputs("</td></tr>", out);
-    }
+    const json_t *const parts[2] = {json_object_get(report, "protocol"),
+                                    json_object_get(json_object_get(report, "networks"), "protocol")};
+    for (int k = 0; k < 2; k++)
+        json_object_foreach ((json_t *)parts[k], key, v) {
+            fputs("<tr><td>", out);
+            html_text(out, key);
+            fputs("</td><td>", out);
+            html_text(out, json_string_value(v));
+            fputs("</td></tr>", out);
+        }
     fprintf(out, "<tr><td>seed</td><td>%" PRId64 "</td></tr></table></details>\n",
             (int64_t)json_integer_value(json_object_get(report, "seed")));
 }
@@ -194,6 +251,7 @@ int evaluate_write_page(const char *path, const Evaluation *e, const Evaluation 
         fputs(".</p>\n", out);
     }
     figures(out, e, references);
+    networks(out, json_object_get(report, "networks"));
     rc = charts(out, e, err);
     videos(out, e, references != NULL);
     rejected(out, "Videos that could not be measured", e);

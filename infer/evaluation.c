@@ -102,6 +102,11 @@ static int sum_up(Evaluation *e, const Evaluation *reference, uint64_t seed, Err
             x[i] = value_of(&e->measured[i], k);
         rc = summary_of(k < 0 ? &e->colours : &e->figure[k], x, e->videos.n, seed, err);
     }
+    for (int k = 0; k < NET_FIGURES && e->features && rc == 0; k++) {
+        for (int64_t i = 0; i < e->videos.n; i++)
+            x[i] = e->measured[i].done == 1 ? net_figure(e->features, i, (NetFigure)k) : NAN;
+        rc = summary_of(&e->network[k], x, e->videos.n, seed, err);
+    }
     e->near_static = NEAR_STATIC_MOTION;
     if (rc == 0 && reference)
         rc = slowest(reference, &e->near_static, err);
@@ -114,7 +119,8 @@ static int sum_up(Evaluation *e, const Evaluation *reference, uint64_t seed, Err
 }
 
 int evaluation_run(Evaluation *e, VideoList *v, const Evaluation *reference, const double *reference_histogram,
-                   double *histogram, const Recipe *recipe, int64_t jobs, const char *what, const Log *log, Err *err)
+                   double *histogram, Networks *networks, const Recipe *recipe, int64_t jobs, const char *what,
+                   const Log *log, Err *err)
 {
     *e = (Evaluation){.videos = *v, .measured = mem_calloc(v->n, sizeof(Measured), err)};
     *v = (VideoList){0};
@@ -126,7 +132,12 @@ int evaluation_run(Evaluation *e, VideoList *v, const Evaluation *reference, con
                    .reference = reference_histogram,
                    .histogram = histogram,
                    .out = e->measured};
-    int rc = e->measured ? measure_videos(&m, err) : ERR_NOMEM;
+    int rc = e->measured ? 0 : ERR_NOMEM;
+    if (rc == 0 && networks)
+        rc = net_features_new(&e->features, networks, e->videos.n, histogram != NULL, err);
+    m.features = e->features;
+    if (rc == 0)
+        rc = measure_videos(&m, err);
     e->n_measured = m.measured;
     e->n_rejected = m.rejected;
     e->n_single = m.single_frame;
@@ -138,6 +149,7 @@ int evaluation_run(Evaluation *e, VideoList *v, const Evaluation *reference, con
 
 void evaluation_fini(Evaluation *e)
 {
+    net_features_free(&e->features);
     measured_free(&e->measured, e->videos.n);
     videos_fini(&e->videos);
 }
@@ -254,5 +266,30 @@ int evaluation_write_csv(const Evaluation *e, const char *path, Err *err)
     fputs(",colours,ssim_min_at,equal_pairs,near_static,why\n", out);
     for (int64_t i = 0; i < e->videos.n; i++)
         csv_line(out, e, i);
+    return atomic_commit(&f, err);
+}
+
+int evaluation_write_clip_scores(const Evaluation *e, const char *path, Err *err)
+{
+    AtomicFile *f = NULL;
+    int rc = atomic_open(&f, path, err);
+    if (rc < 0)
+        return rc;
+    FILE *out = atomic_stream(f);
+    fputs("id,video,prompt", out);
+    for (int k = 0; k < NET_FIGURES; k++)
+        fprintf(out, ",%s", net_figure_kinds[k].name);
+    fputs(",tokens_cut\n", out);
+    for (int64_t i = 0; i < e->videos.n; i++) {
+        const VideoItem *v = &e->videos.item[i];
+        csv_text(out, v->id);
+        putc(',', out);
+        csv_text(out, v->path);
+        putc(',', out);
+        csv_text(out, v->prompt);
+        for (int k = 0; k < NET_FIGURES; k++)
+            csv_number(out, e->measured[i].done == 1 ? net_figure(e->features, i, (NetFigure)k) : NAN);
+        fprintf(out, ",%" PRId64 "\n", net_tokens_cut(e->features, i));
+    }
     return atomic_commit(&f, err);
 }

@@ -31,14 +31,16 @@ typedef struct Evaluation {
     Summary colours;             /* colour distance to the references */
     double near_static;          /* motion below this is near-static */
     int64_t n_near_static, n_frozen;
+    NetFeatures *features; /* NULL without networks */
+    Summary network[NET_FIGURES];
 } Evaluation;
 
-/* Measures v (taken over in every case) and sums up.  reference: an evaluation to compare colours and motion
+/* Measures v (taken over in every case) and sums up, with networks where they are not NULL.  reference: an evaluation to compare colours and motion
  * with, and the histogram of its videos; both NULL without.  histogram: see Measuring.  ERR_FORMAT when not one
  * video could be measured. */
 WEFT_MUST_CHECK int evaluation_run(Evaluation *e, VideoList *v, const Evaluation *reference,
-                                   const double *reference_histogram, double *histogram, const Recipe *recipe,
-                                   int64_t jobs, const char *what, const Log *log, Err *err);
+                                   const double *reference_histogram, double *histogram, Networks *networks,
+                                   const Recipe *recipe, int64_t jobs, const char *what, const Log *log, Err *err);
 void evaluation_fini(Evaluation *e);
 /* Whether a measured video hardly moves. */
 int evaluation_near_static(const Evaluation *e, int64_t i);
@@ -49,4 +51,6 @@ WEFT_MUST_CHECK json_t *evaluation_protocol(const Evaluation *e, int references,
 WEFT_MUST_CHECK json_t *evaluation_rejected(const Evaluation *e, Err *err);
 /* metrics.csv: one line a video, those of `e` in their order. */
 WEFT_MUST_CHECK int evaluation_write_csv(const Evaluation *e, const char *path, Err *err);
+/* clip_scores.csv: the same with CLIP's figures; e->features must not be NULL. */
+WEFT_MUST_CHECK int evaluation_write_clip_scores(const Evaluation *e, const char *path, Err *err);
 #endif

@@ -32,9 +32,11 @@ static int reject(json_t **out, const char *code, const char *why, Err *err)
     return jsonw_finish(&w, out, "why a video is rejected", err);
 }
 
-/* All frames through the meter.  *last: the last frame's time. */
-static int read_frames(VideoReader *r, VideoMeter *meter, int64_t width, int64_t height, double *last, Err *cause)
+/* All frames through the meter, and what the networks need of them.  *last: the last frame's time. */
+static int read_frames(const Measuring *m, int64_t i, VideoReader *r, VideoMeter *meter, int64_t width, int64_t height,
+                       double *last, Err *cause)
 {
+    int64_t k = 0;
     VideoFrame f;
     FitPlan plan = fit_plan(video_info(r), width, height, FIT_STRETCH, 0.5, 0.5);
     uint8_t *rgb = mem_calloc(width * height, 3, cause);
@@ -44,6 +46,9 @@ static int read_frames(VideoReader *r, VideoMeter *meter, int64_t width, int64_t
         rc = video_to_rgb(r, &f, &plan, rgb, cause);
         if (rc == 0)
             rc = video_meter_add(meter, rgb, cause);
+        if (rc == 0 && m->features)
+            rc = net_take_frame(m->features, i, k, rgb, height, width, cause);
+        k++;
     }
     mem_free(rgb);
     return rc;
@@ -109,7 +114,7 @@ static const char *fault(const VideoReader *r, double last, char *why, size_t si
     return NULL;
 }
 
-static int measure(const Run *r, const char *path, json_t **out, Err *err)
+static int measure(const Run *r, int64_t i, json_t **out, Err *err)
 {
     VideoReader *reader = NULL;
     VideoMeter *meter = NULL;
@@ -117,7 +122,7 @@ static int measure(const Run *r, const char *path, json_t **out, Err *err)
     double last = 0;
     char why[160];
     const char *code = NULL;
-    int rc = video_open(&reader, path, &r->limits, &cause);
+    int rc = video_open(&reader, r->m->videos->item[i].path, &r->limits, &cause);
     if (rc == 0) {
         const VideoInfo *info = video_info(reader);
         int64_t width = info->display_width, height = info->display_height;
@@ -125,7 +130,7 @@ static int measure(const Run *r, const char *path, json_t **out, Err *err)
             code = "hdr";
         rc = video_meter_new(&meter, width, height, &cause);
         if (rc == 0)
-            rc = read_frames(reader, meter, width, height, &last, &cause);
+            rc = read_frames(r->m, i, reader, meter, width, height, &last, &cause);
     }
     if (rc == ERR_NOMEM)
         err_set(err, rc, "%s", cause.msg);
@@ -145,7 +150,7 @@ static int work(void *user, int64_t i, json_t **out, Err *err)
     const Run *r = user;
     const char *path = r->m->videos->item[i].path;
     int rc = confine_process(&(ConfineRules){(const char *[]){path, NULL}, NULL}, err);
-    return rc < 0 ? rc : measure(r, path, out, err);
+    return rc < 0 ? rc : measure(r, i, out, err);
 }
 
 /* ---- in the parent ---------------------------------------------------------------------------- */
@@ -206,6 +211,10 @@ static int done(void *user, int64_t i, const json_t *o, const char *code, const 
                            json_string_value(json_object_get(o, "why")), err);
     else
         note_figures(r, i, o);
+    if (r->m->features && r->m->out[i].done == 1)
+        rc = net_run(r->m->features, i, r->m->videos->item[i].prompt, err);
+    else if (r->m->features)
+        net_drop(r->m->features, i);
     progress_step(r->progress, r->m->measured + r->m->rejected, NULL);
     return rc;
 }

@@ -5,6 +5,7 @@
 #include "common/base/log.h"
 #include "common/base/recipe.h"
 #include "common/metrics/meter.h"
+#include "infer/networks.h"
 #include "infer/videos.h"
 
 typedef struct Measured {
@@ -24,6 +25,7 @@ typedef struct Measuring {
     const char *what;        /* "videos", for the progress line */
     const double *reference; /* [COLOUR_BINS], or NULL */
     double *histogram;       /* [COLOUR_BINS] zeros that the videos' are added to (in 2^-32ths), or NULL */
+    NetFeatures *features;   /* [videos->n] that the networks' are put into, or NULL */
     Measured *out;           /* [videos->n], zeroed by the caller */
     int64_t measured, rejected, single_frame; /* counted here */
 } Measuring;

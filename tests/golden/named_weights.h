@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "check.h"
 #include "common/base/str.h"
 #include "common/model/params.h"
 
@@ -39,7 +38,8 @@ static inline float *named_weights(const char *name, int rank, const int64_t *di
     int64_t n = tensor_count(&t);
     float *out = malloc((size_t)n * sizeof *out);
     uint32_t crc = named_crc(name);
-    assert_non_null(out);
+    if (!out)
+        abort();
     for (int64_t i = 0; i < n; i++) {
         double u = named_u(crc, (uint32_t)i);
         if (!strcmp(name, "logit_scale"))
@@ -63,7 +63,8 @@ typedef struct NamedFile {
 static inline NamedFile named_file(const ParamSet *ps)
 {
     NamedFile f = {calloc((size_t)ps->n, sizeof *f.source), ps->n};
-    assert_non_null(f.source);
+    if (!f.source)
+        abort();
     for (int64_t k = 0; k < ps->n; k++) {
         const Param *p = &ps->param[k];
         f.source[k] = (SafeSource){p->name, tensor_view(named_weights(p->name, p->rank, p->dim), DT_F32, p->rank, p->dim)};

@@ -138,12 +138,12 @@ static void attributes(void **state)
     assert_int_equal(attributes_truth(&a, 0, "a hundred dresses, bored"), -1);
     assert_int_equal(attributes_truth(&a, 0, "red and blue"), -1);
     assert_int_equal(attributes_truth(&a, 0, ""), -1);
-    attributes_count(&a, "a blue coat", unit);
-    attributes_count(&a, "blue", unit);
-    attributes_count(&a, "a red coat", unit);
-    attributes_count(&a, "a coat", unit);
-    attributes_count(&a, NULL, unit);
-    json_t *o = attributes_json(&a, &err), *colour = json_object_get(o, "colour");
+    attributes_count(&a, 0, "a blue coat", unit);
+    attributes_count(&a, 0, "blue", unit);
+    attributes_count(&a, 0, "a red coat", unit);
+    attributes_count(&a, 0, "a coat", unit);
+    attributes_count(&a, 0, NULL, unit);
+    json_t *o = attributes_json(&a, 0, &err), *colour = json_object_get(o, "colour");
     assert_int_equal(json_integer_value(json_object_get(colour, "n")), 3);
     check_value("accuracy", json_real_value(json_object_get(colour, "accuracy")), 2 / 3.0, 1e-15, 0);
     check_value("macro", json_real_value(json_object_get(colour, "macro")), 0.5, 1e-15, 0);

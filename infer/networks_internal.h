@@ -1,0 +1,47 @@
+/* Shared by networks.c (weights and features) and networks_report.c (figures of sets). */
+#ifndef WEFT_INFER_NETWORKS_INTERNAL_H
+#define WEFT_INFER_NETWORKS_INTERNAL_H
+#include "common/model/i3d.h"
+#include "common/model/inception.h"
+#include "infer/attributes.h"
+#include "infer/networks.h"
+
+enum { LEFT_OUT_MAX = 3 };
+
+struct Networks {
+    NetworkOptions o;
+    Backend *be;
+    ClipScorer *clip;
+    Attributes attributes;
+    Inception *inception;
+    I3d *i3d;
+    Arena *inception_work, *i3d_work;
+    char clip_sha[65], inception_sha[65], i3d_sha[65];
+    struct {
+        const char *metrics; /* that are left out */
+        char *why;
+    } left[LEFT_OUT_MAX];
+    int64_t n_left;
+    const Log *log;
+    /* what is taken from a video: bytes into its piece of shared memory */
+    int64_t clip_at, inception_at, i3d_at, bytes;
+};
+
+typedef struct NetVideo {
+    int64_t clip_frames, inception_frames, cut;
+    int has_prompt, has_i3d;
+    float *crop, *whole;          /* [clip_frames, width] */
+    double fit, least, fit_whole; /* cosines */
+    double *pool3, *logits;       /* [inception_frames, ...] */
+    double *i3d;                  /* [400] */
+} NetVideo;
+
+struct NetFeatures {
+    Networks *net;
+    NetVideo *video;
+    int64_t n;
+    int references; /* these are the references */
+    char *shared;   /* [n, net->bytes] */
+    int64_t mapped;
+};
+#endif

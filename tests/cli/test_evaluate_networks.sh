@@ -1,0 +1,90 @@
+# weft-infer evaluate with networks: CLIP, Inception v3 and I3D of weights made of their names.  Their numbers are
+# held to transformers, torch-fidelity and torch by tests/golden/test_clip_score.c and test_metric_networks.c; here
+# it is about what evaluate does with them.
+. tests/cli/lib.sh
+E="$B/weft-infer evaluate"
+make="$B/tests/tools/make_networks"
+clip() { # NAME FRAMES SEED
+    "$B/tests/tools/make_clip" "$T/$1" 32 48 8 "$2" "$3" || exit 1
+}
+member() { # FILE NAME MEMBER: of the first object of that name in metrics.json
+    tr -d '\n' <"$1" | grep -o "\"$2\": {[^}]*" | head -1 | grep -o "\"$3\": *[^,}]*" | head -1 | sed 's/.*: *//; s/ *$//'
+}
+small() { # what is near 0
+    awk -v x="$1" 'BEGIN {exit !(x + 0 == x && x < 1e-3 && x > -1e-3)}'
+}
+
+mkdir -p "$T/set" "$T/clip"
+for i in 1 2 3 4; do clip set/v$i.mp4 9 $i; done
+clip short.mp4 8 1
+printf '{"id": "v1", "prompt": "A red dress."}\n{"id": "v2", "prompt": "A blue dress of silk."}\n' >"$T/prompts.jsonl"
+printf '{"id": "v3", "prompt": "%s"}\n{"id": "v4", "prompt": "red"}\n' "$(yes 'red dress' | head -30 | tr '\n' ' ')" \
+    >>"$T/prompts.jsonl"
+cp tests/golden/clip_score/config.json tests/golden/clip_score/merges.txt "$T/clip"
+check "CLIP's weights" "$make" clip "$T/clip"
+check "Inception's weights" "$make" inception "$T/inception.safetensors"
+check "I3D's weights" "$make" i3d "$T/i3d.safetensors"
+all="--clip $T/clip --inception $T/inception.safetensors --i3d $T/i3d.safetensors --fvd-frames 9"
+
+# ---- a set against itself ----
+runs "all networks" 0 $E "$T/set" --references "$T/set" --prompts "$T/prompts.jsonl" $all --out "$T/one" --jobs 1
+stdout_has "clip_score"
+stdout_has "fvd_9f"
+stdout_has "4 videos are too few for a Frechet distance"
+J="$T/one/metrics.json"
+check "FVD of a set to itself is 0" small "$(member "$J" fvd_9f value)"
+check "FID of a set to itself is 0" small "$(member "$J" fid_frames value)"
+check "that 4 videos are too few is said in the figure" grep -q '"note": "4 videos are too few for a Frechet distance' "$J"
+check "and on the page" grep -q '4 videos are too few for a Frechet distance' "$T/one/evaluate.html"
+check "halves of the references stand beside it" test "$(member "$J" fvd_9f floor_n)" = 2
+check "the score of few videos has as many splits" test "$(member "$J" is_frames splits)" = 4
+check "weights are named by their hash" grep -q "\"i3d\": \"$(sha256sum <"$T/i3d.safetensors" | cut -d' ' -f1)\"" "$J"
+check "the protocol names frames and eps" grep -q 'the first 9 frames.*bn_eps 0.001' "$J"
+check "every video has a CLIP score" test "$(member "$J" clip_score n)" = 4
+check "attributes: the most frequent value" test "$(member "$J" colour n)" = 4
+check "attributes: chance" test "$(member "$J" fabric chance)" = 0.2
+check "clip_scores.csv has a line a video" test "$(wc -l <"$T/one/clip_scores.csv")" = 5
+check "what a prompt lost is counted" test "$(awk -F, '$1 == "v3" {print $NF}' "$T/one/clip_scores.csv")" = 42
+runs "three processes" 0 $E "$T/set" --references "$T/set" --prompts "$T/prompts.jsonl" $all --out "$T/three" --jobs 3
+rm -f "$T/one/.weights" "$T/three/.weights"
+same "the same files" "$T/one" "$T/three"
+
+# ---- alone, without prompts, too short ----
+runs "no references" 0 $E "$T/set" --i3d "$T/i3d.safetensors" --fvd-frames 9 --out "$T/out"
+check "no FVD without references" test "$(member "$T/out/metrics.json" fvd_9f value)" = null
+check "and it says so" grep -q '"note": "no references were given"' "$T/out/metrics.json"
+runs "shorter than FVD's frames" 0 $E "$T/set" --references "$T/set" --i3d "$T/i3d.safetensors" --out "$T/out"
+check "none is counted" test "$(member "$T/out/metrics.json" fvd_48f n)" = 0
+runs "no prompts" 0 $E "$T/short.mp4" --clip "$T/clip" --out "$T/out"
+check "no score" test "$(member "$T/out/metrics.json" clip_score n)" = 0
+check "but consistency" test "$(member "$T/out/metrics.json" clip_consistency n)" = 1
+cat >"$T/lists.json" <<'END'
+{"attributes": [{"name": "look", "templates": ["a {} dress"], "values": [{"value": "red"}, {"value": "blue"}]}]}
+END
+runs "lists of one's own" 0 $E "$T/set" --prompts "$T/prompts.jsonl" --clip "$T/clip" --attributes "$T/lists.json" \
+    --out "$T/out"
+check "are asked" test "$(member "$T/out/metrics.json" look chance)" = 0.5
+echo '{"attributes": [{"name": "look"}]}' >"$T/lists.json"
+runs "bad lists" 1 $E "$T/set" --clip "$T/clip" --attributes "$T/lists.json" --out "$T/bad"
+stderr_has "attributes[0]"
+runs "lists without CLIP" 2 $E "$T/set" --attributes "$T/lists.json" --out "$T/bad"
+stderr_has "--attributes needs --clip"
+
+# ---- weights that cannot be used: left out, named, exit status 3 ----
+runs "weights that are missing" 3 $E "$T/set" --i3d "$T/none.pt" --out "$T/out"
+stdout_has "left out: fvd, kvd"
+stderr_has "none.pt"
+check "named in metrics.json" grep -q '"metrics": "fvd, kvd"' "$T/out/metrics.json"
+check "and on the page" grep -q 'Left out: fvd, kvd' "$T/out/evaluate.html"
+runs "a file with code in it" 3 $E "$T/set" --inception tests/golden/torch_file/module.pt --out "$T/out"
+stderr_has "it names 'torch.nn.modules.linear.Linear'"
+runs "another model's weights" 3 $E "$T/set" --inception tests/golden/torch_file/zip.pt --out "$T/out"
+stderr_has "tensors do not fit"
+mkfifo "$T/fifo.pt"
+runs "a pipe" 3 $E "$T/set" --inception "$T/fifo.pt" --out "$T/out"
+stderr_has "not a regular file"
+runs "CLIP without weights" 3 $E "$T/set" --clip tests/golden/clip_score --i3d "$T/i3d.safetensors" --fvd-frames 9 --out "$T/out"
+stdout_has "left out: clip_score"
+check "the others are there" test "$(member "$T/out/metrics.json" fvd_9f n)" = 4
+runs "too few frames for I3D" 2 $E "$T/set" --i3d "$T/i3d.safetensors" --fvd-frames 8 --out "$T/bad"
+finish
