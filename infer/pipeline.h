@@ -34,6 +34,8 @@ typedef struct SampleSettings {
     int64_t steps;
     double guidance;
     int dynamic_guidance, tiling;
+    int64_t reuse_every;   /* 0 or as in DenoiseParams; these two are not of the recipe */
+    double guidance_share; /* 0: all steps are guided, else the share of them that is, the first ones */
     Offload offload;       /* not of the recipe */
     int no_text;           /* embeddings come from elsewhere: tokeniser and text encoder are not looked for */
     TextKind text_encoder; /* what the recipe wants in the model folder */
@@ -85,6 +87,8 @@ WEFT_MUST_CHECK int denoising_init(Denoising *d, const Pipeline *p, Err *err);
 /* Steps and guidance of the samples from here on, instead of pipeline_open's settings.  Guidance above 1
  * needs settings with guidance above 1: they say how much memory is taken. */
 void pipeline_set_steps(Pipeline *p, int64_t steps, double guidance);
+/* The samples from here on are exact, or as fast as the settings have it. */
+void pipeline_set_exact(Pipeline *p, int exact);
 /* Whether the noise schedule has that many steps: to be asked before any work. */
 WEFT_MUST_CHECK int pipeline_check_steps(const Pipeline *p, int64_t steps, Err *err);
 /* denoise_run (denoise.h) with the pipeline's transformer. */

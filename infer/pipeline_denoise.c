@@ -1,4 +1,6 @@
 /* Denoising with a pipeline's transformer, which is loaded when it is first needed. */
+#include <math.h>
+
 #include "infer/pipeline_internal.h"
 
 static DenoiseParams params_of(const Pipeline *p, Backend *be, Dit *dit, Arena *work)
@@ -13,7 +15,8 @@ static DenoiseParams params_of(const Pipeline *p, Backend *be, Dit *dit, Arena *
                            .sampler = p->s.sampler,
                            .steps = p->s.steps,
                            .guidance = p->s.guidance,
-                           .dynamic_guidance = p->s.dynamic_guidance};
+                           .dynamic_guidance = p->s.dynamic_guidance,
+                           .reuse_every = p->s.reuse_every};
 }
 
 int pipeline_plan_denoise(Pipeline *p, int64_t *bytes, Err *err)
@@ -61,6 +64,11 @@ void pipeline_set_steps(Pipeline *p, int64_t steps, double guidance)
     p->guidance = guidance;
 }
 
+void pipeline_set_exact(Pipeline *p, int exact)
+{
+    p->exact = exact;
+}
+
 int denoising_init(Denoising *d, const Pipeline *p, Err *err)
 {
     return denoising_new(d, p->s.latent_frames * (p->s.height / 8) * (p->s.width / 8) * p->dit_config.in_channels, err);
@@ -76,5 +84,9 @@ int pipeline_denoise(Pipeline *p, const float *embeds, const float *negative, ui
     DenoiseParams one = params_of(p, p->be, p->dit, p->dit_arena);
     one.steps = p->steps;
     one.guidance = p->guidance;
+    if (p->s.guidance_share > 0)
+        one.unguided = p->steps - (int64_t)ceil(p->s.guidance_share * (double)p->steps);
+    if (p->exact)
+        one.unguided = one.reuse_every = 0;
     return denoise_run(&one, embeds, negative, seed, d, hooks, err);
 }

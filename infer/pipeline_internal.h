@@ -13,6 +13,7 @@ struct Pipeline {
     SampleSettings s; /* as opened: for plans */
     int64_t steps;    /* of the next sample: s.steps, or pipeline_set_steps' */
     double guidance;
+    int exact;
     char *tokenizer_dir, *text_dir, *dit_dir, *vae_dir, *scheduler_dir;
     DitConfig dit_config;
     VaeConfig vae_config;

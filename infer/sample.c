@@ -57,6 +57,15 @@ const Opt sample_opts[] = {
         "auto: the text encoder goes when its texts are encoded, and transformer and VAE take turns where memory asks "
         "for it; never: all parts stay; always: one part at a time, read anew for each video (changes no pixel)",
         .choices = "auto|never|always", .dflt = "auto"),
+    SAMPLE(guidance_share, OPT_NUM, "guidance-share", "X",
+           "faster, not exact: only the first X (0 to 1) of the steps are guided; the first video is made exactly as "
+           "well, and the PSNR between the two printed",
+           .min = 0.01, .max = 1),
+    SAMPLE(
+        reuse_every, OPT_INT, "reuse-every", "N",
+        "faster, not exact: the middle half of the transformer's blocks runs in one of N steps, the others add what it "
+        "added then; PSNR as with --guidance-share",
+        .min = 2, .max = 100),
     OPTION_KEY("vae-tiling", NULL, "sampling.vae_tiling",
                "decode in overlapping tiles: less memory, slightly other pixels at the seams; needless where --dry-run "
                "shows that the VAE fits"),
@@ -131,6 +140,8 @@ static int read_prompts(Run *r, Err *err)
 static int open_pipeline(Run *r, const char *model, Err *err)
 {
     SampleSettings s = r->s;
+    s.reuse_every = r->o->reuse_every;
+    s.guidance_share = r->o->guidance_share;
     s.offload = r->offload = offload_of(r->o->offload);
     for (int64_t i = 0; i < r->prompts.n; i++) {
         double g = prompt_guidance(r, &r->prompts.item[i]);

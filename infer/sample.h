@@ -14,6 +14,8 @@ typedef struct SampleOptions {
     CommonOptions common; /* first */
     const char *model, *checkpoint, *prompts, *from_cache, *split, *out, *latents_out, *offload;
     StrList prompt, lora;
+    double guidance_share;
+    int64_t reuse_every;
     int64_t videos_per_prompt, limit, preview_every;
     int save_frames, gif, webp, overwrite;
 } SampleOptions;

@@ -42,10 +42,14 @@ typedef struct Run {
     int64_t made;          /* of these, how many are finished */
     Progress *progress;
     int64_t steps_todo;   /* of all samples to make */
+    double denoised_s;    /* of the last sample */
+    int compared;         /* a lossy sample was compared with the exact one */
     int64_t steps_kept;   /* made by earlier runs that were stopped */
     int64_t steps_before; /* of the samples before the current one, for the progress line */
 } Run;
 
+/* Whether --guidance-share or --reuse-every was given. */
+int is_lossy(const Run *r);
 /* Steps and guidance of a prompt, its own or the recipe's. */
 int64_t prompt_steps(const Run *r, const Prompt *p);
 double prompt_guidance(const Run *r, const Prompt *p);

@@ -14,6 +14,11 @@ static int no_memory(Err *err, const Job *job)
     return err_set(err, ERR_NOMEM, "no memory for the record of sample '%s'", job->prompt->id);
 }
 
+int is_lossy(const Run *r)
+{
+    return r->o->guidance_share > 0 || r->o->reuse_every > 0;
+}
+
 int64_t prompt_steps(const Run *r, const Prompt *p)
 {
     return p->steps ? p->steps : r->s.steps;
@@ -46,6 +51,19 @@ static json_t *own_sampling(const Job *job, json_t *sampling)
     return NULL;
 }
 
+/* What made it faster and not exact, if anything. */
+static void put_lossy(const Run *r, JsonWriter *w)
+{
+    if (!is_lossy(r))
+        return;
+    jsonw_open(w, "lossy");
+    if (r->o->guidance_share > 0)
+        jsonw_num(w, "guidance_share", r->o->guidance_share);
+    if (r->o->reuse_every)
+        jsonw_int(w, "reuse_every", r->o->reuse_every);
+    jsonw_close(w);
+}
+
 /* The record without "video", and its key: a digest of everything that shapes the pixels. */
 static int make_record(Run *r, Job *job, json_t *weights, json_t *sampling, Err *err)
 {
@@ -66,6 +84,7 @@ static int make_record(Run *r, Job *job, json_t *weights, json_t *sampling, Err 
     jsonw_share(&w, "weights", weights);
     jsonw_str(&w, "backend", r->be->name);
     jsonw_take(&w, "sampling", own_sampling(job, sampling));
+    put_lossy(r, &w);
     int rc = jsonw_finish(&w, &job->record, "a sample's record", err);
     if (rc < 0)
         return err_wrap(err, rc, "sample '%s'", job->prompt->id);

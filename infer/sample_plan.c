@@ -135,11 +135,11 @@ static int measure_pass(const Run *r, double *seconds, Err *err)
 /* Passes of the transformer for all samples that this process has to make. */
 static double passes(const Run *r)
 {
-    double all = 0;
+    double all = 0, share = r->o->guidance_share > 0 ? r->o->guidance_share : 1;
     for (int64_t i = r->shard; i < r->prompts.n; i += r->shards) {
         const Prompt *p = &r->prompts.item[i];
         if (!r->job || !r->job[i].done)
-            all += (double)prompt_steps(r, p) * (prompt_guidance(r, p) > 1.0 ? 2 : 1);
+            all += (double)prompt_steps(r, p) * (prompt_guidance(r, p) > 1.0 ? 1 + share : 1);
     }
     return all;
 }

@@ -56,6 +56,7 @@ static int draw_noise(void *user, const Tensor *out, Err *err)
  * guided velocity. */
 typedef struct LoopTensors {
     Tensor x, input, output, text, velocity;
+    Tensor kept; /* of DitReuse, without .data when nothing is reused */
 } LoopTensors;
 
 static int take_tensors(const DenoiseParams *p, LoopTensors *t, Err *err)
@@ -73,28 +74,59 @@ static int take_tensors(const DenoiseParams *p, LoopTensors *t, Err *err)
         rc = arena_tensor(a, &t->output, act, 5, err, B, F, h, w, C);
     if (rc == 0)
         rc = arena_tensor(a, &t->text, act, 3, err, B, c->text_len, c->text_dim);
+    t->kept = (Tensor){0};
+    if (rc == 0 && p->reuse_every > 1)
+        rc = arena_tensor(a, &t->kept, act, 3, err, B, c->text_len + F * (h / c->patch) * (w / c->patch),
+                          c->heads * c->head_dim);
     return rc;
 }
 
-/* velocity = model(x, t), guided: v_u + g (v_t - v_u). */
-static int velocity(const DenoiseParams *p, const LoopTensors *t, int64_t timestep, double g, Err *err)
+static int is_guided(const DenoiseParams *p, int64_t k)
+{
+    return p->guidance > 1.0 && k < p->steps - p->unguided;
+}
+
+/* Whether step k adds what an earlier step kept. */
+static int reuses(const DenoiseParams *p, int64_t k)
+{
+    return p->reuse_every > 1 && k % p->reuse_every && is_guided(p, k) == is_guided(p, k - 1);
+}
+
+/* Sets up DitReuse for step k with its B rows of `kept`. */
+static void set_reuse(const DenoiseParams *p, const LoopTensors *t, int64_t k, int64_t B, DitReuse *r)
+{
+    int64_t layers = dit_config(p->dit)->layers, first = layers / 4 > 1 ? layers / 4 : 1;
+    if (!t->kept.rank || layers < 2)
+        return;
+    *r = (DitReuse){
+        .first = first, .last = layers - layers / 4, .kept = tensor_rows(&t->kept, 0, B), .use = reuses(p, k)};
+    dit_set_reuse(p->dit, r);
+}
+
+/* velocity = model(x, t) at step k, guided: v_u + g (v_t - v_u); unguided steps use the last row alone. */
+static int velocity(const DenoiseParams *p, const LoopTensors *t, int64_t k, int64_t timestep, double g, Err *err)
 {
     Backend *be = p->be;
     Arena *a = p->work;
-    int64_t B = batch_of(p);
+    int64_t B = is_guided(p, k) ? 2 : 1, from = batch_of(p) - B;
+    Tensor input = tensor_rows(&t->input, from, B), output = tensor_rows(&t->output, from, B),
+           text = tensor_rows(&t->text, from, B);
     const int64_t steps[2] = {timestep, timestep};
+    DitReuse reuse;
     int rc = 0;
     for (int64_t b = 0; b < B && rc == 0; b++) {
-        Tensor one = tensor_rows(&t->input, b, 1);
+        Tensor one = tensor_rows(&input, b, 1);
         rc = op_copy(be, &one, &t->x, err);
     }
     int64_t mark = arena_mark(a);
+    set_reuse(p, t, k, B, &reuse);
     if (rc == 0)
-        rc = dit_forward(p->dit, a, &t->output, &t->input, &t->text, steps, err);
+        rc = dit_forward(p->dit, a, &output, &input, &text, steps, err);
+    dit_set_reuse(p->dit, NULL);
     arena_reset(a, mark);
     if (rc < 0)
         return rc;
-    Tensor uncond = tensor_rows(&t->output, 0, 1), cond = tensor_rows(&t->output, B - 1, 1);
+    Tensor uncond = tensor_rows(&output, 0, 1), cond = tensor_rows(&output, B - 1, 1);
     if (B == 1)
         return op_copy(be, &t->velocity, &cond, err);
     const double coef[2] = {1.0 - g, g};
@@ -108,7 +140,7 @@ int denoise_plan(const DenoiseParams *p, Err *err)
     int64_t mark = arena_mark(p->work);
     int rc = take_tensors(p, &t, err);
     if (rc == 0)
-        rc = velocity(p, &t, 0, p->guidance, err);
+        rc = velocity(p, &t, 0, 0, p->guidance, err);
     arena_reset(p->work, mark);
     return rc;
 }
@@ -172,7 +204,7 @@ static int one_step(const DenoiseParams *p, const LoopTensors *t, Sampler *sampl
 {
     int64_t timestep = sampler_timestep(sampler, k);
     double g = guidance_at(p->guidance, p->dynamic_guidance, timestep, p->steps);
-    int rc = velocity(p, t, timestep, g, err);
+    int rc = velocity(p, t, k, timestep, g, err);
     return rc == 0 ? sampler_step(sampler, k, &t->x, &t->velocity, draw_noise, src, err) : rc;
 }
 
@@ -190,6 +222,8 @@ static int show(const DenoiseParams *p, const Sampler *sampler, int64_t done, co
     return rc;
 }
 
+/* A step that reuses what an earlier one kept cannot be the first after a stop, so with reuse the state is
+ * that of the last step before one that computes everything, and *d always has it. */
 /* Steps d->step to the last one.  *done: how many are done when it returns. */
 static int loop(const DenoiseParams *p, const LoopTensors *t, Sampler *sampler, NoiseSource *src, Denoising *d,
                 int64_t *done, const StepHooks *hooks, Err *err)
@@ -204,8 +238,11 @@ static int loop(const DenoiseParams *p, const LoopTensors *t, Sampler *sampler, 
             hooks->on_step(hooks->user, *done);
         if ((rc = show(p, sampler, *done, hooks, err)) < 0)
             return rc;
-        if (hooks && hooks->keep && *done < p->steps && time_now_s() - kept_at >= hooks->keep_every_s) {
-            rc = fetch_state(d, *done, src, sampler, &t->x, err);
+        int boundary = p->reuse_every < 2 || *done % p->reuse_every == 0;
+        if (p->reuse_every > 1 && boundary && (rc = fetch_state(d, *done, src, sampler, &t->x, err)) < 0)
+            return rc;
+        if (hooks && hooks->keep && *done < p->steps && boundary && time_now_s() - kept_at >= hooks->keep_every_s) {
+            rc = p->reuse_every > 1 ? 0 : fetch_state(d, *done, src, sampler, &t->x, err);
             if (rc == 0)
                 rc = hooks->keep(hooks->user, d, err);
             if (rc < 0)
@@ -237,7 +274,7 @@ int denoise_run(const DenoiseParams *p, const float *embeds, const float *negati
         (rc = start(d, &src, sampler, &t.x, err)) < 0)
         goto fail;
     rc = loop(p, &t, sampler, &src, d, &done, hooks, err);
-    if (rc == 0 || (rc == ERR_INTERRUPTED && done > 0)) {
+    if (rc == 0 || (rc == ERR_INTERRUPTED && done > 0 && p->reuse_every < 2)) {
         int fetched = fetch_state(d, done, &src, sampler, &t.x, err);
         rc = rc == 0 ? fetched : rc;
     }

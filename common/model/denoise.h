@@ -15,6 +15,9 @@ typedef struct DenoiseParams {
     int64_t steps;
     double guidance; /* above 1: every step computes the prompt's and the negative prompt's velocity */
     int dynamic_guidance;
+    /* Faster and not exact; 0: neither.  The last `unguided` steps go without guidance.  Of each
+     * `reuse_every` steps all but the first add what the middle half of the blocks added in that one. */
+    int64_t unguided, reuse_every;
 } DenoiseParams;
 
 /* The state of one sample between two denoising steps, in host memory. */

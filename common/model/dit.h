@@ -58,6 +58,16 @@ WEFT_MUST_CHECK int dit_prepare(Dit *d, int64_t F, int64_t h, int64_t w, Err *er
 WEFT_MUST_CHECK int dit_forward(Dit *d, Arena *work, const Tensor *v, const Tensor *latents, const Tensor *text,
                                 const int64_t *timestep, Err *err);
 
+/* For inference that may lose precision: what blocks [first, last) add to the tokens is kept from one pass
+ * and added in later ones, instead of running these blocks. */
+typedef struct DitReuse {
+    int64_t first, last;
+    Tensor kept; /* [B,S,D], the activations' type, S = text_len + F (h/patch) (w/patch) */
+    int use;     /* 0: run the blocks and write `kept`; 1: add it */
+} DitReuse;
+/* For the dit_forward calls from here on; borrowed.  NULL: all blocks are run, as at first. */
+void dit_set_reuse(Dit *d, const DitReuse *r);
+
 /* Training: what forward keeps for backward.  Gradients are bit-identical under all policies. */
 typedef enum Recompute {
     RECOMPUTE_NONE,

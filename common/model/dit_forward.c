@@ -248,6 +248,34 @@ static int head_forward(const Dit *d, Arena *work, const DitShape *z, const Tens
 
 /* ---- inference ------------------------------------------------------------------------------- */
 
+void dit_set_reuse(Dit *d, const DitReuse *r)
+{
+    d->reuse = r;
+}
+
+/* Before block i: 1 when it is left out.  What the blocks add is their output less their input. */
+static int reuse_before(const Dit *d, int64_t i, const Tensor *x, Err *err)
+{
+    const DitReuse *r = d->reuse;
+    if (!r || i < r->first || i >= r->last)
+        return 0;
+    if (r->use) {
+        int rc = i == r->first
+                     ? op_lincomb(d->be, x, 2, (const double[]){1, 1}, (const Tensor *const[]){x, &r->kept}, err)
+                     : 0;
+        return rc < 0 ? rc : 1;
+    }
+    return i == r->first ? op_copy(d->be, &r->kept, x, err) : 0;
+}
+
+static int reuse_after(const Dit *d, int64_t i, const Tensor *x, Err *err)
+{
+    const DitReuse *r = d->reuse;
+    if (!r || r->use || i != r->last - 1)
+        return 0;
+    return op_lincomb(d->be, &r->kept, 2, (const double[]){1, -1}, (const Tensor *const[]){x, &r->kept}, err);
+}
+
 static int forward_in(Dit *d, Arena *work, const DitShape *z, const Tensor *v, const Tensor *latents,
                       const Tensor *text, const int64_t *timestep, Err *err)
 {
@@ -263,9 +291,15 @@ static int forward_in(Dit *d, Arena *work, const DitShape *z, const Tensor *v, c
     for (int64_t i = 0; i < d->c.layers; i++) {
         DitBlockSave s = {.x_in = x, .x_mid = x};
         Modulation m = {&s.mod2, d->c.text_len};
+        int left_out = reuse_before(d, i, &x, err);
+        if (left_out < 0)
+            return left_out;
+        if (left_out)
+            continue;
         TRY(dit_block_take(d, work, z, &s, 0, err));
         TRY(dit_block_forward(d, work, i, &t.semb, &s, err));
         TRY(op_gate_add(d->be, &x, &s.y2, &m, err));
+        TRY(reuse_after(d, i, &x, err));
         arena_reset(work, mark);
     }
     TRY(arena_tensor(work, &head.x_video, d->be->act, 3, err, z->B, z->Nv, z->D));

@@ -35,7 +35,8 @@ struct Dit {
     double lora_scale; /* of B (A x) */
     void *merged;      /* weights that adapters were merged into, on the back end; or NULL */
     Affine patch, text, time1, time2, norm_final, norm_out, mod_out, proj_out;
-    DitBlock *block; /* [layers] */
+    DitBlock *block;       /* [layers] */
+    const DitReuse *reuse; /* NULL: none */
     float *host;
     int64_t host_n;      /* staging for values computed on the host: time vectors, position codes */
     Tensor codes;        /* position codes on the back end, of the size codes_of; data NULL: none yet */

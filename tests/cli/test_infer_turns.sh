@@ -31,6 +31,25 @@ same "with and without pictures: the same files" "$T/plain" "$T/seen"
 runs "with one part at a time" 0 sample --out "$T/both" --preview-every 1 --offload always
 same "the same files again" "$T/plain" "$T/both"
 
+# Fast and not exact, only on request, with PSNR; the same bits whenever it is stopped.
+fast="--guidance-share 0.5 --reuse-every 2"
+runs "fast" 0 sample --out "$T/fast" $fast
+check "the first one is compared" grep -q "sample 'one-4': PSNR against the exact one [0-9.]* dB" "$T/stderr"
+check "and no other" test "$(grep -c PSNR "$T/stderr")" = 1
+check "the record says how" grep -q '"guidance_share": 0.5' "$T/fast/one-4.json"
+check "and others do not" sh -c "! grep -q lossy '$T/plain/one-4.json'"
+pixels() { grep -o '"rgb_sha256": "[0-9a-f]*"' "$1/one-4.json"; }
+check "other pixels" test "$(pixels "$T/fast")" != "$(pixels "$T/plain")"
+runs "the exact ones stay" 2 sample --out "$T/plain" $fast
+stderr_has "--overwrite"
+counts "undisturbed" 0 "$INFER" sample $SMALL --out "$T/fast2" $fast
+killed_often 4 "$calls" "$INFER" sample $SMALL --out "$T/killed" $fast
+runs "killed and run again" 0 sample --out "$T/killed" $fast
+same "the same fast files" "$T/fast" "$T/killed"
+runs "a share of nothing" 2 sample --out "$T/x" --guidance-share 0
+runs "all the steps, but guided all the way" 0 sample --out "$T/whole" --guidance-share 1
+stderr_has "PSNR against the exact one 99.00 dB"
+
 # Stopped at such a moment, and gone on with.
 killed_at_call 40 "$INFER" sample $SMALL --out "$T/cut" --preview-every 1
 runs "killed and run again without pictures" 0 sample --out "$T/cut"

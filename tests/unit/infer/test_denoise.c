@@ -250,11 +250,67 @@ static void parts_take_turns(void **state)
     }
 }
 
+static void sample_with(const SampleSettings *s, Denoising *d, int stop)
+{
+    Err err = {0};
+    Backend *be = NULL;
+    Pipeline *p = NULL;
+    CHECK_OK(backend_open(&be, "cpu", 1, NULL, &err), &err);
+    CHECK_OK(pipeline_open(&p, be, check_repo_path("tests/golden/pipeline/model"), NULL, s, NULL, &err), &err);
+    if (!d->latents)
+        CHECK_OK(denoising_init(d, p, &err), &err);
+    be->stop = stop ? stop_now : NULL;
+    asked = 0;
+    stop_at = stop;
+    int rc = pipeline_denoise(p, text, negative, 11, d, NULL, &err);
+    assert_int_equal(rc, stop ? ERR_INTERRUPTED : 0);
+    close_all(&be, &p);
+}
+
+/* Fast and not exact: what is left out changes the result and not its size, and a run that was stopped
+ * anywhere ends in the same bits. */
+static void fast_is_repeatable(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        SampleSettings s = settings(kind ? SAMPLER_DPM : SAMPLER_DDIM);
+        Denoising exact = {0}, plain = {0}, fast = {0}, none = {0};
+        sample_with(&s, &exact, 0);
+        s.guidance_share = 1; /* all of the steps */
+        sample_with(&s, &plain, 0);
+        assert_memory_equal(plain.latents, exact.latents, LATENTS * sizeof(float));
+        s.guidance_share = 0.5;
+        s.reuse_every = 2;
+        sample_with(&s, &fast, 0);
+        double size = 0;
+        for (int i = 0; i < LATENTS; i++)
+            size += (double)exact.latents[i] * exact.latents[i];
+        assert_true(apart(fast.latents, exact.latents) > 1e-6 * size);
+        assert_true(apart(fast.latents, exact.latents) < size);
+        for (int at = 3; at < 40; at += 5) {
+            Denoising cut = {0};
+            sample_with(&s, &cut, at);
+            assert_int_equal(cut.step % 2, 0);
+            sample_with(&s, &cut, 0);
+            assert_memory_equal(cut.latents, fast.latents, LATENTS * sizeof(float));
+            denoising_fini(&cut);
+        }
+        s.reuse_every = 0;
+        s.guidance_share = 1e-9; /* one step of six */
+        sample_with(&s, &none, 0);
+        assert_true(apart(none.latents, exact.latents) > 1e-6 * size);
+        denoising_fini(&exact);
+        denoising_fini(&plain);
+        denoising_fini(&fast);
+        denoising_fini(&none);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ddim_resumes),    cmocka_unit_test(dpm_resumes),      cmocka_unit_test(stops_within_a_step),
-        cmocka_unit_test(shows_estimates), cmocka_unit_test(parts_take_turns),
+        cmocka_unit_test(shows_estimates), cmocka_unit_test(parts_take_turns), cmocka_unit_test(fast_is_repeatable),
     };
     return check_run_live("denoise", tests);
 }
