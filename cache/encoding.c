@@ -394,7 +394,7 @@ int encoder_text(Encoder *p, const PreparedText *t, Tensor *out, Err *err)
 int64_t encoding_pass_texts(const Encoding *e)
 {
     int64_t n = PASS_BYTES / (e->form.length * text_config_width(&e->text) * (int64_t)sizeof(float));
-    if (!e->be->host) /* the weights stay on the device: a pass saves nothing */
+    if (!e->be->host || e->form.kind == TEXT_CLIP) /* the weights stay in memory: a pass saves nothing */
         n = n < 16 ? n : 16;
     return n < 1 ? 1 : n;
 }

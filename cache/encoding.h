@@ -57,7 +57,8 @@ void encoder_close(Encoder **p);
 /* The record's tensor, owned by the encoder until the next call.  ERR_FORMAT when a value is not
  * finite or does not fit the stored type. */
 WEFT_MUST_CHECK int encoder_text(Encoder *p, const PreparedText *t, Tensor *out, Err *err);
-/* Texts that one pass over the weights encodes: as many as have room in 1.5 GB. */
+/* Texts that one pass over the weights encodes, and that a stop may lose: of T5 on a CPU as many as
+ * have room in 1.5 GB, else 16 at most. */
 int64_t encoding_pass_texts(const Encoding *e);
 /* Encodes 1 to encoding_pass_texts texts at once; then encoder_passed gives the record of text k.
  * */

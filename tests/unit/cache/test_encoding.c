@@ -275,6 +275,8 @@ static void takes_clip(void **state)
     assert_int_equal(e->form.kind, TEXT_CLIP);
     assert_int_equal(e->form.length, 77);
     assert_int_equal(t5->form.kind, TEXT_T5);
+    assert_int_equal(encoding_pass_texts(e), 16);
+    assert_true(encoding_pass_texts(t5) > 1000);
     CHECK_OK(text_form_adopt(r, model, &err), &err);
     assert_int_equal(recipe_int(r, "model.text_length"), 77);
     recipe_close(&r);
