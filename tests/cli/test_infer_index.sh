@@ -90,6 +90,33 @@ runs "and run again" 0 sample $(whole cut)
 same "the same files" "$T/whole" "$T/cut"
 same "the same latents" "$T/whole.safetensors" "$T/cut.safetensors"
 
+# What is whole is listed when a run is told to stop; the contact sheet, for which videos are decoded, waits.
+if can_trace; then
+    at_call when "test -e '$T/stop/one-0.json' && kill -TERM \$PID" "$INFER" sample $SMALL --out "$T/stop" \
+        --prompt one --prompt two
+    check "stopped by a signal" test "$status" = 143
+    check "with one sample listed" test "$(grep -c '"id"' "$T/stop/index.json")" = 1
+    check "and no sheet" test ! -e "$T/stop/contact.png"
+else
+    skip "stopped by a signal" "$no_trace"
+fi
+
+# A disk that fills up midway: the run says so, keeps what is whole, and goes on when there is room.
+mkdir "$T/disk"
+if mount -t tmpfs -o size=120k weft-test "$T/disk" 2>/dev/null; then
+    runs "a full disk" 1 sample --out "$T/disk/out" --prompt one --prompt two --prompt three --save-frames
+    stderr_has "No space left on device"
+    check "the first one is whole" test -s "$T/disk/out/one-0.json"
+    mount -o remount,size=4m "$T/disk"
+    runs "with room again" 0 sample --out "$T/disk/out" --prompt one --prompt two --prompt three --save-frames
+    stderr_has "shows 3 videos"
+    runs "undisturbed" 0 sample --out "$T/roomy" --prompt one --prompt two --prompt three --save-frames
+    same "the same files" "$T/roomy" "$T/disk/out"
+    umount "$T/disk"
+else
+    skip "a full disk" "mounting is not allowed here"
+fi
+
 # A disk that fills up at the list's turn is an error, and the same command goes on.
 mkdir "$T/made" && cp -r "$T/out/." "$T/made/"
 rm "$T/made/index.json" && mkdir "$T/made/index.json"
