@@ -15,8 +15,6 @@
 #include "common/base/progress.h"
 #include "common/base/str.h"
 
-enum { BATCH = 32 << 20 /* bytes that a commit waits for */ };
-
 /* ---- checks and keys ------------------------------------------------------------------------- */
 
 static int check_size(const Build *b, Err *err)
@@ -243,7 +241,7 @@ static int store(Build *b, Err *err)
         rc = cache_commit(b->cache, err);
     cache_batch(b->cache, 0);
     if (rc == 0)
-        rc = writer_open(&b->writer, b->cache, BATCH, err);
+        rc = writer_open(&b->writer, b->cache, BUILD_BATCH, err);
     if (rc == 0)
         rc = build_store_texts(b, err);
     if (rc == 0)

@@ -7,6 +7,8 @@
 #include "cache/reader.h"
 #include "cache/writer.h"
 
+enum { BUILD_BATCH = 32 << 20 /* bytes that a commit waits for */ };
+
 typedef struct Build {
     const BuildParams *params;
     Prepared *p;

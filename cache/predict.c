@@ -87,6 +87,21 @@ static int measure_clip(Build *b, const PreparedClip *like, double *seconds, Err
     return rc;
 }
 
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The pixels of a tile's first chunk as floats: 8 frames and what is over (common/model/vae.h). */
+static int64_t staging(const Build *b, const PreparedClip *c)
+{
+    const VaeTiling *t = &b->e->tiling;
+    int64_t frames = c->frames < 16 ? c->frames : 8 + c->frames % 8;
+    int64_t high = t->enabled ? least(t->pixel_height, c->height) : c->height;
+    int64_t wide = t->enabled ? least(t->pixel_width, c->width) : c->width;
+    return frames * high * wide * 3 * (int64_t)sizeof(float);
+}
+
 static int predict_clips(Build *b, int64_t clips, Prediction *out, Err *err)
 {
     const PreparedClip *c = &b->p->clip[0];
@@ -101,7 +116,8 @@ static int predict_clips(Build *b, int64_t clips, Prediction *out, Err *err)
     out->clips_s = (double)clips * seconds;
     out->base = machine_memory_used();
     out->vae = (b->e->be->host ? b->e->vae_bytes + work : 0) + tensor_count(&t) * (int64_t)sizeof(float);
-    out->vae += 2 * tensor_bytes(&t); /* in the queue and in the batch */
+    out->vae += tensor_bytes(&t) + least(clips * tensor_bytes(&t), BUILD_BATCH); /* in the queue and in the batch */
+    out->vae += staging(b, c);
     out->pixels = reader_bytes(prepared_rgb_bytes(b->p));
     return 0;
 }
