@@ -341,6 +341,16 @@ static int plan(Build *b, Err *err)
     return 0;
 }
 
+/* The digests of weights are remembered beside the cache, where weft-train finds them. */
+static int open_encoding(Build *b, Err *err)
+{
+    const BuildParams *p = b->params;
+    char *memory = path_dir(p->out, err);
+    int rc = memory ? encoding_open(&b->e, p->be, p->recipe, p->model, memory, p->log, err) : ERR_NOMEM;
+    mem_free(memory);
+    return rc;
+}
+
 int cache_build(const BuildParams *params, Err *err)
 {
     Build b = {.params = params, .rejected = json_object(), .made = json_object()};
@@ -356,7 +366,7 @@ int cache_build(const BuildParams *params, Err *err)
     if (rc == 0)
         rc = check_size(&b, err);
     if (rc == 0)
-        rc = encoding_open(&b.e, params->be, params->recipe, params->model, &b.seen, params->log, err);
+        rc = open_encoding(&b, err);
     if (rc == 0)
         rc = tokens_check(b.p, b.e, b.params->model, err);
     if (rc == 0)

@@ -4,6 +4,7 @@
 #define WEFT_CACHE_BUILD_INTERNAL_H
 #include "cache/build.h"
 #include "cache/encoding.h"
+#include "cache/seen.h"
 #include "cache/reader.h"
 #include "cache/writer.h"
 

@@ -13,10 +13,9 @@
 
 /* ---- the model folder ------------------------------------------------------------------------ */
 
-static int weights_identity(const Encoding *e, const char *folder, const char *stem, Seen *seen, char hex[65],
+static int weights_identity(const Encoding *e, const char *folder, const char *stem, const char *memory, char hex[65],
                             int64_t *bytes, Err *err)
 {
-    const char *known = seen ? seen_get(seen, stem, folder) : NULL;
     SafeTensors *s = NULL;
     int rc = safetensors_open_folder(&s, folder, stem, e->log, err);
     if (rc < 0)
@@ -24,14 +23,7 @@ static int weights_identity(const Encoding *e, const char *folder, const char *s
     *bytes = 0;
     for (int64_t i = 0; i < safetensors_count(s); i++)
         *bytes += tensor_bytes(&safetensors_at(s, i)->tensor);
-    if (known) {
-        memcpy(hex, known, 65);
-    } else {
-        log_info(e->log, "reading the weights of '%s' (%.1f MB) for their digest", folder, (double)*bytes / 1e6);
-        rc = safetensors_digest(s, hex, err);
-        if (rc == 0 && seen)
-            seen_put(seen, stem, folder, hex);
-    }
+    rc = safetensors_digest_once(s, folder, memory, hex, e->log, err);
     safetensors_close(&s);
     return rc;
 }
@@ -42,7 +34,7 @@ static int read_config(const char *folder, json_t **out, char **where, Err *err)
     return *where ? json_read_file(out, *where, err) : ERR_NOMEM;
 }
 
-static int read_vae(Encoding *e, Seen *seen, Err *err)
+static int read_vae(Encoding *e, const char *memory, Err *err)
 {
     json_t *json = NULL;
     char *where = NULL;
@@ -54,20 +46,20 @@ static int read_vae(Encoding *e, Seen *seen, Err *err)
     if (rc == 0)
         rc = vae_check_weights(&e->vae, e->vae_dir, NULL, err);
     if (rc == 0)
-        rc = weights_identity(e, e->vae_dir, "diffusion_pytorch_model", seen, e->vae_sha256, &e->vae_bytes, err);
+        rc = weights_identity(e, e->vae_dir, "diffusion_pytorch_model", memory, e->vae_sha256, &e->vae_bytes, err);
     json_decref(json);
     mem_free(where);
     return rc;
 }
 
-static int read_text(Encoding *e, Seen *seen, Err *err)
+static int read_text(Encoding *e, const char *memory, Err *err)
 {
     int rc = text_config_read(&e->text, e->text_dir, err);
     if (rc == 0 && !(e->text_json = text_config_json(&e->text, err)))
         rc = ERR_NOMEM;
     if (rc == 0)
         rc = text_check_weights(&e->text, e->text_dir, NULL, err);
-    return rc < 0 ? rc : weights_identity(e, e->text_dir, "model", seen, e->text_sha256, &e->text_bytes, err);
+    return rc < 0 ? rc : weights_identity(e, e->text_dir, "model", memory, e->text_sha256, &e->text_bytes, err);
 }
 
 static int read_tokenizer(Encoding *e, const Recipe *recipe, const char *model, Err *err)
@@ -87,8 +79,8 @@ static const struct {
     DType dtype;
 } stored_types[] = {{"fp32", DT_F32}, {"fp16", DT_F16}, {"bf16", DT_BF16}};
 
-int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, Seen *seen, const Log *log,
-                  Err *err)
+int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, const char *memory,
+                  const Log *log, Err *err)
 {
     *out = NULL;
     Encoding *e = mem_calloc(1, sizeof *e, err);
@@ -107,9 +99,9 @@ int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char 
     e->text_dir = path_join(model, "text_encoder", err);
     int rc = e->vae_dir && e->text_dir ? 0 : ERR_NOMEM;
     if (rc == 0)
-        rc = read_vae(e, seen, err);
+        rc = read_vae(e, memory, err);
     if (rc == 0)
-        rc = read_text(e, seen, err);
+        rc = read_text(e, memory, err);
     if (rc == 0)
         rc = read_tokenizer(e, recipe, model, err);
     if (rc < 0)

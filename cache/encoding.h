@@ -2,7 +2,6 @@
 #ifndef WEFT_CACHE_ENCODING_H
 #define WEFT_CACHE_ENCODING_H
 #include "cache/prepared.h"
-#include "cache/seen.h"
 #include "common/base/recipe.h"
 #include "common/model/text_encoder.h"
 #include "common/model/vae.h"
@@ -28,8 +27,8 @@ typedef struct Encoding {
 } Encoding;
 
 /* Reads MODEL/vae, MODEL/text_encoder and MODEL/tokenizer: configs, and the digests of all weights
- * (which reads them once, or not at all where `seen`, which may be NULL, knows them). */
-WEFT_MUST_CHECK int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, Seen *seen,
+ * (which reads them, or not where MEMORY/.weights knows them: safetensors_digest_once). */
+WEFT_MUST_CHECK int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, const char *memory,
                                   const Log *log, Err *err);
 void encoding_close(Encoding **e);
 

@@ -14,23 +14,11 @@ static Str identity(const Seen *s, const char *what, const char *path)
 {
     Str out = {0};
     FileStamp stamp;
-    char **names = NULL;
-    int64_t n = 0;
-    int rc = 0;
+    int rc;
 
     file_stamp_begin(&stamp);
     stamp.now = s->start;
-    if (!file_is_dir(path))
-        rc = file_stamp_add(&stamp, path, NULL);
-    else if ((rc = dir_list(path, &names, &n, NULL)) == 0)
-        for (int64_t i = 0; rc == 0 && i < n; i++) {
-            char *file = path_join(path, names[i], NULL);
-            rc = file ? 0 : ERR_NOMEM;
-            if (file && !file_is_dir(file))
-                rc = file_stamp_add(&stamp, file, NULL);
-            mem_free(file);
-        }
-    dir_list_free(&names, n);
+    rc = file_stamp_add(&stamp, path, NULL);
     if (rc == 0)
         rc = file_stamp_end(&stamp, NULL);
     file_stamp_fini(&stamp);

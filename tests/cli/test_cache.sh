@@ -23,7 +23,8 @@ stdout_has "6 clips, 7 texts: 0 computed, 13 reused, 0 rejected"
 sleep 2.2 # files that were just written are not remembered
 "$cache" build "$T/prep" --out "$T/one" --model "$T/model" ${small% --quiet} >"$T/loud" 2>&1
 check "digests of unchanged files are kept" test -s "$T/one/.seen"
-rm "$T/one/.seen"
+check "and those of weights, beside the cache" test -s "$T/.weights"
+rm "$T/.weights"
 "$cache" build "$T/prep" --out "$T/one" --model "$T/model" ${small% --quiet} >"$T/loud" 2>&1
 check "without them it reads the weights again" grep -q "for their digest" "$T/loud"
 "$cache" build "$T/prep" --out "$T/one" --model "$T/model" ${small% --quiet} >"$T/loud" 2>&1
