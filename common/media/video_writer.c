@@ -1,5 +1,6 @@
 /* Encodes: FFV1 in Matroska for clips that must be read back bit for bit, H.264 in MP4 for people to
- * watch, GIF and WebP for pages that take no video.  The same frames give the same bytes: no dates, no random ids, one encoder thread. */
+ * watch, GIF and WebP for pages that take no video.  The same frames give the same bytes: no dates, no
+ * random ids, one encoder thread. */
 #include <libavutil/opt.h>
 #include <string.h>
 #include "common/base/file.h"
