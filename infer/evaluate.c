@@ -294,16 +294,6 @@ static int write_all(const EvaluateOptions *o, const Evaluation *e, const Evalua
     return rc;
 }
 
-/* The references' mean histogram out of the sums. */
-static void normalise(double *histogram)
-{
-    double sum = 0;
-    for (int i = 0; i < COLOUR_BINS; i++)
-        sum += histogram[i];
-    for (int i = 0; i < COLOUR_BINS && sum > 0; i++)
-        histogram[i] /= sum;
-}
-
 static int evaluate_all(const EvaluateOptions *o, const Recipe *recipe, Networks *networks, VideoList *videos,
                         VideoList *real, const Log *log, FILE *results, Err *err)
 {
@@ -314,7 +304,7 @@ static int evaluate_all(const EvaluateOptions *o, const Recipe *recipe, Networks
     int rc = 0;
     if (references)
         rc = evaluation_run(&r, real, NULL, NULL, histogram, networks, recipe, jobs, "references", log, err);
-    normalise(histogram);
+    histogram_normalise(histogram);
     if (rc == 0)
         rc = evaluation_run(&e, videos, references, references ? histogram : NULL, NULL, networks, recipe, jobs,
                             "videos", log, err);

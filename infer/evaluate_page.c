@@ -237,7 +237,7 @@ int evaluate_write_page(const char *path, const Evaluation *e, const Evaluation 
     if (rc < 0)
         return rc;
     FILE *out = atomic_stream(f);
-    page_begin(out, "Videos measured", HTML_POLICY);
+    rc = page_begin(out, "Videos measured", NULL, err);
     fputs("<h1>Videos measured</h1>\n<p class=\"sum\">", out);
     page_fact(out, e->n_measured, "video measured", "videos measured");
     if (references)
@@ -252,12 +252,13 @@ int evaluate_write_page(const char *path, const Evaluation *e, const Evaluation 
     }
     figures(out, e, references);
     networks(out, json_object_get(report, "networks"));
-    rc = charts(out, e, err);
+    if (rc == 0)
+        rc = charts(out, e, err);
     videos(out, e, references != NULL);
     rejected(out, "Videos that could not be measured", e);
     rejected(out, "References that could not be measured", references);
     protocol(out, report);
-    page_end(out);
+    page_end(out, NULL);
     if (rc == 0)
         return atomic_commit(&f, err);
     atomic_abort(&f);

@@ -8,6 +8,7 @@
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "infer/csv.h"
 
 int summary_of(Summary *out, double *x, int64_t n, uint64_t seed, Err *err)
 {
@@ -198,42 +199,18 @@ json_t *evaluation_rejected(const Evaluation *e, Err *err)
     return jsonw_finish(&w, &out, "the list of rejected videos", err) < 0 ? NULL : out;
 }
 
-/* A field of a CSV file (RFC 4180). */
-static void csv_text(FILE *out, const char *s)
-{
-    if (!s || !strpbrk(s, ",\"\r\n")) {
-        fputs(s ? s : "", out);
-        return;
-    }
-    putc('"', out);
-    for (; *s; s++) {
-        if (*s == '"')
-            putc('"', out);
-        putc(*s, out);
-    }
-    putc('"', out);
-}
-
-static void csv_number(FILE *out, double x)
-{
-    if (isfinite(x))
-        fprintf(out, ",%.9g", x);
-    else
-        putc(',', out);
-}
-
 static void csv_line(FILE *out, const Evaluation *e, int64_t i)
 {
     static const char *const status[] = {"", "measured", "rejected"};
     const VideoItem *v = &e->videos.item[i];
     const Measured *m = &e->measured[i];
-    csv_text(out, v->id);
+    csv_put_text(out, v->id);
     putc(',', out);
-    csv_text(out, v->path);
+    csv_put_text(out, v->path);
     putc(',', out);
-    csv_text(out, v->prompt);
+    csv_put_text(out, v->prompt);
     putc(',', out);
-    csv_text(out, v->category);
+    csv_put_text(out, v->category);
     putc(',', out);
     if (v->seed >= 0)
         fprintf(out, "%" PRId64, v->seed);
@@ -243,13 +220,13 @@ static void csv_line(FILE *out, const Evaluation *e, int64_t i)
     else
         fputs(",,,,", out);
     for (int k = 0; figure_kinds[k].name; k++)
-        csv_number(out, value_of(m, k));
-    csv_number(out, value_of(m, -1));
+        csv_put_number(out, value_of(m, k));
+    csv_put_number(out, value_of(m, -1));
     if (m->done == 1)
         fprintf(out, ",%" PRId64 ",%" PRId64 ",%d,", m->f.ssim_min_at, m->f.equal_pairs, evaluation_near_static(e, i));
     else
         fputs(",,,,", out);
-    csv_text(out, m->why);
+    csv_put_text(out, m->why);
     putc('\n', out);
 }
 
@@ -282,13 +259,13 @@ int evaluation_write_clip_scores(const Evaluation *e, const char *path, Err *err
     fputs(",tokens_cut\n", out);
     for (int64_t i = 0; i < e->videos.n; i++) {
         const VideoItem *v = &e->videos.item[i];
-        csv_text(out, v->id);
+        csv_put_text(out, v->id);
         putc(',', out);
-        csv_text(out, v->path);
+        csv_put_text(out, v->path);
         putc(',', out);
-        csv_text(out, v->prompt);
+        csv_put_text(out, v->prompt);
         for (int k = 0; k < NET_FIGURES; k++)
-            csv_number(out, e->measured[i].done == 1 ? net_figure(e->features, i, (NetFigure)k) : NAN);
+            csv_put_number(out, e->measured[i].done == 1 ? net_figure(e->features, i, (NetFigure)k) : NAN);
         fprintf(out, ",%" PRId64 "\n", net_tokens_cut(e->features, i));
     }
     return atomic_commit(&f, err);

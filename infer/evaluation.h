@@ -35,9 +35,9 @@ typedef struct Evaluation {
     Summary network[NET_FIGURES];
 } Evaluation;
 
-/* Measures v (taken over in every case) and sums up, with networks where they are not NULL.  reference: an evaluation to compare colours and motion
- * with, and the histogram of its videos; both NULL without.  histogram: see Measuring.  ERR_FORMAT when not one
- * video could be measured. */
+/* Measures v (taken over in every case) and sums up, with networks where they are not NULL.  reference: an
+ * evaluation to compare colours and motion with, and the histogram of its videos; both NULL without.
+ * histogram: see Measuring.  ERR_FORMAT when not one video could be measured. */
 WEFT_MUST_CHECK int evaluation_run(Evaluation *e, VideoList *v, const Evaluation *reference,
                                    const double *reference_histogram, double *histogram, Networks *networks,
                                    const Recipe *recipe, int64_t jobs, const char *what, const Log *log, Err *err);

@@ -3,6 +3,7 @@
 #include "common/base/program.h"
 #include "common/base/threads.h"
 #include "common/ops/selftest.h"
+#include "infer/compare.h"
 #include "infer/decode.h"
 #include "infer/evaluate.h"
 #include "infer/sample.h"
@@ -51,6 +52,19 @@ static int evaluate(void *options, const StrList *positional, Err *err)
     return rc;
 }
 
+static int compare(void *options, const StrList *positional, Err *err)
+{
+    CompareOptions *o = options;
+    StderrLog log;
+    log_to_stderr(&log, "weft-infer", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
+    interrupt_install(&log);
+    int rc = compare_run(o, positional, &log.log, stdout, err);
+    if (rc >= 0)
+        log_info(&log.log, "wrote %s in %s", o->votes.n ? "votes.json" : "quality_comparison.json and report.html",
+                 o->out);
+    return rc;
+}
+
 static const char *const examples[] = {
     "weft-infer sample --model run/final --prompt \"A woman in a red dress turns to the right.\" --out samples",
     "Make one video.",
@@ -60,6 +74,8 @@ static const char *const examples[] = {
     "Make videos of latents that were kept.",
     "weft-infer evaluate samples --references prepared/clips --out measured",
     "Measure a folder of samples beside real clips.",
+    "weft-infer compare samples/base samples/tuned --out compared",
+    "Measure two runs of the same prompts and seeds, and show their videos side by side.",
     NULL};
 static const char *const files[] = {"DIR/[CATEGORY/]NAME.mp4",
                                     "a video",
@@ -71,6 +87,8 @@ static const char *const files[] = {"DIR/[CATEGORY/]NAME.mp4",
                                     "the same for programs",
                                     "DIR/metrics.json, metrics.csv, evaluate.html",
                                     "what evaluate measured: all figures, a line a video, a page",
+                                    "DIR/quality_comparison.json, pairs.csv, report.html",
+                                    "what compare found: before and after, a line a pair, a page",
                                     NULL};
 
 int main(int argc, char **argv)
@@ -98,6 +116,13 @@ int main(int argc, char **argv)
          .min_positional = 1,
          .max_positional = -1,
          .run = evaluate},
+        {.name = "compare",
+         .summary = "set two sample runs of the same prompts side by side, or count votes on them",
+         .usage = "[options] BASE TUNED --out DIR | --votes FILE --key FILE --out DIR",
+         .opts = compare_opts,
+         .options_size = sizeof(CompareOptions),
+         .max_positional = 2,
+         .run = compare},
         COMMAND_KEYS,
         COMMAND_SELFTEST,
         {0},

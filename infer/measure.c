@@ -250,6 +250,15 @@ int measure_videos(Measuring *m, Err *err)
     return rc;
 }
 
+void histogram_normalise(double *histogram)
+{
+    double sum = 0;
+    for (int i = 0; i < COLOUR_BINS; i++)
+        sum += histogram[i];
+    for (int i = 0; i < COLOUR_BINS && sum > 0; i++)
+        histogram[i] /= sum;
+}
+
 void measured_free(Measured **out, int64_t n)
 {
     for (int64_t i = 0; *out && i < n; i++)

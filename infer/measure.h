@@ -32,5 +32,7 @@ typedef struct Measuring {
 
 /* ERR_INTERRUPTED when a signal asked to stop. */
 WEFT_MUST_CHECK int measure_videos(Measuring *m, Err *err);
+/* The mean histogram [COLOUR_BINS] out of the sums. */
+void histogram_normalise(double *histogram);
 void measured_free(Measured **out, int64_t n);
 #endif

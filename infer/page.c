@@ -1,9 +1,13 @@
 #include "infer/page.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "common/base/hash.h"
 #include "common/base/html.h"
 #include "common/base/str.h"
 
@@ -33,25 +37,66 @@ static const char style[] =
     ".pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,520px),1fr));gap:22px 28px}"
     ".pair p{overflow-wrap:anywhere}.sides{display:grid;grid-template-columns:1fr 1fr;gap:8px}"
     ".sides video{width:100%;height:auto;background:#000;border-radius:4px}.sides figcaption{font-size:13px}\n"
-    ".bar{position:sticky;top:0;background:var(--paper);padding:8px 0;z-index:1}"
+    ".bar{max-width:none;position:sticky;top:0;background:var(--paper);padding:8px "
+    "0;z-index:1}.bar.last{bottom:0;top:auto}"
+    "fieldset{border:1px solid var(--line);border-radius:6px;min-width:0}label{margin-right:14px}"
     "button,select{font:inherit;padding:4px 12px;margin-right:8px}\n"
     "@media print{body{max-width:none;margin:0}figure,tr{break-inside:avoid}h2{break-after:avoid}.bar{display:none}\n"
     "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n";
 
-void page_begin(FILE *out, const char *title, const char *policy)
+int page_begin(FILE *out, const char *title, const char *script, Err *err)
 {
-    fprintf(out,
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n%s"
-            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" "
-            "content=\"light dark\"><title>",
-            policy);
+    Digest d;
+    int rc = script ? sha256_bytes(script, (int64_t)strlen(script), &d, err) : 0;
+    if (rc < 0)
+        return rc;
+    fputs("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n", out);
+    if (script) {
+        fputs("<meta http-equiv=\"Content-Security-Policy\"\n content=\"default-src 'none'; style-src 'unsafe-inline'; "
+              "media-src 'self' file:; script-src 'sha256-",
+              out);
+        html_base64(out, d.byte, sizeof d.byte);
+        fputs("'\">\n", out);
+    } else {
+        fputs(HTML_POLICY, out);
+    }
+    fputs("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" "
+          "content=\"light dark\"><title>",
+          out);
     html_text(out, title);
     fprintf(out, "</title>\n<style>\n%s</style></head><body>\n", style);
+    return 0;
 }
 
-void page_end(FILE *out)
+void page_end(FILE *out, const char *script)
 {
+    if (script)
+        fprintf(out, "<script>%s</script>\n", script);
     fputs("</body></html>\n", out);
+}
+
+int page_link(FILE *out, const char *folder, const char *file, Err *err)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    if (!realpath(folder, from))
+        return err_errno(err, errno, "'%s'", folder);
+    if (!realpath(file, to))
+        return err_errno(err, errno, "'%s'", file);
+    size_t shared = 0, n = strlen(from);
+    for (size_t i = 0; from[i] == to[i] && from[i]; i++)
+        if (from[i] == '/')
+            shared = i + 1;
+    if (strncmp(from, to, n) == 0 && to[n] == '/')
+        shared = n + 1;
+    for (size_t i = shared; i < n; i++)
+        if (i == shared || from[i] == '/')
+            fputs("../", out);
+    for (const char *c = to + shared; *c; c++)
+        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/", *c))
+            putc(*c, out);
+        else
+            fprintf(out, "%%%02X", (unsigned)(unsigned char)*c);
+    return 0;
 }
 
 void page_fact(FILE *out, int64_t value, const char *one, const char *many)

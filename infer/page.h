@@ -4,10 +4,16 @@
 #define WEFT_INFER_PAGE_H
 #include <stdint.h>
 #include <stdio.h>
+#include "common/base/err.h"
 
-/* From <!doctype> to <body>.  policy: a Content-Security-Policy as a <meta> element (HTML_POLICY). */
-void page_begin(FILE *out, const char *title, const char *policy);
-void page_end(FILE *out);
+/* From <!doctype> to <body>.  A page may load nothing from elsewhere; with `script` (else NULL) it may run that
+ * one text, which page_end writes, and show videos that lie beside it. */
+WEFT_MUST_CHECK int page_begin(FILE *out, const char *title, const char *script, Err *err);
+void page_end(FILE *out, const char *script);
+
+/* The path from the page's folder to a file as a URL, for src="...": relative, with every special byte escaped.
+ * Both must exist. */
+WEFT_MUST_CHECK int page_link(FILE *out, const char *folder, const char *file, Err *err);
 
 /* <span><b>value</b> what</span>, of a summary. */
 void page_fact(FILE *out, int64_t value, const char *one, const char *many);

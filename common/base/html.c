@@ -30,8 +30,9 @@ void html_bdi(FILE *out, const char *s)
     fputs("</bdi>", out);
 }
 
-static void base64(FILE *out, const uint8_t *p, int64_t n)
+void html_base64(FILE *out, const void *bytes, int64_t n)
 {
+    const uint8_t *p = bytes;
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (int64_t i = 0; i < n; i += 3) {
         int64_t left = n - i;
@@ -60,7 +61,7 @@ int html_png(FILE *out, const char *path, const char *alt, Err *err)
         fputs("<img alt=\"", out);
         html_text(out, alt);
         fputs("\" src=\"data:image/png;base64,", out);
-        base64(out, (const uint8_t *)bytes, size);
+        html_base64(out, bytes, size);
         fputs("\">", out);
     }
     mem_free(bytes);

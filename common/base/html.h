@@ -3,6 +3,7 @@
 #ifndef WEFT_COMMON_BASE_HTML_H
 #define WEFT_COMMON_BASE_HTML_H
 #include <jansson.h>
+#include <stdint.h>
 #include <stdio.h>
 #include "common/base/err.h"
 
@@ -20,6 +21,8 @@
 void html_text(FILE *out, const char *s);
 /* Text in an element of its own direction: a right-to-left caption turns nothing else around. */
 void html_bdi(FILE *out, const char *s);
+/* n bytes as base64. */
+void html_base64(FILE *out, const void *bytes, int64_t n);
 /* The PNG `path` as an <img> with its bytes: 1, or 0 and nothing written where it cannot be read, is no
  * PNG of at most 16 MiB, or is a link; ERR_NOMEM. */
 WEFT_MUST_CHECK int html_png(FILE *out, const char *path, const char *alt, Err *err);

@@ -45,6 +45,7 @@ full "verify" "$B/weft-cache" verify "$T/a"
 full "plan" "$B/weft-train" plan --preset demo --cache "$T/a" --model $M
 full "run --dry-run" "$B/weft-train" run --preset demo --cache "$T/a" --model $M --out "$T/run" --dry-run
 full "sample --dry-run" "$B/weft-infer" sample --preset demo --model $M --prompt x --out "$T/samples" --dry-run
+full "compare" "$B/weft-infer" compare "$T/src/c1.mp4" "$T/src/c1.mp4" --out "$T/measured"
 full "evaluate" "$B/weft-infer" evaluate "$T/src/c1.mp4" --out "$T/measured"
 
 # ---- OpenMP's threads do not spin for long at a barrier, unless the user wants it ----

@@ -1,0 +1,170 @@
+/* The command: options, measuring both sides, files. */
+#include "infer/compare.h"
+
+#include <string.h>
+
+#include "common/base/disk.h"
+#include "common/base/file.h"
+#include "common/base/json.h"
+#include "common/base/machine.h"
+#include "common/base/mem.h"
+#include "common/base/schema.h"
+#include "common/base/str.h"
+#include "common/base/threads.h"
+
+const Opt compare_opts[] = {
+    OPTS_RECIPE,
+    OPT_JOBS,
+    OPT_SEED,
+    OPTS_LOG,
+    OPTION(CompareOptions, references, OPT_LIST, "references", "VIDEOS",
+           "real videos, to whose colours both runs are compared; may be repeated"),
+    OPTION(CompareOptions, blind, OPT_FLAG, "blind", NULL,
+           "also write DIR/blind, a page to vote on without knowing the sides, and DIR/key.json, which tells them"),
+    OPTION(
+        CompareOptions, votes, OPT_LIST, "votes", "FILE",
+        "count the votes that the page saved, instead of comparing; needs --key, not BASE and TUNED; may be repeated"),
+    OPTION(CompareOptions, key, OPT_LIST, "key", "FILE", "the key.json of a page that was voted on; may be repeated"),
+    OPTION(CompareOptions, out, OPT_STR, "out", "DIR", "where quality_comparison.json, pairs.csv and report.html go",
+           .short_name = 'o', .required = 1),
+    {0},
+};
+
+static int read_sides(const CompareOptions *o, const StrList *arguments, VideoList side[2], VideoList *real, Err *err)
+{
+    int rc = 0;
+    for (int k = 0; k < 2 && rc == 0; k++)
+        rc = videos_read(&side[k], &(StrList){arguments->item + k, 1}, "videos", err);
+    if (rc == 0 && o->references.n)
+        rc = videos_read(real, &o->references, "references", err);
+    return rc;
+}
+
+static int write_files(const CompareOptions *o, const Comparison *c, uint64_t seed, json_t *report, Err *err)
+{
+    DirLock lock = {0};
+    char *csv = path_join(o->out, "pairs.csv", err), *json = path_join(o->out, "quality_comparison.json", err);
+    int rc = csv && json ? schema_check("comparison", report, json, err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = dir_make(o->out, err);
+    if (rc == 0 && (rc = dir_lock(&lock, o->out, err)) == 0) {
+        rc = dir_sweep_temporaries(o->out, err);
+        if (rc == 0)
+            rc = comparison_write_csv(c, csv, err);
+        if (rc == 0)
+            rc = comparison_write_page(c, o->out, report, err);
+        if (rc == 0 && o->blind)
+            rc = blind_write(c, o->out, seed, err);
+        if (rc == 0)
+            rc = json_write_file(report, json, err);
+        dir_unlock(&lock);
+    }
+    mem_free(csv);
+    mem_free(json);
+    return rc;
+}
+
+static void print_summary(const Comparison *c, const json_t *report, FILE *out)
+{
+    const char *name;
+    json_t *m;
+    fprintf(out, "%" PRId64 " pair%s of %" PRId64 " prompt%s\n", c->n, str_plural(c->n), c->prompts,
+            str_plural(c->prompts));
+    json_object_foreach (json_object_get(report, "metrics"), name, m) {
+        const json_t *low = json_object_get(m, "low");
+        if (!json_is_number(json_object_get(m, "before")))
+            continue;
+        fprintf(out, "  %-18s %10.6g -> %10.6g  %+.6g", name, json_number_value(json_object_get(m, "before")),
+                json_number_value(json_object_get(m, "after")), json_number_value(json_object_get(m, "difference")));
+        if (json_is_number(low))
+            fprintf(out, " [%+.6g, %+.6g]", json_number_value(low), json_number_value(json_object_get(m, "high")));
+        fprintf(out, "  p %.3g\n", json_number_value(json_object_get(m, "p")));
+    }
+}
+
+/* Measures both sides, whose lists are taken over. */
+static int measure_sides(const CompareOptions *o, Comparison *c, VideoList side[2], VideoList *real,
+                         const Recipe *recipe, const Log *log, int *rejected, Err *err)
+{
+    static const char *const what[] = {"videos of the base run", "videos of the tuned run"};
+    Evaluation r = {0};
+    double histogram[COLOUR_BINS] = {0};
+    int64_t jobs = threads_choose(o->common.jobs);
+    int rc = 0;
+    c->colours = real->n > 0;
+    if (c->colours) {
+        rc = evaluation_run(&r, real, NULL, NULL, histogram, NULL, recipe, jobs, "references", log, err);
+        histogram_normalise(histogram);
+    }
+    for (int k = 0; k < 2 && rc == 0; k++)
+        rc = evaluation_run(&c->side[k], &side[k], c->colours ? &r : NULL, c->colours ? histogram : NULL, NULL, NULL,
+                            recipe, jobs, what[k], log, err);
+    *rejected = r.n_rejected + c->side[0].n_rejected + c->side[1].n_rejected > 0;
+    evaluation_fini(&r);
+    return rc;
+}
+
+static int compare_sides(const CompareOptions *o, const StrList *arguments, const Log *log, FILE *results, Err *err)
+{
+    Recipe *recipe = NULL;
+    VideoList side[2] = {{0}}, real = {0};
+    Comparison c = {.name = {arguments->item[0], arguments->item[1]}};
+    json_t *report = NULL;
+    int rejected = 0, rc = recipe_open(&recipe, &o->common, err);
+    if (rc == 0)
+        rc = disk_check_writable(o->out, "--out", err);
+    if (rc == 0 && o->blind)
+        rc = blind_check(o->out, err);
+    if (rc == 0)
+        rc = read_sides(o, arguments, side, &real, err);
+    if (rc == 0)
+        rc = pairs_match(side, &c.pair, &c.n, &c.prompts, err);
+    for (int k = 0; k < 2 && rc == 0; k++)
+        c.alone[k] = side[k].n - c.n;
+    if (rc == 0)
+        rc = measure_sides(o, &c, side, &real, recipe, log, &rejected, err);
+    if (rc == 0)
+        rc = comparison_json(&c, (uint64_t)recipe_int(recipe, "seed"), &report, err);
+    if (rc == 0)
+        rc = write_files(o, &c, (uint64_t)recipe_int(recipe, "seed"), report, err);
+    if (rc == 0)
+        print_summary(&c, report, results);
+    json_decref(report);
+    mem_free(c.pair);
+    for (int k = 0; k < 2; k++) {
+        evaluation_fini(&c.side[k]);
+        videos_fini(&side[k]);
+    }
+    videos_fini(&real);
+    recipe_close(&recipe);
+    return rc < 0 ? rc : rejected ? 3 : 0;
+}
+
+/* Counting votes needs of the recipe its seed alone. */
+static int count(const CompareOptions *o, FILE *results, Err *err)
+{
+    Recipe *recipe = NULL;
+    int rc = recipe_open(&recipe, &o->common, err);
+    if (rc == 0)
+        rc = disk_check_writable(o->out, "--out", err);
+    if (rc == 0)
+        rc = votes_count(&o->votes, &o->key, o->out, (uint64_t)recipe_int(recipe, "seed"), results, err);
+    recipe_close(&recipe);
+    return rc;
+}
+
+int compare_run(const CompareOptions *o, const StrList *sides, const Log *log, FILE *results, Err *err)
+{
+    machine_unbind(); /* the work is done by processes, not by OpenMP */
+    if (o->votes.n || o->key.n) {
+        if (sides->n || !o->votes.n || !o->key.n || o->blind || o->references.n)
+            return err_set(err, ERR_USAGE,
+                           "votes are counted by --votes FILE and --key FILE together, without BASE and TUNED, --blind "
+                           "and --references");
+        return count(o, results, err);
+    }
+    if (sides->n != 2)
+        return err_set(err, ERR_USAGE, "%" PRId64 " sample run%s, expected two: BASE and TUNED", sides->n,
+                       str_plural(sides->n));
+    return compare_sides(o, sides, log, results, err);
+}

@@ -1,0 +1,74 @@
+/* `weft-infer compare`: two sample runs of the same prompts and seeds, measured alike and set side by side.
+ *
+ * Writes OUT/pairs.csv (a line a pair), OUT/report.html (links to the videos where they lie) and last
+ * OUT/quality_comparison.json (schemas/comparison).  With --blind also OUT/blind/ (a page to vote on, with
+ * copies of the videos) and OUT/key.json (schemas/blind-key), which says what was on which side.  With --votes
+ * it counts votes instead: OUT/votes.json (schemas/votes-result). */
+#ifndef WEFT_INFER_COMPARE_H
+#define WEFT_INFER_COMPARE_H
+#include <stdio.h>
+#include "infer/evaluation.h"
+
+typedef struct CompareOptions {
+    CommonOptions common; /* first */
+    const char *out;
+    StrList references, votes, key;
+    int blind;
+} CompareOptions;
+extern const Opt compare_opts[];
+
+/* The exit status (0, or 3 when a video could not be measured) or a negative code. */
+WEFT_MUST_CHECK int compare_run(const CompareOptions *o, const StrList *sides, const Log *log, FILE *results, Err *err);
+
+/* ---- compare_pairs.c: which videos belong together ---- */
+typedef struct Pair {
+    int64_t at[2];  /* in the two lists of videos */
+    int64_t prompt; /* pairs of one prompt have the same number, from 0 */
+} Pair;
+
+typedef struct Comparison {
+    const char *name[2]; /* the arguments: "samples/base" */
+    Evaluation side[2];  /* base, tuned */
+    Pair *pair;
+    int64_t n, prompts;
+    int64_t alone[2]; /* videos without a partner */
+    int colours;      /* there are references */
+} Comparison;
+
+/* Matches videos of one prompt and seed; where a side's video has no prompt or seed, by id.  ERR_USAGE for two
+ * videos of one prompt and seed in one run, and when nothing matches.  The lists' order decides the pairs'. */
+WEFT_MUST_CHECK int pairs_match(const VideoList side[2], Pair **out, int64_t *n, int64_t *prompts, Err *err);
+/* The prompt or, where it is not known, the id. */
+const char *pair_title(const Comparison *c, int64_t i);
+const char *pair_category(const Comparison *c, int64_t i); /* NULL: none */
+
+/* ---- compare_change.c ---- */
+/* One figure over the prompts of which both sides have it; a prompt's seeds are averaged first. */
+typedef struct Change {
+    int64_t n; /* prompts */
+    Summary side[2];
+    double difference, low, high; /* tuned - base: mean, 95 % bootstrap over prompts */
+    double p;                     /* paired_p_value */
+} Change;
+/* kind: of figure_kinds, or -1 for the colours.  category NULL: all pairs. */
+WEFT_MUST_CHECK int change_of(Change *out, const Comparison *c, int kind, const char *category, uint64_t seed,
+                              Err *err);
+/* quality_comparison.json. */
+WEFT_MUST_CHECK int comparison_json(const Comparison *c, uint64_t seed, json_t **out, Err *err);
+WEFT_MUST_CHECK int comparison_write_csv(const Comparison *c, const char *path, Err *err);
+
+/* ---- compare_page.c ---- */
+/* The report in `folder`, from what quality_comparison.json holds. */
+WEFT_MUST_CHECK int comparison_write_page(const Comparison *c, const char *folder, const json_t *report, Err *err);
+
+/* ---- blind.c ---- */
+/* Refuses a folder that has such a page already. */
+WEFT_MUST_CHECK int blind_check(const char *folder, Err *err);
+/* The page appears, whole, as folder/blind. */
+WEFT_MUST_CHECK int blind_write(const Comparison *c, const char *folder, uint64_t seed, Err *err);
+
+/* ---- votes.c ---- */
+/* Counts the votes of all files by the keys; writes folder/votes.json. */
+WEFT_MUST_CHECK int votes_count(const StrList *votes, const StrList *keys, const char *folder, uint64_t seed,
+                                FILE *results, Err *err);
+#endif

@@ -1,0 +1,246 @@
+/* What changed from one run to the other: figures, tests, files. */
+#include <math.h>
+#include <string.h>
+
+#include "common/base/bootstrap.h"
+#include "common/base/build.h"
+#include "common/base/file.h"
+#include "common/base/jsonw.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "common/metrics/paired.h"
+#include "infer/compare.h"
+#include "infer/csv.h"
+
+static double value_of(const Comparison *c, int64_t pair, int side, int kind)
+{
+    const Measured *m = &c->side[side].measured[c->pair[pair].at[side]];
+    return m->done != 1 ? NAN : kind < 0 ? m->colours : figure_value(&m->f, &figure_kinds[kind]);
+}
+
+/* The means of each prompt's pairs that both sides have: value [2][prompts], NAN for none. */
+static int by_prompt(const Comparison *c, int kind, const char *category, double *value, Err *err)
+{
+    int64_t *count = mem_calloc(c->prompts, sizeof *count, err);
+    if (!count)
+        return ERR_NOMEM;
+    memset(value, 0, (size_t)(2 * c->prompts) * sizeof *value);
+    for (int64_t i = 0; i < c->n; i++) {
+        double a = value_of(c, i, 0, kind), b = value_of(c, i, 1, kind);
+        const char *own = pair_category(c, i);
+        if (!isfinite(a) || !isfinite(b) || (category && (!own || strcmp(own, category) != 0)))
+            continue;
+        count[c->pair[i].prompt]++;
+        value[c->pair[i].prompt] += a;
+        value[c->prompts + c->pair[i].prompt] += b;
+    }
+    for (int64_t k = 0; k < c->prompts; k++) {
+        value[k] = count[k] ? value[k] / (double)count[k] : NAN;
+        value[c->prompts + k] = count[k] ? value[c->prompts + k] / (double)count[k] : NAN;
+    }
+    mem_free(count);
+    return 0;
+}
+
+int change_of(Change *out, const Comparison *c, int kind, const char *category, uint64_t seed, Err *err)
+{
+    double *value = mem_calloc(2 * c->prompts, sizeof *value, err), *d = mem_calloc(c->prompts, sizeof *d, err);
+    int rc = value && d ? by_prompt(c, kind, category, value, err) : ERR_NOMEM;
+    *out = (Change){.difference = NAN, .low = NAN, .high = NAN, .p = NAN};
+    for (int64_t k = 0; rc == 0 && k < c->prompts; k++)
+        if (isfinite(value[k]))
+            d[out->n++] = value[c->prompts + k] - value[k];
+    for (int side = 0; side < 2 && rc == 0; side++)
+        rc = summary_of(&out->side[side], value + side * c->prompts, c->prompts, seed, err);
+    if (rc == 0 && out->n > 0) {
+        out->difference = out->side[1].mean - out->side[0].mean;
+        rc = paired_p_value(d, out->n, seed, &out->p, err);
+    }
+    if (rc == 0 && out->n > 1)
+        rc = bootstrap_mean(d, out->n, seed, &out->low, &out->high, err);
+    mem_free(value);
+    mem_free(d);
+    return rc;
+}
+
+/* ---- quality_comparison.json ------------------------------------------------------------------ */
+static void put_number(JsonWriter *w, const char *key, double x)
+{
+    if (isfinite(x))
+        jsonw_num(w, key, x);
+    else
+        jsonw_null(w, key);
+}
+
+static void put_change(JsonWriter *w, const char *name, const FigureKind *kind, const Change *x)
+{
+    double before = x->side[0].mean, percent = before != 0 ? 100 * x->difference / fabs(before) : NAN;
+    int better = kind ? kind->better : -1; /* colours: nearer to the references */
+    char note[96];
+    jsonw_open(w, name);
+    put_number(w, "before", before);
+    put_number(w, "after", x->side[1].mean);
+    put_number(w, "difference", x->difference);
+    put_number(w, "low", x->low);
+    put_number(w, "high", x->high);
+    put_number(w, "change_percent", percent);
+    put_number(w, "improvement_percent", better ? better * percent : NAN);
+    put_number(w, "p", x->p);
+    jsonw_int(w, "prompts", x->n);
+    jsonw_str(w, "unit", kind ? kind->unit : "");
+    jsonw_str(w, "better", better > 0 ? "higher" : better < 0 ? "lower" : "neither");
+    jsonw_bool(w, "saturates", kind ? kind->saturates : 0);
+    if (x->n < FEW_VIDEOS) {
+        snprintf(note, sizeof note, "%" PRId64 " prompt%s: %s", x->n, str_plural(x->n),
+                 x->n < 2   ? "too few for an interval"
+                 : x->n < 6 ? "too few for any p below 0.05"
+                            : "few, and the interval is rough");
+        jsonw_str(w, "note", note);
+    }
+    jsonw_close(w);
+}
+
+static int put_changes(JsonWriter *w, const Comparison *c, const char *category, uint64_t seed, Err *err)
+{
+    Change x;
+    int rc = 0;
+    for (int k = 0; figure_kinds[k].name && rc == 0; k++)
+        if ((rc = change_of(&x, c, k, category, seed, err)) == 0)
+            put_change(w, figure_kinds[k].name, &figure_kinds[k], &x);
+    if (rc == 0 && c->colours && (rc = change_of(&x, c, -1, category, seed, err)) == 0)
+        put_change(w, "colours", NULL, &x);
+    return rc;
+}
+
+static int put_categories(JsonWriter *w, const Comparison *c, uint64_t seed, Err *err)
+{
+    json_t *names = json_object(), *unused;
+    const char *name;
+    int rc = names ? 0 : err_set(err, ERR_NOMEM, "no memory for the categories");
+    for (int64_t i = 0; i < c->n && rc == 0; i++)
+        if (pair_category(c, i) && json_object_set_new(names, pair_category(c, i), json_null()) < 0)
+            rc = err_set(err, ERR_NOMEM, "no memory for the categories");
+    jsonw_open(w, "categories");
+    json_object_foreach (names, name, unused) {
+        if (rc < 0)
+            break;
+        jsonw_open(w, name);
+        rc = put_changes(w, c, name, seed, err);
+        jsonw_close(w);
+    }
+    jsonw_close(w);
+    json_decref(names);
+    return rc;
+}
+
+static void put_side(JsonWriter *w, const char *key, const Comparison *c, int side, Err *err)
+{
+    const Evaluation *e = &c->side[side];
+    jsonw_open(w, key);
+    jsonw_str(w, "videos", c->name[side]);
+    jsonw_int(w, "measured", e->n_measured);
+    jsonw_int(w, "rejected", e->n_rejected);
+    jsonw_int(w, "near_static", e->n_near_static);
+    jsonw_int(w, "without_partner", c->alone[side]);
+    jsonw_take(w, "rejections", evaluation_rejected(e, err));
+    jsonw_close(w);
+}
+
+static void put_warnings(JsonWriter *w, const Comparison *c)
+{
+    char text[256];
+    jsonw_open_array(w, "warnings");
+    if (c->prompts < FEW_VIDEOS) {
+        snprintf(text, sizeof text, "%" PRId64 " prompt%s: only a very large difference can be seen", c->prompts,
+                 str_plural(c->prompts));
+        jsonw_str(w, NULL, text);
+    }
+    if (c->alone[0] + c->alone[1]) {
+        snprintf(text, sizeof text, "%" PRId64 " videos of the base and %" PRId64 " of the tuned run have no partner",
+                 c->alone[0], c->alone[1]);
+        jsonw_str(w, NULL, text);
+    }
+    if (c->side[0].n_rejected + c->side[1].n_rejected) {
+        snprintf(text, sizeof text, "%" PRId64 " videos could not be measured",
+                 c->side[0].n_rejected + c->side[1].n_rejected);
+        jsonw_str(w, NULL, text);
+    }
+    if (c->side[0].n_near_static + c->side[1].n_near_static) {
+        snprintf(text, sizeof text,
+                 "near-static videos: %" PRId64 " of the base, %" PRId64
+                 " of the tuned run; SSIM, flicker and smoothness are best for a picture that stands still",
+                 c->side[0].n_near_static, c->side[1].n_near_static);
+        jsonw_str(w, NULL, text);
+    }
+    jsonw_close(w);
+}
+
+int comparison_json(const Comparison *c, uint64_t seed, json_t **out, Err *err)
+{
+    JsonWriter w;
+    jsonw_begin(&w);
+    jsonw_int(&w, "format", 1);
+    jsonw_open(&w, "tool");
+    jsonw_str(&w, "name", "weft-infer");
+    jsonw_str(&w, "version", WEFT_VERSION);
+    jsonw_close(&w);
+    jsonw_int(&w, "seed", (int64_t)seed);
+    put_side(&w, "base", c, 0, err);
+    put_side(&w, "tuned", c, 1, err);
+    jsonw_int(&w, "pairs", c->n);
+    jsonw_int(&w, "prompts", c->prompts);
+    put_warnings(&w, c);
+    json_t *protocol = evaluation_protocol(&c->side[0], c->colours, err);
+    if (protocol) {
+        json_object_set_new(
+            protocol, "interval",
+            json_string("95 % of the difference, percentile bootstrap over prompts (a prompt's seeds are "
+                        "averaged first), 9999 resamples drawn with the seed"));
+        json_object_set_new(
+            protocol, "p",
+            json_string("two-sided randomisation test of the paired differences: all changes of sign up "
+                        "to 14 prompts, 9999 drawn ones above; not corrected for the number of figures"));
+    }
+    jsonw_take(&w, "protocol", protocol);
+    jsonw_open(&w, "metrics");
+    int rc = put_changes(&w, c, NULL, seed, err);
+    jsonw_close(&w);
+    if (rc == 0)
+        rc = put_categories(&w, c, seed, err);
+    int written = jsonw_finish(&w, out, "quality_comparison.json", err);
+    return rc < 0 ? rc : written;
+}
+
+/* ---- pairs.csv -------------------------------------------------------------------------------- */
+int comparison_write_csv(const Comparison *c, const char *path, Err *err)
+{
+    AtomicFile *f = NULL;
+    int rc = atomic_open(&f, path, err);
+    if (rc < 0)
+        return rc;
+    FILE *out = atomic_stream(f);
+    fputs("prompt,seed,category,base,tuned", out);
+    for (int k = 0; figure_kinds[k].name; k++)
+        fprintf(out, ",%s_base,%s_tuned", figure_kinds[k].name, figure_kinds[k].name);
+    fputs(c->colours ? ",colours_base,colours_tuned\n" : "\n", out);
+    for (int64_t i = 0; i < c->n; i++) {
+        const VideoItem *a = &c->side[0].videos.item[c->pair[i].at[0]], *b = &c->side[1].videos.item[c->pair[i].at[1]];
+        csv_put_text(out, pair_title(c, i));
+        putc(',', out);
+        if (a->seed >= 0)
+            fprintf(out, "%" PRId64, a->seed);
+        putc(',', out);
+        csv_put_text(out, pair_category(c, i));
+        putc(',', out);
+        csv_put_text(out, a->path);
+        putc(',', out);
+        csv_put_text(out, b->path);
+        for (int k = 0; figure_kinds[k].name; k++)
+            for (int side = 0; side < 2; side++)
+                csv_put_number(out, value_of(c, i, side, k));
+        for (int side = 0; side < 2 && c->colours; side++)
+            csv_put_number(out, value_of(c, i, side, -1));
+        putc('\n', out);
+    }
+    return atomic_commit(&f, err);
+}
