@@ -28,8 +28,8 @@ typedef struct Encoding {
 
 /* Reads MODEL/vae, MODEL/text_encoder and MODEL/tokenizer: configs, and the digests of all weights
  * (which reads them, or not where MEMORY/.weights knows them: safetensors_digest_once). */
-WEFT_MUST_CHECK int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model, const char *memory,
-                                  const Log *log, Err *err);
+WEFT_MUST_CHECK int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char *model,
+                                  const char *memory, const Log *log, Err *err);
 void encoding_close(Encoding **e);
 
 WEFT_MUST_CHECK int encoding_text_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err);

@@ -1,5 +1,5 @@
-/* A merges file, a NUL, and a text (or all of it a tokenizer.json): ids stay in range, framed by the two marks, and the padded form
- * agrees with the whole. */
+/* A merges file, a NUL, and a text (or all of it a tokenizer.json): ids stay in range, framed by
+ * the two marks, and the padded form agrees with the whole. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
