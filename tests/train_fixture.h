@@ -8,8 +8,8 @@
  *   sample    4 clips with stored samples instead of moments, in half
  *   bf16      5 clips like a's, moments and texts in bfloat16
  *   again     clip-0 once more, without the empty prompt's embedding
- *   wide      twice the channels       holes    a text record
- *             that is not there
+ *   wide      twice the channels       tall     twice the height
+ *   holes     a text record that is not there   lost     a latents record that is not there
  *   held      6 clips, of which the last 4 are split val
  *   nan       a latent that is no number        val       nothing to train on     other    another
  *             VAE's weights
@@ -42,7 +42,8 @@ typedef struct FixSpec {
     int first, n;
     int channels;    /* 0: FIX_C */
     RecordKind kind; /* 0: RECORD_MOMENTS */
-    int holes, nan, val;
+    int height;      /* 0: FIX_H */
+    int holes, lost, nan, val;
     int held;  /* how many of the last clips are split val */
     int whole; /* clips its dataset has; 0: not said */
     int shard, shards;
@@ -93,9 +94,11 @@ static int fixture_put_clip(Cache *c, const FixSpec *s, int i, const char *vae, 
     fixture_hex_of(s->name, i, latents);
     fixture_hex_of("tokens", i, tokens);
     fixture_hex_of("pixels", i, pixels);
-    rc = fixture_put_tensor(c, CACHE_LATENTS, latents, s->kind, s->kind == RECORD_SAMPLE ? DT_F16 : dtype, 4,
-                            (int64_t[]){FIX_F, FIX_H, FIX_W, parts * s->channels}, (uint64_t)i, s->nan && i == s->first,
-                            err);
+    rc = s->lost && i == s->first
+             ? 0
+             : fixture_put_tensor(c, CACHE_LATENTS, latents, s->kind, s->kind == RECORD_SAMPLE ? DT_F16 : dtype, 4,
+                                  (int64_t[]){FIX_F, s->height, FIX_W, parts * s->channels}, (uint64_t)i,
+                                  s->nan && i == s->first, err);
     for (int k = 0; k < texts && rc == 0; k++) {
         fixture_hex_of(k ? "second text" : "text", i, text[k]);
         if (!(s->holes && i == s->first))
@@ -112,9 +115,9 @@ static int fixture_put_clip(Cache *c, const FixSpec *s, int i, const char *vae, 
         (s->val && i == s->first + s->n - 1) || i >= s->first + s->n - s->held ? "val"
         : s->val > 1                                                           ? "test"
                                                                                : "train",
-        "category", i % 2 ? "coat" : "dress", "attributes", "frames", 9, "height", 48, "width", 32, "fps", 8, "latent",
-        "frames", FIX_F, "height", FIX_H, "width", FIX_W, "channels", s->channels, "pixels_sha256", pixels,
-        "file_sha256", pixels, "vae_sha256", vae, "text_encoder_sha256", pixels);
+        "category", i % 2 ? "coat" : "dress", "attributes", "frames", 9, "height", 8 * s->height, "width", 32, "fps", 8,
+        "latent", "frames", FIX_F, "height", s->height, "width", FIX_W, "channels", s->channels, "pixels_sha256",
+        pixels, "file_sha256", pixels, "vae_sha256", vae, "text_encoder_sha256", pixels);
     rc = facts ? cache_put_clip(c, id, facts, err) : ERR_NOMEM;
     json_decref(facts);
     return rc;
@@ -238,7 +241,9 @@ static int fixture_make(const char *pipeline, const char *out, Err *err)
         {.name = "bf16", .first = 0, .n = 5},
         {.name = "again", .first = 0, .n = 1},
         {.name = "wide", .first = 0, .n = 2, .channels = 2 * FIX_C},
+        {.name = "tall", .first = 5, .n = 2, .height = 2 * FIX_H},
         {.name = "holes", .first = 0, .n = 2, .holes = 1},
+        {.name = "lost", .first = 0, .n = 2, .lost = 1},
         {.name = "held", .first = 20, .n = 6, .held = 4},
         {.name = "nan", .first = 0, .n = 1, .nan = 1},
         {.name = "val", .first = 0, .n = 2, .val = 2},
@@ -259,6 +264,7 @@ static int fixture_make(const char *pipeline, const char *out, Err *err)
     for (size_t i = 0; i < sizeof spec / sizeof *spec && rc == 0; i++) {
         FixSpec one = spec[i];
         one.channels = one.channels ? one.channels : FIX_C;
+        one.height = one.height ? one.height : FIX_H;
         one.kind = one.kind ? one.kind : RECORD_MOMENTS;
         rc = fixture_make_cache(out, &one, &m, err);
     }

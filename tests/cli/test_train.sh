@@ -254,6 +254,13 @@ rm -r "$T/untold/text_encoder" "$T/untold/tokenizer"
 runs "a base model without text encoder" 0 "$W" run --cache "$T/a" --out "$T/untold-run" --model "$T/untold" \
     --preset demo --set training.max_steps=1
 stderr_has "has no text_encoder, so it is not compared with the one that made the cache"
+runs "clips of two sizes" 2 "$W" run --cache "$T/a" --cache "$T/tall" --out "$T/x" $SETS
+stderr_has ": a run takes clips of one size"
+sed 's/"text_embed_dim": 32/"text_embed_dim": 64/' $P/transformer/config.json >"$T/untold/transformer/config.json"
+runs "texts of another width" 2 "$W" run --cache "$T/a" --out "$T/x" --model "$T/untold" --preset demo
+stderr_has "226 tokens of 32 values, but the transformer reads 226 of 64"
+runs "latents that are not there" 1 "$W" run --cache "$T/lost" --out "$T/x" $SETS
+stderr_has "clip 'clip-0': its latents record is not in the cache"
 runs "a text that is not there" 1 "$W" run --cache "$T/holes" --out "$T/x" $SETS
 stderr_has "clip 'clip-0': its text record is not in the cache"
 runs "nothing to train on" 1 "$W" run --cache "$T/val" --out "$T/x" $SETS

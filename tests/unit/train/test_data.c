@@ -273,7 +273,10 @@ static void refusals(void **state)
     assert_null(d);
     CHECK_FAILS(open_names(&d, "nowhere", NULL, &c, &err), ERR_NOTFOUND, "nowhere", &err);
     CHECK_FAILS(open_names(&d, "wide", NULL, &c, &err), ERR_USAGE, "8 channels", &err);
+    CHECK_FAILS(open_names(&d, "a", "tall", &c, &err), ERR_USAGE,
+                "but clip 'clip-0' has 3 frames of 6 x 4: a run takes clips of one size", &err);
     CHECK_FAILS(open_names(&d, "holes", NULL, &c, &err), ERR_NOTFOUND, "text record", &err);
+    CHECK_FAILS(open_names(&d, "lost", NULL, &c, &err), ERR_NOTFOUND, "latents record", &err);
     CHECK_FAILS(open_names(&d, "val", NULL, &c, &err), ERR_NOTFOUND, "split 'train'", &err);
     CHECK_FAILS(open_names(&d, "a", "again", &c, &err), ERR_USAGE, "clip-0", &err);
     CHECK_FAILS(open_names(&d, "a", "other", &c, &err), ERR_USAGE, "another VAE", &err);
