@@ -311,7 +311,7 @@ fuzz: deps-if-missing ## each fuzz target for SECONDS (60) under libFuzzer with 
 	$(again) VARIANT=fuzz fuzz-now
 fuzz-now: $(FUZZERS)
 	@sh tests/fuzz/run.sh $(B) $(or $(SECONDS),60) $(FUZZERS)
-bench: deps-if-missing ## time the cpu back end against BLAS (5 minutes)
+bench: deps-if-missing ## time the cpu back end against BLAS, and memory of training (10 minutes, 4 GB)
 	$(again) bench-now
 bench-now: found $(BENCHES)
 	@for b in $(BENCHES); do $$b || exit 1; done
