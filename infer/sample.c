@@ -228,8 +228,20 @@ static int make_all(Run *r, Err *err)
     return rc;
 }
 
+/* Whether every sample of the run is there, those of other shards too. */
+static int all_there(const Run *r)
+{
+    int there = 1;
+    for (int64_t i = 0; there && i < r->prompts.n; i++) {
+        char *path = sample_path(r, r->prompts.item[i].id, ".json", NULL);
+        there = path && file_exists(path);
+        mem_free(path);
+    }
+    return there;
+}
+
 /* The list and the page, after make_all returned `made`.  Of shards one at a time looks at the folder and
- * writes, so that the last to end lists all.  A run that was told to stop decodes no videos for a sheet, and
+ * writes, so that the last to end lists all; that one alone makes the contact sheet.  A run that was told to stop decodes no videos for a sheet, and
  * reports nothing but that it stopped. */
 static int list_samples(const Run *r, int made, DirLock *lock, Err *err)
 {
@@ -237,7 +249,7 @@ static int list_samples(const Run *r, int made, DirLock *lock, Err *err)
     int64_t n;
     int rc = lock->fd > 0 ? 0 : dir_lock_wait(lock, r->o->out, report);
     if (rc == 0)
-        rc = sample_index_write(r->o->out, made < 0, r->log, &n, report);
+        rc = sample_index_write(r->o->out, made < 0 || !all_there(r), r->log, &n, report);
     if (made == 0 && rc == 0)
         log_info(r->log, "'%s/index.html' shows %" PRId64 " video%s", r->o->out, n, str_plural(n));
     return rc;

@@ -110,7 +110,7 @@ static int count_categories(const json_t *rows, json_t **out, Err *err)
     return rc < 0 ? err_set(err, rc, "no memory for the page of samples") : 0;
 }
 
-static void put_body(FILE *out, const json_t *rows, json_t *categories)
+static void put_body(FILE *out, const json_t *rows, json_t *categories, int sheet)
 {
     int64_t n = (int64_t)json_array_size(rows), shown = 0;
     int titled = json_object_size(categories) > 1 || (n && !json_object_get(categories, ""));
@@ -118,9 +118,9 @@ static void put_body(FILE *out, const json_t *rows, json_t *categories)
     json_t *count;
     fprintf(out, "<p class=\"dim\">%" PRId64 " video%s, listed in <a href=\"./index.json\">index.json</a>", n,
             str_plural(n));
-    if (n)
+    if (n && sheet)
         fputs("; <a href=\"./contact.png\">a few frames of each</a>", out);
-    if (n > CONTACT_SAMPLES)
+    if (n > CONTACT_SAMPLES && sheet)
         fprintf(out, " of the first %d", CONTACT_SAMPLES);
     fputs(".</p>\n", out);
     json_object_foreach (categories, category, count)
@@ -132,16 +132,17 @@ int sample_page(const char *out, const json_t *rows, Err *err)
 {
     AtomicFile *f = NULL;
     json_t *categories = NULL;
-    char *path = path_join(out, "index.html", err);
-    int rc = path ? count_categories(rows, &categories, err) : ERR_NOMEM;
+    char *path = path_join(out, "index.html", err), *sheet = path_join(out, "contact.png", err);
+    int rc = path && sheet ? count_categories(rows, &categories, err) : ERR_NOMEM;
     if (rc == 0)
         rc = atomic_open(&f, path, err);
     if (rc == 0) {
         fputs(head, atomic_stream(f));
-        put_body(atomic_stream(f), rows, categories);
+        put_body(atomic_stream(f), rows, categories, file_exists(sheet));
         rc = atomic_commit(&f, err);
     }
     json_decref(categories);
     mem_free(path);
+    mem_free(sheet);
     return rc;
 }

@@ -50,6 +50,8 @@ stderr_has "num_layer"
 runs "all in one" 0 sample --out "$T/one" --prompt a --prompt b --prompt c --set sampling.num_inference_steps=2
 runs "shard 0" 0 sample --out "$T/two" --prompt a --prompt b --prompt c --set sampling.num_inference_steps=2 --shard 0/2
 stderr_has "2 sampled, 0 reused"
+check "the contact sheet waits for the last shard" test ! -e "$T/two/contact.png"
+check "and the page does not name it" sh -c "! grep -q contact.png '$T/two/index.html'"
 runs "shard 1" 0 sample --out "$T/two" --prompt a --prompt b --prompt c --set sampling.num_inference_steps=2 --shard 1/2
 stderr_has "1 sampled, 0 reused"
 rm -f "$T/one/.lock" "$T/two/.lock"
