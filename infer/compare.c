@@ -19,6 +19,7 @@ const Opt compare_opts[] = {
     OPTS_LOG,
     OPTION(CompareOptions, references, OPT_LIST, "references", "VIDEOS",
            "real videos, to whose colours both runs are compared; may be repeated"),
+    OPTS_NETWORKS(CompareOptions),
     OPTION(CompareOptions, blind, OPT_FLAG, "blind", NULL,
            "also write DIR/blind, a page to vote on without knowing the sides, and DIR/key.json, which tells them"),
     OPTION(
@@ -43,14 +44,17 @@ static int read_sides(const CompareOptions *o, const StrList *arguments, VideoLi
 static int write_files(const CompareOptions *o, const Comparison *c, uint64_t seed, json_t *report, Err *err)
 {
     DirLock lock = {0};
-    char *csv = path_join(o->out, "pairs.csv", err), *json = path_join(o->out, "quality_comparison.json", err);
-    int rc = csv && json ? schema_check("comparison", report, json, err) : ERR_NOMEM;
+    char *csv = path_join(o->out, "pairs.csv", err), *json = path_join(o->out, "quality_comparison.json", err),
+         *scores = path_join(o->out, "clip_scores.csv", err);
+    int rc = csv && json && scores ? schema_check("comparison", report, json, err) : ERR_NOMEM;
     if (rc == 0)
         rc = dir_make(o->out, err);
     if (rc == 0 && (rc = dir_lock(&lock, o->out, err)) == 0) {
         rc = dir_sweep_temporaries(o->out, err);
         if (rc == 0)
             rc = comparison_write_csv(c, csv, err);
+        if (rc == 0 && networks_have_clip(c->networks))
+            rc = comparison_write_clip_scores(c, scores, err);
         if (rc == 0)
             rc = comparison_write_page(c, o->out, report, err);
         if (rc == 0 && o->blind)
@@ -60,6 +64,7 @@ static int write_files(const CompareOptions *o, const Comparison *c, uint64_t se
         dir_unlock(&lock);
     }
     mem_free(csv);
+    mem_free(scores);
     mem_free(json);
     return rc;
 }
@@ -82,25 +87,23 @@ static void print_summary(const Comparison *c, const json_t *report, FILE *out)
     }
 }
 
-/* Measures both sides, whose lists are taken over. */
-static int measure_sides(const CompareOptions *o, Comparison *c, VideoList side[2], VideoList *real,
-                         const Recipe *recipe, const Log *log, int *rejected, Err *err)
+/* Measures the references into *r and both sides, whose lists are taken over. */
+static int measure_all(const CompareOptions *o, Comparison *c, VideoList side[2], VideoList *real, Evaluation *r,
+                       Networks *networks, const Recipe *recipe, const Log *log, Err *err)
 {
     static const char *const what[] = {"videos of the base run", "videos of the tuned run"};
-    Evaluation r = {0};
     double histogram[COLOUR_BINS] = {0};
     int64_t jobs = threads_choose(o->common.jobs);
     int rc = 0;
-    c->colours = real->n > 0;
-    if (c->colours) {
-        rc = evaluation_run(&r, real, NULL, NULL, histogram, NULL, recipe, jobs, "references", log, err);
+    c->networks = networks;
+    c->references = real->n ? r : NULL;
+    if (c->references) {
+        rc = evaluation_run(r, real, NULL, NULL, histogram, networks, recipe, jobs, "references", log, err);
         histogram_normalise(histogram);
     }
     for (int k = 0; k < 2 && rc == 0; k++)
-        rc = evaluation_run(&c->side[k], &side[k], c->colours ? &r : NULL, c->colours ? histogram : NULL, NULL, NULL,
+        rc = evaluation_run(&c->side[k], &side[k], c->references, c->references ? histogram : NULL, NULL, networks,
                             recipe, jobs, what[k], log, err);
-    *rejected = r.n_rejected + c->side[0].n_rejected + c->side[1].n_rejected > 0;
-    evaluation_fini(&r);
     return rc;
 }
 
@@ -109,8 +112,10 @@ static int compare_sides(const CompareOptions *o, const StrList *arguments, cons
     Recipe *recipe = NULL;
     VideoList side[2] = {{0}}, real = {0};
     Comparison c = {.name = {arguments->item[0], arguments->item[1]}};
+    Evaluation r = {0};
+    Networks *networks = NULL;
     json_t *report = NULL;
-    int rejected = 0, rc = recipe_open(&recipe, &o->common, err);
+    int rc = recipe_open(&recipe, &o->common, err);
     if (rc == 0)
         rc = disk_check_writable(o->out, "--out", err);
     if (rc == 0 && o->blind)
@@ -122,19 +127,24 @@ static int compare_sides(const CompareOptions *o, const StrList *arguments, cons
     for (int k = 0; k < 2 && rc == 0; k++)
         c.alone[k] = side[k].n - c.n;
     if (rc == 0)
-        rc = measure_sides(o, &c, side, &real, recipe, log, &rejected, err);
+        rc = networks_open(&networks, &o->networks, o->out, log, err);
+    if (rc == 0)
+        rc = measure_all(o, &c, side, &real, &r, networks, recipe, log, err);
     if (rc == 0)
         rc = comparison_json(&c, (uint64_t)recipe_int(recipe, "seed"), &report, err);
     if (rc == 0)
         rc = write_files(o, &c, (uint64_t)recipe_int(recipe, "seed"), report, err);
     if (rc == 0)
         print_summary(&c, report, results);
+    int rejected = r.n_rejected + c.side[0].n_rejected + c.side[1].n_rejected + networks_left_out(networks) > 0;
     json_decref(report);
     mem_free(c.pair);
+    evaluation_fini(&r);
     for (int k = 0; k < 2; k++) {
         evaluation_fini(&c.side[k]);
         videos_fini(&side[k]);
     }
+    networks_close(&networks);
     videos_fini(&real);
     recipe_close(&recipe);
     return rc < 0 ? rc : rejected ? 3 : 0;

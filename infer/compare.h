@@ -1,7 +1,7 @@
 /* `weft-infer compare`: two sample runs of the same prompts and seeds, measured alike and set side by side.
  *
- * Writes OUT/pairs.csv (a line a pair), OUT/report.html (links to the videos where they lie) and last
- * OUT/quality_comparison.json (schemas/comparison).  With --blind also OUT/blind/ (a page to vote on, with
+ * Writes OUT/pairs.csv (a line a pair), with CLIP OUT/clip_scores.csv, OUT/report.html (links to the videos
+ * where they lie) and last OUT/quality_comparison.json (schemas/comparison).  With --blind also OUT/blind/ (a page to vote on, with
  * copies of the videos) and OUT/key.json (schemas/blind-key), which says what was on which side.  With --votes
  * it counts votes instead: OUT/votes.json (schemas/votes-result). */
 #ifndef WEFT_INFER_COMPARE_H
@@ -13,6 +13,7 @@ typedef struct CompareOptions {
     CommonOptions common; /* first */
     const char *out;
     StrList references, votes, key;
+    NetworkOptions networks;
     int blind;
 } CompareOptions;
 extern const Opt compare_opts[];
@@ -31,8 +32,9 @@ typedef struct Comparison {
     Evaluation side[2];  /* base, tuned */
     Pair *pair;
     int64_t n, prompts;
-    int64_t alone[2]; /* videos without a partner */
-    int colours;      /* there are references */
+    int64_t alone[2];             /* videos without a partner */
+    const Evaluation *references; /* NULL: none */
+    const Networks *networks;     /* NULL: none */
 } Comparison;
 
 /* Matches videos of one prompt and seed; where a side's video has no prompt or seed, by id.  ERR_USAGE for two
@@ -50,12 +52,14 @@ typedef struct Change {
     double difference, low, high; /* tuned - base: mean, 95 % bootstrap over prompts */
     double p;                     /* paired_p_value */
 } Change;
-/* kind: of figure_kinds, or -1 for the colours.  category NULL: all pairs. */
+enum { CHANGE_COLOURS = -1, CHANGE_NETWORK = 1000 /* + a NetFigure */ };
+/* kind: a place in figure_kinds or one of these.  category NULL: all pairs. */
 WEFT_MUST_CHECK int change_of(Change *out, const Comparison *c, int kind, const char *category, uint64_t seed,
                               Err *err);
 /* quality_comparison.json. */
 WEFT_MUST_CHECK int comparison_json(const Comparison *c, uint64_t seed, json_t **out, Err *err);
 WEFT_MUST_CHECK int comparison_write_csv(const Comparison *c, const char *path, Err *err);
+WEFT_MUST_CHECK int comparison_write_clip_scores(const Comparison *c, const char *path, Err *err);
 
 /* ---- compare_page.c ---- */
 /* The report in `folder`, from what quality_comparison.json holds. */

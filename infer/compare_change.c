@@ -14,8 +14,14 @@
 
 static double value_of(const Comparison *c, int64_t pair, int side, int kind)
 {
-    const Measured *m = &c->side[side].measured[c->pair[pair].at[side]];
-    return m->done != 1 ? NAN : kind < 0 ? m->colours : figure_value(&m->f, &figure_kinds[kind]);
+    const Evaluation *e = &c->side[side];
+    int64_t at = c->pair[pair].at[side];
+    const Measured *m = &e->measured[at];
+    if (m->done != 1)
+        return NAN;
+    if (kind >= CHANGE_NETWORK)
+        return e->features ? net_figure(e->features, at, (NetFigure)(kind - CHANGE_NETWORK)) : NAN;
+    return kind == CHANGE_COLOURS ? m->colours : figure_value(&m->f, &figure_kinds[kind]);
 }
 
 /* The means of each prompt's pairs that both sides have: value [2][prompts], NAN for none. */
@@ -72,10 +78,9 @@ static void put_number(JsonWriter *w, const char *key, double x)
         jsonw_null(w, key);
 }
 
-static void put_change(JsonWriter *w, const char *name, const FigureKind *kind, const Change *x)
+static void put_change(JsonWriter *w, const char *name, const char *unit, int better, int saturates, const Change *x)
 {
     double before = x->side[0].mean, percent = before != 0 ? 100 * x->difference / fabs(before) : NAN;
-    int better = kind ? kind->better : -1; /* colours: nearer to the references */
     char note[96];
     jsonw_open(w, name);
     put_number(w, "before", before);
@@ -87,9 +92,9 @@ static void put_change(JsonWriter *w, const char *name, const FigureKind *kind, 
     put_number(w, "improvement_percent", better ? better * percent : NAN);
     put_number(w, "p", x->p);
     jsonw_int(w, "prompts", x->n);
-    jsonw_str(w, "unit", kind ? kind->unit : "");
+    jsonw_str(w, "unit", unit);
     jsonw_str(w, "better", better > 0 ? "higher" : better < 0 ? "lower" : "neither");
-    jsonw_bool(w, "saturates", kind ? kind->saturates : 0);
+    jsonw_bool(w, "saturates", saturates);
     if (x->n < FEW_VIDEOS) {
         snprintf(note, sizeof note, "%" PRId64 " prompt%s: %s", x->n, str_plural(x->n),
                  x->n < 2   ? "too few for an interval"
@@ -104,11 +109,34 @@ static int put_changes(JsonWriter *w, const Comparison *c, const char *category,
 {
     Change x;
     int rc = 0;
+    for (int k = 0; k < NET_FIGURES && networks_have_clip(c->networks) && rc == 0; k++)
+        if ((rc = change_of(&x, c, CHANGE_NETWORK + k, category, seed, err)) == 0)
+            put_change(w, net_figure_kinds[k].name, "", 1, net_figure_kinds[k].saturates, &x);
     for (int k = 0; figure_kinds[k].name && rc == 0; k++)
         if ((rc = change_of(&x, c, k, category, seed, err)) == 0)
-            put_change(w, figure_kinds[k].name, &figure_kinds[k], &x);
-    if (rc == 0 && c->colours && (rc = change_of(&x, c, -1, category, seed, err)) == 0)
-        put_change(w, "colours", NULL, &x);
+            put_change(w, figure_kinds[k].name, figure_kinds[k].unit, figure_kinds[k].better, figure_kinds[k].saturates,
+                       &x);
+    if (rc == 0 && c->references && (rc = change_of(&x, c, CHANGE_COLOURS, category, seed, err)) == 0)
+        put_change(w, "colours", "", -1, 0, &x); /* nearer to the references */
+    return rc;
+}
+
+/* What the networks say of each run as a whole. */
+static int put_networks(JsonWriter *w, const Comparison *c, uint64_t seed, Err *err)
+{
+    static const char *const name[] = {"base", "tuned"};
+    int rc = 0;
+    if (!c->networks)
+        return 0;
+    jsonw_open(w, "networks");
+    for (int side = 0; side < 2 && rc == 0; side++) {
+        json_t *o = NULL;
+        rc = networks_report(c->networks, c->side[side].features, c->references ? c->references->features : NULL, seed,
+                             &o, err);
+        if (rc == 0)
+            jsonw_take(w, name[side], o);
+    }
+    jsonw_close(w);
     return rc;
 }
 
@@ -190,7 +218,7 @@ int comparison_json(const Comparison *c, uint64_t seed, json_t **out, Err *err)
     jsonw_int(&w, "pairs", c->n);
     jsonw_int(&w, "prompts", c->prompts);
     put_warnings(&w, c);
-    json_t *protocol = evaluation_protocol(&c->side[0], c->colours, err);
+    json_t *protocol = evaluation_protocol(&c->side[0], c->references != NULL, err);
     if (protocol) {
         json_object_set_new(
             protocol, "interval",
@@ -207,11 +235,34 @@ int comparison_json(const Comparison *c, uint64_t seed, json_t **out, Err *err)
     jsonw_close(&w);
     if (rc == 0)
         rc = put_categories(&w, c, seed, err);
+    if (rc == 0)
+        rc = put_networks(&w, c, seed, err);
     int written = jsonw_finish(&w, out, "quality_comparison.json", err);
     return rc < 0 ? rc : written;
 }
 
-/* ---- pairs.csv -------------------------------------------------------------------------------- */
+/* ---- pairs.csv, clip_scores.csv --------------------------------------------------------------- */
+static void csv_pair(FILE *out, const Comparison *c, int64_t i)
+{
+    const VideoItem *a = &c->side[0].videos.item[c->pair[i].at[0]], *b = &c->side[1].videos.item[c->pair[i].at[1]];
+    csv_put_text(out, pair_title(c, i));
+    putc(',', out);
+    if (a->seed >= 0)
+        fprintf(out, "%" PRId64, a->seed);
+    putc(',', out);
+    csv_put_text(out, pair_category(c, i));
+    putc(',', out);
+    csv_put_text(out, a->path);
+    putc(',', out);
+    csv_put_text(out, b->path);
+}
+
+static void csv_both(FILE *out, const Comparison *c, int64_t i, int kind)
+{
+    for (int side = 0; side < 2; side++)
+        csv_put_number(out, value_of(c, i, side, kind));
+}
+
 int comparison_write_csv(const Comparison *c, const char *path, Err *err)
 {
     AtomicFile *f = NULL;
@@ -222,24 +273,33 @@ int comparison_write_csv(const Comparison *c, const char *path, Err *err)
     fputs("prompt,seed,category,base,tuned", out);
     for (int k = 0; figure_kinds[k].name; k++)
         fprintf(out, ",%s_base,%s_tuned", figure_kinds[k].name, figure_kinds[k].name);
-    fputs(c->colours ? ",colours_base,colours_tuned\n" : "\n", out);
+    fputs(c->references ? ",colours_base,colours_tuned\n" : "\n", out);
     for (int64_t i = 0; i < c->n; i++) {
-        const VideoItem *a = &c->side[0].videos.item[c->pair[i].at[0]], *b = &c->side[1].videos.item[c->pair[i].at[1]];
-        csv_put_text(out, pair_title(c, i));
-        putc(',', out);
-        if (a->seed >= 0)
-            fprintf(out, "%" PRId64, a->seed);
-        putc(',', out);
-        csv_put_text(out, pair_category(c, i));
-        putc(',', out);
-        csv_put_text(out, a->path);
-        putc(',', out);
-        csv_put_text(out, b->path);
+        csv_pair(out, c, i);
         for (int k = 0; figure_kinds[k].name; k++)
-            for (int side = 0; side < 2; side++)
-                csv_put_number(out, value_of(c, i, side, k));
-        for (int side = 0; side < 2 && c->colours; side++)
-            csv_put_number(out, value_of(c, i, side, -1));
+            csv_both(out, c, i, k);
+        if (c->references)
+            csv_both(out, c, i, CHANGE_COLOURS);
+        putc('\n', out);
+    }
+    return atomic_commit(&f, err);
+}
+
+int comparison_write_clip_scores(const Comparison *c, const char *path, Err *err)
+{
+    AtomicFile *f = NULL;
+    int rc = atomic_open(&f, path, err);
+    if (rc < 0)
+        return rc;
+    FILE *out = atomic_stream(f);
+    fputs("prompt,seed,category,base,tuned", out);
+    for (int k = 0; k < NET_FIGURES; k++)
+        fprintf(out, ",%s_base,%s_tuned", net_figure_kinds[k].name, net_figure_kinds[k].name);
+    putc('\n', out);
+    for (int64_t i = 0; i < c->n; i++) {
+        csv_pair(out, c, i);
+        for (int k = 0; k < NET_FIGURES; k++)
+            csv_both(out, c, i, CHANGE_NETWORK + k);
         putc('\n', out);
     }
     return atomic_commit(&f, err);

@@ -108,6 +108,48 @@ static void table(FILE *out, const json_t *report)
         out);
 }
 
+/* ---- sets ------------------------------------------------------------------------------------- */
+/* Figures of each run as a whole, and what its weights' absence leaves out. */
+static void sets(FILE *out, const json_t *networks)
+{
+    const json_t *base = json_object_get(networks, "base"), *tuned = json_object_get(networks, "tuned"), *v;
+    const char *name;
+    size_t i;
+    if (!networks)
+        return;
+    fputs("<h2>Each run as a whole</h2>\n<div class=\"wide\"><table><tr><th>figure</th><th class=\"n\">base</th><th "
+          "class=\"n\">tuned</th><th></th></tr>\n",
+          out);
+    json_object_foreach ((json_t *)(uintptr_t)json_object_get(base, "sets"), name, v) {
+        const json_t *other = json_object_get(json_object_get(tuned, "sets"), name);
+        const char *note = json_string_value(json_object_get(v, "note"));
+        fputs("<tr><td>", out);
+        html_text(out, name);
+        fputs("</td>", out);
+        page_cell(out, member(v, "value"));
+        page_cell(out, member(other, "value"));
+        fputs("<td class=\"dim\">", out);
+        html_text(out, note ? note : "");
+        fputs("</td></tr>\n", out);
+    }
+    json_object_foreach ((json_t *)(uintptr_t)json_object_get(base, "attributes"), name, v) {
+        if (!isfinite(member(v, "accuracy")))
+            continue;
+        fputs("<tr><td>accuracy: ", out);
+        html_text(out, name);
+        fputs("</td>", out);
+        page_cell(out, member(v, "accuracy"));
+        page_cell(out, member(json_object_get(json_object_get(tuned, "attributes"), name), "accuracy"));
+        fputs("<td></td></tr>\n", out);
+    }
+    fputs("</table></div>\n", out);
+    json_array_foreach (json_object_get(base, "left_out"), i, v) {
+        fputs("<p class=\"warn\">Left out: ", out);
+        html_text(out, json_string_value(json_object_get(v, "metrics")));
+        fputs(".</p>\n", out);
+    }
+}
+
 /* ---- bars ------------------------------------------------------------------------------------- */
 static PageBar bar_of(const char *label, const Change *x)
 {
@@ -266,6 +308,7 @@ int comparison_write_page(const Comparison *c, const char *folder, const json_t 
         rc = page_begin(out, "Before and after", script, err);
         summary(out, c, report);
         table(out, report);
+        sets(out, json_object_get(report, "networks"));
         if (rc == 0)
             rc = bars(out, c, report, (uint64_t)whole(report, "seed"), err);
         if (rc == 0)

@@ -29,6 +29,26 @@ typedef struct NetworkOptions {
     double bn_eps;                      /* of I3D; 0: as its file says */
 } NetworkOptions;
 
+/* The options that fill it, for a table whose structure has a member `networks`. */
+#define OPTS_NETWORKS(structure)                                                                                    \
+    OPTION(structure, networks.clip, OPT_STR, "clip", "DIR",                                                        \
+           "CLIP (a folder of transformers, such as openai/clip-vit-large-patch14): CLIP score, consistency, "      \
+           "attributes"),                                                                                           \
+        OPTION(structure, networks.attributes, OPT_STR, "attributes", "FILE",                                       \
+               "what CLIP is asked about (schemas/attributes); default: garment, fabric, pattern, style, sleeve, "  \
+               "colour"),                                                                                           \
+        OPTION(structure, networks.inception, OPT_STR, "inception", "FILE",                                         \
+               "Inception v3 of the FID (pt_inception-2015-12-05-6726825d.pth): Inception Score, and FID to the "   \
+               "references"),                                                                                       \
+        OPTION(structure, networks.i3d, OPT_STR, "i3d", "FILE",                                                     \
+               "I3D, Kinetics-400 (i3d_pretrained_400.pt, rgb_imagenet.pt): FVD to the references"),                \
+        OPTION(structure, networks.fvd_frames, OPT_INT, "fvd-frames", "N",                                          \
+               "frames of a video that FVD sees; values are only comparable for the same N", .min = 9, .max = 1000, \
+               .dflt = "48"),                                                                                       \
+        OPTION(structure, networks.bn_eps, OPT_NUM, "bn-eps", "X",                                                  \
+               "of I3D's batch norms; 0: as its file says, else 0.001 (the original; VideoGPT's port has 0.00001)", \
+               .dflt = "0")
+
 typedef struct Networks Networks;
 /* What cannot be opened is left out: a warning now, an entry of the report later (networks_left_out).  *out is
  * NULL where nothing is asked for.  memory: a folder for digests of weights (safetensors_digest_once). */

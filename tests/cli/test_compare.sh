@@ -158,4 +158,19 @@ runs "a choice that does not exist" 1 $C --votes "$T/bad.json" --key "$T/study/k
     $C "$T/base" "$T/tuned" --out "$T/small" --blind >"$T/stdout" 2>"$T/stderr" && exit 1
     test ! -e "$T/small/blind" -a ! -e "$T/small/quality_comparison.json"
 ) && pass "a full disk leaves no blind page" || fail "a full disk leaves no blind page"
+
+# ---- with CLIP ----
+mkdir "$T/clip"
+cp tests/golden/clip_score/config.json tests/golden/clip_score/merges.txt "$T/clip"
+check "CLIP's weights" "$B/tests/tools/make_networks" clip "$T/clip"
+runs "with CLIP" 0 $C "$T/base" "$T/tuned" --clip "$T/clip" --references "$T/base" --out "$T/out" --jobs 2
+check "CLIP scores before and after" test "$(number clip_score prompts)" = 3
+check "clip_scores.csv has a line a pair" test "$(wc -l <"$T/out/clip_scores.csv")" = 4
+mean=$(awk -F, 'NR > 1 {n = NF - 7; s += $n} END {printf "%.6f", s / (NR - 1)}' "$T/out/clip_scores.csv")
+check "whose mean is the figure" awk "BEGIN {d = $(number clip_score before) - $mean; exit !(d < 1e-5 && d > -1e-5)}"
+"$B/weft-infer" evaluate -q "$T/base" --clip "$T/clip" --out "$T/e0" >/dev/null 2>&1
+want=$(tr -d '\n ' <"$T/e0/metrics.json" | sed 's/.*"clip_score":{"value":\([^,]*\),.*/\1/')
+check "and evaluate's" awk "BEGIN {d = $(number clip_score before) - $want; exit !(d < 1e-9 && d > -1e-9)}"
+runs "weights that are not there" 3 $C "$T/base" "$T/tuned" --clip "$T/nowhere" --out "$T/out"
+check "are said on the page" grep -q "Left out" "$T/out/report.html"
 finish
