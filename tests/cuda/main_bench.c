@@ -372,10 +372,10 @@ typedef struct Options {
     const char *device, *size, *gpu, *only;
 } Options;
 static const Opt options[] = {
-    {"device", 0, OPT_ENUM, offsetof(Options, device), 0, 0, "cuda|sim", "cuda", NULL, "back end", 0},
-    {"size", 0, OPT_ENUM, offsetof(Options, size), 0, 0, "2b|toy", "2b", NULL, "of the model", 0},
-    {"gpu", 0, OPT_ENUM, offsetof(Options, gpu), 0, 0, "A100|H100", "A100", NULL, "whose limits to compare with", 0},
-    {"only", 0, OPT_STR, offsetof(Options, only), 0, 0, NULL, NULL, "TEXT", "operations with this in their name", 0},
+    OPTION(Options, device, OPT_ENUM, "device", NULL, "back end", .choices = "cuda|sim", .dflt = "cuda"),
+    OPTION(Options, size, OPT_ENUM, "size", NULL, "of the model", .choices = "2b|toy", .dflt = "2b"),
+    OPTION(Options, gpu, OPT_ENUM, "gpu", NULL, "whose limits to compare with", .choices = "A100|H100", .dflt = "A100"),
+    OPTION(Options, only, OPT_STR, "only", "TEXT", "operations with this in their name"),
     {0},
 };
 
