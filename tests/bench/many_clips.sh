@@ -1,7 +1,8 @@
 #!/bin/sh
-# sh tests/bench/many_clips.sh BUILD WORK N...: what weft-cache takes for N clips of one frame of 16x16, all with
-# pixels and captions of their own: a line of a table a command, with seconds by the clock, processor seconds (its
-# children's included) and the most memory that is no mapped file.  WORK is kept; what lies there already is used.
+# sh tests/bench/many_clips.sh BUILD WORK N...: what weft-cache takes for N clips of one frame of 16x16,
+# all with pixels and captions of their own: a line of a table a command, with seconds by the clock,
+# processor seconds (its children's included) and the most memory that is no mapped file.  WORK is
+# kept; what lies there already is used.
 set -e
 B=$1 work=$2
 shift 2
