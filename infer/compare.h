@@ -1,9 +1,10 @@
 /* `weft-infer compare`: two sample runs of the same prompts and seeds, measured alike and set side by side.
  *
  * Writes OUT/pairs.csv (a line a pair), with CLIP OUT/clip_scores.csv, OUT/report.html (links to the videos
- * where they lie) and last OUT/quality_comparison.json (schemas/comparison).  With --blind also OUT/blind/ (a page to vote on, with
- * copies of the videos) and OUT/key.json (schemas/blind-key), which says what was on which side.  With --votes
- * it counts votes instead: OUT/votes.json (schemas/votes-result). */
+ * where they lie) and last OUT/quality_comparison.json (schemas/comparison).  With --blind also OUT/blind/ (a
+ * page to vote on, with copies of the videos) and OUT/key.json (schemas/blind-key), which says what was on which
+ * side.  With --votes it counts votes instead: OUT/votes.json (schemas/votes-result).
+ */
 #ifndef WEFT_INFER_COMPARE_H
 #define WEFT_INFER_COMPARE_H
 #include <stdio.h>
