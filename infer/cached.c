@@ -188,35 +188,46 @@ int cached_check_shape(const Cached *c, int64_t text_len, int64_t text_dim, Err 
                    c->path, len, dim, text_len, text_dim);
 }
 
+/* The record of a text's embedding, with its checksum looked at if `verify`: 1; *t is the caller's to end. */
+static int find_record(const Cached *c, const char *text, int verify, CacheTxn **t, RecordView *r, Err *err)
+{
+    int64_t n = json_integer_value(json_object_get(c->facts, "length")) *
+                json_integer_value(json_object_get(c->facts, "dim"));
+    const char *hex = cached_key(c, text);
+    Digest key;
+    *t = NULL;
+    if (!hex)
+        return err_set(err, ERR_USAGE,
+                       "'%s' has no embedding of \"%.80s\": it has those of captions, of validation.prompts and of the "
+                       "empty prompt; leave --from-cache out to encode others",
+                       c->path, text);
+    int rc = digest_parse(hex, &key, err);
+    if (rc == 0)
+        rc = cache_begin(t, c->cache, err);
+    if (rc == 0 && (rc = cache_get_record(*t, CACHE_TEXT, &key, verify, r, err)) == 0)
+        rc = err_set(err, ERR_FORMAT, "'%s' has lost the embedding of \"%.80s\"; run weft-cache build again", c->path,
+                     text);
+    if (rc == 1 && (r->kind != RECORD_TEXT || tensor_count(&r->tensor) != n))
+        rc = err_set(err, ERR_FORMAT, "'%s': the embedding of \"%.80s\" has another shape than its cache says", c->path,
+                     text);
+    return rc;
+}
+
 int cached_check_text(const Cached *c, const char *text, Err *err)
 {
-    if (cached_key(c, text))
-        return 0;
-    return err_set(err, ERR_USAGE,
-                   "'%s' has no embedding of \"%.80s\": it has those of captions, of validation.prompts and of the "
-                   "empty prompt; leave --from-cache out to encode others",
-                   c->path, text);
+    CacheTxn *t;
+    RecordView r;
+    int rc = find_record(c, text, 0, &t, &r, err);
+    cache_end(&t);
+    return rc < 0 ? rc : 0;
 }
 
 int cached_text(Cached *c, const char *text, float *out, Err *err)
 {
-    CacheTxn *t = NULL;
+    CacheTxn *t;
     RecordView r;
-    Digest key;
-    int64_t n = json_integer_value(json_object_get(c->facts, "length")) *
-                json_integer_value(json_object_get(c->facts, "dim"));
-    int rc = cached_check_text(c, text, err);
-    if (rc == 0)
-        rc = digest_parse(cached_key(c, text), &key, err);
-    if (rc == 0)
-        rc = cache_begin(&t, c->cache, err);
-    if (rc == 0 && (rc = cache_get_record(t, CACHE_TEXT, &key, 1, &r, err)) == 0)
-        rc = err_set(err, ERR_FORMAT, "'%s' has lost the embedding of \"%.80s\"; run weft-cache build again", c->path,
-                     text);
-    if (rc == 1 && (r.kind != RECORD_TEXT || tensor_count(&r.tensor) != n))
-        rc = err_set(err, ERR_FORMAT, "'%s': the embedding of \"%.80s\" has another shape than its cache says", c->path,
-                     text);
-    for (int64_t i = 0; rc == 1 && i < n; i++)
+    int rc = find_record(c, text, 1, &t, &r, err);
+    for (int64_t i = 0; rc == 1 && i < tensor_count(&r.tensor); i++)
         out[i] = (float)tensor_get(&r.tensor, i);
     cache_end(&t);
     return rc < 0 ? rc : 0;

@@ -18,7 +18,8 @@ WEFT_MUST_CHECK int cached_prompts(Cached *c, const char *split, int64_t limit, 
 
 /* Whether embeddings are [text_len, text_dim]: ERR_USAGE. */
 WEFT_MUST_CHECK int cached_check_shape(const Cached *c, int64_t text_len, int64_t text_dim, Err *err);
-/* Whether the cache has an embedding of the text (a caption, one of validation.prompts, or ""): ERR_USAGE. */
+/* Whether the cache has an embedding of the text (a caption, one of validation.prompts, or ""): ERR_USAGE, or
+ * ERR_FORMAT where it should.  Reads the record's head only. */
 WEFT_MUST_CHECK int cached_check_text(const Cached *c, const char *text, Err *err);
 /* The embedding into out [text_len, text_dim]. */
 WEFT_MUST_CHECK int cached_text(Cached *c, const char *text, float *out, Err *err);

@@ -58,6 +58,8 @@ static int check_cached(const Run *r, Err *err)
     int rc = cached_check_shape(r->cached, r->sizes.text_len, r->sizes.text_dim, err);
     if (rc == 0 && r->s.guidance > 1.0)
         rc = cached_check_text(r->cached, recipe_str(r->recipe, "sampling.negative_prompt"), err);
+    for (int64_t i = r->shard; rc == 0 && i < r->prompts.n; i += r->shards)
+        rc = cached_check_text(r->cached, r->prompts.item[i].text, err);
     return rc;
 }
 

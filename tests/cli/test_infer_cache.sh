@@ -68,6 +68,11 @@ sed 's/"max_text_seq_length": 226/"max_text_seq_length": 77/' $MODEL/transformer
     >"$T/model/transformer/config.json"
 refused "has embeddings of 226x32, but the transformer reads 77x32" --from-cache "$T/cache"
 cp $MODEL/transformer/config.json "$T/model/transformer/config.json"
+check "caches with a lost embedding" "$B/tests/tools/train_fixture" $MODEL "$T/fixture"
+runs "a lost embedding, dry run" 1 sample --from-cache "$T/fixture/holes" --out "$T/x" --dry-run
+stderr_has "has lost the embedding of \"one\"; run weft-cache build again"
+runs "a lost embedding" 1 sample --from-cache "$T/fixture/holes" --out "$T/x"
+check "is found before anything is written" test ! -e "$T/x"
 runs "no cache" 1 sample --from-cache "$T/nowhere" --out "$T/x"
 runs "without it, a text encoder is needed" 1 sample --prompt x --out "$T/x"
 stderr_has "text_encoder"
