@@ -97,6 +97,18 @@ static int add_item(Reading *r, const PromptLine *l, const char *slug, int64_t s
     return 0;
 }
 
+/* Names in OUT that are the list's and the page's. */
+static int check_reserved(const PromptLine *l, Err *err)
+{
+    static const char *const reserved[] = {"index", "index.json", "index.html", "contact.png"};
+    const char *name = l->category ? l->category : l->id;
+    for (int i = 0; name && i < 4; i++)
+        if (strcmp(name, reserved[i]) == 0)
+            return err_set(err, ERR_USAGE, "%s: '%s' is the name of a file that shows all videos; choose another %s",
+                           l->where, name, l->category ? "category" : "id");
+    return 0;
+}
+
 static int check_line(const PromptLine *l, Err *err)
 {
     if (l->size > MAX_PROMPT_BYTES)
@@ -105,10 +117,9 @@ static int check_line(const PromptLine *l, Err *err)
     if (!str_is_utf8(l->text, l->size))
         return err_set(err, ERR_FORMAT, "%s: the prompt is not UTF-8", l->where);
     int rc = l->id ? check_name(l->id, "id", l->where, err) : 0;
-    if (rc == 0 && l->id && !l->category && strcmp(l->id, "index") == 0)
-        rc = err_set(err, ERR_USAGE, "%s: id 'index': index.json is the list of all videos; choose another id",
-                     l->where);
-    return rc == 0 && l->category ? check_name(l->category, "category", l->where, err) : rc;
+    if (rc == 0 && l->category)
+        rc = check_name(l->category, "category", l->where, err);
+    return rc == 0 ? check_reserved(l, err) : rc;
 }
 
 static int add(Reading *r, PromptLine *l, Err *err)

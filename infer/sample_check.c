@@ -52,6 +52,22 @@ static int check_prompts(const Run *r, Err *err)
     return rc;
 }
 
+/* The list and the page, which are written last. */
+static int check_pages(const char *out, Err *err)
+{
+    static const char *const pages[] = {"index.json", "index.html", "contact.png"};
+    int rc = 0;
+    for (int i = 0; i < 3 && rc == 0; i++) {
+        char *path = path_join(out, pages[i], err);
+        rc = !path ? ERR_NOMEM
+             : file_is_dir(path)
+                 ? err_set(err, ERR_USAGE, "'%s' is a folder; it would be the file that shows all videos", path)
+                 : 0;
+        mem_free(path);
+    }
+    return rc;
+}
+
 /* Embeddings of a cache: their shape, and those that guidance steers away from. */
 static int check_cached(const Run *r, Err *err)
 {
@@ -66,6 +82,8 @@ static int check_cached(const Run *r, Err *err)
 int sample_check(Run *r, Err *err)
 {
     int rc = disk_check_writable(r->o->out, "--out", err);
+    if (rc == 0)
+        rc = check_pages(r->o->out, err);
     if (rc == 0)
         rc = sample_check_formats(r, err);
     if (rc == 0 && r->cached)

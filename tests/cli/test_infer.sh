@@ -120,6 +120,9 @@ stderr_has "nothing to sample"
 printf '{"prompt": "a", "id": "index"}\n' >"$T/index.jsonl"
 runs "the index's name" 2 sample --dry-run --out "$T/x" --prompts "$T/index.jsonl"
 stderr_has "choose another id"
+printf '{"prompt": "a", "category": "index.html"}\n' >"$T/index.jsonl"
+runs "the page's name" 2 sample --dry-run --out "$T/x" --prompts "$T/index.jsonl"
+stderr_has "line 1: 'index.html' is the name of a file that shows all videos; choose another category"
 
 # Names, categories and settings of prompts' own; several videos of each.
 cat >"$T/own.jsonl" <<'END'

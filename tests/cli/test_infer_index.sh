@@ -117,14 +117,14 @@ else
     skip "a full disk" "mounting is not allowed here"
 fi
 
-# A disk that fills up at the list's turn is an error, and the same command goes on.
+# What would stand in the list's way is found first.
 mkdir "$T/made" && cp -r "$T/out/." "$T/made/"
 rm "$T/made/index.json" && mkdir "$T/made/index.json"
-runs "the list cannot be written" 1 sample --out "$T/made" --prompt y --seed 1 --guidance 2
-stderr_has "index.json"
+runs "a folder in the list's place" 2 sample --out "$T/made" --prompt y --seed 1 --guidance 2
+stderr_has "'$T/made/index.json' is a folder"
 rmdir "$T/made/index.json"
-runs "now it can" 0 sample --out "$T/made" --prompt y --seed 1 --guidance 2
-check "and is the same" cmp "$T/made/index.json" "$T/out/index.json"
+runs "without it" 0 sample --out "$T/made" --prompt y --seed 1 --guidance 2
+check "the list is the same" cmp "$T/made/index.json" "$T/out/index.json"
 
 # More than a contact sheet shows, and more than a browser loads at once.
 seq 65 | sed 's/^/coat /' >"$T/many.txt"
