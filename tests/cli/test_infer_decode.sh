@@ -55,6 +55,11 @@ else
 fi
 runs "no latents" 1 decode $MODEL/vae/diffusion_pytorch_model.safetensors --out "$T/x"
 stderr_has "expected latents [1, frames, 4, height/8, width/8]"
+if [ -w /dev/full ]; then
+    status=0
+    decode "$T/kept.safetensors" --out "$T/full" >/dev/full 2>"$T/stderr" || status=$?
+    check "output that cannot be written is an error" test "$status" = 1
+fi
 runs "no file" 1 decode "$T/nowhere.safetensors" --out "$T/x"
 head -c 600 "$T/kept.safetensors" >"$T/short.safetensors"
 runs "a file cut short" 1 decode "$T/short.safetensors" --out "$T/x"
