@@ -14,6 +14,7 @@ check "a transformer in bf16" grep -aq '"dtype":"BF16"' \
 check "masters beside the moments" grep -aq '"master.proj_out.weight":{"dtype":"F32"' \
     "$T/demo/run/checkpoint-4/weft_state/optimizer.safetensors"
 check "losses are numbers" test "$(grep -c '"loss":[0-9]' "$T/demo/run/log.jsonl")" = 4
+check "before and after" test -s "$T/demo/compared/report.html"
 runs "again" 0 sh tests/demo/demo.sh "$B" "$T/demo"
 stdout_has "0 computed, 7 reused"
 stderr_has "0 sampled, 2 reused"

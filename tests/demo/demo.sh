@@ -1,5 +1,6 @@
 #!/bin/sh
-# demo.sh BUILD [OUT]   clips -> prepared dataset -> cache -> fine-tuned model -> new videos, with the demo preset.
+# demo.sh BUILD [OUT]   clips -> prepared dataset -> cache -> fine-tuned model -> new videos -> before and after, with the
+# demo preset.
 # All files go to OUT (default demo/).  A second run reuses what the first one finished.
 # DEVICE, from the environment: cpu (default), cuda, or sim, which executes the GPU's kernels on the
 # CPU.  sim is slow, so it uses fewer and smaller clips and OUT defaults to demo/sim/.
@@ -38,10 +39,16 @@ run "$B/weft-cache" build "$OUT/prepared" $PRESET --device "$DEVICE" --model "$O
 run "$B/weft-cache" ls "$OUT/cache"
 say "5. weft-train: fine-tunes the transformer from that cache"
 run "$B/weft-train" run $PRESET $TRAINING --device "$DEVICE" --cache "$OUT/cache" --model "$OUT/model" --out "$OUT/run"
-say "6. weft-infer: samples new videos from the fine-tuned model"
-run "$B/weft-infer" sample $PRESET --device "$DEVICE" --model "$OUT/run/final" --out "$OUT/samples" --seed 42 \
-    --prompt "A woman in a red dress turns to the right." \
+sample() { # MODEL OUT: the same prompts and seeds for both models
+    run "$B/weft-infer" sample $PRESET --device "$DEVICE" --model "$1" --out "$2" --seed 42 \
+        --prompt "A woman in a red dress turns to the right." \
         --prompt "The person wears a blue striped top and walks to the center."
+}
+say "6. weft-infer: samples new videos from the fine-tuned model"
+sample "$OUT/run/final" "$OUT/samples"
+say "7. weft-infer: the same prompts through the model as it was, and both side by side"
+sample "$OUT/model" "$OUT/samples-before"
+run "$B/weft-infer" compare "$OUT/samples-before" "$OUT/samples" --out "$OUT/compared"
 
 say "What was made, in $(( $(date +%s) - start )) s"
 for what in "clips/videos:the source clips" "prepared/clips:normalised clips, lossless" \
@@ -50,7 +57,8 @@ for what in "clips/videos:the source clips" "prepared/clips:normalised clips, lo
             "cache:latents and embeddings (LMDB)" \
                 "run/log.jsonl:loss, learning rate, gradient norm and seconds of each step" \
                 "run/final:the fine-tuned pipeline; diffusers opens it too" \
-            "samples/index.html:new videos"; do
+            "samples/index.html:new videos" \
+            "compared/report.html:before and after training, side by side"; do
     p="$OUT/${what%%:*}"
     [ -e "$p" ] && printf '  %-28s %8s  %s\n' "$p" "$(du -sh "$p" | cut -f1)" "${what#*:}"
 done
