@@ -227,28 +227,52 @@ int pipeline_plan_text(Pipeline *p, int64_t *bytes, Err *err)
     return text_plan(&p->text_config, p->be->act, p->dit_config.text_len, bytes, err);
 }
 
+/* Opens the encoder where it is not, and encodes. */
+static int encode_ids(Pipeline *p, const int32_t *ids, float *embeds, Err *err)
+{
+    int64_t bytes;
+    int rc = p->text ? 0 : pipeline_plan_text(p, &bytes, err);
+    if (rc == 0 && !p->text)
+        rc = arena_new(&p->text_arena, p->be, bytes, "text encoder", err);
+    if (rc == 0 && !p->text)
+        rc = text_encoder_open(&p->text, p->be, &p->text_config, p->text_dir, err);
+    if (rc == 0)
+        rc = text_encode(p->text, p->text_arena, embeds, ids, p->dit_config.text_len, err);
+    if (rc < 0)
+        pipeline_drop_text_encoder(p);
+    return rc;
+}
+
+/* The same; where memory is short with the other parts in it and `auto` allows, without those. */
+static int encode_in_turn(Pipeline *p, const int32_t *ids, float *embeds, Err *err)
+{
+    Err first = {0};
+    if (p->s.offload == OFFLOAD_ALWAYS) {
+        pipeline_drop_dit(p);
+        pipeline_drop_vae(p);
+    }
+    int rc = encode_ids(p, ids, embeds, &first);
+    if (rc == ERR_NOMEM && p->s.offload == OFFLOAD_AUTO && (p->dit || p->vae)) {
+        log_info(p->log, "transformer and VAE leave memory while texts are encoded: %s", first.msg);
+        pipeline_drop_dit(p);
+        pipeline_drop_vae(p);
+        return encode_ids(p, ids, embeds, err);
+    }
+    return rc < 0 ? err_set(err, rc, "%s", first.msg) : 0;
+}
+
 int pipeline_encode_text(Pipeline *p, const char *text, float *embeds, int64_t *cut, Err *err)
 {
-    int64_t n = p->dit_config.text_len, used, bytes;
+    int64_t n = p->dit_config.text_len, used;
     int rc = pipeline_open_tokenizer(p, err);
     if (rc < 0)
         return rc;
-    if (!p->text) {
-        if ((rc = pipeline_plan_text(p, &bytes, err)) < 0)
-            return rc;
-        if ((rc = arena_new(&p->text_arena, p->be, bytes, "text encoder", err)) < 0)
-            return rc;
-        if ((rc = text_encoder_open(&p->text, p->be, &p->text_config, p->text_dir, err)) < 0) {
-            arena_free(&p->text_arena);
-            return rc;
-        }
-    }
     int32_t *ids = mem_calloc(n, sizeof *ids, err);
     if (!ids)
         return ERR_NOMEM;
     rc = tokenizer_encode_padded(p->tokenizer, text, ids, n, &used, cut, err);
     if (rc == 0)
-        rc = text_encode(p->text, p->text_arena, embeds, ids, n, err);
+        rc = encode_in_turn(p, ids, embeds, err);
     mem_free(ids);
     return rc;
 }

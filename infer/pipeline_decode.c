@@ -11,13 +11,13 @@ int pipeline_plan_decode(Pipeline *p, int64_t *bytes, Err *err)
 
 /* ---- turns ----------------------------------------------------------------------------------- */
 
-static void drop_dit(Pipeline *p)
+void pipeline_drop_dit(Pipeline *p)
 {
     arena_free(&p->dit_arena);
     dit_close(&p->dit);
 }
 
-static void drop_vae(Pipeline *p)
+void pipeline_drop_vae(Pipeline *p)
 {
     arena_free(&p->vae_arena);
     vae_close(&p->vae);
@@ -26,7 +26,7 @@ static void drop_vae(Pipeline *p)
 void pipeline_before_denoising(Pipeline *p)
 {
     if (p->s.offload == OFFLOAD_ALWAYS)
-        drop_vae(p);
+        pipeline_drop_vae(p);
     else if (p->s.offload == OFFLOAD_AUTO && p->be->host)
         arena_free(&p->vae_arena);
 }
@@ -35,7 +35,7 @@ void pipeline_before_denoising(Pipeline *p)
 static void before_decoding(Pipeline *p)
 {
     if (p->s.offload == OFFLOAD_ALWAYS)
-        drop_dit(p);
+        pipeline_drop_dit(p);
     else if (p->s.offload == OFFLOAD_AUTO && p->be->host)
         arena_free(&p->dit_arena);
 }
@@ -47,7 +47,7 @@ static int open_vae(Pipeline *p, int64_t bytes, Err *err)
     if (rc == 0 && !p->vae_arena)
         rc = arena_new(&p->vae_arena, p->be, bytes, "VAE decoding", err);
     if (rc < 0)
-        drop_vae(p);
+        pipeline_drop_vae(p);
     return rc;
 }
 
@@ -63,7 +63,7 @@ static int take_turn(Pipeline *p, Err *err)
     rc = open_vae(p, bytes, &first);
     if (rc == ERR_NOMEM && p->s.offload == OFFLOAD_AUTO && p->dit) {
         log_info(p->log, "the transformer leaves memory while the VAE decodes: %s", first.msg);
-        drop_dit(p);
+        pipeline_drop_dit(p);
         return open_vae(p, bytes, err);
     }
     return rc < 0 ? err_set(err, rc, "%s", first.msg) : 0;
@@ -119,7 +119,7 @@ int pipeline_decode_still(Pipeline *p, const float *latents, uint8_t *rgb, Err *
         pixels_to_rgb(rgb, out, frame);
     arena_free(&work);
     if (p->s.offload == OFFLOAD_ALWAYS)
-        drop_vae(p);
+        pipeline_drop_vae(p);
     mem_free(out);
     return rc;
 }

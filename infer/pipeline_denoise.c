@@ -58,6 +58,20 @@ static int open_dit(Pipeline *p, Err *err)
     return rc;
 }
 
+/* The same; where memory is short with the VAE in it and `auto` allows, without that. */
+static int take_turn(Pipeline *p, Err *err)
+{
+    Err first = {0};
+    pipeline_before_denoising(p);
+    int rc = open_dit(p, &first);
+    if (rc == ERR_NOMEM && p->s.offload == OFFLOAD_AUTO && p->vae) {
+        log_info(p->log, "the VAE leaves memory while the transformer denoises: %s", first.msg);
+        pipeline_drop_vae(p);
+        return open_dit(p, err);
+    }
+    return rc < 0 ? err_set(err, rc, "%s", first.msg) : 0;
+}
+
 void pipeline_set_steps(Pipeline *p, int64_t steps, double guidance)
 {
     p->steps = steps;
@@ -77,8 +91,7 @@ int denoising_init(Denoising *d, const Pipeline *p, Err *err)
 int pipeline_denoise(Pipeline *p, const float *embeds, const float *negative, uint64_t seed, Denoising *d,
                      const StepHooks *hooks, Err *err)
 {
-    pipeline_before_denoising(p);
-    int rc = open_dit(p, err);
+    int rc = take_turn(p, err);
     if (rc < 0)
         return rc;
     DenoiseParams one = params_of(p, p->be, p->dit, p->dit_arena);

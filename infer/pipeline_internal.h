@@ -33,6 +33,8 @@ struct Pipeline {
 WEFT_MUST_CHECK int pipeline_open_tokenizer(Pipeline *p, Err *err); /* nothing when it is open */
 /* The transformer with its adapters. */
 WEFT_MUST_CHECK int pipeline_open_dit(const Pipeline *p, Dit **out, Backend *be, Err *err);
+void pipeline_drop_dit(Pipeline *p);
+void pipeline_drop_vae(Pipeline *p);
 /* Memory that the VAE holds goes, as far as settings.offload says. */
 void pipeline_before_denoising(Pipeline *p);
 /* Working memory of the denoising loop, of one text and of decoding. */

@@ -231,7 +231,9 @@ static void parts_take_turns(void **state)
         CHECK_OK(pipeline_open(&p, be, check_repo_path("tests/golden/pipeline/model"), NULL, &s, NULL, &err), &err);
         for (int round = 0; round < 2; round++) {
             CHECK_OK(denoising_init(&d, p, &err), &err);
+            refusals = i == 3 && round == 1; /* the VAE is in memory then */
             CHECK_OK(pipeline_denoise(p, text, negative, 5, &d, NULL, &err), &err);
+            assert_true(refusals <= 0);
             refusals = i == 3;
             CHECK_OK(pipeline_decode(p, d.latents, rgb[i], NULL, &err), &err);
             assert_true(refusals <= 0);
@@ -241,6 +243,18 @@ static void parts_take_turns(void **state)
         }
         CHECK_OK(denoising_init(&d, p, &err), &err);
         CHECK_OK(pipeline_denoise(p, text, negative, 5, &d, NULL, &err), &err);
+        if (how[i] == OFFLOAD_AUTO) {
+            static float embeds[2][TEXT];
+            int64_t cut;
+            CHECK_OK(pipeline_encode_text(p, "a red dress", embeds[0], &cut, &err), &err);
+            pipeline_drop_text_encoder(p);
+            refusals = 1; /* transformer and VAE are in memory */
+            CHECK_OK(pipeline_encode_text(p, "a red dress", embeds[1], &cut, &err), &err);
+            assert_true(refusals <= 0);
+            assert_memory_equal(embeds[0], embeds[1], sizeof embeds[0]);
+            refusals = 0;
+            CHECK_OK(pipeline_denoise(p, text, negative, 5, &d, NULL, &err), &err);
+        }
         refusals = 2; /* with the transformer in memory, and without */
         if (how[i] == OFFLOAD_AUTO)
             CHECK_FAILS(pipeline_decode(p, d.latents, rgb[i], NULL, &err), ERR_NOMEM, "the card is full", &err);
