@@ -13,17 +13,21 @@ typedef struct CpuState {
 extern __attribute__((weak)) void openblas_set_num_threads(int n);
 extern __attribute__((weak)) char *openblas_get_corename(void);
 
-/* OpenBLAS before 0.3.22 does not know newer AMD processors' AVX-512 and takes kernels half as
- * fast. */
+/* OpenBLAS before 0.3.22 does not know newer processors' AVX-512: on AMD's it takes kernels half as fast, on
+ * Intel's its oldest ones ("Prescott", seen at 18 GFLOP/s where SkylakeX's reach 85: tests/bench/metrics.md). */
 static void note_slow_kernels(const Log *log)
 {
 #if defined(__x86_64__)
+    static const struct {
+        const char *core, *gain;
+    } slow[] = {{"Haswell", "double"}, {"Zen", "double"}, {"Prescott", "quadruple"}, {"Nehalem", "quadruple"}};
     const char *core = openblas_get_corename ? openblas_get_corename() : "";
-    if ((strcmp(core, "Haswell") == 0 || strcmp(core, "Zen") == 0) && __builtin_cpu_supports("avx512f"))
-        log_info(
-            log,
-            "OpenBLAS runs its %s kernels on a processor with AVX-512; OPENBLAS_CORETYPE=SkylakeX may double its speed",
-            core);
+    for (size_t i = 0; i < sizeof slow / sizeof *slow; i++)
+        if (strcmp(core, slow[i].core) == 0 && __builtin_cpu_supports("avx512f"))
+            log_info(
+                log,
+                "OpenBLAS runs its %s kernels on a processor with AVX-512; OPENBLAS_CORETYPE=SkylakeX may %s its speed",
+                core, slow[i].gain);
 #else
     (void)log;
 #endif
