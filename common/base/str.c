@@ -129,16 +129,18 @@ int str_distance(const char *a, const char *b)
 const char *str_nearest(const char *name, const char *const *names)
 {
     int len = (int)strnlen(name, DISTANCE_MAX_LEN);
-    int best = (len / 3 > 2 ? len / 3 : 2) + 1;
-    const char *found = NULL;
+    int best = (len <= 3 ? 1 : len / 3 > 2 ? len / 3 : 2) + 1;
+    const char *found = NULL, *longer = NULL;
     for (; *names; names++) {
         int d = str_distance(name, *names);
         if (d < best) {
             best = d;
             found = *names;
         }
+        if (len >= 3 && strcasestr(*names, name) && (!longer || strlen(*names) < strlen(longer)))
+            longer = *names;
     }
-    return found;
+    return found ? found : longer;
 }
 
 /* The code point of a well-formed sequence. */

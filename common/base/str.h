@@ -20,7 +20,8 @@ int str_is_utf8(const char *s, int64_t n);
 /* Number of characters inserted, removed, replaced or swapped with their neighbour (case ignored)
  * between two names. */
 int str_distance(const char *a, const char *b);
-/* The nearest of `names` (NULL-terminated list) within distance max(2, len/3), or NULL. */
+/* The nearest of `names` (NULL-terminated list) within distance max(2, len/3), 1 for three letters or
+ * fewer; else the shortest that holds `name` as a part ("epochs": num_epochs), or NULL. */
 const char *str_nearest(const char *name, const char *const *names);
 /* The first character of text (not empty) into out; returns its bytes in text.  What could move the
  * cursor or turn the reading direction around (control characters C0, DEL and C1, line separators,

@@ -179,6 +179,10 @@ static void nearest_names(void **state)
     assert_string_equal(str_nearest("learningrate", names), "learning_rate");
     assert_string_equal(str_nearest("fp", names), "fps");
     assert_null(str_nearest("something_else", names));
+    assert_null(str_nearest("foo", (const char *const[]){"fps", NULL}));
+    assert_string_equal(str_nearest("epochs", (const char *const[]){"every_num_epochs", "num_epochs", NULL}),
+                        "num_epochs");
+    assert_null(str_nearest("um", (const char *const[]){"every_num_epochs", NULL}));
     assert_null(str_nearest("a", (const char *const[]){NULL}));
     char longest[500];
     memset(longest, 'a', sizeof longest);

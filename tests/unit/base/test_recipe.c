@@ -240,6 +240,8 @@ static void other_names(void **state)
         {"seed=5", "seed", "5"},
         {"guidance_scale=3", "sampling.guidance_scale", "3.0"},
         {"enable_tiling=true", "cache.vae_tiling", "true"},
+        {"lr=0.5", "training.learning_rate", "0.5"},
+        {"alpha=8", "training.lora_alpha", "8.0"},
         {"max_num_frames=49", "clip.num_frames", "49"},
         {"total_steps=~12", "expected.total_steps", "\"~12\""},
         {"training={\"batch_size\": 5}", "training.batch_size", "5"},
@@ -269,7 +271,7 @@ static void all_problems(void **state)
                           "p.yaml: 'width' is a key of several sections: write 'clip.width' or 'sampling.width'\n",
                           "p.yaml: 'lr_warmup_steps' and 'warmup_steps' are the same key (training.warmup_steps) with "
                           "two values\n",
-                          "--set: unknown key 'sampling.steps'",
+                          "--set: unknown key 'sampling.steps'; did you mean 'sampling.num_inference_steps'?\n",
                           "--set: 'training.num_epochs': expected integer, found \"ten\"\n",
                           "recipe: 'clip.num_frames' is 12; with 'clip.model_frames' 49 expected 48 or 49"};
     int rc = open_with(&r, NULL, "p.yaml",
