@@ -53,9 +53,8 @@ static void put_note(JsonWriter *w, int64_t n, const char *what)
 {
     char text[200];
     snprintf(text, sizeof text,
-             "%" PRId64 " videos are too few for %s: below %d its value says more about their number "
-             "than about them",
-             n, what, FVD_FEW);
+             "%" PRId64 " video%s too few for %s: below %d its value says more about their number than about them", n,
+             n == 1 ? " is" : "s are", what, FVD_FEW);
     if (n < FVD_FEW)
         jsonw_str(w, "note", text);
 }
