@@ -241,8 +241,8 @@ static int all_there(const Run *r)
 }
 
 /* The list and the page, after make_all returned `made`.  Of shards one at a time looks at the folder and
- * writes, so that the last to end lists all; that one alone makes the contact sheet.  A run that was told to stop decodes no videos for a sheet, and
- * reports nothing but that it stopped. */
+ * writes, so that the last to end lists all; that one alone makes the contact sheet.  A run that was told to stop
+ * decodes no videos for a sheet, and reports nothing but that it stopped. */
 static int list_samples(const Run *r, int made, DirLock *lock, Err *err)
 {
     Err second = {0}, *report = made == 0 ? err : &second;
