@@ -171,6 +171,7 @@ int fit_search(const Job *j, double bytes, double seconds, const Card *card, dou
                        ")",
                        job_si(bytes, "B", a), job_si(s.least.bytes, "B", b), s.least.job.lora.rank, s.least.job.batch);
     return err_set(err, ERR_LIMIT,
-                   "nothing that fits %s is done in %s: the quickest takes %s; fewer num_epochs or max_steps would do",
-                   job_si(bytes, "B", a), time_duration(seconds, b), time_duration(s.best.seconds, (char[32]){0}));
+                   "nothing%s%s is done in %s: the quickest takes %s; fewer num_epochs or max_steps would do",
+                   isinf(bytes) ? "" : " that fits ", isinf(bytes) ? "" : job_si(bytes, "B", a),
+                   time_duration(seconds, b), time_duration(s.best.seconds, (char[32]){0}));
 }

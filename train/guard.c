@@ -87,10 +87,18 @@ static int name_samples(Str *out, const Job *j, int64_t step, const double *loss
     return rc;
 }
 
+/* The sign of what is not a number means nothing, and printf shows it. */
+static double unsigned_nan(double x)
+{
+    return isnan(x) ? fabs(x) : x;
+}
+
 static int skipped(Guard *g, const Job *j, const TrainState *s, double loss, double norm, const char *samples, Err *err)
 {
     const char *first = s->bad[0] ? s->bad : "unknown";
 
+    loss = unsigned_nan(loss);
+    norm = unsigned_nan(norm);
     g->skipped++;
     g->in_row++;
     if (g->in_row < g->max_nonfinite) {

@@ -7,6 +7,7 @@
 #include "common/base/html.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
+#include "common/base/progress.h"
 #include "train/job.h"
 #include "train/run_report.h"
 #include "train/report_chart.h"
@@ -295,14 +296,19 @@ static void time_section(FILE *out, const json_t *steps)
     chart_parts(out, "Seconds of an average step", part, 5);
 }
 
+static const char *amount(double value, int is_time, char out[32])
+{
+    return is_time ? time_duration(value, out) : job_si(value, "B", out);
+}
+
 /* "predicted | measured | difference" */
-static void prediction_row(FILE *out, const char *what, const json_t *pair, const char *unit)
+static void prediction_row(FILE *out, const char *what, const json_t *pair, int is_time)
 {
     double predicted = number(pair, "predicted"), measured = number(pair, "measured");
     char a[32], b[32];
 
     fprintf(out, "<tr><td>%s</td><td class=\"n\">%s</td><td class=\"n\">%s</td>", what,
-            predicted > 0 ? job_si(predicted, unit, a) : "", job_si(measured, unit, b));
+            predicted > 0 ? amount(predicted, is_time, a) : "", amount(measured, is_time, b));
     if (predicted > 0)
         fprintf(out, "<td class=\"n\">%+.1f %%</td>", 100 * (measured / predicted - 1));
     fputs("</tr>", out);
@@ -315,9 +321,9 @@ static void prediction_section(FILE *out, const json_t *p)
     fputs("<h2>Prediction and reality</h2>\n<table><tr><th></th><th class=\"n\">predicted</th><th "
           "class=\"n\">measured</th><th class=\"n\">difference</th></tr>",
           out);
-    prediction_row(out, "memory", json_object_get(p, "memory_bytes"), "B");
-    prediction_row(out, "a step", json_object_get(p, "step_seconds"), "s");
-    prediction_row(out, "the run", json_object_get(p, "run_seconds"), "s");
+    prediction_row(out, "memory", json_object_get(p, "memory_bytes"), 0);
+    prediction_row(out, "a step", json_object_get(p, "step_seconds"), 1);
+    prediction_row(out, "the run", json_object_get(p, "run_seconds"), 1);
     fputs("</table><p class=\"dim\">Of the last process that worked on the run; the run's predicted time is without "
           "checkpoints.</p>\n",
           out);

@@ -180,10 +180,12 @@ int json_write_file(const json_t *v, const char *path, Err *err)
     int rc = write_value(&s, v, &style, 0, err);
     if (rc == 0)
         rc = str_append(&s, "\n", err);
-    if (rc == 0)
-        rc = file_write_atomic(path, s.data, s.len, err);
+    if (rc < 0)
+        rc = err_wrap(err, rc, "writing '%s'", path);
+    else
+        rc = file_write_atomic(path, s.data, s.len, err); /* names the path itself */
     str_fini(&s);
-    return rc < 0 ? err_wrap(err, rc, "writing '%s'", path) : 0;
+    return rc;
 }
 
 int json_write_line(const json_t *v, FILE *f, Err *err)

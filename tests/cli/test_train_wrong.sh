@@ -17,7 +17,7 @@ untimed() { sed 's/,"time":.*//' "$1"; }
 
 # ---- a latent that is not a number: alone, and one clip of three
 runs "all clips are bad" 1 train bad nan
-stderr_has "3 steps in a row were not finite (training.max_nonfinite): at step 3 the loss is"
+stderr_has "3 steps in a row were not finite (training.max_nonfinite): at step 3 the loss is nan and"
 stderr_has "first not finite: the latents; samples 'clip-0' (timestep "
 check "all clips are bad: each skipped step is in the log" test "$(grep -c '"skipped":[123],' "$T/bad/log.jsonl")" = 3
 check "all clips are bad: without a loss" sh -c "! grep -q '\"loss\":' $T/bad/log.jsonl"

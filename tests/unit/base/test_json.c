@@ -162,7 +162,9 @@ static void files_and_lines(void **state)
     assert_true(json_equal(v, back));
     json_decref(back);
     CHECK_FAILS(json_read_file(&back, check_tmp_path("none.json"), &err), ERR_NOTFOUND, "none.json", &err);
-    CHECK_FAILS(json_write_file(v, check_tmp_path("no/v.json"), &err), ERR_NOTFOUND, "no/v.json", &err);
+    assert_int_equal(json_write_file(v, check_tmp_path("no/v.json"), &err), ERR_NOTFOUND);
+    assert_int_equal(strncmp(err.msg, "creating '", 10), 0); /* the path is named once */
+    err_clear(&err);
     FILE *f = fopen(path, "w");
     CHECK_OK(json_write_line(v, f, &err), &err);
     fclose(f);

@@ -92,6 +92,8 @@ static void cards(void **state)
     assert_non_null(strstr(err.msg, "nothing fits 2.00 GB: the least that was found is "));
     assert_null(search(80e9, 60));
     assert_non_null(strstr(err.msg, "nothing that fits 80.00 GB is done in 60 s: the quickest takes "));
+    assert_null(search(HUGE_VAL, 60));
+    assert_non_null(strstr(err.msg, "nothing is done in 60 s: the quickest takes "));
 }
 
 static void quantities(void **state)

@@ -179,14 +179,15 @@ static void samples_and_prediction(void **state)
     write_in(run, "samples.jsonl", lines.data);
     write_in(run, "prediction.json",
              "{\"device\":\"cpu\",\"memory_bytes\":{\"predicted\":2e9,\"measured\":2.02e9},"
-             "\"step_seconds\":{\"measured\":4},\"run_seconds\":{\"predicted\":100,\"measured\":110}}");
+             "\"step_seconds\":{\"measured\":0.186},\"run_seconds\":{\"predicted\":10000,\"measured\":11000}}");
     page = page_of(run);
     has(page, "<bdi>a &lt;b&gt;dress&lt;/b&gt;</bdi>");
     has(page, "<figcaption>step 0</figcaption>");
     has(page, "<a href=\"samples/step-19-0.mp4\">video</a>");
     lacks(page, "<figcaption>step 2</figcaption>");
     has(page, "<td>memory</td><td class=\"n\">2.00 GB</td><td class=\"n\">2.02 GB</td><td class=\"n\">+1.0 %</td>");
-    has(page, "<td>the run</td><td class=\"n\">100 s</td><td class=\"n\">110 s</td><td class=\"n\">+10.0 %</td>");
+    has(page, "<td>the run</td><td class=\"n\">2.8 h</td><td class=\"n\">3.1 h</td><td class=\"n\">+10.0 %</td>");
+    has(page, "<td>a step</td><td class=\"n\"></td><td class=\"n\">0.186 s</td></tr>");
     mem_free(page);
     write_in(run, "samples.jsonl", "{\"step\":0,\"picture\":\"../../etc/passwd\"}\n");
     CHECK_FAILS(run_report_write(run, &err), ERR_FORMAT, "samples.jsonl line 1", &err);
