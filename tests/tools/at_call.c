@@ -76,8 +76,9 @@ static void become(char **command, int ready)
     /* the leak check traces, too, and a process can have only one tracer */
     snprintf(text, sizeof text, "%s%sdetect_leaks=0", options ? options : "", options ? ":" : "");
     setenv("ASAN_OPTIONS", text, 1);
-    signal(SIGINT, SIG_DFL); /* sh starts what is in the background with both ignored */
+    signal(SIGINT, SIG_DFL); /* sh starts what is in the background with both ignored, nohup with SIGHUP */
     signal(SIGQUIT, SIG_DFL);
+    signal(SIGHUP, SIG_DFL);
     setpgid(0, 0);
     if (read(ready, &c, 1) != 1 || trace_changes() != 0)
         _exit(NOT_ALLOWED);
