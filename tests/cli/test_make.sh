@@ -14,6 +14,16 @@ if grep -q "jobserver" "$T/stderr"; then
 else
     pass "no warning about the jobserver"
 fi
+# ---- the runner of the tests
+mkdir "$T/some"
+echo 'echo "ok 1 - it ran"' | tee "$T/some/a.sh" >"$T/some/b.sh"
+runs "two tests that pass" 0 sh tests/run.sh "$T/ran" "$T/some/a.sh" "$T/some/b.sh"
+stdout_has "2 passed, 0 failed, 0 skipped"
+# the second one ends the shell that would have written its result, as the kernel does when memory is short
+echo 'echo "ok 1 - it ran"; kill -9 $PPID' >"$T/some/b.sh"
+runs "a test that leaves no result" 1 sh tests/run.sh "$T/ran" "$T/some/a.sh" "$T/some/b.sh"
+stdout_has "of 2 test programs ran to their end"
+
 runs "pkg-config's own message is shown" 2 make found BLAS=no-such-blas
 stderr_has "these libraries cannot be used: no-such-blas"
 stderr_has "Package no-such-blas was not found in the pkg-config search path"
