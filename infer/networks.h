@@ -46,7 +46,7 @@ typedef struct NetworkOptions {
                "frames of a video that FVD sees; values are only comparable for the same N", .min = 9, .max = 1000, \
                .dflt = "48"),                                                                                       \
         OPTION(structure, networks.bn_eps, OPT_NUM, "bn-eps", "X",                                                  \
-               "of I3D's batch norms; 0: as its file says, else 0.001 (the original; VideoGPT's port has 0.00001)", \
+               "epsilon of I3D's batch norms; 0: as its file says, else 0.001 (VideoGPT's port: 0.00001)",          \
                .dflt = "0")
 
 typedef struct Networks Networks;
