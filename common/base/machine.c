@@ -278,6 +278,26 @@ int machine_check_address_space(int64_t threads, Err *err)
     return can_map(blas_needs(threads)) ? 0 : refuse_address_space(limit, threads, err);
 }
 
+/* ---- starting again -------------------------------------------------------------------------- */
+
+/* OpenBLAS's own; absent from other CBLAS libraries. */
+extern __attribute__((weak)) char *openblas_get_corename(void);
+
+const char *machine_slow_kernels(void)
+{
+#if defined(__x86_64__)
+    static const char *const slow[] = {"Prescott", "Core2", "Nehalem", "Sandybridge", "Haswell", "Zen"};
+    const char *core = openblas_get_corename ? openblas_get_corename() : "";
+    __builtin_cpu_init();
+    for (size_t i = 0; i < sizeof slow / sizeof *slow; i++)
+        if (strcmp(core, slow[i]) == 0 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
+            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+            __builtin_cpu_supports("avx512vl"))
+            return slow[i];
+#endif
+    return NULL;
+}
+
 /* OpenBLAS takes a buffer while it is loaded, and some versions (0.3.29) try for ever when they get
  * none.  The dynamic linker calls this before any library starts; sanitizers need that place for
  * themselves, and map more than any such limit allows. */
@@ -299,23 +319,50 @@ static int64_t blas_threads(char **environment)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-/* libgomp's threads spin at a barrier for milliseconds before they sleep, and so keep a core from
- * whatever else runs on it: a training step beside one busy process takes three times as long.  It
- * reads how long only while it is loaded, so the program starts itself again with a shorter time,
- * unless the user has chosen one.  Where that fails, all goes on as before. */
-static void spin_less(char **argv, char **environment)
+/* Starts this program again with one more variable; returns when that fails, and all goes on as
+ * before. */
+static void start_again(char **argv, char **environment, char *variable)
 {
-    static char *with[4096], spin[] = "GOMP_SPINCOUNT=2000", path[4096];
+    static char *with[4096], path[4096];
     size_t n = 0;
     for (char **e = environment; *e; e++) {
-        if (strncmp(*e, "GOMP_SPINCOUNT=", 15) == 0 || strncmp(*e, "OMP_WAIT_POLICY=", 16) == 0 || n > 4090)
+        if (n > 4090)
             return;
         with[n++] = *e;
     }
-    with[n] = spin;
+    with[n] = variable;
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     if (length > 0)
-        execve(path, argv, with); /* by its name, which `ps` then shows; returns if it fails */
+        execve(path, argv, with); /* by its name, which `ps` then shows */
+}
+
+static int has_variable(char **environment, const char *name)
+{
+    size_t n = strlen(name);
+    for (char **e = environment; *e; e++)
+        if (strncmp(*e, name, n) == 0 && (*e)[n] == '=')
+            return 1;
+    return 0;
+}
+
+/* libgomp's threads spin at a barrier for milliseconds before they sleep, and so keep a core from
+ * whatever else runs on it: a training step beside one busy process takes three times as long.  It
+ * reads how long only while it is loaded, so the program starts itself again with a shorter time,
+ * unless the user has chosen one. */
+static void spin_less(char **argv, char **environment)
+{
+    static char spin[] = "GOMP_SPINCOUNT=2000";
+    if (!has_variable(environment, "GOMP_SPINCOUNT") && !has_variable(environment, "OMP_WAIT_POLICY"))
+        start_again(argv, environment, spin);
+}
+
+/* Likewise OpenBLAS, which chooses its kernels while it is loaded: this runs after its choice. */
+__attribute__((constructor)) static void choose_kernels(int argc, char **argv, char **environment)
+{
+    static char kernels[] = "OPENBLAS_CORETYPE=SkylakeX";
+    (void)argc;
+    if (machine_slow_kernels() && !has_variable(environment, "OPENBLAS_CORETYPE"))
+        start_again(argv, environment, kernels);
 }
 
 static void before_libraries(int argc, char **argv, char **environment)

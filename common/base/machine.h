@@ -34,4 +34,10 @@ void machine_unbind(void);
 /* ERR_LIMIT when a limit on the address space (ulimit -v) leaves less than `threads` threads and
  * their BLAS need: OpenBLAS waits for ever for a buffer that it cannot have.  0 without a limit. */
 WEFT_MUST_CHECK int machine_check_address_space(int64_t threads, Err *err);
+
+/* The kernels that OpenBLAS has chosen, by its name for them, when they are older than this
+ * processor's AVX-512 and so two to four times slower than they could be (it does not know processors
+ * newer than itself); else NULL.  The programs then start themselves again with
+ * OPENBLAS_CORETYPE=SkylakeX, unless the user has set that variable. */
+const char *machine_slow_kernels(void);
 #endif

@@ -1,6 +1,7 @@
 /* The cpu back end: opening, scratch, the table.  cpu.h has the rules that all its files keep. */
 #include "common/ops/cpu/cpu.h"
 
+#include "common/base/machine.h"
 #include "common/base/mem.h"
 
 typedef struct CpuState {
@@ -11,27 +12,6 @@ typedef struct CpuState {
 /* OpenBLAS's own; absent from other CBLAS libraries, whose users set their one thread by their own
  * means. */
 extern __attribute__((weak)) void openblas_set_num_threads(int n);
-extern __attribute__((weak)) char *openblas_get_corename(void);
-
-/* OpenBLAS before 0.3.22 does not know newer processors' AVX-512: on AMD's it takes kernels half as fast, on
- * Intel's its oldest ones ("Prescott", seen at 18 GFLOP/s where SkylakeX's reach 85: tests/bench/metrics.md). */
-static void note_slow_kernels(const Log *log)
-{
-#if defined(__x86_64__)
-    static const struct {
-        const char *core, *gain;
-    } slow[] = {{"Haswell", "double"}, {"Zen", "double"}, {"Prescott", "quadruple"}, {"Nehalem", "quadruple"}};
-    const char *core = openblas_get_corename ? openblas_get_corename() : "";
-    for (size_t i = 0; i < sizeof slow / sizeof *slow; i++)
-        if (strcmp(core, slow[i].core) == 0 && __builtin_cpu_supports("avx512f"))
-            log_info(
-                log,
-                "OpenBLAS runs its %s kernels on a processor with AVX-512; OPENBLAS_CORETYPE=SkylakeX may %s its speed",
-                core, slow[i].gain);
-#else
-    (void)log;
-#endif
-}
 
 int ops_cpu_open(Backend *be, Err *err)
 {
@@ -40,7 +20,11 @@ int ops_cpu_open(Backend *be, Err *err)
         return ERR_NOMEM;
     if (openblas_set_num_threads)
         openblas_set_num_threads(1); /* we thread above it; its own split would depend on the number of threads */
-    note_slow_kernels(be->log);
+    const char *slow = machine_slow_kernels();
+    if (slow)
+        log_info(be->log,
+                 "OpenBLAS runs its %s kernels on a processor with AVX-512, which OPENBLAS_CORETYPE=SkylakeX uses",
+                 slow);
     return 0;
 }
 
