@@ -260,7 +260,8 @@ $(FUZZERS): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(FUZZ_LD),,$(B)/tests/f
 
 $(B)/tests/tools/video_corpus: LDLIBS += -lcmocka
 $(BENCHES) $(TOOLS): $(B)/%: $(B)/%.o $(LIB)
-	$(CC) $(LDFLAGS_W) $^ -o $@ $(LDLIBS)
+	$(CC) $(LDFLAGS_W) $(filter %.o,$^) $(LIB) -o $@ $(LDLIBS)
+$(filter $(B)/tests/demo/%,$(TOOLS)): $(patsubst %.c,$(B)/%.o,$(wildcard tests/demo/draw/*.c))
 
 $(CUDA_TOOLS): $(B)/%: $(B)/%.o $(patsubst %.c,$(B)/%.o,$(filter-out $(CUDA_TOOL_C),$(wildcard tests/cuda/*.c))) $(LIB)
 	$(CC) $(LDFLAGS_W) $^ -o $@ $(LDLIBS)

@@ -1,8 +1,8 @@
-/* make_model OUT CAPTIONS_APP_JSON
+/* make_model OUT METADATA_JSONL
  *
  * Writes a tiny CogVideoX pipeline folder in diffusers layout: transformer, VAE and T5 with the
  * deterministic filler's weights, the noise schedule of the 2B model, and a SentencePiece model
- * trained on the captions.  The demo fine-tunes it; nothing in it has ever seen a video. */
+ * trained on its captions.  The demo fine-tunes it; nothing in it has ever seen a video. */
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,16 +22,16 @@ static const char transformer_json[] =
     "\"flip_sin_to_cos\": true,"
     " \"freq_shift\": 0, \"time_embed_dim\": 64, \"text_embed_dim\": 64, \"num_layers\": 4, \"dropout\": 0.0, "
     "\"attention_bias\": true,"
-    " \"sample_width\": 12, \"sample_height\": 18, \"sample_frames\": 49, \"patch_size\": 2, "
+    " \"sample_width\": 8, \"sample_height\": 12, \"sample_frames\": 9, \"patch_size\": 2, "
     "\"temporal_compression_ratio\": 4,"
-    " \"max_text_seq_length\": 226, \"activation_fn\": \"gelu-approximate\", \"timestep_activation_fn\": \"silu\","
+    " \"max_text_seq_length\": 16, \"activation_fn\": \"gelu-approximate\", \"timestep_activation_fn\": \"silu\","
     " \"norm_elementwise_affine\": true, \"norm_eps\": 1e-5, \"spatial_interpolation_scale\": 1.875,"
     " \"temporal_interpolation_scale\": 1.0, \"use_rotary_positional_embeddings\": false}";
 static const char vae_json[] = "{\"in_channels\": 3, \"out_channels\": 3, \"latent_channels\": 8, "
                                "\"block_out_channels\": [16, 16, 32, 32], \"layers_per_block\": 1,"
                                " \"act_fn\": \"silu\", \"norm_eps\": 1e-6, \"norm_num_groups\": 8, "
-                               "\"temporal_compression_ratio\": 4, \"sample_height\": 144,"
-                               " \"sample_width\": 96, \"scaling_factor\": 1.15258426,"
+                               "\"temporal_compression_ratio\": 4, \"sample_height\": 96,"
+                               " \"sample_width\": 64, \"scaling_factor\": 1.15258426,"
                                " \"down_block_types\": [\"CogVideoXDownBlock3D\", \"CogVideoXDownBlock3D\", "
                                "\"CogVideoXDownBlock3D\", \"CogVideoXDownBlock3D\"],"
                                " \"up_block_types\": [\"CogVideoXUpBlock3D\", \"CogVideoXUpBlock3D\", "
@@ -54,7 +54,7 @@ static const char index_json[] =
     " \"text_encoder\": [\"transformers\", \"T5EncoderModel\"], \"tokenizer\": [\"transformers\", \"T5Tokenizer\"],"
     " \"transformer\": [\"diffusers\", \"CogVideoXTransformer3DModel\"], \"vae\": [\"diffusers\", "
     "\"AutoencoderKLCogVideoX\"]}";
-static const char tokenizer_json[] = "{\"tokenizer_class\": \"T5Tokenizer\", \"model_max_length\": 226, \"eos_token\": "
+static const char tokenizer_json[] = "{\"tokenizer_class\": \"T5Tokenizer\", \"model_max_length\": 16, \"eos_token\": "
                                      "\"</s>\", \"pad_token\": \"<pad>\","
                                      " \"unk_token\": \"<unk>\", \"extra_ids\": 100, \"legacy\": true}";
 
@@ -81,31 +81,41 @@ static int write_json(const char *dir, const char *name, const char *text, Err *
     return rc;
 }
 
+/* The captions of a metadata.jsonl: list[0..n-1], owned by the objects in *all. */
+static int read_captions(const char *path, json_t **all, const char ***list, int64_t *n, Err *err)
+{
+    char *text = NULL, *line, *rest = NULL;
+    int64_t size = 0, most = 1;
+    int rc = file_read(path, 1 << 28, &text, &size, err);
+    for (int64_t i = 0; rc == 0 && i < size; i++)
+        most += text[i] == '\n';
+    *all = json_array();
+    if (rc == 0 && !(*all && (*list = mem_calloc(most, sizeof **list, err))))
+        rc = ERR_NOMEM;
+    for (line = rc == 0 ? strtok_r(text, "\n", &rest) : NULL; rc == 0 && line; line = strtok_r(NULL, "\n", &rest)) {
+        json_t *o = NULL;
+        if ((rc = json_parse(&o, line, (int64_t)strlen(line), path, err)) == 0) {
+            json_array_append_new(*all, o);
+            rc = json_get_str(o, "text", path, &(*list)[(*n)++], err);
+        }
+    }
+    mem_free(text);
+    return rc;
+}
+
 static int make_tokenizer(Backend *be, const char *dir, const char *captions, Err *err)
 {
-    json_t *map = NULL, *list, *one;
-    const char *id, **lines = NULL;
-    int64_t n = 0, most = 0;
-    size_t i;
+    json_t *all = NULL;
+    const char **lines = NULL;
+    int64_t n = 0;
     char *path = path_join(dir, "spiece.model", err);
     (void)be;
-    int rc = path ? json_read_file(&map, captions, err) : ERR_NOMEM;
-    if (rc == 0) {
-        json_object_foreach (map, id, list)
-            most += (int64_t)json_array_size(list);
-        if (!(lines = mem_calloc(most, sizeof *lines, err)))
-            rc = ERR_NOMEM;
-    }
-    if (rc == 0) {
-        json_object_foreach (map, id, list)
-            json_array_foreach (list, i, one)
-                if (json_is_string(one))
-                    lines[n++] = json_string_value(one);
+    int rc = path ? read_captions(captions, &all, &lines, &n, err) : ERR_NOMEM;
+    if (rc == 0)
         rc = t5_tokenizer_train(path, lines, n, PIECES, err);
-    }
     if (rc == 0)
         rc = write_json(dir, "tokenizer_config.json", tokenizer_json, err);
-    json_decref(map);
+    json_decref(all);
     mem_free(lines);
     mem_free(path);
     return rc;
@@ -199,7 +209,7 @@ int main(int argc, char **argv)
 {
     Err err = {0};
     if (argc != 3) {
-        fprintf(stderr, "usage: make_model OUT CAPTIONS_APP_JSON\n");
+        fprintf(stderr, "usage: make_model OUT METADATA_JSONL\n");
         return 2;
     }
     if (make_model(argv[1], argv[2], &err) < 0) {
