@@ -3,6 +3,7 @@
  *
  * Writes short H.264 files in the layout `metadata`:
  *   OUT/clips/ID.mp4
+ *   OUT/videos.jsonl      the clips and their captions, for weft-infer evaluate and read_garments
  *   OUT/prompts.jsonl     captions of combinations that split train never shows; any first few of them
  *                         spread over garments, patterns and colours
  *   OUT/metadata.jsonl    last: its presence says that all is there
@@ -108,6 +109,24 @@ static int write_metadata(const char *out, const Options *o, Err *err)
     return rc;
 }
 
+static int write_videos(const char *out, const Options *o, Err *err)
+{
+    Str text = {0};
+    int rc = 0;
+    for (int64_t i = 0; rc == 0 && i < o->clips + o->val; i++) {
+        Look k = look_of(o, i);
+        char id[64], caption[CAPTION_MAX];
+        id_of(o, i, id);
+        look_caption(o->looks, &k, caption);
+        rc = str_printf(&text, err, "{\"video\": \"clips/%s.mp4\", \"id\": \"%s\", \"prompt\": \"%s\"}\n", id, id,
+                        caption);
+    }
+    if (rc == 0)
+        rc = put_file(out, "videos.jsonl", &text, err);
+    str_fini(&text);
+    return rc;
+}
+
 static int write_prompts(const char *out, const Options *o, Err *err)
 {
     Str text = {0};
@@ -146,6 +165,8 @@ static int draw_all(const char *out, const Options *o, Err *err)
         }
     }
     mem_free(folder);
+    if (rc == 0)
+        rc = write_videos(out, o, err);
     if (rc == 0)
         rc = write_prompts(out, o, err);
     return rc < 0 ? rc : write_metadata(out, o, err);

@@ -3,21 +3,21 @@
 #include <stddef.h>
 
 static const float PI = 3.14159265f;
-static const Rgb colours[COLOURS] = {{214, 28, 40}, {244, 196, 36}, {36, 150, 70},
-                                     {36, 92, 214}, {136, 48, 168}, {34, 34, 40}};
-static const Rgb greys = {150, 152, 158}, white = {250, 248, 244}, orange = {244, 132, 32};
-static const Rgb skins[3] = {{244, 206, 178}, {214, 160, 120}, {150, 100, 72}};
+const Rgb cloth_colours[COLOURS] = {{214, 28, 40}, {244, 196, 36}, {36, 150, 70},
+                                    {36, 92, 214}, {136, 48, 168}, {34, 34, 40}};
+const Rgb cloth_grey = {150, 152, 158}, cloth_white = {250, 248, 244}, cloth_orange = {244, 132, 32};
+const Rgb skin_colours[3] = {{244, 206, 178}, {214, 160, 120}, {150, 100, 72}};
 static const Rgb hairs[3] = {{88, 56, 38}, {44, 36, 36}, {206, 164, 96}};
 static const Rgb shirt = {236, 232, 224}, shoes = {60, 48, 46};
 
 void figure_dress(Figure *f, const Look *k)
 {
     static const Weave weaves[PATTERNS] = {WEAVE_PLAIN, WEAVE_STRIPES, WEAVE_DOTS, WEAVE_FLOWERS, WEAVE_CHECKS};
-    Fabric grey = {greys, greys, greys, WEAVE_PLAIN};
-    Fabric cloth = {k->grey ? greys : colours[k->colour], white, orange, weaves[k->pattern]};
+    Fabric grey = {cloth_grey, cloth_grey, cloth_grey, WEAVE_PLAIN};
+    Fabric cloth = {k->grey ? cloth_grey : cloth_colours[k->colour], cloth_white, cloth_orange, weaves[k->pattern]};
     int over = k->garment != SKIRT, under = k->garment == SKIRT || k->garment == DRESS;
     f->look = k;
-    f->dress = (Dress){over ? cloth : grey, under ? cloth : grey, skins[k->skin], hairs[k->hair]};
+    f->dress = (Dress){over ? cloth : grey, under ? cloth : grey, skin_colours[k->skin], hairs[k->hair]};
 }
 
 static V3 swung(V3 from, float length, float angle, float outwards)

@@ -8,6 +8,7 @@
 
 enum { FLOOR_Y = 900 };
 
+extern const Rgb cloth_colours[COLOURS], cloth_white, cloth_orange, cloth_grey, skin_colours[3];
 /* The colours and cloths of a look. */
 typedef struct Dress {
     Fabric upper, lower; /* lower: trousers or skirt */
