@@ -50,6 +50,7 @@ typedef struct Job {
     int64_t pass;               /* most samples of a forward pass of a rank */
     int64_t epochs, max_steps;  /* max_steps -1: epochs decide */
     int64_t epoch_steps, steps; /* optimiser steps in an epoch, in all */
+    int64_t reached;            /* steps that are done; set by train_run */
     int64_t checkpoint_every, keep, log_every;
     struct {
         int64_t clips, timesteps, every; /* every -1: before the first step and after the last only */

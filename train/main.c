@@ -44,8 +44,11 @@ static int train(Job *j, const TrainOptions *o, Err *err)
     recipe_log(j->recipe, o->common.print_recipe, &j->log.log);
     if ((rc = ranks_agree(j->ranks, log_plan(j, o, err), err)) < 0 || (rc = train_run(j, o->out, err)) < 0)
         return rc;
-    if (ranks_rank(j->ranks) == 0)
+    if (ranks_rank(j->ranks) == 0 && rc == 0)
         printf("%s/final: %" PRId64 " step%s\n", o->out, j->steps, str_plural(j->steps));
+    else if (ranks_rank(j->ranks) == 0)
+        printf("%s/checkpoint-%" PRId64 ": stopped at step %" PRId64 " of %" PRId64 "\n", o->out, j->reached,
+               j->reached, j->steps);
     return 0;
 }
 

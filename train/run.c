@@ -5,61 +5,19 @@
  * resumed run ends with the same bits as an undisturbed one, except for the log's "time" objects. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
+#include <signal.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "common/base/file.h"
 #include "common/base/json.h"
-#include "common/base/jsonw.h"
 #include "common/base/mem.h"
-#include "common/base/progress.h"
 #include "common/base/schema.h"
-#include "common/base/str.h"
 #include "common/base/threads.h"
-#include "common/ops/ops.h"
 #include "train/checkpoint.h"
-#include "train/encoders.h"
-#include "train/curve.h"
-#include "train/feed.h"
-#include "train/guard.h"
-#include "train/heldout.h"
 #include "train/plan.h"
 #include "train/preflight.h"
-#include "train/run_report.h"
 #include "train/resume.h"
-#include "train/run.h"
-#include "train/samples.h"
+#include "train/run_internal.h"
 #include "train/together.h"
-
-typedef struct Run {
-    Job *job;
-    const char *out;
-    DirLock lock;
-    Dit *dit;
-    TrainState state;
-    Arena *work;
-    Feed *feed;
-    HeldOut *held_out;
-    Samples *samples;
-    Curve *curve;
-    Guard guard;
-    FILE *log; /* of rank 0, as the folder's other files */
-    Progress *progress;
-    struct {
-        int interim, may_fail;
-    } saving;                /* of the next checkpoint: save_here */
-    double *losses;          /* of a step's passes: together_step */
-    int64_t first;           /* steps that were done before */
-    double begin_s, spent_s; /* when the first step began; seconds in steps since then */
-} Run;
-
-/* One step's numbers for the log. */
-typedef struct StepFacts {
-    int64_t epoch, samples;
-    double loss, norm, lr, data_s, start_s;
-    int stop; /* the signal that asked a rank to stop */
-} StepFacts;
 
 static void run_close(Run *r)
 {
@@ -144,8 +102,7 @@ static int take_folder(Run *r, Preflight *p, Err *err)
     return rc;
 }
 
-/* Rank 0 has the folder, and what is written there. */
-static int is_first(const Run *r)
+int run_is_first(const Run *r)
 {
     return ranks_rank(r->job->ranks) == 0;
 }
@@ -169,7 +126,7 @@ static int prepare(Run *r, int64_t step, Err *err)
     int64_t bytes = 0;
     int rc;
 
-    if ((rc = load_state(r, step, err)) < 0 || (is_first(r) && (rc = open_files(r, err)) < 0) ||
+    if ((rc = load_state(r, step, err)) < 0 || (run_is_first(r) && (rc = open_files(r, err)) < 0) ||
         (rc = job_plan_work(j, j->c.policy, &bytes, err)) < 0 ||
         (rc = arena_new(&r->work, j->be, bytes, "training", err)) < 0 ||
         (rc = feed_open(&r->feed, j, r->state.step, err)) < 0)
@@ -183,7 +140,7 @@ static int run_open(Run *r, Err *err)
 {
     Job *j = r->job;
     Preflight p = {0};
-    int rc = ranks_agree(j->ranks, is_first(r) ? take_folder(r, &p, err) : 0, err);
+    int rc = ranks_agree(j->ranks, run_is_first(r) ? take_folder(r, &p, err) : 0, err);
 
     if (rc == 0)
         rc = together_start(j, r->out, &p.step, err);
@@ -223,12 +180,6 @@ static int passes(Run *r, StepFacts *f, int64_t first, int64_t last, Err *err)
     return rc;
 }
 
-/* Loss or gradient was not finite: such numbers have no place in JSON. */
-static int was_skipped(const StepFacts *f)
-{
-    return !isfinite(f->loss) || !isfinite(f->norm);
-}
-
 static int one_step(Run *r, StepFacts *f, Err *err)
 {
     Job *j = r->job;
@@ -249,173 +200,7 @@ static int one_step(Run *r, StepFacts *f, Err *err)
     rc = together_step(&r->state.share, r->losses, f->samples, &f->loss, &f->stop, err);
     if (rc == 0)
         rc = train_update(&r->state, &f->norm, &f->lr, err);
-    return rc == 0 && was_skipped(f) ? together_bad(&r->state, err) : rc;
-}
-
-static int log_line_json(Run *r, const StepFacts *f, json_t **out, Err *err)
-{
-    double held_out;
-    JsonWriter w;
-
-    jsonw_begin(&w);
-    jsonw_int(&w, "step", r->state.step);
-    jsonw_int(&w, "epoch", f->epoch);
-    if (!was_skipped(f)) {
-        jsonw_num(&w, "loss", f->loss);
-        curve_smoothed(r->curve, &w, f->loss);
-    }
-    if (r->state.skipped)
-        jsonw_int(&w, "skipped", r->state.skipped);
-    if (heldout_latest(r->held_out, &held_out))
-        jsonw_num(&w, "held_out", held_out);
-    jsonw_num(&w, "lr", f->lr);
-    if (!was_skipped(f))
-        jsonw_num(&w, "grad_norm", f->norm);
-    jsonw_int(&w, "samples", f->samples);
-    jsonw_open(&w, "time");
-    jsonw_num(&w, "data", f->data_s);
-    jsonw_num(&w, "forward", r->state.seconds.forward);
-    jsonw_num(&w, "backward", r->state.seconds.backward);
-    jsonw_num(&w, "optimizer", r->state.seconds.optimizer);
-    if (r->job->ranks) {
-        jsonw_num(&w, "exchange", r->state.seconds.exchange);
-        jsonw_num(&w, "waited", r->state.seconds.waited);
-    }
-    curve_pace(r->curve, &w, r->state.step, f->samples, time_now_s() - f->start_s, f->data_s);
-    if (r->state.step == r->job->steps) {
-        double now = time_now_s(), spent = r->spent_s + now - f->start_s;
-        jsonw_open(&w, "prediction");
-        plan_write_pairs(&w, r->job, r->first, spent / (double)(r->job->steps - r->first), now - r->begin_s);
-        jsonw_close(&w);
-    }
-    jsonw_close(&w);
-    return jsonw_finish(&w, out, "log.jsonl", err);
-}
-
-static int log_step(Run *r, const StepFacts *f, Err *err)
-{
-    json_t *line = NULL;
-    int rc;
-
-    if (!is_first(r))
-        return 0;
-    rc = log_line_json(r, f, &line, err);
-    if (rc == 0)
-        rc = json_write_line(line, r->log, err);
-    if (rc == 0 && fflush(r->log) != 0)
-        rc = err_errno(err, errno, "writing '%s/log.jsonl'", r->out);
-    if (rc == 0)
-        curve_step(r->curve, line, r->progress);
-    json_decref(line);
-    return rc;
-}
-
-/* ---- checkpoints ----------------------------------------------------------------------------- */
-
-/* With may_fail, a disk that is full, or fails, costs this checkpoint and not the run: what was saved before
- * is still there. */
-static int write_checkpoint(Run *r, const json_t *state, int may_fail, Err *err)
-{
-    Err why = {0};
-    int rc = checkpoint_save(r->out, &r->state, state, &why);
-
-    if (rc == 0)
-        return checkpoint_prune(r->out, r->state.step, r->job->keep, err);
-    if (rc != ERR_IO || !may_fail)
-        return err_set(err, rc, "%s", why.msg);
-    log_warn(&r->job->log.log, "%s; training goes on without this checkpoint", why.msg);
-    return 0;
-}
-
-/* Saves a checkpoint, unless a weight is not finite; r->saving: whether the schedule asks for it, and
- * whether the run can do without it.  The log goes to disk first: a resume cuts it back
- * to the checkpoint's step. */
-static int save_here(Run *r, Err *err)
-{
-    Job *j = r->job;
-    Tensor values = params_flat_values(dit_trainable(r->dit));
-    double squares = 0;
-    json_t *state = NULL;
-    int rc = op_sum_squares(j->be, &squares, &values, err);
-
-    if (rc == 0 && !isfinite(squares))
-        rc = err_set(err, ERR_LIMIT, "step %" PRId64 ": the weights are no longer finite; no checkpoint was written",
-                     r->state.step);
-    if (rc == 0 && (fflush(r->log) != 0 || fsync(fileno(r->log)) != 0))
-        rc = err_errno(err, errno, "writing '%s/log.jsonl'", r->out);
-    if (rc == 0)
-        rc = resume_state_json(j, r->state.step, r->saving.interim, &state, err);
-    if (rc == 0)
-        rc = guard_save(&r->guard, state, err);
-    if (rc == 0)
-        rc = write_checkpoint(r, state, r->saving.may_fail, err);
-    json_decref(state);
-    return rc;
-}
-
-static int finish_here(Run *r, Err *err)
-{
-    json_t *state = NULL;
-    EncodersHold hold;
-    int rc = final_is_at(r->out, r->state.step, err), kept;
-
-    if (rc != 0)
-        return rc < 0 ? rc : 0;
-    rc = encoders_hold(&hold, r->job->base, r->job->memory, err);
-    if (rc == 0)
-        rc = resume_state_json(r->job, r->state.step, 0, &state, err);
-    if (rc == 0)
-        rc = final_save(r->out, r->job->base, r->job->link, &r->state, state, err);
-    kept = encoders_keep(&hold, r->job->memory, rc == 0 ? err : NULL);
-    json_decref(state);
-    return rc < 0 ? rc : kept;
-}
-
-/* The page; without it a run is no worse. */
-static void show(const Run *r)
-{
-    Err err = {0};
-
-    if (run_report_write(r->out, &err) < 0)
-        log_warn(&r->job->log.log, "report.html was not written: %s", err.msg);
-}
-
-/* Measures the held-out loss and makes samples where they are due; a resumed run does here what it was
- * stopped before. */
-static int validate(Run *r, Err *err)
-{
-    json_t *line = NULL;
-    int rc = 0;
-
-    if (is_first(r) && heldout_due(r->held_out, r->state.step))
-        rc = heldout_measure(r->held_out, &r->state, &line, err);
-    if (line)
-        curve_held_out(r->curve, line);
-    json_decref(line);
-    if (rc == 0 && is_first(r) && samples_due(r->samples, r->state.step)) {
-        rc = samples_renew(r->samples, &r->state, r->curve, err);
-        show(r); /* the page shows them as they come */
-    }
-    return rc;
-}
-
-/* Rank 0 writes, and the others give it what they keep. */
-static int write_together(Run *r, int (*write)(Run *r, Err *err), Err *err)
-{
-    Ranks *ranks = r->job->ranks;
-    int rc;
-
-    if (!ranks)
-        return write(r, err);
-    if (!is_first(r)) {
-        rc = together_serve(&r->state, err);
-    } else {
-        Err lost = {0};
-        rc = write(r, err);
-        if (together_dismiss(&r->state, &lost) < 0) /* they will not hear of anything */
-            return rc < 0 ? rc : err_set(err, lost.code, "%s", lost.msg);
-    }
-    return ranks_agree(ranks, rc, err);
+    return rc == 0 && run_skipped(f) ? together_bad(&r->state, err) : rc;
 }
 
 /* All ranks return the same failure after the same step. */
@@ -425,42 +210,62 @@ static void all_know(const Run *r)
         r->job->ranks->all_know = 1;
 }
 
-static int stopped(const Run *r, int signal, Err *err)
+static const char *signal_text(int number)
 {
-    interrupt_adopt(signal);
-    all_know(r);
-    return err_set(err, ERR_INTERRUPTED,
-                   "interrupted; '%s/checkpoint-%" PRId64 "' is saved and the same command goes on from there", r->out,
-                   r->state.step);
+    return number == SIGINT ? "SIGINT" : number == SIGHUP ? "SIGHUP" : "SIGTERM";
 }
 
-static int loop(Run *r, Err *err)
+/* A warning, so that --quiet leaves it. */
+static int stopped(const Run *r, int signal)
+{
+    if (run_is_first(r))
+        log_warn(&r->job->log.log,
+                 "stopped by %s at step %" PRId64 " of %" PRId64 ": '%s/checkpoint-%" PRId64
+                 "' is saved, and the same command goes on from there",
+                 signal_text(signal), r->state.step, r->job->steps, r->out, r->state.step);
+    return 1;
+}
+
+/* The exit status says which signal it was. */
+static int not_saved(int signal, int64_t step, Err *err)
+{
+    interrupt_adopt(signal);
+    return err_wrap(err, ERR_INTERRUPTED, "stopped by %s after step %" PRId64 ", which could not be saved",
+                    signal_text(signal), step);
+}
+
+/* Everything after a step's update. */
+static int after_step(Run *r, StepFacts *f, Err *err)
 {
     const Job *j = r->job;
-    int rc = validate(r, err);
+    int last = r->state.step == j->steps, due = last || r->state.step % j->checkpoint_every == 0, rc = 0;
 
-    while (rc == 0 && r->state.step < j->steps) {
+    if (r->state.step % j->log_every == 0 || last || run_skipped(f))
+        rc = run_log_step(r, f, err);
+    if (rc == 0 && (rc = guard_step(&r->guard, j, &r->state, r->losses, f->loss, f->norm, err)) < 0)
+        all_know(r);
+    r->saving.interim = !due;
+    r->saving.may_fail = !last && !f->stop;
+    if (rc == 0 && (due || f->stop) && (rc = run_save(r, err)) < 0 && f->stop)
+        rc = not_saved(f->stop, r->state.step, err);
+    if (rc < 0)
+        return rc;
+    return f->stop && !last ? stopped(r, f->stop) : run_validate(r, err);
+}
+
+/* 1: stopped by a signal. */
+static int loop(Run *r, Err *err)
+{
+    int rc = run_validate(r, err);
+
+    while (rc == 0 && r->state.step < r->job->steps) {
         StepFacts f;
-        int last, due;
         if ((rc = one_step(r, &f, err)) < 0)
             break;
         r->spent_s += time_now_s() - f.start_s;
-        last = r->state.step == j->steps;
-        if (r->state.step % j->log_every == 0 || last || was_skipped(&f))
-            rc = log_step(r, &f, err);
-        if (rc == 0 && (rc = guard_step(&r->guard, j, &r->state, r->losses, f.loss, f.norm, err)) < 0)
-            all_know(r);
-        due = last || r->state.step % j->checkpoint_every == 0;
-        r->saving.interim = !due;
-        r->saving.may_fail = !last && !f.stop;
-        if (rc == 0 && (due || f.stop))
-            rc = write_together(r, save_here, err);
-        if (rc == 0 && f.stop && !last)
-            rc = stopped(r, f.stop, err);
-        if (rc == 0)
-            rc = validate(r, err);
+        rc = after_step(r, &f, err);
     }
-    return rc == 0 ? write_together(r, finish_here, err) : rc;
+    return rc == 0 ? run_finish(r, err) : rc;
 }
 
 int train_preview(Job *j, const char *out, FILE *to, Err *err)
@@ -484,16 +289,17 @@ int train_run(Job *j, const char *out, Err *err)
     Run r = {.job = j, .out = out};
     int rc;
 
-    interrupt_install(is_first(&r) ? NULL : &j->log);
+    interrupt_install(run_is_first(&r) ? NULL : &j->log);
     rc = run_open(&r, err);
     r.first = r.state.step;
     r.begin_s = time_now_s();
     if (rc == 0)
         rc = loop(&r, err);
-    if (rc == 0 && is_first(&r))
+    if (rc == 0 && run_is_first(&r))
         rc = plan_compare(j, out, r.first, r.spent_s / (double)(j->steps - r.first), time_now_s() - r.begin_s, err);
-    if ((rc == 0 || rc == ERR_INTERRUPTED) && is_first(&r))
-        show(&r);
+    if (rc >= 0 && run_is_first(&r))
+        run_show(&r);
+    j->reached = r.state.step;
     run_close(&r);
     return rc;
 }

@@ -6,7 +6,8 @@
 #include "train/job.h"
 
 /* Trains into the folder `out` until the job's last step, from its newest undamaged checkpoint or from
- * the start.  After SIGINT or SIGTERM: finishes the step, saves a checkpoint, ERR_INTERRUPTED. */
+ * the start: 0, or 1 when a signal stopped it: then the step was finished and a checkpoint saved.
+ * ERR_INTERRUPTED where that could not be saved.  j->reached: steps that are done. */
 WEFT_MUST_CHECK int train_run(Job *j, const char *out, Err *err);
 /* For --dry-run: checks all that train_run checks before its first step, and prints on `to` where it
  * would start and what it would write.  Writes nothing. */

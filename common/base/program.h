@@ -42,7 +42,8 @@ typedef struct Program {
 /* The whole of a main(): COMMAND, "COMMAND --help", --help, --version, --help-man (a manual page in
  * roff), --help-completion (for bash), --selftest (the command selftest).
  * Returns the exit status: 0 done, 1 failed, 2 wrong usage, 3 done but some items were rejected,
- * 128 + N stopped by signal N.  Output that did not reach standard output is a failure. */
+ * 128 + N stopped by signal N (weft-train run, with its step saved: 0).  Output that did not reach
+ * standard output is a failure. */
 int program_main(const Program *program, int argc, char **argv);
 
 void program_help(const Program *program, FILE *out);

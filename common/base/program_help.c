@@ -140,7 +140,9 @@ void program_manual(const Program *program, FILE *out)
                                          "1",        "failed; standard error says why",
                                          "2",        "wrong usage",
                                          "3",        "done, but some items were rejected",
-                                         "130, 143", "stopped by SIGINT (Ctrl-C) or SIGTERM; what was done is kept",
+                                         "130, 143",
+                                         "stopped by SIGINT (Ctrl-C) or SIGTERM; what was done is kept (weft-train run "
+                                         "exits with 0 where it could save a checkpoint)",
                                          NULL};
     fputs(".TH ", out);
     roff_upper(out, program->name);

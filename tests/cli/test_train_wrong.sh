@@ -57,9 +57,31 @@ at_call when "$twice" "$W" run --cache "$T/a" --out "$T/twice" $SETS --set train
     --set training.num_epochs=100000
 lib_name="SIGTERM twice"
 if [ $status = 125 ]; then skip "SIGTERM twice" "$no_trace"; else
-    check "SIGTERM twice: exit status" test $status = 143
-    stderr_has "is saved and the same command goes on from there"
+    check "SIGTERM twice: exit status" test $status = 0
+    stderr_has "is saved, and the same command goes on from there"
     last=$(tail -1 "$T/twice/log.jsonl" | sed 's/{"step":\([0-9]*\),.*/\1/')
     check "SIGTERM twice: the last step is saved" test -f "$T/twice/checkpoint-$last/weft_state/state.json"
+fi
+
+# ---- SIGINT twice: the second ends the program at once; and a step that cannot be saved
+FOREVER="--set training.max_steps=100000 --set training.num_epochs=100000 --set training.checkpointing_steps=100000"
+again="if grep -q stopping $T/stderr; then kill -INT \$PID
+    else [ -e $T/asked ] || { [ -s $T/again/log.jsonl ] && : >$T/asked && kill -INT \$PID; }; false; fi"
+at_call when "$again" "$W" run --cache "$T/a" --out "$T/again" $SETS $FOREVER
+if [ $status = 125 ]; then skip "SIGINT twice" "$no_trace"; else
+    check "SIGINT twice: exit status" test $status = 130
+fi
+lib_name="asked to stop, and no room"
+if command -v prlimit >/dev/null; then # a file may not grow beyond 200 KiB; the moments take 285 kB
+    at_call when "[ -s $T/no-room/log.jsonl ] && prlimit --pid \$PID --fsize=204800 && kill -TERM \$PID" \
+        "$W" run --cache "$T/a" --out "$T/no-room" $SETS $FOREVER
+else
+    status=125
+fi
+if [ $status = 125 ]; then skip "$lib_name" "$no_trace, or there is no prlimit"; else
+    check "$lib_name: exit status" test $status = 143
+    stderr_has "error: stopped by SIGTERM after step "
+    stderr_has ", which could not be saved: saving checkpoint-"
+    check "$lib_name: nothing unfinished is left" test -z "$(cd "$T/no-room" && ls -d *checkpoint* .??*checkpoint* 2>/dev/null)"
 fi
 finish
