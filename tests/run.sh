@@ -4,6 +4,9 @@
 # The very last line is "N passed, N failed, N skipped".
 B=$1; shift
 export WEFT_BUILD="$B" CMOCKA_MESSAGE_OUTPUT=TAP OMP_WAIT_POLICY=passive # two programs at a time share the cores
+# What the programs choose for OpenBLAS themselves, so that none of a thousand has to start twice for it.
+core=$("$B/weft-train" --version 2>/dev/null | sed -n 's/^ *blas .*(\(SkylakeX\))$/\1/p')
+[ -z "$core" ] || export OPENBLAS_CORETYPE="$core"
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1:allocator_may_return_null=1}"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 out="$B/test-output"; rm -rf "$out"; mkdir -p "$out"
