@@ -287,7 +287,7 @@ deps-if-missing:
 check: deps-if-missing ## build and run every test (15 minutes, 10 of them tests)
 	$(again) check-now
 check-now: found tests
-	@sh tests/run.sh $(B) $(TESTS) $(FUZZERS) $(wildcard tests/cli/test_*.sh)
+	@sh tests/run.sh $(B) $(wildcard tests/cli/test_*.sh) $(TESTS) $(FUZZERS) # the long ones first
 check-asan: deps-if-missing ## the same under AddressSanitizer (45 minutes)
 	$(again) VARIANT=asan check-now
 check-ubsan: deps-if-missing ## the same under UndefinedBehaviorSanitizer (30 minutes)

@@ -1,9 +1,9 @@
 #!/bin/sh
-# run.sh BUILD TEST...   runs every test (programs and .sh files), two at a time, and sums up.
+# run.sh BUILD TEST...   runs every test (programs and .sh files), three at a time, and sums up.
 # Each prints TAP ("ok", "not ok", "# SKIP"); one that dies without a failing line counts as one failure.
 # The very last line is "N passed, N failed, N skipped".
 B=$1; shift
-export WEFT_BUILD="$B" CMOCKA_MESSAGE_OUTPUT=TAP OMP_WAIT_POLICY=passive # two programs at a time share the cores
+export WEFT_BUILD="$B" CMOCKA_MESSAGE_OUTPUT=TAP OMP_WAIT_POLICY=passive # programs share the cores
 # What the programs choose for OpenBLAS themselves, so that none of a thousand has to start twice for it.
 core=$("$B/weft-train" --version 2>/dev/null | sed -n 's/^ *blas .*(\(SkylakeX\))$/\1/p')
 [ -z "$core" ] || export OPENBLAS_CORETYPE="$core"
@@ -29,7 +29,7 @@ else
     echo "pass  $t: $ok passed, $((skip + skip2)) skipped (${secs}s)"
 fi
 '
-printf '%s\n' "$@" | xargs -P "${TEST_JOBS:-2}" -I{} sh -c "$one" run {} "$out"
+printf '%s\n' "$@" | xargs -P "${TEST_JOBS:-3}" -I{} sh -c "$one" run {} "$out"
 grep -h "# SKIP" "$out"/*.tap 2>/dev/null | sed 's/^.*# SKIP/skipped:/' | sort | uniq -c | sort -rn | head -40
 ran=$(ls "$out" | grep -c '\.sum$')
 [ "$ran" = $# ] || echo "FAIL  only $ran of $# test programs ran to their end"
