@@ -4,9 +4,9 @@
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
-#include "common/base/lines.h"
 #include "common/base/mem.h"
 #include "common/base/schema.h"
+#include "common/base/schema_lines.h"
 
 /* The state that the line readers below share. */
 typedef struct Reading {
@@ -22,61 +22,26 @@ typedef struct Reading {
     const void *ids_only; /* an Ids */
 } Reading;
 
-typedef int (*RecordFn)(Reading *r, json_t *line, Err *err);
+typedef int (*RecordFn)(Reading *r, const json_t *line, Err *err);
 typedef struct Lines {
     Reading *r;
-    const Schema *schema;
     RecordFn f;
-    const char *const *members; /* those that are read; NULL: all */
 } Lines;
 
-/* 1 with the members that are read, each valid; 0: the line must be looked at as a whole. */
-static int members_of(const Lines *l, const char *text, int64_t size, const char *where, json_t **line)
-{
-    const json_t *properties = json_object_get(schema_json(l->schema), "properties");
-    Err ignored = {0};
-    if (!l->members || json_parse_members(line, text, size, l->members, where, &ignored) < 0)
-        return 0;
-    for (const char *const *m = l->members; *m; m++) {
-        const json_t *v = json_object_get(*line, *m);
-        if (!v || schema_validate_at(l->schema, json_object_get(properties, *m), *m, v, &ignored) < 0) {
-            json_decref(*line);
-            *line = NULL;
-            return 0;
-        }
-    }
-    return 1;
-}
-
-static int one_line(void *user, const char *text, int64_t size, const char *where, Err *err)
+static int one_line(void *user, const json_t *line, const char *where, Err *err)
 {
     const Lines *l = user;
-    json_t *line = NULL;
-    int part = members_of(l, text, size, where, &line), rc = 0;
-    if (!part)
-        rc = json_parse(&line, text, size, where, err);
-    if (!part && rc == 0)
-        rc = schema_validate(l->schema, line, where, err);
-    if (rc == 0 && (rc = l->f(l->r, line, err)) < 0)
-        rc = err_wrap(err, rc, "%s", where);
-    json_decref(line);
-    return rc;
+    int rc = l->f(l->r, line, err);
+    return rc < 0 ? err_wrap(err, rc, "%s", where) : 0;
 }
 
-/* Calls f with every line of DIR/name, validated against the schema; members: as in Lines. */
+/* Calls f with every line of DIR/name, validated against the schema; members: as in
+ * schema_each_line. */
 static int each_line(Reading *r, const char *name, const char *schema_name, const char *const *members, RecordFn f,
                      Err *err)
 {
     char *path = path_join(r->dir, name, err);
-    if (!path)
-        return ERR_NOMEM;
-    Schema *schema = NULL;
-    int rc = schema_open(&schema, schema_name, err);
-    if (rc == 0) {
-        Lines lines = {.r = r, .schema = schema, .f = f, .members = members};
-        rc = lines_read(path, RECORD_BYTES_MAX, one_line, &lines, err);
-    }
-    schema_close(&schema);
+    int rc = path ? schema_each_line(path, schema_name, members, one_line, &(Lines){r, f}, err) : ERR_NOMEM;
     mem_free(path);
     return rc;
 }
@@ -121,7 +86,7 @@ static int share(Reading *r, const json_t *line, const char *key, json_t **out, 
     return 0;
 }
 
-static int fill_clip(Reading *r, PreparedClip *c, json_t *line, Err *err)
+static int fill_clip(Reading *r, PreparedClip *c, const json_t *line, Err *err)
 {
     const json_t *clip = json_object_get(line, "clip"), *captions = json_object_get(line, "captions");
     const char *file = json_string_value(json_object_get(clip, "file"));
@@ -155,7 +120,7 @@ static int fill_clip(Reading *r, PreparedClip *c, json_t *line, Err *err)
     return 0;
 }
 
-static int manifest_line(Reading *r, json_t *line, Err *err)
+static int manifest_line(Reading *r, const json_t *line, Err *err)
 {
     Prepared *p = r->p;
     const char *id = json_string_value(json_object_get(line, "id"));
@@ -177,7 +142,7 @@ static int manifest_line(Reading *r, json_t *line, Err *err)
 
 /* Refuses two tokenisers in one dataset, another length than the recipe's, and ids that do not end
  * in </s>.  Captions that no clip of this shard uses are skipped. */
-static int tokens_line(Reading *r, json_t *line, Err *err)
+static int tokens_line(Reading *r, const json_t *line, Err *err)
 {
     Prepared *p = r->p;
     const char *text = json_string_value(json_object_get(line, "text"));
@@ -225,9 +190,10 @@ static int tokens_line(Reading *r, json_t *line, Err *err)
     return 0;
 }
 
-static const char *const clip_members[] = {"id",       "decision",   "split", "category",
-                                           "captions", "attributes", "clip",  NULL};
-static const char *const id_members[] = {"id", "decision", "clip", NULL};
+static const char *const clip_members[] = {
+    "id",          "decision",   "split",       "category", "captions",           "attributes", "clip.file",
+    "clip.frames", "clip.width", "clip.height", "clip.fps", "clip.pixels_sha256", NULL};
+static const char *const id_members[] = {"id", "decision", "clip.pixels_sha256", NULL};
 
 static int check_manifest(const Prepared *p, const char *dir, Err *err)
 {
@@ -360,7 +326,7 @@ typedef struct Ids {
     void *user;
 } Ids;
 
-static int id_line(Reading *r, json_t *line, Err *err)
+static int id_line(Reading *r, const json_t *line, Err *err)
 {
     const Ids *ids = r->ids_only;
     if (strcmp(json_string_value(json_object_get(line, "decision")), "accept") != 0)

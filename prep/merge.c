@@ -150,9 +150,10 @@ static int forget_duplicates(json_t *record, Err *err)
     return line.rejected && line.reason == REASON_NEAR_DUPLICATE ? line_accept(record, err) : 0;
 }
 
-static int take_line(void *user, const json_t *record, Err *err)
+static int take_line(void *user, const json_t *record, const char *where, Err *err)
 {
     Merge *m = user;
+    (void)where;
     const json_t *places = json_object_get(shard_of(m, m->reading), "places");
     if (m->n == m->cap) {
         int64_t cap = m->cap ? 2 * m->cap : 256;
@@ -190,7 +191,7 @@ static int read_lines(Merge *m, Err *err)
     for (int64_t i = 0; i < m->p->n && rc == 0; i++) {
         m->reading = i;
         m->first = m->n;
-        rc = dataset_each_line(m->p->shards[i], m->datasets[i], take_line, m, err);
+        rc = dataset_each_line(m->p->shards[i], m->datasets[i], NULL, take_line, m, err);
     }
     if (rc < 0)
         return rc;

@@ -23,6 +23,7 @@ typedef struct Tokenizing {
     int64_t length;
     json_t *written; /* captions that have a line */
     AtomicFile *file;
+    Report *report;
     const Log *log;
     int64_t longest, cuts, captions;
 } Tokenizing;
@@ -124,6 +125,8 @@ static int one_caption(Tokenizing *t, const char *text, const char *id, Err *err
         t->longest = n > t->longest ? n : t->longest;
         count_length(t->bins[0], n);
         if (rc == 0)
+            rc = report_add_tokens(t->report, n, err);
+        if (rc == 0)
             rc = count_clip(t, text, id, err);
     }
     json_decref(line);
@@ -132,20 +135,20 @@ static int one_caption(Tokenizing *t, const char *text, const char *id, Err *err
     return rc;
 }
 
-static int one_record(void *user, const json_t *record, Err *err)
+/* Of report_members. */
+static int one_record(void *user, const json_t *record, const char *where, Err *err)
 {
+    Tokenizing *t = user;
     ManifestLine line;
     const json_t *caption;
     size_t i;
+    (void)where;
     line_read(&line, record);
-    if (line.rejected)
-        return 0;
-    json_array_foreach (line.captions, i, caption) {
-        int rc = one_caption(user, json_string_value(caption), line.id, err);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
+    int rc = report_add_line(t->report, &line, err);
+    json_array_foreach (line.rejected ? NULL : line.captions, i, caption)
+        if (rc == 0)
+            rc = one_caption(t, json_string_value(caption), line.id, err);
+    return rc;
 }
 
 /* The tokeniser that the recipe asks for, and its length. */
@@ -169,10 +172,10 @@ int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_token
     if (rc < 0 || (rc = dir_lock(&lock, dir, err)) < 0 || (rc = dir_sweep_temporaries(dir, err)) < 0 ||
         (rc = open_tokenizer(&t, tokenizer, recipe ? recipe : own, err)) < 0 ||
         (clip_tokenizer && (rc = clip_tokenizer_open(&t.clip, clip_tokenizer, err)) < 0) ||
-        (rc = atomic_open(&t.file, path, err)) < 0)
+        (rc = atomic_open(&t.file, path, err)) < 0 || (rc = report_begin(&t.report, dataset, err)) < 0)
         goto out;
-    if ((rc = dataset_each_line(dir, dataset, one_record, &t, err)) == 0 && (rc = atomic_commit(&t.file, err)) == 0 &&
-        (rc = report_write(dir, dataset, 1, err)) == 0) {
+    if ((rc = dataset_each_line(dir, dataset, report_members, one_record, &t, err)) == 0 &&
+        (rc = atomic_commit(&t.file, err)) == 0 && (rc = report_end(t.report, dir, err)) == 0) {
         fprintf(results,
                 "%" PRId64 " distinct caption%s, the longest has %" PRId64 " of %" PRId64 " tokens, %" PRId64 " cut\n",
                 t.captions, str_plural(t.captions), t.longest, t.length, t.cuts);
@@ -183,6 +186,7 @@ int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_token
         }
     }
 out:
+    report_close(&t.report);
     atomic_abort(&t.file);
     tokenizer_close(&t.tokenizer);
     clip_tokenizer_close(&t.clip);

@@ -10,9 +10,10 @@
 /* Parses text (duplicate keys refused, NUL in strings refused).  `name` stands in messages:
  * "name:line:column: ...". */
 WEFT_MUST_CHECK int json_parse(json_t **out, const char *text, int64_t size, const char *name, Err *err);
-/* The object's members of these names (NULL-terminated) alone: the rest is stepped over, ten times as
- * fast as it would be parsed, and without finding all that is wrong in it.  Text that is not one
- * object is parsed as above. */
+/* The object's members of these names (NULL-terminated) alone, "clip.file" for a member of a member
+ * (which is there whole where it is no object): the rest is stepped over, ten times as fast as it
+ * would be parsed, and without finding all that is wrong in it.  Text that is not one object is
+ * parsed as above. */
 WEFT_MUST_CHECK int json_parse_members(json_t **out, const char *text, int64_t size, const char *const *names,
                                        const char *name, Err *err);
 WEFT_MUST_CHECK int json_read_file(json_t **out, const char *path, Err *err);

@@ -52,57 +52,77 @@ static int value(Scan *s)
     return depth == 0 && s->at > begin;
 }
 
-static int is_wanted(const char *const *names, const char *key, size_t n)
+/* How a member at `path` ("clip.file", n bytes) is wanted: not, a part of it, all of it. */
+typedef enum Wanted { NOTHING, PART, ALL } Wanted;
+
+static Wanted wanted(const char *const *names, const char *path, size_t n)
 {
-    for (; *names; names++)
-        if (strlen(*names) == n && memcmp(*names, key, n) == 0)
-            return 1;
-    return 0;
+    Wanted most = NOTHING;
+    for (; *names && most != ALL; names++)
+        if (strncmp(*names, path, n) == 0 && ((*names)[n] == 0 || (*names)[n] == '.'))
+            most = (*names)[n] ? PART : ALL;
+    return most;
 }
 
-/* 1 with the members in `out`, each followed by a comma; 0 when the text is not a plain object;
- * negative: an error. */
-static int collect(Str *out, const char *text, int64_t size, const char *const *names, Err *err)
+enum { PATH_BYTES = 256 };
+
+/* From an object's opening brace to behind its closing one: 1 with the wanted members in `out`; 0
+ * when the text is not a plain object; negative: an error.  path: of the object, n bytes, ending in a
+ * dot unless it is empty. */
+static int collect(Str *out, Scan *s, const char *const *names, char path[PATH_BYTES], size_t n, Err *err)
 {
-    Scan s = {text, text + size};
-    if (!take(&s, '{'))
+    int rc = str_append_n(out, "{", 1, err), some = 0;
+    if (!take(s, '{'))
         return 0;
-    for (int more = 1; more;) {
-        if (!take(&s, '"'))
+    blanks(s);
+    for (int more = s->at < s->end && *s->at != '}'; rc == 0 && more; more = take(s, ',')) {
+        if (!take(s, '"'))
             return 0;
-        const char *key = s.at;
-        if (!string(&s) || memchr(key, '\\', (size_t)(s.at - key)))
+        const char *key = s->at;
+        if (!string(s) || memchr(key, '\\', (size_t)(s->at - key)))
             return 0;
-        size_t n = (size_t)(s.at - key) - 1;
-        if (!take(&s, ':') || !value(&s))
+        size_t length = (size_t)(s->at - key) - 1;
+        if (n + length + 2 > PATH_BYTES || !take(s, ':'))
             return 0;
-        if (is_wanted(names, key, n)) {
-            int rc = str_append_n(out, key - 1, s.at - key + 1, err);
-            if (rc == 0)
-                rc = str_append_n(out, ",", 1, err);
-            if (rc < 0)
-                return rc;
+        memcpy(path + n, key, length);
+        Wanted how = wanted(names, path, n + length);
+        blanks(s);
+        const char *begin = s->at;
+        if (how != NOTHING && some++)
+            rc = str_append_n(out, ",", 1, err);
+        if (rc == 0 && how != NOTHING && (rc = str_append_n(out, key - 1, (int64_t)length + 2, err)) == 0)
+            rc = str_append_n(out, ":", 1, err);
+        if (rc < 0)
+            return rc;
+        if (how == PART && begin < s->end && *begin == '{') {
+            path[n + length] = '.';
+            int plain = collect(out, s, names, path, n + length + 1, err);
+            if (plain != 1)
+                return plain;
+        } else if (!value(s)) {
+            return 0;
+        } else if (how != NOTHING) {
+            rc = str_append_n(out, begin, s->at - begin, err);
         }
-        more = take(&s, ',');
     }
-    if (!take(&s, '}'))
-        return 0;
-    blanks(&s);
-    return s.at == s.end;
+    if (rc == 0)
+        rc = str_append_n(out, "}", 1, err);
+    return rc < 0 ? rc : take(s, '}');
 }
 
 int json_parse_members(json_t **out, const char *text, int64_t size, const char *const *names, const char *name,
                        Err *err)
 {
     Str part = {0};
-    int rc = str_append_n(&part, "{", 1, err), plain;
+    Scan s = {text, text + size};
+    char path[PATH_BYTES];
     *out = NULL;
-    if (rc == 0 && (plain = collect(&part, text, size, names, err)) != 1)
-        rc = plain < 0 ? plain : json_parse(out, text, size, name, err);
-    else if (rc == 0) {
-        part.data[part.len - (part.len > 1)] = '}'; /* over the last comma */
-        rc = part.len > 1 ? json_parse(out, part.data, part.len, name, err) : json_parse(out, "{}", 2, name, err);
-    }
+    int plain = collect(&part, &s, names, path, 0, err), rc = plain < 0 ? plain : 0;
+    blanks(&s);
+    if (plain == 1 && s.at == s.end)
+        rc = json_parse(out, part.data, part.len, name, err);
+    else if (plain >= 0)
+        rc = json_parse(out, text, size, name, err);
     str_fini(&part);
     return rc;
 }

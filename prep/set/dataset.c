@@ -14,7 +14,6 @@
 #include "prep/clip/clip.h"
 #include "prep/line.h"
 #include "prep/set/duplicates.h"
-#include "common/base/lines.h"
 #include "prep/set/report.h"
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -365,27 +364,9 @@ int dataset_read(const char *dir, json_t **out, Err *err)
     return rc;
 }
 
-typedef struct Lines {
-    Schema *schema;
-    int (*line)(void *user, const json_t *record, Err *err);
-    void *user;
-} Lines;
-
-static int read_line(void *user, const char *text, int64_t size, const char *where, Err *err)
+int dataset_each_line(const char *dir, const json_t *dataset, const char *const *members, SchemaLineFn line, void *user,
+                      Err *err)
 {
-    Lines *l = user;
-    json_t *record;
-    int rc = json_parse(&record, text, size, where, err);
-    if (rc == 0 && (rc = schema_validate(l->schema, record, where, err)) == 0)
-        rc = l->line(l->user, record, err);
-    json_decref(record);
-    return rc;
-}
-
-int dataset_each_line(const char *dir, const json_t *dataset, int (*line)(void *user, const json_t *record, Err *err),
-                      void *user, Err *err)
-{
-    Lines l = {.line = line, .user = user};
     char hex[65], *path = path_join(dir, "manifest.jsonl", err);
     int rc = path ? sha256_file_hex(path, hex, err) : ERR_NOMEM;
     if (rc == 0) {
@@ -395,9 +376,8 @@ int dataset_each_line(const char *dir, const json_t *dataset, int (*line)(void *
                          "'%s' is not the manifest dataset.json was made with (SHA-256 %.12s..., expected %.12s...)",
                          path, hex, want);
     }
-    if (rc == 0 && (rc = schema_open(&l.schema, "manifest", err)) == 0)
-        rc = lines_read(path, RECORD_BYTES_MAX, read_line, &l, err);
-    schema_close(&l.schema);
+    if (rc == 0)
+        rc = schema_each_line(path, "manifest", members, line, user, err);
     mem_free(path);
     return rc;
 }

@@ -7,6 +7,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/recipe.h"
+#include "common/base/schema_lines.h"
 #include "prep/picture/quality.h"
 #include "prep/set/record.h"
 
@@ -45,8 +46,8 @@ WEFT_MUST_CHECK int dataset_finish(const Dataset *d, const QualityLimits *limits
                                    Err *err);
 
 /* A finished dataset's dataset.json, and its manifest's lines one after another; both validated,
- * and the manifest's hash compared. */
+ * and the manifest's hash compared.  members: as in schema_each_line (common/base/schema_lines.h). */
 WEFT_MUST_CHECK int dataset_read(const char *dir, json_t **out, Err *err);
-WEFT_MUST_CHECK int dataset_each_line(const char *dir, const json_t *dataset,
-                                      int (*line)(void *user, const json_t *record, Err *err), void *user, Err *err);
+WEFT_MUST_CHECK int dataset_each_line(const char *dir, const json_t *dataset, const char *const *members,
+                                      SchemaLineFn line, void *user, Err *err);
 #endif

@@ -35,13 +35,14 @@ typedef struct Values {
     int64_t n, cap;
 } Values;
 
-typedef struct Build {
+struct Report {
+    const json_t *dataset;
     Values values[MEASURES];
     json_t *attributes, *rejected, *accepted, *duplicates;
     json_t *contacts;      /* id -> contact, of all clips */
     int64_t accepts, seen; /* accepted clips in all, met so far */
     double error_sum, error_max;
-} Build;
+};
 
 static int add_value(Values *l, double x, Err *err)
 {
@@ -58,7 +59,7 @@ static int add_value(Values *l, double x, Err *err)
 }
 
 /* ---- a manifest line ------------------------------------------------------------------------- */
-static int measure(Build *b, const ManifestLine *line, Err *err)
+static int measure(Report *b, const ManifestLine *line, Err *err)
 {
     const LineProbe *p = &line->probe;
     const LineQuality *q = &line->quality;
@@ -97,7 +98,7 @@ static int count(json_t *o, const char *name, const char *value)
     return bad;
 }
 
-static int count_attributes(Build *b, const ManifestLine *line)
+static int count_attributes(Report *b, const ManifestLine *line)
 {
     const char *name;
     json_t *value, *one;
@@ -145,45 +146,75 @@ static json_t *twin(const ManifestLine *line, const char *text)
     return jsonw_finish(&w, &out, "a pair of look-alikes", NULL) < 0 ? NULL : out;
 }
 
-static int add_record(void *user, const json_t *record, Err *err)
+const char *const report_members[] = {"id",
+                                      "reason",
+                                      "warnings",
+                                      "split",
+                                      "category",
+                                      "captions",
+                                      "attributes",
+                                      "contact",
+                                      "source.path",
+                                      "probe.avg_rate",
+                                      "probe.display_width",
+                                      "probe.display_height",
+                                      "probe.last_time",
+                                      "quality.mean_luma",
+                                      "quality.sharpness",
+                                      "quality.change.mean",
+                                      "quality.visible.median",
+                                      "timing",
+                                      NULL};
+
+int report_add_line(Report *b, const ManifestLine *line, Err *err)
 {
-    Build *b = user;
-    ManifestLine line;
     const json_t *note;
     size_t i;
-    line_read(&line, record);
-    int bad = 0, rc = measure(b, &line, err);
+    int bad = 0, rc = measure(b, line, err);
     if (rc < 0)
         return rc;
-    if (line.contact)
-        bad |= json_object_set_new_nocheck(b->contacts, line.id, json_string_nocheck(line.contact)) < 0;
-    if (line.rejected) {
-        bad |= json_array_append_new(b->rejected, card(&line)) < 0;
-        if (line.reason == REASON_NEAR_DUPLICATE)
-            bad |= json_array_append_new(b->duplicates, twin(&line, line.reason_text)) < 0;
+    if (line->contact)
+        bad |= json_object_set_new_nocheck(b->contacts, line->id, json_string_nocheck(line->contact)) < 0;
+    if (line->rejected) {
+        bad |= json_array_append_new(b->rejected, card(line)) < 0;
+        if (line->reason == REASON_NEAR_DUPLICATE)
+            bad |= json_array_append_new(b->duplicates, twin(line, line->reason_text)) < 0;
     } else {
-        b->error_sum += line.mean_error_s;
-        b->error_max = line.max_error_s > b->error_max ? line.max_error_s : b->error_max;
+        b->error_sum += line->mean_error_s;
+        b->error_max = line->max_error_s > b->error_max ? line->max_error_s : b->error_max;
         if (b->accepts <= SAMPLE || b->seen * SAMPLE / b->accepts != (b->seen + 1) * SAMPLE / b->accepts)
-            bad |= json_array_append_new(b->accepted, card(&line)) < 0;
+            bad |= json_array_append_new(b->accepted, card(line)) < 0;
         b->seen++;
-        bad |= count_attributes(b, &line);
-        json_array_foreach (line.warnings, i, note)
+        bad |= count_attributes(b, line);
+        json_array_foreach (line->warnings, i, note)
             if (line_note_reason(note) == REASON_NEAR_DUPLICATE)
-                bad |= json_array_append_new(b->duplicates, twin(&line, line_note_text(note))) < 0;
+                bad |= json_array_append_new(b->duplicates, twin(line, line_note_text(note))) < 0;
     }
     return bad ? err_set(err, ERR_NOMEM, "out of memory for the report") : 0;
 }
 
+static int add_record(void *user, const json_t *record, const char *where, Err *err)
+{
+    ManifestLine line;
+    (void)where;
+    line_read(&line, record);
+    return report_add_line(user, &line, err);
+}
+
+int report_add_tokens(Report *b, int64_t tokens, Err *err)
+{
+    return add_value(&b->values[TOKENS], (double)tokens, err);
+}
+
 static int add_tokens(void *user, const char *text, int64_t size, const char *where, Err *err)
 {
-    Build *b = user;
+    Report *b = user;
     json_t *line;
     int64_t n = 0, cut = 0;
     int rc = json_parse(&line, text, size, where, err);
     if (rc == 0 && (rc = json_get_int(line, "n", where, &n, err)) == 0 &&
         (rc = json_get_int_or(line, "cut", where, 0, &cut, err)) == 0)
-        rc = add_value(&b->values[TOKENS], (double)(n + cut), err);
+        rc = report_add_tokens(b, n + cut, err);
     json_decref(line);
     return rc;
 }
@@ -214,7 +245,7 @@ static void histogram(JsonWriter *w, const Values *l, int which)
     jsonw_close(w);
 }
 
-static int content(const Build *b, const json_t *dataset, json_t **out, Err *err)
+static int content(const Report *b, const json_t *dataset, json_t **out, Err *err)
 {
     json_t *pair;
     size_t i;
@@ -298,39 +329,65 @@ static int write_pages(const char *dir, const json_t *report_content, Err *err)
     return rc < 0 ? rc : drop_pages(dir, pages, err);
 }
 
-int report_write(const char *dir, const json_t *dataset, int tokens, Err *err)
+int report_begin(Report **out, const json_t *dataset, Err *err)
 {
-    Build b = {.attributes = json_object(),
-               .rejected = json_array(),
-               .accepted = json_array(),
-               .duplicates = json_array(),
-               .contacts = json_object(),
-               .accepts = json_integer_value(json_object_get(json_object_get(dataset, "counts"), "accepted"))};
+    Report *b = *out = mem_calloc(1, sizeof *b, err);
+    if (!b)
+        return ERR_NOMEM;
+    *b = (Report){.dataset = dataset,
+                  .attributes = json_object(),
+                  .rejected = json_array(),
+                  .accepted = json_array(),
+                  .duplicates = json_array(),
+                  .contacts = json_object(),
+                  .accepts = json_integer_value(json_object_get(json_object_get(dataset, "counts"), "accepted"))};
+    return b->attributes && b->rejected && b->accepted && b->duplicates && b->contacts
+               ? 0
+               : err_set(err, ERR_NOMEM, "out of memory for the report");
+}
+
+int report_end(Report *b, const char *dir, Err *err)
+{
     json_t *o = NULL;
-    char *ids = path_join(dir, "tokens.jsonl", err), *path = path_join(dir, "report.json", err);
-    int rc = ERR_NOMEM;
-    if (!b.attributes || !b.rejected || !b.accepted || !b.duplicates || !b.contacts) {
-        err_set(err, ERR_NOMEM, "out of memory for the report");
-        goto out;
-    }
-    if (!ids || !path || (rc = dataset_each_line(dir, dataset, add_record, &b, err)) < 0)
-        goto out;
-    if (tokens && file_exists(ids) && (rc = lines_read(ids, RECORD_BYTES_MAX, add_tokens, &b, err)) < 0)
-        goto out;
-    if ((rc = content(&b, dataset, &o, err)) == 0 && (rc = schema_check("report", o, "report.json", err)) == 0 &&
+    char *path = path_join(dir, "report.json", err);
+    int rc = path ? content(b, b->dataset, &o, err) : ERR_NOMEM;
+    if (rc == 0 && (rc = schema_check("report", o, "report.json", err)) == 0 &&
         (rc = json_write_file(o, path, err)) == 0)
         rc = write_pages(dir, o, err);
-out:
-    for (int m = 0; m < MEASURES; m++)
-        mem_free(b.values[m].v);
-    json_decref(b.attributes);
-    json_decref(b.rejected);
-    json_decref(b.accepted);
-    json_decref(b.duplicates);
-    json_decref(b.contacts);
     json_decref(o);
-    mem_free(ids);
     mem_free(path);
+    return rc;
+}
+
+void report_close(Report **r)
+{
+    Report *b = *r;
+    if (!b)
+        return;
+    for (int m = 0; m < MEASURES; m++)
+        mem_free(b->values[m].v);
+    json_decref(b->attributes);
+    json_decref(b->rejected);
+    json_decref(b->accepted);
+    json_decref(b->duplicates);
+    json_decref(b->contacts);
+    mem_free(b);
+    *r = NULL;
+}
+
+int report_write(const char *dir, const json_t *dataset, int tokens, Err *err)
+{
+    Report *b = NULL;
+    char *ids = path_join(dir, "tokens.jsonl", err);
+    int rc = ids ? report_begin(&b, dataset, err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = dataset_each_line(dir, dataset, report_members, add_record, b, err);
+    if (rc == 0 && tokens && file_exists(ids))
+        rc = lines_read(ids, RECORD_BYTES_MAX, add_tokens, b, err);
+    if (rc == 0)
+        rc = report_end(b, dir, err);
+    report_close(&b);
+    mem_free(ids);
     return rc;
 }
 
@@ -341,10 +398,13 @@ typedef struct Gone {
     int64_t n;
 } Gone;
 
-static int count_gone(void *user, const json_t *record, Err *err)
+static const char *const file_members[] = {"clip.file", "contact", NULL};
+
+static int count_gone(void *user, const json_t *record, const char *where, Err *err)
 {
     Gone *g = user;
     ManifestLine line;
+    (void)where;
     line_read(&line, record);
     const char *names[2] = {line.clip.file, line.contact};
     for (int i = 0; i < 2; i++) {
@@ -367,7 +427,7 @@ int prep_report(const char *dir, FILE *results, Err *err)
     int rc = dataset_read(dir, &dataset, err);
     if (rc == 0 && (rc = report_write(dir, dataset, 1, err)) == 0)
         fprintf(results, "%s/report.html and report.json are written\n", dir);
-    if (rc == 0 && (rc = dataset_each_line(dir, dataset, count_gone, &gone, err)) == 0 && gone.n)
+    if (rc == 0 && (rc = dataset_each_line(dir, dataset, file_members, count_gone, &gone, err)) == 0 && gone.n)
         fprintf(results, "%" PRId64 " file%s of the dataset %s missing, first %s: run ingest again\n", gone.n,
                 str_plural(gone.n), gone.n == 1 ? "is" : "are", gone.first);
     mem_free(gone.first);

@@ -18,16 +18,22 @@ static void check_round_trip(const json_t *v, char *text)
     mem_free(text);
 }
 
+static const json_t *member(const json_t *v, const char *name)
+{
+    const char *dot = strchr(name, '.');
+    return dot ? json_object_get(json_object_get(v, "clip"), dot + 1) : json_object_get(v, name);
+}
+
 /* The members that are parsed alone are those of the whole. */
 static void check_members(const uint8_t *data, size_t size, const json_t *whole)
 {
-    static const char *const names[] = {"a", "clip", "id", NULL};
+    static const char *const names[] = {"a", "clip.file", "id", NULL};
     json_t *part = NULL;
     int rc = json_parse_members(&part, (const char *)data, (int64_t)size, names, "fuzz", NULL);
     if ((rc == 0) != (part != NULL) || (whole && rc < 0))
         abort();
     for (int i = 0; whole && i < 3; i++) {
-        const json_t *a = json_object_get(whole, names[i]), *b = json_object_get(part, names[i]);
+        const json_t *a = member(whole, names[i]), *b = member(part, names[i]);
         if ((a || b) && !json_equal(a, b))
             abort();
     }

@@ -56,6 +56,38 @@ static void members(const char *text, const char *want)
     json_decref(v);
 }
 
+static void parts(const char *text, const char *want)
+{
+    static const char *const names[] = {"id", "clip.file", "clip.size.w", "clips", NULL};
+    json_t *v;
+    CHECK_OK(json_parse_members(&v, text, (int64_t)strlen(text), names, "t", &err), &err);
+    char *got = json_canonical(v, &err);
+    assert_string_equal(got, want);
+    mem_free(got);
+    json_decref(v);
+}
+
+static void parses_members_of_members(void **state)
+{
+    (void)state;
+    parts("{\"clip\":{\"file\":\"a\",\"more\":[1,{\"file\":2}],\"size\":{\"h\":1,\"w\":2}},\"clips\":[{\"x\":1}]}",
+          "{\"clip\":{\"file\":\"a\",\"size\":{\"w\":2}},\"clips\":[{\"x\":1}]}");
+    parts("{\"clip\":{\"more\":1},\"id\":{}, \"file\":3}", "{\"clip\":{},\"id\":{}}");
+    parts("{\"clip\" : { } }", "{\"clip\":{}}");
+    parts("{\"clip\":null,\"x\":1}", "{\"clip\":null}"); /* no object: whole */
+    parts("{\"clip\":[{\"more\":1}]}", "{\"clip\":[{\"more\":1}]}");
+    parts("{\"cli\":1,\"clip.file\":2,\"clip.size\":{\"w\":4,\"h\":4}}", /* a dot in a name: as if it were a place */
+          "{\"clip.file\":2,\"clip.size\":{\"w\":4}}");
+    char deep[600] = "{\"";
+    memset(deep + 2, 'k', 400);
+    strcpy(deep + 402, "\":1,\"id\":2}"); /* longer than any path: parsed as a whole */
+    json_t *v;
+    static const char *const names[] = {"id", NULL};
+    CHECK_OK(json_parse_members(&v, deep, (int64_t)strlen(deep), names, "t", &err), &err);
+    assert_int_equal(json_object_size(v), 2);
+    json_decref(v);
+}
+
 static void refuse_members(const char *text)
 {
     static const char *const names[] = {"id", "clip", NULL};
@@ -374,6 +406,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_bad_json),
         cmocka_unit_test(parses_members_alone),
+        cmocka_unit_test(parses_members_of_members),
         cmocka_unit_test(writes_text),
         cmocka_unit_test(reals_survive),
         cmocka_unit_test(files_and_lines),

@@ -2,8 +2,11 @@
 #include "tests/check.h"
 #include <stdio.h>
 #include <string.h>
+#include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/mem.h"
 #include "common/base/schema.h"
+#include "common/base/schema_lines.h"
 
 static Err err;
 
@@ -171,6 +174,64 @@ static void compiled_in_files(void **state)
     json_decref(v);
 }
 
+/* ---- lines ----------------------------------------------------------------------------------- */
+
+static int keep_line(void *user, const json_t *line, const char *where, Err *e)
+{
+    json_t *lines = user;
+    (void)where;
+    return json_array_append_new(lines, json_deep_copy(line)) < 0 ? err_set(e, ERR_NOMEM, "no memory") : 0;
+}
+
+static void lines(const char *text, const char *const *members, const char *want)
+{
+    json_t *got = json_array();
+    const char *path = check_tmp_path("lines.jsonl");
+    CHECK_OK(file_write_atomic(path, text, (int64_t)strlen(text), &err), &err);
+    CHECK_OK(schema_each_line(path, "manifest", members, keep_line, got, &err), &err);
+    char *found = json_canonical(got, &err);
+    assert_string_equal(found, want);
+    mem_free(found);
+    json_decref(got);
+}
+
+static void refuse_lines(const char *text, const char *const *members, const char *part)
+{
+    json_t *got = json_array();
+    const char *path = check_tmp_path("lines.jsonl");
+    CHECK_OK(file_write_atomic(path, text, (int64_t)strlen(text), &err), &err);
+    CHECK_FAILS(schema_each_line(path, "manifest", members, keep_line, got, &err), ERR_FORMAT, part, &err);
+    json_decref(got);
+}
+
+/* Members that are read are judged as they are in the whole line; the others are neither. */
+static void reads_lines_in_part(void **state)
+{
+    static const char *const members[] = {"id", "clip.file", "reason", "quality.change.mean", NULL};
+    (void)state;
+    lines(
+        "{\"id\":\"a\",\"reason\":null,\"clip\":{\"file\":\"clips/f.mkv\",\"size\":-1},\"quality\":null,\"split\":5}\n"
+        "{\"id\":\"b\",\"reason\":{\"code\":\"dark\",\"text\":\"t\"},\"clip\":null,"
+        "\"quality\":{\"change\":{\"min\":\"no number\",\"mean\":2}}}\n",
+        members,
+        "[{\"clip\":{\"file\":\"clips/f.mkv\"},\"id\":\"a\",\"quality\":null,\"reason\":null},"
+        "{\"clip\":null,\"id\":\"b\",\"quality\":{\"change\":{\"mean\":2}},\"reason\":{\"code\":\"dark\",\"text\":"
+        "\"t\"}}]");
+    const char *bad[] = {
+        "{\"id\":1,\"reason\":null,\"clip\":null,\"quality\":null}",
+        "{\"id\":\"a/b\",\"reason\":null,\"clip\":null,\"quality\":null}", /* the pattern */
+        "{\"reason\":null,\"clip\":null,\"quality\":null}",
+        "{\"id\":\"a\",\"reason\":null,\"clip\":{},\"quality\":null}",
+        "{\"id\":\"a\",\"reason\":null,\"clip\":{\"file\":1},\"quality\":null}",
+        "{\"id\":\"a\",\"reason\":{\"code\":\"none such\",\"text\":\"t\"},\"clip\":null,\"quality\":null}",
+        "{\"id\":\"a\",\"reason\":null,\"clip\":null,\"quality\":{\"change\":{\"mean\":\"2\"}}}",
+        "{\"id\":\"a\",\"reason\":null,\"clip\":null,\"quality\":{\"change\":3}}"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        refuse_lines(bad[i], members, "is missing"); /* what the whole lacks first */
+    refuse_lines("{\"id\":\"a\"}", NULL, "lines.jsonl line 1: key 'decision' is missing");
+    refuse_lines("\n{}", members, "line 1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +242,7 @@ int main(void)
         cmocka_unit_test(branches_and_references),
         cmocka_unit_test(refuses_what_it_would_not_enforce),
         cmocka_unit_test(compiled_in_files),
+        cmocka_unit_test(reads_lines_in_part),
     };
     return check_run_live("base_schema", tests);
 }

@@ -1,0 +1,15 @@
+/* Files of one JSON object a line (JSONL), each judged by a schema. */
+#ifndef WEFT_COMMON_BASE_SCHEMA_LINES_H
+#define WEFT_COMMON_BASE_SCHEMA_LINES_H
+#include <jansson.h>
+#include "common/base/err.h"
+
+/* where: "manifest.jsonl line 7". */
+typedef int (*SchemaLineFn)(void *user, const json_t *line, const char *where, Err *err);
+
+/* Calls f with each line of the file; the schema's name is as in schema_open.  members: those that f
+ * reads, as json_parse_members names them; only they are in the line that f gets, and only they are
+ * judged, which takes a quarter of the time.  NULL: all. */
+WEFT_MUST_CHECK int schema_each_line(const char *path, const char *schema, const char *const *members, SchemaLineFn f,
+                                     void *user, Err *err);
+#endif
