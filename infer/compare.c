@@ -19,6 +19,8 @@ const Opt compare_opts[] = {
     OPTS_LOG,
     OPTION(CompareOptions, references, OPT_LIST, "references", "VIDEOS",
            "real videos, to whose colours both runs are compared; may be repeated"),
+    OPTION(CompareOptions, scores, OPT_LIST, "scores", "FILE",
+           "a table (CSV) of scores that others gave: a line a video, a column a score; may be repeated"),
     OPTS_NETWORKS(CompareOptions),
     OPTION(CompareOptions, blind, OPT_FLAG, "blind", NULL,
            "also write DIR/blind, a page to vote on without knowing the sides, and DIR/key.json, which tells them"),
@@ -69,6 +71,24 @@ static int write_files(const CompareOptions *o, const Comparison *c, uint64_t se
     return rc;
 }
 
+static void print_scores(const json_t *report, FILE *out)
+{
+    const char *name;
+    json_t *m;
+    json_object_foreach (json_object_get(report, "scores"), name, m) {
+        const json_t *chance = json_object_get(m, "chance");
+        fprintf(out, "  score %-12s %10.6g -> %10.6g", name, json_number_value(json_object_get(m, "before")),
+                json_number_value(json_object_get(m, "after")));
+        fprintf(out, "  base [%.3g, %.3g] tuned [%.3g, %.3g]", json_number_value(json_object_get(m, "before_low")),
+                json_number_value(json_object_get(m, "before_high")),
+                json_number_value(json_object_get(m, "after_low")),
+                json_number_value(json_object_get(m, "after_high")));
+        if (json_is_number(chance))
+            fprintf(out, "  chance %.3g", json_number_value(chance));
+        putc('\n', out);
+    }
+}
+
 static void print_summary(const Comparison *c, const json_t *report, FILE *out)
 {
     const char *name;
@@ -85,6 +105,7 @@ static void print_summary(const Comparison *c, const json_t *report, FILE *out)
             fprintf(out, " [%+.6g, %+.6g]", json_number_value(low), json_number_value(json_object_get(m, "high")));
         fprintf(out, "  p %.3g\n", json_number_value(json_object_get(m, "p")));
     }
+    print_scores(report, out);
 }
 
 /* Measures the references into *r and both sides, whose lists are taken over. */
@@ -114,6 +135,7 @@ static int compare_sides(const CompareOptions *o, const StrList *arguments, cons
     Comparison c = {.name = {arguments->item[0], arguments->item[1]}};
     Evaluation r = {0};
     Networks *networks = NULL;
+    Scores scores = {0};
     json_t *report = NULL;
     int rc = recipe_open(&recipe, &o->common, err);
     if (rc == 0)
@@ -126,6 +148,9 @@ static int compare_sides(const CompareOptions *o, const StrList *arguments, cons
         rc = pairs_match(side, &c.pair, &c.n, &c.prompts, err);
     for (int k = 0; k < 2 && rc == 0; k++)
         c.alone[k] = side[k].n - c.n;
+    c.scores = &scores;
+    if (rc == 0 && o->scores.n)
+        rc = scores_read(&scores, &o->scores, side, log, err);
     if (rc == 0)
         rc = networks_open(&networks, &o->networks, o->out, log, err);
     if (rc == 0)
@@ -139,6 +164,7 @@ static int compare_sides(const CompareOptions *o, const StrList *arguments, cons
     int rejected = r.n_rejected + c.side[0].n_rejected + c.side[1].n_rejected + networks_left_out(networks) > 0;
     json_decref(report);
     mem_free(c.pair);
+    scores_fini(&scores);
     evaluation_fini(&r);
     for (int k = 0; k < 2; k++) {
         evaluation_fini(&c.side[k]);
@@ -167,10 +193,11 @@ int compare_run(const CompareOptions *o, const StrList *sides, const Log *log, F
 {
     machine_unbind(); /* the work is done by processes, not by OpenMP */
     if (o->votes.n || o->key.n) {
-        if (sides->n || !o->votes.n || !o->key.n || o->blind || o->references.n)
-            return err_set(err, ERR_USAGE,
-                           "votes are counted by --votes FILE and --key FILE together, without BASE and TUNED, --blind "
-                           "and --references");
+        if (sides->n || !o->votes.n || !o->key.n || o->blind || o->references.n || o->scores.n)
+            return err_set(
+                err, ERR_USAGE,
+                "votes are counted by --votes FILE and --key FILE together, without BASE and TUNED, --blind, "
+                "--references and --scores");
         return count(o, results, err);
     }
     if (sides->n != 2)

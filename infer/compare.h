@@ -9,11 +9,12 @@
 #define WEFT_INFER_COMPARE_H
 #include <stdio.h>
 #include "infer/evaluation.h"
+#include "infer/scores.h"
 
 typedef struct CompareOptions {
     CommonOptions common; /* first */
     const char *out;
-    StrList references, votes, key;
+    StrList references, scores, votes, key;
     NetworkOptions networks;
     int blind;
 } CompareOptions;
@@ -36,6 +37,7 @@ typedef struct Comparison {
     int64_t alone[2];             /* videos without a partner */
     const Evaluation *references; /* NULL: none */
     const Networks *networks;     /* NULL: none */
+    const Scores *scores;         /* of the two lists of videos; n 0: none */
 } Comparison;
 
 /* Matches videos of one prompt and seed; where a side's video has no prompt or seed, by id.  ERR_USAGE for two
@@ -53,7 +55,7 @@ typedef struct Change {
     double difference, low, high; /* tuned - base: mean, 95 % bootstrap over prompts */
     double p;                     /* paired_p_value */
 } Change;
-enum { CHANGE_COLOURS = -1, CHANGE_NETWORK = 1000 /* + a NetFigure */ };
+enum { CHANGE_COLOURS = -1, CHANGE_NETWORK = 1000 /* + a NetFigure */, CHANGE_SCORE = 2000 /* + a score */ };
 /* kind: a place in figure_kinds or one of these.  category NULL: all pairs. */
 WEFT_MUST_CHECK int change_of(Change *out, const Comparison *c, int kind, const char *category, uint64_t seed,
                               Err *err);

@@ -17,6 +17,8 @@ static double value_of(const Comparison *c, int64_t pair, int side, int kind)
     const Evaluation *e = &c->side[side];
     int64_t at = c->pair[pair].at[side];
     const Measured *m = &e->measured[at];
+    if (kind >= CHANGE_SCORE)
+        return c->scores->item[kind - CHANGE_SCORE].value[side][at];
     if (m->done != 1)
         return NAN;
     if (kind >= CHANGE_NETWORK)
@@ -140,6 +142,37 @@ static int put_networks(JsonWriter *w, const Comparison *c, uint64_t seed, Err *
     return rc;
 }
 
+/* What others' scores say, beside chance. */
+static int put_scores(JsonWriter *w, const Comparison *c, uint64_t seed, Err *err)
+{
+    Change x;
+    int rc = 0;
+    if (!c->scores->n)
+        return 0;
+    jsonw_open(w, "scores");
+    for (int64_t k = 0; k < c->scores->n && rc == 0; k++) {
+        const Score *s = &c->scores->item[k];
+        if ((rc = change_of(&x, c, CHANGE_SCORE + (int)k, NULL, seed, err)) < 0)
+            break;
+        jsonw_open(w, s->name);
+        put_number(w, "before", x.side[0].mean);
+        put_number(w, "before_low", x.side[0].low);
+        put_number(w, "before_high", x.side[0].high);
+        put_number(w, "after", x.side[1].mean);
+        put_number(w, "after_low", x.side[1].low);
+        put_number(w, "after_high", x.side[1].high);
+        put_number(w, "difference", x.difference);
+        put_number(w, "low", x.low);
+        put_number(w, "high", x.high);
+        put_number(w, "p", x.p);
+        jsonw_int(w, "prompts", x.n);
+        put_number(w, "chance", s->chance);
+        jsonw_close(w);
+    }
+    jsonw_close(w);
+    return rc;
+}
+
 static int put_categories(JsonWriter *w, const Comparison *c, uint64_t seed, Err *err)
 {
     json_t *names = json_object(), *unused;
@@ -236,6 +269,8 @@ int comparison_json(const Comparison *c, uint64_t seed, json_t **out, Err *err)
     if (rc == 0)
         rc = put_categories(&w, c, seed, err);
     if (rc == 0)
+        rc = put_scores(&w, c, seed, err);
+    if (rc == 0)
         rc = put_networks(&w, c, seed, err);
     int written = jsonw_finish(&w, out, "quality_comparison.json", err);
     return rc < 0 ? rc : written;
@@ -273,11 +308,15 @@ int comparison_write_csv(const Comparison *c, const char *path, Err *err)
     fputs("prompt,seed,category,base,tuned", out);
     for (int k = 0; figure_kinds[k].name; k++)
         fprintf(out, ",%s_base,%s_tuned", figure_kinds[k].name, figure_kinds[k].name);
+    for (int64_t k = 0; k < c->scores->n; k++)
+        fprintf(out, ",%s_base,%s_tuned", c->scores->item[k].name, c->scores->item[k].name);
     fputs(c->references ? ",colours_base,colours_tuned\n" : "\n", out);
     for (int64_t i = 0; i < c->n; i++) {
         csv_pair(out, c, i);
         for (int k = 0; figure_kinds[k].name; k++)
             csv_both(out, c, i, k);
+        for (int64_t k = 0; k < c->scores->n; k++)
+            csv_both(out, c, i, CHANGE_SCORE + (int)k);
         if (c->references)
             csv_both(out, c, i, CHANGE_COLOURS);
         putc('\n', out);

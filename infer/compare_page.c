@@ -108,6 +108,44 @@ static void table(FILE *out, const json_t *report)
         out);
 }
 
+/* ---- scores ----------------------------------------------------------------------------------- */
+static void with_interval(FILE *out, const json_t *m, const char *value, const char *low, const char *high)
+{
+    fputs("<td class=\"n\">", out);
+    page_number(out, member(m, value));
+    if (isfinite(member(m, low)))
+        fprintf(out, " <span class=\"dim\">%.3g to %.3g</span>", member(m, low), member(m, high));
+    fputs("</td>", out);
+}
+
+/* What others' scores say of the two runs. */
+static void scores(FILE *out, const json_t *report)
+{
+    const json_t *all = json_object_get(report, "scores");
+    const char *name;
+    json_t *m;
+    if (!all)
+        return;
+    fputs("<h2>Scores</h2>\n<div class=\"wide\"><table><tr><th>score</th><th class=\"n\">chance</th><th "
+          "class=\"n\">base</th><th class=\"n\">tuned</th><th class=\"n\">difference</th><th class=\"n\">p</th><th "
+          "class=\"n\">prompts</th></tr>\n",
+          out);
+    json_object_foreach ((json_t *)(uintptr_t)all, name, m) {
+        fputs("<tr><td>", out);
+        html_text(out, name);
+        fputs("</td>", out);
+        page_cell(out, member(m, "chance"));
+        with_interval(out, m, "before", "before_low", "before_high");
+        with_interval(out, m, "after", "after_low", "after_high");
+        with_interval(out, m, "difference", "low", "high");
+        page_cell(out, member(m, "p"));
+        fprintf(out, "<td class=\"n\">%" PRId64 "</td></tr>\n", whole(m, "prompts"));
+    }
+    fputs("</table></div>\n<p class=\"dim\">Means of scores that were given to the command (<code>--scores</code>), "
+          "higher is better, with 95 % intervals.</p>\n",
+          out);
+}
+
 /* ---- sets ------------------------------------------------------------------------------------- */
 /* Figures of each run as a whole, and what its weights' absence leaves out. */
 static void sets(FILE *out, const json_t *networks)
@@ -207,6 +245,11 @@ static int one_side(FILE *out, const Comparison *c, const char *folder, int64_t 
         page_number(out, m->f.motion);
         fputs(" · SSIM ", out);
         page_number(out, m->f.ssim);
+        for (int64_t k = 0; k < c->scores->n; k++)
+            if (isfinite(c->scores->item[k].value[side][at])) {
+                fprintf(out, " · %s ", c->scores->item[k].name);
+                page_number(out, c->scores->item[k].value[side][at]);
+            }
         fputs(evaluation_near_static(&c->side[side], at) ? " <span class=\"flag\">near-static</span></span>"
                                                          : "</span>",
               out);
@@ -307,6 +350,7 @@ int comparison_write_page(const Comparison *c, const char *folder, const json_t 
         FILE *out = atomic_stream(f);
         rc = page_begin(out, "Before and after", script, err);
         summary(out, c, report);
+        scores(out, report);
         table(out, report);
         sets(out, json_object_get(report, "networks"));
         if (rc == 0)

@@ -4,12 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/base/csv.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/lines.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
-#include "prep/layout/csv.h"
 #include "prep/layout/metadata.h"
 #include "prep/layout/metadata_internal.h"
 

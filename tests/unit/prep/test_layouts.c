@@ -4,12 +4,12 @@
 #include <string.h>
 #include <unistd.h>
 #include "check.h"
+#include "common/base/csv.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "prep/layout/layout.h"
 #include "prep/layout/lists.h"
 #include "prep/layout/metadata.h"
-#include "prep/layout/csv.h"
 
 static char *at(const char *root, const char *name)
 {

@@ -1,7 +1,7 @@
 /* CSV as RFC 4180 has it: fields in quotes may hold commas, newlines and doubled quotes; lines end
  * in LF or CRLF. */
-#ifndef WEFT_PREP_LAYOUT_CSV_H
-#define WEFT_PREP_LAYOUT_CSV_H
+#ifndef WEFT_COMMON_BASE_CSV_H
+#define WEFT_COMMON_BASE_CSV_H
 #include <jansson.h>
 #include <stdint.h>
 #include "common/base/err.h"

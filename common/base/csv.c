@@ -1,4 +1,4 @@
-#include "prep/layout/csv.h"
+#include "common/base/csv.h"
 
 #include <string.h>
 #include "common/base/str.h"
