@@ -71,20 +71,31 @@ static int write_files(const CompareOptions *o, const Comparison *c, uint64_t se
     return rc;
 }
 
+static void print_score_side(const json_t *m, const char *value, const char *low, const char *high, FILE *out)
+{
+    char interval[48] = "";
+    if (json_is_number(json_object_get(m, low)))
+        snprintf(interval, sizeof interval, "[%.3g, %.3g]", json_number_value(json_object_get(m, low)),
+                 json_number_value(json_object_get(m, high)));
+    fprintf(out, " %7.3g %-16s", json_number_value(json_object_get(m, value)), interval);
+}
+
 static void print_scores(const json_t *report, FILE *out)
 {
     const char *name;
-    json_t *m;
-    json_object_foreach (json_object_get(report, "scores"), name, m) {
+    json_t *m, *all = json_object_get(report, "scores");
+    if (all)
+        fprintf(out, "scores, with 95 %% intervals\n  %-18s %7s %-16s %7s %-16s %7s\n", "", "base", "", "tuned", "",
+                "chance");
+    json_object_foreach (all, name, m) {
         const json_t *chance = json_object_get(m, "chance");
-        fprintf(out, "  score %-12s %10.6g -> %10.6g", name, json_number_value(json_object_get(m, "before")),
-                json_number_value(json_object_get(m, "after")));
-        fprintf(out, "  base [%.3g, %.3g] tuned [%.3g, %.3g]", json_number_value(json_object_get(m, "before_low")),
-                json_number_value(json_object_get(m, "before_high")),
-                json_number_value(json_object_get(m, "after_low")),
-                json_number_value(json_object_get(m, "after_high")));
+        if (!json_is_number(json_object_get(m, "before")))
+            continue;
+        fprintf(out, "  %-18s", name);
+        print_score_side(m, "before", "before_low", "before_high", out);
+        print_score_side(m, "after", "after_low", "after_high", out);
         if (json_is_number(chance))
-            fprintf(out, "  chance %.3g", json_number_value(chance));
+            fprintf(out, " %7.3g", json_number_value(chance));
         putc('\n', out);
     }
 }

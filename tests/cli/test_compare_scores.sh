@@ -17,9 +17,9 @@ row() { printf 'clips/fashion-train-%05d.mp4,%s\n' "$1" "$2"; }
   for i in 0 1 2 3 4; do row $i "$((i > 0))"; done
   printf '"%s",1\n' "$T/tuned/clips/fashion-train-00005.mp4"; } >"$T/tuned/scores.csv"
 both="--scores $T/base/scores.csv --scores $T/tuned/scores.csv"
-runs "compare with scores" 0 $C "$T/base/videos.jsonl" "$T/tuned/videos.jsonl" --out "$T/out" $both
-stdout_has "score colour"
-stdout_has "chance 0.25"
+runs "compare with scores" 0 $C "$T/base/clips/videos.jsonl" "$T/tuned/clips/videos.jsonl" --out "$T/out" $both
+stdout_has "scores, with 95 % intervals"
+check "a line of the table" grep -q "^  colour  *0.167 .* 0.833 .* 0.25$" "$T/stdout"
 is colour before "1 / 6"
 is colour after "5 / 6"
 is colour difference "4 / 6"
@@ -32,14 +32,14 @@ check "and their values" grep -q ',1,0,0.5,$' "$T/out/pairs.csv"
 check "the page has a table" grep -q '<h2>Scores</h2>' "$T/out/report.html"
 check "and each video's" grep -q ' · colour 1' "$T/out/report.html"
 cp "$T/out/quality_comparison.json" "$T/first.json"
-runs "the same tables in the other order" 0 $C "$T/base/videos.jsonl" "$T/tuned/videos.jsonl" --out "$T/out" \
+runs "the same tables in the other order" 0 $C "$T/base/clips/videos.jsonl" "$T/tuned/clips/videos.jsonl" --out "$T/out" \
     --scores "$T/tuned/scores.csv" --scores "$T/base/scores.csv"
 is colour after "5 / 6"
 
 # What is no such table is refused with its line.
 refused() { # NAME STATUS TEXT MESSAGE
     printf "$3" >"$T/base/bad.csv"
-    runs "$1" "$2" $C "$T/base/videos.jsonl" "$T/tuned/videos.jsonl" --out "$T/none" --scores "$T/base/bad.csv"
+    runs "$1" "$2" $C "$T/base/clips/videos.jsonl" "$T/tuned/clips/videos.jsonl" --out "$T/none" --scores "$T/base/bad.csv"
     stderr_has "$4"
 }
 v=clips/fashion-train-00000.mp4
@@ -56,9 +56,9 @@ refused "other videos" 2 'video,a\nx.mp4,1\n' "scores none of these videos"
 refused "an open quote" 1 'video,"a\n' "a quote is never closed"
 check "nothing was written" test ! -e "$T/none/report.html"
 printf "video,a\n$v,1\nother.mp4,2\n" >"$T/base/more.csv"
-runs "a line of another video" 0 $C "$T/base/videos.jsonl" "$T/tuned/videos.jsonl" --out "$T/out" --scores "$T/base/more.csv"
+runs "a line of another video" 0 $C "$T/base/clips/videos.jsonl" "$T/tuned/clips/videos.jsonl" --out "$T/out" --scores "$T/base/more.csv"
 stderr_has "1 line of --scores: the video is in neither run"
 runs "with votes" 2 $C --votes x --key y --scores z --out "$T/none"
-runs "a missing table" 1 $C "$T/base/videos.jsonl" "$T/tuned/videos.jsonl" --out "$T/none" --scores "$T/none.csv"
+runs "a missing table" 1 $C "$T/base/clips/videos.jsonl" "$T/tuned/clips/videos.jsonl" --out "$T/none" --scores "$T/none.csv"
 stderr_has "none.csv"
 finish

@@ -6,7 +6,7 @@ share() { sed -n "s/^  $1 *\([0-9]*\)\..*/\1/p" "$T/stdout"; } # NAME: the whole
 
 runs "nothing to read is wrong usage" 2 "$R"
 runs "draws every combination" 0 "$D" "$T/clips" --clips 90 --val 30 --seed 3
-runs "reads them" 0 "$R" "$T/clips/videos.jsonl" --out "$T/clips/scores.csv" --readings "$T/readings.csv"
+runs "reads them" 0 "$R" "$T/clips/clips/videos.jsonl" --out "$T/clips/scores.csv" --readings "$T/readings.csv"
 for what in figure colour pattern garment sleeve; do
     check "$what: at least 97 % are right, of $(share $what)" test "$(share $what)" -ge 97
 done
@@ -15,7 +15,7 @@ check "chance" grep -q '^chance,,0.166666667,0.2,0.25,0.333333333$' "$T/clips/sc
 check "paths as the table's folder has them" grep -q '^clips/fashion-val-00029.mp4,1,' "$T/clips/scores.csv"
 check "a coat has no sleeves to be read" grep -q ',coat,.*coat walks$' "$T/readings.csv"
 cp "$T/stdout" "$T/before.txt"
-runs "with one thread" 0 env OMP_NUM_THREADS=1 "$R" "$T/clips/videos.jsonl" --out "$T/clips/again.csv"
+runs "with one thread" 0 env OMP_NUM_THREADS=1 "$R" "$T/clips/clips/videos.jsonl" --out "$T/clips/again.csv"
 check "the same table" cmp "$T/clips/scores.csv" "$T/clips/again.csv"
 
 printf '%s\n' '{"video": "gone.mp4", "prompt": "a woman in a red plain dress walks"}' \

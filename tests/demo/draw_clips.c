@@ -3,7 +3,7 @@
  *
  * Writes short H.264 files in the layout `metadata`:
  *   OUT/clips/ID.mp4
- *   OUT/videos.jsonl      the clips and their captions, for weft-infer evaluate and read_garments
+ *   OUT/clips/videos.jsonl  the clips and their captions, for weft-infer evaluate and read_garments
  *   OUT/prompts.jsonl     captions of combinations that split train never shows; any first few of them
  *                         spread over garments, patterns and colours
  *   OUT/metadata.jsonl    last: its presence says that all is there
@@ -118,11 +118,10 @@ static int write_videos(const char *out, const Options *o, Err *err)
         char id[64], caption[CAPTION_MAX];
         id_of(o, i, id);
         look_caption(o->looks, &k, caption);
-        rc = str_printf(&text, err, "{\"video\": \"clips/%s.mp4\", \"id\": \"%s\", \"prompt\": \"%s\"}\n", id, id,
-                        caption);
+        rc = str_printf(&text, err, "{\"video\": \"%s.mp4\", \"id\": \"%s\", \"prompt\": \"%s\"}\n", id, id, caption);
     }
     if (rc == 0)
-        rc = put_file(out, "videos.jsonl", &text, err);
+        rc = put_file(out, "clips/videos.jsonl", &text, err);
     str_fini(&text);
     return rc;
 }
