@@ -14,6 +14,7 @@
 
 const Opt compare_opts[] = {
     OPTS_RECIPE,
+    OPT_DEVICE,
     OPT_JOBS,
     OPT_SEED,
     OPTS_LOG,
@@ -22,6 +23,7 @@ const Opt compare_opts[] = {
     OPTION(CompareOptions, scores, OPT_LIST, "scores", "FILE",
            "a table (CSV) of scores that others gave: a line a video, a column a score; may be repeated"),
     OPTS_NETWORKS(CompareOptions),
+    OPTS_COPIES(CompareOptions, COPIES_MODEL_HELP),
     OPTION(CompareOptions, blind, OPT_FLAG, "blind", NULL,
            "also write DIR/blind, a page to vote on without knowing the sides, and DIR/key.json, which tells them"),
     OPTION(
@@ -32,6 +34,8 @@ const Opt compare_opts[] = {
            .short_name = 'o', .required = 1),
     {0},
 };
+
+const char *const side_names[2] = {"base", "tuned"};
 
 static int read_sides(const CompareOptions *o, const StrList *arguments, VideoList side[2], VideoList *real, Err *err)
 {
@@ -47,8 +51,8 @@ static int write_files(const CompareOptions *o, const Comparison *c, uint64_t se
 {
     DirLock lock = {0};
     char *csv = path_join(o->out, "pairs.csv", err), *json = path_join(o->out, "quality_comparison.json", err),
-         *scores = path_join(o->out, "clip_scores.csv", err);
-    int rc = csv && json && scores ? schema_check("comparison", report, json, err) : ERR_NOMEM;
+         *scores = path_join(o->out, "clip_scores.csv", err), *closest = path_join(o->out, "closest_clips.csv", err);
+    int rc = csv && json && scores && closest ? schema_check("comparison", report, json, err) : ERR_NOMEM;
     if (rc == 0)
         rc = dir_make(o->out, err);
     if (rc == 0 && (rc = dir_lock(&lock, o->out, err)) == 0) {
@@ -57,6 +61,8 @@ static int write_files(const CompareOptions *o, const Comparison *c, uint64_t se
             rc = comparison_write_csv(c, csv, err);
         if (rc == 0 && networks_have_clip(c->networks))
             rc = comparison_write_clip_scores(c, scores, err);
+        if (rc == 0 && c->copies)
+            rc = copies_write_csv(c->copies, side_names, closest, err);
         if (rc == 0)
             rc = comparison_write_page(c, o->out, report, err);
         if (rc == 0 && o->blind)
@@ -67,6 +73,7 @@ static int write_files(const CompareOptions *o, const Comparison *c, uint64_t se
     }
     mem_free(csv);
     mem_free(scores);
+    mem_free(closest);
     mem_free(json);
     return rc;
 }
@@ -117,6 +124,8 @@ static void print_summary(const Comparison *c, const json_t *report, FILE *out)
         fprintf(out, "  p %.3g\n", json_number_value(json_object_get(m, "p")));
     }
     print_scores(report, out);
+    if (c->copies)
+        copies_print(c->copies, side_names, out);
 }
 
 /* Measures the references into *r and both sides, whose lists are taken over. */
@@ -165,7 +174,13 @@ static int compare_sides(const CompareOptions *o, const StrList *arguments, cons
     if (rc == 0)
         rc = networks_open(&networks, &o->networks, o->out, log, err);
     if (rc == 0)
+        rc = copies_open(&c.copies, &o->copies, o->common.device, o->common.jobs, recipe, log, err);
+    for (int k = 0; k < 2 && rc == 0 && c.copies; k++)
+        rc = copies_plan(c.copies, k, &side[k], err);
+    if (rc == 0)
         rc = measure_all(o, &c, side, &real, &r, networks, recipe, log, err);
+    if (rc == 0 && c.copies)
+        rc = copies_run(c.copies, (const Evaluation *const[]){&c.side[0], &c.side[1]}, 2, err);
     if (rc == 0)
         rc = comparison_json(&c, (uint64_t)recipe_int(recipe, "seed"), &report, err);
     if (rc == 0)
@@ -176,6 +191,7 @@ static int compare_sides(const CompareOptions *o, const StrList *arguments, cons
     json_decref(report);
     mem_free(c.pair);
     scores_fini(&scores);
+    copies_close(&c.copies);
     evaluation_fini(&r);
     for (int k = 0; k < 2; k++) {
         evaluation_fini(&c.side[k]);

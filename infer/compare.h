@@ -8,7 +8,7 @@
 #ifndef WEFT_INFER_COMPARE_H
 #define WEFT_INFER_COMPARE_H
 #include <stdio.h>
-#include "infer/evaluation.h"
+#include "infer/copies.h"
 #include "infer/scores.h"
 
 typedef struct CompareOptions {
@@ -16,6 +16,7 @@ typedef struct CompareOptions {
     const char *out;
     StrList references, scores, votes, key;
     NetworkOptions networks;
+    CopyOptions copies;
     int blind;
 } CompareOptions;
 extern const Opt compare_opts[];
@@ -38,7 +39,9 @@ typedef struct Comparison {
     const Evaluation *references; /* NULL: none */
     const Networks *networks;     /* NULL: none */
     const Scores *scores;         /* of the two lists of videos; n 0: none */
+    Copies *copies;               /* NULL: not checked */
 } Comparison;
+extern const char *const side_names[2]; /* "base", "tuned" */
 
 /* Matches videos of one prompt and seed; where a side's video has no prompt or seed, by id.  ERR_USAGE for two
  * videos of one prompt and seed in one run, and when nothing matches.  The lists' order decides the pairs'. */

@@ -126,7 +126,6 @@ static int put_changes(JsonWriter *w, const Comparison *c, const char *category,
 /* What the networks say of each run as a whole. */
 static int put_networks(JsonWriter *w, const Comparison *c, uint64_t seed, Err *err)
 {
-    static const char *const name[] = {"base", "tuned"};
     int rc = 0;
     if (!c->networks)
         return 0;
@@ -136,7 +135,7 @@ static int put_networks(JsonWriter *w, const Comparison *c, uint64_t seed, Err *
         rc = networks_report(c->networks, c->side[side].features, c->references ? c->references->features : NULL, seed,
                              &o, err);
         if (rc == 0)
-            jsonw_take(w, name[side], o);
+            jsonw_take(w, side_names[side], o);
     }
     jsonw_close(w);
     return rc;
@@ -272,6 +271,12 @@ int comparison_json(const Comparison *c, uint64_t seed, json_t **out, Err *err)
         rc = put_scores(&w, c, seed, err);
     if (rc == 0)
         rc = put_networks(&w, c, seed, err);
+    if (rc == 0 && c->copies) {
+        json_t *copies = NULL;
+        rc = copies_json(c->copies, side_names, &copies, err);
+        if (rc == 0)
+            jsonw_take(&w, "copy_check", copies);
+    }
     int written = jsonw_finish(&w, out, "quality_comparison.json", err);
     return rc < 0 ? rc : written;
 }

@@ -61,9 +61,9 @@ static void verdict(FILE *out, const json_t *m)
                                                : strcmp(better, "lower") == 0 ? -1
                                                                               : 0;
     if (!isfinite(low) || whole(m, "prompts") < PROMPTS_LEAST)
-        fputs("<td class=\"dim\">too few</td>", out);
+        fputs("<td class=\"dim v\">too few</td>", out);
     else if (!clear)
-        fputs("<td class=\"dim\">no clear difference</td>", out);
+        fputs("<td class=\"dim v\">no clear difference</td>", out);
     else if (!want)
         fputs(clear > 0 ? "<td>higher</td>" : "<td>lower</td>", out);
     else
@@ -74,7 +74,7 @@ static void table(FILE *out, const json_t *report)
 {
     const char *name;
     json_t *m;
-    fputs("<h2>Before and after</h2>\n<div class=\"wide\"><table><tr><th>figure</th><th class=\"n\">base</th><th "
+    fputs("<h2>Figures</h2>\n<div class=\"wide\"><table><tr><th>figure</th><th class=\"n\">base</th><th "
           "class=\"n\">tuned</th><th class=\"n\">difference</th><th class=\"n\">95 % interval</th><th "
           "class=\"n\">improvement</th><th class=\"n\">p</th><th class=\"n\">prompts</th><th></th></tr>\n",
           out);
@@ -200,7 +200,6 @@ static PageBar bar_of(const char *label, const Change *x)
 static int bars(FILE *out, const Comparison *c, const json_t *report, uint64_t seed, Err *err)
 {
     static const char *const shown[] = {"motion", "smoothness", "ssim", "sharpness", NULL};
-    static const char *const side[] = {"base", "tuned"};
     PageBar bar[CATEGORIES_MAX + 1];
     fputs("<h2>By category</h2>\n<div class=\"charts\">\n", out);
     for (int k = 0; figure_kinds[k].name; k++) {
@@ -223,7 +222,7 @@ static int bars(FILE *out, const Comparison *c, const json_t *report, uint64_t s
         }
         if (rc < 0)
             return rc;
-        page_bars(out, figure_kinds[k].name, side, bar, n);
+        page_bars(out, figure_kinds[k].name, side_names, bar, n);
     }
     fputs("</div>\n", out);
     return 0;
@@ -232,11 +231,10 @@ static int bars(FILE *out, const Comparison *c, const json_t *report, uint64_t s
 /* ---- pairs ------------------------------------------------------------------------------------ */
 static int one_side(FILE *out, const Comparison *c, const char *folder, int64_t i, int side, Err *err)
 {
-    static const char *const name[] = {"base", "tuned"};
     int64_t at = c->pair[i].at[side];
     const Measured *m = &c->side[side].measured[at];
     int rc = 0;
-    fprintf(out, "<figure><figcaption>%s</figcaption>", name[side]);
+    fprintf(out, "<figure><figcaption>%s</figcaption>", side_names[side]);
     if (m->done == 1) {
         fputs("<video muted loop playsinline controls preload=\"metadata\" src=\"", out);
         rc = page_link(out, folder, c->side[side].videos.item[at].path, err);
@@ -258,6 +256,8 @@ static int one_side(FILE *out, const Comparison *c, const char *folder, int64_t 
         html_text(out, m->why);
         fputs("</p>", out);
     }
+    if (rc == 0 && c->copies)
+        rc = copies_closest_html(c->copies, side, at, 0, out, err);
     fputs("</figure>", out);
     return rc;
 }
@@ -353,6 +353,8 @@ int comparison_write_page(const Comparison *c, const char *folder, const json_t 
         scores(out, report);
         table(out, report);
         sets(out, json_object_get(report, "networks"));
+        if (c->copies)
+            copies_summary_html(c->copies, side_names, out);
         if (rc == 0)
             rc = bars(out, c, report, (uint64_t)whole(report, "seed"), err);
         if (rc == 0)

@@ -16,6 +16,7 @@
 
 const Opt evaluate_opts[] = {
     OPTS_RECIPE,
+    OPT_DEVICE,
     OPT_JOBS,
     OPT_SEED,
     OPTS_LOG,
@@ -25,10 +26,13 @@ const Opt evaluate_opts[] = {
     OPTION(EvaluateOptions, prompts, OPT_STR, "prompts", "FILE",
            "prompts and categories of videos that have no record: .jsonl objects whose id is a video's name"),
     OPTS_NETWORKS(EvaluateOptions),
+    OPTS_COPIES(EvaluateOptions, COPIES_MODEL_HELP),
     OPTION(EvaluateOptions, out, OPT_STR, "out", "DIR", "where metrics.json, metrics.csv and evaluate.html go",
            .short_name = 'o', .required = 1),
     {0},
 };
+
+const char *const measured_names[2] = {"videos", "videos"};
 
 /* ---- metrics.json ----------------------------------------------------------------------------- */
 static void put_figure(JsonWriter *w, const char *name, const char *unit, const char *what, int better, int saturates,
@@ -148,13 +152,16 @@ static int put_categories(JsonWriter *w, const Evaluation *e, uint64_t seed, Err
     return rc == ERR_NOMEM ? err_set(err, rc, "no memory for the categories") : rc;
 }
 
-static int report_json(const Evaluation *e, const Evaluation *references, const Networks *networks, uint64_t seed,
-                       json_t **out, Err *err)
+static int report_json(const Measurements *m, uint64_t seed, json_t **out, Err *err)
 {
-    json_t *nets = NULL;
+    const Evaluation *e = m->videos, *references = m->references;
+    const Networks *networks = m->networks;
+    json_t *nets = NULL, *copies = NULL;
     int made = networks
                    ? networks_report(networks, e->features, references ? references->features : NULL, seed, &nets, err)
                    : 0;
+    if (made == 0 && m->copies && (made = copies_json(m->copies, measured_names, &copies, err)) < 0)
+        json_decref(nets);
     if (made < 0)
         return made;
     JsonWriter w;
@@ -183,6 +190,8 @@ static int report_json(const Evaluation *e, const Evaluation *references, const 
     jsonw_close(&w);
     if (nets)
         jsonw_take(&w, "networks", nets);
+    if (copies)
+        jsonw_take(&w, "copy_check", copies);
     int rc = put_categories(&w, e, seed, err);
     jsonw_take(&w, "rejected", evaluation_rejected(e, err));
     if (references)
@@ -243,14 +252,14 @@ static void print_networks(const json_t *nets, const Evaluation *e, const Networ
         fprintf(out, "  left out: %s\n", json_string_value(json_object_get(v, "metrics")));
 }
 
-static int write_all(const EvaluateOptions *o, const Evaluation *e, const Evaluation *references,
-                     const Networks *networks, uint64_t seed, FILE *results, Err *err)
+static int write_all(const EvaluateOptions *o, const Measurements *m, uint64_t seed, FILE *results, Err *err)
 {
     DirLock lock = {0};
     json_t *report = NULL;
     char *csv = path_join(o->out, "metrics.csv", err), *page = path_join(o->out, "evaluate.html", err),
-         *json = path_join(o->out, "metrics.json", err), *scores = path_join(o->out, "clip_scores.csv", err);
-    int rc = csv && page && json && scores ? report_json(e, references, networks, seed, &report, err) : ERR_NOMEM;
+         *json = path_join(o->out, "metrics.json", err), *scores = path_join(o->out, "clip_scores.csv", err),
+         *closest = path_join(o->out, "closest_clips.csv", err);
+    int rc = csv && page && json && scores && closest ? report_json(m, seed, &report, err) : ERR_NOMEM;
     if (rc == 0)
         rc = schema_check("metrics", report, json, err);
     if (rc == 0)
@@ -258,34 +267,40 @@ static int write_all(const EvaluateOptions *o, const Evaluation *e, const Evalua
     if (rc == 0 && (rc = dir_lock(&lock, o->out, err)) == 0) {
         rc = dir_sweep_temporaries(o->out, err);
         if (rc == 0)
-            rc = evaluation_write_csv(e, csv, err);
-        if (rc == 0 && networks_have_clip(networks))
-            rc = evaluation_write_clip_scores(e, scores, err);
+            rc = evaluation_write_csv(m->videos, csv, err);
+        if (rc == 0 && networks_have_clip(m->networks))
+            rc = evaluation_write_clip_scores(m->videos, scores, err);
+        if (rc == 0 && m->copies)
+            rc = copies_write_csv(m->copies, measured_names, closest, err);
         if (rc == 0)
-            rc = evaluate_write_page(page, e, references, report, err);
+            rc = evaluate_write_page(page, m, report, err);
         if (rc == 0)
             rc = json_write_file(report, json, err);
         dir_unlock(&lock);
     }
     if (rc == 0)
-        print_summary(e, references, results);
+        print_summary(m->videos, m->references, results);
     if (rc == 0)
-        print_networks(json_object_get(report, "networks"), e, networks, results);
+        print_networks(json_object_get(report, "networks"), m->videos, m->networks, results);
+    if (rc == 0 && m->copies)
+        copies_print(m->copies, measured_names, results);
     json_decref(report);
     mem_free(csv);
     mem_free(page);
     mem_free(json);
     mem_free(scores);
+    mem_free(closest);
     return rc;
 }
 
-static int evaluate_all(const EvaluateOptions *o, const Recipe *recipe, Networks *networks, VideoList *videos,
-                        VideoList *real, const Log *log, FILE *results, Err *err)
+static int evaluate_all(const EvaluateOptions *o, const Recipe *recipe, Networks *networks, Copies *copies,
+                        VideoList *videos, VideoList *real, const Log *log, FILE *results, Err *err)
 {
     Evaluation e = {0}, r = {0};
+    Measurements m = {&e, real->n ? &r : NULL, networks, copies};
     double histogram[COLOUR_BINS] = {0};
     int64_t jobs = threads_choose(o->common.jobs);
-    const Evaluation *references = real->n ? &r : NULL;
+    const Evaluation *references = m.references;
     int rc = 0;
     if (references)
         rc = evaluation_run(&r, real, NULL, NULL, histogram, networks, recipe, jobs, "references", log, err);
@@ -293,8 +308,10 @@ static int evaluate_all(const EvaluateOptions *o, const Recipe *recipe, Networks
     if (rc == 0)
         rc = evaluation_run(&e, videos, references, references ? histogram : NULL, NULL, networks, recipe, jobs,
                             "videos", log, err);
+    if (rc == 0 && copies)
+        rc = copies_run(copies, (const Evaluation *const[]){&e}, 1, err);
     if (rc == 0)
-        rc = write_all(o, &e, references, networks, (uint64_t)recipe_int(recipe, "seed"), results, err);
+        rc = write_all(o, &m, (uint64_t)recipe_int(recipe, "seed"), results, err);
     int rejected = e.n_rejected + r.n_rejected + networks_left_out(networks) > 0;
     evaluation_fini(&e);
     evaluation_fini(&r);
@@ -305,6 +322,7 @@ int evaluate_run(const EvaluateOptions *o, const StrList *arguments, const Log *
 {
     Recipe *recipe = NULL;
     Networks *networks = NULL;
+    Copies *copies = NULL;
     VideoList videos = {0}, references = {0};
     machine_unbind(); /* the work is done by processes, not by OpenMP */
     int rc = recipe_open(&recipe, &o->common, err);
@@ -319,7 +337,12 @@ int evaluate_run(const EvaluateOptions *o, const StrList *arguments, const Log *
     if (rc == 0)
         rc = networks_open(&networks, &o->networks, o->out, log, err);
     if (rc == 0)
-        rc = evaluate_all(o, recipe, networks, &videos, &references, log, results, err);
+        rc = copies_open(&copies, &o->copies, o->common.device, o->common.jobs, recipe, log, err);
+    if (rc == 0 && copies)
+        rc = copies_plan(copies, 0, &videos, err);
+    if (rc == 0)
+        rc = evaluate_all(o, recipe, networks, copies, &videos, &references, log, results, err);
+    copies_close(&copies);
     networks_close(&networks);
     videos_fini(&videos);
     videos_fini(&references);

@@ -8,7 +8,10 @@
 #include "infer/evaluate.h"
 #include "infer/page.h"
 
-enum { ROWS_MAX = 2000 /* videos in the table; metrics.csv has all */ };
+enum {
+    ROWS_MAX = 2000, /* videos in the table; metrics.csv has all */
+    CLOSEST_MAX = 24 /* samples shown with their closest clip; closest_clips.csv has all */
+};
 
 static void interval(FILE *out, const Summary *s)
 {
@@ -227,9 +230,41 @@ static void protocol(FILE *out, const json_t *report)
             (int64_t)json_integer_value(json_object_get(report, "seed")));
 }
 
-int evaluate_write_page(const char *path, const Evaluation *e, const Evaluation *references, const json_t *report,
-                        Err *err)
+/* The samples that are nearest to a training clip, each beside it. */
+static int copies(FILE *out, const Measurements *m, Err *err)
 {
+    int64_t n = m->videos->videos.n, shown = 0;
+    char *done = mem_calloc(n, 1, err);
+    int rc = done ? 0 : ERR_NOMEM;
+    copies_summary_html(m->copies, measured_names, out);
+    fputs("<div class=\"charts\">\n", out);
+    for (; rc == 0 && shown < CLOSEST_MAX; shown++) {
+        int64_t best = -1;
+        for (int64_t i = 0; i < n; i++) {
+            const Closest *c = done[i] ? NULL : copies_closest(m->copies, 0, i);
+            if (c && (best < 0 || c->distance < copies_closest(m->copies, 0, best)->distance))
+                best = i;
+        }
+        if (best < 0)
+            break;
+        done[best] = 1;
+        fputs("<div><div class=\"id\">", out);
+        html_bdi(out, m->videos->videos.item[best].id);
+        fputs("</div>", out);
+        rc = copies_closest_html(m->copies, 0, best, 1, out, err);
+        fputs("</div>\n", out);
+    }
+    fputs("</div>\n", out);
+    if (shown < m->videos->n_measured)
+        fprintf(out, "<p class=\"dim\">The %" PRId64 " closest of %" PRId64 "; closest_clips.csv has all.</p>\n", shown,
+                m->videos->n_measured);
+    mem_free(done);
+    return rc;
+}
+
+int evaluate_write_page(const char *path, const Measurements *m, const json_t *report, Err *err)
+{
+    const Evaluation *e = m->videos, *references = m->references;
     AtomicFile *f = NULL;
     const json_t *v;
     size_t i;
@@ -254,6 +289,8 @@ int evaluate_write_page(const char *path, const Evaluation *e, const Evaluation 
     networks(out, json_object_get(report, "networks"));
     if (rc == 0)
         rc = charts(out, e, err);
+    if (rc == 0 && m->copies)
+        rc = copies(out, m, err);
     videos(out, e, references != NULL);
     rejected(out, "Videos that could not be measured", e);
     rejected(out, "References that could not be measured", references);

@@ -24,12 +24,13 @@ static const char style[] =
     ".wide{overflow-x:auto}table{border-collapse:collapse;margin:4px 0;font-size:14px}"
     "th,td{padding:2px 14px 2px 0;text-align:left;vertical-align:top}td.id{overflow-wrap:anywhere;min-width:9em}\n"
     "td.what{min-width:20em}sup{line-height:0}@media(max-width:640px){td.what{display:none}th,td{padding-right:9px}}\n"
-    "td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\n"
+    "td.v{white-space:nowrap}td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\n"
     ".warn{border-left:3px solid var(--b);padding:2px 0 2px 10px;margin:8px 0}.flag{color:var(--b)}"
     ".good{color:var(--good)}\n"
     ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px 28px}\n"
     "figure{margin:0;max-width:620px}figcaption{font-weight:600}svg{display:block;width:100%;height:auto}"
     "svg text{font:11px system-ui,sans-serif;fill:var(--dim)}.grid{stroke:var(--line)}\n"
+    "@media(max-width:640px){svg text{font-size:17px}}\n"
     "circle{fill:var(--a);fill-opacity:.55}rect.s0{fill:var(--a)}rect.s1{fill:var(--b)}.whisker{stroke:var(--ink)}\n"
     ".legend i{display:inline-block;width:12px;height:12px;border-radius:3px;margin:0 6px 0 14px;vertical-align:-1px}"
     ".legend i.s0{background:var(--a)}.legend i.s1{background:var(--b)}\n"
@@ -37,6 +38,8 @@ static const char style[] =
     ".pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,520px),1fr));gap:22px 28px}"
     ".pair p{overflow-wrap:anywhere}.sides{display:grid;grid-template-columns:1fr 1fr;gap:8px}"
     ".sides video{width:100%;height:auto;background:#000;border-radius:4px}.sides figcaption{font-size:13px}\n"
+    ".near{display:flex;gap:8px;font-size:13px;margin:6px 0;overflow-wrap:anywhere}.near span{min-width:0}"
+    ".near img{width:64px;height:auto;align-self:flex-start;border-radius:3px}\n"
     ".bar{max-width:none;position:sticky;top:0;background:var(--paper);padding:8px "
     "0;z-index:1}.bar.last{bottom:0;top:auto}"
     "fieldset{border:1px solid var(--line);border-radius:6px;min-width:0}label{margin-right:14px}"
@@ -53,7 +56,7 @@ int page_begin(FILE *out, const char *title, const char *script, Err *err)
     fputs("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n", out);
     if (script) {
         fputs("<meta http-equiv=\"Content-Security-Policy\"\n content=\"default-src 'none'; style-src 'unsafe-inline'; "
-              "media-src 'self' file:; script-src 'sha256-",
+              "img-src data:; media-src 'self' file:; script-src 'sha256-",
               out);
         html_base64(out, d.byte, sizeof d.byte);
         fputs("'\">\n", out);
