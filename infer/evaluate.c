@@ -237,6 +237,11 @@ static void print_networks(const json_t *nets, const Evaluation *e, const Networ
         fprintf(out, "  %-18s", name);
         if (json_is_number(value))
             fprintf(out, " %10.6g", json_number_value(value));
+        if (json_object_get(v, "low"))
+            fprintf(out, "  [%.6g, %.6g]", json_number_value(json_object_get(v, "low")),
+                    json_number_value(json_object_get(v, "high")));
+        if (json_object_get(v, "infinite"))
+            fprintf(out, "  for infinitely many %.6g", json_number_value(json_object_get(v, "infinite")));
         if (json_object_get(v, "floor"))
             fprintf(out, "  halves of the references %.6g", json_number_value(json_object_get(v, "floor")));
         fprintf(out, "%s%s%s\n", note ? "  (" : "", note ? json_string_value(note) : "", note ? ")" : "");

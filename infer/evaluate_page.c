@@ -70,6 +70,15 @@ static void cell_of(FILE *out, const json_t *o, const char *key, double factor)
     page_cell(out, json_is_number(v) ? factor * json_number_value(v) : NAN);
 }
 
+static void interval_of(FILE *out, const json_t *o)
+{
+    const json_t *low = json_object_get(o, "low"), *high = json_object_get(o, "high");
+    fputs("<td class=\"n\">", out);
+    if (low && high)
+        fprintf(out, "%.6g to %.6g", json_number_value(low), json_number_value(high));
+    fputs("</td>", out);
+}
+
 /* Figures of the whole set, and attributes. */
 static void networks(FILE *out, const json_t *nets)
 {
@@ -78,17 +87,24 @@ static void networks(FILE *out, const json_t *nets)
     size_t i;
     if (json_object_size(json_object_get(nets, "sets"))) {
         fputs("<h2>The set as a whole</h2>\n<div class=\"wide\"><table><tr><th></th><th class=\"n\">value</th><th "
+              "class=\"n\">95 % interval</th><th class=\"n\">for infinitely many videos</th><th "
               "class=\"n\">videos</th><th class=\"n\">references</th><th class=\"n\">halves of the references</th>"
               "<th></th></tr>\n",
               out);
         json_object_foreach ((json_t *)json_object_get(nets, "sets"), name, v) {
             fprintf(out, "<tr><td>%s</td>", name);
             cell_of(out, v, "value", 1);
+            interval_of(out, v);
+            cell_of(out, v, "infinite", 1);
             cell_of(out, v, "n", 1);
             cell_of(out, v, "references", 1);
             cell_of(out, v, "floor", 1);
             fputs("<td>", out);
-            html_text(out, json_object_get(v, "note") ? json_string_value(json_object_get(v, "note")) : "");
+            for (int k = 0; k < 2; k++) {
+                const json_t *note = json_object_get(v, k ? "infinite_note" : "note");
+                html_text(out, note ? json_string_value(note) : "");
+                fputs(note && !k ? ". " : "", out);
+            }
             fputs("</td></tr>\n", out);
         }
         fputs("</table></div>\n", out);

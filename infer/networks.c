@@ -52,7 +52,7 @@ static int open_inception(Networks *n, Backend *plan, Err *err)
     if (!rc)
         return 0;
     inception_close(&n->inception);
-    return leave_out(n, "is_frames, fid_frames, kid_frames", rc, &why, err);
+    return leave_out(n, "is_frames, is_clip, fid_frames, kid_frames", rc, &why, err);
 }
 
 static int open_i3d(Networks *n, Backend *plan, Err *err)

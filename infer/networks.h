@@ -86,7 +86,7 @@ extern const struct NetFigureKind {
 double net_figure(const NetFeatures *f, int64_t i, NetFigure which);
 int64_t net_tokens_cut(const NetFeatures *f, int64_t i); /* of its prompt, by CLIP's tokeniser */
 
-/* {"sets": {"is_frames": {...}, "fid_frames", "kid_frames", "fvd_48f", "kvd_48f"}, "attributes": {...},
+/* {"sets": {"is_frames": {...}, "is_clip", "fid_frames", "kid_frames", "fvd_48f", "kvd_48f"}, "attributes": {...},
  * "weights": {...}, "protocol": {...}, "left_out": [...]}.  references may be NULL. */
 WEFT_MUST_CHECK int networks_report(const Networks *n, const NetFeatures *f, const NetFeatures *references,
                                     uint64_t seed, json_t **out, Err *err);

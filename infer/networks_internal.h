@@ -1,6 +1,7 @@
-/* Shared by networks.c (weights and features) and networks_report.c (figures of sets). */
+/* Shared by networks.c (weights and features), networks_sets.c (figures of sets) and networks_report.c. */
 #ifndef WEFT_INFER_NETWORKS_INTERNAL_H
 #define WEFT_INFER_NETWORKS_INTERNAL_H
+#include "common/base/jsonw.h"
 #include "common/model/i3d.h"
 #include "common/model/inception.h"
 #include "infer/attributes.h"
@@ -44,4 +45,17 @@ struct NetFeatures {
     char *shared;   /* [n, net->bytes] */
     int64_t mapped;
 };
+
+/* ---- networks_sets.c ---- */
+enum {
+    NET_SUBSETS = 15,      /* of which a distance is extrapolated to infinitely many videos */
+    NET_SUBSETS_LEAST = 20 /* videos on each side */
+};
+typedef enum FeatureKind { NET_POOL3, NET_I3D } FeatureKind;
+/* is_frames, or with `mean` is_clip: of each video's mean distribution. */
+WEFT_MUST_CHECK int net_put_score(JsonWriter *w, const NetFeatures *f, int mean, uint64_t seed, Err *err);
+/* Frechet and kernel distance to the references (NULL: said), under these two keys. */
+WEFT_MUST_CHECK int net_put_distances(JsonWriter *w, const NetFeatures *f, const NetFeatures *references,
+                                      FeatureKind which, const char *frechet, const char *kernel, uint64_t seed,
+                                      Err *err);
 #endif

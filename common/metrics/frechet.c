@@ -1,6 +1,7 @@
 #include "common/metrics/frechet.h"
 
 #include <cblas.h>
+#include <float.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -73,20 +74,24 @@ static double squared_distance(const double *a, const double *b, int64_t d)
     return sum;
 }
 
-/* *sum of the singular values of g [n1,n2], which is overwritten. */
-static int singular_sum(double *g, int64_t n1, int64_t n2, double *sum, Err *err)
+/* *sum of the singular values of g [n1,n2], which is overwritten.  share1 [n1] and share2 [n2], or both NULL, get
+ * what each row and column has of it: the diagonals of (g g')^1/2 and (g' g)^1/2, which sum to *sum. */
+static int singular_sum(double *g, int64_t n1, int64_t n2, double *sum, double *share1, double *share2, Err *err)
 {
     /* its columns are our rows: n2 x n1 */
-    int m = (int)n2, n = (int)n1, least = m < n ? m : n, info = 0, query = -1, one = 1;
-    double size = 0, none = 0, *s = matrix(least, 1, err), *work = NULL;
-    int *iwork = mem_calloc(8 * (int64_t)least, sizeof *iwork, err), rc = s && iwork ? 0 : ERR_NOMEM;
+    int m = (int)n2, n = (int)n1, least = m < n ? m : n, info = 0, query = -1;
+    const char *job = share1 ? "S" : "N";
+    int64_t vectors = share1 ? least : 0;
+    double size = 0, *s = matrix(least, 1, err), *work = NULL;
+    double *u = matrix(n2, vectors, err), *vt = matrix(n1, vectors, err);
+    int *iwork = mem_calloc(8 * (int64_t)least, sizeof *iwork, err), rc = s && u && vt && iwork ? 0 : ERR_NOMEM;
     if (rc == 0) {
-        dgesdd_("N", &m, &n, g, &m, s, &none, &one, &none, &one, &size, &query, iwork, &info);
+        dgesdd_(job, &m, &n, g, &m, s, u, &m, vt, &least, &size, &query, iwork, &info);
         rc = (work = matrix((int64_t)size, 1, err)) ? 0 : ERR_NOMEM;
     }
     if (rc == 0) {
         int length = (int)size;
-        dgesdd_("N", &m, &n, g, &m, s, &none, &one, &none, &one, work, &length, iwork, &info);
+        dgesdd_(job, &m, &n, g, &m, s, u, &m, vt, &least, work, &length, iwork, &info);
         if (info != 0)
             rc = err_set(err, ERR_FORMAT,
                          "the singular values of the features cannot be found (LAPACK's dgesdd says %d): are they all "
@@ -96,29 +101,34 @@ static int singular_sum(double *g, int64_t n1, int64_t n2, double *sum, Err *err
     *sum = 0;
     for (int i = 0; rc == 0 && i < least; i++)
         *sum += s[i];
+    for (int64_t k = 0; rc == 0 && k < vectors; k++) {
+        for (int64_t i = 0; i < n1; i++)
+            share1[i] += s[k] * vt[i * least + k] * vt[i * least + k];
+        for (int64_t i = 0; i < n2; i++)
+            share2[i] += s[k] * u[k * n2 + i] * u[k * n2 + i];
+    }
     mem_free(work);
     mem_free(iwork);
+    mem_free(u);
+    mem_free(vt);
     mem_free(s);
     return rc;
 }
 
-int frechet_by_singular_values(const double *x, int64_t n1, const double *y, int64_t n2, int64_t d, double *out,
-                               Err *err)
+/* Differences of the rows to their mean, the products of all pairs, and the trace, with its shares where those are
+ * not NULL. */
+static int by_singular_values(const double *x, int64_t n1, const double *y, int64_t n2, int64_t d, double *out,
+                              double *share1, double *share2, Err *err)
 {
-    double trace, *a, *b, *g, *m1, *m2;
-    int rc = check_rows(n1, n2, d, err);
-    if (rc < 0)
-        return rc;
-    a = matrix(n1, d, err), b = matrix(n2, d, err), g = matrix(n1, n2, err);
-    m1 = matrix(d, 1, err), m2 = matrix(d, 1, err);
-    if (!a || !b || !g || !m1 || !m2)
-        rc = ERR_NOMEM;
+    double trace, *a = matrix(n1, d, err), *b = matrix(n2, d, err), *g = matrix(n1, n2, err);
+    double *m1 = matrix(d, 1, err), *m2 = matrix(d, 1, err);
+    int rc = a && b && g && m1 && m2 ? 0 : ERR_NOMEM;
     if (rc == 0) {
         centre(x, n1, d, m1, a);
         centre(y, n2, d, m2, b);
         cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n1, (int)n2, (int)d, 1, a, (int)d, b, (int)d, 0, g,
                     (int)n2);
-        rc = singular_sum(g, n1, n2, &trace, err);
+        rc = singular_sum(g, n1, n2, &trace, share1, share2, err);
     }
     if (rc == 0)
         *out = squared_distance(m1, m2, d) + sum_squares(a, n1 * d) + sum_squares(b, n2 * d) - 2 * trace;
@@ -128,6 +138,13 @@ int frechet_by_singular_values(const double *x, int64_t n1, const double *y, int
     mem_free(b);
     mem_free(g);
     return rc;
+}
+
+int frechet_by_singular_values(const double *x, int64_t n1, const double *y, int64_t n2, int64_t d, double *out,
+                               Err *err)
+{
+    int rc = check_rows(n1, n2, d, err);
+    return rc < 0 ? rc : by_singular_values(x, n1, y, n2, d, out, NULL, NULL, err);
 }
 
 /* The eigenvalues w [d] of the symmetric a [d,d]; with `vectors` a becomes them, a row each. */
@@ -162,8 +179,21 @@ static void product(const double *a, CBLAS_TRANSPOSE ta, const double *b, int64_
     cblas_dgemm(CblasRowMajor, ta, CblasNoTrans, n, n, n, 1, a, n, b, n, 0, out, n);
 }
 
-/* The symmetric square root of a covariance. */
-static int root(const double *cov, int64_t d, double *out, Err *err)
+/* sum over i of w[i]^power v[i] v[i]' [d,d], v's rows being unit vectors; what is 0 to rounding stays 0 also for
+ * powers below 0.  scaled [d,d] is room. */
+static void assemble(const double *v, const double *w, int64_t d, double power, double *scaled, double *out)
+{
+    double least = 0;
+    for (int64_t i = 0; i < d && power < 0; i++)
+        least = fmax(least, w[i] * (double)d * DBL_EPSILON);
+    for (int64_t i = 0; i < d; i++)
+        for (int64_t k = 0; k < d; k++)
+            scaled[i * d + k] = w[i] > least ? pow(w[i], power) * v[i * d + k] : 0;
+    product(v, CblasTrans, scaled, d, out);
+}
+
+/* The symmetric square root of a covariance; its pseudo-inverse too, where that is not NULL. */
+static int root(const double *cov, int64_t d, double *out, double *inverse, Err *err)
 {
     double *v = matrix(d, d, err), *w = matrix(d, 1, err), *scaled = matrix(d, d, err);
     int rc = v && w && scaled ? 0 : ERR_NOMEM;
@@ -171,12 +201,10 @@ static int root(const double *cov, int64_t d, double *out, Err *err)
         memcpy(v, cov, (size_t)(d * d) * sizeof *v);
         rc = eigen(v, d, 1, w, err);
     }
-    if (rc == 0) {
-        for (int64_t i = 0; i < d; i++)
-            for (int64_t k = 0; k < d; k++)
-                scaled[i * d + k] = sqrt(fmax(w[i], 0)) * v[i * d + k];
-        product(v, CblasTrans, scaled, d, out);
-    }
+    if (rc == 0)
+        assemble(v, w, d, 0.5, scaled, out);
+    if (rc == 0 && inverse)
+        assemble(v, w, d, -0.5, scaled, inverse);
     mem_free(scaled);
     mem_free(w);
     mem_free(v);
@@ -187,7 +215,7 @@ int frechet_of_moments(const double *mean1, const double *cov1, const double *me
                        double *out, Err *err)
 {
     double *r = matrix(d, d, err), *t = matrix(d, d, err), *m = matrix(d, d, err), *w = matrix(d, 1, err), trace = 0;
-    int rc = r && t && m && w ? root(cov1, d, r, err) : ERR_NOMEM;
+    int rc = r && t && m && w ? root(cov1, d, r, NULL, err) : ERR_NOMEM;
     if (rc == 0) {
         product(r, CblasNoTrans, cov2, d, t);
         product(t, CblasNoTrans, r, d, m);
@@ -204,31 +232,73 @@ int frechet_of_moments(const double *mean1, const double *cov1, const double *me
     return rc;
 }
 
-/* mean [d] and cov [d,d] of the rows. */
-static int moments(const double *x, int64_t n, int64_t d, double *mean, double *cov, Err *err)
+/* share[i] <- |p a_i|^2 for the rows a_i of a [n,d], which is overwritten. */
+static int lengths(double *share, double *a, const double *p, int64_t n, int64_t d, Err *err)
 {
-    double *a = matrix(n, d, err);
-    if (!a)
+    double *t = matrix(n, d, err);
+    if (!t)
         return ERR_NOMEM;
-    centre(x, n, d, mean, a);
-    cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)d, (int)d, (int)n, 1, a, (int)d, a, (int)d, 0, cov,
-                (int)d);
-    mem_free(a);
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)d, (int)d, 1, a, (int)d, p, (int)d, 0, t, (int)d);
+    for (int64_t i = 0; i < n; i++)
+        share[i] = sum_squares(t + i * d, d);
+    mem_free(t);
     return 0;
 }
 
-int frechet_by_roots(const double *x, int64_t n1, const double *y, int64_t n2, int64_t d, double *out, Err *err)
+/* Of the trace as singular_sum gives them, a and b being the centred rows.  With R = S1^1/2 and R S2 R = U L U',
+ * (A S2 A')^1/2 has the diagonal |L^1/4 U' R^-1 a_i|^2, and that of the other side is |L^-1/4 U' R b_j|^2. */
+static int root_shares(double *a, int64_t n1, double *b, int64_t n2, const double *cov1, const double *cov2, int64_t d,
+                       double *share1, double *share2, Err *err)
 {
-    double *m1, *m2, *c1, *c2;
-    int rc = check_rows(n1, n2, d, err);
-    if (rc < 0)
-        return rc;
-    m1 = matrix(d, 1, err), m2 = matrix(d, 1, err), c1 = matrix(d, d, err), c2 = matrix(d, d, err);
-    rc = m1 && m2 && c1 && c2 ? moments(x, n1, d, m1, c1, err) : ERR_NOMEM;
-    if (rc == 0)
-        rc = moments(y, n2, d, m2, c2, err);
-    if (rc == 0)
+    double *r = matrix(d, d, err), *inverse = matrix(d, d, err), *t = matrix(d, d, err), *m = matrix(d, d, err),
+           *w = matrix(d, 1, err), most = 0;
+    int rc = r && inverse && t && m && w ? root(cov1, d, r, inverse, err) : ERR_NOMEM;
+    if (rc == 0) {
+        product(r, CblasNoTrans, cov2, d, t);
+        product(t, CblasNoTrans, r, d, m);
+        rc = eigen(m, d, 1, w, err);
+    }
+    for (int64_t i = 0; rc == 0 && i < d; i++)
+        most = fmax(most, w[i]);
+    for (int side = 0; side < 2 && rc == 0; side++) {
+        product(m, CblasNoTrans, side ? r : inverse, d, t); /* m's rows are U's columns */
+        for (int64_t i = 0; i < d; i++)
+            cblas_dscal((int)d, w[i] > most * (double)d * DBL_EPSILON ? pow(w[i], side ? -0.25 : 0.25) : 0, t + i * d,
+                        1);
+        rc = side ? lengths(share2, b, t, n2, d, err) : lengths(share1, a, t, n1, d, err);
+    }
+    mem_free(r);
+    mem_free(inverse);
+    mem_free(t);
+    mem_free(m);
+    mem_free(w);
+    return rc;
+}
+
+/* cov [d,d] of the n centred rows a. */
+static void covariance(const double *a, int64_t n, int64_t d, double *cov)
+{
+    cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)d, (int)d, (int)n, 1, a, (int)d, a, (int)d, 0, cov,
+                (int)d);
+}
+
+static int by_roots(const double *x, int64_t n1, const double *y, int64_t n2, int64_t d, double *out, double *share1,
+                    double *share2, Err *err)
+{
+    double *m1 = matrix(d, 1, err), *m2 = matrix(d, 1, err), *c1 = matrix(d, d, err), *c2 = matrix(d, d, err),
+           *a = matrix(n1, d, err), *b = matrix(n2, d, err);
+    int rc = m1 && m2 && c1 && c2 && a && b ? 0 : ERR_NOMEM;
+    if (rc == 0) {
+        centre(x, n1, d, m1, a);
+        centre(y, n2, d, m2, b);
+        covariance(a, n1, d, c1);
+        covariance(b, n2, d, c2);
         rc = frechet_of_moments(m1, c1, m2, c2, d, out, err);
+    }
+    if (rc == 0 && share1)
+        rc = root_shares(a, n1, b, n2, c1, c2, d, share1, share2, err);
+    mem_free(a);
+    mem_free(b);
     mem_free(m1);
     mem_free(m2);
     mem_free(c1);
@@ -236,11 +306,85 @@ int frechet_by_roots(const double *x, int64_t n1, const double *y, int64_t n2, i
     return rc;
 }
 
+int frechet_by_roots(const double *x, int64_t n1, const double *y, int64_t n2, int64_t d, double *out, Err *err)
+{
+    int rc = check_rows(n1, n2, d, err);
+    return rc < 0 ? rc : by_roots(x, n1, y, n2, d, out, NULL, NULL, err);
+}
+
+static int route_by_roots(int64_t n1, int64_t n2, int64_t d)
+{
+    return (n1 < n2 ? n1 : n2) >= 2 * d;
+}
+
 int frechet_distance(const double *x, int64_t n1, const double *y, int64_t n2, int64_t d, double *out, Err *err)
 {
-    int64_t least = n1 < n2 ? n1 : n2;
-    return least >= 2 * d ? frechet_by_roots(x, n1, y, n2, d, out, err)
-                          : frechet_by_singular_values(x, n1, y, n2, d, out, err);
+    return route_by_roots(n1, n2, d) ? frechet_by_roots(x, n1, y, n2, d, out, err)
+                                     : frechet_by_singular_values(x, n1, y, n2, d, out, err);
+}
+
+/* change [n] holds the shares of the trace, and gets the influence of each row: of the mean, of the covariance's own
+ * trace, of the trace of the product's root. */
+static void influence(const double *x, int64_t n, int64_t d, const double *mean, const double *other, double *change)
+{
+    double sum = 0, count = (double)n;
+    for (int64_t i = 0; i < n; i++) {
+        double along = 0, length = 0;
+        for (int64_t k = 0; k < d; k++) {
+            double c = x[i * d + k] - mean[k];
+            along += c * (mean[k] - other[k]);
+            length += c * c;
+        }
+        change[i] = 2 * along + count / (count - 1) * length - count * change[i];
+        sum += change[i];
+    }
+    for (int64_t i = 0; i < n; i++)
+        change[i] -= sum / count;
+}
+
+static void mean_of(const double *x, int64_t n, int64_t d, double *mean)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < d; k++)
+            mean[k] += x[i * d + k] / (double)n;
+}
+
+int frechet_influence(const double *x, int64_t n1, const double *y, int64_t n2, int64_t d, double *out, double *change1,
+                      double *change2, Err *err)
+{
+    int rc = check_rows(n1, n2, d, err);
+    if (rc < 0)
+        return rc;
+    double *m1 = matrix(d, 1, err), *m2 = matrix(d, 1, err);
+    rc = m1 && m2 ? 0 : ERR_NOMEM;
+    if (rc == 0) {
+        memset(change1, 0, (size_t)n1 * sizeof *change1);
+        memset(change2, 0, (size_t)n2 * sizeof *change2);
+        mean_of(x, n1, d, m1);
+        mean_of(y, n2, d, m2);
+        rc = (route_by_roots(n1, n2, d) ? by_roots : by_singular_values)(x, n1, y, n2, d, out, change1, change2, err);
+    }
+    if (rc == 0) {
+        influence(x, n1, d, m1, m2, change1);
+        influence(y, n2, d, m2, m1, change2);
+    }
+    mem_free(m1);
+    mem_free(m2);
+    return rc;
+}
+
+double frechet_infinite(const int64_t *n, const double *value, int64_t count)
+{
+    double x = 0, y = 0, xx = 0, xy = 0;
+    for (int64_t i = 0; i < count; i++) {
+        x += 1 / (double)n[i] / (double)count;
+        y += value[i] / (double)count;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        xx += (1 / (double)n[i] - x) * (1 / (double)n[i] - x);
+        xy += (1 / (double)n[i] - x) * (value[i] - y);
+    }
+    return y - xy / xx * x;
 }
 
 /* The sum of kernel values of all pairs of rows; of a set with itself (y NULL) of all pairs i != j. */
@@ -268,58 +412,5 @@ int kernel_distance(const double *x, int64_t n1, const double *y, int64_t n2, in
     if (rc == 0)
         *out = kernel_sum(x, n1, NULL, 0, d) / (a * (a - 1)) + kernel_sum(y, n2, NULL, 0, d) / (b * (b - 1)) -
                2 * kernel_sum(x, n1, y, n2, d) / (a * b);
-    return rc;
-}
-
-/* log softmax of a row, in double. */
-static void log_softmax(const double *row, int64_t n, double *out)
-{
-    double most = row[0], sum = 0;
-    for (int64_t k = 1; k < n; k++)
-        most = fmax(most, row[k]);
-    for (int64_t k = 0; k < n; k++)
-        sum += exp(row[k] - most);
-    for (int64_t k = 0; k < n; k++)
-        out[k] = row[k] - most - log(sum);
-}
-
-/* exp(mean over the rows of sum p (ln p - ln mean p)). */
-static double part_score(const double *logits, int64_t first, int64_t last, int64_t classes, double *row, double *mean)
-{
-    double sum = 0, n = (double)(last - first);
-    memset(mean, 0, (size_t)classes * sizeof *mean);
-    for (int64_t i = first; i < last; i++) {
-        log_softmax(logits + i * classes, classes, row);
-        for (int64_t k = 0; k < classes; k++) {
-            mean[k] += exp(row[k]) / n;
-            sum += exp(row[k]) * row[k];
-        }
-    }
-    for (int64_t k = 0; k < classes; k++) /* sum over rows of p ln q = n q ln q */
-        sum -= mean[k] > 0 ? n * mean[k] * log(mean[k]) : 0;
-    return exp(sum / n);
-}
-
-int inception_score(const double *logits, int64_t n, int64_t classes, int64_t splits, double *mean, double *std,
-                    Err *err)
-{
-    if (splits < 1 || n < splits || classes < 1)
-        return err_set(err, ERR_USAGE,
-                       "an Inception Score of %" PRId64 " pictures in %" PRId64
-                       " parts, expected a picture or more in each part",
-                       n, splits);
-    double *row = matrix(classes, 1, err), *share = matrix(classes, 1, err), *score = matrix(splits, 1, err);
-    int rc = row && share && score ? 0 : ERR_NOMEM;
-    *mean = *std = 0;
-    for (int64_t i = 0; rc == 0 && i < splits; i++) {
-        score[i] = part_score(logits, i * n / splits, (i + 1) * n / splits, classes, row, share);
-        *mean += score[i] / (double)splits;
-    }
-    for (int64_t i = 0; rc == 0 && i < splits; i++)
-        *std += (score[i] - *mean) * (score[i] - *mean) / (double)splits;
-    *std = sqrt(*std);
-    mem_free(row);
-    mem_free(share);
-    mem_free(score);
     return rc;
 }

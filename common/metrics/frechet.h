@@ -1,5 +1,5 @@
-/* Distances between two sets of feature rows, and the Inception Score: what FID, FVD, KID and IS are made
- * of, without the networks.  All in double precision; LAPACK does the linear algebra.
+/* Distances between two sets of feature rows: what FID, FVD, KID and KVD are made of, without the networks.
+ * All in double precision; LAPACK does the linear algebra.
  *
  * x [n1,d] and y [n2,d] are rows of features, one a video or picture. */
 #ifndef WEFT_COMMON_METRICS_FRECHET_H
@@ -22,14 +22,19 @@ WEFT_MUST_CHECK int frechet_by_roots(const double *x, int64_t n1, const double *
 WEFT_MUST_CHECK int frechet_of_moments(const double *mean1, const double *cov1, const double *mean2, const double *cov2,
                                        int64_t d, double *out, Err *err);
 
+/* The distance and each row's influence on it (the infinitesimal jackknife; Efron and Tibshirani 1993, chapter 21):
+ * when row i counts w_i times instead of once, the weights of a set summing to its number of rows, the distance
+ * grows, to first order, by the sum of w_i change_i / n.  change1 [n1], change2 [n2]; each sums to 0. */
+WEFT_MUST_CHECK int frechet_influence(const double *x, int64_t n1, const double *y, int64_t n2, int64_t d, double *out,
+                                      double *change1, double *change2, Err *err);
+
+/* A distance falls with the number of rows; between infinitely many it is estimated (Chong and Forsyth 2020) as the
+ * least-squares line value = a + b/n through its values for `count` numbers n, two different ones at least, at
+ * 1/n = 0: a.  The line is straight where n is several times the number of features. */
+double frechet_infinite(const int64_t *n, const double *value, int64_t count);
+
 /* Kernel distance (Binkowski et al. 2018): the unbiased estimate of MMD^2 with kernel (x.y/d + 1)^3.  At
  * least two rows each; may be negative. */
 WEFT_MUST_CHECK int kernel_distance(const double *x, int64_t n1, const double *y, int64_t n2, int64_t d, double *out,
                                     Err *err);
-
-/* Inception Score (Salimans et al. 2016) of logits [n,classes]: exp of the mean KL divergence of softmax(row)
- * to the split's mean, over `splits` contiguous parts [i n/splits, (i+1) n/splits); *mean and population
- * standard deviation *std over the parts.  ERR_USAGE for fewer rows than splits. */
-WEFT_MUST_CHECK int inception_score(const double *logits, int64_t n, int64_t classes, int64_t splits, double *mean,
-                                    double *std, Err *err);
 #endif

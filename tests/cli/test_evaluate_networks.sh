@@ -37,7 +37,15 @@ check "FID of a set to itself is 0" small "$(member "$J" fid_frames value)"
 check "that 4 videos are too few is said in the figure" grep -q '"note": "4 videos are too few for a Frechet distance' "$J"
 check "and on the page" grep -q '4 videos are too few for a Frechet distance' "$T/one/evaluate.html"
 check "halves of the references stand beside it" test "$(member "$J" fvd_9f floor_n)" = 2
-check "the score of few videos has as many splits" test "$(member "$J" is_frames splits)" = 4
+check "the score of few videos has splits of two" test "$(member "$J" is_frames splits)" = 2
+check "and one of each video's mean distribution" test "$(member "$J" is_clip n)" = 4
+between() { # NAME: its value lies in its interval, which is not empty
+    awk -v v="$(member "$J" "$1" value)" -v a="$(member "$J" "$1" low)" -v b="$(member "$J" "$1" high)" \
+        'BEGIN {exit !(a + 0 < v + 0 && v + 0 < b + 0)}'
+}
+check "Inception Scores have an interval" between is_frames
+check "of videos too" between is_clip
+check "its protocol is told" grep -q '"interval": "95 %, percentile bootstrap over videos, 9999 .*influence' "$J"
 check "weights are named by their hash" grep -q "\"i3d\": \"$(sha256sum <"$T/i3d.safetensors" | cut -d' ' -f1)\"" "$J"
 check "the protocol names frames and eps" grep -q 'the first 9 frames.*bn_eps 0.001' "$J"
 check "every video has a CLIP score" test "$(member "$J" clip_score n)" = 4
@@ -48,6 +56,22 @@ check "what a prompt lost is counted" test "$(awk -F, '$1 == "v3" {print $NF}' "
 runs "three processes" 0 $E "$T/set" --references "$T/set" --prompts "$T/prompts.jsonl" $all --out "$T/three" --jobs 3
 rm -f "$T/one/.weights" "$T/three/.weights"
 same "the same files" "$T/one" "$T/three"
+
+# ---- two sets: intervals, and what infinitely many videos would give ----
+mkdir -p "$T/other" "$T/many"
+for i in 5 6 7; do clip other/v$i.mp4 9 $i; done
+runs "two sets" 0 $E "$T/set" --references "$T/other" --i3d "$T/i3d.safetensors" --fvd-frames 9 --out "$T/two"
+J="$T/two/metrics.json"
+check "FVD has an interval" between fvd_9f
+check "on the page too" grep -q "<td>fvd_9f</td>.* to " "$T/two/evaluate.html"
+check "seven videos are not extrapolated" test -z "$(member "$J" fvd_9f infinite)"
+for i in 1 2 3 4; do for k in 0 1 2 3 4; do ln -s "$T/set/v$i.mp4" "$T/many/v$i$k.mp4"; done; done
+runs "20 videos" 0 $E "$T/many" --references "$T/many" --i3d "$T/i3d.safetensors" --fvd-frames 9 --out "$T/twenty"
+J="$T/twenty/metrics.json"
+check "20 are" test -n "$(member "$J" fvd_9f infinite)"
+check "and that they are too few is said in the figure" grep -q '"infinite_note": "20 videos on each side are too few' "$J"
+check "and on the page" grep -q '20 videos on each side are too few' "$T/twenty/evaluate.html"
+stdout_has "for infinitely many"
 
 # ---- alone, without prompts, too short ----
 runs "no references" 0 $E "$T/set" --i3d "$T/i3d.safetensors" --fvd-frames 9 --out "$T/out"

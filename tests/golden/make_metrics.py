@@ -141,6 +141,28 @@ def features(seed, n, d, scale, offset):
     return (lcg(seed, n * d) * scale + offset).reshape(n, d)
 
 
+def weighted_frechet(x, y, weights):
+    """The distance of rows that count weights[0] and weights[1] times (sums: the numbers of rows)."""
+    means = [(v * w[:, None]).sum(0) / len(v) for v, w in zip((x, y), weights)]
+    a, b = (np.sqrt(w / (len(v) - 1))[:, None] * (v - m) for v, w, m in zip((x, y), weights, means))
+    return ((means[0] - means[1]) ** 2).sum() + (a * a).sum() + (b * b).sum() - 2 * np.linalg.svd(a @ b.T, compute_uv=False).sum()
+
+
+def weighted_score(p, weights):
+    q = (p * weights[:, None]).sum(0) / len(p)
+    return math.exp((weights * (p * np.log(p / q)).sum(1)).sum() / len(p))
+
+
+def influence(statistic, n):
+    """What the statistic of n rows' weights grows by when a share e of all weight moves to one row, over e: by
+    central differences."""
+    out, e = [], 1e-5
+    for i in range(n):
+        up, down = (np.full(n, 1 - s) + s * n * (np.arange(n) == i) for s in (e, -e))
+        out.append((statistic(up) - statistic(down)) / (2 * e))
+    return out
+
+
 def bradley_terry(wins):
     k = len(wins)
 
@@ -162,6 +184,17 @@ def main():
     for n1, n2, d in ((64, 50, 8), (40, 33, 16), (9, 70, 3)):
         x, y = features(n1, n1, d, 1, 0), features(n2, n2, d, 0.5, 0.25)
         out["frechet"].append(dict(n1=n1, n2=n2, d=d, distance=frechet(x, y)))
+    out["influence"] = []
+    for n1, n2, d, dead in ((40, 33, 16, 0), (20, 17, 30, 0), (40, 33, 8, 1)):  # dead: the first feature is 0
+        x, y = features(n1, n1, d, 1, 0), features(n2, n2, d, 0.5, 0.25)
+        x[:, :dead] = y[:, :dead] = 0
+        out["influence"].append(dict(n1=n1, n2=n2, d=d, dead=dead, x=influence(lambda w: weighted_frechet(x, y, (w, np.ones(n2))), n1),
+                                     y=influence(lambda w: weighted_frechet(x, y, (np.ones(n1), w)), n2)))
+    p = features(9, 12, 7, 1, 0.01)
+    p /= p.sum(1, keepdims=True)
+    out["score"] = dict(n=12, classes=7, seed=9, value=weighted_score(p, np.ones(12)), change=influence(lambda w: weighted_score(p, w), 12))
+    x = features(5, 30, 1, 1, 0)[:, 0]
+    out["influence_interval"] = dict(value=3.0, std=float(np.sqrt((x - x.mean()).var() * 30 + (x[:20] - x[:20].mean()).var() * 20)))
     for n in (2, 5, 12, 14):
         d = lcg(100 + n, n) - 0.4
         p = stats.permutation_test((d, np.zeros(n)), lambda a, b, axis: np.mean(a, axis) - np.mean(b, axis), vectorized=True, permutation_type="samples", n_resamples=2**n).pvalue

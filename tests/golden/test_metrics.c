@@ -4,9 +4,11 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "common/base/bootstrap.h"
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/metrics/frechet.h"
+#include "common/metrics/inception_score.h"
 #include "common/metrics/meter.h"
 #include "common/metrics/paired.h"
 
@@ -123,6 +125,82 @@ static void distances_are_scipys(void **state)
     }
 }
 
+/* numpy's are central differences: right to about 1e-8. */
+static void check_changes(const char *what, const double *got, const json_t *want, int64_t n)
+{
+    double sum = 0, most = 0;
+
+    assert_int_equal(json_array_size(want), n);
+    for (int64_t i = 0; i < n; i++)
+        most = fmax(most, fabs(json_number_value(json_array_get(want, (size_t)i))));
+    for (int64_t i = 0; i < n; i++) {
+        check_value(what, got[i], json_number_value(json_array_get(want, (size_t)i)), 1e-7 * most, 0);
+        sum += got[i];
+    }
+    check_value("sum of influences", sum, 0, 1e-12 * most * (double)n, 0);
+}
+
+static void influences_are_numpys(void **state)
+{
+    const json_t *c;
+    size_t i;
+
+    (void)state;
+    json_array_foreach (json_object_get(golden, "influence"), i, c) {
+        int64_t n1 = whole(c, "n1"), n2 = whole(c, "n2"), d = whole(c, "d");
+        double *x = features((uint32_t)n1, n1, d, 1, 0), *y = features((uint32_t)n2, n2, d, 0.5, 0.25);
+        double one, two, change1[40], change2[33];
+        for (int64_t k = 0; k < n1 + n2 && whole(c, "dead"); k++)
+            *(k < n1 ? &x[k * d] : &y[(k - n1) * d]) = 0;
+        CHECK_OK(frechet_influence(x, n1, y, n2, d, &one, change1, change2, &err), &err);
+        check_changes("a row's influence", change1, json_object_get(c, "x"), n1);
+        check_changes("a reference's influence", change2, json_object_get(c, "y"), n2);
+        CHECK_OK(frechet_distance(x, n1, y, n2, d, &two, &err), &err);
+        check_value("the distance itself", one, two, 0, 1e-12);
+        mem_free(x);
+        mem_free(y);
+    }
+    const json_t *s = json_object_get(golden, "score");
+    int64_t n = whole(s, "n"), classes = whole(s, "classes");
+    double *p = features((uint32_t)whole(s, "seed"), n, classes, 1, 0.01), score, change[12];
+    for (int64_t k = 0; k < n; k++) {
+        double sum = 0;
+        for (int64_t j = 0; j < classes; j++)
+            sum += p[k * classes + j];
+        for (int64_t j = 0; j < classes; j++)
+            p[k * classes + j] /= sum;
+    }
+    CHECK_OK(inception_score_part(p, n, classes, &score, change, &err), &err);
+    check_value("a score", score, number(s, "value"), 0, 1e-13);
+    check_changes("influence on a score", change, json_object_get(s, "change"), n);
+    mem_free(p);
+}
+
+/* The interval of a sum of two samples' influences: 1.96 of its standard deviations each way, within four standard
+ * errors of a percentile of 9,999 normal draws (sqrt(0.025 0.975 / 9999) over the density there). */
+static void interval_of_influences(void **state)
+{
+    const json_t *want = json_object_get(golden, "influence_interval");
+    double *x = features(5, 30, 1, 1, 0), y[20], mean = 0, first = 0, low, high, std = number(want, "std");
+
+    (void)state;
+    for (int i = 0; i < 30; i++) {
+        mean += x[i] / 30;
+        first += i < 20 ? x[i] / 20 : 0;
+    }
+    for (int i = 0; i < 30; i++) {
+        if (i < 20)
+            y[i] = x[i] - first;
+        x[i] -= mean;
+    }
+    CHECK_OK(bootstrap_influence(number(want, "value"), x, 30, y, 20, 7, &low, &high, &err), &err);
+    double four = 4 * std * sqrt(0.025 * 0.975 / BOOTSTRAP_RESAMPLES) / 0.0584;
+    check_value("low", low, 3 - 1.96 * std, four, 0);
+    check_value("high", high, 3 + 1.96 * std, four, 0);
+    CHECK_FAILS(bootstrap_influence(3, x, 1, y, 20, 7, &low, &high, &err), ERR_USAGE, "at least 2", &err);
+    mem_free(x);
+}
+
 static void tests_are_scipys(void **state)
 {
     const json_t *c;
@@ -168,9 +246,10 @@ static void strengths_are_scipys(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ssim_is_scikit_images), cmocka_unit_test(figures_are_numpys),
-        cmocka_unit_test(distances_are_scipys),  cmocka_unit_test(tests_are_scipys),
-        cmocka_unit_test(strengths_are_scipys),
+        cmocka_unit_test(ssim_is_scikit_images),  cmocka_unit_test(figures_are_numpys),
+        cmocka_unit_test(distances_are_scipys),   cmocka_unit_test(tests_are_scipys),
+        cmocka_unit_test(strengths_are_scipys),   cmocka_unit_test(influences_are_numpys),
+        cmocka_unit_test(interval_of_influences),
     };
     int failed;
 
