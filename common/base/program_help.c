@@ -136,10 +136,14 @@ static void roff_pairs(FILE *out, const char *heading, const char *const *pairs)
 void program_manual(const Program *program, FILE *out)
 {
     static const char *const programs[] = {"weft-prep", "weft-cache", "weft-train", "weft-infer"};
-    static const char *const status[] = {"0",        "done",
-                                         "1",        "failed; standard error says why",
-                                         "2",        "wrong usage",
-                                         "3",        "done, but some items were rejected",
+    static const char *const status[] = {"0",
+                                         "done",
+                                         "1",
+                                         "failed; standard error says why",
+                                         "2",
+                                         "wrong usage",
+                                         "3",
+                                         "done, but some items were rejected",
                                          "130, 143",
                                          "stopped by SIGINT (Ctrl-C) or SIGTERM; what was done is kept (weft-train run "
                                          "exits with 0 where it could save a checkpoint)",

@@ -53,9 +53,9 @@ struct Fiber {
     FiberState state;
     const char *file; /* where it waits */
     int line;
-    Copy copy[MAX_COPIES]; /* a ring */
     int copies, copies_done, group;
     bool copied, unfenced; /* cp.async since its last wait; shared memory written since the last fence_async */
+    Copy copy[MAX_COPIES]; /* a ring */
 };
 
 struct Rendezvous {
@@ -65,12 +65,12 @@ struct Rendezvous {
     const char *file;
     int line;
 };
-/* slot: by the lowest lane of the mask */
+/* slot: by the lowest lane of the mask; meets: those where lanes wait */
 struct Warp {
-    unsigned ready, exist, exited;
-    Rendezvous slot[32];
+    unsigned ready, exist, exited, meets;
     int rotation, phase;
     char sync[2];
+    Rendezvous slot[32];
 };
 struct Site {
     const void *key;
@@ -86,6 +86,7 @@ struct Place {
 struct Block {
     std::vector<Fiber> fiber;
     std::vector<Warp> warp;
+    unsigned ready; /* warps with lanes that are ready */
     int threads, live, at_barrier, phase;
     Fiber *current;
     Fiber host;
@@ -131,6 +132,8 @@ bool skipped(SimSkip what, const char *file, int line);
 void go(Fiber *from, Fiber *to, bool dying); /* switches fibers; a dying one is never switched to again */
 [[noreturn]] void abandon(void);             /* leaves the block for good: fibers hold nothing that needs unwinding */
 Fiber *pick(void);                           /* the next fiber to run, nullptr when none can */
+void mark_ready(Fiber *f);
+void mark_waiting(Fiber *f, FiberState state); /* or returned */
 void release_barrier(bool by_exit); /* all live threads have arrived: they must have arrived at the same place */
 [[noreturn]] void report_deadlock(void);
 

@@ -47,15 +47,9 @@ static Fiber *pick_in_warp(int w, int rotation)
 
 static Fiber *pick_greedy(void)
 {
-    int n = (int)B.warp.size(), w = B.current->id >= 0 ? B.current->warp : -1;
-    if (w < 0 || !B.warp[w].ready) {
-        int start = (int)(draw() % (unsigned)n);
-        w = -1;
-        for (int i = 0; i < n && w < 0; i++)
-            if (B.warp[(start + i) % n].ready)
-                w = (start + i) % n;
-        if (w < 0)
-            return nullptr;
+    int w = B.current->id >= 0 ? B.current->warp : -1;
+    if (w < 0 || !(B.ready >> w & 1)) {
+        w = first_lane(B.ready, (int)(draw() % B.warp.size()));
         B.warp[w].rotation = (int)(draw() & 31);
     }
     return pick_in_warp(w, B.warp[w].rotation);
@@ -63,7 +57,8 @@ static Fiber *pick_greedy(void)
 
 Fiber *pick(void)
 {
-    int n = (int)B.warp.size();
+    if (!B.ready)
+        return nullptr;
     if (config.schedule == SIM_GREEDY)
         return pick_greedy();
     if (config.schedule == SIM_RANDOM) {
@@ -73,21 +68,26 @@ Fiber *pick(void)
                 return f;
         }
     }
-    for (int i = 0; i < n; i++) {
-        int w = config.schedule == SIM_DESCENDING ? n - 1 - i : i;
-        unsigned ready = B.warp[w].ready;
-        if (!ready)
-            continue;
-        int lane = config.schedule == SIM_DESCENDING ? 31 - __builtin_clz(ready) : __builtin_ctz(ready);
-        return &B.fiber[w * 32 + lane];
-    }
-    return nullptr;
+    const bool last = config.schedule == SIM_DESCENDING;
+    int w = last ? 31 - __builtin_clz(B.ready) : __builtin_ctz(B.ready);
+    unsigned ready = B.warp[w].ready;
+    return &B.fiber[w * 32 + (last ? 31 - __builtin_clz(ready) : __builtin_ctz(ready))];
 }
 
-static void mark_ready(Fiber *f)
+void mark_ready(Fiber *f)
 {
     f->state = READY;
     B.warp[f->warp].ready |= 1u << f->lane;
+    B.ready |= 1u << f->warp;
+}
+
+void mark_waiting(Fiber *f, FiberState state)
+{
+    Warp &w = B.warp[f->warp];
+    f->state = state;
+    w.ready &= ~(1u << f->lane);
+    if (!w.ready)
+        B.ready &= ~(1u << f->warp);
 }
 
 void report_deadlock(void)
@@ -103,8 +103,7 @@ void report_deadlock(void)
 static void wait_as(FiberState state)
 {
     Fiber *f = B.current;
-    f->state = state;
-    B.warp[f->warp].ready &= ~(1u << f->lane);
+    mark_waiting(f, state);
     Fiber *next = pick();
     if (!next)
         report_deadlock();
@@ -183,6 +182,7 @@ void sim_warp(SimWarpOp op, unsigned mask, void *operands, const char *file, int
         r.mask = mask;
         r.file = file;
         r.line = line;
+        w.meets |= 1u << __builtin_ctz(mask);
     } else if (r.op != op || r.mask != mask || r.line != line || r.file != file) {
         sim_fail("lanes of one warp meet at different collectives: %s:%d and %s:%d", file, line, r.file, r.line);
     }
@@ -196,6 +196,7 @@ void sim_warp(SimWarpOp op, unsigned mask, void *operands, const char *file, int
     } else {
         compute(&r, f->warp);
         r.arrived = 0;
+        w.meets &= ~(1u << __builtin_ctz(mask));
         w.phase += op == SIM_SYNCWARP;
         for (unsigned others = mask & ~(1u << f->lane); others; others &= others - 1)
             mark_ready(&B.fiber[f->warp * 32 + __builtin_ctz(others)]);

@@ -36,12 +36,13 @@ static void fiber_main(void)
     if (__tsan_release)
         __tsan_release(&B.sync[3]);
     Warp &w = B.warp[f->warp];
-    f->state = EXITED;
-    w.ready &= ~(1u << f->lane);
+    mark_waiting(f, EXITED);
     w.exited |= 1u << f->lane;
-    for (Rendezvous &r : w.slot)
-        if (r.arrived && (r.mask >> f->lane & 1))
+    for (unsigned meets = w.meets; meets; meets &= meets - 1) {
+        const Rendezvous &r = w.slot[__builtin_ctz(meets)];
+        if (r.mask >> f->lane & 1)
             sim_fail("thread returns while its warp waits for it at %s:%d", r.file, r.line);
+    }
     B.live--;
     if (B.at_barrier && B.at_barrier == B.live)
         release_barrier(true);
@@ -130,7 +131,6 @@ static void prepare_fiber(Fiber *f, int i)
     f->id = i;
     f->warp = i / 32;
     f->lane = i & 31;
-    f->state = READY;
     f->copies = f->copies_done = f->group = 0;
     f->copied = f->unfenced = false;
     f->asan = nullptr;
@@ -152,9 +152,8 @@ static void prepare_fiber(Fiber *f, int i)
     f->sp = sp;
     if (__tsan_create_fiber)
         f->tsan = __tsan_create_fiber(0);
-    Warp &w = B.warp[f->warp];
-    w.exist |= 1u << f->lane;
-    w.ready |= 1u << f->lane;
+    B.warp[f->warp].exist |= 1u << f->lane;
+    mark_ready(f);
 }
 
 } // namespace sim
@@ -201,7 +200,14 @@ bool sim_run_block(const char *kernel, const std::function<void()> &body, size_t
     if (B.fiber.capacity() < MAX_THREADS)
         B.fiber.reserve(MAX_THREADS);
     B.fiber.resize((size_t)n);
-    B.warp.assign((size_t)(n + 31) / 32, Warp{});
+    B.warp.resize((size_t)(n + 31) / 32);
+    for (Warp &w : B.warp) { /* its slots are empty but after a failure */
+        for (unsigned meets = w.meets; meets; meets &= meets - 1)
+            w.slot[__builtin_ctz(meets)].arrived = 0;
+        w.ready = w.exist = w.exited = w.meets = 0;
+        w.rotation = w.phase = 0;
+    }
+    B.ready = 0;
     B.threads = B.live = n;
     B.at_barrier = 0;
     B.places = 0;
