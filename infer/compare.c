@@ -172,7 +172,7 @@ static int compare_sides(const CompareOptions *o, const StrList *arguments, cons
     if (rc == 0 && o->scores.n)
         rc = scores_read(&scores, &o->scores, side, log, err);
     if (rc == 0)
-        rc = networks_open(&networks, &o->networks, o->out, log, err);
+        rc = networks_open(&networks, &o->networks, o->common.device, threads_choose(o->common.jobs), o->out, log, err);
     if (rc == 0)
         rc = copies_open(&c.copies, &o->copies, o->common.device, o->common.jobs, recipe, log, err);
     for (int k = 0; k < 2 && rc == 0 && c.copies; k++)

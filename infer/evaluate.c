@@ -340,7 +340,7 @@ int evaluate_run(const EvaluateOptions *o, const StrList *arguments, const Log *
     if (rc == 0 && o->prompts)
         rc = videos_take_prompts(&videos, o->prompts, log, err);
     if (rc == 0)
-        rc = networks_open(&networks, &o->networks, o->out, log, err);
+        rc = networks_open(&networks, &o->networks, o->common.device, threads_choose(o->common.jobs), o->out, log, err);
     if (rc == 0)
         rc = copies_open(&copies, &o->copies, o->common.device, o->common.jobs, recipe, log, err);
     if (rc == 0 && copies)

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/confine.h"
 #include "common/base/json.h"
@@ -114,6 +115,17 @@ static const char *fault(const VideoReader *r, double last, char *why, size_t si
     return NULL;
 }
 
+/* limits.file_mb. */
+static int check_size(const Run *r, const char *path, Err *err)
+{
+    struct stat st;
+    int64_t most = recipe_int(r->m->recipe, "limits.file_mb") << 20;
+    if (stat(path, &st) == 0 && st.st_size > most)
+        return err_set(err, ERR_LIMIT, "'%s' has %" PRId64 " bytes, more than limits.file_mb allows", path,
+                       (int64_t)st.st_size);
+    return 0;
+}
+
 static int measure(const Run *r, int64_t i, json_t **out, Err *err)
 {
     VideoReader *reader = NULL;
@@ -122,8 +134,10 @@ static int measure(const Run *r, int64_t i, json_t **out, Err *err)
     double last = 0;
     char why[160];
     const char *code = NULL;
-    int rc = video_open(&reader, r->m->videos->item[i].path, &r->limits, &cause);
-    if (rc == 0) {
+    int rc = check_size(r, r->m->videos->item[i].path, &cause);
+    if (rc < 0)
+        code = "too_large";
+    else if ((rc = video_open(&reader, r->m->videos->item[i].path, &r->limits, &cause)) == 0) {
         const VideoInfo *info = video_info(reader);
         int64_t width = info->display_width, height = info->display_height;
         if (info->hdr != VIDEO_SDR && info->hdr != VIDEO_HDR_METADATA)

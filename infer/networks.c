@@ -85,7 +85,8 @@ static void place_inputs(Networks *n)
     n->bytes = (n->bytes + 4095) / 4096 * 4096; /* whole pages, so that each video's can be given back */
 }
 
-int networks_open(Networks **out, const NetworkOptions *o, const char *memory, const Log *log, Err *err)
+int networks_open(Networks **out, const NetworkOptions *o, const char *device, int64_t threads, const char *memory,
+                  const Log *log, Err *err)
 {
     Backend *plan = NULL;
     *out = NULL;
@@ -99,9 +100,10 @@ int networks_open(Networks **out, const NetworkOptions *o, const char *memory, c
         return ERR_NOMEM;
     n->o = *o;
     n->log = log;
-    int rc = backend_open(&n->be, "cpu", 0, log, err);
+    int rc = backend_open(&n->be, device ? device : "cpu", threads, log, err);
     if (rc || (rc = backend_open(&plan, "plan", 1, NULL, err)))
         goto fail;
+    plan->act = n->be->act;
     if ((o->clip && (rc = open_clip(n, memory, err))) || (o->inception && (rc = open_inception(n, plan, err))) ||
         (o->i3d && (rc = open_i3d(n, plan, err))))
         goto fail;

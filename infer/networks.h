@@ -51,9 +51,10 @@ typedef struct NetworkOptions {
 
 typedef struct Networks Networks;
 /* What cannot be opened is left out: a warning now, an entry of the report later (networks_left_out).  *out is
- * NULL where nothing is asked for.  memory: a folder for digests of weights (safetensors_digest_once). */
-WEFT_MUST_CHECK int networks_open(Networks **out, const NetworkOptions *o, const char *memory, const Log *log,
-                                  Err *err);
+ * NULL where nothing is asked for.  device and threads: of backend_open; NULL: "cpu".  memory: a folder for digests of
+ * weights (safetensors_digest_once). */
+WEFT_MUST_CHECK int networks_open(Networks **out, const NetworkOptions *o, const char *device, int64_t threads,
+                                  const char *memory, const Log *log, Err *err);
 void networks_close(Networks **n);
 int64_t networks_left_out(const Networks *n); /* of NULL: 0 */
 

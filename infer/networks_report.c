@@ -35,6 +35,9 @@ static void put_protocol(JsonWriter *w, const Networks *n)
                  n->o.fvd_frames, i3d_eps(n->i3d));
         jsonw_str(w, "i3d", text);
     }
+    jsonw_str(w, "numbers",
+              n->be->act == DT_BF16 ? "the networks compute in bfloat16, with sums in float32"
+                                    : "the networks compute in float32");
     if (n->inception || n->i3d) {
         jsonw_str(w, "interval",
                   "95 %, percentile bootstrap over videos, 9999 resamples drawn with the seed, of the figure's "

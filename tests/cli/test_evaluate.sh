@@ -84,6 +84,11 @@ runs "a file that was cut off" 1 $E "$T/cut.mp4" --out "$T/none"
 stderr_has "none of the 1 videos could be measured"
 check "nothing is written then" test ! -e "$T/none"
 runs "too small a limit" 1 $E "$T/set/c.mp4" --out "$T/none" --set limits.frames=4
+cp "$T/set/c.mp4" "$T/large.mp4"
+truncate -s 2M "$T/large.mp4"
+runs "a file of 2 MiB among small ones" 3 $E "$T/set/c.mp4" "$T/large.mp4" --out "$T/out" --set limits.file_mb=1
+stderr_has "more than limits.file_mb allows"
+check "is rejected as too large" grep -q '"code": "too_large"' "$T/out/metrics.json"
 clip single.mp4 32 48 1
 runs "one frame" 0 $E "$T/single.mp4" --out "$T/out"
 check "has no pairs" test "$(figure "$T/out/metrics.json" ssim value)" = null

@@ -94,6 +94,14 @@ stderr_has "attributes[0]"
 runs "lists without CLIP" 2 $E "$T/set" --attributes "$T/lists.json" --out "$T/bad"
 stderr_has "--attributes needs --clip"
 
+# ---- on a GPU, here simulated: bfloat16, so figures differ a little, and the protocol says so ----
+runs "CLIP on the simulated GPU" 0 $E "$T/set/v1.mp4" --prompts "$T/prompts.jsonl" --clip "$T/clip" --device sim --out "$T/sim"
+runs "and on the CPU" 0 $E "$T/set/v1.mp4" --prompts "$T/prompts.jsonl" --clip "$T/clip" --device cpu --out "$T/cpu"
+check "the protocol tells bfloat16" grep -q '"numbers": "the networks compute in bfloat16' "$T/sim/metrics.json"
+check "and float32" grep -q '"numbers": "the networks compute in float32' "$T/cpu/metrics.json"
+check "scores differ, by less than a point" awk -v a="$(member "$T/sim/metrics.json" clip_score value)" \
+    -v b="$(member "$T/cpu/metrics.json" clip_score value)" 'BEGIN {d = a - b; exit !(d != 0 && d < 1 && d > -1)}'
+
 # ---- weights that cannot be used: left out, named, exit status 3 ----
 runs "weights that are missing" 3 $E "$T/set" --i3d "$T/none.pt" --out "$T/out"
 stdout_has "left out: fvd, kvd"
