@@ -27,7 +27,7 @@ static int open_clip(Networks *n, const char *memory, Err *err)
     SafeTensors *file = NULL;
     Err why = {0};
     int rc = clip_scorer_open(&n->clip, n->be, n->o.clip, &why);
-    if (!rc && !(rc = safetensors_open_folder(&file, n->o.clip, "model", NULL, &why)))
+    if (!rc && !(rc = clip_open_weights(&file, n->o.clip, NULL, &why)))
         rc = safetensors_digest_once(file, n->o.clip, memory, n->clip_sha, n->log, &why);
     safetensors_close(&file);
     if (rc)

@@ -9,6 +9,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/ops/ops.h"
+#include "common/store/torch_file.h"
 
 typedef struct ClipLinear {
     const Param *w, *b;
@@ -213,6 +214,20 @@ int clip_new(Clip **out, Backend *be, const ClipConfig *c, const char *text_pref
     return walk(m, 1, err);
 }
 
+int clip_open_weights(SafeTensors **out, const char *folder, const Log *log, Err *err)
+{
+    Err why = {0};
+    char *path = path_join(folder, "pytorch_model.bin", err);
+    *out = NULL;
+    int rc = path ? safetensors_open_folder(out, folder, "model", log, &why) : ERR_NOMEM;
+    if (path && rc == ERR_NOTFOUND && file_exists(path)) /* as transformers wrote before safetensors */
+        rc = torch_file_open(out, path, err);
+    else if (path && rc)
+        err_set(err, rc, "%s", why.msg);
+    mem_free(path);
+    return rc;
+}
+
 int clip_open(Clip **out, Backend *be, const char *folder, Err *err)
 {
     char *path = path_join(folder, "config.json", err);
@@ -225,7 +240,7 @@ int clip_open(Clip **out, Backend *be, const char *folder, Err *err)
         goto fail;
     if (be->plan)
         rc = params_plan(&(*out)->ps, be, err);
-    else if (!(rc = safetensors_open_folder(&file, folder, "model", be->log, err)))
+    else if (!(rc = clip_open_weights(&file, folder, be->log, err)))
         rc = params_load_mapped(&(*out)->ps, be, &file, folder, err);
 fail:
     safetensors_close(&file);

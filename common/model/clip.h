@@ -17,6 +17,9 @@ typedef struct ClipConfig {
 } ClipConfig;
 typedef struct Clip Clip;
 WEFT_MUST_CHECK int clip_config_parse(ClipConfig *out, const json_t *json, const char *where, Err *err);
+/* The weights of a CLIPModel's folder, of which clip_open takes the values: as safetensors_open_folder finds them
+ * ("model"), or, where there are none, pytorch_model.bin. */
+WEFT_MUST_CHECK int clip_open_weights(SafeTensors **out, const char *folder, const Log *log, Err *err);
 WEFT_MUST_CHECK int clip_open(Clip **out, Backend *be, const char *folder, Err *err);
 WEFT_MUST_CHECK int clip_new_filled(Clip **out, Backend *be, const ClipConfig *c, Err *err);
 void clip_close(Clip **c);

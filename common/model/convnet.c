@@ -7,7 +7,6 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/model/params_internal.h"
-#include "common/store/torch_file.h"
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
@@ -126,20 +125,19 @@ int net_load(ConvNet *net, Backend *be, const char *conv, double eps, NetGraph g
     return rc ? err_wrap(err, rc, "'%s'", path) : params_refresh(&net->used, err);
 }
 
-int net_open(ConvNet *net, Backend *be, const char *conv, double eps, NetGraph graph, void *user, const char *path,
-             Err *err)
+int net_plan(ConvNet *net, Backend *be, const char *conv, double eps, NetGraph graph, void *user, Err *err)
 {
-    SafeTensors *file = NULL;
-    if (!path) {
-        int rc = list(net, be, conv, eps, graph, user, err);
-        return rc ? rc : params_plan(&net->used, be, err);
-    }
-    *net = (ConvNet){0};
-    int rc = weights_file_open(&file, path, err);
-    if (!rc)
-        rc = net_load(net, be, conv, eps, graph, user, file, path, err);
-    safetensors_close(&file);
-    return rc;
+    int rc = list(net, be, conv, eps, graph, user, err);
+    return rc ? rc : params_plan(&net->used, be, err);
+}
+
+int net_say_which(int rc, const SafeTensors *file, const char *first, const char *which, Err *err)
+{
+    if ((rc != ERR_FORMAT && rc != ERR_UNSUPPORTED) || (file && safetensors_find(file, first)) || !err)
+        return rc;
+    const Err why = *err;
+    err_clear(err);
+    return err_set(err, rc, "%.1500s; what is read are state dicts with names such as %s: %s", why.msg, first, which);
 }
 
 void net_close(ConvNet *net)

@@ -24,15 +24,17 @@ typedef struct NetPass {
     Err *err;
 } NetPass;
 
-/* Opens the weights of `path`, which must be exactly those that `graph` lists (but for
- * num_batches_tracked).  path NULL: on the plan back end, no file.  What was made stays the caller's to
- * close, also on failure. */
+/* Takes the weights from an open file, which must hold exactly those that `graph` lists (but for num_batches_tracked).
+ * path: its name, for messages.  What was made stays the caller's to close, also on failure. */
 typedef int (*NetGraph)(NetPass *p, void *user);
-WEFT_MUST_CHECK int net_open(ConvNet *net, Backend *be, const char *conv, double eps, NetGraph graph, void *user,
-                             const char *path, Err *err);
-/* The same for a file that is open. */
 WEFT_MUST_CHECK int net_load(ConvNet *net, Backend *be, const char *conv, double eps, NetGraph graph, void *user,
                              const SafeTensors *file, const char *path, Err *err);
+/* The same on the plan back end, without a file. */
+WEFT_MUST_CHECK int net_plan(ConvNet *net, Backend *be, const char *conv, double eps, NetGraph graph, void *user,
+                             Err *err);
+/* Of a PyTorch file that cannot be used because it holds other things than a state dict, or none of the names (`first`
+ * is one of them): says after err's sentence which files are read.  file: what was opened, or NULL.  Returns rc. */
+int net_say_which(int rc, const SafeTensors *file, const char *first, const char *which, Err *err);
 void net_close(ConvNet *net);
 
 /* y [To,Ho,Wo,co] = relu(bn(conv(x [T,H,W,C]))), allocated; the window's numbers as in PoolParams, of

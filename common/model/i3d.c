@@ -130,7 +130,7 @@ int i3d_load(I3d **out, Backend *be, const SafeTensors *file, const char *path, 
         rc = file ? file_eps(file, path, &bn_eps, err) : 0;
     if (!rc)
         rc = file ? net_load(&m->net, be, "conv3d", bn_eps, graph, &run, file, path, err)
-                  : net_open(&m->net, be, "conv3d", I3D_EPS, graph, &run, NULL, err);
+                  : net_plan(&m->net, be, "conv3d", I3D_EPS, graph, &run, err);
     if (rc)
         i3d_close(out);
     return rc;
@@ -143,6 +143,10 @@ int i3d_open(I3d **out, Backend *be, const char *path, double bn_eps, Err *err)
     int rc = path ? weights_file_open(&file, path, err) : 0;
     if (!rc)
         rc = i3d_load(out, be, file, path, bn_eps, err);
+    rc = net_say_which(rc, file, "Conv3d_1a_7x7.conv3d.weight",
+                       "i3d_pretrained_400.pt (VideoGPT), rgb_imagenet.pt (pytorch-i3d), not the code of "
+                       "i3d_torchscript.pt",
+                       err);
     safetensors_close(&file);
     return rc;
 }

@@ -4,6 +4,7 @@
 
 #include "common/base/mem.h"
 #include "common/model/convnet.h"
+#include "common/store/torch_file.h"
 
 struct Inception {
     ConvNet net;
@@ -216,13 +217,13 @@ static Run one_picture(void)
     return (Run){.pixels = tensor_of(NULL, DT_F32, 4, 1, INCEPTION_SIZE, INCEPTION_SIZE, 3)};
 }
 
-static int make(Inception **out, Backend *be, const SafeTensors *file, const char *path, Err *err)
+int inception_load(Inception **out, Backend *be, const SafeTensors *file, const char *path, Err *err)
 {
     Run run = one_picture();
     Inception *m = *out = mem_calloc(1, sizeof *m, err);
     int rc = !m     ? ERR_NOMEM
              : file ? net_load(&m->net, be, "conv", 1e-3, graph, &run, file, path, err)
-                    : net_open(&m->net, be, "conv", 1e-3, graph, &run, path, err);
+                    : net_plan(&m->net, be, "conv", 1e-3, graph, &run, err);
     if (rc)
         inception_close(out);
     return rc;
@@ -230,12 +231,17 @@ static int make(Inception **out, Backend *be, const SafeTensors *file, const cha
 
 int inception_open(Inception **out, Backend *be, const char *path, Err *err)
 {
-    return make(out, be, NULL, path, err);
-}
-
-int inception_load(Inception **out, Backend *be, const SafeTensors *file, const char *path, Err *err)
-{
-    return make(out, be, file, path, err);
+    SafeTensors *file = NULL;
+    *out = NULL;
+    int rc = path ? weights_file_open(&file, path, err) : 0;
+    if (!rc)
+        rc = inception_load(out, be, file, path, err);
+    rc = net_say_which(rc, file, "Conv2d_1a_3x3.conv.weight",
+                       "pt_inception-2015-12-05-6726825d.pth (pytorch-fid), weights-inception-2015-12-05-6726825d.pth "
+                       "(torch-fidelity), not the code of inception-2015-12-05.pt",
+                       err);
+    safetensors_close(&file);
+    return rc;
 }
 
 void inception_close(Inception **m)

@@ -102,6 +102,15 @@ check "and float32" grep -q '"numbers": "the networks compute in float32' "$T/cp
 check "scores differ, by less than a point" awk -v a="$(member "$T/sim/metrics.json" clip_score value)" \
     -v b="$(member "$T/cpu/metrics.json" clip_score value)" 'BEGIN {d = a - b; exit !(d != 0 && d < 1 && d > -1)}'
 
+# ---- CLIP as transformers wrote it before safetensors ----
+mkdir "$T/bin"
+cp tests/golden/clip_score/config.json tests/golden/clip_score/merges.txt "$T/bin"
+check "pytorch_model.bin" "$make" clip-bin "$T/bin"
+runs "CLIP from it" 0 $E "$T/set/v1.mp4" --prompts "$T/prompts.jsonl" --clip "$T/bin" --device cpu --out "$T/frombin"
+check "the same scores" cmp "$T/cpu/clip_scores.csv" "$T/frombin/clip_scores.csv"
+check "and the same hash of the weights" test "$(member "$T/frombin/metrics.json" weights clip)" = \
+    "$(member "$T/cpu/metrics.json" weights clip)"
+
 # ---- weights that cannot be used: left out, named, exit status 3 ----
 runs "weights that are missing" 3 $E "$T/set" --i3d "$T/none.pt" --out "$T/out"
 stdout_has "left out: fvd, kvd"
@@ -112,6 +121,12 @@ runs "a file with code in it" 3 $E "$T/set" --inception tests/golden/torch_file/
 stderr_has "it names 'torch.nn.modules.linear.Linear'"
 runs "another model's weights" 3 $E "$T/set" --inception tests/golden/torch_file/zip.pt --out "$T/out"
 stderr_has "tensors do not fit"
+for kind in script frozen; do
+    runs "TorchScript, $kind" 3 $E "$T/set/v1.mp4" --i3d tests/golden/torch_file/$kind.pt --out "$T/out"
+    stderr_has "what is read are state dicts with names such as Conv3d_1a_7x7.conv3d.weight: i3d_pretrained_400.pt"
+    runs "TorchScript for Inception, $kind" 3 $E "$T/set/v1.mp4" --inception tests/golden/torch_file/$kind.pt --out "$T/out"
+    stderr_has "pt_inception-2015-12-05-6726825d.pth"
+done
 mkfifo "$T/fifo.pt"
 runs "a pipe" 3 $E "$T/set" --inception "$T/fifo.pt" --out "$T/out"
 stderr_has "not a regular file"
