@@ -18,12 +18,17 @@ const Opt compare_opts[] = {
     OPT_JOBS,
     OPT_SEED,
     OPTS_LOG,
+    OPT_DRY_RUN,
+    OPTS_PROMPTS(CompareOptions, sampling.),
+    OPTS_SAMPLING,
     OPTION(CompareOptions, references, OPT_LIST, "references", "VIDEOS",
            "real videos, to whose colours both runs are compared; may be repeated"),
     OPTION(CompareOptions, scores, OPT_LIST, "scores", "FILE",
            "a table (CSV) of scores that others gave: a line a video, a column a score; may be repeated"),
     OPTS_NETWORKS(CompareOptions),
-    OPTS_COPIES(CompareOptions, COPIES_MODEL_HELP),
+    OPTS_COPIES(CompareOptions,
+                "pipeline folder: of a BASE or TUNED that is a checkpoint or an adapter (default: BASE); with "
+                "--train-cache its VAE encodes videos without latents"),
     OPTION(CompareOptions, blind, OPT_FLAG, "blind", NULL,
            "also write DIR/blind, a page to vote on without knowing the sides, and DIR/key.json, which tells them"),
     OPTION(
@@ -36,16 +41,6 @@ const Opt compare_opts[] = {
 };
 
 const char *const side_names[2] = {"base", "tuned"};
-
-static int read_sides(const CompareOptions *o, const StrList *arguments, VideoList side[2], VideoList *real, Err *err)
-{
-    int rc = 0;
-    for (int k = 0; k < 2 && rc == 0; k++)
-        rc = videos_read(&side[k], &(StrList){arguments->item + k, 1}, "videos", err);
-    if (rc == 0 && o->references.n)
-        rc = videos_read(real, &o->references, "references", err);
-    return rc;
-}
 
 static int write_files(const CompareOptions *o, const Comparison *c, uint64_t seed, json_t *report, Err *err)
 {
@@ -128,78 +123,147 @@ static void print_summary(const Comparison *c, const json_t *report, FILE *out)
         copies_print(c->copies, side_names, out);
 }
 
-/* Measures the references into *r and both sides, whose lists are taken over. */
-static int measure_all(const CompareOptions *o, Comparison *c, VideoList side[2], VideoList *real, Evaluation *r,
-                       Networks *networks, const Recipe *recipe, const Log *log, Err *err)
+/* One comparison from its arguments to its files. */
+typedef struct Comparing {
+    const CompareOptions *o;
+    const Log *log;
+    FILE *results;
+    Recipe *recipe;
+    Sides sides;
+    VideoList side[2], real;
+    Comparison c;
+    Evaluation references;
+    Networks *networks;
+    Scores scores;
+} Comparing;
+
+/* Everything that can be known before a model is sampled for hours. */
+static int check_all(Comparing *k, const StrList *arguments, Err *err)
+{
+    const CompareOptions *o = k->o;
+    int rc = disk_check_writable(o->out, "--out", err);
+    if (rc == 0 && o->blind)
+        rc = blind_check(o->out, err);
+    if (rc == 0)
+        rc = sides_open(&k->sides, o, arguments, err);
+    if (rc == 0 && o->references.n)
+        rc = videos_read(&k->real, &o->references, "references", err);
+    if (rc < 0 || !sides_sampled(&k->sides))
+        return rc;
+    for (int i = 0; i < 2 && rc == 0; i++)
+        if (!k->sides.side[i].sampled) {
+            rc = videos_read(&k->side[i], &(StrList){arguments->item + i, 1}, "videos", err);
+            if (rc == 0 && !o->sampling.from_cache)
+                rc = sides_match_prompts(o, &k->side[i], (uint64_t)recipe_int(k->recipe, "seed"), err);
+            videos_fini(&k->side[i]); /* read again after sampling */
+        }
+    if (rc == 0)
+        rc = networks_open(&k->networks, &o->networks, o->common.device, threads_choose(o->common.jobs), o->out, k->log,
+                           err);
+    networks_close(&k->networks); /* their memory is the models' meanwhile */
+    if (rc == 0)
+        rc = copies_open(&k->c.copies, &o->copies, o->common.device, o->common.jobs, k->recipe, NULL, err);
+    copies_close(&k->c.copies);
+    return rc == 0 ? sides_check(&k->sides, o->common.dry_run, k->log, k->results, err) : rc;
+}
+
+/* Which videos there are, and all that is needed to measure them. */
+static int open_all(Comparing *k, Err *err)
+{
+    const CompareOptions *o = k->o;
+    int rc = 0;
+    for (int i = 0; i < 2 && rc == 0; i++) {
+        k->c.videos[i] = k->sides.side[i].videos;
+        rc = videos_read(&k->side[i], &(StrList){&k->c.videos[i], 1}, "videos", err);
+    }
+    if (rc == 0)
+        rc = pairs_match(k->side, &k->c.pair, &k->c.n, &k->c.prompts, err);
+    for (int i = 0; i < 2 && rc == 0; i++)
+        k->c.alone[i] = k->side[i].n - k->c.n;
+    k->c.scores = &k->scores;
+    if (rc == 0 && o->scores.n)
+        rc = scores_read(&k->scores, &o->scores, k->side, k->log, err);
+    if (rc == 0)
+        rc = networks_open(&k->networks, &o->networks, o->common.device, threads_choose(o->common.jobs), o->out, k->log,
+                           err);
+    if (rc == 0)
+        rc = copies_open(&k->c.copies, &k->sides.copies, o->common.device, o->common.jobs, k->recipe, k->log, err);
+    for (int i = 0; i < 2 && rc == 0 && k->c.copies; i++)
+        rc = copies_plan(k->c.copies, i, &k->side[i], err);
+    return rc;
+}
+
+/* Measures the references and both sides, whose lists are taken over. */
+static int measure_all(Comparing *k, Err *err)
 {
     static const char *const what[] = {"videos of the base run", "videos of the tuned run"};
     double histogram[COLOUR_BINS] = {0};
-    int64_t jobs = threads_choose(o->common.jobs);
+    int64_t jobs = threads_choose(k->o->common.jobs);
+    Comparison *c = &k->c;
     int rc = 0;
-    c->networks = networks;
-    c->references = real->n ? r : NULL;
+    c->networks = k->networks;
+    c->references = k->real.n ? &k->references : NULL;
     if (c->references) {
-        rc = evaluation_run(r, real, NULL, NULL, histogram, networks, recipe, jobs, "references", log, err);
+        rc = evaluation_run(&k->references, &k->real, NULL, NULL, histogram, k->networks, k->recipe, jobs, "references",
+                            k->log, err);
         histogram_normalise(histogram);
     }
-    for (int k = 0; k < 2 && rc == 0; k++)
-        rc = evaluation_run(&c->side[k], &side[k], c->references, c->references ? histogram : NULL, NULL, networks,
-                            recipe, jobs, what[k], log, err);
+    for (int i = 0; i < 2 && rc == 0; i++)
+        rc = evaluation_run(&c->side[i], &k->side[i], c->references, c->references ? histogram : NULL, NULL,
+                            k->networks, k->recipe, jobs, what[i], k->log, err);
+    if (rc == 0 && c->copies)
+        rc = copies_run(c->copies, (const Evaluation *const[]){&c->side[0], &c->side[1]}, 2, err);
+    return rc;
+}
+
+static int report_all(Comparing *k, Err *err)
+{
+    uint64_t seed = (uint64_t)recipe_int(k->recipe, "seed");
+    json_t *report = NULL;
+    int rc = comparison_json(&k->c, seed, &report, err);
+    if (rc == 0)
+        rc = write_files(k->o, &k->c, seed, report, err);
+    if (rc == 0)
+        print_summary(&k->c, report, k->results);
+    json_decref(report);
     return rc;
 }
 
 static int compare_sides(const CompareOptions *o, const StrList *arguments, const Log *log, FILE *results, Err *err)
 {
-    Recipe *recipe = NULL;
-    VideoList side[2] = {{0}}, real = {0};
-    Comparison c = {.name = {arguments->item[0], arguments->item[1]}};
-    Evaluation r = {0};
-    Networks *networks = NULL;
-    Scores scores = {0};
-    json_t *report = NULL;
-    int rc = recipe_open(&recipe, &o->common, err);
+    Comparing k = {.o = o, .log = log, .results = results};
+    k.c.name[0] = arguments->item[0];
+    k.c.name[1] = arguments->item[1];
+    int rc = recipe_open(&k.recipe, &o->common, err);
     if (rc == 0)
-        rc = disk_check_writable(o->out, "--out", err);
-    if (rc == 0 && o->blind)
-        rc = blind_check(o->out, err);
-    if (rc == 0)
-        rc = read_sides(o, arguments, side, &real, err);
-    if (rc == 0)
-        rc = pairs_match(side, &c.pair, &c.n, &c.prompts, err);
-    for (int k = 0; k < 2 && rc == 0; k++)
-        c.alone[k] = side[k].n - c.n;
-    c.scores = &scores;
-    if (rc == 0 && o->scores.n)
-        rc = scores_read(&scores, &o->scores, side, log, err);
-    if (rc == 0)
-        rc = networks_open(&networks, &o->networks, o->common.device, threads_choose(o->common.jobs), o->out, log, err);
-    if (rc == 0)
-        rc = copies_open(&c.copies, &o->copies, o->common.device, o->common.jobs, recipe, log, err);
-    for (int k = 0; k < 2 && rc == 0 && c.copies; k++)
-        rc = copies_plan(c.copies, k, &side[k], err);
-    if (rc == 0)
-        rc = measure_all(o, &c, side, &real, &r, networks, recipe, log, err);
-    if (rc == 0 && c.copies)
-        rc = copies_run(c.copies, (const Evaluation *const[]){&c.side[0], &c.side[1]}, 2, err);
-    if (rc == 0)
-        rc = comparison_json(&c, (uint64_t)recipe_int(recipe, "seed"), &report, err);
-    if (rc == 0)
-        rc = write_files(o, &c, (uint64_t)recipe_int(recipe, "seed"), report, err);
-    if (rc == 0)
-        print_summary(&c, report, results);
-    int rejected = r.n_rejected + c.side[0].n_rejected + c.side[1].n_rejected + networks_left_out(networks) > 0;
-    json_decref(report);
-    mem_free(c.pair);
-    scores_fini(&scores);
-    copies_close(&c.copies);
-    evaluation_fini(&r);
-    for (int k = 0; k < 2; k++) {
-        evaluation_fini(&c.side[k]);
-        videos_fini(&side[k]);
+        rc = check_all(&k, arguments, err);
+    if (rc == 0 && sides_sampled(&k.sides) && !o->common.dry_run)
+        rc = sides_sample(&k.sides, log, err);
+    machine_unbind(); /* measuring is done by processes, not by OpenMP */
+    if (rc == 0 && !(o->common.dry_run && sides_sampled(&k.sides)))
+        rc = open_all(&k, err);
+    if (rc == 0 && o->common.dry_run && !sides_sampled(&k.sides))
+        fprintf(results, "would compare %" PRId64 " pair%s of %" PRId64 " prompt%s\n", k.c.n, str_plural(k.c.n),
+                k.c.prompts, str_plural(k.c.prompts));
+    if (rc == 0 && !o->common.dry_run)
+        rc = measure_all(&k, err);
+    if (rc == 0 && !o->common.dry_run)
+        rc = report_all(&k, err);
+    int rejected = k.references.n_rejected + k.c.side[0].n_rejected + k.c.side[1].n_rejected +
+                       networks_left_out(k.networks) >
+                   0;
+    mem_free(k.c.pair);
+    scores_fini(&k.scores);
+    copies_close(&k.c.copies);
+    evaluation_fini(&k.references);
+    for (int i = 0; i < 2; i++) {
+        evaluation_fini(&k.c.side[i]);
+        videos_fini(&k.side[i]);
     }
-    networks_close(&networks);
-    videos_fini(&real);
-    recipe_close(&recipe);
+    networks_close(&k.networks);
+    videos_fini(&k.real);
+    sides_close(&k.sides);
+    recipe_close(&k.recipe);
     return rc < 0 ? rc : rejected ? 3 : 0;
 }
 
@@ -218,7 +282,6 @@ static int count(const CompareOptions *o, FILE *results, Err *err)
 
 int compare_run(const CompareOptions *o, const StrList *sides, const Log *log, FILE *results, Err *err)
 {
-    machine_unbind(); /* the work is done by processes, not by OpenMP */
     if (o->votes.n || o->key.n) {
         if (sides->n || !o->votes.n || !o->key.n || o->blind || o->references.n || o->scores.n)
             return err_set(
@@ -228,7 +291,7 @@ int compare_run(const CompareOptions *o, const StrList *sides, const Log *log, F
         return count(o, results, err);
     }
     if (sides->n != 2)
-        return err_set(err, ERR_USAGE, "%" PRId64 " sample run%s, expected two: BASE and TUNED", sides->n,
-                       str_plural(sides->n));
+        return err_set(err, ERR_USAGE, "%" PRId64 " sample run%s or model%s, expected two: BASE and TUNED", sides->n,
+                       str_plural(sides->n), str_plural(sides->n));
     return compare_sides(o, sides, log, results, err);
 }

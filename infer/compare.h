@@ -1,4 +1,5 @@
-/* `weft-infer compare`: two sample runs of the same prompts and seeds, measured alike and set side by side.
+/* `weft-infer compare`: two sample runs of the same prompts and seeds, measured alike and set side by side.  BASE and
+ * TUNED are runs, or models that are sampled first, into OUT/base and OUT/tuned.
  *
  * Writes OUT/pairs.csv (a line a pair), with CLIP OUT/clip_scores.csv, OUT/report.html (links to the videos
  * where they lie) and last OUT/quality_comparison.json (schemas/comparison).  With --blind also OUT/blind/ (a
@@ -9,6 +10,7 @@
 #define WEFT_INFER_COMPARE_H
 #include <stdio.h>
 #include "infer/copies.h"
+#include "infer/sample.h"
 #include "infer/scores.h"
 
 typedef struct CompareOptions {
@@ -17,12 +19,42 @@ typedef struct CompareOptions {
     StrList references, scores, votes, key;
     NetworkOptions networks;
     CopyOptions copies;
+    SampleOptions sampling; /* of BASE and TUNED that are models: prompts alone; keys are in `common` */
     int blind;
 } CompareOptions;
 extern const Opt compare_opts[];
 
 /* The exit status (0, or 3 when a video could not be measured) or a negative code. */
 WEFT_MUST_CHECK int compare_run(const CompareOptions *o, const StrList *sides, const Log *log, FILE *results, Err *err);
+
+/* ---- compare_sample.c: models as BASE and TUNED ---- */
+typedef struct Side {
+    char *videos; /* what is compared: the argument, or the folder that a model is sampled into */
+    int sampled;
+    SampleOptions how;
+    const char *lora;
+    char *latents; /* where the samples' are kept; NULL: nowhere */
+} Side;
+
+typedef struct Sides {
+    Side side[2];
+    const char *out;
+    CopyOptions copies; /* with the latents and the model that are known */
+    const char **latents;
+} Sides;
+/* Finds out what the arguments are.  A pipeline folder (or a hub id that was downloaded) is a model; a transformer's
+ * folder or checkpoint, and an adapter (FILE[:SCALE]), are used on o->copies.model, else on BASE, else on the
+ * recipe's; all else is videos.  ERR_USAGE for models without prompts, and prompts without models.  The arguments
+ * and *o must outlive it; *s must stay where it is; sides_close also after a failure. */
+WEFT_MUST_CHECK int sides_open(Sides *s, const CompareOptions *o, const StrList *arguments, Err *err);
+void sides_close(Sides *s);
+int sides_sampled(const Sides *s); /* whether there is a model */
+/* What `sample --dry-run` checks, of both models; with dry_run what it prints goes to `results`. */
+WEFT_MUST_CHECK int sides_check(const Sides *s, int dry_run, const Log *log, FILE *results, Err *err);
+/* ERR_USAGE when none of the videos is of a prompt and seed that the models are to be given. */
+WEFT_MUST_CHECK int sides_match_prompts(const CompareOptions *o, const VideoList *videos, uint64_t seed, Err *err);
+/* Makes the videos that are missing; the same command goes on where it was stopped. */
+WEFT_MUST_CHECK int sides_sample(const Sides *s, const Log *log, Err *err);
 
 /* ---- compare_pairs.c: which videos belong together ---- */
 typedef struct Pair {
@@ -31,8 +63,9 @@ typedef struct Pair {
 } Pair;
 
 typedef struct Comparison {
-    const char *name[2]; /* the arguments: "samples/base" */
-    Evaluation side[2];  /* base, tuned */
+    const char *name[2];   /* the arguments: "samples/base" */
+    const char *videos[2]; /* these, or the folders that they were sampled into */
+    Evaluation side[2];    /* base, tuned */
     Pair *pair;
     int64_t n, prompts;
     int64_t alone[2];             /* videos without a partner */

@@ -197,7 +197,9 @@ static void put_side(JsonWriter *w, const char *key, const Comparison *c, int si
 {
     const Evaluation *e = &c->side[side];
     jsonw_open(w, key);
-    jsonw_str(w, "videos", c->name[side]);
+    jsonw_str(w, "videos", c->videos[side]);
+    if (c->videos[side] != c->name[side] && strcmp(c->videos[side], c->name[side]) != 0)
+        jsonw_str(w, "model", c->name[side]);
     jsonw_int(w, "measured", e->n_measured);
     jsonw_int(w, "rejected", e->n_rejected);
     jsonw_int(w, "near_static", e->n_near_static);

@@ -59,7 +59,7 @@ static int compare(void *options, const StrList *positional, Err *err)
     log_to_stderr(&log, "weft-infer", o->common.quiet ? LOG_WARN : LOG_INFO, o->common.log_json);
     interrupt_install(&log);
     int rc = compare_run(o, positional, &log.log, stdout, err);
-    if (rc >= 0)
+    if (rc >= 0 && !o->common.dry_run)
         log_info(&log.log, "wrote %s in %s", o->votes.n ? "votes.json" : "quality_comparison.json and report.html",
                  o->out);
     return rc;
@@ -74,8 +74,10 @@ static const char *const examples[] = {
     "Make videos of latents that were kept.",
     "weft-infer evaluate samples --references prepared/clips --out measured",
     "Measure a folder of samples beside real clips.",
+    "weft-infer compare CogVideoX-2b run/final --prompts prompts.jsonl --out compared",
+    "Sample two models with the same prompts and seeds, measure both, and show their videos side by side.",
     "weft-infer compare samples/base samples/tuned --out compared",
-    "Measure two runs of the same prompts and seeds, and show their videos side by side.",
+    "The same of two runs of weft-infer sample.",
     NULL};
 static const char *const files[] = {"DIR/[CATEGORY/]NAME.mp4",
                                     "a video",
@@ -117,7 +119,7 @@ int main(int argc, char **argv)
          .max_positional = -1,
          .run = evaluate},
         {.name = "compare",
-         .summary = "set two sample runs of the same prompts side by side, or count votes on them",
+         .summary = "set two models, or two sample runs, of the same prompts side by side; or count votes on them",
          .usage = "[options] BASE TUNED --out DIR | --votes FILE --key FILE --out DIR",
          .opts = compare_opts,
          .options_size = sizeof(CompareOptions),

@@ -22,6 +22,39 @@ typedef struct SampleOptions {
 
 extern const Opt sample_opts[];
 
+/* The options for what is sampled, for a table whose structure has these members at `at` (nothing, or "sampling."),
+ * and those for how, which are recipe keys. */
+#define OPTS_PROMPTS(structure, at)                                                                                   \
+    OPTION(structure, at prompt, OPT_LIST, "prompt", "TEXT", "what to show; may be repeated", .short_name = 'p'),     \
+        OPTION(structure, at prompts, OPT_STR, "prompts", "FILE",                                                     \
+               "one prompt a line, or .jsonl: an object a line with prompt and id, category, seed, steps, guidance, " \
+               "negative_prompt"),                                                                                    \
+        OPTION(structure, at from_cache, OPT_STR, "from-cache", "DIR",                                                \
+               "take the captions of this cache as prompts, and their embeddings: no text encoder is loaded"),        \
+        OPTION(structure, at split, OPT_ENUM, "split", NULL, "with --from-cache: clips of this split only",           \
+               .choices = "train|val|test"),                                                                          \
+        OPTION(structure, at limit, OPT_INT, "limit", "N", "with --from-cache: the first N clips by id", .min = 1,    \
+               .max = 1e9),                                                                                           \
+        OPTION(structure, at videos_per_prompt, OPT_INT, "videos-per-prompt", "N",                                    \
+               "videos of each prompt, with seeds one after another", .min = 1, .max = 10000, .dflt = "1")
+#define OPTS_SAMPLING                                                                                                 \
+    OPTION_KEY("negative-prompt", "TEXT", "sampling.negative_prompt", "what guidance steers away from"),              \
+        OPTION_KEY("steps", "N", "sampling.num_inference_steps", "denoising steps"),                                  \
+        OPTION_KEY("guidance", "X", "sampling.guidance_scale",                                                        \
+                   "classifier-free guidance; 1 or less: none, at half the time"),                                    \
+        OPTION_KEY("dynamic-cfg", NULL, "sampling.use_dynamic_cfg",                                                   \
+                   "let guidance rise along a cosine over the steps"),                                                \
+        OPTION_KEY("scheduler", NULL, "sampling.scheduler", "how a step is taken", .choices = "ddim|dpm"),            \
+        OPTION_KEY("num-frames", "N", "sampling.num_frames",                                                          \
+                   "frames of a video: 8N+1, or 8N (of which one more is made)"),                                     \
+        OPTION_KEY("width", "PIXELS", "sampling.width", "a multiple of 16"),                                          \
+        OPTION_KEY("height", "PIXELS", "sampling.height", "a multiple of 16"),                                        \
+        OPTION_KEY("fps", "N", "sampling.fps", "frames a second of the file; changes no frame"),                      \
+        OPTION_KEY(                                                                                                   \
+            "vae-tiling", NULL, "sampling.vae_tiling",                                                                \
+            "decode in overlapping tiles: less memory, slightly other pixels at the seams; needless where --dry-run " \
+            "shows that the VAE fits")
+
 typedef struct SampleReport {
     Str text; /* results: the videos' paths, a line each; with --dry-run the plan */
     int64_t made, reused;

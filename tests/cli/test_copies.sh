@@ -50,6 +50,24 @@ check "one side's latents had been kept" test "$(cut -d, -f1,8 "$T/out/closest_c
 check "a picture a sample" test "$(grep -o 'data:image/bmp' "$T/out/report.html" | wc -l)" = 4
 check "in quality_comparison.json" grep -q '"copy_check": {' "$T/out/quality_comparison.json"
 
+# ---- models that compare samples: their latents are kept for it ----
+compare_models() {
+    "$INFER" compare $MODEL tests/golden/lora --preset demo --device cpu --num-frames 8 --width 32 --height 48 --steps 1 \
+        --prompt "A coat." --train-cache "$T/cache" --out "$T/models"
+}
+runs "what would be done" 0 "$INFER" compare $MODEL tests/golden/lora --preset demo --device cpu --num-frames 8 \
+    --width 32 --height 48 --steps 1 --prompt "A coat." --train-cache "$T/cache" --out "$T/models" --dry-run
+runs "two models" 0 compare_models
+check "their latents were kept" test "$(grep -c ',kept$' "$T/models/closest_clips.csv")" = 2
+cp -r "$T/models" "$T/first-models"
+runs "again" 0 compare_models
+same "the same files" "$T/first-models" "$T/models"
+rm "$T/models/base.safetensors"
+runs "without what one side had kept" 0 compare_models
+stderr_has "base: 0 sampled, 1 reused"
+check "its video is encoded" test "$(cut -d, -f1,8 "$T/models/closest_clips.csv" | tr '\n' ' ')" = \
+    "side,latents base,encoded tuned,kept "
+
 # ---- refused before anything is measured ----
 refused() { # TEXT OPTION...
     refused_text=$1

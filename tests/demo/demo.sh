@@ -38,14 +38,13 @@ run "$B/weft-cache" build "$OUT/prepared" $RECIPE --device "$DEVICE" --model "$O
 run "$B/weft-cache" stats "$OUT/cache"
 say "5. weft-train: fine-tunes the transformer from that cache"
 run "$B/weft-train" run $RECIPE $TRAINING --device "$DEVICE" --cache "$OUT/cache" --model "$OUT/model" --out "$OUT/run"
-sample() { # MODEL OUT: the same prompts and seeds for both models
-    run "$B/weft-infer" sample $RECIPE --device "$DEVICE" --model "$1" --out "$2" --prompts "$OUT/clips/prompts.jsonl"
+infer() { # COMMAND OPTION...: the same prompts and seeds for both models
+    run "$B/weft-infer" "$@" $RECIPE --device "$DEVICE" --prompts "$OUT/clips/prompts.jsonl"
 }
 say "6. weft-infer: samples new videos from the fine-tuned model"
-sample "$OUT/run/final" "$OUT/samples"
+infer sample --model "$OUT/run/final" --out "$OUT/samples"
 say "7. weft-infer: the same prompts through the model as it was, and both side by side"
-sample "$OUT/model" "$OUT/samples-before"
-run "$B/weft-infer" compare "$OUT/samples-before" "$OUT/samples" --out "$OUT/compared"
+infer compare "$OUT/model" "$OUT/samples" --train-cache "$OUT/cache" --out "$OUT/compared"
 
 say "What was made, in $(( $(date +%s) - start )) s"
 for what in "clips/clips:the source clips" "prepared/clips:normalised clips, lossless" \
