@@ -38,6 +38,6 @@ for n in "$@"; do
     fi
     take tokenize "$B/weft-prep" tokenize "$p" --tokenizer "$tokenizer" --quiet
     if [ "$PYTHON" ]; then
-        take "a script with sentencepiece" "$PYTHON" tests/bench/tokenize.py "$tokenizer/spiece.model" "$p"
+        take "a script with sentencepiece" "$PYTHON" tests/bench/tokenize_captions.py "$tokenizer/spiece.model" "$p"
     fi
 done
