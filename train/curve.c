@@ -23,6 +23,8 @@ struct Curve {
     double sum, weight; /* of the smoothed loss */
     int64_t first_step; /* steps done before this process */
     double start_s;
+    json_t *shown; /* the latest step's line, with what was measured since */
+    Progress *progress;
 };
 
 static void smooth(Curve *c, double loss)
@@ -69,6 +71,7 @@ void curve_close(Curve **c)
     if (!*c)
         return;
     events_close(&(*c)->events);
+    json_decref((*c)->shown);
     mem_free((*c)->folder);
     mem_free(*c);
     *c = NULL;
@@ -145,7 +148,7 @@ static void add_numbers(Points *p, const char *group, const json_t *object)
     json_t *v;
 
     json_object_foreach ((json_t *)(uintptr_t)object, key, v)
-        if (json_is_number(v) && strcmp(key, "step") && strcmp(key, "held_out"))
+        if (json_is_number(v) && strcmp(key, "step") && strncmp(key, "held_out", 8))
             add_point(p, group, key, json_number_value(v));
 }
 
@@ -156,25 +159,6 @@ static void show_points(Curve *c, int64_t step, const Points *p)
 
     if (f)
         check(c, events_scalars(f, step, p->scalar, p->n, &err), &err);
-}
-
-void curve_held_out(Curve *c, const json_t *line)
-{
-    const json_t *v;
-    Points p = {.n = 0};
-    size_t i;
-
-    add_numbers(&p, "held_out", line);
-    if (json_object_get(line, "change"))
-        add_point(&p, "held_out", "change",
-                  json_number_value(json_object_get(json_object_get(line, "change"), "mean")));
-    json_array_foreach (json_object_get(line, "deciles"), i, v) {
-        char name[32];
-        snprintf(name, sizeof name, "decile_%zu", i);
-        if (json_is_number(v))
-            add_point(&p, "held_out", name, json_number_value(v));
-    }
-    show_points(c, json_integer_value(json_object_get(line, "step")), &p);
 }
 
 void curve_picture(Curve *c, int64_t step, const char *tag, const char *path, int64_t width, int64_t height)
@@ -216,6 +200,8 @@ static void live_text(const json_t *line, char *out, size_t size)
 
     if (json_object_get(line, "held_out"))
         n += snprintf(out + n, size - (size_t)n, ", held-out %.4f", number(line, "held_out"));
+    if (json_object_get(line, "held_out_ema"))
+        n += snprintf(out + n, size - (size_t)n, ", EMA %.4f", number(line, "held_out_ema"));
     n += snprintf(out + n, size - (size_t)n, "), lr %.3g, gradient %.3g, %.3g samples/s, %s", number(line, "lr"),
                   number(line, "grad_norm"), number(time, "samples_per_second"),
                   job_si(number(time, "flops"), "FLOP/s", flops));
@@ -224,15 +210,60 @@ static void live_text(const json_t *line, char *out, size_t size)
     snprintf(out + n, size - (size_t)n, ", data %.0f %%", 100 * number(time, "data_share"));
 }
 
-void curve_step(Curve *c, const json_t *line, Progress *progress)
+static void show_live(Curve *c)
 {
-    int64_t step = json_integer_value(json_object_get(line, "step"));
-    Points p = {.n = 0};
     char text[512];
+
+    live_text(c->shown, text, sizeof text);
+    progress_step(c->progress, json_integer_value(json_object_get(c->shown, "step")), text);
+}
+
+void curve_step(Curve *c, json_t *line, Progress *progress)
+{
+    Points p = {.n = 0};
 
     add_numbers(&p, "train", line);
     add_numbers(&p, "time", json_object_get(line, "time"));
-    show_points(c, step, &p);
-    live_text(line, text, sizeof text);
-    progress_step(progress, step, text);
+    show_points(c, json_integer_value(json_object_get(line, "step")), &p);
+    json_decref(c->shown);
+    c->shown = json_incref(line);
+    c->progress = progress;
+    show_live(c);
+}
+
+/* ---- held-out losses ------------------------------------------------------------------------- */
+
+/* Loss and change of a measurement, as held_out/PREFIXloss and held_out/PREFIXchange. */
+static void add_measured(Points *p, const char *prefix, const json_t *line)
+{
+    char name[32];
+
+    snprintf(name, sizeof name, "%sloss", prefix);
+    add_point(p, "held_out", name, number(line, "loss"));
+    snprintf(name, sizeof name, "%schange", prefix);
+    if (json_object_get(line, "change"))
+        add_point(p, "held_out", name, number(json_object_get(line, "change"), "mean"));
+}
+
+void curve_held_out(Curve *c, const json_t *line)
+{
+    const json_t *v, *ema = json_object_get(line, "ema");
+    Points p = {.n = 0};
+    size_t i;
+
+    add_measured(&p, "", line);
+    if (ema)
+        add_measured(&p, "ema_", ema);
+    json_array_foreach (json_object_get(line, "deciles"), i, v) {
+        char name[32];
+        snprintf(name, sizeof name, "decile_%zu", i);
+        if (json_is_number(v))
+            add_point(&p, "held_out", name, json_number_value(v));
+    }
+    show_points(c, json_integer_value(json_object_get(line, "step")), &p);
+    if (!c->shown)
+        return;
+    if (json_object_set(c->shown, "held_out", json_object_get(line, "loss")) == 0 && ema)
+        err_ignore(json_object_set(c->shown, "held_out_ema", json_object_get(ema, "loss")));
+    show_live(c);
 }

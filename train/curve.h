@@ -20,9 +20,10 @@ void curve_smoothed(Curve *c, JsonWriter *w, double loss);
  * data), flops (a second, job_sample_operations), mfu (its share of the card's peak, where that is known)
  * and eta (seconds to the run's end at the pace since this process began).  step: the one just done. */
 void curve_pace(const Curve *c, JsonWriter *w, int64_t step, int64_t samples, double seconds, double data_s);
-/* Shows a step's line: its numbers in TensorBoard ("train/loss", "time/forward"), and on the live line. */
-void curve_step(Curve *c, const json_t *line, Progress *progress);
-/* Shows a line of held_out.jsonl in TensorBoard. */
+/* Shows a step's line: its numbers in TensorBoard ("train/loss", "time/forward"), and on the live line.  Keeps
+ * a reference to the line, and `progress` until the next step. */
+void curve_step(Curve *c, json_t *line, Progress *progress);
+/* Shows a line of held_out.jsonl in TensorBoard, and its losses on the live line of the latest step. */
 void curve_held_out(Curve *c, const json_t *line);
 /* Shows a PNG file, of these extents, in TensorBoard. */
 void curve_picture(Curve *c, int64_t step, const char *tag, const char *path, int64_t width, int64_t height);

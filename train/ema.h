@@ -31,6 +31,13 @@ void ema_fini(Ema *e);
 double ema_decay(const EmaConfig *c, int64_t k);
 /* After update k of the weights. */
 WEFT_MUST_CHECK int ema_step(Ema *e, int64_t k, Err *err);
+/* Whether the average after update k differs from the weights at all. */
+int ema_differs(const Ema *e, int64_t k);
+/* Puts the average in the weights' place, or the weights back: not one bit of either is lost.  In between
+ * the arena of gradients, which must hold none, is in use; afterwards it holds zeros.  The caller refreshes
+ * what operations read (params_refresh). */
+WEFT_MUST_CHECK int ema_lend(Ema *e, Err *err);
+WEFT_MUST_CHECK int ema_return(Ema *e, Err *err);
 /* The average of a parameter (F32, the whole of it), as far as it lies in the range. */
 OptimizerPart ema_part(const Ema *e, int64_t i);
 #endif

@@ -32,6 +32,7 @@ void forecast_sum_up(Forecast *f, const Job *j, int64_t done)
 {
     double samples = samples_of(j, j->steps) - samples_of(j, done), steps = (double)(j->steps - done);
     double clips = (double)job_held_out(j) * (double)j->validation.timesteps;
+    double weights = j->c.ema.on ? 2 : 1; /* the averaged ones are measured too, but not at step 0 */
     double passes = (double)(j->prompts.n * j->sampling.steps *
                              (j->sampling.guidance > 1 ? 2 : 1)); /* of all samples */
 
@@ -39,8 +40,9 @@ void forecast_sum_up(Forecast *f, const Job *j, int64_t done)
                   (double)(j->c.share.size > 1 ? j->c.share.size : 1); /* samples of a pass of all ranks */
 
     f->step = steps > 0 ? f->pass * samples / each / steps + f->update : 0;
-    f->all = f->step * steps + f->forward * (clips * measurements(j, j->validation.every, done) +
-                                             passes * measurements(j, j->sampling.every, done));
+    f->all = f->step * steps +
+             f->forward * (clips * (weights * measurements(j, j->validation.every, done) - (j->c.ema.on && done == 0)) +
+                           passes * measurements(j, j->sampling.every, done));
 }
 
 /* ---- measured -------------------------------------------------------------------------------- */

@@ -35,9 +35,11 @@ struct HeldOut {
     int64_t clips, times; /* timesteps a clip */
     int64_t *timestep;    /* [clips, times] */
     double *loss, *start; /* [clips, times]: the latest measurement, and that of step 0 */
+    double *average_loss; /* the latest of the averaged weights */
     int has_start, has_latest;
     int64_t latest_step;
-    double latest; /* mean of the latest measurement */
+    double latest, average; /* means of the latest measurements; average NAN: there is none */
+    double seconds;         /* that they took */
     HostBatch batch;
 };
 
@@ -117,7 +119,8 @@ static int choose_items(HeldOut *h, Err *err)
                        "validation.timesteps is %" PRId64 ", but the noise schedule has %" PRId64 " timesteps",
                        h->times, h->job->schedule.n_train);
     if (!(h->timestep = mem_calloc(n, sizeof *h->timestep, err)) || !(h->loss = mem_calloc(n, sizeof *h->loss, err)) ||
-        !(h->start = mem_calloc(n, sizeof *h->start, err)))
+        !(h->start = mem_calloc(n, sizeof *h->start, err)) ||
+        !(h->average_loss = mem_calloc(n, sizeof *h->average_loss, err)))
         return ERR_NOMEM;
     if ((rc = choose_clips(h, err)) < 0)
         return rc;
@@ -152,14 +155,14 @@ static void write_losses(JsonWriter *w, const HeldOut *h)
 }
 
 /* The mean of the timesteps in each tenth of the noise schedule; null where no item lies. */
-static void write_deciles(JsonWriter *w, const HeldOut *h)
+static void write_deciles(JsonWriter *w, const HeldOut *h, const double *loss)
 {
     double sum[DECILES] = {0};
     int64_t n[DECILES] = {0};
 
     for (int64_t i = 0; i < h->clips * h->times; i++) {
         int64_t k = h->timestep[i] * DECILES / h->job->schedule.n_train;
-        sum[k] += h->loss[i];
+        sum[k] += loss[i];
         n[k]++;
     }
     jsonw_open_array(w, "deciles");
@@ -181,13 +184,13 @@ static double mean(const double *x, int64_t n)
 }
 
 /* The clips' differences from step 0: their mean and, of two clips or more, its interval. */
-static int write_change(JsonWriter *w, const HeldOut *h, Err *err)
+static int write_change(JsonWriter *w, const HeldOut *h, const double *loss, Err *err)
 {
     double *x = mem_calloc(h->clips, sizeof *x, err), low = 0, high = 0;
     int rc = x ? 0 : ERR_NOMEM;
 
     for (int64_t i = 0; rc == 0 && i < h->clips; i++)
-        x[i] = mean(h->loss + i * h->times, h->times) - mean(h->start + i * h->times, h->times);
+        x[i] = mean(loss + i * h->times, h->times) - mean(h->start + i * h->times, h->times);
     if (rc == 0 && h->clips > 1)
         rc = bootstrap_mean(x, h->clips, h->job->seed, &low, &high, err);
     if (rc == 0) {
@@ -203,21 +206,35 @@ static int write_change(JsonWriter *w, const HeldOut *h, Err *err)
     return rc;
 }
 
-static int make_line(const HeldOut *h, int64_t step, double seconds, json_t **out, Err *err)
+/* Mean, change and deciles of a measurement. */
+static int write_measured(JsonWriter *w, const HeldOut *h, int64_t step, const double *loss, Err *err)
+{
+    int rc = 0;
+
+    jsonw_num(w, "loss", mean(loss, h->clips * h->times));
+    if (step > 0 && h->has_start)
+        rc = write_change(w, h, loss, err);
+    write_deciles(w, h, loss);
+    return rc;
+}
+
+static int make_line(const HeldOut *h, int64_t step, json_t **out, Err *err)
 {
     JsonWriter w;
-    int rc = 0, finished;
+    int rc, finished;
 
     jsonw_begin(&w);
     jsonw_int(&w, "step", step);
-    jsonw_num(&w, "loss", h->latest);
-    if (step > 0 && h->has_start)
-        rc = write_change(&w, h, err);
-    write_deciles(&w, h);
+    rc = write_measured(&w, h, step, h->loss, err);
+    if (rc == 0 && !isnan(h->average)) {
+        jsonw_open(&w, "ema");
+        rc = write_measured(&w, h, step, h->average_loss, err);
+        jsonw_close(&w);
+    }
     write_items(&w, h);
     write_losses(&w, h);
     jsonw_open(&w, "time");
-    jsonw_num(&w, "seconds", seconds);
+    jsonw_num(&w, "seconds", h->seconds);
     jsonw_close(&w);
     finished = jsonw_finish(&w, out, "held_out.jsonl", err);
     if (rc == 0 && finished == 0)
@@ -262,7 +279,7 @@ static int remember(void *user, const char *text, int64_t size, const char *wher
 {
     HeldOut *h = user;
     json_t *line = NULL;
-    const json_t *losses;
+    const json_t *losses, *average;
     int rc = json_parse(&line, text, size, where, err), same = 0;
 
     if (rc == 0)
@@ -275,6 +292,8 @@ static int remember(void *user, const char *text, int64_t size, const char *wher
     if (rc == 0) {
         h->latest_step = json_integer_value(json_object_get(line, "step"));
         h->latest = json_number_value(json_object_get(line, "loss"));
+        average = json_object_get(json_object_get(line, "ema"), "loss");
+        h->average = average ? json_number_value(average) : NAN;
         h->has_latest = 1;
         losses = json_object_get(line, "losses");
         for (int64_t i = 0; h->latest_step == 0 && i < h->clips * h->times; i++)
@@ -306,6 +325,7 @@ int heldout_open(HeldOut **out, const Job *job, const char *run, int64_t step, E
         h->clips = job_held_out(job);
         h->times = job->validation.timesteps;
         h->latest_step = -1;
+        h->average = NAN;
     }
     if (rc == 0 && h->clips > 0 && (rc = choose_items(h, err)) == 0)
         rc = read_lines(h, step, err);
@@ -334,27 +354,33 @@ void heldout_close(HeldOut **held)
     mem_free(h->timestep);
     mem_free(h->loss);
     mem_free(h->start);
+    mem_free(h->average_loss);
     mem_free(h);
     *held = NULL;
 }
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
-int heldout_due(const HeldOut *h, int64_t step)
+int heldout_scheduled(const Job *j, int64_t step)
 {
-    const Job *j = h->job;
     int64_t every = j->validation.every;
 
-    return h->clips > 0 && h->latest_step < step && (step == 0 || step == j->steps || (every > 0 && step % every == 0));
+    return job_held_out(j) > 0 && (step == 0 || step == j->steps || (every > 0 && step % every == 0));
 }
 
-int heldout_latest(const HeldOut *h, double *loss)
+int heldout_due(const HeldOut *h, int64_t step)
+{
+    return heldout_scheduled(h->job, step) && h->latest_step < step;
+}
+
+int heldout_latest(const HeldOut *h, double *loss, double *average)
 {
     *loss = h->latest;
+    *average = h->average;
     return h->has_latest;
 }
 
-static int measure_item(HeldOut *h, TrainState *s, int64_t i, Err *err)
+static int measure_item(HeldOut *h, TrainState *s, int64_t i, double *loss, Err *err)
 {
     const Job *j = h->job;
     const Clip *clip = &h->clip[i / h->times];
@@ -369,42 +395,76 @@ static int measure_item(HeldOut *h, TrainState *s, int64_t i, Err *err)
     if (rc == 0)
         rc = batch_put(j->data, &h->batch, j->be, s->work, &b, err);
     if (rc == 0)
-        rc = train_loss(s, &b, &h->loss[i], err);
+        rc = train_loss(s, &b, loss, err);
     arena_reset(s->work, mark);
     return rc;
 }
 
-int heldout_measure(HeldOut *h, TrainState *s, json_t **line, Err *err)
+/* 1, with all losses and their mean; 0: asked to stop, or the mean is not finite. */
+static int measure(HeldOut *h, TrainState *s, const char *of, double *loss, double *value, Err *err)
 {
-    const Log *log = &h->job->log.log;
-    double start = time_now_s(), value;
-    char text[128];
+    double start = time_now_s();
     int rc = 0;
 
-    *line = NULL;
     for (int64_t i = 0; rc == 0 && i < h->clips * h->times; i++) {
         if (interrupt_requested())
             return 0;
-        rc = measure_item(h, s, i, err);
+        rc = measure_item(h, s, i, &loss[i], err);
     }
     if (rc < 0)
-        return err_wrap(err, rc, "held-out loss after step %" PRId64, s->step);
-    value = mean(h->loss, h->clips * h->times);
+        return err_wrap(err, rc, "held-out loss%s after step %" PRId64, of, s->step);
+    *value = mean(loss, h->clips * h->times);
+    h->seconds += time_now_s() - start;
     h->latest_step = s->step; /* also of a loss that is not finite: it would be no other, measured again */
-    if (!isfinite(value)) {
-        log_warn(log, "the held-out loss after step %" PRId64 " is %g; it is left out", s->step, value);
-        return 0;
-    }
+    if (isfinite(*value))
+        return 1;
+    log_warn(&h->job->log.log, "the held-out loss%s after step %" PRId64 " is %g; it is left out", of, s->step, *value);
+    return 0;
+}
+
+int heldout_measure(HeldOut *h, TrainState *s, Err *err)
+{
+    double value;
+    int rc;
+
+    h->seconds = 0;
+    h->average = NAN;
+    if ((rc = measure(h, s, "", h->loss, &value, err)) <= 0)
+        return rc;
     h->latest = value;
     h->has_latest = 1;
     if (s->step == 0) {
         memcpy(h->start, h->loss, (size_t)(h->clips * h->times) * sizeof *h->start);
         h->has_start = 1;
     }
-    if ((rc = make_line(h, s->step, time_now_s() - start, line, err)) < 0 || (rc = append_line(h, *line, err)) < 0)
+    return 1;
+}
+
+int heldout_measure_average(HeldOut *h, TrainState *s, Err *err)
+{
+    double value;
+    int rc = measure(h, s, " of the averaged weights", h->average_loss, &value, err);
+
+    if (rc > 0)
+        h->average = value;
+    else if (rc == 0 && interrupt_requested())
+        h->latest_step = s->step - 1; /* no line will be written */
+    return rc;
+}
+
+int heldout_write(HeldOut *h, int64_t step, json_t **line, Err *err)
+{
+    char text[128], average[128];
+    const json_t *ema;
+    int rc;
+
+    *line = NULL;
+    if ((rc = make_line(h, step, line, err)) < 0 || (rc = append_line(h, *line, err)) < 0)
         return rc;
-    log_info(log, "step %" PRId64 ": held-out loss %s, %" PRId64 " clips x %" PRId64 " timesteps", s->step,
-             heldout_text(*line, text), h->clips, h->times);
+    ema = json_object_get(*line, "ema");
+    log_info(&h->job->log.log, "step %" PRId64 ": held-out loss %s%s%s, %" PRId64 " clips x %" PRId64 " timesteps",
+             step, heldout_text(*line, text), ema ? "; averaged weights " : "", ema ? heldout_text(ema, average) : "",
+             h->clips, h->times);
     return 0;
 }
 

@@ -27,15 +27,22 @@ typedef struct HeldOut HeldOut;
  * or with validation.clips 0, nothing will be due. */
 WEFT_MUST_CHECK int heldout_open(HeldOut **out, const Job *job, const char *run, int64_t step, Err *err);
 void heldout_close(HeldOut **h);
-/* Whether the weights after `step` steps are to be measured and were not. */
+/* Whether the weights after `step` steps are to be measured by the recipe, and whether they are still to be. */
+int heldout_scheduled(const Job *j, int64_t step);
 int heldout_due(const HeldOut *h, int64_t step);
-/* Measures the weights of s, appends the line to RUN/held_out.jsonl and gives it in *line (a new
- * reference).  0 and *line NULL: the program was asked to stop, or the loss is not finite (a warning says
- * so); nothing was written. */
-WEFT_MUST_CHECK int heldout_measure(HeldOut *h, TrainState *s, json_t **line, Err *err);
-/* The loss of the latest line; 0 when there is none yet. */
-int heldout_latest(const HeldOut *h, double *loss);
+/* Measures the weights of s: 1.  0: the program was asked to stop, or the loss is not finite (a warning
+ * says so). */
+WEFT_MUST_CHECK int heldout_measure(HeldOut *h, TrainState *s, Err *err);
+/* The same, after heldout_measure, while the averaged weights are in the weights' place
+ * (train_lend_average). */
+WEFT_MUST_CHECK int heldout_measure_average(HeldOut *h, TrainState *s, Err *err);
+/* Appends the line of what was measured to RUN/held_out.jsonl and gives it in *line (a new reference). */
+WEFT_MUST_CHECK int heldout_write(HeldOut *h, int64_t step, json_t **line, Err *err);
+/* The latest line's losses, of the weights and, where it has one, of the averaged weights (NAN: none); 0
+ * when there is no line yet. */
+int heldout_latest(const HeldOut *h, double *loss, double *average);
 
-/* "0.1234 (-0.0021, 95 % -0.0040 to -0.0003)": the loss of a line, and its change since step 0. */
+/* "0.1234 (-0.0021, 95 % -0.0040 to -0.0003)": the loss of a line or of its "ema", and its change since
+ * step 0. */
 const char *heldout_text(const json_t *line, char out[128]);
 #endif

@@ -14,7 +14,7 @@ int run_skipped(const StepFacts *f)
 
 static int log_line_json(Run *r, const StepFacts *f, json_t **out, Err *err)
 {
-    double held_out;
+    double held_out, average;
     JsonWriter w;
 
     jsonw_begin(&w);
@@ -26,8 +26,11 @@ static int log_line_json(Run *r, const StepFacts *f, json_t **out, Err *err)
     }
     if (r->state.skipped)
         jsonw_int(&w, "skipped", r->state.skipped);
-    if (heldout_latest(r->held_out, &held_out))
+    if (heldout_latest(r->held_out, &held_out, &average)) {
         jsonw_num(&w, "held_out", held_out);
+        if (!isnan(average))
+            jsonw_num(&w, "held_out_ema", average);
+    }
     jsonw_num(&w, "lr", f->lr);
     if (!run_skipped(f))
         jsonw_num(&w, "grad_norm", f->norm);

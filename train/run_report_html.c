@@ -68,8 +68,8 @@ static const char *member(const json_t *o, const char *key)
     return json_string_value(json_object_get(o, key));
 }
 
-/* The member `key` of the lines, or of their "time". */
-static int column(Column *c, const json_t *lines, int of_time, const char *key, Err *err)
+/* The member `key` of the lines, or of their member `inside`. */
+static int column(Column *c, const json_t *lines, const char *inside, const char *key, Err *err)
 {
     int64_t n = (int64_t)json_array_size(lines);
     const json_t *line;
@@ -79,7 +79,7 @@ static int column(Column *c, const json_t *lines, int of_time, const char *key, 
     if (!c->x || !c->y)
         return ERR_NOMEM;
     json_array_foreach (lines, i, line) {
-        const json_t *v = json_object_get(of_time ? json_object_get(line, "time") : line, key);
+        const json_t *v = json_object_get(inside ? json_object_get(line, inside) : line, key);
         if (json_is_number(v)) {
             c->x[c->n] = number(line, "step");
             c->y[c->n++] = json_number_value(v);
@@ -158,22 +158,23 @@ static void summary(FILE *out, const RunFacts *f)
 
 static int curves(FILE *out, const RunFacts *f, Err *err)
 {
-    enum { LOSS, SMOOTHED, HELD_OUT, LR, NORM, COLUMNS };
-    static const char *const key[] = {"loss", "loss_smoothed", "loss", "lr", "grad_norm"};
+    enum { LOSS, SMOOTHED, HELD_OUT, EMA, LR, NORM, COLUMNS };
+    static const char *const key[] = {"loss", "loss_smoothed", "loss", "loss", "lr", "grad_norm"};
     Column c[COLUMNS] = {0};
     int rc = 0;
 
     for (int k = 0; rc == 0 && k < COLUMNS; k++)
-        rc = column(&c[k], k == HELD_OUT ? f->held_out : f->steps, 0, key[k], err);
+        rc = column(&c[k], k == HELD_OUT || k == EMA ? f->held_out : f->steps, k == EMA ? "ema" : NULL, key[k], err);
     if (rc == 0) {
         Series training[] = {{"a step", c[LOSS].x, c[LOSS].y, c[LOSS].n, 0, 1, 0},
                              {"smoothed", c[SMOOTHED].x, c[SMOOTHED].y, c[SMOOTHED].n, 0, 0, 0}};
-        Series held_out[] = {{"held-out", c[HELD_OUT].x, c[HELD_OUT].y, c[HELD_OUT].n, 1, 0, 1}};
+        Series held_out[] = {{"held-out", c[HELD_OUT].x, c[HELD_OUT].y, c[HELD_OUT].n, 1, 0, 1},
+                             {"averaged weights (EMA)", c[EMA].x, c[EMA].y, c[EMA].n, 2, 0, 1}};
         Series lr[] = {{"", c[LR].x, c[LR].y, c[LR].n, 2, 0, 0}},
                norm[] = {{"", c[NORM].x, c[NORM].y, c[NORM].n, 4, 0, 0}};
         fputs("<h2>Curves</h2>\n<div class=\"charts\">\n", out);
         chart_lines(out, "Training loss", training, 2, 0);
-        chart_lines(out, "Held-out loss", held_out, 1, 0);
+        chart_lines(out, "Held-out loss", held_out, c[EMA].n > 0 ? 2 : 1, 0);
         chart_lines(out, "Learning rate", lr, 1, 1);
         chart_lines(out, "Gradient norm before clipping", norm, 1, 1);
         fputs("</div>\n", out);
@@ -183,13 +184,13 @@ static int curves(FILE *out, const RunFacts *f, Err *err)
     return rc;
 }
 
-/* What the latest measurement says, in a sentence. */
-static void verdict(FILE *out, const json_t *line)
+/* What the latest measurement of the weights, or of their average, says, in a sentence. */
+static void verdict(FILE *out, const char *of, double step, const json_t *line)
 {
     const json_t *change = json_object_get(line, "change");
     double mean = number(change, "mean"), low = number(change, "low"), high = number(change, "high");
 
-    fprintf(out, "<p>After step %.0f the held-out loss is <b>%.4f</b>", number(line, "step"), number(line, "loss"));
+    fprintf(out, "<p>After step %.0f the held-out loss%s is <b>%.4f</b>", step, of, number(line, "loss"));
     if (!change) {
         fputs(".</p>\n", out);
         return;
@@ -251,7 +252,9 @@ static void held_out_section(FILE *out, const json_t *lines)
     if (!last)
         return;
     fputs("<h2>Held-out loss</h2>\n", out);
-    verdict(out, last);
+    verdict(out, "", number(last, "step"), last);
+    if (json_object_get(last, "ema"))
+        verdict(out, " of the averaged weights", number(last, "step"), json_object_get(last, "ema"));
     fprintf(
         out,
         "<p class=\"dim\">Measured on %zu clip%s that training never sees, each at %zu timesteps, with the same noise "

@@ -124,16 +124,48 @@ static void say_missing(const Run *r)
                                  : "samples were");
 }
 
-int run_validate(Run *r, Err *err)
+/* What the averaged weights lose on held-out clips, where `measured` says that rank 0 has measured the
+ * weights themselves; by all ranks together, which each have a part of the average.  Interrupted, it
+ * sets *measured to 0. */
+static int measure_average(Run *r, int64_t *measured, Err *err)
 {
+    TrainState *s = &r->state;
+    Ranks *ranks = r->job->ranks;
+    int64_t go = *measured && ema_differs(&s->ema, s->step - s->skipped);
+    int rc = ranks ? ranks->broadcast(ranks, &go, sizeof go, 0, err) : 0;
+
+    if (rc < 0 || !go || (rc = train_lend_average(s, err)) < 0)
+        return rc;
+    if (run_is_first(r) && (rc = heldout_measure_average(r->held_out, s, err)) == 0 && interrupt_requested())
+        *measured = 0;
+    return rc < 0 ? rc : train_return_average(s, err);
+}
+
+static int measure_held_out(Run *r, Err *err)
+{
+    int64_t measured = 0;
     json_t *line = NULL;
     int rc = 0;
 
-    if (run_is_first(r) && heldout_due(r->held_out, r->state.step))
-        rc = heldout_measure(r->held_out, &r->state, &line, err);
-    if (line)
+    if (run_is_first(r) && heldout_due(r->held_out, r->state.step)) {
+        rc = heldout_measure(r->held_out, &r->state, err);
+        measured = rc > 0;
+    }
+    if (rc >= 0)
+        rc = r->state.c.ema.on ? measure_average(r, &measured, err) : 0;
+    if (rc < 0 || !measured)
+        return rc;
+    rc = heldout_write(r->held_out, r->state.step, &line, err);
+    if (rc == 0)
         curve_held_out(r->curve, line);
     json_decref(line);
+    return rc;
+}
+
+int run_validate(Run *r, Err *err)
+{
+    int rc = heldout_scheduled(r->job, r->state.step) ? measure_held_out(r, err) : 0;
+
     if (rc == 0 && run_is_first(r) && samples_due(r->samples, r->state.step)) {
         rc = samples_renew(r->samples, &r->state, r->curve, err);
         run_show(r); /* the page shows them as they come */

@@ -158,6 +158,26 @@ int train_loss(TrainState *s, const TrainBatch *batch, double *loss, Err *err)
     return rc;
 }
 
+/* Every rank lends its part; all then have the whole. */
+static int refresh(TrainState *s, Err *err)
+{
+    return s->share.c.ranks ? share_weights(&s->share, err) : params_refresh(dit_trainable(s->dit), err);
+}
+
+int train_lend_average(TrainState *s, Err *err)
+{
+    int rc = ema_lend(&s->ema, err);
+
+    return rc < 0 ? rc : refresh(s, err);
+}
+
+int train_return_average(TrainState *s, Err *err)
+{
+    int rc = ema_return(&s->ema, err);
+
+    return rc < 0 ? rc : refresh(s, err);
+}
+
 /* The parts that ranks updated, to all of them. */
 static int share_update(TrainState *s, Err *err)
 {

@@ -66,6 +66,10 @@ void train_begin(TrainState *s, int64_t samples);
 WEFT_MUST_CHECK int train_gradient(TrainState *s, const TrainBatch *batch, double weight, double *loss, Err *err);
 /* The batch's loss, without gradients. */
 WEFT_MUST_CHECK int train_loss(TrainState *s, const TrainBatch *batch, double *loss, Err *err);
+/* Between steps, all ranks together: the averaged weights take the weights' place (and train_loss is that of
+ * the average), until they are returned. */
+WEFT_MUST_CHECK int train_lend_average(TrainState *s, Err *err);
+WEFT_MUST_CHECK int train_return_average(TrainState *s, Err *err);
 /* Waits until the passes' gradients are summed, over all ranks too. */
 WEFT_MUST_CHECK int train_gather(TrainState *s, Err *err);
 /* Clips to the global norm, lets the optimiser update, zeroes the gradients.  *norm is the norm before

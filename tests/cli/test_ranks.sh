@@ -25,7 +25,7 @@ train() { # RANKS OUT OPTION...; 0 ranks: no mpirun
     fi
 }
 quiet() { train "$@" --quiet; }
-curve() { sed 's/"held_out":[^,]*,//; s/"time":.*//' "$T/$1/log.jsonl"; }
+curve() { sed 's/"held_out[a-z_]*":[^,]*,//g; s/"time":.*//' "$T/$1/log.jsonl"; }
 held() { sed 's/"time":.*//' "$T/$1/held_out.jsonl"; }
 # The two runs' losses and gradient norms agree to 1e-5.
 near() { # NAME A B
@@ -68,6 +68,13 @@ for part in final checkpoint-8/transformer checkpoint-8/transformer_ema \
     checkpoint-8/weft_state/optimizer.safetensors; do
     same "8-bit moments and averaged weights, 3 ranks: $part" "$T/small/$part" "$T/small-3/$part"
 done
+held small >"$T/held-1"
+held small-3 >"$T/held-n"
+same "averaged weights, 3 ranks: held-out losses" "$T/held-1" "$T/held-n"
+check "averaged weights: a held-out loss of their own" grep -q '"step":8,.*"ema":{"loss":' "$T/held-n"
+runs "averaged weights, 3 ranks, no clip held out" 0 quiet 3 unheld-3 $TREE $SMALL --set validation.clips=0
+rm "$T"/*held-3/final/weft_state/state.json "$T/small-3/final/weft_state/state.json" # has the recipe's digest
+same "averaged weights, 3 ranks: measuring changes no bit" "$T/unheld-3/final" "$T/small-3/final"
 runs "more ranks than samples" 0 train 5 tree-5 $TREE
 stderr_has "a step has 4 samples (batch_size x gradient_accumulation_steps), fewer than the 5 ranks: 1 of them only update weights"
 sums "$T/tree-5" >"$T/sums"

@@ -64,6 +64,19 @@ runs "EMA: sample with it" 0 "$B/weft-infer" sample --model $P --checkpoint "$T/
     --preset demo --prompt "a red dress" --set sampling.num_inference_steps=2
 clear_runs
 
+# The averaged weights are in the weights' place while they are measured: with masters, 16-bit gradients, no masters
+for keep in "" "--set training.gradient_dtype=bf16" "--set training.gradient_dtype=bf16 --set training.master_weights=false" \
+    "--set training.master_weights=false" "--set training.lora_rank=2"; do
+    for every in 1 null; do
+        runs "EMA measured every $every steps ${keep:-by default}" 0 train measured-$every $keep --set training.ema=true \
+            --set training.ema_decay=0.9 --set training.max_steps=8 --set validation.every=$every
+    done
+    check "EMA: has held-out losses of its own" grep -q '"step":7,.*"ema":{"loss":' "$T/measured-1/held_out.jsonl"
+    rm "$T"/measured-*/final/weft_state/state.json # has the recipe's digest
+    same "EMA: measuring changes no bit" "$T/measured-null/final" "$T/measured-1/final"
+    rm -r "$T"/measured-*
+done
+
 # alpha / rank is no power of two: an average that went through the adapter's file would have other bits
 survives "EMA of adapters" --set training.ema=true --set training.ema_decay=0.9 --set training.lora_rank=2 \
     --set training.lora_alpha=6.3

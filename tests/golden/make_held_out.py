@@ -15,6 +15,7 @@ import torch
 from diffusers import CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
 from scipy.stats import bootstrap
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -23,7 +24,7 @@ from make_train_run import HERE, MODEL, ORDER, Stream, one_sample, pass_loss, re
 HELD_OUT, BOOTSTRAP = 16, 17  # purposes of streams
 CHOICE, POSTERIOR, NOISE, TIME = 0, 1, 2, 3
 RUN = dict(caches=["a", "held"], seed=77, clips=3, timesteps=7, every=4, steps=6, batch_size=2, learning_rate=2e-3, beta1=0.9, beta2=0.95, eps=1e-8,
-           weight_decay=1e-4)
+           weight_decay=1e-4, ema_decay=0.8, ema_start=1)
 
 
 def name(clip):
@@ -92,8 +93,10 @@ def interval(x):
     return [float(r.confidence_interval.low), float(r.confidence_interval.high)]
 
 
-def line(step, losses, start):
+def line(step, losses, start, average=None):
     out = {"step": step, "loss": float(np.mean(losses)), "losses": losses}
+    if average:
+        out["ema"] = line(step, average, start)
     if step:
         change = np.mean(losses, axis=1) - np.mean(start, axis=1)
         low, high = interval(change)
@@ -114,6 +117,7 @@ def main():
     optimizer = torch.optim.AdamW(model.parameters(), lr=RUN["learning_rate"], betas=(RUN["beta1"], RUN["beta2"]), eps=RUN["eps"],
                                   weight_decay=RUN["weight_decay"])
     rate = get_scheduler("constant", optimizer)
+    average = EMAModel(model.parameters(), decay=RUN["ema_decay"], update_after_step=RUN["ema_start"])
     start = measure(model, scheduler, clips, scale)
     lines, step, epoch = [line(0, start, None)], 0, 0
     while step < RUN["steps"]:
@@ -125,9 +129,13 @@ def main():
             pass_loss(model, scheduler, [one_sample(samples, i, RUN, epoch, scale) for i in part]).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step(), rate.step(), optimizer.zero_grad()
+            average.step(model.parameters())
             step += 1
             if step % RUN["every"] == 0 or step == RUN["steps"]:
-                lines.append(line(step, measure(model, scheduler, clips, scale), start))
+                losses = measure(model, scheduler, clips, scale)
+                average.store(model.parameters()), average.copy_to(model.parameters())
+                lines.append(line(step, losses, start, measure(model, scheduler, clips, scale)))
+                average.restore(model.parameters())
         epoch += 1
     x = [0.25, -1.5, 3.0, 0.125, -0.75]
     facts = {**RUN, "chosen": [c[0] for c in clips], "drawn": [[timestep(c[0], k) for k in range(RUN["timesteps"])] for c in clips], "lines": lines,

@@ -20,7 +20,7 @@ static json_t *facts;
 
 static int train(const char *out, const char *const *more, int64_t n_more)
 {
-    const char *sets[16] = {"training.num_epochs=100",
+    const char *sets[20] = {"training.num_epochs=100",
                             "training.checkpointing_steps=4",
                             "training.batch_size=2",
                             "training.learning_rate=2e-3",
@@ -31,6 +31,9 @@ static int train(const char *out, const char *const *more, int64_t n_more)
                             "validation.clips=3",
                             "validation.timesteps=7",
                             "validation.every=4",
+                            "training.ema=true",
+                            "training.ema_decay=0.8",
+                            "training.ema_start=1",
                             "training.max_steps=6"};
     const char *dirs[] = {check_tmp_path("caches/held"), check_tmp_path("caches/a")};
     TrainOptions o = {.common = {.preset = "demo", .device = "cpu", .jobs = 1, .quiet = 1, .seed = 77},
@@ -41,8 +44,8 @@ static int train(const char *out, const char *const *more, int64_t n_more)
     int rc;
 
     for (int64_t i = 0; i < n_more; i++)
-        sets[12 + i] = more[i];
-    o.common.set = (StrList){sets, 12 + n_more};
+        sets[15 + i] = more[i];
+    o.common.set = (StrList){sets, 15 + n_more};
     rc = job_open(&j, &o, &err);
     if (rc == 0)
         rc = train_run(&j, out, &err);
@@ -84,9 +87,19 @@ static void near(const char *what, int64_t step, const json_t *got, const json_t
     check_value(name, json_number_value(got), json_number_value(want), 0, 1e-4); /* the design's bound for a run */
 }
 
-static void as_recorded(void **state)
+/* Mean and interval of the change since step 0: a difference of two losses, within their bound. */
+static void near_change(const json_t *got, const json_t *want)
 {
     static const char *const part[] = {"mean", "low", "high"};
+
+    for (int k = 0; k < 3; k++) {
+        double x = json_number_value(json_object_get(json_object_get(got, "change"), part[k]));
+        check_value(part[k], x, json_number_value(json_object_get(json_object_get(want, "change"), part[k])), 3e-4, 0);
+    }
+}
+
+static void as_recorded(void **state)
+{
     json_t *lines, *want;
     size_t i;
 
@@ -96,6 +109,7 @@ static void as_recorded(void **state)
     assert_int_equal(json_array_size(lines), 3);
     json_array_foreach (json_object_get(facts, "lines"), i, want) {
         const json_t *got = json_array_get(lines, i), *losses = json_object_get(want, "losses");
+        const json_t *ema = json_object_get(got, "ema"), *averaged = json_object_get(want, "ema");
         int64_t step = json_integer_value(json_object_get(want, "step"));
         assert_int_equal(json_integer_value(json_object_get(got, "step")), step);
         assert_true(json_equal(json_object_get(got, "clips"), json_object_get(facts, "chosen")));
@@ -106,11 +120,12 @@ static void as_recorded(void **state)
                 near("an item", step, json_array_get(json_array_get(json_object_get(got, "losses"), c), k),
                      json_array_get(json_array_get(losses, c), k));
         assert_true(!json_object_get(got, "change") == !step);
-        for (int k = 0; step && k < 3; k++) { /* a difference of two losses: their bound */
-            double x = json_number_value(json_object_get(json_object_get(got, "change"), part[k]));
-            check_value(part[k], x, json_number_value(json_object_get(json_object_get(want, "change"), part[k])), 3e-4,
-                        0);
-        }
+        assert_true(!ema == !step);
+        if (step == 0)
+            continue;
+        near_change(got, want);
+        near("the averaged weights' loss", step, json_object_get(ema, "loss"), json_object_get(averaged, "loss"));
+        near_change(ema, averaged);
     }
     json_decref(lines);
 }

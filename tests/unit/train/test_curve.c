@@ -12,11 +12,12 @@
 
 static Err err;
 static int warnings;
+static char said[1024]; /* the latest line */
 
 static void count_warnings(void *user, LogLevel level, const char *text)
 {
     (void)user;
-    (void)text;
+    snprintf(said, sizeof said, "%s", text);
     warnings += level == LOG_WARN;
 }
 
@@ -164,10 +165,43 @@ static void event_files_may_fail(void **state)
     mem_free(path);
 }
 
+static void line_says(Progress *p, const char *part, const char * not )
+{
+    progress_end(&p); /* shows it a last time */
+    if (!strstr(said, part) || (not &&strstr(said, not )))
+        fail_msg("the live line is: %s", said);
+}
+
+/* Measured after the step's line was shown. */
+static void live_line_has_the_newest_held_out_loss(void **state)
+{
+    Job j = job();
+    Curve *c = NULL;
+    json_t *line, *held_out = json_pack("{s:i,s:f,s:[],s:{s:f,s:[]}}", "step", 1, "loss", 0.25, "deciles", "ema",
+                                        "loss", 0.125, "deciles");
+
+    (void)state;
+    j.log.log.level = LOG_INFO;
+    CHECK_OK(curve_open(&c, &j, check_tmp_path("live"), 0, &err), &err);
+    for (int measured = 0; measured < 2; measured++) {
+        Progress *p = progress_start(&j.log.log, "train", "steps", 100);
+        line = line_of(c, measured + 1, 1.0);
+        json_object_set_new(line, "held_out", json_real(0.5));
+        curve_step(c, line, p);
+        json_decref(line);
+        if (measured)
+            curve_held_out(c, held_out);
+        line_says(p, measured ? ", held-out 0.2500, EMA 0.1250)" : ", held-out 0.5000)", measured ? "0.5000" : NULL);
+    }
+    json_decref(held_out);
+    curve_close(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(smoothing_goes_on), cmocka_unit_test(pace_and_peak),
-                                       cmocka_unit_test(peaks), cmocka_unit_test(event_files_may_fail)};
+                                       cmocka_unit_test(peaks), cmocka_unit_test(event_files_may_fail),
+                                       cmocka_unit_test(live_line_has_the_newest_held_out_loss)};
 
     return check_run_live("curve", tests);
 }

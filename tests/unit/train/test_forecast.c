@@ -75,6 +75,10 @@ static void whole_runs(void **state)
     j.validation.every = 4;
     forecast_card(&all, &j, 0, &card); /* at steps 0, 4 and 6 */
     assert_true(fabs(all.all - none.all - 3 * 2 * 5 * all.forward) < 1e-9 * all.all);
+    j.c.ema.on = 1;
+    forecast_card(&all, &j, 0, &card); /* the averaged weights too, but for step 0 */
+    assert_true(fabs(all.all - none.all - 5 * 2 * 5 * all.forward) < 1e-9 * all.all);
+    j.c.ema.on = 0;
     j.validation.clips = 0;
     j.prompts.n = 2;
     j.sampling.steps = 7;

@@ -74,6 +74,11 @@ static const char measured[] =
     "9,"
     "9.5],\"clips\":[\"a\",\"b\"],\"timesteps\":[[1],[2]],\"losses\":[[1.5],[2]],\"time\":{\"seconds\":1}}\n";
 
+static const char averaged[] =
+    "{\"step\":400,\"loss\":1.75,\"change\":{\"mean\":-0.25,\"low\":-1,\"high\":1},\"deciles\":[0.5,2,null,4,5,6,7,8,"
+    "9,9.5],\"ema\":{\"loss\":1.5,\"change\":{\"mean\":-0.5,\"low\":-0.75,\"high\":-0.25},\"deciles\":[0.5,2,null,4,5,"
+    "6,7,8,9,9]},\"clips\":[\"a\",\"b\"],\"timesteps\":[[1],[2]],\"losses\":[[1.5],[2]],\"time\":{\"seconds\":1}}\n";
+
 static void write_measured(const char *run, const char *low, const char *high)
 {
     Str s = {0};
@@ -127,6 +132,7 @@ static void says_what_happened(void **state)
     has(page, "A step takes 4 s on average: 4 samples and 200 TFLOP a second, 41.0 % of the card's peak");
     has(page, "backward 2 s (50 %)");
     has(page, "Held-out loss</figcaption>");
+    lacks(page, "averaged weights");
     again = page_of(run);
     assert_string_equal(page, again);
     mem_free(page);
@@ -140,6 +146,12 @@ static void says_what_happened(void **state)
     page = page_of(run);
     has(page, "<b class=\"bad\">higher than it was");
     mem_free(page);
+    write_in(run, "held_out.jsonl", averaged);
+    page = page_of(run);
+    has(page, "After step 400 the held-out loss of the averaged weights is <b>1.5000</b>, -0.5000 against the start");
+    has(page, "averaged weights (EMA)");
+    mem_free(page);
+    write_measured(run, "0.125", "0.375");
     str_fini(&steps);
 }
 
