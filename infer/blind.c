@@ -1,9 +1,11 @@
 /* A page to vote on without knowing the sides: OUT/blind with copies of the videos under names that tell nothing,
- * and OUT/key.json.  (The copies' metadata is as it was: who opens a file with other programs may find out.) */
+ * and OUT/key.json.  The copies are encoded anew, all alike and without metadata: neither a file's text nor its
+ * container, codec or encoder tells whose it is. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/confine.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/html.h"
@@ -12,16 +14,23 @@
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 #include "common/base/schema.h"
+#include "common/base/threads.h"
+#include "common/base/worker.h"
+#include "common/media/video.h"
 #include "infer/compare.h"
 #include "infer/page.h"
 
-enum { CATCH_EVERY = 10, MAX_VIDEO_BYTES = 1 << 30 };
+enum {
+    CATCH_EVERY = 10,
+    COPY_CRF = 12,        /* of H.264: no difference to be seen */
+    ONE_FRAME_RATE = 8000 /* thousandths of frames a second, of a video that has no rate */
+};
 
 /* One place of the page. */
 typedef struct Place {
     int64_t pair;
     int model[2]; /* shown left and right: 0 base, 1 tuned; the same twice: a catch pair */
-    char file[2][24];
+    char file[2][32];
 } Place;
 
 typedef struct Study {
@@ -30,6 +39,7 @@ typedef struct Study {
     Place *place;
     int64_t n;
     char id[17];
+    VideoLimits limits;
 } Study;
 
 /* Votes are kept in the browser until they are saved. */
@@ -82,37 +92,117 @@ static int choose(Study *s, uint64_t seed, Err *err)
     return s->n ? 0 : err_set(err, ERR_FORMAT, "no pair has two videos that can be shown");
 }
 
-/* Copies one video and adds its digest to the study's. */
-static int copy_video(Study *s, int64_t i, int side, Sha256 *sha, Err *err)
+/* ---- copies ----------------------------------------------------------------------------------- */
+static const VideoItem *shown_video(const Study *s, int64_t item)
 {
-    const Place *p = &s->place[i];
-    const char *from = s->c->side[p->model[side]].videos.item[s->c->pair[p->pair].at[p->model[side]]].path,
-               *dot = strrchr(path_base(from), '.');
-    char *name = s->place[i].file[side], *bytes = NULL, *to = NULL;
-    int64_t size;
-    Digest d;
-    snprintf(name, sizeof s->place[i].file[side], "%04" PRId64 "-%s%.8s", i + 1, side ? "b" : "a", dot ? dot : "");
-    int rc = file_read(from, MAX_VIDEO_BYTES, &bytes, &size, err);
-    if (rc == 0)
-        rc = (to = path_join(s->dir, name, err)) ? sha256_bytes(bytes, size, &d, err) : ERR_NOMEM;
-    if (rc == 0) {
-        sha256_update(sha, d.byte, sizeof d.byte);
-        rc = file_write_atomic(to, bytes, size, err);
+    const Place *p = &s->place[item / 2];
+    int model = p->model[item % 2];
+    return &s->c->side[model].videos.item[s->c->pair[p->pair].at[model]];
+}
+
+static const Measured *shown_measured(const Study *s, int64_t item)
+{
+    const Place *p = &s->place[item / 2];
+    int model = p->model[item % 2];
+    return &s->c->side[model].measured[s->c->pair[p->pair].at[model]];
+}
+
+/* From an open video to dir/NAME: even sides (a column or row more than that is cut off), the mean rate. */
+static int encode(const Study *s, int64_t item, VideoReader *r, Err *err)
+{
+    const VideoInfo *info = video_info(r);
+    int64_t width = info->display_width / 2 * 2, height = info->display_height / 2 * 2;
+    double fps = shown_measured(s, item)->fps;
+    VideoWriterParams p = {.codec = VIDEO_H264,
+                           .width = width,
+                           .height = height,
+                           .rate = {fps > 0.001 && fps < 1000 ? (int64_t)(fps * 1000 + 0.5) : ONE_FRAME_RATE, 1000},
+                           .crf = COPY_CRF};
+    FitPlan plan = fit_plan(info, width, height, FIT_COVER, 0, 0);
+    VideoWriter *w = NULL;
+    VideoFrame f;
+    uint8_t *rgb = mem_calloc(width * height, 3, err);
+    char *to = path_join(s->dir, s->place[item / 2].file[item % 2], err);
+    int rc = rgb && to ? video_create(&w, to, &p, err) : ERR_NOMEM;
+    while (rc == 0 && (rc = video_next(r, &f, err)) == 1) {
+        rc = video_to_rgb(r, &f, &plan, rgb, err);
+        if (rc == 0)
+            rc = video_write(w, rgb, err);
     }
-    mem_free(bytes);
+    if (rc == 0)
+        rc = video_finish(&w, err);
+    video_abort(&w);
+    mem_free(rgb);
     mem_free(to);
     return rc;
 }
 
-static int copy_videos(Study *s, Err *err)
+/* In a process of its own, as videos are measured. */
+static int copy_work(void *user, int64_t item, json_t **out, Err *err)
+{
+    const Study *s = user;
+    const char *from = shown_video(s, item)->path;
+    VideoReader *r = NULL;
+    int rc = confine_process(&(ConfineRules){(const char *[]){from, NULL}, (const char *[]){s->dir, NULL}}, err);
+    if (rc >= 0)
+        rc = video_open(&r, from, &s->limits, err);
+    if (rc == 0)
+        rc = encode(s, item, r, err);
+    video_close(&r);
+    if (rc < 0)
+        return err_wrap(err, rc, "the copy of '%s' for the blind page", from);
+    return (*out = json_true()) ? 0 : ERR_NOMEM;
+}
+
+static int copy_done(void *user, int64_t item, const json_t *result, const char *code, const char *text, Err *err)
+{
+    (void)code;
+    return result ? 0 : err_set(err, ERR_FORMAT, "no copy of '%s': %s", shown_video(user, item)->path, text);
+}
+
+static int copy_stop(void *user)
+{
+    (void)user;
+    return interrupt_requested();
+}
+
+static void name_copies(Study *s)
+{
+    for (int64_t i = 0; i < s->n; i++)
+        for (int side = 0; side < 2; side++)
+            snprintf(s->place[i].file[side], sizeof s->place[i].file[side], "%04" PRId64 "-%s.mp4", i + 1,
+                     side ? "b" : "a");
+}
+
+/* Encodes all, and names the study by their digests. */
+static int copy_videos(Study *s, const Recipe *recipe, int64_t jobs, Err *err)
 {
     Sha256 sha = {0};
     char hex[65];
-    int rc = sha256_init(&sha, err);
-    for (int64_t i = 0; i < s->n && rc == 0; i++) {
-        rc = copy_video(s, i, 0, &sha, err);
+    int64_t wall = recipe_int(recipe, "limits.wall_seconds");
+    Workers w = {.jobs = jobs < 1 ? 1 : jobs,
+                 .limits = {.cpu_s = recipe_int(recipe, "limits.cpu_seconds"),
+                            .wall_s = wall,
+                            .memory_bytes = recipe_int(recipe, "limits.memory_mb") << 20},
+                 .user = s,
+                 .work = copy_work,
+                 .done = copy_done,
+                 .stop = copy_stop};
+    s->limits = (VideoLimits){.max_pixels = recipe_int(recipe, "limits.pixels"),
+                              .max_frames = recipe_int(recipe, "limits.frames"),
+                              .max_seconds = (double)wall};
+    name_copies(s);
+    int rc = workers_run(&w, 2 * s->n, err);
+    if (rc == 0 && interrupt_requested())
+        rc = err_set(err, ERR_INTERRUPTED, "interrupted while the blind page was made");
+    if (rc == 0)
+        rc = sha256_init(&sha, err);
+    for (int64_t i = 0; i < 2 * s->n && rc == 0; i++) {
+        char *path = path_join(s->dir, s->place[i / 2].file[i % 2], err);
+        rc = path ? sha256_file_hex(path, hex, err) : ERR_NOMEM;
         if (rc == 0)
-            rc = copy_video(s, i, 1, &sha, err);
+            sha256_update(&sha, hex, 64);
+        mem_free(path);
     }
     if (rc == 0) {
         sha256_final_hex(&sha, hex);
@@ -122,6 +212,7 @@ static int copy_videos(Study *s, Err *err)
     return rc;
 }
 
+/* ---- page and key ----------------------------------------------------------------------------- */
 static void one_place(FILE *out, const Study *s, int64_t i)
 {
     static const char *const value[] = {"left", "tie", "right"}, *const label[] = {"A", "no difference", "B"};
@@ -218,7 +309,7 @@ int blind_check(const char *folder, Err *err)
     return rc;
 }
 
-int blind_write(const Comparison *c, const char *folder, uint64_t seed, Err *err)
+int blind_write(const Comparison *c, const char *folder, uint64_t seed, const Recipe *recipe, int64_t jobs, Err *err)
 {
     char *done = path_join(folder, "blind", err), *partial = path_join(folder, "blind.partial", err);
     Study s = {.c = c, .dir = partial};
@@ -228,7 +319,7 @@ int blind_write(const Comparison *c, const char *folder, uint64_t seed, Err *err
     if (rc == 0)
         rc = choose(&s, seed, err);
     if (rc == 0)
-        rc = copy_videos(&s, err);
+        rc = copy_videos(&s, recipe, jobs, err);
     if (rc == 0)
         rc = write_vote_page(&s, err);
     if (rc == 0)

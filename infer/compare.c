@@ -42,8 +42,9 @@ const Opt compare_opts[] = {
 
 const char *const side_names[2] = {"base", "tuned"};
 
-static int write_files(const CompareOptions *o, const Comparison *c, uint64_t seed, json_t *report, Err *err)
+static int write_files(const CompareOptions *o, const Comparison *c, const Recipe *recipe, json_t *report, Err *err)
 {
+    uint64_t seed = (uint64_t)recipe_int(recipe, "seed");
     DirLock lock = {0};
     char *csv = path_join(o->out, "pairs.csv", err), *json = path_join(o->out, "quality_comparison.json", err),
          *scores = path_join(o->out, "clip_scores.csv", err), *closest = path_join(o->out, "closest_clips.csv", err);
@@ -61,7 +62,7 @@ static int write_files(const CompareOptions *o, const Comparison *c, uint64_t se
         if (rc == 0)
             rc = comparison_write_page(c, o->out, report, err);
         if (rc == 0 && o->blind)
-            rc = blind_write(c, o->out, seed, err);
+            rc = blind_write(c, o->out, seed, recipe, threads_choose(o->common.jobs), err);
         if (rc == 0)
             rc = json_write_file(report, json, err);
         dir_unlock(&lock);
@@ -218,11 +219,10 @@ static int measure_all(Comparing *k, Err *err)
 
 static int report_all(Comparing *k, Err *err)
 {
-    uint64_t seed = (uint64_t)recipe_int(k->recipe, "seed");
     json_t *report = NULL;
-    int rc = comparison_json(&k->c, seed, &report, err);
+    int rc = comparison_json(&k->c, (uint64_t)recipe_int(k->recipe, "seed"), &report, err);
     if (rc == 0)
-        rc = write_files(k->o, &k->c, seed, report, err);
+        rc = write_files(k->o, &k->c, k->recipe, report, err);
     if (rc == 0)
         print_summary(&k->c, report, k->results);
     json_decref(report);

@@ -107,8 +107,9 @@ WEFT_MUST_CHECK int comparison_write_page(const Comparison *c, const char *folde
 /* ---- blind.c ---- */
 /* Refuses a folder that has such a page already. */
 WEFT_MUST_CHECK int blind_check(const char *folder, Err *err);
-/* The page appears, whole, as folder/blind. */
-WEFT_MUST_CHECK int blind_write(const Comparison *c, const char *folder, uint64_t seed, Err *err);
+/* The page appears, whole, as folder/blind.  Videos are read under the recipe's limits, by `jobs` processes. */
+WEFT_MUST_CHECK int blind_write(const Comparison *c, const char *folder, uint64_t seed, const Recipe *recipe,
+                                int64_t jobs, Err *err);
 
 /* ---- votes.c ---- */
 /* Counts the votes of all files by the keys; writes folder/votes.json. */
