@@ -107,7 +107,7 @@ LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 .DEFAULT_GOAL := all
 .PHONY: all bench bench-cuda bench-now cache-kills corruptions check check-asan check-cuda check-cuda-now \
         check-now check-sim-full check-sim-full-now check-tsan check-ubsan clean cuda cuda-report \
-        cuda-report-now demo demo-now deps deps-if-missing format format-check found fuzz fuzz-now help \
+        cuda-report-now demo demo-measure demo-now demo-quick deps deps-if-missing format format-check found fuzz fuzz-now help \
         install lib programs tests train-kills uninstall FORCE
 
 help: ## this list
@@ -349,10 +349,15 @@ cuda-report-now: $(CUDA_TOOLS) $(call cubins,80 90)
 	$(B)/tests/cuda/main_prediction >tests/bench/cuda-prediction.md
 
 # ---- use --------------------------------------------------------------------------------------------------------
-demo: deps-if-missing ## clips -> cache -> training -> new videos (5 minutes with the build; DEVICE=cuda or sim)
+DEMO_TOOLS = $(filter $(B)/tests/demo/%,$(TOOLS))
+demo: deps-if-missing ## clips -> cache -> training -> new videos, before and after (7 minutes; DEVICE=cuda or sim)
 	$(again) demo-now
-demo-now: found programs $(TOOLS)
-	@sh tests/demo/demo.sh $(B)
+demo-quick: deps-if-missing ## the same with a few clips and steps (1 minute after the build)
+	$(again) demo-now DEMO=quick
+demo-measure: deps-if-missing ## demo's model on 60 captions: figures for tests/bench/demo.md (3 minutes more)
+	$(again) demo-now DEMO=measure
+demo-now: found programs $(DEMO_TOOLS)
+	@sh tests/demo/demo.sh $(B) $(DEMO)
 
 # Everything under PREFIX that install writes, and uninstall removes; DESTDIR stands before it, for packages.
 INSTALL_BIN = $(DESTDIR)$(PREFIX)/bin

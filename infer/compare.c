@@ -25,6 +25,10 @@ const Opt compare_opts[] = {
            "real videos, to whose colours both runs are compared; may be repeated"),
     OPTION(CompareOptions, scores, OPT_LIST, "scores", "FILE",
            "a table (CSV) of scores that others gave: a line a video, a column a score; may be repeated"),
+    OPTION(CompareOptions, train_clips, OPT_STR, "train-clips", "DIR",
+           "with --train-cache: the training clips as DIR/ID.mp4, to show the closest beside each sample"),
+    OPTION(CompareOptions, run, OPT_STR, "run", "DIR",
+           "the folder of weft-train run that made the tuned model: the page links to its report, with the curves"),
     OPTS_NETWORKS(CompareOptions),
     OPTS_COPIES(CompareOptions,
                 "pipeline folder: of a BASE or TUNED that is a checkpoint or an adapter (default: BASE); with "
@@ -124,6 +128,26 @@ static void print_summary(const Comparison *c, const json_t *report, FILE *out)
         copies_print(c->copies, side_names, out);
 }
 
+/* That the training run has a report to link to. */
+static int check_run(const char *run, Err *err)
+{
+    char *report = run ? path_join(run, "report.html", err) : NULL;
+    int rc = run && !report ? ERR_NOMEM : 0;
+    if (report && !file_exists(report))
+        rc = err_set(err, ERR_NOTFOUND, "--run: there is no '%s'; 'weft-train report %s' writes it", report, run);
+    mem_free(report);
+    return rc;
+}
+
+static int check_clips(const CompareOptions *o, Err *err)
+{
+    if (o->train_clips && !o->copies.cache)
+        return err_set(err, ERR_USAGE, "--train-clips shows what --train-cache finds: give both");
+    if (o->train_clips && !file_is_dir(o->train_clips))
+        return err_set(err, ERR_NOTFOUND, "--train-clips: there is no folder '%s'", o->train_clips);
+    return 0;
+}
+
 /* One comparison from its arguments to its files. */
 typedef struct Comparing {
     const CompareOptions *o;
@@ -143,6 +167,10 @@ static int check_all(Comparing *k, const StrList *arguments, Err *err)
 {
     const CompareOptions *o = k->o;
     int rc = disk_check_writable(o->out, "--out", err);
+    if (rc == 0)
+        rc = check_run(o->run, err);
+    if (rc == 0)
+        rc = check_clips(o, err);
     if (rc == 0 && o->blind)
         rc = blind_check(o->out, err);
     if (rc == 0)
@@ -234,6 +262,8 @@ static int compare_sides(const CompareOptions *o, const StrList *arguments, cons
     Comparing k = {.o = o, .log = log, .results = results};
     k.c.name[0] = arguments->item[0];
     k.c.name[1] = arguments->item[1];
+    k.c.run = o->run;
+    k.c.clips = o->train_clips;
     int rc = recipe_open(&k.recipe, &o->common, err);
     if (rc == 0)
         rc = check_all(&k, arguments, err);

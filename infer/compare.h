@@ -15,7 +15,7 @@
 
 typedef struct CompareOptions {
     CommonOptions common; /* first */
-    const char *out;
+    const char *out, *run, *train_clips;
     StrList references, scores, votes, key;
     NetworkOptions networks;
     CopyOptions copies;
@@ -65,6 +65,8 @@ typedef struct Pair {
 typedef struct Comparison {
     const char *name[2];   /* the arguments: "samples/base" */
     const char *videos[2]; /* these, or the folders that they were sampled into */
+    const char *run;       /* the tuned model's training run; NULL: not known */
+    const char *clips;     /* folder with the training clips as ID.mp4; NULL: none */
     Evaluation side[2];    /* base, tuned */
     Pair *pair;
     int64_t n, prompts;

@@ -17,7 +17,7 @@ enum {
 
 /* The two videos of a pair start, stop and jump together, and the right one follows the left one. */
 static const char script[] =
-    "const pairs=[...document.querySelectorAll('.sides')].map(s=>[...s.querySelectorAll('video')])"
+    "const pairs=[...document.querySelectorAll('.sides')].map(s=>[...s.querySelectorAll('video:not(.train)')])"
     ".filter(p=>p.length==2);\n"
     "const follow=(a,b,d)=>{if(!b.seeking&&Math.abs(a.currentTime-b.currentTime)>d)b.currentTime=a.currentTime};\n"
     "for(const p of pairs){for(const[a,b]of[p,[p[1],p[0]]]){"
@@ -26,9 +26,11 @@ static const char script[] =
     "a.addEventListener('seeked',()=>{if(a.paused)follow(a,b,.04)});"
     "a.addEventListener('ratechange',()=>{b.playbackRate=a.playbackRate})}"
     "p[0].addEventListener('timeupdate',()=>{if(!p[0].paused)follow(p[0],p[1],.1)})}\n"
+    "const train=document.querySelectorAll('.train');\n"
     "document.getElementById('play').addEventListener('click',()=>{for(const p of pairs){"
-    "p[0].currentTime=p[1].currentTime=0;p[0].play()}});\n"
-    "document.getElementById('stop').addEventListener('click',()=>{for(const p of pairs)p[0].pause()});\n"
+    "p[0].currentTime=p[1].currentTime=0;p[0].play()}for(const t of train)t.play()});\n"
+    "document.getElementById('stop').addEventListener('click',()=>{for(const p of pairs)p[0].pause();"
+    "for(const t of train)t.pause()});\n"
     "document.getElementById('rate').addEventListener('change',e=>{for(const p of pairs)for(const v of p)"
     "v.playbackRate=e.target.value});\n";
 
@@ -229,6 +231,21 @@ static int bars(FILE *out, const Comparison *c, const json_t *report, uint64_t s
 }
 
 /* ---- pairs ------------------------------------------------------------------------------------ */
+/* The training clip closest to a sample, where --train-clips has it. */
+static int closest_video(FILE *out, const Comparison *c, const char *folder, int side, int64_t at, Err *err)
+{
+    const Closest *k = c->clips ? copies_closest(c->copies, side, at) : NULL;
+    char *path = k ? mem_printf(err, "%s/%s.mp4", c->clips, copies_clip_id(c->copies, k->clip)) : NULL;
+    int rc = k && !path ? ERR_NOMEM : 0;
+    if (path && file_exists(path)) {
+        fputs("<video class=\"train\" muted loop playsinline controls preload=\"metadata\" src=\"", out);
+        rc = page_link(out, folder, path, err);
+        fputs("\"></video>", out);
+    }
+    mem_free(path);
+    return rc;
+}
+
 static int one_side(FILE *out, const Comparison *c, const char *folder, int64_t i, int side, Err *err)
 {
     int64_t at = c->pair[i].at[side];
@@ -258,6 +275,8 @@ static int one_side(FILE *out, const Comparison *c, const char *folder, int64_t 
     }
     if (rc == 0 && c->copies)
         rc = copies_closest_html(c->copies, side, at, 0, out, err);
+    if (rc == 0 && c->copies)
+        rc = closest_video(out, c, folder, side, at, err);
     fputs("</figure>", out);
     return rc;
 }
@@ -321,6 +340,19 @@ static void protocol(FILE *out, const json_t *report)
     fprintf(out, "<tr><td>seed</td><td>%" PRId64 "</td></tr></table></details>\n", whole(report, "seed"));
 }
 
+/* To the tuned model's curves. */
+static int run_link(FILE *out, const Comparison *c, const char *folder, Err *err)
+{
+    char *target = c->run ? path_join(c->run, "report.html", err) : NULL;
+    if (!target)
+        return c->run ? ERR_NOMEM : 0;
+    fputs("<p><a href=\"", out);
+    int rc = page_link(out, folder, target, err);
+    fputs("\">How the tuned model was trained: loss and held-out loss</a></p>\n", out);
+    mem_free(target);
+    return rc;
+}
+
 static void summary(FILE *out, const Comparison *c, const json_t *report)
 {
     const json_t *v;
@@ -350,6 +382,8 @@ int comparison_write_page(const Comparison *c, const char *folder, const json_t 
         FILE *out = atomic_stream(f);
         rc = page_begin(out, "Before and after", script, err);
         summary(out, c, report);
+        if (rc == 0)
+            rc = run_link(out, c, folder, err);
         scores(out, report);
         table(out, report);
         sets(out, json_object_get(report, "networks"));

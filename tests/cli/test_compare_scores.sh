@@ -36,6 +36,16 @@ runs "the same tables in the other order" 0 $C "$T/base/clips/videos.jsonl" "$T/
     --scores "$T/tuned/scores.csv" --scores "$T/base/scores.csv"
 is colour after "5 / 6"
 
+# The tuned model's curves are linked.
+runs "a run without a report" 1 $C "$T/base/clips/videos.jsonl" "$T/tuned/clips/videos.jsonl" --out "$T/none" --run "$T/run"
+stderr_has "--run: there is no '$T/run/report.html'"
+mkdir "$T/run" && touch "$T/run/report.html"
+runs "a run" 0 $C "$T/base/clips/videos.jsonl" "$T/tuned/clips/videos.jsonl" --out "$T/out" --run "$T/run"
+check "its report is linked" grep -qF 'href="../run/report.html"' "$T/out/report.html"
+runs "clips without a copy check" 2 $C "$T/base/clips/videos.jsonl" "$T/tuned/clips/videos.jsonl" --out "$T/none" \
+    --train-clips "$T/base/clips"
+stderr_has "give both"
+
 # What is no such table is refused with its line.
 refused() { # NAME STATUS TEXT MESSAGE
     printf "$3" >"$T/base/bad.csv"

@@ -3,19 +3,19 @@
 # stage again at no cost.
 . tests/cli/lib.sh
 export DEVICE=sim
-runs "the demo on sim" 0 sh tests/demo/demo.sh "$B" "$T/demo"
+runs "the demo on sim" 0 sh tests/demo/demo.sh "$B" demo "$T/demo"
 stdout_has "What was made"
 stderr_has "simulated sm_80"
 stderr_has "<- this recipe"
 stderr_has " used, exactly as planned"
-check "two videos" test "$(find "$T/demo/samples" -name '*.mp4' | wc -l)" = 2
+check "two videos" test "$(find "$T/demo/samples/tuned" -name '*.mp4' | wc -l)" = 2
 check "a transformer in bf16" grep -aq '"dtype":"BF16"' \
     "$T/demo/run/final/transformer/diffusion_pytorch_model.safetensors"
 check "masters beside the moments" grep -aq '"master.proj_out.weight":{"dtype":"F32"' \
     "$T/demo/run/checkpoint-4/weft_state/optimizer.safetensors"
 check "losses are numbers" test "$(grep -c '"loss":[0-9]' "$T/demo/run/log.jsonl")" = 4
 check "before and after" test -s "$T/demo/compared/report.html"
-runs "again" 0 sh tests/demo/demo.sh "$B" "$T/demo"
+runs "again" 0 sh tests/demo/demo.sh "$B" demo "$T/demo"
 stdout_has "0 computed, 9 reused"
 stderr_has "0 sampled, 2 reused"
 
