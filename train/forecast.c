@@ -47,15 +47,22 @@ void forecast_sum_up(Forecast *f, const Job *j, int64_t done)
 
 /* ---- measured -------------------------------------------------------------------------------- */
 
-static const double long_enough = 0.2, too_long = 0.4; /* seconds of one measurement; of one gradient */
+static const double long_enough = 0.1, too_long = 0.3; /* seconds of one measurement; of one gradient */
 
+/* The job with fewer blocks and smaller latents: its weights, moments and one size's working memory. */
 typedef struct Rig {
-    const Job *j;
+    Job j;
+    Dataset data; /* j.data */
     Dit *dit;
     Arena *work;
     TrainState s;
     int64_t *timestep;
 } Rig;
+
+/* Extents of latents. */
+typedef struct Sizes {
+    int64_t F, h, w;
+} Sizes;
 
 static void rig_close(Rig *r)
 {
@@ -65,32 +72,49 @@ static void rig_close(Rig *r)
     mem_free(r->timestep);
 }
 
-static int rig_open(Rig *r, const Job *j, Err *err)
+static int rig_open(Rig *r, const Job *j, int64_t layers, Backend *be, Err *err)
 {
-    int64_t bytes = 0;
-    int rc = job_plan_work(j, j->c.policy, &bytes, err);
+    int rc = 0;
 
-    *r = (Rig){.j = j};
-    if (rc == 0 && !(r->timestep = mem_calloc(j->pass, sizeof *r->timestep, err)))
+    *r = (Rig){.j = *j, .data = *j->data};
+    r->j.data = &r->data;
+    r->j.be = be;
+    r->j.dit.layers = layers;
+    r->j.c.share = (ShareConfig){.size = 1}; /* nothing is exchanged */
+    if (!(r->timestep = mem_calloc(j->pass, sizeof *r->timestep, err)))
         rc = ERR_NOMEM;
-    if (rc == 0 && (rc = job_make_dit(j, j->be, j->how, &r->dit, err)) == 0 &&
-        (rc = train_init(&r->s, j->be, r->dit, &j->schedule, &j->c, err)) == 0 &&
-        (rc = dit_prepare(r->dit, j->data->F, j->data->h, j->data->w, err)) == 0)
-        rc = arena_new(&r->work, j->be, bytes, "training", err);
-    r->s.work = r->work;
+    if (rc == 0 && (rc = job_make_dit(&r->j, be, j->how, &r->dit, err)) == 0)
+        rc = train_init(&r->s, be, r->dit, &j->schedule, &r->j.c, err);
     if (rc < 0)
         rig_close(r);
     return rc;
 }
 
+static int rig_size(Rig *r, const Sizes *z, Err *err)
+{
+    int64_t bytes = 0;
+    int rc;
+
+    arena_free(&r->work);
+    r->data.F = z->F;
+    r->data.h = z->h;
+    r->data.w = z->w;
+    if ((rc = job_plan_work(&r->j, r->j.c.policy, &bytes, err)) < 0 ||
+        (rc = dit_prepare(r->dit, z->F, z->h, z->w, err)) < 0)
+        return rc;
+    rc = arena_new(&r->work, r->j.be, bytes, "training", err);
+    r->s.work = r->work;
+    return rc;
+}
+
 static int fill_batch(Rig *r, int64_t n, TrainBatch *b, Err *err)
 {
-    Backend *be = r->j->be;
+    Backend *be = r->j.be;
     int rc;
 
     arena_reset(r->work, 0);
     b->timestep = r->timestep;
-    if ((rc = job_take_batch(r->j, r->work, n, b, err)) < 0 || (rc = op_fill(be, &b->x0, 0.5F, err)) < 0 ||
+    if ((rc = job_take_batch(&r->j, r->work, n, b, err)) < 0 || (rc = op_fill(be, &b->x0, 0.5F, err)) < 0 ||
         (rc = op_fill(be, &b->noise, 0.25F, err)) < 0)
         return rc;
     return op_fill(be, &b->text, 0.125F, err);
@@ -107,7 +131,7 @@ static int time_pass(Rig *r, int64_t n, int loss_only, double *seconds, Err *err
     *seconds = 0;
     for (int i = 0; rc == 0 && i < 6 && (i < 2 || time_now_s() - begin < long_enough); i++) {
         double start;
-        if ((rc = fill_batch(r, n, &b, err)) < 0 || (rc = r->j->be->sync(r->j->be, err)) < 0)
+        if ((rc = fill_batch(r, n, &b, err)) < 0 || (rc = r->j.be->sync(r->j.be, err)) < 0)
             return rc;
         start = time_now_s();
         rc = loss_only ? train_loss(&r->s, &b, &loss, err) : train_gradient(&r->s, &b, 1.0, &loss, err);
@@ -123,69 +147,34 @@ static int time_pass(Rig *r, int64_t n, int loss_only, double *seconds, Err *err
     return rc;
 }
 
+/* Of the second of two: the first one's memory is new. */
 static int time_update(Rig *r, double *seconds, Err *err)
 {
     int rc = 0;
 
-    *seconds = 0;
-    for (int i = 0; i < 3 && rc == 0; i++) {
+    for (int i = 0; i < 2 && rc == 0; i++) {
         double norm, lr, start = time_now_s();
         rc = train_update(&r->s, &norm, &lr, err);
         if (rc == 0)
-            rc = r->j->be->sync(r->j->be, err);
-        *seconds += i > 0 ? (time_now_s() - start) / 2 : 0;
+            rc = r->j.be->sync(r->j.be, err);
+        *seconds = time_now_s() - start;
     }
     return rc;
 }
 
-/* Times of a model of `layers` blocks on latents of F x h x w: the real model's where these are its own. */
-typedef struct Sizes {
-    int64_t layers, F, h, w;
-} Sizes;
-
-static Job sized(const Job *j, Dataset *data, const Sizes *z, Backend *be)
-{
-    Job m = *j;
-
-    *data = *j->data;
-    data->F = z->F;
-    data->h = z->h;
-    data->w = z->w;
-    m.data = data;
-    m.be = be;
-    m.dit.layers = z->layers;
-    m.c.share = (ShareConfig){.size = 1}; /* nothing is exchanged */
-    return m;
-}
-
-static int time_sizes(Forecast *out, const Job *j, const Sizes *z, Backend *be, int all, Err *err)
-{
-    Dataset data;
-    Job m = sized(j, &data, z, be);
-    Rig r;
-    int rc = rig_open(&r, &m, err);
-
-    *out = (Forecast){0};
-    if (rc < 0)
-        return rc;
-    rc = time_pass(&r, j->pass, 0, &out->pass, err);
-    if (rc == 0 && all)
-        rc = time_update(&r, &out->update, err);
-    if (rc == 0 && all && job_held_out(j) > 0)
-        rc = time_pass(&r, 1, 1, &out->forward, err);
-    rig_close(&r);
-    return rc;
-}
-
 /* Operations of a gradient pass and what it repeats, of these sizes. */
-static double pass_operations(const Job *j, const Sizes *z)
+static double pass_operations(const Rig *r, const Sizes *z)
 {
-    Dataset data;
+    Dataset data = r->data;
     double linear, attention;
-    Job m = sized(j, &data, z, j->be);
+    Job m = r->j;
 
+    data.F = z->F;
+    data.h = z->h;
+    data.w = z->w;
+    m.data = &data;
     job_forward_operations(&m, &linear, &attention);
-    return (double)j->pass * (3 + (j->c.policy != RECOMPUTE_NONE)) * (linear + attention);
+    return (double)m.pass * (3 + (m.c.policy != RECOMPUTE_NONE)) * (linear + attention);
 }
 
 /* Doubles one extent, up to the real one; 0 when all are there. */
@@ -202,59 +191,95 @@ static int grow(Sizes *z, const Sizes *real, int64_t patch)
     return 1;
 }
 
-/* The largest latents whose pass through one block is quick enough, and its time. */
-static int find_size(Sizes *z, const Sizes *real, const Job *j, Backend *be, Forecast *f, Err *err)
+/* The largest latents whose pass is quick enough, up to the real ones, and its time. */
+static int find_size(Rig *r, Sizes *z, const Sizes *real, double end, double *pass, Err *err)
 {
-    int64_t p = j->dit.patch;
-    int rc;
+    int64_t p = r->j.dit.patch;
+    int rc, guessed = 0;
 
-    *z = (Sizes){1, 1, real->h < 4 * p ? real->h : 4 * p, real->w < 4 * p ? real->w : 4 * p};
-    if ((rc = time_sizes(f, j, z, be, 0, err)) < 0)
+    *z = (Sizes){1, real->h < 4 * p ? real->h : 4 * p, real->w < 4 * p ? real->w : 4 * p};
+    if ((rc = rig_size(r, z, err)) < 0 || (rc = time_pass(r, r->j.pass, 0, pass, err)) < 0)
         return rc;
-    for (Sizes next = *z; grow(&next, real, p);) {
-        double guess = f->pass * pass_operations(j, &next) / pass_operations(j, z);
+    for (Sizes next = *z; grow(&next, real, p) && time_now_s() < end;) {
+        double guess = *pass * pass_operations(r, &next) / pass_operations(r, z);
         if (guess > too_long)
-            return 0;
-        if (guess < too_long / 20) {
-            *z = next; /* far from the limit: not worth a measurement */
-            f->pass = guess;
-            continue;
-        }
+            break;
         *z = next;
-        if ((rc = time_sizes(f, j, z, be, 0, err)) < 0)
+        *pass = guess;
+        guessed = guess < too_long / 20; /* far from the limit: not worth a measurement */
+        if (!guessed && ((rc = rig_size(r, z, err)) < 0 || (rc = time_pass(r, r->j.pass, 0, pass, err)) < 0))
             return rc;
     }
-    return 0;
+    if (!guessed)
+        return 0;
+    rc = rig_size(r, z, err);
+    return rc < 0 ? rc : time_pass(r, r->j.pass, 0, pass, err);
+}
+
+/* Update and forward pass, at the size that the rig has.  Where the time is up, a forward pass is taken for a
+ * third of a gradient. */
+static int time_rest(Rig *r, double end, Forecast *f, Err *err)
+{
+    int rc = time_update(r, &f->update, err);
+
+    if (rc == 0 && job_held_out(&r->j) > 0 && time_now_s() < end)
+        return time_pass(r, 1, 1, &f->forward, err);
+    f->forward = f->pass / (double)r->j.pass / (3 + (r->j.c.policy != RECOMPUTE_NONE));
+    return rc;
+}
+
+/* As `one`, of two blocks. */
+static int time_two(Forecast *f, const Job *j, const Sizes *z, Backend *be, double end, Err *err)
+{
+    Rig r;
+    int rc = rig_open(&r, j, 2, be, err);
+
+    if (rc < 0)
+        return rc;
+    if ((rc = rig_size(&r, z, err)) == 0 && (rc = time_pass(&r, j->pass, 0, &f->pass, err)) == 0)
+        rc = time_rest(&r, end, f, err);
+    rig_close(&r);
+    return rc;
+}
+
+/* Every block costs as much as the second one does, where there was time to measure it; else as much as a model
+ * of one. */
+static void extrapolate(Forecast *out, const Forecast *one, const Forecast *two, double blocks)
+{
+    double more = blocks - 1;
+
+    out->pass = one->pass + more * (two ? fmax(two->pass - one->pass, 0) : one->pass);
+    out->forward = one->forward + more * (two ? fmax(two->forward - one->forward, 0) : one->forward);
+    out->update = one->update + more * (two ? fmax(two->update - one->update, 0) : one->update);
 }
 
 int forecast_measure(Forecast *out, const Job *j, int64_t done, Backend *be, Err *err)
 {
-    Sizes real = {j->dit.layers, j->data->F, j->data->h, j->data->w}, z;
-    Forecast one, two;
-    double more = (double)(j->dit.layers - 1);
-    int rc = find_size(&z, &real, j, be, out, err);
+    double begin = time_now_s(), half = begin + FORECAST_SECONDS / 2, end = begin + FORECAST_SECONDS, grown = 1;
+    Sizes real = {j->data->F, j->data->h, j->data->w}, z;
+    Forecast one = {0}, two = {0};
+    int deeper;
+    Rig r;
+    int rc = rig_open(&r, j, 1, be, err);
 
+    *out = (Forecast){0};
     if (rc < 0)
         return rc;
-    real.layers = 1;
-    if (memcmp(&z, &real, sizeof z) != 0) { /* fewer tokens: the block's time grows as its operations do */
-        double grown = pass_operations(j, &real) / pass_operations(j, &z);
-        rc = time_sizes(&one, j, &z, be, 1, err);
-        out->pass = one.pass * grown * (more + 1);
-        out->forward = one.forward * grown * (more + 1);
-        out->update = one.update * (more + 1);
-    } else {
-        Sizes deeper = {2, z.F, z.h, z.w};
-        rc = time_sizes(&one, j, &z, be, 1, err);
-        two = one;
-        if (rc == 0 && more > 0)
-            rc = time_sizes(&two, j, &deeper, be, 1, err);
-        out->pass = one.pass + more * fmax(two.pass - one.pass, 0);
-        out->forward = one.forward + more * fmax(two.forward - one.forward, 0);
-        out->update = one.update + more * fmax(two.update - one.update, 0);
-    }
+    if ((rc = find_size(&r, &z, &real, half, &one.pass, err)) == 0)
+        rc = time_rest(&r, end, &one, err);
+    if (rc == 0) /* fewer tokens: a block's time grows as its operations do */
+        grown = pass_operations(&r, &real) / pass_operations(&r, &z);
+    rig_close(&r);
+    if (rc < 0)
+        return rc;
+    deeper = j->dit.layers > 1 && grown == 1 && time_now_s() < half;
+    if (deeper && (rc = time_two(&two, j, &z, be, end, err)) < 0)
+        return rc;
+    extrapolate(out, &one, deeper ? &two : NULL, (double)j->dit.layers);
+    out->pass *= grown;
+    out->forward *= grown;
     forecast_sum_up(out, j, done);
-    return rc;
+    return 0;
 }
 
 /* ---- from a data sheet ----------------------------------------------------------------------- */
