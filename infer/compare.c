@@ -65,10 +65,10 @@ static int write_files(const CompareOptions *o, const Comparison *c, const Recip
             rc = copies_write_csv(c->copies, side_names, closest, err);
         if (rc == 0)
             rc = comparison_write_page(c, o->out, report, err);
-        if (rc == 0 && o->blind)
-            rc = blind_write(c, o->out, seed, recipe, threads_choose(o->common.jobs), err);
         if (rc == 0)
             rc = json_write_file(report, json, err);
+        if (rc == 0 && o->blind) /* last: once it is there, the same command is refused */
+            rc = blind_write(c, o->out, seed, recipe, threads_choose(o->common.jobs), err);
         dir_unlock(&lock);
     }
     mem_free(csv);

@@ -2,9 +2,9 @@
  * TUNED are runs, or models that are sampled first, into OUT/base and OUT/tuned.
  *
  * Writes OUT/pairs.csv (a line a pair), with CLIP OUT/clip_scores.csv, OUT/report.html (links to the videos
- * where they lie) and last OUT/quality_comparison.json (schemas/comparison).  With --blind also OUT/blind/ (a
- * page to vote on, with copies of the videos) and OUT/key.json (schemas/blind-key), which says what was on which
- * side.  With --votes it counts votes instead: OUT/votes.json (schemas/votes-result).
+ * where they lie) and OUT/quality_comparison.json (schemas/comparison).  With --blind last also OUT/key.json
+ * (schemas/blind-key), which says what was on which side, and OUT/blind/ (a page to vote on, with copies of the
+ * videos).  With --votes it counts votes instead: OUT/votes.json (schemas/votes-result).
  */
 #ifndef WEFT_INFER_COMPARE_H
 #define WEFT_INFER_COMPARE_H

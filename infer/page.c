@@ -186,9 +186,15 @@ void page_scatter(FILE *out, const char *title, const char *x_name, const char *
     fputs("</svg></figure>\n", out);
 }
 
+/* Digits behind the point that make four in all. */
+static int decimals(double x)
+{
+    return fabs(x) >= 1000 ? 0 : fabs(x) >= 100 ? 1 : fabs(x) >= 10 ? 2 : fabs(x) >= 1 ? 3 : 4;
+}
+
 void page_bars(FILE *out, const char *title, const char *const side[2], const PageBar *bar, int64_t n)
 {
-    enum { W = 560, L = 130, R = 60, ROW = 40, T = 4 };
+    enum { W = 560, L = 130, R = 84, ROW = 40, T = 4 };
     double most = 0, least = 0;
     for (int64_t i = 0; i < n; i++)
         for (int k = 0; k < 2; k++) {
@@ -223,7 +229,8 @@ void page_bars(FILE *out, const char *title, const char *const side[2], const Pa
                 fprintf(out, "<line class=\"whisker\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>",
                         L + share(&x, bar[i].low[k]) * (W - L - R), L + share(&x, bar[i].high[k]) * (W - L - R),
                         y + 6.5, y + 6.5);
-            fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>", W - 2, y + 10, bar[i].value[k]);
+            fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.*f</text>", W - 2, y + 10,
+                    decimals(bar[i].value[k]), bar[i].value[k]);
         }
     }
     fputs("</svg></figure>\n", out);

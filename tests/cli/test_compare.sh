@@ -115,6 +115,19 @@ same "gives the same page" "$T/study/blind" "$T/study2/blind"
 runs "a page that exists" 2 $C "$T/base" "$T/tuned" --out "$T/study" --blind
 stderr_has "people may be voting on it"
 
+# ---- killed twenty times on the way and run again: the same files ----
+counts "how many calls" 0 $C "$T/base" "$T/tuned" --out "$T/whole" --blind --seed 3 --jobs 1
+if can_trace; then killed_often 20 "$calls" $C "$T/base" "$T/tuned" --out "$T/killed" --blind --seed 3 --jobs 1; fi
+[ -e "$T/killed/blind" ] || runs "to the end" 0 $C "$T/base" "$T/tuned" --out "$T/killed" --blind --seed 3 --jobs 1
+same "the same files after 20 kills" "$T/whole" "$T/killed"
+
+# ---- one frame ----
+mkdir "$T/one" "$T/other-one"
+"$B/tests/tools/make_clip" "$T/one/a.mp4" 32 48 8 1 1
+"$B/tests/tools/make_clip" "$T/other-one/a.mp4" 32 48 8 1 2
+runs "videos of one frame" 0 $C "$T/one" "$T/other-one" --out "$T/out1" --blind
+check "have no motion" test "$(tr -d '\n ' <"$T/out1/quality_comparison.json" | sed 's/.*"motion":{"before":\([a-z0-9]*\),.*/\1/')" = null
+
 # one voter always prefers the tuned run and sees the pair of equals; the other never does either
 vote() { # FILE NAME MODEL TIES
     printf '{"format": 1, "study": "%s", "voter": "%s", "votes": {' "$study" "$2"

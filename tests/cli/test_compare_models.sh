@@ -73,6 +73,18 @@ rm "$T/broken/vae/"*.safetensors
 refused "tuned: " 1 $MODEL "$T/broken" --prompt "A coat."
 refused "'$T/no-weights' does not exist" 1 $MODEL $ADAPTER --prompt "A coat." --references "$T/no-weights"
 
+# ---- a disk that is full midway; then the same command goes on ----
+(
+    ulimit -f 12
+    compare full $MODEL $ADAPTER --prompts "$T/prompts.jsonl" --seed 4 >"$T/stdout" 2>"$T/stderr" && exit 1
+    test ! -e "$T/full/quality_comparison.json" -a -z "$(find "$T/full" -name '*.tmp-*')"
+) && pass "a full disk" || fail "a full disk" "$(tail -2 "$T/stderr")"
+runs "with room again" 0 compare full $MODEL $ADAPTER --prompts "$T/prompts.jsonl" --seed 4
+for side in base tuned; do same_run "a full disk: the same $side" "full/$side" "first/$side"; done
+status=0
+compare full $MODEL $ADAPTER --prompts "$T/prompts.jsonl" --seed 4 >/dev/full 2>"$T/stderr" || status=$?
+check "no room for the summary" test $status = 1
+
 # ---- stopped on the way, twenty times, and run again: the same files ----
 counts "how many calls" 0 "$INFER" compare $SMALL $MODEL $ADAPTER --prompts "$T/prompts.jsonl" --seed 4 --out "$T/whole"
 if can_trace; then

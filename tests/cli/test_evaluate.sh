@@ -129,6 +129,12 @@ runs "a file in the folder's place" 2 $E "$T/set/c.mp4" --out "$T/list.txt"
 ) && pass "a full disk leaves no metrics.json" || fail "a full disk leaves no metrics.json" "$(tail -2 "$T/stderr")"
 check "and no half-written file" test -z "$(ls "$T/full" | grep tmp)"
 
+# ---- killed twenty times on the way and run again: the same files ----
+counts "how many calls" 0 $E "$T/set" --references "$T/real" --out "$T/whole" --jobs 1
+if can_trace; then killed_often 20 "$calls" $E "$T/set" --references "$T/real" --out "$T/killed" --jobs 1; fi
+runs "to the end" 0 $E "$T/set" --references "$T/real" --out "$T/killed" --jobs 1
+same "the same files after 20 kills" "$T/whole" "$T/killed"
+
 # ---- memory does not grow with the number of videos ----
 peak() { # N: KiB
     i=0
