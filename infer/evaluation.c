@@ -168,8 +168,10 @@ json_t *evaluation_protocol(const Evaluation *e, int references, Err *err)
         &w, "ssim",
         "Gaussian window 11x11, sigma 1.5, population variances, range 255, windows inside the picture, mean over "
         "pixels and channels");
-    jsonw_str(&w, "motion",
-              "blocks 16x16 of luma, +-24 pixels, half-pixel refinement; pixels are scaled to a short side of 480");
+    jsonw_str(
+        &w, "motion",
+        "blocks 16x16 of luma, +-24 pixels, half-pixel refinement; vectors are scaled to a short side of 480, and luma "
+        "of 960 and more is shrunk by whole numbers first");
     jsonw_str(&w, "smoothness", "frames 1, 3, 5, ... against what the frames before and after predict");
     jsonw_str(&w, "psnr", "pairs of equal frames are left out of psnr and counted in equal_pairs");
     if (references)

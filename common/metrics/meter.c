@@ -35,11 +35,13 @@ double figure_value(const VideoFigures *f, const FigureKind *kind)
     return *(const double *)((const char *)f + kind->offset);
 }
 
-enum { KEPT = 3 };
+enum { KEPT = 3, MOTION_SIDE = 480 /* the short side that vectors are told at */ };
 
 struct VideoMeter {
     int64_t width, height, n;
     uint8_t *rgb[KEPT], *luma[KEPT]; /* frame k lies at k % KEPT */
+    uint8_t *coarse[KEPT];           /* luma at which motion is searched: the same, or smaller by `factor` */
+    int64_t factor, coarse_width, coarse_height;
     uint8_t *predicted;
     MotionVector *v[2]; /* pair k at k % 2 */
     double *ssim;       /* of each pair */
@@ -57,17 +59,23 @@ int video_meter_new(VideoMeter **out, int64_t width, int64_t height, Err *err)
         return ERR_NOMEM;
     m->width = width;
     m->height = height;
+    m->factor = (width < height ? width : height) / MOTION_SIDE;
+    m->factor = m->factor < 1 ? 1 : m->factor;
+    m->coarse_width = width / m->factor;
+    m->coarse_height = height / m->factor;
+    int64_t blocks = motion_blocks(m->coarse_width, m->coarse_height);
     int rc = mem_mul(width, height, &pixels);
     if (rc == 0)
         rc = mem_mul(pixels, 3, &bytes);
     if (rc < 0)
         rc = err_set(err, rc, "frames of %" PRId64 "x%" PRId64 " pixels", width, height);
     for (int i = 0; i < KEPT && rc == 0; i++)
-        if (!(m->rgb[i] = mem_calloc(bytes, 1, err)) || !(m->luma[i] = mem_calloc(pixels, 1, err)))
+        if (!(m->rgb[i] = mem_calloc(bytes, 1, err)) || !(m->luma[i] = mem_calloc(pixels, 1, err)) ||
+            !(m->coarse[i] = m->factor == 1 ? m->luma[i] : mem_calloc(m->coarse_width * m->coarse_height, 1, err)))
             rc = ERR_NOMEM;
-    if (rc == 0 && (!(m->predicted = mem_calloc(bytes, 1, err)) ||
-                    !(m->v[0] = mem_calloc(motion_blocks(width, height), sizeof *m->v[0], err)) ||
-                    !(m->v[1] = mem_calloc(motion_blocks(width, height), sizeof *m->v[1], err))))
+    if (rc == 0 &&
+        (!(m->predicted = mem_calloc(bytes, 1, err)) || !(m->v[0] = mem_calloc(blocks, sizeof *m->v[0], err)) ||
+         !(m->v[1] = mem_calloc(blocks, sizeof *m->v[1], err))))
         rc = ERR_NOMEM;
     if (rc < 0)
         video_meter_free(out);
@@ -80,6 +88,8 @@ void video_meter_free(VideoMeter **m)
         return;
     for (int i = 0; i < KEPT; i++) {
         mem_free((*m)->rgb[i]);
+        if ((*m)->factor > 1)
+            mem_free((*m)->coarse[i]);
         mem_free((*m)->luma[i]);
     }
     mem_free((*m)->v[0]);
@@ -107,11 +117,30 @@ static int add_ssim(VideoMeter *m, const uint8_t *before, const uint8_t *now, Er
     return image_ssim(before, now, m->width, m->height, 3, 255, 1, &m->ssim[pair], err);
 }
 
+static int64_t coarse_side(const VideoMeter *m)
+{
+    return m->coarse_width < m->coarse_height ? m->coarse_width : m->coarse_height;
+}
+
+/* Means of factor x factor pixels, rounded half up; what is left at the right and lower edge is dropped. */
+static void shrink(const VideoMeter *m, const uint8_t *luma, uint8_t *out)
+{
+    int64_t k = m->factor, all = k * k;
+    for (int64_t y = 0; y < m->coarse_height; y++)
+        for (int64_t x = 0; x < m->coarse_width; x++) {
+            int64_t sum = 0;
+            for (int64_t j = 0; j < k; j++)
+                for (int64_t i = 0; i < k; i++)
+                    sum += luma[(y * k + j) * m->width + x * k + i];
+            out[y * m->coarse_width + x] = (uint8_t)((sum + all / 2) / all);
+        }
+}
+
 /* Frame n has just come; frame n - 1 is there. */
 static int add_pair(VideoMeter *m, Err *err)
 {
     int64_t now = m->n % KEPT, before = (m->n - 1) % KEPT, samples = m->width * m->height * 3,
-            blocks = motion_blocks(m->width, m->height), side = m->width < m->height ? m->width : m->height;
+            blocks = motion_blocks(m->coarse_width, m->coarse_height);
     double mse = image_mse(m->rgb[before], m->rgb[now], samples), mean, top;
     MotionVector *v = m->v[m->n % 2];
     int rc = add_ssim(m, m->rgb[before], m->rgb[now], err);
@@ -122,13 +151,13 @@ static int add_pair(VideoMeter *m, Err *err)
         m->equal++;
     m->difference += image_mae(m->rgb[before], m->rgb[now], samples);
     if (rc == 0)
-        rc = motion_search(m->luma[before], m->luma[now], m->width, m->height, v, err);
+        rc = motion_search(m->coarse[before], m->coarse[now], m->coarse_width, m->coarse_height, v, err);
     if (rc == 0)
         rc = motion_lengths(v, blocks, &mean, &top, err);
     if (rc < 0)
         return rc;
     m->motion += mean;
-    m->dynamic += top >= 6.0 * (double)side / 256;
+    m->dynamic += top >= 6.0 * (double)coarse_side(m) / 256;
     if (m->n > 1)
         m->jerk += motion_change(v, m->v[(m->n - 1) % 2], blocks);
     return 0;
@@ -160,6 +189,8 @@ int video_meter_add(VideoMeter *m, const uint8_t *rgb, Err *err)
     int rc = 0;
     memcpy(m->rgb[at], rgb, (size_t)(pixels * 3));
     image_luma(rgb, pixels, m->luma[at]);
+    if (m->factor > 1)
+        shrink(m, m->luma[at], m->coarse[at]);
     m->sharpness += image_sharpness(m->luma[at], m->width, m->height);
     memset(m->last_colours, 0, sizeof m->last_colours);
     image_colours(rgb, pixels, m->last_colours);
@@ -199,7 +230,7 @@ static int ssim_figures(const VideoMeter *m, VideoFigures *f, Err *err)
 
 int video_meter_finish(const VideoMeter *m, VideoFigures *f, Err *err)
 {
-    double pairs = (double)(m->n - 1), side = (double)(m->width < m->height ? m->width : m->height);
+    double pairs = (double)(m->n - 1), scale = MOTION_SIDE / (double)coarse_side(m);
     if (m->n < 1)
         return err_set(err, ERR_USAGE, "figures of a video without frames");
     *f = (VideoFigures){.frames = m->n, .width = m->width, .height = m->height, .ssim_min_at = -1};
@@ -215,14 +246,14 @@ int video_meter_finish(const VideoMeter *m, VideoFigures *f, Err *err)
         f->psnr_pooled = image_psnr(m->mse / pairs);
     f->difference = m->difference / pairs;
     f->flicker = (255 - f->difference) / 255;
-    f->motion = m->motion / pairs * 480 / side;
+    f->motion = m->motion / pairs * scale;
     f->dynamic = (double)m->dynamic / pairs;
     f->colour_change = image_colour_distance(m->first_colours, m->last_colours);
     if (m->n > 2) {
         f->second_difference = m->second / (pairs - 1);
         f->smoothness_linear = (255 - m->linear / (double)m->compared) / 255;
         f->smoothness = (255 - m->compensated / (double)m->compared) / 255;
-        f->jerk = m->jerk / (pairs - 1) * 480 / side / (f->motion + 1);
+        f->jerk = m->jerk / (pairs - 1) * scale / (f->motion + 1);
     }
     return ssim_figures(m, f, err);
 }

@@ -4,7 +4,10 @@
  *   each frame:  video_meter_add(m, rgb, err);
  *   video_meter_finish(m, &figures, err);  video_meter_free(&m);
  *
- * Pairs are consecutive frames.  Every pixel of every frame counts, at the video's own size. */
+ * Pairs are consecutive frames.  Every pixel of every frame counts, at the video's own size, but for motion,
+ * dynamic and jerk of videos whose short side is 960 pixels or more: these are searched in the means of k x k pixels,
+ * k = short side / 480 (whole).  They are told at a short side of 480, and a search that reaches 24 pixels would find
+ * less of the motion, the larger the video. */
 #ifndef WEFT_COMMON_METRICS_METER_H
 #define WEFT_COMMON_METRICS_METER_H
 #include <stddef.h>

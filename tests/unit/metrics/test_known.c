@@ -54,6 +54,42 @@ static void sequences_of_constant_pictures(void **state)
     }
 }
 
+/* Noise in squares of k x k pixels that moves by k px a frame, `frames` of them, at short side `side`. */
+static VideoFigures moving_noise(int64_t side, int64_t k, int64_t px, int frames)
+{
+    int64_t width = side * 3 / 2, height = side;
+    uint8_t *rgb = mem_calloc(width * height, 3, &err);
+    VideoMeter *m;
+    VideoFigures f;
+
+    CHECK_OK(video_meter_new(&m, width, height, &err), &err);
+    for (int n = 0; n < frames; n++) {
+        for (int64_t y = 0; y < height; y++)
+            for (int64_t x = 0; x < width; x++) {
+                uint32_t s = (uint32_t)((y / k) * 7919 + x / k + 1000 - n * px) * 2654435761u;
+                memset(rgb + (y * width + x) * 3, (int)((s ^ s >> 15) * 2246822519u >> 24), 3);
+            }
+        CHECK_OK(video_meter_add(m, rgb, &err), &err);
+    }
+    CHECK_OK(video_meter_finish(m, &f, &err), &err);
+    video_meter_free(&m);
+    mem_free(rgb);
+    return f;
+}
+
+/* 30 pixels a frame at a short side of 960 are 15 at 480: they are found, as in the video of half the size. */
+static void motion_of_big_videos(void **state)
+{
+    VideoFigures big = moving_noise(960, 2, 15, 3), small = moving_noise(480, 1, 15, 3);
+
+    (void)state;
+    check_value("motion", big.motion, 15, 0.6, 0); /* what comes in at an edge has not moved from anywhere */
+    assert_true(big.motion == small.motion && big.jerk == small.jerk && big.dynamic == 1 && small.dynamic == 1);
+    assert_true(big.sharpness != small.sharpness); /* of the video's own pixels */
+    /* 961 lines: the last one is dropped */
+    assert_true(moving_noise(962, 2, 15, 2).motion > 14);
+}
+
 /* A frozen video: SSIM says 1, motion says 0, PSNR has nothing to say. */
 static void frozen_and_single(void **state)
 {
@@ -358,6 +394,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sequences_of_constant_pictures),
+        cmocka_unit_test(motion_of_big_videos),
         cmocka_unit_test(frozen_and_single),
         cmocka_unit_test(published_pairs),
         cmocka_unit_test(motion_is_found),
