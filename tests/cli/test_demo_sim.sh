@@ -20,10 +20,12 @@ stdout_has "0 computed, 9 reused"
 stderr_has "0 sampled, 2 reused"
 
 # What a device cannot do is said.
-TRAIN="$B/weft-train run --preset demo --device sim --cache $T/demo/cache --model $T/demo/model --out $T/none"
+MODEL=tests/demo/base
+[ -e $MODEL ] || MODEL="$T/demo/model"
+TRAIN="$B/weft-train run --preset demo --device sim --cache $T/demo/cache --model $MODEL --out $T/none"
 runs "float32 on a device" 1 $TRAIN
 stderr_has "mixed_precision is 'no', but the sim back end computes in bfloat16"
-runs "plan" 0 "$B/weft-train" plan --preset demo --device sim --cache "$T/demo/cache" --model "$T/demo/model" \
+runs "plan" 0 "$B/weft-train" plan --preset demo --device sim --cache "$T/demo/cache" --model "$MODEL" \
     --set training.mixed_precision=bf16
 stdout_has "(bf16), master"
 finish

@@ -255,8 +255,8 @@ static Pattern pattern_of(const Reading *r)
 {
     if (r->contrast < 0.085f || (r->white < 0.12f && r->contrast < 0.15f))
         return PLAIN;
-    if (r->rows > 0.65f && r->columns < 0.25f)
-        return STRIPED;
+    if (r->rows > 0.6f)
+        return r->columns < 0.075f || r->contrast > 0.33f ? STRIPED : CHECKED;
     if (r->orange > (r->colour == YELLOW ? 0.09f : 0.05f))
         return FLORAL;
     return r->columns > 0.2f ? CHECKED : DOTTED;
@@ -268,33 +268,37 @@ static float squared(Rgb a, Rgb b)
     return (a.r - b.r) * (a.r - b.r) + (a.g - b.g) * (a.g - b.g) + (a.b - b.b) * (a.b - b.b);
 }
 
-/* Whether a pixel is nearer to the cloth, patterned or not, than to any skin, whatever the light. */
-static int is_cloth(Rgb p, Colour colour)
+/* 1: the pixel is nearer to the cloth than to any skin, whatever the light, 0: to skin.  Both are mixed with white:
+ * the pattern's, and the background's at the edges.  What is white itself says nothing: -1. */
+static int cloth_or_skin(Rgb p, Colour colour)
 {
     float skin = 1e9f, garment = 1e9f;
-    for (int l = 0; l < 5; l++) {
-        float light = 0.75f + 0.07f * (float)l;
-        for (int k = 0; k < 3; k++)
-            skin = fminf(skin, squared(p, shade(skin_colours[k], light)));
-        for (int t = 0; t <= 5; t++)
-            garment = fminf(garment,
-                            squared(p, shade(mix_rgb(cloth_colours[colour], cloth_white, (float)t / 5), light)));
-    }
+    if (chroma(p) < 20 && most(p) > 200)
+        return -1;
+    for (int l = 0; l < 5; l++)
+        for (int t = 0; t <= 3; t++) {
+            float light = 0.75f + 0.07f * (float)l, white = (float)t / 5;
+            for (int k = 0; k < 3; k++)
+                skin = fminf(skin, squared(p, mix_rgb(shade(skin_colours[k], light), cloth_white, white)));
+            garment = fminf(garment, squared(p, mix_rgb(shade(cloth_colours[colour], light), cloth_white, white)));
+        }
     return garment < skin;
 }
 
 /* The share of cloth among the outermost pixels of rows y0 to y1: the arms. */
 static float covered(const View *v[], int n, int y0, int y1, Colour colour)
 {
-    float cloth_n = 0, all = 0;
+    float votes[2] = {0, 0};
     for (int i = 0; i < n; i++)
         for (int y = y0; y < y1; y++)
-            for (int k = 1; k <= 2 && v[i]->right[y] - v[i]->left[y] > 8; k++) {
-                cloth_n += (float)(is_cloth(pixel(v[i], v[i]->left[y] + k, y), colour) +
-                                   is_cloth(pixel(v[i], v[i]->right[y] - k, y), colour));
-                all += 2;
-            }
-    return all > 0 ? cloth_n / all : 0;
+            for (int k = 1; k <= 2 && v[i]->right[y] - v[i]->left[y] > 8; k++)
+                for (int side = 0; side < 2; side++) {
+                    int x = side ? v[i]->right[y] - k : v[i]->left[y] + k,
+                        vote = cloth_or_skin(pixel(v[i], x, y), colour);
+                    if (vote >= 0)
+                        votes[vote]++;
+                }
+    return votes[1] / fmaxf(1, votes[0] + votes[1]);
 }
 
 static Sleeve sleeve_of(Reading *r, const View *v[], int n)
