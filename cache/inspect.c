@@ -27,13 +27,13 @@ static void print_text(FILE *out, const char *id, const json_t *facts)
 /* A field of RFC 4180: in quotation marks, which are doubled inside. */
 static void print_quoted(FILE *out, const char *text)
 {
-    fputc('"', out);
+    putc_unlocked('"', out);
     for (const char *c = text ? text : ""; *c; c++) {
         if (*c == '"')
-            fputc('"', out);
-        fputc(*c, out);
+            putc_unlocked('"', out);
+        putc_unlocked(*c, out);
     }
-    fputc('"', out);
+    putc_unlocked('"', out);
 }
 
 static void print_csv(FILE *out, const char *id, const json_t *facts)
@@ -56,6 +56,9 @@ static int print_line(FILE *out, const char *id, json_t *facts, Err *err)
     return json_write_line(facts, out, err);
 }
 
+static const char *const csv_members[] = {"split", "category", "captions", "frames", "height", "width", "latent", NULL};
+static const char *const text_members[] = {"split", "captions", "latent", NULL};
+
 int cache_ls(const char *dir, CacheList form, FILE *out, Err *err)
 {
     View v;
@@ -63,12 +66,13 @@ int cache_ls(const char *dir, CacheList form, FILE *out, Err *err)
     const char *id;
     json_t *facts;
     CacheStat stat;
+    const char *const *members = form == CACHE_LIST_JSON ? NULL : form == CACHE_LIST_CSV ? csv_members : text_members;
     int rc = view_open(&v, dir, err);
     if (rc == 0 && form == CACHE_LIST_CSV)
         fputs("id,split,category,frames,height,width,latent_frames,latent_height,latent_width,latent_channels,captions,"
               "caption\r\n",
               out);
-    while (rc >= 0 && (rc = cache_next_clip(v.txn, &cursor, &id, &facts, err)) == 1) {
+    while (rc >= 0 && (rc = cache_next_clip_part(v.txn, &cursor, members, &id, &facts, err)) == 1) {
         if (form == CACHE_LIST_JSON)
             rc = print_line(out, id, facts, err);
         else if (form == CACHE_LIST_CSV)

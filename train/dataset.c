@@ -155,6 +155,8 @@ static int read_empty(Digest *out, CacheTxn *t, const char *dir, Err *err)
     return rc < 0 ? rc : 0;
 }
 
+static const char *const clip_members[] = {"split", "category", "texts", "latents", NULL};
+
 static int read_cache(Dataset *d, int64_t cap[SPLITS], int64_t cache, const char *const *dirs, ShardFact *shard,
                       Err *err)
 {
@@ -172,7 +174,7 @@ static int read_cache(Dataset *d, int64_t cap[SPLITS], int64_t cache, const char
         rc = read_empty(&d->empty[cache], t, dir, err);
     if (rc == 0)
         rc = read_dataset(t, dir, shard, err);
-    while (rc == 0 && (rc = cache_next_clip(t, &cursor, &id, &facts, err)) == 1) {
+    while (rc == 0 && (rc = cache_next_clip_part(t, &cursor, clip_members, &id, &facts, err)) == 1) {
         rc = add_clip(d, cap, cache, dir, id, facts, err);
         json_decref(facts);
     }

@@ -24,6 +24,11 @@ static int take(Scan *s, char c)
 /* After its opening quote; to behind the closing one. */
 static int string(Scan *s)
 {
+    const char *quote = memchr(s->at, '"', (size_t)(s->end - s->at));
+    if (quote && !memchr(s->at, '\\', (size_t)(quote - s->at))) { /* the usual case */
+        s->at = quote + 1;
+        return 1;
+    }
     for (; s->at < s->end && *s->at != '"'; s->at++)
         if (*s->at == '\\' && ++s->at == s->end)
             return 0;

@@ -319,9 +319,9 @@ static int64_t blas_threads(char **environment)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-/* Starts this program again with one more variable; returns when that fails, and all goes on as
- * before. */
-static void start_again(char **argv, char **environment, char *variable)
+/* Starts this program again with these variables (NULL ends them) as well; returns when that fails, and
+ * all goes on as before. */
+static void start_again(char **argv, char **environment, char *const *variables)
 {
     static char *with[4096], path[4096];
     size_t n = 0;
@@ -330,7 +330,9 @@ static void start_again(char **argv, char **environment, char *variable)
             return;
         with[n++] = *e;
     }
-    with[n] = variable;
+    for (; *variables; variables++)
+        with[n++] = *variables;
+    with[n] = NULL;
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     if (length > 0)
         execve(path, argv, with); /* by its name, which `ps` then shows */
@@ -345,24 +347,24 @@ static int has_variable(char **environment, const char *name)
     return 0;
 }
 
-/* libgomp's threads spin at a barrier for milliseconds before they sleep, and so keep a core from
- * whatever else runs on it: a training step beside one busy process takes three times as long.  It
- * reads how long only while it is loaded, so the program starts itself again with a shorter time,
- * unless the user has chosen one. */
-static void spin_less(char **argv, char **environment)
+/* What libraries read only while they are loaded, so the program starts itself again with it, once
+ * (20 to 60 ms), unless the user has chosen otherwise.  This runs after OpenBLAS has chosen its kernels.
+ *
+ * libgomp's threads spin at a barrier for milliseconds before they sleep, and so keep a core from
+ * whatever else runs on it: a training step beside one busy process takes three times as long.
+ * OpenBLAS takes old kernels where it does not know the processor. */
+__attribute__((constructor)) static void choose(int argc, char **argv, char **environment)
 {
-    static char spin[] = "GOMP_SPINCOUNT=2000";
-    if (!has_variable(environment, "GOMP_SPINCOUNT") && !has_variable(environment, "OMP_WAIT_POLICY"))
-        start_again(argv, environment, spin);
-}
-
-/* Likewise OpenBLAS, which chooses its kernels while it is loaded: this runs after its choice. */
-__attribute__((constructor)) static void choose_kernels(int argc, char **argv, char **environment)
-{
-    static char kernels[] = "OPENBLAS_CORETYPE=SkylakeX";
+    static char spin[] = "GOMP_SPINCOUNT=2000", kernels[] = "OPENBLAS_CORETYPE=SkylakeX";
+    char *chosen[3] = {NULL};
+    int n = 0;
     (void)argc;
+    if (!has_variable(environment, "GOMP_SPINCOUNT") && !has_variable(environment, "OMP_WAIT_POLICY"))
+        chosen[n++] = spin;
     if (machine_slow_kernels() && !has_variable(environment, "OPENBLAS_CORETYPE"))
-        start_again(argv, environment, kernels);
+        chosen[n++] = kernels;
+    if (n)
+        start_again(argv, environment, chosen);
 }
 
 static void before_libraries(int argc, char **argv, char **environment)
@@ -370,7 +372,7 @@ static void before_libraries(int argc, char **argv, char **environment)
     Err err = {0};
     int64_t limit, threads;
     (void)argc;
-    spin_less(argv, environment);
+    (void)argv;
     if (!is_limited(&limit) || can_map(blas_needs(threads = blas_threads(environment))))
         return;
     (void)refuse_address_space(limit, threads, &err);

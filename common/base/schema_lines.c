@@ -95,6 +95,23 @@ static json_t *cut_node(const Schema *s, const json_t *node, const char *const *
     return out;
 }
 
+int schema_part(const Schema *s, const char *const *members, json_t **out, Err *err)
+{
+    *out = cut_node(s, schema_json(s), members, err);
+    return *out ? 0 : err_set(err, ERR_NOMEM, "no memory for a schema");
+}
+
+int schema_read_part(const Schema *s, const json_t *part, const char *const *members, const char *text, int64_t size,
+                     const char *name, json_t **out, Err *err)
+{
+    int rc = json_parse_members(out, text, size, members, name, err);
+    if (rc == 0 && (rc = schema_validate_at(s, part, "", *out, err)) < 0) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    return rc;
+}
+
 /* ---- lines ----------------------------------------------------------------------------------- */
 
 typedef struct Lines {
@@ -105,23 +122,16 @@ typedef struct Lines {
     void *user;
 } Lines;
 
-/* The wanted members, valid. */
-static int read_part(const Lines *l, const char *text, int64_t size, const char *where, json_t **line, Err *err)
-{
-    int rc = json_parse_members(line, text, size, l->members, where, err);
-    return rc < 0 ? rc : schema_validate_at(l->schema, l->part, "", *line, err);
-}
-
 static int one_line(void *user, const char *text, int64_t size, const char *where, Err *err)
 {
     const Lines *l = user;
     json_t *line = NULL;
     Err in_part = {0};
-    int rc = l->part ? read_part(l, text, size, where, &line, &in_part) : ERR_FORMAT;
+    int rc = l->part ? schema_read_part(l->schema, l->part, l->members, text, size, where, &line, &in_part)
+                     : ERR_FORMAT;
     if (rc == ERR_NOMEM) {
         err_set(err, rc, "%s", in_part.msg);
     } else if (rc < 0) { /* what is wrong is found in the line as it is written */
-        json_decref(line);
         if ((rc = json_parse(&line, text, size, where, err)) == 0)
             rc = schema_validate(l->schema, line, where, err);
     }
@@ -136,8 +146,8 @@ int schema_each_line(const char *path, const char *schema, const char *const *me
 {
     Lines l = {.members = members, .f = f, .user = user};
     int rc = schema_open(&l.schema, schema, err);
-    if (rc == 0 && members && !(l.part = cut_node(l.schema, schema_json(l.schema), members, err)))
-        rc = err_set(err, ERR_NOMEM, "no memory for a schema");
+    if (rc == 0 && members)
+        rc = schema_part(l.schema, members, &l.part, err);
     if (rc == 0)
         rc = lines_read(path, RECORD_BYTES_MAX, one_line, &l, err);
     json_decref(l.part);

@@ -1,8 +1,17 @@
-/* Files of one JSON object a line (JSONL), each judged by a schema. */
+/* Objects of which only some members are read and judged; files of one JSON object a line (JSONL), each
+ * judged by a schema. */
 #ifndef WEFT_COMMON_BASE_SCHEMA_LINES_H
 #define WEFT_COMMON_BASE_SCHEMA_LINES_H
 #include <jansson.h>
 #include "common/base/err.h"
+#include "common/base/schema.h"
+
+/* The part of the schema that judges these members alone, for schema_validate_at; members are named as
+ * json_parse_members names them.  A new reference, valid as long as the schema. */
+WEFT_MUST_CHECK int schema_part(const Schema *s, const char *const *members, json_t **out, Err *err);
+/* The text's members, valid by that part; `name` as in json_parse.  NULL in *out on error. */
+WEFT_MUST_CHECK int schema_read_part(const Schema *s, const json_t *part, const char *const *members, const char *text,
+                                     int64_t size, const char *name, json_t **out, Err *err);
 
 /* where: "manifest.jsonl line 7". */
 typedef int (*SchemaLineFn)(void *user, const json_t *line, const char *where, Err *err);

@@ -45,11 +45,9 @@ static int has_sum(const void *text, size_t size)
     return size > SUM_BYTES && ((const char *)text)[size - SUM_BYTES] == '\n';
 }
 
-int cache_entry_parse(const Cache *c, int db, const char *key, const void *text, int64_t text_size, json_t **out,
-                      Err *err)
+int cache_entry_check(const Cache *c, int db, const char *key, const void *text, int64_t *text_size, Err *err)
 {
-    size_t size = (size_t)text_size;
-    *out = NULL;
+    size_t size = (size_t)*text_size;
     if (has_sum(text, size)) {
         char sum[SUM_BYTES + 1];
         size -= SUM_BYTES;
@@ -61,7 +59,16 @@ int cache_entry_parse(const Cache *c, int db, const char *key, const void *text,
     } else if (c->format >= FORMAT_WITH_SUMS) {
         return err_set(err, ERR_FORMAT, "%s '%s': its checksum is missing", cache_any_db_name(db), key);
     }
-    return json_parse(out, text, (int64_t)size, key, err);
+    *text_size = (int64_t)size;
+    return 0;
+}
+
+int cache_entry_parse(const Cache *c, int db, const char *key, const void *text, int64_t text_size, json_t **out,
+                      Err *err)
+{
+    *out = NULL;
+    int rc = cache_entry_check(c, db, key, text, &text_size, err);
+    return rc < 0 ? rc : json_parse(out, text, text_size, key, err);
 }
 
 /* ---- from format 1 or 2 to 3 --------------------------------------------------------------------------- */

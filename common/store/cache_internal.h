@@ -52,6 +52,9 @@ WEFT_MUST_CHECK int cache_grow(Cache *c, int64_t more, Err *err);
 const char *cache_any_db_name(int db);
 /* Entries of clips and meta with their checksums: cache_entry.c.  *out: mem_free. */
 WEFT_MUST_CHECK int cache_entry_write(char **out, int db, const char *key, const char *text, Err *err);
+/* *text_size: becomes that of the text without its checksum, which was right. */
+WEFT_MUST_CHECK int cache_entry_check(const Cache *c, int db, const char *key, const void *text, int64_t *text_size,
+                                      Err *err);
 WEFT_MUST_CHECK int cache_entry_parse(const Cache *c, int db, const char *key, const void *text, int64_t text_size,
                                       json_t **out, Err *err);
 /* Reads the format at opening; for writing, brings a new or an old cache to the newest one. */

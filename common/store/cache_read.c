@@ -2,9 +2,11 @@
  * reused while a transaction is open; entries are found by cache_tree.c, which trusts no page. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include "common/base/json.h"
 #include "common/base/mem.h"
+#include "common/base/schema_lines.h"
 #include "common/store/cache_internal.h"
 #include "common/store/cache_pages.h"
 #include "common/store/cache_tree.h"
@@ -26,11 +28,13 @@ struct CacheTxn {
     Tree names, tree[N_DBS]; /* an absent database is an empty tree */
     int absent;              /* a bit a database */
     Copy *copies;
+    int64_t looks; /* entries and records looked up so far */
 };
 
 struct CacheCursor {
     TreeCursor tree;
     void *copy;
+    json_t *part; /* of the schema, for cache_next_clip_part */
     char id[512];
 };
 
@@ -204,6 +208,15 @@ static int decode(const Cache *c, RecordView *out, CacheDb db, const Digest *key
     return rc;
 }
 
+/* Pages that were looked at count as the process's memory until they are given back, which costs a look
+ * into the page cache when one is needed again.  Views stay valid. */
+static void count_look(CacheTxn *t)
+{
+    enum { LOOKS = 2048 };
+    if (++t->looks % LOOKS == 0)
+        madvise((void *)t->map->bytes, (size_t)t->map->size, MADV_DONTNEED);
+}
+
 static int is_aligned(const RecordView *v)
 {
     return (uintptr_t)v->tensor.data % ALIGN == 0;
@@ -222,6 +235,7 @@ static int align_view(RecordView *v, void **copy, Err *err)
 int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err)
 {
     TreeEntry e;
+    count_look(t);
     int rc = tree_get(&t->pages, &t->tree[db], key->byte, sizeof key->byte, &e, err);
     if (rc <= 0 || (rc = decode(t->cache, out, db, key, &e, verify, err)) < 0)
         return rc;
@@ -272,6 +286,7 @@ void cache_cursor_free(CacheCursor **p)
     if (!*p)
         return;
     mem_free_aligned((*p)->copy);
+    json_decref((*p)->part);
     mem_free(*p);
     *p = NULL;
 }
@@ -281,6 +296,7 @@ static int advance(CacheTxn *t, int db, CacheCursor **cursor, TreeEntry *e, Err 
 {
     if (!*cursor && !(*cursor = mem_calloc(1, sizeof **cursor, err)))
         return ERR_NOMEM;
+    count_look(t);
     int rc = tree_next(&t->pages, &t->tree[db], &(*cursor)->tree, e, err);
     if (rc == 0)
         cache_cursor_free(cursor);
@@ -305,7 +321,24 @@ int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key
     return rc < 0 ? rc : 1;
 }
 
-static int next_json(CacheTxn *t, int db, CacheCursor **cursor, const char **name, json_t **value, Err *err)
+/* 1 with the members, valid; 0: the entry must be looked at as a whole; negative: no memory. */
+static int read_members(const Cache *c, CacheCursor *cursor, const char *const *members, const TreeEntry *e,
+                        json_t **value, Err *err)
+{
+    Err damage = {0};
+    int64_t size = e->value_size;
+    int rc = cursor->part ? 0 : schema_part(c->clip_schema, members, &cursor->part, &damage);
+    if (rc == 0)
+        rc = cache_entry_check(c, DB_CLIPS, cursor->id, e->value, &size, &damage);
+    if (rc == 0)
+        rc = schema_read_part(c->clip_schema, cursor->part, members, (const char *)e->value, size, cursor->id, value,
+                              &damage);
+    return rc == ERR_NOMEM ? err_set(err, rc, "%s", damage.msg) : rc == 0;
+}
+
+/* members: of clips, or NULL: all. */
+static int next_json(CacheTxn *t, int db, CacheCursor **cursor, const char *const *members, const char **name,
+                     json_t **value, Err *err)
 {
     TreeEntry e;
     *value = NULL;
@@ -317,6 +350,8 @@ static int next_json(CacheTxn *t, int db, CacheCursor **cursor, const char **nam
     memcpy(key, e.key, (size_t)e.key_size);
     key[e.key_size] = '\0';
     *name = key;
+    if (members && (rc = read_members(t->cache, *cursor, members, &e, value, err)) != 0)
+        return rc;
     rc = cache_entry_parse(t->cache, db, key, e.value, e.value_size, value, err);
     if (rc == 0)
         rc = db == DB_CLIPS ? cache_check_clip(t->cache, key, *value, err)
@@ -330,12 +365,18 @@ static int next_json(CacheTxn *t, int db, CacheCursor **cursor, const char **nam
 
 int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err)
 {
-    return next_json(t, DB_CLIPS, cursor, id, facts, err);
+    return next_json(t, DB_CLIPS, cursor, NULL, id, facts, err);
+}
+
+int cache_next_clip_part(CacheTxn *t, CacheCursor **cursor, const char *const *members, const char **id, json_t **facts,
+                         Err *err)
+{
+    return next_json(t, DB_CLIPS, cursor, members, id, facts, err);
 }
 
 int cache_next_meta(CacheTxn *t, CacheCursor **cursor, const char **key, json_t **value, Err *err)
 {
-    return next_json(t, DB_META, cursor, key, value, err);
+    return next_json(t, DB_META, cursor, NULL, key, value, err);
 }
 
 int cache_stat(CacheTxn *t, CacheStat *out, Err *err)
