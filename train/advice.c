@@ -54,8 +54,21 @@ static void about_rate(const Job *j)
                  j->c.rate.peak, least);
 }
 
+/* Two factors of rank r beside a square layer of width D hold 2 r D numbers, the layer D x D. */
+static void about_lora(const Job *j)
+{
+    int64_t width = j->dit.heads * j->dit.head_dim;
+
+    if (2 * j->lora.rank > width)
+        log_warn(&j->log.log,
+                 "training.lora_rank is %" PRId64 ", but the model's layers are %" PRId64 " wide: above %" PRId64
+                 " an adapter has more parameters than the layer itself; 4 to 128 are usual",
+                 j->lora.rank, width, width / 2);
+}
+
 void advice_log(const Job *j)
 {
+    about_lora(j);
     about_warmup(j);
     about_checkpoints(j);
     about_clips(j);

@@ -286,3 +286,11 @@ int json_get_str_or(const json_t *o, const char *key, const char *where, const c
     *out = dflt;
     return member_of(o, key) ? json_get_str(o, key, where, out, err) : 0;
 }
+
+int json_number_vanishes(const char *text)
+{
+    char *end;
+    double x = strtod(text, &end);
+    size_t mantissa = strcspn(text, "eE");
+    return end != text && *end == 0 && x == 0 && strcspn(text, "123456789") < mantissa;
+}

@@ -19,6 +19,8 @@ WEFT_MUST_CHECK int json_parse_members(json_t **out, const char *text, int64_t s
 WEFT_MUST_CHECK int json_read_file(json_t **out, const char *path, Err *err);
 /* Compact or indented (indent > 0) text; keys in insertion order; mem_free. */
 WEFT_MUST_CHECK char *json_text(const json_t *v, int indent, Err *err);
+/* Whether the text is a number other than zero that a double cannot tell from zero, such as 1e-400. */
+int json_number_vanishes(const char *text);
 /* Sorted keys, no blanks, reals with 17 digits: the form that is hashed. mem_free. */
 WEFT_MUST_CHECK char *json_canonical(const json_t *v, Err *err);
 WEFT_MUST_CHECK int json_write_file(const json_t *v, const char *path, Err *err); /* atomic, indented, final newline */

@@ -393,6 +393,8 @@ int recipe_read_set(RecipeReader *r, const char *assignment, Err *err)
         return recipe_problem(r, err, "--set: expected SECTION.KEY=VALUE, found '%s'", assignment);
     if (!str_is_utf8(assignment, (int64_t)strlen(assignment)))
         return recipe_problem(r, err, "--set: what follows is not UTF-8");
+    if (json_number_vanishes(equals + 1))
+        return recipe_problem(r, err, "--set: '%s': the number is too small to be told from 0", assignment);
     char *name = mem_strndup(assignment, equals - assignment, err);
     if (!name)
         return ERR_NOMEM;

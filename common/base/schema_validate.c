@@ -94,6 +94,19 @@ static int type_fits(const json_t *type, const json_t *v)
     return 0;
 }
 
+/* A number in quotes, where a number is wanted. */
+static int is_quoted_number(const json_t *type, const json_t *v)
+{
+    json_t *number = NULL;
+    int is_number = 0;
+    if (json_is_string(v) && json_string_length(v) < 64)
+        number = json_loads(json_string_value(v), JSON_DECODE_ANY, NULL);
+    if (number)
+        is_number = json_is_number(number) && type_fits(type, number);
+    json_decref(number);
+    return is_number;
+}
+
 /* "a or b or c" of an array of JSON values or type names. */
 static int wrong_choice(const Check *c, const Place *place, const json_t *v, const json_t *choices)
 {
@@ -105,6 +118,26 @@ static int wrong_choice(const Check *c, const Place *place, const json_t *v, con
         if (rc == 0)
             rc = str_printf(&s, c->err, "%s%s", i ? " or " : "", text);
     }
+    if (rc == 0 && is_quoted_number(choices, v))
+        rc = str_append(&s, " without quotes", c->err);
+    if (rc == 0)
+        rc = wrong(c, place, v, s.data);
+    str_fini(&s);
+    return rc;
+}
+
+/* "text such as a or b" where the schema has examples, else the pattern. */
+static int wrong_text(const Check *c, const json_t *node, const json_t *v, const Place *place)
+{
+    const json_t *examples = json_object_get(node, "examples"), *one;
+    Str s = {0};
+    size_t i;
+    int rc = json_array_size(examples)
+                 ? str_append(&s, "text such as", c->err)
+                 : str_printf(&s, c->err, "text that matches %s", json_string_value(json_object_get(node, "pattern")));
+    json_array_foreach (examples, i, one)
+        if (rc == 0)
+            rc = str_printf(&s, c->err, "%s \"%s\"", i ? " or" : "", json_string_value(one));
     if (rc == 0)
         rc = wrong(c, place, v, s.data);
     str_fini(&s);
@@ -179,11 +212,8 @@ static int check_string(const Check *c, const json_t *node, const json_t *v, con
         int rc = pcre2_match(c->schema->patterns[i].code, (PCRE2_SPTR)json_string_value(v), json_string_length(v), 0, 0,
                              match, NULL);
         pcre2_match_data_free(match);
-        if (rc < 0) {
-            char expected[256];
-            snprintf(expected, sizeof expected, "text that matches %s", json_string_value(pattern));
-            return wrong(c, place, v, expected);
-        }
+        if (rc < 0)
+            return wrong_text(c, node, v, place);
     }
     return 0;
 }

@@ -97,6 +97,8 @@ static int plain_value(const Reader *r, const yaml_node_t *node, const char *s, 
         double x = strtod(s, NULL);
         if (x - x != 0)
             return bad(r, node, "a number must be finite");
+        if (json_number_vanishes(s))
+            return bad(r, node, "a number is too small to be told from 0");
         *out = json_real(x);
     } else {
         *out = json_string(s);

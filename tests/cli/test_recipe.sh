@@ -39,6 +39,19 @@ stdout_has "disk               1 checkpoint of 499 kB to save"
 stderr_has "training.warmup_steps is 100, but the run has 10 steps: the rate rises to 4.5e-07 and never reaches"
 stderr_has "checkpoint-500 never comes"
 stderr_has "5 clips to train on, but batch_size x gradient_accumulation_steps is 16"
+runs "a time that is none" 2 "$B/weft-train" plan --config $R --cache "$T/a" --model $M --set training_time=soon
+stderr_has "expected text such as \"62 minutes\" or \"~3h\", found \"soon\""
+runs "a quoted number" 2 "$B/weft-train" plan --config $R --cache "$T/a" --model $M --set 'batch_size="2"'
+stderr_has "expected integer without quotes, found \"2\""
+runs "a number that vanishes" 2 "$B/weft-train" plan --config $R --cache "$T/a" --model $M --set learning_rate=1e-400
+stderr_has "too small to be told from 0"
+runs "an adapter larger than its layer" 0 "$B/weft-train" plan --preset demo --cache "$T/a" --model $M --set rank=8000 \
+    --set vram_usage=24G
+stderr_has "training.lora_rank is 8000, but the model's layers are 32 wide"
+stdout_has "24G (predicted: "
+printf '\357\273\277' >"$T/mark.yaml"
+runs "a YAML of a byte order mark alone" 0 "$B/weft-train" plan --preset demo --config "$T/mark.yaml" --cache "$T/a" \
+    --model $M
 runs "plan on this machine" 0 "$B/weft-train" plan --preset demo --cache "$T/a" --model $M --device cpu \
     --set learning_rate=0.5 --set expected.training_time=2h
 stdout_has "(measured on cpu)"

@@ -308,6 +308,7 @@ static void refuses_bad_yaml(void **state)
     refuse_yaml("a: -.INF\n", -1, "finite");
     refuse_yaml("a: .nan\n", -1, "finite");
     refuse_yaml("a: 1e999\n", -1, "finite");
+    refuse_yaml("a: 1e-400\n", -1, "too small to be told from 0");
     refuse_yaml("a: 99999999999999999999\n", -1, "64 bits");
     refuse_yaml("a: 0xFFFFFFFFFFFFFFFF\n", -1, "64 bits");
     refuse_yaml("a: \"x\\0y\"\n", -1, "NUL");

@@ -40,7 +40,7 @@ static void types(void **state)
     check("{\"type\": \"integer\"}", "3.0", "file: expected integer, found 3.0");
     check("{\"type\": \"number\"}", "3", NULL);
     check("{\"type\": \"number\"}", "3.5", NULL);
-    check("{\"type\": \"number\"}", "\"3\"", "expected number, found \"3\"");
+    check("{\"type\": \"number\"}", "\"3\"", "expected number without quotes, found \"3\"");
     check("{\"type\": \"string\"}", "\"x\"", NULL);
     check("{\"type\": \"boolean\"}", "false", NULL);
     check("{\"type\": \"boolean\"}", "0", "expected boolean, found 0");
@@ -77,6 +77,11 @@ static void strings(void **state)
     check("{\"maxLength\": 1}", "\"ab\"", "at most 1");
     check("{\"pattern\": \"^[0-9a-f]{4}$\"}", "\"00ff\"", NULL);
     check("{\"pattern\": \"^[0-9a-f]{4}$\"}", "\"00fg\"", "text that matches ^[0-9a-f]{4}$, found \"00fg\"");
+    check("{\"pattern\": \"^[0-9]+ ?h$\", \"examples\": [\"8h\", \"3 h\"]}", "\"soon\"",
+          "text such as \"8h\" or \"3 h\", found \"soon\"");
+    check("{\"type\": \"integer\"}", "\"2\"", "expected integer without quotes, found \"2\"");
+    check("{\"type\": [\"number\", \"null\"]}", "\"5e-6\"", "expected \"number\" or \"null\" without quotes, found");
+    check("{\"type\": \"integer\"}", "\"2.5\"", "expected integer, found \"2.5\"");
     check("{\"pattern\": \"^.$\"}", "\"\xe2\x82\xac\"", NULL);
     check("{\"enum\": [\"a\", 2, null]}", "null", NULL);
     check("{\"enum\": [\"a\", 2, null]}", "\"b\"", "expected \"a\" or 2 or null, found \"b\"");

@@ -82,6 +82,8 @@ static void quantities(void **state)
     assert_true(expected_bytes("512mb") == 512e6);
     assert_true(expected_bytes("1.5 TB") == 1.5e12);
     assert_true(expected_bytes("8 kB") == 8000);
+    assert_true(expected_bytes("24G") == 24e9);
+    assert_true(expected_bytes("~24 g") == 24e9);
     assert_true(expected_bytes(NULL) == -1);
 }
 
