@@ -33,8 +33,9 @@ static SideKind kind_of_folder(const char *folder)
     return SIDE_VIDEOS;
 }
 
-/* OWNER/NAME of a model that a Hugging Face tool has downloaded is a model. */
-static int kind_of(const char *given, SideKind *out, Err *err)
+/* OWNER/NAME of a model that a Hugging Face tool has downloaded is a model.  prompts: there are some, so that a model
+ * is expected. */
+static int kind_of(const char *given, int prompts, SideKind *out, Err *err)
 {
     LoraUse use = {0};
     Err ignored = {0};
@@ -45,6 +46,9 @@ static int kind_of(const char *given, SideKind *out, Err *err)
         *out = file_is_dir(given)                     ? kind_of_folder(given)
                : str_ends_with(given, ".safetensors") ? SIDE_LORA
                                                       : SIDE_VIDEOS;
+        if (*out == SIDE_VIDEOS && prompts && has(given, "run.json") && has(given, "final"))
+            return err_set(err, ERR_USAGE, "'%s' is a training run: give '%s/final' or one of its checkpoints", given,
+                           given);
         return 0;
     }
     if (strrchr(given, ':')) { /* FILE:SCALE */
@@ -54,9 +58,12 @@ static int kind_of(const char *given, SideKind *out, Err *err)
             *out = SIDE_LORA;
         mem_free(use.path);
     } else if (slash && slash > given && slash[1] && !strchr(slash + 1, '/')) {
-        if (model_folder_find(&folder, given, NULL, &ignored) == 0)
+        int rc = model_folder_find(&folder, given, NULL, &ignored);
+        if (rc == 0)
             *out = SIDE_MODEL;
         mem_free(folder);
+        if (rc < 0 && prompts)
+            return err_set(err, rc, "%s", ignored.msg);
     }
     return ignored.code == ERR_NOMEM ? err_set(err, ERR_NOMEM, "%s", ignored.msg) : 0;
 }
@@ -118,12 +125,13 @@ static int check_prompts(const CompareOptions *o, const Sides *s, const StrList 
 
 int sides_open(Sides *s, const CompareOptions *o, const StrList *arguments, Err *err)
 {
+    const SampleOptions *p = &o->sampling;
     const char *base = NULL;
     SideKind kind[2];
     int rc = 0;
     *s = (Sides){.out = o->out, .copies = o->copies};
     for (int k = 0; k < 2 && rc == 0; k++) {
-        rc = kind_of(arguments->item[k], &kind[k], err);
+        rc = kind_of(arguments->item[k], p->prompts || p->prompt.n || p->from_cache, &kind[k], err);
         if (k == 0 && rc == 0 && kind[0] == SIDE_MODEL)
             base = arguments->item[0];
         if (rc == 0)

@@ -67,6 +67,11 @@ refused() { # TEXT STATUS ARGUMENT...
 refused "is a model: say what it is to show" 2 $MODEL $ADAPTER
 refused "prompts are for models" 2 "$T/out/base" "$T/out/tuned" --prompt "A coat."
 refused "does not exist" 1 $MODEL "$T/nowhere" --prompt "A coat."
+refused "no-owner/no-model" 1 no-owner/no-model $ADAPTER --prompt "A coat."
+stderr_has "Weft downloads nothing"
+mkdir -p "$T/run/final"
+echo '{}' >"$T/run/run.json"
+refused "give '$T/run/final' or one of its checkpoints" 2 $MODEL "$T/run" --prompt "A coat."
 refused "no two videos belong together" 2 "$T/out/base" $MODEL --prompt "A coat." --seed 77
 cp -r $MODEL "$T/broken"
 rm "$T/broken/vae/"*.safetensors
