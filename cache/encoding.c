@@ -13,16 +13,21 @@
 
 /* ---- the model folder ------------------------------------------------------------------------ */
 
+/* type: of the first matrix; may be NULL. */
 static int weights_identity(const Encoding *e, const char *folder, const char *stem, const char *memory, char hex[65],
-                            int64_t *bytes, Err *err)
+                            int64_t *bytes, DType *type, Err *err)
 {
     SafeTensors *s = NULL;
     int rc = safetensors_open_folder(&s, folder, stem, e->log, err);
     if (rc < 0)
         return rc;
     *bytes = 0;
-    for (int64_t i = 0; i < safetensors_count(s); i++)
-        *bytes += tensor_bytes(&safetensors_at(s, i)->tensor);
+    for (int64_t i = safetensors_count(s) - 1; i >= 0; i--) {
+        const Tensor *t = &safetensors_at(s, i)->tensor;
+        *bytes += tensor_bytes(t);
+        if (type && t->rank == 2)
+            *type = t->dtype;
+    }
     rc = safetensors_digest_once(s, folder, memory, hex, e->log, err);
     safetensors_close(&s);
     return rc;
@@ -46,7 +51,8 @@ static int read_vae(Encoding *e, const char *memory, Err *err)
     if (rc == 0)
         rc = vae_check_weights(&e->vae, e->vae_dir, NULL, err);
     if (rc == 0)
-        rc = weights_identity(e, e->vae_dir, "diffusion_pytorch_model", memory, e->vae_sha256, &e->vae_bytes, err);
+        rc = weights_identity(e, e->vae_dir, "diffusion_pytorch_model", memory, e->vae_sha256, &e->vae_bytes, NULL,
+                              err);
     json_decref(json);
     mem_free(where);
     return rc;
@@ -59,7 +65,12 @@ static int read_text(Encoding *e, const char *memory, Err *err)
         rc = ERR_NOMEM;
     if (rc == 0)
         rc = text_check_weights(&e->text, e->text_dir, NULL, err);
-    return rc < 0 ? rc : weights_identity(e, e->text_dir, "model", memory, e->text_sha256, &e->text_bytes, err);
+    e->text_type = DT_F32;
+    if (rc == 0)
+        rc = weights_identity(e, e->text_dir, "model", memory, e->text_sha256, &e->text_bytes, &e->text_type, err);
+    if (e->be->act == DT_BF16) /* params.h: what such back ends keep of matrices */
+        e->text_type = DT_BF16;
+    return rc;
 }
 
 static int read_tokenizer(Encoding *e, const Recipe *recipe, const char *model, Err *err)

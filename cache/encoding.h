@@ -18,6 +18,7 @@ typedef struct Encoding {
     json_t *vae_json, *text_json;
     char vae_sha256[65], text_sha256[65], tokenizer_sha256[65];
     int64_t vae_bytes, text_bytes; /* of the weights */
+    DType text_type;               /* of the text encoder's matrices, as operations read them */
     VaeTiling tiling;
     DType dtype;            /* of stored latents and embeddings */
     RecordKind kind;        /* RECORD_MOMENTS or RECORD_SAMPLE */

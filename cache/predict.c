@@ -8,38 +8,37 @@
 
 enum { PROBE_SIDE = 64, PROBE_FRAMES = 9 };
 
-/* Operations a second of a product of the text encoder's shape; also makes BLAS take its buffers.
- * */
+/* Operations a second of the products of a feed-forward layer, there and back, with weights of the encoder's type;
+ * also makes BLAS take its buffers, and the back end its scratch, which is largest there. */
 static int measure_rate(const Build *b, double *rate, Err *err)
 {
     Backend *be = b->e->be;
-    int64_t n = b->e->form.length, D = text_config_width(&b->e->text);
+    int64_t n = b->e->form.length, D = text_config_width(&b->e->text), F = text_config_inner(&b->e->text);
     void *block = NULL;
-    Tensor x = tensor_of(NULL, be->act, 3, 1, n, D), y = x, w = tensor_of(NULL, be->act, 2, D, D);
-    int64_t bytes = 2 * tensor_bytes(&x) + tensor_bytes(&w);
+    Tensor x = tensor_of(NULL, be->act, 3, 1, n, D), y = tensor_of(NULL, be->act, 3, 1, n, F);
+    Tensor out = tensor_of(NULL, b->e->text_type, 2, F, D), in = tensor_of(NULL, b->e->text_type, 2, D, F);
+    int64_t bytes = tensor_bytes(&x) + tensor_bytes(&y) + tensor_bytes(&out);
     int rc = be->alloc(be, bytes, &block, err);
-    float *zeros = rc == 0 ? mem_calloc(tensor_count(&w) > tensor_count(&x) ? tensor_count(&w) : tensor_count(&x),
-                                        sizeof *zeros, err)
-                           : NULL;
+    float *zeros = rc == 0 ? mem_calloc(F * (D > n ? D : n), sizeof *zeros, err) : NULL;
     if (rc == 0 && !zeros)
         rc = ERR_NOMEM;
     x.data = block;
     y.data = (char *)block + tensor_bytes(&x);
-    w.data = (char *)block + 2 * tensor_bytes(&x);
+    in.data = out.data = (char *)y.data + tensor_bytes(&y);
     if (rc == 0)
         rc = backend_put_f32(be, &x, zeros, err);
     if (rc == 0)
-        rc = backend_put_f32(be, &w, zeros, err);
+        rc = backend_put_f32(be, &out, zeros, err);
     double begin = time_now_s(), spent = 0;
     int runs = 0;
     for (; rc == 0 && (runs < 2 || (spent < 0.3 && runs < 50)); runs++) {
         if (runs == 1)
             begin = time_now_s(); /* the first one warms up */
-        if ((rc = op_linear(be, &y, &x, &w, NULL, err)) == 0)
+        if ((rc = op_linear(be, &y, &x, &out, NULL, err)) == 0 && (rc = op_linear(be, &x, &y, &in, NULL, err)) == 0)
             rc = be->sync ? be->sync(be, err) : 0;
         spent = time_now_s() - begin;
     }
-    *rate = 2.0 * (double)n * (double)D * (double)D * (runs - 1) / (spent > 1e-9 ? spent : 1e-9);
+    *rate = 4.0 * (double)n * (double)D * (double)F * (runs - 1) / (spent > 1e-9 ? spent : 1e-9);
     mem_free(zeros);
     be->release(be, block);
     return rc;

@@ -58,6 +58,11 @@ int64_t text_config_width(const TextConfig *c)
     return c->kind == TEXT_T5 ? c->t5.d_model : c->clip.text.hidden;
 }
 
+int64_t text_config_inner(const TextConfig *c)
+{
+    return c->kind == TEXT_T5 ? c->t5.d_ff : c->clip.text.intermediate;
+}
+
 int64_t text_config_vocab(const TextConfig *c)
 {
     return c->kind == TEXT_T5 ? c->t5.vocab : c->clip.vocab;

@@ -21,6 +21,7 @@ json_t *text_config_json(const TextConfig *c, Err *err);
 /* The kind that such a JSON is of (a cache keeps it). */
 TextKind text_config_kind(const json_t *json);
 int64_t text_config_width(const TextConfig *c); /* values of a token's vector */
+int64_t text_config_inner(const TextConfig *c); /* values inside the feed-forward layers */
 int64_t text_config_vocab(const TextConfig *c);
 /* Multiplications and additions for a text of n tokens; bytes that an open encoder keeps beside its
  * weights and the working memory once it has encoded one. */
