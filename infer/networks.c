@@ -173,8 +173,6 @@ void net_features_free(NetFeatures **f)
         return;
     for (int64_t i = 0; i < (*f)->n; i++) {
         NetVideo *v = &(*f)->video[i];
-        mem_free(v->crop);
-        mem_free(v->whole);
         mem_free(v->pool3);
         mem_free(v->logits);
         mem_free(v->i3d);
@@ -224,18 +222,33 @@ int net_take_frame(const NetFeatures *f, int64_t i, int64_t k, const uint8_t *rg
 
 /* ---- features --------------------------------------------------------------------------------- */
 
-/* mean: room for a vector. */
-static void count_attributes(NetFeatures *f, const NetVideo *v, const char *prompt, float *mean)
+/* crop [clip_frames, width]; mean: room for a vector. */
+static void count_attributes(NetFeatures *f, const NetVideo *v, const float *crop, const char *prompt, float *mean)
 {
     int64_t width = clip_scorer_width(f->net->clip);
     for (int64_t c = 0; c < width; c++) {
         double sum = 0;
         for (int64_t k = 0; k < v->clip_frames; k++)
-            sum += (double)v->crop[k * width + c];
+            sum += (double)crop[k * width + c];
         mean[c] = (float)(sum / (double)v->clip_frames);
     }
     clip_normalise(mean, width);
     attributes_count(&f->net->attributes, f->references, prompt, mean);
+}
+
+/* v's cosines; whole, crop [frames, width], text [width]: unit vectors. */
+static void compare_vectors(NetVideo *v, const float *crop, const float *whole, const float *text, int64_t width)
+{
+    int64_t frames = v->clip_frames;
+    v->least = INFINITY;
+    for (int64_t k = 0; k < frames && v->has_prompt; k++) {
+        double fit = clip_cosine(crop + k * width, text, width);
+        v->fit += fit / (double)frames;
+        v->fit_whole += clip_cosine(whole + k * width, text, width) / (double)frames;
+        v->least = fit < v->least ? fit : v->least;
+    }
+    for (int64_t k = 0; k + 1 < frames; k++)
+        v->consistency += clip_cosine(crop + k * width, crop + (k + 1) * width, width) / (double)(frames - 1);
 }
 
 static int run_clip(NetFeatures *f, int64_t i, const char *prompt, Err *err)
@@ -244,55 +257,38 @@ static int run_clip(NetFeatures *f, int64_t i, const char *prompt, Err *err)
     NetVideo *v = &f->video[i];
     int64_t side = clip_scorer_size(n->clip), one = 3 * side * side, width = clip_scorer_width(n->clip);
     int64_t frames = counts(f, i)->clip;
-    v->crop = mem_calloc(frames * width, sizeof *v->crop, err);
-    v->whole = mem_calloc(frames * width, sizeof *v->whole, err);
-    float *text = mem_calloc(width, sizeof *text, err);
-    int rc = v->crop && v->whole && text ? 0 : ERR_NOMEM;
+    float *crop = mem_calloc((2 * frames + 1) * width, sizeof *crop, err);
+    int rc = crop ? 0 : ERR_NOMEM;
+    float *whole = crop ? crop + frames * width : NULL, *text = crop ? whole + frames * width : NULL;
     for (int64_t k = 0; k < frames && !rc; k++) {
         const float *pixels = part(f, i, n->clip_at, k * 2 * one);
-        if (!(rc = clip_scorer_image(n->clip, pixels, v->crop + k * width, err)))
-            rc = clip_scorer_image(n->clip, pixels + one, v->whole + k * width, err);
+        if (!(rc = clip_scorer_image(n->clip, pixels, crop + k * width, err)))
+            rc = clip_scorer_image(n->clip, pixels + one, whole + k * width, err);
     }
-    if (!rc && prompt && !(rc = clip_scorer_text(n->clip, prompt, text, &v->cut, err))) {
-        v->has_prompt = 1;
-        v->least = INFINITY;
-        for (int64_t k = 0; k < frames; k++) {
-            double fit = clip_cosine(v->crop + k * width, text, width);
-            v->fit += fit / (double)frames;
-            v->fit_whole += clip_cosine(v->whole + k * width, text, width) / (double)frames;
-            v->least = fit < v->least ? fit : v->least;
-        }
-    }
-    v->clip_frames = rc ? 0 : frames;
     if (!rc && prompt)
-        count_attributes(f, v, prompt, text);
-    mem_free(text);
+        rc = clip_scorer_text(n->clip, prompt, text, &v->cut, err);
+    if (!rc) {
+        v->has_prompt = prompt != NULL;
+        v->clip_frames = frames;
+        compare_vectors(v, crop, whole, text, width);
+    }
+    if (!rc && prompt)
+        count_attributes(f, v, crop, prompt, text);
+    mem_free(crop);
     return rc;
-}
-
-/* As doubles, for mem_free. */
-static double *widened(const float *x, int64_t n, Err *err)
-{
-    double *out = mem_calloc(n, sizeof *out, err);
-    for (int64_t i = 0; i < n && out; i++)
-        out[i] = (double)x[i];
-    return out;
 }
 
 static int run_inception(NetFeatures *f, int64_t i, Err *err)
 {
     const Networks *n = f->net;
     NetVideo *v = &f->video[i];
-    int64_t frames = counts(f, i)->inception, a = frames * INCEPTION_FEATURES, b = frames * INCEPTION_CLASSES;
-    float *pool3 = mem_calloc(a, sizeof *pool3, err), *logits = mem_calloc(b, sizeof *logits, err);
-    int rc = pool3 && logits ? inception_run(n->inception, n->inception_work, pool3, logits, NULL,
-                                             part(f, i, n->inception_at, 0), frames, err)
-                             : ERR_NOMEM;
-    if (!rc && (!(v->pool3 = widened(pool3, a, err)) || !(v->logits = widened(logits, b, err))))
-        rc = ERR_NOMEM;
+    int64_t frames = counts(f, i)->inception;
+    v->pool3 = mem_calloc(frames * INCEPTION_FEATURES, sizeof *v->pool3, err);
+    v->logits = mem_calloc(frames * INCEPTION_CLASSES, sizeof *v->logits, err);
+    int rc = v->pool3 && v->logits ? inception_run(n->inception, n->inception_work, v->pool3, v->logits, NULL,
+                                                   part(f, i, n->inception_at, 0), frames, err)
+                                   : ERR_NOMEM;
     v->inception_frames = rc ? 0 : frames;
-    mem_free(pool3);
-    mem_free(logits);
     return rc;
 }
 
@@ -300,12 +296,11 @@ static int run_i3d(NetFeatures *f, int64_t i, Err *err)
 {
     const Networks *n = f->net;
     NetVideo *v = &f->video[i];
-    float logits[I3D_CLASSES];
     if (counts(f, i)->i3d < n->o.fvd_frames)
         return 0;
-    int rc = i3d_run(n->i3d, n->i3d_work, logits, part(f, i, n->i3d_at, 0), n->o.fvd_frames, err);
-    if (!rc && !(v->i3d = widened(logits, I3D_CLASSES, err)))
-        rc = ERR_NOMEM;
+    if (!(v->i3d = mem_calloc(I3D_CLASSES, sizeof *v->i3d, err)))
+        return ERR_NOMEM;
+    int rc = i3d_run(n->i3d, n->i3d_work, v->i3d, part(f, i, n->i3d_at, 0), n->o.fvd_frames, err);
     v->has_i3d = !rc;
     return rc;
 }
@@ -345,13 +340,8 @@ const struct NetFigureKind net_figure_kinds[NET_FIGURES] = {
 double net_figure(const NetFeatures *f, int64_t i, NetFigure which)
 {
     const NetVideo *v = &f->video[i];
-    int64_t width = f->net->clip ? clip_scorer_width(f->net->clip) : 0;
-    double sum = 0;
-    if (which == NET_CONSISTENCY) {
-        for (int64_t k = 0; k + 1 < v->clip_frames; k++)
-            sum += clip_cosine(v->crop + k * width, v->crop + (k + 1) * width, width);
-        return v->clip_frames > 1 ? sum / (double)(v->clip_frames - 1) : NAN;
-    }
+    if (which == NET_CONSISTENCY)
+        return v->clip_frames > 1 ? v->consistency : NAN;
     if (!v->clip_frames || !v->has_prompt)
         return NAN;
     return 100 * (which == NET_CLIP ? v->fit : which == NET_CLIP_LEAST ? v->least : v->fit_whole);

@@ -28,13 +28,14 @@ struct Networks {
     int64_t clip_at, inception_at, i3d_at, bytes;
 };
 
+/* What is kept of a video: about 75 kB with all networks. */
 typedef struct NetVideo {
     int64_t clip_frames, inception_frames, cut;
     int has_prompt, has_i3d;
-    float *crop, *whole;          /* [clip_frames, width] */
-    double fit, least, fit_whole; /* cosines */
-    double *pool3, *logits;       /* [inception_frames, ...] */
-    double *i3d;                  /* [400] */
+    double fit, least, fit_whole; /* cosines of frames and prompt */
+    double consistency;           /* and of frames that follow each other */
+    float *pool3, *logits;        /* [inception_frames, ...] */
+    float *i3d;                   /* [400] */
 } NetVideo;
 
 struct NetFeatures {

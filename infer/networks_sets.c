@@ -1,7 +1,6 @@
 /* Figures of sets of videos: Inception Score, Frechet and kernel distances. */
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "common/base/bootstrap.h"
 #include "common/base/mem.h"
@@ -38,10 +37,10 @@ static int gather(Rows *out, const NetFeatures *f, FeatureKind which, int64_t fi
         return ERR_NOMEM;
     for (int64_t i = first; f && i < f->n && out->videos < most; i += step) {
         const NetVideo *v = &f->video[order ? order[i] : i];
-        const double *from = which == NET_POOL3 ? v->pool3 : v->i3d;
+        const float *from = which == NET_POOL3 ? v->pool3 : v->i3d;
         int64_t n = rows_of(v, which);
-        if (n)
-            memcpy(out->x + out->n * d, from, (size_t)(n * d) * sizeof *from);
+        for (int64_t k = 0; k < n * d; k++)
+            out->x[out->n * d + k] = (double)from[k];
         out->n += n;
         out->videos += n > 0;
     }
@@ -90,6 +89,7 @@ static void shares_fini(Shares *s)
 static int shares_of(Shares *s, const NetFeatures *f, const int64_t *order, int mean, Err *err)
 {
     const int64_t d = INCEPTION_CLASSES;
+    double logits[INCEPTION_CLASSES];
     int64_t total = 0;
     for (int64_t i = 0; i < f->n; i++)
         total += mean ? 1 : f->video[i].inception_frames;
@@ -100,8 +100,11 @@ static int shares_of(Shares *s, const NetFeatures *f, const int64_t *order, int 
     for (int64_t i = 0, row = 0; i < f->n; i++) {
         const NetVideo *v = &f->video[order[i]];
         int64_t n = v->inception_frames;
-        for (int64_t k = 0; k < n; k++)
-            inception_add_softmax(s->p + (mean ? row : row + k) * d, v->logits + k * d, d, mean ? 1 / (double)n : 1);
+        for (int64_t k = 0; k < n; k++) {
+            for (int64_t c = 0; c < d; c++)
+                logits[c] = (double)v->logits[k * d + c];
+            inception_add_softmax(s->p + (mean ? row : row + k) * d, logits, d, mean ? 1 / (double)n : 1);
+        }
         if (n)
             s->first[++s->videos] = row += mean ? 1 : n;
     }

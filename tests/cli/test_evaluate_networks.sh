@@ -111,6 +111,22 @@ check "the same scores" cmp "$T/cpu/clip_scores.csv" "$T/frombin/clip_scores.csv
 check "and the same hash of the weights" test "$(member "$T/frombin/metrics.json" weights clip)" = \
     "$(member "$T/cpu/metrics.json" weights clip)"
 
+# ---- memory does not grow with the number of videos ----
+clip tiny.mp4 19 1
+for n in 10 100; do
+    mkdir "$T/n$n"
+    for i in $(seq $n); do ln "$T/tiny.mp4" "$T/n$n/v$i.mp4"; done
+    "$B/tests/tools/usage" -a $E "$T/n$n" --clip "$T/clip" --device cpu --out "$T/out$n" --jobs 1 --quiet \
+        2>"$T/used$n" >/dev/null
+    check "memory of $n videos" grep -q '^usage [0-9]' "$T/used$n"
+done
+grown() { # COLUMN KB: of the two lines of usage
+    a=$(tail -1 "$T/used10" | cut -d' ' -f"$1") b=$(tail -1 "$T/used100" | cut -d' ' -f"$1")
+    test "$((b - a))" -lt "$2"
+}
+check "ninety more videos take less than 1.5 MB more" grown 2 1500
+check "of that less than 1 MB its own" grown 5 1000
+
 # ---- weights that cannot be used: left out, named, exit status 3 ----
 runs "weights that are missing" 3 $E "$T/set" --i3d "$T/none.pt" --out "$T/out"
 stdout_has "left out: fvd, kvd"
