@@ -21,6 +21,8 @@ const Opt compare_opts[] = {
     OPT_DRY_RUN,
     OPTS_PROMPTS(CompareOptions, sampling.),
     OPTS_SAMPLING,
+    OPTION(CompareOptions, sampling.overwrite, OPT_FLAG, "overwrite", NULL,
+           "replace samples in DIR/base and DIR/tuned that were made with another model, prompt, seed or settings"),
     OPTION(CompareOptions, references, OPT_LIST, "references", "VIDEOS",
            "real videos, to whose colours both runs are compared; may be repeated"),
     OPTION(CompareOptions, scores, OPT_LIST, "scores", "FILE",
@@ -203,7 +205,7 @@ static int open_all(Comparing *k, Err *err)
     int rc = 0;
     for (int i = 0; i < 2 && rc == 0; i++) {
         k->c.videos[i] = k->sides.side[i].videos;
-        rc = videos_read(&k->side[i], &(StrList){&k->c.videos[i], 1}, "videos", err);
+        rc = sides_videos(&k->sides, i, &k->side[i], err);
     }
     if (rc == 0)
         rc = pairs_match(k->side, &k->c.pair, &k->c.n, &k->c.prompts, err);

@@ -34,6 +34,7 @@ typedef struct Side {
     SampleOptions how;
     const char *lora;
     char *latents; /* where the samples' are kept; NULL: nowhere */
+    json_t *made;  /* the paths of its samples; NULL before sides_sample */
 } Side;
 
 typedef struct Sides {
@@ -54,7 +55,9 @@ WEFT_MUST_CHECK int sides_check(const Sides *s, int dry_run, const Log *log, FIL
 /* ERR_USAGE when none of the videos is of a prompt and seed that the models are to be given. */
 WEFT_MUST_CHECK int sides_match_prompts(const CompareOptions *o, const VideoList *videos, uint64_t seed, Err *err);
 /* Makes the videos that are missing; the same command goes on where it was stopped. */
-WEFT_MUST_CHECK int sides_sample(const Sides *s, const Log *log, Err *err);
+WEFT_MUST_CHECK int sides_sample(Sides *s, const Log *log, Err *err);
+/* The videos of a side: of a sampled folder those of this run's prompts, though others may lie there. */
+WEFT_MUST_CHECK int sides_videos(const Sides *s, int k, VideoList *out, Err *err);
 
 /* ---- compare_pairs.c: which videos belong together ---- */
 typedef struct Pair {

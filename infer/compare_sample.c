@@ -162,6 +162,7 @@ void sides_close(Sides *s)
     for (int k = 0; k < 2; k++) {
         mem_free(s->side[k].videos);
         mem_free(s->side[k].latents);
+        json_decref(s->side[k].made);
     }
     mem_free(s->latents);
 }
@@ -215,7 +216,41 @@ int sides_check(const Sides *s, int dry_run, const Log *log, FILE *results, Err 
     return rc;
 }
 
-int sides_sample(const Sides *s, const Log *log, Err *err)
+/* The lines of a report are paths. */
+static int note_made(Side *side, char *lines, Err *err)
+{
+    side->made = json_object();
+    int rc = side->made ? 0 : ERR_NOMEM;
+    for (char *line = lines, *end; rc == 0 && line && (end = strchr(line, '\n')); line = end + 1) {
+        *end = 0;
+        rc = json_object_set_new(side->made, line, json_true()) < 0 ? ERR_NOMEM : 0;
+    }
+    return rc < 0 ? err_set(err, rc, "no memory for the list of samples") : 0;
+}
+
+int sides_videos(const Sides *s, int k, VideoList *out, Err *err)
+{
+    const Side *side = &s->side[k];
+    const char *where = side->videos;
+    VideoList all;
+    int rc = videos_read(&all, &(StrList){&where, 1}, "videos", err);
+    *out = all;
+    if (rc < 0 || !side->made)
+        return rc;
+    out->n = 0;
+    for (int64_t i = 0; i < all.n; i++) {
+        VideoItem v = all.item[i];
+        if (!json_object_get(side->made, v.path))
+            continue;
+        all.item[i] = all.item[out->n];
+        all.item[out->n++] = v;
+    }
+    for (int64_t i = out->n; i < all.n; i++)
+        video_item_fini(&all.item[i]);
+    return out->n ? 0 : err_set(err, ERR_FORMAT, "'%s' lost its samples while they were in use", where);
+}
+
+int sides_sample(Sides *s, const Log *log, Err *err)
 {
     int rc = dir_make(s->out, err);
     for (int k = 0; k < 2 && rc == 0; k++) {
@@ -223,6 +258,8 @@ int sides_sample(const Sides *s, const Log *log, Err *err)
         if (!s->side[k].sampled)
             continue;
         rc = sample_run(&s->side[k].how, log, &report, err);
+        if (rc == 0)
+            rc = note_made(&s->side[k], report.text.data, err);
         if (rc == 0)
             log_info(log, "%s: %" PRId64 " sampled, %" PRId64 " reused, in %s", side_names[k], report.made,
                      report.reused, s->side[k].videos);

@@ -26,7 +26,7 @@ static int is_video(const char *name)
 }
 
 /* ---- items ------------------------------------------------------------------------------------ */
-static void item_fini(VideoItem *v)
+void video_item_fini(VideoItem *v)
 {
     mem_free(v->path);
     mem_free(v->id);
@@ -37,7 +37,7 @@ static void item_fini(VideoItem *v)
 void videos_fini(VideoList *v)
 {
     for (int64_t i = 0; i < v->n; i++)
-        item_fini(&v->item[i]);
+        video_item_fini(&v->item[i]);
     mem_free(v->item);
     *v = (VideoList){0};
 }

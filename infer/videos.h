@@ -37,4 +37,5 @@ WEFT_MUST_CHECK int videos_read(VideoList *out, const StrList *arguments, const 
  * (infer/prompts.h).  Warns about videos without one; ERR_USAGE when no id is found at all. */
 WEFT_MUST_CHECK int videos_take_prompts(VideoList *v, const char *file, const Log *log, Err *err);
 void videos_fini(VideoList *v);
+void video_item_fini(VideoItem *v);
 #endif

@@ -42,6 +42,16 @@ runs "again" 0 compare out $MODEL $ADAPTER --prompts "$T/prompts.jsonl" --seed 4
 stderr_has "tuned: 0 sampled, 2 reused"
 same_run "the same files" first out
 
+runs "another prompt into the same folder" 0 compare out $MODEL $ADAPTER --prompt "A hat."
+stdout_has "1 pair of 1 prompt"
+check "the others still lie there" test "$(grep -c '"id"' "$T/out/base/index.json")" = 3
+runs "other settings" 2 compare out $MODEL $ADAPTER:0.5 --prompts "$T/prompts.jsonl" --seed 4
+stderr_has "give --overwrite"
+runs "with --overwrite" 0 compare out $MODEL $ADAPTER:0.5 --prompts "$T/prompts.jsonl" --seed 4 --overwrite
+stderr_has "tuned: 2 sampled, 0 reused"
+rm -r "$T/out"
+cp -r "$T/first" "$T/out"
+
 # ---- other kinds of sides ----
 runs "half the adapter" 0 compare half $MODEL $ADAPTER:0.5 --prompt "A coat."
 check "with its scale" grep -q '"scale": 0.5' "$T/half/tuned/"*.json
