@@ -156,8 +156,9 @@ static int copy_work(void *user, int64_t item, json_t **out, Err *err)
 
 static int copy_done(void *user, int64_t item, const json_t *result, const char *code, const char *text, Err *err)
 {
-    (void)code;
-    return result ? 0 : err_set(err, ERR_FORMAT, "no copy of '%s': %s", shown_video(user, item)->path, text);
+    return result ? 0
+                  : err_set(err, strcmp(code, "memory") == 0 ? ERR_NOMEM : ERR_FORMAT, "no copy of '%s': %s",
+                            shown_video(user, item)->path, text);
 }
 
 static int copy_stop(void *user)
