@@ -2,8 +2,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "common/base/mem.h"
 #include "common/model/params_internal.h"
@@ -127,14 +125,8 @@ void params_forget(const ParamSet *ps, const Param *p)
     const SafeEntry *e = ps->file ? safetensors_find(ps->file, p->name) : NULL;
     if (ps->file && !e && p->alias)
         e = safetensors_find(ps->file, p->alias);
-    if (!e || e->tensor.data != p->value.data)
-        return;
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)p->value.data,
-              end = begin + (uintptr_t)tensor_bytes(&p->value);
-    begin = (begin + page - 1) / page * page; /* its neighbours' pages stay */
-    end = end / page * page;
-    if (begin < end)
-        madvise((void *)begin, end - begin, MADV_DONTNEED);
+    if (e && e->tensor.data == p->value.data)
+        safetensors_forget(ps->file, e);
 }
 
 void params_fini(ParamSet *ps)

@@ -181,6 +181,7 @@ int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char
         at += round_64(tensor_bytes(&p->value));
         if ((rc = param_put(be, p, &p->value, e->tensor.data, e->tensor.dtype, &st, err)))
             goto fail;
+        safetensors_forget(*file, e); /* the copy and the file's pages do not add up */
     }
     if (be->host)
         ps->file = *file;
@@ -202,6 +203,7 @@ int params_load_flat(ParamSet *ps, Backend *be, const SafeTensors *file, const c
         const SafeEntry *e = entry_of(&ps->param[i], file);
         if ((rc = param_put(be, &ps->param[i], &ps->param[i].master, e->tensor.data, e->tensor.dtype, &st, err)))
             goto fail;
+        safetensors_forget(file, e);
     }
     rc = params_refresh(ps, err);
 fail:

@@ -425,6 +425,19 @@ const SafeEntry *safetensors_at(const SafeTensors *s, int64_t i)
     return &s->entry[i];
 }
 
+void safetensors_forget(const SafeTensors *s, const SafeEntry *e)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)e->tensor.data,
+              end = begin + (uintptr_t)tensor_bytes(&e->tensor);
+    int mapped = 0;
+    for (int64_t i = 0; i < s->n_shard; i++)
+        mapped |= begin - (uintptr_t)s->shard[i].map < (uintptr_t)s->shard[i].size;
+    begin = (begin + page - 1) / page * page; /* its neighbours' pages stay */
+    end = end / page * page;
+    if (mapped && begin < end)
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 const SafeEntry *safetensors_find(const SafeTensors *s, const char *name)
 {
     SafeEntry key = {.name = name};

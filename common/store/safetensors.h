@@ -27,6 +27,9 @@ int64_t safetensors_count(const SafeTensors *s);
 /* Entries in bytewise name order, i in 0..count-1. */
 const SafeEntry *safetensors_at(const SafeTensors *s, int64_t i);
 const SafeEntry *safetensors_find(const SafeTensors *s, const char *name);
+/* Gives back the memory of the entry's pages in the mapped file; they are read again when they are looked
+ * at.  An entry that lies in memory of its own (torch_file.h) stays. */
+void safetensors_forget(const SafeTensors *s, const SafeEntry *e);
 /* The string value of __metadata__[key], or NULL. Borrowed. */
 const char *safetensors_meta(const SafeTensors *s, const char *key);
 /* SHA-256 over names, dtypes, shapes and bytes in name order, hex: the weights' identity,

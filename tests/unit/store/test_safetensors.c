@@ -601,6 +601,32 @@ static void digests_are_remembered(void **state)
     assert_string_not_equal(again, first);
 }
 
+/* Pages of the file are read again; other memory must not be given back, since it would come back as
+ * zeros. */
+static void forgets_pages_of_the_file_alone(void **state)
+{
+    enum { N = 1 << 16 };
+    Err err = {0};
+    SafeTensors *s = NULL;
+    float *x = mem_alloc_aligned(N * (int64_t)sizeof *x, &err), sum = 0;
+    const char *path = check_tmp_path("pages.safetensors");
+    (void)state;
+    for (int i = 0; i < N; i++)
+        x[i] = (float)i;
+    SafeSource source = {.name = "x", .tensor = tensor_of(x, DT_F32, 1, N)};
+    CHECK_OK(safetensors_write(path, &source, 1, NULL, &err), &err);
+    CHECK_OK(safetensors_open(&s, path, &err), &err);
+    const SafeEntry *e = safetensors_find(s, "x"), elsewhere = {.name = "x", .tensor = source.tensor};
+    safetensors_forget(s, e);
+    safetensors_forget(s, &elsewhere);
+    assert_memory_equal(e->tensor.data, x, N * sizeof *x);
+    for (int i = 0; i < N; i++)
+        sum += x[i] != (float)i;
+    assert_true(sum == 0);
+    safetensors_close(&s);
+    mem_free_aligned(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -616,6 +642,7 @@ int main(void)
         cmocka_unit_test(stale_single_file),
         cmocka_unit_test(variants_and_other_formats),
         cmocka_unit_test(digests_are_remembered),
+        cmocka_unit_test(forgets_pages_of_the_file_alone),
     };
     return check_run_live("store_safetensors", tests);
 }
