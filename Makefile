@@ -105,7 +105,7 @@ LDLIBS   := $(PKG_LIB) -lm -lpthread -ldl -lstdc++
 LDFLAGS_W = $(SAN) $(OPENMP) $(LDFLAGS)
 
 .DEFAULT_GOAL := all
-.PHONY: all bench bench-cuda bench-now cache-kills corruptions check check-asan check-cuda check-cuda-now \
+.PHONY: all bench bench-cuda bench-now bench-peers cache-kills corruptions check check-asan check-cuda check-cuda-now \
         check-now check-sim-full check-sim-full-now check-tsan check-ubsan clean cuda cuda-report \
         cuda-report-now demo demo-measure demo-now demo-quick deps deps-if-missing format format-check found fuzz fuzz-now help \
         install lib programs tests train-kills uninstall FORCE
@@ -314,8 +314,12 @@ fuzz-now: $(FUZZERS)
 	@sh tests/fuzz/run.sh $(B) $(or $(SECONDS),60) $(FUZZERS)
 bench: deps-if-missing ## time the cpu back end against BLAS, and memory of training (10 minutes, 4 GB)
 	$(again) bench-now
+bench-peers: deps-if-missing ## the same work by PyTorch and others, in turns (1 hour; PY=python with torch and diffusers)
+	@[ "$(PY)" ] || { echo "make: PY=.../python names the interpreter that has torch and diffusers" >&2; exit 2; }
+	$(again) programs $(TOOLS) $(B)/tests/bench/bench_peers
+	WEFT_BUILD=$(B) $(PY) tests/bench/peers.py
 bench-now: found $(BENCHES)
-	@for b in $(BENCHES); do $$b || exit 1; done
+	@for b in $(filter-out %/bench_peers,$(BENCHES)); do $$b || exit 1; done
 
 # ---- format -----------------------------------------------------------------------------------------------------
 # Generated tables of numbers (tests/golden/*.h) are left as their scripts write them.
