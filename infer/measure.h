@@ -10,8 +10,8 @@
 
 typedef struct Measured {
     int done; /* 0: not reached, 1: figures, 2: rejected */
-    char code
-        [24]; /* rejected: "unreadable", "damaged", "cut_short", "hdr", "too_large", "worker_crash", "timeout", "memory" */
+    /* rejected: "unreadable", "damaged", "cut_short", "hdr", "too_large", "worker_crash", "timeout", "memory" */
+    char code[24];
     char *why;      /* rejected: a sentence; mem_free */
     double fps;     /* frames a second by the file's own times; 0 of one frame */
     double colours; /* colour distance (image.h) to the references' mean histogram; NAN without them */

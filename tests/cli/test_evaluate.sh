@@ -152,14 +152,14 @@ check "memory: $few KiB of 20, $many of 400" test "$many" -lt $((few + 4096))
 
 # ---- real videos, against scikit-image (tests/golden/make_metrics_real.py) ----
 if [ -n "$SHARED" ] && [ -d "$SHARED/data/videos/real" ]; then
-    while read -r name frames ssim psnr flicker; do
+    while read -r name frames ssim psnr flicker sharpness; do
         runs "$name" 0 $E "$SHARED/data/videos/real/$name" --out "$T/out" --jobs 1
         line=$(sed -n 2p "$T/out/metrics.csv")
-        echo "$line" | awk -F, -v f="$frames" -v s="$ssim" -v p="$psnr" -v k="$flicker" '
+        echo "$line" | awk -F, -v f="$frames" -v s="$ssim" -v p="$psnr" -v k="$flicker" -v v="$sharpness" '
             function near(a, b, d) {return a - b < d && b - a < d}
-            {exit !($7 == f && near($13, s, 1e-6) && near($16, p, 1e-4) && near($19, k, 1e-6))}' &&
-            pass "$name: SSIM, PSNR and flicker are scikit-image's" ||
-            fail "$name: SSIM, PSNR and flicker are scikit-image's" "$line" "$frames $ssim $psnr $flicker"
+            {exit !($7 == f && near($13, s, 1e-6) && near($16, p, 1e-4) && near($19, k, 1e-6) && near($24 / v, 1, 1e-6))}' &&
+            pass "$name: SSIM, PSNR, flicker and sharpness are scikit-image's and scipy's" ||
+            fail "$name: SSIM, PSNR, flicker and sharpness are scikit-image's and scipy's" "$line" "$frames $ssim $psnr $flicker $sharpness"
     done <tests/golden/metrics_real.txt
 else
     skip "real videos" "no reference data (WEFT_SHARED)"

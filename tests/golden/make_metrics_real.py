@@ -1,18 +1,19 @@
 """Records scikit-image's figures of real videos for `weft-infer evaluate`: tests/golden/metrics_real.txt.
 
-    python3 tests/golden/make_metrics_real.py VIDEOS          (from the repository root; VIDEOS: the folder of real videos; a minute)
+    python3 tests/golden/make_metrics_real.py VIDEOS          (from the repository root; VIDEOS: the folder of real videos; five minutes)
 
-Made with av 18.1.0, scikit-image 0.26.0, numpy 2.4.6.
-PyAV decodes; FFmpeg's scale filter makes RGB of it, by the matrix that the file names or that its size implies, with accurate rounding.  A line: name, frames, mean SSIM, mean PSNR (of the pairs that differ) and flicker of consecutive frames.
+Made with av 18.1.0, scikit-image 0.26.0, scipy 1.17.1, numpy 2.4.6.
+PyAV decodes; FFmpeg's scale filter makes RGB of it, by the matrix that the file names or that its size implies, with accurate rounding.  A line: name, frames, mean SSIM, mean PSNR (of the pairs that differ) and flicker of consecutive frames, and the mean over frames of the variance of scipy.ndimage.laplace of luma (its edge left out).
 """
 import os, sys
 import av
 import av.filter
 import numpy as np
 from av.video.reformatter import Colorspace
+from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-NAMES = ["cogvideox_1.mp4", "cogvideox_kitten.mp4", "hiker_tiny.mp4"]
+NAMES = ["cogvideox_1.mp4", "cogvideox_kitten.mp4", "hiker_tiny.mp4", "asl_student.mkv", "cogvideox_4.mp4", "hiker.mp4"]
 
 
 def frames(path):
@@ -35,8 +36,10 @@ def frames(path):
 def main():
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "metrics_real.txt"), "w") as out:
         for name in NAMES:
-            before, n, ssim, psnr, diff = None, 0, [], [], []
+            before, n, ssim, psnr, diff, sharp = None, 0, [], [], [], []
             for f in frames(os.path.join(sys.argv[1], name)):
+                luma = (2126 * f[..., 0].astype(np.int64) + 7152 * f[..., 1].astype(np.int64) + 722 * f[..., 2].astype(np.int64) + 5000) // 10000
+                sharp.append(ndimage.laplace(luma.astype(float))[1:-1, 1:-1].var())
                 if before is not None:
                     ssim.append(structural_similarity(before, f, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=2))
                     d = np.abs(f.astype(int) - before)
@@ -44,7 +47,7 @@ def main():
                     if d.any():
                         psnr.append(peak_signal_noise_ratio(before, f, data_range=255))
                 before, n = f, n + 1
-            print(name, n, "%.9f %.6f %.9f" % (np.mean(ssim), np.mean(psnr), 1 - np.mean(diff) / 255), file=out)
+            print(name, n, "%.9f %.6f %.9f %.6f" % (np.mean(ssim), np.mean(psnr), 1 - np.mean(diff) / 255, np.mean(sharp)), file=out)
 
 
 main()
