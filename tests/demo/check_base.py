@@ -30,4 +30,4 @@ if got.shape != want.shape:
 d = np.abs(got - want)
 print(f"{model}: {len(got)} frames of {got.shape[2]}x{got.shape[1]}: largest difference {d.max()} levels, "
       f"{100 * (d > 0).mean():.2f} % of the values differ")
-sys.exit(d.max() > 1)
+sys.exit(int(d.max() > 1))
