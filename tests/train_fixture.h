@@ -1,4 +1,5 @@
-/* Small caches for the tests of weft-train, and broken ones; fixture_make(PIPELINE, OUT).
+/* Small caches for the tests of weft-train, and broken ones; fixture_make(PIPELINE, OUT).  Texts have the length and
+ * width of the pipeline's text encoder: FIX_S and FIX_D of T5's.
  *
  * Latents fit the tiny pipeline of tests/golden (3 frames of 6 x 4); texts, moments and keys come
  * from Philox streams.
@@ -31,9 +32,9 @@
 #include "common/base/file.h"
 #include "common/store/cache.h"
 #include "common/store/safetensors.h"
-#include "common/model/t5.h"
+#include "common/model/text_encoder.h"
 #include "common/model/vae.h"
-#include "common/text/t5_tokenizer.h"
+#include "common/text/tokenizer.h"
 
 enum { FIX_F = 3, FIX_H = 6, FIX_W = 4, FIX_C = 4, FIX_S = 226, FIX_D = 32 };
 
@@ -47,6 +48,7 @@ typedef struct FixSpec {
     int held;  /* how many of the last clips are split val */
     int whole; /* clips its dataset has; 0: not said */
     int shard, shards;
+    int text_len, text_dim; /* filled in by fixture_make */
 } FixSpec;
 
 static void fixture_hex_of(const char *what, int i, char hex[65])
@@ -102,8 +104,8 @@ static int fixture_put_clip(Cache *c, const FixSpec *s, int i, const char *vae, 
     for (int k = 0; k < texts && rc == 0; k++) {
         fixture_hex_of(k ? "second text" : "text", i, text[k]);
         if (!(s->holes && i == s->first))
-            rc = fixture_put_tensor(c, CACHE_TEXT, text[k], RECORD_TEXT, dtype, 2, (int64_t[]){FIX_S, FIX_D},
-                                    (uint64_t)(1000 + 2 * i + k), 0, err);
+            rc = fixture_put_tensor(c, CACHE_TEXT, text[k], RECORD_TEXT, dtype, 2,
+                                    (int64_t[]){s->text_len, s->text_dim}, (uint64_t)(1000 + 2 * i + k), 0, err);
     }
     if (rc < 0)
         return rc;
@@ -166,7 +168,7 @@ static int fixture_make_cache(const char *out, const FixSpec *s, const FixMeta *
         rc = cache_put_meta(c, "text", text, err);
     if (rc == 0 && strcmp(s->name, "again")) /* the empty prompt's embedding */
         rc = fixture_put_tensor(c, CACHE_TEXT, json_string_value(json_object_get(text, "empty")), RECORD_TEXT, DT_F32,
-                                2, (int64_t[]){FIX_S, FIX_D}, 999, 0, err);
+                                2, (int64_t[]){s->text_len, s->text_dim}, 999, 0, err);
     if (rc == 0 && s->whole)
         rc = fixture_put_dataset(c, s, other, err);
     for (int i = s->first; i < s->first + s->n && rc == 0; i++)
@@ -194,13 +196,13 @@ static int fixture_config(const char *folder, json_t **out, Err *err)
     char *path = path_join(folder, "config.json", err);
     json_t *json = NULL;
     VaeConfig vae;
-    T5Config t5;
+    TextConfig text;
     int rc = path ? json_read_file(&json, path, err) : ERR_NOMEM;
 
     if (rc == 0 && !strcmp(path_base(folder), "vae") && (rc = vae_config_parse(&vae, json, path, err)) == 0)
         *out = vae_config_json(&vae, err);
-    else if (rc == 0 && (rc = t5_config_parse(&t5, json, path, err)) == 0)
-        *out = t5_config_json(&t5, err);
+    else if (rc == 0 && (rc = text_config_parse(&text, json, path, err)) == 0)
+        *out = text_config_json(&text, err);
     json_decref(json);
     mem_free(path);
     return rc;
@@ -211,19 +213,23 @@ static int fixture_meta(const char *pipeline, FixMeta *m, Err *err)
     char *vae = path_join(pipeline, "vae", err), *text = path_join(pipeline, "text_encoder", err);
     char *tokenizer = path_join(pipeline, "tokenizer", err), hex[2][65];
     json_t *config[2] = {NULL, NULL};
-    T5Tokenizer *t = NULL;
+    Tokenizer *t = NULL;
+    TextConfig c;
     int rc = vae && text && tokenizer ? 0 : ERR_NOMEM;
 
     if (rc == 0 && (rc = fixture_digest(vae, "diffusion_pytorch_model", hex[0], err)) == 0 &&
         (rc = fixture_digest(text, "model", hex[1], err)) == 0 && (rc = fixture_config(vae, &config[0], err)) == 0 &&
-        (rc = fixture_config(text, &config[1], err)) == 0 && (rc = t5_tokenizer_open(&t, tokenizer, err)) == 0) {
+        (rc = fixture_config(text, &config[1], err)) == 0 && (rc = text_config_read(&c, text, err)) == 0 &&
+        (rc = tokenizer_open(&t, tokenizer, TEXT_AUTO, err)) == 0) {
+        int length = c.kind == TEXT_CLIP ? (int)c.clip.positions : FIX_S;
         m->vae = json_pack("{s:f, s:b, s:i, s:O, s:s, s:n}", "scaling_factor", 1.15258426, "invert_scale_latents", 0,
                            "latent_channels", FIX_C, "config", config[0], "weights_sha256", hex[0], "tiling");
-        m->text = json_pack("{s:i, s:i, s:O, s:s, s:s, s:s}", "length", FIX_S, "dim", FIX_D, "config", config[1],
-                            "weights_sha256", hex[1], "tokenizer_sha256", t5_tokenizer_digest(t), "empty", hex[1]);
+        m->text = json_pack("{s:i, s:i, s:O, s:s, s:s, s:s}", "length", length, "dim", (int)text_config_width(&c),
+                            "config", config[1], "weights_sha256", hex[1], "tokenizer_sha256", tokenizer_digest(t),
+                            "empty", hex[1]);
         rc = m->vae && m->text ? 0 : ERR_NOMEM;
     }
-    t5_tokenizer_close(&t);
+    tokenizer_close(&t);
     json_decref(config[0]);
     json_decref(config[1]);
     mem_free(vae);
@@ -266,6 +272,8 @@ static int fixture_make(const char *pipeline, const char *out, Err *err)
         one.channels = one.channels ? one.channels : FIX_C;
         one.height = one.height ? one.height : FIX_H;
         one.kind = one.kind ? one.kind : RECORD_MOMENTS;
+        one.text_len = (int)json_integer_value(json_object_get(m.text, "length"));
+        one.text_dim = (int)json_integer_value(json_object_get(m.text, "dim"));
         rc = fixture_make_cache(out, &one, &m, err);
     }
     json_decref(m.vae);

@@ -1,14 +1,16 @@
-"""Records what torch and diffusers make of weft-train's data: tests/golden/train_run.*, train_draws.* and train_ema.*.
+"""Records what torch and diffusers make of weft-train's data: tests/golden/train_run.*, train_draws.*, train_ema.* and train_clip.*.
 
     build/release/tests/tools/train_fixture tests/golden/pipeline/model CACHES
-    python3 tests/golden/make_train_run.py CACHES          (CACHES: a new folder; from the repository root; seconds on a CPU)
+    build/release/tests/tools/train_fixture tests/golden/clip_pipeline/model CLIP_CACHES
+    python3 tests/golden/make_train_run.py CACHES CLIP_CACHES  (new folders; from the repository root; seconds on a CPU)
 
 Made with torch 2.15.0 (CPU), diffusers 0.42.1, transformers 5.24.0, lmdb 3.0.0, numpy 2.4.6, safetensors 0.8.0.
 Nothing of Weft is used but the caches' bytes: records are read with py-lmdb, every draw (order of an epoch, posterior, noise, timestep,
 caption) is made again with the Philox below, the latents' distribution, the noise schedule and the loss are diffusers', the optimiser,
 clipping and learning rate torch's and diffusers'.  The runs differ from each other in what people get wrong: a short last group of an
 epoch, passes of different size within a step, clipping that is active, bfloat16 records, stored samples instead of moments; in train_draws
-dropped captions, logit-normal timesteps, weighted categories, SGD; in train_ema averaged weights.
+dropped captions, logit-normal timesteps, weighted categories, SGD; in train_ema averaged weights; in train_clip a transformer that
+takes CLIP's 77 vectors.
 """
 import json, math, os, struct, sys
 import lmdb
@@ -22,6 +24,7 @@ from safetensors.torch import save_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODEL = os.path.join(HERE, "pipeline", "model")
+CLIP_MODEL = os.path.join(HERE, "clip_pipeline", "model")
 POSTERIOR, NOISE, TIMESTEP, ORDER, CAPTION, DROPOUT, CATEGORY = 1, 2, 3, 4, 5, 10, 11  # purposes of streams
 STRIDE, FIRST = 7, 3  # of all weights in the order of their names, every seventh is recorded
 
@@ -43,6 +46,7 @@ RUNS_OF_DRAWS = {
     "sgd": dict(PLAIN, seed=24, optimizer="sgd", sgd_momentum=0.8, learning_rate=0.05),
 }
 RUNS_OF_EMA = {"ema": dict(PLAIN, seed=25, ema=True, ema_decay=0.8, ema_start=4)}
+RUNS_OF_CLIP = {"clip": dict(PLAIN, seed=26, caption_dropout=0.2)}
 STEPS = 20
 
 
@@ -176,14 +180,14 @@ def pass_loss(model, scheduler, batch):
     return (weight * (x0 - latents) ** 2).reshape(len(batch), -1).mean(1).mean()
 
 
-def train(folder, r, model, parameters):
+def train(folder, r, model, parameters, model_folder=MODEL):
     """STEPS steps of the run `r` on the caches in `folder`, of `parameters` of `model`: what log.jsonl should say."""
     samples, scale = [], None
     for name in r["caches"]:
         more, scale = read_cache(os.path.join(folder, name))
         samples += more
     samples.sort(key=lambda s: s[0])
-    scheduler = CogVideoXDDIMScheduler.from_pretrained(MODEL, subfolder="scheduler")
+    scheduler = CogVideoXDDIMScheduler.from_pretrained(model_folder, subfolder="scheduler")
     optimizer = torch.optim.AdamW(parameters, lr=r["learning_rate"], betas=(r["adam_beta1"], r["adam_beta2"]), eps=r["adam_epsilon"],
                                   weight_decay=r["weight_decay"])
     if r.get("optimizer") == "sgd":
@@ -218,19 +222,19 @@ def train(folder, r, model, parameters):
     return {"losses": losses, "grad_norms": norms, "rates": rates, "samples": counts}
 
 
-def run(folder, r):
-    model = CogVideoXTransformer3DModel.from_pretrained(MODEL, subfolder="transformer").train()
-    facts = train(folder, r, model, list(model.parameters()))
+def run(folder, r, model_folder):
+    model = CogVideoXTransformer3DModel.from_pretrained(model_folder, subfolder="transformer").train()
+    facts = train(folder, r, model, list(model.parameters()), model_folder)
     flat = torch.cat([p.detach().flatten() for _, p in sorted(model.named_parameters())])
     return facts, flat[FIRST::STRIDE].contiguous()
 
 
-def record_runs(file, runs):
+def record_runs(file, runs, folder, model_folder=MODEL):
     facts, weights = {"steps": STEPS, "first": FIRST, "stride": STRIDE, "runs": []}, {}
-    start = CogVideoXTransformer3DModel.from_pretrained(MODEL, subfolder="transformer")
+    start = CogVideoXTransformer3DModel.from_pretrained(model_folder, subfolder="transformer")
     weights["start"] = torch.cat([p.detach().flatten() for _, p in sorted(start.named_parameters())])[FIRST::STRIDE].contiguous()
     for name, r in runs.items():
-        result, weights[name] = run(sys.argv[1], r)
+        result, weights[name] = run(folder, r, model_folder)
         sets = [f"training.{k}={json.dumps(v) if isinstance(v, (bool, dict)) else v}" for k, v in r.items() if k not in ("caches", "seed")]
         facts["runs"].append({"name": name, "caches": r["caches"], "seed": r["seed"], "set": sets, **result})
     with open(os.path.join(HERE, file + ".json"), "w") as f:
@@ -240,6 +244,7 @@ def record_runs(file, runs):
 
 
 if __name__ == "__main__":
-    record_runs("train_run", RUNS)
-    record_runs("train_draws", RUNS_OF_DRAWS)
-    record_runs("train_ema", RUNS_OF_EMA)
+    record_runs("train_run", RUNS, sys.argv[1])
+    record_runs("train_draws", RUNS_OF_DRAWS, sys.argv[1])
+    record_runs("train_ema", RUNS_OF_EMA, sys.argv[1])
+    record_runs("train_clip", RUNS_OF_CLIP, sys.argv[2], CLIP_MODEL)

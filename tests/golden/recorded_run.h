@@ -14,6 +14,7 @@
 
 static Err err;
 static json_t *facts; /* the recorded runs */
+static const char *recorded_model = "tests/golden/pipeline/model", *recorded_caches = "caches";
 
 /* Runs weft-train as the recorded run says; `more` (or NULL) is one more --set. */
 static void train(const json_t *run, const char *more, const char *out)
@@ -33,13 +34,13 @@ static void train(const json_t *run, const char *more, const char *out)
         sets[i] = json_string_value(json_array_get(set, (size_t)i - 3));
     for (int64_t i = 0; i < cache_list.n; i++) {
         char below[64];
-        snprintf(below, sizeof below, "caches/%s", json_string_value(json_array_get(caches, (size_t)i)));
+        snprintf(below, sizeof below, "%s/%s", recorded_caches, json_string_value(json_array_get(caches, (size_t)i)));
         dirs[i] = check_tmp_path(below);
     }
     o.common.set = set_list;
     o.common.seed = json_integer_value(json_object_get(run, "seed"));
     o.cache = cache_list;
-    o.model = check_repo_path("tests/golden/pipeline/model");
+    o.model = check_repo_path(recorded_model);
     CHECK_OK(job_open(&j, &o, &err), &err);
     CHECK_OK(train_run(&j, out, &err), &err);
     job_close(&j);

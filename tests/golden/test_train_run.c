@@ -134,6 +134,13 @@ static void averaged_weights(void **state)
     run_and_compare("ema", "transformer_ema");
 }
 
+/* 77 vectors of CLIP's width instead of T5's 226. */
+static void embeddings_of_clip(void **state)
+{
+    (void)state;
+    run_named("clip");
+}
+
 static int open_recorded(const char *name)
 {
     char json[64], weights[64];
@@ -160,6 +167,7 @@ int main(void)
                                       cmocka_unit_test(bfloat16_records), cmocka_unit_test(stored_samples)};
     const struct CMUnitTest draws[] = {cmocka_unit_test(dropped_captions), cmocka_unit_test(logit_normal_timesteps),
                                        cmocka_unit_test(weighted_categories), cmocka_unit_test(sgd)};
+    const struct CMUnitTest clips[] = {cmocka_unit_test(embeddings_of_clip)};
     const struct CMUnitTest averages[] = {cmocka_unit_test(averaged_weights)};
     int failed;
 
@@ -172,6 +180,14 @@ int main(void)
     failed |= open_recorded("train_draws") || check_run("train-run: draws and optimisers", draws);
     close_recorded();
     failed |= open_recorded("train_ema") || check_run("train-run: EMA", averages);
+    close_recorded();
+    recorded_model = "tests/golden/clip_pipeline/model";
+    recorded_caches = "caches-clip";
+    if (fixture_make(check_repo_path(recorded_model), check_tmp_path(recorded_caches), &err) < 0) {
+        fprintf(stderr, "%s\n", err.msg);
+        return 1;
+    }
+    failed |= open_recorded("train_clip") || check_run("train-run: CLIP", clips);
     close_recorded();
     return failed;
 }
