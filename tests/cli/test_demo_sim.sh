@@ -21,7 +21,6 @@ stderr_has "0 sampled, 2 reused"
 
 # What a device cannot do is said.
 MODEL=tests/demo/base
-[ -e $MODEL ] || MODEL="$T/demo/model"
 TRAIN="$B/weft-train run --preset demo --device sim --cache $T/demo/cache --model $MODEL --out $T/none"
 runs "float32 on a device" 1 $TRAIN
 stderr_has "mixed_precision is 'no', but the sim back end computes in bfloat16"

@@ -48,11 +48,6 @@ say "1. Clips: draws walking and turning figures as H.264 videos with captions"
 [ -f "$OUT/clips/metadata.jsonl" ] ||
     run "$B/tests/demo/draw_clips" "$OUT/clips" --clips $CLIPS --val $VAL
 head -n $PROMPTS "$OUT/clips/prompts.jsonl" >"$OUT/prompts-$PROMPTS.jsonl"
-if [ ! -f $BASE/model_index.json ]; then
-    say "   Model: makes a tiny CogVideoX with random weights"
-    BASE=$OUT/model
-    [ -f $BASE/model_index.json ] || run "$B/tests/demo/make_model" "$BASE" "$OUT/clips/metadata.jsonl"
-fi
 say "2. weft-prep: brings every clip to the model's size and rate; turns captions into tokens"
 run "$B/weft-prep" ingest "$OUT/clips" $RECIPE --out "$OUT/prepared"
 run "$B/weft-prep" tokenize "$OUT/prepared" $RECIPE --tokenizer "$BASE/tokenizer"

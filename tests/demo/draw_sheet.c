@@ -1,12 +1,13 @@
 /* draw_sheet BASE TUNED OUT.png   a picture of two folders of samples: a column a video, up to eight; above the
- * middle frame by the base model, below it the first, middle and last frame by the tuned one. */
+ * middle frame by the base model, below it the first, middle and last frame by the tuned one.  Colours have 32 levels,
+ * so that the file is small. */
 #include <stdio.h>
 #include <string.h>
 #include "common/base/mem.h"
 #include "common/media/video.h"
 #include "infer/videos.h"
 
-enum { COLUMNS = 8, ROWS = 4, WIDE = 112, TALL = 168, GAP = 4, BREAK = 14, PAPER = 0xff };
+enum { COLUMNS = 8, ROWS = 4, WIDE = 64, TALL = 96, GAP = 2, BREAK = 8, PAPER = 0xff };
 
 typedef struct Sheet {
     uint8_t *rgb;
@@ -29,6 +30,8 @@ static int put_frame(Sheet *s, const char *path, int part, int row, int64_t colu
     if (rc == 1) {
         FitPlan plan = fit_plan(video_info(r), WIDE, TALL, FIT_COVER, 0.5, 0.5);
         rc = video_to_rgb(r, &f, &plan, one, err);
+        for (int64_t i = 0; rc == 0 && i < WIDE * TALL * 3; i++)
+            one[i] = (uint8_t)((one[i] >> 3) * 255 / 31);
         for (int64_t i = 0; rc == 0 && i < TALL; i++)
             memcpy(s->rgb + ((y + i) * s->width + x) * 3, one + i * WIDE * 3, WIDE * 3);
     }

@@ -2,7 +2,8 @@
  *
  * Writes a tiny CogVideoX pipeline folder in diffusers layout: transformer, VAE and T5 with the
  * deterministic filler's weights, the noise schedule of the 2B model, and a SentencePiece model
- * trained on its captions.  The demo fine-tunes it; nothing in it has ever seen a video. */
+ * trained on its captions.  Nothing in it has ever seen a video; make_base.sh takes its
+ * tokenizer to start from. */
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
