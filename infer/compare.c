@@ -11,6 +11,7 @@
 #include "common/base/schema.h"
 #include "common/base/str.h"
 #include "common/base/threads.h"
+#include "infer/pipeline.h"
 
 const Opt compare_opts[] = {
     OPTS_RECIPE,
@@ -164,6 +165,22 @@ typedef struct Comparing {
     Scores scores;
 } Comparing;
 
+/* Whether the copy check can be made of the samples to come. */
+static int check_copies(Comparing *k, Err *err)
+{
+    const CompareOptions *o = k->o;
+    CopyOptions copies = {o->copies.cache, o->copies.latents, k->sides.copies.model};
+    SampleSettings s;
+    Copies *c;
+    int rc = copies_open(&c, &copies, o->common.device, o->common.jobs, k->recipe, NULL, err);
+    if (rc == 0 && c)
+        rc = sample_settings(&s, k->recipe, err);
+    if (rc == 0 && c)
+        rc = copies_expect(c, s.num_frames, s.height, s.width, err);
+    copies_close(&c);
+    return rc;
+}
+
 /* Everything that can be known before a model is sampled for hours. */
 static int check_all(Comparing *k, const StrList *arguments, Err *err)
 {
@@ -193,8 +210,7 @@ static int check_all(Comparing *k, const StrList *arguments, Err *err)
                            err);
     networks_close(&k->networks); /* their memory is the models' meanwhile */
     if (rc == 0)
-        rc = copies_open(&k->c.copies, &o->copies, o->common.device, o->common.jobs, k->recipe, NULL, err);
-    copies_close(&k->c.copies);
+        rc = check_copies(k, err);
     return rc == 0 ? sides_check(&k->sides, o->common.dry_run, k->log, k->results, err) : rc;
 }
 

@@ -204,6 +204,13 @@ static int check_size(Copies *c, const VideoItem *v, const CopySize *size, Err *
                    v->path, own, c->o->cache, other);
 }
 
+int copies_expect(Copies *c, int64_t frames, int64_t height, int64_t width, Err *err)
+{
+    char what[] = "a sample";
+    return check_size(c, &(VideoItem){.path = what}, &(CopySize){.frames = frames, .height = height, .width = width},
+                      err);
+}
+
 int copies_plan(Copies *c, int side, const VideoList *v, Err *err)
 {
     CopySide *s = &c->side[side];

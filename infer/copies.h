@@ -54,6 +54,8 @@ void copies_close(Copies **c);
 /* Finds the latents of a side's videos; ERR_USAGE for one that has none while no model encodes, of another VAE, or
  * of a size (as its record or latents say) that no training clip has. */
 WEFT_MUST_CHECK int copies_plan(Copies *c, int side, const VideoList *v, Err *err);
+/* Before samples are made: ERR_USAGE when no training clip is like videos of this size. */
+WEFT_MUST_CHECK int copies_expect(Copies *c, int64_t frames, int64_t height, int64_t width, Err *err);
 /* Compares the measured videos of both sides (or one); the evaluations must outlive c. */
 WEFT_MUST_CHECK int copies_run(Copies *c, const Evaluation *const *side, int sides, Err *err);
 

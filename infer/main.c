@@ -91,6 +91,10 @@ static const char *const files[] = {"DIR/[CATEGORY/]NAME.mp4",
                                     "what evaluate measured: all figures, a line a video, a page",
                                     "DIR/quality_comparison.json, pairs.csv, report.html",
                                     "what compare found: before and after, a line a pair, a page",
+                                    "DIR/base, DIR/tuned",
+                                    "the samples of models that compare was given",
+                                    "DIR/closest_clips.csv",
+                                    "with --train-cache: each sample's closest training clip",
                                     NULL};
 
 int main(int argc, char **argv)

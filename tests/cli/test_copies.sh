@@ -68,6 +68,19 @@ stderr_has "base: 0 sampled, 1 reused"
 check "its video is encoded" test "$(cut -d, -f1,8 "$T/models/closest_clips.csv" | tr '\n' ' ')" = \
     "side,latents base,encoded tuned,kept "
 
+runs "models at another size" 2 "$INFER" compare $MODEL tests/golden/lora --preset demo --device cpu --num-frames 8 \
+    --width 48 --height 48 --steps 1 --prompt "A coat." --train-cache "$T/cache" --out "$T/none"
+stderr_has "has 8 frames of 48x48, and no training clip"
+check "nothing is sampled" test ! -e "$T/none"
+check "another model" "$B/tests/tools/make_encoders" "$T/other"
+cp -r $MODEL "$T/mixed"
+rm -r "$T/mixed/vae"
+cp -r "$T/other/vae" "$T/mixed/vae"
+runs "a model with another VAE" 2 "$INFER" compare "$T/mixed" $MODEL --preset demo --device cpu --num-frames 8 \
+    --width 32 --height 48 --steps 1 --prompt "A coat." --train-cache "$T/cache" --out "$T/none"
+stderr_has "another VAE than the one"
+check "nothing is sampled then" test ! -e "$T/none"
+
 # ---- refused before anything is measured ----
 refused() { # TEXT OPTION...
     refused_text=$1
@@ -81,7 +94,6 @@ refused "give --train-cache too" "$T/base" --latents "$T/base.safetensors"
 width=48 sample wide
 refused "has 8 frames of 48x48, and no training clip" "$T/wide" --train-cache "$T/cache" --model $MODEL
 refused "the videos before it 9 frames of 32x48" "$T/base" "$T/wide" --train-cache "$T/cache" --model $MODEL
-check "another model" "$B/tests/tools/make_encoders" "$T/other"
 refused "another VAE than the one" "$T/base" --train-cache "$T/cache" --model "$T/other"
 runs "no cache" 1 "$INFER" evaluate "$T/base" --train-cache "$T/nowhere" --out "$T/none"
 "$B/tests/tools/make_clip" "$T/long.mp4" 32 48 8 12 1
