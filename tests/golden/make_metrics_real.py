@@ -24,7 +24,7 @@ def frames(path):
                 graph = av.filter.Graph()
                 source = graph.add_buffer(template=stream)
                 # what the file does not tag: BT.601 below 720 lines, limited range
-                matrix = "bt709" if f.colorspace == Colorspace.ITU709 else "bt601"
+                matrix = "bt709" if f.colorspace == Colorspace.ITU709 or f.height >= 720 else "bt601"
                 scale = graph.add("scale", f"flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp:in_color_matrix={matrix}:in_range=tv:out_range=pc")
                 form, sink = graph.add("format", "rgb24"), graph.add("buffersink")
                 source.link_to(scale), scale.link_to(form), form.link_to(sink)

@@ -118,6 +118,7 @@ static void add_sample(VideoItem *item, int i, const char *vae, int64_t frames)
     snprintf(name, sizeof name, "s%d.mp4", i);
     item->path = check_tmp_path(name);
     snprintf(name, sizeof name, "s%d", i);
+    mem_free(item->id); /* of an earlier call */
     item->id = mem_strdup(name, &err);
 }
 
