@@ -29,7 +29,7 @@ if [ "$DEVICE" = sim ]; then
     OUT=demo/sim; CLIPS=3; VAL=1; PROMPTS=2
     RECIPE="$RECIPE --set clip.width=32 --set clip.height=48 --set clip.min_side=32"
     RECIPE="$RECIPE --set training.max_steps=4 --set training.checkpointing_steps=2 --set training.batch_size=2"
-    RECIPE="$RECIPE --set validation.every=2"
+    RECIPE="$RECIPE --set training.warmup_steps=1 --set validation.every=2"
     RECIPE="$RECIPE --set sampling.num_inference_steps=3 --set sampling.width=32 --set sampling.height=48"
 fi
 OUT=${3:-$OUT}
