@@ -12,7 +12,7 @@
 #include "tests/golden/named_weights.h"
 
 enum { N = 12, D = 32 };
-/* 2e-5 is what test_t5.c and test_clip.c argue for float32 outputs of models of this size; values here are of size 1. */
+/* As test_t5.c: float32 outputs of models of this size, whose values are about 1. */
 #define ATOL 2e-5
 
 static const TextConfig configs[2] = {
