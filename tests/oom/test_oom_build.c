@@ -57,19 +57,26 @@ static int preview(Err *err)
     return cache_preview(&p, err);
 }
 
-/* The process that decodes has a countdown of its own: its failure is heard of by the sentence alone. */
+/* The processes that read and decode have countdowns of their own: their failures are heard of by the sentence
+ * alone, which for a clip's own process is that of a limit. */
+static int child_says_so(int rc, const Err *err)
+{
+    return rc == ERR_NOMEM || (rc == ERR_LIMIT && strstr(err->msg, "took more memory than there is"));
+}
+
 static void fail_each(const char *name, int (*command)(Err *err), const char *out, int again)
 {
     int64_t n = 1;
-    for (int failed = 1; failed; n += 1 + n / 8) {
+    for (int failed = 1; failed; n += 1 + n / (again ? 8 : 64)) {
         Err err = {0};
         if (out)
             err_ignore(dir_remove(out, NULL));
         mem_fail_after(n);
         int rc = command(&err);
-        failed = mem_failed() || rc == ERR_NOMEM;
+        int here = mem_failed();
+        failed = here || child_says_so(rc, &err);
         mem_fail_after(0);
-        if (failed && (rc != ERR_NOMEM || err.code != ERR_NOMEM || !err.msg[0]))
+        if (here && (rc != ERR_NOMEM || err.code != ERR_NOMEM || !err.msg[0]))
             fail_msg("%s, allocation %" PRId64 " refused: returned %d, code %d, '%s'", name, n, rc, err.code, err.msg);
         if (!failed && rc != 0)
             fail_msg("%s with memory enough: returned %d: %s", name, rc, err.msg);
