@@ -57,6 +57,11 @@ def save_model(name):
     return folder
 
 
+def peak_kb():
+    """Of this program's memory alone: rusage would count its parent's at the fork."""
+    return next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+
 def serve(row, threads):
     import torch
     torch.set_num_threads(threads)
@@ -88,7 +93,7 @@ def serve(row, threads):
             begin, used = time.perf_counter(), time.process_time()
             run()
             print(f"{time.perf_counter() - begin:.4f} {time.process_time() - used:.4f} "
-                  f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}", flush=True)
+                  f"{peak_kb()}", flush=True)
 
 
 class Waiting:
@@ -158,7 +163,7 @@ def tokenize(out):
     p = WORK / "captions-10000"
     pair("tokenise a manifest of 10,000 lines / a script with sentencepiece",
          Commands([[f"{B}/weft-prep", "tokenize", p, "--tokenizer", tokenizer, "--quiet"]]),
-         Commands([[sys.executable, HERE / "tokenize.py", f"{tokenizer}/spiece.model", p]]), 1, out)
+         Commands([[sys.executable, HERE / "tokenize_captions.py", f"{tokenizer}/spiece.model", p]]), 1, out)
 
 
 def prep(out):
