@@ -322,8 +322,7 @@ bench-now: found $(BENCHES)
 	@for b in $(filter-out %/bench_peers,$(BENCHES)); do $$b || exit 1; done
 
 # ---- format -----------------------------------------------------------------------------------------------------
-# Generated tables of numbers (tests/golden/*.h) are left as their scripts write them.
-FORMATTED = $(sort $(shell find common $(ROOMS) tests -name '*.[ch]' ! -path 'tests/golden/*.h' \
+FORMATTED = $(sort $(shell find common $(ROOMS) tests -name '*.[ch]' \
                   -o -name '*.cc' -o -name '*.cu'))
 format: ## lay out all C as .clang-format says (needs clang-format 14)
 	@sh tests/format.sh write $(CLANG_FORMAT) $(FORMATTED)

@@ -6,7 +6,11 @@
 #include "common/base/json.h"
 #include "common/model/params.h"
 
-typedef struct GoldenWeight { uint32_t t; const char *name; double scale, base; } GoldenWeight;
+typedef struct GoldenWeight {
+    uint32_t t;
+    const char *name;
+    double scale, base;
+} GoldenWeight;
 
 static inline uint32_t golden_hash(uint32_t t, uint32_t i)
 {

@@ -1,7 +1,7 @@
 """Writes tests/golden/text_encoders.h: a subset of the reference's numeric goldens, so that the essential coverage needs no data
 from outside.
 
-    python3 tests/golden/make_text_encoders.py .../data/golden/text-encoders.json > tests/golden/text_encoders.h
+    python3 tests/golden/make_text_encoders.py .../data/golden/text-encoders.json > tests/golden/text_encoders.h && make format
 
 The numbers come from the real Hugging Face classes (transformers 4.45, eager attention, float32, CPU torch 1.13) and Pillow 9.4.
 """

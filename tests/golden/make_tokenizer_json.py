@@ -2,7 +2,7 @@
 (no spiece.model), and prints tests/golden/tokenizer_json.h: words and separators from which the test draws 3,000 captions, and the
 SHA-256 of the ids that SentencePiece's own library gives them, with that model and with T5's.
 
-    python3 tests/golden/make_tokenizer_json.py T5_FOLDER > tests/golden/tokenizer_json.h    # T5_FOLDER: google/t5-v1_1-xxl's spiece.model
+    python3 tests/golden/make_tokenizer_json.py T5_FOLDER > tests/golden/tokenizer_json.h && make format    # T5_FOLDER: google/t5-v1_1-xxl's spiece.model
 
 A run of dashes is not among the words: its best segmentation is a tie, which SentencePiece 0.1.97 and 0.2.3 break differently.
 

@@ -1,6 +1,6 @@
 """Writes tests/golden/torch_randn.h: what torch.randn draws in float32 on the CPU.
 
-Run: python3 tests/golden/make_torch_randn.py > tests/golden/torch_randn.h   (needs torch; its version is put into the file)
+Run: python3 tests/golden/make_torch_randn.py > tests/golden/torch_randn.h && make format   (needs torch; its version is put into the file)
 Each case is one stream: a seed, then torch.randn of each size in turn.
 """
 import torch

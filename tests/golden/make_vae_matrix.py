@@ -2,7 +2,7 @@
 of: portrait and landscape, 1, 9, 17, 48 and 49 frames, whole and in tiles, weights stored in float32, float16 and bfloat16; weights and
 inputs of the filler (common/model/params.h), computed in double.
 
-    python3 tests/golden/make_vae_matrix.py > tests/golden/vae_matrix.h
+    python3 tests/golden/make_vae_matrix.py > tests/golden/vae_matrix.h && make format
 
 Made with torch 2.15.0 (CPU) and diffusers 0.42.1.
 """

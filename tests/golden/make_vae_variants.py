@@ -1,7 +1,7 @@
 """Writes tests/golden/vae_variants.h: what diffusers' AutoencoderKLCogVideoX gives in other shapes than CogVideoX-2B's family, with
 weights and inputs of the filler (common/model/params.h), computed in double.
 
-    python3 tests/golden/make_vae_variants.py > tests/golden/vae_variants.h
+    python3 tests/golden/make_vae_variants.py > tests/golden/vae_variants.h && make format
 
 Made with torch 2.15.0 (CPU) and diffusers 0.42.1.
 """

@@ -67,7 +67,8 @@ static inline NamedFile named_file(const ParamSet *ps)
         abort();
     for (int64_t k = 0; k < ps->n; k++) {
         const Param *p = &ps->param[k];
-        f.source[k] = (SafeSource){p->name, tensor_view(named_weights(p->name, p->rank, p->dim), DT_F32, p->rank, p->dim)};
+        f.source[k] = (SafeSource){p->name,
+                                   tensor_view(named_weights(p->name, p->rank, p->dim), DT_F32, p->rank, p->dim)};
     }
     return f;
 }

@@ -68,18 +68,7 @@ static const char *const caption_words[] = {
     "aaaa",
 };
 static const char *const caption_separators[] = {
-    " ",
-    " ",
-    " ",
-    " ",
-    ", ",
-    "  ",
-    "-",
-    "",
-    "\012",
-    "\343\200\200",
-    " \314\201",
-    "/",
+    " ", " ", " ", " ", ", ", "  ", "-", "", "\012", "\343\200\200", " \314\201", "/",
 };
 static const char small_ids_sha256[] = "bf0b688706d120e87167fb987aabb17a122a7ae96d3bdafdab8d2f152c2ed5d6";
 static const char t5_ids_sha256[] = "03f101c5bcb5a33db568427f54aed59b0fe4284759918c4f39e9b619edb5c0f6";
