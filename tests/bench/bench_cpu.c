@@ -15,6 +15,7 @@
 #include "common/base/threads.h"
 #include "common/model/dit.h"
 #include "common/ops/ops.h"
+#include "dit_2b.h"
 
 extern __attribute__((weak)) void openblas_set_num_threads(int n);
 extern __attribute__((weak)) char *openblas_get_corename(void);
@@ -448,23 +449,7 @@ static void bench_steps(Bench *b)
                       .temporal_scale = 1,
                       .norm_eps = 1e-5,
                       .flip_sin_to_cos = 1};
-    DitConfig real = {.heads = 30,
-                      .head_dim = 64,
-                      .layers = 2,
-                      .in_channels = 16,
-                      .out_channels = 16,
-                      .patch = 2,
-                      .time_dim = 512,
-                      .text_dim = 4096,
-                      .text_len = 226,
-                      .sample_width = 90,
-                      .sample_height = 60,
-                      .sample_frames = 49,
-                      .temporal_ratio = 4,
-                      .spatial_scale = 1.875,
-                      .temporal_scale = 1,
-                      .norm_eps = 1e-5,
-                      .flip_sin_to_cos = 1};
+    DitConfig real = DIT_2B(2);
     bench_train(b, "training step, demo: 4 layers of 128, 2 x 928 tokens", &demo, 13, 18, 12, 2, RECOMPUTE_NONE);
     bench_train(b, "training step, demo, recomputing blocks", &demo, 13, 18, 12, 2, RECOMPUTE_BLOCK);
     bench_train(b, "training step, 2 layers of 1920, 1 x 601 tokens", &real, 5, 30, 20, 1, RECOMPUTE_NONE);

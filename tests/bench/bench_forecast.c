@@ -9,6 +9,7 @@
 #include "common/base/progress.h"
 #include "train/forecast.h"
 #include "train/job_internal.h"
+#include "dit_2b.h"
 
 static double processor_s(void)
 {
@@ -58,23 +59,7 @@ static int measure(const char *name, const DitConfig *c, int64_t F, int64_t h, i
 
 int main(void)
 {
-    DitConfig c = {.heads = 30,
-                   .head_dim = 64,
-                   .layers = 30,
-                   .in_channels = 16,
-                   .out_channels = 16,
-                   .patch = 2,
-                   .time_dim = 512,
-                   .text_dim = 4096,
-                   .text_len = 226,
-                   .sample_width = 90,
-                   .sample_height = 60,
-                   .sample_frames = 49,
-                   .temporal_ratio = 4,
-                   .spatial_scale = 1.875,
-                   .temporal_scale = 1,
-                   .norm_eps = 1e-5,
-                   .flip_sin_to_cos = 1};
+    DitConfig c = DIT_2B(30);
     Err err = {0};
     int rc;
 

@@ -5,28 +5,13 @@
 #include "common/base/mem.h"
 #include "common/ops/ops.h"
 #include "train/step.h"
+#include "dit_2b.h"
 
 /* ---- sizes ----------------------------------------------------------------------------------- */
 
 const Size size_2b = {
     .name = "2B",
-    .dit = {.heads = 30,
-            .head_dim = 64,
-            .layers = 30,
-            .in_channels = 16,
-            .out_channels = 16,
-            .patch = 2,
-            .time_dim = 512,
-            .text_dim = 4096,
-            .text_len = 226,
-            .sample_width = 90,
-            .sample_height = 60,
-            .sample_frames = 49,
-            .temporal_ratio = 4,
-            .spatial_scale = 1.875,
-            .temporal_scale = 1,
-            .norm_eps = 1e-5,
-            .flip_sin_to_cos = 1},
+    .dit = DIT_2B(30),
     .vae = {.in_channels = 3,
             .out_channels = 3,
             .latent_channels = 16,

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "train/fit.h"
 #include "train/job_internal.h"
+#include "dit_2b.h"
 
 static Err err;
 static const char *const attention[] = {"to_q", "to_k", "to_v", "to_out.0"};
@@ -16,23 +17,7 @@ static Job job_2b(Dataset *data, Backend *be)
 {
     *data = (Dataset){.n = 480, .F = 13, .h = 90, .w = 60, .C = 16, .text_len = 226, .text_dim = 4096};
     Job j = {.data = data, .be = be, .batch = 2, .accumulate = 8, .epochs = 10, .max_steps = -1, .how = DIT_TRAIN};
-    j.dit = (DitConfig){.heads = 30,
-                        .head_dim = 64,
-                        .layers = 30,
-                        .in_channels = 16,
-                        .out_channels = 16,
-                        .patch = 2,
-                        .time_dim = 512,
-                        .text_dim = 4096,
-                        .text_len = 226,
-                        .sample_width = 90,
-                        .sample_height = 60,
-                        .sample_frames = 49,
-                        .temporal_ratio = 4,
-                        .spatial_scale = 1.875,
-                        .temporal_scale = 1.0,
-                        .norm_eps = 1e-5,
-                        .flip_sin_to_cos = 1};
+    j.dit = (DitConfig)DIT_2B(30);
     j.c.policy = RECOMPUTE_BLOCK;
     j.c.rate = (Rate){.kind = RATE_CONSTANT, .peak = 5e-6};
     j.c.optimizer.kind = OPTIMIZER_ADAMW;

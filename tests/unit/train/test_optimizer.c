@@ -8,6 +8,7 @@
 #include "common/base/rng.h"
 #include "common/model/dit.h"
 #include "train/optimizer.h"
+#include "dit_2b.h"
 
 static Err err;
 
@@ -203,23 +204,7 @@ static void parts_are_all_of_the_state(void **state)
  * among small ones, and with CogVideoX-2B's. */
 static void memory(void **state)
 {
-    static const DitConfig large = {.heads = 30,
-                                    .head_dim = 64,
-                                    .layers = 30,
-                                    .in_channels = 16,
-                                    .out_channels = 16,
-                                    .patch = 2,
-                                    .time_dim = 512,
-                                    .text_dim = 4096,
-                                    .text_len = 226,
-                                    .sample_width = 90,
-                                    .sample_height = 60,
-                                    .sample_frames = 49,
-                                    .temporal_ratio = 4,
-                                    .spatial_scale = 1.875,
-                                    .temporal_scale = 1,
-                                    .norm_eps = 1e-5,
-                                    .flip_sin_to_cos = 1};
+    static const DitConfig large = DIT_2B(30);
     Case k;
     Dit *dit = NULL;
     const ParamSet *ps;
