@@ -1,6 +1,5 @@
 /* Latents of training clips and of samples: from the cache, from files that were kept, or by the VAE. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -91,21 +90,6 @@ void copies_close_sources(Copies *c)
     mem_free(c->vae_folder);
 }
 
-/* The sample's record beside its video; NULL where there is none that can be read. */
-static int record_of(const VideoItem *v, json_t **out, Err *err)
-{
-    Err ignored = {0};
-    const char *dot = strrchr(v->path, '.'), *slash = strrchr(v->path, '/');
-    int64_t stem = dot && (!slash || dot > slash) ? dot - v->path : (int64_t)strlen(v->path);
-    char *path = mem_printf(err, "%.*s.json", (int)stem, v->path);
-    int rc = path ? 0 : ERR_NOMEM;
-    *out = NULL;
-    if (rc == 0 && file_exists(path) && json_read_file(out, path, &ignored) == ERR_NOMEM)
-        rc = err_set(err, ERR_NOMEM, "%s", ignored.msg);
-    mem_free(path);
-    return rc;
-}
-
 static const SafeEntry *find_kept(const Copies *c, const VideoItem *v, const char *key)
 {
     for (int64_t i = 0; key && i < c->o->latents.n; i++) {
@@ -119,7 +103,7 @@ static const SafeEntry *find_kept(const Copies *c, const VideoItem *v, const cha
 int copies_find_source(Copies *c, const VideoItem *v, CopySource *s, CopySize *size, int *known, Err *err)
 {
     json_t *record = NULL;
-    int rc = record_of(v, &record, err);
+    int rc = video_record(v->path, &record, err);
     const json_t *video = json_object_get(record, "video");
     const char *vae = json_string_value(json_object_get(json_object_get(record, "weights"), "vae"));
     s->kept = find_kept(c, v, json_string_value(json_object_get(record, "key")));

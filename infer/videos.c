@@ -90,8 +90,7 @@ static int64_t seed_of(const json_t *o)
 }
 
 /* ---- single videos and folders ---------------------------------------------------------------- */
-/* The record beside a video, when there is one; json_decref.  A file of another kind is none. */
-static int record_beside(const char *path, json_t **out, Err *err)
+int video_record(const char *path, json_t **out, Err *err)
 {
     Err ignored = {0};
     char *base = stem(path, err), *beside = base ? mem_printf(err, "%s.json", base) : NULL;
@@ -111,7 +110,7 @@ static int add_video(VideoList *v, const char *path, const char *name, Err *err)
 {
     json_t *record;
     char *id = stem(name, err);
-    int rc = id ? record_beside(path, &record, err) : ERR_NOMEM;
+    int rc = id ? video_record(path, &record, err) : ERR_NOMEM;
     if (rc == 0) {
         rc = add(v, path, record ? text_of(record, "id") : id, text_of(record, "prompt"), text_of(record, "category"),
                  seed_of(record), err);

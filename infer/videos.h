@@ -12,6 +12,7 @@
  *   any other file: one video. */
 #ifndef WEFT_INFER_VIDEOS_H
 #define WEFT_INFER_VIDEOS_H
+#include <jansson.h>
 #include <stdint.h>
 #include "common/base/args.h"
 #include "common/base/log.h"
@@ -36,6 +37,9 @@ WEFT_MUST_CHECK int videos_read(VideoList *out, const StrList *arguments, const 
 /* Gives prompts and categories to the videos whose id (or its last component) is that of a line of the file
  * (infer/prompts.h).  Warns about videos without one; ERR_USAGE when no id is found at all. */
 WEFT_MUST_CHECK int videos_take_prompts(VideoList *v, const char *file, const Log *log, Err *err);
+/* The sample's record (schemas/sample) beside a video: *out, for json_decref, or NULL when there is none.  A file of
+ * another kind is none. */
+WEFT_MUST_CHECK int video_record(const char *path, json_t **out, Err *err);
 void videos_fini(VideoList *v);
 void video_item_fini(VideoItem *v);
 #endif

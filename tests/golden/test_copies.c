@@ -25,11 +25,14 @@ static void draw(float *out, uint32_t seed, float factor)
     }
 }
 
+/* Four live at a time. */
 static const char *hex_of(int i)
 {
-    static char hex[65];
-    snprintf(hex, sizeof hex, "%064d", i);
-    return hex;
+    static char hex[4][65];
+    static int at;
+    at = (at + 1) % 4;
+    snprintf(hex[at], sizeof hex[at], "%064d", i);
+    return hex[at];
 }
 
 static void put_clip(Cache *c, int i, int64_t h, const char *split)
@@ -108,13 +111,17 @@ static void write_latents(const char *path)
 /* The record beside a video that need not be there, and its place in the list. */
 static void add_sample(VideoItem *item, int i, const char *vae, int64_t frames)
 {
-    char name[16], text[400];
+    char name[16];
+    const char *none = hex_of(0);
+    json_t *record = json_pack(
+        "{s:s, s:s, s:s, s:s, s:i, s:s, s:{}, s:{s:s, s:s, s:s, s:s, s:s}, s:{s:s, s:s, s:i, s:i, s:i, s:i, s:s}}",
+        "key", hex_of(50 + i), "id", "s", "prompt", "", "negative_prompt", "", "seed", i, "backend", "cpu", "sampling",
+        "weights", "transformer", none, "vae", vae, "text_encoder", none, "tokenizer", none, "configs", none, "video",
+        "file", "s.mp4", "sha256", none, "frames", (int)frames, "width", 8 * W, "height", 8 * H, "fps", 8, "rgb_sha256",
+        none);
     snprintf(name, sizeof name, "s%d.json", i);
-    snprintf(text, sizeof text,
-             "{\"key\": \"%s\", \"weights\": {\"vae\": \"%s\"}, \"video\": {\"frames\": %d, \"width\": %d, \"height\": "
-             "%d}}",
-             hex_of(50 + i), vae, (int)frames, 8 * W, 8 * H);
-    CHECK_OK(file_write_atomic(check_tmp_path(name), text, (int64_t)strlen(text), &err), &err);
+    CHECK_OK(json_write_file(record, check_tmp_path(name), &err), &err);
+    json_decref(record);
     snprintf(name, sizeof name, "s%d.mp4", i);
     item->path = check_tmp_path(name);
     snprintf(name, sizeof name, "s%d", i);
