@@ -1,21 +1,12 @@
 #!/bin/sh
 # sh tests/bench/many_captions.sh BUILD WORK TOKENIZER PREPARED N...: what weft-prep tokenize takes for a
 # manifest of N lines, each that of PREPARED's first clip with a caption of its own: a line of a table
-# each, with seconds by the clock, processor seconds and peak memory.  PYTHON=path names an interpreter
-# with sentencepiece: then the same by a script of ten lines stands beside it.  WORK is kept; what lies there
-# already is used.
+# each (take.sh).  PYTHON=path names an interpreter with sentencepiece: then the same by a script of ten
+# lines stands beside it.  WORK is kept; what lies there already is used.
 set -e
 B=$1 work=$2 tokenizer=$3 one=$4
 shift 4
-take() { # NAME COMMAND...
-    name=$1
-    shift
-    begin=$(date +%s.%N)
-    "$B/tests/tools/usage" -a "$@" >"$work/out" 2>"$work/err" || { cat "$work/err" >&2; exit 1; }
-    end=$(date +%s.%N)
-    sed -n 's/^usage //p' "$work/err" | awk -v n="$n" -v name="$name" -v s="$begin" -v e="$end" \
-        '{printf "| %d | %s | %.2f s | %.2f s | %.1f MB |\n", n, name, e - s, ($2 + $3) / 1000, $1 / 1000}'
-}
+. tests/bench/take.sh
 for n in "$@"; do
     p="$work/captions-$n"
     if [ ! -e "$p/dataset.json" ]; then

@@ -1,8 +1,7 @@
 #!/bin/sh
 # sh tests/bench/many_clips.sh BUILD WORK N...: what weft-cache takes for N clips of one frame of 16x16,
-# all with pixels and captions of their own: a line of a table a command, with seconds by the clock,
-# processor seconds (its children's included) and the most memory that is no mapped file.  WORK is
-# kept; what lies there already is used.
+# all with pixels and captions of their own: a line of a table a command (take.sh).  WORK is kept; what lies
+# there already is used.
 set -e
 B=$1 work=$2
 shift 2
@@ -17,15 +16,7 @@ if [ ! -d "$work/one" ]; then
     "$B/weft-prep" ingest "$work/src" --out "$work/one" $small
 fi
 
-take() { # NAME COMMAND...
-    name=$1
-    shift
-    begin=$(date +%s.%N)
-    "$B/tests/tools/usage" -a "$@" >"$work/out" 2>"$work/err" || { cat "$work/err" >&2; exit 1; }
-    end=$(date +%s.%N)
-    sed -n 's/^usage //p' "$work/err" | awk -v n="$n" -v name="$name" -v s="$begin" -v e="$end" \
-        '{printf "| %d | %s | %.2f s | %.2f s | %.1f MB |\n", n, name, e - s, ($2 + $3) / 1000, $4 / 1000}'
-}
+. tests/bench/take.sh
 
 for n in "$@"; do
     p="$work/prepared-$n" c="$work/cache-$n"

@@ -6,7 +6,6 @@ tests/golden/named_weights.h has it in C, so no weights are stored.
 """
 import json
 import os
-import zlib
 
 import numpy as np
 import PIL
@@ -15,33 +14,15 @@ import transformers
 from PIL import Image
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from named_weights import filled
+
 FOLDER = "tests/golden/clip_score"
 MERGES = ["r e", "re d</w>", "d re", "s s</w>", "dre ss</w>", "i n", "s i", "l k</w>", "si lk</w>", "b l", "u e</w>", "bl ue</w>",
           "a</w> </w>"]
 
 
-def u(name, count):
-    x = (np.arange(count, dtype=np.uint64) * 2654435761 + zlib.crc32(name.encode())) & 0xFFFFFFFF
-    x ^= x >> 16
-    x = x * 0x7FEB352D & 0xFFFFFFFF
-    x ^= x >> 15
-    x = x * 0x846CA68B & 0xFFFFFFFF
-    x ^= x >> 16
-    return (x >> 8).astype(np.float64) / 2**24
-
-
-def filled(name, shape):
-    if name == "logit_scale":
-        return torch.tensor(4.6052)
-    count = int(np.prod(shape))
-    v = u(name, count)
-    if name.endswith("bias"):
-        v = 0.1 * (2 * v - 1)
-    elif len(shape) == 1:
-        v = 0.5 + v
-    else:
-        v = (2 * v - 1) * np.sqrt(6 / (count / shape[0]))
-    return torch.from_numpy(v.reshape(shape).astype(np.float32))
+def weight(name, shape):
+    return torch.tensor(4.6052) if name == "logit_scale" else filled(name, shape)
 
 
 def byte_words():
@@ -103,7 +84,7 @@ with open(f"{FOLDER}/config.json", "w") as f:
     json.dump(keep, f, indent=1)
     f.write("\n")
 model = CLIPModel(config)
-model.load_state_dict({k: v if k.endswith("position_ids") else filled(k, tuple(v.shape)) for k, v in model.state_dict().items()})
+model.load_state_dict({k: v if k.endswith("position_ids") else weight(k, tuple(v.shape)) for k, v in model.state_dict().items()})
 model.double().eval()
 
 

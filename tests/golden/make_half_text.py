@@ -5,12 +5,12 @@ Weights are made by the rule of make_clip_score.py (in C: named_weights.h), roun
 float32: what from_pretrained(..., dtype=torch.float32) does with such a file, and what Weft does.
 """
 import json
-import zlib
 
-import numpy as np
 import torch
 import transformers
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+from named_weights import filled
 
 assert torch.__version__.startswith("2.15.") and transformers.__version__ == "5.24.0"
 IDS = [5, 9, 33, 12, 60, 7, 7, 41, 2, 1, 0, 0]
@@ -18,28 +18,6 @@ t5 = T5Config(vocab_size=64, d_model=32, d_kv=8, num_heads=4, d_ff=48, num_layer
               relative_attention_max_distance=128, layer_norm_epsilon=1e-6)
 clip = CLIPTextConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=12, hidden_act="quick_gelu",
                       bos_token_id=62, eos_token_id=63, pad_token_id=1, projection_dim=32)
-
-
-def u(name, count):
-    x = (np.arange(count, dtype=np.uint64) * 2654435761 + zlib.crc32(name.encode())) & 0xFFFFFFFF
-    x ^= x >> 16
-    x = x * 0x7FEB352D & 0xFFFFFFFF
-    x ^= x >> 15
-    x = x * 0x846CA68B & 0xFFFFFFFF
-    x ^= x >> 16
-    return (x >> 8).astype(np.float64) / 2**24
-
-
-def filled(name, shape):
-    count = int(np.prod(shape))
-    v = u(name, count)
-    if name.endswith("bias"):
-        v = 0.1 * (2 * v - 1)
-    elif len(shape) == 1:
-        v = 0.5 + v
-    else:
-        v = (2 * v - 1) * np.sqrt(6 / (count / shape[0]))
-    return torch.from_numpy(v.reshape(shape).astype(np.float32))
 
 
 def name_of(kind, name):

@@ -9,7 +9,6 @@ the same rule, so no weights are stored.
 import json
 import sys
 import tempfile
-import zlib
 
 import numpy as np
 import PIL
@@ -21,15 +20,7 @@ import torch_fidelity
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-
-def u(name, count):
-    x = (np.arange(count, dtype=np.uint64) * 2654435761 + zlib.crc32(name.encode())) & 0xFFFFFFFF
-    x ^= x >> 16
-    x = x * 0x7FEB352D & 0xFFFFFFFF
-    x ^= x >> 15
-    x = x * 0x846CA68B & 0xFFFFFFFF
-    x ^= x >> 16
-    return (x >> 8).astype(np.float64) / 2**24
+from named_weights import u
 
 
 def filled(name, shape):
