@@ -23,7 +23,8 @@ int ops_cpu_open(Backend *be, Err *err)
     const char *slow = machine_slow_kernels();
     if (slow)
         log_info(be->log,
-                 "OpenBLAS runs its %s kernels on a processor with AVX-512, which OPENBLAS_CORETYPE=SkylakeX uses",
+                 "OpenBLAS uses its %s kernels, which leave this processor's AVX-512 idle; OPENBLAS_CORETYPE=SkylakeX "
+                 "chooses kernels that use it",
                  slow);
     return 0;
 }
