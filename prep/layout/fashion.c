@@ -295,7 +295,4 @@ out:
     return rc;
 }
 
-const Layout layout_fashion = {.name = "fashion-t2v",
-                               .about = "Fashion-Text2Video: frame folders or videos, captions_app.json, action_label",
-                               .detect = fashion_detect,
-                               .read = fashion_read};
+const Layout layout_fashion = {.name = "fashion-t2v", .detect = fashion_detect, .read = fashion_read};

@@ -174,10 +174,7 @@ static int lists_read(const LayoutInput *in, SourceList *out, Err *err)
     return rc;
 }
 
-const Layout layout_lists = {.name = "lists",
-                             .about = "videos.txt and prompts.txt (or video, prompt, caption, captions), line by line",
-                             .detect = lists_detect,
-                             .read = lists_read};
+const Layout layout_lists = {.name = "lists", .detect = lists_detect, .read = lists_read};
 
 /* ---- a map ----------------------------------------------------------------------------------- */
 int captions_map_parse(SourceList *l, const char *text, int64_t size, const char *name, Err *err)
@@ -230,10 +227,7 @@ static int captions_read(const LayoutInput *in, SourceList *out, Err *err)
     return rc;
 }
 
-const Layout layout_captions = {.name = "captions",
-                                .about = "captions.json: {file: caption or captions}",
-                                .detect = captions_detect,
-                                .read = captions_read};
+const Layout layout_captions = {.name = "captions", .detect = captions_detect, .read = captions_read};
 
 /* ---- two trees ------------------------------------------------------------------------------- */
 static int trees_detect(const LayoutInput *in, char *why, size_t size, Err *err)
@@ -309,7 +303,4 @@ static int trees_read(const LayoutInput *in, SourceList *out, Err *err)
     return rc;
 }
 
-const Layout layout_trees = {.name = "trees",
-                             .about = "videos/x.mp4 with its caption in labels/x.txt",
-                             .detect = trees_detect,
-                             .read = trees_read};
+const Layout layout_trees = {.name = "trees", .detect = trees_detect, .read = trees_read};

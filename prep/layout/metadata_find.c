@@ -117,11 +117,7 @@ static int metadata_read(const LayoutInput *in, SourceList *out, Err *err)
 }
 
 const Layout layout_metadata = {
-    .name = "metadata",
-    .about = "metadata.jsonl, .json or .csv with file_name and text, caption or prompt, here or in train/, val/, test/",
-    .detect = metadata_detect,
-    .read = metadata_read,
-    .reads_no_table = 1};
+    .name = "metadata", .detect = metadata_detect, .read = metadata_read, .reads_no_table = 1};
 
 /* ---- a table of another name ----------------------------------------------------------------- */
 /* Whether the file's first bytes (of CSV: its header) name one of the keys a path stands under. */
@@ -193,7 +189,4 @@ static int table_read(const LayoutInput *in, SourceList *out, Err *err)
     return found < 0 ? found : metadata_read_file(in, name, out, err);
 }
 
-const Layout layout_table = {.name = "table",
-                             .about = "one file of JSON lines, CSV or a JSON list, with video_path or path and caption",
-                             .detect = table_detect,
-                             .read = table_read};
+const Layout layout_table = {.name = "table", .detect = table_detect, .read = table_read};

@@ -229,13 +229,8 @@ static int pairs_read(const LayoutInput *in, SourceList *out, Err *err)
     return read_tree(in, 0, out, err);
 }
 
-const Layout layout_pairs = {.name = "pairs",
-                             .about = "x.mp4, or a folder x of numbered pictures, with its caption in x.txt",
-                             .detect = pairs_detect,
-                             .read = pairs_read,
-                             .fallback = 1,
-                             .reads_all = 1,
-                             .reads_no_table = 1};
+const Layout layout_pairs = {
+    .name = "pairs", .detect = pairs_detect, .read = pairs_read, .fallback = 1, .reads_all = 1, .reads_no_table = 1};
 
 /* ---- UBC Fashion ----------------------------------------------------------------------------- */
 /* A clip's ID: eleven letters, digits, '+' and '-', the last an S. */
@@ -270,10 +265,4 @@ static int ubc_read(const LayoutInput *in, SourceList *out, Err *err)
 }
 
 const Layout layout_ubc = {
-    .name = "ubc",
-    .about = "{train,test}/ID.mp4 or {train,valid,train-frames}/ID/ with pictures, captions in ID.txt",
-    .detect = ubc_detect,
-    .read = ubc_read,
-    .fallback = 1,
-    .reads_all = 1,
-    .reads_no_table = 1};
+    .name = "ubc", .detect = ubc_detect, .read = ubc_read, .fallback = 1, .reads_all = 1, .reads_no_table = 1};

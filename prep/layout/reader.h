@@ -9,7 +9,6 @@
 
 typedef struct Layout {
     const char *name;
-    const char *about;
     /* Whether the folder looks like this layout: 1 and the reason in why[size], 0, or a negative error. */
     int (*detect)(const LayoutInput *in, char *why, size_t size, Err *err);
     int (*read)(const LayoutInput *in, SourceList *out, Err *err);

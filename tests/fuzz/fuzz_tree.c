@@ -1,5 +1,5 @@
-/* The layout readers on folders of any files.  The first byte chooses the layout, or that it is
- * looked for; then names and contents in turn, each up to a NUL byte.  A name that ends in '/' is a
+/* The layout readers on folders of any files.  The first byte chooses the layout ('a' the first of
+ * `layouts`), or with '?' that it is looked for; then names and contents in turn, each up to a NUL byte.  A name that ends in '/' is a
  * folder, one that ends in '|' a pipe, one that ends in '@' a link to its content. */
 #include <stdint.h>
 #include <stdio.h>
@@ -112,12 +112,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int n = 0;
     while (layouts[n])
         n++;
-    int which = data[0] % (n + 1);
-    int rc = which < n ? 0 : layout_choose(&input, NULL, &layout, why, sizeof why, &err);
+    int look = data[0] == '?', which = (uint8_t)(data[0] - 'a') % n;
+    int rc = !look ? 0 : layout_choose(&input, NULL, &layout, why, sizeof why, &err);
     if (rc > 0 || (rc < 0 && err.code != rc))
         abort();
     if (rc == 0)
-        read_twice(which < n ? layouts[which] : layout);
+        read_twice(look ? layout : layouts[which]);
     mem_free(text);
     return 0;
 }
