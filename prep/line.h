@@ -1,5 +1,6 @@
-/* A line of the manifest, read and changed.  Its members are named here, where prep/clip/json.c writes
- * them, and in schemas/manifest.schema.json; nowhere else in prep. */
+/* A line of the manifest, read and changed.  Its members are named here, where prep/clip/json.c and
+ * prep/picture/quality_judge.c write them, in the lists of what is parsed (report_members in
+ * prep/set/report.h) and in schemas/manifest.schema.json; nowhere else in prep. */
 #ifndef WEFT_PREP_LINE_H
 #define WEFT_PREP_LINE_H
 #include <jansson.h>

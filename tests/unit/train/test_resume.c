@@ -9,6 +9,7 @@
 #include "common/base/schema.h"
 #include "train/identity.h"
 #include "train/resume.h"
+#include "recipe_keys.h"
 
 static void cut(const char *before, int64_t step, const char *after)
 {
@@ -101,6 +102,12 @@ static int go_on(const char *set, const char *base, char digest, int64_t step, E
     return rc;
 }
 
+/* 1 with the key of "training.KEY=VALUE". */
+static int training_key(const char *set, char key[48])
+{
+    return set && sscanf(set, "training.%47[^=]", key) == 1;
+}
+
 static void changes(void **state)
 {
     static const char *const harmless[] = {NULL,
@@ -114,6 +121,8 @@ static void changes(void **state)
                                            "training.base_model=elsewhere",
                                            "training.pretrained_weights=elsewhere",
                                            "training.lora_weights=elsewhere",
+                                           "training.max_nonfinite=9",
+                                           "training.max_loss_ratio=3",
                                            "sampling.guidance_scale=3"};
     static const char *const refused[] = {"training.batch_size=3",
                                           "training.gradient_accumulation_steps=2",
@@ -135,10 +144,30 @@ static void changes(void **state)
                                           "training.lora_rank=4",
                                           "training.lora_alpha=2",
                                           "training.lora_target_modules=[\"to_q\"]",
+                                          "training.mixed_precision=bf16",
+                                          "training.deterministic_reduction=true",
+                                          "training.ema=true",
+                                          "training.ema_decay=0.5",
+                                          "training.ema_start=3",
+                                          "training.caption_dropout=0.5",
+                                          "training.timestep_sampling=logit_normal",
+                                          "training.logit_mean=1",
+                                          "training.logit_std=2",
+                                          "training.category_weights={\"dress\": 2}",
                                           "seed=77"};
+    static char names[64][48];
+    const char *name[64];
+    size_t n = 0;
     Err err = {0};
 
     (void)state;
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        n += training_key(harmless[i], names[n]);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        n += training_key(refused[i], names[n]);
+    for (size_t i = 0; i < n; i++)
+        name[i] = names[i];
+    recipe_keys_covered("training", "harmless and refused", name, n);
     for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
         CHECK_OK(go_on(harmless[i], "base", 'a', 10, &err), &err);
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
