@@ -1,6 +1,7 @@
 /* The layout readers on folders of any files.  The first byte chooses the layout ('a' the first of
- * `layouts`), or with '?' that it is looked for; then names and contents in turn, each up to a NUL byte.  A name that ends in '/' is a
- * folder, one that ends in '|' a pipe, one that ends in '@' a link to its content. */
+ * `layouts`), or with '?' that it is looked for; then names and contents in turn, each up to a NUL
+ * byte.  A name that ends in '/' is a folder, one that ends in '|' a pipe, one that ends in '@' a
+ * link to its content. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
