@@ -16,13 +16,25 @@ runs "another version is not asked" 77 sh tests/format.sh check "$T/clang-format
 stdout_has "skipped: clang-format 14 is needed, found 19"
 runs "no clang-format" 77 sh tests/format.sh check "$T/none" common/base/err.c
 stdout_has "found none"
-printf '#!/bin/sh\n[ "$1" = --version ] && echo "clang-format version 14.0.6" || { echo "tidy"; }\n' \
-    >"$T/clang-format-14"
+cat >"$T/clang-format-14" <<'END'
+#!/bin/sh
+[ "$1" = --version ] && echo "clang-format version 14.0.6" && exit
+for file; do
+    case $file in *untidy*) for line in 1 2; do
+        echo "$file:$line:1: error: code should be clang-formatted [-Wclang-format-violations]"
+        echo "void f( ) {"
+    done; bad=1 ;; esac
+done >&2
+[ -z "$bad" ]
+END
 chmod +x "$T/clang-format-14"
-echo tidy >"$T/tidy.c"
-echo untidy >"$T/untidy.c"
 runs "a file that is laid out otherwise is named" 1 sh tests/format.sh check "$T/clang-format-14" "$T/tidy.c" \
     "$T/untidy.c"
 stdout_has "untidy.c: not laid out"
-check "the other is not named" test "$(grep -c "/tidy.c" "$T/stdout")" = 0
+check "once, and no other" test "$(wc -l <"$T/stdout")" = 1
+runs "files that are laid out well" 0 sh tests/format.sh check "$T/clang-format-14" "$T/tidy.c"
+printf '#!/bin/sh\n[ "$1" = --version ] && echo "clang-format version 14.0.6" || { echo "no such file" >&2; exit 1; }\n' \
+    >"$T/clang-format-14"
+runs "what else it says is shown" 1 sh tests/format.sh check "$T/clang-format-14" "$T/none.c"
+stdout_has "no such file"
 finish
