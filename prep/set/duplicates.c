@@ -36,7 +36,7 @@ double lookalike_colour(const Lookalike *a, const Lookalike *b)
     return seen > whole ? seen : whole;
 }
 
-/* ---- the index ------------------------------------------------------------------------------- */
+/* ---- the search ------------------------------------------------------------------------------ */
 typedef struct Rank {
     int64_t pixels, bytes, at;
 } Rank;
@@ -64,184 +64,230 @@ static int by_evenness(const void *a, const void *b)
     return x->at - y->at;
 }
 
-/* A clip as a slot lists it: five sixths of its hash, which tells nearly all clips apart without a look
- * elsewhere in memory. */
-typedef struct Entry {
-    uint64_t hash[2];
-    uint32_t low, rank; /* low: of the third word of the hash */
-} Entry;
+typedef struct Clip {
+    uint64_t hash[3];
+    uint32_t place; /* its shade; in a table the slot that lists it */
+    uint32_t rank;
+} Clip;
 
-/* Where a slot's entries lie among all, and how many there are; in the order of rank. */
-typedef struct Slot {
-    uint32_t start, n;
-} Slot;
+enum {
+    GROUPS_MAX = DUPLICATE_BITS_MAX / 2 + 1,
+    BLOCKS_MAX = DUPLICATE_BITS_MAX + 1 + GROUPS_MAX,
+    SLOTS = 4096, /* of a part of a table, which has about as many clips: 128 kB, in a core's own cache */
+    PARTS_MAX = 1024,
+    FEW = 500, /* so many clips are compared with all others in less time than tables take */
+    SAMPLE = 10000,
+    OPEN = -2
+};
 
-typedef struct Index {
-    int64_t bands, size;                      /* size: of slots, a power of two */
-    uint64_t mask[DUPLICATE_BITS_MAX + 1][3]; /* the bits of a band */
-    Slot *slot;                               /* [size + 2]: the slots of neighbouring shades lie side by side */
-    Entry *entry;
-} Index;
+typedef struct Search {
+    const Lookalike *item;
+    int64_t n, bits, *of; /* of: OPEN where it is not decided yet */
+    double colour;
+    Rank *rank;                    /* [n], the most preferred first */
+    uint64_t block[BLOCKS_MAX][3]; /* masks of the hash */
+    int64_t blocks, groups, parts, clips;
+    Clip *clip, *parted,
+        *listed; /* [n] each: those not removed; by part; those of one part by slot.  Each by rank, too */
+    int64_t part_end[PARTS_MAX + 1];
+    uint32_t slot_end[SLOTS + 1];
+    uint32_t *best; /* [n], by rank: the best rank of what looks alike so far; its own where there is none */
+} Search;
 
-static int bit_of(const Lookalike *x, int at)
-{
-    return (int)(x->hash[at / 64] >> at % 64 & 1);
-}
-
-/* Mean red in steps of the colour distance: clips that look alike are at most one step apart. */
-static int64_t shade(const Lookalike *item, double colour)
-{
-    return (int64_t)floor(item->rgb[0] / (colour > 0.01 ? colour : 0.01));
-}
-
-/* For each band of a clip's hash the slot of its shade, which stands between those of the next shades. */
-static void slots(const Index *x, const Lookalike *item, double colour, int64_t *slot)
-{
-    uint64_t step = (uint64_t)shade(item, colour);
-    for (int64_t b = 0; b < x->bands; b++) {
-        const uint64_t *mask = x->mask[b];
-        uint64_t h = (item->hash[0] & mask[0]) * 0x9e3779b97f4a7c15u;
-        h = ((h ^ h >> 32) + (item->hash[1] & mask[1])) * 0xd6e8feb86659fd93u;
-        h = ((h ^ h >> 32) + (item->hash[2] & mask[2]) + (uint64_t)b) * 0xa0761d6478bd642fu;
-        h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;
-        slot[b] = 1 + (int64_t)(((h >> 20) + step) & (uint64_t)(x->size - 1));
-    }
-}
-
-static void deal_out_bits(Index *x, const Lookalike *item, int64_t n)
+/* The bits that vary most, in a sample, go to the blocks in turn. */
+static void deal_out_bits(Search *s)
 {
     Bit bit[LOOKALIKE_BITS];
-    for (int b = 0; b < LOOKALIKE_BITS; b++) {
-        int64_t set = 0;
-        for (int64_t i = 0; i < n; i++)
-            set += bit_of(&item[i], b);
-        bit[b] = (Bit){set < n - set ? set : n - set, b};
-    }
+    int64_t step = s->n / SAMPLE + 1, n = 0, set[LOOKALIKE_BITS] = {0};
+    for (int64_t i = 0; i < s->n; i += step, n++)
+        for (int b = 0; b < LOOKALIKE_BITS; b++)
+            set[b] += (int64_t)(s->item[i].hash[b / 64] >> b % 64 & 1);
+    for (int b = 0; b < LOOKALIKE_BITS; b++)
+        bit[b] = (Bit){set[b] < n - set[b] ? set[b] : n - set[b], b};
     qsort(bit, LOOKALIKE_BITS, sizeof *bit, by_evenness);
     for (int b = 0; b < LOOKALIKE_BITS; b++)
-        x->mask[b % x->bands][bit[b].at / 64] |= (uint64_t)1 << bit[b].at % 64;
+        s->block[b % s->blocks][bit[b].at / 64] |= (uint64_t)1 << bit[b].at % 64;
 }
 
-/* Empty, with room in each slot for all that can come. */
-static int index_open(Index *x, const Lookalike *item, int64_t n, int64_t bands, double colour, Err *err)
+static int search_open(Search *s, Err *err)
 {
-    int64_t entries, slot[DUPLICATE_BITS_MAX + 1];
-    x->bands = bands;
-    if (mem_mul(n, bands, &entries) < 0 || entries > UINT32_MAX)
+    if (s->n >= UINT32_MAX)
         return err_set(err, ERR_LIMIT, "too many clips to compare");
-    for (x->size = 64; x->size < entries;)
-        x->size *= 2;
-    x->slot = mem_calloc(x->size + 2, sizeof *x->slot, err);
-    x->entry = mem_calloc(entries, sizeof *x->entry, err);
-    if (!x->slot || !x->entry)
+    s->groups = s->bits / 2 + 1;
+    s->blocks = s->bits + 1 + s->groups;
+    for (s->parts = 1; s->parts < PARTS_MAX && s->parts * SLOTS < s->n;)
+        s->parts *= 2;
+    s->rank = mem_calloc(s->n, sizeof *s->rank, err);
+    s->clip = mem_calloc(s->n, sizeof *s->clip, err);
+    s->parted = mem_calloc(s->n, sizeof *s->parted, err);
+    s->listed = mem_calloc(s->n, sizeof *s->listed, err);
+    s->best = mem_calloc(s->n, sizeof *s->best, err);
+    if (!s->rank || !s->clip || !s->parted || !s->listed || !s->best)
         return ERR_NOMEM;
-    deal_out_bits(x, item, n);
-    for (int64_t i = 0; i < n; i++) {
-        slots(x, &item[i], colour, slot);
-        for (int64_t b = 0; b < bands; b++)
-            x->slot[slot[b]].n++;
+    for (int64_t i = 0; i < s->n; i++) {
+        s->rank[i] = (Rank){s->item[i].pixels, s->item[i].bytes, i};
+        s->of[i] = OPEN;
     }
-    uint32_t start = 0;
-    for (int64_t k = 0; k < x->size + 2; k++) {
-        uint32_t room = x->slot[k].n;
-        x->slot[k] = (Slot){start, 0};
-        start += room;
-    }
+    qsort(s->rank, (size_t)s->n, sizeof *s->rank, by_rank);
+    deal_out_bits(s);
     return 0;
 }
 
-/* The better of rank `best` and what a slot and those of the next shades list. */
-#if defined(__x86_64__) /* an instruction that all of them have had since 2008 */
-__attribute__((target("popcnt")))
-#endif
-static int64_t
-nearest(const Index *x, const Lookalike *item, const Rank *rank, int64_t slot, const Lookalike *a, int64_t bits,
-        double colour, int64_t best)
+static void search_close(Search *s)
 {
-    for (int64_t k = slot - 1; k <= slot + 1; k++) {
-        const Entry *e = x->entry + x->slot[k].start, *end = e + x->slot[k].n;
-        for (; e < end && e->rank < best; e++) {
-            if (__builtin_popcountll(e->hash[0] ^ a->hash[0]) + __builtin_popcountll(e->hash[1] ^ a->hash[1]) +
-                    __builtin_popcount(e->low ^ (uint32_t)a->hash[2]) >
-                bits)
-                continue;
-            const Lookalike *q = &item[rank[e->rank].at];
-            if (lookalike_distance(a, q) <= bits && q->source != a->source && lookalike_colour(a, q) < colour)
-                best = e->rank;
+    mem_free(s->rank);
+    mem_free(s->clip);
+    mem_free(s->parted);
+    mem_free(s->listed);
+    mem_free(s->best);
+}
+
+/* Mean red in steps of the colour distance: clips that look alike are at most one step apart. */
+static uint32_t shade(const Lookalike *item, double colour)
+{
+    return (uint32_t)(int64_t)floor(item->rgb[0] / (colour > 0.01 ? colour : 0.01));
+}
+
+/* Those that are kept or open. */
+static void take_clips(Search *s)
+{
+    s->clips = 0;
+    for (int64_t r = 0; r < s->n; r++) {
+        const Lookalike *x = &s->item[s->rank[r].at];
+        int64_t of = s->of[s->rank[r].at];
+        s->best[r] = of == OPEN ? (uint32_t)r : 0;
+        if (of < 0)
+            s->clip[s->clips++] = (Clip){{x->hash[0], x->hash[1], x->hash[2]}, shade(x, s->colour), (uint32_t)r};
+    }
+}
+
+#if defined(__x86_64__) /* an instruction that all of them have had since 2008 */
+#define WITH_POPCNT __attribute__((target("popcnt")))
+#else
+#define WITH_POPCNT
+#endif
+
+/* Looks through list[0..n), which is in the order of rank, for a better best of `a`. */
+WITH_POPCNT static void look_through(Search *s, const Clip *a, const Clip *list, int64_t n)
+{
+    for (const Clip *b = list; b < list + n && b->rank < a->rank; b++) {
+        if (__builtin_popcountll(a->hash[0] ^ b->hash[0]) + __builtin_popcountll(a->hash[1] ^ b->hash[1]) +
+                __builtin_popcountll(a->hash[2] ^ b->hash[2]) >
+            s->bits)
+            continue;
+        if (b->rank >= s->best[a->rank])
+            return;
+        const int64_t i = s->rank[a->rank].at, k = s->rank[b->rank].at;
+        const Lookalike *p = &s->item[i], *q = &s->item[k];
+        if (s->of[k] < 0 && p->source != q->source && lookalike_colour(p, q) < s->colour) {
+            s->best[a->rank] = b->rank;
+            return;
         }
     }
-    return best;
 }
 
-/* Memory is asked for what a clip's turn will read while others have theirs: the slots AHEAD turns
- * before, what they list half as many. */
-enum { AHEAD = 8 };
+/* ---- tables ---------------------------------------------------------------------------------- */
 
-typedef struct Turns {
-    const Index *x;
-    const Lookalike *item;
-    const Rank *rank;
-    int64_t n;
-    double colour;
-    int64_t slot[AHEAD][DUPLICATE_BITS_MAX + 1]; /* of the clip of rank r at r % AHEAD */
-} Turns;
-
-static void ask_for_slots(Turns *t, int64_t r)
+static uint64_t mixed(const Clip *c, const uint64_t mask[3])
 {
-    if (r >= t->n)
-        return;
-    int64_t *slot = t->slot[r % AHEAD];
-    slots(t->x, &t->item[t->rank[r].at], t->colour, slot);
-    for (int64_t b = 0; b < t->x->bands; b++)
-        __builtin_prefetch(&t->x->slot[slot[b]]);
+    uint64_t h = (c->hash[0] & mask[0]) * 0x9e3779b97f4a7c15u;
+    h = ((h ^ h >> 32) + (c->hash[1] & mask[1])) * 0xd6e8feb86659fd93u;
+    return ((h ^ h >> 32) + (c->hash[2] & mask[2])) * 0xa0761d6478bd642fu;
 }
 
-static void ask_for_entries(const Turns *t, int64_t r)
+/* A part for clips with the same bits under the mask; which slot of it, the shade says as well: slots
+ * of neighbouring shades lie side by side, and the first beside the last. */
+static void deal_to_parts(Search *s, const uint64_t mask[3])
 {
-    for (int64_t b = 0; r < t->n && b < t->x->bands; b++) {
-        const Slot *s = &t->x->slot[t->slot[r % AHEAD][b]];
-        for (int k = -1; k <= 1; k++)
-            __builtin_prefetch(&t->x->entry[s[k].start]);
+    memset(s->part_end, 0, sizeof s->part_end);
+    for (int64_t i = 0; i < s->clips; i++)
+        s->part_end[(mixed(&s->clip[i], mask) >> 48) % (uint64_t)s->parts + 1]++;
+    for (int64_t p = 1; p <= s->parts; p++)
+        s->part_end[p] += s->part_end[p - 1];
+    for (int64_t i = 0; i < s->clips; i++) { /* part_end[p] is where part p begins until its clips are there */
+        uint64_t h = mixed(&s->clip[i], mask);
+        Clip *to = &s->parted[s->part_end[(h >> 48) % (uint64_t)s->parts]++];
+        *to = s->clip[i];
+        to->place = (uint32_t)((h >> 20) + to->place) % SLOTS;
     }
 }
 
-static void add_entry(Index *x, const int64_t *slot, const Lookalike *a, int64_t rank)
+static void list_part(Search *s, const Clip *clip, int64_t n)
 {
-    for (int64_t b = 0; b < x->bands; b++) {
-        Slot *s = &x->slot[slot[b]];
-        x->entry[s->start + s->n++] = (Entry){{a->hash[0], a->hash[1]}, (uint32_t)a->hash[2], (uint32_t)rank};
+    memset(s->slot_end, 0, sizeof s->slot_end);
+    for (int64_t i = 0; i < n; i++)
+        s->slot_end[clip[i].place + 1]++;
+    for (int k = 1; k <= SLOTS; k++)
+        s->slot_end[k] += s->slot_end[k - 1];
+    for (int64_t i = 0; i < n; i++)
+        s->listed[s->slot_end[clip[i].place]++] = clip[i];
+}
+
+static void compare_part(Search *s, const Clip *clip, int64_t n)
+{
+    list_part(s, clip, n);
+    for (int64_t i = 0; i < n; i++)
+        for (uint32_t k = SLOTS - 1; k <= SLOTS + 1; k++) {
+            uint32_t slot = (s->listed[i].place + k) % SLOTS, begin = slot ? s->slot_end[slot - 1] : 0;
+            look_through(s, &s->listed[i], s->listed + begin, s->slot_end[slot] - begin);
+        }
+}
+
+/* One table for each two blocks of a group. */
+static void compare_by_tables(Search *s)
+{
+    for (int64_t i = 0; i < s->blocks; i++)
+        for (int64_t j = i + s->groups; j < s->blocks; j += s->groups) {
+            const uint64_t *a = s->block[i], *b = s->block[j], mask[3] = {a[0] | b[0], a[1] | b[1], a[2] | b[2]};
+            deal_to_parts(s, mask);
+            for (int64_t p = 0, begin = 0; p < s->parts; begin = s->part_end[p++])
+                compare_part(s, s->parted + begin, s->part_end[p] - begin);
+        }
+}
+
+/* ---- decisions ------------------------------------------------------------------------------- */
+
+/* What the found decides: kept is who looks like none, removed who looks like a kept one.  It stays
+ * open where the best it looks like was removed or is open itself. */
+static int is_open(Search *s, int64_t r)
+{
+    int64_t *of = &s->of[s->rank[r].at], best = s->rank[s->best[r]].at;
+    if (*of == OPEN && s->best[r] == r)
+        *of = -1;
+    else if (*of == OPEN && s->of[best] == -1)
+        *of = best;
+    return *of == OPEN;
+}
+
+/* The open ones in the order of rank, each against all before it, which are decided. */
+static void decide_one_by_one(Search *s)
+{
+    for (int64_t i = 0; i < s->clips; i++) {
+        const Clip *a = &s->clip[i];
+        if (s->of[s->rank[a->rank].at] == OPEN)
+            look_through(s, a, s->clip, i);
+        (void)is_open(s, a->rank);
     }
 }
 
 int duplicates_find(const Lookalike *item, int64_t n, int64_t bits, double colour, int64_t *of, Err *err)
 {
-    Index x = {0};
+    Search s = {.item = item, .n = n, .bits = bits, .colour = colour, .of = of};
     if (bits < 0 || bits > DUPLICATE_BITS_MAX)
         return err_set(err, ERR_USAGE, "at most %d bits may differ", DUPLICATE_BITS_MAX);
-    Rank *rank = mem_calloc(n, sizeof *rank, err);
-    int rc = rank ? index_open(&x, item, n, bits + 1, colour, err) : ERR_NOMEM;
-    for (int64_t i = 0; i < n && rc == 0; i++)
-        rank[i] = (Rank){item[i].pixels, item[i].bytes, i};
-    if (rc == 0)
-        qsort(rank, (size_t)n, sizeof *rank, by_rank);
-    Turns turns = {.x = &x, .item = item, .rank = rank, .n = rc == 0 ? n : 0, .colour = colour};
-    for (int64_t r = 0; r < AHEAD - 1; r++)
-        ask_for_slots(&turns, r);
-    for (int64_t r = 0; r < n && rc == 0; r++) {
-        const Lookalike *a = &item[rank[r].at];
-        const int64_t *slot = turns.slot[r % AHEAD];
-        int64_t best = n;
-        ask_for_slots(&turns, r + AHEAD - 1);
-        ask_for_entries(&turns, r + AHEAD / 2);
-        for (int64_t b = 0; b < x.bands; b++)
-            best = nearest(&x, item, rank, slot[b], a, bits, colour, best);
-        of[rank[r].at] = best < n ? rank[best].at : -1;
-        if (best == n)
-            add_entry(&x, slot, a, r);
+    int rc = search_open(&s, err);
+    for (int64_t open = rc == 0 ? n : 0; open > 0;) {
+        take_clips(&s);
+        if (open <= FEW) {
+            decide_one_by_one(&s);
+            break;
+        }
+        compare_by_tables(&s);
+        open = 0;
+        for (int64_t r = 0; r < n; r++)
+            open += is_open(&s, r);
     }
-    mem_free(x.slot);
-    mem_free(x.entry);
-    mem_free(rank);
+    search_close(&s);
     return rc;
 }
 

@@ -25,9 +25,10 @@ typedef struct Lookalike {
 } Lookalike;
 
 /* of[i]: the most preferred kept clip that clip i looks like, or -1: kept itself.
- * bits + 1 bands of the 192 bits are indexed: two hashes that differ in at most `bits` places agree
- * in one of them.  The bits that vary most are dealt out evenly, so that no band has the same value
- * everywhere.  bits <= DUPLICATE_BITS_MAX. */
+ * The 192 bits are cut into bits + 1 + G blocks, which form G groups: of two hashes that differ in at
+ * most `bits` places at least G + 1 blocks are equal, so two of the same group.  For each two blocks of
+ * a group, clips that agree in them are compared.  The bits that vary most are dealt out evenly, so
+ * that no block has the same value everywhere.  bits <= DUPLICATE_BITS_MAX. */
 WEFT_MUST_CHECK int duplicates_find(const Lookalike *item, int64_t n, int64_t bits, double colour, int64_t *of,
                                     Err *err);
 int64_t lookalike_distance(const Lookalike *a, const Lookalike *b);

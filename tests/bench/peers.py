@@ -45,13 +45,15 @@ def make_model(name):
     torch.manual_seed(0)
     if name == "transformer":
         return model_class(name)(num_layers=2, sample_frames=49, use_rotary_positional_embeddings=False)
-    channels = (128, 256, 256, 512) if name == "vae-2b" else (16, 32, 32, 64)
-    return model_class(name)(block_out_channels=channels, latent_channels=16 if name == "vae-2b" else 8,
-                             norm_num_groups=32 if name == "vae-2b" else 8)
+    return model_class(name)()
+
+
+def folder_of(name):
+    return HERE.parent / "demo/base/vae" if name == "vae-demo" else WORK / name
 
 
 def save_model(name):
-    folder = WORK / name
+    folder = folder_of(name)
     if not (folder / "config.json").exists():
         make_model(name).save_pretrained(folder)
     return folder
@@ -66,7 +68,7 @@ def serve(row, threads):
     import torch
     torch.set_num_threads(threads)
     part, name, size, _ = MODELS[row]
-    net = model_class(name).from_pretrained(WORK / name, torch_dtype=torch.float32)
+    net = model_class(name).from_pretrained(folder_of(name), torch_dtype=torch.float32)
     net.train(part == "step")
     a, b, c = size
     if part == "encode":
@@ -99,8 +101,11 @@ def serve(row, threads):
 class Waiting:
     """A process that runs its work once a line."""
 
-    def __init__(self, command):
-        self.p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, command, spins=2000):
+        """Threads that wait at a barrier turn `spins` times before they sleep: the same for both, since what
+        they burn there would count as work on a busy machine."""
+        self.p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                  env={**os.environ, "GOMP_SPINCOUNT": str(spins)})
 
     def go(self):
         self.p.stdin.write("go\n")
@@ -148,6 +153,20 @@ def pair(name, ours, peer, target, out):
             f"{target} | {memory} | {load:.0f} |")
     print(line, flush=True)
     out.append(line)
+
+
+def waiting(out):
+    """Our own step as it is, and with as many turns at a barrier as libgomp takes by itself."""
+    row = "training step, 601 tokens"
+    part, model, size, _ = MODELS[row]
+    command = [f"{B}/tests/bench/bench_peers", "2", save_model(model), part, *map(str, size)]
+    for busy in (0, 1):
+        others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
+        pair(f"{row}, beside {busy} busy processes / the same, its threads spinning", Waiting(command), Waiting(command, 300000),
+             3 if busy else 0.98, out)
+        for p in others:
+            p.kill()
+            p.wait()
 
 
 def tokenize(out):
@@ -198,6 +217,8 @@ def main():
                 pair(f"{row}, {threads} thread{'s' if threads != '1' else ''}",
                      Waiting([f"{B}/tests/bench/bench_peers", threads, folder, part, *map(str, size)]),
                      Waiting([sys.executable, __file__, "--serve", row, threads]), 1.9 if threads == "1" else target, out)
+    if wanted("waiting"):
+        waiting(out)
     if wanted("tokenize"):
         tokenize(out)
     if wanted("prep"):
