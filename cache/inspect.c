@@ -7,21 +7,14 @@
 
 /* ---- ls -------------------------------------------------------------------------------------- */
 
-static int64_t member(const json_t *o, const char *key)
-{
-    return (int64_t)json_integer_value(json_object_get(o, key));
-}
-
 /* For a terminal: what could move its cursor is shown escaped. */
-static void print_text(FILE *out, const char *id, const json_t *facts)
+static void print_text(FILE *out, const char *id, const ClipSummary *c)
 {
-    const json_t *latent = json_object_get(facts, "latent"), *captions = json_object_get(facts, "captions");
     char name[2048], caption[8192];
     str_escape(name, sizeof name, id, 0);
-    str_escape(caption, sizeof caption, json_string_value(json_array_get(captions, 0)), 0);
-    fprintf(out, "%s\t%s\t%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 "\t%zu\t%s\n", name,
-            json_string_value(json_object_get(facts, "split")), member(latent, "frames"), member(latent, "height"),
-            member(latent, "width"), member(latent, "channels"), json_array_size(captions), caption);
+    str_escape(caption, sizeof caption, c->caption, 0);
+    fprintf(out, "%s\t%s\t%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 "\t%" PRId64 "\t%s\n", name, c->split,
+            c->latent_frames, c->latent_height, c->latent_width, c->latent_channels, c->captions, caption);
 }
 
 /* A field of RFC 4180: in quotation marks, which are doubled inside. */
@@ -36,16 +29,15 @@ static void print_quoted(FILE *out, const char *text)
     putc_unlocked('"', out);
 }
 
-static void print_csv(FILE *out, const char *id, const json_t *facts)
+static void print_csv(FILE *out, const char *id, const ClipSummary *c)
 {
-    const json_t *latent = json_object_get(facts, "latent"), *captions = json_object_get(facts, "captions");
     print_quoted(out, id);
-    fprintf(out, ",%s,", json_string_value(json_object_get(facts, "split")));
-    print_quoted(out, json_string_value(json_object_get(facts, "category")));
-    fprintf(out, ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%zu,",
-            member(facts, "frames"), member(facts, "height"), member(facts, "width"), member(latent, "frames"),
-            member(latent, "height"), member(latent, "width"), member(latent, "channels"), json_array_size(captions));
-    print_quoted(out, json_string_value(json_array_get(captions, 0)));
+    fprintf(out, ",%s,", c->split);
+    print_quoted(out, c->category);
+    fprintf(out, ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",",
+            c->frames, c->height, c->width, c->latent_frames, c->latent_height, c->latent_width, c->latent_channels,
+            c->captions);
+    print_quoted(out, c->caption);
     fputs("\r\n", out);
 }
 
@@ -56,38 +48,49 @@ static int print_line(FILE *out, const char *id, json_t *facts, Err *err)
     return json_write_line(facts, out, err);
 }
 
-static const char *const csv_members[] = {"split", "category", "captions", "frames", "height", "width", "latent", NULL};
-static const char *const text_members[] = {"split", "captions", "latent", NULL};
+static int list_json(View *v, FILE *out, Err *err)
+{
+    CacheCursor *cursor = NULL;
+    const char *id;
+    json_t *facts;
+    int rc = 0;
+    while (rc >= 0 && (rc = cache_next_clip(v->txn, &cursor, &id, &facts, err)) == 1) {
+        rc = print_line(out, id, facts, err);
+        json_decref(facts);
+    }
+    cache_cursor_free(&cursor);
+    return rc;
+}
+
+static int list(View *v, CacheList form, FILE *out, Err *err)
+{
+    CacheCursor *cursor = NULL;
+    ClipSummary clip;
+    const char *id;
+    int rc;
+    while ((rc = cache_next_clip_summary(v->txn, &cursor, &id, &clip, err)) == 1)
+        (form == CACHE_LIST_CSV ? print_csv : print_text)(out, id, &clip);
+    cache_cursor_free(&cursor);
+    return rc;
+}
 
 int cache_ls(const char *dir, CacheList form, FILE *out, Err *err)
 {
     View v;
-    CacheCursor *cursor = NULL;
-    const char *id;
-    json_t *facts;
     CacheStat stat;
-    const char *const *members = form == CACHE_LIST_JSON ? NULL : form == CACHE_LIST_CSV ? csv_members : text_members;
     int rc = view_open(&v, dir, err);
     if (rc == 0 && form == CACHE_LIST_CSV)
         fputs("id,split,category,frames,height,width,latent_frames,latent_height,latent_width,latent_channels,captions,"
               "caption\r\n",
               out);
-    while (rc >= 0 && (rc = cache_next_clip_part(v.txn, &cursor, members, &id, &facts, err)) == 1) {
-        if (form == CACHE_LIST_JSON)
-            rc = print_line(out, id, facts, err);
-        else if (form == CACHE_LIST_CSV)
-            print_csv(out, id, facts);
-        else
-            print_text(out, id, facts);
-        json_decref(facts);
-    }
+    if (rc == 0)
+        rc = form == CACHE_LIST_JSON ? list_json(&v, out, err) : list(&v, form, out, err);
     if (rc == 0)
         rc = cache_stat(v.txn, &stat, err);
     if (rc == 0 && form == CACHE_LIST_TEXT)
         fprintf(out, "%" PRId64 " clip%s, %" PRId64 " latent%s, %" PRId64 " text%s, %.1f MB\n", stat.clips,
                 str_plural(stat.clips), stat.latents, str_plural(stat.latents), stat.text, str_plural(stat.text),
                 (double)stat.file_bytes / 1e6);
-    cache_cursor_free(&cursor);
     view_close(&v);
     return rc;
 }

@@ -113,6 +113,14 @@ WEFT_MUST_CHECK int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const cha
  * time; the same list in each call. */
 WEFT_MUST_CHECK int cache_next_clip_part(CacheTxn *t, CacheCursor **cursor, const char *const *members, const char **id,
                                          json_t **facts, Err *err);
+/* What a list shows of an entry; category NULL: none; caption: the first of `captions`. */
+typedef struct ClipSummary {
+    const char *split, *category, *caption;
+    int64_t captions, frames, height, width, latent_frames, latent_height, latent_width, latent_channels;
+} ClipSummary;
+/* The same with the summary, valid until the next call, in another third of the time. */
+WEFT_MUST_CHECK int cache_next_clip_summary(CacheTxn *t, CacheCursor **cursor, const char **id, ClipSummary *out,
+                                            Err *err);
 WEFT_MUST_CHECK int cache_next_meta(CacheTxn *t, CacheCursor **cursor, const char **key, json_t **value, Err *err);
 void cache_cursor_free(CacheCursor **cursor);
 typedef struct CacheStat {

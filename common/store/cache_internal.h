@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include "common/base/file.h"
 #include "common/base/schema.h"
+#include "common/base/str.h"
 #include "common/store/cache.h"
 
 enum { CACHE_N_RECORD_DBS = 3, DB_CLIPS = 3, DB_META = 4, N_DBS = 5 }; /* the first three are CacheDb's values */
@@ -57,6 +58,11 @@ WEFT_MUST_CHECK int cache_entry_check(const Cache *c, int db, const char *key, c
                                       Err *err);
 WEFT_MUST_CHECK int cache_entry_parse(const Cache *c, int db, const char *key, const void *text, int64_t text_size,
                                       json_t **out, Err *err);
+/* cache_summary.c.  Of an entry's text as Weft writes it: 1, the strings in `words`; 0: it must be parsed;
+ * negative: no memory.  Of valid members (cache_summary_members): the strings are theirs. */
+extern const char *const cache_summary_members[];
+WEFT_MUST_CHECK int cache_summary_text(ClipSummary *out, Str *words, const char *text, int64_t size, Err *err);
+void cache_summary_json(ClipSummary *out, const json_t *facts);
 /* Reads the format at opening; for writing, brings a new or an old cache to the newest one. */
 WEFT_MUST_CHECK int cache_check_format(Cache *c, Err *err);
 WEFT_MUST_CHECK int cache_check_id(const char *id, Err *err);

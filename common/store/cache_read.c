@@ -34,7 +34,9 @@ struct CacheTxn {
 struct CacheCursor {
     TreeCursor tree;
     void *copy;
-    json_t *part; /* of the schema, for cache_next_clip_part */
+    json_t *part;  /* of the schema, for cache_next_clip_part */
+    json_t *facts; /* of the last summary that was parsed */
+    Str words;     /* of the last one that was not */
     char id[512];
 };
 
@@ -287,6 +289,8 @@ void cache_cursor_free(CacheCursor **p)
         return;
     mem_free_aligned((*p)->copy);
     json_decref((*p)->part);
+    json_decref((*p)->facts);
+    str_fini(&(*p)->words);
     mem_free(*p);
     *p = NULL;
 }
@@ -336,31 +340,45 @@ static int read_members(const Cache *c, CacheCursor *cursor, const char *const *
     return rc == ERR_NOMEM ? err_set(err, rc, "%s", damage.msg) : rc == 0;
 }
 
-/* members: of clips, or NULL: all. */
-static int next_json(CacheTxn *t, int db, CacheCursor **cursor, const char *const *members, const char **name,
-                     json_t **value, Err *err)
+/* As advance, with the key as text in the cursor. */
+static int next_entry(CacheTxn *t, int db, CacheCursor **cursor, const char **name, TreeEntry *e, Err *err)
 {
-    TreeEntry e;
-    *value = NULL;
     *name = "(in a damaged page)";
-    int rc = advance(t, db, cursor, &e, err);
+    int rc = advance(t, db, cursor, e, err);
     if (rc != 1)
         return rc;
     char *key = (*cursor)->id; /* keys are at most 511 bytes */
-    memcpy(key, e.key, (size_t)e.key_size);
-    key[e.key_size] = '\0';
+    memcpy(key, e->key, (size_t)e->key_size);
+    key[e->key_size] = '\0';
     *name = key;
-    if (members && (rc = read_members(t->cache, *cursor, members, &e, value, err)) != 0)
+    return 1;
+}
+
+/* members: of clips, or NULL: all. */
+static int entry_json(CacheTxn *t, int db, CacheCursor *cursor, const char *const *members, const TreeEntry *e,
+                      json_t **value, Err *err)
+{
+    int rc = members ? read_members(t->cache, cursor, members, e, value, err) : 0;
+    if (rc != 0)
         return rc;
-    rc = cache_entry_parse(t->cache, db, key, e.value, e.value_size, value, err);
+    rc = cache_entry_parse(t->cache, db, cursor->id, e->value, e->value_size, value, err);
     if (rc == 0)
-        rc = db == DB_CLIPS ? cache_check_clip(t->cache, key, *value, err)
-                            : cache_check_meta(t->cache, key, *value, err);
+        rc = db == DB_CLIPS ? cache_check_clip(t->cache, cursor->id, *value, err)
+                            : cache_check_meta(t->cache, cursor->id, *value, err);
     if (rc == 0)
         return 1;
     json_decref(*value);
     *value = NULL;
     return rc;
+}
+
+static int next_json(CacheTxn *t, int db, CacheCursor **cursor, const char *const *members, const char **name,
+                     json_t **value, Err *err)
+{
+    TreeEntry e;
+    *value = NULL;
+    int rc = next_entry(t, db, cursor, name, &e, err);
+    return rc == 1 ? entry_json(t, db, *cursor, members, &e, value, err) : rc;
 }
 
 int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err)
@@ -372,6 +390,28 @@ int cache_next_clip_part(CacheTxn *t, CacheCursor **cursor, const char *const *m
                          Err *err)
 {
     return next_json(t, DB_CLIPS, cursor, members, id, facts, err);
+}
+
+int cache_next_clip_summary(CacheTxn *t, CacheCursor **cursor, const char **id, ClipSummary *out, Err *err)
+{
+    TreeEntry e;
+    Err damage = {0};
+    int rc = next_entry(t, DB_CLIPS, cursor, id, &e, err);
+    if (rc != 1)
+        return rc;
+    CacheCursor *c = *cursor;
+    int64_t size = e.value_size;
+    rc = cache_entry_check(t->cache, DB_CLIPS, c->id, e.value, &size, &damage);
+    if (rc == 0 && (rc = cache_summary_text(out, &c->words, (const char *)e.value, size, &damage)) == 1)
+        return rc;
+    if (rc == ERR_NOMEM)
+        return err_set(err, rc, "%s", damage.msg);
+    json_decref(c->facts);
+    c->facts = NULL;
+    rc = entry_json(t, DB_CLIPS, c, cache_summary_members, &e, &c->facts, err);
+    if (rc == 1)
+        cache_summary_json(out, c->facts);
+    return rc;
 }
 
 int cache_next_meta(CacheTxn *t, CacheCursor **cursor, const char **key, json_t **value, Err *err)

@@ -23,7 +23,8 @@ static int stats(Err *err)
 
 static int ls(Err *err)
 {
-    return cache_ls(source, CACHE_LIST_JSON, nowhere, err);
+    int rc = cache_ls(source, CACHE_LIST_CSV, nowhere, err);
+    return rc < 0 ? rc : cache_ls(source, CACHE_LIST_JSON, nowhere, err);
 }
 
 static int show(Err *err)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/json.h"
+#include "common/base/json_walk.h"
 #include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/recipe.h"
@@ -124,6 +125,75 @@ static void parses_members_alone(void **state)
                                       "{,}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refuse_members(bad[i]);
+}
+
+/* What a walk finds, "key=value;" each, and how it ends: "." or "?". */
+static void walk(const char *text, const char *want)
+{
+    char got[256] = "";
+    JsonWalk w;
+    JsonSpan key, value;
+    int more = json_walk_begin(&w, (JsonSpan){text, (int64_t)strlen(text)}) ? 1 : -1;
+    while (more == 1 && (more = json_walk_next(&w, &key, &value)) == 1) {
+        size_t n = strlen(got);
+        snprintf(got + n, sizeof got - n, "%.*s=%.*s;", (int)key.size, key.at, (int)value.size, value.at);
+    }
+    strcat(got, more == 0 ? "." : "?");
+    assert_string_equal(got, want);
+}
+
+static void text_of(const char *text, const char *want)
+{
+    JsonSpan s;
+    int is = json_span_text((JsonSpan){text, (int64_t)strlen(text)}, &s);
+    assert_int_equal(is, want != NULL);
+    assert_true(!is || json_span_is(s, want));
+}
+
+static void count_of(const char *text, int64_t want)
+{
+    int64_t n;
+    int is = json_span_count((JsonSpan){text, (int64_t)strlen(text)}, &n);
+    assert_int_equal(is, want != 0);
+    assert_true(!is || n == want);
+}
+
+static void walks_over_text(void **state)
+{
+    (void)state;
+    walk("{}", ".");
+    walk(" [ ] \n", ".");
+    walk("{\"a\":1,\"b\":{\"a\":[\"}\"]} , \"c\" : \"\\\"\"}", "a=1;b={\"a\":[\"}\"]} ;c=\"\\\"\";.");
+    walk("[1,\"x,y\",[2,3]]", "=1;=\"x,y\";=[2,3];.");
+    walk("{\"a\":1}x", "a=1;?");
+    walk("[1,]", "=1;?");
+    walk("[,1]", "?");
+    walk("[1", "=1;?");
+    walk("{\"a\":1]", "a=1;?");
+    walk("{\"\\u0061\":1}", "?");
+    walk("{1:2}", "?");
+    walk("1", "?");
+    walk("", "?");
+    text_of("\"\"", "");
+    text_of("\"a b\"", "a b");
+    text_of("\"caf\xC3\xA9\"", "caf\xC3\xA9");
+    text_of("\"caf\xC3\"", NULL);
+    text_of("\"a\\n\"", NULL);
+    text_of("\"a\"b\"", NULL);
+    text_of("\"a\nb\"", NULL);
+    text_of("\"a\" ", NULL);
+    text_of("\"", NULL);
+    text_of("null", NULL);
+    count_of("1", 1);
+    count_of("999999999999999", 999999999999999);
+    count_of("1000000000000000", 0);
+    count_of("0", 0);
+    count_of("01", 0);
+    count_of("-1", 0);
+    count_of("1.0", 0);
+    count_of("1e3", 0);
+    count_of("1 ", 0);
+    count_of("", 0);
 }
 
 static void check_text(const json_t *v, int indent, const char *want)
@@ -407,6 +477,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_bad_json),
         cmocka_unit_test(parses_members_alone),
+        cmocka_unit_test(walks_over_text),
         cmocka_unit_test(parses_members_of_members),
         cmocka_unit_test(writes_text),
         cmocka_unit_test(reals_survive),

@@ -169,6 +169,64 @@ static void writes_and_reopens(void **state)
     json_decref(b);
 }
 
+/* The summary of each entry says what the parsed entry does; entries that are not as Weft writes them as well. */
+static void summaries(void **state)
+{
+    (void)state;
+    static const char *const odd[] = {
+        "plain", "", "\"so\" he\\she said:\n\t\x7f", "caf\xC3\xA9", "two\nlines", "[a, b]", "{\"split\":1}"};
+    enum { ODD = sizeof odd / sizeof *odd };
+    Err err = {0};
+    char *dir = check_tmp_path("summaries"), name[8];
+    Cache *c = open_cache(dir, CACHE_WRITE);
+    for (int i = 0; i < ODD * ODD; i++) {
+        json_t *facts = clip_facts(odd[i % ODD]);
+        if (i / ODD)
+            json_object_set_new(facts, "category", json_string(odd[i / ODD]));
+        json_object_set_new(facts, "split", json_string(i % 3 == 0 ? "train" : i % 3 == 1 ? "val" : "test"));
+        json_object_set_new(facts, "width", json_integer(i % 2 ? 1 + i : 1000000000000000000));
+        json_object_set_new(json_object_get(facts, "latent"), "channels", json_integer(10 + i));
+        json_object_set_new(facts, "attributes",
+                            json_pack("{s:[i, s], s:{s:s}}", "height", 5, "width", "latent", "frames", "x"));
+        for (int k = 0; k < i / ODD; k++)
+            json_array_append_new(json_object_get(facts, "captions"), json_string(odd[k]));
+        snprintf(name, sizeof name, "%02d", i);
+        CHECK_OK(cache_put_clip(c, name, facts, &err), &err);
+        json_decref(facts);
+    }
+    CacheTxn *t = NULL;
+    CHECK_OK(cache_begin(&t, c, &err), &err);
+    CacheCursor *whole = NULL, *brief = NULL;
+    const char *id, *same;
+    json_t *facts;
+    ClipSummary s;
+    int n = 0;
+    for (; cache_next_clip(t, &whole, &id, &facts, &err) == 1; n++) {
+        const json_t *captions = json_object_get(facts, "captions"), *latent = json_object_get(facts, "latent");
+        const char *category = json_string_value(json_object_get(facts, "category"));
+        assert_int_equal(cache_next_clip_summary(t, &brief, &same, &s, &err), 1);
+        assert_string_equal(id, same);
+        assert_string_equal(s.split, json_string_value(json_object_get(facts, "split")));
+        assert_int_equal(!s.category, !category);
+        assert_string_equal(s.category ? s.category : "", category ? category : "");
+        assert_string_equal(s.caption, json_string_value(json_array_get(captions, 0)));
+        assert_int_equal(s.captions, json_array_size(captions));
+        assert_int_equal(s.frames, 9);
+        assert_int_equal(s.height, 16);
+        assert_int_equal(s.width, json_integer_value(json_object_get(facts, "width")));
+        assert_int_equal(s.latent_frames, 3);
+        assert_int_equal(s.latent_height, 2);
+        assert_int_equal(s.latent_width, 2);
+        assert_int_equal(s.latent_channels, json_integer_value(json_object_get(latent, "channels")));
+        json_decref(facts);
+    }
+    assert_int_equal(n, ODD * ODD);
+    assert_int_equal(cache_next_clip_summary(t, &brief, &same, &s, &err), 0);
+    assert_null(brief);
+    cache_end(&t);
+    cache_close(&c);
+}
+
 static void map_grows(void **state)
 {
     (void)state;
@@ -678,6 +736,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_and_reopens),
+        cmocka_unit_test(summaries),
         cmocka_unit_test(map_grows),
         cmocka_unit_test(batches_are_whole),
         cmocka_unit_test(ten_readers_and_a_writer),
