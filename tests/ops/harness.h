@@ -92,6 +92,7 @@ void case_range(Case *c, int operand, double low, double high);
 void case_in_place(Case *c, int output, int input);
 void ops_check(const Case *c);
 void ops_summary(void **state);
+int ops_listing(void); /* WEFT_OPS_LIST=1 */
 
 /* For calls whose result is a number on the host: the first element of t becomes value. */
 int ops_set(Backend *be, const Tensor *t, double value, Err *err);

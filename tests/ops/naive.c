@@ -8,15 +8,21 @@
 static OpsTable exact;  /* ref's: what moves and converts values has nothing to round in between */
 static NaiveRan *watch; /* receives the entries that run; may be NULL */
 
-static void ran(const char *name)
+static int ran(const char *name)
 {
-    for (int i = 0; watch && i < NAIVE_OPS; i++)
-        if (!watch->op[i] || watch->op[i] == name) {
-            watch->op[i] = name;
-            return;
-        }
+    int i = 0;
+    while (watch && i < NAIVE_OPS - 1 && watch->op[i] && watch->op[i] != name)
+        i++;
+    if (watch)
+        watch->op[i] = name;
+    return watch && watch->names_only;
 }
-#define RAN() ran(__func__) /* every version is a function of its entry's name */
+/* Every version is a function of its entry's name. */
+#define RAN()              \
+    do {                   \
+        if (ran(__func__)) \
+            return 0;      \
+    } while (0)
 
 static double b(double value)
 {

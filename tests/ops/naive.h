@@ -18,6 +18,7 @@ enum { NAIVE_OPS = 96 };
 /* names of entries, in the order they first ran; NULL after them */
 typedef struct NaiveRan {
     const char *op[NAIVE_OPS];
+    int names_only; /* nothing is computed */
 } NaiveRan;
 
 /* A back end on host memory whose activations are BF16; open until exit, NULL without memory.

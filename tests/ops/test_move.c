@@ -45,6 +45,8 @@ static void embed_refuses_ids_outside_the_table(void **state)
 {
     (void)state;
     static const double bad[] = {4, -1, 1 << 30};
+    if (ops_listing()) /* only who computes sees an id */
+        return;
     for (int i = 0; i < 3; i++) {
         Case c = {
             .name = "embed outside", .call = call_embed_outside, .composite = 1, .bound = zeros, .input_kinds = 1};
