@@ -39,6 +39,10 @@ static const char vae_json[] =
     " \"up_block_types\": [\"CogVideoXUpBlock3D\", \"CogVideoXUpBlock3D\", \"CogVideoXUpBlock3D\", "
     "\"CogVideoXUpBlock3D\"]}";
 
+/* A drawn number costs ten times what writing it does, so a tensor repeats its first ones.  Their number is
+ * prime: no two rows are equal. */
+enum { DRAWN = 65521 };
+
 static void fill(const Param *p, uint64_t number, uint16_t *out)
 {
     Philox stream = philox_stream(1, RNG_TEST, 0, number);
@@ -49,13 +53,11 @@ static void fill(const Param *p, uint64_t number, uint16_t *out)
         fan_in *= p->dim[i];
     float scale = p->rank > 1 ? (float)sqrt(12.0 / (double)fan_in) : 0.2f;
     float base = p->rank == 1 && str_ends_with(p->name, ".weight") ? 1.0f : 0.0f;
-#pragma omp parallel for
-    for (int64_t block = 0; block < (n + 3) / 4; block++) {
-        uint32_t ctr[4] = {(uint32_t)block, (uint32_t)(block >> 32), stream.ctr[2], stream.ctr[3]}, r[4];
-        philox4x32(ctr, stream.key, r);
-        for (int64_t j = 0; j < 4 && block * 4 + j < n; j++)
-            out[block * 4 + j] = float_to_half(base + scale * ((float)(r[j] >> 8) * 0x1p-24f - 0.5f));
-    }
+    int64_t drawn = n < DRAWN ? n : DRAWN;
+    for (int64_t i = 0; i < drawn; i++)
+        out[i] = float_to_half(base + scale * ((float)philox_uniform(&stream, (uint64_t)i) - 0.5f));
+    for (int64_t i = drawn; i < n; i += drawn)
+        memcpy(out + i, out, (size_t)(n - i < drawn ? n - i : drawn) * sizeof *out);
 }
 
 static int write_weights(const ParamSet *ps, const char *dir, Err *err)
