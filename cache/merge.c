@@ -202,8 +202,8 @@ int cache_merge(const MergeParams *params, Err *err)
     if (rc == 0)
         rc = cache_commit(m.out, err);
     if (rc == 0)
-        fprintf(params->results, "%s: %" PRId64 " clip%s of %" PRId64 " caches\n", params->out, m.clips,
-                str_plural(m.clips), m.n);
+        fprintf(params->results, "%s: %" PRId64 " clip%s of %" PRId64 " cache%s\n", params->out, m.clips,
+                str_plural(m.clips), m.n, str_plural(m.n));
     cache_close(&m.out);
     for (int64_t i = 0; i < m.n; i++)
         view_close(&m.source[i]);

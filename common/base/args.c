@@ -154,6 +154,12 @@ static int find_option(const Opt *opts, const char *arg, const Opt **found, cons
     return 0;
 }
 
+/* What names files, a recipe or a part of the work; a prompt may be empty, numbers and choices are parsed. */
+static int must_name(const Opt *o)
+{
+    return (o->type == OPT_STR || o->type == OPT_LIST) && !(o->meta && strcmp(o->meta, "TEXT") == 0);
+}
+
 /* One option at argv[*i]; *i moves past a separate value. */
 static int take_option(const Opt *opts, void *options, char *given, int argc, char **argv, int *i, Err *err)
 {
@@ -169,6 +175,8 @@ static int take_option(const Opt *opts, void *options, char *given, int argc, ch
             return err_set(err, ERR_USAGE, "--%s needs a value (%s)", o->name, o->meta ? o->meta : "VALUE");
         value = argv[++*i];
     }
+    if (must_name(o) && !*value) /* "" + "/data.mdb" would be a file of the root folder */
+        return err_set(err, ERR_USAGE, "--%s needs a value (%s), found ''", o->name, o->meta ? o->meta : "VALUE");
     if (given[o - opts]++ && o->type != OPT_LIST)
         return err_set(err, ERR_USAGE, "--%s is given twice", o->name);
     given[o - opts] = 1;
@@ -202,7 +210,9 @@ int args_parse(const Opt *opts, void *options, size_t options_size, int argc, ch
             rc = store(o, options, o->dflt, err);
     }
     for (int i = 0; i < argc && rc == 0; i++) {
-        if (only_positional || argv[i][0] != '-' || argv[i][1] == 0)
+        if (!argv[i][0])
+            rc = err_set(err, ERR_USAGE, "argument %d is empty", i + 1);
+        else if (only_positional || argv[i][0] != '-' || argv[i][1] == 0)
             rc = list_add(positional, argv[i], err);
         else if (strcmp(argv[i], "--") == 0)
             only_positional = 1;

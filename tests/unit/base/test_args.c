@@ -113,6 +113,11 @@ static void refuses(void **state)
     refuse(ARGV("-o", "x", "--out", "y"), "--out is given twice");
     refuse(ARGV("-f", "-f", "-o", "x"), "--force is given twice");
     refuse(ARGV("--tag", "t", "--out"), "--out needs a value (DIR)");
+    refuse(ARGV("--out", ""), "--out needs a value (DIR), found ''");
+    refuse(ARGV("--out="), "--out needs a value (DIR), found ''");
+    refuse(ARGV("-o", "x", "--tag", ""), "--tag needs a value");
+    refuse(ARGV("-o", "x", "a", ""), "argument 4 is empty");
+    refuse(ARGV("-o", "x", "--", ""), "argument 4 is empty");
     refuse(ARGV("--force=1", "-o", "x"), "--force takes no value");
     refuse(ARGV("-fx", "-o", "x"), "--force takes no value");
     refuse(ARGV("--mode", "quick"), "--mode: expected fast|slow, found 'quick'");
