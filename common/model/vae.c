@@ -428,6 +428,7 @@ void vae_close(Vae **v)
     if (!v || !*v)
         return;
     params_fini(&(*v)->ps);
+    mem_free_aligned((*v)->staging);
     mem_free(*v);
     *v = NULL;
 }

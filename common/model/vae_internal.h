@@ -50,6 +50,8 @@ struct Vae {
     ParamSet ps;
     int whole_clip;
     VaeNet enc, dec;
+    float *staging; /* host: a chunk's pixels or latents, kept for the next clip */
+    int64_t staging_room;
 };
 
 /* vae.c */

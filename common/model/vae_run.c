@@ -19,8 +19,7 @@ typedef struct Job { /* one call of encode or decode; "in" and "out" as the netw
     const uint8_t *rgb; /* the same in 8 bits */
     float *out;         /* host [To,Ho,Wo,Co] */
     int64_t T, H, W, To, Ho, Wo, Ci, Co;
-    int64_t chunk;  /* frames a chunk; the first takes the remainder too */
-    float *staging; /* host: the larger of a chunk's input and output */
+    int64_t chunk; /* frames a chunk; the first takes the remainder too */
     Err *err;
 } Job;
 
@@ -83,7 +82,7 @@ static int read_box(const Job *j, const Tile *tile, int64_t t0, const Tensor *ds
     if (j->v->be->plan)
         return 0;
     int64_t n = dst->dim[2] * j->Ci;
-    float *to = j->staging;
+    float *to = j->v->staging;
     for (int64_t t = t0; t < t0 + dst->dim[0]; t++)
         for (int64_t y = tile->y0; y < tile->y0 + tile->h; y++, to += n) {
             int64_t at = ((t * j->H + y) * j->W + tile->x0) * j->Ci;
@@ -93,7 +92,7 @@ static int read_box(const Job *j, const Tile *tile, int64_t t0, const Tensor *ds
                 for (int64_t i = 0; i < n; i++)
                     to[i] = (float)(j->rgb[at + i] / 127.5 - 1.0);
         }
-    return backend_put_f32(j->v->be, dst, j->staging, j->err);
+    return backend_put_f32(j->v->be, dst, j->v->staging, j->err);
 }
 
 /* The kept part of src to its place in the output. */
@@ -101,13 +100,14 @@ static int write_box(const Job *j, const Tile *tile, int64_t t0, const Tensor *s
 {
     if (j->v->be->plan)
         return 0;
-    int rc = backend_get_f32(j->v->be, j->staging, src, j->err);
+    int rc = backend_get_f32(j->v->be, j->v->staging, src, j->err);
     if (rc)
         return rc;
     for (int64_t t = 0; t < src->dim[0]; t++)
         for (int64_t y = 0; y < tile->keep_h; y++)
             memcpy(j->out + (((t0 + t) * j->Ho + tile->oy + y) * j->Wo + tile->ox) * j->Co,
-                   j->staging + (t * tile->oh + y) * tile->ow * j->Co, (size_t)(tile->keep_w * j->Co) * sizeof *j->out);
+                   j->v->staging + (t * tile->oh + y) * tile->ow * j->Co,
+                   (size_t)(tile->keep_w * j->Co) * sizeof *j->out);
     return 0;
 }
 
@@ -295,6 +295,17 @@ static int run_grid(const Job *j, const Axis *rows, const Axis *cols, Tensor *ab
     return rc;
 }
 
+/* Room for so many floats in v->staging. */
+static int stage(Vae *v, int64_t room, Err *err)
+{
+    if (v->be->plan || room <= v->staging_room)
+        return 0;
+    mem_free_aligned(v->staging);
+    v->staging = mem_alloc_aligned(room * (int64_t)sizeof(float), err);
+    v->staging_room = v->staging ? room : 0;
+    return v->staging ? 0 : ERR_NOMEM;
+}
+
 static int run(Job *j, const VaeTiling *tiling)
 {
     int rc = 0;
@@ -307,11 +318,11 @@ static int run(Job *j, const VaeTiling *tiling)
     int64_t in = frames * h * w * j->Ci, out = vae_net_frames(j->net, frames) * scaled(j, h) * scaled(j, w) * j->Co;
     int64_t mark = arena_mark(j->work);
     Tensor *above = mem_calloc(cols.n, sizeof *above, j->err);
-    j->staging = j->v->be->plan ? NULL : mem_alloc_aligned((in > out ? in : out) * (int64_t)sizeof(float), j->err);
-    rc = above && (j->staging || j->v->be->plan) ? run_grid(j, &rows, &cols, above) : ERR_NOMEM;
+    rc = above ? stage(j->v, in > out ? in : out, j->err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = run_grid(j, &rows, &cols, above);
     arena_reset(j->work, mark);
     mem_free(above);
-    mem_free_aligned(j->staging);
     return rc;
 }
 
