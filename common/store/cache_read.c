@@ -252,7 +252,8 @@ int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, Rec
     return rc < 0 ? rc : 1;
 }
 
-static int get_json(CacheTxn *t, int db, const char *key, json_t **out, Err *err)
+/* 1, 0 absent, negative; judge: by the schema. */
+static int get_json(CacheTxn *t, int db, const char *key, int judge, json_t **out, Err *err)
 {
     TreeEntry e;
     *out = NULL;
@@ -262,7 +263,7 @@ static int get_json(CacheTxn *t, int db, const char *key, json_t **out, Err *err
     if (rc <= 0)
         return rc;
     rc = cache_entry_parse(t->cache, db, key, e.value, e.value_size, out, err);
-    if (rc == 0)
+    if (rc == 0 && judge)
         rc = db == DB_CLIPS ? cache_check_clip(t->cache, key, *out, err) : cache_check_meta(t->cache, key, *out, err);
     if (rc == 0)
         return 1;
@@ -273,12 +274,17 @@ static int get_json(CacheTxn *t, int db, const char *key, json_t **out, Err *err
 
 int cache_get_clip(CacheTxn *t, const char *id, json_t **out, Err *err)
 {
-    return get_json(t, DB_CLIPS, id, out, err);
+    return get_json(t, DB_CLIPS, id, 1, out, err);
+}
+
+int cache_get_clip_unjudged(CacheTxn *t, const char *id, json_t **out, Err *err)
+{
+    return get_json(t, DB_CLIPS, id, 0, out, err);
 }
 
 int cache_get_meta(CacheTxn *t, const char *key, json_t **out, Err *err)
 {
-    return get_json(t, DB_META, key, out, err);
+    return get_json(t, DB_META, key, 1, out, err);
 }
 
 /* ---- iterating ------------------------------------------------------------------------------- */
