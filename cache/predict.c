@@ -117,7 +117,7 @@ static int predict_clips(Build *b, int64_t clips, Prediction *out, Err *err)
     out->vae = (b->e->be->host ? b->e->vae_bytes + work : 0) + tensor_count(&t) * (int64_t)sizeof(float);
     out->vae += tensor_bytes(&t) + least(clips * tensor_bytes(&t), BUILD_BATCH); /* in the queue and in the batch */
     out->vae += staging(b, c);
-    out->pixels = reader_bytes(prepared_rgb_bytes(b->p));
+    out->pixels = reader_bytes(clips, prepared_rgb_bytes(b->p));
     return 0;
 }
 

@@ -120,9 +120,9 @@ static int start(ClipReader *r, Err *err)
 
 /* ---- its parent ------------------------------------------------------------------------------ */
 
-int64_t reader_bytes(int64_t bytes)
+int64_t reader_bytes(int64_t clips, int64_t bytes)
 {
-    return READER_PLACES * bytes;
+    return (clips < READER_PLACES ? clips : READER_PLACES) * bytes;
 }
 
 int reader_open(ClipReader **out, const Recipe *recipe, int64_t bytes, Err *err)

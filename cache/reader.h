@@ -29,6 +29,6 @@ WEFT_MUST_CHECK int reader_ask(ClipReader *r, const PreparedClip *c, const char 
 WEFT_MUST_CHECK int reader_wait(ClipReader *r, ReadClip *out, Err *err);
 /* Gives its place back. */
 void reader_done(ClipReader *r);
-/* Bytes of shared memory for the pixels. */
-int64_t reader_bytes(int64_t bytes);
+/* Bytes of shared memory for the pixels of so many clips, `bytes` each at most. */
+int64_t reader_bytes(int64_t clips, int64_t bytes);
 #endif
