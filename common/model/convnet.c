@@ -46,15 +46,15 @@ static int fold(const ConvNet *net, const SafeTensors *file, const char *unit, d
     char name[256];
     int rc = 0;
     for (int k = 0; k < 4 && !rc; k++) {
-        snprintf(name, sizeof name, "%s.bn.%s", unit, of_norm[k]);
+        snprintf(name, sizeof name, "%s.%s.%s", unit, net->norm, of_norm[k]);
         rc = (norm[k] = values_of(file, name, err)) ? 0 : ERR_NOMEM;
     }
     for (int64_t o = 0; o < co && !rc; o++) {
         double grow = norm[GAMMA][o] / sqrt(norm[VAR][o] + net->eps);
         if (!isfinite(grow))
             rc = err_set(err, ERR_FORMAT,
-                         "'%s.bn': running_var %g and weight %g of channel %" PRId64 " are not possible", unit,
-                         norm[VAR][o], norm[GAMMA][o], o);
+                         "'%s.%s': running_var %g and weight %g of channel %" PRId64 " are not possible", unit,
+                         net->norm, norm[VAR][o], norm[GAMMA][o], o);
         for (int64_t i = 0; i < each; i++)
             w[o * each + i] *= grow;
         b[o] = norm[BETA][o] - norm[MEAN][o] * grow;
@@ -103,9 +103,10 @@ static int load_unit(ConvNet *net, const SafeTensors *file, const Param *w, Err 
     return rc;
 }
 
-static int list(ConvNet *net, Backend *be, const char *conv, double eps, NetGraph graph, void *user, Err *err)
+static int list(ConvNet *net, Backend *be, const char *conv, const char *norm, double eps, NetGraph graph, void *user,
+                Err *err)
 {
-    *net = (ConvNet){.be = be, .conv = conv, .eps = eps, .file.ignore = is_counter};
+    *net = (ConvNet){.be = be, .conv = conv, .norm = norm, .eps = eps, .file.ignore = is_counter};
     NetPass p = {.net = net, .err = err};
     int rc = graph(&p, user);
     if (rc || (rc = params_finish(&net->file, err)))
@@ -113,10 +114,10 @@ static int list(ConvNet *net, Backend *be, const char *conv, double eps, NetGrap
     return params_finish(&net->used, err);
 }
 
-int net_load(ConvNet *net, Backend *be, const char *conv, double eps, NetGraph graph, void *user,
+int net_load(ConvNet *net, Backend *be, const char *conv, const char *norm, double eps, NetGraph graph, void *user,
              const SafeTensors *file, const char *path, Err *err)
 {
-    int rc = list(net, be, conv, eps, graph, user, err);
+    int rc = list(net, be, conv, norm, eps, graph, user, err);
     if (rc || (rc = params_check(&net->file, file, path, err)) || (rc = params_new_flat(&net->used, be, err)))
         return rc;
     for (int64_t i = 0; i < net->used.n && !rc; i++)
@@ -125,9 +126,10 @@ int net_load(ConvNet *net, Backend *be, const char *conv, double eps, NetGraph g
     return rc ? err_wrap(err, rc, "'%s'", path) : params_refresh(&net->used, err);
 }
 
-int net_plan(ConvNet *net, Backend *be, const char *conv, double eps, NetGraph graph, void *user, Err *err)
+int net_plan(ConvNet *net, Backend *be, const char *conv, const char *norm, double eps, NetGraph graph, void *user,
+             Err *err)
 {
-    int rc = list(net, be, conv, eps, graph, user, err);
+    int rc = list(net, be, conv, norm, eps, graph, user, err);
     return rc ? rc : params_plan(&net->used, be, err);
 }
 
@@ -170,7 +172,7 @@ static int list_unit(NetPass *p, const Tensor *x, const PoolParams *w, int64_t c
     int rc = params_addf(&p->net->file, 1, is_3d ? 5 : 4, is_3d ? dim : flat, p->err, "%s.%s.weight", name,
                          p->net->conv);
     for (int k = 0; k < 4 && !rc; k++)
-        rc = params_addf(&p->net->file, 0, 1, &co, p->err, "%s.bn.%s", name, of_norm[k]);
+        rc = params_addf(&p->net->file, 0, 1, &co, p->err, "%s.%s.%s", name, p->net->norm, of_norm[k]);
     if (rc || (rc = params_addf(&p->net->used, 1, 5, dim, p->err, "%s.weight", name)))
         return rc;
     return params_addf(&p->net->used, 0, 1, &co, p->err, "%s.bias", name);

@@ -13,6 +13,7 @@
 typedef struct ConvNet {
     Backend *be;
     const char *conv; /* the convolution's name in a unit: "conv", "conv3d" */
+    const char *norm; /* the batch norm's: "bn", "batch3d" */
     double eps;       /* of the batch norms */
     ParamSet file;    /* as the file has them */
     ParamSet used;    /* UNIT.weight and UNIT.bias, folded, and what has no batch norm */
@@ -27,11 +28,11 @@ typedef struct NetPass {
 /* Takes the weights from an open file, which must hold exactly those that `graph` lists (but for num_batches_tracked).
  * path: its name, for messages.  What was made stays the caller's to close, also on failure. */
 typedef int (*NetGraph)(NetPass *p, void *user);
-WEFT_MUST_CHECK int net_load(ConvNet *net, Backend *be, const char *conv, double eps, NetGraph graph, void *user,
-                             const SafeTensors *file, const char *path, Err *err);
+WEFT_MUST_CHECK int net_load(ConvNet *net, Backend *be, const char *conv, const char *norm, double eps, NetGraph graph,
+                             void *user, const SafeTensors *file, const char *path, Err *err);
 /* The same on the plan back end, without a file. */
-WEFT_MUST_CHECK int net_plan(ConvNet *net, Backend *be, const char *conv, double eps, NetGraph graph, void *user,
-                             Err *err);
+WEFT_MUST_CHECK int net_plan(ConvNet *net, Backend *be, const char *conv, const char *norm, double eps, NetGraph graph,
+                             void *user, Err *err);
 /* Of a PyTorch file that cannot be used because it holds other things than a state dict, or none of the names (`first`
  * is one of them): says after err's sentence which files are read.  file: what was opened, or NULL.  Returns rc. */
 int net_say_which(int rc, const SafeTensors *file, const char *first, const char *which, Err *err);

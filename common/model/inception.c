@@ -222,8 +222,8 @@ int inception_load(Inception **out, Backend *be, const SafeTensors *file, const 
     Run run = one_picture();
     Inception *m = *out = mem_calloc(1, sizeof *m, err);
     int rc = !m     ? ERR_NOMEM
-             : file ? net_load(&m->net, be, "conv", 1e-3, graph, &run, file, path, err)
-                    : net_plan(&m->net, be, "conv", 1e-3, graph, &run, err);
+             : file ? net_load(&m->net, be, "conv", "bn", 1e-3, graph, &run, file, path, err)
+                    : net_plan(&m->net, be, "conv", "bn", 1e-3, graph, &run, err);
     if (rc)
         inception_close(out);
     return rc;

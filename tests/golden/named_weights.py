@@ -18,7 +18,7 @@ def u(name, count):
 def filled(name, shape):
     count = int(np.prod(shape))
     v = u(name, count)
-    if name.endswith("bias"):
+    if name.endswith(("bias", "running_mean")):
         v = 0.1 * (2 * v - 1)
     elif len(shape) == 1:
         v = 0.5 + v

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zip.h>
 
 #include "common/base/file.h"
 #include "common/base/mem.h"
@@ -169,7 +170,7 @@ static void inception(void **state)
     json_decref(g);
 }
 
-static void run_i3d(const char *path, const json_t *g, double eps, int64_t frames, const char *key)
+static void run_i3d(const char *path, const json_t *want, double eps, int64_t frames, const char *what)
 {
     enum { S = I3D_SIZE };
     I3d *m = NULL, *shape = NULL;
@@ -189,7 +190,7 @@ static void run_i3d(const char *path, const json_t *g, double eps, int64_t frame
             resize_scaled(pixels + t * S * S * 3, S, S, picture + t * S * S * 3, S, S, RESIZE_TF1, SCALE_SIGNED, &err),
             &err);
     CHECK_OK(i3d_run(m, work, logits, pixels, frames, &err), &err);
-    check_features(key, logits, json_object_get(json_object_get(g, "i3d"), key), 1e-5);
+    check_features(what, logits, want, 1e-5);
     CHECK_FAILS(i3d_run(m, work, logits, pixels, 8, &err), ERR_USAGE, "8 frames; it needs 9 or more", &err);
     arena_free(&plan);
     arena_free(&work);
@@ -211,9 +212,10 @@ static void i3d(void **state)
     assert_int_equal(params_count(i3d_params(shape)), 12697264 + 2 * 7280); /* and means and variances */
     NamedFile f = named_file(i3d_params(shape));
     CHECK_OK(safetensors_write(path, f.source, f.n, NULL, &err), &err);
-    run_i3d(path, g, 0, 9, "eps0.001_T9");
-    run_i3d(path, g, 1e-5, 9, "eps1e-05_T9");
-    run_i3d(path, g, 1e-3, 17, "eps0.001_T17");
+    const json_t *want = json_object_get(g, "i3d");
+    run_i3d(path, json_object_get(want, "eps0.001_T9"), 0, 9, "eps 1e-3, 9 frames");
+    run_i3d(path, json_object_get(want, "eps1e-05_T9"), 1e-5, 9, "eps 1e-5, 9 frames");
+    run_i3d(path, json_object_get(want, "eps0.001_T17"), 1e-3, 17, "eps 1e-3, 17 frames");
     CHECK_OK(safetensors_write(path, f.source, f.n, meta, &err), &err);
     CHECK_OK(i3d_open(&m, cpu_be, path, 0, &err), &err);
     check_value("the file's eps", i3d_eps(m), 1e-5, 0, 0);
@@ -224,6 +226,57 @@ static void i3d(void **state)
     i3d_close(&shape);
     json_decref(meta);
     json_decref(odd);
+    json_decref(g);
+}
+
+/* A tensor of tests/golden/i3d_script.json as named_weights.h makes it; what counts batches is a whole number. */
+static Tensor storage_of(const json_t *storage)
+{
+    const char *name = json_string_value(json_array_get(storage, 0));
+    const json_t *shape = json_array_get(storage, 1);
+    int64_t dim[5];
+    size_t rank = json_array_size(shape);
+    for (size_t a = 0; a < rank; a++)
+        dim[a] = json_integer_value(json_array_get(shape, a));
+    if (!rank)
+        return tensor_of(calloc(1, 8), DT_U8, 1, (int64_t)8);
+    return tensor_view(named_weights(name, (int)rank, dim), DT_F32, (int)rank, dim);
+}
+
+/* torch.jit.script of an I3D with the names of kinetics_i3d_pytorch (tests/golden/make_i3d_script.py), as an archive of
+ * its pickle and its storages. */
+static void i3d_script(void **state)
+{
+    (void)state;
+    const char *path = check_tmp_path("i3d_torchscript.pt");
+    json_t *g = NULL;
+    Err err = {0};
+    int failed = 0;
+    CHECK_OK(json_read_file(&g, check_repo_path("tests/golden/i3d_script.json"), &err), &err);
+    const json_t *storages = json_object_get(g, "storages");
+    size_t n = json_array_size(storages);
+    assert_int_equal(n, 344);
+    Tensor *tensor = calloc(n, sizeof *tensor);
+    zip_t *z = zip_open(path, ZIP_CREATE | ZIP_TRUNCATE, &failed);
+    assert_non_null(tensor);
+    assert_non_null(z);
+    zip_source_t *pickle = zip_source_file(z, check_repo_path("tests/golden/i3d_script.pkl"), 0, -1);
+    assert_true(zip_file_add(z, "i3d/data.pkl", pickle, 0) >= 0);
+    for (size_t i = 0; i < n; i++) {
+        char member[40];
+        tensor[i] = storage_of(json_array_get(storages, i));
+        snprintf(member, sizeof member, "i3d/data/%zu", i);
+        zip_source_t *bytes = zip_source_buffer(z, tensor[i].data, (zip_uint64_t)tensor_bytes(&tensor[i]), 0);
+        zip_int64_t at = zip_file_add(z, member, bytes, 0);
+        assert_true(at >= 0);
+        assert_int_equal(zip_set_file_compression(z, (zip_uint64_t)at, ZIP_CM_STORE, 0), 0);
+    }
+    assert_int_equal(zip_close(z), 0);
+    run_i3d(path, json_object_get(g, "logits"), 0, 16, "TorchScript, 16 frames");
+    for (size_t i = 0; i < n; i++)
+        free(tensor[i].data);
+    free(tensor);
+    remove(path);
     json_decref(g);
 }
 
@@ -263,10 +316,9 @@ static void resizes_as_others(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rule_of_the_weights),
-        cmocka_unit_test(resizes_as_others),
-        cmocka_unit_test(inception),
-        cmocka_unit_test(i3d),
+        cmocka_unit_test(rule_of_the_weights), cmocka_unit_test(resizes_as_others),
+        cmocka_unit_test(inception),           cmocka_unit_test(i3d),
+        cmocka_unit_test(i3d_script),
     };
     return cmocka_run_group_tests_name("golden: networks of metrics", tests, open_backends, close_backends);
 }
