@@ -161,13 +161,12 @@ static void sets(FILE *out, const json_t *networks)
           "class=\"n\">tuned</th><th></th></tr>\n",
           out);
     json_object_foreach ((json_t *)(uintptr_t)json_object_get(base, "sets"), name, v) {
-        const json_t *other = json_object_get(json_object_get(tuned, "sets"), name);
         const char *note = json_string_value(json_object_get(v, "note"));
         fputs("<tr><td>", out);
         html_text(out, name);
         fputs("</td>", out);
-        page_cell(out, member(v, "value"));
-        page_cell(out, member(other, "value"));
+        with_interval(out, v, "value", "low", "high");
+        with_interval(out, json_object_get(json_object_get(tuned, "sets"), name), "value", "low", "high");
         fputs("<td class=\"dim\">", out);
         html_text(out, note ? note : "");
         fputs("</td></tr>\n", out);
@@ -178,11 +177,11 @@ static void sets(FILE *out, const json_t *networks)
         fputs("<tr><td>accuracy: ", out);
         html_text(out, name);
         fputs("</td>", out);
-        page_cell(out, member(v, "accuracy"));
-        page_cell(out, member(json_object_get(json_object_get(tuned, "attributes"), name), "accuracy"));
+        with_interval(out, v, "accuracy", "low", "high");
+        with_interval(out, json_object_get(json_object_get(tuned, "attributes"), name), "accuracy", "low", "high");
         fputs("<td></td></tr>\n", out);
     }
-    fputs("</table></div>\n", out);
+    fputs("</table></div>\n<p class=\"dim\">With 95 % intervals over videos.</p>\n", out);
     json_array_foreach (json_object_get(base, "left_out"), i, v) {
         fputs("<p class=\"warn\">Left out: ", out);
         html_text(out, json_string_value(json_object_get(v, "metrics")));

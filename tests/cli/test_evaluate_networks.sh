@@ -3,6 +3,7 @@
 # it is about what evaluate does with them.
 . tests/cli/lib.sh
 E="$B/weft-infer evaluate"
+C="$B/weft-infer compare"
 make="$B/tests/tools/make_networks"
 clip() { # NAME FRAMES SEED
     "$B/tests/tools/make_clip" "$T/$1" 32 48 8 "$2" "$3" || exit 1
@@ -65,6 +66,16 @@ J="$T/two/metrics.json"
 check "FVD has an interval" between fvd_9f
 check "on the page too" grep -q "<td>fvd_9f</td>.* to " "$T/two/evaluate.html"
 check "seven videos are not extrapolated" test -z "$(member "$J" fvd_9f infinite)"
+for set in set other; do
+    i=0
+    for v in "$T/$set"/*.mp4; do
+        printf '{"video": "%s", "prompt": "%d", "seed": 1}\n' "$v" $((i += 1))
+    done >"$T/$set.jsonl"
+done
+runs "compared" 0 $C "$T/set.jsonl" "$T/other.jsonl" --references "$T/other" --i3d "$T/i3d.safetensors" --fvd-frames 9 \
+    --out "$T/compared"
+check "each run's FVD has an interval on the page" grep -q \
+    "<td>fvd_9f</td><td class=.n.>[0-9][^<]* <span class=.dim.>[^<]* to [^<]*</span></td><td" "$T/compared/report.html"
 for i in 1 2 3 4; do for k in 0 1 2 3 4; do ln -s "$T/set/v$i.mp4" "$T/many/v$i$k.mp4"; done; done
 runs "20 videos" 0 $E "$T/many" --references "$T/many" --i3d "$T/i3d.safetensors" --fvd-frames 9 --out "$T/twenty"
 J="$T/twenty/metrics.json"
