@@ -19,7 +19,7 @@ static int measure_rate(const Build *b, double *rate, Err *err)
     Tensor out = tensor_of(NULL, b->e->text_type, 2, F, D), in = tensor_of(NULL, b->e->text_type, 2, D, F);
     int64_t bytes = tensor_bytes(&x) + tensor_bytes(&y) + tensor_bytes(&out);
     int rc = be->alloc(be, bytes, &block, err);
-    float *zeros = rc == 0 ? mem_calloc(F * (D > n ? D : n), sizeof *zeros, err) : NULL;
+    float *zeros = rc == 0 ? mem_calloc(D * (F > n ? F : n), sizeof *zeros, err) : NULL;
     if (rc == 0 && !zeros)
         rc = ERR_NOMEM;
     x.data = block;

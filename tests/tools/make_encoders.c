@@ -26,7 +26,7 @@ static const T5Config small_t5 = {.vocab = 256,
                                   .d_model = 16,
                                   .d_kv = 8,
                                   .heads = 2,
-                                  .d_ff = 24,
+                                  .d_ff = 12, /* less than the width and a caption's tokens */
                                   .layers = 2,
                                   .buckets = 32,
                                   .max_distance = 128,
