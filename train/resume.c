@@ -84,6 +84,21 @@ int resume_run_json(const Job *j, int64_t parameters, json_t **out, Err *err)
     return jsonw_finish(&w, out, "run.json", err);
 }
 
+int resume_add_stopped(json_t *run, int64_t step, const char *reason, Err *err)
+{
+    json_t *stopped = NULL;
+    JsonWriter w;
+    int rc;
+
+    jsonw_begin(&w);
+    jsonw_int(&w, "step", step);
+    jsonw_str(&w, "reason", reason);
+    rc = jsonw_finish(&w, &stopped, "run.json", err);
+    if (rc == 0 && json_object_set_new(run, "stopped", stopped) != 0)
+        rc = err_set(err, ERR_NOMEM, "out of memory for run.json");
+    return rc;
+}
+
 static int recipe_digest(const Job *j, char hex[65], Err *err)
 {
     char *text = json_canonical(recipe_json(j->recipe), err);

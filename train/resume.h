@@ -8,6 +8,8 @@
  * references.  interim: the checkpoint is saved because the run was asked to stop, and goes when the
  * next one is saved. */
 WEFT_MUST_CHECK int resume_run_json(const Job *j, int64_t parameters, json_t **out, Err *err);
+/* Adds to run.json, until the run goes on, why it failed after `step`. */
+WEFT_MUST_CHECK int resume_add_stopped(json_t *run, int64_t step, const char *reason, Err *err);
 WEFT_MUST_CHECK int resume_state_json(const Job *j, int64_t step, int interim, json_t **out, Err *err);
 /* Refuses (ERR_USAGE) to go on with another recipe, seed, cache, noise schedule or starting weights,
  * naming all that changed.  How long to train, what to keep, how to spend memory and where folders

@@ -73,12 +73,15 @@ static int open_log(Run *r, Err *err)
     return rc;
 }
 
-static int write_run_file(Run *r, Err *err)
+/* RUN/run.json; reason: why the run has failed, or NULL. */
+static int write_run_file(Run *r, const char *reason, Err *err)
 {
     char *path = path_join(r->out, "run.json", err);
     json_t *facts = NULL;
     int rc = path ? resume_run_json(r->job, params_count(dit_trainable(r->dit)), &facts, err) : ERR_NOMEM;
 
+    if (rc == 0 && reason)
+        rc = resume_add_stopped(facts, r->state.step, reason, err);
     if (rc == 0)
         rc = schema_check("train-run", facts, path, err);
     if (rc == 0)
@@ -117,7 +120,7 @@ static int open_files(Run *r, Err *err)
         (rc = samples_open(&r->samples, j, r->out, r->state.step, err)) < 0 ||
         (rc = curve_open(&r->curve, j, r->out, r->state.step, err)) < 0)
         return rc;
-    return write_run_file(r, err);
+    return write_run_file(r, NULL, err);
 }
 
 static int prepare(Run *r, int64_t step, Err *err)
@@ -284,6 +287,15 @@ int train_preview(Job *j, const char *out, FILE *to, Err *err)
     return rc;
 }
 
+/* The page of a run that failed says why. */
+static void leave_reason(Run *r, const char *reason)
+{
+    Err err = {0};
+
+    if (write_run_file(r, reason, &err) < 0)
+        log_warn(&r->job->log.log, "'%s/report.html' cannot say why the run stopped: %s", r->out, err.msg);
+}
+
 int train_run(Job *j, const char *out, Err *err)
 {
     Run r = {.job = j, .out = out};
@@ -297,8 +309,11 @@ int train_run(Job *j, const char *out, Err *err)
         rc = loop(&r, err);
     if (rc == 0 && run_is_first(&r))
         rc = plan_compare(j, out, r.first, r.spent_s / (double)(j->steps - r.first), time_now_s() - r.begin_s, err);
-    if (rc >= 0 && run_is_first(&r))
+    if (r.losses && run_is_first(&r)) { /* all is prepared */
+        if (rc < 0)
+            leave_reason(&r, err->msg);
         run_show(&r);
+    }
     j->reached = r.state.step;
     run_close(&r);
     return rc;

@@ -131,13 +131,18 @@ static void fact(FILE *out, const char *value, const char *what)
 
 static void summary(FILE *out, const RunFacts *f)
 {
-    const json_t *last = last_of(f->steps), *held_out = last_of(f->held_out);
+    const json_t *last = last_of(f->steps), *held_out = last_of(f->held_out),
+                 *stopped = json_object_get(f->run, "stopped");
     char text[96];
 
     fputs("<h1>Training run</h1><p class=\"dim path\">", out);
     html_bdi(out, member(f->run, "pretrained_weights"));
     fputs(" on ", out);
     html_bdi(out, member(f->run, "device"));
+    if (stopped) {
+        fprintf(out, "</p>\n<p class=\"path\"><b class=\"bad\">Failed at step %.0f:</b> ", number(stopped, "step"));
+        html_bdi(out, member(stopped, "reason"));
+    }
     fputs("</p>\n<p class=\"sum\">", out);
     snprintf(text, sizeof text, "%.0f of %.0f", number(last, "step"), number(f->run, "steps"));
     fact(out, text, "steps");

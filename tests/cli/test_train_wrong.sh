@@ -21,6 +21,8 @@ stderr_has "3 steps in a row were not finite (training.max_nonfinite): at step 3
 stderr_has "first not finite: the latents; samples 'clip-0' (timestep "
 check "all clips are bad: each skipped step is in the log" test "$(grep -c '"skipped":[123],' "$T/bad/log.jsonl")" = 3
 check "all clips are bad: without a loss" sh -c "! grep -q '\"loss\":' $T/bad/log.jsonl"
+check "all clips are bad: the page says why" grep -q "Failed at step 3:</b>.*first not finite: the latents; samples" \
+    "$T/bad/report.html"
 check "all clips are bad: no checkpoint" sh -c "! ls -d $T/bad/checkpoint-* $T/bad/final"
 runs "stop at the first one" 1 train first nan --set training.max_nonfinite=1
 stderr_has "1 step in a row was not finite"
@@ -48,8 +50,13 @@ stderr_has "step 11: the loss, smoothed, is"
 stderr_has "(training.max_loss_ratio); samples 'clip-"
 check "the loss grows: the last checkpoint is whole" test \
     "$(cd "$T/grown" && ls -d checkpoint-* final 2>/dev/null | tr '\n' ' ')" = "checkpoint-10 checkpoint-5 "
+check "the loss grows: the page says why" grep -q "Failed at step 11:</b>.*(training.max_loss_ratio)" "$T/grown/report.html"
+rm "$T/grown/report.html"
+runs "the loss grows: the page once more" 0 "$W" report "$T/grown"
+check "the loss grows: the page still says why" grep -q "Failed at step 11:</b>" "$T/grown/report.html"
 runs "the loss grows: goes on with another limit" 0 train grown a --set training.max_steps=15 \
     --set training.max_loss_ratio=0
+check "the loss grows: gone on: the page says it no more" sh -c "! grep -q 'Failed at' $T/grown/report.html"
 
 # ---- SIGTERM twice within three seconds, as Slurm sends it: the step is finished and saved all the same
 twice="[ -s $T/twice/log.jsonl ] && kill -TERM \$PID && { [ -e $T/once ] || ! : >$T/once; }" # at two calls in a row
