@@ -182,9 +182,7 @@ static int add_file(Reading *r, const char *file, Err *err)
     int rc = file_read(file, MAX_PROMPTS_BYTES, &bytes, &size, err);
     if (rc < 0)
         return rc;
-    const char *at = bytes, *end = bytes + size;
-    if (size >= 3 && memcmp(at, "\xef\xbb\xbf", 3) == 0)
-        at += 3;
+    const char *at = bytes + str_mark_size(bytes, size), *end = bytes + size;
     for (int64_t line = 1; rc == 0 && at < end; line++) {
         const char *nl = memchr(at, '\n', (size_t)(end - at)), *stop = nl ? nl : end;
         int64_t n = stop - at;

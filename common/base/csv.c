@@ -73,8 +73,8 @@ int csv_row(const char *text, int64_t size, int64_t *at, int64_t *line, json_t *
     Csv c = {text, size, *at, *line, name};
     int more = 1, rc = 0;
     *row = NULL;
-    if (c.at == 0 && size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
-        c.at = 3;
+    if (c.at == 0)
+        c.at = str_mark_size(text, size);
     while (c.at < size && (text[c.at] == '\n' || (text[c.at] == '\r' && c.at + 1 < size && text[c.at + 1] == '\n'))) {
         c.line += text[c.at] == '\n';
         c.at++;

@@ -18,11 +18,59 @@ static int err_json(Err *err, const json_error_t *e, const char *name)
     return err_set(err, ERR_FORMAT, "%s:%d:%d: %s", name, e->line, e->column, text);
 }
 
+/* Whether a number of n bytes vanishes; only one with a long exponent, or very long, can. */
+static int vanishes(const char *number, int64_t n, Err *err)
+{
+    int64_t mantissa = 0;
+    while (mantissa < n && number[mantissa] != 'e' && number[mantissa] != 'E')
+        mantissa++;
+    if (n - mantissa < (int64_t)strlen("e-300") && n < 300)
+        return 0;
+    char *text = mem_strndup(number, n, err);
+    int rc = text ? json_number_vanishes(text) : ERR_NOMEM;
+    mem_free(text);
+    return rc;
+}
+
+/* Refuses a number that jansson reads as 0 without a word.  The text is JSON. */
+static int check_numbers(const char *text, int64_t size, const char *name, Err *err)
+{
+    const char *line = text, *end = text + size;
+    int number = 1, quoted = 0, rc = 0;
+    for (const char *at = text; at < end; at++) {
+        if (*at == '"') {
+            quoted = !quoted;
+        } else if (quoted) {
+            at += *at == '\\';
+        } else if (*at == '\n') {
+            line = at + 1;
+            number++;
+        } else if (*at >= '0' && *at <= '9') {
+            const char *begin = at;
+            while (at + 1 < end && memchr("0123456789.eE+-", at[1], 15))
+                at++;
+            if ((rc = vanishes(begin, at + 1 - begin, err)) < 0)
+                return rc;
+            if (rc > 0)
+                return err_set(err, ERR_FORMAT, "%s:%d:%d: the number %.*s is too small to be told from 0", name,
+                               number, (int)(begin - line) + 1, (int)(at + 1 - begin < 40 ? at + 1 - begin : 40),
+                               begin);
+        }
+    }
+    return 0;
+}
+
 int json_parse(json_t **out, const char *text, int64_t size, const char *name, Err *err)
 {
     json_error_t e;
-    *out = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
-    return *out ? 0 : err_json(err, &e, name);
+    int64_t mark = str_mark_size(text, size);
+    *out = json_loadb(text + mark, (size_t)(size - mark), JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    int rc = *out ? check_numbers(text + mark, size - mark, name, err) : err_json(err, &e, name);
+    if (rc < 0) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    return rc;
 }
 
 int json_read_file(json_t **out, const char *path, Err *err)

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include "common/base/err.h"
 
-/* Parses text (duplicate keys refused, NUL in strings refused).  `name` stands in messages:
- * "name:line:column: ...". */
+/* Parses text; a byte order mark in front is left out.  Refused: duplicate keys, NUL in strings, numbers
+ * that json_number_vanishes.  `name` stands in messages: "name:line:column: ...". */
 WEFT_MUST_CHECK int json_parse(json_t **out, const char *text, int64_t size, const char *name, Err *err);
 /* The object's members of these names (NULL-terminated) alone, "clip.file" for a member of a member
  * (which is there whole where it is no object): the rest is stepped over, ten times as fast as it

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/mem.h"
+#include "common/base/str.h"
 
 int lines_next(const char *text, int64_t text_size, int64_t *at, const char **line, int64_t *size)
 {
@@ -46,9 +47,10 @@ int lines_read(const char *path, int64_t max_bytes, LineFn *line, void *user, Er
         if (n && buf[n - 1] == '\r')
             n--;
         buf[n] = 0;
+        int64_t mark = number == 1 ? str_mark_size(buf, n) : 0;
         char where[320];
         snprintf(where, sizeof where, "%.256s line %" PRId64, name, number);
-        rc = line(user, buf, n, where, err);
+        rc = line(user, buf + mark, n - mark, where, err);
     }
     if (rc == 0 && ferror(f))
         rc = err_set(err, ERR_IO, "reading '%s' failed", path);

@@ -98,6 +98,11 @@ int str_is_utf8(const char *s, int64_t n)
     return 1;
 }
 
+int64_t str_mark_size(const char *s, int64_t n)
+{
+    return n >= 3 && memcmp(s, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
 #define DISTANCE_MAX_LEN 127 /* names longer than this are compared by their first characters */
 
 static int lower(char c)

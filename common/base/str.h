@@ -17,6 +17,8 @@ void str_fini(Str *s);
 
 /* 1 when the bytes are well-formed UTF-8 (no surrogates, no overlong forms). */
 int str_is_utf8(const char *s, int64_t n);
+/* Bytes of UTF-8's byte order mark in front of the text: 3, or 0 without one. */
+int64_t str_mark_size(const char *s, int64_t n);
 /* Number of characters inserted, removed, replaced or swapped with their neighbour (case ignored)
  * between two names. */
 int str_distance(const char *a, const char *b);

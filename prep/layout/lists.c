@@ -60,10 +60,9 @@ static int count_lines(const char *text, int64_t size, const char *name, int64_t
 
 static void skip_mark(const char **text, int64_t *size)
 {
-    if (*size >= 3 && memcmp(*text, "\xef\xbb\xbf", 3) == 0) {
-        *text += 3;
-        *size -= 3;
-    }
+    int64_t mark = str_mark_size(*text, *size);
+    *text += mark;
+    *size -= mark;
 }
 
 int lists_parse(SourceList *l, const char *videos, int64_t videos_size, const char *videos_name, const char *prompts,

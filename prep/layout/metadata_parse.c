@@ -22,10 +22,6 @@ int metadata_parse_line(SourceList *l, const char *text, int64_t size, const cha
         blank++;
     if (blank == size)
         return 0;
-    if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
-        text += 3;
-        size -= 3;
-    }
     json_t *o;
     int rc = json_parse(&o, text, size, where, err);
     if (rc == 0)

@@ -16,7 +16,7 @@ char *caption_clean(const char *text, int64_t size, Err *err)
     char *out = mem_calloc(size + 1, 1, err);
     if (!out)
         return NULL;
-    int64_t i = size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0, n = 0;
+    int64_t i = str_mark_size(text, size), n = 0;
     for (; i < size; i++) {
         if (!is_blank(text[i]))
             out[n++] = text[i];

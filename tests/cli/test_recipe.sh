@@ -45,6 +45,13 @@ runs "a quoted number" 2 "$B/weft-train" plan --config $R --cache "$T/a" --model
 stderr_has "expected integer without quotes, found \"2\""
 runs "a number that vanishes" 2 "$B/weft-train" plan --config $R --cache "$T/a" --model $M --set learning_rate=1e-400
 stderr_has "too small to be told from 0"
+printf '{\n  "training": {"learning_rate": 1e-400}}' >"$T/tiny.json"
+runs "such a number in a file" 2 "$B/weft-train" plan --preset demo --config "$T/tiny.json" --cache "$T/a" --model $M
+stderr_has "tiny.json:2:33: the number 1e-400 is too small to be told from 0"
+printf '\357\273\277{"training": {"learning_rate": 0.00123}}' >"$T/mark.json"
+runs "a JSON recipe with a byte order mark" 0 "$B/weft-train" plan --preset demo --config "$T/mark.json" \
+    --cache "$T/a" --model $M
+stderr_has "training.learning_rate = 0.00123"
 runs "an adapter larger than its layer" 0 "$B/weft-train" plan --preset demo --cache "$T/a" --model $M --set rank=8000 \
     --set vram_usage=24G
 stderr_has "training.lora_rank is 8000, but the model's layers are 32 wide"

@@ -12,6 +12,7 @@
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/lines.h"
+#include "common/base/str.h"
 #include "common/base/mem.h"
 
 static Err err;
@@ -44,6 +45,29 @@ static int no_line(void *user, const char *text, int64_t size, const char *where
 {
     (void)user, (void)text, (void)size, (void)where, (void)e;
     return 0;
+}
+
+static int join_line(void *user, const char *text, int64_t size, const char *where, Err *e)
+{
+    (void)where;
+    return str_append_n(user, text, size, e) < 0 ? ERR_NOMEM : str_append(user, "|", e);
+}
+
+static void lines_begin_after_the_mark(void **state)
+{
+    char *path = check_tmp_path("mark");
+    Str got = {0};
+    (void)state;
+    CHECK_OK(file_write_atomic(path,
+                               "\xef\xbb\xbf"
+                               "a\r\n\xef\xbb\xbf"
+                               "b\n",
+                               11, &err),
+             &err);
+    CHECK_OK(lines_read(path, 100, join_line, &got, &err), &err);
+    assert_string_equal(got.data, "a|\xef\xbb\xbf"
+                                  "b|");
+    str_fini(&got);
 }
 
 static void pipes_are_refused(void **state)
@@ -286,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_whole_files),
+        cmocka_unit_test(lines_begin_after_the_mark),
         cmocka_unit_test(pipes_are_refused),
         cmocka_unit_test(looking_has_three_answers),
         cmocka_unit_test(atomic_write_replaces_or_leaves_alone),

@@ -41,9 +41,27 @@ static void refuses_bad_json(void **state)
     refuse("1e999", 5, "overflow");
     refuse("NaN", 3, "t.json");
     refuse("[1", 2, "t.json");
+    refuse("{\"a\": 1,\n \"b\": [2, -1e-400]}", 28, "t.json:2:12: the number 1e-400 is too small to be told from 0");
+    refuse("3E-999", 6, "too small");
+    char tiny[500] = "0.";
+    memset(tiny + 2, '0', sizeof tiny - 3);
+    tiny[sizeof tiny - 1] = '7';
+    refuse(tiny, sizeof tiny, "the number 0.00000");
+    refuse("\xef\xbb\xbf\xef\xbb\xbf{}", 8, "t.json");
     char deep[5000];
     memset(deep, '[', sizeof deep);
     refuse(deep, sizeof deep, "depth");
+}
+
+static void small_numbers_and_marks(void **state)
+{
+    static const char text[] =
+        "\xef\xbb\xbf{\"1e-400\": \"a\\\" 1e-400\", \"b\": [0e-400, 0.0E-999, 1e-300, 5e-324, 1e+100]}";
+    json_t *v;
+    (void)state;
+    CHECK_OK(json_parse(&v, text, sizeof text - 1, "t", &err), &err);
+    assert_true(json_real_value(json_array_get(json_object_get(v, "b"), 3)) > 0);
+    json_decref(v);
 }
 
 static void members(const char *text, const char *want)
@@ -476,6 +494,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_bad_json),
+        cmocka_unit_test(small_numbers_and_marks),
         cmocka_unit_test(parses_members_alone),
         cmocka_unit_test(walks_over_text),
         cmocka_unit_test(parses_members_of_members),
