@@ -187,7 +187,7 @@ static int load_layer(Dit *d, const LoraSlot *slot, const LoraLayer *l, const ch
                        path, l->rank, slot->name, a->dim[0], l->rank);
     if (d->be->plan)
         return 0;
-    lora_get(l, slot, l->scale / d->lora_scale, r->a, r->bt);
+    TRY(lora_get(l, slot, path, l->scale / d->lora_scale, r->a, r->bt, err));
     TRY(params_put(&d->adapters, a, r->a, err));
     return params_put(&d->adapters, b, r->bt, err);
 }
@@ -223,7 +223,8 @@ static int stack_layer(Dit *d, const LoraSlot *slot, int64_t at, const LoraFile 
         return 0;
     for (int64_t k = 0; k < n; k++) {
         const LoraLayer *l = &f[k].layer[at];
-        lora_get(l, slot, l->scale * use[k].scale, r->a + row * slot->in, r->bt + row * slot->out);
+        TRY(lora_get(l, slot, use[k].path, l->scale * use[k].scale, r->a + row * slot->in, r->bt + row * slot->out,
+                     err));
         row += l->rank;
     }
     TRY(params_put(&d->adapters, a, r->a, err));

@@ -343,13 +343,25 @@ void lora_close(LoraFile *f)
     *f = (LoraFile){0};
 }
 
-void lora_get(const LoraLayer *l, const LoraSlot *slot, double scale, float *a, float *bt)
+int lora_get(const LoraLayer *l, const LoraSlot *slot, const char *path, double scale, float *a, float *bt, Err *err)
 {
-    for (int64_t i = 0; i < l->rank * slot->in; i++)
+    int finite_a = 1, finite_b = 1;
+
+    for (int64_t i = 0; i < l->rank * slot->in; i++) {
         a[i] = (float)element(&l->a->tensor, i);
+        finite_a &= isfinite(a[i]) != 0;
+    }
     for (int64_t o = 0; o < slot->out; o++)
-        for (int64_t r = 0; r < l->rank; r++)
-            bt[r * slot->out + o] = (float)(scale * element(&l->b->tensor, o * l->rank + r));
+        for (int64_t r = 0; r < l->rank; r++) {
+            float *x = &bt[r * slot->out + o];
+            *x = (float)(scale * element(&l->b->tensor, o * l->rank + r));
+            finite_b &= isfinite(*x) != 0;
+        }
+    if (finite_a && finite_b)
+        return 0;
+    return err_set(err, ERR_FORMAT,
+                   "'%s': tensor '%s' has a number that is not finite; the training that made it failed", path,
+                   finite_a ? l->b->name : l->a->name);
 }
 
 /* What of peft's adapter_config.json makes the strength. */

@@ -39,8 +39,9 @@ typedef struct LoraFile {
 WEFT_MUST_CHECK int lora_open(LoraFile *f, const char *path, const LoraSlot *slot, int64_t n, Err *err);
 void lora_close(LoraFile *f);
 /* Host float32: a [rank,in]; bt [rank,out], the transpose of B times `scale` (the layer's own is not
- * applied). */
-void lora_get(const LoraLayer *l, const LoraSlot *slot, double scale, float *a, float *bt);
+ * applied).  ERR_FORMAT, naming `path` and the tensor, where a number is not finite. */
+WEFT_MUST_CHECK int lora_get(const LoraLayer *l, const LoraSlot *slot, const char *path, double scale, float *a,
+                             float *bt, Err *err);
 
 /* SHA-256 over the tensors and what says the strength of a LoRA file (or folder): what an adapter is. */
 WEFT_MUST_CHECK int lora_digest(const char *path, char hex[65], Err *err);

@@ -163,10 +163,11 @@ static void refused(const char *path, const char *says)
     case_close(&k);
 }
 
+static float of_a[4096], of_b[4096]; /* the numbers that `put` writes */
+
 static void put(const char *path, const char *a, int64_t a0, int64_t a1, const char *b, int64_t b0, int64_t b1)
 {
-    static float zeros[4096];
-    SafeSource s[] = {{a, tensor_of(zeros, DT_F32, 2, a0, a1)}, {b, tensor_of(zeros, DT_F32, 2, b0, b1)}};
+    SafeSource s[] = {{a, tensor_of(of_a, DT_F32, 2, a0, a1)}, {b, tensor_of(of_b, DT_F32, 2, b0, b1)}};
     Err err = {0};
 
     CHECK_OK(safetensors_write(path, s, b ? 2 : 1, NULL, &err), &err);
@@ -190,6 +191,23 @@ static void other_models(void **state)
     refused(path, "has two adapters");
     put(path, "transformer.transformer_blocks.0.attn1.to_q.dora_scale", 4, 32, NULL, 0, 0);
     refused(path, "no DoRA");
+}
+
+static void not_finite(void **state)
+{
+    static const char a[] = "transformer.transformer_blocks.0.attn1.to_q.lora_A.weight",
+                      b[] = "transformer.transformer_blocks.0.attn1.to_q.lora_B.weight";
+    char *path = check_tmp_path("nan.safetensors");
+
+    (void)state;
+    of_a[127] = NAN;
+    put(path, a, 4, 32, b, 32, 4);
+    refused(path, "attn1.to_q.lora_A.weight' has a number that is not finite");
+    of_a[127] = 0;
+    of_b[5] = -INFINITY;
+    put(path, a, 4, 32, b, 32, 4);
+    refused(path, "attn1.to_q.lora_B.weight' has a number that is not finite");
+    of_b[5] = 0;
 }
 
 /* peft's own files: the strength stands beside them, and is not guessed. */
@@ -302,7 +320,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(written_and_read), cmocka_unit_test(stacked_and_merged), cmocka_unit_test(other_models),
-        cmocka_unit_test(peft_files),       cmocka_unit_test(on_from_a_file),     cmocka_unit_test(strengths),
+        cmocka_unit_test(not_finite),       cmocka_unit_test(peft_files),         cmocka_unit_test(on_from_a_file),
+        cmocka_unit_test(strengths),
     };
     return check_run_live("lora_file", tests);
 }
