@@ -12,6 +12,16 @@
 #include "train/preflight.h"
 #include "train/resume.h"
 
+/* A cache has a lock and files of its own. */
+static int check_no_cache(const char *out, Err *err)
+{
+    char *data = path_join(out, "data.mdb", err);
+    int rc = data ? file_look(data, err) : ERR_NOMEM;
+
+    mem_free(data);
+    return rc <= 0 ? rc : err_set(err, ERR_USAGE, "--out '%s' is a cache; give the run a folder of its own", out);
+}
+
 int preflight_check(Preflight *p, const Job *j, const char *out, Err *err)
 {
     const Log *log = &j->log.log;
@@ -19,6 +29,8 @@ int preflight_check(Preflight *p, const Job *j, const char *out, Err *err)
     int rc = transformer && final ? disk_check_writable(out, "--out", err) : ERR_NOMEM;
 
     *p = (Preflight){0};
+    if (rc == 0)
+        rc = check_no_cache(out, err);
     if (rc == 0)
         rc = dit_check_weights(&j->dit, transformer, log, err);
     if (rc == 0 && !j->lora.rank) /* final/ is then the adapter alone */

@@ -74,6 +74,8 @@ model
 for dry in --dry-run ""; do
     runs "--out below a file: ${dry:-run}" 2 train "$T/model" file/run $dry
     stderr_has "is not a folder"
+    runs "--out is the cache: ${dry:-run}" 2 train "$T/model" a $dry
+    stderr_has "is a cache; give the run a folder of its own"
     if [ "$(id -u)" = 0 ]; then skip "--out without permission: ${dry:-run}" "root may write everywhere"; else
         mkdir -p "$T/closed"
         chmod 555 "$T/closed"
