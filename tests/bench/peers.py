@@ -1,7 +1,8 @@
 """The same work by Weft and by PyTorch, diffusers, sentencepiece and ffmpeg, in turns; writes a table.
 
     make bench-peers PY=.../python                    all of it
-    make bench-peers PY=... ROWS="vae tokenize"       rows whose name holds one of these words
+    make bench-peers PY=... ROWS="VAE tokenize"       rows whose name holds one of these words; waiting (a step
+                                                      beside a busy process), tokenize and prep are such words
 
 Each row is two processes that are ready and wait, and run one after the other, PAIRS (5) times after one
 run that does not count: so both see the same machine.  Ratios are the peer's time to Weft's, the median
@@ -10,6 +11,7 @@ THREADS ("2 1"), VIDEOS (files for the row prep) and WORK (/tmp/weft-peers, kept
 """
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -162,7 +164,8 @@ def waiting(out):
     command = [f"{B}/tests/bench/bench_peers", "2", save_model(model), part, *map(str, size)]
     for busy in (0, 1):
         others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
-        pair(f"{row}, beside {busy} busy processes / the same, its threads spinning", Waiting(command), Waiting(command, 300000),
+        beside = "one busy process" if busy else "nothing"
+        pair(f"{row}, beside {beside} / the same, its threads spinning", Waiting(command), Waiting(command, 300000),
              3 if busy else 0.98, out)
         for p in others:
             p.kill()
@@ -204,9 +207,11 @@ def prep(out):
 
 
 def main():
-    WORK.mkdir(parents=True, exist_ok=True)
     words = os.environ.get("ROWS", "").split()
     wanted = lambda name: not words or any(w in name for w in words)
+    if wanted("prep") and os.environ.get("VIDEOS") and not shutil.which("ffmpeg"):
+        sys.exit("peers.py: the row prep compares with the program ffmpeg, which is not there: install it, or leave out VIDEOS")
+    WORK.mkdir(parents=True, exist_ok=True)
     out = ["| what: Weft / peer | seconds by the clock | ratio | processor seconds | ratio | target | peak memory, MB | load |",
            "|---|---|---|---|---|---|---|---|"]
     print("\n".join(out), flush=True)
