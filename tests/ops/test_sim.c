@@ -32,6 +32,39 @@ static void expect_whole(const char *fault)
     assert_string_equal(fault, "");
 }
 
+/* ---- device memory --------------------------------------------------------------------------- */
+
+/* Small blocks and large ones: NaN until they are written, and what is written stands in one block alone. */
+static void unwritten_device_memory_is_nan(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 4096, (5 << 20) + 12345};
+    Backend *be = NULL;
+    Err err = {0};
+    CHECK_OK(backend_open(&be, "sim", 1, NULL, &err), &err);
+    for (int i = 0; i < 3; i++)
+        for (int again = 0; again < 2; again++) { /* the second time where the first were freed */
+            int64_t n = sizes[i];
+            void *block[2];
+            char *got = malloc((size_t)n), *zeros = calloc((size_t)n, 1);
+            assert_true(got && zeros);
+            for (int k = 0; k < 2; k++)
+                CHECK_OK(be->alloc(be, n, &block[k], &err), &err);
+            CHECK_OK(be->upload(be, block[0], zeros, n, &err), &err);
+            CHECK_OK(be->download(be, got, block[1], n, &err), &err);
+            for (int64_t at = 0; at < n; at++)
+                if (got[at] != (char)0xff)
+                    fail_msg("byte %lld of %lld is %02x", (long long)at, (long long)n, (unsigned char)got[at]);
+            CHECK_OK(be->download(be, got, block[0], n, &err), &err);
+            assert_memory_equal(got, zeros, (size_t)n);
+            for (int k = 0; k < 2; k++)
+                be->release(be, block[k]);
+            free(got);
+            free(zeros);
+        }
+    backend_close(&be);
+}
+
 /* ---- wrappers -------------------------------------------------------------------------------- */
 
 static void ldmatrix(void **state)
@@ -749,6 +782,7 @@ int main(void)
     if (getenv("WEFT_OPS_LIST"))
         return list_launched();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(unwritten_device_memory_is_nan),
         cmocka_unit_test(ldmatrix),
         cmocka_unit_test(mma),
         cmocka_unit_test(shuffles),

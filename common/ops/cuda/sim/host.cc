@@ -2,8 +2,7 @@
  *
  * Streams are queues that run only when something waits for them (or at once, when configured so):
  * a missing event, or a host buffer reused too early, then gives the same wrong answer every time.
- * Device memory is a heap block of exactly the size asked for, filled with 0xff (NaN), so that
- * AddressSanitizer sees overruns and arithmetic sees what was never written. */
+ * Device memory is of exactly the size asked for and filled with 0xff (NaN): memory.cc. */
 #include "common/ops/cuda/port.h"
 
 #include <stdlib.h>
@@ -217,16 +216,13 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
 
 cudaError_t cudaMalloc(void **p, size_t n)
 {
-    *p = nullptr;
-    if (posix_memalign(p, 256, n ? n : 1) != 0)
-        return cudaErrorMemoryAllocation;
-    memset(*p, 0xff, n);
-    return cudaSuccess;
+    *p = sim_memory_new(n);
+    return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFree(void *p)
 {
     drain_all();
-    free(p);
+    sim_memory_free(p);
     return status();
 }
 cudaError_t cudaMallocHost(void **p, size_t n)

@@ -18,6 +18,9 @@ void sim_host_fault(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void sim_order_launch(bool begin);
 uint32_t sim_draw(void);
 bool sim_event_is_skipped(void);
+/* memory.cc: n bytes 0xff, at a multiple of 256; nullptr without memory. */
+void *sim_memory_new(size_t n);
+void sim_memory_free(void *p);
 
 /* For wgmma.cc: 16 bytes at that offset of SMEM_TILES, or NULL; the running warp. */
 char *sim_shared_at(uint32_t offset);
