@@ -288,7 +288,7 @@ deps-if-missing:
 	@sh tests/deps.sh missing "$(PKGS) cmocka" $(DEPS)
 
 # ---- checks -----------------------------------------------------------------------------------------------------
-check: deps-if-missing ## build and run every test (15 minutes, 10 of them tests)
+check: deps-if-missing ## build and run every test (13 minutes, 10 of them tests)
 	$(again) check-now
 check-now: found tests
 	@sh tests/run.sh $(B) $(wildcard tests/cli/test_*.sh) $(TESTS) $(FUZZERS) # the long ones first
@@ -357,11 +357,11 @@ cuda-report-now: $(CUDA_TOOLS) $(call cubins,80 90)
 
 # ---- use --------------------------------------------------------------------------------------------------------
 DEMO_TOOLS = $(filter $(B)/tests/demo/%,$(TOOLS))
-demo: deps-if-missing ## clips -> cache -> training -> new videos, before and after (7 minutes; DEVICE=cuda or sim)
+demo: deps-if-missing ## clips -> cache -> training -> new videos, before and after (4 minutes; DEVICE=cuda or sim)
 	$(again) demo-now
-demo-quick: deps-if-missing ## the same with a few clips and steps (1 minute after the build)
+demo-quick: deps-if-missing ## the same with a few clips and steps (12 seconds after the build)
 	$(again) demo-now DEMO=quick
-demo-measure: deps-if-missing ## demo's model on 60 captions: figures for tests/bench/demo.md (3 minutes more)
+demo-measure: deps-if-missing ## demo's model on 60 captions: figures for tests/bench/demo.md (1 minute more)
 	$(again) demo-now DEMO=measure
 demo-now: found programs $(DEMO_TOOLS)
 	@sh tests/demo/demo.sh $(B) $(DEMO)
