@@ -1,6 +1,6 @@
-/* make_encoders OUT [N]: OUT/vae, OUT/text_encoder and OUT/tokenizer, as small as they can be, with
- * the filler's weights; for N > 0 one weight of each is another, so that their digests are.  What
- * weft-cache needs of a model folder. */
+/* make_encoders OUT [N [WIDTH]]: OUT/vae, OUT/text_encoder and OUT/tokenizer, as small as they can be, with
+ * the filler's weights; for N > 0 one weight of each is another, so that their digests are.  WIDTH:
+ * of the embeddings.  What weft-cache needs of a model folder. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,13 +56,16 @@ static int make_vae(const char *out, Backend *be, int n, Err *err)
     return rc;
 }
 
-static int make_t5(const char *out, Backend *be, int n, Err *err)
+static int make_t5(const char *out, Backend *be, int n, int width, Err *err)
 {
+    T5Config config = small_t5;
     T5 *t5 = NULL;
     char *dir = path_join(out, "text_encoder", err);
     int rc = dir ? dir_make(dir, err) : ERR_NOMEM;
+    if (width)
+        config.d_model = width;
     if (rc == 0)
-        rc = t5_new_filled(&t5, be, &small_t5, err);
+        rc = t5_new_filled(&t5, be, &config, err);
     if (rc == 0)
         change(t5_params(t5), n);
     if (rc == 0)
@@ -87,15 +90,15 @@ int main(int argc, char **argv)
 {
     Err err = {0};
     Backend *be = NULL;
-    if (argc < 2 || argc > 3) {
-        fprintf(stderr, "usage: make_encoders OUT [N]\n");
+    if (argc < 2 || argc > 4) {
+        fprintf(stderr, "usage: make_encoders OUT [N [WIDTH]]\n");
         return 2;
     }
     int n = argc > 2 ? atoi(argv[2]) : 0, rc = backend_open(&be, "cpu", 1, NULL, &err);
     if (rc == 0)
         rc = make_vae(argv[1], be, n, &err);
     if (rc == 0)
-        rc = make_t5(argv[1], be, n, &err);
+        rc = make_t5(argv[1], be, n, argc > 3 ? atoi(argv[3]) : 0, &err);
     if (rc == 0)
         rc = make_tokenizer(argv[1], &err);
     backend_close(&be);
