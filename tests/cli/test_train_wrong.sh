@@ -73,8 +73,8 @@ fi
 # ---- SIGINT twice: the second ends the program at once; and a step that cannot be saved
 FOREVER="--set training.max_steps=100000 --set training.num_epochs=100000 --set training.checkpointing_steps=100000"
 again="if grep -q stopping $T/stderr; then kill -INT \$PID
-    else [ -e $T/asked ] || { [ -s $T/again/log.jsonl ] && : >$T/asked && kill -INT \$PID; }; false; fi"
-at_call when "$again" "$W" run --cache "$T/a" --out "$T/again" $SETS $FOREVER
+    else [ -e $T/asked ] || { [ -s $T/interrupted/log.jsonl ] && : >$T/asked && kill -INT \$PID; }; false; fi"
+at_call when "$again" "$W" run --cache "$T/a" --out "$T/interrupted" $SETS $FOREVER
 if [ $status = 125 ]; then skip "SIGINT twice" "$no_trace"; else
     check "SIGINT twice: exit status" test $status = 130
 fi
