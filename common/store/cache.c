@@ -197,6 +197,12 @@ static int open_env(Cache *c, Err *err)
         rc = err_errno(err, errno, "'%s'", file);
     if (there && !S_ISREG(st.st_mode))
         rc = err_set(err, ERR_FORMAT, "'%s' is not a regular file", file);
+    struct stat link;
+    if (rc == 0 && c->mode == CACHE_WRITE && lstat(file, &link) == 0 && S_ISLNK(link.st_mode))
+        rc = err_set(err, ERR_USAGE,
+                     "'%s' is a link: locks lie beside it and not beside the file, where others may write to it; "
+                     "name the folder of the file, or make the folder the link",
+                     file);
     int64_t size = (int64_t)st.st_size;
     if (rc == 0 && size > 0)
         rc = check_head(c, file, err);

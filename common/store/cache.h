@@ -66,8 +66,8 @@ typedef enum CacheMode { CACHE_READ, CACHE_WRITE, CACHE_WRITE_ANYWHERE } CacheMo
 /* On a network file system, where LMDB's lock and map cannot be relied on, WRITE is ERR_USAGE
  * (WRITE_ANYWHERE is not: the caller has asked for it), and READ goes without the lock.
  * WRITE makes the directory, takes its lock (a second writer: ERR_LIMIT), creates the databases.  A
- * torn, damaged or foreign
- * file: ERR_FORMAT, and nothing is touched. READ of an absent one: ERR_NOTFOUND. READ needs no lock of a
+ * torn, damaged or foreign file: ERR_FORMAT, and nothing is touched; a link in place of data.mdb, whose
+ * file others may write to under locks elsewhere: ERR_USAGE. READ of an absent one: ERR_NOTFOUND. READ needs no lock of a
  * finished cache: where LMDB's lock file cannot be used, the cache is read without it, unless a
  * writer is at work (ERR_LIMIT). */
 WEFT_MUST_CHECK int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err);

@@ -41,13 +41,11 @@ runs "a clip that was touched is read again" 0 build "$T/one"
 stdout_has "0 computed, 13 reused, 0 rejected"
 "$cache" build "$T/prep" --out "$T/loudly" --model "$T/model" ${small% --quiet} >"$T/loud2" 2>&1
 check "it says what it needed and what was predicted" grep -q "needed: .* MB of memory (.* predicted)" "$T/loud2"
-# clips of some size: the pixels of a chunk as floats are a seventh of what the VAE takes here
+# a clip of full size: the pixels of a chunk as floats (37 MB) are more than malloc keeps for itself
 mkdir "$T/wide"
-for i in 1 2; do
-    "$B/tests/tools/make_clip" "$T/wide/w$i.mp4" 240 368 30 40 $i
-    echo "Clip $i." >"$T/wide/w$i.txt"
-done
-wide="${small% --quiet} --set clip.width=240 --set clip.height=368"
+"$B/tests/tools/make_clip" "$T/wide/w.mp4" 480 720 30 40
+echo "A dress." >"$T/wide/w.txt"
+wide="${small% --quiet} --set clip.width=480 --set clip.height=720"
 "$B/weft-prep" ingest "$T/wide" --out "$T/wide-prep" $wide >/dev/null 2>&1
 "$B/weft-prep" tokenize "$T/wide-prep" --tokenizer "$T/model/tokenizer" $wide >/dev/null 2>&1
 OMP_NUM_THREADS=1 "$cache" build "$T/wide-prep" --out "$T/wide-cache" --model "$T/model" $wide >"$T/wide-said" 2>&1
@@ -56,7 +54,7 @@ if nm "$cache" 2>/dev/null | grep -q '__[at]san_init'; then
 else
     needed=$(sed -n 's/.*needed: \([0-9.]*\) MB of memory (\([0-9.]*\) predicted).*/\1 \2/p' "$T/wide-said")
     check "it needed what was predicted, within 5 %: $needed MB" sh -c \
-        'echo "$0" | awk "{ exit !(\$2 > 20 && \$1 > 0.95 * \$2 && \$1 < 1.05 * \$2) }"' "$needed"
+        'echo "$0" | awk "{ exit !(\$2 > 200 && \$1 > 0.95 * \$2 && \$1 < 1.05 * \$2) }"' "$needed"
 fi
 check "it says how busy each stage was" grep -q "read [0-9]* %, encode [0-9]* %, pack [0-9]* %, write [0-9]* %" \
     "$T/loud2"
@@ -82,6 +80,15 @@ runs "show what is not there" 1 "$cache" show "$T/one" nobody
 stderr_has "no clip 'nobody'"
 runs "verify" 0 "$cache" verify "$T/one"
 stdout_has "20 records, 6 clips, 0 damaged"
+
+# ---- one data.mdb under two folders: two locks for it ----
+mkdir "$T/linked"
+ln -s "$T/one/data.mdb" "$T/linked/data.mdb"
+runs "a linked data.mdb is read" 0 "$cache" verify "$T/linked"
+runs "and not written" 2 build "$T/linked"
+stderr_has "linked/data.mdb' is a link"
+ln -s "$T/one" "$T/linked-folder"
+runs "a linked folder is" 0 build "$T/linked-folder"
 
 # ---- kill -9 at several moments, then again ----
 BUILD="$cache build $T/prep --out $T/killed --model $T/model $small"
