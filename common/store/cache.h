@@ -67,9 +67,9 @@ typedef enum CacheMode { CACHE_READ, CACHE_WRITE, CACHE_WRITE_ANYWHERE } CacheMo
  * (WRITE_ANYWHERE is not: the caller has asked for it), and READ goes without the lock.
  * WRITE makes the directory, takes its lock (a second writer: ERR_LIMIT), creates the databases.  A
  * torn, damaged or foreign file: ERR_FORMAT, and nothing is touched; a link in place of data.mdb, whose
- * file others may write to under locks elsewhere: ERR_USAGE. READ of an absent one: ERR_NOTFOUND. READ needs no lock of a
- * finished cache: where LMDB's lock file cannot be used, the cache is read without it, unless a
- * writer is at work (ERR_LIMIT). */
+ * file others may write to under locks elsewhere: ERR_USAGE. READ of an absent one: ERR_NOTFOUND. READ
+ * needs no lock of a finished cache: where LMDB's lock file cannot be used, the cache is read without
+ * it, unless a writer is at work (ERR_LIMIT). */
 WEFT_MUST_CHECK int cache_open(Cache **out, const char *dir, CacheMode mode, Err *err);
 /* Why the cache is read without a lock, for a note to the user; NULL where the lock is used. */
 const char *cache_unlocked(const Cache *c);

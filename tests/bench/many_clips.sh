@@ -15,6 +15,14 @@ if [ ! -d "$work/one" ]; then
     "$B/tests/tools/make_encoders" "$work/model"
     "$B/weft-prep" ingest "$work/src" --out "$work/one" $small
 fi
+if [ ! -e "$work/model/transformer" ]; then # weft-train plan reads no weights
+    from=tests/golden/pipeline/model
+    mkdir "$work/model/transformer"
+    cp -r "$from/model_index.json" "$from/scheduler" "$work/model"
+    sed -e 's/\("text_embed_dim":\).*/\1 16,/' -e 's/\("max_text_seq_length":\).*/\1 32,/' \
+        -e 's/\("sample_frames":\).*/\1 1,/' -e 's/\("sample_\(height\|width\)":\).*/\1 2,/' \
+        "$from/transformer/config.json" >"$work/model/transformer/config.json"
+fi
 
 . tests/bench/take.sh
 
@@ -34,4 +42,6 @@ for n in "$@"; do
     take "verify --prepared" "$B/weft-cache" verify "$c" --prepared "$p"
     take "gc --keep" "$B/weft-cache" gc "$c" --keep "$p"
     take stats "$B/weft-cache" stats "$c"
+    take "weft-train plan" "$B/weft-train" plan --cache "$c" --model "$work/model" --preset demo \
+        --set model.text_length=32
 done
