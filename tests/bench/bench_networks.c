@@ -1,8 +1,9 @@
 /* What the networks of evaluate cost, with weights that are filled: CLIP ViT-L/14 a picture, Inception v3 a
  * picture (in batches of 6), I3D a clip of 16 frames.  Processor time, on one thread unless said otherwise.
  *
- *   build/release/tests/bench/bench_networks [THREADS] [SECONDS] [clip|inception|i3d]      default 1 2, all
+ *   build/release/tests/bench/bench_networks [THREADS] [SECONDS] [clip|inception|i3d|products]      default 1 2, all
  *
+ * products: those of a picture's 24 layers in CLIP, by BLAS alone on one thread, each by one call.
  * tests/bench/networks.sh compares with torch. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "common/model/clip.h"
 #include "common/model/i3d.h"
 #include "common/model/inception.h"
+#include "common/ops/cpu/cpu.h"
 #include "common/ops/ops.h"
 #include "tests/golden/named_weights.h"
 
@@ -76,6 +78,32 @@ static void measure(const Task *t)
     free(out);
 }
 
+/* Weights of every layer are read anew, as CLIP does: 1.2 GB a picture. */
+static void measure_products(void)
+{
+    enum { N = 257, D = 1024, WIDE = 4096, LAYERS = 24 };
+    static const struct {
+        int64_t out, in, times;
+    } each[] = {{D, D, 4}, {WIDE, D, 1}, {D, WIDE, 1}}; /* q, k, v and out; fc1; fc2 */
+    const int64_t layer = 4 * D * D + 2 * D * WIDE;
+    float *w = noise(LAYERS * layer), *x = noise(N * WIDE), *y = noise(N * WIDE);
+    int64_t pictures = 0;
+    double start = now(), spent;
+    do {
+        const float *at = w;
+        for (int l = 0; l < LAYERS; l++)
+            for (int k = 0; k < 3; k++)
+                for (int64_t i = 0; i < each[k].times; i++, at += each[k].out * each[k].in)
+                    cpu_sgemm(0, 1, N, each[k].out, each[k].in, 1, x, each[k].in, at, each[k].in, 0, y, each[k].out);
+        pictures++;
+    } while ((spent = now() - start) < seconds);
+    printf("sgemm %-10s %8.1f ms, %.1f GFLOP/s\n", "products", 1000 * spent / (double)pictures,
+           2e-9 * N * LAYERS * (double)layer * (double)pictures / spent);
+    free(w);
+    free(x);
+    free(y);
+}
+
 static int run_clip(void *net, Arena *work, const float *in, float *out)
 {
     return clip_image(net, work, out, NULL, NULL, in, &err);
@@ -123,6 +151,8 @@ int main(int argc, char **argv)
         clip_close(&net);
         clip_close(&shape);
     }
+    if (!*only || !strcmp(only, "products"))
+        measure_products();
     if (!*only || !strcmp(only, "inception")) {
         Inception *net, *shape;
         must(inception_open(&shape, plan, NULL, &err));

@@ -9,6 +9,7 @@ for net in ${*:-clip inception i3d}; do
     i=0
     while [ $i -lt "$rounds" ]; do
         OPENBLAS_NUM_THREADS=1 taskset -c 0 "$B/tests/bench/bench_networks" 1 4 "$net"
+        [ "$net" != clip ] || OPENBLAS_NUM_THREADS=1 taskset -c 0 "$B/tests/bench/bench_networks" 1 4 products
         OMP_NUM_THREADS=1 taskset -c 0 "${PYTHON:-python3}" tests/bench/networks.py 4 "$net"
         i=$((i + 1))
     done | tee -a /dev/stderr | awk -v net="$net" '/^weft/ {a += $3} /^torch/ {b += $3} END {printf "%s: ratio %.2f\n", net, b / a}'
