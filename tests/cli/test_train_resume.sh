@@ -111,7 +111,7 @@ stderr_has "saving checkpoint-2"
 stderr_has "training goes on without this checkpoint"
 stderr_has "saving checkpoint-4"
 check "a full disk: nothing unfinished is left" test "$(cd "$T/full" && ls)" = \
-    "$(printf 'log.jsonl\nrun.json\ntensorboard')"
+    "$(printf 'log.jsonl\nreport.html\nrun.json\ntensorboard')"
 runs "room again" 0 train full $(steps 4)
 same "room again: final" "$T/whole/final" "$T/full/final"
 
