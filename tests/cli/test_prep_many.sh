@@ -1,8 +1,8 @@
 #!/bin/sh
-# weft-prep ingest of 2,000 small clips: its memory grows by little more than their manifest lines.
+# weft-prep ingest of 1,000 small clips: its memory grows by little more than their manifest lines.
 . tests/cli/lib.sh
 prep="$B/weft-prep"
-n=2000
+n=1000
 per_clip=8 # kB; one with 9 pictures of 32x48 that were not given back would be 41
 small="--preset demo --jobs 2 --quiet --set clip.width=32 --set clip.height=48 --set clip.min_side=16 \
     --set clip.model_frames=9 --set clip.num_frames=9 --set quality.mode=warn --set quality.duplicates=ignore"
@@ -23,7 +23,7 @@ while kill -0 $parent 2>/dev/null; do # the most it had so far, in kB: after the
     kb=$(awk '/^VmHWM/ {print $2}' "/proc/$parent/status" 2>/dev/null)
     [ -z "$kb" ] || last=$kb
     [ "$first" != 0 ] || [ "$(cat "$T/out/journal.jsonl" 2>/dev/null | wc -l)" -lt 200 ] || first=$last
-    sleep 0.03
+    sleep 0.1
 done
 status=0
 wait $parent || status=$?
