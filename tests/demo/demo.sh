@@ -23,7 +23,8 @@ measure) PROMPTS=60 ;;
 esac
 case $DEVICE in
 cpu) TRAINING= ;;
-*) TRAINING="--set training.mixed_precision=bf16" ;;
+cuda | sim) TRAINING="--set training.mixed_precision=bf16" ;;
+*) echo "demo.sh: DEVICE '$DEVICE' is none of cpu, cuda and sim" >&2; exit 2 ;;
 esac
 if [ "$DEVICE" = sim ]; then
     OUT=demo/sim; CLIPS=3; VAL=1; PROMPTS=2
