@@ -6,6 +6,9 @@ ln -s "$(realpath "$B/tests/demo")" "$T/build/tests/"
 demo() { # NAME STATUS BUILD OUT
     runs "$1" "$2" sh tests/demo/demo.sh "$3" quick "$4"
 }
+DEVICE=foo demo "another device" 2 "$B" "$T/none"
+stderr_has "DEVICE 'foo' is none of cpu, cuda and sim"
+check "another device: nothing is made" test ! -e "$T/none"
 export OMP_NUM_THREADS=1
 demo "one thread" 0 "$B" "$T/one"
 stdout_has "Base and tuned model side by side: $T/one/compared/report.html"
