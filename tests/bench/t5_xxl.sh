@@ -1,13 +1,14 @@
 #!/bin/sh
 # T5 v1.1 XXL at full size on a small machine: a random checkpoint of its shapes (9.5 GB in two
-# shards, made in FOLDER and removed at the end), a few short captions.  Prints the memory that was
-# predicted and needed, and how many bytes were read.
-#   sh tests/bench/t5_xxl.sh FOLDER [TEXT_LENGTH]
+# shards, made in FOLDER and removed at the end), CAPTIONS short captions (default 5).  Prints the
+# memory that was predicted and needed, and how many bytes were read.
+#   sh tests/bench/t5_xxl.sh FOLDER [TEXT_LENGTH [CAPTIONS]]
 set -e
 B=${WEFT_BUILD:-build/release}
 folder=$1
 length=${2:-32}
-[ -n "$folder" ] || { echo "usage: sh tests/bench/t5_xxl.sh FOLDER [TEXT_LENGTH]" >&2; exit 2; }
+captions=${3:-5}
+[ -n "$folder" ] || { echo "usage: sh tests/bench/t5_xxl.sh FOLDER [TEXT_LENGTH [CAPTIONS]]" >&2; exit 2; }
 mkdir -p "$folder"
 T=$(mktemp -d "$folder/t5-xxl-XXXXXX")
 trap 'rm -rf "$T"' EXIT
@@ -15,9 +16,9 @@ set_=" --preset demo --set quality.mode=warn --set quality.duplicates=ignore --s
     --set clip.height=64 --set clip.min_side=16"
 set_="$set_ --set clip.model_frames=9 --set clip.num_frames=8 --set model.text_length=$length --set cache.dtype=fp16"
 mkdir "$T/src"
-for i in 1 2 3 4 5; do
+for i in $(seq "$captions"); do
     "$B/tests/tools/make_clip" "$T/src/c$i.mp4" 32 64 30 40 "$i"
-    echo "Clip number $i, a dress." >"$T/src/c$i.txt"
+    echo "$i is this clip's number, a dress." >"$T/src/c$i.txt"
 done
 "$B/tests/tools/make_encoders" "$T/model"
 rm -r "$T/model/text_encoder"
