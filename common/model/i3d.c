@@ -177,7 +177,7 @@ int i3d_open(I3d **out, Backend *be, const char *path, double bn_eps, Err *err)
     rc = net_say_which(
         rc, file, "Conv3d_1a_7x7.conv3d.weight",
         "i3d_pretrained_400.pt (VideoGPT), rgb_imagenet.pt (pytorch-i3d), or conv3d_1a_7x7.conv3d.weight: "
-        "model_rgb.pth (kinetics_i3d_pytorch), i3d_torchscript.pt (StyleGAN-V)",
+        "model_rgb.pth (kinetics_i3d_pytorch)",
         err);
     safetensors_close(&file);
     return rc;

@@ -360,7 +360,7 @@ int lora_get(const LoraLayer *l, const LoraSlot *slot, const char *path, double 
     if (finite_a && finite_b)
         return 0;
     return err_set(err, ERR_FORMAT,
-                   "'%s': tensor '%s' has a number that is not finite; the training that made it failed", path,
+                   "'%s': tensor '%s' has a number that is not finite: a training that failed leaves such", path,
                    finite_a ? l->b->name : l->a->name);
 }
 

@@ -21,9 +21,12 @@ static void read_all(void)
         abort();
     const char *id;
     json_t *facts;
-    CacheCursor *clips = NULL;
+    ClipSummary summary;
+    CacheCursor *clips = NULL, *listed = NULL;
     while (cache_next_clip(t, &clips, &id, &facts, NULL) != 0)
         json_decref(facts);
+    while (cache_next_clip_summary(t, &listed, &id, &summary, NULL) != 0)
+        continue;
     for (int db = CACHE_LATENTS; db <= CACHE_TOKENS; db++) {
         CacheCursor *cursor = NULL;
         Digest key;
