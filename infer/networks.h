@@ -41,7 +41,7 @@ typedef struct NetworkOptions {
                "Inception v3 of the FID (pt_inception-2015-12-05-6726825d.pth): Inception Score, and FID to the "   \
                "references"),                                                                                       \
         OPTION(structure, networks.i3d, OPT_STR, "i3d", "FILE",                                                     \
-               "I3D, Kinetics-400 (i3d_pretrained_400.pt, rgb_imagenet.pt, model_rgb.pth): FVD to the "        \
+               "I3D, Kinetics-400 (i3d_pretrained_400.pt, rgb_imagenet.pt, model_rgb.pth): FVD to the "             \
                "references"),                                                                                       \
         OPTION(structure, networks.fvd_frames, OPT_INT, "fvd-frames", "N",                                          \
                "frames of a video that FVD sees; values are only comparable for the same N", .min = 9, .max = 1000, \

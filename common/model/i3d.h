@@ -1,6 +1,7 @@
 /* I3D trained on Kinetics-400, RGB: the features of the Fréchet video distance, which are its 400 logits
- * averaged over time.  Names of the PyTorch ports: pytorch-i3d's (rgb_imagenet.pt, VideoGPT's i3d_pretrained_400.pt) or
- * kinetics_i3d_pytorch's (model_rgb.pth; by its class's name StyleGAN-V's i3d_torchscript.pt).  Graph and names: MODEL.md 5.8. */
+ * averaged over time.  Names of the PyTorch ports: pytorch-i3d's (rgb_imagenet.pt, VideoGPT's
+ * i3d_pretrained_400.pt) or kinetics_i3d_pytorch's (model_rgb.pth; by its class's name StyleGAN-V's
+ * i3d_torchscript.pt).  Graph and names: MODEL.md 5.8. */
 #ifndef WEFT_COMMON_MODEL_I3D_H
 #define WEFT_COMMON_MODEL_I3D_H
 #include "common/model/params.h"
