@@ -218,13 +218,13 @@ static void put_warnings(JsonWriter *w, const Comparison *c)
         jsonw_str(w, NULL, text);
     }
     if (c->alone[0] + c->alone[1]) {
-        snprintf(text, sizeof text, "%" PRId64 " videos of the base and %" PRId64 " of the tuned run have no partner",
+        snprintf(text, sizeof text, "videos without a partner: %" PRId64 " of the base, %" PRId64 " of the tuned run",
                  c->alone[0], c->alone[1]);
         jsonw_str(w, NULL, text);
     }
     if (c->side[0].n_rejected + c->side[1].n_rejected) {
-        snprintf(text, sizeof text, "%" PRId64 " videos could not be measured",
-                 c->side[0].n_rejected + c->side[1].n_rejected);
+        int64_t n = c->side[0].n_rejected + c->side[1].n_rejected;
+        snprintf(text, sizeof text, "%" PRId64 " video%s could not be measured", n, str_plural(n));
         jsonw_str(w, NULL, text);
     }
     if (c->side[0].n_near_static + c->side[1].n_near_static) {

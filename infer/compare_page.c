@@ -167,7 +167,7 @@ static void sets(FILE *out, const json_t *networks)
         fputs("</td>", out);
         with_interval(out, v, "value", "low", "high");
         with_interval(out, json_object_get(json_object_get(tuned, "sets"), name), "value", "low", "high");
-        fputs("<td class=\"dim\">", out);
+        fputs("<td class=\"dim note\">", out);
         html_text(out, note ? note : "");
         fputs("</td></tr>\n", out);
     }

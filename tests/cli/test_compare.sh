@@ -64,7 +64,7 @@ check "colours are compared" test "$(number colours prompts)" = 3
 cp -r "$T/tuned" "$T/less"
 rm -f "$T/less/index.json" "$T/less/coat/"*
 runs "a video without a partner" 0 $C "$T/base" "$T/less" --out "$T/out"
-check "is counted" grep -q '1 videos of the base and 0 of the tuned run have no partner' "$T/out/quality_comparison.json"
+check "is counted" grep -q 'videos without a partner: 1 of the base, 0 of the tuned run' "$T/out/quality_comparison.json"
 samples other 1 100
 runs "other seeds" 2 $C "$T/base" "$T/other" --out "$T/none"
 stderr_has "no two videos belong together"
