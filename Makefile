@@ -121,8 +121,13 @@ help: ## this list
 	    "ARCH, BLAS, PREFIX, DESTDIR, WERROR, JOBS, MPI, DEVICE (demo)."
 
 # Parallel jobs, unless the caller has said how many.  The + is for make, which sees no $(MAKE) in a line that
-# says $(again): without it the caller's -jN is refused ("jobserver unavailable") and one job runs.
+# says $(again): without it the caller's -jN is refused ("jobserver unavailable") and one job runs.  Two goals
+# that say it follow each other ('make -j2 demo check'): side by side they would write the same files.
 again = @+$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+AGAIN := all check% corruptions cache-kills train-kills fuzz bench% cuda cuda-report demo% install
+ifneq ($(filter $(AGAIN),$(filter-out %-now,$(MAKECMDGOALS))),)
+.NOTPARALLEL:
+endif
 
 all: found ## build the four programs into build/release (2 minutes)
 	$(again) programs

@@ -14,6 +14,9 @@ if grep -q "jobserver" "$T/stderr"; then
 else
     pass "no warning about the jobserver"
 fi
+printf '#!/bin/sh\necho begin >>%s\nsleep 0.2\necho end >>%s\n' "$T/order" "$T/order" >"$T/inner"; chmod +x "$T/inner"
+runs "two goals with -j2" 0 make -j2 MAKE="$T/inner" demo-quick demo-measure
+check "follow each other: they build the same files" test "$(tr '\n' ' ' <"$T/order")" = "begin end begin end "
 # ---- the runner of the tests
 mkdir "$T/some"
 echo 'echo "ok 1 - it ran"' | tee "$T/some/a.sh" >"$T/some/b.sh"
