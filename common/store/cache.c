@@ -1,6 +1,7 @@
 /* The cache's environment: opening it, with LMDB's lock or without. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,11 @@
 #include "common/store/cache_internal.h"
 #include "common/store/cache_pages.h"
 
-enum { FIRST_MAP = 16 << 20, MAX_READERS = 1024 };
+enum {
+    FIRST_MAP = 16 << 20,
+    MAX_READERS = 1024,
+    LOCK_BYTES = 64 * (MAX_READERS + 2) /* of lock.mdb, as LMDB sizes it */
+};
 
 static const char *const db_names[N_DBS] = {"latents", "text", "tokens", "clips", "meta"};
 
@@ -115,8 +120,8 @@ static int check_head(const Cache *c, const char *file, Err *err)
 
 /* LMDB's readers register in DIR/lock.mdb, which must be writable, mapped and locked.  A finished
  * cache needs none of that, so where it fails a reader goes on without: on a read-only file system,
- * in another user's folder, on a file system without locks, and where two containers have processes
- * of one number (LMDB marks a live reader by locking the byte of its process id: the second gets
+ * on a full disk, in another user's folder, on a file system without locks, and where two containers
+ * have processes of one number (LMDB marks a live reader by locking the byte of its process id: the second gets
  * EAGAIN or EACCES). */
 static int is_lock_trouble(int code)
 {
@@ -144,11 +149,28 @@ static int has_writer(const Cache *c, Err *err)
     return held;
 }
 
+/* LMDB maps lock.mdb without asking for room, and dies of SIGBUS at its first write there when the disk
+ * is full.  So the room is asked for first: ENOSPC or EDQUOT where there is none; all else is left for
+ * LMDB to find. */
+static int reserve_lock(const Cache *c)
+{
+    char path[PATH_MAX];
+    int fd = -1;
+    if ((size_t)snprintf(path, sizeof path, "%s/lock.mdb", c->dir) < sizeof path)
+        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+    int code = fd < 0 || fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, LOCK_BYTES) == 0 ? 0 : errno;
+    if (fd >= 0)
+        close(fd);
+    return code == ENOSPC || code == EDQUOT ? code : 0;
+}
+
 /* A new environment, open, and for a reader proved by one transaction; LMDB's code. */
 static int start_env(Cache *c, int64_t size, unsigned flags)
 {
     MDB_txn *txn;
-    int rc = mdb_env_create(&c->env);
+    int rc = flags & MDB_NOLOCK ? 0 : reserve_lock(c);
+    if (rc == 0)
+        rc = mdb_env_create(&c->env);
     if (rc)
         return rc;
     mdb_env_set_maxdbs(c->env, N_DBS);

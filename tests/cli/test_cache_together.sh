@@ -55,8 +55,25 @@ if mount -t tmpfs -o size=8m weft-test "$T/disk" 2>/dev/null; then
     runs "read-only: gc" 1 "$cache" gc "$T/disk/c"
     stderr_has "Read-only file system"
     umount "$T/disk"
+    # no room for LMDB's lock.mdb, which its map of the file finds out too late
+    mount -t tmpfs -o size=8m weft-test "$T/disk"
+    mkdir "$T/disk/c"
+    cp "$T/one/data.mdb" "$T/disk/c"
+    : >"$T/disk/c/.lock"
+    cat /dev/zero >"$T/disk/fill" 2>/dev/null
+    for command in ls stats verify show; do
+        runs "a full disk: $command" 0 "$cache" $command "$T/disk/c"
+        stderr_has "is read without a lock (No space left on device)"
+    done
+    for command in gc "gc --compact" "build $T/prep --model $T/model $small --out"; do
+        runs "a full disk: ${command%% /*}" 1 "$cache" $command "$T/disk/c"
+        stderr_has "No space left on device; what was stored before is intact"
+    done
+    rm "$T/disk/fill"
+    runs "room again: build" 0 $BUILD "$T/disk/c"
+    umount "$T/disk"
 else
-    skip "a read-only file system" "mounting is not allowed here"
+    skip "a read-only file system, a full disk" "mounting is not allowed here"
 fi
 
 # ---- import with a model: what it records, and whose latents it takes ----
