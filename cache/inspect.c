@@ -41,23 +41,32 @@ static void print_csv(FILE *out, const char *id, const ClipSummary *c)
     fputs("\r\n", out);
 }
 
-static int print_line(FILE *out, const char *id, json_t *facts, Err *err)
+/* The entry's own text, with the id as its last member. */
+static int print_line(FILE *out, const char *id, JsonSpan entry, Err *err)
 {
-    if (json_object_set_new(facts, "id", json_string(id)) < 0)
-        return err_set(err, ERR_NOMEM, "no memory to print an entry");
-    return json_write_line(facts, out, err);
+    json_t *name = json_string(id);
+    if (!name)
+        return err_set(err, ERR_FORMAT, "a clip's id is no text in UTF-8, or there is no memory to print it");
+    char *quoted = json_canonical(name, err);
+    if (quoted) {
+        fwrite_unlocked(entry.at, 1, (size_t)entry.size - 1, out);
+        fputs_unlocked(",\"id\":", out);
+        fputs_unlocked(quoted, out);
+        fputs_unlocked("}\n", out);
+    }
+    mem_free(quoted);
+    json_decref(name);
+    return quoted ? 0 : ERR_NOMEM;
 }
 
 static int list_json(View *v, FILE *out, Err *err)
 {
     CacheCursor *cursor = NULL;
     const char *id;
-    json_t *facts;
+    JsonSpan entry;
     int rc = 0;
-    while (rc >= 0 && (rc = cache_next_clip(v->txn, &cursor, &id, &facts, err)) == 1) {
-        rc = print_line(out, id, facts, err);
-        json_decref(facts);
-    }
+    while (rc >= 0 && (rc = cache_next_clip_text(v->txn, &cursor, &id, &entry, err)) == 1)
+        rc = print_line(out, id, entry, err);
     cache_cursor_free(&cursor);
     return rc;
 }

@@ -120,3 +120,33 @@ int json_span_count(JsonSpan v, int64_t *out)
     }
     return 1;
 }
+
+static int scalar(JsonSpan v)
+{
+    static const char *const words[] = {"null", "true", "false", "0"};
+    JsonSpan text;
+    int64_t number;
+    int is = json_span_text(v, &text) || json_span_count(v, &number);
+    for (int i = 0; i < 4; i++)
+        is |= json_span_is(v, words[i]);
+    return is;
+}
+
+static int plain(JsonSpan v, int depth)
+{
+    JsonWalk w;
+    JsonSpan key, inner, text;
+    if (v.size == 0 || (v.at[0] != '{' && v.at[0] != '['))
+        return scalar(v);
+    int more = depth > 0 && json_walk_begin(&w, v) ? 1 : -1;
+    while (more == 1 && (more = json_walk_next(&w, &key, &inner)) == 1)
+        if ((w.close == '}' && !json_span_text((JsonSpan){key.at - 1, key.size + 2}, &text)) ||
+            !plain(inner, depth - 1))
+            return 0;
+    return more == 0 && v.at[v.size - 1] == w.close;
+}
+
+int json_span_plain(JsonSpan v)
+{
+    return v.size > 0 && !memchr(v.at, '\n', (size_t)v.size) && !memchr(v.at, '\r', (size_t)v.size) && plain(v, 16);
+}

@@ -28,4 +28,7 @@ int json_span_is(JsonSpan s, const char *text);
 int json_span_text(JsonSpan value, JsonSpan *out);
 /* 1 with an integer of 1 to 999999999999999; 0: any other value. */
 int json_span_count(JsonSpan value, int64_t *out);
+/* 1 when the text is one line of JSON throughout, its strings without escapes and in UTF-8, its numbers those of
+ * json_span_count and 0, and no more than 16 deep; 0: it must be parsed.  That no key stands twice is not looked at. */
+int json_span_plain(JsonSpan value);
 #endif

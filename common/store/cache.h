@@ -24,6 +24,7 @@
 #include <jansson.h>
 #include <stdint.h>
 #include "common/base/hash.h"
+#include "common/base/json_walk.h"
 #include "common/ops/tensor.h"
 
 /* Raised whenever an intended change makes latents (or embeddings) differ; part of every key.
@@ -123,6 +124,9 @@ typedef struct ClipSummary {
 /* The same with the summary, valid until the next call, in another third of the time. */
 WEFT_MUST_CHECK int cache_next_clip_summary(CacheTxn *t, CacheCursor **cursor, const char **id, ClipSummary *out,
                                             Err *err);
+/* The entry as one line of JSON, valid until the next call, in another half: one that stands there as Weft writes it
+ * is not judged by the schema beyond what its summary holds. */
+WEFT_MUST_CHECK int cache_next_clip_text(CacheTxn *t, CacheCursor **cursor, const char **id, JsonSpan *text, Err *err);
 WEFT_MUST_CHECK int cache_next_meta(CacheTxn *t, CacheCursor **cursor, const char **key, json_t **value, Err *err);
 void cache_cursor_free(CacheCursor **cursor);
 typedef struct CacheStat {

@@ -398,26 +398,60 @@ int cache_next_clip_part(CacheTxn *t, CacheCursor **cursor, const char *const *m
     return next_json(t, DB_CLIPS, cursor, members, id, facts, err);
 }
 
+/* As next_entry, with the summary: *plain is the text of an entry that is read where it stands; at NULL: it must be
+ * parsed. */
+static int next_summary(CacheTxn *t, CacheCursor **cursor, const char **id, TreeEntry *e, ClipSummary *out,
+                        JsonSpan *plain, Err *err)
+{
+    Err damage = {0};
+    *plain = (JsonSpan){0};
+    int rc = next_entry(t, DB_CLIPS, cursor, id, e, err);
+    if (rc != 1)
+        return rc;
+    JsonSpan text = {(const char *)e->value, e->value_size};
+    rc = cache_entry_check(t->cache, DB_CLIPS, (*cursor)->id, text.at, &text.size, &damage);
+    if (rc == 0 && (rc = cache_summary_text(out, &(*cursor)->words, text.at, text.size, &damage)) == 1)
+        *plain = text;
+    return rc == ERR_NOMEM ? err_set(err, rc, "%s", damage.msg) : 1;
+}
+
+/* The entry's JSON; members as in entry_json. */
+static int parse_summary(CacheTxn *t, CacheCursor *c, const char *const *members, const TreeEntry *e, Err *err)
+{
+    json_decref(c->facts);
+    c->facts = NULL;
+    return entry_json(t, DB_CLIPS, c, members, e, &c->facts, err);
+}
+
 int cache_next_clip_summary(CacheTxn *t, CacheCursor **cursor, const char **id, ClipSummary *out, Err *err)
 {
     TreeEntry e;
-    Err damage = {0};
-    int rc = next_entry(t, DB_CLIPS, cursor, id, &e, err);
-    if (rc != 1)
+    JsonSpan plain;
+    int rc = next_summary(t, cursor, id, &e, out, &plain, err);
+    if (rc != 1 || plain.at)
         return rc;
-    CacheCursor *c = *cursor;
-    int64_t size = e.value_size;
-    rc = cache_entry_check(t->cache, DB_CLIPS, c->id, e.value, &size, &damage);
-    if (rc == 0 && (rc = cache_summary_text(out, &c->words, (const char *)e.value, size, &damage)) == 1)
-        return rc;
-    if (rc == ERR_NOMEM)
-        return err_set(err, rc, "%s", damage.msg);
-    json_decref(c->facts);
-    c->facts = NULL;
-    rc = entry_json(t, DB_CLIPS, c, cache_summary_members, &e, &c->facts, err);
+    rc = parse_summary(t, *cursor, cache_summary_members, &e, err);
     if (rc == 1)
-        cache_summary_json(out, c->facts);
+        cache_summary_json(out, (*cursor)->facts);
     return rc;
+}
+
+int cache_next_clip_text(CacheTxn *t, CacheCursor **cursor, const char **id, JsonSpan *text, Err *err)
+{
+    TreeEntry e;
+    ClipSummary summary;
+    int rc = next_summary(t, cursor, id, &e, &summary, text, err);
+    if (rc != 1 || (text->at && json_span_plain(*text)))
+        return rc;
+    if ((rc = parse_summary(t, *cursor, NULL, &e, err)) != 1)
+        return rc;
+    Str *words = &(*cursor)->words;
+    char *canonical = json_canonical((*cursor)->facts, err);
+    words->len = 0;
+    rc = canonical ? str_append(words, canonical, err) : ERR_NOMEM;
+    mem_free(canonical);
+    *text = (JsonSpan){words->data, words->len};
+    return rc < 0 ? rc : 1;
 }
 
 int cache_next_meta(CacheTxn *t, CacheCursor **cursor, const char **key, json_t **value, Err *err)

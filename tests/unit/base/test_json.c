@@ -176,6 +176,11 @@ static void count_of(const char *text, int64_t want)
     assert_true(!is || n == want);
 }
 
+static void plain(const char *text, int want)
+{
+    assert_int_equal(json_span_plain((JsonSpan){text, (int64_t)strlen(text)}), want);
+}
+
 static void walks_over_text(void **state)
 {
     (void)state;
@@ -212,6 +217,37 @@ static void walks_over_text(void **state)
     count_of("1e3", 0);
     count_of("1 ", 0);
     count_of("", 0);
+    plain("{\"a\":{},\"b\":[],\"c\":[1,0,\"caf\xC3\xA9\",null,true,false,{\"d\":[2]}]}", 1);
+    plain("{\"a\": 1}", 1);
+    plain("[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]", 1);
+    plain("[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]", 0);
+    static const char *const others[] = {"",
+                                         "{\"a\":1} ",
+                                         "{\"a\":1}x",
+                                         "{\"a\":1 }",
+                                         "{\"a\":1]",
+                                         "{\"a\"}",
+                                         "{\"a\":}",
+                                         "{a:1}",
+                                         "{\"a\":nul}",
+                                         "[1,]",
+                                         "[1 2]",
+                                         "{\"a\":\n1}",
+                                         "{\"a\":\r1}",
+                                         "{\"a\":\"\\n\"}",
+                                         "{\"a\":\"\x1b\"}",
+                                         "[\"\xff\"]",
+                                         "{\"\xff\":\"\"}",
+                                         "{\"\x01\":\"\"}",
+                                         "[-1]",
+                                         "[1.5]",
+                                         "[01]",
+                                         "[1e400]",
+                                         "[\"a\"\"b\"]",
+                                         "[{}{}]",
+                                         "[NaN]"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        plain(others[i], 0);
 }
 
 static void check_text(const json_t *v, int indent, const char *want)

@@ -11,8 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "common/base/file.h"
+#include "common/base/json.h"
 #include "common/base/mem.h"
-#include "common/store/cache.h"
+#include "common/store/cache_internal.h"
 
 #define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
@@ -196,10 +197,11 @@ static void summaries(void **state)
     }
     CacheTxn *t = NULL;
     CHECK_OK(cache_begin(&t, c, &err), &err);
-    CacheCursor *whole = NULL, *brief = NULL;
+    CacheCursor *whole = NULL, *brief = NULL, *line = NULL;
     const char *id, *same;
     json_t *facts;
     ClipSummary s;
+    JsonSpan text;
     int n = 0;
     for (; cache_next_clip(t, &whole, &id, &facts, &err) == 1; n++) {
         const json_t *captions = json_object_get(facts, "captions"), *latent = json_object_get(facts, "latent");
@@ -218,13 +220,77 @@ static void summaries(void **state)
         assert_int_equal(s.latent_height, 2);
         assert_int_equal(s.latent_width, 2);
         assert_int_equal(s.latent_channels, json_integer_value(json_object_get(latent, "channels")));
+        assert_int_equal(cache_next_clip_text(t, &line, &same, &text, &err), 1);
+        assert_string_equal(id, same);
+        char *canonical = json_canonical(facts, &err);
+        assert_true(json_span_is(text, canonical));
+        mem_free(canonical);
         json_decref(facts);
     }
     assert_int_equal(n, ODD * ODD);
     assert_int_equal(cache_next_clip_summary(t, &brief, &same, &s, &err), 0);
     assert_null(brief);
+    assert_int_equal(cache_next_clip_text(t, &line, &same, &text, &err), 0);
+    assert_null(line);
     cache_end(&t);
     cache_close(&c);
+}
+
+/* The text as the entry of clip "a", with a checksum that is right: as another program might write it. */
+static void put_foreign(const char *dir, const char *text)
+{
+    Err err = {0};
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    char *entry;
+    CHECK_OK(cache_entry_write(&entry, DB_CLIPS, "a", text, &err), &err);
+    MDB_val key = {1, "a"}, value = {strlen(entry), entry};
+    assert_int_equal(mdb_env_create(&env), 0);
+    mdb_env_set_maxdbs(env, 5);
+    assert_int_equal(mdb_env_open(env, dir, 0, 0666), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, "clips", 0, &dbi), 0);
+    assert_int_equal(mdb_put(txn, dbi, &key, &value, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+    mem_free(entry);
+}
+
+/* A line is one line of JSON, whoever wrote the entry. */
+static void foreign_entries(void **state)
+{
+    (void)state;
+    Err err = {0};
+    char *dir = check_tmp_path("foreign");
+    json_t *facts = clip_facts("A dress.");
+    char *canonical = json_canonical(facts, &err);
+    Cache *c = open_cache(dir, CACHE_WRITE);
+    CHECK_OK(cache_put_clip(c, "a", facts, &err), &err);
+    cache_close(&c);
+    json_decref(facts);
+    char *const texts[] = {mem_printf(&err, "%s ", canonical), mem_printf(&err, "{ \n%s", canonical + 1),
+                           mem_printf(&err, "{\"attributes\":nonsense%s", strstr(canonical, ",\"captions\""))};
+    for (int i = 0; i < 3; i++) {
+        CacheTxn *t = NULL;
+        CacheCursor *cursor = NULL;
+        const char *id;
+        JsonSpan text;
+        put_foreign(dir, texts[i]);
+        c = open_cache(dir, CACHE_READ);
+        CHECK_OK(cache_begin(&t, c, &err), &err);
+        if (i < 2) {
+            assert_int_equal(cache_next_clip_text(t, &cursor, &id, &text, &err), 1);
+            assert_true(json_span_is(text, canonical));
+        } else {
+            CHECK_FAILS(cache_next_clip_text(t, &cursor, &id, &text, &err), ERR_FORMAT, "a:1:", &err);
+        }
+        cache_cursor_free(&cursor);
+        cache_end(&t);
+        cache_close(&c);
+        mem_free(texts[i]);
+    }
+    mem_free(canonical);
 }
 
 static void map_grows(void **state)
@@ -737,6 +803,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_and_reopens),
         cmocka_unit_test(summaries),
+        cmocka_unit_test(foreign_entries),
         cmocka_unit_test(map_grows),
         cmocka_unit_test(batches_are_whole),
         cmocka_unit_test(ten_readers_and_a_writer),
