@@ -84,7 +84,7 @@ static int open_inputs(Preview *v, Err *err)
     }
     if (rc == 0 &&
         (!(v->decoded = mem_calloc(v->room, 1, err)) || !(v->pixels = mem_calloc(v->room, sizeof *v->pixels, err)) ||
-         !(v->shown = mem_calloc(v->p->n + 1, sizeof *v->shown, err))))
+         !(v->shown = mem_calloc(v->p->n + v->params->ids.n + 1, sizeof *v->shown, err))))
         rc = ERR_NOMEM;
     json_decref(recipe);
     json_decref(dataset);
@@ -92,6 +92,38 @@ static int open_inputs(Preview *v, Err *err)
 }
 
 /* ---- one clip -------------------------------------------------------------------------------- */
+
+/* Whether the record is latents of the clip's size by this VAE. */
+static int fits(const Preview *v, const PreparedClip *c, const RecordView *r)
+{
+    const VaeConfig *vae = vae_config(v->vae);
+    const int64_t scale = (int64_t)1 << (vae->n_blocks - 1), *dim = r->tensor.dim;
+    return dim[0] == vae_latent_frames(vae, c->frames) && dim[1] == c->height / scale && dim[2] == c->width / scale &&
+           dim[3] == vae->latent_channels * (r->kind == RECORD_MOMENTS ? 2 : 1);
+}
+
+/* 1 with the clip's latents, which come from its pixels as far as the cache knows; 0: it has none. */
+static int find_latents(Preview *v, const PreparedClip *c, RecordView *r, Err *err)
+{
+    json_t *facts = NULL;
+    int rc = cache_get_clip(v->view.txn, c->id, &facts, err);
+    const char *pixels = json_string_value(json_object_get(facts, "pixels_sha256"));
+    if (rc == 1 && strspn(pixels, "0") < 64 && strcmp(pixels, c->pixels_sha256) != 0) /* zeros: imported without */
+        rc = err_set(err, ERR_USAGE,
+                     "clip '%s': its latents were made from other pixels than '%s' holds: give the dataset that the "
+                     "cache was built from",
+                     c->id, v->params->prepared);
+    if (rc == 1 &&
+        (rc = view_need_record(&v->view, CACHE_LATENTS, json_object_get(facts, "latents"), c->id, r, err)) == 0)
+        rc = 1;
+    if (rc == 1 && !fits(v, c, r))
+        rc = err_set(err, ERR_FORMAT,
+                     "clip '%s': its latents are not those of %" PRId64 " frames of %" PRId64 "x%" PRId64
+                     " by this VAE: run weft-cache build again",
+                     c->id, c->frames, c->width, c->height);
+    json_decref(facts);
+    return rc;
+}
 
 static float value_at(const Tensor *t, int64_t i)
 {
@@ -150,21 +182,13 @@ static void measure(const Preview *v, const PreparedClip *c, PreviewClip *out)
 static int look_at(Preview *v, int64_t i, PreviewClip *out, Err *err)
 {
     const PreparedClip *c = &v->p->clip[i];
-    json_t *facts = NULL;
     RecordView r;
-    int rc = cache_get_clip(v->view.txn, c->id, &facts, err);
-    if (rc == 0)
-        rc = err_set(err, ERR_NOTFOUND, "no clip '%s' in the cache", c->id);
-    if (rc == 1)
-        rc = view_need_record(&v->view, CACHE_LATENTS, json_object_get(facts, "latents"), c->id, &r, err);
-    if (rc == 0 && r.tensor.dim[0] != vae_latent_frames(vae_config(v->vae), c->frames))
-        rc = err_set(err, ERR_FORMAT, "clip '%s' has other frames in the cache than in '%s'", c->id,
-                     v->params->prepared);
-    if (rc == 0)
-        rc = clip_decode(v->decoder, c, &v->source, err);
+    int rc = find_latents(v, c, &r, err);
+    if (rc < 0)
+        return rc;
+    rc = clip_decode(v->decoder, c, &v->source, err);
     if (rc == 0)
         rc = decode_record(v, &r, err);
-    json_decref(facts);
     if (rc < 0)
         return err_wrap(err, rc, "clip '%s'", c->id);
     pixels_to_rgb(v->decoded, v->pixels, c->frames * c->height * c->width * 3);
@@ -195,35 +219,49 @@ static int stop(Err *err)
     return interrupt_requested() ? err_set(err, ERR_INTERRUPTED, "stopped") : 0;
 }
 
+/* The clips of the command line, before any of them is decoded. */
+static int choose_named(Preview *v, Err *err)
+{
+    const StrList *ids = &v->params->ids;
+    RecordView r;
+    int rc = 0;
+    for (int64_t k = 0; rc >= 0 && k < ids->n; k++) {
+        int64_t *i = &v->shown[v->n++].index;
+        rc = find_clip(v, ids->item[k], i, err);
+        if (rc == 0 && (rc = find_latents(v, &v->p->clip[*i], &r, err)) == 0)
+            rc = err_set(err, ERR_NOTFOUND, "no clip '%s' in '%s'", ids->item[k], v->params->dir);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+/* All that are in the cache. */
+static int choose_cached(Preview *v, Err *err)
+{
+    RecordView r;
+    int rc = 0;
+    for (int64_t i = 0; rc >= 0 && i < v->p->n; i++)
+        if ((rc = find_latents(v, &v->p->clip[i], &r, err)) == 1)
+            v->shown[v->n++].index = i;
+    if (rc >= 0 && v->n == 0)
+        return err_set(err, ERR_NOTFOUND, "no clip of '%s' is in '%s'", v->params->prepared, v->params->dir);
+    return rc < 0 ? rc : 0;
+}
+
 /* With --worst: the figures of all clips that are in the cache, worst first. */
 static int find_worst(Preview *v, Err *err)
 {
-    Progress *bar = progress_start(v->params->log, "decode", "clips", v->p->n);
-    int rc = 0;
-    for (int64_t i = 0; rc == 0 && i < v->p->n; i++) {
-        json_t *facts = NULL;
-        rc = cache_get_clip(v->view.txn, v->p->clip[i].id, &facts, err);
-        json_decref(facts);
-        if (rc == 1 && (rc = stop(err)) == 0)
-            rc = look_at(v, i, &v->shown[v->n++], err);
-        progress_step(bar, i + 1, NULL);
-    }
-    progress_end(&bar);
+    int rc = choose_cached(v, err);
     if (rc < 0)
         return rc;
+    Progress *bar = progress_start(v->params->log, "decode", "clips", v->n);
+    for (int64_t k = 0; rc == 0 && k < v->n; k++) {
+        if ((rc = stop(err)) == 0)
+            rc = look_at(v, v->shown[k].index, &v->shown[k], err);
+        progress_step(bar, k + 1, NULL);
+    }
+    progress_end(&bar);
     qsort(v->shown, (size_t)v->n, sizeof *v->shown, by_psnr);
     v->n = v->n < v->params->worst ? v->n : v->params->worst;
-    return 0;
-}
-
-static int choose(Preview *v, Err *err)
-{
-    const StrList *ids = &v->params->ids;
-    if (v->params->worst > 0)
-        return find_worst(v, err);
-    int rc = 0;
-    for (int64_t k = 0; rc == 0 && k < ids->n && v->n < v->p->n; k++)
-        rc = find_clip(v, ids->item[k], &v->shown[v->n++].index, err);
     return rc;
 }
 
@@ -256,7 +294,7 @@ int cache_preview(const PreviewParams *params, Err *err)
     Preview v = {.params = params};
     int rc = open_inputs(&v, err);
     if (rc == 0)
-        rc = choose(&v, err);
+        rc = params->worst > 0 ? find_worst(&v, err) : choose_named(&v, err);
     if (rc == 0)
         rc = dir_make(params->out, err);
     for (int64_t k = 0; rc == 0 && k < v.n; k++)

@@ -1,6 +1,7 @@
 #include "cache/preview_page.h"
 #include <stdio.h>
 #include "common/base/file.h"
+#include "common/base/html.h"
 #include "common/base/mem.h"
 #include "common/media/video.h"
 
@@ -39,13 +40,15 @@ int preview_sheet(const char *path, const uint8_t *source, const uint8_t *decode
     return rc;
 }
 
-static void escaped(FILE *out, const char *text)
+static void write_clip(FILE *page, int64_t number, const PreviewClip *clip)
 {
-    for (; *text; text++)
-        if (*text == '<' || *text == '>' || *text == '&' || *text == '"')
-            fprintf(out, "&#%d;", *text);
-        else
-            fputc(*text, out);
+    fputs("<h2>", page);
+    html_bdi(page, clip->id);
+    fprintf(page, ": PSNR %.2f dB, worst frame %" PRId64 " with %.2f dB</h2>\n", clip->psnr, clip->worst_frame,
+            clip->worst_db);
+    fprintf(page, "<a href=\"%04" PRId64 ".png\"><img src=\"%04" PRId64 ".png\" alt=\"frames of ", number, number);
+    html_text(page, clip->id);
+    fputs(" above the decoded ones\"></a>\n", page);
 }
 
 int preview_page(const char *out, const char *cache, const PreviewClip *clip, int64_t n, Err *err)
@@ -57,18 +60,15 @@ int preview_page(const char *out, const char *cache, const PreviewClip *clip, in
     if (rc < 0)
         return rc;
     FILE *page = atomic_stream(f);
-    fputs("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Cache preview</title>\n"
-          "<style>body{font:16px sans-serif;margin:1em}img{max-width:100%}h2{font-size:1em}</style></head><body>\n<h1>",
+    fputs("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">" HTML_POLICY_FILES
+          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Cache preview</title>\n"
+          "<style>body{font:16px sans-serif;margin:1em;overflow-wrap:anywhere}img{max-width:100%}h2{font-size:1em}"
+          "</style></head><body>\n<h1>",
           page);
-    escaped(page, cache);
+    html_bdi(page, cache);
     fputs("</h1>\n<p>Above: source frames. Below: the cached latents, decoded.</p>\n", page);
-    for (int64_t i = 0; i < n; i++) {
-        fputs("<h2>", page);
-        escaped(page, clip[i].id);
-        fprintf(page, ": PSNR %.2f dB, worst frame %" PRId64 " with %.2f dB</h2>\n", clip[i].psnr, clip[i].worst_frame,
-                clip[i].worst_db);
-        fprintf(page, "<img src=\"%04" PRId64 ".png\" alt=\"\">\n", i + 1);
-    }
+    for (int64_t i = 0; i < n; i++)
+        write_clip(page, i + 1, &clip[i]);
     fputs("</body></html>\n", page);
     return atomic_commit(&f, err);
 }

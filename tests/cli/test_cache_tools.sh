@@ -119,7 +119,7 @@ runs "preview of two clips" 0 "$cache" preview "$T/one" c2 c4 --prepared "$T/pre
 stdout_has "c2	"
 stdout_has " dB	worst frame "
 check "preview: page and pictures" sh -c \
-    'grep -q "c4: PSNR" "$0/index.html" && test -s "$0/0001.png" && test -s "$0/0002.png" && test ! -e "$0/0003.png"' \
+    'grep -q "c4</bdi>: PSNR" "$0/index.html" && grep -q "name=.viewport" "$0/index.html" && test -s "$0/0001.png" && test -s "$0/0002.png" && test ! -e "$0/0003.png"' \
     "$T/show"
 runs "preview of the worst" 0 "$cache" preview "$T/one" --worst 1 --prepared "$T/prep" --model "$T/model" \
     --out "$T/worst" --quiet
@@ -129,6 +129,29 @@ check "it is the worst of all" sh -c 'test "$(cut -f1-3 "$0")" = "$(head -1 "$1"
 runs "preview of what is not there" 1 "$cache" preview "$T/one" nobody --prepared "$T/prep" --model "$T/model" \
     --out "$T/x" --quiet
 stderr_has "no accepted clip 'nobody'"
+runs "preview of one that is there and one that is not" 1 "$cache" preview "$T/less" c1 c2 c3 nobody --prepared "$T/fewer" \
+    --model "$T/model" --out "$T/x" --quiet
+stderr_has "no accepted clip 'nobody'"
+runs "preview of a clip that is not cached" 1 "$cache" preview "$T/less" c1 c4 --prepared "$T/prep" --model "$T/model" \
+    --out "$T/x" --quiet
+stderr_has "no clip 'c4' in '$T/less'"
+larger=$(echo "$small" | sed 's/clip.height=64/clip.height=512/; s/clip.width=32/clip.width=256/')
+"$B/weft-prep" ingest "$T/src" --out "$T/larger" $larger >/dev/null 2>&1
+"$B/weft-prep" tokenize "$T/larger" --tokenizer "$T/model/tokenizer" $larger >/dev/null 2>&1
+check "a cache of larger clips" "$cache" build "$T/larger" --out "$T/wide" --model "$T/model" $larger
+for which in c1 "--worst 2"; do
+    runs "preview of larger latents: $which" 2 "$cache" preview "$T/wide" $which --prepared "$T/fewer" \
+        --model "$T/model" --out "$T/x" --quiet
+    stderr_has "its latents were made from other pixels than '$T/fewer' holds"
+done
+"$cache" export "$T/wide" --out "$T/wide-export" >/dev/null
+sed 's/"pixels_sha256":"[0-9a-f]*"/"pixels_sha256":"'"$(printf %064d 0)"'"/' "$T/wide-export/clips.jsonl" >"$T/lines"
+mv "$T/lines" "$T/wide-export/clips.jsonl"
+check "larger latents of unknown pixels" "$cache" import "$T/wide-export" --out "$T/unknown"
+runs "preview of larger latents of unknown pixels" 1 "$cache" preview "$T/unknown" c1 --prepared "$T/fewer" \
+    --model "$T/model" --out "$T/x" --quiet
+stderr_has "its latents are not those of 9 frames of 32x64 by this VAE"
+check "refused previews make nothing" test ! -e "$T/x"
 runs "preview with another VAE" 2 "$cache" preview "$T/one" c1 --prepared "$T/prep" --model "$T/other" --out "$T/x" \
     --quiet
 stderr_has "has other weights than the VAE that made the latents"
