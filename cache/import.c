@@ -31,24 +31,22 @@ static int64_t int_or(const json_t *line, const char *key, int64_t otherwise)
     return x ? json_integer_value(x) : otherwise;
 }
 
-/* The latents of a clip's file, channels last; t->data is the caller's to mem_free_aligned. */
-static int read_latents(const Import *m, const SafeTensors *file, Tensor *t, Err *err)
+/* The latents of a clip's file, in *t as they will be stored: channels last, without data. */
+static int find_latents(const Import *m, const SafeTensors *file, const SafeEntry **e, Tensor *t, Err *err)
 {
     const char *name = m->kind == RECORD_MOMENTS ? "moments" : "latents";
-    const SafeEntry *e = safetensors_find(file, name);
-    char shape[128];
-    *t = (Tensor){0};
-    if (!e)
-        return err_set(err, ERR_FORMAT, "it holds no tensor '%s' (cache.store decides which it must be)", name);
     int64_t channels = json_integer_value(json_object_get(m->vae, "latent_channels"));
-    if (e->tensor.rank != 4 || e->tensor.dtype != m->dtype ||
-        e->tensor.dim[0] != channels * (m->kind == RECORD_MOMENTS ? 2 : 1))
-        return err_set(err, ERR_FORMAT, "%s is %s, expected %s [%" PRId64 ",F,h,w]", name,
-                       tensor_describe(&e->tensor, shape, sizeof shape), dtype_name(m->dtype),
-                       channels * (m->kind == RECORD_MOMENTS ? 2 : 1));
-    if (!(t->data = mem_alloc_aligned(tensor_bytes(&e->tensor), err)))
-        return ERR_NOMEM;
-    channels_last(t, &e->tensor);
+    char shape[128];
+    *e = safetensors_find(file, name);
+    if (!*e)
+        return err_set(err, ERR_FORMAT, "it holds no tensor '%s' (cache.store decides which it must be)", name);
+    channels *= m->kind == RECORD_MOMENTS ? 2 : 1;
+    const Tensor *stored = &(*e)->tensor;
+    const int64_t *dim = stored->dim;
+    if (stored->rank != 4 || stored->dtype != m->dtype || dim[0] != channels)
+        return err_set(err, ERR_FORMAT, "%s is %s, expected %s [%" PRId64 ",F,h,w] (cache.dtype says the type)", name,
+                       tensor_describe(stored, shape, sizeof shape), dtype_name(m->dtype), channels);
+    *t = tensor_of(NULL, m->dtype, 4, dim[1], dim[2], dim[3], dim[0]);
     return 0;
 }
 
@@ -117,15 +115,20 @@ static int import_file(Import *m, const json_t *line, const SafeTensors *file, E
 {
     const json_t *sums = json_object_get(json_object_get(line, "checksums"), "latents");
     json_t *texts = json_array(), *tokens = json_array(), *entry = NULL;
+    const SafeEntry *e;
     Tensor t = {0};
     int64_t size[3];
     Digest latents, text, ids;
-    int rc = texts && tokens ? read_latents(m, file, &t, err) : err_set(err, ERR_NOMEM, "no memory for keys");
+    int rc = texts && tokens ? find_latents(m, file, &e, &t, err) : err_set(err, ERR_NOMEM, "no memory for keys");
     if (rc == 0)
         rc = pixel_size(m, line, &t, size, err);
     if (rc == 0)
+        rc = (t.data = mem_alloc_aligned(tensor_bytes(&t), err)) ? 0 : ERR_NOMEM;
+    if (rc == 0) {
+        channels_last(&t, &e->tensor);
         rc = import_record(m, CACHE_LATENTS, m->kind, &t, json_string_value(json_object_get(line, "latents")),
                            json_string_value(json_array_get(sums, 0)), &latents, err);
+    }
     for (size_t k = 0; rc == 0 && k < json_array_size(json_object_get(line, "captions")); k++) {
         rc = import_caption(m, line, file, k, &text, &ids, err);
         if (rc == 0)
@@ -141,10 +144,23 @@ static int import_file(Import *m, const json_t *line, const SafeTensors *file, E
     json_decref(texts);
     json_decref(tokens);
     json_decref(entry);
+    m->clips += rc == 0;
     return rc;
 }
 
-static int import_clip(Import *m, const json_t *line, Err *err)
+/* Whether its latents are there, of the right type and shape. */
+static int check_file(Import *m, const json_t *line, const SafeTensors *file, Err *err)
+{
+    const SafeEntry *e;
+    Tensor t;
+    int64_t size[3];
+    int rc = find_latents(m, file, &e, &t, err);
+    return rc < 0 ? rc : pixel_size(m, line, &t, size, err);
+}
+
+typedef int (*FileFn)(Import *m, const json_t *line, const SafeTensors *file, Err *err);
+
+static int with_file(Import *m, const json_t *line, FileFn f, Err *err)
 {
     const char *id = json_string_value(json_object_get(line, "id"));
     const char *name = json_string_value(json_object_get(line, "file"));
@@ -153,15 +169,11 @@ static int import_clip(Import *m, const json_t *line, Err *err)
     int rc = path_check_relative(name, err);
     if (rc == 0)
         rc = (path = path_join(m->params->from, name, err)) ? safetensors_open(&file, path, err) : ERR_NOMEM;
-    if (rc == 0 && interrupt_requested())
-        rc = err_set(err, ERR_INTERRUPTED, "stopped after %" PRId64 " clip%s; the same command goes on", m->clips,
-                     str_plural(m->clips));
-    if (rc == 0 && (rc = import_file(m, line, file, err)) < 0)
-        rc = err_wrap(err, rc, "clip '%s' (%s)", id, name);
-    m->clips += rc == 0;
+    if (rc == 0)
+        rc = f(m, line, file, err);
     safetensors_close(&file);
     mem_free(path);
-    return rc;
+    return rc < 0 ? err_wrap(err, rc, "clip '%s' (%s)", id, name) : 0;
 }
 
 /* ---- the lines ------------------------------------------------------------------------------- */
@@ -180,15 +192,18 @@ static int one_line(void *user, const char *text, int64_t size, const char *wher
     if (rc == 0)
         rc = schema_validate(r->schema, line, where, err);
     const char *id = json_string_value(json_object_get(line, "id"));
+    if (rc == 0 && interrupt_requested())
+        rc = err_set(err, ERR_INTERRUPTED, "stopped after %" PRId64 " clip%s; the same command goes on", r->m->clips,
+                     str_plural(r->m->clips));
     if (rc == 0 && !r->store) {
         r->m->lines++;
         if (json_object_get(r->m->ids, id))
             rc = err_set(err, ERR_FORMAT, "%s: the id '%s' appears twice", where, id);
         else if (json_object_set_new(r->m->ids, id, json_true()) < 0)
             rc = err_set(err, ERR_NOMEM, "no memory for the clips' ids");
-    } else if (rc == 0) {
-        rc = import_clip(r->m, line, err);
     }
+    if (rc == 0)
+        rc = with_file(r->m, line, r->store ? import_file : check_file, err);
     json_decref(line);
     return rc;
 }

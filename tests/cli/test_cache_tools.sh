@@ -202,6 +202,17 @@ stdout_has "2 clips, 0 damaged"
 runs "show of it" 0 "$cache" show "$T/p" d1
 stdout_has '"frames": 9,'
 stdout_has '"width": 32,'
+# a fault of the last line is found before anything is made
+good='{"id":"d0","file":"clips/00000.safetensors","captions":["a"]}'
+for last in '"clips/nothing.safetensors","captions":["a"]' '"clips/00001.safetensors","captions":["a"],"width":64'; do
+    printf '%s\n{"id":"d1","file":%s}\n' "$good" "$last" >"$T/plain/clips.jsonl"
+    runs "import with a last line of $last" 1 "$cache" import "$T/plain" --out "$T/p2" --model "$T/model" $small
+    stderr_has "clip 'd1' ("
+    check "nothing is made" test ! -e "$T/p2"
+done
+printf '%s\n' "$good" >"$T/plain/clips.jsonl"
+runs "import as another type" 1 "$cache" import "$T/plain" --out "$T/p2" --model "$T/model" $small --set cache.dtype=fp16
+stderr_has "moments is F32 [8, 3, 8, 4], expected F16 [8,F,h,w] (cache.dtype says the type)"
 printf '{"id":"d0","file":"../x","captions":["a"]}\n' >"$T/plain/clips.jsonl"
 runs "a file outside the folder" 2 "$cache" import "$T/plain" --out "$T/p2" --model "$T/model" $small
 stderr_has ".."
