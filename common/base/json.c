@@ -73,16 +73,21 @@ int json_parse(json_t **out, const char *text, int64_t size, const char *name, E
     return rc;
 }
 
-int json_read_file(json_t **out, const char *path, Err *err)
+int json_read_members(json_t **out, const char *path, const char *const *names, Err *err)
 {
     char *text = NULL;
     int64_t size = 0;
     *out = NULL;
     int rc = file_read(path, JSON_FILE_MAX, &text, &size, err);
     if (rc == 0)
-        rc = json_parse(out, text, size, path, err);
+        rc = names ? json_parse_members(out, text, size, names, path, err) : json_parse(out, text, size, path, err);
     mem_free(text);
     return rc;
+}
+
+int json_read_file(json_t **out, const char *path, Err *err)
+{
+    return json_read_members(out, path, NULL, err);
 }
 
 /* ---- writing: our own walk, since jansson's form of reals (17 digits always) is unkind to people ---- */

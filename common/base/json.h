@@ -17,6 +17,7 @@ WEFT_MUST_CHECK int json_parse(json_t **out, const char *text, int64_t size, con
 WEFT_MUST_CHECK int json_parse_members(json_t **out, const char *text, int64_t size, const char *const *names,
                                        const char *name, Err *err);
 WEFT_MUST_CHECK int json_read_file(json_t **out, const char *path, Err *err);
+WEFT_MUST_CHECK int json_read_members(json_t **out, const char *path, const char *const *names, Err *err);
 /* Compact or indented (indent > 0) text; keys in insertion order; mem_free. */
 WEFT_MUST_CHECK char *json_text(const json_t *v, int indent, Err *err);
 /* Whether the text is a number other than zero that a double cannot tell from zero, such as 1e-400. */

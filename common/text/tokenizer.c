@@ -73,9 +73,11 @@ static int find_kind(const char *path, TextKind want, TextKind *kind, Err *err)
  * encoder is given. */
 static int check_pad(const char *folder, const char *file, int *found, Err *err)
 {
+    /* alone: transformers writes a model_max_length of 10^30 beside it, which is no integer to a JSON parser */
+    static const char *const members[] = {"pad_token", NULL};
     char *path = path_join(folder, file, err);
     json_t *json = NULL;
-    int rc = !path ? ERR_NOMEM : file_exists(path) ? json_read_file(&json, path, err) : 0;
+    int rc = !path ? ERR_NOMEM : file_exists(path) ? json_read_members(&json, path, members, err) : 0;
     const json_t *pad = json_object_get(json, "pad_token");
     const char *token = json_string_value(json_is_object(pad) ? json_object_get(pad, "content") : pad);
     *found = token != NULL;
