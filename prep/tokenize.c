@@ -151,6 +151,17 @@ static int one_record(void *user, const json_t *record, const char *where, Err *
     return rc;
 }
 
+/* What a given recipe leaves open of the text stays as the dataset has it. */
+static int keep_text(Recipe *recipe, const json_t *stored, const char *dir, Err *err)
+{
+    static const char *const paths[] = {"model.text_encoder", "model.text_length"};
+    int rc = 0;
+    for (int i = 0; i < 2 && rc == 0; i++)
+        if (!recipe_given(recipe, paths[i]))
+            rc = recipe_adopt(recipe, stored, (const char *const[]){paths[i], NULL}, dir, err);
+    return rc;
+}
+
 /* The tokeniser that the recipe asks for, and its length. */
 static int open_tokenizer(Tokenizing *t, const char *path, const Recipe *recipe, Err *err)
 {
@@ -158,7 +169,7 @@ static int open_tokenizer(Tokenizing *t, const char *path, const Recipe *recipe,
     return rc < 0 ? rc : text_length(recipe, tokenizer_kind(t->tokenizer), &t->length, err);
 }
 
-int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, const Recipe *recipe,
+int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, Recipe *recipe,
                   const Log *log, FILE *results, Err *err)
 {
     Tokenizing t = {.written = json_object(), .log = log};
@@ -167,8 +178,9 @@ int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_token
     DirLock lock = {-1};
     char *path = path_join(dir, "tokens.jsonl", err);
     int rc = t.written && path ? dataset_read(dir, &dataset, err) : ERR_NOMEM;
-    if (rc == 0 && !recipe)
-        rc = recipe_from_json(&own, json_object_get(dataset, "recipe"), err);
+    if (rc == 0)
+        rc = recipe ? keep_text(recipe, json_object_get(dataset, "recipe"), dir, err)
+                    : recipe_from_json(&own, json_object_get(dataset, "recipe"), err);
     if (rc < 0 || (rc = dir_lock(&lock, dir, err)) < 0 || (rc = dir_sweep_temporaries(dir, err)) < 0 ||
         (rc = open_tokenizer(&t, tokenizer, recipe ? recipe : own, err)) < 0 ||
         (clip_tokenizer && (rc = clip_tokenizer_open(&t.clip, clip_tokenizer, err)) < 0) ||

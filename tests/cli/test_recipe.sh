@@ -15,7 +15,8 @@ unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE
 
 # ---- accepted as it stands
 runs "weft-prep takes the recipe" 0 "$B/weft-prep" ingest "$T/src" --out "$T/prep" $small --config $R
-runs "and its tokens" 0 "$B/weft-prep" tokenize "$T/prep" --tokenizer "$T/model/tokenizer"
+runs "and its tokens" 0 "$B/weft-prep" tokenize "$T/prep" --tokenizer "$T/model/tokenizer" --config $R
+stdout_has "of 32 tokens, 0 cut"
 runs "weft-cache takes the recipe" 0 "$B/weft-cache" build "$T/prep" --out "$T/cache" --model "$T/model" --config $R \
     --device cpu
 runs "weft-infer takes the recipe" 0 "$B/weft-infer" sample --preset demo --config $R --model $M --prompt x \
