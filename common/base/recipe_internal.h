@@ -13,6 +13,7 @@ typedef struct RecipeReader {
     json_t *given;      /* "training.batch_size" -> where it was given, of every key given so far */
     json_t *names;      /* the same -> the name that the file being read uses for it */
     const char *origin; /* the file, or "--set": stands in front of problems */
+    Err no_json;        /* why the value of a --set that looks like JSON is none; empty where it is or need not be */
     Str problems;       /* lines */
     int64_t n_problems;
 } RecipeReader;

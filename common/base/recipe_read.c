@@ -1,6 +1,7 @@
 /* What people write for a recipe: sections as in the schema, flat keys as in the scripts of diffusers,
  * or a JSON that Weft stored in an output. */
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include "common/base/file.h"
 #include "common/base/json.h"
@@ -292,6 +293,8 @@ static int assign(RecipeReader *r, const char *name, json_t *value, Err *err)
     if (rc < 0)
         return rc;
     rc = schema_validate_at(r->schema, rule, path, value, &wrong);
+    if (rc == ERR_FORMAT && *r->no_json.msg)
+        return recipe_problem(r, err, "%s: '%s': %s", r->origin, path, r->no_json.msg);
     if (rc == ERR_FORMAT)
         return recipe_problem(r, err, "%s: %s", r->origin, wrong.msg);
     return rc < 0 ? err_set(err, rc, "%s", wrong.msg) : put(r, path, value, err);
@@ -373,15 +376,29 @@ int recipe_read_config(RecipeReader *r, const char *path, Err *err)
 
 /* ---- --set ----------------------------------------------------------------------------------- */
 
-/* The value of a --set: JSON where it is JSON, else the text itself. */
-static int set_value(const char *text, json_t **out, Err *err)
+/* An object, an array or a number, well written or not. */
+static int looks_like_json(const char *text)
 {
-    Err no_json = {0};
-    int rc = json_parse(out, text, (int64_t)strlen(text), "--set", &no_json);
-    if (rc == 0 || rc == ERR_NOMEM)
-        return rc < 0 ? no_memory(err) : 0;
-    *out = json_string(text);
-    return *out ? 0 : no_memory(err);
+    char *end;
+    if (*text == '{' || *text == '[')
+        return 1;
+    strtod(text, &end);
+    return end > text && !*end && strpbrk(text, "0123456789") != NULL;
+}
+
+/* Gives the key the value of a --set: JSON where it is JSON, else the text itself. */
+static int assign_text(RecipeReader *r, const char *name, const char *text, Err *err)
+{
+    json_t *value = NULL;
+    int rc = json_parse(&value, text, (int64_t)strlen(text), "read as JSON", &r->no_json);
+    if (rc < 0 && (rc == ERR_NOMEM || !(value = json_string(text))))
+        return no_memory(err);
+    if (!looks_like_json(text))
+        err_clear(&r->no_json);
+    rc = assign(r, name, value, err);
+    err_clear(&r->no_json);
+    json_decref(value);
+    return rc;
 }
 
 int recipe_read_set(RecipeReader *r, const char *assignment, Err *err)
@@ -393,16 +410,8 @@ int recipe_read_set(RecipeReader *r, const char *assignment, Err *err)
         return recipe_problem(r, err, "--set: expected SECTION.KEY=VALUE, found '%s'", assignment);
     if (!str_is_utf8(assignment, (int64_t)strlen(assignment)))
         return recipe_problem(r, err, "--set: what follows is not UTF-8");
-    if (json_number_vanishes(equals + 1))
-        return recipe_problem(r, err, "--set: '%s': the number is too small to be told from 0", assignment);
     char *name = mem_strndup(assignment, equals - assignment, err);
-    if (!name)
-        return ERR_NOMEM;
-    json_t *value = NULL;
-    int rc = set_value(equals + 1, &value, err);
-    if (rc == 0)
-        rc = assign(r, name, value, err);
-    json_decref(value);
+    int rc = name ? assign_text(r, name, equals + 1, err) : ERR_NOMEM;
     mem_free(name);
     return rc;
 }
@@ -413,20 +422,15 @@ int recipe_read_option(RecipeReader *r, const char *option, const char *path, co
 {
     const json_t *rule = rule_of(r->schema, path), *type = json_object_get(rule, "type");
     char origin[64];
-    json_t *value = NULL;
     snprintf(origin, sizeof origin, "--%s", option);
     r->origin = origin;
     json_object_clear(r->names);
     if (!str_is_utf8(text, (int64_t)strlen(text)))
         return recipe_problem(r, err, "%s: what follows is not UTF-8", origin);
-    int is_text = json_is_string(type) && strcmp(json_string_value(type), "string") == 0;
-    int rc = 0;
-    if (is_text)
-        rc = (value = json_string(text)) ? 0 : no_memory(err);
-    else
-        rc = set_value(text, &value, err);
-    if (rc == 0)
-        rc = assign(r, path, value, err);
+    if (!json_is_string(type) || strcmp(json_string_value(type), "string") != 0)
+        return assign_text(r, path, text, err);
+    json_t *value = json_string(text);
+    int rc = value ? assign(r, path, value, err) : no_memory(err);
     json_decref(value);
     return rc;
 }

@@ -172,7 +172,7 @@ static int find_hub_id(char **out, const char *id, const Log *log, Err *err)
     if (rc == 0 && !*out)
         rc = err_set(err, ERR_NOTFOUND,
                      "'%s' is not a folder, and Hugging Face's cache does not hold it (looked in: %s). Weft downloads "
-                     "nothing: fetch it with 'hf download %s --local-dir DIR' and give DIR",
+                     "nothing: fetch it with 'hf download %s --local-dir DIR' and give DIR as the model",
                      id, looked.len ? looked.data : "nowhere, since HF_HOME and HOME are not set", id);
     str_fini(&looked);
     return rc;

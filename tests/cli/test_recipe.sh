@@ -45,7 +45,13 @@ stderr_has "expected text such as \"62 minutes\" or \"~3h\", found \"soon\""
 runs "a quoted number" 2 "$B/weft-train" plan --config $R --cache "$T/a" --model $M --set 'batch_size="2"'
 stderr_has "expected integer without quotes, found \"2\""
 runs "a number that vanishes" 2 "$B/weft-train" plan --config $R --cache "$T/a" --model $M --set learning_rate=1e-400
-stderr_has "too small to be told from 0"
+stderr_has "'training.learning_rate': read as JSON:1:1: the number 1e-400 is too small to be told from 0"
+runs "such a number in an object, and one that is too large" 2 "$B/weft-train" plan --cache "$T/a" --model $M \
+    --set 'category_weights={"a": 1e-400}' --set batch_size=99999999999999999999 --set 'validation.prompts=["a'
+stderr_has "'training.category_weights': read as JSON:1:7: the number 1e-400 is too small to be told from 0"
+stderr_has "'training.batch_size': read as JSON:1:20: too big integer"
+stderr_has "'validation.prompts': read as JSON:1:3: premature end of input"
+runs "a text that looks like JSON" 0 "$B/weft-train" plan --preset demo --cache "$T/a" --model $M --set captions.trigger=[V]
 printf '{\n  "training": {"learning_rate": 1e-400}}' >"$T/tiny.json"
 runs "such a number in a file" 2 "$B/weft-train" plan --preset demo --config "$T/tiny.json" --cache "$T/a" --model $M
 stderr_has "tiny.json:2:33: the number 1e-400 is too small to be told from 0"
