@@ -141,10 +141,10 @@ int guard_step(Guard *g, const Job *j, const TrainState *s, const double *losses
         rc = skipped(g, j, s, loss, norm, samples.data, err);
     else if (rc == 0)
         rc = err_set(err, ERR_LIMIT,
-                     "step %" PRId64 ": the loss, smoothed, is %.4g, more than %g times the %.4g of its start "
+                     "the loss, smoothed, is %.4g at step %" PRId64 ": more than %g times the %.4g of its start "
                      "(training.max_loss_ratio); samples %s; the last checkpoint is as it was: a lower "
                      "training.learning_rate may help, in another folder",
-                     s->step, g->sum / g->weight, g->max_loss_ratio, g->start, samples.data);
+                     g->sum / g->weight, s->step, g->max_loss_ratio, g->start, samples.data);
     str_fini(&samples);
     return rc;
 }

@@ -41,7 +41,7 @@ static int save_here(Run *r, Err *err)
     int rc = op_sum_squares(j->be, &squares, &values, err);
 
     if (rc == 0 && !isfinite(squares))
-        rc = err_set(err, ERR_LIMIT, "step %" PRId64 ": the weights are no longer finite; no checkpoint was written",
+        rc = err_set(err, ERR_LIMIT, "the weights are no longer finite at step %" PRId64 "; no checkpoint was written",
                      r->state.step);
     if (rc == 0 && (fflush(r->log) != 0 || fsync(fileno(r->log)) != 0))
         rc = err_errno(err, errno, "writing '%s/log.jsonl'", r->out);
