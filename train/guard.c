@@ -9,6 +9,7 @@
 #include "train/guard.h"
 
 static const double smoothing = 0.9;
+static const double early = 100; /* one loss says little of the start: times max_loss_ratio until there is a mean */
 
 int guard_open(Guard *g, const Job *j, const char *run, int64_t step, Err *err)
 {
@@ -117,6 +118,12 @@ static int skipped(Guard *g, const Job *j, const TrainState *s, double loss, dou
                    samples);
 }
 
+/* The loss, smoothed, that is too large by now. */
+static double most(const Guard *g)
+{
+    return g->max_loss_ratio * (g->seen <= GUARD_START ? early : 1) * g->start;
+}
+
 /* Takes a step's loss; 1 when it is too large by now. */
 static int has_grown(Guard *g, double loss)
 {
@@ -124,9 +131,14 @@ static int has_grown(Guard *g, double loss)
     g->seen++;
     g->sum = smoothing * g->sum + (1 - smoothing) * loss;
     g->weight = smoothing * g->weight + (1 - smoothing);
+    double now = g->sum / g->weight;
+    if (g->seen == 1)
+        g->start = now;
+    if (most(g) > 0 && now > most(g))
+        return 1;
     if (g->seen == GUARD_START)
-        g->start = g->sum / g->weight;
-    return g->max_loss_ratio > 0 && g->seen > GUARD_START && g->sum / g->weight > g->max_loss_ratio * g->start;
+        g->start = now;
+    return 0;
 }
 
 int guard_step(Guard *g, const Job *j, const TrainState *s, const double *losses, double loss, double norm, Err *err)
@@ -142,9 +154,10 @@ int guard_step(Guard *g, const Job *j, const TrainState *s, const double *losses
     else if (rc == 0)
         rc = err_set(err, ERR_LIMIT,
                      "the loss, smoothed, is %.4g at step %" PRId64 ": more than %g times the %.4g of its start "
-                     "(training.max_loss_ratio); samples %s; the last checkpoint is as it was: a lower "
+                     "(training.max_loss_ratio%s); samples %s; the last checkpoint is as it was: a lower "
                      "training.learning_rate may help, in another folder",
-                     g->sum / g->weight, s->step, g->max_loss_ratio, g->start, samples.data);
+                     g->sum / g->weight, s->step, most(g) / g->start, g->start,
+                     g->seen <= GUARD_START ? ", a hundred times that in the first ten steps" : "", samples.data);
     str_fini(&samples);
     return rc;
 }

@@ -2,8 +2,9 @@
  * far above their start.
  *
  * The loss is smoothed by an exponential mean (a step weighs 0.9 times the next) of the steps that were
- * not skipped; its start is that mean after GUARD_START of them.  What it needs to go on is in a
- * checkpoint's state.json, so a resumed run stops where an undisturbed one does. */
+ * not skipped; its start is that mean after GUARD_START of them.  Until then its start is the first loss,
+ * and it may grow a hundred times as far: a step's timesteps alone make losses differ twentyfold.  What it needs
+ * to go on is in a checkpoint's state.json, so a resumed run stops where an undisturbed one does. */
 #ifndef WEFT_TRAIN_GUARD_H
 #define WEFT_TRAIN_GUARD_H
 #include "train/job.h"

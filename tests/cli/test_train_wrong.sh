@@ -59,6 +59,13 @@ runs "the loss grows: goes on with another limit" 0 train grown a --set training
     --set training.max_loss_ratio=0
 check "the loss grows: gone on: the page says it no more" sh -c "! grep -q 'Failed at' $T/grown/report.html"
 
+# ---- a rate that breaks the model in its first steps, before there is a mean to compare with
+runs "the loss explodes at once" 1 train exploded a --set training.learning_rate=1 --set training.warmup_steps=0
+stderr_has " of its start (training.max_loss_ratio, a hundred times that in the first ten steps)"
+check "the loss explodes at once: and stops at once" test "$(wc -l <"$T/exploded/log.jsonl")" -le 3
+runs "the loss explodes at once: without a limit" 0 train unlimited a --set training.learning_rate=1 \
+    --set training.warmup_steps=0 --set training.max_steps=12 --set training.max_loss_ratio=0
+
 # ---- SIGTERM twice within three seconds, as Slurm sends it: the step is finished and saved all the same
 twice="[ -s $T/twice/log.jsonl ] && kill -TERM \$PID && { [ -e $T/once ] || ! : >$T/once; }" # at two calls in a row
 at_call when "$twice" "$W" run --cache "$T/a" --out "$T/twice" $SETS --set training.max_steps=100000 \
