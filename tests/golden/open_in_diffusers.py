@@ -24,7 +24,8 @@ def check(folder):
         pipe = CogVideoXPipeline.from_pretrained(folder, torch_dtype=torch.float32)  # transformers 5 takes each part in its stored type
         pipe.set_progress_bar_config(disable=True)
         out = pipe("a dress", height=pipe.transformer.config.sample_height * 8, width=pipe.transformer.config.sample_width * 8,
-                   num_frames=9, num_inference_steps=2, output_type="latent").frames
+                   num_frames=9, num_inference_steps=2, output_type="latent",
+                   max_sequence_length=pipe.transformer.config.max_text_seq_length).frames
         if not torch.isfinite(out).all():
             sys.exit(f"{folder}: sampling gave values that are not finite")
         print(f"{folder}: pipeline opens and samples latents {tuple(out.shape)}")

@@ -16,10 +16,19 @@ def lines(run, name):
 
 def numbers(line):
     for key, value in line.items():
-        if key not in ("step", "held_out", "time") and isinstance(value, (int, float)):
+        if key not in ("step", "held_out", "held_out_ema", "time") and isinstance(value, (int, float)):
             yield f"train/{key}", value
     for key, value in line["time"].items():
-        yield f"time/{key}", value
+        if isinstance(value, (int, float)):
+            yield f"time/{key}", value
+
+
+def held_out(line):
+    yield "held_out/loss", line["loss"]
+    for k, value in enumerate(line["deciles"]):
+        yield f"held_out/decile_{k}", value
+    if "ema" in line:
+        yield "held_out/ema_loss", line["ema"]["loss"]
 
 
 def main():
@@ -31,7 +40,8 @@ def main():
         for tag, value in numbers(line):
             want.setdefault(tag, []).append((line["step"], value))
     for line in lines(run, "held_out.jsonl"):
-        want.setdefault("held_out/loss", []).append((line["step"], line["loss"]))
+        for tag, value in held_out(line):
+            want.setdefault(tag, []).append((line["step"], value))
     for tag, points in want.items():
         got = [(e.step, e.value) for e in read.Scalars(tag)]
         assert [s for s, _ in got] == [s for s, _ in points], (tag, got, points)
