@@ -159,8 +159,8 @@ static int tokens_line(Reading *r, const json_t *line, Err *err)
                        text_kind_name(text_kind_parse(encoder)), text_kind_name(p->form.kind));
     if (length != p->form.length)
         return err_set(err, ERR_USAGE,
-                       "ids are padded to %" PRId64 ", but model.text_length is %" PRId64
-                       ": set it to %" PRId64 ", or run weft-prep tokenize with this recipe",
+                       "ids are padded to %" PRId64 ", but model.text_length is %" PRId64 ": set it to %" PRId64
+                       ", or run weft-prep tokenize with this recipe",
                        length, p->form.length, length);
     if (p->tokenizer_sha256[0] && strcmp(p->tokenizer_sha256, tokenizer) != 0)
         return err_set(

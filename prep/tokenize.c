@@ -169,8 +169,8 @@ static int open_tokenizer(Tokenizing *t, const char *path, const Recipe *recipe,
     return rc < 0 ? rc : text_length(recipe, tokenizer_kind(t->tokenizer), &t->length, err);
 }
 
-int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, Recipe *recipe,
-                  const Log *log, FILE *results, Err *err)
+int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, Recipe *recipe, const Log *log,
+                  FILE *results, Err *err)
 {
     Tokenizing t = {.written = json_object(), .log = log};
     json_t *dataset = NULL;

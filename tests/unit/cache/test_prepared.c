@@ -191,7 +191,8 @@ static void refuses(void **state)
     refuse(one_clip((Str){0}), ERR_NOTFOUND, "run weft-prep tokenize first");
     refuse(one_clip(token_line("blue", "[1]", 1, 6, HEX64)), ERR_FORMAT,
            "clip 'a': its caption \"red\" is not in tokens.jsonl");
-    refuse(one_clip(token_line("red", "[1]", 1, 5, HEX64)), ERR_USAGE, "padded to 5, but model.text_length is 6: set it to 5, or run");
+    refuse(one_clip(token_line("red", "[1]", 1, 5, HEX64)), ERR_USAGE,
+           "padded to 5, but model.text_length is 6: set it to 5, or run");
     refuse(one_clip(token_line("red", "[2,3]", 2, 6, HEX64)), ERR_FORMAT, "the end mark (1) last");
     refuse(one_clip(token_line("red", "[2,3,4,5,6,7,1]", 7, 6, HEX64)), ERR_FORMAT, "at most 6 ids");
     refuse(one_clip(token_line("red", "[3000000000,1]", 2, 6, HEX64)), ERR_FORMAT, "id 3000000000");
