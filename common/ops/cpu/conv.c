@@ -1,11 +1,12 @@
 /* Causal convolution: by Winograd's form where that fits (winograd.c), else as implicit GEMM.  For
- * PIXELS output pixels of a frame at a time, the inputs under a few taps (time, row) are gathered into
- * a panel in thread scratch; one sgemm multiplies the panel with the kernel's matching columns and adds
- * the product to the output.  The panel is sized to stay in a core's second-level cache.  A 1x1x1
- * kernel is a product straight from x. */
+ * PIXELS output pixels at a time, the inputs under a few taps (time, row) are gathered into a panel in
+ * thread scratch; one sgemm multiplies the panel with the kernel's matching columns and adds the
+ * product to the output.  The panel is sized to stay in a core's second-level cache.  Where there are
+ * few pixels, several threads gather the same panel, each for SLICE output channels.  A 1x1x1 kernel is
+ * a product straight from x. */
 #include "common/ops/cpu/conv.h"
 
-enum { PIXELS = 256, PANEL_WIDTH = 1152 }; /* the panel holds whole runs of kw * Ci, at least one */
+enum { PIXELS = 256, PANEL_WIDTH = 1152, SLICE = 128, FEW_BLOCKS = 8 }; /* the panel holds whole runs of kw * Ci */
 
 /* The kw input pixels of one output pixel in one input row; those outside are zero. */
 static void gather_run(const Conv *c, float *to, const float *row, int64_t left)
@@ -22,15 +23,15 @@ static void gather_run(const Conv *c, float *to, const float *row, int64_t left)
     }
 }
 
-/* panel[n, taps * run]: inputs of output pixels [first, first+n) of frame t under taps [tap0,
- * tap0+taps). */
-static void gather(const Conv *c, float *panel, int64_t t, int64_t first, int64_t n, int64_t tap0, int64_t taps)
+/* panel[n, taps * run]: inputs of output pixels [first, first+n), counted over all frames, under taps
+ * [tap0, tap0+taps). */
+static void gather(const Conv *c, float *panel, int64_t first, int64_t n, int64_t tap0, int64_t taps)
 {
     int64_t width = taps * c->run;
     for (int64_t k = 0; k < taps; k++) {
         int64_t dt = (tap0 + k) / c->kh, dh = (tap0 + k) % c->kh;
-        const float *frame = conv_frame(c, t + dt - (c->kt - 1));
-        int64_t i = first / c->wo, j = first % c->wo;
+        int64_t t = first / (c->ho * c->wo) + dt - (c->kt - 1), i = first / c->wo % c->ho, j = first % c->wo;
+        const float *frame = conv_frame(c, t);
         for (int64_t q = 0; q < n; q++) {
             int64_t row = i * c->p->stride + dh - c->p->top;
             float *to = panel + q * width + k * c->run;
@@ -40,33 +41,38 @@ static void gather(const Conv *c, float *panel, int64_t t, int64_t first, int64_
                 memset(to, 0, (size_t)c->run * sizeof *to);
             if (++j == c->wo) {
                 j = 0;
-                i++;
+                if (++i == c->ho) {
+                    i = 0;
+                    frame = conv_frame(c, ++t);
+                }
             }
         }
     }
 }
 
-static void init_rows(const Conv *c, float *y, int64_t n)
+static void init_rows(const Conv *c, float *y, int64_t n, int64_t o, int64_t wide)
 {
     for (int64_t q = 0; q < n; q++) {
         float *restrict row = y + q * c->co;
         if (c->p->add)
-            for (int64_t o = 0; o < c->co; o++)
-                row[o] += c->b[o];
+            for (int64_t k = 0; k < wide; k++)
+                row[k] += c->b[o + k];
         else
-            memcpy(row, c->b, (size_t)c->co * sizeof *row);
+            memcpy(row, c->b + o, (size_t)wide * sizeof *row);
     }
 }
 
-static void conv_block(const Conv *c, int64_t t, int64_t first, float *panel)
+/* Output channels [o, o + wide) of PIXELS pixels from `first` on. */
+static void conv_block(const Conv *c, int64_t first, int64_t o, int64_t wide, float *panel)
 {
-    int64_t n = cpu_min(PIXELS, c->ho * c->wo - first);
-    float *y = c->y + (t * c->ho * c->wo + first) * c->co;
-    init_rows(c, y, n);
+    int64_t n = cpu_min(PIXELS, c->T * c->ho * c->wo - first);
+    float *y = c->y + first * c->co + o;
+    init_rows(c, y, n, o, wide);
     for (int64_t tap = 0; tap < c->taps; tap += c->step) {
         int64_t taps = cpu_min(c->step, c->taps - tap), width = taps * c->run;
-        gather(c, panel, t, first, n, tap, taps);
-        cpu_sgemm(0, 1, n, c->co, width, 1.0f, panel, width, c->w + tap * c->run, c->depth, 1.0f, y, c->co);
+        gather(c, panel, first, n, tap, taps);
+        cpu_sgemm(0, 1, n, wide, width, 1.0f, panel, width, c->w + o * c->depth + tap * c->run, c->depth, 1.0f, y,
+                  c->co);
     }
 }
 
@@ -129,10 +135,13 @@ static int conv_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor 
         return rc;
     c.w = conv_kernel(be, s.shared, w);
     c.b = cpu_weight(b, 0, c.co, (float *)s.shared + kernel);
-    int64_t across = cpu_ceil(c.ho * c.wo, PIXELS);
+    int64_t blocks = cpu_ceil(c.T * c.ho * c.wo, PIXELS), slice = blocks < FEW_BLOCKS ? SLICE : c.co;
+    int64_t slices = cpu_ceil(c.co, slice);
 #pragma omp parallel for num_threads(cpu_threads(be, tensor_count(y) * c.depth / 32)) schedule(dynamic, 1)
-    for (int64_t i = 0; i < c.T * across; i++)
-        conv_block(&c, i / across, i % across * PIXELS, cpu_own(&s));
+    for (int64_t i = 0; i < blocks * slices; i++) {
+        int64_t o = i % slices * slice;
+        conv_block(&c, i / slices * PIXELS, o, cpu_min(slice, c.co - o), cpu_own(&s));
+    }
     return 0;
 }
 
