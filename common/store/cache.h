@@ -28,8 +28,8 @@
 #include "common/ops/tensor.h"
 
 /* Raised whenever an intended change makes latents (or embeddings) differ; part of every key.
- * Latents: 2 since the VAE may convolve by Winograd's form. */
-#define CACHE_LATENTS_REVISION 2
+ * Latents: 2 since the VAE may convolve by Winograd's form, 3 since that is F(4x4) in space. */
+#define CACHE_LATENTS_REVISION 3
 #define CACHE_TEXT_REVISION 1
 
 typedef enum CacheDb { CACHE_LATENTS, CACHE_TEXT, CACHE_TOKENS } CacheDb; /* databases of records */

@@ -7,7 +7,7 @@
  *
  * Scratch: one block a back end, grown when an operation needs more than any before it, freed at
  * close.  It holds a part all threads see (partial sums, under 16 MiB at the 2B model's sizes; a
- * convolution kernel as Winograd's form takes it and panels of that, 91 MiB for 512 -> 512; a
+ * convolution kernel as Winograd's form takes it and panels of that, 132 MiB for 512 -> 512; a
  * half-precision kernel as floats, 28 MiB more) and a part a thread (a slice
  * of converted weights, a convolution's panel, attention tiles: under 8 MiB each). */
 #ifndef WEFT_OPS_CPU_CPU_H
