@@ -121,12 +121,12 @@ static int check_head(const Cache *c, const char *file, Err *err)
 /* LMDB's readers register in DIR/lock.mdb, which must be writable, mapped and locked.  A finished
  * cache needs none of that, so where it fails a reader goes on without: on a read-only file system,
  * on a full disk, in another user's folder, on a file system without locks, and where two containers
- * have processes of one number (LMDB marks a live reader by locking the byte of its process id: the second gets
- * EAGAIN or EACCES). */
+ * have processes of one number (LMDB marks a live reader by locking the byte of its process id: the
+ * second gets EAGAIN or EACCES). */
 static int is_lock_trouble(int code)
 {
-    static const int codes[] = {EACCES, EPERM,      EROFS,   EAGAIN, ENOLCK, ENOSYS,
-                                EINVAL, EOPNOTSUPP, ENOTSUP, ENODEV, EBUSY,  MDB_READERS_FULL};
+    static const int codes[] = {EACCES,     EPERM,   EROFS,  EAGAIN, ENOLCK,           ENOSYS, EINVAL,
+                                EOPNOTSUPP, ENOTSUP, ENODEV, EBUSY,  MDB_READERS_FULL, ENOSPC, EDQUOT};
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
         if (code == codes[i])
             return 1;
