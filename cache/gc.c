@@ -1,5 +1,6 @@
 #include "cache/gc.h"
 #include <string.h>
+#include "cache/encoding.h"
 #include "cache/keyset.h"
 #include "cache/prepared.h"
 #include "cache/view.h"
@@ -13,6 +14,7 @@ typedef struct Gc {
     const GcParams *params;
     json_t *wanted;               /* "PIXELS ID" -> true; NULL: all are */
     json_t *drop;                 /* array of ids */
+    int64_t kept;                 /* clips */
     KeySet reached[3], unused[3]; /* by database */
     int64_t bytes[3];             /* of the unused */
 } Gc;
@@ -54,19 +56,29 @@ static int sort_clip(void *user, const char *id, json_t *facts, Err *err)
         return json_array_append_new(g->drop, json_string(id)) < 0
                    ? err_set(err, ERR_NOMEM, "no memory for the clips' ids")
                    : 0;
+    g->kept++;
     int rc = keyset_add_hex(&g->reached[CACHE_LATENTS], json_string_value(json_object_get(facts, "latents")), err);
     if (rc == 0)
         rc = add_keys(&g->reached[CACHE_TEXT], json_object_get(facts, "texts"), err);
     return rc < 0 ? rc : add_keys(&g->reached[CACHE_TOKENS], json_object_get(facts, "tokens"), err);
 }
 
-/* The empty prompt's embedding belongs to every cache. */
+/* The empty prompt's embedding and ids, which no entry names, belong to every cache. */
 static int keep_empty_prompt(Gc *g, View *v, Err *err)
 {
     json_t *text = NULL;
+    Encoding e = {0}; /* as much of it as the key of ids takes */
+    Digest ids;
     int rc = view_meta(v, "text", &text, err);
     if (rc == 0)
         rc = keyset_add_hex(&g->reached[CACHE_TEXT], json_string_value(json_object_get(text, "empty")), err);
+    if (rc == 0) {
+        e.form.length = json_integer_value(json_object_get(text, "length"));
+        memcpy(e.tokenizer_sha256, json_string_value(json_object_get(text, "tokenizer_sha256")), 65);
+        rc = encoding_tokens_key(&e, &(PreparedText){.text = (char *)""}, &ids, err);
+    }
+    if (rc == 0)
+        rc = keyset_add(&g->reached[CACHE_TOKENS], &ids, err);
     json_decref(text);
     return rc;
 }
@@ -88,13 +100,6 @@ static int keep_prompts(Gc *g, View *v, Err *err)
     return rc;
 }
 
-/* So do its ids, </s> (1) and padding (0), which no entry names. */
-static int is_empty_prompt(const RecordView *r)
-{
-    const int32_t *id = r->tensor.data;
-    return r->kind == RECORD_TOKENS && r->tensor.dim[0] > 1 && id[0] == 1 && id[1] == 0;
-}
-
 static int find_unused(Gc *g, View *v, CacheDb db, Err *err)
 {
     CacheCursor *cursor = NULL;
@@ -103,7 +108,7 @@ static int find_unused(Gc *g, View *v, CacheDb db, Err *err)
     int rc;
     keyset_sort(&g->reached[db]);
     while ((rc = cache_next_record(v->txn, db, &cursor, &key, &r, 0, err)) == 1) {
-        if (keyset_find(&g->reached[db], &key) >= 0 || is_empty_prompt(&r))
+        if (keyset_find(&g->reached[db], &key) >= 0)
             continue;
         g->bytes[db] += tensor_bytes(&r.tensor) + RECORD_HEADER_SIZE;
         if ((rc = keyset_add(&g->unused[db], &key, err)) < 0)
@@ -113,20 +118,29 @@ static int find_unused(Gc *g, View *v, CacheDb db, Err *err)
     return rc;
 }
 
-static int find(Gc *g, Err *err)
+static int find(Gc *g, View *v, Err *err)
 {
-    View v;
-    int rc = view_open(&v, g->params->dir, err);
+    int rc = keep_empty_prompt(g, v, err);
     if (rc == 0)
-        rc = keep_empty_prompt(g, &v, err);
+        rc = keep_prompts(g, v, err);
     if (rc == 0)
-        rc = keep_prompts(g, &v, err);
-    if (rc == 0)
-        rc = view_each_clip(&v, sort_clip, g, err);
+        rc = view_each_clip(v, sort_clip, g, err);
     for (int db = CACHE_LATENTS; rc == 0 && db <= CACHE_TOKENS; db++)
-        rc = find_unused(g, &v, (CacheDb)db, err);
-    view_close(&v);
+        rc = find_unused(g, v, (CacheDb)db, err);
     return rc;
+}
+
+/* A dataset that has none of the clips is most likely another one than was meant. */
+static int check_kept(const Gc *g, Err *err)
+{
+    int64_t n = (int64_t)json_array_size(g->drop);
+    if (g->kept > 0 || n == 0)
+        return 0;
+    return err_set(err, ERR_USAGE,
+                   "'%s': none of its %" PRId64 " clip%s is in '%s'%s with the same pixels: name the dataset that the "
+                   "cache was built from (or, if nothing of it is wanted, delete the folder)",
+                   g->params->dir, n, str_plural(n), g->params->keep.item[0],
+                   g->params->keep.n > 1 ? " or the others given" : "");
 }
 
 /* The meta entry "dataset" with fewer clips. */
@@ -162,20 +176,37 @@ static int drop_entries(const Gc *g, Cache *c, Err *err)
     return rc < 0 ? rc : cache_commit(c, err);
 }
 
-static int drop_all(const Gc *g, Err *err)
+static int drop_all(const Gc *g, Cache *c, Err *err)
 {
-    Cache *c = NULL;
-    int rc = cache_open(&c, g->params->dir, g->params->mode, err);
-    if (rc == 0)
-        rc = drop_entries(g, c, err);
+    int rc = drop_entries(g, c, err);
     if (rc == 0)
         cache_batch(c, DELETES);
     for (int db = CACHE_LATENTS; rc == 0 && db <= CACHE_TOKENS; db++)
         for (int64_t i = 0; rc == 0 && i < g->unused[db].n; i++)
             rc = cache_delete_record(c, (CacheDb)db, &g->unused[db].key[i], err);
+    return rc < 0 ? rc : cache_commit(c, err);
+}
+
+/* No other writer may come between the search and the deletions: it could name a record that was found unused. */
+static int open_to_write(const Gc *g, View *v, Err *err)
+{
+    view_close(v); /* it was there; opened for writing, a cache is made where none is */
+    int rc = cache_open(&v->cache, g->params->dir, g->params->mode, err);
+    return rc < 0 ? rc : cache_begin(&v->txn, v->cache, err);
+}
+
+static int run(Gc *g, Err *err)
+{
+    View v;
+    int rc = view_open(&v, g->params->dir, err);
+    if (rc == 0 && !g->params->dry_run)
+        rc = open_to_write(g, &v, err);
     if (rc == 0)
-        rc = cache_commit(c, err);
-    cache_close(&c);
+        rc = find(g, &v, err);
+    cache_end(&v.txn);
+    if (rc == 0 && !g->params->dry_run && (rc = check_kept(g, err)) == 0)
+        rc = drop_all(g, v.cache, err);
+    view_close(&v);
     return rc;
 }
 
@@ -201,9 +232,7 @@ int cache_gc(const GcParams *params, Err *err)
     for (int64_t i = 0; rc == 0 && i < params->keep.n; i++)
         rc = prepared_each_id(params->keep.item[i], want_clip, &g, err);
     if (rc == 0)
-        rc = find(&g, err);
-    if (rc == 0 && !params->dry_run)
-        rc = drop_all(&g, err);
+        rc = run(&g, err);
     if (rc == 0)
         print(&g);
     int64_t before, after;

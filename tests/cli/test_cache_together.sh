@@ -29,6 +29,30 @@ else
     skip "a second builder" "$no_trace"
 fi
 
+# ---- a build that names records again while gc has found them unused ----
+mkdir "$T/few"
+cp "$T"/src/c[1-4].* "$T/few"
+"$B/weft-prep" ingest "$T/few" --out "$T/fewer" $small >/dev/null
+"$B/weft-prep" tokenize "$T/fewer" --tokenizer "$T/model/tokenizer" $small >/dev/null
+cp -r "$T/one" "$T/dropped" # its records are there, the entries of two clips are not
+runs "a build of fewer clips" 0 "$cache" build "$T/fewer" --out "$T/dropped" --model "$T/model" $small
+cp -r "$T/dropped" "$T/collected"
+if can_trace; then
+    counts "gc alone" 0 "$cache" gc "$T/collected"
+    stdout_has "0 clips and 6 records of"
+    echo "$BUILD $T/gc >/dev/null 2>&1; :" >"$T/meanwhile"
+    lost=0
+    for k in $(seq "$calls"); do
+        rm -rf "$T/gc"
+        cp -r "$T/dropped" "$T/gc"
+        at_call "$k" "sh $T/meanwhile" "$cache" gc "$T/gc"
+        "$cache" verify "$T/gc" >/dev/null || lost=$((lost + 1))
+    done
+    check "a build beside gc, at each of $calls moments: $lost caches lack a record" test "$lost" = 0
+else
+    skip "a build beside gc" "$no_trace"
+fi
+
 # ---- two at the same time, as it happens ----
 $BUILD "$T/both" >"$T/a.out" 2>"$T/a.err" &
 first=$!

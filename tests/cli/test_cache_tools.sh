@@ -46,6 +46,16 @@ stdout_has "2 computed, 7 reused"
 same_contents "the dropped clip is back" "$T/one" "$T/gc"
 runs "gc keeps what any dataset has" 0 "$cache" gc "$T/gc" --keep "$T/fewer" --keep "$T/prep"
 stdout_has "0 clips and 0 records"
+cp -r "$T/src" "$T/others"
+for i in 1 2 3; do "$B/tests/tools/make_clip" "$T/others/c$i.mp4" 32 64 30 40 "1$i"; done
+"$B/weft-prep" ingest "$T/others" --out "$T/other-prep" $small >/dev/null
+runs "gc with a dataset of other clips" 2 "$cache" gc "$T/less" --keep "$T/other-prep"
+stderr_has "'$T/less': none of its 3 clips is in '$T/other-prep' with the same pixels"
+runs "gc with a dataset of other clips: nothing is dropped" 0 "$cache" verify "$T/less" --prepared "$T/fewer"
+runs "gc with a dataset of other clips, dry" 0 "$cache" gc "$T/less" --keep "$T/other-prep" --dry-run
+stdout_has "3 clips and"
+runs "gc of no cache" 1 "$cache" gc "$T/nothing"
+check "and none is made" test ! -e "$T/nothing"
 runs "gc without a dataset" 1 "$cache" gc "$T/gc" --keep "$T/src"
 stderr_has "not a finished prepared dataset"
 

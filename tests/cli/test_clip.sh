@@ -64,6 +64,8 @@ stdout_has '"length": 77'
 stdout_has '"text_length": 77'
 runs "verify --deep" 0 "$cache" verify "$T/clip" --deep 2 --prepared "$T/prep" --model $clip
 stdout_has "0 differing"
+runs "gc of a new cache" 0 "$cache" gc "$T/clip" --dry-run
+stdout_has "0 clips and 0 records of 0 bytes would be dropped"
 runs "stats" 0 "$cache" stats "$T/clip"
 runs "export" 0 "$cache" export "$T/clip" --out "$T/export"
 runs "import" 0 "$cache" import "$T/export" --out "$T/imported"
