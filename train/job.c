@@ -239,7 +239,7 @@ int job_count_steps(Job *j, Err *err)
 
     if (j->batch > j->data->n) /* a pass holds no sample twice */
         return err_set(err, ERR_USAGE,
-                       "training.batch_size is %" PRId64 ", but the caches hold %" PRId64
+                       "training.batch_size is %" PRId64 ", but this run has %" PRId64
                        " clip%s to train on; set it to at most %" PRId64,
                        j->batch, j->data->n, str_plural(j->data->n), j->data->n);
     if (mem_mul(j->batch, j->accumulate, &each) < 0)

@@ -196,7 +196,8 @@ static int note_all(Str *changes, const Job *j, const json_t *stored, Err *err)
     if (rc == 0 && j->identity && json_object_get(stored, "identity"))
         rc = identity_changes(changes, json_object_get(stored, "identity"), j->identity, err);
     if (rc == 0 && strcmp(json_string_value(json_object_get(stored, "cache_digest")), j->data->digest))
-        rc = str_printf(changes, err, "%sthe cache holds other clips, latents or texts", changes->len ? "; " : "");
+        rc = str_printf(changes, err, "%sthe clips to train on (caches, --limit), their latents or texts are others",
+                        changes->len ? "; " : "");
     if (rc == 0)
         rc = note_length(changes, j, stored, err);
     json_object_foreach (json_object_get(after, "training"), key, v) {

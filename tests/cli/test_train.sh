@@ -235,7 +235,7 @@ runs "two changes" 2 train whole --set training.weight_decay=0 --seed 4
 stderr_has "training.weight_decay"
 stderr_has "seed was 0 and is 4"
 runs "another cache" 2 "$W" run --cache "$T/a" --out "$T/whole" $SETS
-stderr_has "the cache holds other clips"
+stderr_has "the clips to train on (caches, --limit), their latents or texts are others"
 runs "fewer steps than done" 2 train whole --set training.max_steps=5
 stderr_has "the recipe ends at step 5"
 runs "no such cache" 1 "$W" run --cache "$T/nowhere" --out "$T/x" $SETS

@@ -176,7 +176,8 @@ static void changes(void **state)
         CHECK_FAILS(go_on(refused[i], "base", 'a', 10, &err), ERR_USAGE, key, &err);
     }
     CHECK_OK(go_on(NULL, "elsewhere", 'a', 10, &err), &err); /* the same bytes under another path */
-    CHECK_FAILS(go_on(NULL, "base", 'b', 10, &err), ERR_USAGE, "the cache holds other clips", &err);
+    CHECK_FAILS(go_on(NULL, "base", 'b', 10, &err), ERR_USAGE,
+                "the clips to train on (caches, --limit), their latents or texts are others", &err);
     CHECK_FAILS(go_on(NULL, "base", 'a', 101, &err), ERR_USAGE, "ends at step 100", &err);
 }
 
