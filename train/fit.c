@@ -9,7 +9,8 @@
 #include "train/fit.h"
 #include "train/job_internal.h"
 
-static const double context_bytes = 600e6; /* what a CUDA context and its modules take: an assumption */
+static const double context_bytes =
+    600e6; /* beyond what plan counts: what a CUDA context and its modules take: an assumption */
 
 /* ---- quantities ------------------------------------------------------------------------------ */
 
@@ -126,16 +127,18 @@ static int try_level(Search *s, const Level *l, Err *err)
     return 0;
 }
 
-static void print_choice(const Choice *c, FILE *out)
+static void print_choice(const Choice *c, const char *heading, FILE *out)
 {
     const Job *m = &c->job;
-    char a[32], b[32];
+    char a[32], b[32], context[64] = "";
 
+    if (m->be->act == DT_BF16)
+        snprintf(context, sizeof context, ", %s of them for CUDA itself", job_si(context_bytes, "B", a));
     fprintf(out,
-            "# %s of memory, %s (predicted)\n"
+            "# %s\n# %s of memory%s; %s (predicted)\n"
             "training:\n"
             "  batch_size: %" PRId64 "\n  gradient_accumulation_steps: %" PRId64 "\n  gradient_checkpointing: %s\n",
-            job_si(c->bytes, "B", a), time_duration(c->seconds, b), m->batch, m->accumulate,
+            heading, job_si(c->bytes, "B", a), context, time_duration(c->seconds, b), m->batch, m->accumulate,
             m->c.policy == RECOMPUTE_NONE ? "false" : "true");
     if (m->c.policy != RECOMPUTE_NONE)
         fprintf(out, "  recompute: %s\n", m->c.policy == RECOMPUTE_BLOCK ? "block" : "block+attention");
@@ -144,7 +147,8 @@ static void print_choice(const Choice *c, FILE *out)
             m->lora.rank);
 }
 
-int fit_search(const Job *j, double bytes, double seconds, const Card *card, double scale, FILE *out, Err *err)
+int fit_search(const Job *j, double bytes, double seconds, const Card *card, double scale, const char *heading,
+               FILE *out, Err *err)
 {
     static const Level levels[] = {{0, 0, 0},   {1, 0, 0},  {0, 1, 0},  {1, 1, 0},
                                    {0, 0, 128}, {0, 0, 64}, {0, 0, 32}, {0, 0, 16}};
@@ -159,7 +163,7 @@ int fit_search(const Job *j, double bytes, double seconds, const Card *card, dou
         if ((rc = try_level(&s, l, err)) < 0)
             return rc;
         if (s.found && s.best.seconds <= seconds) {
-            print_choice(&s.best, out);
+            print_choice(&s.best, heading, out);
             if (l->rank && !j->lora.rank && j->c.rate.peak < 5e-5)
                 fprintf(out, "  # LoRA learns with larger rates than full fine-tunes: 1e-4 to 1e-3 are usual\n");
             return 0;

@@ -12,8 +12,8 @@ WEFT_MUST_CHECK int fit_seconds(double *out, const char *text, Err *err);
 /* Tries the recipe, then 8-bit moments, bf16 gradients (without accumulation only), both, and LoRA of rank
  * 128, 64, 32, 16: the first of them that fits `bytes` and `seconds` (HUGE_VAL: any) wins, with the
  * recomputation and the batch that make it fastest; samples a step stay as they are.  Prints the settings on
- * `out` as a recipe in YAML.  ERR_LIMIT when nothing fits, naming what comes nearest.
+ * `out` as a recipe in YAML, below the heading.  ERR_LIMIT when nothing fits, naming what comes nearest.
  * Times are those of `card`, times `scale`. */
-WEFT_MUST_CHECK int fit_search(const Job *j, double bytes, double seconds, const Card *card, double scale, FILE *out,
-                               Err *err);
+WEFT_MUST_CHECK int fit_search(const Job *j, double bytes, double seconds, const Card *card, double scale,
+                               const char *heading, FILE *out, Err *err);
 #endif

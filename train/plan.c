@@ -123,9 +123,11 @@ int plan_fit(const Job *j, const char *memory, const char *time, FILE *out, Err 
         forecast_card(&f, j, 0, &card);
         scale = j->forecast.step / f.step;
     }
-    fprintf(out, "# settings for %s%s%s on %s\n", memory ? memory : "any memory", time ? " in " : "", time ? time : "",
-            scale == 1 ? gpu : "this machine");
-    return fit_search(j, bytes, seconds, &card, scale, out, err);
+    char *heading = mem_printf(err, "settings for %s%s%s on %s", memory ? memory : "any memory", time ? " in " : "",
+                               time ? time : "", scale == 1 ? gpu : "this machine");
+    rc = heading ? fit_search(j, bytes, seconds, &card, scale, heading, out, err) : ERR_NOMEM;
+    mem_free(heading);
+    return rc;
 }
 
 int plan_print_disk(const Job *j, FILE *out, Err *err)

@@ -39,6 +39,8 @@ const char *time_duration(double seconds, char out[32])
         snprintf(out, 32, "%.2g ms", seconds * 1e3);
     else if (seconds < 99.5)
         snprintf(out, 32, "%.3g s", seconds);
+    else if (seconds < 597)
+        snprintf(out, 32, "%.1f min", seconds / 60);
     else if (seconds < 5940)
         snprintf(out, 32, "%.0f min", seconds / 60);
     else if (seconds < 172800)

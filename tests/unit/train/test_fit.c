@@ -43,13 +43,14 @@ static char *search(double bytes, double seconds)
     assert_true(card_find(&card, "A100"));
     Job j = job_2b(&data, be);
     CHECK_OK(schedule_init_default(&j.schedule, &err), &err);
-    int rc = fit_search(&j, bytes, seconds, &card, 1, out, &err);
+    int rc = fit_search(&j, bytes, seconds, &card, 1, "heading", out, &err);
     fclose(out);
     backend_close(&be);
     schedule_fini(&j.schedule);
     if (rc == 0)
         return text;
     assert_int_equal(rc, ERR_LIMIT);
+    assert_int_equal(size, 0); /* no heading of nothing */
     free(text);
     return NULL;
 }
@@ -69,7 +70,8 @@ static void finds(double bytes, double seconds, const char *const *want)
 static void cards(void **state)
 {
     (void)state;
-    FINDS(80e9, HUGE_VAL, "use_8bit_adam: false", "gradient_dtype: fp32", "lora_rank: 0\n");
+    FINDS(80e9, HUGE_VAL, "# heading\n# ", " of memory, 600 MB of them for CUDA itself; ", "use_8bit_adam: false",
+          "gradient_dtype: fp32", "lora_rank: 0\n");
     FINDS(40e9, HUGE_VAL, "use_8bit_adam: false", "recompute: block", "lora_rank: 0\n");
     FINDS(32e9, HUGE_VAL, "use_8bit_adam: true", "lora_rank: 0\n");
     FINDS(16e9, HUGE_VAL, "lora_rank: 128\n", "1e-4 to 1e-3 are usual");

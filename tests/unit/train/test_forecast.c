@@ -95,6 +95,8 @@ static void durations(void **state)
     (void)state;
     assert_string_equal(time_duration(0.00525, out), "5.2 ms");
     assert_string_equal(time_duration(1.5, out), "1.5 s");
+    assert_string_equal(time_duration(336, out), "5.6 min");
+    assert_string_equal(time_duration(598, out), "10 min");
     assert_string_equal(time_duration(3720, out), "62 min");
     assert_string_equal(time_duration(11520, out), "3.2 h");
     assert_string_equal(time_duration(86400 * 5.0, out), "5.0 days");
