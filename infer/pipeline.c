@@ -310,5 +310,7 @@ int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err)
         rc = weight_bytes(p, p->dit_dir, "diffusion_pytorch_model", &out->dit_weights, err);
     if (rc == 0)
         rc = pipeline_plan_decode(p, &out->decode_bytes, err);
+    int64_t frame = 3 * p->s.height * p->s.width; /* decoded as float32, written as bytes */
+    out->frame_bytes = frame * (p->s.model_frames * (int64_t)sizeof(float) + p->s.num_frames);
     return rc == 0 ? weight_bytes(p, p->vae_dir, "diffusion_pytorch_model", &out->vae_weights, err) : rc;
 }

@@ -50,6 +50,7 @@ typedef struct PipelineSizes {
 /* Bytes: working memory, and weights as they are stored, or in the device's type. */
 typedef struct PipelineMemory {
     int64_t text_bytes, denoise_bytes, decode_bytes;
+    int64_t frame_bytes; /* a video's frames, in the host's memory while the VAE decodes them */
     int64_t text_weights, dit_weights, vae_weights;
 } PipelineMemory;
 
@@ -64,7 +65,8 @@ void pipeline_close(Pipeline **p);
 WEFT_MUST_CHECK int pipeline_set_loras(Pipeline *p, const LoraUse *use, int64_t n, Err *err);
 PipelineSizes pipeline_sizes(const Pipeline *p);
 /* Checks that all parts fit each other and this request: names, shapes and types of all weights,
- * the tokeniser, the sampler's steps, the VAE's tiles.  Reads headers and configs only. */
+ * the tokeniser, the sampler's steps, the VAE's tiles; and that there is memory for each phase, taken alone.  Reads
+ * headers and configs only. */
 WEFT_MUST_CHECK int pipeline_check_parts(Pipeline *p, Err *err);
 /* Working memory of each phase, found by running it on the plan back end, and the weights. */
 WEFT_MUST_CHECK int pipeline_plan(Pipeline *p, PipelineMemory *out, Err *err);

@@ -124,6 +124,32 @@ int pipeline_check_steps(const Pipeline *p, int64_t steps, Err *err)
                   : 0;
 }
 
+/* Takes a phase's memory and gives it back: what cannot be had is known before hours of denoising. */
+static int try_memory(Pipeline *p, int64_t bytes, const char *what, const char *advice, Err *err)
+{
+    void *block = NULL;
+    Err cause = {0};
+    int64_t allocated = p->be->allocated;
+    int rc = p->be->alloc(p->be, bytes, &block, &cause);
+    if (rc == 0)
+        p->be->release(p->be, block);
+    p->be->allocated = allocated;
+    if (rc < 0)
+        return err_set(err, rc,
+                       "%s %" PRId64 " frames of %" PRId64 "x%" PRId64
+                       " takes %.1f MiB of memory at once, which cannot be "
+                       "had here; make fewer or smaller frames%s",
+                       what, p->s.model_frames, p->s.width, p->s.height, (double)bytes / 1048576, advice);
+    return 0;
+}
+
+static int check_memory(Pipeline *p, const PipelineMemory *m, Err *err)
+{
+    const char *tiles = p->s.tiling ? "" : ", or decode in tiles (sampling.vae_tiling)";
+    int rc = try_memory(p, m->denoise_bytes, "denoising", "", err);
+    return rc == 0 ? try_memory(p, m->decode_bytes + (p->be->host ? m->frame_bytes : 0), "decoding", tiles, err) : rc;
+}
+
 int pipeline_check_parts(Pipeline *p, Err *err)
 {
     PipelineMemory memory;
@@ -143,5 +169,5 @@ int pipeline_check_parts(Pipeline *p, Err *err)
         rc = vae_check_weights(&p->vae_config, p->vae_dir, p->log, err);
     if (rc == 0) /* runs every phase on the plan back end, which refuses sizes that do not fit */
         rc = pipeline_plan(p, &memory, err);
-    return rc;
+    return rc == 0 ? check_memory(p, &memory, err) : rc;
 }

@@ -21,7 +21,9 @@ static int64_t peak_of(const Run *r, const PipelineMemory *m)
 {
     int64_t text = m->text_bytes, denoise = m->denoise_bytes, decode = m->decode_bytes;
     int apart = r->offload == OFFLOAD_ALWAYS || (r->offload == OFFLOAD_AUTO && r->be->host);
-    if (!r->be->host) {
+    if (r->be->host) {
+        decode += m->frame_bytes;
+    } else {
         text += m->text_weights;
         denoise += m->dit_weights;
         decode += m->vae_weights;
@@ -40,12 +42,13 @@ static int describe_memory(const Run *r, Str *out, Err *err)
         return rc;
     return str_printf(
         out, err,
-        "working memory, weights apart: text encoder %.1f MiB, transformer %.1f MiB, VAE decoder %.1f MiB\n"
+        "working memory, weights apart: text encoder %.1f MiB, transformer %.1f MiB, VAE decoder %.1f MiB, "
+        "a video's frames %.1f MiB\n"
         "weights%s: text encoder %.2f GiB, transformer %.2f GiB, VAE %.2f GiB; at most %.2f GiB at a time "
         "with --offload %s\n",
         (double)m.text_bytes / 1048576, (double)m.denoise_bytes / 1048576, (double)m.decode_bytes / 1048576,
-        r->be->host ? ", mapped from their files" : "", gib((double)m.text_weights), gib((double)m.dit_weights),
-        gib((double)m.vae_weights), gib((double)peak_of(r, &m)), r->o->offload);
+        (double)m.frame_bytes / 1048576, r->be->host ? ", mapped from their files" : "", gib((double)m.text_weights),
+        gib((double)m.dit_weights), gib((double)m.vae_weights), gib((double)peak_of(r, &m)), r->o->offload);
 }
 
 /* ---- time ------------------------------------------------------------------------------------ */

@@ -68,6 +68,17 @@ runs "a portrait config without tiles" 0 "$INFER" sample --preset demo --device 
 runs "tiles of a small model" 0 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/tiled" $TILED
 stderr_has "1 sampled"
 
+# ---- memory: each phase's is there before the first step ----
+limited() { (ulimit -v 700000 && exec "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/out" "$@"); }
+runs "more than the VAE can have" 1 limited --width 480 --height 720
+stderr_has "decoding 9 frames of 480x720 takes 366.1 MiB of memory at once, which cannot be had here"
+stderr_has "or decode in tiles (sampling.vae_tiling)"
+runs "more than the transformer can have" 1 limited --width 480 --height 720 --num-frames 1025 --vae-tiling
+stderr_has "denoising 1025 frames of 480x720 takes"
+check "nothing is written" test ! -e "$T/out"
+runs "tiles fit" 0 limited --width 480 --height 720 --vae-tiling --dry-run
+stdout_has "a video's frames 44.5 MiB"
+
 # ---- what is there already ----
 runs "a sample" 0 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/done"
 runs "a dry run counts it" 0 "$INFER" sample $SMALL --model $MODEL --prompt x --prompt y --out "$T/done" --dry-run
