@@ -166,6 +166,17 @@ static int add_json(Reading *r, const char *line, int64_t size, const char *wher
     return rc;
 }
 
+/* Objects in a file that is read as text would be sampled as they stand there. */
+static int check_kind(const char *file, const char *line, const char *where, Err *err)
+{
+    line += *line == '['; /* lines end with '\n' or NUL */
+    if (strncmp(line, "{\"", 2) != 0 && !str_ends_with(file, ".json"))
+        return 0;
+    return err_set(err, ERR_FORMAT,
+                   "%s: expected the ending .jsonl for a file of objects, one a line without commas between them",
+                   where);
+}
+
 static int add_text(Reading *r, const char *text, int64_t size, const char *where, Err *err)
 {
     PromptLine l = nothing_said;
@@ -197,8 +208,10 @@ static int add_file(Reading *r, const char *file, Err *err)
             rc = err_set(err, ERR_FORMAT, "%s holds a NUL byte", where);
         else if (str_ends_with(file, ".jsonl"))
             rc = add_json(r, at, n, where, err);
-        else
-            rc = add_text(r, at, n, where, err);
+        else {
+            rc = check_kind(file, at, where, err);
+            rc = rc == 0 ? add_text(r, at, n, where, err) : rc;
+        }
         at = nl ? nl + 1 : end;
     }
     mem_free(bytes);
@@ -215,7 +228,8 @@ int prompts_read(PromptList *out, const StrList *texts, const char *file, int64_
     if (rc == 0 && file)
         rc = add_file(&r, file, err);
     if (rc == 0 && out->n == 0)
-        rc = err_set(err, ERR_USAGE, "nothing to sample: give --prompt TEXT or --prompts FILE");
+        rc = file ? err_set(err, ERR_USAGE, "'%s' is empty; expected one prompt a line", file)
+                  : err_set(err, ERR_USAGE, "nothing to sample: give --prompt TEXT or --prompts FILE");
     json_decref(r.ids);
     return rc;
 }

@@ -116,7 +116,15 @@ runs "no steps" 1 sample --dry-run --out "$T/x" --prompts "$T/steps.jsonl"
 stderr_has "line 1: 'steps': expected at least 1, found 0"
 : >"$T/empty.txt"
 runs "an empty file" 2 sample --dry-run --out "$T/x" --prompts "$T/empty.txt"
+stderr_has "empty.txt' is empty; expected one prompt a line"
+runs "no prompt" 2 sample --dry-run --out "$T/x"
 stderr_has "nothing to sample"
+for file in array.json objects.txt lines.json; do
+    echo '{"prompt": "a red dress"}' >"$T/$file"
+    case $file in array.json) echo '[{"prompt": "a red dress"}]' >"$T/$file" ;; lines.json) echo "a red dress" >"$T/$file" ;; esac
+    runs "objects that would be read as text, $file" 1 sample --dry-run --out "$T/x" --prompts "$T/$file"
+    stderr_has "$file: line 1: expected the ending .jsonl"
+done
 printf '{"prompt": "a", "id": "index"}\n' >"$T/index.jsonl"
 runs "the index's name" 2 sample --dry-run --out "$T/x" --prompts "$T/index.jsonl"
 stderr_has "choose another id"
