@@ -57,16 +57,17 @@ static void put_note(JsonWriter *w, int64_t n, const char *what)
         jsonw_str(w, "note", text);
 }
 
-/* What a report's interval says, where there are enough videos for one.  a [n1], b [n2]: see bootstrap_influence. */
-static int put_interval(JsonWriter *w, double value, const double *a, int64_t n1, const double *b, int64_t n2,
-                        uint64_t seed, Err *err)
+/* What a report's interval says, where there are enough videos for one; `least`: the least that the figure can be.
+ * a [n1], b [n2]: see bootstrap_influence. */
+static int put_interval(JsonWriter *w, double value, double least, const double *a, int64_t n1, const double *b,
+                        int64_t n2, uint64_t seed, Err *err)
 {
     double low, high;
     if (n1 < 2 || n2 == 1)
         return 0;
     int rc = bootstrap_influence(value, a, n1, b, n2, seed, &low, &high, err);
     if (!rc) {
-        jsonw_num(w, "low", low);
+        jsonw_num(w, "low", low < least ? least : low);
         jsonw_num(w, "high", high);
     }
     return rc;
@@ -137,7 +138,7 @@ static int put_splits(JsonWriter *w, const Shares *s, double *per_video, uint64_
     jsonw_num(w, "value", mean);
     jsonw_num(w, "std", var > 0 ? sqrt(var) : 0);
     jsonw_int(w, "splits", splits);
-    return put_interval(w, mean, per_video, s->videos, NULL, 0, seed, err);
+    return put_interval(w, mean, 1, per_video, s->videos, NULL, 0, seed, err);
 }
 
 /* is_frames, and is_clip of each video's mean distribution. */
@@ -208,7 +209,7 @@ static int put_frechet(JsonWriter *w, const NetFeatures *f, const NetFeatures *r
         sum_per_video(sum1, f, which, change1, a->n);
         sum_per_video(sum2, references, which, change2, b->n);
         jsonw_num(w, "value", value);
-        rc = put_interval(w, value, sum1, a->videos, sum2, b->videos, seed, err);
+        rc = put_interval(w, value, 0, sum1, a->videos, sum2, b->videos, seed, err);
     }
     mem_free(change1);
     mem_free(change2);

@@ -131,7 +131,7 @@ static int by_singular_values(const double *x, int64_t n1, const double *y, int6
         rc = singular_sum(g, n1, n2, &trace, share1, share2, err);
     }
     if (rc == 0)
-        *out = squared_distance(m1, m2, d) + sum_squares(a, n1 * d) + sum_squares(b, n2 * d) - 2 * trace;
+        *out = fmax(0, squared_distance(m1, m2, d) + sum_squares(a, n1 * d) + sum_squares(b, n2 * d) - 2 * trace);
     mem_free(m1);
     mem_free(m2);
     mem_free(a);
@@ -224,7 +224,7 @@ int frechet_of_moments(const double *mean1, const double *cov1, const double *me
     for (int64_t i = 0; rc == 0 && i < d; i++)
         trace += cov1[i * d + i] + cov2[i * d + i] - 2 * sqrt(fmax(w[i], 0));
     if (rc == 0)
-        *out = squared_distance(mean1, mean2, d) + trace;
+        *out = fmax(0, squared_distance(mean1, mean2, d) + trace);
     mem_free(r);
     mem_free(t);
     mem_free(m);

@@ -1,7 +1,8 @@
 /* Distances between two sets of feature rows: what FID, FVD, KID and KVD are made of, without the networks.
  * All in double precision; LAPACK does the linear algebra.
  *
- * x [n1,d] and y [n2,d] are rows of features, one a video or picture. */
+ * x [n1,d] and y [n2,d] are rows of features, one a video or picture.  A Frechet distance of equal sets is 0, never the
+ * little less that rounding may leave. */
 #ifndef WEFT_COMMON_METRICS_FRECHET_H
 #define WEFT_COMMON_METRICS_FRECHET_H
 #include <stdint.h>
