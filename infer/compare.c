@@ -196,6 +196,8 @@ static int check_all(Comparing *k, const StrList *arguments, Err *err)
         rc = sides_open(&k->sides, o, arguments, err);
     if (rc == 0 && o->references.n)
         rc = videos_read(&k->real, &o->references, "references", err);
+    if (rc == 0)
+        rc = videos_once(&k->real, "references", k->log, err);
     if (rc < 0 || !sides_sampled(&k->sides))
         return rc;
     for (int i = 0; i < 2 && rc == 0; i++)

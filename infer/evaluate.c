@@ -201,37 +201,40 @@ static int report_json(const Measurements *m, uint64_t seed, json_t **out, Err *
 }
 
 /* ---- the command ------------------------------------------------------------------------------ */
+/* reference: may be NULL */
+static void print_figure(const char *name, const Summary *s, const Summary *reference, FILE *out)
+{
+    fprintf(out, "  %-18s", name);
+    if (s->n > 0)
+        fprintf(out, " %10.6g", s->mean);
+    if (s->n > 1)
+        fprintf(out, "  [%.6g, %.6g]", s->low, s->high);
+    if (reference && reference->n > 0)
+        fprintf(out, "  references %.6g", reference->mean);
+    if (s->n < FEW_VIDEOS)
+        fprintf(out, "  (%" PRId64 " video%s)", s->n, str_plural(s->n));
+    fprintf(out, "\n");
+}
+
 static void print_summary(const Evaluation *e, const Evaluation *references, FILE *out)
 {
     fprintf(out, "%" PRId64 " video%s measured, %" PRId64 " rejected, %" PRId64 " near-static\n", e->n_measured,
             str_plural(e->n_measured), e->n_rejected, e->n_near_static);
-    for (int k = 0; figure_kinds[k].name || references; k++) {
-        int colours = !figure_kinds[k].name;
-        const Summary *s = colours ? &e->colours : &e->figure[k];
-        fprintf(out, "  %-18s", colours ? "colours" : figure_kinds[k].name);
-        if (s->n > 0)
-            fprintf(out, " %10.6g", s->mean);
-        if (s->n > 1)
-            fprintf(out, "  [%.6g, %.6g]", s->low, s->high);
-        if (references && !colours && references->figure[k].n > 0)
-            fprintf(out, "  references %.6g", references->figure[k].mean);
-        if (s->n < FEW_VIDEOS)
-            fprintf(out, "  (%" PRId64 " video%s)", s->n, str_plural(s->n));
-        fprintf(out, "\n");
-        if (colours)
-            break;
-    }
+    for (int k = 0; figure_kinds[k].name; k++)
+        print_figure(figure_kinds[k].name, &e->figure[k], references ? &references->figure[k] : NULL, out);
+    if (references)
+        print_figure("colours", &e->colours, NULL, out);
 }
 
 /* CLIP's figures, those of sets and attributes, and what was left out. */
-static void print_networks(const json_t *nets, const Evaluation *e, const Networks *networks, FILE *out)
+static void print_networks(const json_t *nets, const Measurements *m, FILE *out)
 {
     const char *name;
     const json_t *v;
     size_t i;
-    for (int k = 0; k < NET_FIGURES && networks_have_clip(networks); k++)
-        fprintf(out, "  %-18s %10.6g  (%" PRId64 " video%s)\n", net_figure_kinds[k].name, e->network[k].mean,
-                e->network[k].n, str_plural(e->network[k].n));
+    for (int k = 0; k < NET_FIGURES && networks_have_clip(m->networks); k++)
+        print_figure(net_figure_kinds[k].name, &m->videos->network[k],
+                     m->references ? &m->references->network[k] : NULL, out);
     json_object_foreach ((json_t *)json_object_get(nets, "sets"), name, v) {
         const json_t *value = json_object_get(v, "value"), *note = json_object_get(v, "note");
         fprintf(out, "  %-18s", name);
@@ -286,7 +289,7 @@ static int write_all(const EvaluateOptions *o, const Measurements *m, uint64_t s
     if (rc == 0)
         print_summary(m->videos, m->references, results);
     if (rc == 0)
-        print_networks(json_object_get(report, "networks"), m->videos, m->networks, results);
+        print_networks(json_object_get(report, "networks"), m, results);
     if (rc == 0 && m->copies)
         copies_print(m->copies, measured_names, results);
     json_decref(report);
@@ -331,12 +334,18 @@ int evaluate_run(const EvaluateOptions *o, const StrList *arguments, const Log *
     VideoList videos = {0}, references = {0};
     machine_unbind(); /* the work is done by processes, not by OpenMP */
     int rc = recipe_open(&recipe, &o->common, err);
+    if (rc == 0 && o->copies.model && !o->copies.cache)
+        rc = err_set(err, ERR_USAGE, "--model is for the copy check: give --train-cache too");
     if (rc == 0)
         rc = disk_check_writable(o->out, "--out", err);
     if (rc == 0)
         rc = videos_read(&videos, arguments, "videos", err);
+    if (rc == 0)
+        rc = videos_once(&videos, "videos", log, err);
     if (rc == 0 && o->references.n)
         rc = videos_read(&references, &o->references, "references", err);
+    if (rc == 0)
+        rc = videos_once(&references, "references", log, err);
     if (rc == 0 && o->prompts)
         rc = videos_take_prompts(&videos, o->prompts, log, err);
     if (rc == 0)

@@ -125,6 +125,7 @@ int evaluation_run(Evaluation *e, VideoList *v, const Evaluation *reference, con
 {
     *e = (Evaluation){.videos = *v, .measured = mem_calloc(v->n, sizeof(Measured), err)};
     *v = (VideoList){0};
+    char why[ERR_MSG_MAX];
     Measuring m = {.videos = &e->videos,
                    .recipe = recipe,
                    .jobs = jobs,
@@ -142,9 +143,11 @@ int evaluation_run(Evaluation *e, VideoList *v, const Evaluation *reference, con
     e->n_measured = m.measured;
     e->n_rejected = m.rejected;
     e->n_single = m.single_frame;
-    if (rc == 0 && e->n_measured == 0)
-        rc = err_set(err, ERR_FORMAT, "none of the %" PRId64 " %s could be measured; the first, '%s': %s", e->videos.n,
-                     what, e->videos.item[0].path, e->measured[0].why);
+    if (rc == 0 && e->n_measured == 0) {
+        measured_why(why, sizeof why, e->videos.item[0].path, e->measured[0].why);
+        rc = err_set(err, ERR_FORMAT, "none of the %s (%" PRId64 ") could be measured; the first: %s", what,
+                     e->videos.n, why);
+    }
     return rc == 0 ? sum_up(e, reference, (uint64_t)recipe_int(recipe, "seed"), err) : rc;
 }
 

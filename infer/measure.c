@@ -167,14 +167,24 @@ static int work(void *user, int64_t i, json_t **out, Err *err)
     return rc < 0 ? rc : measure(r, i, out, err);
 }
 
+void measured_why(char *text, size_t size, const char *path, const char *why)
+{
+    if (strstr(why, path))
+        snprintf(text, size, "%s", why);
+    else
+        snprintf(text, size, "'%s': %s", path, why);
+}
+
 /* ---- in the parent ---------------------------------------------------------------------------- */
 static int note_rejected(Run *r, int64_t i, const char *code, const char *why, Err *err)
 {
     Measured *out = &r->m->out[i];
+    char text[ERR_MSG_MAX];
     out->done = 2;
     snprintf(out->code, sizeof out->code, "%s", code);
     r->m->rejected++;
-    log_warn(r->m->log, "'%s' is not measured: %s", r->m->videos->item[i].path, why);
+    measured_why(text, sizeof text, r->m->videos->item[i].path, why);
+    log_warn(r->m->log, "not measured: %s", text);
     return (out->why = mem_strdup(why, err)) ? 0 : ERR_NOMEM;
 }
 

@@ -36,4 +36,6 @@ WEFT_MUST_CHECK int measure_videos(Measuring *m, Err *err);
 /* The mean histogram [COLOUR_BINS] out of the sums. */
 void histogram_normalise(double *histogram);
 void measured_free(Measured **out, int64_t n);
+/* text [size]: `why` as a sentence that names the video. */
+void measured_why(char *text, size_t size, const char *path, const char *why);
 #endif

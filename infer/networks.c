@@ -85,22 +85,34 @@ static void place_inputs(Networks *n)
     n->bytes = (n->bytes + 4095) / 4096 * 4096; /* whole pages, so that each video's can be given back */
 }
 
+/* Options that change nothing without another one. */
+static int check_options(const NetworkOptions *o, Err *err)
+{
+    if (o->attributes && !o->clip)
+        return err_set(err, ERR_USAGE, "--attributes needs --clip");
+    int frames = o->fvd_frames != 0 && o->fvd_frames != FVD_FRAMES;
+    if (!o->i3d && (frames || o->bn_eps != 0))
+        return err_set(err, ERR_USAGE, "%s needs --i3d", frames ? "--fvd-frames" : "--bn-eps");
+    if (o->i3d && o->fvd_frames < I3D_LEAST_FRAMES)
+        return err_set(err, ERR_USAGE, "--fvd-frames is %" PRId64 ", expected %d or more", o->fvd_frames,
+                       I3D_LEAST_FRAMES);
+    return 0;
+}
+
 int networks_open(Networks **out, const NetworkOptions *o, const char *device, int64_t threads, const char *memory,
                   const Log *log, Err *err)
 {
     Backend *plan = NULL;
     *out = NULL;
-    if (!o->clip && !o->inception && !o->i3d)
-        return o->attributes ? err_set(err, ERR_USAGE, "--attributes needs --clip") : 0;
-    if (o->i3d && o->fvd_frames < I3D_LEAST_FRAMES)
-        return err_set(err, ERR_USAGE, "--fvd-frames is %" PRId64 ", expected %d or more", o->fvd_frames,
-                       I3D_LEAST_FRAMES);
+    int rc = check_options(o, err);
+    if (rc < 0 || (!o->clip && !o->inception && !o->i3d))
+        return rc;
     Networks *n = *out = mem_calloc(1, sizeof *n, err);
     if (!n)
         return ERR_NOMEM;
     n->o = *o;
     n->log = log;
-    int rc = backend_open(&n->be, device ? device : "cpu", threads, log, err);
+    rc = backend_open(&n->be, device ? device : "cpu", threads, log, err);
     if (rc || (rc = backend_open(&plan, "plan", 1, NULL, err)))
         goto fail;
     plan->act = n->be->act;

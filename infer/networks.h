@@ -25,7 +25,7 @@ enum {
 typedef struct NetworkOptions {
     const char *clip, *inception, *i3d; /* folder, files; NULL: not asked for */
     const char *attributes;             /* lists (infer/attributes.h); NULL: the default */
-    int64_t fvd_frames;                 /* at least 9 */
+    int64_t fvd_frames;                 /* at least 9; 0: without i3d */
     double bn_eps;                      /* of I3D; 0: as its file says */
 } NetworkOptions;
 

@@ -1,5 +1,6 @@
 #include "infer/videos.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -14,7 +15,7 @@
 
 enum { DEPTH_MAX = 32 };
 
-static const char *const endings[] = {".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".gif", ".webp", NULL};
+static const char *const endings[] = {".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".gif", NULL};
 
 static int is_video(const char *name)
 {
@@ -120,6 +121,29 @@ static int add_video(VideoList *v, const char *path, const char *name, Err *err)
     return rc;
 }
 
+/* Whether a video is what weft-infer sample wrote beside STEM.mp4 (--gif): the same sample once more. */
+static int is_another_form(const char *path, int *yes, Err *err)
+{
+    json_t *record = NULL;
+    char *base = stem(path, err), *mp4 = base ? mem_printf(err, "%s.mp4", base) : NULL;
+    int rc = mp4 ? 0 : ERR_NOMEM;
+    *yes = 0;
+    if (rc == 0 && strcmp(path, mp4) != 0 && file_exists(mp4)) {
+        rc = video_record(path, &record, err);
+        *yes = record != NULL;
+        json_decref(record);
+    }
+    mem_free(base);
+    mem_free(mp4);
+    return rc;
+}
+
+static int add_found(VideoList *v, const char *path, const char *name, Err *err)
+{
+    int another, rc = is_another_form(path, &another, err);
+    return rc < 0 || another ? rc : add_video(v, path, name, err);
+}
+
 static int add_below(VideoList *v, const char *dir, const char *below, int depth, Err *err)
 {
     struct stat st;
@@ -139,7 +163,7 @@ static int add_below(VideoList *v, const char *dir, const char *below, int depth
         else if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode))
             rc = add_below(v, path, name, depth + 1, err);
         else if (is_video(names[i]) && !file_is_dir(path))
-            rc = add_video(v, path, name, err);
+            rc = add_found(v, path, name, err);
         mem_free(path);
         mem_free(name);
     }
@@ -257,6 +281,39 @@ int videos_read(VideoList *out, const StrList *arguments, const char *what, Err 
     }
     if (rc == 0 && out->n == 0)
         rc = err_set(err, ERR_USAGE, "no %s in '%s'", what, arguments->n ? arguments->item[0] : "");
+    return rc;
+}
+
+/* ---- the same video twice --------------------------------------------------------------------- */
+/* Whether the file was seen before; from here on it was. */
+static int seen_before(json_t *seen, const char *path, int *yes, Err *err)
+{
+    char *real = realpath(path, NULL);
+    const char *key = real ? real : path; /* one that is not there is named when it is to be measured */
+    *yes = json_object_get(seen, key) != NULL;
+    int rc = json_object_set_new_nocheck(seen, key, json_true());
+    free(real);
+    return rc < 0 ? err_set(err, ERR_NOMEM, "no memory for the videos' names") : 0;
+}
+
+int videos_once(VideoList *v, const char *what, const Log *log, Err *err)
+{
+    json_t *seen = json_object();
+    int64_t kept = 0, again = 0;
+    int rc = seen ? 0 : err_set(err, ERR_NOMEM, "no memory for the videos' names");
+    for (int64_t i = 0; i < v->n; i++) {
+        int yes = 0;
+        if (rc == 0)
+            rc = seen_before(seen, v->item[i].path, &yes, err);
+        if (yes && again++ == 0)
+            log_warn(log, "'%s' is named more than once among the %s; each is measured once", v->item[i].path, what);
+        if (yes)
+            video_item_fini(&v->item[i]);
+        else
+            v->item[kept++] = v->item[i];
+    }
+    v->n = kept;
+    json_decref(seen);
     return rc;
 }
 

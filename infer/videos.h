@@ -3,8 +3,8 @@
  * An argument is
  *   a folder with index.json (schemas/sample-index), as weft-infer sample leaves it: its samples;
  *   any other folder: every video below it, in the order of their paths; a sample's record (STEM.json,
- *     schemas/sample) beside a video tells its prompt, seed and category.  Names that begin with a dot and
- *     links to folders are left out;
+ *     schemas/sample) beside a video tells its prompt, seed and category.  Names that begin with a dot,
+ *     links to folders and a sample's STEM.gif beside its STEM.mp4 are left out;
  *   an index.json by name;
  *   a list, FILE.txt: one path a line, relative to the list;
  *   a list, FILE.jsonl: one object a line (schemas/video-list): {"video": path, "id", "prompt", "seed",
@@ -34,6 +34,9 @@ typedef struct VideoList {
  * not exist, ERR_USAGE when there are no videos at all (`what` names them: "videos", "references").  Free with
  * videos_fini, also on failure. */
 WEFT_MUST_CHECK int videos_read(VideoList *out, const StrList *arguments, const char *what, Err *err);
+/* Leaves out files that were in the list before, whatever their names for it: counted twice, one would narrow the
+ * intervals.  Warns if there are any; `what` as above. */
+WEFT_MUST_CHECK int videos_once(VideoList *v, const char *what, const Log *log, Err *err);
 /* Gives prompts and categories to the videos whose id (or its last component) is that of a line of the file
  * (infer/prompts.h).  Warns about videos without one; ERR_USAGE when no id is found at all. */
 WEFT_MUST_CHECK int videos_take_prompts(VideoList *v, const char *file, const Log *log, Err *err);

@@ -63,6 +63,18 @@ runs "samples" 0 "$B/weft-infer" sample --preset demo --device cpu --model $M --
 runs "a folder of samples" 0 $E "$T/samples" --out "$T/out"
 check "their prompts are known" grep -q 'A red dress.,,5,measured,9,32,48' "$T/out/metrics.csv"
 
+# ---- each video once, however often it is named; a sample's other forms are no videos more ----
+runs "videos named twice" 0 $E "$T/samples" "$T/samples/index.json" "$T/set/../set/c.mp4" "$T/set/c.mp4" --references \
+    "$T/real" --references "$T/real/r1.mp4" --out "$T/out"
+check "are measured once" test "$(count "$T/out/metrics.json" videos)" = 3
+stderr_has "named more than once among the videos"
+stderr_has "'$T/real/r1.mp4' is named more than once among the references"
+mkdir "$T/forms"
+cp "$T/samples"/*.mp4 "$T/samples"/a-*.json "$T/forms"
+for stem in a-red-dress-5 a-coat-6 alone; do cp "$T/samples/a-coat-6.mp4" "$T/forms/$stem.gif"; done
+runs "GIFs beside samples, without the index" 0 $E "$T/forms" --out "$T/out"
+check "are not measured" test "$(cut -d, -f1 "$T/out/metrics.csv" | tr '\n' ' ')" = "id a-coat-6 a-red-dress-5 alone "
+
 # ---- what cannot be measured is named and counted, and the rest goes on ----
 mkdir "$T/hundred"
 i=0
@@ -73,7 +85,7 @@ done
 rm "$T/hundred/v37.mp4"
 echo "this is no video" >"$T/hundred/v37.mp4"
 runs "one unreadable among a hundred" 3 $E "$T/hundred" --out "$T/out"
-stderr_has "v37.mp4' is not measured"
+stderr_has "not measured: '$T/hundred/v37.mp4'"
 check "99 are measured" test "$(count "$T/out/metrics.json" measured)" = 99
 check "one is rejected" test "$(count "$T/out/metrics.json" rejected)" = 1
 check "by name" grep -q '"video": ".*v37.mp4"' "$T/out/metrics.json"
@@ -81,7 +93,7 @@ check "and in the table" grep -q '^v37,.*,rejected,' "$T/out/metrics.csv"
 check "and on the page" grep -q 'v37.mp4' "$T/out/evaluate.html"
 head -c 2000 "$T/set/c.mp4" >"$T/cut.mp4"
 runs "a file that was cut off" 1 $E "$T/cut.mp4" --out "$T/none"
-stderr_has "none of the 1 videos could be measured"
+stderr_has "none of the videos (1) could be measured; the first: '$T/cut.mp4'"
 check "nothing is written then" test ! -e "$T/none"
 runs "too small a limit" 1 $E "$T/set/c.mp4" --out "$T/none" --set limits.frames=4
 cp "$T/set/c.mp4" "$T/large.mp4"
@@ -107,6 +119,10 @@ mkdir "$T/empty"
 runs "an empty folder" 2 $E "$T/empty" --out "$T/out"
 stderr_has "no videos in"
 runs "no --out" 2 $E "$T/set"
+runs "a model, and nothing to encode for" 2 $E "$T/set" --model $M --out "$T/none"
+stderr_has "--model is for the copy check: give --train-cache too"
+runs "frames of no FVD" 2 $E "$T/set" --fvd-frames 16 --out "$T/none"
+stderr_has "--fvd-frames needs --i3d"
 printf 'set/c.mp4\n\n' >"$T/blank.txt"
 runs "a blank line" 1 $E "$T/blank.txt" --out "$T/out"
 stderr_has "line 2 is blank"

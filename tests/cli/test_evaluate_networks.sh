@@ -29,11 +29,12 @@ all="--clip $T/clip --inception $T/inception.safetensors --i3d $T/i3d.safetensor
 
 # ---- a set against itself ----
 runs "all networks" 0 $E "$T/set" --references "$T/set" --prompts "$T/prompts.jsonl" $all --out "$T/one" --jobs 1
-stdout_has "clip_score"
+check "CLIP's figures with their intervals" grep -Eq "^  clip_consistency +[0-9.]+  \[[0-9.]+, [0-9.]+\]  references" "$T/stdout"
 stdout_has "fvd_9f"
 stdout_has "4 videos are too few for a Frechet distance"
 J="$T/one/metrics.json"
 check "FVD of a set to itself is 0" small "$(member "$J" fvd_9f value)"
+check "and no less" awk -v v="$(member "$J" fvd_9f value)" -v low="$(member "$J" fvd_9f low)" 'BEGIN {exit !(v >= 0 && low >= 0)}'
 check "FID of a set to itself is 0" small "$(member "$J" fid_frames value)"
 check "that 4 videos are too few is said in the figure" grep -q '"note": "4 videos are too few for a Frechet distance' "$J"
 check "and on the page" grep -q '4 videos are too few for a Frechet distance' "$T/one/evaluate.html"
@@ -76,13 +77,17 @@ runs "compared" 0 $C "$T/set.jsonl" "$T/other.jsonl" --references "$T/other" --i
     --out "$T/compared"
 check "each run's FVD has an interval on the page" grep -q \
     "<td>fvd_9f</td><td class=.n.>[0-9][^<]* <span class=.dim.>[^<]* to [^<]*</span></td><td" "$T/compared/report.html"
-for i in 1 2 3 4; do for k in 0 1 2 3 4; do ln -s "$T/set/v$i.mp4" "$T/many/v$i$k.mp4"; done; done
+for i in 1 2 3 4; do for k in 0 1 2 3 4; do ln "$T/set/v$i.mp4" "$T/many/v$i$k.mp4"; done; done
 runs "20 videos" 0 $E "$T/many" --references "$T/many" --i3d "$T/i3d.safetensors" --fvd-frames 9 --out "$T/twenty"
 J="$T/twenty/metrics.json"
 check "20 are" test -n "$(member "$J" fvd_9f infinite)"
 check "and that they are too few is said in the figure" grep -q '"infinite_note": "20 videos on each side are too few' "$J"
 check "and on the page" grep -q '20 videos on each side are too few' "$T/twenty/evaluate.html"
 stdout_has "for infinitely many"
+
+runs "three of the four as references" 0 $E "$T/set" --references "$T/set/v1.mp4" --references "$T/set/v2.mp4" \
+    --references "$T/set/v3.mp4" --i3d "$T/i3d.safetensors" --fvd-frames 9 --out "$T/three"
+check "an interval that would reach below 0 ends there" test "$(member "$T/three/metrics.json" fvd_9f low)" = 0.0
 
 # ---- alone, without prompts, too short ----
 runs "no references" 0 $E "$T/set" --i3d "$T/i3d.safetensors" --fvd-frames 9 --out "$T/out"
@@ -92,6 +97,7 @@ runs "shorter than FVD's frames" 0 $E "$T/set" --references "$T/set" --i3d "$T/i
 check "none is counted" test "$(member "$T/out/metrics.json" fvd_48f n)" = 0
 runs "no prompts" 0 $E "$T/short.mp4" --clip "$T/clip" --out "$T/out"
 check "no score" test "$(member "$T/out/metrics.json" clip_score n)" = 0
+check "and no number for it" grep -Eq '^  clip_score  +\(0 videos\)$' "$T/stdout"
 check "but consistency" test "$(member "$T/out/metrics.json" clip_consistency n)" = 1
 cat >"$T/lists.json" <<'END'
 {"attributes": [{"name": "look", "templates": ["a {} dress"], "values": [{"value": "red"}, {"value": "blue"}]}]}
@@ -104,6 +110,10 @@ runs "bad lists" 1 $E "$T/set" --clip "$T/clip" --attributes "$T/lists.json" --o
 stderr_has "attributes[0]"
 runs "lists without CLIP" 2 $E "$T/set" --attributes "$T/lists.json" --out "$T/bad"
 stderr_has "--attributes needs --clip"
+runs "lists for another network" 2 $E "$T/set" --inception "$T/inception.safetensors" --attributes "$T/lists.json" --out "$T/bad"
+stderr_has "--attributes needs --clip"
+runs "an epsilon of no I3D" 2 $E "$T/set" --bn-eps 0.1 --out "$T/bad"
+stderr_has "--bn-eps needs --i3d"
 
 # ---- on a GPU, here simulated: bfloat16, so figures differ a little, and the protocol says so ----
 runs "CLIP on the simulated GPU" 0 $E "$T/set/v1.mp4" --prompts "$T/prompts.jsonl" --clip "$T/clip" --device sim --out "$T/sim"
