@@ -104,11 +104,12 @@ static void note_memory(Build *b)
     b->peak = used > b->peak ? used : b->peak;
 }
 
-/* Stores the ids of text i where they are missing; *have: whether its embedding is stored. */
-static int store_tokens(Build *b, int64_t i, int *have, Err *err)
+/* Stores the ids of text i where they are missing; *have: whether its embedding is stored.  padded: room for them. */
+static int store_tokens(Build *b, int64_t i, int32_t *padded, int *have, Err *err)
 {
     PreparedText *t = &b->p->text[i];
-    Tensor ids = tensor_of(t->ids, DT_I32, 1, b->p->form.length), shape = encoding_text_shape(b->e);
+    Tensor ids = tensor_of(padded, DT_I32, 1, b->p->form.length), shape = encoding_text_shape(b->e);
+    prepared_pad(t, &b->p->form, padded);
     int rc = build_have_record(b, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, have, err);
     if (rc == 0 && !*have)
         rc = writer_record(b->writer, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, err);
@@ -149,10 +150,11 @@ int build_store_texts(Build *b, Err *err)
 {
     int64_t pass = encoding_pass_texts(b->e), n = 0, done = 0;
     int64_t *missing = mem_calloc(pass, sizeof *missing, err);
+    int32_t *padded = mem_calloc(b->p->form.length, sizeof *padded, err);
     Progress *bar = progress_start(b->params->log, "texts", "texts", b->p->n_text);
-    int have, rc = missing ? 0 : ERR_NOMEM;
+    int have, rc = missing && padded ? 0 : ERR_NOMEM;
     for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
-        rc = interrupt_requested() ? ERR_INTERRUPTED : store_tokens(b, i, &have, err);
+        rc = interrupt_requested() ? ERR_INTERRUPTED : store_tokens(b, i, padded, &have, err);
         if (rc == 0 && have)
             b->reused++;
         else if (rc == 0)
@@ -169,6 +171,7 @@ int build_store_texts(Build *b, Err *err)
     progress_end(&bar);
     encoder_close(&b->encoder);
     mem_free(missing);
+    mem_free(padded);
     return rc;
 }
 
@@ -207,11 +210,8 @@ static int begin_step(Build *b, int64_t i, Step *s, Err *err)
     const char *stored = json_string_value(json_object_get(s->entry, "file_sha256")), *trusted = NULL;
     if (s->have && pixels && strcmp(pixels, c->pixels_sha256) == 0)
         trusted = stored;
-    const char *seen = trusted ? seen_get(&b->seen, "file", c->path) : NULL;
-    if (seen && strcmp(seen, trusted) == 0) {
-        memcpy(s->file_sha256, seen, 65);
+    if (trusted && seen_get(&b->seen, c->path, s->file_sha256) && strcmp(s->file_sha256, trusted) == 0)
         return 0;
-    }
     s->asked = 1;
     return reader_ask(b->reader, c, trusted, err);
 }
@@ -268,7 +268,7 @@ static int end_step(Build *b, Step *s, Err *err)
                                       : reject(b, s, read.fault, err);
     }
     if (rc == 0 && s->asked)
-        seen_put(&b->seen, "file", c->path, s->file_sha256);
+        seen_put(&b->seen, c->path, s->file_sha256);
     if (rc == 0) /* again: the clip before it may have had the same pixels */
         rc = s->have ? 0 : latents_there(b, s->i, &s->have, err);
     have = s->have;

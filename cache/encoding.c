@@ -9,7 +9,9 @@
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 
-#define PASS_BYTES ((int64_t)1500 << 20)
+/* 480 captions of 226 tokens of 4096 values, and the empty prompt, take 1,699 MiB. */
+#define PASS_MOST ((int64_t)1750 << 20)
+#define PASS_LEAST ((int64_t)16 << 20)
 
 /* ---- the model folder ------------------------------------------------------------------------ */
 
@@ -299,6 +301,7 @@ struct Encoder {
     void *stored;  /* the same in the stored type; NULL when that is F32 */
     int64_t room;  /* floats */
     float *passed; /* outputs of encoder_pass */
+    int32_t *ids;  /* of the texts that are encoded, padded */
 };
 
 /* Memory for `room` floats of output, and `work` bytes of working memory. */
@@ -363,6 +366,7 @@ void encoder_close(Encoder **pp)
     arena_free(&p->work);
     mem_free(p->values);
     mem_free(p->passed);
+    mem_free(p->ids);
     mem_free(p->stored);
     mem_free(p);
     *pp = NULL;
@@ -388,15 +392,30 @@ static int store_values(Encoder *p, const float *values, Tensor shape, Tensor *o
     return 0;
 }
 
+static int pad(Encoder *p, const PreparedText *const *texts, int64_t n, Err *err)
+{
+    const TextForm *form = &p->e->form;
+    mem_free(p->ids);
+    if (!(p->ids = mem_calloc(n * form->length, sizeof *p->ids, err)))
+        return ERR_NOMEM;
+    for (int64_t k = 0; k < n; k++)
+        prepared_pad(texts[k], form, p->ids + k * form->length);
+    return 0;
+}
+
 int encoder_text(Encoder *p, const PreparedText *t, Tensor *out, Err *err)
 {
-    int rc = text_encode(p->text, p->work, p->values, t->ids, p->e->form.length, err);
+    int rc = pad(p, &t, 1, err);
+    if (rc == 0)
+        rc = text_encode(p->text, p->work, p->values, p->ids, p->e->form.length, err);
     return rc < 0 ? rc : store_values(p, p->values, encoding_text_shape(p->e), out, err);
 }
 
 int64_t encoding_pass_texts(const Encoding *e)
 {
-    int64_t n = PASS_BYTES / (e->form.length * text_config_width(&e->text) * (int64_t)sizeof(float));
+    int64_t bytes = e->text_bytes / 4; /* so reading the weights again costs little beside the texts of a pass */
+    bytes = bytes < PASS_LEAST ? PASS_LEAST : bytes > PASS_MOST ? PASS_MOST : bytes;
+    int64_t n = bytes / (e->form.length * text_config_width(&e->text) * (int64_t)sizeof(float));
     if (!e->be->host || e->form.kind == TEXT_CLIP) /* the weights stay in memory: a pass saves nothing */
         n = n < 16 ? n : 16;
     return n < 1 ? 1 : n;
@@ -408,9 +427,9 @@ int encoder_pass(Encoder *p, const PreparedText *const *texts, int64_t n, Err *e
     const int32_t **ids = mem_calloc(n, sizeof *ids, err);
     mem_free(p->passed);
     p->passed = mem_calloc(n * size, sizeof *p->passed, err);
-    int rc = ids && p->passed ? 0 : ERR_NOMEM;
+    int rc = ids && p->passed ? pad(p, texts, n, err) : ERR_NOMEM;
     for (int64_t k = 0; rc == 0 && k < n; k++)
-        ids[k] = texts[k]->ids;
+        ids[k] = p->ids + k * p->e->form.length;
     if (rc == 0)
         rc = text_encode_many(p->text, p->work, p->passed, ids, n, p->e->form.length, err);
     mem_free(ids);

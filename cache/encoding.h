@@ -58,7 +58,7 @@ void encoder_close(Encoder **p);
  * finite or does not fit the stored type. */
 WEFT_MUST_CHECK int encoder_text(Encoder *p, const PreparedText *t, Tensor *out, Err *err);
 /* Texts that one pass over the weights encodes, and that a stop may lose: of T5 on a CPU as many as
- * have room in 1.5 GB, else 16 at most. */
+ * have room in a quarter of the weights' size, 16 MiB to 1.7 GiB; else 16 at most. */
 int64_t encoding_pass_texts(const Encoding *e);
 /* Encodes 1 to encoding_pass_texts texts at once; then encoder_passed gives the record of text k.
  * */

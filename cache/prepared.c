@@ -60,9 +60,8 @@ static int text_index(Reading *r, const char *text, int64_t *index, Err *err)
         return ERR_NOMEM;
     p->text = grown;
     grown[p->n_text] = (PreparedText){.text = mem_strdup(text, err)};
-    grown[p->n_text].ids = mem_calloc(p->form.length, sizeof *grown->ids, err);
     *index = p->n_text++;
-    if (!grown[*index].text || !grown[*index].ids)
+    if (!grown[*index].text)
         return ERR_NOMEM;
     return json_object_set_new(r->texts, text, json_integer(*index)) < 0
                ? err_set(err, ERR_NOMEM, "no memory for the captions")
@@ -173,14 +172,15 @@ static int tokens_line(Reading *r, const json_t *line, Err *err)
     if (!known)
         return 0;
     PreparedText *t = &p->text[json_integer_value(known)];
+    mem_free(t->ids);
+    if (!(t->ids = mem_calloc(n, sizeof *t->ids, err)))
+        return ERR_NOMEM;
     for (int64_t i = 0; i < n; i++) {
         int64_t id = json_integer_value(json_array_get(ids, (size_t)i));
         if (id > INT32_MAX)
             return err_set(err, ERR_FORMAT, "the id %" PRId64 " is too large", id);
         t->ids[i] = (int32_t)id;
     }
-    for (int64_t i = n; i < length; i++)
-        t->ids[i] = p->form.pad;
     t->n = n;
     t->cut = json_integer_value(json_object_get(line, "cut"));
     mem_free(t->cut_text);
@@ -256,8 +256,23 @@ void prepared_empty(PreparedText *t, const TextForm *form)
     if (form->first >= 0)
         t->ids[t->n++] = form->first;
     t->ids[t->n++] = form->last;
+    prepared_pad(t, form, t->ids);
+}
+
+void prepared_pad(const PreparedText *t, const TextForm *form, int32_t *out)
+{
+    if (out != t->ids)
+        memcpy(out, t->ids, (size_t)t->n * sizeof *out);
     for (int64_t i = t->n; i < form->length; i++)
-        t->ids[i] = form->pad;
+        out[i] = form->pad;
+}
+
+static int make_empty(PreparedText *t, const TextForm *form, Err *err)
+{
+    if (!(t->ids = mem_calloc(form->length, sizeof *t->ids, err)))
+        return ERR_NOMEM;
+    prepared_empty(t, form);
+    return 0;
 }
 
 int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards, const TextForm *form, Err *err)
@@ -287,8 +302,7 @@ int prepared_open(Prepared **out, const char *dir, int64_t shard, int64_t shards
         rc = each_line(&r, "manifest.jsonl", "manifest", clip_members, manifest_line, err);
     if (rc == 0 && !(r.has_tokens = mem_calloc(p->n_text, 1, err)))
         rc = ERR_NOMEM;
-    if (rc == 0 && form) {
-        prepared_empty(&p->text[0], form);
+    if (rc == 0 && form && (rc = make_empty(&p->text[0], form, err)) == 0) {
         r.has_tokens[0] = 1;
         rc = each_line(&r, "tokens.jsonl", "tokens", NULL, tokens_line, err);
         if (rc == ERR_NOTFOUND)

@@ -8,8 +8,8 @@
 
 typedef struct PreparedText {
     char *text;
-    int32_t *ids;   /* [form.length], padded */
-    int64_t n;      /* before padding */
+    int32_t *ids; /* [n], or more: padding may follow */
+    int64_t n;
     int64_t cut;    /* how many ids of the caption did not fit */
     char *cut_text; /* the words of these ids; "" when all fit, NULL for the empty prompt */
 } PreparedText;
@@ -49,6 +49,8 @@ WEFT_MUST_CHECK int prepared_open(Prepared **out, const char *dir, int64_t shard
                                   Err *err);
 /* Fills t->ids and t->n with the empty prompt's. */
 void prepared_empty(PreparedText *t, const TextForm *form);
+/* out [form.length]: the text's ids, then padding. */
+void prepared_pad(const PreparedText *t, const TextForm *form, int32_t *out);
 /* Copies size, frames and text length of the clips in `dir` into the recipe, for keys that the user
  * did not give; ERR_USAGE when the user gave another value (for text_length prepared_open checks
  * that, from the tokens). */

@@ -111,7 +111,7 @@ static void stores_what_the_models_give(void **state)
     arena_free(&work);
     t5_close(&t5);
     /* several in one pass: each as if it were alone */
-    int32_t others[LENGTH] = {9, 3, 1};
+    int32_t others[] = {9, 3, 1}; /* without padding */
     PreparedText other_text = {.text = (char *)"blue", .ids = others, .n = 3};
     float *second = malloc((size_t)tensor_bytes(&got));
     CHECK_OK(encoder_text(enc, &other_text, &got, &err), &err);
@@ -260,6 +260,22 @@ static void keys_follow_what_shapes_a_value(void **state)
     backend_close(&be);
 }
 
+/* With T5 v1.1 XXL 480 captions and the empty prompt pass together, and leave room for the rest in 3 GiB; a small
+ * encoder's passes do not grow with the number of captions. */
+static void passes_hold(void **state)
+{
+    (void)state;
+    begin();
+    Encoding xxl = {.be = be, .text_bytes = 9524600000, .form = {.kind = TEXT_T5, .length = 226}};
+    xxl.text.kind = TEXT_T5;
+    xxl.text.t5.d_model = 4096;
+    int64_t a_text = 226 * 4096 * 4;
+    assert_in_range(encoding_pass_texts(&xxl), 481, (2000 << 20) / a_text);
+    xxl.text_bytes = 100000;
+    assert_in_range(encoding_pass_texts(&xxl), 4, (16 << 20) / a_text);
+    backend_close(&be);
+}
+
 /* A model whose text encoder is CLIP's: its length where the recipe's is the preset's, its marks in
  * the empty prompt, keys that are no T5's, and the values of clip_text. */
 static void takes_clip(void **state)
@@ -375,6 +391,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stores_what_the_models_give),
         cmocka_unit_test(keys_follow_what_shapes_a_value),
+        cmocka_unit_test(passes_hold),
         cmocka_unit_test(takes_clip),
         cmocka_unit_test(refuses_the_other_kind),
         cmocka_unit_test(refuses_models),
