@@ -190,17 +190,18 @@ static int drop_all(const Gc *g, Cache *c, Err *err)
 /* No other writer may come between the search and the deletions: it could name a record that was found unused. */
 static int open_to_write(const Gc *g, View *v, Err *err)
 {
-    view_close(v); /* it was there; opened for writing, a cache is made where none is */
-    int rc = cache_open(&v->cache, g->params->dir, g->params->mode, err);
+    Cache *there = NULL; /* opened for writing, a cache is made where none is */
+    int rc = cache_open(&there, g->params->dir, CACHE_READ, err);
+    cache_close(&there);
+    if (rc == 0)
+        rc = cache_open(&v->cache, g->params->dir, g->params->mode, err);
     return rc < 0 ? rc : cache_begin(&v->txn, v->cache, err);
 }
 
 static int run(Gc *g, Err *err)
 {
-    View v;
-    int rc = view_open(&v, g->params->dir, err);
-    if (rc == 0 && !g->params->dry_run)
-        rc = open_to_write(g, &v, err);
+    View v = {0};
+    int rc = g->params->dry_run ? view_open(&v, g->params->dir, err) : open_to_write(g, &v, err);
     if (rc == 0)
         rc = find(g, &v, err);
     cache_end(&v.txn);

@@ -468,7 +468,7 @@ static int lock_dir(DirLock *lock, const char *dir, int how, Err *err)
         rc = err_errno(err, errno, "opening '%s'", path);
     } else if (flock(fd, LOCK_EX | how) != 0) {
         rc = errno == EWOULDBLOCK ? err_set(err, ERR_LIMIT, "'%s' is being written by another process", dir)
-                                  : err_errno(err, errno, "locking '%s'", path);
+                                  : err_errno(err, errno, "locking '%s', which takes a file system with locks", path);
         close(fd);
     } else {
         lock->fd = fd;

@@ -55,6 +55,12 @@ int err_mdb(Err *err, int code, const char *fmt, ...)
     case ENOSPC:
     case EDQUOT:
     case EFBIG: return err_set(err, ERR_LIMIT, "%s: %s; what was stored before is intact", what, mdb_strerror(code));
+    case ENOLCK:
+    case ENOSYS:
+    case ENODEV:
+    case EOPNOTSUPP:
+        return err_set(err, ERR_IO, "%s: %s: LMDB writes only where files can be locked and mapped, as on a local disk",
+                       what, mdb_strerror(code));
     case MDB_BAD_VALSIZE:
     case EINVAL: return err_set(err, ERR_USAGE, "%s: %s", what, mdb_strerror(code));
     case EIO: /* also LMDB's word for a write that was cut short, which is how a disk fills up */

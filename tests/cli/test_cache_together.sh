@@ -138,7 +138,8 @@ runs "an export with its model" 0 "$cache" import "$T/export" --out "$T/own" --m
 P=tests/golden/pipeline/model
 tiny="--preset demo --quiet --jobs 1"
 long="--set model.text_length=226"
-check "tokens of the pipeline's model" "$B/weft-prep" tokenize "$T/prep" --tokenizer $P/tokenizer --preset demo --quiet
+check "tokens of the pipeline's model" "$B/weft-prep" tokenize "$T/prep" --tokenizer $P/tokenizer --preset demo --quiet \
+    $long
 for k in 0 1 2; do
     runs "shard $k of 3" 0 "$cache" build "$T/prep" --out "$T/s" --model $P $tiny $long --shard $k/3
 done
