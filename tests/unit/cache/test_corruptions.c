@@ -106,7 +106,21 @@ static char *make_cache(void)
 }
 
 /* What a reader gets, item by item: 64 bits each, 0 for "refused or missing". */
-enum { ITEMS = 3 * 31 + CLIPS + 5 };
+enum { ITEMS = 3 * 31 + CLIPS + 5 + CLIPS };
+
+/* The lines of `ls --json`. */
+static void read_lines(CacheTxn *t, uint64_t got[CLIPS])
+{
+    CacheCursor *cursor = NULL;
+    const char *id;
+    JsonSpan line;
+    int i, rc;
+    while ((rc = cache_next_clip_text(t, &cursor, &id, &line, NULL)) == 1 || rc == ERR_FORMAT)
+        if (rc == 1 && sscanf(id, "clip-%d", &i) == 1 && i >= 0 && i < CLIPS)
+            got[i] = hash_xxh3(line.at, line.size);
+    cache_cursor_free(&cursor);
+}
+
 static void read_all(const char *dir, uint64_t got[ITEMS])
 {
     static const char *const metas[] = {"format", "vae", "text", "dataset", "rejected"};
@@ -137,6 +151,8 @@ static void read_all(const char *dir, uint64_t got[ITEMS])
         mem_free(text);
         json_decref(value);
     }
+    if (rc == 0)
+        read_lines(t, got + n);
     cache_end(&t);
     cache_close(&c);
 }
