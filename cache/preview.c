@@ -247,12 +247,10 @@ static int choose_cached(Preview *v, Err *err)
     return rc < 0 ? rc : 0;
 }
 
-/* With --worst: the figures of all clips that are in the cache, worst first. */
+/* With --worst: the figures of all chosen clips, worst first. */
 static int find_worst(Preview *v, Err *err)
 {
-    int rc = choose_cached(v, err);
-    if (rc < 0)
-        return rc;
+    int rc = 0;
     Progress *bar = progress_start(v->params->log, "decode", "clips", v->n);
     for (int64_t k = 0; rc == 0 && k < v->n; k++) {
         if ((rc = stop(err)) == 0)
@@ -294,9 +292,11 @@ int cache_preview(const PreviewParams *params, Err *err)
     Preview v = {.params = params};
     int rc = open_inputs(&v, err);
     if (rc == 0)
-        rc = params->worst > 0 ? find_worst(&v, err) : choose_named(&v, err);
+        rc = params->worst > 0 ? choose_cached(&v, err) : choose_named(&v, err);
     if (rc == 0)
         rc = dir_make(params->out, err);
+    if (rc == 0 && params->worst > 0)
+        rc = find_worst(&v, err);
     for (int64_t k = 0; rc == 0 && k < v.n; k++)
         rc = show(&v, k, err);
     if (rc == 0)

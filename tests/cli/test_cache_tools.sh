@@ -162,6 +162,10 @@ runs "preview of larger latents of unknown pixels" 1 "$cache" preview "$T/unknow
     --model "$T/model" --out "$T/x" --quiet
 stderr_has "its latents are not those of 9 frames of 32x64 by this VAE"
 check "refused previews make nothing" test ! -e "$T/x"
+runs "preview where no folder can be made" 1 "$cache" preview "$T/one" --worst 2 --prepared "$T/prep" \
+    --model "$T/model" --out "$T/src/c1.txt/x"
+stderr_has "making directory '$T/src/c1.txt'"
+check "nothing was decoded before" sh -c '! grep -q "decode:" "$0"' "$T/stderr"
 runs "preview with another VAE" 2 "$cache" preview "$T/one" c1 --prepared "$T/prep" --model "$T/other" --out "$T/x" \
     --quiet
 stderr_has "has other weights than the VAE that made the latents"
