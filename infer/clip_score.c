@@ -104,6 +104,14 @@ double clip_scorer_scale(const ClipScorer *s)
     return s->scale;
 }
 
+static int make_unit(float *v, int64_t n, Err *err)
+{
+    if (!isfinite(clip_cosine(v, v, n)))
+        return err_set(err, ERR_FORMAT, "CLIP gave a vector that is not finite: a weight of it is damaged");
+    clip_normalise(v, n);
+    return 0;
+}
+
 int clip_scorer_text(ClipScorer *s, const char *text, float *unit, int64_t *cut, Err *err)
 {
     int64_t used;
@@ -111,14 +119,12 @@ int clip_scorer_text(ClipScorer *s, const char *text, float *unit, int64_t *cut,
                                           clip_config(s->clip)->positions, &used, cut, err);
     /* What follows the end mark cannot be seen from there: the mask is causal. */
     if (!rc && !(rc = clip_text(s->clip, s->work, unit, NULL, NULL, s->ids, used, err)))
-        clip_normalise(unit, clip_scorer_width(s));
+        rc = make_unit(unit, clip_scorer_width(s), err);
     return rc;
 }
 
 int clip_scorer_image(ClipScorer *s, const float *pixels, float *unit, Err *err)
 {
     int rc = clip_image(s->clip, s->work, unit, NULL, NULL, pixels, err);
-    if (!rc)
-        clip_normalise(unit, clip_scorer_width(s));
-    return rc;
+    return rc ? rc : make_unit(unit, clip_scorer_width(s), err);
 }

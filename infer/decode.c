@@ -128,6 +128,7 @@ static int fill_item(const Decoding *d, Item *item, const SafeTensors *file, con
 static int add_file(Decoding *d, const char *path, Err *err)
 {
     SafeTensors *file = NULL;
+    int64_t before = d->n;
     int rc = safetensors_open(&file, path, err);
     for (int64_t i = 0; rc == 0 && i < safetensors_count(file); i++) {
         const SafeEntry *e = safetensors_at(file, i);
@@ -143,6 +144,8 @@ static int add_file(Decoding *d, const char *path, Err *err)
         *item = (Item){.file = path, .tensor = mem_strdup(e->name, err)};
         rc = item->tensor ? fill_item(d, item, file, e, err) : ERR_NOMEM;
     }
+    if (rc == 0 && d->n == before)
+        rc = err_set(err, ERR_FORMAT, "'%s' holds no latents", path);
     safetensors_close(&file);
     return rc;
 }
@@ -310,6 +313,8 @@ static int make_video(Decoding *d, Item *item, Err *err)
         rc = look_for_video(d, item, facts, err);
     if (rc == 0 && !item->done)
         rc = decode_latents(d, item, z, facts, err);
+    if (rc < 0 && rc != ERR_INTERRUPTED)
+        err_wrap(err, rc, "'%s' of '%s'", item->name, item->file);
     if (rc == ERR_INTERRUPTED) {
         err_clear(err);
         rc = err_set(err, rc, "stopped: %" PRId64 " videos were decoded; the same command goes on from there", d->made);

@@ -83,12 +83,17 @@ static int is_wanted(const Run *r, VideoCodec codec)
     return codec == VIDEO_H264 || (codec == VIDEO_GIF && r->o->gif) || (codec == VIDEO_WEBP && r->o->webp);
 }
 
+enum { GIF_RATE_MOST = 100 }; /* it counts in hundredths of a second */
+
 int sample_check_formats(const Run *r, Err *err)
 {
     int rc = 0;
     for (int i = 0; i < COPIES && rc == 0; i++)
         if (is_wanted(r, copies[i].codec))
             rc = video_codec_check(copies[i].codec, err);
+    if (rc == 0 && r->o->gif && r->s.fps > GIF_RATE_MOST)
+        return err_set(err, ERR_USAGE, "--gif: a GIF shows at most %d frames a second, sampling.fps is %g",
+                       GIF_RATE_MOST, r->s.fps);
     return rc;
 }
 

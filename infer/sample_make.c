@@ -50,8 +50,9 @@ static int encode_text(Run *r, const char *text, float *out, Err *err)
         rc = pipeline_cut_text(r->pipe, text, &lost, err);
     if (lost)
         log_warn(r->log,
-                 "prompt '%.60s...': its last %" PRId64 " tokens do not fit in %" PRId64 " and have no effect: '%s'",
-                 text, cut, r->sizes.text_len, lost);
+                 "prompt '%.60s...': its last %" PRId64 " tokens do not fit in %" PRId64
+                 " and have no effect: '%.2000s%s'",
+                 text, cut, r->sizes.text_len, lost, strlen(lost) > 2000 ? "..." : "");
     mem_free(lost);
     return rc;
 }

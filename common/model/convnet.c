@@ -70,9 +70,14 @@ static int put(ConvNet *net, const Param *p, const double *value, Err *err)
     float *host = mem_calloc(n, sizeof *host, err);
     if (!host)
         return ERR_NOMEM;
-    for (int64_t i = 0; i < n; i++)
+    int rc = 0;
+    for (int64_t i = 0; i < n && !rc; i++) {
         host[i] = (float)value[i];
-    int rc = params_put(&net->used, p, host, err);
+        if (!isfinite(host[i])) /* a ReLU would make 0 of it */
+            rc = err_set(err, ERR_FORMAT, "'%s' has a number that is not finite: the weights are damaged", p->name);
+    }
+    if (!rc)
+        rc = params_put(&net->used, p, host, err);
     mem_free(host);
     return rc;
 }

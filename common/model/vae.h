@@ -58,7 +58,7 @@ WEFT_MUST_CHECK int vae_encode(Vae *v, Arena *work, const VaeTiling *tiling, flo
 WEFT_MUST_CHECK int vae_encode_rgb(Vae *v, Arena *work, const VaeTiling *tiling, float *moments, const uint8_t *rgb,
                                    int64_t T, int64_t H, int64_t W, Err *err);
 /* pixels [T,8h,8w,3] (not clamped) <- z [L,h,w,C], already divided by the scaling factor. Host
- * memory. */
+ * memory.  ERR_FORMAT for a pixel that is not finite. */
 WEFT_MUST_CHECK int vae_decode(Vae *v, Arena *work, const VaeTiling *tiling, float *pixels, const float *z, int64_t L,
                                int64_t h, int64_t w, Err *err);
 /* Encode the whole clip in one piece (diffusers <= 0.30.3): for the golden test that tells the two

@@ -382,6 +382,16 @@ int vae_encode_rgb(Vae *v, Arena *work, const VaeTiling *tiling, float *moments,
     return encode(v, work, tiling, moments, NULL, rgb, T, H, W, err);
 }
 
+static int check_finite(const float *x, int64_t n, Err *err)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return err_set(err, ERR_FORMAT,
+                           "decoding gave a value that is not finite: a weight of the VAE is damaged, or the latents "
+                           "are");
+    return 0;
+}
+
 int vae_decode(Vae *v, Arena *work, const VaeTiling *tiling, float *pixels, const float *z, int64_t L, int64_t h,
                int64_t w, Err *err)
 {
@@ -404,7 +414,8 @@ int vae_decode(Vae *v, Arena *work, const VaeTiling *tiling, float *pixels, cons
              .Co = v->dec.out_channels,
              .chunk = VAE_LATENT_CHUNK,
              .err = err};
-    return run(&j, tiling);
+    rc = run(&j, tiling);
+    return rc == 0 && pixels ? check_finite(pixels, j.To * j.Ho * j.Wo * j.Co, err) : rc;
 }
 
 void vae_set_chunked(Vae *v, int chunked)

@@ -180,7 +180,9 @@ static int header_length(const uint8_t *first, int64_t size, int64_t *out, Err *
         return err_set(err, ERR_FORMAT, "%" PRId64 " bytes, too short for a safetensors file", size);
     memcpy(&length, first, 8);
     if (length > MAX_HEADER)
-        return err_set(err, ERR_FORMAT, "header too large: %llu bytes", (unsigned long long)length);
+        return err_set(err, ERR_FORMAT,
+                       "no safetensors file: its first eight bytes, read as the header's length, give %llu",
+                       (unsigned long long)length);
     if ((int64_t)length > size - 8)
         return err_set(err, ERR_FORMAT, "header of %llu bytes in a file of %" PRId64, (unsigned long long)length, size);
     *out = (int64_t)length;

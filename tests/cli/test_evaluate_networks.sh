@@ -164,6 +164,17 @@ for kind in script frozen; do
     runs "TorchScript for Inception, $kind" 3 $E "$T/set/v1.mp4" --inception tests/golden/torch_file/$kind.pt --out "$T/out"
     stderr_has "pt_inception-2015-12-05-6726825d.pth"
 done
+damage() { # FILE: its last number, a float32, becomes NaN
+    printf '\000\000\300\177' | dd of="$1" bs=1 seek=$(($(wc -c <"$1") - 4)) conv=notrunc 2>/dev/null
+}
+cp "$T/inception.safetensors" "$T/nan.safetensors"
+damage "$T/nan.safetensors"
+runs "a weight that is not finite" 3 $E "$T/set/v1.mp4" --inception "$T/nan.safetensors" --out "$T/out"
+stderr_has "has a number that is not finite: the weights are damaged"
+cp -r "$T/clip" "$T/nanclip"
+damage "$T/nanclip/model.safetensors"
+runs "one of CLIP's" 1 $E "$T/set/v1.mp4" --clip "$T/nanclip" --prompts "$T/prompts.jsonl" --out "$T/nanout"
+stderr_has "CLIP gave a vector that is not finite"
 mkfifo "$T/fifo.pt"
 runs "a pipe" 3 $E "$T/set" --inception "$T/fifo.pt" --out "$T/out"
 stderr_has "not a regular file"

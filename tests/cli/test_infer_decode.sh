@@ -55,6 +55,15 @@ else
 fi
 runs "no latents" 1 decode $MODEL/vae/diffusion_pytorch_model.safetensors --out "$T/x"
 stderr_has "expected latents [1, frames, 4, height/8, width/8]"
+printf '\002\000\000\000\000\000\000\000{}' >"$T/none.safetensors"
+runs "a file of no tensors" 1 decode "$T/none.safetensors" --out "$T/x"
+stderr_has "none.safetensors' holds no latents"
+runs "a video" 1 decode "$T/out/two-5.mp4" --out "$T/x"
+stderr_has "two-5.mp4': no safetensors file"
+cp "$T/large.safetensors" "$T/nan.safetensors"
+printf '\000\000\300\177' | dd of="$T/nan.safetensors" bs=1 seek=$(($(wc -c <"$T/nan.safetensors") - 4)) conv=notrunc 2>/dev/null
+runs "latents that are not finite" 1 decode "$T/nan.safetensors" --out "$T/nan"
+stderr_has "'x-0' of '$T/nan.safetensors': decoding gave a value that is not finite"
 if [ -w /dev/full ]; then
     status=0
     decode "$T/kept.safetensors" --out "$T/full" >/dev/full 2>"$T/stderr" || status=$?

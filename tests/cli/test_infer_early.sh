@@ -56,6 +56,9 @@ changed text_encoder/config.json 's/x/x/'
 head -c 5000 $MODEL/vae/diffusion_pytorch_model.safetensors >"$T/model/vae/diffusion_pytorch_model.safetensors"
 refused "a VAE that was cut short" 1 "vae/diffusion_pytorch_model.safetensors" --model "$T/model"
 
+refused "a GIF of too many frames a second" 2 "a GIF shows at most 100 frames a second" --model $MODEL --gif --fps 101
+runs "as many as it can" 0 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/gif" --gif --fps 100
+
 # ---- tiles of the VAE ----
 TILED="--set sampling.vae_tiling=true --set sampling.width=64 --set sampling.height=96"
 changed vae/config.json 's/"sample_height": 96/"sample_height": 48/'

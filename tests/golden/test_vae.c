@@ -496,6 +496,28 @@ static void set_all(Rig *r, const char *part, float value)
     }
 }
 
+/* A damaged weight makes no picture; nor does a damaged latent. */
+static void refuses_what_is_not_finite(void **state)
+{
+    (void)state;
+    enum { h = 2, w = 2 };
+    Rig r;
+    Arena *work = NULL;
+    float *z = input(700003, tiny.latent_channels, 1, h, w), *out = floats(8 * h * 8 * w * 3);
+    rig_open(&r, "cpu");
+    CHECK_OK(arena_new(&work, r.be, 1 << 26, "vae", &r.err), &r.err);
+    CHECK_OK(vae_decode(r.vae, work, NULL, out, z, 1, h, w, &r.err), &r.err);
+    z[0] = NAN;
+    CHECK_FAILS(vae_decode(r.vae, work, NULL, out, z, 1, h, w, &r.err), ERR_FORMAT, "not finite", &r.err);
+    z[0] = 0;
+    set_all(&r, "decoder.conv_out", NAN);
+    CHECK_FAILS(vae_decode(r.vae, work, NULL, out, z, 1, h, w, &r.err), ERR_FORMAT, "a weight of the VAE", &r.err);
+    arena_free(&work);
+    free(z);
+    free(out);
+    rig_close(&r);
+}
+
 /* With scale 1 and shift 0 the condition says nothing: the decoder's norm is GroupNorm.  So the
  * latent acts through conv_in alone:
  * with that kernel 0 too, every latent decodes to the same picture; with the condition alive it
@@ -731,6 +753,7 @@ int main(void)
         cmocka_unit_test(agrees_with_the_pipeline),
         cmocka_unit_test(later_frames_do_not_reach_back),
         cmocka_unit_test(tiles_and_threads_change_nothing),
+        cmocka_unit_test(refuses_what_is_not_finite),
         cmocka_unit_test(condition_reduces_to_groupnorm),
         cmocka_unit_test(counts_frames),
         cmocka_unit_test(takes_bytes),
