@@ -114,8 +114,11 @@ static void print_summary(const Comparison *c, const json_t *report, FILE *out)
 {
     const char *name;
     json_t *m;
+    size_t i;
     fprintf(out, "%" PRId64 " pair%s of %" PRId64 " prompt%s\n", c->n, str_plural(c->n), c->prompts,
             str_plural(c->prompts));
+    json_array_foreach (json_object_get(report, "warnings"), i, m)
+        fprintf(out, "  note: %s\n", json_string_value(m));
     json_object_foreach (json_object_get(report, "metrics"), name, m) {
         const json_t *low = json_object_get(m, "low");
         if (!json_is_number(json_object_get(m, "before")))

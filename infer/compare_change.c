@@ -208,10 +208,39 @@ static void put_side(JsonWriter *w, const char *key, const Comparison *c, int si
     jsonw_close(w);
 }
 
+static const Measured *of_pair(const Comparison *c, int64_t i, int side)
+{
+    return &c->side[side].measured[c->pair[i].at[side]];
+}
+
+/* Pairs of videos that are not alike, and the first of them. */
+static void put_unlike(JsonWriter *w, const Comparison *c)
+{
+    const Measured *a = NULL, *b = NULL;
+    char text[256];
+    int64_t n = 0;
+    for (int64_t i = 0; i < c->n; i++) {
+        const Measured *one = of_pair(c, i, 0), *two = of_pair(c, i, 1);
+        if (one->done != 1 || two->done != 1 ||
+            (one->f.frames == two->f.frames && one->f.width == two->f.width && one->f.height == two->f.height))
+            continue;
+        if (n++ == 0)
+            a = one, b = two;
+    }
+    if (n == 0)
+        return;
+    snprintf(text, sizeof text,
+             "%" PRId64 " of %" PRId64 " pairs are of unlike videos, such as %" PRId64 " frames of %" PRId64 "x%" PRId64
+             " and %" PRId64 " of %" PRId64 "x%" PRId64 ": the figures depend on number and size",
+             n, c->n, a->f.frames, a->f.width, a->f.height, b->f.frames, b->f.width, b->f.height);
+    jsonw_str(w, NULL, text);
+}
+
 static void put_warnings(JsonWriter *w, const Comparison *c)
 {
     char text[256];
     jsonw_open_array(w, "warnings");
+    put_unlike(w, c);
     if (c->prompts < FEW_VIDEOS) {
         snprintf(text, sizeof text, "%" PRId64 " prompt%s: only a very large difference can be seen", c->prompts,
                  str_plural(c->prompts));

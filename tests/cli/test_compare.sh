@@ -18,6 +18,13 @@ number() { # NAME MEMBER: of a metric of quality_comparison.json
 
 runs "compare" 0 $C "$T/base" "$T/tuned" --out "$T/out" --jobs 1
 stdout_has "3 pairs of 3 prompts"
+stdout_has "note: 3 prompts: only a very large difference can be seen"
+check "like videos are not said to be unlike" sh -c "! grep -q unlike '$T/out/quality_comparison.json'"
+runs "longer samples" 0 "$B/weft-infer" sample -q --preset demo --device cpu --model $M --num-frames 17 --width 32 --height 48 \
+    --steps 1 --prompts "$T/prompts.jsonl" --out "$T/longer" --seed 5
+runs "unlike videos" 0 $C "$T/base" "$T/longer" --out "$T/unlike"
+stdout_has "note: 3 of 3 pairs are of unlike videos, such as 9 frames of 32x48 and 17 of 32x48"
+check "the page says it" grep -q "3 of 3 pairs are of unlike videos" "$T/unlike/report.html"
 for file in quality_comparison.json pairs.csv report.html; do check "$file is there" test -s "$T/out/$file"; done
 check "a line a pair" test "$(wc -l <"$T/out/pairs.csv")" = 4
 check "prompts are quoted" grep -q '^"A coat & <b>hat</b>, ""warm"".",6,coat,' "$T/out/pairs.csv"
