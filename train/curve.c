@@ -180,6 +180,12 @@ void curve_picture(Curve *c, int64_t step, const char *tag, const char *path, in
 
 /* ---- the live line --------------------------------------------------------------------------- */
 
+const char *curve_loss(double x, char out[32])
+{
+    snprintf(out, 32, fabs(x) < 0.00995 || fabs(x) >= 1e4 ? "%.3g" : "%.4f", x);
+    return out;
+}
+
 static double number(const json_t *o, const char *key)
 {
     return json_number_value(json_object_get(o, key));
@@ -189,19 +195,19 @@ static double number(const json_t *o, const char *key)
 static void live_text(const json_t *line, char *out, size_t size)
 {
     const json_t *time = json_object_get(line, "time");
-    char flops[32];
+    char flops[32], a[32], b[32];
     int n;
 
     if (!json_object_get(line, "loss")) {
         snprintf(out, size, "skipped: loss or gradient is not finite");
         return;
     }
-    n = snprintf(out, size, "loss %.4f (smoothed %.4f", number(line, "loss"), number(line, "loss_smoothed"));
-
+    n = snprintf(out, size, "loss %s (smoothed %s", curve_loss(number(line, "loss"), a),
+                 curve_loss(number(line, "loss_smoothed"), b));
     if (json_object_get(line, "held_out"))
-        n += snprintf(out + n, size - (size_t)n, ", held-out %.4f", number(line, "held_out"));
+        n += snprintf(out + n, size - (size_t)n, ", held-out %s", curve_loss(number(line, "held_out"), a));
     if (json_object_get(line, "held_out_ema"))
-        n += snprintf(out + n, size - (size_t)n, ", EMA %.4f", number(line, "held_out_ema"));
+        n += snprintf(out + n, size - (size_t)n, ", EMA %s", curve_loss(number(line, "held_out_ema"), a));
     n += snprintf(out + n, size - (size_t)n, "), lr %.3g, gradient %.3g, %.3g samples/s, %s", number(line, "lr"),
                   number(line, "grad_norm"), number(time, "samples_per_second"),
                   job_si(number(time, "flops"), "FLOP/s", flops));

@@ -20,6 +20,8 @@ void curve_smoothed(Curve *c, JsonWriter *w, double loss);
  * data), flops (a second, job_sample_operations), mfu (its share of the card's peak, where that is known)
  * and eta (seconds to the run's end at the pace since this process began).  step: the one just done. */
 void curve_pace(const Curve *c, JsonWriter *w, int64_t step, int64_t samples, double seconds, double data_s);
+/* A loss as people read it: four decimals, or three digits where it is very small or very large. */
+const char *curve_loss(double x, char out[32]);
 /* Shows a step's line: its numbers in TensorBoard ("train/loss", "time/forward"), and on the live line.  Keeps
  * a reference to the line, and `progress` until the next step. */
 void curve_step(Curve *c, json_t *line, Progress *progress);

@@ -8,6 +8,7 @@
 #include "common/base/json.h"
 #include "common/base/mem.h"
 #include "common/base/progress.h"
+#include "train/curve.h"
 #include "train/job.h"
 #include "train/run_report.h"
 #include "train/report_chart.h"
@@ -149,15 +150,12 @@ static void summary(FILE *out, const RunFacts *f)
     fact(out, job_si(number(f->run, "samples"), "", text), "clips");
     fact(out, job_si(number(f->run, "parameters"), "", text), "parameters trained");
     if (last) {
-        snprintf(text, sizeof text, "%.4f", number(last, "loss_smoothed"));
-        fact(out, text, "loss, smoothed");
+        fact(out, curve_loss(number(last, "loss_smoothed"), text), "loss, smoothed");
         snprintf(text, sizeof text, "%.3g", mean_time(f->steps, "samples_per_second"));
         fact(out, text, "samples a second");
     }
-    if (held_out) {
-        snprintf(text, sizeof text, "%.4f", number(held_out, "loss"));
-        fact(out, text, "held-out loss");
-    }
+    if (held_out)
+        fact(out, curve_loss(number(held_out, "loss"), text), "held-out loss");
     fputs("</p>\n", out);
 }
 

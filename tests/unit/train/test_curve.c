@@ -105,6 +105,17 @@ static void smoothing_goes_on(void **state)
     mem_free(path);
 }
 
+static void losses_as_people_read_them(void **state)
+{
+    char text[32];
+
+    (void)state;
+    assert_string_equal(curve_loss(0.98765, text), "0.9877");
+    assert_string_equal(curve_loss(0.00061234, text), "0.000612");
+    assert_string_equal(curve_loss(8240443891742.5, text), "8.24e+12");
+    assert_string_equal(curve_loss(-1e308, text), "-1e+308"); /* four decimals would be 314 characters */
+}
+
 static void pace_and_peak(void **state)
 {
     const json_t *time;
@@ -199,9 +210,10 @@ static void live_line_has_the_newest_held_out_loss(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(smoothing_goes_on), cmocka_unit_test(pace_and_peak),
-                                       cmocka_unit_test(peaks), cmocka_unit_test(event_files_may_fail),
-                                       cmocka_unit_test(live_line_has_the_newest_held_out_loss)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(smoothing_goes_on),    cmocka_unit_test(losses_as_people_read_them),
+        cmocka_unit_test(pace_and_peak),        cmocka_unit_test(peaks),
+        cmocka_unit_test(event_files_may_fail), cmocka_unit_test(live_line_has_the_newest_held_out_loss)};
 
     return check_run_live("curve", tests);
 }
