@@ -222,6 +222,13 @@ static int show(const DenoiseParams *p, const Sampler *sampler, int64_t done, co
     return rc;
 }
 
+/* A damaged weight shows in the first step: it is not worth hours to find it in the last. */
+static int check_first(const DenoiseParams *p, const LoopTensors *t, Denoising *d, Err *err)
+{
+    int rc = backend_get_f32(p->be, d->latents, &t->x, err);
+    return rc == 0 ? check_finite(d->latents, tensor_count(&t->x), err) : rc;
+}
+
 /* A step that reuses what an earlier one kept cannot be the first after a stop, so with reuse the state is
  * that of the last step before one that computes everything, and *d always has it. */
 /* Steps d->step to the last one.  *done: how many are done when it returns. */
@@ -234,6 +241,8 @@ static int loop(const DenoiseParams *p, const LoopTensors *t, Sampler *sampler, 
         if (rc < 0)
             return rc;
         ++*done;
+        if (*done == 1 && (rc = check_first(p, t, d, err)) < 0)
+            return rc;
         if (hooks && hooks->on_step)
             hooks->on_step(hooks->user, *done);
         if ((rc = show(p, sampler, *done, hooks, err)) < 0)

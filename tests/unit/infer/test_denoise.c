@@ -1,6 +1,7 @@
 /* A sample that is stopped between or within steps and gone on with ends in the same bits. */
 #include "tests/check.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "common/base/mem.h"
@@ -103,6 +104,32 @@ static void dpm_resumes(void **state)
 {
     (void)state;
     resumes(SAMPLER_DPM);
+}
+
+static void count_step(void *user, int64_t step)
+{
+    (void)step;
+    ++*(int *)user;
+}
+
+/* What a damaged weight gives is noticed in the first step. */
+static void not_finite_is_seen_at_once(void **state)
+{
+    Err err = {0};
+    Backend *be = NULL;
+    Pipeline *p = NULL;
+    Denoising d;
+    int steps = 0;
+    (void)state;
+    open_all(&be, &p, SAMPLER_DDIM);
+    text[5] = NAN;
+    CHECK_OK(denoising_init(&d, p, &err), &err);
+    StepHooks hooks = {.user = &steps, .on_step = count_step};
+    CHECK_FAILS(pipeline_denoise(p, text, negative, 42, &d, &hooks, &err), ERR_FORMAT, "not finite", &err);
+    assert_int_equal(steps, 0);
+    assert_int_equal(d.step, 0);
+    denoising_fini(&d);
+    close_all(&be, &p);
 }
 
 static int asked, stop_at;
@@ -323,8 +350,13 @@ static void fast_is_repeatable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ddim_resumes),    cmocka_unit_test(dpm_resumes),      cmocka_unit_test(stops_within_a_step),
-        cmocka_unit_test(shows_estimates), cmocka_unit_test(parts_take_turns), cmocka_unit_test(fast_is_repeatable),
+        cmocka_unit_test(not_finite_is_seen_at_once),
+        cmocka_unit_test(ddim_resumes),
+        cmocka_unit_test(dpm_resumes),
+        cmocka_unit_test(stops_within_a_step),
+        cmocka_unit_test(shows_estimates),
+        cmocka_unit_test(parts_take_turns),
+        cmocka_unit_test(fast_is_repeatable),
     };
     return check_run_live("denoise", tests);
 }
