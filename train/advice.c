@@ -66,6 +66,16 @@ static void about_lora(const Job *j)
                  j->lora.rank, width, width / 2);
 }
 
+static void about_average(const Job *j)
+{
+    if (!j->c.ema.on || ema_decay(&j->c.ema, j->steps) > 0)
+        return;
+    log_warn(&j->log.log,
+             "training.ema_start is %" PRId64 ", but the run has %" PRId64
+             " step%s: nothing is averaged, and what would be the average is a copy of the weights",
+             j->c.ema.start, j->steps, str_plural(j->steps));
+}
+
 void advice_log(const Job *j)
 {
     about_lora(j);
@@ -73,4 +83,5 @@ void advice_log(const Job *j)
     about_checkpoints(j);
     about_clips(j);
     about_rate(j);
+    about_average(j);
 }

@@ -107,6 +107,15 @@ static int is_quoted_number(const json_t *type, const json_t *v)
     return is_number;
 }
 
+/* A text, where a list or an object is wanted: how one is written. */
+static const char *example(const json_t *type, const json_t *v)
+{
+    const char *name = json_is_string(v) ? json_string_value(type) : NULL;
+    if (name && strcmp(name, "array") == 0)
+        return " such as [\"a\", \"b\"]";
+    return name && strcmp(name, "object") == 0 ? " such as {\"a\": 1}" : "";
+}
+
 /* "a or b or c" of an array of JSON values or type names. */
 static int wrong_choice(const Check *c, const Place *place, const json_t *v, const json_t *choices)
 {
@@ -120,6 +129,8 @@ static int wrong_choice(const Check *c, const Place *place, const json_t *v, con
     }
     if (rc == 0 && is_quoted_number(choices, v))
         rc = str_append(&s, " without quotes", c->err);
+    if (rc == 0)
+        rc = str_append(&s, example(choices, v), c->err);
     if (rc == 0)
         rc = wrong(c, place, v, s.data);
     str_fini(&s);
@@ -220,14 +231,25 @@ static int check_string(const Check *c, const json_t *node, const json_t *v, con
 
 static int validate(const Check *c, const json_t *node, const json_t *v, const Place *place);
 
+static int wrong_length(const Check *c, const Place *place, size_t n, const char *relation, const json_t *bound)
+{
+    json_t *found = json_integer((json_int_t)n);
+    char expected[64];
+    snprintf(expected, sizeof expected, "%s %" JSON_INTEGER_FORMAT " element%s", relation, json_integer_value(bound),
+             str_plural(json_integer_value(bound)));
+    int rc = found ? wrong(c, place, found, expected) : err_set(c->err, ERR_NOMEM, "no memory to check a list");
+    json_decref(found);
+    return rc;
+}
+
 static int check_array(const Check *c, const json_t *node, const json_t *v, const Place *place)
 {
     const json_t *bound, *items = json_object_get(node, "items");
     size_t n = json_array_size(v);
     if ((bound = json_object_get(node, "minItems")) && (json_int_t)n < json_integer_value(bound))
-        return wrong_number(c, place, v, "elements: at least", json_number_value(bound));
+        return wrong_length(c, place, n, "at least", bound);
     if ((bound = json_object_get(node, "maxItems")) && (json_int_t)n > json_integer_value(bound))
-        return wrong_number(c, place, v, "elements: at most", json_number_value(bound));
+        return wrong_length(c, place, n, "at most", bound);
     for (size_t i = 0; items && i < n; i++) {
         int rc = validate(c, items, json_array_get(v, i), &(Place){place, NULL, i});
         if (rc < 0)

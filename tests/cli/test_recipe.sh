@@ -63,6 +63,12 @@ runs "an adapter larger than its layer" 0 "$B/weft-train" plan --preset demo --c
     --set vram_usage=24G
 stderr_has "training.lora_rank is 8000, but the model's layers are 32 wide"
 stdout_has "24G (predicted: "
+runs "an average that never begins" 0 "$B/weft-train" plan --preset demo --cache "$T/a" --model $M --set ema=true \
+    --set ema_start=9 --set max_steps=10
+stderr_has "training.ema_start is 9, but the run has 10 steps: nothing is averaged"
+runs "an average that begins" 0 "$B/weft-train" plan --preset demo --cache "$T/a" --model $M --set ema=true \
+    --set ema_start=8 --set max_steps=10
+check "no warning of it" sh -c "! grep -q 'nothing is averaged' $T/stderr"
 printf '\357\273\277' >"$T/mark.yaml"
 runs "a YAML of a byte order mark alone" 0 "$B/weft-train" plan --preset demo --config "$T/mark.yaml" --cache "$T/a" \
     --model $M

@@ -47,6 +47,8 @@ static void types(void **state)
     check("{\"type\": \"null\"}", "null", NULL);
     check("{\"type\": \"object\"}", "[]", "expected object, found an array");
     check("{\"type\": \"array\"}", "{}", "expected array, found an object");
+    check("{\"type\": \"array\"}", "\"a,b\"", "expected array such as [\"a\", \"b\"], found \"a,b\"");
+    check("{\"type\": \"object\"}", "\"a\"", "expected object such as {\"a\": 1}, found \"a\"");
     check("{\"type\": [\"string\", \"null\"]}", "null", NULL);
     check("{\"type\": [\"string\", \"null\"]}", "1", "expected \"string\" or \"null\", found 1");
     check("true", "1", NULL);
@@ -101,7 +103,7 @@ static void objects_and_arrays(void **state)
     check(schema, "{}", "file: key 'name' is missing");
     check(schema, "{\"nme\": \"x\"}", "unknown key 'nme'; did you mean 'name'?");
     check(schema, "{\"name\": \"x\", \"zzzzzzzz\": 1}", "unknown key 'zzzzzzzz'");
-    check(schema, "{\"name\": \"x\", \"sizes\": []}", "'sizes': expected elements: at least 1, found an array");
+    check(schema, "{\"name\": \"x\", \"sizes\": []}", "'sizes': expected at least 1 element, found 0");
     check(schema, "{\"name\": \"x\", \"sizes\": [{}, {}, {}, {}]}", "at most 3");
     check(schema, "{\"name\": \"x\", \"sizes\": [{}, {\"width\": \"w\"}]}",
           "'sizes[1].width': expected integer, found \"w\"");
