@@ -33,6 +33,7 @@ typedef struct ImportParams {
  * With a model: its VAE is recorded as the one that made the latents, and its text encoder makes the
  * embeddings that a file lacks.  A record gets the key that its line names when it is, bit for bit, what was exported
  * under it, else a key of its own (SHA-256 of its bytes), so that nothing changed passes for what Weft
- * made.  A stopped import, run again, goes on. */
+ * made.  Before anything is written all lines are looked at, and type and shape of the latents in each file.
+ * A stopped import, run again, goes on. */
 WEFT_MUST_CHECK int cache_import(const ImportParams *params, Err *err);
 #endif

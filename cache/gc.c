@@ -12,9 +12,10 @@ enum { DELETES = 8 << 10 /* bytes of keys a commit: some 250 records */ };
 
 typedef struct Gc {
     const GcParams *params;
-    json_t *wanted;               /* "PIXELS ID" -> true; NULL: all are */
-    json_t *drop;                 /* array of ids */
-    int64_t kept;                 /* clips */
+    json_t *wanted; /* "PIXELS ID" -> true; NULL: all are */
+    json_t *drop;   /* array of ids */
+    int64_t kept;   /* clips */
+    int unfinished;
     KeySet reached[3], unused[3]; /* by database */
     int64_t bytes[3];             /* of the unused */
 } Gc;
@@ -118,14 +119,26 @@ static int find_unused(Gc *g, View *v, CacheDb db, Err *err)
     return rc;
 }
 
+/* A build stores all captions before the first clip names one: until it has ended, none of them is unused. */
+static int find_unfinished(Gc *g, View *v, Err *err)
+{
+    json_t *rejected = NULL;
+    int rc = cache_get_meta(v->txn, "rejected", &rejected, err);
+    json_decref(rejected);
+    g->unfinished = rc == 0;
+    return rc < 0 ? rc : 0;
+}
+
 static int find(Gc *g, View *v, Err *err)
 {
-    int rc = keep_empty_prompt(g, v, err);
+    int rc = find_unfinished(g, v, err);
+    if (rc == 0)
+        rc = keep_empty_prompt(g, v, err);
     if (rc == 0)
         rc = keep_prompts(g, v, err);
     if (rc == 0)
         rc = view_each_clip(v, sort_clip, g, err);
-    for (int db = CACHE_LATENTS; rc == 0 && db <= CACHE_TOKENS; db++)
+    for (int db = CACHE_LATENTS; rc == 0 && db <= (g->unfinished ? CACHE_LATENTS : CACHE_TOKENS); db++)
         rc = find_unused(g, v, (CacheDb)db, err);
     return rc;
 }
@@ -215,6 +228,8 @@ static void print(const Gc *g)
 {
     int64_t clips = (int64_t)json_array_size(g->drop), records = 0, bytes = 0;
     FILE *out = g->params->out;
+    if (g->unfinished)
+        fputs("unfinished: all captions are kept; finish the build, then run gc again\n", out);
     for (int db = CACHE_LATENTS; db <= CACHE_TOKENS; db++) {
         fprintf(out, "%s: %" PRId64 " record%s, %" PRId64 " bytes\n", cache_db_name((CacheDb)db), g->unused[db].n,
                 str_plural(g->unused[db].n), g->bytes[db]);

@@ -17,6 +17,7 @@ typedef struct PreviewParams {
 
 /* Decodes the latents (of moments: the mean) as weft-infer would and writes OUT/index.html with a PNG a
  * clip: some source frames above the decoded ones.  PSNR is over all values of all frames.  Prints a line
- * a clip. */
+ * a clip.  Before anything is decoded: ERR_NOTFOUND for an id that is not there, ERR_USAGE where the cache
+ * knows of other pixels than the dataset's. */
 WEFT_MUST_CHECK int cache_preview(const PreviewParams *params, Err *err);
 #endif

@@ -53,6 +53,26 @@ else
     skip "a build beside gc" "$no_trace"
 fi
 
+# ---- gc of a build that was stopped keeps the captions, which no clip names yet ----
+if can_trace; then
+    counts "a build that will be stopped" 0 $BUILD "$T/whole"
+    for k in $(seq "$calls"); do # until captions are stored, and not all clips
+        rm -rf "$T/stopped"
+        at_call "$k" 'kill -TERM $PID' $BUILD "$T/stopped"
+        "$cache" ls "$T/stopped" 2>/dev/null | tail -1 >"$T/before"
+        grep -q "^[0-5] clips*, .* 7 texts" "$T/before" && break
+    done
+    check "stopped behind the captions: $(cat "$T/before")" grep -q "^[0-5] clips*, .* 7 texts" "$T/before"
+    runs "gc of an unfinished cache" 0 "$cache" gc "$T/stopped"
+    stdout_has "unfinished: all captions are kept; finish the build, then run gc again"
+    stdout_has "text: 0 records"
+    check "the captions are still there" sh -c '"$0" ls "$1" | tail -1 | grep -q " 7 texts"' "$cache" "$T/stopped"
+    check "a build goes on" build "$T/stopped"
+    same_contents "finished after gc" "$T/one" "$T/stopped"
+else
+    skip "gc of an unfinished cache" "$no_trace"
+fi
+
 # ---- two at the same time, as it happens ----
 $BUILD "$T/both" >"$T/a.out" 2>"$T/a.err" &
 first=$!
