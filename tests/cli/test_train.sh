@@ -280,7 +280,7 @@ stdout_has "(bf16), master"
 runs "plan of it" 0 "$W" plan --cache "$T/a" $SETS --set training.mixed_precision=bf16 --device cuda
 stdout_has "(bf16), master"
 runs "a batch of more clips than there are" 2 train x --set training.batch_size=8
-stderr_has "batch_size is 8, but the caches hold 7 clips"
+stderr_has "batch_size is 8, but this run has 7 clips"
 mkdir "$T/alone" && cp "$W" "$T/alone"
 runs "two ranks without libweft-mpi.so" 1 env OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 "$T/alone/weft-train" run \
     --cache "$T/a" --out "$T/x" $SETS
