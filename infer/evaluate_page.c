@@ -45,8 +45,9 @@ static void figure_row(FILE *out, const char *name, const char *unit, const char
     fputs("</td></tr>\n", out);
 }
 
-static void figures(FILE *out, const Evaluation *e, const Evaluation *references)
+static void figures(FILE *out, const Measurements *m)
 {
+    const Evaluation *e = m->videos, *references = m->references;
     fputs("<h2>Figures</h2>\n<div class=\"wide\"><table><tr><th>figure</th><th class=\"n\">mean</th><th "
           "class=\"n\">95 % interval</th>",
           out);
@@ -59,6 +60,9 @@ static void figures(FILE *out, const Evaluation *e, const Evaluation *references
     if (references)
         figure_row(out, "colours", "", "distance of a video's colours to the references' mean, 0 to 1", 0, &e->colours,
                    NULL, 1);
+    for (int k = 0; k < NET_FIGURES && networks_have_clip(m->networks); k++)
+        figure_row(out, net_figure_kinds[k].name, "", net_figure_kinds[k].what, net_figure_kinds[k].saturates,
+                   &e->network[k], references ? &references->network[k] : NULL, references != NULL);
     fputs("</table></div>\n<p class=\"dim\"><sup>*</sup> A video that stands still has the best value: read it beside "
           "the motion amount.</p>\n",
           out);
@@ -70,12 +74,12 @@ static void cell_of(FILE *out, const json_t *o, const char *key, double factor)
     page_cell(out, json_is_number(v) ? factor * json_number_value(v) : NAN);
 }
 
-static void interval_of(FILE *out, const json_t *o)
+static void interval_of(FILE *out, const json_t *o, double factor)
 {
     const json_t *low = json_object_get(o, "low"), *high = json_object_get(o, "high");
     fputs("<td class=\"n\">", out);
     if (low && high)
-        fprintf(out, "%.6g to %.6g", json_number_value(low), json_number_value(high));
+        fprintf(out, "%.6g to %.6g", factor * json_number_value(low), factor * json_number_value(high));
     fputs("</td>", out);
 }
 
@@ -94,7 +98,7 @@ static void networks(FILE *out, const json_t *nets)
         json_object_foreach ((json_t *)json_object_get(nets, "sets"), name, v) {
             fprintf(out, "<tr><td>%s</td>", name);
             cell_of(out, v, "value", 1);
-            interval_of(out, v);
+            interval_of(out, v, 1);
             cell_of(out, v, "infinite", 1);
             cell_of(out, v, "n", 1);
             cell_of(out, v, "references", 1);
@@ -110,20 +114,21 @@ static void networks(FILE *out, const json_t *nets)
         fputs("</table></div>\n", out);
     }
     if (attributes) {
-        fputs("<h2>Attributes that CLIP finds</h2>\n<table><tr><th></th><th class=\"n\">right, %</th><th "
-              "class=\"n\">videos</th><th class=\"n\">by chance, %</th><th class=\"n\">always the most frequent, "
-              "%</th></tr>\n",
+        fputs("<h2>Attributes that CLIP finds</h2>\n<div class=\"wide\"><table><tr><th></th>"
+              "<th class=\"n\">right, %</th><th class=\"n\">95 % interval</th><th class=\"n\">videos</th>"
+              "<th class=\"n\">by chance, %</th><th class=\"n\">always the most frequent, %</th></tr>\n",
               out);
         json_object_foreach ((json_t *)attributes, name, v)
             if (json_object_get(v, "chance")) {
                 fprintf(out, "<tr><td>%s</td>", name);
                 cell_of(out, v, "accuracy", 100);
+                interval_of(out, v, 100);
                 cell_of(out, v, "n", 1);
                 cell_of(out, v, "chance", 100);
                 cell_of(out, v, "majority", 100);
                 fputs("</tr>\n", out);
             }
-        fputs("</table>\n", out);
+        fputs("</table></div>\n", out);
     }
     json_array_foreach (json_object_get(nets, "left_out"), i, v) {
         fputs("<p class=\"warn\">Left out: ", out);
@@ -168,15 +173,19 @@ static void video_name(FILE *out, const VideoItem *v)
     fputs("</td>", out);
 }
 
-static void videos(FILE *out, const Evaluation *e, int references)
+static void videos(FILE *out, const Measurements *all)
 {
+    const Evaluation *e = all->videos;
+    int references = all->references != NULL, clip = networks_have_clip(all->networks);
     int64_t shown = 0;
     fputs("<h2>Videos</h2>\n<div class=\"wide\"><table><tr><th>video</th><th class=\"n\">frames</th><th "
           "class=\"n\">size</th><th class=\"n\">motion</th><th class=\"n\">SSIM</th><th class=\"n\">least SSIM</th><th "
           "class=\"n\">PSNR</th><th class=\"n\">flicker</th><th class=\"n\">smoothness</th><th "
           "class=\"n\">sharpness</th>",
           out);
-    fputs(references ? "<th class=\"n\">colours</th><th></th></tr>\n" : "<th></th></tr>\n", out);
+    fputs(references ? "<th class=\"n\">colours</th>" : "", out);
+    fputs(clip ? "<th class=\"n\">CLIP score</th>" : "", out);
+    fputs("<th></th></tr>\n", out);
     for (int64_t i = 0; i < e->videos.n && shown < ROWS_MAX; i++) {
         const Measured *m = &e->measured[i];
         if (m->done != 1)
@@ -199,6 +208,8 @@ static void videos(FILE *out, const Evaluation *e, int references)
         page_cell(out, m->f.sharpness);
         if (references)
             page_cell(out, m->colours);
+        if (clip)
+            page_cell(out, net_figure(e->features, i, NET_CLIP));
         fputs(m->f.difference == 0           ? "<td class=\"flag\">frozen</td></tr>\n"
               : evaluation_near_static(e, i) ? "<td class=\"flag\">near-static</td></tr>\n"
               : m->f.frames == 1             ? "<td class=\"flag\">one frame</td></tr>\n"
@@ -301,13 +312,13 @@ int evaluate_write_page(const char *path, const Measurements *m, const json_t *r
         html_text(out, json_string_value(v));
         fputs(".</p>\n", out);
     }
-    figures(out, e, references);
+    figures(out, m);
     networks(out, json_object_get(report, "networks"));
     if (rc == 0)
         rc = charts(out, e, err);
     if (rc == 0 && m->copies)
         rc = copies(out, m, err);
-    videos(out, e, references != NULL);
+    videos(out, m);
     rejected(out, "Videos that could not be measured", e);
     rejected(out, "References that could not be measured", references);
     protocol(out, report);

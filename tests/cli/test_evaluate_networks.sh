@@ -52,7 +52,12 @@ check "weights are named by their hash" grep -q "\"i3d\": \"$(sha256sum <"$T/i3d
 check "the protocol names frames and eps" grep -q 'the first 9 frames.*bn_eps 0.001' "$J"
 check "every video has a CLIP score" test "$(member "$J" clip_score n)" = 4
 check "attributes: the most frequent value" test "$(member "$J" colour n)" = 4
+check "an attribute's share has an interval on the page" grep -Eq "<td>colour</td><td class=.n.>[0-9.]+</td><td class=.n.>[0-9.]+ to " \
+    "$T/one/evaluate.html"
 check "attributes: chance" test "$(member "$J" fabric chance)" = 0.2
+check "the page shows CLIP's figures" grep -Eq "<td>clip_score</td><td class=.n.>[-0-9.]+</td><td class=.n.>[-0-9.]+ to " \
+    "$T/one/evaluate.html"
+check "and each video's score" grep -q '<th class="n">CLIP score</th>' "$T/one/evaluate.html"
 check "clip_scores.csv has a line a video" test "$(wc -l <"$T/one/clip_scores.csv")" = 5
 check "what a prompt lost is counted" test "$(awk -F, '$1 == "v3" {print $NF}' "$T/one/clip_scores.csv")" = 42
 runs "three processes" 0 $E "$T/set" --references "$T/set" --prompts "$T/prompts.jsonl" $all --out "$T/three" --jobs 3
