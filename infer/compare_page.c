@@ -116,7 +116,7 @@ static void with_interval(FILE *out, const json_t *m, const char *value, const c
     fputs("<td class=\"n\">", out);
     page_number(out, member(m, value));
     if (isfinite(member(m, low)))
-        fprintf(out, " <span class=\"dim\">%.3g to %.3g</span>", member(m, low), member(m, high));
+        fprintf(out, " <span class=\"dim\">%.6g to %.6g</span>", member(m, low), member(m, high));
     fputs("</td>", out);
 }
 
@@ -324,21 +324,6 @@ static void votes_needed(FILE *out, const Comparison *c)
     fprintf(out, "</table><p>This comparison has %" PRId64 " pairs.</p></details>\n", c->n);
 }
 
-static void protocol(FILE *out, const json_t *report)
-{
-    const char *key;
-    json_t *v;
-    fputs("<details><summary>How the figures are made</summary><table>", out);
-    json_object_foreach (json_object_get(report, "protocol"), key, v) {
-        fputs("<tr><td>", out);
-        html_text(out, key);
-        fputs("</td><td>", out);
-        html_text(out, json_string_value(v));
-        fputs("</td></tr>", out);
-    }
-    fprintf(out, "<tr><td>seed</td><td>%" PRId64 "</td></tr></table></details>\n", whole(report, "seed"));
-}
-
 /* To the tuned model's curves. */
 static int run_link(FILE *out, const Comparison *c, const char *folder, Err *err)
 {
@@ -393,7 +378,9 @@ int comparison_write_page(const Comparison *c, const char *folder, const json_t 
         if (rc == 0)
             rc = pairs(out, c, folder, err);
         votes_needed(out, c);
-        protocol(out, report);
+        const json_t *networks = json_object_get(json_object_get(report, "networks"), "base");
+        page_protocol(out, json_object_get(report, "protocol"), json_object_get(networks, "protocol"),
+                      whole(report, "seed"));
         page_end(out, script);
     }
     if (rc == 0)

@@ -238,25 +238,6 @@ static void rejected(FILE *out, const char *title, const Evaluation *e)
     fputs("</table>\n", out);
 }
 
-static void protocol(FILE *out, const json_t *report)
-{
-    const char *key;
-    json_t *v;
-    fputs("<details><summary>How the figures are made</summary><table>", out);
-    const json_t *const parts[2] = {json_object_get(report, "protocol"),
-                                    json_object_get(json_object_get(report, "networks"), "protocol")};
-    for (int k = 0; k < 2; k++)
-        json_object_foreach ((json_t *)parts[k], key, v) {
-            fputs("<tr><td>", out);
-            html_text(out, key);
-            fputs("</td><td>", out);
-            html_text(out, json_string_value(v));
-            fputs("</td></tr>", out);
-        }
-    fprintf(out, "<tr><td>seed</td><td>%" PRId64 "</td></tr></table></details>\n",
-            (int64_t)json_integer_value(json_object_get(report, "seed")));
-}
-
 /* The samples that are nearest to a training clip, each beside it. */
 static int copies(FILE *out, const Measurements *m, Err *err)
 {
@@ -321,7 +302,9 @@ int evaluate_write_page(const char *path, const Measurements *m, const json_t *r
     videos(out, m);
     rejected(out, "Videos that could not be measured", e);
     rejected(out, "References that could not be measured", references);
-    protocol(out, report);
+    page_protocol(out, json_object_get(report, "protocol"),
+                  json_object_get(json_object_get(report, "networks"), "protocol"),
+                  (int64_t)json_integer_value(json_object_get(report, "seed")));
     page_end(out, NULL);
     if (rc == 0)
         return atomic_commit(&f, err);

@@ -236,3 +236,20 @@ void page_bars(FILE *out, const char *title, const char *const side[2], const Pa
     }
     fputs("</svg></figure>\n", out);
 }
+
+void page_protocol(FILE *out, const json_t *own, const json_t *networks, int64_t seed)
+{
+    const json_t *const parts[2] = {own, networks};
+    const char *key;
+    json_t *v;
+    fputs("<details><summary>How the figures are made</summary><table>", out);
+    for (int k = 0; k < 2; k++)
+        json_object_foreach ((json_t *)(uintptr_t)parts[k], key, v) {
+            fputs("<tr><td>", out);
+            html_text(out, key);
+            fputs("</td><td>", out);
+            html_text(out, json_string_value(v));
+            fputs("</td></tr>", out);
+        }
+    fprintf(out, "<tr><td>seed</td><td>%" PRId64 "</td></tr></table></details>\n", seed);
+}

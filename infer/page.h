@@ -2,6 +2,7 @@
  * elsewhere. */
 #ifndef WEFT_INFER_PAGE_H
 #define WEFT_INFER_PAGE_H
+#include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
 #include "common/base/err.h"
@@ -26,6 +27,8 @@ typedef struct PageDot {
     double x, y;
     const char *label; /* borrowed; shown on hovering */
 } PageDot;
+/* "How the figures are made": a line a member of two objects of texts (either may be NULL), and the seed. */
+void page_protocol(FILE *out, const json_t *own, const json_t *networks, int64_t seed);
 /* A cloud of dots with axes from 0 (or the least) to the most; those that are not finite are left out. */
 void page_scatter(FILE *out, const char *title, const char *x_name, const char *y_name, const PageDot *dot, int64_t n);
 

@@ -82,6 +82,9 @@ runs "compared" 0 $C "$T/set.jsonl" "$T/other.jsonl" --references "$T/other" --i
     --out "$T/compared"
 check "each run's FVD has an interval on the page" grep -q \
     "<td>fvd_9f</td><td class=.n.>[0-9][^<]* <span class=.dim.>[^<]* to [^<]*</span></td><td" "$T/compared/report.html"
+check "the page tells the networks' protocol" grep -q "<td>i3d</td><td>.*the first 9 frames" "$T/compared/report.html"
+check "an interval has the digits of its value" grep -Eq "<td>fvd_9f</td><td class=.n.>[0-9.]+ <span class=.dim.>0 to 1[0-9]{3}" \
+    "$T/compared/report.html"
 for i in 1 2 3 4; do for k in 0 1 2 3 4; do ln "$T/set/v$i.mp4" "$T/many/v$i$k.mp4"; done; done
 runs "20 videos" 0 $E "$T/many" --references "$T/many" --i3d "$T/i3d.safetensors" --fvd-frames 9 --out "$T/twenty"
 J="$T/twenty/metrics.json"
