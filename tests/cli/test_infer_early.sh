@@ -72,15 +72,18 @@ runs "tiles of a small model" 0 "$INFER" sample $SMALL --model $MODEL --prompt x
 stderr_has "1 sampled"
 
 # ---- memory: each phase's is there before the first step ----
-limited() { (ulimit -v 700000 && exec "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/out" "$@"); }
-runs "more than the VAE can have" 1 limited --width 480 --height 720
-stderr_has "decoding 9 frames of 480x720 takes 366.1 MiB of memory at once, which cannot be had here"
-stderr_has "or decode in tiles (sampling.vae_tiling)"
-runs "more than the transformer can have" 1 limited --width 480 --height 720 --num-frames 1025 --vae-tiling
-stderr_has "denoising 1025 frames of 480x720 takes"
-check "nothing is written" test ! -e "$T/out"
-runs "tiles fit" 0 limited --width 480 --height 720 --vae-tiling --dry-run
+large="--model $MODEL --width 8192 --height 8192 --num-frames 1025"
+runs "a large video's memory is told" 0 "$INFER" sample $SMALL --model $MODEL --width 480 --height 720 --prompt x --vae-tiling \
+    --out "$T/out" --dry-run
 stdout_has "a video's frames 44.5 MiB"
+if nm "$B/weft-infer" 2>/dev/null | grep -q '__[at]san_init'; then
+    skip "more memory than there is" "a sanitizer ends the program"
+elif [ "$(cat /proc/sys/vm/overcommit_memory 2>/dev/null)" = 1 ] ||
+    awk '/^(Mem|Swap)Total:/ {n += $2} END {exit n < 1e9}' /proc/meminfo; then
+    skip "more memory than there is" "this machine promises any, or has a terabyte"
+else
+    refused "more memory than there is" 1 "of memory at once, which cannot be had here; make fewer or smaller frames" $large
+fi
 
 # ---- what is there already ----
 runs "a sample" 0 "$INFER" sample $SMALL --model $MODEL --prompt x --out "$T/done"
