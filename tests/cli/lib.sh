@@ -90,6 +90,9 @@ at_call() { # N[,N...]|when ACTION COMMAND...
     "$B/tests/tools/at_call" "$@" >"$T/stdout" 2>"$T/stderr" </dev/null || status=$?
 }
 
+# Whether the programs were built with a sanitizer, which keeps memory and address space of its own.
+sanitized() { nm "$B/weft-infer" 2>/dev/null | grep -q '__[at]san_init'; }
+
 no_trace="this machine lets no process trace another"
 can_trace() { "$B/tests/tools/at_call" 1 : true; }
 

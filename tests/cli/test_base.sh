@@ -75,7 +75,7 @@ limited() { # KILOBYTES COMMAND...
     shift
     (ulimit -v "$limited_kb" && export OPENBLAS_NUM_THREADS=2 && exec timeout -s KILL 20 "$@")
 }
-if nm "$B/weft-infer" 2>/dev/null | grep -q '__[at]san_init'; then
+if sanitized; then
     skip "small address space" "sanitizers need more"
 else
     # the least limit under which the libraries load and BLAS starts its threads, in steps of 20 MB

@@ -49,7 +49,7 @@ wide="${small% --quiet} --set clip.width=480 --set clip.height=720"
 "$B/weft-prep" ingest "$T/wide" --out "$T/wide-prep" $wide >/dev/null 2>&1
 "$B/weft-prep" tokenize "$T/wide-prep" --tokenizer "$T/model/tokenizer" $wide >/dev/null 2>&1
 OMP_NUM_THREADS=1 "$cache" build "$T/wide-prep" --out "$T/wide-cache" --model "$T/model" $wide >"$T/wide-said" 2>&1
-if nm "$cache" 2>/dev/null | grep -q '__[at]san_init'; then
+if sanitized; then
     skip "it needed what was predicted" "sanitizers keep memory of their own"
 else
     needed=$(sed -n 's/.*needed: \([0-9.]*\) MB of memory (\([0-9.]*\) predicted).*/\1 \2/p' "$T/wide-said")
