@@ -50,22 +50,19 @@ static int find_latents(const Import *m, const SafeTensors *file, const SafeEntr
     return 0;
 }
 
-/* Frames, height and width of the pixels. */
+/* Frames, height and width of the pixels: the line's, or what such latents come from; ERR_FORMAT where the VAE gives
+ * others for them. */
 static int pixel_size(const Import *m, const json_t *line, const Tensor *t, int64_t size[3], Err *err)
 {
-    static const char *const names[3] = {"frames", "height", "width"};
-    for (int i = 0; i < 3; i++) {
-        size[i] = int_or(line, names[i], 0);
-        if (size[i] == 0 && !m->e)
-            return err_set(err, ERR_USAGE, "its line gives no %s: give it, or --model FOLDER to work it out", names[i]);
-        if (size[i] == 0 && i == 0)
-            size[i] = vae_pixel_frames(&m->e->vae, t->dim[0]);
-        else if (size[i] == 0)
-            size[i] = t->dim[i] << (m->e->vae.n_blocks - 1);
-    }
-    if (!m->e)
-        return 0;
-    Tensor want = encoding_latents_shape(m->e, &(PreparedClip){.frames = size[0], .height = size[1], .width = size[2]});
+    const VaeConfig *vae = &m->vae_config;
+    int64_t scale = (int64_t)1 << (vae->n_blocks - 1);
+    size[0] = int_or(line, "frames", vae_pixel_frames(vae, t->dim[0]));
+    size[1] = int_or(line, "height", t->dim[1] * scale);
+    size[2] = int_or(line, "width", t->dim[2] * scale);
+    Tensor want = *t;
+    want.dim[0] = vae_latent_frames(vae, size[0]);
+    want.dim[1] = size[1] / scale;
+    want.dim[2] = size[2] / scale;
     char a[128], b[128];
     return tensor_same_shape(t, &want)
                ? 0
@@ -372,6 +369,8 @@ static int put_empty(Import *m, Err *err)
 static int run(Import *m, const char *lines, MergedMeta *meta, Err *err)
 {
     int rc = m->params->model ? read_model(m, err) : read_given(m, err);
+    if (rc == 0)
+        rc = vae_config_parse(&m->vae_config, json_object_get(m->vae, "config"), "the VAE of export.json", err);
     if (rc == 0) {
         read_types(m);
         rc = each_line(m, lines, 0, err);

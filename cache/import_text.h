@@ -13,6 +13,7 @@ typedef struct Import {
     PreparedText text; /* the caption being encoded */
     json_t *given;     /* export.json; NULL with a model */
     json_t *vae, *texts_meta, *encoding;
+    VaeConfig vae_config;
     json_t *ids; /* clip ids, to find one that appears twice */
     Cache *out;
     CacheTxn *have; /* what an earlier run stored */

@@ -188,6 +188,13 @@ for type in "cache.dtype=bf16" "cache.store=sample"; do
     runs "its import" 0 "$cache" import "$T/te" --out "$T/tb"
     same_contents "$type: the same records and entries" "$T/t" "$T/tb"
 done
+cp -r "$T/export" "$T/lying"
+sed 's/"width":32/"width":64/' "$T/export/clips.jsonl" >"$T/lying/clips.jsonl"
+runs "import of latents of another size than their line says" 1 "$cache" import "$T/lying" --out "$T/cl"
+stderr_has "its latents are F32 [3, 8, 4, 8] (channels last), the VAE gives F32 [3, 8, 8, 8] for such a clip"
+sed 's/,"frames":9,/,/; s/,"height":64,/,/; s/,"width":32,/,/' "$T/export/clips.jsonl" >"$T/lying/clips.jsonl"
+runs "import of lines without sizes" 0 "$cache" import "$T/lying" --out "$T/cl"
+same_contents "they are worked out" "$T/one" "$T/cl"
 # a changed tensor does not pass for what was exported
 cp -r "$T/export" "$T/changed"
 size=$(stat -c %s "$T/changed/clips/00000.safetensors")
