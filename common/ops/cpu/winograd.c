@@ -22,8 +22,9 @@ enum {
     EDGE = 6,            /* inputs of a tile along an axis */
     OUT = 4,             /* its outputs */
     PLANE = EDGE * EDGE, /* products of a tile */
-    FRAMES = 8,          /* of a panel, at most */
-    ROOM = 24 << 20,     /* bytes of V and M together, which bounds the tiles of a panel */
+    FRAMES = 9,          /* of a panel, at most: the longest piece of a clip that the VAE convolves */
+    TILES = 128,         /* of a frame in a panel, at most; fewer where ROOM bounds them */
+    ROOM = 24 << 20,     /* bytes of V and M together, of a panel */
     LEAST_PIXELS = 256,  /* fewer outputs than this: the kernel's transformation costs more than it saves */
     SLICE = 256          /* output channels of one sgemm */
 };
@@ -229,7 +230,7 @@ int winograd_conv(Backend *be, Conv *c, const Tensor *kernel, const Tensor *bias
     CpuScratch s;
     int rc;
 
-    w.tiles = cpu_min(tiles, cpu_max(8, ROOM / ((int64_t)sizeof(float) * PLANE * per_tile)));
+    w.tiles = cpu_min(cpu_min(tiles, TILES), cpu_max(8, ROOM / ((int64_t)sizeof(float) * PLANE * per_tile)));
     w.step_v = w.tiles * (frames + c->kt - 1) * c->ci + LANES; /* off the powers of two, so that products do not */
     w.step_m = w.tiles * frames * c->co + LANES;               /* share cache sets */
     rc = cpu_scratch(be, (int64_t)sizeof(float) * (c->co + converted + weights + PLANE * (w.step_v + w.step_m)), 0, &s,
