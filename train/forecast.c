@@ -47,7 +47,7 @@ void forecast_sum_up(Forecast *f, const Job *j, int64_t done)
 
 /* ---- measured -------------------------------------------------------------------------------- */
 
-static const double long_enough = 0.1, too_long = 0.3; /* seconds of one measurement; of one gradient */
+static const double long_enough = 0.1, too_long = 0.3; /* seconds of a small measurement; of one gradient */
 
 /* The job with fewer blocks and smaller latents: its weights, moments and one size's working memory. */
 typedef struct Rig {
@@ -57,6 +57,7 @@ typedef struct Rig {
     Arena *work;
     TrainState s;
     int64_t *timestep;
+    double enough; /* seconds of one measurement */
 } Rig;
 
 /* Extents of latents. */
@@ -76,7 +77,7 @@ static int rig_open(Rig *r, const Job *j, int64_t layers, Backend *be, Err *err)
 {
     int rc = 0;
 
-    *r = (Rig){.j = *j, .data = *j->data};
+    *r = (Rig){.j = *j, .data = *j->data, .enough = long_enough};
     r->j.data = &r->data;
     r->j.be = be;
     r->j.dit.layers = layers;
@@ -129,7 +130,7 @@ static int time_pass(Rig *r, int64_t n, int loss_only, double *seconds, Err *err
     int rc = 0, n_timed = 0;
 
     *seconds = 0;
-    for (int i = 0; rc == 0 && i < 6 && (i < 2 || time_now_s() - begin < long_enough); i++) {
+    for (int i = 0; rc == 0 && (i < 2 || time_now_s() - begin < r->enough); i++) {
         double start;
         if ((rc = fill_batch(r, n, &b, err)) < 0 || (rc = r->j.be->sync(r->j.be, err)) < 0)
             return rc;
@@ -228,16 +229,20 @@ static int time_rest(Rig *r, double end, Forecast *f, Err *err)
     return rc;
 }
 
-/* As `one`, of two blocks. */
-static int time_two(Forecast *f, const Job *j, const Sizes *z, Backend *be, double end, Err *err)
+/* The same of `layers` blocks. */
+static int time_blocks(Forecast *f, const Job *j, int64_t layers, const Sizes *z, Backend *be, double end, Err *err)
 {
     Rig r;
-    int rc = rig_open(&r, j, 2, be, err);
+    int rc = rig_open(&r, j, layers, be, err);
 
     if (rc < 0)
         return rc;
-    if ((rc = rig_size(&r, z, err)) == 0 && (rc = time_pass(&r, j->pass, 0, &f->pass, err)) == 0)
+    if (layers == j->dit.layers) /* all of it: the time that is left, but for the update and a forward pass */
+        r.enough = fmax(long_enough, (end - time_now_s()) / 2);
+    if ((rc = rig_size(&r, z, err)) == 0 && (rc = time_pass(&r, j->pass, 0, &f->pass, err)) == 0) {
+        r.enough = long_enough;
         rc = time_rest(&r, end, f, err);
+    }
     rig_close(&r);
     return rc;
 }
@@ -273,9 +278,13 @@ int forecast_measure(Forecast *out, const Job *j, int64_t done, Backend *be, Err
     if (rc < 0)
         return rc;
     deeper = j->dit.layers > 1 && grown == 1 && time_now_s() < half;
-    if (deeper && (rc = time_two(&two, j, &z, be, end, err)) < 0)
+    if (deeper && (rc = time_blocks(&two, j, 2, &z, be, end, err)) < 0)
         return rc;
     extrapolate(out, &one, deeper ? &two : NULL, (double)j->dit.layers);
+    if (deeper && j->dit.layers > 2 && out->pass < too_long && time_now_s() + 3 * out->pass < end) /* the whole model */
+        rc = time_blocks(out, j, j->dit.layers, &z, be, end, err);
+    if (rc < 0)
+        return rc;
     out->pass *= grown;
     out->forward *= grown;
     forecast_sum_up(out, j, done);
