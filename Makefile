@@ -293,7 +293,7 @@ deps-if-missing:
 	@sh tests/deps.sh missing "$(PKGS) cmocka" $(DEPS)
 
 # ---- checks -----------------------------------------------------------------------------------------------------
-check: deps-if-missing ## build and run every test (13 minutes, 10 of them tests)
+check: deps-if-missing ## build and run every test (11 minutes at most, 2 of them the build)
 	$(again) check-now
 check-now: found tests
 	@sh tests/run.sh $(B) $(wildcard tests/cli/test_*.sh) $(TESTS) $(FUZZERS) # the long ones first
@@ -362,7 +362,7 @@ cuda-report-now: $(CUDA_TOOLS) $(call cubins,80 90)
 
 # ---- use --------------------------------------------------------------------------------------------------------
 DEMO_TOOLS = $(filter $(B)/tests/demo/%,$(TOOLS))
-demo: deps-if-missing ## clips -> cache -> training -> new videos, before and after (4 minutes; DEVICE=cuda or sim)
+demo: deps-if-missing ## clips -> cache -> training -> new videos, before and after (5 minutes; DEVICE=cuda or sim)
 	$(again) demo-now
 demo-quick: deps-if-missing ## the same with a few clips and steps (12 seconds after the build)
 	$(again) demo-now DEMO=quick
