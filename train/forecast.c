@@ -47,7 +47,8 @@ void forecast_sum_up(Forecast *f, const Job *j, int64_t done)
 
 /* ---- measured -------------------------------------------------------------------------------- */
 
-static const double long_enough = 0.1, too_long = 0.3; /* seconds of a small measurement; of one gradient */
+/* Seconds of a small measurement; of one gradient; of a run that is worth a second of measuring. */
+static const double long_enough = 0.1, too_long = 0.3, long_run = 30;
 
 /* The job with fewer blocks and smaller latents: its weights, moments and one size's working memory. */
 typedef struct Rig {
@@ -57,7 +58,8 @@ typedef struct Rig {
     Arena *work;
     TrainState s;
     int64_t *timestep;
-    double enough; /* seconds of one measurement */
+    double enough; /* seconds of one measurement, of at most `most` passes */
+    int most;
 } Rig;
 
 /* Extents of latents. */
@@ -77,7 +79,7 @@ static int rig_open(Rig *r, const Job *j, int64_t layers, Backend *be, Err *err)
 {
     int rc = 0;
 
-    *r = (Rig){.j = *j, .data = *j->data, .enough = long_enough};
+    *r = (Rig){.j = *j, .data = *j->data, .enough = long_enough, .most = 6};
     r->j.data = &r->data;
     r->j.be = be;
     r->j.dit.layers = layers;
@@ -130,7 +132,7 @@ static int time_pass(Rig *r, int64_t n, int loss_only, double *seconds, Err *err
     int rc = 0, n_timed = 0;
 
     *seconds = 0;
-    for (int i = 0; rc == 0 && (i < 2 || time_now_s() - begin < r->enough); i++) {
+    for (int i = 0; rc == 0 && i < r->most && (i < 2 || time_now_s() - begin < r->enough); i++) {
         double start;
         if ((rc = fill_batch(r, n, &b, err)) < 0 || (rc = r->j.be->sync(r->j.be, err)) < 0)
             return rc;
@@ -229,18 +231,22 @@ static int time_rest(Rig *r, double end, Forecast *f, Err *err)
     return rc;
 }
 
-/* The same of `layers` blocks. */
-static int time_blocks(Forecast *f, const Job *j, int64_t layers, const Sizes *z, Backend *be, double end, Err *err)
+/* The same of `layers` blocks; enough: seconds for the gradient, 0 for a small measurement. */
+static int time_blocks(Forecast *f, const Job *j, int64_t layers, const Sizes *z, Backend *be, double enough,
+                       double end, Err *err)
 {
     Rig r;
     int rc = rig_open(&r, j, layers, be, err);
 
     if (rc < 0)
         return rc;
-    if (layers == j->dit.layers) /* all of it: the time that is left, but for the update and a forward pass */
-        r.enough = fmax(long_enough, (end - time_now_s()) / 2);
+    if (enough > 0) {
+        r.enough = enough;
+        r.most = 1000;
+    }
     if ((rc = rig_size(&r, z, err)) == 0 && (rc = time_pass(&r, j->pass, 0, &f->pass, err)) == 0) {
         r.enough = long_enough;
+        r.most = 6;
         rc = time_rest(&r, end, f, err);
     }
     rig_close(&r);
@@ -278,17 +284,17 @@ int forecast_measure(Forecast *out, const Job *j, int64_t done, Backend *be, Err
     if (rc < 0)
         return rc;
     deeper = j->dit.layers > 1 && grown == 1 && time_now_s() < half;
-    if (deeper && (rc = time_blocks(&two, j, 2, &z, be, end, err)) < 0)
+    if (deeper && (rc = time_blocks(&two, j, 2, &z, be, 0, end, err)) < 0)
         return rc;
     extrapolate(out, &one, deeper ? &two : NULL, (double)j->dit.layers);
-    if (deeper && j->dit.layers > 2 && out->pass < too_long && time_now_s() + 3 * out->pass < end) /* the whole model */
-        rc = time_blocks(out, j, j->dit.layers, &z, be, end, err);
-    if (rc < 0)
-        return rc;
     out->pass *= grown;
     out->forward *= grown;
     forecast_sum_up(out, j, done);
-    return 0;
+    if (!deeper || j->dit.layers == 2 || out->all < long_run || out->pass > too_long || time_now_s() > half)
+        return 0;
+    rc = time_blocks(out, j, j->dit.layers, &z, be, (end - time_now_s()) / 2, end, err);
+    forecast_sum_up(out, j, done);
+    return rc;
 }
 
 /* ---- from a data sheet ----------------------------------------------------------------------- */
