@@ -115,6 +115,12 @@ static int singular_sum(double *g, int64_t n1, int64_t n2, double *sum, double *
     return rc;
 }
 
+/* Without what rounding leaves below 0.  (fmax would make 0 of what is no number, too.) */
+static double not_negative(double x)
+{
+    return x < 0 ? 0 : x;
+}
+
 /* Differences of the rows to their mean, the products of all pairs, and the trace, with its shares where those are
  * not NULL. */
 static int by_singular_values(const double *x, int64_t n1, const double *y, int64_t n2, int64_t d, double *out,
@@ -131,7 +137,7 @@ static int by_singular_values(const double *x, int64_t n1, const double *y, int6
         rc = singular_sum(g, n1, n2, &trace, share1, share2, err);
     }
     if (rc == 0)
-        *out = fmax(0, squared_distance(m1, m2, d) + sum_squares(a, n1 * d) + sum_squares(b, n2 * d) - 2 * trace);
+        *out = not_negative(squared_distance(m1, m2, d) + sum_squares(a, n1 * d) + sum_squares(b, n2 * d) - 2 * trace);
     mem_free(m1);
     mem_free(m2);
     mem_free(a);
@@ -224,7 +230,7 @@ int frechet_of_moments(const double *mean1, const double *cov1, const double *me
     for (int64_t i = 0; rc == 0 && i < d; i++)
         trace += cov1[i * d + i] + cov2[i * d + i] - 2 * sqrt(fmax(w[i], 0));
     if (rc == 0)
-        *out = fmax(0, squared_distance(mean1, mean2, d) + trace);
+        *out = not_negative(squared_distance(mean1, mean2, d) + trace);
     mem_free(r);
     mem_free(t);
     mem_free(m);

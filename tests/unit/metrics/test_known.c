@@ -294,6 +294,9 @@ static void frechet_of_known_moments(void **state)
     check_value("diagonal", got, 17, 0, 1e-14);
     CHECK_OK(frechet_of_moments(a, sa, b, sb, 2, &got, &err), &err);
     check_value("18 - 2 sqrt(6 + 2 sqrt 6)", got, 11.397279504456861, 0, 1e-13);
+    const double nothing = NAN; /* what is no number is never the distance of equal sets */
+    CHECK_OK(frechet_of_moments(&nothing, &one, &three, &four, 1, &got, &err), &err);
+    assert_true(isnan(got));
 }
 
 /* The table of the bias of d^2 for 400 standard normals, 4.5 of the reference: 79.0 at 1,024 and 39.7 at 2,048. */
