@@ -15,7 +15,7 @@
 
 enum { DEPTH_MAX = 32 };
 
-static const char *const endings[] = {".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".gif", NULL};
+static const char *const endings[] = {".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".gif", ".webp", NULL};
 
 static int is_video(const char *name)
 {
@@ -121,7 +121,7 @@ static int add_video(VideoList *v, const char *path, const char *name, Err *err)
     return rc;
 }
 
-/* Whether a video is what weft-infer sample wrote beside STEM.mp4 (--gif): the same sample once more. */
+/* Whether a video is what weft-infer sample wrote beside STEM.mp4 (--gif, --webp): the same sample once more. */
 static int is_another_form(const char *path, int *yes, Err *err)
 {
     json_t *record = NULL;

@@ -4,7 +4,7 @@
  *   a folder with index.json (schemas/sample-index), as weft-infer sample leaves it: its samples;
  *   any other folder: every video below it, in the order of their paths; a sample's record (STEM.json,
  *     schemas/sample) beside a video tells its prompt, seed and category.  Names that begin with a dot,
- *     links to folders and a sample's STEM.gif beside its STEM.mp4 are left out;
+ *     links to folders and a sample's STEM.gif and STEM.webp beside its STEM.mp4 are left out;
  *   an index.json by name;
  *   a list, FILE.txt: one path a line, relative to the list;
  *   a list, FILE.jsonl: one object a line (schemas/video-list): {"video": path, "id", "prompt", "seed",

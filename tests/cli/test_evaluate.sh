@@ -72,7 +72,8 @@ stderr_has "'$T/real/r1.mp4' is named more than once among the references"
 mkdir "$T/forms"
 cp "$T/samples"/*.mp4 "$T/samples"/a-*.json "$T/forms"
 for stem in a-red-dress-5 a-coat-6 alone; do cp "$T/samples/a-coat-6.mp4" "$T/forms/$stem.gif"; done
-runs "GIFs beside samples, without the index" 0 $E "$T/forms" --out "$T/out"
+cp "$T/samples/a-coat-6.mp4" "$T/forms/a-coat-6.webp"
+runs "other forms beside samples, without the index" 0 $E "$T/forms" --out "$T/out"
 check "are not measured" test "$(cut -d, -f1 "$T/out/metrics.csv" | tr '\n' ' ')" = "id a-coat-6 a-red-dress-5 alone "
 
 # ---- what cannot be measured is named and counted, and the rest goes on ----
