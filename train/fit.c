@@ -9,8 +9,8 @@
 #include "train/fit.h"
 #include "train/job_internal.h"
 
-static const double context_bytes =
-    600e6; /* beyond what plan counts: what a CUDA context and its modules take: an assumption */
+/* What a CUDA context and its modules take beyond what plan counts: an assumption. */
+static const double context_bytes = 600e6;
 
 /* ---- quantities ------------------------------------------------------------------------------ */
 

@@ -58,8 +58,6 @@ typedef struct Rig {
     Arena *work;
     TrainState s;
     int64_t *timestep;
-    double enough; /* seconds of one measurement, of at most `most` passes */
-    int most;
 } Rig;
 
 /* Extents of latents. */
@@ -79,7 +77,7 @@ static int rig_open(Rig *r, const Job *j, int64_t layers, Backend *be, Err *err)
 {
     int rc = 0;
 
-    *r = (Rig){.j = *j, .data = *j->data, .enough = long_enough, .most = 6};
+    *r = (Rig){.j = *j, .data = *j->data};
     r->j.data = &r->data;
     r->j.be = be;
     r->j.dit.layers = layers;
@@ -124,15 +122,16 @@ static int fill_batch(Rig *r, int64_t n, TrainBatch *b, Err *err)
 }
 
 /* Seconds of one gradient (or, with n = 1 and `loss_only`, of one sample's loss): the mean of several, without
- * the first, which also pays for what is done once. */
-static int time_pass(Rig *r, int64_t n, int loss_only, double *seconds, Err *err)
+ * the first, which also pays for what is done once; of `enough` seconds of them, and of at most six where that
+ * is little. */
+static int time_pass(Rig *r, int64_t n, int loss_only, double enough, double *seconds, Err *err)
 {
     double begin = time_now_s(), loss;
     TrainBatch b;
     int rc = 0, n_timed = 0;
 
     *seconds = 0;
-    for (int i = 0; rc == 0 && i < r->most && (i < 2 || time_now_s() - begin < r->enough); i++) {
+    for (int i = 0; rc == 0 && (i < 2 || (time_now_s() - begin < enough && (i < 6 || enough > long_enough))); i++) {
         double start;
         if ((rc = fill_batch(r, n, &b, err)) < 0 || (rc = r->j.be->sync(r->j.be, err)) < 0)
             return rc;
@@ -201,7 +200,7 @@ static int find_size(Rig *r, Sizes *z, const Sizes *real, double end, double *pa
     int rc, guessed = 0;
 
     *z = (Sizes){1, real->h < 4 * p ? real->h : 4 * p, real->w < 4 * p ? real->w : 4 * p};
-    if ((rc = rig_size(r, z, err)) < 0 || (rc = time_pass(r, r->j.pass, 0, pass, err)) < 0)
+    if ((rc = rig_size(r, z, err)) < 0 || (rc = time_pass(r, r->j.pass, 0, long_enough, pass, err)) < 0)
         return rc;
     for (Sizes next = *z; grow(&next, real, p) && time_now_s() < end;) {
         double guess = *pass * pass_operations(r, &next) / pass_operations(r, z);
@@ -210,13 +209,14 @@ static int find_size(Rig *r, Sizes *z, const Sizes *real, double end, double *pa
         *z = next;
         *pass = guess;
         guessed = guess < too_long / 20; /* far from the limit: not worth a measurement */
-        if (!guessed && ((rc = rig_size(r, z, err)) < 0 || (rc = time_pass(r, r->j.pass, 0, pass, err)) < 0))
+        if (!guessed &&
+            ((rc = rig_size(r, z, err)) < 0 || (rc = time_pass(r, r->j.pass, 0, long_enough, pass, err)) < 0))
             return rc;
     }
     if (!guessed)
         return 0;
     rc = rig_size(r, z, err);
-    return rc < 0 ? rc : time_pass(r, r->j.pass, 0, pass, err);
+    return rc < 0 ? rc : time_pass(r, r->j.pass, 0, long_enough, pass, err);
 }
 
 /* Update and forward pass, at the size that the rig has.  Where the time is up, a forward pass is taken for a
@@ -226,12 +226,12 @@ static int time_rest(Rig *r, double end, Forecast *f, Err *err)
     int rc = time_update(r, &f->update, err);
 
     if (rc == 0 && job_held_out(&r->j) > 0 && time_now_s() < end)
-        return time_pass(r, 1, 1, &f->forward, err);
+        return time_pass(r, 1, 1, long_enough, &f->forward, err);
     f->forward = f->pass / (double)r->j.pass / (3 + (r->j.c.policy != RECOMPUTE_NONE));
     return rc;
 }
 
-/* The same of `layers` blocks; enough: seconds for the gradient, 0 for a small measurement. */
+/* The same of `layers` blocks, with `enough` seconds for the gradient. */
 static int time_blocks(Forecast *f, const Job *j, int64_t layers, const Sizes *z, Backend *be, double enough,
                        double end, Err *err)
 {
@@ -240,15 +240,8 @@ static int time_blocks(Forecast *f, const Job *j, int64_t layers, const Sizes *z
 
     if (rc < 0)
         return rc;
-    if (enough > 0) {
-        r.enough = enough;
-        r.most = 1000;
-    }
-    if ((rc = rig_size(&r, z, err)) == 0 && (rc = time_pass(&r, j->pass, 0, &f->pass, err)) == 0) {
-        r.enough = long_enough;
-        r.most = 6;
+    if ((rc = rig_size(&r, z, err)) == 0 && (rc = time_pass(&r, j->pass, 0, enough, &f->pass, err)) == 0)
         rc = time_rest(&r, end, f, err);
-    }
     rig_close(&r);
     return rc;
 }
@@ -284,7 +277,7 @@ int forecast_measure(Forecast *out, const Job *j, int64_t done, Backend *be, Err
     if (rc < 0)
         return rc;
     deeper = j->dit.layers > 1 && grown == 1 && time_now_s() < half;
-    if (deeper && (rc = time_blocks(&two, j, 2, &z, be, 0, end, err)) < 0)
+    if (deeper && (rc = time_blocks(&two, j, 2, &z, be, long_enough, end, err)) < 0)
         return rc;
     extrapolate(out, &one, deeper ? &two : NULL, (double)j->dit.layers);
     out->pass *= grown;
