@@ -293,7 +293,7 @@ deps-if-missing:
 	@sh tests/deps.sh missing "$(PKGS) cmocka" $(DEPS)
 
 # ---- checks -----------------------------------------------------------------------------------------------------
-check: deps-if-missing ## build and run every test (11 minutes at most, 2 of them the build)
+check: deps-if-missing ## build and run every test (7 to 11 minutes, 2 of them the build)
 	$(again) check-now
 check-now: found tests
 	@sh tests/run.sh $(B) $(wildcard tests/cli/test_*.sh) $(TESTS) $(FUZZERS) # the long ones first
