@@ -55,6 +55,8 @@ static int read_vae(Encoding *e, const char *memory, Err *err)
     if (rc == 0)
         rc = weights_identity(e, e->vae_dir, "diffusion_pytorch_model", memory, e->vae_sha256, &e->vae_bytes, NULL,
                               err);
+    if (rc == 0)
+        rc = vae_plan_weights(e->be, e->vae_dir, VAE_ENCODES, &e->vae_bytes, err);
     json_decref(json);
     mem_free(where);
     return rc;
@@ -349,7 +351,7 @@ int encoder_open_clips(Encoder **out, const Encoding *e, const PreparedClip *lik
     if (rc == 0)
         rc = make_buffers(p, room, work, "VAE", err);
     if (rc == 0)
-        rc = vae_open(&p->vae, e->be, e->vae_dir, err);
+        rc = vae_open(&p->vae, e->be, e->vae_dir, VAE_ENCODES, err);
     if (rc < 0)
         encoder_close(&p);
     *out = p;

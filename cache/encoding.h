@@ -17,7 +17,7 @@ typedef struct Encoding {
     Tokenizer *tokenizer;
     json_t *vae_json, *text_json;
     char vae_sha256[65], text_sha256[65], tokenizer_sha256[65];
-    int64_t vae_bytes, text_bytes; /* of the weights */
+    int64_t vae_bytes, text_bytes; /* of the encoder's weights on the back end, of the text encoder's file */
     DType text_type;               /* of the text encoder's matrices, as operations read them */
     VaeTiling tiling;
     DType dtype;            /* of stored latents and embeddings */

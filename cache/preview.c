@@ -57,7 +57,7 @@ static int check_model(Preview *v, const char *folder, Err *err)
 static int open_model(Preview *v, Err *err)
 {
     char *folder = path_join(v->params->model, "vae", err);
-    int rc = folder ? vae_open(&v->vae, v->params->be, folder, err) : ERR_NOMEM;
+    int rc = folder ? vae_open(&v->vae, v->params->be, folder, VAE_DECODES, err) : ERR_NOMEM;
     if (rc == 0)
         rc = check_model(v, folder, err);
     mem_free(folder);

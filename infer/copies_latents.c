@@ -216,7 +216,7 @@ static int prepare_encoder(Copies *c, Err *err)
     int64_t bytes, pixels = s->frames * s->height * s->width * 3;
     if (c->vae_net)
         return 0;
-    int rc = vae_open(&c->vae_net, c->be, c->vae_folder, err);
+    int rc = vae_open(&c->vae_net, c->be, c->vae_folder, VAE_ENCODES, err);
     if (rc == 0)
         rc = vae_plan_encode(vae_config(c->vae_net), c->be->act, &c->tiling, s->frames, s->height, s->width, &bytes,
                              err);

@@ -290,7 +290,7 @@ static int decode_latents(Decoding *d, const Item *item, float *z, const char *f
         d->work_bytes = bytes;
     }
     if (rc == 0 && !d->vae)
-        rc = vae_open(&d->vae, d->be, d->folder, err);
+        rc = vae_open(&d->vae, d->be, d->folder, VAE_DECODES, err);
     for (int64_t i = 0; rc == 0 && i < item->F * item->h * item->w * d->config.latent_channels; i++)
         z[i] *= inverse;
     if (rc == 0)

@@ -43,7 +43,7 @@ static void before_decoding(Pipeline *p)
 /* The VAE, and its working memory of `bytes`. */
 static int open_vae(Pipeline *p, int64_t bytes, Err *err)
 {
-    int rc = p->vae ? 0 : vae_open(&p->vae, p->be, p->vae_dir, err);
+    int rc = p->vae ? 0 : vae_open(&p->vae, p->be, p->vae_dir, VAE_DECODES, err);
     if (rc == 0 && !p->vae_arena)
         rc = arena_new(&p->vae_arena, p->be, bytes, "VAE decoding", err);
     if (rc < 0)
@@ -110,7 +110,7 @@ int pipeline_decode_still(Pipeline *p, const float *latents, uint8_t *rgb, Err *
     float *out = mem_calloc(frame, sizeof *out, err);
     int rc = out ? vae_plan_decode(&p->vae_config, p->be->act, &tiling, 1, h, w, &bytes, err) : ERR_NOMEM;
     if (rc == 0 && !p->vae)
-        rc = vae_open(&p->vae, p->be, p->vae_dir, err);
+        rc = vae_open(&p->vae, p->be, p->vae_dir, VAE_DECODES, err);
     if (rc == 0)
         rc = arena_new(&work, p->be, bytes, "VAE decoding", err);
     if (rc == 0)

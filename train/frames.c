@@ -79,7 +79,7 @@ int frames_plan(const Job *j, int64_t *bytes, Err *err)
     int rc = 0;
 
     if (frames_wanted(j) && (rc = read_config(j, &folder, &c, err)) == 0 && (rc = plan_decode(j, &c, &work, err)) == 0)
-        rc = vae_plan_weights(j->be, folder, &weights, err);
+        rc = vae_plan_weights(j->be, folder, VAE_DECODES, &weights, err);
     *bytes = weights + work;
     mem_free(folder);
     return rc;
@@ -94,7 +94,8 @@ int frames_open(Frames **out, const Job *j, Err *err)
     int64_t bytes = 0;
     int rc = f ? read_config(j, &folder, &c, err) : ERR_NOMEM;
 
-    if (rc == 0 && (rc = vae_open(&f->vae, j->be, folder, err)) == 0 && (rc = plan_decode(j, &c, &bytes, err)) == 0 &&
+    if (rc == 0 && (rc = vae_open(&f->vae, j->be, folder, VAE_DECODES, err)) == 0 &&
+        (rc = plan_decode(j, &c, &bytes, err)) == 0 &&
         (rc = arena_new(&f->work, j->be, bytes, "VAE decoding", err)) == 0) {
         f->job = j;
         f->tiling = vae_tiling_default(&c, j->sampling.tiling);

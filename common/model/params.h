@@ -35,6 +35,7 @@ typedef struct ParamSet {
     int is_flat;                     /* values (the masters) lie in one flat arena */
     SafeTensors *file;               /* kept open when values point into the mapping */
     int (*ignore)(const char *name); /* 1 for a file's tensors that the model does not use; NULL: none */
+    const char *left_out; /* borrowed: parameters whose names begin so are checked but not loaded; NULL: none */
 } ParamSet;
 
 /* Zero-initialise a ParamSet to start.  rank 0..5, extents >= 1; conv: rank 4 or 5. */
@@ -43,7 +44,7 @@ WEFT_MUST_CHECK int params_add(ParamSet *ps, int conv, const char *name, int ran
 int params_addf(ParamSet *ps, int conv, int rank, const int64_t *dim, Err *err, const char *fmt, ...) WEFT_PRINTF(6, 7);
 WEFT_MUST_CHECK int params_finish(ParamSet *ps, Err *err); /* sorts; duplicate name: ERR_USAGE */
 Param *params_find(const ParamSet *ps, const char *name);  /* NULL when absent */
-int64_t params_count(const ParamSet *ps);                  /* elements in all */
+int64_t params_count(const ParamSet *ps);                  /* elements in all, those left out too */
 int64_t params_bytes(const ParamSet *ps, DType dtype);
 /* What params_load_mapped allocates on a back end that copies every value, of the types that
  * params_plan gave. */
@@ -62,7 +63,7 @@ WEFT_MUST_CHECK int params_check_folder(const ParamSet *ps, const char *folder, 
  *
  * Values point into the mapped file where the back end's memory is host memory, the data are
  * aligned and no repacking is needed;
- * else they are copied (dtype kept).  Takes over *file on success. */
+ * else they are copied (dtype kept).  Values left out have no data.  Takes over *file on success. */
 WEFT_MUST_CHECK int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char *what, Err *err);
 /* What that will allocate for this file; the set is good for nothing else afterwards. */
 WEFT_MUST_CHECK int params_mapped_bytes(ParamSet *ps, Backend *be, const SafeTensors *file, const char *what,

@@ -123,6 +123,11 @@ static int is_mappable(const Backend *be, const Param *p, const SafeEntry *e)
            (uintptr_t)e->tensor.data % (uintptr_t)dtype_size(t) == 0;
 }
 
+static int is_left_out(const ParamSet *ps, const Param *p)
+{
+    return ps->left_out && !strncmp(p->name, ps->left_out, strlen(ps->left_out));
+}
+
 static int64_t round_64(int64_t bytes)
 {
     return (bytes + 63) / 64 * 64;
@@ -143,9 +148,10 @@ static int64_t place_values(ParamSet *ps, Backend *be, const SafeTensors *file)
     for (int64_t i = 0; i < ps->n; i++) {
         Param *p = &ps->param[i];
         const SafeEntry *e = entry_of(p, file);
-        p->value = is_mappable(be, p, e) ? e->tensor
-                                         : param_stored_tensor(p, param_kept_type(be, p, e->tensor.dtype), NULL);
-        bytes += p->value.data ? 0 : round_64(tensor_bytes(&p->value));
+        p->value = is_mappable(be, p, e) && !is_left_out(ps, p)
+                       ? e->tensor
+                       : param_stored_tensor(p, param_kept_type(be, p, e->tensor.dtype), NULL);
+        bytes += p->value.data || is_left_out(ps, p) ? 0 : round_64(tensor_bytes(&p->value));
     }
     return bytes;
 }
@@ -175,7 +181,7 @@ int params_load_mapped(ParamSet *ps, Backend *be, SafeTensors **file, const char
     for (int64_t i = 0; i < ps->n; i++) {
         Param *p = &ps->param[i];
         const SafeEntry *e = entry_of(p, *file);
-        if (p->value.data)
+        if (p->value.data || is_left_out(ps, p))
             continue;
         p->value.data = at;
         at += round_64(tensor_bytes(&p->value));

@@ -348,7 +348,7 @@ static int walk(Vae *v, int bind, Err *err)
 
 /* ---- open, save, close ----------------------------------------------------------------------- */
 
-static int vae_new(Vae **out, Backend *be, const VaeConfig *c, Err *err)
+static int vae_new(Vae **out, Backend *be, const VaeConfig *c, VaeUse use, Err *err)
 {
     Vae *v = mem_calloc(1, sizeof *v, err);
     *out = v;
@@ -356,13 +356,14 @@ static int vae_new(Vae **out, Backend *be, const VaeConfig *c, Err *err)
         return ERR_NOMEM;
     v->c = *c;
     v->be = be;
+    v->ps.left_out = use == VAE_ENCODES ? "decoder." : use == VAE_DECODES ? "encoder." : NULL;
     int rc = walk(v, 0, err);
     if (rc || (rc = params_finish(&v->ps, err)))
         return rc;
     return walk(v, 1, err);
 }
 
-int vae_plan_weights(Backend *be, const char *folder, int64_t *bytes, Err *err)
+int vae_plan_weights(Backend *be, const char *folder, VaeUse use, int64_t *bytes, Err *err)
 {
     char *path = path_join(folder, "config.json", err);
     SafeTensors *file = NULL;
@@ -370,7 +371,7 @@ int vae_plan_weights(Backend *be, const char *folder, int64_t *bytes, Err *err)
     Vae *v = NULL;
     VaeConfig c;
     int rc = path ? json_read_file(&json, path, err) : ERR_NOMEM;
-    if (!rc && !(rc = vae_config_parse(&c, json, path, err)) && !(rc = vae_new(&v, be, &c, err)) &&
+    if (!rc && !(rc = vae_config_parse(&c, json, path, err)) && !(rc = vae_new(&v, be, &c, use, err)) &&
         !(rc = safetensors_open_folder(&file, folder, STEM, be->log, err)))
         rc = params_mapped_bytes(&v->ps, be, file, folder, bytes, err);
     safetensors_close(&file);
@@ -380,7 +381,7 @@ int vae_plan_weights(Backend *be, const char *folder, int64_t *bytes, Err *err)
     return rc;
 }
 
-int vae_open(Vae **out, Backend *be, const char *folder, Err *err)
+int vae_open(Vae **out, Backend *be, const char *folder, VaeUse use, Err *err)
 {
     char *path = path_join(folder, "config.json", err);
     SafeTensors *file = NULL;
@@ -388,7 +389,7 @@ int vae_open(Vae **out, Backend *be, const char *folder, Err *err)
     VaeConfig c;
     *out = NULL;
     int rc = path ? json_read_file(&json, path, err) : ERR_NOMEM;
-    if (rc || (rc = vae_config_parse(&c, json, path, err)) || (rc = vae_new(out, be, &c, err)))
+    if (rc || (rc = vae_config_parse(&c, json, path, err)) || (rc = vae_new(out, be, &c, use, err)))
         goto fail;
     if (be->plan)
         rc = params_plan(&(*out)->ps, be, err);
@@ -406,7 +407,7 @@ fail:
 int vae_check_weights(const VaeConfig *c, const char *folder, const Log *log, Err *err)
 {
     Vae *v = NULL;
-    int rc = vae_new(&v, NULL, c, err);
+    int rc = vae_new(&v, NULL, c, VAE_BOTH, err);
     if (!rc)
         rc = params_check_folder(&v->ps, folder, STEM, log, err);
     vae_close(&v);
@@ -415,7 +416,7 @@ int vae_check_weights(const VaeConfig *c, const char *folder, const Log *log, Er
 
 int vae_new_filled(Vae **out, Backend *be, const VaeConfig *c, Err *err)
 {
-    int rc = vae_new(out, be, c, err);
+    int rc = vae_new(out, be, c, VAE_BOTH, err);
     if (!rc)
         rc = be->plan ? params_plan(&(*out)->ps, be, err) : params_fill(&(*out)->ps, be, err);
     if (rc)

@@ -30,14 +30,17 @@ VaeTiling vae_tiling_default(const VaeConfig *c, int enabled);
  * sample sizes that would fit where the tiles leave gaps.  Costs nothing; call it before any work. */
 WEFT_MUST_CHECK int vae_tiling_check(const VaeConfig *c, const VaeTiling *tiling, int64_t H, int64_t W, Err *err);
 
+/* What a VAE is opened for.  All of its file is checked, but only these weights are brought to the back end: in
+ * float32 369 MB of CogVideoX-2B's encoder, 493 MB of its decoder. */
+typedef enum VaeUse { VAE_ENCODES = 1, VAE_DECODES = 2, VAE_BOTH = 3 } VaeUse;
 /* FOLDER holds config.json and diffusion_pytorch_model.safetensors. On the plan back end no weight
  * is read. */
-WEFT_MUST_CHECK int vae_open(Vae **out, Backend *be, const char *folder, Err *err);
+WEFT_MUST_CHECK int vae_open(Vae **out, Backend *be, const char *folder, VaeUse use, Err *err);
 /* Whether the folder's weights have the names, shapes and types that the config asks for.  Reads
  * headers only, so that a run can check before its first second of work. */
 WEFT_MUST_CHECK int vae_check_weights(const VaeConfig *c, const char *folder, const Log *log, Err *err);
 /* Bytes of `be` that vae_open takes for the weights; reads headers only. */
-WEFT_MUST_CHECK int vae_plan_weights(Backend *be, const char *folder, int64_t *bytes, Err *err);
+WEFT_MUST_CHECK int vae_plan_weights(Backend *be, const char *folder, VaeUse use, int64_t *bytes, Err *err);
 WEFT_MUST_CHECK int vae_new_filled(Vae **out, Backend *be, const VaeConfig *c, Err *err);
 void vae_close(Vae **v);
 const VaeConfig *vae_config(const Vae *v);
@@ -51,7 +54,7 @@ int64_t vae_pixel_frames(const VaeConfig *c, int64_t latents);
 
 /* moments [L,H/8,W/8,2*latent] (mean, then logvar, raw) <- pixels [T,H,W,3] in [-1,1].
  * Pixels are given and moments received in *host* float32 memory (a clip is far larger than one
- * chunk). */
+ * chunk).  ERR_USAGE for a VAE that was opened to decode alone, as decoding for the other. */
 WEFT_MUST_CHECK int vae_encode(Vae *v, Arena *work, const VaeTiling *tiling, float *moments, const float *pixels,
                                int64_t T, int64_t H, int64_t W, Err *err);
 /* The same from 8-bit RGB frames: x/127.5 - 1. */

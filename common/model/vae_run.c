@@ -344,12 +344,19 @@ static int check_size(const char *what, int64_t T, int64_t H, int64_t W, int64_t
     return 0;
 }
 
+static int check_opened(const VaeNet *net, Err *err)
+{
+    return net->conv_in.w->value.data
+               ? 0
+               : err_set(err, ERR_USAGE, "the VAE was opened to %s only", net->decoder ? "encode" : "decode");
+}
+
 static int encode(Vae *v, Arena *work, const VaeTiling *tiling, float *moments, const float *pixels, const uint8_t *rgb,
                   int64_t T, int64_t H, int64_t W, Err *err)
 {
     int64_t s = vae_scale(&v->c);
     int rc = check_size("VAE encode", T, H, W, s, err);
-    if (rc)
+    if (rc || (rc = check_opened(&v->enc, err)))
         return rc;
     Job j = {.v = v,
              .net = &v->enc,
@@ -397,7 +404,7 @@ int vae_decode(Vae *v, Arena *work, const VaeTiling *tiling, float *pixels, cons
 {
     int64_t s = vae_scale(&v->c);
     int rc = check_size("VAE decode", L, h, w, 1, err);
-    if (rc)
+    if (rc || (rc = check_opened(&v->dec, err)))
         return rc;
     Job j = {.v = v,
              .net = &v->dec,

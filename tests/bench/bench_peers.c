@@ -126,7 +126,7 @@ static int plan_transformer(const Peer *from, const char *folder, int (*run)(Pee
 
 static int open_vae(Peer *p, const char *folder, int encodes, int64_t *bytes)
 {
-    int rc = vae_open(&p->vae, p->be, folder, &p->err);
+    int rc = vae_open(&p->vae, p->be, folder, encodes ? VAE_ENCODES : VAE_DECODES, &p->err);
     if (rc < 0)
         return rc;
     const VaeConfig *c = vae_config(p->vae);

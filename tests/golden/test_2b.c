@@ -97,7 +97,7 @@ static void forward_2b(void **state)
     /* The VAE's weights load too; its memory at 480x720 is known without running it. */
     char *vae_dir = path_join(folder, "vae", &err);
     Vae *vae = NULL;
-    CHECK_OK(vae_open(&vae, cpu, vae_dir, &err), &err);
+    CHECK_OK(vae_open(&vae, cpu, vae_dir, VAE_BOTH, &err), &err);
     assert_int_equal(params_count(vae_params(vae)), 215583907);
     VaeTiling whole = vae_tiling_default(vae_config(vae), 0);
     int64_t encode = 0, decode = 0;

@@ -364,7 +364,7 @@ static void gives_the_numbers_of_every_clip(void **state)
             CHECK_OK(dir_make(folder, &r.err), &r.err);
             CHECK_OK(vae_save(r.vae, folder, stored, &r.err), &r.err);
             vae_close(&r.vae);
-            CHECK_OK(vae_open(&r.vae, r.be, folder, &r.err), &r.err);
+            CHECK_OK(vae_open(&r.vae, r.be, folder, VAE_BOTH, &r.err), &r.err);
             for (size_t i = 0; i < sizeof matrix_golden / sizeof *matrix_golden; i++)
                 if (matrix_golden[i].stored == stored && (b > 0 || matrix_golden[i].golden.T <= 9))
                     run_golden(&r, &matrix_golden[i].golden, &t, backends[b]);
@@ -407,7 +407,7 @@ static void agrees_with_the_pipeline(void **state)
         pixels[i] = pixels[i] < -1 ? -1 : pixels[i] > 1 ? 1 : pixels[i];
     CHECK_OK(safetensors_open(&outputs, check_repo_path("tests/golden/pipeline/outputs.safetensors"), &err), &err);
     CHECK_OK(backend_open(&be, "cpu", 0, NULL, &err), &err);
-    CHECK_OK(vae_open(&vae, be, check_repo_path("tests/golden/pipeline/model/vae"), &err), &err);
+    CHECK_OK(vae_open(&vae, be, check_repo_path("tests/golden/pipeline/model/vae"), VAE_BOTH, &err), &err);
     CHECK_OK(arena_new(&work, be, 1 << 27, "vae", &err), &err);
     for (int tiled = 0; tiled < 2; tiled++) {
         VaeTiling t = vae_tiling_default(vae_config(vae), tiled);
@@ -595,7 +595,7 @@ static void saves_and_opens(void **state)
     char *folder = check_tmp_path("vae");
     rig_open(&r, "cpu");
     CHECK_OK(vae_save(r.vae, folder, DT_F32, &r.err), &r.err);
-    CHECK_OK(vae_open(&again, r.be, folder, &r.err), &r.err);
+    CHECK_OK(vae_open(&again, r.be, folder, VAE_BOTH, &r.err), &r.err);
     assert_memory_equal(vae_config(again), &tiny, sizeof tiny);
     VaeConfig other = tiny;
     CHECK_OK(vae_check_weights(&tiny, folder, NULL, &r.err), &r.err);
@@ -609,6 +609,44 @@ static void saves_and_opens(void **state)
     free(a);
     free(b);
     free(z);
+    rig_close(&r);
+}
+
+/* Of the weights it takes one half, with the same results, and refuses the other half's work. */
+static void holds_what_it_was_opened_for(void **state)
+{
+    (void)state;
+    Rig r;
+    Vae *whole;
+    int64_t both, encodes, decodes;
+    char *folder = check_tmp_path("halves");
+    rig_open(&r, "cpu");
+    CHECK_OK(vae_save(r.vae, folder, DT_F32, &r.err), &r.err);
+    CHECK_OK(vae_plan_weights(r.be, folder, VAE_BOTH, &both, &r.err), &r.err);
+    CHECK_OK(vae_plan_weights(r.be, folder, VAE_ENCODES, &encodes, &r.err), &r.err);
+    CHECK_OK(vae_plan_weights(r.be, folder, VAE_DECODES, &decodes, &r.err), &r.err);
+    assert_true(encodes > both / 4 && decodes > both / 4);
+    assert_int_equal(encodes + decodes, both);
+    whole = r.vae;
+    float *x = input(5, 3, 9, 32, 32), *moments = encode(&r, NULL, x, 9, 32, 32, 1);
+    float *z = input(6, 4, 3, 4, 4), *pixels = decode(&r, NULL, z, 3, 4, 4);
+    CHECK_OK(vae_open(&r.vae, r.be, folder, VAE_ENCODES, &r.err), &r.err);
+    float *half = encode(&r, NULL, x, 9, 32, 32, 1);
+    assert_memory_equal(half, moments, 3 * 4 * 4 * 8 * sizeof *half);
+    CHECK_FAILS(vae_decode(r.vae, NULL, NULL, pixels, z, 3, 4, 4, &r.err), ERR_USAGE, "opened to encode only", &r.err);
+    free(half);
+    vae_close(&r.vae);
+    CHECK_OK(vae_open(&r.vae, r.be, folder, VAE_DECODES, &r.err), &r.err);
+    half = decode(&r, NULL, z, 3, 4, 4);
+    assert_memory_equal(half, pixels, 9 * 32 * 32 * 3 * sizeof *half);
+    CHECK_FAILS(vae_encode(r.vae, NULL, NULL, moments, x, 9, 32, 32, &r.err), ERR_USAGE, "opened to decode only",
+                &r.err);
+    free(half);
+    free(x);
+    free(moments);
+    free(z);
+    free(pixels);
+    vae_close(&whole);
     rig_close(&r);
 }
 
@@ -758,6 +796,7 @@ int main(void)
         cmocka_unit_test(counts_frames),
         cmocka_unit_test(takes_bytes),
         cmocka_unit_test(saves_and_opens),
+        cmocka_unit_test(holds_what_it_was_opened_for),
         cmocka_unit_test(refuses_configs),
         cmocka_unit_test(refuses_calls),
         cmocka_unit_test(checks_tiles_early),

@@ -44,7 +44,7 @@ static int run_vae(Backend *be, Arena *work, Err *err)
     Vae *vae = NULL;
     float z[4 * 2 * 2] = {0}, pixels[16 * 16 * 3], moments[8 * 2 * 2];
     VaeTiling t = {.enabled = 1, .pixel_height = 8, .pixel_width = 8, .latent_height = 1, .latent_width = 1};
-    int rc = vae_open(&vae, be, vae_folder, err);
+    int rc = vae_open(&vae, be, vae_folder, VAE_BOTH, err);
     if (!rc)
         rc = vae_decode(vae, work, &t, pixels, z, 1, 2, 2, err);
     if (!rc)

@@ -114,7 +114,7 @@ static int make_2b(const char *out, Err *err)
     if (rc == 0)
         rc = write_weights(dit_params(dit), dit_dir, err);
     if (rc == 0)
-        rc = vae_open(&vae, plan, vae_dir, err);
+        rc = vae_open(&vae, plan, vae_dir, VAE_BOTH, err);
     if (rc == 0)
         rc = write_weights(vae_params(vae), vae_dir, err);
     dit_close(&dit);

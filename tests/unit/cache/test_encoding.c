@@ -91,7 +91,7 @@ static void stores_what_the_models_give(void **state)
 
     Vae *vae = NULL;
     Arena *work = NULL;
-    CHECK_OK(vae_open(&vae, be, e->vae_dir, &err), &err);
+    CHECK_OK(vae_open(&vae, be, e->vae_dir, VAE_ENCODES, &err), &err);
     CHECK_OK(encoding_plan_clip(e, &clip, &bytes, &err), &err);
     CHECK_OK(arena_new(&work, be, bytes, "test", &err), &err);
     CHECK_OK(vae_encode_rgb(vae, work, NULL, direct, rgb, T, H, W, &err), &err);
