@@ -1,6 +1,7 @@
 #include "common/base/hash.h"
 #include <errno.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
@@ -17,11 +18,21 @@ uint64_t hash_xxh3_seeded(const void *bytes, int64_t size, uint64_t seed)
     return XXH3_64bits_withSeed(bytes, (size_t)size, seed);
 }
 
+static EVP_MD *algorithm;
+static pthread_once_t looked_up = PTHREAD_ONCE_INIT;
+
+/* Once: looking SHA-256 up takes longer than hashing a caption.  OpenSSL frees it when the program ends. */
+static void look_up(void)
+{
+    algorithm = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
 int sha256_init(Sha256 *s, Err *err)
 {
+    pthread_once(&looked_up, look_up);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     s->impl = NULL;
-    if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1) {
+    if (!ctx || EVP_DigestInit_ex(ctx, algorithm ? algorithm : EVP_sha256(), NULL) != 1) {
         EVP_MD_CTX_free(ctx);
         return err_set(err, ERR_NOMEM, "SHA-256: no context");
     }
@@ -59,31 +70,29 @@ int sha256_bytes(const void *bytes, int64_t size, Digest *out, Err *err)
 
 #define FILE_BLOCK (1 << 20)
 
-int sha256_file(const char *path, Digest *out, Err *err)
+int sha256_stream(FILE *f, const char *path, Digest *out, Err *err)
 {
-    int rc = 0;
     Sha256 s = {0};
-    char *block = NULL;
-    FILE *f;
-    if ((rc = file_open(&f, path, err)) < 0)
-        return rc;
-    rc = sha256_init(&s, err);
-    if (rc < 0)
-        goto done;
-    block = mem_calloc(FILE_BLOCK, 1, err);
-    if (!block) {
-        rc = ERR_NOMEM;
-        goto done;
-    }
-    for (size_t n; (n = fread(block, 1, FILE_BLOCK, f)) > 0;)
+    char *block = mem_calloc(FILE_BLOCK, 1, err);
+    int rc = block ? sha256_init(&s, err) : ERR_NOMEM;
+    for (size_t n; rc == 0 && (n = fread(block, 1, FILE_BLOCK, f)) > 0;)
         sha256_update(&s, block, (int64_t)n);
-    if (ferror(f))
+    if (rc == 0 && ferror(f))
         rc = err_errno(err, errno, "reading '%s'", path);
-    else
+    else if (rc == 0)
         sha256_final(&s, out);
-done:
     sha256_fini(&s);
     mem_free(block);
+    return rc;
+}
+
+int sha256_file(const char *path, Digest *out, Err *err)
+{
+    FILE *f;
+    int rc = file_open(&f, path, err);
+    if (rc < 0)
+        return rc;
+    rc = sha256_stream(f, path, out, err);
     fclose(f);
     return rc;
 }

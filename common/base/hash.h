@@ -3,6 +3,7 @@
 #ifndef WEFT_COMMON_BASE_HASH_H
 #define WEFT_COMMON_BASE_HASH_H
 #include <stdint.h>
+#include <stdio.h>
 #include "common/base/err.h"
 
 uint64_t hash_xxh3(const void *bytes, int64_t size);
@@ -22,6 +23,8 @@ void sha256_final(Sha256 *s, Digest *out);
 void sha256_fini(Sha256 *s);
 WEFT_MUST_CHECK int sha256_bytes(const void *bytes, int64_t size, Digest *out, Err *err);
 WEFT_MUST_CHECK int sha256_file(const char *path, Digest *out, Err *err);
+/* Of what is left to read of an open file; path: its name in messages. */
+WEFT_MUST_CHECK int sha256_stream(FILE *f, const char *path, Digest *out, Err *err);
 void digest_hex(const Digest *d, char out[65]);
 /* The same three, straight to 64 hex digits: for JSON and messages, where the bytes are not needed. */
 void sha256_final_hex(Sha256 *s, char out[65]);

@@ -1,5 +1,8 @@
 #include "common/base/schema_lines.h"
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
+#include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/lines.h"
 #include "common/base/mem.h"
@@ -114,43 +117,146 @@ int schema_read_part(const Schema *s, const json_t *part, const char *const *mem
 
 /* ---- lines ----------------------------------------------------------------------------------- */
 
-typedef struct Lines {
+struct SchemaFile {
+    FILE *file;
+    const char *path;
     Schema *schema;
     json_t *part; /* of the schema; NULL: lines are judged as a whole */
     const char *const *members;
-    SchemaLineFn f;
+    SchemaLineFn line;
     void *user;
-} Lines;
+    int64_t at;      /* of the line at hand */
+    LinePlace place; /* the same */
+    char *text;      /* [room] of a line that is read again */
+    int64_t room;
+};
 
-static int one_line(void *user, const char *text, int64_t size, const char *where, Err *err)
+/* A new reference. */
+static int read_line(const SchemaFile *f, const char *text, int64_t size, const char *where, json_t **out, Err *err)
 {
-    const Lines *l = user;
-    json_t *line = NULL;
     Err in_part = {0};
-    int rc = l->part ? schema_read_part(l->schema, l->part, l->members, text, size, where, &line, &in_part)
-                     : ERR_FORMAT;
+    int rc = f->part ? schema_read_part(f->schema, f->part, f->members, text, size, where, out, &in_part) : ERR_FORMAT;
     if (rc == ERR_NOMEM) {
         err_set(err, rc, "%s", in_part.msg);
     } else if (rc < 0) { /* what is wrong is found in the line as it is written */
-        if ((rc = json_parse(&line, text, size, where, err)) == 0)
-            rc = schema_validate(l->schema, line, where, err);
+        if ((rc = json_parse(out, text, size, where, err)) == 0)
+            rc = schema_validate(f->schema, *out, where, err);
     }
+    return rc;
+}
+
+static int one_line(void *user, const char *text, int64_t size, const char *where, Err *err)
+{
+    SchemaFile *f = user;
+    json_t *line = NULL;
+    if (f->at >= (int64_t)1 << 38)
+        return err_set(err, ERR_LIMIT, "%s: the file has more than 256 GiB", where);
+    f->place.at = (uint64_t)f->at;
+    f->place.size = (uint64_t)size;
+    f->place.check = hash_xxh3(text, size);
+    int rc = read_line(f, text, size, where, &line, err);
     if (rc == 0)
-        rc = l->f(l->user, line, where, err);
+        rc = f->line(f->user, line, where, err);
     json_decref(line);
     return rc;
 }
 
-int schema_each_line(const char *path, const char *schema, const char *const *members, SchemaLineFn f, void *user,
+int schema_file_open(SchemaFile **out, const char *path, const char *schema, const char *const *members, Err *err)
+{
+    SchemaFile *f = *out = mem_calloc(1, sizeof *f, err);
+    if (!f)
+        return ERR_NOMEM;
+    f->path = path;
+    f->members = members;
+    int rc = schema_open(&f->schema, schema, err);
+    if (rc == 0 && members)
+        rc = schema_part(f->schema, members, &f->part, err);
+    if (rc == 0)
+        rc = file_open(&f->file, path, err);
+    if (rc < 0)
+        schema_file_close(out);
+    return rc;
+}
+
+void schema_file_close(SchemaFile **out)
+{
+    SchemaFile *f = *out;
+    if (!f)
+        return;
+    if (f->file)
+        fclose(f->file);
+    json_decref(f->part);
+    schema_close(&f->schema);
+    mem_free(f->text);
+    mem_free(f);
+    *out = NULL;
+}
+
+int schema_file_sha256(SchemaFile *f, Digest *out, Err *err)
+{
+    rewind(f->file);
+    return sha256_stream(f->file, f->path, out, err);
+}
+
+int schema_file_each(SchemaFile *f, SchemaLineFn line, void *user, Err *err)
+{
+    f->line = line;
+    f->user = user;
+    rewind(f->file);
+    return lines_read_file(f->file, f->path, RECORD_BYTES_MAX, &f->at, one_line, f, err);
+}
+
+LinePlace schema_file_place(const SchemaFile *f)
+{
+    return f->place;
+}
+
+/* f->text: the line's bytes, and a NUL. */
+static int read_again(SchemaFile *f, const LinePlace *place, Err *err)
+{
+    int64_t n = 0, at = place->at, size = place->size;
+    if (size >= f->room) {
+        char *grown = mem_realloc(f->text, 2 * size + 1, 1, err);
+        if (!grown)
+            return ERR_NOMEM;
+        f->text = grown;
+        f->room = 2 * size + 1;
+    }
+    while (n < size) {
+        ssize_t got = pread(fileno(f->file), f->text + n, (size_t)(size - n), at + n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return err_errno(err, errno, "reading '%s'", f->path);
+        if (got == 0)
+            break;
+        n += got;
+    }
+    f->text[n] = 0;
+    if (n < size || hash_xxh3(f->text, size) != place->check)
+        return err_set(err, ERR_FORMAT, "'%s' changed while it was being read (at byte %" PRId64 "): run this again",
+                       f->path, at);
+    return 0;
+}
+
+int schema_file_line(SchemaFile *f, const LinePlace *place, json_t **out, Err *err)
+{
+    const char *name = path_base(f->path);
+    *out = NULL;
+    int rc = read_again(f, place, err);
+    if (rc < 0)
+        return rc;
+    return f->members ? json_parse_members(out, f->text, place->size, f->members, name, err)
+                      : json_parse(out, f->text, place->size, name, err);
+}
+
+int schema_each_line(const char *path, const char *schema, const char *const *members, SchemaLineFn line, void *user,
                      Err *err)
 {
-    Lines l = {.members = members, .f = f, .user = user};
-    int rc = schema_open(&l.schema, schema, err);
-    if (rc == 0 && members)
-        rc = schema_part(l.schema, members, &l.part, err);
+    SchemaFile *f = NULL;
+    int rc = schema_file_open(&f, path, schema, members, err);
     if (rc == 0)
-        rc = lines_read(path, RECORD_BYTES_MAX, one_line, &l, err);
-    json_decref(l.part);
-    schema_close(&l.schema);
+        rc = schema_file_each(f, line, user, err);
+    schema_file_close(&f);
     return rc;
 }
