@@ -10,25 +10,36 @@
 
 enum { DELETES = 8 << 10 /* bytes of keys a commit: some 250 records */ };
 
+/* The keys of records to delete. */
+typedef struct Unused {
+    Digest *key;
+    int64_t n, room, bytes;
+} Unused;
+
 typedef struct Gc {
     const GcParams *params;
-    json_t *wanted; /* "PIXELS ID" -> true; NULL: all are */
-    json_t *drop;   /* array of ids */
-    int64_t kept;   /* clips */
+    KeySet wanted; /* "PIXELS ID"; where no dataset is given, all are */
+    json_t *drop;  /* array of ids */
+    int64_t kept;  /* clips */
     int unfinished;
-    KeySet reached[3], unused[3]; /* by database */
-    int64_t bytes[3];             /* of the unused */
+    KeySet reached[3]; /* by database, as are the unused */
+    Unused unused[3];
 } Gc;
+
+static int name_clip(const char *id, const char *pixels, Digest *out, Err *err)
+{
+    char *name = mem_printf(err, "%s %s", pixels, id);
+    int rc = name ? sha256_bytes(name, (int64_t)strlen(name), out, err) : ERR_NOMEM;
+    mem_free(name);
+    return rc;
+}
 
 static int want_clip(void *user, const char *id, const char *pixels, Err *err)
 {
     Gc *g = user;
-    char *name = mem_printf(err, "%s %s", pixels, id);
-    int rc = name ? 0 : ERR_NOMEM;
-    if (rc == 0 && json_object_set_new(g->wanted, name, json_true()) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory for the clips' ids");
-    mem_free(name);
-    return rc;
+    Digest name;
+    int rc = name_clip(id, pixels, &name, err);
+    return rc < 0 ? rc : keyset_add(&g->wanted, &name, err);
 }
 
 static int add_keys(KeySet *s, const json_t *hexes, Err *err)
@@ -45,20 +56,16 @@ static int add_keys(KeySet *s, const json_t *hexes, Err *err)
 static int sort_clip(void *user, const char *id, json_t *facts, Err *err)
 {
     Gc *g = user;
-    int kept = !g->wanted;
-    if (g->wanted) {
-        char *name = mem_printf(err, "%s %s", json_string_value(json_object_get(facts, "pixels_sha256")), id);
-        if (!name)
-            return ERR_NOMEM;
-        kept = json_object_get(g->wanted, name) != NULL;
-        mem_free(name);
-    }
-    if (!kept)
+    Digest name;
+    int rc = 0, kept = g->params->keep.n == 0;
+    if (!kept && (rc = name_clip(id, json_string_value(json_object_get(facts, "pixels_sha256")), &name, err)) < 0)
+        return rc;
+    if (!kept && keyset_find(&g->wanted, &name) < 0)
         return json_array_append_new(g->drop, json_string(id)) < 0
                    ? err_set(err, ERR_NOMEM, "no memory for the clips' ids")
                    : 0;
     g->kept++;
-    int rc = keyset_add_hex(&g->reached[CACHE_LATENTS], json_string_value(json_object_get(facts, "latents")), err);
+    rc = keyset_add_hex(&g->reached[CACHE_LATENTS], json_string_value(json_object_get(facts, "latents")), err);
     if (rc == 0)
         rc = add_keys(&g->reached[CACHE_TEXT], json_object_get(facts, "texts"), err);
     return rc < 0 ? rc : add_keys(&g->reached[CACHE_TOKENS], json_object_get(facts, "tokens"), err);
@@ -101,20 +108,30 @@ static int keep_prompts(Gc *g, View *v, Err *err)
     return rc;
 }
 
+static int add_unused(Unused *u, const Digest *key, const Tensor *t, Err *err)
+{
+    if (u->n == u->room) {
+        int64_t room = u->room ? 2 * u->room : 256;
+        Digest *grown = mem_realloc(u->key, room, sizeof *grown, err);
+        if (!grown)
+            return ERR_NOMEM;
+        u->key = grown;
+        u->room = room;
+    }
+    u->key[u->n++] = *key;
+    u->bytes += tensor_bytes(t) + RECORD_HEADER_SIZE;
+    return 0;
+}
+
 static int find_unused(Gc *g, View *v, CacheDb db, Err *err)
 {
     CacheCursor *cursor = NULL;
     Digest key;
     RecordView r;
     int rc;
-    keyset_sort(&g->reached[db]);
-    while ((rc = cache_next_record(v->txn, db, &cursor, &key, &r, 0, err)) == 1) {
-        if (keyset_find(&g->reached[db], &key) >= 0)
-            continue;
-        g->bytes[db] += tensor_bytes(&r.tensor) + RECORD_HEADER_SIZE;
-        if ((rc = keyset_add(&g->unused[db], &key, err)) < 0)
+    while ((rc = cache_next_record(v->txn, db, &cursor, &key, &r, 0, err)) == 1)
+        if (keyset_find(&g->reached[db], &key) < 0 && (rc = add_unused(&g->unused[db], &key, &r.tensor, err)) < 0)
             break;
-    }
     cache_cursor_free(&cursor);
     return rc;
 }
@@ -232,9 +249,9 @@ static void print(const Gc *g)
         fputs("unfinished: all captions are kept; finish the build, then run gc again\n", out);
     for (int db = CACHE_LATENTS; db <= CACHE_TOKENS; db++) {
         fprintf(out, "%s: %" PRId64 " record%s, %" PRId64 " bytes\n", cache_db_name((CacheDb)db), g->unused[db].n,
-                str_plural(g->unused[db].n), g->bytes[db]);
+                str_plural(g->unused[db].n), g->unused[db].bytes);
         records += g->unused[db].n;
-        bytes += g->bytes[db];
+        bytes += g->unused[db].bytes;
     }
     fprintf(out, "%s: %" PRId64 " clip%s and %" PRId64 " record%s of %" PRId64 " bytes %s\n", g->params->dir, clips,
             str_plural(clips), records, str_plural(records), bytes,
@@ -243,8 +260,8 @@ static void print(const Gc *g)
 
 int cache_gc(const GcParams *params, Err *err)
 {
-    Gc g = {.params = params, .drop = json_array(), .wanted = params->keep.n ? json_object() : NULL};
-    int rc = g.drop && (g.wanted || !params->keep.n) ? 0 : err_set(err, ERR_NOMEM, "no memory for the clips' ids");
+    Gc g = {.params = params, .drop = json_array()};
+    int rc = g.drop ? 0 : err_set(err, ERR_NOMEM, "no memory for the clips' ids");
     for (int64_t i = 0; rc == 0 && i < params->keep.n; i++)
         rc = prepared_each_id(params->keep.item[i], want_clip, &g, err);
     if (rc == 0)
@@ -257,9 +274,9 @@ int cache_gc(const GcParams *params, Err *err)
         fprintf(params->out, "data.mdb: %" PRId64 " bytes, %" PRId64 " before\n", after, before);
     for (int db = CACHE_LATENTS; db <= CACHE_TOKENS; db++) {
         keyset_fini(&g.reached[db]);
-        keyset_fini(&g.unused[db]);
+        mem_free(g.unused[db].key);
     }
-    json_decref(g.wanted);
+    keyset_fini(&g.wanted);
     json_decref(g.drop);
     return rc;
 }

@@ -1,25 +1,60 @@
 #include "cache/keyset.h"
-#include <stdlib.h>
 #include <string.h>
 #include "common/base/mem.h"
 
-static int compare(const void *a, const void *b)
+/* The slot of a key, or the free one where it belongs. */
+static uint32_t *slot_of(const KeySet *s, const struct KeyHalf *key)
 {
-    return memcmp(a, b, sizeof(Digest));
+    uint64_t at = key->word[0] & (uint64_t)(s->slots - 1); /* digests are random */
+    while (s->slot[at] && memcmp(&s->key[s->slot[at] - 1], key, sizeof *key) != 0)
+        at = (at + 1) & (uint64_t)(s->slots - 1);
+    return &s->slot[at];
 }
 
-int keyset_add(KeySet *s, const Digest *key, Err *err)
+/* Room for one key more, with an eighth of the slots free. */
+static int make_room(KeySet *s, Err *err)
 {
     if (s->n == s->room) {
         int64_t room = s->room ? 2 * s->room : 256;
-        Digest *grown = mem_realloc(s->key, room, sizeof *grown, err);
+        struct KeyHalf *grown = mem_realloc(s->key, room, sizeof *grown, err);
         if (!grown)
             return ERR_NOMEM;
         s->key = grown;
         s->room = room;
     }
-    s->key[s->n++] = *key;
+    if (s->n + 1 <= s->slots / 8 * 7)
+        return 0;
+    int64_t slots = s->slots ? 2 * s->slots : 512;
+    if (slots > (int64_t)1 << 32)
+        return err_set(err, ERR_LIMIT, "more than %" PRId64 " keys", s->n);
+    uint32_t *slot = mem_calloc(slots, sizeof *slot, err);
+    if (!slot)
+        return ERR_NOMEM;
+    mem_free(s->slot);
+    s->slot = slot;
+    s->slots = slots;
+    for (int64_t i = 0; i < s->n; i++)
+        *slot_of(s, &s->key[i]) = (uint32_t)(i + 1);
     return 0;
+}
+
+static struct KeyHalf half_of(const Digest *key)
+{
+    struct KeyHalf half;
+    memcpy(&half, key, sizeof half);
+    return half;
+}
+
+int keyset_add(KeySet *s, const Digest *key, Err *err)
+{
+    struct KeyHalf half = half_of(key);
+    int rc = make_room(s, err);
+    uint32_t *slot = rc == 0 ? slot_of(s, &half) : NULL;
+    if (rc == 0 && *slot == 0) {
+        s->key[s->n] = half;
+        *slot = (uint32_t)++s->n;
+    }
+    return rc;
 }
 
 int keyset_add_hex(KeySet *s, const char *hex, Err *err)
@@ -29,25 +64,15 @@ int keyset_add_hex(KeySet *s, const char *hex, Err *err)
     return rc < 0 ? rc : keyset_add(s, &key, err);
 }
 
-void keyset_sort(KeySet *s)
-{
-    if (s->n > 0)
-        qsort(s->key, (size_t)s->n, sizeof *s->key, compare);
-    int64_t kept = 0;
-    for (int64_t i = 0; i < s->n; i++)
-        if (kept == 0 || compare(&s->key[kept - 1], &s->key[i]) != 0)
-            s->key[kept++] = s->key[i];
-    s->n = kept;
-}
-
 int64_t keyset_find(const KeySet *s, const Digest *key)
 {
-    const Digest *at = s->n ? bsearch(key, s->key, (size_t)s->n, sizeof *s->key, compare) : NULL;
-    return at ? at - s->key : -1;
+    struct KeyHalf half = half_of(key);
+    return s->n ? (int64_t)*slot_of(s, &half) - 1 : -1;
 }
 
 void keyset_fini(KeySet *s)
 {
     mem_free(s->key);
+    mem_free(s->slot);
     *s = (KeySet){0};
 }
