@@ -1,18 +1,19 @@
 #include "cache/seen.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "common/base/file.h"
 #include "common/base/file_stamp.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-#define SEEN_MAX ((int64_t)1 << 30)
 enum { LINE = 130 };
 
 static int by_name(const void *a, const void *b)
 {
-    const SeenFile *x = a, *y = b;
-    return memcmp(&x->name, &y->name, sizeof x->name);
+    const SeenLine *x = a, *y = b;
+    return (x->name > y->name) - (x->name < y->name);
 }
 
 /* What path is now: 1, or 0 when that cannot be said, or when it changed so late that what this run reads of it may
@@ -35,18 +36,18 @@ static int name_of(const Seen *s, const char *path, Digest *name)
     return settled;
 }
 
-static SeenFile *add(Seen *s)
+/* Room for item n of a block. */
+static int make_room(void **block, int64_t n, int64_t *room, int64_t size)
 {
-    if (s->n == s->room) {
-        int64_t room = s->room ? 2 * s->room : 256;
-        SeenFile *grown = mem_realloc(s->file, room, sizeof *grown, NULL);
-        if (!grown)
-            return NULL;
-        s->file = grown;
-        s->room = room;
-    }
-    s->file[s->n] = (SeenFile){0};
-    return &s->file[s->n++];
+    if (n < *room)
+        return 1;
+    int64_t wanted = *room ? 2 * *room : 256;
+    void *grown = mem_realloc(*block, wanted, size, NULL);
+    if (!grown)
+        return 0;
+    *block = grown;
+    *room = wanted;
+    return 1;
 }
 
 /* 1 with a line's file; cuts the line. */
@@ -55,85 +56,112 @@ static int parse(char *line, SeenFile *out)
     if (line[64] != ' ' || line[LINE - 1] != '\n')
         return 0;
     line[64] = line[LINE - 1] = '\0';
-    *out = (SeenFile){0};
     return digest_parse(line, &out->name, NULL) == 0 && digest_parse(line + 65, &out->sha256, NULL) == 0;
 }
 
-static void read_lines(Seen *s, char *text, int64_t size)
+static uint64_t short_name(const Digest *name)
 {
-    SeenFile one, *file;
-    int sound = size % LINE == 0;
-    for (int64_t at = 0; sound && at < size; at += LINE) {
-        sound = parse(text + at, &one) && (file = add(s)) != NULL;
+    uint64_t word;
+    memcpy(&word, name, sizeof word);
+    return word;
+}
+
+static void read_lines(Seen *s)
+{
+    char line[LINE];
+    SeenFile one;
+    size_t got;
+    int64_t room = 0;
+    int sound = 1;
+    while (sound && (got = fread(line, 1, LINE, s->old)) > 0) {
+        sound = got == LINE && s->known < UINT32_MAX && parse(line, &one) &&
+                make_room((void **)&s->line, s->known, &room, sizeof *s->line);
         if (sound)
-            *file = one;
+            s->line[s->known] = (SeenLine){short_name(&one.name), (uint32_t)s->known, 0};
+        s->known += sound;
     }
-    if (!sound)
-        s->n = 0;
-    if (s->n > 0)
-        qsort(s->file, (size_t)s->n, sizeof *s->file, by_name);
-    s->known = s->n;
+    if (!sound || ferror(s->old))
+        s->known = 0;
+    if (s->known > 0)
+        qsort(s->line, (size_t)s->known, sizeof *s->line, by_name);
 }
 
 int seen_open(Seen *s, const char *cache, Err *err)
 {
-    char *path = path_join(cache, ".seen", err), *text = NULL;
-    int64_t size = 0;
+    char *path = path_join(cache, ".seen", err);
     FileStamp stamp;
     file_stamp_begin(&stamp);
     *s = (Seen){.start = stamp.now};
-    if (path && file_read(path, SEEN_MAX, &text, &size, NULL) == 0)
-        read_lines(s, text, size);
-    mem_free(text);
+    if (path && file_open(&s->old, path, NULL) == 0)
+        read_lines(s);
     mem_free(path);
     return path ? 0 : ERR_NOMEM;
 }
 
-/* Of an earlier run, or NULL. */
-static SeenFile *find(const Seen *s, const Digest *name)
+static int read_line(const Seen *s, const SeenLine *l, SeenFile *out)
 {
-    SeenFile key = {.name = *name};
-    return s->known ? bsearch(&key, s->file, (size_t)s->known, sizeof key, by_name) : NULL;
+    char line[LINE];
+    ssize_t got;
+    do
+        got = pread(fileno(s->old), line, LINE, (off_t)l->number * LINE);
+    while (got < 0 && errno == EINTR);
+    return got == LINE && parse(line, out) && short_name(&out->name) == l->name;
+}
+
+/* Of an earlier run, with what its line says; or NULL. */
+static SeenLine *find(const Seen *s, const Digest *name, SeenFile *out)
+{
+    SeenLine key = {.name = short_name(name)};
+    SeenLine *l = s->known ? bsearch(&key, s->line, (size_t)s->known, sizeof key, by_name) : NULL;
+    return l && read_line(s, l, out) && memcmp(&out->name, name, sizeof *name) == 0 ? l : NULL;
 }
 
 int seen_get(Seen *s, const char *path, char hex[65])
 {
     Digest name;
-    SeenFile *file = name_of(s, path, &name) ? find(s, &name) : NULL;
-    if (!file)
+    SeenFile file;
+    SeenLine *l = name_of(s, path, &name) ? find(s, &name, &file) : NULL;
+    if (!l)
         return 0;
-    file->asked = 1;
-    digest_hex(&file->sha256, hex);
+    l->asked = 1;
+    digest_hex(&file.sha256, hex);
     return 1;
 }
 
 void seen_put(Seen *s, const char *path, const char *sha256)
 {
-    Digest name, digest;
-    if (!name_of(s, path, &name) || digest_parse(sha256, &digest, NULL) < 0)
+    SeenFile file, old;
+    if (!name_of(s, path, &file.name) || digest_parse(sha256, &file.sha256, NULL) < 0 ||
+        !make_room((void **)&s->file, s->n, &s->room, sizeof *s->file))
         return;
-    SeenFile *file = find(s, &name);
-    if (!file && !(file = add(s)))
-        return;
-    *file = (SeenFile){name, digest, 1};
-    s->changed = 1;
+    SeenLine *l = find(s, &file.name, &old);
+    if (l)
+        l->asked = 0; /* the new line takes its place */
+    s->file[s->n++] = file;
+}
+
+static void write_file(FILE *f, const SeenFile *file)
+{
+    char name[65], digest[65];
+    digest_hex(&file->name, name);
+    digest_hex(&file->sha256, digest);
+    fprintf(f, "%s %s\n", name, digest);
 }
 
 void seen_save(const Seen *s, const char *cache)
 {
     AtomicFile *f = NULL;
-    int changed = s->changed;
-    for (int64_t i = 0; i < s->n; i++)
-        changed |= !s->file[i].asked;
+    SeenFile file;
+    int changed = s->n > 0;
+    for (int64_t i = 0; i < s->known; i++)
+        changed |= !s->line[i].asked;
     char *path = changed ? path_join(cache, ".seen", NULL) : NULL;
     if (path && atomic_open(&f, path, NULL) == 0) {
-        for (int64_t i = 0; i < s->n; i++) {
-            char name[65], digest[65];
-            digest_hex(&s->file[i].name, name);
-            digest_hex(&s->file[i].sha256, digest);
-            if (s->file[i].asked)
-                fprintf(atomic_stream(f), "%s %s\n", name, digest);
-        }
+        for (int64_t i = 0; i < s->known; i++)
+            if (s->line[i].asked && read_line(s, &s->line[i], &file))
+                write_file(atomic_stream(f), &file);
+        for (int64_t i = 0; i < s->n; i++)
+            write_file(atomic_stream(f), &s->file[i]);
         err_ignore(atomic_commit(&f, NULL));
     }
     mem_free(path);
@@ -141,6 +169,9 @@ void seen_save(const Seen *s, const char *cache)
 
 void seen_close(Seen *s)
 {
+    if (s->old)
+        fclose(s->old);
+    mem_free(s->line);
     mem_free(s->file);
     *s = (Seen){0};
 }

@@ -5,18 +5,26 @@
  * digests are made again. */
 #ifndef WEFT_CACHE_SEEN_H
 #define WEFT_CACHE_SEEN_H
+#include <stdio.h>
 #include "common/base/hash.h"
 
 typedef struct SeenFile {
     Digest name, sha256;
-    char asked; /* by this run */
 } SeenFile;
 
+/* A line of the file as an earlier run left it. */
+typedef struct SeenLine {
+    uint64_t name; /* its first 8 bytes */
+    uint32_t number;
+    char asked; /* by this run */
+} SeenLine;
+
 typedef struct Seen {
-    SeenFile *file; /* those of earlier runs, sorted; then those of this one */
+    FILE *old;      /* of earlier runs, or NULL; replaced by seen_save, it is still this one */
+    SeenLine *line; /* [known] by name */
+    SeenFile *file; /* [n] of this run */
     int64_t known, n, room;
     int64_t start; /* when seen_open was called, ns */
-    int changed;
 } Seen;
 
 /* An absent or unreadable file reads as empty. */
