@@ -22,15 +22,20 @@ static int check_size(const Build *b, Err *err)
     const Recipe *r = b->params->recipe;
     int64_t frames = recipe_int(r, "clip.model_frames"), height = recipe_int(r, "clip.height"),
             width = recipe_int(r, "clip.width");
-    for (int64_t i = 0; i < b->p->n; i++) {
-        const PreparedClip *c = &b->p->clip[i];
-        if (c->frames != frames || c->height != height || c->width != width)
-            return err_set(err, ERR_USAGE,
-                           "clip '%s' has %" PRId64 " frames of %" PRId64 "x%" PRId64 ", the recipe says %" PRId64
-                           " of %" PRId64 "x%" PRId64 ": use the recipe that weft-prep ingest was run with",
-                           c->id, c->frames, c->width, c->height, frames, width, height);
-    }
-    return 0;
+    const PreparedClip first = prepared_size(b->p);
+    int fits = first.frames == frames && first.height == height && first.width == width;
+    int64_t other = fits ? b->p->other_size : 0;
+    PreparedClip c;
+    if (b->p->n == 0 || other < 0)
+        return 0;
+    int rc = prepared_clip(b->p, other, &c, err);
+    if (rc == 0)
+        rc = err_set(err, ERR_USAGE,
+                     "clip '%s' has %" PRId64 " frames of %" PRId64 "x%" PRId64 ", the recipe says %" PRId64
+                     " of %" PRId64 "x%" PRId64 ": use the recipe that weft-prep ingest was run with",
+                     c.id, c.frames, c.width, c.height, frames, width, height);
+    prepared_clip_fini(&c);
+    return rc;
 }
 
 /* Of RGB; check_size holds all clips to it. */
@@ -39,45 +44,17 @@ static int64_t clip_bytes(const Recipe *r)
     return recipe_int(r, "clip.model_frames") * recipe_int(r, "clip.height") * recipe_int(r, "clip.width") * 3;
 }
 
-static int make_keys(Build *b, Err *err)
+static int make_text_keys(Build *b, Err *err)
 {
-    int rc = 0;
-    b->text_key = mem_calloc(b->p->n_text, sizeof *b->text_key, err);
-    b->token_key = mem_calloc(b->p->n_text, sizeof *b->token_key, err);
-    b->latents_key = mem_calloc(b->p->n, sizeof *b->latents_key, err);
-    if (!b->text_key || !b->token_key || !b->latents_key)
-        return ERR_NOMEM;
-    for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
-        rc = encoding_text_key(b->e, &b->p->text[i], &b->text_key[i], err);
+    int rc = (b->text_key = mem_calloc(b->p->n_text, sizeof *b->text_key, err)) ? 0 : ERR_NOMEM;
+    for (int64_t k = 0; rc == 0 && k < b->p->n_text; k++) {
+        PreparedText t;
+        rc = prepared_text(b->p, k, &t, err);
         if (rc == 0)
-            rc = encoding_tokens_key(b->e, &b->p->text[i], &b->token_key[i], err);
+            rc = encoding_text_key(b->e, &t, &b->text_key[k], err);
+        prepared_text_fini(&t);
     }
-    for (int64_t i = 0; rc == 0 && i < b->p->n; i++)
-        rc = encoding_latents_key(b->e, &b->p->clip[i], &b->latents_key[i], err);
     return rc;
-}
-
-/* Whether the entry's array `name` is these keys. */
-static int names_keys(const json_t *entry, const char *name, const PreparedClip *c, const Digest *keys)
-{
-    const json_t *array = json_object_get(entry, name);
-    char hex[65];
-    int same = (int64_t)json_array_size(array) == c->n_text;
-    for (int64_t k = 0; same && k < c->n_text; k++) {
-        digest_hex(&keys[c->text[k]], hex);
-        same = strcmp(json_string_value(json_array_get(array, (size_t)k)), hex) == 0;
-    }
-    return same;
-}
-
-/* Whether the entry names the records that clip i must have. */
-static int names_records(const Build *b, int64_t i, const json_t *entry)
-{
-    const PreparedClip *c = &b->p->clip[i];
-    char hex[65];
-    digest_hex(&b->latents_key[i], hex);
-    return strcmp(json_string_value(json_object_get(entry, "latents")), hex) == 0 &&
-           names_keys(entry, "texts", c, b->text_key) && names_keys(entry, "tokens", c, b->token_key);
 }
 
 /* Lists the clip entries to delete: clips that the dataset no longer has, and clips whose records
@@ -88,13 +65,11 @@ static int find_stale(const Build *b, json_t *stale, Err *err)
     CacheTxn *t = NULL;
     CacheCursor *cursor = NULL;
     const char *id;
-    json_t *entry, *index = json_object();
-    int rc = index ? cache_begin(&t, b->cache, err) : err_set(err, ERR_NOMEM, "no memory for the clips' ids");
-    for (int64_t i = 0; rc == 0 && i < b->p->n; i++)
-        if (json_object_set_new(index, b->p->clip[i].id, json_integer(i)) < 0)
-            rc = err_set(err, ERR_NOMEM, "no memory for the clips' ids");
+    json_t *entry;
+    int rc = cache_begin(&t, b->cache, err);
     while (rc >= 0) {
         Err damage = {0};
+        int64_t at;
         rc = cache_next_clip_part(t, &cursor, members, &id, &entry, &damage);
         if (rc == 0)
             break;
@@ -102,16 +77,14 @@ static int find_stale(const Build *b, json_t *stale, Err *err)
             err_set(err, rc, "%s", damage.msg);
         if (rc < 0 && rc != ERR_FORMAT)
             break;
-        const json_t *at = json_object_get(index, id);
-        rc = 0;
-        if (!(at && entry && names_records(b, json_integer_value(at), entry)) &&
+        rc = prepared_find_clip(b->p, id, &at, err);
+        if (rc == 0 && !(at >= 0 && entry && build_names(entry) == b->named[at]) &&
             json_array_append_new(stale, json_string(id)) < 0)
             rc = err_set(err, ERR_NOMEM, "no memory for the list of stale clips");
         json_decref(entry);
     }
     cache_cursor_free(&cursor);
     cache_end(&t);
-    json_decref(index);
     return rc;
 }
 
@@ -172,7 +145,7 @@ static int put_dataset(Build *b, Err *err)
 static int put_prompts(Build *b, Err *err)
 {
     json_t *value = NULL;
-    int rc = prompts_meta(b->p, b->params->recipe, b->text_key, b->token_key, &value, err);
+    int rc = prompts_meta(b->p, b->params->recipe, b->e, b->text_key, &value, err);
     return rc < 0 ? rc : put_meta(b, "prompts", value, err);
 }
 
@@ -202,18 +175,34 @@ static int has(CacheTxn *t, CacheDb db, const Digest *key, const Tensor *shape)
            tensor_same_shape(&r.tensor, shape);
 }
 
+/* Adds to *missing whether the clip's latents are, and notes what its entry must name. */
+static int look_at_clip(Build *b, int64_t i, CacheTxn *t, int64_t *missing, Err *err)
+{
+    PreparedClip c;
+    Digest latents;
+    int rc = prepared_clip(b->p, i, &c, err);
+    if (rc == 0)
+        rc = encoding_latents_key(b->e, &c, &latents, err);
+    if (rc == 0) {
+        Tensor shape = encoding_latents_shape(b->e, &c);
+        *missing += !t || !has(t, CACHE_LATENTS, &latents, &shape);
+    }
+    if (rc == 0 && b->named)
+        rc = build_names_wanted(b, &c, &latents, &b->named[i], err);
+    prepared_clip_fini(&c);
+    return rc;
+}
+
 /* By their headers: a damaged record is found when its turn comes. */
-static int count_missing(const Build *b, int64_t *texts, int64_t *clips, Err *err)
+static int count_missing(Build *b, int64_t *texts, int64_t *clips, Err *err)
 {
     CacheTxn *t = NULL;
     Tensor shape = encoding_text_shape(b->e);
     int rc = b->cache ? cache_begin(&t, b->cache, err) : 0;
     for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++)
         *texts += !t || !has(t, CACHE_TEXT, &b->text_key[i], &shape);
-    for (int64_t i = 0; rc == 0 && i < b->p->n; i++) {
-        shape = encoding_latents_shape(b->e, &b->p->clip[i]);
-        *clips += !t || !has(t, CACHE_LATENTS, &b->latents_key[i], &shape);
-    }
+    for (int64_t i = 0; rc == 0 && i < b->p->n; i++)
+        rc = look_at_clip(b, i, t, clips, err);
     cache_end(&t);
     return rc;
 }
@@ -261,6 +250,10 @@ static int run(Build *b, Err *err)
     Prediction predicted;
     int64_t missing = 0;
     int rc = cache_open(&b->cache, p->out, p->mode, err);
+    if (rc == 0)
+        rc = seen_open(&b->seen, p->out, err);
+    if (rc == 0 && !(b->named = mem_calloc(b->p->n, sizeof *b->named, err)))
+        rc = ERR_NOMEM;
     if (rc == 0)
         rc = predict(b, &predicted, &missing, err);
     if (rc == ERR_INTERRUPTED) {
@@ -316,9 +309,10 @@ static int plan(Build *b, Err *err)
     if (rc == 0)
         rc = encoding_plan_text(b->e, &text, err);
     if (rc == 0 && b->p->n > 0) {
-        Tensor t = encoding_latents_shape(b->e, &b->p->clip[0]);
+        const PreparedClip c = prepared_size(b->p);
+        Tensor t = encoding_latents_shape(b->e, &c);
         bytes = clips * (tensor_bytes(&t) + RECORD_HEADER_SIZE);
-        rc = encoding_plan_clip(b->e, &b->p->clip[0], &vae, err);
+        rc = encoding_plan_clip(b->e, &c, &vae, err);
     }
     if (rc < 0)
         return rc;
@@ -354,9 +348,8 @@ static int open_encoding(Build *b, Err *err)
 
 int cache_build(const BuildParams *params, Err *err)
 {
-    Build b = {.params = params, .rejected = json_object(), .made = json_object()};
-    int rc = b.rejected && b.made ? seen_open(&b.seen, params->out, err)
-                                  : err_set(err, ERR_NOMEM, "no memory for the list of rejected clips");
+    Build b = {.params = params, .rejected = json_object()};
+    int rc = b.rejected ? 0 : err_set(err, ERR_NOMEM, "no memory for the list of rejected clips");
     TextForm form;
     if (rc == 0 && !params->diff && !params->dry_run)
         rc = reader_open(&b.reader, params->recipe, clip_bytes(params->recipe), err);
@@ -373,7 +366,7 @@ int cache_build(const BuildParams *params, Err *err)
     if (rc == 0)
         rc = prompts_add(b.p, params->recipe, b.e->tokenizer, err);
     if (rc == 0)
-        rc = make_keys(&b, err);
+        rc = make_text_keys(&b, err);
     if (rc == 0)
         rc = params->diff ? diff(&b, err) : params->dry_run ? plan(&b, err) : run(&b, err);
     encoder_close(&b.encoder);
@@ -382,10 +375,9 @@ int cache_build(const BuildParams *params, Err *err)
     seen_close(&b.seen);
     encoding_close(&b.e);
     prepared_close(&b.p);
+    keyset_fini(&b.made);
     mem_free(b.text_key);
-    mem_free(b.token_key);
-    mem_free(b.latents_key);
+    mem_free(b.named);
     json_decref(b.rejected);
-    json_decref(b.made);
     return rc;
 }

@@ -12,26 +12,33 @@ enum { CLIPS = 8 }; /* at most: eight clips of 13 x 90 x 60 latents are half a m
 
 typedef struct Fit {
     Build *b;
-    int64_t clip[CLIPS], n;
-    json_t *keys; /* of their latents */
+    PreparedClip clip[CLIPS];
+    Digest latents[CLIPS];
+    int64_t n;
+    json_t *keys; /* of their latents, as text */
     ClipDecoder *decoder;
     ColourFit sums;
 } Fit;
 
 static int choose(Fit *f, Err *err)
 {
-    const Prepared *p = f->b->p;
+    Prepared *p = f->b->p;
     char hex[65];
-    for (int64_t i = 0; i < p->n && f->n < CLIPS; i++) {
-        const char *split = json_string_value(p->clip[i].split);
-        if (json_object_get(f->b->rejected, p->clip[i].id) || (split && strcmp(split, "train") != 0))
+    int rc = 0;
+    for (int64_t i = 0; rc == 0 && i < p->n && f->n < CLIPS; i++) {
+        PreparedClip *c = &f->clip[f->n];
+        rc = prepared_clip(p, i, c, err);
+        const char *split = json_string_value(c->split);
+        if (rc < 0 || json_object_get(f->b->rejected, c->id) || (split && strcmp(split, "train") != 0)) {
+            prepared_clip_fini(c);
             continue;
-        f->clip[f->n++] = i;
-        digest_hex(&f->b->latents_key[i], hex);
-        if (json_array_append_new(f->keys, json_string(hex)) < 0)
-            return err_set(err, ERR_NOMEM, "no memory for the clips' keys");
+        }
+        rc = encoding_latents_key(f->b->e, c, &f->latents[f->n], err);
+        digest_hex(&f->latents[f->n++], hex);
+        if (rc == 0 && json_array_append_new(f->keys, json_string(hex)) < 0)
+            rc = err_set(err, ERR_NOMEM, "no memory for the clips' keys");
     }
-    return 0;
+    return rc;
 }
 
 static int is_there(const Fit *f, int *there, Err *err)
@@ -46,22 +53,22 @@ static int is_there(const Fit *f, int *there, Err *err)
     return rc;
 }
 
-/* Adds the clip of these pixels with its latents as the cache holds them. */
-static int add_latents(Fit *f, int64_t i, const uint8_t *rgb, Err *err)
+/* Adds clip k, of these pixels, with its latents as the cache holds them. */
+static int add_latents(Fit *f, int64_t k, const uint8_t *rgb, Err *err)
 {
-    const PreparedClip *c = &f->b->p->clip[i];
+    const PreparedClip *c = &f->clip[k];
     CacheTxn *t = NULL;
     RecordView r;
     float *values = NULL;
     int rc = cache_begin(&t, f->b->cache, err);
-    if (rc == 0 && (rc = cache_get_record(t, CACHE_LATENTS, &f->b->latents_key[i], 1, &r, err)) == 0)
+    if (rc == 0 && (rc = cache_get_record(t, CACHE_LATENTS, &f->latents[k], 1, &r, err)) == 0)
         rc = err_set(err, ERR_NOTFOUND, "the latents of '%s' are missing", c->id);
     if (rc > 0)
         rc = (values = mem_calloc(tensor_count(&r.tensor), sizeof *values, err)) ? 0 : ERR_NOMEM;
     if (rc == 0) {
         const int64_t *dim = r.tensor.dim;
-        for (int64_t k = 0; k < tensor_count(&r.tensor); k++)
-            values[k] = (float)tensor_get(&r.tensor, k);
+        for (int64_t i = 0; i < tensor_count(&r.tensor); i++)
+            values[i] = (float)tensor_get(&r.tensor, i);
         rc = colour_fit_add(&f->sums,
                             &(ColourClip){.latents = values,
                                           .stride = dim[3],
@@ -84,15 +91,15 @@ static int fit(Fit *f, LatentColour *out, Err *err)
 {
     int rc = colour_fit_begin(&f->sums, f->b->e->vae.latent_channels, err);
     if (rc == 0)
-        rc = clip_decoder_open(&f->decoder, f->b->params->recipe, prepared_rgb_bytes(f->b->p), err);
+        rc = clip_decoder_open(&f->decoder, f->b->params->recipe, f->b->p->rgb_bytes, err);
     for (int64_t k = 0; rc == 0 && k < f->n; k++) {
         const uint8_t *rgb = NULL;
         if (interrupt_requested())
             return err_set(err, ERR_INTERRUPTED,
                            "stopped while colours were fitted; the same command goes on from there");
-        rc = clip_decode(f->decoder, &f->b->p->clip[f->clip[k]], &rgb, err);
+        rc = clip_decode(f->decoder, &f->clip[k], &rgb, err);
         if (rc == 0)
-            rc = add_latents(f, f->clip[k], rgb, err);
+            rc = add_latents(f, k, rgb, err);
     }
     return rc == 0 ? colour_fit_end(&f->sums, out, err) : rc;
 }
@@ -136,6 +143,8 @@ int build_fit_colour(Build *b, Err *err)
         }
     }
     clip_decoder_close(&f->decoder);
+    for (int k = 0; k < CLIPS; k++)
+        prepared_clip_fini(&f->clip[k]);
     json_decref(f->keys);
     mem_free(f);
     return rc;

@@ -4,6 +4,7 @@
 #define WEFT_CACHE_BUILD_INTERNAL_H
 #include "cache/build.h"
 #include "cache/encoding.h"
+#include "cache/keyset.h"
 #include "cache/seen.h"
 #include "cache/reader.h"
 #include "cache/writer.h"
@@ -14,15 +15,15 @@ typedef struct Build {
     const BuildParams *params;
     Prepared *p;
     Encoding *e;
-    Cache *cache;                 /* NULL in a dry run where none exists */
-    Digest *text_key, *token_key; /* [p->n_text] */
-    Digest *latents_key;          /* [p->n] */
-    Encoder *encoder;             /* opened when something must be computed */
-    ClipReader *reader;           /* forked before the cache is opened */
+    Cache *cache;       /* NULL in a dry run where none exists */
+    Digest *text_key;   /* [p->n_text] */
+    uint64_t *named;    /* [p->n] build_names of the entry that a clip must have; NULL: not wanted */
+    Encoder *encoder;   /* opened when something must be computed */
+    ClipReader *reader; /* forked before the cache is opened */
     CacheWriter *writer;
     Seen seen;
     json_t *rejected;                /* id -> reason */
-    json_t *made;                    /* latents keys of this run: no second clip of the same pixels is encoded */
+    KeySet made;                     /* latents of this run: no second clip of the same pixels is encoded */
     int64_t computed, reused;        /* latents and embeddings */
     double read_s, encode_s, pack_s; /* of the clips, by stage */
     int64_t peak;                    /* bytes of memory, as seen after each piece of work */
@@ -41,8 +42,13 @@ WEFT_MUST_CHECK int build_predict(Build *b, int64_t texts, int64_t clips, Predic
  * absent (with a warning) and is written again. */
 WEFT_MUST_CHECK int build_have_record(const Build *b, CacheDb db, const Digest *key, RecordKind kind,
                                       const Tensor *shape, int *have, Err *err);
-/* The entry of clip i; file_sha256 "" where only the keys count. */
-WEFT_MUST_CHECK int build_clip_facts(const Build *b, int64_t i, const char *file_sha256, json_t **out, Err *err);
+/* The entry of a clip whose latents have that key; file_sha256 "" where only the keys count. */
+WEFT_MUST_CHECK int build_clip_facts(const Build *b, const PreparedClip *c, const Digest *latents,
+                                     const char *file_sha256, json_t **out, Err *err);
+/* A hash over the keys of the records that an entry names, and of those that the clip's entry must name. */
+uint64_t build_names(const json_t *entry);
+WEFT_MUST_CHECK int build_names_wanted(const Build *b, const PreparedClip *c, const Digest *latents, uint64_t *out,
+                                       Err *err);
 WEFT_MUST_CHECK int build_store_texts(Build *b, Err *err);
 WEFT_MUST_CHECK int build_store_clips(Build *b, Err *err);
 /* After the clips: how their latents look (meta entry "colour"). */

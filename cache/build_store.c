@@ -47,27 +47,66 @@ static int get_entry(const Build *b, const char *id, json_t **out, Err *err)
 
 /* ---- a clip's entry -------------------------------------------------------------------------- */
 
-static void write_keys(JsonWriter *w, const char *name, const PreparedClip *c, const Digest *keys)
+uint64_t build_names(const json_t *entry)
 {
-    jsonw_open_array(w, name);
-    for (int64_t i = 0; i < c->n_text; i++)
-        jsonw_hex(w, NULL, &keys[c->text[i]]);
-    jsonw_close(w);
+    const json_t *texts = json_object_get(entry, "texts"), *tokens = json_object_get(entry, "tokens");
+    uint64_t h = hash_xxh3(json_string_value(json_object_get(entry, "latents")), 64);
+    for (size_t k = 0; k < json_array_size(texts); k++)
+        h = hash_xxh3_seeded(json_string_value(json_array_get(texts, k)), 64, h);
+    for (size_t k = 0; k < json_array_size(tokens); k++)
+        h = hash_xxh3_seeded(json_string_value(json_array_get(tokens, k)), 64, ~h);
+    return h;
 }
 
-int build_clip_facts(const Build *b, int64_t i, const char *file_sha256, json_t **out, Err *err)
+int build_names_wanted(const Build *b, const PreparedClip *c, const Digest *latents, uint64_t *out, Err *err)
 {
-    const PreparedClip *c = &b->p->clip[i];
+    char hex[65];
+    Digest tokens;
+    int rc = 0;
+    digest_hex(latents, hex);
+    uint64_t h = hash_xxh3(hex, 64);
+    for (int64_t k = 0; k < c->n_text; k++) {
+        digest_hex(&b->text_key[c->text[k]], hex);
+        h = hash_xxh3_seeded(hex, 64, h);
+    }
+    for (int64_t k = 0; k < c->n_text; k++) {
+        if ((rc = encoding_tokens_key(b->e, prepared_caption(c, k), &tokens, err)) < 0)
+            break;
+        digest_hex(&tokens, hex);
+        h = hash_xxh3_seeded(hex, 64, ~h);
+    }
+    *out = h;
+    return rc;
+}
+
+static int write_texts(JsonWriter *w, const Build *b, const PreparedClip *c, Err *err)
+{
+    Digest key;
+    int rc = 0;
+    jsonw_open_array(w, "texts");
+    for (int64_t k = 0; k < c->n_text; k++)
+        jsonw_hex(w, NULL, &b->text_key[c->text[k]]);
+    jsonw_close(w);
+    jsonw_open_array(w, "tokens");
+    for (int64_t k = 0; rc == 0 && k < c->n_text; k++)
+        if ((rc = encoding_tokens_key(b->e, prepared_caption(c, k), &key, err)) == 0)
+            jsonw_hex(w, NULL, &key);
+    jsonw_close(w);
+    jsonw_open_array(w, "captions");
+    for (int64_t k = 0; k < c->n_text; k++)
+        jsonw_str(w, NULL, prepared_caption(c, k));
+    jsonw_close(w);
+    return rc;
+}
+
+int build_clip_facts(const Build *b, const PreparedClip *c, const Digest *latents, const char *file_sha256,
+                     json_t **out, Err *err)
+{
     Tensor t = encoding_latents_shape(b->e, c);
     JsonWriter w;
     jsonw_begin(&w);
-    jsonw_hex(&w, "latents", &b->latents_key[i]);
-    write_keys(&w, "texts", c, b->text_key);
-    write_keys(&w, "tokens", c, b->token_key);
-    jsonw_open_array(&w, "captions");
-    for (int64_t k = 0; k < c->n_text; k++)
-        jsonw_str(&w, NULL, b->p->text[c->text[k]].text);
-    jsonw_close(&w);
+    jsonw_hex(&w, "latents", latents);
+    int rc = write_texts(&w, b, c, err);
     jsonw_share(&w, "split", c->split);
     jsonw_share(&w, "category", c->category);
     jsonw_share(&w, "attributes", c->attributes);
@@ -85,7 +124,12 @@ int build_clip_facts(const Build *b, int64_t i, const char *file_sha256, json_t 
     jsonw_str(&w, "file_sha256", file_sha256);
     jsonw_str(&w, "vae_sha256", b->e->vae_sha256);
     jsonw_str(&w, "text_encoder_sha256", b->e->text_sha256);
-    return jsonw_finish(&w, out, "a clip's entry", err);
+    int written = jsonw_finish(&w, out, "a clip's entry", err);
+    if (rc == 0)
+        return written;
+    json_decref(*out);
+    *out = NULL;
+    return rc;
 }
 
 /* ---- texts ----------------------------------------------------------------------------------- */
@@ -105,14 +149,16 @@ static void note_memory(Build *b)
 }
 
 /* Stores the ids of text i where they are missing; *have: whether its embedding is stored.  padded: room for them. */
-static int store_tokens(Build *b, int64_t i, int32_t *padded, int *have, Err *err)
+static int store_tokens(Build *b, int64_t i, const PreparedText *t, int32_t *padded, int *have, Err *err)
 {
-    PreparedText *t = &b->p->text[i];
+    Digest key;
     Tensor ids = tensor_of(padded, DT_I32, 1, b->p->form.length), shape = encoding_text_shape(b->e);
     prepared_pad(t, &b->p->form, padded);
-    int rc = build_have_record(b, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, have, err);
+    int rc = encoding_tokens_key(b->e, t->text, &key, err);
+    if (rc == 0)
+        rc = build_have_record(b, CACHE_TOKENS, &key, RECORD_TOKENS, &ids, have, err);
     if (rc == 0 && !*have)
-        rc = writer_record(b->writer, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, err);
+        rc = writer_record(b->writer, CACHE_TOKENS, &key, RECORD_TOKENS, &ids, err);
     if (rc == 0)
         rc = build_have_record(b, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &shape, have, err);
     if (rc == 0 && !*have && t->cut > 0)
@@ -122,14 +168,20 @@ static int store_tokens(Build *b, int64_t i, int32_t *padded, int *have, Err *er
     return rc;
 }
 
-/* Encodes the n texts of that numbers in one pass over the weights. */
-static int encode_texts(Build *b, const int64_t *number, int64_t n, Err *err)
+/* A text on its way to the encoder. */
+typedef struct Waiting {
+    int64_t number;
+    PreparedText text;
+} Waiting;
+
+/* Encodes n texts in one pass over the weights. */
+static int encode_texts(Build *b, const Waiting *w, int64_t n, Err *err)
 {
     const PreparedText **texts = mem_calloc(n, sizeof *texts, err);
     Tensor value;
     int rc = texts ? 0 : ERR_NOMEM;
     for (int64_t k = 0; rc == 0 && k < n; k++)
-        texts[k] = &b->p->text[number[k]];
+        texts[k] = &w[k].text;
     if (rc == 0 && !b->encoder)
         rc = encoder_open_text(&b->encoder, b->e, err);
     if (rc == 0)
@@ -139,7 +191,7 @@ static int encode_texts(Build *b, const int64_t *number, int64_t n, Err *err)
         if ((rc = encoder_passed(b->encoder, k, &value, err)) < 0)
             rc = err_wrap(err, rc, "encoding \"%.60s\"", texts[k]->text);
         if (rc == 0)
-            rc = writer_record(b->writer, CACHE_TEXT, &b->text_key[number[k]], RECORD_TEXT, &value, err);
+            rc = writer_record(b->writer, CACHE_TEXT, &b->text_key[w[k].number], RECORD_TEXT, &value, err);
     }
     b->computed += rc == 0 ? n : 0;
     mem_free(texts);
@@ -149,19 +201,25 @@ static int encode_texts(Build *b, const int64_t *number, int64_t n, Err *err)
 int build_store_texts(Build *b, Err *err)
 {
     int64_t pass = encoding_pass_texts(b->e), n = 0, done = 0;
-    int64_t *missing = mem_calloc(pass, sizeof *missing, err);
+    Waiting *missing = mem_calloc(pass, sizeof *missing, err);
     int32_t *padded = mem_calloc(b->p->form.length, sizeof *padded, err);
     Progress *bar = progress_start(b->params->log, "texts", "texts", b->p->n_text);
     int have, rc = missing && padded ? 0 : ERR_NOMEM;
     for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
-        rc = interrupt_requested() ? ERR_INTERRUPTED : store_tokens(b, i, padded, &have, err);
-        if (rc == 0 && have)
-            b->reused++;
-        else if (rc == 0)
-            missing[n++] = i;
+        Waiting *w = &missing[n];
+        w->number = i;
+        rc = interrupt_requested() ? ERR_INTERRUPTED : prepared_text(b->p, i, &w->text, err);
+        if (rc == 0)
+            rc = store_tokens(b, i, &w->text, padded, &have, err);
+        if (rc == 0 && !have)
+            n++;
+        else
+            prepared_text_fini(&w->text);
+        b->reused += rc == 0 && have;
         if (rc == 0 && n > 0 && (n == pass || i + 1 == b->p->n_text)) {
             rc = encode_texts(b, missing, n, err);
-            n = 0;
+            for (; n > 0; n--)
+                prepared_text_fini(&missing[n - 1].text);
         }
         done = rc == 0 ? i + 1 - n : done;
         progress_step(bar, done, NULL);
@@ -170,6 +228,8 @@ int build_store_texts(Build *b, Err *err)
         rc = interrupted(done, b->p->n_text, "texts", err);
     progress_end(&bar);
     encoder_close(&b->encoder);
+    for (; missing && n > 0; n--)
+        prepared_text_fini(&missing[n - 1].text);
     mem_free(missing);
     mem_free(padded);
     return rc;
@@ -179,31 +239,40 @@ int build_store_texts(Build *b, Err *err)
 
 /* A clip on its way through the stages. */
 typedef struct Step {
-    int64_t i;
-    json_t *entry; /* as stored, or NULL */
-    int have;      /* its latents are there */
-    int asked;     /* the reader has it */
+    PreparedClip clip;
+    Digest latents; /* their key */
+    json_t *entry;  /* as stored, or NULL */
+    int have;       /* its latents are there */
+    int asked;      /* the reader has it */
     char file_sha256[65];
 } Step;
 
-static int latents_there(Build *b, int64_t i, int *have, Err *err)
+static void step_fini(Step *s)
 {
-    char hex[65];
-    Tensor shape = encoding_latents_shape(b->e, &b->p->clip[i]);
-    digest_hex(&b->latents_key[i], hex);
-    *have = json_object_get(b->made, hex) != NULL;
-    return *have ? 0 : build_have_record(b, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &shape, have, err);
+    prepared_clip_fini(&s->clip);
+    json_decref(s->entry);
+    *s = (Step){0};
+}
+
+static int latents_there(Build *b, Step *s, Err *err)
+{
+    Tensor shape = encoding_latents_shape(b->e, &s->clip);
+    s->have = keyset_find(&b->made, &s->latents) >= 0;
+    return s->have ? 0 : build_have_record(b, CACHE_LATENTS, &s->latents, b->e->kind, &shape, &s->have, err);
 }
 
 /* The first stage: asks the reader for what must be read.  An earlier run that decoded this very
  * file and found its pixels right is trusted. */
 static int begin_step(Build *b, int64_t i, Step *s, Err *err)
 {
-    const PreparedClip *c = &b->p->clip[i];
-    *s = (Step){.i = i};
-    int rc = get_entry(b, c->id, &s->entry, err);
+    const PreparedClip *c = &s->clip;
+    int rc = prepared_clip(b->p, i, &s->clip, err);
     if (rc == 0)
-        rc = latents_there(b, i, &s->have, err);
+        rc = encoding_latents_key(b->e, c, &s->latents, err);
+    if (rc == 0)
+        rc = get_entry(b, c->id, &s->entry, err);
+    if (rc == 0)
+        rc = latents_there(b, s, err);
     if (rc < 0)
         return rc;
     const char *pixels = json_string_value(json_object_get(s->entry, "pixels_sha256"));
@@ -218,7 +287,7 @@ static int begin_step(Build *b, int64_t i, Step *s, Err *err)
 
 static int reject(Build *b, const Step *s, const char *reason, Err *err)
 {
-    const char *id = b->p->clip[s->i].id;
+    const char *id = s->clip.id;
     log_warn(b->params->log, "clip '%s' is left out: %s", id, reason);
     int rc = s->entry ? writer_delete_clip(b->writer, id, err) : 0;
     if (rc == 0 && json_object_set_new(b->rejected, id, json_string(reason)) < 0)
@@ -227,11 +296,10 @@ static int reject(Build *b, const Step *s, const char *reason, Err *err)
 }
 
 /* Encodes and packs; faults of the clip itself go to `fault`, all else to err. */
-static int encode_clip(Build *b, int64_t i, const uint8_t *rgb, Err *fault, Err *err)
+static int encode_clip(Build *b, const Step *s, const uint8_t *rgb, Err *fault, Err *err)
 {
-    const PreparedClip *c = &b->p->clip[i];
+    const PreparedClip *c = &s->clip;
     Tensor value;
-    char hex[65];
     int rc = b->encoder ? 0 : encoder_open_clips(&b->encoder, b->e, c, err);
     if (rc < 0)
         return rc;
@@ -244,17 +312,14 @@ static int encode_clip(Build *b, int64_t i, const uint8_t *rgb, Err *fault, Err 
     b->pack_s += time_now_s() - middle;
     note_memory(b);
     if (rc == 0)
-        rc = writer_record(b->writer, CACHE_LATENTS, &b->latents_key[i], b->e->kind, &value, err);
-    digest_hex(&b->latents_key[i], hex);
-    if (rc == 0 && json_object_set_new(b->made, hex, json_true()) < 0)
-        rc = err_set(err, ERR_NOMEM, "no memory for the list of latents");
-    return rc;
+        rc = writer_record(b->writer, CACHE_LATENTS, &s->latents, b->e->kind, &value, err);
+    return rc < 0 ? rc : keyset_add(&b->made, &s->latents, err);
 }
 
 /* The other stages. */
 static int end_step(Build *b, Step *s, Err *err)
 {
-    const PreparedClip *c = &b->p->clip[s->i];
+    const PreparedClip *c = &s->clip;
     ReadClip read = {0};
     Err fault = {0};
     json_t *facts = NULL;
@@ -270,10 +335,10 @@ static int end_step(Build *b, Step *s, Err *err)
     if (rc == 0 && s->asked)
         seen_put(&b->seen, c->path, s->file_sha256);
     if (rc == 0) /* again: the clip before it may have had the same pixels */
-        rc = s->have ? 0 : latents_there(b, s->i, &s->have, err);
+        rc = s->have ? 0 : latents_there(b, s, err);
     have = s->have;
     if (rc == 0 && !have)
-        rc = encode_clip(b, s->i, read.rgb, &fault, err);
+        rc = encode_clip(b, s, read.rgb, &fault, err);
     if (s->asked)
         reader_done(b->reader);
     if (rc < 0 && fault.code == rc && rc != ERR_NOMEM && rc != ERR_INTERRUPTED)
@@ -281,7 +346,7 @@ static int end_step(Build *b, Step *s, Err *err)
     if (rc < 0 && !err->code)
         err_set(err, rc, "%s", fault.msg);
     if (rc == 0)
-        rc = build_clip_facts(b, s->i, s->file_sha256, &facts, err);
+        rc = build_clip_facts(b, c, &s->latents, s->file_sha256, &facts, err);
     *(have ? &b->reused : &b->computed) += rc == 0;
     if (rc == 0 && !(s->entry && json_equal(s->entry, facts))) {
         rc = writer_clip(b->writer, c->id, facts, err);
@@ -304,7 +369,7 @@ static void show_stages(Build *b, Progress *bar, int64_t done, double begin)
 
 int build_store_clips(Build *b, Err *err)
 {
-    Step step[READER_PLACES] = {{0}};
+    Step step[READER_PLACES] = {{.have = 0}};
     int64_t begun = 0, done = 0, n = b->p->n;
     Progress *bar = progress_start(b->params->log, "clips", "clips", n);
     double begin = time_now_s();
@@ -321,8 +386,7 @@ int build_store_clips(Build *b, Err *err)
         if (rc == 0)
             rc = end_step(b, &step[done % READER_PLACES], err);
         if (rc == 0) {
-            json_decref(step[done % READER_PLACES].entry);
-            step[done % READER_PLACES].entry = NULL;
+            step_fini(&step[done % READER_PLACES]);
             show_stages(b, bar, ++done, begin);
         }
     }
@@ -330,7 +394,7 @@ int build_store_clips(Build *b, Err *err)
         rc = interrupted(done, n, "clips", err);
     progress_end(&bar);
     for (int k = 0; k < READER_PLACES; k++)
-        json_decref(step[k].entry);
+        step_fini(&step[k]);
     encoder_close(&b->encoder);
     return rc;
 }

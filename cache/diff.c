@@ -7,7 +7,6 @@ typedef struct Diff {
     Build *b;
     CacheTxn *txn;
     json_t *encoding, *vae, *text; /* the cache's meta entries, or NULL */
-    json_t *wanted;                /* clip id -> true */
     int64_t add, again, rewrite, keep, drop;
 } Diff;
 
@@ -33,13 +32,21 @@ static int has(Diff *d, CacheDb db, const Digest *key, Err *err)
     return rc == ERR_FORMAT || rc == ERR_UNSUPPORTED ? 0 : rc < 0 ? err_set(err, rc, "%s", damage.msg) : rc;
 }
 
-static int has_all(Diff *d, int64_t i, Err *err)
+static int has_hex(Diff *d, CacheDb db, const json_t *hex, Err *err)
 {
-    const PreparedClip *c = &d->b->p->clip[i];
-    int rc = has(d, CACHE_LATENTS, &d->b->latents_key[i], err);
-    for (int64_t k = 0; rc == 1 && k < c->n_text; k++)
-        if ((rc = has(d, CACHE_TEXT, &d->b->text_key[c->text[k]], err)) == 1)
-            rc = has(d, CACHE_TOKENS, &d->b->token_key[c->text[k]], err);
+    Digest key;
+    int rc = digest_parse(json_string_value(hex), &key, err);
+    return rc < 0 ? rc : has(d, db, &key, err);
+}
+
+/* Whether the records that the entry `want` names are there. */
+static int has_all(Diff *d, const json_t *want, Err *err)
+{
+    const json_t *texts = json_object_get(want, "texts"), *tokens = json_object_get(want, "tokens");
+    int rc = has_hex(d, CACHE_LATENTS, json_object_get(want, "latents"), err);
+    for (size_t k = 0; rc == 1 && k < json_array_size(texts); k++)
+        if ((rc = has_hex(d, CACHE_TEXT, json_array_get(texts, k), err)) == 1)
+            rc = has_hex(d, CACHE_TOKENS, json_array_get(tokens, k), err);
     return rc;
 }
 
@@ -78,18 +85,19 @@ static void say(Diff *d, const char *what, const char *id, const char *why)
     fprintf(d->b->params->results, "%s\t%s\t%s\n", what, shown, why);
 }
 
-static int one_clip(Diff *d, int64_t i, Err *err)
+static int one_clip(Diff *d, const PreparedClip *c, Err *err)
 {
-    const char *id = d->b->p->clip[i].id, *why;
+    const char *id = c->id, *why;
     json_t *want = NULL, *entry = NULL;
     Err damage = {0};
-    int rc = json_object_set_new(d->wanted, id, json_true()) < 0
-                 ? err_set(err, ERR_NOMEM, "no memory for the clips' ids")
-                 : build_clip_facts(d->b, i, "", &want, err);
+    Digest latents;
+    int rc = encoding_latents_key(d->b->e, c, &latents, err);
+    if (rc == 0)
+        rc = build_clip_facts(d->b, c, &latents, "", &want, err);
     int found = rc == 0 && d->txn ? cache_get_clip(d->txn, id, &entry, &damage) : 0, whole = 0;
     if (found < 0 && found != ERR_FORMAT)
         rc = err_set(err, found, "%s", damage.msg);
-    if (rc == 0 && found == 1 && (whole = has_all(d, i, err)) < 0)
+    if (rc == 0 && found == 1 && (whole = has_all(d, want, err)) < 0)
         rc = whole;
     if (rc == 0 && found < 0) {
         d->again++;
@@ -119,6 +127,7 @@ static int find_dropped(Diff *d, Err *err)
     CacheCursor *cursor = NULL;
     const char *id;
     json_t *facts;
+    int64_t at;
     int rc = d->txn ? 1 : 0;
     while (rc > 0) {
         Err damage = {0};
@@ -128,7 +137,9 @@ static int find_dropped(Diff *d, Err *err)
             err_set(err, rc, "%s", damage.msg);
         if (rc == ERR_FORMAT)
             rc = 1;
-        if (rc == 1 && !json_object_get(d->wanted, id)) {
+        if (rc == 1 && (rc = prepared_find_clip(d->b->p, id, &at, err)) == 0)
+            rc = 1;
+        if (rc == 1 && at < 0) {
             d->drop++;
             say(d, "drop", id, "not in the dataset");
         }
@@ -149,10 +160,15 @@ static int open_cache(Diff *d, Err *err)
 
 int build_diff(Build *b, Err *err)
 {
-    Diff d = {.b = b, .wanted = json_object()};
-    int rc = d.wanted ? open_cache(&d, err) : err_set(err, ERR_NOMEM, "no memory for the clips' ids");
-    for (int64_t i = 0; rc == 0 && i < b->p->n; i++)
-        rc = one_clip(&d, i, err);
+    Diff d = {.b = b};
+    int rc = open_cache(&d, err);
+    for (int64_t i = 0; rc == 0 && i < b->p->n; i++) {
+        PreparedClip c;
+        rc = prepared_clip(b->p, i, &c, err);
+        if (rc == 0)
+            rc = one_clip(&d, &c, err);
+        prepared_clip_fini(&c);
+    }
     if (rc == 0)
         rc = find_dropped(&d, err);
     if (rc == 0)
@@ -164,6 +180,5 @@ int build_diff(Build *b, Err *err)
     json_decref(d.encoding);
     json_decref(d.vae);
     json_decref(d.text);
-    json_decref(d.wanted);
     return rc;
 }

@@ -1,11 +1,10 @@
-#include "cache/encoding.h"
+#include "cache/encoding_internal.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include "cache/text_form.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
-#include "common/base/jsonw.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 
@@ -119,10 +118,12 @@ int encoding_open(Encoding **out, Backend *be, const Recipe *recipe, const char 
         rc = read_text(e, memory, err);
     if (rc == 0)
         rc = read_tokenizer(e, recipe, model, err);
+    if (rc == 0) {
+        e->tiling = vae_tiling_default(&e->vae, recipe_bool(recipe, "cache.vae_tiling"));
+        rc = encoding_write_parts(e, err);
+    }
     if (rc < 0)
         encoding_close(&e);
-    else
-        e->tiling = vae_tiling_default(&e->vae, recipe_bool(recipe, "cache.vae_tiling"));
     *out = e;
     return rc;
 }
@@ -137,94 +138,10 @@ void encoding_close(Encoding **p)
     tokenizer_close(&e->tokenizer);
     json_decref(e->vae_json);
     json_decref(e->text_json);
+    mem_free(e->text_parts);
+    mem_free(e->latents_parts);
     mem_free(e);
     *p = NULL;
-}
-
-/* ---- keys ------------------------------------------------------------------------------------ */
-
-/* null without tiles. */
-static void write_tiling(JsonWriter *w, const Encoding *e)
-{
-    const VaeTiling *t = &e->tiling;
-    const int64_t pixels[2] = {t->pixel_height, t->pixel_width}, latents[2] = {t->latent_height, t->latent_width};
-    if (!t->enabled) {
-        jsonw_null(w, "tiling");
-        return;
-    }
-    jsonw_open(w, "tiling");
-    jsonw_ints(w, "pixels", pixels, 2);
-    jsonw_ints(w, "latents", latents, 2);
-    jsonw_open_array(w, "overlap");
-    jsonw_num(w, NULL, t->overlap_height);
-    jsonw_num(w, NULL, t->overlap_width);
-    jsonw_close(w);
-    jsonw_close(w);
-}
-
-/* Ends the parts of a key and hashes them. */
-static int finish_key(JsonWriter *w, Digest *out, Err *err)
-{
-    json_t *parts;
-    int rc = jsonw_finish(w, &parts, "a content key", err);
-    if (rc == 0)
-        rc = cache_key(out, parts, err);
-    json_decref(parts);
-    return rc;
-}
-
-int encoding_text_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err)
-{
-    JsonWriter w;
-    jsonw_begin(&w);
-    jsonw_str(&w, "kind", "text");
-    jsonw_int(&w, "revision", CACHE_TEXT_REVISION);
-    jsonw_open_array(&w, "ids");
-    for (int64_t i = 0; i < t->n; i++)
-        jsonw_int(&w, NULL, t->ids[i]);
-    jsonw_close(&w);
-    jsonw_int(&w, "length", e->form.length);
-    if (e->form.kind != TEXT_T5) /* whose padding is always 0 */
-        jsonw_int(&w, "pad", e->form.pad);
-    jsonw_share(&w, "config", e->text_json);
-    jsonw_str(&w, "weights", e->text_sha256);
-    jsonw_str(&w, "compute", dtype_name(e->be->act));
-    jsonw_str(&w, "dtype", e->dtype_name);
-    return finish_key(&w, out, err);
-}
-
-int encoding_tokens_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err)
-{
-    JsonWriter w;
-    jsonw_begin(&w);
-    jsonw_str(&w, "kind", "tokens");
-    jsonw_str(&w, "text", t->text);
-    jsonw_str(&w, "tokenizer", e->tokenizer_sha256);
-    jsonw_int(&w, "length", e->form.length);
-    return finish_key(&w, out, err);
-}
-
-int encoding_latents_key(const Encoding *e, const PreparedClip *c, Digest *out, Err *err)
-{
-    const int64_t size[3] = {c->frames, c->height, c->width};
-    int sample = e->kind == RECORD_SAMPLE;
-    JsonWriter w;
-    jsonw_begin(&w);
-    jsonw_str(&w, "kind", "latents");
-    jsonw_int(&w, "revision", CACHE_LATENTS_REVISION);
-    jsonw_str(&w, "pixels", c->pixels_sha256);
-    jsonw_ints(&w, "size", size, 3);
-    jsonw_share(&w, "config", e->vae_json);
-    jsonw_str(&w, "weights", e->vae_sha256);
-    write_tiling(&w, e);
-    jsonw_str(&w, "compute", dtype_name(e->be->act));
-    if (e->be->direct_conv)
-        jsonw_str(&w, "convolution", "direct");
-    jsonw_str(&w, "dtype", e->dtype_name);
-    jsonw_str(&w, "store", sample ? "sample" : "moments");
-    if (sample)
-        jsonw_int(&w, "seed", e->seed);
-    return finish_key(&w, out, err);
 }
 
 Tensor encoding_latents_shape(const Encoding *e, const PreparedClip *c)
@@ -265,7 +182,7 @@ json_t *encoding_meta_vae(const Encoding *e)
     jsonw_int(&w, "latent_channels", e->vae.latent_channels);
     jsonw_share(&w, "config", e->vae_json);
     jsonw_str(&w, "weights_sha256", e->vae_sha256);
-    write_tiling(&w, e);
+    encoding_write_tiling(&w, e);
     return finish_meta(&w);
 }
 

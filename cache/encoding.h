@@ -20,11 +20,12 @@ typedef struct Encoding {
     int64_t vae_bytes, text_bytes; /* of the encoder's weights on the back end, of the text encoder's file */
     DType text_type;               /* of the text encoder's matrices, as operations read them */
     VaeTiling tiling;
-    DType dtype;            /* of stored latents and embeddings */
-    RecordKind kind;        /* RECORD_MOMENTS or RECORD_SAMPLE */
-    TextForm form;          /* of the texts' ids */
-    int64_t seed;           /* seed of the posterior draws of RECORD_SAMPLE */
-    const char *dtype_name; /* as in the recipe: "fp32", "fp16", "bf16" */
+    DType dtype;                      /* of stored latents and embeddings */
+    RecordKind kind;                  /* RECORD_MOMENTS or RECORD_SAMPLE */
+    TextForm form;                    /* of the texts' ids */
+    int64_t seed;                     /* seed of the posterior draws of RECORD_SAMPLE */
+    const char *dtype_name;           /* as in the recipe: "fp32", "fp16", "bf16" */
+    char *text_parts, *latents_parts; /* of the content keys, without what differs from one to the next */
 } Encoding;
 
 /* Reads MODEL/vae, MODEL/text_encoder and MODEL/tokenizer: configs, and the digests of all weights
@@ -34,7 +35,7 @@ WEFT_MUST_CHECK int encoding_open(Encoding **out, Backend *be, const Recipe *rec
 void encoding_close(Encoding **e);
 
 WEFT_MUST_CHECK int encoding_text_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err);
-WEFT_MUST_CHECK int encoding_tokens_key(const Encoding *e, const PreparedText *t, Digest *out, Err *err);
+WEFT_MUST_CHECK int encoding_tokens_key(const Encoding *e, const char *text, Digest *out, Err *err);
 WEFT_MUST_CHECK int encoding_latents_key(const Encoding *e, const PreparedClip *c, Digest *out, Err *err);
 /* Type and shape of the record of a clip (a text); data NULL. */
 Tensor encoding_latents_shape(const Encoding *e, const PreparedClip *c);

@@ -83,7 +83,7 @@ static int keep_empty_prompt(Gc *g, View *v, Err *err)
     if (rc == 0) {
         e.form.length = json_integer_value(json_object_get(text, "length"));
         memcpy(e.tokenizer_sha256, json_string_value(json_object_get(text, "tokenizer_sha256")), 65);
-        rc = encoding_tokens_key(&e, &(PreparedText){.text = (char *)""}, &ids, err);
+        rc = encoding_tokens_key(&e, "", &ids, err);
     }
     if (rc == 0)
         rc = keyset_add(&g->reached[CACHE_TOKENS], &ids, err);

@@ -74,7 +74,7 @@ int import_encode(Import *m, const char *caption, Digest *text, Digest *tokens, 
     if (rc == 0)
         rc = encoding_text_key(m->e, &m->text, text, err);
     if (rc == 0)
-        rc = encoding_tokens_key(m->e, &m->text, tokens, err);
+        rc = encoding_tokens_key(m->e, m->text.text, tokens, err);
     if (rc < 0)
         return rc;
     Tensor ids = tensor_of(m->text.ids, DT_I32, 1, m->length);
@@ -143,7 +143,7 @@ int import_caption(Import *m, const json_t *line, const SafeTensors *file, size_
         return err_set(err, ERR_USAGE, "%s is missing: give it, or --model FOLDER to make it", name);
     rc = tokenize(m, json_string_value(json_array_get(json_object_get(line, "captions"), k)), err);
     if (rc == 0)
-        rc = encoding_tokens_key(m->e, &m->text, tokens, err);
+        rc = encoding_tokens_key(m->e, m->text.text, tokens, err);
     Tensor t = tensor_of(m->text.ids, DT_I32, 1, m->length);
     return rc < 0 ? rc : cache_put_record(m->out, CACHE_TOKENS, tokens, RECORD_TOKENS, &t, err);
 }

@@ -103,7 +103,7 @@ static int64_t staging(const Build *b, const PreparedClip *c)
 
 static int predict_clips(Build *b, int64_t clips, Prediction *out, Err *err)
 {
-    const PreparedClip *c = &b->p->clip[0];
+    const PreparedClip size = prepared_size(b->p), *c = &size;
     int64_t work;
     double seconds = 0;
     Tensor t = encoding_latents_shape(b->e, c);
@@ -117,7 +117,7 @@ static int predict_clips(Build *b, int64_t clips, Prediction *out, Err *err)
     out->vae = (b->e->be->host ? b->e->vae_bytes + work : 0) + tensor_count(&t) * (int64_t)sizeof(float);
     out->vae += tensor_bytes(&t) + least(clips * tensor_bytes(&t), BUILD_BATCH); /* in the queue and in the batch */
     out->vae += staging(b, c);
-    out->pixels = reader_bytes(clips, prepared_rgb_bytes(b->p));
+    out->pixels = reader_bytes(clips, b->p->rgb_bytes);
     return 0;
 }
 

@@ -25,7 +25,8 @@ typedef struct Preview {
     ClipDecoder *decoder;
     PreviewClip *shown;
     int64_t n;
-    const uint8_t *source; /* of the clip at hand */
+    PreparedClip clip;     /* at hand */
+    const uint8_t *source; /* of it */
     uint8_t *decoded;
     float *z, *pixels;
     int64_t room; /* bytes of RGB */
@@ -79,7 +80,7 @@ static int open_inputs(Preview *v, Err *err)
         rc = prepared_open(&v->p, v->params->prepared, json_integer_value(json_object_get(shard, "index")),
                            json_integer_value(json_object_get(shard, "count")), NULL, err);
     if (rc == 0) {
-        v->room = prepared_rgb_bytes(v->p);
+        v->room = v->p->rgb_bytes;
         rc = clip_decoder_open(&v->decoder, v->recipe, v->room, err);
     }
     if (rc == 0 &&
@@ -102,11 +103,16 @@ static int fits(const Preview *v, const PreparedClip *c, const RecordView *r)
            dim[3] == vae->latent_channels * (r->kind == RECORD_MOMENTS ? 2 : 1);
 }
 
-/* 1 with the clip's latents, which come from its pixels as far as the cache knows; 0: it has none. */
-static int find_latents(Preview *v, const PreparedClip *c, RecordView *r, Err *err)
+/* Takes clip i of the dataset at hand: 1 with its latents, which come from its pixels as far as the cache knows; 0: the
+ * cache has none. */
+static int find_latents(Preview *v, int64_t i, RecordView *r, Err *err)
 {
+    const PreparedClip *c = &v->clip;
     json_t *facts = NULL;
-    int rc = cache_get_clip(v->view.txn, c->id, &facts, err);
+    prepared_clip_fini(&v->clip);
+    int rc = prepared_clip(v->p, i, &v->clip, err);
+    if (rc == 0)
+        rc = cache_get_clip(v->view.txn, c->id, &facts, err);
     const char *pixels = json_string_value(json_object_get(facts, "pixels_sha256"));
     if (rc == 1 && strspn(pixels, "0") < 64 && strcmp(pixels, c->pixels_sha256) != 0) /* zeros: imported without */
         rc = err_set(err, ERR_USAGE,
@@ -181,9 +187,9 @@ static void measure(const Preview *v, const PreparedClip *c, PreviewClip *out)
 /* Source and decoded pixels of prepared clip i, and its figures. */
 static int look_at(Preview *v, int64_t i, PreviewClip *out, Err *err)
 {
-    const PreparedClip *c = &v->p->clip[i];
+    const PreparedClip *c = &v->clip;
     RecordView r;
-    int rc = find_latents(v, c, &r, err);
+    int rc = find_latents(v, i, &r, err);
     if (rc < 0)
         return rc;
     rc = clip_decode(v->decoder, c, &v->source, err);
@@ -208,10 +214,9 @@ static int by_psnr(const void *a, const void *b)
 
 static int find_clip(const Preview *v, const char *id, int64_t *i, Err *err)
 {
-    for (*i = 0; *i < v->p->n; ++*i)
-        if (strcmp(v->p->clip[*i].id, id) == 0)
-            return 0;
-    return err_set(err, ERR_NOTFOUND, "no accepted clip '%s' in '%s'", id, v->params->prepared);
+    int rc = prepared_find_clip(v->p, id, i, err);
+    return rc < 0 || *i >= 0 ? rc
+                             : err_set(err, ERR_NOTFOUND, "no accepted clip '%s' in '%s'", id, v->params->prepared);
 }
 
 static int stop(Err *err)
@@ -228,7 +233,7 @@ static int choose_named(Preview *v, Err *err)
     for (int64_t k = 0; rc >= 0 && k < ids->n; k++) {
         int64_t *i = &v->shown[v->n++].index;
         rc = find_clip(v, ids->item[k], i, err);
-        if (rc == 0 && (rc = find_latents(v, &v->p->clip[*i], &r, err)) == 0)
+        if (rc == 0 && (rc = find_latents(v, *i, &r, err)) == 0)
             rc = err_set(err, ERR_NOTFOUND, "no clip '%s' in '%s'", ids->item[k], v->params->dir);
     }
     return rc < 0 ? rc : 0;
@@ -240,7 +245,7 @@ static int choose_cached(Preview *v, Err *err)
     RecordView r;
     int rc = 0;
     for (int64_t i = 0; rc >= 0 && i < v->p->n; i++)
-        if ((rc = find_latents(v, &v->p->clip[i], &r, err)) == 1)
+        if ((rc = find_latents(v, i, &r, err)) == 1)
             v->shown[v->n++].index = i;
     if (rc >= 0 && v->n == 0)
         return err_set(err, ERR_NOTFOUND, "no clip of '%s' is in '%s'", v->params->prepared, v->params->dir);
@@ -272,7 +277,7 @@ static int show(Preview *v, int64_t k, Err *err)
     int rc = path ? stop(err) : ERR_NOMEM;
     if (rc == 0)
         rc = look_at(v, s->index, s, err);
-    const PreparedClip *c = &v->p->clip[s->index];
+    const PreparedClip *c = &v->clip;
     if (rc == 0)
         rc = (s->id = mem_strdup(c->id, err)) ? 0 : ERR_NOMEM;
     if (rc == 0)
@@ -310,6 +315,7 @@ int cache_preview(const PreviewParams *params, Err *err)
     arena_free(&v.work);
     vae_close(&v.vae);
     clip_decoder_close(&v.decoder);
+    prepared_clip_fini(&v.clip);
     prepared_close(&v.p);
     recipe_close(&v.recipe);
     view_close(&v.view);

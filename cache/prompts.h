@@ -3,15 +3,15 @@
  * meta entry "prompts". */
 #ifndef WEFT_CACHE_PROMPTS_H
 #define WEFT_CACHE_PROMPTS_H
+#include "cache/encoding.h"
 #include "cache/prepared.h"
 #include "common/base/hash.h"
 #include "common/base/recipe.h"
 #include "common/text/tokenizer.h"
 
-/* Adds those that no caption is to p->text, with the ids of the model's tokeniser. */
+/* Adds those that no caption is to p's texts, with the ids of the model's tokeniser. */
 WEFT_MUST_CHECK int prompts_add(Prepared *p, const Recipe *recipe, const Tokenizer *t, Err *err);
-/* The meta entry: {prompt: {"text": key, "tokens": key}}, from the keys of p->text.  New reference.
- * */
-WEFT_MUST_CHECK int prompts_meta(const Prepared *p, const Recipe *recipe, const Digest *text, const Digest *tokens,
+/* The meta entry: {prompt: {"text": key, "tokens": key}}; text: the keys of p's texts.  New reference. */
+WEFT_MUST_CHECK int prompts_meta(const Prepared *p, const Recipe *recipe, const Encoding *e, const Digest *text,
                                  json_t **out, Err *err);
 #endif

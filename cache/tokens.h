@@ -5,5 +5,5 @@
 #include "cache/prepared.h"
 
 /* Refuses ids that the tokeniser in MODEL would not give, and ids that its text encoder does not know. */
-WEFT_MUST_CHECK int tokens_check(const Prepared *p, const Encoding *e, const char *model, Err *err);
+WEFT_MUST_CHECK int tokens_check(Prepared *p, const Encoding *e, const char *model, Err *err);
 #endif

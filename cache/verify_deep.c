@@ -79,10 +79,9 @@ static int compare(Deep *d, CacheDb db, const char *id, const Digest *key, const
     return 0;
 }
 
-/* Clip i of the prepared dataset: its latents, or its captions. */
-static int one_clip(Deep *d, int64_t i, int texts, Err *err)
+/* A clip of the prepared dataset: its latents, or its captions. */
+static int one_clip(Deep *d, const PreparedClip *c, int texts, Err *err)
 {
-    const PreparedClip *c = &d->p->clip[i];
     json_t *facts = NULL;
     Digest key;
     Tensor got;
@@ -102,10 +101,13 @@ static int one_clip(Deep *d, int64_t i, int texts, Err *err)
         d->clips++;
     }
     for (int64_t k = 0; texts && rc == 0 && k < c->n_text; k++) {
-        const PreparedText *t = &d->p->text[c->text[k]];
-        rc = encoding_text_key(d->e, t, &key, err);
+        PreparedText t;
+        rc = prepared_text(d->p, c->text[k], &t, err);
         if (rc == 0)
-            rc = encoder_text(d->encoder, t, &got, err);
+            rc = encoding_text_key(d->e, &t, &key, err);
+        if (rc == 0)
+            rc = encoder_text(d->encoder, &t, &got, err);
+        prepared_text_fini(&t);
         if (rc == 0)
             rc = compare(d, CACHE_TEXT, c->id, &key, json_array_get(json_object_get(facts, "texts"), (size_t)k), &got,
                          err);
@@ -120,13 +122,17 @@ static int pass(Deep *d, int texts, Err *err)
     int64_t n = d->p->n, deep = d->params->deep < n ? d->params->deep : n;
     if (deep == 0)
         return 0;
+    const PreparedClip like = prepared_size(d->p);
     Progress *bar = progress_start(d->params->log, texts ? "captions" : "clips", "clips", deep);
-    int rc = texts ? encoder_open_text(&d->encoder, d->e, err)
-                   : encoder_open_clips(&d->encoder, d->e, &d->p->clip[0], err);
+    int rc = texts ? encoder_open_text(&d->encoder, d->e, err) : encoder_open_clips(&d->encoder, d->e, &like, err);
     if (rc == 0 && !texts)
-        rc = clip_decoder_open(&d->decoder, d->recipe, prepared_rgb_bytes(d->p), err);
+        rc = clip_decoder_open(&d->decoder, d->recipe, d->p->rgb_bytes, err);
     for (int64_t i = 0; rc == 0 && i < deep; i++) {
-        rc = one_clip(d, i * n / deep, texts, err);
+        PreparedClip c;
+        rc = prepared_clip(d->p, i * n / deep, &c, err);
+        if (rc == 0)
+            rc = one_clip(d, &c, texts, err);
+        prepared_clip_fini(&c);
         progress_step(bar, i + 1, NULL);
     }
     progress_end(&bar);

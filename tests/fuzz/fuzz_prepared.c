@@ -28,20 +28,32 @@ static void write_dataset(const uint8_t *manifest, size_t size)
     fuzz_file("dataset.json", json, (size_t)n);
 }
 
-static void check(const Prepared *p)
+static void check(Prepared *p)
 {
-    if (p->n_text < 1 || p->text[0].text[0] || p->form.length != LENGTH)
+    Err err = {0};
+    if (p->n_text < 1 || p->form.length != LENGTH)
         abort();
     for (int64_t i = 0; i < p->n; i++) {
-        const PreparedClip *c = &p->clip[i];
-        if (!c->id || !c->path || !c->pixels_sha256 || strlen(c->pixels_sha256) != 64 || c->n_text < 1)
+        PreparedClip c;
+        if (prepared_clip(p, i, &c, &err) < 0)
             abort();
-        if (strncmp(c->path, fuzz_folder(), strlen(fuzz_folder())) != 0 || strstr(c->path, "/../"))
+        if (!c.id || !c.path || !c.pixels_sha256 || strlen(c.pixels_sha256) != 64 || c.n_text < 1)
+            abort();
+        if (strncmp(c.path, fuzz_folder(), strlen(fuzz_folder())) != 0 || strstr(c.path, "/../"))
             abort(); /* a clip outside of the dataset */
-        for (int64_t k = 0; k < c->n_text; k++)
-            if (c->text[k] < 0 || c->text[k] >= p->n_text || p->text[c->text[k]].n < 1 ||
-                p->text[c->text[k]].n > LENGTH)
+        for (int64_t k = 0; k < c.n_text; k++)
+            if (c.text[k] < 0 || c.text[k] >= p->n_text)
                 abort();
+        prepared_clip_fini(&c);
+    }
+    for (int64_t k = 0; k < p->n_text; k++) {
+        PreparedText t;
+        if (prepared_text(p, k, &t, &err) < 0 || t.n < 1 || t.n > LENGTH || (k == 0 && t.text[0]))
+            abort();
+        for (int64_t i = 0; i < t.n; i++)
+            if (t.ids[i] < 0 || t.ids[i] > p->largest_id)
+                abort();
+        prepared_text_fini(&t);
     }
 }
 
