@@ -171,7 +171,7 @@ static int has(CacheTxn *t, CacheDb db, const Digest *key, const Tensor *shape)
 {
     RecordView r;
     Err damage = {0};
-    return cache_get_record(t, db, key, 0, &r, &damage) == 1 && r.tensor.dtype == shape->dtype &&
+    return cache_look_record(t, db, key, &r, &damage) == 1 && r.tensor.dtype == shape->dtype &&
            tensor_same_shape(&r.tensor, shape);
 }
 

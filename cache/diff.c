@@ -28,7 +28,7 @@ static int has(Diff *d, CacheDb db, const Digest *key, Err *err)
 {
     RecordView r;
     Err damage = {0};
-    int rc = cache_get_record(d->txn, db, key, 0, &r, &damage);
+    int rc = cache_look_record(d->txn, db, key, &r, &damage);
     return rc == ERR_FORMAT || rc == ERR_UNSUPPORTED ? 0 : rc < 0 ? err_set(err, rc, "%s", damage.msg) : rc;
 }
 

@@ -100,6 +100,8 @@ void cache_end(CacheTxn **t);
 WEFT_MUST_CHECK int cache_check_pages(CacheTxn *t, Err *err);
 /* 1 found, 0 absent, negative on error.  The view is valid until cache_end. */
 WEFT_MUST_CHECK int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err);
+/* The same by its header alone, with data NULL: nothing is kept for the transaction. */
+WEFT_MUST_CHECK int cache_look_record(CacheTxn *t, CacheDb db, const Digest *key, RecordView *out, Err *err);
 WEFT_MUST_CHECK int cache_get_clip(CacheTxn *t, const char *id, json_t **out, Err *err); /* new reference */
 /* The same, not judged by the schema: for who compares the whole entry with one that is. */
 WEFT_MUST_CHECK int cache_get_clip_unjudged(CacheTxn *t, const char *id, json_t **out, Err *err);

@@ -234,15 +234,27 @@ static int align_view(RecordView *v, void **copy, Err *err)
     return 0;
 }
 
-int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err)
+/* The record wherever it lies. */
+static int find_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err)
 {
     TreeEntry e;
     count_look(t);
     int rc = tree_get(&t->pages, &t->tree[db], key->byte, sizeof key->byte, &e, err);
-    if (rc <= 0 || (rc = decode(t->cache, out, db, key, &e, verify, err)) < 0)
+    return rc <= 0 || (rc = decode(t->cache, out, db, key, &e, verify, err)) < 0 ? rc : 1;
+}
+
+int cache_look_record(CacheTxn *t, CacheDb db, const Digest *key, RecordView *out, Err *err)
+{
+    int rc = find_record(t, db, key, 0, out, err);
+    out->tensor.data = NULL;
+    return rc;
+}
+
+int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err)
+{
+    int rc = find_record(t, db, key, verify, out, err);
+    if (rc <= 0 || is_aligned(out))
         return rc;
-    if (is_aligned(out))
-        return 1;
     Copy *copy = mem_calloc(1, sizeof *copy, err);
     if (!copy)
         return ERR_NOMEM;

@@ -460,6 +460,30 @@ static void flipped_byte(void **state)
     cache_close(&c);
 }
 
+/* Small records lie anywhere: one that is only looked at is not copied. */
+static void looks_without_keeping(void **state)
+{
+    (void)state;
+    Err err = {0};
+    Cache *c = open_cache(check_tmp_path("look"), CACHE_WRITE);
+    CacheTxn *t = NULL;
+    RecordView v;
+    for (int i = 0; i < 8; i++)
+        put_moments(c, i, 1);
+    CHECK_OK(cache_begin(&t, c, &err), &err);
+    int64_t live = mem_live();
+    for (int i = 0; i < 9; i++) {
+        Digest key = key_of(i);
+        assert_int_equal(cache_look_record(t, CACHE_LATENTS, &key, &v, &err), i < 8);
+        assert_null(v.tensor.data);
+        if (i < 8)
+            assert_int_equal(tensor_count(&v.tensor), 24);
+    }
+    assert_int_equal(mem_live(), live);
+    cache_end(&t);
+    cache_close(&c);
+}
+
 static void record_headers(void **state)
 {
     (void)state;
@@ -665,6 +689,7 @@ int main(void)
         cmocka_unit_test(no_room),
         cmocka_unit_test(torn_and_foreign),
         cmocka_unit_test(flipped_byte),
+        cmocka_unit_test(looks_without_keeping),
         cmocka_unit_test(record_headers),
         cmocka_unit_test(lock_is_used_where_it_can),
         cmocka_unit_test(same_process_id_elsewhere),
