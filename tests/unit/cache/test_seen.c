@@ -11,7 +11,7 @@
 
 enum { FILES = 300, LATER = 10 }; /* LATER: seconds, so that a file just written counts as old */
 
-static char *dir, path[FILES][64];
+static char *dir, path[FILES][512];
 
 static void open_later(Seen *s)
 {
@@ -36,7 +36,7 @@ static void begin(const char *name)
     CHECK_OK(dir_make(dir, &err), &err);
     for (int i = 0; i < FILES; i++) {
         char text[16];
-        snprintf(path[i], sizeof path[i], "%.40s/f%d", dir, i);
+        snprintf(path[i], sizeof path[i], "%.400s/f%d", dir, i);
         snprintf(text, sizeof text, "%d", i);
         CHECK_OK(file_write_atomic(path[i], text, (int64_t)strlen(text), &err), &err);
     }
