@@ -92,7 +92,7 @@ static int make_record(Run *r, Job *job, json_t *weights, json_t *sampling, Err 
     json_object_del(parts, "category");
     json_object_del(parts, "clip");
     if (!parts || json_object_del(parts, "id") < 0 ||
-        json_object_set_new(parts, "numerics", json_integer(CACHE_LATENTS_REVISION)) < 0 ||
+        json_object_set_new(parts, "numerics", json_pack("[ii]", CACHE_LATENTS_REVISION, CACHE_TEXT_REVISION)) < 0 ||
         (r->be->direct_conv && json_object_set_new(parts, "convolution", json_string("direct")) < 0)) {
         json_decref(parts);
         return no_memory(err, job);

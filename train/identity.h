@@ -10,8 +10,9 @@
 #include "common/model/schedule.h"
 
 /* Raised when a change makes the same recipe and cache give other numbers: the weight of a sample in
- * a short last group, the order of draws, the formula of the loss or of an optimiser. */
-enum { TRAIN_NUMERICS_REVISION = 1 };
+ * a short last group, the order of draws, the formula of the loss or of an optimiser.  2 since attention forms its
+ * sums in blocks of its own. */
+enum { TRAIN_NUMERICS_REVISION = 2 };
 
 /* The "identity" of state.json (schemas/train-state), of a schedule, of FOLDER/transformer, and of the
  * adapter (a file or folder; NULL: none) that training goes on from.  Reads the weights for their digest,

@@ -14,6 +14,7 @@ typedef struct Shape {
 static const Shape shapes[] = {
     {1, 1, 1, 1, 1},     {2, 3, 5, 2, 4},      {1, 63, 64, 1, 8},     {1, 64, 65, 2, 16}, {1, 65, 63, 3, 7},
     {1, 13, 257, 2, 64}, {1, 129, 130, 2, 32}, {1, 270, 300, 1, 16},  /* one head, shared by two threads */
+    {1, 200, 390, 1, 8},                                              /* two tiles of keys of every kind */
     {1, 130, 70, 1, 64}, {1, 200, 300, 1, 64}, {1, 100, 100, 30, 64}, /* CogVideoX-2B's heads */
 };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0], LAYER = N_SHAPES - 1 };
