@@ -41,41 +41,22 @@ void dataset_close(Dataset **d)
 
 /* ---- reading the lists ----------------------------------------------------------------------- */
 
-static int read_key(const json_t *v, Digest *out, const char *dir, const char *id, const char *what, Err *err)
-{
-    if (!json_is_string(v))
-        return err_set(err, ERR_FORMAT, "cache '%s': clip '%s' has no key of its %s", dir, id, what);
-    int rc = digest_parse(json_string_value(v), out, err);
-    return rc < 0 ? err_wrap(err, rc, "cache '%s': clip '%s': %s", dir, id, what) : 0;
-}
-
 enum { TRAIN, HELD_OUT, SPLITS };
 
-/* Reads one clip's entry into *s; *split is SPLITS for a clip of another one. */
-static int read_clip(Sample *s, int *split, const char *dir, const char *id, const json_t *facts, Err *err)
+static int split_of(const ClipKeys *clip)
 {
-    const json_t *texts = json_object_get(facts, "texts");
-    const char *name, *category = json_string_value(json_object_get(facts, "category"));
-    int rc;
+    return !strcmp(clip->split, "train") ? TRAIN : !strcmp(clip->split, "val") ? HELD_OUT : SPLITS;
+}
 
-    *split = SPLITS;
-    if ((rc = json_get_str_or(facts, "split", id, "train", &name, err)) < 0)
-        return err_wrap(err, rc, "cache '%s'", dir);
-    if (strcmp(name, "train") && strcmp(name, "val"))
-        return 0;
-    if (!json_is_array(texts) || json_array_size(texts) == 0)
-        return err_set(err, ERR_FORMAT, "cache '%s': clip '%s' has no captions", dir, id);
-    if ((rc = read_key(json_object_get(facts, "latents"), &s->latents, dir, id, "latents", err)) < 0)
-        return rc;
-    s->n_text = (int64_t)json_array_size(texts);
-    if (category && !(s->category = mem_strdup(category, err)))
+static int read_clip(Sample *s, const char *id, const ClipKeys *clip, Err *err)
+{
+    s->latents = clip->latents;
+    s->n_text = clip->n_text;
+    if (clip->category && !(s->category = mem_strdup(clip->category, err)))
         return ERR_NOMEM;
     if (!(s->id = mem_strdup(id, err)) || !(s->text = mem_calloc(s->n_text, sizeof *s->text, err)))
         return ERR_NOMEM;
-    for (int64_t i = 0; i < s->n_text; i++)
-        if ((rc = read_key(json_array_get(texts, (size_t)i), &s->text[i], dir, id, "text", err)) < 0)
-            return rc;
-    *split = strcmp(name, "val") ? TRAIN : HELD_OUT;
+    memcpy(s->text, clip->text, (size_t)s->n_text * sizeof *s->text);
     return 0;
 }
 
@@ -93,17 +74,16 @@ static int append(Sample **list, int64_t *n, int64_t *cap, const Sample *s, Err 
     return 0;
 }
 
-static int add_clip(Dataset *d, int64_t cap[SPLITS], int64_t cache, const char *dir, const char *id,
-                    const json_t *facts, Err *err)
+static int add_clip(Dataset *d, int64_t cap[SPLITS], int64_t cache, const char *id, const ClipKeys *clip, Err *err)
 {
     Sample s = {.cache = cache};
-    int split, rc = read_clip(&s, &split, dir, id, facts, err);
+    int split = split_of(clip), rc = split == SPLITS ? 0 : read_clip(&s, id, clip, err);
 
     if (rc == 0 && split == TRAIN)
         rc = append(&d->sample, &d->n, &cap[TRAIN], &s, err);
     else if (rc == 0 && split == HELD_OUT)
         rc = append(&d->held_out, &d->n_held_out, &cap[HELD_OUT], &s, err);
-    if (rc < 0 || split == SPLITS)
+    if (rc < 0)
         free_sample(&s);
     return rc;
 }
@@ -155,8 +135,6 @@ static int read_empty(Digest *out, CacheTxn *t, const char *dir, Err *err)
     return rc < 0 ? rc : 0;
 }
 
-static const char *const clip_members[] = {"split", "category", "texts", "latents", NULL};
-
 static int read_cache(Dataset *d, int64_t cap[SPLITS], int64_t cache, const char *const *dirs, ShardFact *shard,
                       Err *err)
 {
@@ -164,7 +142,7 @@ static int read_cache(Dataset *d, int64_t cap[SPLITS], int64_t cache, const char
     CacheTxn *t = NULL;
     CacheCursor *cursor = NULL;
     const char *id;
-    json_t *facts = NULL;
+    ClipKeys clip;
     int rc = cache_begin(&t, d->cache[cache], err);
 
     if (rc < 0)
@@ -174,10 +152,8 @@ static int read_cache(Dataset *d, int64_t cap[SPLITS], int64_t cache, const char
         rc = read_empty(&d->empty[cache], t, dir, err);
     if (rc == 0)
         rc = read_dataset(t, dir, shard, err);
-    while (rc == 0 && (rc = cache_next_clip_part(t, &cursor, clip_members, &id, &facts, err)) == 1) {
-        rc = add_clip(d, cap, cache, dir, id, facts, err);
-        json_decref(facts);
-    }
+    while (rc == 0 && (rc = cache_next_clip_keys(t, &cursor, &id, &clip, err)) == 1)
+        rc = add_clip(d, cap, cache, id, &clip, err);
     cache_cursor_free(&cursor);
     cache_end(&t);
     return rc;
@@ -208,99 +184,6 @@ static int sort_all(Dataset *d, const char *const *dirs, Err *err)
                        d->n_cache > 1 ? " and the others" : "");
     rc = sort_samples(d->sample, d->n, dirs, err);
     return rc < 0 ? rc : sort_samples(d->held_out, d->n_held_out, dirs, err);
-}
-
-/* ---- checking the records -------------------------------------------------------------------- */
-
-int dataset_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, const Sample *s, RecordView *out,
-                       Err *err)
-{
-    int rc = cache_get_record(t, db, key, verify, out, err);
-
-    if (rc == 0)
-        return err_set(err, ERR_NOTFOUND, "clip '%s': its %s record is not in the cache; run weft-cache build again",
-                       s->id, cache_db_name(db));
-    return rc < 0 ? err_wrap(err, rc, "clip '%s'", s->id) : 0;
-}
-
-/* Moments hold a mean and a log-variance for each channel, a stored sample one value. */
-static int check_latents(Dataset *d, const RecordView *r, const Sample *s, const DitConfig *c, Err *err)
-{
-    const Tensor *x = &r->tensor;
-    int64_t parts = r->kind == RECORD_MOMENTS ? 2 : 1;
-    char got[160];
-
-    tensor_describe(x, got, sizeof got);
-    if ((r->kind != RECORD_MOMENTS && r->kind != RECORD_SAMPLE) || x->rank != 4 || !dtype_is_float(x->dtype) ||
-        x->dim[3] % parts)
-        return err_set(err, ERR_FORMAT, "clip '%s': its latents record must hold moments or a sample, but is %s", s->id,
-                       got);
-    if (x->dim[3] / parts != c->in_channels)
-        return err_set(err, ERR_USAGE,
-                       "clip '%s': latents %s have %" PRId64 " channels, but the transformer reads %" PRId64
-                       ": the cache was made with another VAE",
-                       s->id, got, (x->dim[3] / parts), c->in_channels);
-    if (x->dim[1] % c->patch || x->dim[2] % c->patch)
-        return err_set(err, ERR_USAGE,
-                       "clip '%s': latents %s: height and width must be multiples of the patch size %" PRId64, s->id,
-                       got, c->patch);
-    if (d->F == 0) {
-        d->F = x->dim[0];
-        d->h = x->dim[1];
-        d->w = x->dim[2];
-        d->C = c->in_channels;
-    }
-    if (x->dim[0] != d->F || x->dim[1] != d->h || x->dim[2] != d->w)
-        return err_set(err, ERR_USAGE,
-                       "clip '%s': latents %s, but clip '%s' has %" PRId64 " frames of %" PRId64 " x %" PRId64
-                       ": a run takes clips of one size",
-                       s->id, got, d->sample[0].id, d->F, d->h, d->w);
-    return 0;
-}
-
-static int check_text(const RecordView *r, const Sample *s, const DitConfig *c, Err *err)
-{
-    char got[160];
-
-    if (r->kind != RECORD_TEXT || r->tensor.rank != 2 || !dtype_is_float(r->tensor.dtype) ||
-        r->tensor.dim[0] != c->text_len || r->tensor.dim[1] != c->text_dim)
-        return err_set(err, ERR_USAGE,
-                       "clip '%s': its text record is %s, but the transformer reads [%" PRId64 ", %" PRId64 "]", s->id,
-                       tensor_describe(&r->tensor, got, sizeof got), c->text_len, c->text_dim);
-    return 0;
-}
-
-static int check_sample(Dataset *d, CacheTxn *t, const Sample *s, const DitConfig *c, Err *err)
-{
-    RecordView r;
-    int rc;
-
-    if ((rc = dataset_get_record(t, CACHE_LATENTS, &s->latents, 0, s, &r, err)) < 0 ||
-        (rc = check_latents(d, &r, s, c, err)) < 0)
-        return rc;
-    for (int64_t i = 0; i < s->n_text; i++)
-        if ((rc = dataset_get_record(t, CACHE_TEXT, &s->text[i], 0, s, &r, err)) < 0 ||
-            (rc = check_text(&r, s, c, err)) < 0)
-            return rc;
-    return 0;
-}
-
-static int check_all(Dataset *d, const DitConfig *c, Err *err)
-{
-    int rc = 0;
-
-    for (int64_t k = 0; k < d->n_cache && rc == 0; k++) {
-        CacheTxn *t = NULL;
-        rc = cache_begin(&t, d->cache[k], err);
-        for (int64_t i = 0; i < d->n && rc == 0; i++)
-            if (d->sample[i].cache == k)
-                rc = check_sample(d, t, &d->sample[i], c, err);
-        for (int64_t i = 0; i < d->n_held_out && rc == 0; i++)
-            if (d->held_out[i].cache == k)
-                rc = check_sample(d, t, &d->held_out[i], c, err);
-        cache_end(&t);
-    }
-    return rc;
 }
 
 /* ---- identity -------------------------------------------------------------------------------- */
@@ -368,7 +251,7 @@ int dataset_open(Dataset **out, const char *const *dirs, int64_t n_dirs, const D
     d->text_len = c->text_len;
     d->text_dim = c->text_dim;
     if ((rc = open_caches(d, dirs, n_dirs, err)) < 0 || (rc = read_caches(d, dirs, err)) < 0 ||
-        (rc = sort_all(d, dirs, err)) < 0 || (rc = check_all(d, c, err)) < 0 || (rc = digest_all(d, err)) < 0)
+        (rc = sort_all(d, dirs, err)) < 0 || (rc = dataset_check(d, c, err)) < 0 || (rc = digest_all(d, err)) < 0)
         dataset_close(&d);
     *out = d;
     return rc;

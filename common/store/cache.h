@@ -101,7 +101,8 @@ void cache_end(CacheTxn **t);
 WEFT_MUST_CHECK int cache_check_pages(CacheTxn *t, Err *err);
 /* 1 found, 0 absent, negative on error.  The view is valid until cache_end. */
 WEFT_MUST_CHECK int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err);
-/* The same by its header alone, with data NULL: nothing is kept for the transaction. */
+/* The same by its header alone, with data NULL: nothing is kept for the transaction.  Many are found fastest in the
+ * order of their keys. */
 WEFT_MUST_CHECK int cache_look_record(CacheTxn *t, CacheDb db, const Digest *key, RecordView *out, Err *err);
 WEFT_MUST_CHECK int cache_get_clip(CacheTxn *t, const char *id, json_t **out, Err *err); /* new reference */
 /* The same, not judged by the schema: for who compares the whole entry with one that is. */
@@ -127,6 +128,15 @@ typedef struct ClipSummary {
 /* The same with the summary, valid until the next call, in another third of the time. */
 WEFT_MUST_CHECK int cache_next_clip_summary(CacheTxn *t, CacheCursor **cursor, const char **id, ClipSummary *out,
                                             Err *err);
+/* What names a clip's records, and what a list of samples is made by; category NULL: none. */
+typedef struct ClipKeys {
+    const char *split, *category;
+    Digest latents;
+    const Digest *text; /* one for each caption */
+    int64_t n_text;
+} ClipKeys;
+/* The same with these, valid until the next call, in as little time as the summary. */
+WEFT_MUST_CHECK int cache_next_clip_keys(CacheTxn *t, CacheCursor **cursor, const char **id, ClipKeys *out, Err *err);
 /* The entry as one line of JSON, valid until the next call, in another half: one that stands there as Weft writes it
  * is not judged by the schema beyond what its summary holds. */
 WEFT_MUST_CHECK int cache_next_clip_text(CacheTxn *t, CacheCursor **cursor, const char **id, JsonSpan *text, Err *err);

@@ -1,4 +1,4 @@
-/* Shared by cache.c (environment), cache_write.c, cache_read.c and cache_entry.c. */
+/* Shared by cache.c (environment), cache_write.c, cache_read.c, cache_json.c, cache_entry.c and cache_summary.c. */
 #ifndef WEFT_COMMON_STORE_CACHE_INTERNAL_H
 #define WEFT_COMMON_STORE_CACHE_INTERNAL_H
 #include <lmdb.h>
@@ -7,6 +7,7 @@
 #include "common/base/schema.h"
 #include "common/base/str.h"
 #include "common/store/cache.h"
+#include "common/store/cache_tree.h"
 
 enum { CACHE_N_RECORD_DBS = 3, DB_CLIPS = 3, DB_META = 4, N_DBS = 5 }; /* the first three are CacheDb's values */
 
@@ -35,6 +36,29 @@ struct Cache {
     char unlocked[128]; /* why LMDB's lock is not used; "" where it is */
 };
 
+/* cache_read.c */
+struct CacheTxn {
+    Cache *cache;
+    MDB_txn *txn;
+    FileMap *map;
+    int64_t file_size;
+    PageFile pages;
+    PageHead head;
+    Tree names, tree[N_DBS]; /* an absent database is an empty tree */
+    int absent;              /* a bit a database */
+    struct Copy *copies;     /* aligned copies of small records */
+    int64_t looks;           /* entries and records looked up so far */
+};
+
+struct CacheCursor {
+    TreeCursor tree;
+    void *copy;
+    json_t *part;  /* of the schema, for cache_next_clip_part */
+    json_t *facts; /* of the last summary that was parsed */
+    Str words;     /* of the last one that was not; of its keys in any case */
+    char id[512];
+};
+
 /* Of a cache that holds no more than what opening it for the first time writes. */
 #define STOPPED_EARLY "'%s' is unfinished: a build was stopped before it stored anything; run weft-cache build again"
 
@@ -51,6 +75,8 @@ WEFT_MUST_CHECK int cache_check_names(CacheTxn *t, Err *err);
 /* Grows LMDB's map by at least `more` bytes. */
 WEFT_MUST_CHECK int cache_grow(Cache *c, int64_t more, Err *err);
 const char *cache_any_db_name(int db);
+/* 1 with the entry, 0 at the end (cursor freed), negative on error (the next call gives 0). */
+WEFT_MUST_CHECK int cache_advance(CacheTxn *t, int db, CacheCursor **cursor, TreeEntry *e, Err *err);
 /* Entries of clips and meta with their checksums: cache_entry.c.  *out: mem_free. */
 WEFT_MUST_CHECK int cache_entry_write(char **out, int db, const char *key, const char *text, Err *err);
 /* *text_size: becomes that of the text without its checksum, which was right. */
@@ -63,6 +89,10 @@ WEFT_MUST_CHECK int cache_entry_parse(const Cache *c, int db, const char *key, c
 extern const char *const cache_summary_members[];
 WEFT_MUST_CHECK int cache_summary_text(ClipSummary *out, Str *words, const char *text, int64_t size, Err *err);
 void cache_summary_json(ClipSummary *out, const json_t *facts);
+/* The same two for the keys of a clip's records (cache_keys_members), which stand in `words`. */
+extern const char *const cache_keys_members[];
+WEFT_MUST_CHECK int cache_keys_text(ClipKeys *out, Str *words, const char *text, int64_t size, Err *err);
+WEFT_MUST_CHECK int cache_keys_json(ClipKeys *out, Str *words, const json_t *facts, Err *err);
 /* Reads the format at opening; for writing, brings a new or an old cache to the newest one. */
 WEFT_MUST_CHECK int cache_check_format(Cache *c, Err *err);
 WEFT_MUST_CHECK int cache_check_id(const char *id, Err *err);

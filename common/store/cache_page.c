@@ -1,7 +1,9 @@
 #include "common/store/cache_page.h"
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "common/store/cache_pages.h"
 
 enum { META_SIZE = 24 + 2 * PAGE_DB_SIZE + 16 };
@@ -127,6 +129,7 @@ int page_file_open(PageFile *out, PageHead *head, const uint8_t *file, int64_t s
     out->page = page;
     out->n_pages = (int64_t)head->last + 1;
     out->what = what;
+    memset(out->sound, 0, sizeof out->sound);
     return page_head_at(file + !mine * page).txnid > txnid ? 2 : 1;
 }
 
@@ -193,26 +196,51 @@ int page_check(PageFile *f, uint64_t number, int leaf, Err *err)
     return sum == f->page - upper ? 0 : page_damaged(f->what, err, "page %llu: some bytes belong to no entry", name);
 }
 
-int node_value(const PageFile *f, const uint8_t *node, const uint8_t **value, int64_t *size, uint64_t *first,
-               int64_t *pages, Err *err)
+/* p: the first page of a value of `size` bytes. */
+static int check_overflow(const PageFile *f, uint64_t first, const uint8_t *p, int64_t size, int64_t *pages, Err *err)
+{
+    int64_t need = (size + PAGE_HEAD - 1) / f->page + 1;
+    *pages = u32_at(p + 12);
+    if (u64_at(p) != first || u16_at(p + 10) != PAGE_OVERFLOW || *pages < need || *pages > f->n_pages - (int64_t)first)
+        return page_damaged(f->what, err, "page %llu: the value there is not %" PRId64 " bytes long",
+                            (unsigned long long)first, size);
+    return 0;
+}
+
+/* *first: the page where a value begins that takes pages of its own, 0 where it stands in the node. */
+static int node_place(const PageFile *f, const uint8_t *node, const uint8_t **value, int64_t *size, uint64_t *first,
+                      Err *err)
 {
     *size = (int64_t)u32_at(node);
     *value = node + NODE_HEAD + u16_at(node + 6);
-    *first = 0;
+    *first = u16_at(node + 4) & NODE_BIG ? u64_at(*value) : 0;
+    return u16_at(node + 4) & NODE_BIG ? page_check_number(f, *first, err) : 0;
+}
+
+int node_value(const PageFile *f, const uint8_t *node, const uint8_t **value, int64_t *size, uint64_t *first,
+               int64_t *pages, Err *err)
+{
     *pages = 0;
-    if (!(u16_at(node + 4) & NODE_BIG))
-        return 0;
-    int64_t need = (*size + PAGE_HEAD - 1) / f->page + 1;
-    *first = u64_at(*value);
-    int rc = page_check_number(f, *first, err);
-    if (rc < 0)
+    int rc = node_place(f, node, value, size, first, err);
+    if (rc < 0 || !*first)
         return rc;
-    const uint8_t *p = page_at(f, *first);
-    *pages = u32_at(p + 12);
-    if (u64_at(p) != *first || u16_at(p + 10) != PAGE_OVERFLOW || *pages < need ||
-        *pages > f->n_pages - (int64_t)*first)
-        return page_damaged(f->what, err, "page %llu: the value there is not %" PRId64 " bytes long",
-                            (unsigned long long)*first, *size);
-    *value = p + PAGE_HEAD;
-    return 0;
+    *value = page_at(f, *first) + PAGE_HEAD;
+    return check_overflow(f, *first, page_at(f, *first), *size, pages, err);
+}
+
+int node_peek(const PageFile *f, int fd, const uint8_t *node, PagePeek *peek, const uint8_t **value, int64_t *size,
+              Err *err)
+{
+    uint64_t first;
+    int64_t pages;
+    int rc = node_place(f, node, value, size, &first, err);
+    if (rc < 0 || !first)
+        return rc;
+    ssize_t got = pread(fd, peek->byte, sizeof peek->byte, (off_t)((int64_t)first * f->page));
+    if (got < 0)
+        return err_errno(err, errno, "'%s': reading data.mdb", f->what);
+    if (got < (ssize_t)sizeof peek->byte)
+        return page_damaged(f->what, err, "page %llu does not exist", (unsigned long long)first);
+    *value = peek->byte + PAGE_HEAD;
+    return check_overflow(f, first, peek->byte, *size, &pages, err);
 }

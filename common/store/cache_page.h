@@ -23,11 +23,13 @@ typedef struct PageHead { /* one of the two header pages */
     PageDb free_db, main_db;
 } PageHead;
 
+enum { PAGES_SOUND = 256 };
 /* The file of one state.  `what` names the cache in messages. */
 typedef struct PageFile {
     const uint8_t *file;
     int64_t page, n_pages; /* bytes of one; how many the state may use */
     const char *what;
+    uint64_t sound[PAGES_SOUND];  /* cache_tree.c: pages that it has checked */
     uint8_t taken[PAGE_MOST / 2]; /* work space of page_check: a byte for two of the page */
 } PageFile;
 
@@ -56,4 +58,12 @@ uint64_t node_child(const uint8_t *node); /* of a branch page */
 /* A leaf node's value.  *pages and *first: the pages of its own that it takes (0: none). */
 WEFT_MUST_CHECK int node_value(const PageFile *f, const uint8_t *node, const uint8_t **value, int64_t *size,
                                uint64_t *first, int64_t *pages, Err *err);
+/* The same without a look at pages of its own in the map: their first bytes are read from the file, which takes a tenth
+ * of the time, and *value points to no more than PAGE_PEEK bytes of such a value, which stand in *peek. */
+enum { PAGE_PEEK = 48 };
+typedef struct PagePeek {
+    uint8_t byte[PAGE_HEAD + PAGE_PEEK];
+} PagePeek;
+WEFT_MUST_CHECK int node_peek(const PageFile *f, int fd, const uint8_t *node, PagePeek *peek, const uint8_t **value,
+                              int64_t *size, Err *err);
 #endif

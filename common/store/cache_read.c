@@ -4,12 +4,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include "common/base/json.h"
 #include "common/base/mem.h"
-#include "common/base/schema_lines.h"
 #include "common/store/cache_internal.h"
 #include "common/store/cache_pages.h"
-#include "common/store/cache_tree.h"
 
 enum { ALIGN = 64, TRIES = 1000 };
 
@@ -17,28 +14,6 @@ typedef struct Copy {
     void *bytes;
     struct Copy *next;
 } Copy; /* aligned copy of a small record */
-
-struct CacheTxn {
-    Cache *cache;
-    MDB_txn *txn;
-    FileMap *map;
-    int64_t file_size;
-    PageFile pages;
-    PageHead head;
-    Tree names, tree[N_DBS]; /* an absent database is an empty tree */
-    int absent;              /* a bit a database */
-    Copy *copies;
-    int64_t looks; /* entries and records looked up so far */
-};
-
-struct CacheCursor {
-    TreeCursor tree;
-    void *copy;
-    json_t *part;  /* of the schema, for cache_next_clip_part */
-    json_t *facts; /* of the last summary that was parsed */
-    Str words;     /* of the last one that was not */
-    char id[512];
-};
 
 /* ---- transactions ---------------------------------------------------------------------------- */
 
@@ -194,12 +169,9 @@ static int kind_fits(CacheDb db, RecordKind kind)
     return 0;
 }
 
-static int decode(const Cache *c, RecordView *out, CacheDb db, const Digest *key, const TreeEntry *e, int verify,
-                  Err *err)
+static int decode_as(const Cache *c, RecordView *out, CacheDb db, const Digest *key, const TreeEntry *e, int verify,
+                     const char *what, Err *err)
 {
-    char what[96], hex[65];
-    digest_hex(key, hex);
-    snprintf(what, sizeof what, "%s %s", cache_db_name(db), hex);
     int rc = record_decode(out, e->value, e->value_size, verify ? key : NULL, what, err);
     if (rc == 0 && out->version < c->oldest_record)
         rc = err_set(err, ERR_FORMAT, "%s: a record of version %d, this cache holds none before %d", what, out->version,
@@ -210,13 +182,26 @@ static int decode(const Cache *c, RecordView *out, CacheDb db, const Digest *key
     return rc;
 }
 
+static int decode(const Cache *c, RecordView *out, CacheDb db, const Digest *key, const TreeEntry *e, int verify,
+                  Err *err)
+{
+    char what[96], hex[65];
+    if (decode_as(c, out, db, key, e, verify, "", NULL) == 0)
+        return 0;
+    digest_hex(key, hex); /* only a message needs its name */
+    snprintf(what, sizeof what, "%s %s", cache_db_name(db), hex);
+    return decode_as(c, out, db, key, e, verify, what, err);
+}
+
 /* Pages that were looked at count as the process's memory until they are given back, which costs a look
  * into the page cache when one is needed again.  Views stay valid. */
 static void count_look(CacheTxn *t)
 {
     enum { LOOKS = 2048 };
-    if (++t->looks % LOOKS == 0)
-        madvise((void *)t->map->bytes, (size_t)t->map->size, MADV_DONTNEED);
+    if (++t->looks % LOOKS != 0)
+        return;
+    madvise((void *)t->map->bytes, (size_t)t->map->size, MADV_DONTNEED);
+    tree_forget(&t->pages); /* what is read again is checked again */
 }
 
 static int is_aligned(const RecordView *v)
@@ -234,27 +219,30 @@ static int align_view(RecordView *v, void **copy, Err *err)
     return 0;
 }
 
-/* The record wherever it lies. */
-static int find_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err)
-{
-    TreeEntry e;
-    count_look(t);
-    int rc = tree_get(&t->pages, &t->tree[db], key->byte, sizeof key->byte, &e, err);
-    return rc <= 0 || (rc = decode(t->cache, out, db, key, &e, verify, err)) < 0 ? rc : 1;
-}
-
 int cache_look_record(CacheTxn *t, CacheDb db, const Digest *key, RecordView *out, Err *err)
 {
-    int rc = find_record(t, db, key, 0, out, err);
+    TreeEntry e;
+    PagePeek peek;
+    int fd;
+    count_look(t);
+    if (mdb_env_get_fd(t->cache->env, &fd))
+        return err_set(err, ERR_IO, "'%s': data.mdb is not open", t->cache->dir);
+    int rc = tree_peek(&t->pages, fd, &t->tree[db], key->byte, sizeof key->byte, &peek, &e, err);
+    if (rc == 1 && (rc = decode(t->cache, out, db, key, &e, 0, err)) == 0)
+        rc = 1;
     out->tensor.data = NULL;
     return rc;
 }
 
 int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, RecordView *out, Err *err)
 {
-    int rc = find_record(t, db, key, verify, out, err);
-    if (rc <= 0 || is_aligned(out))
+    TreeEntry e;
+    count_look(t);
+    int rc = tree_get(&t->pages, &t->tree[db], key->byte, sizeof key->byte, &e, err);
+    if (rc <= 0 || (rc = decode(t->cache, out, db, key, &e, verify, err)) < 0)
         return rc;
+    if (is_aligned(out))
+        return 1;
     Copy *copy = mem_calloc(1, sizeof *copy, err);
     if (!copy)
         return ERR_NOMEM;
@@ -262,41 +250,6 @@ int cache_get_record(CacheTxn *t, CacheDb db, const Digest *key, int verify, Rec
     t->copies = copy;
     rc = align_view(out, &copy->bytes, err);
     return rc < 0 ? rc : 1;
-}
-
-/* 1, 0 absent, negative; judge: by the schema. */
-static int get_json(CacheTxn *t, int db, const char *key, int judge, json_t **out, Err *err)
-{
-    TreeEntry e;
-    *out = NULL;
-    int rc = cache_check_id(key, err);
-    if (rc == 0)
-        rc = tree_get(&t->pages, &t->tree[db], key, (int64_t)strlen(key), &e, err);
-    if (rc <= 0)
-        return rc;
-    rc = cache_entry_parse(t->cache, db, key, e.value, e.value_size, out, err);
-    if (rc == 0 && judge)
-        rc = db == DB_CLIPS ? cache_check_clip(t->cache, key, *out, err) : cache_check_meta(t->cache, key, *out, err);
-    if (rc == 0)
-        return 1;
-    json_decref(*out);
-    *out = NULL;
-    return err_wrap(err, rc, "'%s'", t->cache->dir);
-}
-
-int cache_get_clip(CacheTxn *t, const char *id, json_t **out, Err *err)
-{
-    return get_json(t, DB_CLIPS, id, 1, out, err);
-}
-
-int cache_get_clip_unjudged(CacheTxn *t, const char *id, json_t **out, Err *err)
-{
-    return get_json(t, DB_CLIPS, id, 0, out, err);
-}
-
-int cache_get_meta(CacheTxn *t, const char *key, json_t **out, Err *err)
-{
-    return get_json(t, DB_META, key, 1, out, err);
 }
 
 /* ---- iterating ------------------------------------------------------------------------------- */
@@ -313,8 +266,7 @@ void cache_cursor_free(CacheCursor **p)
     *p = NULL;
 }
 
-/* 1 with the entry, 0 at the end (cursor freed), negative on error (the next call gives 0). */
-static int advance(CacheTxn *t, int db, CacheCursor **cursor, TreeEntry *e, Err *err)
+int cache_advance(CacheTxn *t, int db, CacheCursor **cursor, TreeEntry *e, Err *err)
 {
     if (!*cursor && !(*cursor = mem_calloc(1, sizeof **cursor, err)))
         return ERR_NOMEM;
@@ -329,7 +281,7 @@ int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key
 {
     TreeEntry e;
     memset(key, 0, sizeof *key);
-    int rc = advance(t, (int)db, cursor, &e, err);
+    int rc = cache_advance(t, (int)db, cursor, &e, err);
     if (rc != 1)
         return rc;
     if (e.key_size != sizeof key->byte)
@@ -341,134 +293,6 @@ int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key
     if (rc == 0 && !is_aligned(out))
         rc = align_view(out, &(*cursor)->copy, err);
     return rc < 0 ? rc : 1;
-}
-
-/* 1 with the members, valid; 0: the entry must be looked at as a whole; negative: no memory. */
-static int read_members(const Cache *c, CacheCursor *cursor, const char *const *members, const TreeEntry *e,
-                        json_t **value, Err *err)
-{
-    Err damage = {0};
-    int64_t size = e->value_size;
-    int rc = cursor->part ? 0 : schema_part(c->clip_schema, members, &cursor->part, &damage);
-    if (rc == 0)
-        rc = cache_entry_check(c, DB_CLIPS, cursor->id, e->value, &size, &damage);
-    if (rc == 0)
-        rc = schema_read_part(c->clip_schema, cursor->part, members, (const char *)e->value, size, cursor->id, value,
-                              &damage);
-    return rc == ERR_NOMEM ? err_set(err, rc, "%s", damage.msg) : rc == 0;
-}
-
-/* As advance, with the key as text in the cursor. */
-static int next_entry(CacheTxn *t, int db, CacheCursor **cursor, const char **name, TreeEntry *e, Err *err)
-{
-    *name = "(in a damaged page)";
-    int rc = advance(t, db, cursor, e, err);
-    if (rc != 1)
-        return rc;
-    char *key = (*cursor)->id; /* keys are at most 511 bytes */
-    memcpy(key, e->key, (size_t)e->key_size);
-    key[e->key_size] = '\0';
-    *name = key;
-    return 1;
-}
-
-/* members: of clips, or NULL: all. */
-static int entry_json(CacheTxn *t, int db, CacheCursor *cursor, const char *const *members, const TreeEntry *e,
-                      json_t **value, Err *err)
-{
-    int rc = members ? read_members(t->cache, cursor, members, e, value, err) : 0;
-    if (rc != 0)
-        return rc;
-    rc = cache_entry_parse(t->cache, db, cursor->id, e->value, e->value_size, value, err);
-    if (rc == 0)
-        rc = db == DB_CLIPS ? cache_check_clip(t->cache, cursor->id, *value, err)
-                            : cache_check_meta(t->cache, cursor->id, *value, err);
-    if (rc == 0)
-        return 1;
-    json_decref(*value);
-    *value = NULL;
-    return rc;
-}
-
-static int next_json(CacheTxn *t, int db, CacheCursor **cursor, const char *const *members, const char **name,
-                     json_t **value, Err *err)
-{
-    TreeEntry e;
-    *value = NULL;
-    int rc = next_entry(t, db, cursor, name, &e, err);
-    return rc == 1 ? entry_json(t, db, *cursor, members, &e, value, err) : rc;
-}
-
-int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err)
-{
-    return next_json(t, DB_CLIPS, cursor, NULL, id, facts, err);
-}
-
-int cache_next_clip_part(CacheTxn *t, CacheCursor **cursor, const char *const *members, const char **id, json_t **facts,
-                         Err *err)
-{
-    return next_json(t, DB_CLIPS, cursor, members, id, facts, err);
-}
-
-/* As next_entry, with the summary: *plain is the text of an entry that is read where it stands; at NULL: it must be
- * parsed. */
-static int next_summary(CacheTxn *t, CacheCursor **cursor, const char **id, TreeEntry *e, ClipSummary *out,
-                        JsonSpan *plain, Err *err)
-{
-    Err damage = {0};
-    *plain = (JsonSpan){0};
-    int rc = next_entry(t, DB_CLIPS, cursor, id, e, err);
-    if (rc != 1)
-        return rc;
-    JsonSpan text = {(const char *)e->value, e->value_size};
-    rc = cache_entry_check(t->cache, DB_CLIPS, (*cursor)->id, text.at, &text.size, &damage);
-    if (rc == 0 && (rc = cache_summary_text(out, &(*cursor)->words, text.at, text.size, &damage)) == 1)
-        *plain = text;
-    return rc == ERR_NOMEM ? err_set(err, rc, "%s", damage.msg) : 1;
-}
-
-/* The entry's JSON; members as in entry_json. */
-static int parse_summary(CacheTxn *t, CacheCursor *c, const char *const *members, const TreeEntry *e, Err *err)
-{
-    json_decref(c->facts);
-    c->facts = NULL;
-    return entry_json(t, DB_CLIPS, c, members, e, &c->facts, err);
-}
-
-int cache_next_clip_summary(CacheTxn *t, CacheCursor **cursor, const char **id, ClipSummary *out, Err *err)
-{
-    TreeEntry e;
-    JsonSpan plain;
-    int rc = next_summary(t, cursor, id, &e, out, &plain, err);
-    if (rc != 1 || plain.at)
-        return rc;
-    rc = parse_summary(t, *cursor, cache_summary_members, &e, err);
-    if (rc == 1)
-        cache_summary_json(out, (*cursor)->facts);
-    return rc;
-}
-
-int cache_next_clip_text(CacheTxn *t, CacheCursor **cursor, const char **id, JsonSpan *text, Err *err)
-{
-    TreeEntry e;
-    ClipSummary summary;
-    int rc = next_summary(t, cursor, id, &e, &summary, text, err);
-    if (rc != 1 || (text->at && json_span_plain(*text)))
-        return rc;
-    if ((rc = parse_summary(t, *cursor, NULL, &e, err)) != 1)
-        return rc;
-    Str *words = &(*cursor)->words;
-    char *canonical = json_canonical((*cursor)->facts, err);
-    words->len = 0;
-    rc = canonical ? str_append(words, canonical, err) : ERR_NOMEM;
-    mem_free(canonical);
-    *text = (JsonSpan){words->data, words->len};
-    return rc < 0 ? rc : 1;
-}
-
-int cache_next_meta(CacheTxn *t, CacheCursor **cursor, const char **key, json_t **value, Err *err)
-{
-    return next_json(t, DB_META, cursor, NULL, key, value, err);
 }
 
 int cache_stat(CacheTxn *t, CacheStat *out, Err *err)

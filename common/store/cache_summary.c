@@ -1,5 +1,7 @@
-/* What a list shows of a clip's entry.  Entries that Weft wrote are read where they stand; one that is
- * written otherwise (an escape in a caption) is left to the parser and the schema. */
+/* What a list shows of a clip's entry, and the keys of the records that it names.  Entries that Weft
+ * wrote are read where they stand; one that is written otherwise (an escape in a caption) is left to the
+ * parser and the schema. */
+#include <string.h>
 #include "common/base/json_walk.h"
 #include "common/store/cache_internal.h"
 
@@ -96,4 +98,79 @@ int cache_summary_text(ClipSummary *out, Str *words, const char *text, int64_t s
     out->caption = words->data;
     out->category = has_category ? words->data + caption.size + 1 : NULL;
     return 1;
+}
+
+/* ---- keys ------------------------------------------------------------------------------------ */
+
+const char *const cache_keys_members[] = {"split", "category", "texts", "latents", NULL};
+
+/* Behind the texts' digests, which stand in `words`. */
+static int finish_keys(ClipKeys *out, Str *words, const JsonSpan *category, Err *err)
+{
+    int64_t at = words->len;
+    int rc = category ? str_append_n(words, category->at, category->size, err) : 0;
+    if (rc < 0)
+        return rc;
+    out->text = (const Digest *)words->data;
+    out->n_text = at / (int64_t)sizeof *out->text;
+    out->category = category ? words->data + at : NULL;
+    return 0;
+}
+
+int cache_keys_json(ClipKeys *out, Str *words, const json_t *facts, Err *err)
+{
+    const json_t *texts = json_object_get(facts, "texts"), *name = json_object_get(facts, "category");
+    JsonSpan category = {json_string_value(name), (int64_t)json_string_length(name)};
+    *out = (ClipKeys){.split = json_string_value(json_object_get(facts, "split"))};
+    words->len = 0;
+    int rc = digest_parse(json_string_value(json_object_get(facts, "latents")), &out->latents, err);
+    for (size_t i = 0; rc == 0 && i < json_array_size(texts); i++) {
+        Digest key;
+        rc = digest_parse(json_string_value(json_array_get(texts, i)), &key, err);
+        if (rc == 0)
+            rc = str_append_n(words, (const char *)&key, sizeof key, err);
+    }
+    return rc < 0 ? rc : finish_keys(out, words, category.at ? &category : NULL, err);
+}
+
+/* 1, or 0 for what the schema does not take for a key. */
+static int key_of(JsonSpan value, Digest *out)
+{
+    JsonSpan text;
+    char hex[65] = "";
+    if (!json_span_text(value, &text) || text.size != 64)
+        return 0;
+    memcpy(hex, text.at, 64);
+    return strspn(hex, "0123456789abcdef") == 64 && digest_parse(hex, out, NULL) == 0;
+}
+
+/* 1, 0 where the texts must be parsed, negative: no memory. */
+static int text_keys(JsonSpan texts, Str *words, Err *err)
+{
+    JsonWalk w;
+    JsonSpan none, value;
+    Digest key;
+    int more = json_walk_begin(&w, texts) && w.close == ']' ? 1 : -1, rc = 0;
+    while (rc == 0 && more == 1 && (more = json_walk_next(&w, &none, &value)) == 1) {
+        if (!key_of(value, &key))
+            return 0;
+        rc = str_append_n(words, (const char *)&key, sizeof key, err);
+    }
+    return rc < 0 ? rc : more == 0 && words->len > 0;
+}
+
+int cache_keys_text(ClipKeys *out, Str *words, const char *text, int64_t size, Err *err)
+{
+    enum { SPLIT, CATEGORY, TEXTS, LATENTS, N };
+    JsonSpan m[N] = {0}, category;
+    *out = (ClipKeys){0};
+    words->len = 0;
+    if (!find((JsonSpan){text, size}, cache_keys_members, N, m) || !(out->split = split_of(m[SPLIT])) ||
+        !key_of(m[LATENTS], &out->latents))
+        return 0;
+    int named = json_span_text(m[CATEGORY], &category), rc = text_keys(m[TEXTS], words, err);
+    if (rc != 1 || !(named || json_span_is(m[CATEGORY], "null")))
+        return rc < 0 ? rc : 0;
+    rc = finish_keys(out, words, named ? &category : NULL, err);
+    return rc < 0 ? rc : 1;
 }

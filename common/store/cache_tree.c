@@ -41,21 +41,38 @@ static int64_t first_not_less(const uint8_t *page, int64_t from, const void *key
     return low;
 }
 
-static int enter(PageFile *f, uint64_t number, int leaf, Err *err)
+void tree_forget(PageFile *f)
 {
-    int rc = page_check_number(f, number, err);
-    return rc < 0 ? rc : page_check(f, number, leaf, err);
+    memset(f->sound, 0, sizeof f->sound);
 }
 
-static int fill(PageFile *f, const uint8_t *node, int flags, TreeEntry *out, Err *err)
+static int enter(PageFile *f, uint64_t number, int leaf, Err *err)
 {
-    uint64_t first;
-    int64_t pages;
+    uint64_t *sound = &f->sound[number % PAGES_SOUND], mark = 2 * number + (uint64_t)leaf;
+    int rc = page_check_number(f, number, err);
+    if (rc < 0 || *sound == mark)
+        return rc;
+    if ((rc = page_check(f, number, leaf, err)) == 0)
+        *sound = mark;
+    return rc;
+}
+
+static int fill_key(const PageFile *f, const uint8_t *node, int flags, TreeEntry *out, Err *err)
+{
     out->key = node + NODE_HEAD;
     out->key_size = u16_at(node + 6);
     if (out->key_size < 1 || out->key_size > PAGE_KEY_MAX || (u16_at(node + 4) & ~NODE_BIG) != flags)
         return page_damaged(f->what, err, "an entry is of an unknown kind");
-    int rc = node_value(f, node, &out->value, &out->value_size, &first, &pages, err);
+    return 0;
+}
+
+static int fill(const PageFile *f, const uint8_t *node, int flags, TreeEntry *out, Err *err)
+{
+    uint64_t first;
+    int64_t pages;
+    int rc = fill_key(f, node, flags, out, err);
+    if (rc == 0)
+        rc = node_value(f, node, &out->value, &out->value_size, &first, &pages, err);
     return rc < 0 ? rc : 1;
 }
 
@@ -86,6 +103,18 @@ int tree_get(PageFile *f, const Tree *t, const void *key, int64_t key_size, Tree
     const uint8_t *node;
     int rc = find_node(f, t, key, key_size, &node, err);
     return rc < 0 || !node ? rc : fill(f, node, 0, out, err);
+}
+
+int tree_peek(PageFile *f, int fd, const Tree *t, const void *key, int64_t key_size, PagePeek *peek, TreeEntry *out,
+              Err *err)
+{
+    const uint8_t *node;
+    int rc = find_node(f, t, key, key_size, &node, err);
+    if (rc < 0 || !node)
+        return rc;
+    if ((rc = fill_key(f, node, 0, out, err)) == 0)
+        rc = node_peek(f, fd, node, peek, &out->value, &out->value_size, err);
+    return rc < 0 ? rc : 1;
 }
 
 int tree_named(PageFile *f, const Tree *names, const char *name, Tree *out, Err *err)

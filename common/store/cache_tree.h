@@ -27,12 +27,17 @@ typedef struct TreeCursor {
     int64_t last_size;
 } TreeCursor;
 
+/* A page that was checked is taken as sound from then on; after this, no page is. */
+void tree_forget(PageFile *f);
 /* The tree of names; its entries are the databases. */
 WEFT_MUST_CHECK int tree_of_names(const PageFile *f, const PageHead *head, Tree *out, Err *err);
 /* The database of that name: 1, 0 absent, negative on error. */
 WEFT_MUST_CHECK int tree_named(PageFile *f, const Tree *names, const char *name, Tree *out, Err *err);
 /* The entry of that key: 1, 0 absent, negative on error. */
 WEFT_MUST_CHECK int tree_get(PageFile *f, const Tree *t, const void *key, int64_t key_size, TreeEntry *out, Err *err);
+/* The same, the value as node_peek gives it; fd: the file's. */
+WEFT_MUST_CHECK int tree_peek(PageFile *f, int fd, const Tree *t, const void *key, int64_t key_size, PagePeek *peek,
+                              TreeEntry *out, Err *err);
 /* The next entry in the order of the keys: 1, 0 at the end, negative on error (the cursor is then
  * at the end). */
 WEFT_MUST_CHECK int tree_next(PageFile *f, const Tree *t, TreeCursor *c, TreeEntry *out, Err *err);

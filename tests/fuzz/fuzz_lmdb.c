@@ -22,17 +22,21 @@ static void read_all(void)
     const char *id;
     json_t *facts;
     ClipSummary summary;
-    CacheCursor *clips = NULL, *listed = NULL;
+    ClipKeys keys;
+    CacheCursor *clips = NULL, *listed = NULL, *named = NULL;
     while (cache_next_clip(t, &clips, &id, &facts, NULL) != 0)
         json_decref(facts);
     while (cache_next_clip_summary(t, &listed, &id, &summary, NULL) != 0)
+        continue;
+    while (cache_next_clip_keys(t, &named, &id, &keys, NULL) != 0)
         continue;
     for (int db = CACHE_LATENTS; db <= CACHE_TOKENS; db++) {
         CacheCursor *cursor = NULL;
         Digest key;
         RecordView v;
         while (cache_next_record(t, (CacheDb)db, &cursor, &key, &v, 1, NULL) != 0)
-            continue;
+            if (cache_look_record(t, (CacheDb)db, &key, &v, NULL) == 1 && v.tensor.data)
+                abort();
     }
     cache_end(&t);
     cache_close(&c);

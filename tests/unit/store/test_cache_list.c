@@ -6,7 +6,29 @@
 #include "common/base/mem.h"
 #include "common/store/cache_internal.h"
 
-/* The summary of each entry says what the parsed entry does; entries that are not as Weft writes them as well. */
+static void check_keys(CacheTxn *t, CacheCursor **cursor, const char *id, const json_t *facts)
+{
+    Err err = {0};
+    const char *same, *category = json_string_value(json_object_get(facts, "category"));
+    const json_t *texts = json_object_get(facts, "texts");
+    ClipKeys k;
+    char hex[65];
+    assert_int_equal(cache_next_clip_keys(t, cursor, &same, &k, &err), 1);
+    assert_string_equal(id, same);
+    assert_string_equal(k.split, json_string_value(json_object_get(facts, "split")));
+    assert_int_equal(!k.category, !category);
+    assert_string_equal(k.category ? k.category : "", category ? category : "");
+    digest_hex(&k.latents, hex);
+    assert_string_equal(hex, json_string_value(json_object_get(facts, "latents")));
+    assert_int_equal(k.n_text, json_array_size(texts));
+    for (int64_t i = 0; i < k.n_text; i++) {
+        digest_hex(&k.text[i], hex);
+        assert_string_equal(hex, json_string_value(json_array_get(texts, (size_t)i)));
+    }
+}
+
+/* The summary and the keys of each entry say what the parsed entry does; entries that are not as Weft writes them as
+ * well. */
 static void summaries(void **state)
 {
     (void)state;
@@ -25,15 +47,19 @@ static void summaries(void **state)
         json_object_set_new(json_object_get(facts, "latent"), "channels", json_integer(10 + i));
         json_object_set_new(facts, "attributes",
                             json_pack("{s:[i, s], s:{s:s}}", "height", 5, "width", "latent", "frames", "x"));
-        for (int k = 0; k < i / ODD; k++)
+        for (int k = 0; k < i / ODD; k++) {
+            char hex[65];
+            CHECK_OK(sha256_hex(odd[k], k, hex, &err), &err);
             json_array_append_new(json_object_get(facts, "captions"), json_string(odd[k]));
+            json_array_append_new(json_object_get(facts, "texts"), json_string(hex));
+        }
         snprintf(name, sizeof name, "%02d", i);
         CHECK_OK(cache_put_clip(c, name, facts, &err), &err);
         json_decref(facts);
     }
     CacheTxn *t = NULL;
     CHECK_OK(cache_begin(&t, c, &err), &err);
-    CacheCursor *whole = NULL, *brief = NULL, *line = NULL;
+    CacheCursor *whole = NULL, *brief = NULL, *line = NULL, *keys = NULL;
     const char *id, *same;
     json_t *facts;
     ClipSummary s;
@@ -61,9 +87,13 @@ static void summaries(void **state)
         char *canonical = json_canonical(facts, &err);
         assert_true(json_span_is(text, canonical));
         mem_free(canonical);
+        check_keys(t, &keys, id, facts);
         json_decref(facts);
     }
+    ClipKeys none;
     assert_int_equal(n, ODD * ODD);
+    assert_int_equal(cache_next_clip_keys(t, &keys, &same, &none, &err), 0);
+    assert_null(keys);
     assert_int_equal(cache_next_clip_summary(t, &brief, &same, &s, &err), 0);
     assert_null(brief);
     assert_int_equal(cache_next_clip_text(t, &line, &same, &text, &err), 0);
@@ -129,11 +159,51 @@ static void foreign_entries(void **state)
     mem_free(canonical);
 }
 
+/* A key that the schema does not take is no key, and entries that are read as they stand are judged as the others. */
+static void foreign_keys(void **state)
+{
+    (void)state;
+    Err err = {0};
+    char *dir = check_tmp_path("foreign_keys");
+    json_t *facts = clip_facts("A dress.");
+    char *canonical = json_canonical(facts, &err);
+    Cache *c = open_cache(dir, CACHE_WRITE);
+    CHECK_OK(cache_put_clip(c, "a", facts, &err), &err);
+    cache_close(&c);
+    json_decref(facts);
+    const struct {
+        const char *from, *to, *wrong;
+    } cases[] = {{"\"latents\":\"0123456789a", "\"latents\":\"0123456789A", "latents"},
+                 {"\"texts\":[\"0123456789a", "\"texts\":[\"0123456789A", "texts"},
+                 {"\"texts\":[\"" HEX64 "\"]", "\"texts\":[]", "texts"},
+                 {"\"category\":null", "\"category\":5", "category"},
+                 {"\"split\":\"train\"", "\"split\":\"trail\"", "split"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CacheTxn *t = NULL;
+        CacheCursor *cursor = NULL;
+        const char *id, *at = strstr(canonical, cases[i].from);
+        ClipKeys keys;
+        assert_non_null(at);
+        char *text = mem_printf(&err, "%.*s%s%s", (int)(at - canonical), canonical, cases[i].to,
+                                at + strlen(cases[i].from));
+        put_foreign(dir, text);
+        c = open_cache(dir, CACHE_READ);
+        CHECK_OK(cache_begin(&t, c, &err), &err);
+        CHECK_FAILS(cache_next_clip_keys(t, &cursor, &id, &keys, &err), ERR_FORMAT, cases[i].wrong, &err);
+        cache_cursor_free(&cursor);
+        cache_end(&t);
+        cache_close(&c);
+        mem_free(text);
+    }
+    mem_free(canonical);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(summaries),
         cmocka_unit_test(foreign_entries),
+        cmocka_unit_test(foreign_keys),
     };
     return check_run_live("store_cache_list", tests);
 }

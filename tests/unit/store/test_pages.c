@@ -105,6 +105,9 @@ static int use(const char *dir)
         while ((rc = cache_next_record(t, (CacheDb)db, &cursor, &key, &v, 1, &err)) != 0) {
             assert_true(rc == 1 || rc == ERR_FORMAT || rc == ERR_UNSUPPORTED);
             err_clear(&err);
+            rc = cache_look_record(t, (CacheDb)db, &key, &v, &err); /* by its own way through the tree */
+            assert_true(rc == 1 || rc == 0 || rc == ERR_FORMAT || rc == ERR_UNSUPPORTED);
+            err_clear(&err);
         }
     }
     cache_end(&t);
@@ -182,8 +185,71 @@ static void damaged_files(void **state)
     mem_free(bytes);
 }
 
+/* The header of a record is what the record says, wherever it stands. */
+static void headers(void **state)
+{
+    (void)state;
+    Err err = {0};
+    char *dir = check_tmp_path("headers");
+    Cache *c = open_cache(dir, CACHE_WRITE);
+    for (int64_t i = 0; i < 60; i++)
+        CHECK_OK(put(c, i, 1 + 40 * i, &err), &err); /* in the leaf, and in pages of their own */
+    CacheTxn *t = NULL;
+    CHECK_OK(cache_begin(&t, c, &err), &err);
+    RecordView h, r;
+    Digest key;
+    for (int64_t i = 0; i < 60; i++) {
+        key = key_of(i);
+        assert_int_equal(cache_look_record(t, CACHE_TOKENS, &key, &h, &err), 1);
+        assert_int_equal(cache_get_record(t, CACHE_TOKENS, &key, 1, &r, &err), 1);
+        assert_null(h.tensor.data);
+        assert_true(h.kind == r.kind && h.version == r.version && h.checksum == r.checksum);
+        assert_true(h.tensor.dtype == DT_I32 && h.tensor.rank == 1 && h.tensor.dim[0] == 1 + 40 * i);
+    }
+    key = key_of(60);
+    assert_int_equal(cache_look_record(t, CACHE_TOKENS, &key, &h, &err), 0);
+    key = key_of(1);
+    assert_int_equal(cache_look_record(t, CACHE_TEXT, &key, &h, &err), 0);
+    cache_end(&t);
+    cache_close(&c);
+}
+
+/* A page is taken as sound as long as it is kept, and no longer: what is read again is checked again. */
+static void sound_for_a_while(void **state)
+{
+    (void)state;
+    Err err = {0};
+    char *dir = check_tmp_path("while"), *file = check_tmp_path("while/data.mdb"), *bytes = NULL;
+    Cache *c = open_cache(dir, CACHE_WRITE);
+    CHECK_OK(put(c, 1, 10, &err), &err);
+    cache_close(&c);
+    c = open_cache(dir, CACHE_READ);
+    CacheTxn *t = NULL;
+    CHECK_OK(cache_begin(&t, c, &err), &err);
+    RecordView h;
+    Digest key = key_of(1);
+    assert_int_equal(cache_look_record(t, CACHE_TOKENS, &key, &h, &err), 1);
+    int64_t size = 0;
+    CHECK_OK(file_read(file, 1 << 26, &bytes, &size, &err), &err);
+    FILE *f = fopen(file, "r+b");
+    for (int64_t p = 2; p < size / PAGE; p++) { /* every page carries another number */
+        fseek(f, p * PAGE, SEEK_SET);
+        fputc(0x7f, f);
+    }
+    assert_int_equal(fclose(f), 0);
+    int rc = 1, looks = 0;
+    for (; rc == 1 && looks < 5000; looks++)
+        rc = cache_look_record(t, CACHE_TOKENS, &key, &h, &err);
+    CHECK_FAILS(rc, ERR_FORMAT, "carries the number", &err);
+    assert_true(looks > 1);
+    cache_end(&t);
+    cache_close(&c);
+    mem_free(bytes);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sound_files), cmocka_unit_test(damaged_files)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sound_files), cmocka_unit_test(damaged_files),
+                                       cmocka_unit_test(headers), cmocka_unit_test(sound_for_a_while)};
     return check_run_live("store_pages", tests);
 }

@@ -294,6 +294,53 @@ static void refusals(void **state)
     CHECK_FAILS(open_names(&d, "a", NULL, &c, &err), ERR_UNSUPPORTED, "as many out as in", &err);
 }
 
+static void expect_fault(const char *dir, const char *format, int clip)
+{
+    Dataset *d = NULL;
+    DitConfig c = tiny_config();
+    Err err = {0};
+    char text[128];
+
+    snprintf(text, sizeof text, format, clip);
+    if (dataset_open(&d, &dir, 1, &c, &err) == 0 || !strstr(err.msg, text))
+        fail_msg("expected '%s', got '%s'", text, err.msg);
+}
+
+/* Records are looked up in the order of their keys, but of several faults the first by id is told, a clip's latents
+ * before its texts. */
+static void first_fault(void **state)
+{
+    Dataset *d = NULL;
+    DitConfig c = tiny_config();
+    Err err = {0};
+    char *dir = check_tmp_path("faults"), *bytes = NULL;
+    int64_t size;
+    Cache *cache = NULL;
+    static float zeros[FIX_F * 2 * FIX_H * FIX_W * 2 * FIX_C];
+    Tensor tall = tensor_of(zeros, DT_F32, 4, FIX_F, 2 * FIX_H, FIX_W, 2 * FIX_C);
+
+    (void)state;
+    CHECK_OK(open_names(&d, "a", NULL, &c, &err), &err);
+    CHECK_OK(file_read(check_tmp_path("caches/a/data.mdb"), 1 << 26, &bytes, &size, &err), &err);
+    CHECK_OK(dir_make(dir, &err), &err);
+    CHECK_OK(file_write_atomic(check_tmp_path("faults/data.mdb"), bytes, size, &err), &err);
+    CHECK_OK(cache_open(&cache, dir, CACHE_WRITE, &err), &err);
+    for (int i = 4; i >= 0; i--) {
+        const Sample *s = &d->sample[i];
+        CHECK_OK(cache_delete_record(cache, CACHE_TEXT, &s->text[s->n_text - 1], &err), &err);
+        expect_fault(dir, "clip 'clip-%d': its text record is not in the cache", i);
+        CHECK_OK(cache_delete_record(cache, CACHE_LATENTS, &s->latents, &err), &err);
+        expect_fault(dir, "clip 'clip-%d': its latents record is not in the cache", i);
+        if (i == 0)
+            continue;
+        CHECK_OK(cache_put_record(cache, CACHE_LATENTS, &s->latents, RECORD_MOMENTS, &tall, &err), &err);
+        expect_fault(dir, "clip 'clip-%d': latents F32 [3, 12, 4, 8], but clip 'clip-0' has 3 frames of 6 x 4", i);
+    }
+    cache_close(&cache);
+    dataset_close(&d);
+    mem_free(bytes);
+}
+
 /* Of a dataset in three shards every one must be given; what is missing is named as --shard names
  * it. */
 static void shards(void **state)
@@ -321,7 +368,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_list),          cmocka_unit_test(draws_are_keyed), cmocka_unit_test(streams),
         cmocka_unit_test(posterior_moments), cmocka_unit_test(stored_samples),  cmocka_unit_test(orders),
-        cmocka_unit_test(refusals),          cmocka_unit_test(shards),
+        cmocka_unit_test(refusals),          cmocka_unit_test(first_fault),     cmocka_unit_test(shards),
     };
     return check_run_live("train-data", tests);
 }
