@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include "common/base/digest_set.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
@@ -21,7 +22,7 @@ typedef struct Tokenizing {
     ClipTokenizer *clip; /* or NULL */
     int64_t clip_cuts, bins[2][BINS];
     int64_t length;
-    json_t *written; /* captions that have a line */
+    DigestSet written; /* captions that have a line */
     AtomicFile *file;
     Report *report;
     const Log *log;
@@ -47,14 +48,12 @@ static int cut_ids(Tokenizing *t, const char *text, int32_t *ids, int64_t n, con
     return 0;
 }
 
-static int token_line(const Tokenizing *t, const char *text, const int32_t *ids, int64_t n, int64_t cut,
-                      const char *cut_text, json_t **out, Err *err)
+static int token_line(const Tokenizing *t, const char *text, const Digest *sha, const int32_t *ids, int64_t n,
+                      int64_t cut, const char *cut_text, json_t **out, Err *err)
 {
     char hex[65];
     JsonWriter w;
-    int rc = sha256_hex(text, (int64_t)strlen(text), hex, err);
-    if (rc < 0)
-        return rc;
+    digest_hex(sha, hex);
     jsonw_begin(&w);
     jsonw_str(&w, "text", text);
     jsonw_str(&w, "text_sha256", hex);
@@ -108,17 +107,17 @@ static void print_lengths(const char *what, const int64_t bins[BINS], FILE *out)
 
 static int one_caption(Tokenizing *t, const char *text, const char *id, Err *err)
 {
-    if (json_object_get(t->written, text))
-        return 0;
-    if (json_object_set_new(t->written, text, json_true()) < 0)
-        return err_set(err, ERR_NOMEM, "out of memory for the captions");
+    Digest sha;
+    int rc = sha256_bytes(text, (int64_t)strlen(text), &sha, err);
+    if (rc < 0 || (rc = digest_set_add(&t->written, &sha, err)) != 1)
+        return rc;
     int32_t *ids = NULL;
     int64_t n, kept;
     char *cut_text = NULL;
     json_t *line = NULL;
-    int rc = tokenizer_encode(t->tokenizer, text, &ids, &n, err);
+    rc = tokenizer_encode(t->tokenizer, text, &ids, &n, err);
     if (rc == 0 && (rc = cut_ids(t, text, ids, n, id, &kept, &cut_text, err)) == 0) {
-        rc = token_line(t, text, ids, kept, n - kept, cut_text, &line, err);
+        rc = token_line(t, text, &sha, ids, kept, n - kept, cut_text, &line, err);
         if (rc == 0)
             rc = json_write_line(line, atomic_stream(t->file), err);
         t->captions++;
@@ -172,12 +171,12 @@ static int open_tokenizer(Tokenizing *t, const char *path, const Recipe *recipe,
 int prep_tokenize(const char *dir, const char *tokenizer, const char *clip_tokenizer, Recipe *recipe, const Log *log,
                   FILE *results, Err *err)
 {
-    Tokenizing t = {.written = json_object(), .log = log};
+    Tokenizing t = {.log = log};
     json_t *dataset = NULL;
     Recipe *own = NULL;
     DirLock lock = {-1};
     char *path = path_join(dir, "tokens.jsonl", err);
-    int rc = t.written && path ? dataset_read(dir, &dataset, err) : ERR_NOMEM;
+    int rc = path ? dataset_read(dir, &dataset, err) : ERR_NOMEM;
     if (rc == 0)
         rc = recipe ? keep_text(recipe, json_object_get(dataset, "recipe"), dir, err)
                     : recipe_from_json(&own, json_object_get(dataset, "recipe"), err);
@@ -205,7 +204,7 @@ out:
     dir_unlock(&lock);
     recipe_close(&own);
     json_decref(dataset);
-    json_decref(t.written);
+    digest_set_fini(&t.written);
     mem_free(path);
     return rc;
 }

@@ -39,7 +39,6 @@ struct Report {
     const json_t *dataset;
     Values values[MEASURES];
     json_t *attributes, *rejected, *accepted, *duplicates;
-    json_t *contacts;      /* id -> contact, of all clips */
     int64_t accepts, seen; /* accepted clips in all, met so far */
     double error_sum, error_max;
 };
@@ -173,8 +172,6 @@ int report_add_line(Report *b, const ManifestLine *line, Err *err)
     int bad = 0, rc = measure(b, line, err);
     if (rc < 0)
         return rc;
-    if (line->contact)
-        bad |= json_object_set_new_nocheck(b->contacts, line->id, json_string_nocheck(line->contact)) < 0;
     if (line->rejected) {
         bad |= json_array_append_new(b->rejected, card(line)) < 0;
         if (line->reason == REASON_NEAR_DUPLICATE)
@@ -245,16 +242,38 @@ static void histogram(JsonWriter *w, const Values *l, int which)
     jsonw_close(w);
 }
 
+static int add_contact(void *user, const json_t *record, const char *where, Err *err)
+{
+    json_t *contacts = user;
+    const char *id = json_string_value(json_object_get(record, "id"));
+    json_t *contact = json_object_get(record, "contact");
+    (void)where;
+    if (!contact || !json_object_get(contacts, id) || json_object_set(contacts, id, contact) == 0)
+        return 0;
+    return err_set(err, ERR_NOMEM, "out of memory for the report");
+}
+
+/* The pictures of the clips that were kept, for which the manifest is read once more where there are any. */
+static int find_kept(const Report *b, const char *dir, Err *err)
+{
+    static const char *const members[] = {"id", "contact", NULL};
+    json_t *pair, *contacts = json_object();
+    size_t i;
+    int bad = !contacts, rc = 0;
+    json_array_foreach (b->duplicates, i, pair)
+        bad |= json_object_set_new(contacts, json_string_value(json_object_get(pair, "kept")), json_null()) < 0;
+    if (!bad && json_object_size(contacts) > 0)
+        rc = dataset_each_line(dir, b->dataset, members, add_contact, contacts, err);
+    json_array_foreach (rc == 0 ? b->duplicates : NULL, i, pair)
+        bad |= json_object_set(pair, "kept_contact",
+                               json_object_get(contacts, json_string_value(json_object_get(pair, "kept")))) < 0;
+    json_decref(contacts);
+    return rc == 0 && bad ? err_set(err, ERR_NOMEM, "out of memory for the report") : rc;
+}
+
 static int content(const Report *b, const json_t *dataset, json_t **out, Err *err)
 {
-    json_t *pair;
-    size_t i;
     JsonWriter w;
-    json_array_foreach (b->duplicates, i, pair) {
-        json_t *contact = json_object_get(b->contacts, json_string_value(json_object_get(pair, "kept")));
-        if (contact && json_object_set(pair, "kept_contact", contact) < 0)
-            return err_set(err, ERR_NOMEM, "out of memory for the report");
-    }
     jsonw_begin(&w);
     jsonw_int(&w, "format", 1);
     jsonw_share(&w, "layout", json_object_get(dataset, "layout"));
@@ -339,9 +358,8 @@ int report_begin(Report **out, const json_t *dataset, Err *err)
                   .rejected = json_array(),
                   .accepted = json_array(),
                   .duplicates = json_array(),
-                  .contacts = json_object(),
                   .accepts = json_integer_value(json_object_get(json_object_get(dataset, "counts"), "accepted"))};
-    return b->attributes && b->rejected && b->accepted && b->duplicates && b->contacts
+    return b->attributes && b->rejected && b->accepted && b->duplicates
                ? 0
                : err_set(err, ERR_NOMEM, "out of memory for the report");
 }
@@ -350,7 +368,9 @@ int report_end(Report *b, const char *dir, Err *err)
 {
     json_t *o = NULL;
     char *path = path_join(dir, "report.json", err);
-    int rc = path ? content(b, b->dataset, &o, err) : ERR_NOMEM;
+    int rc = path ? find_kept(b, dir, err) : ERR_NOMEM;
+    if (rc == 0)
+        rc = content(b, b->dataset, &o, err);
     if (rc == 0 && (rc = schema_check("report", o, "report.json", err)) == 0 &&
         (rc = json_write_file(o, path, err)) == 0)
         rc = write_pages(dir, o, err);
@@ -370,7 +390,6 @@ void report_close(Report **r)
     json_decref(b->rejected);
     json_decref(b->accepted);
     json_decref(b->duplicates);
-    json_decref(b->contacts);
     mem_free(b);
     *r = NULL;
 }
