@@ -11,16 +11,16 @@ for n in "$@"; do
     p="$work/captions-$n"
     if [ ! -e "$p/dataset.json" ]; then
         mkdir -p "$p"
-        awk -v n="$n" 'NR == 1 {
-            line = $0
-            for (i = 1; i <= n; i++) {
-                text = line
-                id = sprintf("clip-%07d", i)
-                caption = "Number " i ": a woman in a red dress with long sleeves and a lace hem turns around."
-                sub(/"id":"[^"]*"/, "\"id\":\"" id "\"", text)
-                sub(/"captions":\[[^]]*\]/, "\"captions\":[\"" caption "\"]", text)
-                print text
-            }
+        awk -v n="$n" 'NR == 1 { # weft-prep writes the id before the captions
+            match($0, /"id":"[^"]*"/)
+            before = substr($0, 1, RSTART - 1)
+            rest = substr($0, RSTART + RLENGTH)
+            match(rest, /"captions":\[[^]]*\]/)
+            middle = substr(rest, 1, RSTART - 1)
+            after = substr(rest, RSTART + RLENGTH)
+            caption = "a woman in a red dress with long sleeves and a lace hem turns around."
+            for (i = 1; i <= n; i++)
+                printf "%s\"id\":\"clip-%07d\"%s\"captions\":[\"Number %d: %s\"]%s\n", before, i, middle, i, caption, after
         }' "$one/manifest.jsonl" >"$p/manifest.jsonl"
         sum=$(sha256sum <"$p/manifest.jsonl")
         sed -e "s/\"sha256\": \"[0-9a-f]*\"/\"sha256\": \"${sum%% *}\"/" -e "s/\"lines\": 1$/\"lines\": $n/" \
