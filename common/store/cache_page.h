@@ -58,8 +58,8 @@ uint64_t node_child(const uint8_t *node); /* of a branch page */
 /* A leaf node's value.  *pages and *first: the pages of its own that it takes (0: none). */
 WEFT_MUST_CHECK int node_value(const PageFile *f, const uint8_t *node, const uint8_t **value, int64_t *size,
                                uint64_t *first, int64_t *pages, Err *err);
-/* The same without a look at pages of its own in the map: their first bytes are read from the file, which takes a tenth
- * of the time, and *value points to no more than PAGE_PEEK bytes of such a value, which stand in *peek. */
+/* The same without a look at pages of its own in the map: their first bytes are read from the file, and *value points
+ * to no more than PAGE_PEEK bytes of such a value, which stand in *peek. */
 enum { PAGE_PEEK = 48 };
 typedef struct PagePeek {
     uint8_t byte[PAGE_HEAD + PAGE_PEEK];
