@@ -155,8 +155,9 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_W) -MMD -MP -c $< -o $@
 
-# Sums over every pixel of every clip, in whole numbers: worth the vectoriser.
-$(B)/prep/picture/quality.o: CFLAGS_W += -O3
+# Every pixel of every clip, in whole numbers: worth the vectoriser.
+$(addprefix $(B)/,prep/picture/quality.o prep/picture/visible.o common/media/video_convert.o \
+    common/media/video_writer.o): CFLAGS_W += -O3
 # Sums over every pixel in the order that the source says: the same bits with any vectors.
 $(B)/common/metrics/%.o: CFLAGS_W += -O3
 

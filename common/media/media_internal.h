@@ -65,7 +65,9 @@ typedef struct ScaleJob {
 typedef struct Scaler {
     struct SwsContext *sws;
     ScaleJob job;
-    uint8_t *rgb; /* the output; rows are longer than the picture, because swscale may write past its last pixel */
+    /* The output; rows are longer than the picture, because swscale may write past its last pixel.  With
+     * job.dst_format GBRP a row is one of green, one of blue and one of red, each a third of rgb_stride. */
+    uint8_t *rgb;
     int rgb_stride;
     int64_t rgb_bytes;
 } Scaler;

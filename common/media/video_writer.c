@@ -3,6 +3,7 @@
  * random ids, one encoder thread. */
 #include <libavutil/opt.h>
 #include <string.h>
+#include "common/base/clones.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/media/media_internal.h"
@@ -221,13 +222,16 @@ static int write_packets(VideoWriter *w, Err *err)
     }
 }
 
+WEFT_CLONES static void fill_row32(const uint8_t *restrict rgb, int64_t n, uint32_t *restrict out)
+{
+    for (int64_t x = 0; x < n; x++)
+        out[x] = (uint32_t)rgb[3 * x] << 16 | (uint32_t)rgb[3 * x + 1] << 8 | rgb[3 * x + 2];
+}
+
 static void fill_rgb32(AVFrame *f, const uint8_t *rgb)
 {
-    for (int y = 0; y < f->height; y++) {
-        uint32_t *row = (uint32_t *)(void *)(f->data[0] + (ptrdiff_t)y * f->linesize[0]);
-        for (int x = 0; x < f->width; x++, rgb += 3)
-            row[x] = (uint32_t)rgb[0] << 16 | (uint32_t)rgb[1] << 8 | rgb[2];
-    }
+    for (int y = 0; y < f->height; y++, rgb += (ptrdiff_t)f->width * 3)
+        fill_row32(rgb, f->width, (uint32_t *)(void *)(f->data[0] + (ptrdiff_t)y * f->linesize[0]));
 }
 
 static int fill_scaled(VideoWriter *w, const uint8_t *rgb, Err *err)

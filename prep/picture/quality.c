@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/base/clones.h"
 #include "common/base/mem.h"
 
 enum { BINS = 32, UNIT = 10000 /* of luma */ };
@@ -48,7 +49,7 @@ void meter_close(Meter **meter)
 }
 
 /* ---- one picture ----------------------------------------------------------------------------- */
-static void luma_row(const uint8_t *rgb, int64_t n, int32_t *y)
+WEFT_CLONES static void luma_row(const uint8_t *rgb, int64_t n, int32_t *y)
 {
     for (int64_t i = 0; i < n; i++)
         y[i] = 2126 * rgb[3 * i] + 7152 * rgb[3 * i + 1] + 722 * rgb[3 * i + 2];
@@ -133,7 +134,7 @@ static int32_t laplacian(const int32_t *up, const int32_t *at, const int32_t *do
     return up[i] + down[i] + at[left] + at[right] - 4 * at[i]; /* at most 8 * 2550000 */
 }
 
-static void laplacian_row(const int32_t *up, const int32_t *at, const int32_t *down, int64_t n, Sums *s)
+WEFT_CLONES static void laplacian_row(const int32_t *up, const int32_t *at, const int32_t *down, int64_t n, Sums *s)
 {
     for (int64_t from = 0; from < n; from += 4096) { /* 4096 squares fit */
         int64_t to = from + 4096 < n ? from + 4096 : n, first = from ? from : 1, last = to < n ? to : n - 1, sum = 0,
@@ -166,7 +167,7 @@ static void row_histogram(const uint8_t *rgb, int64_t n, uint32_t histogram[LANE
             histogram[i % LANES][c][rgb[3 * i + c]]++;
 }
 
-static void row_sums(const int32_t *y, int64_t n, int32_t black, Sums *s)
+WEFT_CLONES static void row_sums(const int32_t *y, int64_t n, int32_t black, Sums *s)
 {
     int64_t sum = 0, squares = 0, dark = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -180,7 +181,7 @@ static void row_sums(const int32_t *y, int64_t n, int32_t black, Sums *s)
 }
 
 /* Sum of |a - b|. */
-static int64_t row_change(const uint8_t *a, const uint8_t *b, int64_t n)
+WEFT_CLONES static int64_t row_change(const uint8_t *a, const uint8_t *b, int64_t n)
 {
     uint32_t sum = 0; /* 3 * 65536 samples of 255 fit */
     for (int64_t i = 0; i < n; i++)

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "common/base/clones.h"
 #include "common/base/mem.h"
 
 enum {
@@ -17,7 +18,7 @@ enum {
 
 struct Visible {
     int64_t width, height, columns, rows, n, k; /* k: pictures added */
-    int32_t *sum;                               /* [columns,3] of a row of cells */
+    int32_t *sum;                               /* [width,3] over the pixels of a row of cells, down */
     uint8_t *cells;                             /* [n,rows,columns,3] */
     uint8_t *background;                        /* [rows,columns,3], and [rows,columns] marks */
     int64_t colour[3], seen;                    /* sums over the cells that differ from the background */
@@ -32,7 +33,7 @@ int visible_open(Visible **out, int64_t width, int64_t height, int64_t n, Err *e
     *v = (Visible){.width = width, .height = height, .n = n};
     v->columns = width < COLUMNS ? width : COLUMNS;
     v->rows = height < ROWS ? height : ROWS;
-    v->sum = mem_calloc(v->columns * 3, sizeof *v->sum, err);
+    v->sum = mem_calloc(width * 3, sizeof *v->sum, err);
     v->cells = mem_calloc(n * v->rows * v->columns, 3, err);
     v->background = mem_calloc(v->rows * v->columns, 4, err);
     if (!v->sum || !v->cells || !v->background) {
@@ -55,27 +56,31 @@ void visible_close(Visible **visible)
     *visible = NULL;
 }
 
+WEFT_CLONES static void add_row(int32_t *restrict sum, const uint8_t *restrict row, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        sum[i] += row[i];
+}
+
 void visible_add(Visible *v, const uint8_t *rgb)
 {
+    const int64_t row = v->width * 3;
     uint8_t *cell = v->cells + v->k++ * v->rows * v->columns * 3;
     for (int64_t r = 0; r < v->rows; r++) {
         int64_t top = r * v->height / v->rows, bottom = (r + 1) * v->height / v->rows;
         int64_t step = bottom - top > 1 ? 2 : 1; /* every second row will do */
-        memset(v->sum, 0, (size_t)(v->columns * 3) * sizeof *v->sum);
+        memset(v->sum, 0, (size_t)row * sizeof *v->sum);
         for (int64_t y = top; y < bottom; y += step)
-            for (int64_t c = 0; c < v->columns; c++) {
-                const uint8_t *p = rgb + (y * v->width + c * v->width / v->columns) * 3;
-                const uint8_t *end = rgb + (y * v->width + (c + 1) * v->width / v->columns) * 3;
-                int32_t red = 0, green = 0, blue = 0; /* a cell of 171 x 114 pixels at 8192: far from 2^31 */
-                for (; p < end; p += 3)
-                    red += p[0], green += p[1], blue += p[2];
-                v->sum[3 * c] += red, v->sum[3 * c + 1] += green, v->sum[3 * c + 2] += blue;
-            }
+            add_row(v->sum, rgb + y * row, row);
         for (int64_t c = 0; c < v->columns; c++, cell += 3) {
-            int64_t area = (bottom - top + step - 1) / step *
-                           ((c + 1) * v->width / v->columns - c * v->width / v->columns);
+            int64_t left = c * v->width / v->columns, right = (c + 1) * v->width / v->columns;
+            int64_t area = (bottom - top + step - 1) / step * (right - left);
+            int32_t sum[3] = {0}; /* a cell of 171 x 114 pixels at 8192: far from 2^31 */
+            for (int64_t x = left; x < right; x++)
+                for (int i = 0; i < 3; i++)
+                    sum[i] += v->sum[3 * x + i];
             for (int i = 0; i < 3; i++)
-                cell[i] = (uint8_t)((v->sum[3 * c + i] + area / 2) / area);
+                cell[i] = (uint8_t)((sum[i] + area / 2) / area);
         }
     }
 }
