@@ -236,6 +236,8 @@ static const Command commands[] = {
     COMMAND_SELFTEST,
     {0}};
 
+const int machine_start_once = 1;
+
 static const char *const examples[] = {
     "weft-prep ingest videos --out prepared",
     "Prepare the videos and captions in the folder videos.",

@@ -348,7 +348,8 @@ static int has_variable(char **environment, const char *name)
 }
 
 /* What libraries read only while they are loaded, so the program starts itself again with it, once
- * (20 to 60 ms), unless the user has chosen otherwise.  This runs after OpenBLAS has chosen its kernels.
+ * (20 to 60 ms), unless the user has chosen otherwise or the program has no use for it.  This runs after
+ * OpenBLAS has chosen its kernels.
  *
  * libgomp's threads spin at a barrier for milliseconds before they sleep, and so keep a core from
  * whatever else runs on it: a training step beside one busy process takes three times as long.
@@ -359,6 +360,8 @@ __attribute__((constructor)) static void choose(int argc, char **argv, char **en
     char *chosen[3] = {NULL};
     int n = 0;
     (void)argc;
+    if (&machine_start_once)
+        return;
     if (!has_variable(environment, "GOMP_SPINCOUNT") && !has_variable(environment, "OMP_WAIT_POLICY"))
         chosen[n++] = spin;
     if (machine_slow_kernels() && !has_variable(environment, "OPENBLAS_CORETYPE"))

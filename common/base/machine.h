@@ -40,4 +40,7 @@ WEFT_MUST_CHECK int machine_check_address_space(int64_t threads, Err *err);
  * newer than itself); else NULL.  The programs then start themselves again with
  * OPENBLAS_CORETYPE=SkylakeX, unless the user has set that variable. */
 const char *machine_slow_kernels(void);
+
+/* A program that defines it does its work without OpenMP and BLAS: it is not started again for them. */
+extern __attribute__((weak)) const int machine_start_once;
 #endif

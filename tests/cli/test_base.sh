@@ -57,6 +57,8 @@ else
     check "barriers spin shortly" [ "$(spins A=b)" = 2000 ]
     check "the user's spin count stays" [ "$(spins GOMP_SPINCOUNT=77)" = 77 ]
     check "the user's wait policy stays" [ "$(spins OMP_WAIT_POLICY=active)" != 2000 ]
+    check "weft-prep, which has no use for it, starts once" [ "$(env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT \
+        OMP_DISPLAY_ENV=verbose "$B/weft-prep" --version 2>&1 | grep -c GOMP_SPINCOUNT)" = 1 ]
 fi
 
 # ---- OpenBLAS's kernels use the processor's AVX-512, unless the user wants others ----
