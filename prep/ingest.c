@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -265,6 +266,16 @@ static int confine(const Run *r, const Source *s, Err *err)
     return rc < 0 ? rc : 0;
 }
 
+/* Packets and pictures come and go by the hundred: what is freed is kept for the next, where it would else be
+ * given back to the system and zeroed page by page again. */
+static void keep_freed_memory(void)
+{
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, 1 << 25);
+    mallopt(M_TRIM_THRESHOLD, 1 << 28);
+#endif
+}
+
 /* In the worker process. */
 static int work(void *user, int64_t at, json_t **out, Err *err)
 {
@@ -275,6 +286,8 @@ static int work(void *user, int64_t at, json_t **out, Err *err)
     int rc = r->p->jobs > 0 ? confine(r, s, err) : 0;
     if (rc < 0)
         return rc;
+    if (r->p->jobs > 0)
+        keep_freed_memory();
     json_t *prior = prior_of(r, s);
     rc = clip_process(&r->cfg, r->p->source, s, prior, r->dir, out, err);
     json_decref(prior);

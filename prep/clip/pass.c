@@ -26,8 +26,8 @@ void pass_close(Pass *p)
     mem_free(p->figures);
 }
 
-/* Output frame p->k is the picture in p->rgb; repeated: the one before was, too. */
-static int use_once(Pass *p, int repeated, Err *err)
+/* Output frame p->k is this picture; repeated: the one before was, too. */
+static int use_once(Pass *p, const uint8_t *rgb, int repeated, Err *err)
 {
     FrameFigures *f = &p->figures[p->k];
     if (repeated) {
@@ -35,32 +35,36 @@ static int use_once(Pass *p, int repeated, Err *err)
         f->change = 0;
         f->correlation = 1;
     } else {
-        meter_add(p->meter, p->rgb, f);
+        meter_add(p->meter, rgb, f);
     }
     if (p->visible && repeated)
         visible_repeat(p->visible);
     else if (p->visible)
-        visible_add(p->visible, p->rgb);
+        visible_add(p->visible, rgb);
     p->duplicates += repeated;
     if (p->contact)
-        contact_add(p->contact, p->k, p->n, p->rgb, p->job->cfg->width, p->job->cfg->height);
+        contact_add(p->contact, p->k, p->n, rgb, p->job->cfg->width, p->job->cfg->height);
     if (!p->out)
         return 0;
-    sha256_update(&p->sha, p->rgb, p->bytes);
-    return video_write(p->out, p->rgb, err);
+    sha256_update(&p->sha, rgb, p->bytes);
+    return video_write(p->out, rgb, err);
 }
 
-/* The picture in p->rgb is shown for every output frame that chose source frame `index`. */
-static int use_frame(Pass *p, int64_t index, Err *err)
+/* The picture is shown for every output frame that chose source frame `index`. */
+static int use_frame(Pass *p, const uint8_t *rgb, int64_t index, Err *err)
 {
     int rc = 0;
     if (p->measured)
-        evening_add(p->measured, p->rgb, p->bytes / 3);
-    if (p->even)
+        evening_add(p->measured, rgb, p->bytes / 3);
+    if (p->even) {
+        if (rgb != p->rgb)
+            memcpy(p->rgb, rgb, (size_t)p->bytes);
         evening_apply(p->even, p->rgb, p->bytes / 3);
+        rgb = p->rgb;
+    }
     for (int repeated = 0; p->k < p->n && p->picks[p->k].index == index && rc == 0; p->k++, repeated = 1)
         if (!p->measured)
-            rc = use_once(p, repeated, err);
+            rc = use_once(p, rgb, repeated, err);
     return rc;
 }
 
@@ -76,8 +80,7 @@ static int run_early(Pass *p, Err *err)
             return 0;
     }
     for (int64_t i = 0; i <= frames; i++) {
-        memcpy(p->rgb, e->rgb + i * p->bytes, (size_t)p->bytes);
-        int rc = use_frame(p, e->index[i], err);
+        int rc = use_frame(p, e->rgb + i * p->bytes, e->index[i], err);
         if (rc < 0)
             return rc;
     }
@@ -96,7 +99,7 @@ static int run_source(Pass *p, Err *cause, Err *err)
         if (mark.index != p->picks[p->k].index)
             continue;
         if ((got = frame_reader_rgb(r, p->fit, p->rgb, cause)) >= 0)
-            rc = use_frame(p, mark.index, err);
+            rc = use_frame(p, p->rgb, mark.index, err);
     }
     frame_reader_close(&r);
     return rc;
