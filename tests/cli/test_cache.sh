@@ -130,6 +130,20 @@ same_contents "nothing of the first weights is left in the entries" "$T/weights"
 "$cache" show "$T/weights" c1 | grep vae_sha256 >"$T/a"
 "$cache" show "$T/one" c1 | grep vae_sha256 >"$T/b"
 if cmp -s "$T/a" "$T/b"; then fail "show tells the weights apart"; else pass "show tells the weights apart"; fi
+OTHER="$cache build $T/prep --out $T/halfway --model $T/other $small"
+if can_trace; then
+    cp -r "$T/one" "$T/halfway"
+    counts "other weights, undisturbed" 0 $OTHER
+    rm -rf "$T/halfway"
+    cp -r "$T/one" "$T/halfway"
+    check "other weights, killed at half of $calls calls" killed_at_call $((calls / 2)) $OTHER
+    runs "the entries of the first weights went first" 1 "$cache" verify "$T/halfway"
+    stdout_has "unfinished: 0 of 6 clips"
+    runs "other weights, gone on with" 0 $OTHER
+    same_contents "gone on with: the same entries" "$T/halfway" "$T/fresh"
+else
+    skip "other weights, killed on the way" "$no_trace"
+fi
 runs "the first weights again" 0 build "$T/weights"
 stdout_has "0 computed, 13 reused"
 same_contents "their entries are back" "$T/weights" "$T/one"
