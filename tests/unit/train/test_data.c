@@ -306,6 +306,21 @@ static void expect_fault(const char *dir, const char *format, int clip)
         fail_msg("expected '%s', got '%s'", text, err.msg);
 }
 
+/* Puts a record of that tensor there, NULL: deletes it.  The cache is closed in between: a process may open
+ * an LMDB environment once. */
+static void change_record(const char *dir, CacheDb db, const Digest *key, const Tensor *tensor)
+{
+    Cache *cache = NULL;
+    Err err = {0};
+
+    CHECK_OK(cache_open(&cache, dir, CACHE_WRITE, &err), &err);
+    if (tensor)
+        CHECK_OK(cache_put_record(cache, db, key, RECORD_MOMENTS, tensor, &err), &err);
+    else
+        CHECK_OK(cache_delete_record(cache, db, key, &err), &err);
+    cache_close(&cache);
+}
+
 /* Records are looked up in the order of their keys, but of several faults the first by id is told, a clip's latents
  * before its texts. */
 static void first_fault(void **state)
@@ -315,7 +330,6 @@ static void first_fault(void **state)
     Err err = {0};
     char *dir = check_tmp_path("faults"), *bytes = NULL;
     int64_t size;
-    Cache *cache = NULL;
     static float zeros[FIX_F * 2 * FIX_H * FIX_W * 2 * FIX_C];
     Tensor tall = tensor_of(zeros, DT_F32, 4, FIX_F, 2 * FIX_H, FIX_W, 2 * FIX_C);
 
@@ -324,19 +338,17 @@ static void first_fault(void **state)
     CHECK_OK(file_read(check_tmp_path("caches/a/data.mdb"), 1 << 26, &bytes, &size, &err), &err);
     CHECK_OK(dir_make(dir, &err), &err);
     CHECK_OK(file_write_atomic(check_tmp_path("faults/data.mdb"), bytes, size, &err), &err);
-    CHECK_OK(cache_open(&cache, dir, CACHE_WRITE, &err), &err);
     for (int i = 4; i >= 0; i--) {
         const Sample *s = &d->sample[i];
-        CHECK_OK(cache_delete_record(cache, CACHE_TEXT, &s->text[s->n_text - 1], &err), &err);
+        change_record(dir, CACHE_TEXT, &s->text[s->n_text - 1], NULL);
         expect_fault(dir, "clip 'clip-%d': its text record is not in the cache", i);
-        CHECK_OK(cache_delete_record(cache, CACHE_LATENTS, &s->latents, &err), &err);
+        change_record(dir, CACHE_LATENTS, &s->latents, NULL);
         expect_fault(dir, "clip 'clip-%d': its latents record is not in the cache", i);
         if (i == 0)
             continue;
-        CHECK_OK(cache_put_record(cache, CACHE_LATENTS, &s->latents, RECORD_MOMENTS, &tall, &err), &err);
+        change_record(dir, CACHE_LATENTS, &s->latents, &tall);
         expect_fault(dir, "clip 'clip-%d': latents F32 [3, 12, 4, 8], but clip 'clip-0' has 3 frames of 6 x 4", i);
     }
-    cache_close(&cache);
     dataset_close(&d);
     mem_free(bytes);
 }
