@@ -81,8 +81,8 @@ void cache_close(Cache **c);
  * grows by itself.  ERR_LIMIT/ERR_IO on a full disk: what was committed stays readable and the next
  * run goes on from there.  Clips and meta are validated against their schemas, written and read. */
 /* With bytes > 0 puts and deletes are kept in memory and committed together: when they hold that many
- * bytes, at the next put or delete that comes 5 s or more after the first, and by cache_commit (with
- * INT64_MAX: only then, all or nothing).
+ * bytes, each at least the 4 KiB of the page that LMDB copies for it, at the next put or delete that comes
+ * 5 s or more after the first, and by cache_commit (with INT64_MAX: only then, all or nothing).
  * Readers see them then; cache_close drops what was not committed.  A failed commit drops its batch. */
 void cache_batch(Cache *c, int64_t bytes);
 WEFT_MUST_CHECK int cache_commit(Cache *c, Err *err);

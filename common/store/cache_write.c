@@ -7,7 +7,7 @@
 #include "common/base/progress.h"
 #include "common/store/cache_internal.h"
 
-enum { MAX_KEY = 511 };
+enum { MAX_KEY = 511, LEAF = 4096 };
 #define MAX_VALUE 0xffffffffll /* LMDB's */
 #define BATCH_SECONDS 5
 
@@ -137,7 +137,7 @@ static int queue(Cache *c, const Change *ch, int64_t bytes, Err *err)
     if (c->n_pending == 0)
         c->pending_since = time_now_s();
     c->pending[c->n_pending++] = kept;
-    c->pending_bytes += bytes;
+    c->pending_bytes += bytes < LEAF ? LEAF : bytes; /* LMDB copies the page that it goes to */
     return 0;
 }
 

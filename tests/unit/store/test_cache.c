@@ -230,10 +230,16 @@ static void batches_are_whole(void **state)
     CHECK_OK(cache_delete_record(c, CACHE_LATENTS, &key, &err), &err); /* not there: the batch is dropped whole */
     CHECK_FAILS(cache_commit(c, &err), ERR_NOTFOUND, "is not in", &err);
     assert_int_equal(stored_latents(c), 18);
+    cache_batch(c, 4 * 4096); /* small ones count as pages */
+    for (int i = 40; i < 43; i++)
+        put_moments(c, i, 5);
+    assert_int_equal(stored_latents(c), 18);
+    put_moments(c, 43, 5);
+    assert_int_equal(stored_latents(c), 22);
     put_moments(c, 31, 5);
     cache_close(&c); /* dropped */
     c = open_cache(dir, CACHE_READ);
-    assert_int_equal(stored_latents(c), 18);
+    assert_int_equal(stored_latents(c), 22);
     cache_close(&c);
 }
 
