@@ -4,10 +4,10 @@
 #define WEFT_CACHE_BUILD_INTERNAL_H
 #include "cache/build.h"
 #include "cache/encoding.h"
-#include "cache/keyset.h"
 #include "cache/seen.h"
 #include "cache/reader.h"
 #include "cache/writer.h"
+#include "common/base/keyset.h"
 
 enum { BUILD_BATCH = 32 << 20 /* bytes that a commit waits for */ };
 

@@ -1,9 +1,9 @@
 #include "cache/gc.h"
 #include <string.h>
 #include "cache/encoding.h"
-#include "cache/keyset.h"
 #include "cache/prepared.h"
 #include "cache/view.h"
+#include "common/base/keyset.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/store/cache_compact.h"
@@ -110,14 +110,8 @@ static int keep_prompts(Gc *g, View *v, Err *err)
 
 static int add_unused(Unused *u, const Digest *key, const Tensor *t, Err *err)
 {
-    if (u->n == u->room) {
-        int64_t room = u->room ? 2 * u->room : 256;
-        Digest *grown = mem_realloc(u->key, room, sizeof *grown, err);
-        if (!grown)
-            return ERR_NOMEM;
-        u->key = grown;
-        u->room = room;
-    }
+    if (mem_grow(&u->key, u->n, &u->room, sizeof *u->key, err) < 0)
+        return ERR_NOMEM;
     u->key[u->n++] = *key;
     u->bytes += tensor_bytes(t) + RECORD_HEADER_SIZE;
     return 0;

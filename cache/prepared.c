@@ -8,20 +8,6 @@
 #include "common/base/mem.h"
 #include "common/base/schema.h"
 
-/* Room for item n of a block. */
-static int make_room(void **block, int64_t n, int64_t *room, int64_t size, Err *err)
-{
-    if (n < *room)
-        return 0;
-    int64_t wanted = *room ? 2 * *room : 256;
-    void *grown = mem_realloc(*block, wanted, size, err);
-    if (!grown)
-        return ERR_NOMEM;
-    *block = grown;
-    *room = wanted;
-    return 0;
-}
-
 int files_find(const KeySet *s, const char *text, int64_t *number, Digest *key, Err *err)
 {
     int rc = sha256_bytes(text, (int64_t)strlen(text), key, err);
@@ -121,7 +107,7 @@ static int add_clip(Reading *r, json_t *line, Err *err)
     for (int64_t k = 0; rc == 0 && k < c.n_text; k++)
         rc = files_add_text(p, prepared_caption(&c, k), err);
     if (rc == 0)
-        rc = make_room((void **)&r->f->clip, p->n, &r->f->clip_room, sizeof *r->f->clip, err);
+        rc = mem_grow(&r->f->clip, p->n, &r->f->clip_room, sizeof *r->f->clip, err);
     if (rc == 0) {
         int64_t bytes = c.frames * c.height * c.width * 3;
         if (p->n == 0)
@@ -146,7 +132,7 @@ static int manifest_line(void *user, const json_t *line, const char *where, Err 
     if (rc == 0 && known >= 0)
         rc = err_set(err, ERR_FORMAT, "the id '%s' appears twice", id);
     if (rc == 0)
-        rc = make_room((void **)&f->number, f->id.n, &f->lines_room, sizeof *f->number, err);
+        rc = mem_grow(&f->number, f->id.n, &f->lines_room, sizeof *f->number, err);
     if (rc == 0)
         rc = keyset_add(&f->id, &key, err);
     int wanted = rc == 0 && strcmp(json_string_value(json_object_get(line, "decision")), "accept") == 0 &&

@@ -1,8 +1,8 @@
 /* What prepared.c (clips) and prepared_text.c know of a dataset's files. */
 #ifndef WEFT_CACHE_PREPARED_INTERNAL_H
 #define WEFT_CACHE_PREPARED_INTERNAL_H
-#include "cache/keyset.h"
 #include "cache/prepared.h"
+#include "common/base/keyset.h"
 #include "common/base/schema_lines.h"
 
 struct PreparedFiles {

@@ -36,20 +36,6 @@ static int name_of(const Seen *s, const char *path, Digest *name)
     return settled;
 }
 
-/* Room for item n of a block. */
-static int make_room(void **block, int64_t n, int64_t *room, int64_t size)
-{
-    if (n < *room)
-        return 1;
-    int64_t wanted = *room ? 2 * *room : 256;
-    void *grown = mem_realloc(*block, wanted, size, NULL);
-    if (!grown)
-        return 0;
-    *block = grown;
-    *room = wanted;
-    return 1;
-}
-
 /* 1 with a line's file; cuts the line. */
 static int parse(char *line, SeenFile *out)
 {
@@ -75,7 +61,7 @@ static void read_lines(Seen *s)
     int sound = 1;
     while (sound && (got = fread(line, 1, LINE, s->old)) > 0) {
         sound = got == LINE && s->known < UINT32_MAX && parse(line, &one) &&
-                make_room((void **)&s->line, s->known, &room, sizeof *s->line);
+                mem_grow(&s->line, s->known, &room, sizeof *s->line, NULL) == 0;
         if (sound)
             s->line[s->known] = (SeenLine){short_name(&one.name), (uint32_t)s->known, 0};
         s->known += sound;
@@ -132,7 +118,7 @@ void seen_put(Seen *s, const char *path, const char *sha256)
 {
     SeenFile file, old;
     if (!name_of(s, path, &file.name) || digest_parse(sha256, &file.sha256, NULL) < 0 ||
-        !make_room((void **)&s->file, s->n, &s->room, sizeof *s->file))
+        mem_grow(&s->file, s->n, &s->room, sizeof *s->file, NULL) < 0)
         return;
     SeenLine *l = find(s, &file.name, &old);
     if (l)

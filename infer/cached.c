@@ -35,14 +35,8 @@ static int know(Cached *c, const char *text, const json_t *hex, Err *err)
 static int add_caption(Cached *c, const char *id, const json_t *facts, const char *text, Err *err)
 {
     const char *category = json_string_value(json_object_get(facts, "category"));
-    if (c->n == c->room) {
-        int64_t room = c->room ? 2 * c->room : 64;
-        Caption *more = mem_realloc(c->caption, room, sizeof *more, err);
-        if (!more)
-            return ERR_NOMEM;
-        c->caption = more;
-        c->room = room;
-    }
+    if (mem_grow(&c->caption, c->n, &c->room, sizeof *c->caption, err) < 0)
+        return ERR_NOMEM;
     Caption *a = &c->caption[c->n++];
     *a = (Caption){.clip = mem_strdup(id, err), .text = mem_strdup(text, err)};
     if (category)

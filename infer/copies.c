@@ -33,14 +33,8 @@ static int add_clip(Copies *c, const char *id, const json_t *facts, Err *err)
     if (whole(latent, "channels") != c->channels)
         return err_set(err, ERR_FORMAT, "'%s': clip '%s' has latents of %" PRId64 " channels, its VAE of %" PRId64,
                        c->o->cache, id, whole(latent, "channels"), c->channels);
-    if (c->n == c->room) {
-        int64_t room = c->room ? 2 * c->room : 64;
-        TrainClip *more = mem_realloc(c->clip, room, sizeof *more, err);
-        if (!more)
-            return ERR_NOMEM;
-        c->clip = more;
-        c->room = room;
-    }
+    if (mem_grow(&c->clip, c->n, &c->room, sizeof *c->clip, err) < 0)
+        return ERR_NOMEM;
     TrainClip *t = &c->clip[c->n++];
     *t = (TrainClip){.id = mem_strdup(id, err),
                      .size = {whole(facts, "frames"), whole(facts, "height"), whole(facts, "width"),

@@ -42,14 +42,8 @@ static int grow(Reading *r, Prompt **out, Err *err)
     PromptList *p = r->list;
     if (p->n == MAX_SAMPLES)
         return err_set(err, ERR_LIMIT, "more than %d videos are asked for; make them in several runs", MAX_SAMPLES);
-    if (p->n == r->room) {
-        int64_t room = r->room ? 2 * r->room : 16;
-        Prompt *item = mem_realloc(p->item, room, sizeof *item, err);
-        if (!item)
-            return ERR_NOMEM;
-        p->item = item;
-        r->room = room;
-    }
+    if (mem_grow(&p->item, p->n, &r->room, sizeof *p->item, err) < 0)
+        return ERR_NOMEM;
     p->item[p->n] = (Prompt){0};
     *out = &p->item[p->n++]; /* from here prompts_fini frees its parts */
     return 0;

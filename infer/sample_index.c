@@ -27,15 +27,9 @@ static int no_memory(Err *err)
 
 static int rows_add(Rows *r, json_t *row, Err *err)
 {
-    if (r->n == r->room) {
-        int64_t room = r->room ? 2 * r->room : 64;
-        json_t **more = mem_realloc(r->row, room, sizeof *more, err);
-        if (!more) {
-            json_decref(row);
-            return ERR_NOMEM;
-        }
-        r->row = more;
-        r->room = room;
+    if (mem_grow(&r->row, r->n, &r->room, sizeof *r->row, err) < 0) {
+        json_decref(row);
+        return ERR_NOMEM;
     }
     r->row[r->n++] = row;
     return 0;

@@ -54,14 +54,8 @@ static int put(char **to, const char *text, Err *err)
 static int add(VideoList *v, const char *path, const char *id, const char *prompt, const char *category, int64_t seed,
                Err *err)
 {
-    if (v->n == v->room) {
-        int64_t room = v->room ? 2 * v->room : 64;
-        VideoItem *more = mem_realloc(v->item, room, sizeof *more, err);
-        if (!more)
-            return ERR_NOMEM;
-        v->item = more;
-        v->room = room;
-    }
+    if (mem_grow(&v->item, v->n, &v->room, sizeof *v->item, err) < 0)
+        return ERR_NOMEM;
     VideoItem *item = &v->item[v->n++];
     *item = (VideoItem){.seed = seed};
     int rc = put(&item->path, path, err);

@@ -2,11 +2,11 @@
 
 #include <errno.h>
 #include <string.h>
-#include "common/base/digest_set.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/jsonw.h"
+#include "common/base/keyset.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/text/clip_tokenizer.h"
@@ -22,7 +22,7 @@ typedef struct Tokenizing {
     ClipTokenizer *clip; /* or NULL */
     int64_t clip_cuts, bins[2][BINS];
     int64_t length;
-    DigestSet written; /* captions that have a line */
+    KeySet written; /* captions that have a line */
     AtomicFile *file;
     Report *report;
     const Log *log;
@@ -109,7 +109,7 @@ static int one_caption(Tokenizing *t, const char *text, const char *id, Err *err
 {
     Digest sha;
     int rc = sha256_bytes(text, (int64_t)strlen(text), &sha, err);
-    if (rc < 0 || (rc = digest_set_add(&t->written, &sha, err)) != 1)
+    if (rc < 0 || keyset_find(&t->written, &sha) >= 0 || (rc = keyset_add(&t->written, &sha, err)) < 0)
         return rc;
     int32_t *ids = NULL;
     int64_t n, kept;
@@ -204,7 +204,7 @@ out:
     dir_unlock(&lock);
     recipe_close(&own);
     json_decref(dataset);
-    digest_set_fini(&t.written);
+    keyset_fini(&t.written);
     mem_free(path);
     return rc;
 }

@@ -85,6 +85,20 @@ void *mem_realloc(void *old, int64_t count, int64_t size, Err *err)
     return p ? p : refuse(err, count, size);
 }
 
+int mem_grow(void *list, int64_t n, int64_t *room, int64_t size, Err *err)
+{
+    if (n < *room)
+        return 0;
+    int64_t wanted = *room ? 2 * *room : 64;
+    void *block;
+    memcpy(&block, list, sizeof block);
+    if (!(block = mem_realloc(block, wanted, size, err)))
+        return ERR_NOMEM;
+    memcpy(list, &block, sizeof block);
+    *room = wanted;
+    return 0;
+}
+
 void *mem_alloc_aligned(int64_t bytes, Err *err)
 {
     if (bytes < 0 || bytes > INT64_MAX - 64 || must_fail())

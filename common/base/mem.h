@@ -15,6 +15,9 @@ extern "C" {
 WEFT_MUST_CHECK void *mem_calloc(int64_t count, int64_t size, Err *err);
 /* As realloc: on failure the old block stays valid and NULL is returned. */
 WEFT_MUST_CHECK void *mem_realloc(void *old, int64_t count, int64_t size, Err *err);
+/* Room for item n (from 0) of a growing list: `list` is the address of the pointer to its first item, NULL for an
+ * empty one, and *room how many items of `size` bytes it has room for.  On failure both stay as they are. */
+WEFT_MUST_CHECK int mem_grow(void *list, int64_t n, int64_t *room, int64_t size, Err *err);
 /* 64-byte aligned, not zeroed.  Free with mem_free_aligned. */
 WEFT_MUST_CHECK void *mem_alloc_aligned(int64_t bytes, Err *err);
 WEFT_MUST_CHECK char *mem_strdup(const char *s, Err *err);

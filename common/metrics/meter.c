@@ -103,14 +103,8 @@ void video_meter_free(VideoMeter **m)
 static int add_ssim(VideoMeter *m, const uint8_t *before, const uint8_t *now, Err *err)
 {
     int64_t pair = m->n - 1;
-    if (pair == m->room) {
-        int64_t room = m->room ? 2 * m->room : 64;
-        double *more = mem_realloc(m->ssim, room, sizeof *more, err);
-        if (!more)
-            return ERR_NOMEM;
-        m->ssim = more;
-        m->room = room;
-    }
+    if (mem_grow(&m->ssim, pair, &m->room, sizeof *m->ssim, err) < 0)
+        return ERR_NOMEM;
     m->ssim[pair] = NAN;
     if (m->width < SSIM_WINDOW || m->height < SSIM_WINDOW)
         return 0;

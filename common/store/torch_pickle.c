@@ -14,14 +14,8 @@ int pickle_bad(Machine *m, const char *what)
 
 int indices_add(Indices *list, int32_t value, Err *err)
 {
-    if (list->n == list->room) {
-        int64_t room = list->room ? 2 * list->room : 64;
-        int32_t *at = mem_realloc(list->at, room, sizeof *at, err);
-        if (!at)
-            return ERR_NOMEM;
-        list->at = at;
-        list->room = room;
-    }
+    if (mem_grow(&list->at, list->n, &list->room, sizeof *list->at, err) < 0)
+        return ERR_NOMEM;
     list->at[list->n++] = value;
     return 0;
 }
@@ -32,14 +26,8 @@ int push_new(Machine *m, PickleKind kind, PickleValue **out)
     *out = NULL;
     if (p->n == MAX_VALUES)
         return err_set(m->err, ERR_LIMIT, "pickle: more than %d values", MAX_VALUES);
-    if (p->n == p->room) {
-        int64_t room = p->room ? 2 * p->room : 256;
-        PickleValue *value = mem_realloc(p->value, room, sizeof *value, m->err);
-        if (!value)
-            return ERR_NOMEM;
-        p->value = value;
-        p->room = room;
-    }
+    if (mem_grow(&p->value, p->n, &p->room, sizeof *p->value, m->err) < 0)
+        return ERR_NOMEM;
     PickleValue *v = &p->value[p->n];
     memset(v, 0, sizeof *v);
     v->kind = kind;

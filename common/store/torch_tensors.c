@@ -160,13 +160,8 @@ static int add_tensor(TorchFile *f, const PickleValue *v, const char *name, int6
     }
     if (out->n == MAX_TENSORS)
         return err_set(f->err, ERR_LIMIT, "more than %d tensors", MAX_TENSORS);
-    if (out->n == *room) {
-        *room = *room ? 2 * *room : 64;
-        SafeEntry *entry = mem_realloc(out->entry, *room, sizeof *entry, f->err);
-        if (!entry)
-            return ERR_NOMEM;
-        out->entry = entry;
-    }
+    if (mem_grow(&out->entry, out->n, room, sizeof *out->entry, f->err) < 0)
+        return ERR_NOMEM;
     out->entry[out->n].tensor = view.shape;
     if (!(out->entry[out->n].name = mem_strdup(name, f->err)))
         return ERR_NOMEM;

@@ -97,6 +97,26 @@ static void sizes_are_checked(void **state)
     mem_free_aligned(p);
 }
 
+static void lists_grow(void **state)
+{
+    (void)state;
+    Err err = {0};
+    int32_t *list = NULL;
+    int64_t room = 0;
+    for (int32_t i = 0; i < 1000; i++) {
+        CHECK_OK(mem_grow(&list, i, &room, sizeof *list, &err), &err);
+        assert_true(room > i && room <= (i < 64 ? 64 : 2 * i));
+        list[i] = i;
+    }
+    for (int32_t i = 0; i < 1000; i++)
+        assert_int_equal(list[i], i);
+    int32_t *before = list;
+    CHECK_FAILS(mem_grow(&list, room, &room, INT64_MAX / 2, &err), ERR_NOMEM, "", &err);
+    assert_ptr_equal(list, before);
+    assert_int_equal(room, 1024);
+    mem_free(list);
+}
+
 static void nth_allocation_fails(void **state)
 {
     (void)state;
@@ -438,6 +458,7 @@ int main(void)
         cmocka_unit_test(long_messages_are_cut),
         cmocka_unit_test(errno_becomes_a_code),
         cmocka_unit_test(sizes_are_checked),
+        cmocka_unit_test(lists_grow),
         cmocka_unit_test(nth_allocation_fails),
         cmocka_unit_test(strings_grow),
         cmocka_unit_test(utf8),

@@ -1,10 +1,10 @@
 /* A set of digests, numbered in the order in which they came. */
-#ifndef WEFT_CACHE_KEYSET_H
-#define WEFT_CACHE_KEYSET_H
+#ifndef WEFT_COMMON_BASE_KEYSET_H
+#define WEFT_COMMON_BASE_KEYSET_H
 #include <stdint.h>
 #include "common/base/hash.h"
 
-/* Of a digest its first half is kept, which still tells any two apart: 21 to 27 bytes a key in all.
+/* Of a digest its first half is kept, which still tells any two apart: 21 to 40 bytes a key in all.
  * Zero-initialise. */
 typedef struct KeySet {
     struct KeyHalf {

@@ -1,7 +1,7 @@
 /* Digests in a table: each has the number of its first coming. */
 #include "check.h"
 #include <string.h>
-#include "cache/keyset.h"
+#include "common/base/keyset.h"
 
 static Digest digest(int64_t i)
 {
@@ -23,6 +23,7 @@ static void numbers(void **state)
         CHECK_OK(keyset_add(&s, &d, &err), &err);
         assert_int_equal(s.n, i / 2 + 1);
     }
+    assert_true(s.room * (int64_t)sizeof *s.key + s.slots * (int64_t)sizeof *s.slot <= 40 * s.n);
     for (int64_t i = 0; i < 3000; i++) {
         d = digest(i);
         assert_int_equal(keyset_find(&s, &d), i < 1500 ? i : -1);
@@ -69,5 +70,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(numbers), cmocka_unit_test(passes_over_taken_slots),
                                        cmocka_unit_test(takes_hex)};
-    return check_run_live("cache_keyset", tests);
+    return check_run_live("base_keyset", tests);
 }

@@ -1,4 +1,4 @@
-#include "cache/keyset.h"
+#include "common/base/keyset.h"
 #include <string.h>
 #include "common/base/mem.h"
 
@@ -14,14 +14,8 @@ static uint32_t *slot_of(const KeySet *s, const struct KeyHalf *key)
 /* Room for one key more, with an eighth of the slots free. */
 static int make_room(KeySet *s, Err *err)
 {
-    if (s->n == s->room) {
-        int64_t room = s->room ? 2 * s->room : 256;
-        struct KeyHalf *grown = mem_realloc(s->key, room, sizeof *grown, err);
-        if (!grown)
-            return ERR_NOMEM;
-        s->key = grown;
-        s->room = room;
-    }
+    if (mem_grow(&s->key, s->n, &s->room, sizeof *s->key, err) < 0)
+        return ERR_NOMEM;
     if (s->n + 1 <= s->slots / 8 * 7)
         return 0;
     int64_t slots = s->slots ? 2 * s->slots : 512;
