@@ -46,12 +46,16 @@ static int64_t clip_bytes(const Recipe *r)
 
 static int make_text_keys(Build *b, Err *err)
 {
-    int rc = (b->text_key = mem_calloc(b->p->n_text, sizeof *b->text_key, err)) ? 0 : ERR_NOMEM;
+    b->text_key = mem_calloc(b->p->n_text, sizeof *b->text_key, err);
+    b->token_key = mem_calloc(b->p->n_text, sizeof *b->token_key, err);
+    int rc = b->text_key && b->token_key ? 0 : ERR_NOMEM;
     for (int64_t k = 0; rc == 0 && k < b->p->n_text; k++) {
         PreparedText t;
         rc = prepared_text(b->p, k, &t, err);
         if (rc == 0)
             rc = encoding_text_key(b->e, &t, &b->text_key[k], err);
+        if (rc == 0)
+            rc = encoding_tokens_key(b->e, t.text, &b->token_key[k], err);
         prepared_text_fini(&t);
     }
     return rc;
@@ -145,7 +149,7 @@ static int put_dataset(Build *b, Err *err)
 static int put_prompts(Build *b, Err *err)
 {
     json_t *value = NULL;
-    int rc = prompts_meta(b->p, b->params->recipe, b->e, b->text_key, &value, err);
+    int rc = prompts_meta(b->p, b->params->recipe, b->text_key, b->token_key, &value, err);
     return rc < 0 ? rc : put_meta(b, "prompts", value, err);
 }
 
@@ -188,7 +192,7 @@ static int look_at_clip(Build *b, int64_t i, CacheTxn *t, int64_t *missing, Err 
         *missing += !t || !has(t, CACHE_LATENTS, &latents, &shape);
     }
     if (rc == 0 && b->named)
-        rc = build_names_wanted(b, &c, &latents, &b->named[i], err);
+        b->named[i] = build_names_wanted(b, &c, &latents);
     prepared_clip_fini(&c);
     return rc;
 }
@@ -377,6 +381,7 @@ int cache_build(const BuildParams *params, Err *err)
     prepared_close(&b.p);
     keyset_fini(&b.made);
     mem_free(b.text_key);
+    mem_free(b.token_key);
     mem_free(b.named);
     json_decref(b.rejected);
     return rc;

@@ -15,11 +15,11 @@ typedef struct Build {
     const BuildParams *params;
     Prepared *p;
     Encoding *e;
-    Cache *cache;       /* NULL in a dry run where none exists */
-    Digest *text_key;   /* [p->n_text] */
-    uint64_t *named;    /* [p->n] build_names of the entry that a clip must have; NULL: not wanted */
-    Encoder *encoder;   /* opened when something must be computed */
-    ClipReader *reader; /* forked before the cache is opened */
+    Cache *cache;                 /* NULL in a dry run where none exists */
+    Digest *text_key, *token_key; /* [p->n_text] */
+    uint64_t *named;              /* [p->n] build_names of the entry that a clip must have; NULL: not wanted */
+    Encoder *encoder;             /* opened when something must be computed */
+    ClipReader *reader;           /* forked before the cache is opened */
     CacheWriter *writer;
     Seen seen;
     json_t *rejected;                /* id -> reason */
@@ -47,8 +47,7 @@ WEFT_MUST_CHECK int build_clip_facts(const Build *b, const PreparedClip *c, cons
                                      const char *file_sha256, json_t **out, Err *err);
 /* A hash over the keys of the records that an entry names, and of those that the clip's entry must name. */
 uint64_t build_names(const json_t *entry);
-WEFT_MUST_CHECK int build_names_wanted(const Build *b, const PreparedClip *c, const Digest *latents, uint64_t *out,
-                                       Err *err);
+uint64_t build_names_wanted(const Build *b, const PreparedClip *c, const Digest *latents);
 WEFT_MUST_CHECK int build_store_texts(Build *b, Err *err);
 WEFT_MUST_CHECK int build_store_clips(Build *b, Err *err);
 /* After the clips: how their latents look (meta entry "colour"). */

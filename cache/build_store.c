@@ -58,11 +58,9 @@ uint64_t build_names(const json_t *entry)
     return h;
 }
 
-int build_names_wanted(const Build *b, const PreparedClip *c, const Digest *latents, uint64_t *out, Err *err)
+uint64_t build_names_wanted(const Build *b, const PreparedClip *c, const Digest *latents)
 {
     char hex[65];
-    Digest tokens;
-    int rc = 0;
     digest_hex(latents, hex);
     uint64_t h = hash_xxh3(hex, 64);
     for (int64_t k = 0; k < c->n_text; k++) {
@@ -70,33 +68,18 @@ int build_names_wanted(const Build *b, const PreparedClip *c, const Digest *late
         h = hash_xxh3_seeded(hex, 64, h);
     }
     for (int64_t k = 0; k < c->n_text; k++) {
-        if ((rc = encoding_tokens_key(b->e, prepared_caption(c, k), &tokens, err)) < 0)
-            break;
-        digest_hex(&tokens, hex);
+        digest_hex(&b->token_key[c->text[k]], hex);
         h = hash_xxh3_seeded(hex, 64, ~h);
     }
-    *out = h;
-    return rc;
+    return h;
 }
 
-static int write_texts(JsonWriter *w, const Build *b, const PreparedClip *c, Err *err)
+static void write_keys(JsonWriter *w, const char *name, const PreparedClip *c, const Digest *keys)
 {
-    Digest key;
-    int rc = 0;
-    jsonw_open_array(w, "texts");
+    jsonw_open_array(w, name);
     for (int64_t k = 0; k < c->n_text; k++)
-        jsonw_hex(w, NULL, &b->text_key[c->text[k]]);
+        jsonw_hex(w, NULL, &keys[c->text[k]]);
     jsonw_close(w);
-    jsonw_open_array(w, "tokens");
-    for (int64_t k = 0; rc == 0 && k < c->n_text; k++)
-        if ((rc = encoding_tokens_key(b->e, prepared_caption(c, k), &key, err)) == 0)
-            jsonw_hex(w, NULL, &key);
-    jsonw_close(w);
-    jsonw_open_array(w, "captions");
-    for (int64_t k = 0; k < c->n_text; k++)
-        jsonw_str(w, NULL, prepared_caption(c, k));
-    jsonw_close(w);
-    return rc;
 }
 
 int build_clip_facts(const Build *b, const PreparedClip *c, const Digest *latents, const char *file_sha256,
@@ -106,7 +89,12 @@ int build_clip_facts(const Build *b, const PreparedClip *c, const Digest *latent
     JsonWriter w;
     jsonw_begin(&w);
     jsonw_hex(&w, "latents", latents);
-    int rc = write_texts(&w, b, c, err);
+    write_keys(&w, "texts", c, b->text_key);
+    write_keys(&w, "tokens", c, b->token_key);
+    jsonw_open_array(&w, "captions");
+    for (int64_t k = 0; k < c->n_text; k++)
+        jsonw_str(&w, NULL, prepared_caption(c, k));
+    jsonw_close(&w);
     jsonw_share(&w, "split", c->split);
     jsonw_share(&w, "category", c->category);
     jsonw_share(&w, "attributes", c->attributes);
@@ -124,12 +112,7 @@ int build_clip_facts(const Build *b, const PreparedClip *c, const Digest *latent
     jsonw_str(&w, "file_sha256", file_sha256);
     jsonw_str(&w, "vae_sha256", b->e->vae_sha256);
     jsonw_str(&w, "text_encoder_sha256", b->e->text_sha256);
-    int written = jsonw_finish(&w, out, "a clip's entry", err);
-    if (rc == 0)
-        return written;
-    json_decref(*out);
-    *out = NULL;
-    return rc;
+    return jsonw_finish(&w, out, "a clip's entry", err);
 }
 
 /* ---- texts ----------------------------------------------------------------------------------- */
@@ -151,14 +134,11 @@ static void note_memory(Build *b)
 /* Stores the ids of text i where they are missing; *have: whether its embedding is stored.  padded: room for them. */
 static int store_tokens(Build *b, int64_t i, const PreparedText *t, int32_t *padded, int *have, Err *err)
 {
-    Digest key;
     Tensor ids = tensor_of(padded, DT_I32, 1, b->p->form.length), shape = encoding_text_shape(b->e);
     prepared_pad(t, &b->p->form, padded);
-    int rc = encoding_tokens_key(b->e, t->text, &key, err);
-    if (rc == 0)
-        rc = build_have_record(b, CACHE_TOKENS, &key, RECORD_TOKENS, &ids, have, err);
+    int rc = build_have_record(b, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, have, err);
     if (rc == 0 && !*have)
-        rc = writer_record(b->writer, CACHE_TOKENS, &key, RECORD_TOKENS, &ids, err);
+        rc = writer_record(b->writer, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, err);
     if (rc == 0)
         rc = build_have_record(b, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &shape, have, err);
     if (rc == 0 && !*have && t->cut > 0)

@@ -39,23 +39,20 @@ int prompts_add(Prepared *p, const Recipe *recipe, const Tokenizer *t, Err *err)
     return rc;
 }
 
-int prompts_meta(const Prepared *p, const Recipe *recipe, const Encoding *e, const Digest *text, json_t **out, Err *err)
+int prompts_meta(const Prepared *p, const Recipe *recipe, const Digest *text, const Digest *tokens, json_t **out,
+                 Err *err)
 {
     const char *prompt;
     int64_t at;
-    Digest tokens;
     int rc = 0;
     JsonWriter w;
     jsonw_begin(&w);
-    for (size_t i = 0; rc == 0 && (prompt = prompt_at(recipe, i)) != NULL; i++) {
-        rc = prepared_find_text(p, prompt, &at, err); /* prompts_add saw to it */
-        if (rc == 0)
-            rc = encoding_tokens_key(e, prompt, &tokens, err);
-        if (rc < 0)
+    for (size_t i = 0; (prompt = prompt_at(recipe, i)) != NULL; i++) {
+        if ((rc = prepared_find_text(p, prompt, &at, err)) < 0) /* prompts_add saw to it that it is there */
             break;
         jsonw_open(&w, prompt);
         jsonw_hex(&w, "text", &text[at]);
-        jsonw_hex(&w, "tokens", &tokens);
+        jsonw_hex(&w, "tokens", &tokens[at]);
         jsonw_close(&w);
     }
     int written = jsonw_finish(&w, out, "the meta entry 'prompts'", err);

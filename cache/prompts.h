@@ -3,7 +3,6 @@
  * meta entry "prompts". */
 #ifndef WEFT_CACHE_PROMPTS_H
 #define WEFT_CACHE_PROMPTS_H
-#include "cache/encoding.h"
 #include "cache/prepared.h"
 #include "common/base/hash.h"
 #include "common/base/recipe.h"
@@ -11,7 +10,7 @@
 
 /* Adds those that no caption is to p's texts, with the ids of the model's tokeniser. */
 WEFT_MUST_CHECK int prompts_add(Prepared *p, const Recipe *recipe, const Tokenizer *t, Err *err);
-/* The meta entry: {prompt: {"text": key, "tokens": key}}; text: the keys of p's texts.  New reference. */
-WEFT_MUST_CHECK int prompts_meta(const Prepared *p, const Recipe *recipe, const Encoding *e, const Digest *text,
+/* The meta entry: {prompt: {"text": key, "tokens": key}}; text, tokens: the keys of p's texts.  New reference. */
+WEFT_MUST_CHECK int prompts_meta(const Prepared *p, const Recipe *recipe, const Digest *text, const Digest *tokens,
                                  json_t **out, Err *err);
 #endif
