@@ -123,18 +123,26 @@ static void put_foreign(const char *dir, const char *text)
     mem_free(entry);
 }
 
-/* A line is one line of JSON, whoever wrote the entry. */
-static void foreign_entries(void **state)
+/* A cache with the clip "a"; its entry's text. */
+static char *make_one(const char *dir)
 {
-    (void)state;
     Err err = {0};
-    char *dir = check_tmp_path("foreign");
     json_t *facts = clip_facts("A dress.");
     char *canonical = json_canonical(facts, &err);
     Cache *c = open_cache(dir, CACHE_WRITE);
     CHECK_OK(cache_put_clip(c, "a", facts, &err), &err);
     cache_close(&c);
     json_decref(facts);
+    return canonical;
+}
+
+/* A line is one line of JSON, whoever wrote the entry. */
+static void foreign_entries(void **state)
+{
+    (void)state;
+    Err err = {0};
+    Cache *c;
+    char *dir = check_tmp_path("foreign"), *canonical = make_one(dir);
     char *const texts[] = {mem_printf(&err, "%s ", canonical), mem_printf(&err, "{ \n%s", canonical + 1),
                            mem_printf(&err, "{\"attributes\":nonsense%s", strstr(canonical, ",\"captions\""))};
     for (int i = 0; i < 3; i++) {
@@ -164,13 +172,8 @@ static void foreign_keys(void **state)
 {
     (void)state;
     Err err = {0};
-    char *dir = check_tmp_path("foreign_keys");
-    json_t *facts = clip_facts("A dress.");
-    char *canonical = json_canonical(facts, &err);
-    Cache *c = open_cache(dir, CACHE_WRITE);
-    CHECK_OK(cache_put_clip(c, "a", facts, &err), &err);
-    cache_close(&c);
-    json_decref(facts);
+    Cache *c;
+    char *dir = check_tmp_path("foreign_keys"), *canonical = make_one(dir);
     const struct {
         const char *from, *to, *wrong;
     } cases[] = {{"\"latents\":\"0123456789a", "\"latents\":\"0123456789A", "latents"},
