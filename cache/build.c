@@ -61,31 +61,46 @@ static int make_text_keys(Build *b, Err *err)
     return rc;
 }
 
+/* An entry that cannot be parsed is not. */
+static int is_wanted(const ClipPlan *clip, JsonSpan entry, int *wanted, Err *err)
+{
+    json_t *json = NULL;
+    Err damage = {0};
+    *wanted = clip->names == 0;
+    if (!*wanted && json_parse(&json, entry.at, entry.size, "entry", &damage) == ERR_NOMEM)
+        return err_set(err, ERR_NOMEM, "%s", damage.msg);
+    if (json)
+        *wanted = build_names(json) == clip->names;
+    json_decref(json);
+    return 0;
+}
+
 /* Lists the clip entries to delete: clips that the dataset no longer has, and clips whose records
  * come from other pixels, weights or settings. */
 static int find_stale(const Build *b, json_t *stale, Err *err)
 {
-    static const char *const members[] = {"latents", "texts", "tokens", NULL};
     CacheTxn *t = NULL;
     CacheCursor *cursor = NULL;
     const char *id;
-    json_t *entry;
+    JsonSpan text;
     int rc = cache_begin(&t, b->cache, err);
     while (rc >= 0) {
         Err damage = {0};
         int64_t at;
-        rc = cache_next_clip_part(t, &cursor, members, &id, &entry, &damage);
+        int kept = 0;
+        rc = cache_next_clip_text(t, &cursor, &id, &text, &damage);
         if (rc == 0)
             break;
         if (rc < 0 && rc != ERR_FORMAT)
             err_set(err, rc, "%s", damage.msg);
         if (rc < 0 && rc != ERR_FORMAT)
             break;
+        int sound = rc == 1;
         rc = prepared_find_clip(b->p, id, &at, err);
-        if (rc == 0 && !(at >= 0 && entry && build_names(entry) == b->named[at]) &&
-            json_array_append_new(stale, json_string(id)) < 0)
+        if (rc == 0 && sound && at >= 0)
+            rc = is_wanted(&b->clip[at], text, &kept, err);
+        if (rc == 0 && !kept && json_array_append_new(stale, json_string(id)) < 0)
             rc = err_set(err, ERR_NOMEM, "no memory for the list of stale clips");
-        json_decref(entry);
     }
     cache_cursor_free(&cursor);
     cache_end(&t);
@@ -179,20 +194,23 @@ static int has(CacheTxn *t, CacheDb db, const Digest *key, const Tensor *shape)
            tensor_same_shape(&r.tensor, shape);
 }
 
-/* Adds to *missing whether the clip's latents are, and notes what its entry must name. */
+/* Adds to *missing whether the clip's latents are, and notes what must be known of it later. */
 static int look_at_clip(Build *b, int64_t i, CacheTxn *t, int64_t *missing, Err *err)
 {
     PreparedClip c;
     Digest latents;
-    int rc = prepared_clip(b->p, i, &c, err);
+    int there = 0, settled = 0, rc = prepared_clip(b->p, i, &c, err);
     if (rc == 0)
         rc = encoding_latents_key(b->e, &c, &latents, err);
     if (rc == 0) {
         Tensor shape = encoding_latents_shape(b->e, &c);
-        *missing += !t || !has(t, CACHE_LATENTS, &latents, &shape);
+        there = t && has(t, CACHE_LATENTS, &latents, &shape);
+        *missing += !there;
     }
-    if (rc == 0 && b->named)
-        b->named[i] = build_names_wanted(b, &c, &latents);
+    if (rc == 0 && there && b->clip)
+        rc = build_has_entry(b, t, &c, &latents, &settled, err);
+    if (rc == 0 && b->clip)
+        b->clip[i] = (ClipPlan){latents, settled ? 0 : build_names_wanted(b, &c, &latents)};
     prepared_clip_fini(&c);
     return rc;
 }
@@ -256,7 +274,7 @@ static int run(Build *b, Err *err)
     int rc = cache_open(&b->cache, p->out, p->mode, err);
     if (rc == 0)
         rc = seen_open(&b->seen, p->out, err);
-    if (rc == 0 && !(b->named = mem_calloc(b->p->n, sizeof *b->named, err)))
+    if (rc == 0 && !(b->clip = mem_calloc(b->p->n, sizeof *b->clip, err)))
         rc = ERR_NOMEM;
     if (rc == 0)
         rc = predict(b, &predicted, &missing, err);
@@ -382,7 +400,7 @@ int cache_build(const BuildParams *params, Err *err)
     keyset_fini(&b.made);
     mem_free(b.text_key);
     mem_free(b.token_key);
-    mem_free(b.named);
+    mem_free(b.clip);
     json_decref(b.rejected);
     return rc;
 }

@@ -11,13 +11,19 @@
 
 enum { BUILD_BATCH = 32 << 20 /* bytes that a commit waits for */ };
 
+/* What the first look at a clip found. */
+typedef struct ClipPlan {
+    Digest latents; /* their key */
+    uint64_t names; /* build_names of the entry that it must have; 0: that entry is there, and its file is known */
+} ClipPlan;
+
 typedef struct Build {
     const BuildParams *params;
     Prepared *p;
     Encoding *e;
     Cache *cache;                 /* NULL in a dry run where none exists */
     Digest *text_key, *token_key; /* [p->n_text] */
-    uint64_t *named;              /* [p->n] build_names of the entry that a clip must have; NULL: not wanted */
+    ClipPlan *clip;               /* [p->n]; NULL: not wanted */
     Encoder *encoder;             /* opened when something must be computed */
     ClipReader *reader;           /* forked before the cache is opened */
     CacheWriter *writer;
@@ -47,6 +53,9 @@ WEFT_MUST_CHECK int build_clip_facts(const Build *b, const PreparedClip *c, cons
                                      const char *file_sha256, json_t **out, Err *err);
 /* A hash over the keys of the records that an entry names, and of those that the clip's entry must name. */
 uint64_t build_names(const json_t *entry);
+/* Whether the cache holds just the entry that the clip must have, made from the file as it is now. */
+WEFT_MUST_CHECK int build_has_entry(Build *b, CacheTxn *t, const PreparedClip *c, const Digest *latents, int *has,
+                                    Err *err);
 uint64_t build_names_wanted(const Build *b, const PreparedClip *c, const Digest *latents);
 WEFT_MUST_CHECK int build_store_texts(Build *b, Err *err);
 WEFT_MUST_CHECK int build_store_clips(Build *b, Err *err);

@@ -115,6 +115,27 @@ int build_clip_facts(const Build *b, const PreparedClip *c, const Digest *latent
     return jsonw_finish(&w, out, "a clip's entry", err);
 }
 
+int build_has_entry(Build *b, CacheTxn *t, const PreparedClip *c, const Digest *latents, int *has, Err *err)
+{
+    char file_sha256[65];
+    JsonSpan entry;
+    Err damage = {0};
+    json_t *facts = NULL;
+    *has = 0;
+    int rc = cache_get_clip_text(t, c->id, &entry, &damage);
+    if (rc == ERR_NOMEM)
+        return err_set(err, rc, "%s", damage.msg);
+    if (rc != 1 || !seen_get(&b->seen, c->path, file_sha256))
+        return 0;
+    rc = build_clip_facts(b, c, latents, file_sha256, &facts, err);
+    char *text = rc == 0 ? json_canonical(facts, err) : NULL;
+    if (text)
+        *has = strlen(text) == (size_t)entry.size && memcmp(text, entry.at, (size_t)entry.size) == 0;
+    json_decref(facts);
+    mem_free(text);
+    return rc == 0 && !text ? ERR_NOMEM : rc;
+}
+
 /* ---- texts ----------------------------------------------------------------------------------- */
 
 /* Replaces the message of the operation that was stopped. */
@@ -131,16 +152,21 @@ static void note_memory(Build *b)
     b->peak = used > b->peak ? used : b->peak;
 }
 
-/* Stores the ids of text i where they are missing; *have: whether its embedding is stored.  padded: room for them. */
-static int store_tokens(Build *b, int64_t i, const PreparedText *t, int32_t *padded, int *have, Err *err)
+/* Reads text i into t when one of its records is missing, and stores its ids; *have: whether its embedding is stored.
+ * padded: room for the ids. */
+static int store_tokens(Build *b, int64_t i, PreparedText *t, int32_t *padded, int *have, Err *err)
 {
     Tensor ids = tensor_of(padded, DT_I32, 1, b->p->form.length), shape = encoding_text_shape(b->e);
-    prepared_pad(t, &b->p->form, padded);
-    int rc = build_have_record(b, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, have, err);
-    if (rc == 0 && !*have)
-        rc = writer_record(b->writer, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, err);
+    int have_ids, rc = build_have_record(b, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, &have_ids, err);
     if (rc == 0)
         rc = build_have_record(b, CACHE_TEXT, &b->text_key[i], RECORD_TEXT, &shape, have, err);
+    if (rc < 0 || (have_ids && *have))
+        return rc;
+    rc = prepared_text(b->p, i, t, err);
+    if (rc == 0 && !have_ids) {
+        prepared_pad(t, &b->p->form, padded);
+        rc = writer_record(b->writer, CACHE_TOKENS, &b->token_key[i], RECORD_TOKENS, &ids, err);
+    }
     if (rc == 0 && !*have && t->cut > 0)
         log_warn(b->params->log,
                  "caption \"%.60s...\": its last %" PRId64 " tokens do not fit in %" PRId64 " and are cut off: '%s'",
@@ -188,9 +214,7 @@ int build_store_texts(Build *b, Err *err)
     for (int64_t i = 0; rc == 0 && i < b->p->n_text; i++) {
         Waiting *w = &missing[n];
         w->number = i;
-        rc = interrupt_requested() ? ERR_INTERRUPTED : prepared_text(b->p, i, &w->text, err);
-        if (rc == 0)
-            rc = store_tokens(b, i, &w->text, padded, &have, err);
+        rc = interrupt_requested() ? ERR_INTERRUPTED : store_tokens(b, i, &w->text, padded, &have, err);
         if (rc == 0 && !have)
             n++;
         else
@@ -223,6 +247,7 @@ typedef struct Step {
     Digest latents; /* their key */
     json_t *entry;  /* as stored, or NULL */
     int have;       /* its latents are there */
+    int settled;    /* and all else: nothing was read */
     int asked;      /* the reader has it */
     char file_sha256[65];
 } Step;
@@ -236,7 +261,8 @@ static void step_fini(Step *s)
 
 static int latents_there(Build *b, Step *s, Err *err)
 {
-    Tensor shape = encoding_latents_shape(b->e, &s->clip);
+    const PreparedClip size = prepared_size(b->p);
+    Tensor shape = encoding_latents_shape(b->e, &size);
     s->have = keyset_find(&b->made, &s->latents) >= 0;
     return s->have ? 0 : build_have_record(b, CACHE_LATENTS, &s->latents, b->e->kind, &shape, &s->have, err);
 }
@@ -246,14 +272,14 @@ static int latents_there(Build *b, Step *s, Err *err)
 static int begin_step(Build *b, int64_t i, Step *s, Err *err)
 {
     const PreparedClip *c = &s->clip;
-    int rc = prepared_clip(b->p, i, &s->clip, err);
-    if (rc == 0)
-        rc = encoding_latents_key(b->e, c, &s->latents, err);
-    if (rc == 0)
+    s->latents = b->clip[i].latents;
+    int rc = latents_there(b, s, err);
+    s->settled = rc == 0 && s->have && b->clip[i].names == 0;
+    if (rc == 0 && !s->settled)
+        rc = prepared_clip(b->p, i, &s->clip, err);
+    if (rc == 0 && !s->settled)
         rc = get_entry(b, c->id, &s->entry, err);
-    if (rc == 0)
-        rc = latents_there(b, s, err);
-    if (rc < 0)
+    if (rc < 0 || s->settled)
         return rc;
     const char *pixels = json_string_value(json_object_get(s->entry, "pixels_sha256"));
     const char *stored = json_string_value(json_object_get(s->entry, "file_sha256")), *trusted = NULL;
@@ -303,6 +329,10 @@ static int end_step(Build *b, Step *s, Err *err)
     ReadClip read = {0};
     Err fault = {0};
     json_t *facts = NULL;
+    if (s->settled) {
+        b->reused++;
+        return 0;
+    }
     int have, rc = s->asked ? reader_wait(b->reader, &read, err) : 0;
     b->read_s += read.seconds;
     if (rc == 0 && s->asked)

@@ -107,6 +107,8 @@ WEFT_MUST_CHECK int cache_look_record(CacheTxn *t, CacheDb db, const Digest *key
 WEFT_MUST_CHECK int cache_get_clip(CacheTxn *t, const char *id, json_t **out, Err *err); /* new reference */
 /* The same, not judged by the schema: for who compares the whole entry with one that is. */
 WEFT_MUST_CHECK int cache_get_clip_unjudged(CacheTxn *t, const char *id, json_t **out, Err *err);
+/* Its text, as it stands there, valid until cache_end: the checksum is right, and nothing else was looked at. */
+WEFT_MUST_CHECK int cache_get_clip_text(CacheTxn *t, const char *id, JsonSpan *out, Err *err);
 WEFT_MUST_CHECK int cache_get_meta(CacheTxn *t, const char *key, json_t **out, Err *err);
 /* Iterate in key order: 1 with an item (valid until the next call), 0 at the end, negative on error
  * (of the transaction, or ERR_FORMAT for a damaged item: `key` or `id` are set and the next call
@@ -116,16 +118,12 @@ typedef struct CacheCursor CacheCursor;
 WEFT_MUST_CHECK int cache_next_record(CacheTxn *t, CacheDb db, CacheCursor **cursor, Digest *key, RecordView *out,
                                       int verify, Err *err);
 WEFT_MUST_CHECK int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err);
-/* The same with these members of the entry alone (common/base/schema_lines.h), which takes a third of the
- * time; the same list in each call. */
-WEFT_MUST_CHECK int cache_next_clip_part(CacheTxn *t, CacheCursor **cursor, const char *const *members, const char **id,
-                                         json_t **facts, Err *err);
 /* What a list shows of an entry; category NULL: none; caption: the first of `captions`. */
 typedef struct ClipSummary {
     const char *split, *category, *caption;
     int64_t captions, frames, height, width, latent_frames, latent_height, latent_width, latent_channels;
 } ClipSummary;
-/* The same with the summary, valid until the next call, in another third of the time. */
+/* The same with the summary, valid until the next call, in a ninth of the time. */
 WEFT_MUST_CHECK int cache_next_clip_summary(CacheTxn *t, CacheCursor **cursor, const char **id, ClipSummary *out,
                                             Err *err);
 /* What names a clip's records, and what a list of samples is made by; category NULL: none. */

@@ -53,7 +53,7 @@ struct CacheTxn {
 struct CacheCursor {
     TreeCursor tree;
     void *copy;
-    json_t *part;  /* of the schema, for cache_next_clip_part */
+    json_t *part;  /* of the schema, with the members that a summary needs */
     json_t *facts; /* of the last summary that was parsed */
     Str words;     /* of the last one that was not; of its keys in any case */
     char id[512];

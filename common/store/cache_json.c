@@ -35,6 +35,23 @@ int cache_get_clip_unjudged(CacheTxn *t, const char *id, json_t **out, Err *err)
     return get_json(t, DB_CLIPS, id, 0, out, err);
 }
 
+int cache_get_clip_text(CacheTxn *t, const char *id, JsonSpan *out, Err *err)
+{
+    TreeEntry e;
+    *out = (JsonSpan){0};
+    int rc = cache_check_id(id, err);
+    if (rc == 0)
+        rc = tree_get(&t->pages, &t->tree[DB_CLIPS], id, (int64_t)strlen(id), &e, err);
+    if (rc <= 0)
+        return rc;
+    int64_t size = e.value_size;
+    rc = cache_entry_check(t->cache, DB_CLIPS, id, e.value, &size, err);
+    if (rc < 0)
+        return err_wrap(err, rc, "'%s'", t->cache->dir);
+    *out = (JsonSpan){(const char *)e.value, size};
+    return 1;
+}
+
 int cache_get_meta(CacheTxn *t, const char *key, json_t **out, Err *err)
 {
     return get_json(t, DB_META, key, 1, out, err);
@@ -89,24 +106,17 @@ static int entry_json(CacheTxn *t, int db, CacheCursor *cursor, const char *cons
     return rc;
 }
 
-static int next_json(CacheTxn *t, int db, CacheCursor **cursor, const char *const *members, const char **name,
-                     json_t **value, Err *err)
+static int next_json(CacheTxn *t, int db, CacheCursor **cursor, const char **name, json_t **value, Err *err)
 {
     TreeEntry e;
     *value = NULL;
     int rc = next_entry(t, db, cursor, name, &e, err);
-    return rc == 1 ? entry_json(t, db, *cursor, members, &e, value, err) : rc;
+    return rc == 1 ? entry_json(t, db, *cursor, NULL, &e, value, err) : rc;
 }
 
 int cache_next_clip(CacheTxn *t, CacheCursor **cursor, const char **id, json_t **facts, Err *err)
 {
-    return next_json(t, DB_CLIPS, cursor, NULL, id, facts, err);
-}
-
-int cache_next_clip_part(CacheTxn *t, CacheCursor **cursor, const char *const *members, const char **id, json_t **facts,
-                         Err *err)
-{
-    return next_json(t, DB_CLIPS, cursor, members, id, facts, err);
+    return next_json(t, DB_CLIPS, cursor, id, facts, err);
 }
 
 /* As next_entry, with the entry's text; at NULL: its checksum is not right. */
@@ -189,5 +199,5 @@ int cache_next_clip_text(CacheTxn *t, CacheCursor **cursor, const char **id, Jso
 
 int cache_next_meta(CacheTxn *t, CacheCursor **cursor, const char **key, json_t **value, Err *err)
 {
-    return next_json(t, DB_META, cursor, NULL, key, value, err);
+    return next_json(t, DB_META, cursor, key, value, err);
 }

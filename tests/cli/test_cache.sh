@@ -149,10 +149,12 @@ stdout_has "0 computed, 13 reused"
 same_contents "their entries are back" "$T/weights" "$T/one"
 
 # ---- a damaged record ----
+damage() { # FILE PLACE: another byte there
+    byte=$(od -An -tu1 -j "$2" -N1 "$1" | tr -d ' ')
+    printf "\\$(printf %03o $(((byte + 1) % 256)))" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+}
 at=$(grep -abo WEFT "$T/two/data.mdb" | cut -d: -f1 | awk '$1 % 4096 == 16 {print; exit}')
-byte=$(od -An -tu1 -j $((at + 148)) -N1 "$T/two/data.mdb" | tr -d ' ')
-printf "\\$(printf %03o $(((byte + 1) % 256)))" | dd of="$T/two/data.mdb" bs=1 seek=$((at + 148)) conv=notrunc \
-    2>/dev/null
+damage "$T/two/data.mdb" $((at + 148))
 runs "verify finds a flipped byte" 1 "$cache" verify "$T/two"
 stdout_has "damaged: record: text"
 stdout_has "20 records, 6 clips, 1 damaged"
@@ -176,6 +178,31 @@ runs "verify of damaged pages" 1 "$cache" verify "$T/two"
 stderr_has "data.mdb is damaged (page"
 runs "build into damaged pages" 1 build "$T/two"
 stderr_has "move it away and build it again"
+
+# ---- a clip whose file is known, with something else to do ----
+cp -a "$T/one" "$T/known"
+check "its digests are known" test -s "$T/known/.seen"
+for at in $(grep -abo WEFT "$T/known/data.mdb" | cut -d: -f1 | awk '$1 % 4096 == 16'); do
+    if [ "$(od -An -tu1 -j $((at + 8)) -N1 "$T/known/data.mdb" | tr -d ' ')" = 1 ]; then break; fi # its kind: latents
+done
+damage "$T/known/data.mdb" $((at + 148))
+runs "verify finds damaged latents" 1 "$cache" verify "$T/known"
+stdout_has "damaged: record: latents"
+runs "build mends them" 0 build "$T/known"
+stdout_has "1 computed, 12 reused"
+same_contents "mended latents: the same bits" "$T/one" "$T/known"
+cp -a "$T/prep" "$T/kept-prep"
+old=$(sha256sum <"$T/prep/manifest.jsonl" | cut -c1-64)
+sed '/"id":"c3"/s/"category":[^,]*,/"category":"coat",/' "$T/kept-prep/manifest.jsonl" >"$T/prep/manifest.jsonl"
+new=$(sha256sum <"$T/prep/manifest.jsonl" | cut -c1-64)
+sed -i "s/$old/$new/" "$T/prep/dataset.json"
+runs "a clip of another category" 0 build "$T/known"
+stdout_has "0 computed, 13 reused"
+"$cache" show "$T/known" c3 >"$T/a"
+check "its entry has it" grep -q '"category": "coat"' "$T/a"
+cp -p "$T/kept-prep/manifest.jsonl" "$T/kept-prep/dataset.json" "$T/prep"
+runs "as it was" 0 build "$T/known"
+same_contents "as it was: the same entries" "$T/one" "$T/known"
 
 # ---- damaged clips ----
 cp -r "$T/prep" "$T/prep2"

@@ -86,6 +86,8 @@ static void summaries(void **state)
         assert_string_equal(id, same);
         char *canonical = json_canonical(facts, &err);
         assert_true(json_span_is(text, canonical));
+        assert_int_equal(cache_get_clip_text(t, id, &text, &err), 1);
+        assert_true(json_span_is(text, canonical));
         mem_free(canonical);
         check_keys(t, &keys, id, facts);
         json_decref(facts);
@@ -98,6 +100,8 @@ static void summaries(void **state)
     assert_null(brief);
     assert_int_equal(cache_next_clip_text(t, &line, &same, &text, &err), 0);
     assert_null(line);
+    assert_int_equal(cache_get_clip_text(t, "none", &text, &err), 0);
+    assert_null(text.at);
     cache_end(&t);
     cache_close(&c);
 }
