@@ -261,6 +261,8 @@ static int store(Build *b, Err *err)
     if (rc == 0)
         rc = writer_finish(&b->writer, NULL, err);
     writer_close(&b->writer); /* what a stopped run has made is stored */
+    int64_t stored = cache_most_memory(b->cache);
+    b->peak = stored > b->peak ? stored : b->peak;
     if (rc == 0)
         rc = put_meta(b, "rejected", json_incref(b->rejected), err);
     return rc < 0 ? rc : build_fit_colour(b, err);

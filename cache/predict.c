@@ -6,7 +6,13 @@
 #include "common/base/progress.h"
 #include "common/ops/ops.h"
 
-enum { PROBE_SIDE = 64, PROBE_FRAMES = 9 };
+enum {
+    PROBE_SIDE = 64,
+    PROBE_FRAMES = 9,
+    RECORD_BYTES = RECORD_HEADER_SIZE + sizeof(Digest),
+    ENTRY_BYTES = 1024 /* about */
+};
+#define READ_SECONDS 0.005 /* at least: each clip is decoded by a process of its own */
 
 /* Operations a second of the products of a feed-forward layer, there and back, with weights of the encoder's type;
  * also makes BLAS take its buffers, and the back end its scratch, which is largest there. */
@@ -59,6 +65,9 @@ static int predict_texts(const Build *b, int64_t texts, Prediction *out, Err *er
     out->base = machine_memory_used();
     out->text = e->be->host ? work + text_config_kept(&e->text, e->form.length) : 0;
     out->text += n * tensor_count(&t) * (int64_t)sizeof(float) + tensor_bytes(&t);
+    const CacheLoad batch[] = {{texts, b->p->n_text, RECORD_BYTES + tensor_bytes(&t)},
+                               {texts, b->p->n_text, RECORD_BYTES + e->form.length * (int64_t)sizeof(int32_t)}};
+    out->text += cache_batch_memory(batch, 2, BUILD_BATCH);
     return 0;
 }
 
@@ -115,8 +124,12 @@ static int predict_clips(Build *b, int64_t clips, Prediction *out, Err *err)
     out->clips_s = (double)clips * seconds;
     out->base = machine_memory_used();
     out->vae = (b->e->be->host ? b->e->vae_bytes + work : 0) + tensor_count(&t) * (int64_t)sizeof(float);
-    out->vae += tensor_bytes(&t) + least(clips * tensor_bytes(&t), BUILD_BATCH); /* in the queue and in the batch */
+    out->vae += tensor_bytes(&t); /* in the queue */
     out->vae += staging(b, c);
+    double each = seconds > READ_SECONDS ? seconds : READ_SECONDS;
+    int64_t n = least(clips, 2 + (int64_t)(CACHE_BATCH_SECONDS / each)); /* one may be late */
+    const CacheLoad batch[] = {{n, b->p->n, RECORD_BYTES + tensor_bytes(&t)}, {n, b->p->n, ENTRY_BYTES}};
+    out->vae += cache_batch_memory(batch, 2, BUILD_BATCH);
     out->pixels = reader_bytes(clips, b->p->rgb_bytes);
     return 0;
 }

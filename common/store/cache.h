@@ -80,12 +80,22 @@ void cache_close(Cache **c);
 /* Writing, from one thread at a time.  Each put or delete commits (synced) before it returns; the map
  * grows by itself.  ERR_LIMIT/ERR_IO on a full disk: what was committed stays readable and the next
  * run goes on from there.  Clips and meta are validated against their schemas, written and read. */
+enum { CACHE_BATCH_SECONDS = 5 };
 /* With bytes > 0 puts and deletes are kept in memory and committed together: when they hold that many
  * bytes, each at least the 4 KiB of the page that LMDB copies for it, at the next put or delete that comes
- * 5 s or more after the first, and by cache_commit (with INT64_MAX: only then, all or nothing).
+ * CACHE_BATCH_SECONDS or more after the first, and by cache_commit (with INT64_MAX: only then, all or nothing).
  * Readers see them then; cache_close drops what was not committed.  A failed commit drops its batch. */
 void cache_batch(Cache *c, int64_t bytes);
 WEFT_MUST_CHECK int cache_commit(Cache *c, Err *err);
+/* n records (or entries) of `bytes` each with key and header, of `all` that the cache will hold. */
+typedef struct CacheLoad {
+    int64_t n, all, bytes;
+} CacheLoad;
+/* Memory that a batch of up to `limit` bytes takes at its commit, when the loads are put in this order: the changes'
+ * copies, and the pages that LMDB makes for them. */
+int64_t cache_batch_memory(const CacheLoad *load, int loads, int64_t limit);
+/* The most memory that this process had at a commit so far (machine_memory_used). */
+int64_t cache_most_memory(const Cache *c);
 WEFT_MUST_CHECK int cache_put_record(Cache *c, CacheDb db, const Digest *key, RecordKind kind, const Tensor *t,
                                      Err *err);
 WEFT_MUST_CHECK int cache_put_clip(Cache *c, const char *id, const json_t *facts, Err *err);

@@ -33,7 +33,8 @@ struct Cache {
     Change *pending;   /* the batch */
     int64_t n_pending, room_pending, pending_bytes, batch_bytes;
     double pending_since;
-    char unlocked[128]; /* why LMDB's lock is not used; "" where it is */
+    int64_t most_memory; /* of this process, when LMDB had its pages and the batch was still there */
+    char unlocked[128];  /* why LMDB's lock is not used; "" where it is */
 };
 
 /* cache_read.c */

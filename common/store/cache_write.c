@@ -3,13 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/base/json.h"
+#include "common/base/machine.h"
 #include "common/base/mem.h"
 #include "common/base/progress.h"
 #include "common/store/cache_internal.h"
 
-enum { MAX_KEY = 511, LEAF = 4096 };
+enum { MAX_KEY = 511, LEAF = 4096, NODE = 64 /* key and header of a node */ };
 #define MAX_VALUE 0xffffffffll /* LMDB's */
-#define BATCH_SECONDS 5
 
 /* ---- commits --------------------------------------------------------------------------------- */
 
@@ -52,7 +52,14 @@ static int try_changes(Cache *c, const Change *ch, int64_t n, int64_t *at)
         mdb_txn_abort(txn);
         return rc;
     }
+    int64_t used = machine_memory_used();
+    c->most_memory = used > c->most_memory ? used : c->most_memory;
     return mdb_txn_commit(txn);
+}
+
+int64_t cache_most_memory(const Cache *c)
+{
+    return c->most_memory;
 }
 
 /* Doubles the map until `more` bytes fit twice over. */
@@ -110,6 +117,32 @@ int cache_commit(Cache *c, Err *err)
     return rc;
 }
 
+/* A small one counts as the page that LMDB copies for it. */
+static int64_t counted(int64_t bytes)
+{
+    return bytes < LEAF ? LEAF : bytes;
+}
+
+/* LMDB keeps values of more than half a page in pages of their own, and its other pages two thirds full. */
+static int64_t pages_of(const CacheLoad *l, int64_t n)
+{
+    int own = l->bytes > LEAF / 2;
+    int64_t leaves = l->all * ((own ? 0 : l->bytes) + NODE) * 3 / (2 * LEAF) + 1;
+    return (leaves < n ? leaves : n) + (own ? n * ((l->bytes + LEAF - 1) / LEAF) : 0);
+}
+
+int64_t cache_batch_memory(const CacheLoad *load, int loads, int64_t limit)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < loads && limit > 0; i++) {
+        int64_t each = counted(load[i].bytes), most = (limit + each - 1) / each;
+        int64_t n = load[i].n < most ? load[i].n : most;
+        sum += n * (load[i].bytes + (int64_t)sizeof(Change)) + pages_of(&load[i], n) * LEAF;
+        limit -= n * each;
+    }
+    return sum;
+}
+
 /* A copy of the change joins the batch. */
 static int queue(Cache *c, const Change *ch, int64_t bytes, Err *err)
 {
@@ -137,7 +170,7 @@ static int queue(Cache *c, const Change *ch, int64_t bytes, Err *err)
     if (c->n_pending == 0)
         c->pending_since = time_now_s();
     c->pending[c->n_pending++] = kept;
-    c->pending_bytes += bytes < LEAF ? LEAF : bytes; /* LMDB copies the page that it goes to */
+    c->pending_bytes += counted(bytes);
     return 0;
 }
 
@@ -148,7 +181,7 @@ static int apply(Cache *c, const Change *ch, Err *err)
         return commit(c, ch, 1, bytes, err);
     int rc = queue(c, ch, bytes, err);
     if (rc == 0 && c->batch_bytes < INT64_MAX &&
-        (c->pending_bytes >= c->batch_bytes || time_now_s() - c->pending_since >= BATCH_SECONDS))
+        (c->pending_bytes >= c->batch_bytes || time_now_s() - c->pending_since >= CACHE_BATCH_SECONDS))
         rc = cache_commit(c, err);
     return rc;
 }
