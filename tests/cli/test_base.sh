@@ -53,6 +53,8 @@ spins() { env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose "$@" 
     sed -n "s/.*GOMP_SPINCOUNT = '\(.*\)'.*/\1/p" | tail -n 1; } # a program started again says it twice
 if [ -z "$(spins A=b)" ]; then
     skip "short spin" "this OpenMP library does not say"
+elif sanitized; then
+    skip "short spin" "sanitizers' builds do not start again"
 else
     check "barriers spin shortly" [ "$(spins A=b)" = 2000 ]
     check "the user's spin count stays" [ "$(spins GOMP_SPINCOUNT=77)" = 77 ]
@@ -64,8 +66,8 @@ fi
 # ---- OpenBLAS's kernels use the processor's AVX-512, unless the user wants others ----
 kernels() { env -u OPENBLAS_CORETYPE "$@" "$B/weft-train" --version | sed -n 's/^ *blas *OpenBLAS .*(\(.*\))$/\1/p'; }
 slow="Prescott Core2 Nehalem Sandybridge Haswell Zen"
-if [ -z "$(kernels A=b)" ] || ! grep -q '^flags.* avx512vl' /proc/cpuinfo; then
-    skip "kernels of AVX-512" "no OpenBLAS, or a processor without AVX-512"
+if sanitized || [ -z "$(kernels A=b)" ] || ! grep -q '^flags.* avx512vl' /proc/cpuinfo; then
+    skip "kernels of AVX-512" "a sanitizer, no OpenBLAS, or a processor without AVX-512"
 else
     check "OpenBLAS's kernels are no older than the processor" eval '! echo "$slow" | grep -qw "$(kernels A=b)"'
     check "the user's kernels stay" [ "$(kernels OPENBLAS_CORETYPE=Haswell)" = Haswell ]

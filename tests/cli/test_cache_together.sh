@@ -198,7 +198,8 @@ if [ -r /proc/self/status ]; then
     high=$(peak $many)
     echo "# $low kB with $few clips, $high kB with $many"
     # a whole manifest line of 9 frames, as JSON in memory, takes 30 kB
-    check "each clip more takes less than 10 kB" test "$low" -gt 0 -a $((high - low)) -lt $(((many - few) * 10))
+    if sanitized; then skip "each clip more takes less than 10 kB" "sanitizers keep memory of their own"
+    else check "each clip more takes less than 10 kB" test "$low" -gt 0 -a $((high - low)) -lt $(((many - few) * 10)); fi
     runs "many clips are all there" 0 "$cache" verify "$T/c$many" --prepared "$T/p$many"
     stdout_has "$many clips, 0 damaged, 0 missing"
 else

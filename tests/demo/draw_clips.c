@@ -193,6 +193,7 @@ int main(int argc, char **argv)
                 rc < 0 ? err.msg : "one folder is expected");
         for (const Opt *p = opts; p->name; p++)
             fprintf(stderr, "  --%s %s: %s [%s]\n", p->name, p->meta, p->help, p->dflt);
+        args_free_list(&rest);
         return 2;
     }
     o.looks = strcmp(o.set, "plain") == 0 ? SET_PLAIN : SET_FASHION;
