@@ -23,7 +23,9 @@ int view_record(View *v, CacheDb db, const json_t *hex, int verify, RecordView *
 {
     Digest key;
     int rc = digest_parse(json_string_value(hex), &key, err);
-    return rc < 0 ? rc : cache_get_record(v->txn, db, &key, verify, out, err);
+    if (rc < 0)
+        return rc;
+    return verify ? cache_get_record(v->txn, db, &key, 1, out, err) : cache_look_record(v->txn, db, &key, out, err);
 }
 
 int view_need_record(View *v, CacheDb db, const json_t *hex, const char *what, RecordView *out, Err *err)

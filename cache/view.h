@@ -11,7 +11,8 @@ typedef struct View {
 /* Says on standard error when the cache is read without a lock.  Close it also after a failure. */
 WEFT_MUST_CHECK int view_open(View *v, const char *dir, Err *err);
 void view_close(View *v);
-/* The record under a key in hex: 1 found, 0 absent, negative on error. */
+/* The record under a key in hex: 1 found, 0 absent, negative on error.  verify 0: by its header alone, with data NULL;
+ * nothing is kept for the transaction. */
 WEFT_MUST_CHECK int view_record(View *v, CacheDb db, const json_t *hex, int verify, RecordView *out, Err *err);
 /* The same for one that must be there (ERR_FORMAT: `what` has lost it). */
 WEFT_MUST_CHECK int view_need_record(View *v, CacheDb db, const json_t *hex, const char *what, RecordView *out,

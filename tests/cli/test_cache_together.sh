@@ -185,13 +185,14 @@ done
 
 # ---- memory a clip ----
 few=100 many=700
+memory() { "$B/tests/tools/usage" -a "$@" 2>&1 | sed -n 's/^usage //p' | cut -d' ' -f4; } # COMMAND...
 peak() { # N: the most memory that is no mapped file, in kB
     set -- "$1" "$cache" build "$T/p$1" --out "$T/c$1" --model "$T/model" $small --jobs 1
     "$B/tests/tools/many_clips" "$T/prep" "$T/p$1" "$1" &&
         "$B/weft-prep" tokenize "$T/p$1" --tokenizer "$T/model/tokenizer" $small >/dev/null 2>&1
     shift
     "$@" >/dev/null 2>&1 # again without what a batch holds until it is written
-    "$B/tests/tools/usage" -a "$@" 2>&1 | sed -n 's/^usage //p' | cut -d' ' -f4
+    memory "$@"
 }
 if [ -r /proc/self/status ]; then
     low=$(peak $few)
@@ -202,6 +203,9 @@ if [ -r /proc/self/status ]; then
     else check "each clip more takes less than 10 kB" test "$low" -gt 0 -a $((high - low)) -lt $(((many - few) * 10)); fi
     runs "many clips are all there" 0 "$cache" verify "$T/c$many" --prepared "$T/p$many"
     stdout_has "$many clips, 0 damaged, 0 missing"
+    low=$(memory "$cache" verify "$T/c$few") high=$(memory "$cache" verify "$T/c$many")
+    if sanitized; then skip "verify keeps nothing of a clip" "sanitizers keep memory of their own"
+    else check "verify keeps nothing of a clip: $low and $high kB" test $((high - low)) -lt $(((many - few) / 10)); fi
 else
     skip "memory a clip" "there is no /proc"
 fi
