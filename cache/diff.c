@@ -126,13 +126,12 @@ static int find_dropped(Diff *d, Err *err)
 {
     CacheCursor *cursor = NULL;
     const char *id;
-    json_t *facts;
+    JsonSpan text;
     int64_t at;
     int rc = d->txn ? 1 : 0;
     while (rc > 0) {
         Err damage = {0};
-        rc = cache_next_clip(d->txn, &cursor, &id, &facts, &damage);
-        json_decref(facts);
+        rc = cache_next_clip_text(d->txn, &cursor, &id, &text, &damage);
         if (rc < 0 && rc != ERR_FORMAT)
             err_set(err, rc, "%s", damage.msg);
         if (rc == ERR_FORMAT)
