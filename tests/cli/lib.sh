@@ -91,7 +91,10 @@ at_call() { # N[,N...]|when ACTION COMMAND...
 }
 
 # Whether the programs were built with a sanitizer, which keeps memory and address space of its own.
-sanitized() { nm "$B/weft-infer" 2>/dev/null | grep -q '__[at]san_init'; }
+sanitized() { nm "$B/weft-infer" 2>/dev/null | grep -q '__[at]san_init\|__ubsan_handle'; }
+check_memory() { # as check
+    if sanitized; then skip "$1" "sanitizers keep memory of their own"; else check "$@"; fi
+}
 
 no_trace="this machine lets no process trace another"
 can_trace() { "$B/tests/tools/at_call" 1 : true; }

@@ -153,8 +153,8 @@ grown() { # COLUMN KB: of the two lines of usage
     a=$(tail -1 "$T/used10" | cut -d' ' -f"$1") b=$(tail -1 "$T/used100" | cut -d' ' -f"$1")
     test "$((b - a))" -lt "$2"
 }
-check "ninety more videos take less than 1.5 MB more" grown 2 1500
-check "of that less than 1 MB its own" grown 5 1000
+check_memory "ninety more videos take less than 1.5 MB more" grown 2 1500
+check_memory "of that less than 1 MB its own" grown 5 1000
 
 # ---- weights that cannot be used: left out, named, exit status 3 ----
 runs "weights that are missing" 3 $E "$T/set" --i3d "$T/none.pt" --out "$T/out"

@@ -158,7 +158,7 @@ few=$peak
 used 10000.txt --dry-run
 stdout_has "  a-dress-number-10000-9999  seed 9999  a dress, number 10000"
 little() { # NAME KB OF: $peak is less than so much more than OF, unless a sanitizer keeps what was freed
-    if sanitized; then skip "$1" "sanitizers keep memory of their own"; else check "$1" test "$peak" -lt $(($3 + $2)); fi
+    check_memory "$1" test "$peak" -lt $(($3 + $2))
 }
 little "10,000 prompts: $peak kB at most, 100 prompts: $few kB" 8192 "$few"
 once=$took

@@ -30,6 +30,6 @@ wait $parent || status=$?
 check "$n clips are taken" grep -q "^$n sources: $n accepted" "$T/stdout"
 check "exit status 0" test $status = 0
 echo "# $first kB after 200 clips, $last kB in the end"
-check "memory grows by less than $per_clip kB a clip" test "$first" -gt 0 -a $(((last - first) / (n - 200))) \
+check_memory "memory grows by less than $per_clip kB a clip" test "$first" -gt 0 -a $(((last - first) / (n - 200))) \
     -lt $per_clip
 finish
