@@ -29,10 +29,10 @@ int file_check_lfs(const char *path, const void *bytes, int64_t size, Err *err)
                    path);
 }
 
-/* Pipes that the user's own command line names: standard input, "<(...)". */
+/* Pipes that the user's own command line names: standard input, "<(...)".  /dev/shm holds any files. */
 static int is_named_by_user(const char *path)
 {
-    return strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
+    return (strncmp(path, "/dev/", 5) == 0 && strncmp(path, "/dev/shm/", 9) != 0) || strncmp(path, "/proc/", 6) == 0;
 }
 
 static int open_to_read(const char *path, int *out, Err *err)
