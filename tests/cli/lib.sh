@@ -95,6 +95,10 @@ sanitized() { nm "$B/weft-infer" 2>/dev/null | grep -q '__[at]san_init\|__ubsan_
 check_memory() { # as check
     if sanitized; then skip "$1" "sanitizers keep memory of their own"; else check "$@"; fi
 }
+as_planned() { # of the last command
+    if sanitized; then skip "memory as planned" "sanitizers' builds split what is planned"
+    else stderr_has " used, exactly as planned"; fi
+}
 
 no_trace="this machine lets no process trace another"
 can_trace() { "$B/tests/tools/at_call" 1 : true; }

@@ -7,7 +7,7 @@ runs "the demo on sim" 0 sh tests/demo/demo.sh "$B" demo "$T/demo"
 stdout_has "What was made"
 stderr_has "simulated sm_80"
 stderr_has "<- this recipe"
-check_memory "its memory was planned" grep -q ' used, exactly as planned' "$T/stderr"
+as_planned
 check "two videos" test "$(find "$T/demo/samples/tuned" -name '*.mp4' | wc -l)" = 2
 check "a transformer in bf16" grep -aq '"dtype":"BF16"' \
     "$T/demo/run/final/transformer/diffusion_pytorch_model.safetensors"

@@ -40,7 +40,7 @@ for keep in "" "--set training.gradient_dtype=bf16 --set training.master_weights
     runs "memory is what was planned: ${keep:-by default}" 0 "$W" run --cache "$T/a" --cache "$T/b" --out "$T/planned" \
         --preset demo --model $P --set training.max_steps=1 $keep
     stderr_has "<- this recipe"
-    stderr_has " used, exactly as planned"
+    as_planned
     rm -r "$T/planned"
 done
 # Weights are read for their digests once; a start that finds them remembered reads headers alone.
@@ -68,7 +68,7 @@ for device in cpu ref sim; do
         runs "memory is what was planned: $device, $policy" 0 "$W" run --cache "$T/a" --out "$T/planned" --preset demo \
             --model $P --device $device --set training.max_steps=1 --set training.mixed_precision=$precision \
             --set validation.clips=0 --set training.gradient_checkpointing=true --set training.$policy
-        stderr_has " used, exactly as planned"
+        as_planned
         sed -n 's/.*activations \([^,]*\),.*<- this recipe/\1/p' "$T/stderr" >>"$T/$device-activations"
         rm -r "$T/planned"
     done

@@ -33,7 +33,7 @@ same_runs() { # A B: whether all files are the same, times aside
 again() { # RANKS COMMAND...
     again_ranks=$1
     shift
-    if [ "$again_ranks" = 1 ]; then "$@"; else mpirun -n "$again_ranks" "$@"; fi >"$T/stdout" 2>"$T/stderr" </dev/null
+    if [ "$again_ranks" = 1 ]; then "$@"; else mpi -n "$again_ranks" "$@"; fi >"$T/stdout" 2>"$T/stderr" </dev/null
 }
 survives() { # NAME RANKS OPTION...
     name=$1

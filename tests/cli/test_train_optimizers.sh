@@ -19,7 +19,7 @@ survives() { # NAME OPTION...
     name=$1
     shift
     runs "$name: planned memory" 0 "$W" run --out "$T/planned" --jobs 1 $SETS --set training.max_steps=1 "$@"
-    stderr_has " used, exactly as planned"
+    as_planned
     rm -r "$T/planned"
     SIXTY="--quiet --jobs 1 $SETS --set training.max_steps=60"
     counts "$name: undisturbed" 0 "$W" run --out "$T/whole" $SIXTY "$@"

@@ -5,6 +5,7 @@
 # variable and minds neither.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 \
     OMPI_MCA_btl_vader_single_copy_mechanism=none
+mpi() { ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" mpirun "$@"; } # Open MPI's leaks are its own
 have_mpi() { command -v mpirun >/dev/null && [ -f "$B/libweft-mpi.so" ]; }
 
 # SHA-256 of every file but those with times: the logs, TensorBoard's events, the page, and what the
@@ -23,6 +24,6 @@ two_ranks_at() { # N|when ACTION COMMAND...
     shift 2
     status=0
     rm -f "$T/rank-1"
-    mpirun -n 1 "$B/tests/tools/at_call" "$two_at" "$two_action" "$@" : -n 1 \
+    mpi -n 1 "$B/tests/tools/at_call" "$two_at" "$two_action" "$@" : -n 1 \
         sh -c 'echo $$ >"$0"; exec "$@"' "$T/rank-1" "$@" >"$T/stdout" 2>"$T/stderr" </dev/null || status=$?
 }

@@ -204,7 +204,7 @@ static void corrupt(int kind, char *b, int64_t *size)
     case 4: exchange(b + below(pages) * PAGE, b + below(pages) * PAGE, PAGE); break;
     case 5: b[p + 4] = (char)(below(2) ? 1 : 3 + below(250)); break;
     case 6: {
-        static const char *const heads[] = {"SQLite format 3", "<!doctype html>", "PK\3\4", "{\"weights\":"};
+        static const char heads[][16] = {"SQLite format 3", "<!doctype html>", "PK\3\4", "{\"weights\":"};
         for (int64_t i = 0; i < *size; i++)
             b[i] = (char)below(256);
         memcpy(b, heads[below(4)], 8);
