@@ -75,14 +75,15 @@ static int is_wanted(const ClipPlan *clip, JsonSpan entry, int *wanted, Err *err
     return 0;
 }
 
-/* Lists the clip entries to delete: clips that the dataset no longer has, and clips whose records
+/* Deletes the clip entries that are not wanted: clips that the dataset no longer has, and clips whose records
  * come from other pixels, weights or settings. */
-static int find_stale(const Build *b, json_t *stale, Err *err)
+static int drop_stale(Build *b, Err *err)
 {
     CacheTxn *t = NULL;
     CacheCursor *cursor = NULL;
     const char *id;
     JsonSpan text;
+    int64_t n = 0;
     int rc = cache_begin(&t, b->cache, err);
     while (rc >= 0) {
         Err damage = {0};
@@ -99,30 +100,41 @@ static int find_stale(const Build *b, json_t *stale, Err *err)
         rc = prepared_find_clip(b->p, id, &at, err);
         if (rc == 0 && sound && at >= 0)
             rc = is_wanted(&b->clip[at], text, &kept, err);
-        if (rc == 0 && !kept && json_array_append_new(stale, json_string(id)) < 0)
-            rc = err_set(err, ERR_NOMEM, "no memory for the list of stale clips");
+        if (rc == 0 && !kept)
+            rc = cache_delete_found(b->cache, cursor, err);
+        n += rc == 0 && !kept;
     }
     cache_cursor_free(&cursor);
     cache_end(&t);
+    if (rc == 0 && n > 0)
+        log_info(b->params->log,
+                 "entries dropped: %" PRId64 ", made from other pixels, weights or settings, or of clips that the "
+                 "dataset no longer has",
+                 n);
     return rc;
 }
 
-static int drop_stale(Build *b, Err *err)
+/* Those whose names are damaged no build would write again. */
+static int drop_damaged_meta(Build *b, Err *err)
 {
-    json_t *stale = json_array();
-    int rc = stale ? find_stale(b, stale, err) : err_set(err, ERR_NOMEM, "no memory for the list of stale clips");
-    size_t i, n = json_array_size(stale);
-    json_t *id;
-    if (rc == 0 && n > 0)
-        log_info(b->params->log,
-                 "entries dropped: %zu, made from other pixels, weights or settings, or of clips that the dataset no "
-                 "longer has",
-                 n);
-    if (rc == 0)
-        json_array_foreach (stale, i, id)
-            if ((rc = cache_delete_clip(b->cache, json_string_value(id), err)) < 0)
-                break;
-    json_decref(stale);
+    CacheTxn *t = NULL;
+    CacheCursor *cursor = NULL;
+    const char *key;
+    json_t *value;
+    int found = 1, rc = cache_begin(&t, b->cache, err);
+    while (rc == 0 && found != 0) {
+        Err damage = {0};
+        found = cache_next_meta(t, &cursor, &key, &value, &damage);
+        json_decref(value);
+        if (found == ERR_FORMAT) {
+            log_warn(b->params->log, "%s; it is dropped", damage.msg);
+            rc = cache_delete_found(b->cache, cursor, err);
+        } else if (found < 0) {
+            rc = err_set(err, found, "%s", damage.msg);
+        }
+    }
+    cache_cursor_free(&cursor);
+    cache_end(&t);
     return rc;
 }
 
@@ -246,7 +258,9 @@ static int predict(Build *b, Prediction *out, int64_t *missing, Err *err)
 static int store(Build *b, Err *err)
 {
     cache_batch(b->cache, INT64_MAX);
-    int rc = drop_stale(b, err);
+    int rc = drop_damaged_meta(b, err);
+    if (rc == 0)
+        rc = drop_stale(b, err);
     if (rc == 0)
         rc = put_all_meta(b, err);
     if (rc == 0)

@@ -149,6 +149,9 @@ WEFT_MUST_CHECK int cache_next_clip_keys(CacheTxn *t, CacheCursor **cursor, cons
  * is not judged by the schema beyond what its summary holds. */
 WEFT_MUST_CHECK int cache_next_clip_text(CacheTxn *t, CacheCursor **cursor, const char **id, JsonSpan *text, Err *err);
 WEFT_MUST_CHECK int cache_next_meta(CacheTxn *t, CacheCursor **cursor, const char **key, json_t **value, Err *err);
+/* Deletes the entry of clips or meta that the last call came to, also a damaged one, whose name may be no text; in a
+ * batch of INT64_MAX, as the transaction goes on. */
+WEFT_MUST_CHECK int cache_delete_found(Cache *c, const CacheCursor *cursor, Err *err);
 void cache_cursor_free(CacheCursor **cursor);
 typedef struct CacheStat {
     int64_t clips, latents, text, tokens, meta, file_bytes, map_bytes;

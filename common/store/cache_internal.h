@@ -57,7 +57,9 @@ struct CacheCursor {
     json_t *part;  /* of the schema, with the members that a summary needs */
     json_t *facts; /* of the last summary that was parsed */
     Str words;     /* of the last one that was not; of its keys in any case */
-    char id[512];
+    int db;
+    int64_t id_size; /* of the last entry's name; 0: none was read */
+    char id[512];    /* that name; a damaged one may be no text */
 };
 
 /* Of a cache that holds no more than what opening it for the first time writes. */

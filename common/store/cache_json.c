@@ -78,10 +78,14 @@ static int read_members(const Cache *c, CacheCursor *cursor, const char *const *
 static int next_entry(CacheTxn *t, int db, CacheCursor **cursor, const char **name, TreeEntry *e, Err *err)
 {
     *name = "(in a damaged page)";
+    if (*cursor)
+        (*cursor)->id_size = 0;
     int rc = cache_advance(t, db, cursor, e, err);
     if (rc != 1)
         return rc;
     char *key = (*cursor)->id; /* keys are at most 511 bytes */
+    (*cursor)->db = db;
+    (*cursor)->id_size = e->key_size;
     memcpy(key, e->key, (size_t)e->key_size);
     key[e->key_size] = '\0';
     *name = key;

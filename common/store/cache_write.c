@@ -293,3 +293,12 @@ int cache_delete_clip(Cache *c, const char *id, Err *err)
     snprintf(ch.what, sizeof ch.what, "clip '%.80s'", id);
     return rc < 0 ? rc : apply(c, &ch, err);
 }
+
+int cache_delete_found(Cache *c, const CacheCursor *cursor, Err *err)
+{
+    if (cursor->id_size == 0)
+        return err_set(err, ERR_FORMAT, "'%s': an entry in a damaged page cannot be deleted", c->dir);
+    Change ch = {.db = cursor->db, .key = {(size_t)cursor->id_size, (void *)cursor->id}, .remove = 1};
+    snprintf(ch.what, sizeof ch.what, "%s '%.80s'", cache_any_db_name(cursor->db), cursor->id);
+    return apply(c, &ch, err);
+}

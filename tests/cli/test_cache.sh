@@ -214,6 +214,27 @@ cp -p "$T/kept-prep/manifest.jsonl" "$T/kept-prep/dataset.json" "$T/prep"
 runs "as it was" 0 build "$T/known"
 same_contents "as it was: the same entries" "$T/one" "$T/known"
 
+# ---- names that a flipped bit changed ----
+put_byte() { # FILE TEXT PLACE OCTAL: in each place of the file that holds TEXT
+    for at in $(grep -abo "$2" "$1" | cut -d: -f1); do
+        printf "\\$4" | dd of="$1" bs=1 seek=$((at + $3)) conv=notrunc 2>/dev/null
+    done
+}
+cp -a "$T/one" "$T/named"
+put_byte "$T/named/data.mdb" 'c6{"attributes"' 1 266 # no text any more
+runs "verify finds a damaged name" 1 "$cache" verify "$T/named"
+stdout_has "20 records, 6 clips, 1 damaged"
+runs "build mends it" 0 build "$T/named"
+stdout_has "0 computed, 13 reused"
+same_contents "mended: the same entries" "$T/one" "$T/named"
+put_byte "$T/named/data.mdb" 'encoding{"dtype"' 1 155
+runs "verify finds a meta entry under another name" 1 "$cache" verify "$T/named"
+stdout_has "'emcoding': its checksum is wrong"
+runs "build drops it" 0 build "$T/named"
+stderr_has "'emcoding': its checksum is wrong; it is dropped"
+runs "verify after that" 0 "$cache" verify "$T/named"
+same_contents "dropped: the same entries" "$T/one" "$T/named"
+
 # ---- damaged clips ----
 cp -r "$T/prep" "$T/prep2"
 head -c 1000 "$T/prep/clips/c2.mkv" >"$T/prep2/clips/c2.mkv"
