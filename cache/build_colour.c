@@ -116,10 +116,37 @@ static int put(const Fit *f, const LatentColour *m, Err *err)
     return rc;
 }
 
+/* An entry that was fitted to other clips' latents says nothing of these. */
+static int forget(Build *b, Err *err)
+{
+    CacheTxn *t = NULL;
+    json_t *old = NULL;
+    int rc = cache_begin(&t, b->cache, err), found = rc == 0 ? cache_get_meta(t, "colour", &old, err) : rc;
+    cache_end(&t);
+    json_decref(old);
+    return found > 0 ? cache_delete_meta(b->cache, "colour", err) : found;
+}
+
+static int renew(Fit *f, Err *err)
+{
+    LatentColour m;
+    Err why = {0};
+    int rc = forget(f->b, err);
+    if (rc < 0 || f->n == 0)
+        return rc;
+    rc = fit(f, &m, &why);
+    if (rc == 0)
+        return put(f, &m, err);
+    if (rc == ERR_NOMEM || rc == ERR_INTERRUPTED)
+        return err_set(err, rc, "%s", why.msg);
+    /* pictures are a help, not what the cache is for */
+    log_warn(f->b->params->log, "pictures of latents will not be possible: %s", why.msg);
+    return 0;
+}
+
 int build_fit_colour(Build *b, Err *err)
 {
     Fit *f = mem_calloc(1, sizeof *f, err);
-    LatentColour m;
     int rc = f ? 0 : ERR_NOMEM, there = 0;
     if (rc < 0)
         return rc;
@@ -128,20 +155,10 @@ int build_fit_colour(Build *b, Err *err)
         rc = err_set(err, ERR_NOMEM, "no memory for the clips' keys");
     if (rc == 0)
         rc = choose(f, err);
-    if (rc == 0 && f->n > 0)
+    if (rc == 0)
         rc = is_there(f, &there, err);
-    if (rc == 0 && f->n > 0 && !there) {
-        Err why = {0};
-        rc = fit(f, &m, &why);
-        if (rc == 0)
-            rc = put(f, &m, err);
-        else if (rc == ERR_NOMEM || rc == ERR_INTERRUPTED)
-            err_set(err, rc, "%s", why.msg);
-        else { /* pictures are a help, not what the cache is for */
-            log_warn(b->params->log, "pictures of latents will not be possible: %s", why.msg);
-            rc = 0;
-        }
-    }
+    if (rc == 0 && !there)
+        rc = renew(f, err);
     clip_decoder_close(&f->decoder);
     for (int k = 0; k < CLIPS; k++)
         prepared_clip_fini(&f->clip[k]);

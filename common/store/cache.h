@@ -102,6 +102,7 @@ WEFT_MUST_CHECK int cache_put_clip(Cache *c, const char *id, const json_t *facts
 WEFT_MUST_CHECK int cache_put_meta(Cache *c, const char *key, const json_t *value, Err *err);
 WEFT_MUST_CHECK int cache_delete_record(Cache *c, CacheDb db, const Digest *key, Err *err);
 WEFT_MUST_CHECK int cache_delete_clip(Cache *c, const char *id, Err *err);
+WEFT_MUST_CHECK int cache_delete_meta(Cache *c, const char *key, Err *err);
 
 /* Reading: a transaction per thread, which sees the state that was committed when it began. */
 typedef struct CacheTxn CacheTxn;

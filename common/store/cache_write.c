@@ -286,12 +286,22 @@ int cache_delete_record(Cache *c, CacheDb db, const Digest *key, Err *err)
     return apply(c, &ch, err);
 }
 
+static int delete_json(Cache *c, int db, const char *key, const char *what, Err *err)
+{
+    int rc = cache_check_id(key, err);
+    Change ch = {.db = db, .key = text_val(key), .remove = 1};
+    snprintf(ch.what, sizeof ch.what, "%s '%.80s'", what, key);
+    return rc < 0 ? rc : apply(c, &ch, err);
+}
+
 int cache_delete_clip(Cache *c, const char *id, Err *err)
 {
-    int rc = cache_check_id(id, err);
-    Change ch = {.db = DB_CLIPS, .key = text_val(id), .remove = 1};
-    snprintf(ch.what, sizeof ch.what, "clip '%.80s'", id);
-    return rc < 0 ? rc : apply(c, &ch, err);
+    return delete_json(c, DB_CLIPS, id, "clip", err);
+}
+
+int cache_delete_meta(Cache *c, const char *key, Err *err)
+{
+    return delete_json(c, DB_META, key, "meta", err);
 }
 
 int cache_delete_found(Cache *c, const CacheCursor *cursor, Err *err)

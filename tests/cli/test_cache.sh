@@ -235,6 +235,17 @@ stderr_has "'emcoding': its checksum is wrong; it is dropped"
 runs "verify after that" 0 "$cache" verify "$T/named"
 same_contents "dropped: the same entries" "$T/one" "$T/named"
 
+# ---- colours of latents are those of this dataset's clips ----
+sed 's/"split":"train"/"split":"val"/' "$T/kept-prep/manifest.jsonl" >"$T/prep/manifest.jsonl"
+new=$(sha256sum <"$T/prep/manifest.jsonl" | cut -c1-64)
+sed -i "s/$old/$new/" "$T/prep/dataset.json"
+cp -a "$T/one" "$T/uncoloured"
+runs "no clip to train on" 0 build "$T/uncoloured"
+cp -p "$T/kept-prep/manifest.jsonl" "$T/kept-prep/dataset.json" "$T/prep"
+for which in one uncoloured; do "$cache" export "$T/$which" --out "$T/$which-export" -q >/dev/null; done
+check "colours are fitted to clips of split train" grep -q '"colour"' "$T/one-export/export.json"
+check "and go with them" test "$(grep -c '"colour"' "$T/uncoloured-export/export.json")" = 0
+
 # ---- damaged clips ----
 cp -r "$T/prep" "$T/prep2"
 head -c 1000 "$T/prep/clips/c2.mkv" >"$T/prep2/clips/c2.mkv"
