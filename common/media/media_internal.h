@@ -151,9 +151,10 @@ struct VideoReader {
     struct timespec entered;
     double spent_s;
     /* decoding */
-    int first_rc; /* result of decoding the first frame, which video_open does to know the facts */
-    int first_waiting;
-    Err first_err;
+    /* a result of decoding that video_next has yet to tell: of the first frame, which video_open decodes to
+     * know the facts, and of a frame behind one that was passed over */
+    int waiting, waiting_rc;
+    Err waiting_err;
     int draining, read_rc;
     int drain_errors;
     int64_t decoded;
@@ -165,6 +166,11 @@ struct VideoReader {
     /* packets whose frames are still to come, for video_skim */
     int64_t sent[MEDIA_SENT_MAX];
     int n_sent, unmatched; /* unmatched: packets and frames do not match one to one by their timestamps */
+    /* video_thin: points lie at thin_from + k / thin_fps seconds (0: every frame is decoded), frames thin_period /
+     * thin_fps apart; the decoder's delay; times that video_next has yet to tell of packets passed over */
+    double thin_fps, thin_period;
+    int64_t thin_from, passed[MEDIA_SENT_MAX];
+    int thin_delay, n_passed;
     /* the first frame that was handed on; leading: the packets up to the next key frame may come before it */
     int given, leading;
     int64_t given_pts;
@@ -193,10 +199,15 @@ WEFT_MUST_CHECK int source_check(const VideoReader *r, Err *err);
 int reader_packet(VideoReader *r);
 /* The next decoded frame into r->frame: 1, 0 at the end, negative. */
 WEFT_MUST_CHECK int reader_decode(VideoReader *r, Err *err);
-/* video_skim.c: remember a packet whose frame has not come out yet; match a frame with its packet. */
-void skim_sent(VideoReader *r);
+/* video_skim.c: remember a packet whose frame has not come out yet, 1 when it is to be passed over instead;
+ * match a frame with its packet. */
+int skim_sent(VideoReader *r);
 void skim_received(VideoReader *r);
 void skim_given(VideoReader *r);
+/* The first packet passed over whose frame comes before `before`: 1 and its time, 0 none. */
+int skim_passed(VideoReader *r, int64_t before, int64_t *pts);
+/* ERR_UNSUPPORTED when video_thin is on and what came since the frame of time `before` speaks against it. */
+WEFT_MUST_CHECK int skim_check(const VideoReader *r, int64_t before, Err *err);
 /* ---- checksums of Matroska and WebM (ebml_crc.c) --------------------------------------------- */
 /* Reads the file's checksums and fills r->bad with the ranges whose checksum is wrong; then goes back to
  * where the demuxer was.  Does nothing for other containers and for files without checksums. */

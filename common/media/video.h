@@ -76,14 +76,14 @@ typedef struct VideoFrame {
     /* The decoder reported an error, its packet was corrupt or refused, its FFV1 checksum is wrong, or
      * it comes after such a frame and before the next clean key frame. */
     int damaged;
-    void *av; /* the library's AVFrame, for video_to_rgb; NULL after video_skim */
+    void *av; /* the library's AVFrame, for video_to_rgb; NULL: not decoded (video_skim, video_thin) */
 } VideoFrame;
 /* 1: a frame, 0: the end, negative: an error.  A packet that the decoder refuses is counted and is no
  * error.  A file that was cut short may end without an error: compare the counts with frames_hint and
  * duration_s. */
 WEFT_MUST_CHECK int video_next(VideoReader *r, VideoFrame *out, Err *err);
 /* Keeps the last frame of video_next valid until the next video_hold; *held describes it for
- * video_to_rgb.  The frame held before is released. */
+ * video_to_rgb.  The frame held before is released.  One that was not decoded is held as such. */
 WEFT_MUST_CHECK int video_hold(VideoReader *r, const VideoFrame *f, VideoFrame *held, Err *err);
 /* From here on frames are not decoded: video_next still reports each frame's time, from packet
  * timestamps (av NULL, damaged 0).  Of an undamaged stream these are the times that decoding gives;
@@ -95,6 +95,13 @@ WEFT_MUST_CHECK int video_hold(VideoReader *r, const VideoFrame *f, VideoFrame *
  *   ERR_UNSUPPORTED  a later packet breaks that rule; only video_close may follow.  Any other negative
  *      code: the file cannot be read on. */
 WEFT_MUST_CHECK int video_skim(VideoReader *r, Err *err);
+
+/* Counts points of 1 / fps seconds from the frame given last.  From here on a frame may be passed over, reported
+ * as after video_skim, when it is not the nearest to a point and no other frame refers to it; those that are
+ * decoded are the same as without, but damage of the others is missed.  1: it is so; 0: nothing has changed, for
+ * it is not sure (only H.264 in MP4 and Matroska, progressive and at an even rate) or pays nothing.  When
+ * something odd comes later, video_next returns ERR_UNSUPPORTED, and only video_close may follow. */
+int video_thin(VideoReader *r, int64_t fps);
 
 /* Counts so far; complete after the last frame. */
 typedef struct VideoCounts {

@@ -137,8 +137,7 @@ static int feed(VideoReader *r, Err *err)
         r->counts.packets++;
         if (r->packet->flags & AV_PKT_FLAG_CORRUPT || !ffv1_whole(r))
             mark_damage(r, pts);
-        skim_sent(r);
-        av = avcodec_send_packet(r->dec, r->packet);
+        av = skim_sent(r) ? 0 : avcodec_send_packet(r->dec, r->packet);
         if (av < 0) {
             r->counts.refused_packets++;
             mark_damage(r, pts);

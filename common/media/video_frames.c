@@ -38,10 +38,11 @@ static int place_in_time(VideoReader *r, int64_t pts, VideoFrame *out, Err *err)
     return 1;
 }
 
-/* The timestamp of the next frame: 1, 0 at the end, negative. */
-static int next_time(VideoReader *r, int64_t *pts, Err *err)
+/* The timestamp of the next frame: 1, 0 at the end, negative.  *decoded: it is r->frame. */
+static int next_time(VideoReader *r, int64_t *pts, int *decoded, Err *err)
 {
     int rc;
+    *decoded = 0;
     if (r->ahead) {
         r->frame_damaged = 0;
         if (r->at_ahead == r->n_ahead)
@@ -49,16 +50,22 @@ static int next_time(VideoReader *r, int64_t *pts, Err *err)
         *pts = r->ahead[r->at_ahead++];
         return 1;
     }
-    if (r->first_waiting) {
-        r->first_waiting = 0;
-        rc = r->first_rc;
+    if (r->waiting) {
+        r->waiting = 0;
+        rc = r->waiting_rc;
         if (rc < 0)
-            return err_set(err, rc, "%s", r->first_err.msg);
+            return err_set(err, rc, "%s", r->waiting_err.msg);
     } else {
         rc = reader_decode(r, err);
     }
     if (rc == 1)
         *pts = r->frame->best_effort_timestamp != AV_NOPTS_VALUE ? r->frame->best_effort_timestamp : r->frame->pts;
+    if (rc >= 0 && skim_passed(r, rc ? *pts : INT64_MAX, pts)) {
+        r->waiting = 1;
+        r->waiting_rc = rc;
+        return 1;
+    }
+    *decoded = rc == 1;
     return rc;
 }
 
@@ -81,7 +88,7 @@ static int next_frame(VideoReader *r, VideoFrame *out, Err *err)
 {
     for (;;) {
         int64_t pts = 0;
-        int rc = next_time(r, &pts, err);
+        int decoded, rc = next_time(r, &pts, &decoded, err);
         if (rc <= 0)
             return rc;
         if (r->counts.frames + r->counts.dropped_unordered >= r->limits.max_frames)
@@ -95,7 +102,7 @@ static int next_frame(VideoReader *r, VideoFrame *out, Err *err)
         }
         out->index = r->index++;
         out->damaged = r->frame_damaged;
-        out->av = r->ahead ? NULL : r->frame;
+        out->av = decoded ? r->frame : NULL;
         r->counts.frames++;
         r->counts.damaged_frames += r->frame_damaged;
         if (out->av && (rc = look_at(r, err)) < 0)
@@ -113,7 +120,10 @@ int video_next(VideoReader *r, VideoFrame *out, Err *err)
 {
     *out = (VideoFrame){0};
     reader_clock_enter(r);
+    int64_t before = r->last_pts;
     int rc = next_frame(r, out, err);
+    if (rc >= 0 && skim_check(r, before, err) < 0)
+        rc = ERR_UNSUPPORTED;
     reader_clock_leave(r);
     return rc;
 }
@@ -121,12 +131,12 @@ int video_next(VideoReader *r, VideoFrame *out, Err *err)
 int video_hold(VideoReader *r, const VideoFrame *f, VideoFrame *held, Err *err)
 {
     av_frame_unref(r->held);
+    *held = *f;
     if (!f->av)
-        return err_set(err, ERR_USAGE, "'%s': frame %" PRId64 " was not decoded", r->path, f->index);
+        return 0;
     int av = av_frame_ref(r->held, f->av);
     if (av < 0)
         return err_av(err, ERR_NOMEM, av, "'%s': no memory to keep a frame", r->path);
-    *held = *f;
     held->av = r->held;
     return 0;
 }

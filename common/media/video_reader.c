@@ -182,15 +182,15 @@ static int open_reader(VideoReader **out, const char *path, ByteSource source, c
         if (r->fmt->streams[i] != r->stream)
             r->fmt->streams[i]->discard = AVDISCARD_ALL;
     /* Pixel format, colour tags, interlacing and orientation may stand only in the first frame. */
-    r->first_rc = reader_decode(r, &r->first_err);
-    if (r->first_rc == ERR_IO || r->first_rc == ERR_NOMEM) {
-        rc = err_set(err, r->first_rc, "%s", r->first_err.msg);
+    r->waiting_rc = reader_decode(r, &r->waiting_err);
+    if (r->waiting_rc == ERR_IO || r->waiting_rc == ERR_NOMEM) {
+        rc = err_set(err, r->waiting_rc, "%s", r->waiting_err.msg);
         goto fail;
     }
-    r->first_waiting = 1;
-    facts_read(&r->info, r->fmt, r->stream, r->dec, r->first_rc == 1 ? r->frame : NULL);
+    r->waiting = 1;
+    facts_read(&r->info, r->fmt, r->stream, r->dec, r->waiting_rc == 1 ? r->frame : NULL);
     r->info.clock_start = clock_start(r->fmt);
-    AVRational rate = av_guess_frame_rate(r->fmt, r->stream, r->first_rc == 1 ? r->frame : NULL);
+    AVRational rate = av_guess_frame_rate(r->fmt, r->stream, r->waiting_rc == 1 ? r->frame : NULL);
     r->assumed_rate = rate.num > 0 && rate.den > 0 ? (Rational){rate.num, rate.den} : (Rational){30, 1};
     reader_clock_leave(r);
     *out = r;

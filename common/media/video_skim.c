@@ -1,8 +1,12 @@
 /* Frames that are not decoded: their times come from the packets. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/base/mem.h"
 #include "common/media/media_internal.h"
+
+/* The longest step from one frame to the next that video_thin bears, in periods: room for rounded times. */
+#define EVEN_STEP 1.1
 
 /* Whether the packet says when its one frame is shown. */
 static int has_frame_time(const AVPacket *p)
@@ -19,17 +23,60 @@ static void left_out(VideoReader *r)
         r->counts.before_key++;
 }
 
-static void forget_first(VideoReader *r)
+static int earliest(const int64_t *pts, int n)
 {
     int first = 0;
-    for (int i = 1; i < r->n_sent; i++)
-        if (r->sent[i] < r->sent[first])
+    for (int i = 1; i < n; i++)
+        if (pts[i] < pts[first])
             first = i;
-    r->sent[first] = r->sent[--r->n_sent];
+    return first;
+}
+
+static void forget_first(VideoReader *r)
+{
+    r->sent[earliest(r->sent, r->n_sent)] = r->sent[r->n_sent - 1];
+    r->n_sent--;
     left_out(r);
 }
 
-void skim_sent(VideoReader *r)
+/* From one timestamp to another, in output frames. */
+static double points_between(const VideoReader *r, int64_t from, int64_t to)
+{
+    return ((double)to - (double)from) * rational_value(r->info.time_base) * r->thin_fps;
+}
+
+/* Whether this time lies too far from every point for its frame to be the nearest. */
+static int is_between(const VideoReader *r, int64_t pts)
+{
+    double at = points_between(r, r->thin_from, pts);
+    return r->thin_fps > 0 && fabs(at - round(at)) > EVEN_STEP / 2 * r->thin_period;
+}
+
+/* Whether an H.264 packet is slices of a frame that no other refers to (nal_ref_idc 0), and nothing else that
+ * another may need.  The packet is a row of units, each after its length. */
+static int is_disposable(const VideoReader *r)
+{
+    enum { SLICE = 1, SEI = 6, DELIMITER = 9, FILLER = 12 };
+    const AVCodecParameters *par = r->stream->codecpar;
+    const uint8_t *at = r->packet->data, *end = at + r->packet->size;
+    int width = par->extradata_size > 4 && par->extradata[0] == 1 ? (par->extradata[4] & 3) + 1 : 0, slices = 0;
+    while (width && end - at > width) {
+        int64_t size = 0;
+        for (int i = 0; i < width; i++)
+            size = size << 8 | *at++;
+        if (size < 1 || size > end - at)
+            return 0;
+        int kind = *at & 31, refers = *at & 0x60;
+        if (kind == SLICE && !refers)
+            slices++;
+        else if (kind != SEI && kind != DELIMITER && kind != FILLER)
+            return 0;
+        at += size;
+    }
+    return slices && at == end;
+}
+
+int skim_sent(VideoReader *r)
 {
     const AVPacket *p = r->packet;
     if (r->leading && p->flags & AV_PKT_FLAG_KEY)
@@ -38,6 +85,9 @@ void skim_sent(VideoReader *r)
         r->unmatched = 1;
     } else if (r->leading && p->pts < r->given_pts) {
         left_out(r);
+    } else if (r->n_passed < MEDIA_SENT_MAX && is_between(r, p->pts) && is_disposable(r)) {
+        r->passed[r->n_passed++] = p->pts;
+        return 1;
     } else {
         if (r->n_sent == MEDIA_SENT_MAX && r->given)
             r->unmatched = 1;
@@ -46,6 +96,7 @@ void skim_sent(VideoReader *r)
         if (r->n_sent < MEDIA_SENT_MAX)
             r->sent[r->n_sent++] = p->pts;
     }
+    return 0;
 }
 
 void skim_given(VideoReader *r)
@@ -94,17 +145,57 @@ static int by_time(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Whether packets say when their frames are shown, and each frame so far matched one. */
+static int is_regular(const VideoReader *r)
+{
+    const char *format = r->fmt->iformat->name;
+    const VideoCounts *c = &r->counts;
+    return (strstr(format, "mp4") || strstr(format, "matroska")) && r->have_first && !r->unmatched && !r->damaged &&
+           c->damaged_frames == 0 && c->refused_packets == 0 && c->dropped_unordered == 0;
+}
+
 static int can_skim(const VideoReader *r)
 {
     enum AVCodecID codec = r->stream->codecpar->codec_id;
-    const char *format = r->fmt->iformat->name;
-    const VideoCounts *c = &r->counts;
-    if ((codec != AV_CODEC_ID_H264 && codec != AV_CODEC_ID_HEVC) ||
-        (!strstr(format, "mp4") && !strstr(format, "matroska")))
-        return 0;
-    return !r->unmatched && !r->draining && !r->first_waiting && !r->ahead && !r->damaged && c->damaged_frames == 0 &&
-           c->refused_packets == 0 && c->dropped_unordered == 0 &&
+    return (codec == AV_CODEC_ID_H264 || codec == AV_CODEC_ID_HEVC) && is_regular(r) && !r->draining && !r->ahead &&
            r->n_sent <= r->dec->has_b_frames + r->dec->thread_count;
+}
+
+static int can_thin(const VideoReader *r)
+{
+    const VideoInfo *v = &r->info;
+    return r->stream->codecpar->codec_id == AV_CODEC_ID_H264 && is_regular(r) && !v->vfr && !v->interlaced &&
+           r->counts.interlaced_frames == 0 && r->dec->has_b_frames == r->thin_delay;
+}
+
+int video_thin(VideoReader *r, int64_t fps)
+{
+    double period = (double)fps / rational_value(r->info.avg_rate);
+    r->thin_delay = r->dec->has_b_frames;
+    if (!can_thin(r) || !(period * EVEN_STEP < 1))
+        return 0;
+    r->thin_fps = (double)fps;
+    r->thin_period = period;
+    r->thin_from = r->last_pts;
+    return 1;
+}
+
+int skim_passed(VideoReader *r, int64_t before, int64_t *pts)
+{
+    int first = earliest(r->passed, r->n_passed);
+    if (r->n_passed == 0 || r->passed[first] >= before)
+        return 0;
+    *pts = r->passed[first];
+    r->passed[first] = r->passed[--r->n_passed];
+    return 1;
+}
+
+int skim_check(const VideoReader *r, int64_t before, Err *err)
+{
+    if (!r->thin_fps || (can_thin(r) && points_between(r, before, r->last_pts) <= EVEN_STEP * r->thin_period))
+        return 0;
+    return err_set(err, ERR_UNSUPPORTED, "'%s': frame %" PRId64 " shows that none may be passed over", r->path,
+                   r->index);
 }
 
 /* All packets up to the end; ERR_UNSUPPORTED when one does not say when its frame is shown. */
@@ -140,7 +231,11 @@ int video_skim(VideoReader *r, Err *err)
     int rc = 0;
     for (int i = 0; i < r->n_sent && rc == 0; i++)
         rc = add_ahead(r, r->sent[i], err);
-    if (rc == 0 && r->n_sent == 0)
+    for (int i = 0; i < r->n_passed && rc == 0; i++)
+        rc = add_ahead(r, r->passed[i], err);
+    if (rc == 0 && r->waiting)
+        rc = add_ahead(r, r->frame->best_effort_timestamp, err);
+    if (rc == 0 && r->n_ahead == 0)
         rc = add_ahead(r, r->last_pts, err), r->n_ahead = 0; /* allocates r->ahead, and leaves it empty */
     if (rc == 0)
         rc = read_ahead(r, err);

@@ -89,7 +89,7 @@ static int process(const ClipJob *job, const ClipIdentity *id, ScanMode mode, Ou
 /* Skims first; a source for which that is not exact is scanned in full. */
 static int process_until_exact(const ClipJob *job, const ClipIdentity *id, Outcome *out, Err *err)
 {
-    int rc = process(job, id, job->cfg->decode_all ? SCAN_FULL : SCAN_SKIM, out, err);
+    int rc = process(job, id, job->cfg->decode_all ? SCAN_FULL : SCAN_THIN, out, err);
     if (rc == 0 && out->restart_full) {
         json_array_clear(out->records);
         rc = process(job, id, SCAN_FULL, out, err);

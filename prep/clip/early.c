@@ -23,12 +23,13 @@ void early_begin(const ClipJob *job, Early *e)
                         job->src->kind == SOURCE_FRAMES};
 }
 
-static int start(const ClipJob *job, Early *e, const VideoInfo *v, const FrameMark *m, Err *err)
+static int start(const ClipJob *job, Scan *s, FrameReader *r, const FrameMark *m, Err *err)
 {
+    Early *e = &s->early;
     const PrepConfig *c = job->cfg;
     Rejection unfit = {0};
     int64_t bytes;
-    fit_judge(job, v, job->src->crop, &e->fit, &unfit);
+    fit_judge(job, frame_reader_info(r), job->src->crop, &e->fit, &unfit);
     if (is_rejected(&unfit) || mem_mul(c->width * c->height * 3, c->frames, &bytes) < 0 || bytes > EARLY_BYTES_MAX) {
         e->off = 1;
         return 0;
@@ -36,6 +37,7 @@ static int start(const ClipJob *job, Early *e, const VideoInfo *v, const FrameMa
     e->rgb = mem_alloc_aligned(bytes, err);
     e->index = mem_calloc(c->frames, sizeof *e->index, err);
     e->origin = m->time;
+    s->thin = s->mode == SCAN_THIN && c->window == WINDOW_FIRST && frame_reader_thin(r, c->fps);
     return e->rgb && e->index ? 0 : ERR_NOMEM;
 }
 
@@ -47,7 +49,7 @@ static int take(const ClipJob *job, Early *e, FrameReader *r, Err *err)
     Err cause = {0};
     if (e->n == 0 || e->index[e->n - 1] != e->last_index) {
         int rc = frame_reader_held_rgb(r, &e->fit, e->rgb + e->n * c->width * c->height * 3, &cause);
-        if (rc == ERR_NOMEM)
+        if (rc == ERR_NOMEM || rc == ERR_USAGE) /* ERR_USAGE: it was passed over, the scan ends here */
             return err_set(err, rc, "%s", cause.msg);
         if (rc < 0) {
             early_fini(e);
@@ -73,7 +75,7 @@ int early_frame(const ClipJob *job, Scan *s, FrameReader *r, const FrameMark *m,
         return 0;
     }
     if (!e->rgb) {
-        if ((rc = start(job, e, frame_reader_info(r), m, err)) < 0 || e->off)
+        if ((rc = start(job, s, r, m, err)) < 0 || e->off)
             return rc;
     } else {
         while (rc == 0 && !e->off && e->next < job->cfg->frames &&

@@ -149,6 +149,11 @@ int frame_reader_skim(FrameReader *r, Err *err)
     return r->video ? video_skim(r->video, err) : 0;
 }
 
+int frame_reader_thin(FrameReader *r, int64_t fps)
+{
+    return video_thin(r->video, fps);
+}
+
 Rational frame_reader_first_time(const FrameReader *r)
 {
     const Rational tb = r->info.time_base;

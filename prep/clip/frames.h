@@ -41,5 +41,7 @@ WEFT_MUST_CHECK int frame_reader_skim(FrameReader *r, Err *err);
 /* Once a frame was given: the first frame's time on the file's clock, which starts with the file's
  * earliest track; of a folder: 0. */
 Rational frame_reader_first_time(const FrameReader *r);
+/* As video_thin, for videos only. */
+int frame_reader_thin(FrameReader *r, int64_t fps);
 VideoCounts frame_reader_counts(const FrameReader *r);
 #endif

@@ -79,6 +79,13 @@ typedef struct Early {
     int64_t last_index; /* the frame held, -1 none */
 } Early;
 
+/* How a scan treats the frames after the first window, and those in it that are not chosen. */
+typedef enum ScanMode {
+    SCAN_THIN, /* as SCAN_SKIM, and passes over those that no other frame needs */
+    SCAN_SKIM, /* reads the packets of those after it only, where that gives exact times */
+    SCAN_FULL  /* decodes every frame */
+} ScanMode;
+
 typedef struct Scan {
     int opened; /* info and counts are known */
     VideoInfo info;
@@ -94,16 +101,12 @@ typedef struct Scan {
     int64_t first, used; /* the part between Source.start and Source.end: frames first .. first + used - 1 */
     Early early;
     int64_t gaps, first_gap; /* gaps in an otherwise even rate; the frame before the first */
-    int restart_full;        /* skimming was not exact; scan again with SCAN_FULL */
+    ScanMode mode;
+    int thin;         /* frames may have been passed over */
+    int restart_full; /* skimming was not exact; scan again with SCAN_FULL */
     Notes notes;
     Rejection rejected;
 } Scan;
-
-/* How a scan treats the frames after the first window. */
-typedef enum ScanMode {
-    SCAN_SKIM, /* reads their packets only, where that gives exact times */
-    SCAN_FULL  /* decodes every frame */
-} ScanMode;
 
 WEFT_MUST_CHECK int scan_source(const ClipJob *job, ScanMode mode, Scan *out, Err *err);
 void scan_fini(Scan *s);

@@ -50,14 +50,16 @@ static void choose_part(Scan *s)
 }
 
 /* Once the first window has its pictures, the frames after it are not decoded. */
-static int skim(const ClipJob *job, ScanMode mode, Scan *s, FrameReader *r, Err *err)
+static int skim(const ClipJob *job, Scan *s, FrameReader *r, Err *err)
 {
     const Early *e = &s->early;
-    if (s->skimmed || mode == SCAN_FULL || job->cfg->window != WINDOW_FIRST || e->off || e->next < job->cfg->frames)
+    if (s->skimmed || s->mode == SCAN_FULL || job->cfg->window != WINDOW_FIRST || e->off || e->next < job->cfg->frames)
         return 0;
     int rc = frame_reader_skim(r, err);
     s->skimmed = rc == 1 ? s->n : 0;
     s->restart_full = rc == ERR_UNSUPPORTED;
+    if (rc == 0 && s->thin)
+        rc = err_set(err, ERR_UNSUPPORTED, "frames that were passed over are wanted after all");
     return rc < 0 ? rc : 0;
 }
 
@@ -70,7 +72,7 @@ static void set_clock(Scan *s, const Source *src, Rational first_time)
 }
 
 /* Every frame of the source: 0, or a negative code with its cause. */
-static int read_frames(const ClipJob *job, ScanMode mode, Scan *s, FrameReader *r, Err *cause)
+static int read_frames(const ClipJob *job, Scan *s, FrameReader *r, Err *cause)
 {
     FrameMark m;
     int rc;
@@ -78,7 +80,7 @@ static int read_frames(const ClipJob *job, ScanMode mode, Scan *s, FrameReader *
         if (m.index == 0)
             set_clock(s, job->src, frame_reader_first_time(r));
         if ((rc = push(s, &m, cause)) < 0 || (rc = early_frame(job, s, r, &m, cause)) < 0 ||
-            (rc = skim(job, mode, s, r, cause)) < 0)
+            (rc = skim(job, s, r, cause)) < 0)
             return rc;
     }
     return rc < 0 ? rc : early_end(job, &s->early, r, cause);
@@ -157,18 +159,22 @@ int scan_source(const ClipJob *job, ScanMode mode, Scan *out, Err *err)
     Err cause = {0};
     FrameReader *r;
     const VideoLimits limits = clip_limits(job->cfg);
-    *s = (Scan){0};
+    *s = (Scan){.mode = mode};
     int rc = frame_reader_open(&r, job->path, job->src->kind, job->rate, &limits, &cause);
     if (rc < 0)
         return reject_error(job, &s->rejected, rc, &cause,
                             job->src->kind == SOURCE_FRAMES ? REASON_BAD_PICTURES : REASON_NOT_A_VIDEO, err);
     early_begin(job, &s->early);
-    rc = read_frames(job, mode, s, r, &cause);
+    rc = read_frames(job, s, r, &cause);
     s->opened = 1;
     s->info = *frame_reader_info(r);
     s->counts = frame_reader_counts(r);
     frame_reader_close(&r);
     if (s->restart_full)
         return 0;
+    if (s->thin && (rc < 0 || s->early.off)) {
+        scan_fini(s);
+        return scan_source(job, SCAN_SKIM, out, err);
+    }
     return rc < 0 ? reject_error(job, &s->rejected, rc, &cause, REASON_DAMAGED, err) : judge(job, s, err);
 }

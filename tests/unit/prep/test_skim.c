@@ -1,5 +1,5 @@
-/* What follows the first window is read, not decoded: the same record and the same clip, to the
- * byte, as with everything decoded. */
+/* What follows the first window is read, not decoded, and within it frames are passed over: the same
+ * record and the same clip, to the byte, as with everything decoded. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,8 @@ static char *at(const char *root, const char *name)
     return check_path(root, name);
 }
 
+static Rational start, end; /* the part of the source that is used */
+
 static json_t *process(const char *root, const char *name, const char *out, const PrepConfig *cfg, int decode_all)
 {
     Err err = {0};
@@ -25,6 +27,8 @@ static json_t *process(const char *root, const char *name, const char *out, cons
     CHECK_OK(source_list_add(&list, &s, &err), &err);
     s->path = mem_strdup(name, &err);
     s->id = mem_strdup("x", &err);
+    s->start = start;
+    s->end = end;
     CHECK_OK(source_add_caption(s, "A dress.", 8, &err), &err);
     CHECK_OK(clip_process(&c, root, s, NULL, out, &records, &err), &err);
     source_list_fini(&list);
@@ -125,24 +129,33 @@ static void draw_lead(AVFrame *f, int k, const void *user) /* black for the firs
         memset(f->data[0], 16, (size_t)(f->linesize[0] * f->height));
 }
 
-/* How many frames a reader tells without decoding when asked to after `after`; -1 when it will not. */
-static int told(const char *path, int after)
+/* How many frames a reader tells without decoding when asked to after `after`; -1 when it will not.  thin:
+ * frames are passed over before. */
+static int told(const char *path, int after, int thin)
 {
-    VideoReader *r;
-    VideoFrame f;
+    VideoReader *r, *all;
+    VideoFrame f, same;
     Err err = {0};
     int n = 0, rc;
     CHECK_OK(video_open(&r, path, NULL, &err), &err);
-    for (int i = 0; i < after; i++)
+    CHECK_OK(video_open(&all, path, NULL, &err), &err);
+    for (int i = 0; i < after; i++) {
         assert_int_equal(video_next(r, &f, &err), 1);
+        assert_int_equal(video_next(all, &same, &err), 1);
+        if (i == 0 && thin)
+            video_thin(r, 8);
+    }
     rc = video_skim(r, &err);
     while (rc == 1 && video_next(r, &f, &err) == 1) {
         uint8_t pixel[3];
         assert_null(f.av);
         assert_int_equal(f.index, after + n++);
+        assert_int_equal(video_next(all, &same, &err), 1);
+        assert_int_equal(f.pts, same.pts);
         assert_int_equal(video_to_rgb(r, &f, &(FitPlan){.width = 1, .height = 1}, pixel, NULL), ERR_USAGE);
     }
     video_close(&r);
+    video_close(&all);
     return rc == 1 ? n : -1;
 }
 
@@ -192,13 +205,61 @@ static void made_clips(void **state)
         c.time_base = cases[i].time_base;
         c.draw = cases[i].draw;
         make_clip(at(root, cases[i].name), &c);
-        assert_int_equal(told(at(root, cases[i].name), 60), cases[i].told);
+        for (int after = 60; after < 64; after++)
+            for (int thin = 0; thin < 2; thin++)
+                assert_int_equal(told(at(root, cases[i].name), after, thin),
+                                 cases[i].told < 0 ? -1 : cases[i].told + 60 - after);
         json_t *record = both_ways(root, cases[i].name, &cfg);
         assert_true(json_is_object(json_object_get(record, "clip")));
         if (cases[i].draw == draw_lead)
             assert_true(json_integer_value(json_object_get(json_object_get(record, "window"), "start")) > 0);
         json_decref(record);
     }
+}
+
+/* Parts that begin and end at any frame, and a window in the middle: the last frame of a part is wanted
+ * however far it lies from its point. */
+static void parts(void **state)
+{
+    static const char *const windows[] = {"clip.window=first", "clip.window=middle"};
+    static int64_t uneven[150];
+    Err err = {0};
+    char *root = check_tmp_path("src");
+    (void)state;
+    CHECK_OK(dir_make(root, &err), &err);
+    for (int i = 0; i < 150; i++)
+        uneven[i] = 2 * i + (i >= 20);
+    for (int made = 0; made < 4; made++) {
+        const Clip c = {.container = "mp4",
+                        .codec = "libx264",
+                        .options = "preset=fast:b_strategy=0:sc_threshold=0",
+                        .format = AV_PIX_FMT_YUV420P,
+                        .width = 64,
+                        .height = 96,
+                        .time_base = {1, made == 1 ? 48 : 24},
+                        .pts = made == 1 ? uneven : NULL,
+                        .frames = 150,
+                        .gop = 48,
+                        .b_frames = 3,
+                        .corrupt_packet = made == 2   ? 33
+                                          : made == 3 ? 34
+                                                      : 0,
+                        .draw = draw_far};
+        make_clip(at(root, "x.mp4"), &c);
+        for (int k = 0; k < (made ? 1 : 2); k++) {
+            const char *const sets[] = {"clip.width=64",        "clip.height=96",     "clip.min_side=16",
+                                        "clip.model_frames=17", "clip.num_frames=16", "quality.mode=warn",
+                                        "clip.short=hold",      "clip.max_hold=16",   windows[k]};
+            const PrepConfig cfg = config(sets, sizeof sets / sizeof *sets);
+            for (int from = 0; from < 9; from += 4)
+                for (int to = 28; to < 36; to++) {
+                    start = (Rational){from, from ? 24 : 0};
+                    end = (Rational){to, to < 35 ? 24 : 0};
+                    json_decref(both_ways(root, "x.mp4", &cfg));
+                }
+        }
+    }
+    start = end = (Rational){0, 0};
 }
 
 /* A file that ends early, past the window. */
@@ -264,8 +325,8 @@ static void reference_videos(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(made_clips), cmocka_unit_test(bad_ends),
-                                       cmocka_unit_test(reference_videos)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(made_clips), cmocka_unit_test(parts),
+                                       cmocka_unit_test(bad_ends), cmocka_unit_test(reference_videos)};
     av_log_set_level(AV_LOG_QUIET);
     return check_run_live("prep skim", tests);
 }
