@@ -408,6 +408,9 @@ static void a_step_allocates_nothing(void **state)
     Case k;
 
     (void)state;
+#ifdef WEFT_ARENA_SPLIT
+    skip(); /* every tensor is an allocation of its own */
+#endif
     for (int i = 0; i < 3; i++) {
         case_open(&k, "sim", policies[i], DIT_TRAIN, NULL);
         CHECK_OK(dit_prepare(k.dit, F, H, W, &err), &err);
