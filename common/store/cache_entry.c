@@ -174,6 +174,9 @@ static int read_format(Cache *c, Err *err)
             break;
     }
     cache_end(&t);
+    if (rc == ERR_FORMAT)
+        err_wrap(err, rc,
+                 "the cache's format cannot be read; put a whole copy back, or move it away and build it again");
     return rc < 0 ? rc : c->format;
 }
 

@@ -234,6 +234,10 @@ runs "build drops it" 0 build "$T/named"
 stderr_has "'emcoding': its checksum is wrong; it is dropped"
 runs "verify after that" 0 "$cache" verify "$T/named"
 same_contents "dropped: the same entries" "$T/one" "$T/named"
+put_byte "$T/named/data.mdb" 'format{"records"' 17 067
+runs "another form" 1 build "$T/named"
+stderr_has "'format': its checksum is wrong"
+stderr_has "move it away and build it again"
 
 # ---- colours of latents are those of this dataset's clips ----
 sed 's/"split":"train"/"split":"val"/' "$T/kept-prep/manifest.jsonl" >"$T/prep/manifest.jsonl"
