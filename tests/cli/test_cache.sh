@@ -65,7 +65,11 @@ as_predicted() { # NAME LEAST PERCENT: MB
         "$needed" "$2" "$3"
 }
 as_predicted wide 200 5
-as_predicted tiny 9 20
+if [ "$(stat -f -c %T "$T")" = tmpfs ]; then
+    skip "tiny clips needed what was predicted" "the cache lies in memory, which counts"
+else
+    as_predicted tiny 9 20
+fi
 check "it says how busy each stage was" grep -q "read [0-9]* %, encode [0-9]* %, pack [0-9]* %, write [0-9]* %" \
     "$T/loud2"
 check "a run that finds everything done prints few lines" test "$(grep -vc "  [a-z]*\.[a-z_]* = " "$T/loud")" -le 9
