@@ -344,7 +344,7 @@ static double least_error(const Operand *a, const double *want)
     const int digits = a->dtype == DT_BF16 ? 8 : a->dtype == DT_F16 ? 11 : a->dtype == DT_F32 ? 24 : 53;
     double sum = 0;
     for (int64_t i = 0; i < a->count; i++)
-        if (isfinite(want[i]))
+        if (isfinite(want[i]) && want[i] != 0)
             sum += pow(fmax(FLT_MIN, ldexp(0.5, ilogb(want[i]) + 1 - digits)), 2);
     return sqrt(sum);
 }
