@@ -9,6 +9,7 @@ core=$("$B/weft-train" --version 2>/dev/null | sed -n 's/^ *blas .*(\(SkylakeX\)
 [ -z "$core" ] || export OPENBLAS_CORETYPE="$core"
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1:allocator_may_return_null=1}"
 export LSAN_OPTIONS="${LSAN_OPTIONS:-suppressions=$PWD/tests/leaks.supp:print_suppressions=0}"
+export TSAN_OPTIONS="${TSAN_OPTIONS:-allocator_may_return_null=1}"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 out="$B/test-output"; rm -rf "$out"; mkdir -p "$out"
 one='
