@@ -61,7 +61,7 @@ static int make_text_keys(Build *b, Err *err)
     return rc;
 }
 
-/* An entry that cannot be parsed is not. */
+/* Whether the entry names the records that the clip's must name; one that cannot be parsed does not. */
 static int is_wanted(const ClipPlan *clip, JsonSpan entry, int *wanted, Err *err)
 {
     json_t *json = NULL;

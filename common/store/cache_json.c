@@ -5,14 +5,19 @@
 #include "common/base/schema_lines.h"
 #include "common/store/cache_internal.h"
 
-/* 1, 0 absent, negative; judge: by the schema. */
+/* 1, 0 absent, negative. */
+static int find_entry(CacheTxn *t, int db, const char *key, TreeEntry *e, Err *err)
+{
+    int rc = cache_check_id(key, err);
+    return rc < 0 ? rc : tree_get(&t->pages, &t->tree[db], key, (int64_t)strlen(key), e, err);
+}
+
+/* The same; judge: by the schema. */
 static int get_json(CacheTxn *t, int db, const char *key, int judge, json_t **out, Err *err)
 {
     TreeEntry e;
     *out = NULL;
-    int rc = cache_check_id(key, err);
-    if (rc == 0)
-        rc = tree_get(&t->pages, &t->tree[db], key, (int64_t)strlen(key), &e, err);
+    int rc = find_entry(t, db, key, &e, err);
     if (rc <= 0)
         return rc;
     rc = cache_entry_parse(t->cache, db, key, e.value, e.value_size, out, err);
@@ -39,9 +44,7 @@ int cache_get_clip_text(CacheTxn *t, const char *id, JsonSpan *out, Err *err)
 {
     TreeEntry e;
     *out = (JsonSpan){0};
-    int rc = cache_check_id(id, err);
-    if (rc == 0)
-        rc = tree_get(&t->pages, &t->tree[DB_CLIPS], id, (int64_t)strlen(id), &e, err);
+    int rc = find_entry(t, DB_CLIPS, id, &e, err);
     if (rc <= 0)
         return rc;
     int64_t size = e.value_size;

@@ -86,7 +86,8 @@ static int process(const ClipJob *job, const ClipIdentity *id, ScanMode mode, Ou
     return rc;
 }
 
-/* Skims first; a source for which that is not exact is scanned in full. */
+/* Passes over what no frame of the clip needs (scan_source goes back to skimming by itself); a source for which
+ * skimming is not exact is scanned in full. */
 static int process_until_exact(const ClipJob *job, const ClipIdentity *id, Outcome *out, Err *err)
 {
     int rc = process(job, id, job->cfg->decode_all ? SCAN_FULL : SCAN_THIN, out, err);
