@@ -50,6 +50,10 @@ static void conv(void **state)
         {{1, 10, 9, 6}, {5, 2, 5, 4}, {3, 2, 0, 1, 3, 0}},
         {{5, 3, 65, 2}, {3, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},
         {{2, 17, 19, 3}, {4, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},
+        /* few outputs, as cpu has them of its own: rows of no multiple of four, shorter than the kernel, strides */
+        {{3, 5, 9, 16}, {3, 3, 3, 3}, {1, 1, 1, 1, 1, 1}},
+        {{2, 7, 6, 32}, {2, 1, 3, 3}, {2, 0, 1, 0, 1, 0}},
+        {{2, 3, 2, 48}, {1, 2, 5, 4}, {1, 2, 2, 3, 1, 0}},
     };
     for (size_t i = 0; i < sizeof convs / sizeof convs[0]; i++)
         for (int k = 0; k < 3; k++)
@@ -81,11 +85,14 @@ static void layers_of_the_vae(void **state)
 }
 
 /* Shapes that the cpu back end does by Winograd's form: ragged edges, one frame, kernels of one frame,
- * more frames and more tiles than a panel holds, several slices of output channels. */
+ * more frames and more tiles than a panel holds, several slices of output channels, few channels. */
 static const Conv winograd_convs[] = {
     {{1, 61, 37, 64}, {64, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},  {{2, 24, 22, 16}, {80, 3, 3, 3}, {1, 1, 1, 1, 1, 1}},
     {{3, 17, 15, 80}, {64, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},  {{19, 9, 10, 32}, {16, 3, 3, 3}, {1, 1, 1, 1, 1, 1}},
     {{3, 15, 12, 64}, {272, 1, 3, 3}, {1, 1, 1, 1, 1, 0}}, {{8, 36, 35, 128}, {128, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},
+    {{1, 16, 16, 16}, {16, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},  {{5, 23, 21, 48}, {32, 3, 3, 3}, {1, 1, 1, 1, 1, 1}},
+    {{2, 30, 31, 32}, {48, 1, 3, 3}, {1, 1, 1, 1, 1, 0}},  {{10, 47, 45, 16}, {64, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},
+    {{19, 4, 4, 16}, {48, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},   {{10, 4, 8, 32}, {16, 3, 3, 3}, {1, 1, 1, 1, 1, 0}},
 };
 
 static void winograd(void **state)
@@ -93,6 +100,8 @@ static void winograd(void **state)
     (void)state;
     check_conv(&winograd_convs[0], DT_F32, 0, 1u << UNIFORM);
     check_conv(&winograd_convs[2], DT_BF16, 1, 1u << UNIFORM);
+    check_conv(&winograd_convs[6], DT_F32, 0, 1u << UNIFORM);
+    check_conv(&winograd_convs[7], DT_F16, 1, 1u << UNIFORM);
 }
 
 /* y of one convolution on the cpu back end with float32 drawn values. */
@@ -144,6 +153,25 @@ static void winograd_against_direct(void **state)
         for (int k = 0; k < 2; k++)
             backend_close(&be[k]);
     }
+}
+
+static void threads_change_no_bit_of_few_outputs(void **state)
+{
+    (void)state;
+    static const Conv few = {{3, 11, 14, 32}, {3, 3, 3, 3}, {1, 1, 1, 1, 1, 0}};
+    float *y[3];
+    int64_t n;
+    for (int k = 0; k < 3; k++) {
+        Backend *be;
+        Err err = {0};
+        CHECK_OK(backend_open(&be, "cpu", k + 1, NULL, &err), &err);
+        y[k] = convolve(be, &few, 0, &n);
+        backend_close(&be);
+    }
+    assert_memory_equal(y[0], y[1], (size_t)n * sizeof *y[0]);
+    assert_memory_equal(y[0], y[2], (size_t)n * sizeof *y[0]);
+    for (int k = 0; k < 3; k++)
+        free(y[k]);
 }
 
 /* A chunk with the last two frames of the chunk before as its prefix gives what one long chunk
@@ -217,6 +245,7 @@ int main(void)
         cmocka_unit_test(layers_of_the_vae),
         cmocka_unit_test(winograd),
         cmocka_unit_test(winograd_against_direct),
+        cmocka_unit_test(threads_change_no_bit_of_few_outputs),
         cmocka_unit_test(ops_summary),
     };
     return check_run("ops: convolution", tests);

@@ -1,4 +1,5 @@
-/* Causal convolution: by Winograd's form where that fits (winograd.c), else as implicit GEMM.  For
+/* Causal convolution: by Winograd's form where that fits (winograd.c), by dot products where there are few output
+ * channels (conv_few.c), else as implicit GEMM.  For
  * PIXELS output pixels at a time, the inputs under a few taps (time, row) are gathered into a panel in
  * thread scratch; one sgemm multiplies the panel with the kernel's matching columns and adds the
  * product to the output.  The panel is sized to stay in a core's second-level cache.  Where there are
@@ -8,8 +9,7 @@
 
 enum { PIXELS = 256, PANEL_WIDTH = 1152, SLICE = 128, FEW_BLOCKS = 8 }; /* the panel holds whole runs of kw * Ci */
 
-/* The kw input pixels of one output pixel in one input row; those outside are zero. */
-static void gather_run(const Conv *c, float *to, const float *row, int64_t left)
+void conv_gather_run(const Conv *c, float *to, const float *row, int64_t left)
 {
     if (left >= 0 && left + c->kw <= c->W) {
         memcpy(to, row + left * c->ci, (size_t)c->run * sizeof *to);
@@ -36,7 +36,7 @@ static void gather(const Conv *c, float *panel, int64_t first, int64_t n, int64_
             int64_t row = i * c->p->stride + dh - c->p->top;
             float *to = panel + q * width + k * c->run;
             if (row >= 0 && row < c->H)
-                gather_run(c, to, frame + row * c->W * c->ci, j * c->p->stride - c->p->left);
+                conv_gather_run(c, to, frame + row * c->W * c->ci, j * c->p->stride - c->p->left);
             else
                 memset(to, 0, (size_t)c->run * sizeof *to);
             if (++j == c->wo) {
@@ -135,6 +135,10 @@ static int conv_cpu(Backend *be, const Tensor *y, const Tensor *x, const Tensor 
         return rc;
     c.w = conv_kernel(be, s.shared, w);
     c.b = cpu_weight(b, 0, c.co, (float *)s.shared + kernel);
+    if (conv_few_fits(&c)) {
+        conv_few(be, &c, &s);
+        return 0;
+    }
     int64_t blocks = cpu_ceil(c.T * c.ho * c.wo, PIXELS), slice = blocks < FEW_BLOCKS ? SLICE : c.co;
     int64_t slices = cpu_ceil(c.co, slice);
 #pragma omp parallel for num_threads(cpu_threads(be, tensor_count(y) * c.depth / 32)) schedule(dynamic, 1)

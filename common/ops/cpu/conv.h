@@ -20,8 +20,14 @@ static inline const float *conv_frame(const Conv *c, int64_t t)
     return c->prefix ? c->prefix + (t + c->kt - 1) * size : c->x;
 }
 
+/* The kw input pixels from `left` on in one input row, into `to`; those outside are zero. */
+void conv_gather_run(const Conv *c, float *to, const float *row, int64_t left);
 /* The kernel as floats: in place when it is, else converted into room. */
 const float *conv_kernel(Backend *be, float *room, const Tensor *w);
+/* Whether conv_few computes this convolution.  Depends on shapes alone. */
+int conv_few_fits(const Conv *c);
+/* y of *c; s has room for 4 runs of floats a thread. */
+void conv_few(Backend *be, const Conv *c, const CpuScratch *s);
 /* Whether Winograd's form computes this convolution, and in less time than the direct one.  Depends
  * on shapes alone. */
 int winograd_fits(const Conv *c);
