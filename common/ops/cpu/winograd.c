@@ -12,9 +12,13 @@
  * others 2020, "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural
  * Networks"); tests/bench/cpu.md has it layer by layer.  Time's taps are summed as the formula is written.
  *
+ * Where there are few channels, sgemm would spend half its time on packing and on setting M to zero: block.h's
+ * products take V and U where they lie, and sum all of time's taps in registers.
+ *
  * A panel holds some tiles of all frames, V ordered by product, frame and tile: so one sgemm takes a
  * product's rows of all output frames, and the next tap the same rows a frame later.  Panels are cut
  * by shape, so the number of threads changes no bit. */
+#include "common/ops/cpu/block.h"
 #include "common/ops/cpu/conv.h"
 
 enum {
@@ -26,7 +30,8 @@ enum {
     TILES = 128,         /* of a frame in a panel, at most; fewer where ROOM bounds them */
     ROOM = 24 << 20,     /* bytes of V and M together, of a panel */
     LEAST_PIXELS = 256,  /* fewer outputs than this: the kernel's transformation costs more than it saves */
-    SLICE = 256          /* output channels of one sgemm */
+    SLICE = 256,         /* output channels of one sgemm */
+    THIN = 64            /* no more channels than this: block.h's products, where sgemm would mostly pack */
 };
 #define A 0.75f
 #define B 1.5f
@@ -36,6 +41,7 @@ typedef struct Winograd {
     int64_t high, wide;     /* tiles down and across a frame */
     int64_t tiles;          /* of a panel, at most */
     int64_t step_v, step_m; /* floats from one product's panel to the next */
+    int thin;               /* few channels, at least BLOCK_M rows: u is [PLANE][kt][ci, co] */
     float *u, *v, *m;       /* [PLANE][kt][co, ci], [PLANE][frames + kt - 1][tiles, ci], [PLANE][frames][tiles, co] */
 } Winograd;
 
@@ -108,6 +114,15 @@ static inline void inverse(float to[OUT][LANES], const float *const m[EDGE])
     }
 }
 
+static inline void put_kernel(float *to, const float *from, int64_t step)
+{
+    if (step == 1)
+        memcpy(to, from, sizeof zero);
+    else
+        for (int k = 0; k < LANES; k++)
+            to[k * step] = from[k];
+}
+
 /* U for one output channel. */
 static void transform_kernel(const Winograd *w, int64_t o)
 {
@@ -116,14 +131,14 @@ static void transform_kernel(const Winograd *w, int64_t o)
     for (int64_t t = 0; t < c->kt; t++)
         for (int64_t i = 0; i < c->ci; i += LANES) {
             const float *g = c->w + (o * c->kt + t) * 9 * c->ci + i;
-            float *u = w->u + (t * c->co + o) * c->ci + i;
+            float *u = w->u + (w->thin ? (t * c->ci + i) * c->co + o : (t * c->co + o) * c->ci + i);
             float column[3][EDGE][LANES], row[EDGE][LANES];
             for (int j = 0; j < 3; j++)
                 filter(column[j], g + j * c->ci, g + (3 + j) * c->ci, g + (6 + j) * c->ci);
             for (int r = 0; r < EDGE; r++) {
                 filter(row, column[0][r], column[1][r], column[2][r]);
                 for (int s = 0; s < EDGE; s++)
-                    memcpy(u + (r * EDGE + s) * step, row[s], sizeof zero);
+                    put_kernel(u + (r * EDGE + s) * step, row[s], w->thin ? c->co : 1);
             }
         }
 }
@@ -193,6 +208,27 @@ static void transform_output(const Winograd *w, const Panel *n, int64_t row)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+/* The rows [i, i + BLOCK_M) of one product of the panel, all channels. */
+static inline void multiply_rows(const Winograd *w, const Panel *n, int64_t product, int64_t i)
+{
+    const Conv *c = w->c;
+    const float *v = w->v + product * w->step_v + i * c->ci, *u = w->u + product * c->kt * c->ci * c->co;
+    float *m = w->m + product * w->step_m + i * c->co;
+    int64_t o = 0;
+    for (; o + BLOCK_N <= c->co; o += BLOCK_N)
+        block_sum(c->kt, n->n * c->ci, c->ci, v, c->ci, 1, u + o, c->co, m + o, c->co, 2, 0);
+    if (o < c->co) /* LANES are left */
+        block_sum(c->kt, n->n * c->ci, c->ci, v, c->ci, 1, u + o, c->co, m + o, c->co, 1, 0);
+}
+
+/* One product of the panel for few channels.  The last rows are taken whole, some of them once more. */
+static void multiply_thin(const Winograd *w, const Panel *n, int64_t product)
+{
+    int64_t rows = n->frames * n->n;
+    for (int64_t i = 0; i < rows; i += BLOCK_M)
+        multiply_rows(w, n, product, cpu_min(i, rows - BLOCK_M));
+}
+
 /* One product of the panel for SLICE output channels: the sum over time's taps. */
 static void multiply(const Winograd *w, const Panel *n, int64_t piece)
 {
@@ -214,7 +250,10 @@ static void convolve_panel(Backend *be, const Winograd *w, const Panel *n)
             transform_input(w, n, i);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < pieces; i++)
-            multiply(w, n, i);
+            if (w->thin)
+                multiply_thin(w, n, i);
+            else
+                multiply(w, n, i);
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < rows; i++)
             transform_output(w, n, i);
@@ -231,6 +270,8 @@ int winograd_conv(Backend *be, Conv *c, const Tensor *kernel, const Tensor *bias
     int rc;
 
     w.tiles = cpu_min(cpu_min(tiles, TILES), cpu_max(8, ROOM / ((int64_t)sizeof(float) * PLANE * per_tile)));
+    int64_t panels = cpu_ceil(tiles, w.tiles), groups = cpu_ceil(c->T, frames);
+    w.thin = c->ci <= THIN && c->co <= THIN && tiles / panels * (c->T / groups) >= BLOCK_M;
     w.step_v = w.tiles * (frames + c->kt - 1) * c->ci + LANES; /* off the powers of two, so that products do not */
     w.step_m = w.tiles * frames * c->co + LANES;               /* share cache sets */
     rc = cpu_scratch(be, (int64_t)sizeof(float) * (c->co + converted + weights + PLANE * (w.step_v + w.step_m)), 0, &s,
@@ -245,7 +286,6 @@ int winograd_conv(Backend *be, Conv *c, const Tensor *kernel, const Tensor *bias
 #pragma omp parallel for num_threads(cpu_threads(be, weights)) schedule(static)
     for (int64_t o = 0; o < c->co; o++)
         transform_kernel(&w, o);
-    int64_t panels = cpu_ceil(tiles, w.tiles), groups = cpu_ceil(c->T, frames);
     for (int64_t i = 0; i < panels * groups; i++) { /* of nearly the same size, so that no sgemm is a thin one */
         int64_t first = tiles * (i % panels) / panels, last = tiles * (i % panels + 1) / panels;
         int64_t begin = c->T * (i / panels) / groups, end = c->T * (i / panels + 1) / groups;
