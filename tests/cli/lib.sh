@@ -95,8 +95,9 @@ sanitized() { nm "$B/weft-infer" 2>/dev/null | grep -q '__[at]san_init'; }
 check_memory() { # as check
     if sanitized; then skip "$1" "sanitizers keep memory of their own"; else check "$@"; fi
 }
+splits_arenas() { nm "$B/weft-infer" 2>/dev/null | grep -q '__asan_init\|__ubsan_handle'; }
 as_planned() { # of the last command
-    if nm "$B/weft-infer" 2>/dev/null | grep -q '__asan_init\|__ubsan_handle'; then
+    if splits_arenas; then
         skip "memory as planned" "this sanitizer's builds split what is planned"
     else stderr_has " used, exactly as planned"; fi
 }
