@@ -14,6 +14,7 @@
 #include "common/model/latents.h"
 #include "common/model/model_folder.h"
 #include "common/model/vae.h"
+#include "common/store/cache.h"
 #include "common/store/safetensors.h"
 
 #define DECODE(field, kind, flag, value_name, text, ...) \
@@ -225,8 +226,11 @@ static int read_latents(const Decoding *d, const Item *item, float **z, char **f
         rc = sha256_hex(torch, n * (int64_t)sizeof *torch, hex, err);
     }
     if (rc == 0) {
-        json = json_pack("{s:s, s:s, s:b, s:i, s:f}", "latents_sha256", hex, "vae", d->weights, "vae_tiling",
-                         d->tiling.enabled, "frames", (int)item->frames, "fps", recipe_num(d->recipe, "sampling.fps"));
+        json = json_pack("{s:s, s:s, s:b, s:s, s:s, s:i, s:i, s:f}", "latents_sha256", hex, "vae", d->weights,
+                         "vae_tiling", d->tiling.enabled, "vae_convolution",
+                         recipe_str(d->recipe, "model.vae_convolution"), "backend", d->be->name, "numerics",
+                         CACHE_LATENTS_REVISION, "frames", (int)item->frames, "fps",
+                         recipe_num(d->recipe, "sampling.fps"));
         *facts = json ? json_text(json, 0, err) : NULL;
         rc = *facts ? 0 : err_set(err, ERR_NOMEM, "no memory for the facts of '%s'", item->path);
     }

@@ -24,6 +24,8 @@ for name in dress/one-4 two-5; do
 done
 runs "again" 0 decode "$T/kept.safetensors" --out "$T/out"
 stderr_has "0 decoded, 2 reused"
+runs "another form of convolution" 2 decode "$T/kept.safetensors" --out "$T/out" --set model.vae_convolution=direct
+stderr_has "was made otherwise; choose another --out or give --overwrite"
 runs "another rate" 2 decode "$T/kept.safetensors" --out "$T/out" --fps 12
 stderr_has "was made otherwise; choose another --out or give --overwrite"
 runs "and replaced" 0 decode "$T/kept.safetensors" --out "$T/out" --fps 12 --overwrite
