@@ -28,8 +28,8 @@
 #include "common/ops/tensor.h"
 
 /* Raised whenever an intended change makes latents (or embeddings) differ; part of every key.
- * Latents: 2 since the VAE may convolve by Winograd's form, 3 since that is F(4x4) in space, 4 since that sums few
- * channels in blocks of its own.
+ * Latents: 2 since the VAE may convolve by Winograd's form, 3 since that is F(4x4) in space, 4 since that multiplies
+ * few channels in blocks of its own, and few outputs are dot products.
  * Text: 2 since attention forms its sums in blocks of its own. */
 #define CACHE_LATENTS_REVISION 4
 #define CACHE_TEXT_REVISION 2

@@ -1,10 +1,9 @@
-/* Causal convolution: by Winograd's form where that fits (winograd.c), by dot products where there are few output
- * channels (conv_few.c), else as implicit GEMM.  For
+/* Causal convolution.  A 1x1x1 kernel is a product straight from x; Winograd's form (winograd.c) is taken where
+ * that fits, dot products (conv_few.c) where there are few output channels, and else implicit GEMM: for
  * PIXELS output pixels at a time, the inputs under a few taps (time, row) are gathered into a panel in
  * thread scratch; one sgemm multiplies the panel with the kernel's matching columns and adds the
  * product to the output.  The panel is sized to stay in a core's second-level cache.  Where there are
- * few pixels, several threads gather the same panel, each for SLICE output channels.  A 1x1x1 kernel is
- * a product straight from x. */
+ * few pixels, several threads gather the same panel, each for SLICE output channels. */
 #include "common/ops/cpu/conv.h"
 
 enum { PIXELS = 256, PANEL_WIDTH = 1152, SLICE = 128, FEW_BLOCKS = 8 }; /* the panel holds whole runs of kw * Ci */

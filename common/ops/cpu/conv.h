@@ -1,4 +1,4 @@
-/* What the two ways of convolving on the CPU share: the problem, read from the tensors. */
+/* What the three ways of convolving on the CPU share: the problem, read from the tensors. */
 #ifndef WEFT_OPS_CPU_CONV_H
 #define WEFT_OPS_CPU_CONV_H
 #include "common/ops/cpu/cpu.h"
@@ -31,6 +31,6 @@ void conv_few(Backend *be, const Conv *c, const CpuScratch *s);
 /* Whether Winograd's form computes this convolution, and in less time than the direct one.  Depends
  * on shapes alone. */
 int winograd_fits(const Conv *c);
-/* y of *c by Winograd's form; sets c->b. */
+/* y of *c by Winograd's form; sets c->w and c->b. */
 WEFT_MUST_CHECK int winograd_conv(Backend *be, Conv *c, const Tensor *w, const Tensor *b, Err *err);
 #endif

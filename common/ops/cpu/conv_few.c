@@ -1,6 +1,7 @@
 /* Convolution to at most FEW channels, as a decoder's last one to red, green and blue: each output is a dot product
- * of the kernel with the inputs where they lie, PIXELS neighbours at once, so that an input and a weight are loaded
- * once for several sums.  A product by BLAS would gather 27 copies of the input for three columns. */
+ * of the kernel with the inputs where they lie (at the ends of a row, in a copy), PIXELS neighbours at once, so that
+ * an input and a weight are loaded once for several sums.  A product by BLAS would gather 27 copies of the input for
+ * three columns. */
 #include "common/ops/cpu/block.h"
 #include "common/ops/cpu/conv.h"
 

@@ -12,11 +12,11 @@
  * others 2020, "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural
  * Networks"); tests/bench/cpu.md has it layer by layer.  Time's taps are summed as the formula is written.
  *
- * Where there are few channels, sgemm would spend half its time on packing and on setting M to zero: block.h's
- * products take V and U where they lie, and sum all of time's taps in registers.
+ * Where there are few channels, sgemm would spend two fifths of its time on packing and on setting M to zero:
+ * block.h's products take V and U where they lie.
  *
- * A panel holds some tiles of all frames, V ordered by product, frame and tile: so one sgemm takes a
- * product's rows of all output frames, and the next tap the same rows a frame later.  Panels are cut
+ * A panel holds some tiles of all frames, V ordered by product, frame and tile: so a tap takes a product's
+ * rows of all output frames at once, and the next tap the same rows a frame later.  Panels are cut
  * by shape, so the number of threads changes no bit. */
 #include "common/ops/cpu/block.h"
 #include "common/ops/cpu/conv.h"
@@ -41,8 +41,8 @@ typedef struct Winograd {
     int64_t high, wide;     /* tiles down and across a frame */
     int64_t tiles;          /* of a panel, at most */
     int64_t step_v, step_m; /* floats from one product's panel to the next */
-    int thin;               /* few channels, at least BLOCK_M rows: u is [PLANE][kt][ci, co] */
-    float *u, *v, *m;       /* [PLANE][kt][co, ci], [PLANE][frames + kt - 1][tiles, ci], [PLANE][frames][tiles, co] */
+    int thin;         /* few channels, at least BLOCK_M rows (which the processor decides): u is [PLANE][kt][ci, co] */
+    float *u, *v, *m; /* [PLANE][kt][co, ci], [PLANE][frames + kt - 1][tiles, ci], [PLANE][frames][tiles, co] */
 } Winograd;
 
 /* The tiles [first, first + n) of every frame in [t, t + frames). */
@@ -214,11 +214,13 @@ static inline void multiply_rows(const Winograd *w, const Panel *n, int64_t prod
     const Conv *c = w->c;
     const float *v = w->v + product * w->step_v + i * c->ci, *u = w->u + product * c->kt * c->ci * c->co;
     float *m = w->m + product * w->step_m + i * c->co;
-    int64_t o = 0;
-    for (; o + BLOCK_N <= c->co; o += BLOCK_N)
-        block_sum(c->kt, n->n * c->ci, c->ci, v, c->ci, 1, u + o, c->co, m + o, c->co, 2, 0);
-    if (o < c->co) /* LANES are left */
-        block_sum(c->kt, n->n * c->ci, c->ci, v, c->ci, 1, u + o, c->co, m + o, c->co, 1, 0);
+    for (int64_t t = 0; t < c->kt; t++, v += n->n * c->ci, u += c->ci * c->co) {
+        int64_t o = 0;
+        for (; o + BLOCK_N <= c->co; o += BLOCK_N)
+            block_sum(c->ci, v, c->ci, 1, u + o, c->co, m + o, c->co, 2, t > 0);
+        if (o < c->co) /* half a block, where BLOCK_N is 2 * LANES */
+            block_sum(c->ci, v, c->ci, 1, u + o, c->co, m + o, c->co, 1, t > 0);
+    }
 }
 
 /* One product of the panel for few channels.  The last rows are taken whole, some of them once more. */
