@@ -24,7 +24,7 @@ static inline const float *conv_frame(const Conv *c, int64_t t)
 void conv_gather_run(const Conv *c, float *to, const float *row, int64_t left);
 /* The kernel as floats: in place when it is, else converted into room. */
 const float *conv_kernel(Backend *be, float *room, const Tensor *w);
-/* Whether conv_few computes this convolution.  Depends on shapes alone. */
+/* Whether conv_few computes this convolution.  Depends on shapes and on the width of the processor's vectors. */
 int conv_few_fits(const Conv *c);
 /* y of *c; s has room for 4 runs of floats a thread. */
 void conv_few(Backend *be, const Conv *c, const CpuScratch *s);

@@ -31,7 +31,7 @@ enum {
     ROOM = 24 << 20,     /* bytes of V and M together, of a panel */
     LEAST_PIXELS = 256,  /* fewer outputs than this: the kernel's transformation costs more than it saves */
     SLICE = 256,         /* output channels of one sgemm */
-    THIN = 64            /* no more channels than this: block.h's products, where sgemm would mostly pack */
+    THIN = 64            /* no more channels than this: block.h's products in place of sgemm */
 };
 #define A 0.75f
 #define B 1.5f
